@@ -1,0 +1,81 @@
+# Everything from a fresh Debian or Ubuntu machine on: `make demo`, `make test`.
+# What the machine lacks is installed with apt-get, and only what it lacks; Python packages go to
+# .venv, a newer OVN to ~/.local/share/ovn-audit. ARGS is handed on: `make test ARGS="-k store"`.
+
+.DEFAULT_GOAL := help
+.PHONY: help install ovn chromium demo test check fmt parity bench clean
+
+INSTALLED := .venv/.installed
+EXAMPLE := examples/interconnect.tar.gz
+
+# Prints the first Python that is new enough and can make virtual environments.
+FIND_PYTHON = for python in $(PYTHON) python3 /usr/bin/python3 \
+	python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+	2>/dev/null && { echo "$$python"; break; }; done; true
+
+# Runs apt-get as root: `$(call APT_INSTALL,packages)`.
+APT_INSTALL = { echo "installing $(1)" >&2; \
+	as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	$$as_root apt-get update -qq && \
+	$$as_root env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }
+
+help:  ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED)  ## Install the product and its development tools into .venv
+
+$(INSTALLED): pyproject.toml
+	@set -e; \
+	python=$$($(FIND_PYTHON)); \
+	if [ -z "$$python" ]; then \
+		$(call APT_INSTALL,python3 python3-venv ca-certificates); \
+		python=$$($(FIND_PYTHON)); \
+	fi; \
+	if [ -z "$$python" ]; then \
+		echo "Python 3.11 or newer is needed; found $$(python3 --version 2>&1)." \
+			"Name one with make PYTHON=/path/to/python3" >&2; \
+		exit 1; \
+	fi; \
+	echo "installing Python packages into .venv (minutes the first time)" >&2; \
+	"$$python" -m venv .venv
+	@.venv/bin/pip install -qq --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+ovn: install  ## Install a current OVN beside the machine's own, unless it is there
+	@.venv/bin/audit doctor --install-ovn
+
+# Ubuntu's own chromium is a snap, which containers cannot run: there Playwright's build is used.
+chromium: install
+	@command -v chromium >/dev/null || \
+	if grep -q '^ID=debian' /etc/os-release; then \
+		$(call APT_INSTALL,chromium); \
+	else \
+		.venv/bin/playwright install --with-deps chromium; \
+	fi
+
+demo: install ovn  ## Audit the recorded example cluster and say where the report is
+	@.venv/bin/audit run --snapshot $(EXAMPLE) --out runs
+
+test: install chromium ovn  ## Run every test, on real OVN, Ray and Chromium
+	@.venv/bin/pytest $(ARGS)
+
+check: install  ## Lint, formatting, types, layers
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+fmt: install  ## Format the code
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+parity: install ovn  ## Compare recorded clusters with the real tools' recorded answers
+	@.venv/bin/python -m tests.parity $(ARGS)
+
+bench: install ovn  ## Measure the audit beside ovnkube-trace's own commands
+	@.venv/bin/python -m bench.run $(ARGS)
+
+clean:  ## Remove .venv and caches; runs and the private OVN stay
+	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

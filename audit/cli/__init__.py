@@ -1,0 +1,1 @@
+"""The `audit` command: options → one pipeline call → exit code."""

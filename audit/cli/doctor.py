@@ -1,0 +1,57 @@
+"""`audit doctor`: what is here, and what to do about what is not."""
+
+import json
+from pathlib import Path
+
+import click
+
+from audit import pipeline
+from audit.cli import options
+from audit.errors import ExitCode
+from audit.report.explain import printable
+
+
+@click.command()
+@click.option(
+    "--ovn-prefix",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="AUDIT_OVN_PREFIX",
+    help="An OVN installation to look at, or where to install one.",
+)
+@click.option(
+    "--install-ovn",
+    is_flag=True,
+    help="Install a current OVN beside the system's: from the distribution's packages, into a "
+    "directory of its own. Needs no root and touches nothing else.",
+)
+@click.option(
+    "--snapshot",
+    type=click.Path(path_type=Path),
+    help="Also say whether this snapshot can be audited here.",
+)
+@options.output_option("text", "json")
+def doctor(
+    *, ovn_prefix: Path | None, install_ovn: bool, snapshot: Path | None, output: str
+) -> int:
+    """Say what is installed and whether it is enough, and install what is missing.
+
+    \b
+    Examples:
+      audit doctor
+      audit doctor --install-ovn
+      audit doctor --snapshot cluster.tar.gz
+    """
+    if install_ovn:
+        installed = pipeline.install_engine(
+            ovn_prefix, progress=lambda line: click.echo(line, err=True)
+        )
+        click.echo(f"ok: OVN {installed.version} in {installed.place}")
+        return ExitCode.CLEAN
+    findings = pipeline.examine(ovn_prefix, snapshot)
+    if output == "json":
+        click.echo(json.dumps([finding.fields() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok' if finding.good else 'missing'}: {printable(finding.text)}")
+    good = all(finding.good for finding in findings)
+    return ExitCode.CLEAN if good else ExitCode.COULD_NOT_RUN

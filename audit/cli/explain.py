@@ -1,0 +1,35 @@
+"""`audit explain`: one cell in sentences."""
+
+import json
+from pathlib import Path
+
+import click
+
+from audit import pipeline
+from audit.cli import options
+
+
+@click.command()
+@options.run_argument
+@click.argument("src")
+@click.argument("dst")
+@click.argument("port")
+@click.option("--family", type=click.Choice(["ip4", "ip6"]), help="When the run has both.")
+@click.option("--raw", is_flag=True, help="The engine's own words as well.")
+@options.output_option("text", "json")
+def explain(
+    *, run: Path, src: str, dst: str, port: str, family: str | None, raw: bool, output: str
+) -> None:
+    """Say what is known about one cell: verdict, blame, each hop, the reply.
+
+    SRC and DST are NAMESPACE/NAME for a pod or service, node/NAME, or an address.
+
+    \b
+    Example:
+      audit explain runs/20261123T043457Z-9510 shop/front-0 default/web-0 tcp/80
+    """
+    told = pipeline.explain(run, src, dst, port, family=family, raw=raw)
+    if output == "json":
+        click.echo(json.dumps(told.fields, indent=2, ensure_ascii=False))
+    else:
+        click.echo(told.text, nl=False)

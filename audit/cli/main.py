@@ -1,0 +1,81 @@
+"""The `audit` command group, and the one place where errors become exit codes."""
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Any
+
+import click
+
+from audit import __version__
+from audit.cli import doctor, explain, plan, query, report, run
+from audit.errors import AuditError, ExitCode, RunInterruptedError
+from audit.report.explain import printable
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "AUDIT"}
+
+
+class _Commands(click.Group):
+    """The group, which does not mind that the reader of its output goes away, as `head` does."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what the command returns
+        """Run a command, with what it printed out of the door before anyone calls it done."""
+        try:
+            done = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # click would make this an exit code of 1, which is ours for findings.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.CLEAN
+        return done
+
+
+@click.group(cls=_Commands, context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="audit")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def audit(*, debug: bool) -> None:
+    """Audit who can reach whom in an OVN-Kubernetes cluster, and which policy stops the rest.
+
+    \b
+    Example:
+      audit run --snapshot cluster.tar.gz --selector app=web
+    """
+    del debug  # read by main(), which catches the errors
+
+
+for _command in (run.run, plan.plan, report.report, explain.explain, query.query, doctor.doctor):
+    audit.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line and exit as `audit.errors.ExitCode` says."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        sys.exit(audit.main(standalone_mode=False) or ExitCode.CLEAN)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        _fail(RunInterruptedError("interrupted; nothing was left half-written"))
+    except AuditError as error:
+        _fail(error)
+    except Exception as error:  # noqa: BLE001 - the interpreter's own exit code would be ours for findings
+        text = (
+            f"unexpected {type(error).__name__}: {error}; please report it with what --debug shows"
+        )
+        _fail(AuditError(text))
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """End on SIGTERM, which Kubernetes sends, as on Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def _fail(error: AuditError) -> None:
+    """Say what is wrong in one sentence and exit with its code."""
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    click.echo(f"audit: {printable(str(error))}", err=True)
+    sys.exit(error.exit_code)

@@ -1,0 +1,121 @@
+"""Options that several commands share, and what they are made into."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from audit.errors import ScopeError, UsageError
+from audit.plan import scope
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_SCOPE: tuple[tuple[str, str, str], ...] = (
+    ("-n/--namespace", "namespaces", "Rows and columns: pods of this namespace. Repeatable."),
+    ("-A/--all-namespaces", "all_namespaces", "Pods of every namespace: the default."),
+    ("-l/--selector", "selector", "Rows and columns: pods with these labels (app=web, !canary)."),
+    ("--namespace-selector", "namespace_selector", "Rows and columns: of namespaces with labels."),
+    ("--with-peers", "with_peers", "Add every other endpoint as the other side."),
+    ("--from-namespace", "from_namespaces", "Rows only. Repeatable."),
+    ("--from-selector", "from_selector", "Rows only."),
+    ("--from-node", "from_nodes", "Rows: a node's own host. Repeatable."),
+    ("--from-ip", "from_ips", "Rows: an address outside, entering at each gateway. Repeatable."),
+    ("--to-namespace", "to_namespaces", "Columns only. Repeatable."),
+    ("--to-selector", "to_selector", "Columns only."),
+    ("--to-node", "to_nodes", "Columns: a node's own host. Repeatable."),
+    ("--to-service", "to_services", "Columns: namespace/name, or namespace/*. Repeatable."),
+    ("--to-ip", "to_ips", "Columns: an address, outside or inside. Repeatable."),
+    ("-p/--port", "ports", "tcp/80, tcp/8000-8100, a declared name, or declared (the default)."),
+    ("--family", "family", "ip4 (the default), ip6 or both."),
+)
+"""Flags, the field of `audit.plan.scope.Scope` each fills, and its help (docs/scope.md)."""
+
+_SWITCHES = frozenset({"all_namespaces", "with_peers"})
+_SINGLE = frozenset({"selector", "namespace_selector", "from_selector", "to_selector", "family"})
+
+
+def scope_options(command: _Command) -> _Command:
+    """Add the scope flags and `-f`; the command receives `scope: Scope`."""
+
+    @functools.wraps(command)
+    def with_scope(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
+        flags = {field: given.pop(field) for _, field, _ in _SCOPE}
+        file = given.pop("scope_file")
+        return command(scope=_scope(flags, file), **given)
+
+    wrapped = click.option(
+        "-f",
+        "--scope-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A YAML file that says the same as the scope flags.",
+    )(with_scope)
+    for names, field, text in reversed(_SCOPE):
+        switch = field in _SWITCHES
+        wrapped = click.option(
+            *names.split("/"),
+            field,
+            is_flag=switch,
+            multiple=not switch and field not in _SINGLE,
+            help=text,
+        )(wrapped)
+    return wrapped  # type: ignore[return-value]  # functools.wraps keeps the signature
+
+
+def _scope(flags: dict[str, Any], file: Path | None) -> scope.Scope:
+    """Make the scope of flags or of a file; both at once contradict each other."""
+    everything = flags.pop("all_namespaces")
+    given = {field: value for field, value in flags.items() if value not in (None, (), False)}
+    if everything and "namespaces" in given:
+        raise ScopeError("-A and -n contradict each other; give one of them")
+    if file is None:
+        return scope.from_flags(**flags)
+    if given:
+        raise UsageError("-f and scope flags contradict each other; write them in the file")
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScopeError(f"{file} cannot be read: {error}") from error
+    return scope.parse_scope_file(text, str(file))
+
+
+def source_options(command: _Command) -> _Command:
+    """Add where the facts come from and which OVN reads them."""
+    for option in (
+        click.option(
+            "--ovn-prefix",
+            type=click.Path(path_type=Path, file_okay=False),
+            envvar="AUDIT_OVN_PREFIX",
+            help="An OVN installation to use instead of the system's.",
+        ),
+        click.option(
+            "--snapshot",
+            required=True,
+            type=click.Path(path_type=Path),
+            help="A directory, or a .tar.gz of it, with kube/*.json and ovn/ZONE/{nb,sb}.db.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def output_option(*formats: str) -> Callable[[_Command], _Command]:
+    """Add `-o/--output` with these formats, the first being the default."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="How to print the result.",
+    )
+
+
+run_argument = click.argument("run", type=click.Path(path_type=Path))
+
+
+def command_line() -> str:
+    """Return the command as typed, for run.json."""
+    return " ".join(["audit", *sys.argv[1:]])

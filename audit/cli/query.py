@@ -1,0 +1,63 @@
+"""`audit query`: SQL over a run."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from audit import pipeline
+from audit.cli import options
+from audit.report.explain import printable
+
+
+@click.command()
+@options.run_argument
+@click.argument("sql")
+@options.output_option("table", "json", "csv")
+def query(*, run: Path, sql: str, output: str) -> None:
+    """Ask a run in SQL. The tables are cells, endpoints, policies and traces (docs/store.md).
+
+    \b
+    Example:
+      audit query runs/20261123T043457Z-9510 "SELECT DISTINCT src_namespace FROM cells
+        WHERE dst_namespace = 'default' AND dst_name LIKE 'web-%'
+          AND protocol = 'tcp' AND port = 80 AND verdict = 'reachable'"
+    """
+    columns, rows = pipeline.query(run, sql)
+    if output == "json":
+        records = [dict(zip(columns, row, strict=True)) for row in rows]
+        click.echo(json.dumps(records, indent=2, ensure_ascii=False))
+    elif output == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+    else:
+        _print(columns, rows)
+
+
+_UNFOLDED = 10_000
+"""Columns of a page that is no terminal: nothing is folded, so a row is a line."""
+
+
+def _print(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; what is in the cells is text, never markup."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(Text(printable(column)), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if value is None else printable(str(value))) for value in row))
+    _Console(width=None if sys.stdout.isatty() else _UNFOLDED).print(table)
+
+
+class _Console(Console):
+    """A console that leaves it to `main` what a reader who went away means."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error be."""
+        raise BrokenPipeError

@@ -1,0 +1,138 @@
+"""`audit run`: the whole pipeline."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from audit import pipeline
+from audit.cli import options, progress
+from audit.errors import ExitCode
+from audit.model.verdicts import VERDICTS
+from audit.plan.scope import Scope
+from audit.report.explain import printable
+
+
+@click.command()
+@options.source_options
+@options.scope_options
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where runs are kept: each is a directory of its own below.",
+)
+@click.option(
+    "--workers",
+    type=click.Choice([str(kind) for kind in pipeline.Workers]),
+    help="Where traces run: Ray processes, or this one. Default: Ray when it is worth its start.",
+)
+@click.option(
+    "--worker-count",
+    type=click.IntRange(min=1),
+    default=os.cpu_count() or 1,
+    show_default="one per CPU",
+    help="How many Ray workers.",
+)
+@click.option(
+    "--cover",
+    type=click.Choice([str(kind) for kind in pipeline.Covering]),
+    default=str(pipeline.Covering.LEGS),
+    show_default=True,
+    help="What is traced: the legs that decide every cell, every cell, or nothing (a quick look).",
+)
+@click.option(
+    "--verify",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    metavar="K",
+    help="Composed cells, drawn at random, that are traced end to end and compared.",
+)
+@click.option(
+    "--trace-timeout",
+    type=click.FloatRange(min=0.1),
+    default=30.0,
+    show_default=True,
+    help="Seconds after which one trace is given up.",
+)
+@click.option(
+    "--fail-coverage-below",
+    type=click.FloatRange(min=0, max=100),
+    metavar="PERCENT",
+    help="Exit with 3 when fewer of the cells are proven.",
+)
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 also when the run found something.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@options.output_option("text", "json")
+def run(
+    *,
+    snapshot: Path,
+    ovn_prefix: Path | None,
+    scope: Scope,
+    out: Path,
+    workers: str | None,
+    worker_count: int,
+    cover: str,
+    verify: int,
+    trace_timeout: float,
+    fail_coverage_below: float | None,
+    exit_zero: bool,
+    quiet: bool,
+    output: str,
+) -> int:
+    """Trace every cell in scope, write a run, and render its report.
+
+    \b
+    Examples:
+      audit run --snapshot cluster.tar.gz
+      audit run --snapshot cluster.tar.gz --selector app=web --with-peers
+      audit run --snapshot cluster/ -n shop --to-service openshift-dns/dns-default --port udp/53
+    """
+    asked = pipeline.Options(
+        snapshot=snapshot,
+        scope=scope,
+        ovn_prefix=ovn_prefix,
+        workers=pipeline.Workers(workers) if workers else None,
+        worker_count=worker_count,
+        cover=pipeline.Covering(cover),
+        verify=verify,
+        trace_timeout_s=trace_timeout,
+        command=options.command_line(),
+    )
+    with progress.shown(quiet=quiet) as shown:
+        done = pipeline.run(asked, out, shown)
+    if output == "json":
+        result = {**done.manifest, "path": str(done.path), "report": str(done.report)}
+        click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+    else:
+        _print(done.manifest, done)
+    code = done.exit_code
+    if fail_coverage_below is not None and _percent(done.manifest) < fail_coverage_below:
+        code = ExitCode.INCOMPLETE
+    return ExitCode.CLEAN if exit_zero else code
+
+
+def _percent(manifest: Mapping[str, Any]) -> float:
+    """Return the proven share, unrounded: what is compared must not be flattered."""
+    coverage = manifest["coverage"]
+    return 100.0 * float(coverage["proven"]) / float(coverage["total"])
+
+
+def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
+    """Print the counts, what is unproven and where the report is, its path last."""
+    counts = manifest["counts"]
+    click.echo(f"{counts['cells']:,} cells decided by {counts['traces']:,} traces")
+    for verdict in VERDICTS:
+        if counts[verdict]:
+            click.echo(f"  {verdict:<13}{counts[verdict]:>12,}")
+    for note in manifest["notes"]:
+        click.echo(f"note: {printable(note['text'])}")
+    for sentence in done.unproven:
+        click.echo(f"unproven: {sentence}")
+    click.echo(f"run: {done.path}")
+    click.echo(str(done.report.absolute()))

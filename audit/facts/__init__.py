@@ -1,0 +1,1 @@
+"""Cluster → ClusterState: Kubernetes objects and OVN databases, read and joined."""

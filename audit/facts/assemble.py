@@ -1,0 +1,307 @@
+"""Kubernetes objects and zones joined into a ClusterState; what does not join becomes a note.
+
+What Kubernetes and OVN disagree about is said in a sentence and never guessed over.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from audit.errors import DatabaseError, SnapshotError
+from audit.facts import kube, ovn, snapshot
+from audit.facts.topology import Topology
+from audit.model.endpoints import Attachment, Endpoint, EndpointKind
+from audit.model.engine import DatabaseReader
+from audit.model.facts import ClusterState, Note, Policy, Service, Zone
+from audit.model.verdicts import Reason
+
+_T = TypeVar("_T")
+
+
+def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
+    """Read a snapshot. SnapshotError or DatabaseError when it cannot be used at all.
+
+    A zone whose databases cannot be read is left out with a note, and everything that needs it
+    is `untraced`; when no zone can be read, that is the error.
+    """
+    found = snapshot.open_snapshot(path, workdir)
+    pod_facts = _required(found, "pods", kube.pod)
+    node_facts = _required(found, "nodes", kube.node)
+    namespaces = dict(_required(found, "namespaces", kube.namespace))
+    services, service_notes = _services(found)
+    policies, policy_notes = _policies(found)
+    zones, zone_notes = _read_zones(found, workdir, reader)
+    topology = Topology.of(zones, node_facts)
+    nodes = {node.name: _node_endpoint(node, topology) for node in node_facts}
+    joined = _Join(topology=topology, nodes=nodes)
+    pods, pod_notes = _pods(pod_facts, joined)
+    return ClusterState(
+        source=found.source,
+        pods=pods,
+        nodes=tuple(nodes[name] for name in sorted(nodes)),
+        services=services,
+        namespaces=MappingProxyType(namespaces),
+        policies=policies,
+        zones=MappingProxyType(zones),
+        notes=(*zone_notes, *service_notes, *policy_notes, *_node_notes(nodes), *pod_notes),
+        inputs=snapshot.hash_inputs(found),
+        gateways=MappingProxyType(topology.gateways(node_facts)),
+    )
+
+
+def _required(
+    found: snapshot.Snapshot, resource: str, parse: Callable[[Mapping[str, Any]], _T]
+) -> list[_T]:
+    objects = snapshot.read_objects(found, resource, parse)
+    if objects is None:
+        raise SnapshotError(
+            f"{found.shown_root} has no kube/{resource}.json; "
+            f"save it with `kubectl get {resource} -A -o json`"
+        )
+    return objects
+
+
+def _services(found: snapshot.Snapshot) -> tuple[tuple[Service, ...], list[Note]]:
+    """Read the services with their endpoints, and say what is missing for that."""
+    slices: dict[tuple[str, str], list[kube.Object]] = defaultdict(list)
+    listed = snapshot.read_objects(
+        found, "endpointslices", lambda item: (kube.slice_service(item), item)
+    )
+    for owner, item in listed or ():
+        if owner is not None:
+            slices[owner].append(item)
+    services = snapshot.read_objects(found, "services", partial(kube.service, slices=slices))
+    if services is None:
+        return (), [_missing("services", "services cannot be audited")]
+    headless = tuple(sorted(f"{s.namespace}/{s.name}" for s in services if s.headless))
+    notes = []
+    if listed is None and headless:
+        notes.append(_missing("endpointslices", "headless services have no known endpoints"))
+    return tuple(sorted(services, key=lambda s: (s.namespace, s.name))), notes
+
+
+def _policies(found: snapshot.Snapshot) -> tuple[tuple[Policy, ...], list[Note]]:
+    """Read the policies. Only of NetworkPolicy every cluster has a list: the rest are CRDs."""
+    read = {
+        resource: snapshot.read_objects(found, resource, partial(kube.policy, kind=kind))
+        for resource, kind in kube.POLICY_RESOURCES.items()
+    }
+    consequence = (
+        "policies are named but their text is not shown, and a default deny names the namespace "
+        "only"
+    )
+    absent = read["networkpolicies"] is None
+    notes = [_missing("networkpolicies", consequence)] if absent else []
+    policies = [policy for objects in read.values() for policy in objects or ()]
+    return tuple(sorted(policies, key=lambda policy: policy.ref)), notes
+
+
+def _missing(resource: str, consequence: str) -> Note:
+    text = f"kube/{resource}.json is not in the snapshot: {consequence}"
+    return Note(code="list-missing", text=text, subjects=(resource,))
+
+
+def _read_zones(
+    found: snapshot.Snapshot, workdir: Path, reader: DatabaseReader
+) -> tuple[dict[str, Zone], list[Note]]:
+    """Stage and read every zone; a zone that cannot be read becomes a note."""
+    zones: dict[str, Zone] = {}
+    notes = [
+        Note(code="zone-incomplete", text=f"zone {zone} lacks nb.db or sb.db", subjects=(zone,))
+        for zone in found.incomplete_zones
+    ]
+    failures: list[DatabaseError] = []
+    for name in found.zones:
+        try:
+            zones[name] = _read_zone(found, name, workdir / "zones" / name, reader)
+        except DatabaseError as error:
+            failures.append(error)
+            notes.append(Note(code="zone-unreadable", text=str(error), subjects=(name,)))
+            continue
+        if zones[name].torn:
+            text = f"a database of zone {name} ends in half a transaction, which was left out"
+            notes.append(Note(code="zone-torn", text=text, subjects=(name,)))
+    if not zones:
+        raise failures[0]
+    return zones, notes
+
+
+def _read_zone(found: snapshot.Snapshot, name: str, place: Path, reader: DatabaseReader) -> Zone:
+    """Stage and read one zone; errors name the user's files, not the copies made of them."""
+    northbound, southbound = found.zones[name]
+    copies = {place / "nb.db": northbound, place / "sb.db": southbound}
+    place.mkdir(parents=True)
+    try:
+        torn = [reader.stage(original, copy) for copy, original in copies.items()]
+        zone = ovn.read_zone(reader, name, *copies)
+    except DatabaseError as error:
+        text = str(error)
+        for copy, original in copies.items():
+            for ours in (copy, original):
+                text = text.replace(str(ours), found.shown(original))
+        raise DatabaseError(text) from error
+    return replace(zone, torn=any(torn))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Join:
+    """What a pod is joined with: the databases, and the nodes as endpoints."""
+
+    topology: Topology
+    nodes: Mapping[str, Endpoint]
+
+
+def _node_endpoint(node: kube.NodeFacts, topology: Topology) -> Endpoint:
+    """Return a node as an endpoint: its host, attached by its management port."""
+    attached = topology.host_attachment(node)
+    obstacle = ""
+    if attached is None:
+        known = node.name in topology.switch_of_node
+        obstacle = Reason.NO_LOGICAL_PORT if known else Reason.ZONE_MISSING
+    elif not node.addresses:
+        obstacle = Reason.NO_ADDRESS
+    return Endpoint(
+        kind=EndpointKind.NODE,
+        name=node.name,
+        node=node.name,
+        addresses=node.addresses,
+        labels=node.labels,
+        host_network=True,
+        attachment=attached,
+        obstacle=obstacle,
+    )
+
+
+def _node_notes(nodes: Mapping[str, Endpoint]) -> list[Note]:
+    """Say which nodes cannot be traced, and why."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for node in nodes.values():
+        groups[node.obstacle].append(node.name)
+    return _notes(_NODE_NOTES, groups, "node")
+
+
+def _pods(pods: Sequence[kube.PodFacts], joined: _Join) -> tuple[tuple[Endpoint, ...], list[Note]]:
+    """Return the pods that can be rows and columns, and a note for each kind that cannot."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    endpoints = []
+    ports = joined.topology.pod_ports
+    for pod in pods:
+        has_port = (pod.namespace, pod.name) in ports
+        name = f"{pod.namespace}/{pod.name}"
+        if pod.phase in kube.FINISHED:
+            groups["pod-finished"].append(name)
+            continue
+        if not pod.node or pod.phase == "Pending":
+            groups["pod-pending-with-port" if has_port else "pod-pending"].append(name)
+            continue
+        endpoint = _pod_endpoint(pod, joined)
+        endpoints.append(endpoint)
+        if endpoint.obstacle:
+            groups[endpoint.obstacle].append(name)
+        elif pod.terminating:
+            groups["pod-terminating"].append(name)
+        if not pod.host_network and _is_elsewhere(endpoint, joined.topology):
+            groups["port-elsewhere"].append(name)
+    known = {(pod.namespace, pod.name) for pod in pods}
+    groups["port-without-pod"] = [f"{ns}/{pod}" for ns, pod in ports.keys() - known]
+    notes = _notes(_POD_NOTES, groups, "pod")
+    return tuple(sorted(endpoints, key=lambda e: (e.namespace, e.name))), notes
+
+
+def _is_elsewhere(endpoint: Endpoint, topology: Topology) -> bool:
+    """Whether OVN has a pod on another switch than its node's: one of the two is behind."""
+    home, attached = topology.switch_of_node.get(endpoint.node), endpoint.attachment
+    return attached is not None and home is not None and (attached.zone, attached.switch) != home
+
+
+def _notes(texts: Mapping[str, str], groups: Mapping[str, Sequence[str]], word: str) -> list[Note]:
+    """Return a note for each code that has subjects, in the order of `texts`."""
+    return [
+        Note(
+            code=code,
+            text=text.format(n=f"{len(names)} {word}{'' if len(names) == 1 else 's'}"),
+            subjects=tuple(sorted(names)),
+        )
+        for code, text in texts.items()
+        if (names := groups.get(code, ()))
+    ]
+
+
+_NODE_NOTES: Mapping[str, str] = {
+    Reason.ZONE_MISSING: "{n} with a zone that is not in the snapshot: untraced, as are all cells "
+    "that need it",
+    Reason.NO_LOGICAL_PORT: "{n} without a management port in OVN: untraced, with host-network "
+    "pods there",
+    Reason.NO_ADDRESS: "{n} without an InternalIP: untraced",
+}
+
+_POD_NOTES: Mapping[str, str] = {
+    "pod-finished": "{n} completed: without a network, and not audited",
+    "pod-pending": "{n} pending: without a network yet, and not audited",
+    "pod-pending-with-port": "{n} pending with a logical port already: not audited, though "
+    "policies may select them",
+    "pod-terminating": "{n} being deleted and still in OVN: audited as they are",
+    "port-without-pod": "{n} in OVN but not in Kubernetes: their ports were not audited",
+    "port-elsewhere": "{n} on another node's switch in OVN than Kubernetes says: audited where "
+    "OVN has them",
+    Reason.NO_LOGICAL_PORT: "{n} running without a logical port: their cells are untraced",
+    Reason.ZONE_MISSING: "{n} on nodes whose zone is not in the snapshot: their cells are untraced",
+    Reason.USER_DEFINED_NETWORK: "{n} whose primary network is a user-defined one: their cells "
+    "are untraced, as only the default network is audited",
+    Reason.NO_ADDRESS: "{n} without an address: their cells are untraced",
+}
+
+
+def _pod_endpoint(pod: kube.PodFacts, joined: _Join) -> Endpoint:
+    """Return a running pod as an endpoint, with the obstacle that keeps it from being traced."""
+    if pod.host_network:
+        addresses, attachment, obstacle = _host_network(pod, joined.nodes)
+    else:
+        addresses, attachment, obstacle = _pod_network(pod, joined.topology)
+    if not obstacle and not addresses:
+        obstacle = Reason.NO_ADDRESS
+    return Endpoint(
+        kind=EndpointKind.POD,
+        namespace=pod.namespace,
+        name=pod.name,
+        node=pod.node,
+        addresses=addresses,
+        labels=pod.labels,
+        workload=pod.workload,
+        host_network=pod.host_network,
+        declared=pod.declared,
+        attachment=attachment,
+        obstacle=obstacle,
+    )
+
+
+_Joined = tuple[tuple[str, ...], Attachment | None, str]
+"""(addresses, attachment, obstacle) of a pod."""
+
+
+def _host_network(pod: kube.PodFacts, nodes: Mapping[str, Endpoint]) -> _Joined:
+    """Join a pod with its host: its packets enter OVN, if at all, by the management port."""
+    node = nodes.get(pod.node)
+    if node is None:
+        return pod.addresses, None, Reason.ZONE_MISSING
+    # A node without an InternalIP still has the address its pods report.
+    obstacle = "" if node.attachment else node.obstacle
+    return node.addresses or pod.addresses, node.attachment, obstacle
+
+
+def _pod_network(pod: kube.PodFacts, topology: Topology) -> _Joined:
+    """Join a pod with its logical port."""
+    if pod.primary_network:
+        return pod.addresses, None, Reason.USER_DEFINED_NETWORK
+    found = topology.pod_port(pod.namespace, pod.name, pod.node)
+    if found is None:
+        known = pod.node in topology.switch_of_node
+        return pod.addresses, None, Reason.NO_LOGICAL_PORT if known else Reason.ZONE_MISSING
+    attachment = topology.attachment(*found)
+    if attachment is None:
+        return pod.addresses, None, Reason.NO_LOGICAL_PORT
+    return attachment.addresses, attachment, ""

@@ -1,0 +1,354 @@
+"""Kubernetes objects as the API prints them → what the audit needs of them. Pure.
+
+Input is the `items` of Lists, as `kubectl get -A -o json` prints them or the API returns them. An
+object that no API server would print is a FieldError; what is legal and of no use to an audit (a
+port of another protocol, an annotation that is no JSON) is passed over.
+"""
+
+import ipaddress
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from audit.facts.fields import Field, FieldError
+from audit.model.endpoints import NamedPort, Port
+from audit.model.facts import Policy, Service, ServiceEndpoint
+from audit.model.packets import Protocol
+from audit.model.verdicts import PolicyRef
+
+Object = Mapping[str, Any]
+
+FINISHED = frozenset({"Succeeded", "Failed"})
+"""Pod phases after which a pod keeps its `status.podIP` and has no network."""
+
+POLICY_RESOURCES = {
+    "networkpolicies": "NetworkPolicy",
+    "adminnetworkpolicies": "AdminNetworkPolicy",
+    "baselineadminnetworkpolicies": "BaselineAdminNetworkPolicy",
+    "egressfirewalls": "EgressFirewall",
+}
+"""Resources whose objects decide packets, with their kinds."""
+
+_SERVER_WRITTEN = frozenset(
+    {"managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"}
+)
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""kubectl's copy of the manifest in the manifest."""
+_SERVICE_NAME = "kubernetes.io/service-name"
+"""The label that ties an EndpointSlice to its Service. The mirrored slices of user-defined
+networks have another one, `k8s.ovn.org/service-name`, and so are not taken for these."""
+_POD_NETWORKS = "k8s.ovn.org/pod-networks"
+_MANAGEMENT_MACS = "k8s.ovn.org/node-mgmt-port-mac-addresses"
+_MANAGEMENT_MAC = "k8s.ovn.org/node-mgmt-port-mac-address"
+_NODE_SUBNETS = "k8s.ovn.org/node-subnets"
+# libyaml writes the same text eight times faster: seconds, at ten thousand policies.
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodFacts:
+    """What Kubernetes says about a pod."""
+
+    namespace: str
+    name: str
+    node: str
+    phase: str
+    terminating: bool
+    host_network: bool
+    addresses: tuple[str, ...]
+    labels: tuple[tuple[str, str], ...]
+    workload: str
+    declared: tuple[NamedPort, ...]
+    primary_network: str
+    """Name of the user-defined network that is this pod's primary one; empty for the default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """What Kubernetes says about a node, and OVN-Kubernetes' annotations on it."""
+
+    name: str
+    addresses: tuple[str, ...]
+    labels: tuple[tuple[str, str], ...]
+    subnets: tuple[str, ...]
+    management_macs: frozenset[str]
+
+
+Slices = Mapping[tuple[str, str], Sequence[Object]]
+"""EndpointSlices by their Service's namespace and name."""
+
+
+def labels_of(item: Object) -> tuple[tuple[str, str], ...]:
+    """Return an object's labels, sorted."""
+    return tuple(sorted(Field(item)["metadata"]["labels"].texts().items()))
+
+
+def namespace(item: Object) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Read a Namespace: its name and labels."""
+    return Field(item)["metadata"]["name"].required(), labels_of(item)
+
+
+def pod(item: Object) -> PodFacts:
+    """Read a Pod."""
+    root = Field(item)
+    metadata, spec, status = root["metadata"], root["spec"], root["status"]
+    return PodFacts(
+        namespace=metadata["namespace"].required(),
+        name=metadata["name"].required(),
+        node=spec["nodeName"].text(),
+        phase=status["phase"].text(),
+        terminating=bool(metadata["deletionTimestamp"].text()),
+        host_network=spec["hostNetwork"].flag(),
+        addresses=_pod_addresses(status),
+        labels=labels_of(item),
+        workload=_workload(root),
+        declared=_declared(spec),
+        primary_network=_primary_network(_annotation(root, _POD_NETWORKS)),
+    )
+
+
+def _pod_addresses(status: Field) -> tuple[str, ...]:
+    """Return `status.podIPs`, or the one `podIP` where there is no list."""
+    listed = [ip["ip"] for ip in status["podIPs"].each()] or [status["podIP"]]
+    return tuple(ip.address() for ip in listed if ip.value)
+
+
+def _declared(spec: Field) -> tuple[NamedPort, ...]:
+    """Return the ports of the containers that run together: sidecars too, not other init ones.
+
+    An init container with restartPolicy Always is a sidecar; the others have ended when the pod
+    runs.
+    """
+    sidecars = (
+        container
+        for container in spec["initContainers"].each()
+        if container["restartPolicy"].text() == "Always"
+    )
+    ports = {
+        named
+        for container in (*spec["containers"].each(), *sidecars)
+        for port in container["ports"].each()
+        if (named := _named_port(port, "containerPort")) is not None
+    }
+    return tuple(sorted(ports, key=lambda declared: (declared.port, declared.name)))
+
+
+def _named_port(port: Field, number: str) -> NamedPort | None:
+    """Read a port of a container or a Service; None for a protocol that is not audited."""
+    protocol = _protocol(port)
+    if protocol is None:
+        return None
+    return NamedPort(name=port["name"].text(), port=_port(protocol, port[number]))
+
+
+def _protocol(port: Field) -> Protocol | None:
+    """Return a port's protocol, TCP unless it says otherwise; None for one OVN does not match."""
+    text = port["protocol"].text("TCP").lower()
+    return Protocol(text) if text in set(Protocol) else None
+
+
+def _port(protocol: Protocol, number: Field) -> Port:
+    try:
+        return Port(protocol=protocol, number=number.number())
+    except FieldError:
+        raise
+    except ValueError as error:
+        raise FieldError(f"{number.path}: {error}") from None
+
+
+def _workload(root: Field) -> str:
+    """Return `Kind/name` of what made the pod; a ReplicaSet of a Deployment is that Deployment.
+
+    A static pod is its own workload, though its mirror is owned by the node. A CronJob's pod
+    belongs to the Job: which CronJob made that is said in the Job only, which is not read.
+    """
+    metadata = root["metadata"]
+    owners = [o for o in metadata["ownerReferences"].each() if o["controller"].flag()]
+    if not owners or owners[0]["kind"].text() == "Node":
+        return f"Pod/{metadata['name'].required()}"
+    kind, name = owners[0]["kind"].required(), owners[0]["name"].required()
+    template = metadata["labels"]["pod-template-hash"].text()
+    if kind == "ReplicaSet" and template and name.endswith(f"-{template}"):
+        return f"Deployment/{name.removesuffix(f'-{template}')}"
+    return f"{kind}/{name}"
+
+
+def _annotation(root: Field, key: str) -> Any:  # noqa: ANN401 - annotations hold any JSON
+    """Return an annotation parsed as JSON; None when it is absent or is no JSON."""
+    text = root["metadata"]["annotations"][key].text()
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _primary_network(networks: Any) -> str:  # noqa: ANN401 - parsed JSON
+    """Return the user-defined network with role `primary`, if the pod has one.
+
+    In a pod of a primary user-defined network the `default` entry has the role
+    `infrastructure-locked`; before roles existed the default network was always primary.
+    """
+    if not isinstance(networks, dict):
+        return ""
+    for name, network in networks.items():
+        role = network.get("role", "") if isinstance(network, dict) else ""
+        if name != "default" and role == "primary":
+            return str(name)
+        if name == "default" and role == "infrastructure-locked":
+            return _other_than_default(networks)
+    return ""
+
+
+def _other_than_default(networks: Mapping[str, Any]) -> str:
+    """Return the network that has role `primary` beside a locked default one, or any other."""
+    others = sorted(str(name) for name in networks if name != "default")
+    primary = [
+        name
+        for name in others
+        if isinstance(networks[name], dict) and networks[name].get("role") == "primary"
+    ]
+    return next(iter([*primary, *others]), "an unnamed user-defined network")
+
+
+def node(item: Object) -> NodeFacts:
+    """Read a Node."""
+    root = Field(item)
+    macs = _annotation(root, _MANAGEMENT_MACS)
+    listed = {str(macs.get("default", ""))} if isinstance(macs, dict) else set()
+    single = root["metadata"]["annotations"][_MANAGEMENT_MAC].text()
+    return NodeFacts(
+        name=root["metadata"]["name"].required(),
+        addresses=tuple(
+            address["address"].address()
+            for address in root["status"]["addresses"].each()
+            if address["type"].text() == "InternalIP"
+        ),
+        labels=labels_of(item),
+        subnets=_node_subnets(_annotation(root, _NODE_SUBNETS)),
+        management_macs=frozenset(mac.lower() for mac in (listed | {single}) if mac),
+    )
+
+
+def _node_subnets(subnets: Any) -> tuple[str, ...]:  # noqa: ANN401 - parsed JSON
+    """Return the default network's subnets of a node; one was a plain string before dual stack."""
+    default = subnets.get("default") if isinstance(subnets, dict) else None
+    listed = default if isinstance(default, list) else [default]
+    return tuple(subnet for subnet in listed if isinstance(subnet, str) and _is_network(subnet))
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def service(item: Object, slices: Slices | None = None) -> Service:
+    """Read a Service, with the endpoints that `slices` give for it."""
+    root = Field(item)
+    metadata, spec = root["metadata"], root["spec"]
+    where = metadata["namespace"].required(), metadata["name"].required()
+    # One ClusterIP was a plain string before dual stack; `None` is how a headless Service says so.
+    written = [*spec["clusterIPs"].each()] or [spec["clusterIP"]]
+    ports = tuple(
+        named for port in spec["ports"].each() if (named := _named_port(port, "port")) is not None
+    )
+    return Service(
+        namespace=where[0],
+        name=where[1],
+        headless=spec["type"].text() != "ExternalName" and written[0].value == "None",
+        cluster_ips=tuple(ip.address() for ip in written if ip.value not in (None, "", "None")),
+        ports=ports,
+        labels=labels_of(item),
+        endpoints=_endpoints(ports, (slices or {}).get(where, ())),
+    )
+
+
+def slice_service(item: Object) -> tuple[str, str] | None:
+    """Return the namespace and name of the Service an EndpointSlice is for; None without label."""
+    metadata = Field(item)["metadata"]
+    name = metadata["labels"][_SERVICE_NAME].text()
+    return (metadata["namespace"].required(), name) if name else None
+
+
+def _endpoints(ports: Sequence[NamedPort], slices: Iterable[Object]) -> tuple[ServiceEndpoint, ...]:
+    """Return the ready addresses behind each port of a Service.
+
+    A slice's port belongs to the Service's port of the same name and protocol, the unnamed one to
+    the unnamed. Slices of host names (addressType FQDN) hold no addresses.
+    """
+    numbers = {(port.name, port.port.protocol): port.port for port in ports}
+    found = set()
+    for root in map(Field, slices):
+        if root["addressType"].text() not in ("IPv4", "IPv6"):
+            continue
+        addresses = [address for e in root["endpoints"].each() for address in _ready(e)]
+        for port in root["ports"].each():
+            protocol = _protocol(port)
+            served = numbers.get((port["name"].text(), protocol)) if protocol else None
+            # Without a number a slice's port is every port, and no one target.
+            if protocol is None or served is None or port["port"].value is None:
+                continue
+            target = _port(protocol, port["port"]).number
+            found |= {ServiceEndpoint(port=served, address=a, target=target) for a in addresses}
+    return tuple(sorted(found))
+
+
+def _ready(endpoint: Field) -> tuple[str, ...]:
+    """Return the address of an endpoint that is ready, or does not say (discovery.k8s.io/v1).
+
+    Of several addresses only the first is used, as kube-proxy and OVN-Kubernetes do.
+    """
+    if not endpoint["conditions"]["ready"].flag(default=True):
+        return ()
+    return tuple(address.address() for address in [*endpoint["addresses"].each()][:1])
+
+
+def policy(item: Object, kind: str) -> Policy:
+    """Read a policy object of any of the kinds in POLICY_RESOURCES."""
+    root = Field(item)
+    metadata, spec = root["metadata"], root["spec"]
+    return Policy(
+        ref=PolicyRef(
+            kind=kind, namespace=metadata["namespace"].text(), name=metadata["name"].required()
+        ),
+        directions=_directions(kind, spec),
+        rules=(len([*spec["ingress"].each()]), len([*spec["egress"].each()])),
+        manifest=manifest(item, kind),
+    )
+
+
+def _directions(kind: str, spec: Field) -> tuple[str, ...]:
+    """Return the directions a policy acts in.
+
+    A NetworkPolicy's default `policyTypes` are Ingress, and Egress when it has an egress rule
+    (networking.k8s.io/v1).
+    """
+    if kind == "NetworkPolicy":
+        types = [policy_type.text().lower() for policy_type in spec["policyTypes"].each()]
+        default = ("egress", "ingress") if any(spec["egress"].each()) else ("ingress",)
+        return tuple(sorted(set(types))) or default
+    return tuple(direction for direction in ("egress", "ingress") if any(spec[direction].each()))
+
+
+def manifest(item: Object, kind: str) -> str:
+    """Return the object as YAML, without what the server and kubectl wrote into it."""
+    root = Field(item)
+    metadata = {k: v for k, v in root["metadata"].mapping().items() if k not in _SERVER_WRITTEN}
+    annotations = root["metadata"]["annotations"].mapping()
+    kept = {key: value for key, value in annotations.items() if key != _LAST_APPLIED}
+    metadata.pop("annotations", None)
+    if kept:
+        metadata["annotations"] = kept
+    shown = {
+        "apiVersion": root["apiVersion"].text(),
+        "kind": root["kind"].text(kind),
+        "metadata": metadata,
+        "spec": root["spec"].mapping(),
+    }
+    text = yaml.dump(shown, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return str(text)

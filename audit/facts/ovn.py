@@ -1,0 +1,306 @@
+"""One zone's northbound and southbound databases → Zone.
+
+Ports, switches, MACs and router MACs are what the databases say; no name is composed here. Only
+the tables and columns below are read: of a large southbound database most bytes are logical
+flows, and of those only the ones that carry an ACL's verdict are needed, for blame.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from audit.facts import identity
+from audit.model.engine import DatabaseReader
+from audit.model.facts import (
+    Acl,
+    FlowHint,
+    LoadBalancer,
+    LogicalPort,
+    PortGroup,
+    RouterPolicy,
+    Zone,
+)
+from audit.model.packets import Protocol
+
+Row = Mapping[str, Any]
+
+PREFIX = 8
+"""A trace prints the first eight hexadecimal digits of a uuid."""
+
+_NORTHBOUND: Mapping[str, Sequence[str]] = {
+    "NB_Global": ("name", "options", "nb_cfg"),
+    "Logical_Switch": ("name", "other_config", "external_ids", "acls"),
+    "Logical_Switch_Port": ("_uuid", "name", "external_ids"),
+    "Port_Group": ("name", "ports", "acls", "external_ids"),
+    "Logical_Router_Policy": ("match", "action", "priority"),
+    "Load_Balancer": ("vips", "protocol", "options", "external_ids", "name"),
+}
+_HAS_PORTS = {"Port_Group": [["ports", "!=", ["set", []]]]}
+"""With interconnect every zone has every policy's port group, most of them without a port here:
+their ACLs are in force nowhere in the zone, and are most of what a large database holds."""
+
+_ACL = (
+    *("_uuid", "direction", "action", "priority", "tier", "match"),
+    *("name", "options", "external_ids"),
+)
+_SET_NAME = re.compile(r"\$([A-Za-z_.][A-Za-z0-9_.]*)")
+
+_SOUTHBOUND: Mapping[str, Sequence[str]] = {
+    "SB_Global": ("options", "nb_cfg"),
+    "Datapath_Binding": ("_uuid", "external_ids"),
+    "Port_Binding": (
+        *("logical_port", "type", "datapath", "tunnel_key", "mac", "options"),
+        "external_ids",
+    ),
+    "Logical_Flow": ("_uuid", "external_ids", "match"),
+}
+ACL_STAGES = (
+    *("ls_in_acl", "ls_in_acl_after_lb", "ls_out_acl"),
+    *("ls_in_acl_eval", "ls_in_acl_after_lb_eval", "ls_out_acl_eval"),
+)
+"""Stages whose logical flows are made from ACLs, up to OVN 23.03 and from 23.06 on."""
+
+_FLOW_CONDITION = {
+    "Logical_Flow": [
+        ["external_ids", "includes", ["map", [["stage-name", stage]]]] for stage in ACL_STAGES
+    ]
+}
+
+
+def read_zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path) -> Zone:
+    """Read a zone from two staged databases. DatabaseError when one cannot be read."""
+    nb = reader.select(northbound, "OVN_Northbound", _NORTHBOUND, _HAS_PORTS)
+    nb |= _in_force(reader, northbound, nb)
+    sb = reader.select(southbound, "OVN_Southbound", _SOUTHBOUND, _FLOW_CONDITION)
+    primary = _primary_networks(nb["Logical_Switch"])
+    options = _first(sb["SB_Global"]).get("options", {})
+    ports = _ports(sb["Port_Binding"], sb["Datapath_Binding"])
+    sequence = (_first(nb["NB_Global"]).get("nb_cfg"), _first(sb["SB_Global"]).get("nb_cfg"))
+    return Zone(
+        name=name,
+        northbound=northbound,
+        southbound=southbound,
+        northd_version=options.get("northd_internal_version", ""),
+        sequence="/".join(str(number) for number in sequence),
+        switches=MappingProxyType(_switches(nb["Logical_Switch"])),
+        ports=MappingProxyType(ports),
+        by_tunnel_key=MappingProxyType(
+            {(port.datapath, port.tunnel_key): port for port in ports.values()}
+        ),
+        acls=MappingProxyType(_acls(nb["ACL"], primary)),
+        port_groups=_port_groups(nb["Port_Group"], nb["Logical_Switch_Port"], primary),
+        flow_hints=MappingProxyType(_flow_hints(sb["Logical_Flow"])),
+        load_balancers=tuple(_load_balancers(nb["Load_Balancer"])),
+        address_sets=MappingProxyType(
+            {row["name"]: as_tuple(row["addresses"]) for row in nb["Address_Set"]}
+        ),
+        switch_acls=MappingProxyType(
+            {
+                row["name"]: acls
+                for row in nb["Logical_Switch"]
+                if (acls := frozenset(as_tuple(row.get("acls", ()))))
+            }
+        ),
+        router_policies=tuple(
+            RouterPolicy(match=row["match"], action=row["action"], priority=row["priority"])
+            for row in nb["Logical_Router_Policy"]
+        ),
+    )
+
+
+def _in_force(
+    reader: DatabaseReader, northbound: Path, nb: Mapping[str, Sequence[Row]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Read the ACLs in force on some switch, and the address sets that matches name."""
+    holders = (*nb["Port_Group"], *nb["Logical_Switch"])
+    uuids = sorted({uuid for row in holders for uuid in as_tuple(row.get("acls", ()))})
+    same = [["_uuid", "==", ["uuid", uuid]] for uuid in uuids]
+    tables = reader.select(northbound, "OVN_Northbound", {"ACL": _ACL}, {"ACL": _few(same)})
+    users = (*tables["ACL"], *nb["Logical_Router_Policy"])
+    names = sorted({name for row in users for name in _SET_NAME.findall(row["match"])})
+    named = [["name", "==", name] for name in names]
+    return tables | reader.select(
+        northbound,
+        "OVN_Northbound",
+        {"Address_Set": ("name", "addresses")},
+        {"Address_Set": _few(named)},
+    )
+
+
+_FEW = 400
+"""Conditions that fit in one argument of `ovsdb-tool query`; the kernel takes 128 KiB."""
+
+
+def _few(conditions: list[list[Any]]) -> list[list[Any]]:
+    """Return the conditions if they fit, else none: that reads all rows, which is only slower."""
+    return (conditions or _NONE) if len(conditions) <= _FEW else []
+
+
+_NONE = [["_uuid", "==", ["uuid", "00000000-0000-0000-0000-000000000000"]]]
+"""A condition that no row meets; no condition at all would mean every row."""
+
+
+def _first(rows: Sequence[Row]) -> Row:
+    """Return the only row of a singleton table; an empty one when the table is empty."""
+    return rows[0] if rows else {}
+
+
+def as_tuple(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Return an OVSDB set of strings; one with a single member is written as the member."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+_NETWORK = "k8s.ovn.org/network"
+_ROLE = "k8s.ovn.org/role"
+
+
+def _primary_networks(switches: Sequence[Row]) -> frozenset[str]:
+    """Return the user-defined networks that are the primary one of their pods."""
+    return frozenset(
+        ids[_NETWORK]
+        for row in switches
+        if (ids := row["external_ids"]).get(_ROLE) == "primary" and _NETWORK in ids
+    )
+
+
+def _switches(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """Map each switch to its subnets: `other_config:subnet` and `ipv6_prefix` (a /64).
+
+    Switches of user-defined networks get none: those may use the default network's very subnets.
+    """
+    found = {}
+    for row in rows:
+        config = row.get("other_config", {})
+        if row["external_ids"].get(_NETWORK, "default") != "default":
+            config = {}
+        subnets = [config["subnet"]] if "subnet" in config else []
+        if "ipv6_prefix" in config:
+            subnets.append(f"{config['ipv6_prefix'].removesuffix('/64')}/64")
+        found[row["name"]] = tuple(subnets)
+    return found
+
+
+def _ports(bindings: Sequence[Row], datapaths: Sequence[Row]) -> dict[str, LogicalPort]:
+    """Map each logical port to its row, with the datapath by name."""
+    names = {row["_uuid"]: row["external_ids"].get("name", "") for row in datapaths}
+    return {row["logical_port"]: _port(row, names.get(row["datapath"], "")) for row in bindings}
+
+
+def _port(row: Row, datapath: str) -> LogicalPort:
+    """Read a Port_Binding; its `mac` is `MAC IP…`, `router`, `unknown`, or empty."""
+    words = [word for entry in as_tuple(row["mac"]) for word in entry.split()]
+    ids = row["external_ids"]
+    # A port of another network carries its network attachment, and is not the pod's own.
+    other_network = "k8s.ovn.org/nad" in ids
+    return LogicalPort(
+        name=row["logical_port"],
+        kind=row["type"],
+        datapath=datapath,
+        tunnel_key=row["tunnel_key"],
+        mac=words[0] if words and words[0].count(":") == _MAC_COLONS else "",
+        addresses=tuple(words[1:]),
+        peer=row["options"].get("peer", ""),
+        namespace=ids.get("namespace", ""),
+        is_pod=ids.get("pod") == "true" and not other_network,
+    )
+
+
+_MAC_COLONS = 5
+
+
+_T = TypeVar("_T")
+
+
+def _by_prefix(rows: Iterable[tuple[str, _T]]) -> dict[str, tuple[_T, ...]]:
+    """Group values by the first eight digits of their uuid: 32 bits, so one to many."""
+    grouped: dict[str, list[_T]] = defaultdict(list)
+    for uuid, value in rows:
+        grouped[uuid[:PREFIX]].append(value)
+    return {prefix: tuple(values) for prefix, values in grouped.items()}
+
+
+def _acls(rows: Sequence[Row], primary: Collection[str]) -> dict[str, tuple[Acl, ...]]:
+    """Map uuid prefixes to ACLs, each with its owner."""
+    return _by_prefix((row["_uuid"], _acl(row, primary)) for row in rows)
+
+
+def _acl(row: Row, primary: Collection[str]) -> Acl:
+    name = row["name"] if isinstance(row["name"], str) else ""
+    owner = identity.identify(
+        row["external_ids"], name=name, priority=row["priority"], primary_networks=primary
+    )
+    return Acl(
+        uuid=row["_uuid"],
+        direction=row["direction"],
+        action=row["action"],
+        priority=row["priority"],
+        tier=row.get("tier", 0),
+        match=row["match"],
+        owner_type=owner.owner_type,
+        owner=owner.owner,
+        policy=owner.policy,
+        policy_direction=owner.direction,
+        rule=owner.rule,
+        namespace_default=owner.namespace_default,
+        after_lb=row.get("options", {}).get("apply-after-lb") == "true",
+    )
+
+
+def _port_groups(
+    rows: Sequence[Row], ports: Sequence[Row], primary: Collection[str]
+) -> tuple[PortGroup, ...]:
+    """Read port groups; those owned by a policy hold the pods it selects."""
+    names = {row["_uuid"]: row["name"] for row in ports}
+    return tuple(
+        PortGroup(
+            name=row["name"],
+            ports=frozenset(names[uuid] for uuid in as_tuple(row["ports"]) if uuid in names),
+            policy=identity.identify(row["external_ids"], primary_networks=primary).policy,
+            acls=frozenset(as_tuple(row.get("acls", ()))),
+        )
+        for row in rows
+    )
+
+
+def _flow_hints(rows: Sequence[Row]) -> dict[str, tuple[FlowHint, ...]]:
+    """Map logical flows of ACL stages to the prefix of the ACL they were made from."""
+    return _by_prefix(
+        (
+            row["_uuid"],
+            FlowHint(
+                uuid=row["_uuid"],
+                stage=row["external_ids"]["stage-name"],
+                hint=row["external_ids"]["stage-hint"],
+                match=row["match"],
+            ),
+        )
+        for row in rows
+        if "stage-hint" in row["external_ids"]
+    )
+
+
+def _load_balancers(rows: Sequence[Row]) -> Iterable[LoadBalancer]:
+    """Read load balancers; a VIP's key is `IP:port` or `[IPv6]:port`."""
+    for row in rows:
+        template = row.get("options", {}).get("template") == "true"
+        vips = [_vip(key, value) for key, value in row["vips"].items()]
+        protocol = row["protocol"] if isinstance(row["protocol"], str) else Protocol.TCP
+        yield LoadBalancer(
+            owner=row["external_ids"].get("k8s.ovn.org/owner", row["name"]),
+            protocol=Protocol(protocol),
+            vips=tuple(vip for vip in vips if vip is not None),
+            template=template,
+        )
+
+
+def _vip(key: str, value: str) -> tuple[str, int, tuple[str, ...]] | None:
+    """Split `[fd02::1]:80` → `a,b`; None for a VIP without a port, such as `fd02::1`."""
+    address, _, port = key.rpartition(":")
+    bare_ip6 = ":" in address and not address.startswith("[")
+    if not address or bare_ip6 or not port.isdigit():
+        return None
+    backends = tuple(backend for backend in value.split(",") if backend)
+    return address.strip("[]"), int(port), backends

@@ -1,0 +1,251 @@
+"""A snapshot on disk → raw Lists and database files.
+
+A snapshot is a directory, or a `.tar.gz` of one: `kube/<resource>.json`, `ovn/<zone>/nb.db` and
+`sb.db`. An archive is untrusted input: only members with these names are unpacked, as plain files.
+"""
+
+import hashlib
+import json
+import lzma
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from audit.errors import SnapshotError
+from audit.facts.fields import Field, FieldError
+from audit.model.facts import Input
+
+_MEMBER = re.compile(
+    r"(?:kube/[a-z0-9.-]+\.json|ovn/[A-Za-z0-9][A-Za-z0-9._-]*/(?:nb|sb)\.db|snapshot\.json)"
+)
+_BLOCK = 1 << 20
+KINDS: Mapping[str, str] = {
+    "namespaces": "Namespace",
+    "pods": "Pod",
+    "nodes": "Node",
+    "services": "Service",
+    "endpointslices": "EndpointSlice",
+    "networkpolicies": "NetworkPolicy",
+    "adminnetworkpolicies": "AdminNetworkPolicy",
+    "baselineadminnetworkpolicies": "BaselineAdminNetworkPolicy",
+    "egressfirewalls": "EgressFirewall",
+}
+"""What each file lists, where its items say it at all: those of a typed List do not."""
+_CLUSTER_SCOPED = frozenset(
+    {"namespaces", "nodes", "adminnetworkpolicies", "baselineadminnetworkpolicies"}
+)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Where a snapshot's files are. `zones` maps each zone to its (northbound, southbound).
+
+    `source` is what the user named; `root` is where the files are, which for an archive is a
+    directory the user never sees. `shown_root` stands for it in messages.
+    """
+
+    source: str
+    root: Path
+    shown_root: str
+    lists: Mapping[str, Path]
+    zones: Mapping[str, tuple[Path, Path]]
+    incomplete_zones: tuple[str, ...]
+
+    def shown(self, path: Path) -> str:
+        """Return a file's name as the user knows it: `cluster.tar.gz/kube/pods.json`."""
+        return f"{self.shown_root}/{path.relative_to(self.root).as_posix()}"
+
+
+def open_snapshot(path: Path, workdir: Path) -> Snapshot:
+    """Find a snapshot's files; an archive is unpacked below `workdir`.
+
+    SnapshotError when there is none, or it lacks what nothing can be said without.
+    """
+    try:
+        return _open_snapshot(path, workdir)
+    except OSError as error:
+        raise SnapshotError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+
+
+def _open_snapshot(path: Path, workdir: Path) -> Snapshot:
+    if not path.exists():
+        raise SnapshotError(
+            f"{path} does not exist; --snapshot takes a directory or a .tar.gz with kube/ and ovn/"
+        )
+    unpacked = not path.is_dir()
+    root = _descend(_unpack(path, workdir / "snapshot") if unpacked else path)
+    lists = {f.stem: f for f in sorted((root / "kube").glob("*.json")) if f.is_file()}
+    zones, incomplete = {}, []
+    for directory in sorted(p for p in (root / "ovn").glob("*") if p.is_dir()):
+        pair = (directory / "nb.db", directory / "sb.db")
+        if all(file.is_file() for file in pair):
+            zones[directory.name] = pair
+        else:
+            incomplete.append(directory.name)
+    if not lists:
+        raise SnapshotError(f"{path} has no kube/*.json; it is not a snapshot")
+    if not zones:
+        raise SnapshotError(f"{path} has no zone with both ovn/<zone>/nb.db and ovn/<zone>/sb.db")
+    return Snapshot(
+        source=str(path),
+        root=root,
+        shown_root=str(path if unpacked else root),
+        lists=lists,
+        zones=zones,
+        incomplete_zones=tuple(incomplete),
+    )
+
+
+def _descend(root: Path) -> Path:
+    """Return the directory that holds `kube/`: `root`, or its only subdirectory."""
+    if (root / "kube").is_dir():
+        return root
+    inner = [p for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
+    return inner[0] if len(inner) == 1 and (inner[0] / "kube").is_dir() else root
+
+
+def _unpack(archive: Path, target: Path) -> Path:
+    """Unpack the members that belong to a snapshot, and nothing else."""
+    tops = set()
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            for member in tar:
+                place = _snapshot_name(member.name)
+                content = tar.extractfile(member) if place and member.isfile() else None
+                if content is None or place is None:
+                    continue
+                tops.add(place.top)
+                file = target / place.name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with content, file.open("wb") as sink:
+                    while block := content.read(_BLOCK):
+                        sink.write(block)
+    # A damaged stream is an error of its decompressor, which is not always an OSError.
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise SnapshotError(f"{archive} cannot be unpacked as a .tar.gz: {error}") from error
+    if not tops:
+        raise SnapshotError(f"{archive} holds no kube/*.json and no ovn/<zone>/*.db")
+    if len(tops) > 1:
+        named = ", ".join(sorted(top or "." for top in tops))
+        raise SnapshotError(
+            f"{archive} holds several snapshots ({named}); unpack it and name one of them"
+        )
+    return target
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A member's place in its snapshot, and the directories it was packed under."""
+
+    top: str
+    name: str
+
+
+def _snapshot_name(name: str) -> _Place | None:
+    """Return a member's place in the snapshot, whatever directories it was packed under."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        return None
+    for start in range(len(path.parts)):
+        candidate = "/".join(path.parts[start:])
+        if _MEMBER.fullmatch(candidate):
+            return _Place("/".join(path.parts[:start]), candidate)
+    return None
+
+
+def read_list(snapshot: Snapshot, resource: str) -> Sequence[Mapping[str, Any]] | None:
+    """Return the items of `kube/<resource>.json`, None when the snapshot has none.
+
+    SnapshotError when the file is no JSON or no List, or an item is no object of this resource.
+    """
+    path = snapshot.lists.get(resource)
+    if path is None:
+        return None
+    shown = snapshot.shown(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SnapshotError(f"{shown} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise SnapshotError(f"{shown} is not JSON: {error}; write it again with kubectl") from error
+    is_list = isinstance(content, dict) and str(content.get("kind", "List")).endswith("List")
+    # An API server written in Go may print an empty list as null.
+    items = content.get("items", {}) if is_list else {}
+    if items is not None and not isinstance(items, list):
+        raise SnapshotError(f"{shown} is not a List as `kubectl get {resource} -A -o json` prints")
+    return items or []
+
+
+def read_objects(
+    snapshot: Snapshot, resource: str, parse: Callable[[Mapping[str, Any]], _T]
+) -> list[_T] | None:
+    """Return every object of `kube/<resource>.json` parsed, None when the snapshot has no list.
+
+    SnapshotError with the file, the item and what is wrong with it, also when one is there twice.
+    """
+    items = read_list(snapshot, resource)
+    if items is None:
+        return None
+    parsed, names = [], set[tuple[str, str]]()
+    for index, item in enumerate(items):
+        try:
+            names.add(_check(item, resource, names))
+            parsed.append(parse(item))
+        except FieldError as error:
+            shown = snapshot.shown(snapshot.lists[resource])
+            raise SnapshotError(
+                f"{shown}: item {index}{_named(item)}: {error}; write the file again with kubectl"
+            ) from error
+    return parsed
+
+
+def _check(
+    item: Mapping[str, Any], resource: str, before: Collection[tuple[str, str]]
+) -> tuple[str, str]:
+    """Return the namespace and name of an object of `resource` that is not among those `before`."""
+    root = Field(item)
+    kind, wanted = root["kind"].text(), KINDS.get(resource, "")
+    if kind and wanted and kind != wanted:
+        raise FieldError(f"kind is {kind}, not {wanted}")
+    metadata = root["metadata"]
+    cluster_scoped = resource in _CLUSTER_SCOPED
+    space = "" if cluster_scoped else metadata["namespace"].required()
+    name = (space, metadata["name"].required())
+    if name in before:
+        raise FieldError("it is listed twice")
+    return name
+
+
+def _named(item: object) -> str:
+    """Return ` (namespace/name)` of an item, as far as it has them."""
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    if not isinstance(metadata, dict):
+        return ""
+    parts = [metadata.get(key) for key in ("namespace", "name")]
+    name = "/".join(part for part in parts if isinstance(part, str) and part)
+    return f" ({name})" if name else ""
+
+
+def hash_inputs(snapshot: Snapshot) -> tuple[Input, ...]:
+    """Return size and SHA-256 of every file the facts are read from, sorted by path."""
+    files = [*snapshot.lists.values(), *(file for pair in snapshot.zones.values() for file in pair)]
+    return tuple(_hash(file, snapshot) for file in sorted(files))
+
+
+def _hash(file: Path, snapshot: Snapshot) -> Input:
+    digest, size = hashlib.sha256(), 0
+    try:
+        with file.open("rb") as content:
+            while block := content.read(_BLOCK):
+                digest.update(block)
+                size += len(block)
+    except OSError as error:
+        raise SnapshotError(f"{snapshot.shown(file)} cannot be read: {error.strerror}") from error
+    path = file.relative_to(snapshot.root).as_posix()
+    return Input(path=path, size=size, sha256=digest.hexdigest())

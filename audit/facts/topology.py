@@ -1,0 +1,187 @@
+"""The zones' databases, indexed the ways Kubernetes objects are looked up in them.
+
+A pod's port is the one whose `external_ids` name the pod's namespace and whose name ends in the
+pod's; a node's switch is the one that has the node's subnets; the router on a switch is the patch
+peer that has an address there. No name is composed.
+"""
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from audit.facts.kube import NodeFacts
+from audit.model.endpoints import Attachment, Endpoint, EndpointKind
+from audit.model.facts import LogicalPort, Zone
+
+OUTSIDE_MAC = "02:00:5e:00:53:01"
+"""What stands for the router outside: a locally administered address, as the first hop's MAC is
+not in any database and no logical flow matches on it."""
+
+_ROUTER_KINDS = frozenset({"patch", "l3gateway"})
+
+Place = tuple[str, str]
+"""A logical switch: (zone, name)."""
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """Where pods and nodes are in OVN. Every index is made once, for a thousand nodes."""
+
+    zones: Mapping[str, Zone]
+    pod_ports: Mapping[tuple[str, str], tuple[tuple[str, LogicalPort], ...]]
+    """(namespace, name) → (zone, port): one, unless a database is behind."""
+    ports_at: Mapping[Place, tuple[LogicalPort, ...]]
+    switch_of_node: Mapping[str, Place]
+    gateway_macs: Mapping[Place, str]
+
+    @classmethod
+    def of(cls, zones: Mapping[str, Zone], nodes: Iterable[NodeFacts]) -> "Topology":
+        """Index the zones."""
+        pod_ports: dict[tuple[str, str], list[tuple[str, LogicalPort]]] = defaultdict(list)
+        ports_at: dict[Place, list[LogicalPort]] = defaultdict(list)
+        for zone in zones.values():
+            for port in zone.ports.values():
+                ports_at[zone.name, port.datapath].append(port)
+                # A remote pod of a stretched network has a port of type `remote` here.
+                if port.is_pod and port.kind == "":
+                    pod = port.name.removeprefix(f"{port.namespace}_")
+                    pod_ports[port.namespace, pod].append((zone.name, port))
+        return cls(
+            zones=zones,
+            pod_ports={key: tuple(ports) for key, ports in pod_ports.items()},
+            ports_at={place: tuple(ports) for place, ports in ports_at.items()},
+            switch_of_node=_switches_of_nodes(zones, nodes),
+            gateway_macs=_gateway_macs(zones, ports_at),
+        )
+
+    def pod_port(self, namespace: str, name: str, node: str) -> tuple[str, LogicalPort] | None:
+        """Return a pod's zone and port, by preference the one on its node's own switch."""
+        ports = self.pod_ports.get((namespace, name), ())
+        home = self.switch_of_node.get(node)
+        at_home = [found for found in ports if (found[0], found[1].datapath) == home]
+        return next(iter([*at_home, *ports]), None)
+
+    def attachment(self, zone: str, port: LogicalPort) -> Attachment | None:
+        """Return how a port's packets reach the rest; None when its switch has no router."""
+        gateway = self.gateway_macs.get((zone, port.datapath))
+        if gateway is None or not port.mac:
+            return None
+        return Attachment(
+            zone=zone,
+            switch=port.datapath,
+            port=port.name,
+            mac=port.mac,
+            gateway_mac=gateway,
+            addresses=port.addresses,
+        )
+
+    def host_attachment(self, node: NodeFacts) -> Attachment | None:
+        """Return how a node's host reaches OVN: by its management port."""
+        place = self.switch_of_node.get(node.name)
+        port = _management_port(node, self.ports_at.get(place, ())) if place else None
+        return self.attachment(place[0], port) if place and port else None
+
+    def gateways(self, nodes: Iterable[NodeFacts]) -> dict[str, Endpoint]:
+        """Map each node to the way packets from outside enter at it: its localnet port.
+
+        The gateway router beside that port has one of the node's own addresses.
+        """
+        owners = {address: node.name for node in nodes for address in node.addresses}
+        found = {}
+        for (zone, switch), ports in self.ports_at.items():
+            localnet = next((port for port in ports if port.kind == "localnet"), None)
+            router = next(_routers(self.zones[zone], ports), None) if localnet else None
+            if localnet is None or router is None:
+                continue
+            bare = (address.partition("/")[0] for address in router.addresses)
+            node = next((owners[address] for address in bare if address in owners), None)
+            if node is not None:
+                found[node] = _gateway(node, (zone, switch), localnet, router)
+        return dict(sorted(found.items()))
+
+
+def _gateway(node: str, place: Place, localnet: LogicalPort, router: LogicalPort) -> Endpoint:
+    attachment = Attachment(
+        zone=place[0],
+        switch=place[1],
+        port=localnet.name,
+        mac=OUTSIDE_MAC,
+        gateway_mac=router.mac,
+        addresses=(),
+    )
+    return Endpoint(kind=EndpointKind.EXTERNAL, name="", node=node, attachment=attachment)
+
+
+def _routers(zone: Zone, ports: Iterable[LogicalPort]) -> Iterator[LogicalPort]:
+    """Yield the router ports that a switch's ports are patched to."""
+    return (
+        zone.ports[port.peer]
+        for port in ports
+        if port.kind in _ROUTER_KINDS and port.peer in zone.ports
+    )
+
+
+def _gateway_macs(
+    zones: Mapping[str, Zone], ports_at: Mapping[Place, Sequence[LogicalPort]]
+) -> dict[Place, str]:
+    """Map each switch to the MAC of its router: of the peer that has an address in it."""
+    macs = {}
+    for zone in zones.values():
+        for switch, subnets in zone.switches.items():
+            routers = list(_routers(zone, ports_at.get((zone.name, switch), ())))
+            inside = _networks(subnets)
+            there = [router for router in routers if _has_address_in(router, inside)]
+            if there or len(routers) == 1:
+                macs[zone.name, switch] = (there or routers)[0].mac
+    return macs
+
+
+def _has_address_in(router: LogicalPort, networks: Iterable[_Network]) -> bool:
+    own = _networks(address.partition("/")[0] for address in router.addresses)
+    return any(
+        address.network_address in network
+        for network in networks
+        for address in own
+        if address.version == network.version
+    )
+
+
+def _networks(texts: Iterable[str]) -> list[_Network]:
+    """Return the networks among `texts`; an address is a network of one."""
+    found: list[_Network] = []
+    for text in texts:
+        try:
+            found.append(ipaddress.ip_network(text, strict=False))
+        except ValueError:  # in a database that no OVN-Kubernetes wrote
+            continue
+    return found
+
+
+def _switches_of_nodes(zones: Mapping[str, Zone], nodes: Iterable[NodeFacts]) -> dict[str, Place]:
+    """Map each node to the switch that has one of its subnets; without annotation, its namesake."""
+    by_subnet: dict[_Network, Place] = {}
+    by_name: dict[str, Place] = {}
+    for zone in zones.values():
+        for switch, subnets in zone.switches.items():
+            by_name.setdefault(switch, (zone.name, switch))
+            for subnet in _networks(subnets):
+                by_subnet.setdefault(subnet, (zone.name, switch))
+    found = {}
+    for node in nodes:
+        wanted = _networks(node.subnets)
+        named = by_name.get(node.name) if not wanted else None
+        place = next((by_subnet[s] for s in wanted if s in by_subnet), named)
+        if place is not None:
+            found[node.name] = place
+    return found
+
+
+def _management_port(node: NodeFacts, ports: Sequence[LogicalPort]) -> LogicalPort | None:
+    """Find the host's own port on its switch: by the annotated MAC, else the only one left."""
+    hosts = [port for port in ports if port.kind == "" and not port.is_pod and port.addresses]
+    annotated = [port for port in hosts if port.mac in node.management_macs]
+    found = annotated or hosts
+    return found[0] if len(found) == 1 else None

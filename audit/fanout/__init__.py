@@ -1,0 +1,1 @@
+"""Batches → outcomes as they finish: in this process, or on Ray."""

@@ -1,0 +1,29 @@
+"""The seam between what is to be traced and where it runs."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from audit.model.traces import TraceBatch, TraceOutcome
+
+
+class Worker(Protocol):
+    """Runs batches one after another; one outcome per task, in order, and it never raises."""
+
+    def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
+        """Trace a batch."""
+        ...
+
+
+MakeWorker = Callable[[], AbstractContextManager[Worker]]
+"""Makes a worker where it is to run. Picklable, as it may be another machine."""
+
+Finished = tuple[TraceBatch, tuple[TraceOutcome, ...]]
+
+
+class Fanout(Protocol):
+    """Runs batches somewhere and yields each with its outcomes, as they finish."""
+
+    def run(self, batches: Iterable[TraceBatch]) -> Iterator[Finished]:
+        """Yield every batch exactly once. A batch whose worker died comes back as failures."""
+        ...

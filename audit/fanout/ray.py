@@ -1,0 +1,198 @@
+"""Batches on Ray actors: in parallel over processes, and over nodes where Ray has some.
+
+An actor keeps the database of its zone open, so it is given batches of that zone while there are
+any. A few batches are in flight per actor and no more: results are taken as they finish and the
+queue stays here. An actor that dies takes nothing with it but its batch's time: the batch is run
+once more elsewhere, and if that kills an actor too, its traces are failures.
+
+Ray is imported when the fan-out is entered and shut down when it is left, whatever happened; it
+reports no usage and has no dashboard.
+"""
+
+import logging
+import os
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from audit.errors import EngineError
+from audit.fanout.base import Finished, MakeWorker
+from audit.model.traces import TraceBatch, TraceFailure, TraceOutcome
+from audit.model.verdicts import Reason
+
+IN_FLIGHT = 2
+"""Batches per actor: one that runs and one that waits, so that no actor waits for the driver."""
+
+_ATTEMPTS = 2
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+class _Actor:
+    """A worker in its own process; it is entered when the actor starts and left by `close`."""
+
+    def __init__(self, make_worker: MakeWorker) -> None:
+        self._open = ExitStack()
+        self._worker = self._open.enter_context(make_worker())
+
+    def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
+        """Trace a batch."""
+        return self._worker.run(batch)
+
+    def close(self) -> None:
+        """Leave the worker: daemons and servers end."""
+        self._open.close()
+
+    def pid(self) -> int:
+        """Return the process this actor lives in."""
+        return os.getpid()
+
+
+@dataclass(slots=True)
+class _Member:
+    """An actor and what it is doing."""
+
+    handle: Any
+    zone: str = ""
+    running: int = 0
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Batches that wait, by zone."""
+
+    zones: dict[str, deque[TraceBatch]] = field(default_factory=lambda: defaultdict(deque))
+
+    def add(self, batch: TraceBatch) -> None:
+        self.zones[batch.zone].append(batch)
+
+    def take(self, preferred: str, busy: set[str]) -> TraceBatch | None:
+        """Take a batch of the preferred zone, else of the longest queue nobody works on."""
+        waiting = {zone: queue for zone, queue in self.zones.items() if queue}
+        if not waiting:
+            return None
+        if preferred in waiting:
+            return waiting[preferred].popleft()
+        free = [zone for zone in waiting if zone not in busy] or list(waiting)
+        longest = max(sorted(free), key=lambda zone: len(waiting[zone]))
+        return waiting[longest].popleft()
+
+
+@dataclass(slots=True)
+class RayFanout:
+    """Runs batches on `workers` actors, which it keeps between calls. Use as a context."""
+
+    make_worker: MakeWorker
+    workers: int
+    _ray: Any = None
+    _members: list[_Member] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        os.environ.update(_ENVIRONMENT)
+        import ray  # noqa: PLC0415 - seconds of import, paid only by those who use it
+
+        self._ray = ray
+        try:
+            ray.init(
+                num_cpus=self.workers,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:
+            self._ray = None
+            raise EngineError(f"Ray did not start: {error}; try --workers inline") from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._ray is None:
+            return
+        try:
+            closing = [member.handle.close.remote() for member in self._members]
+            self._ray.wait(closing, num_returns=len(closing), timeout=10) if closing else None
+        finally:
+            self._members.clear()
+            self._ray.shutdown()
+            self._ray = None
+
+    def pids(self) -> list[int]:
+        """Return the processes of the actors that are alive."""
+        return [self._ray.get(member.handle.pid.remote()) for member in self._members]
+
+    def run(self, batches: Iterable[TraceBatch]) -> Iterator[Finished]:
+        """Yield every batch exactly once with its outcomes, as they finish."""
+        queue = _Queue()
+        for batch in batches:
+            queue.add(batch)
+        attempts: dict[int, int] = defaultdict(int)
+        running: dict[Any, tuple[_Member, TraceBatch]] = {}
+        self._fill(queue, running)
+        while running:
+            done, _ = self._ray.wait(list(running), num_returns=1)
+            member, batch = running.pop(done[0])
+            member.running -= 1
+            try:
+                outcomes = self._ray.get(done[0])
+            except self._ray.exceptions.RayError as error:
+                self._drop(member)
+                attempts[id(batch)] += 1
+                if attempts[id(batch)] < _ATTEMPTS:
+                    queue.add(batch)
+                else:
+                    yield batch, _lost(batch, error)
+            else:
+                yield batch, outcomes
+            self._fill(queue, running)
+
+    def _fill(self, queue: _Queue, running: dict[Any, tuple[_Member, TraceBatch]]) -> None:
+        """Give batches to actors until each has enough or the queue is empty."""
+        while True:
+            idle = [m for m in self._members if m.running < IN_FLIGHT]
+            fresh = len(self._members) < self.workers
+            candidates = sorted(idle, key=lambda m: m.running)
+            # A new actor costs seconds; it is worth it only when all others are at work.
+            member = (
+                candidates[0] if candidates and (not fresh or not candidates[0].running) else (None)
+            )
+            busy = {m.zone for m in self._members if m.running}
+            if member is None and not fresh:
+                return
+            batch = queue.take(member.zone if member else "", busy)
+            if batch is None:
+                return
+            if member is None:
+                member = self._hire()
+            member.zone = batch.zone
+            member.running += 1
+            running[member.handle.run.remote(batch)] = (member, batch)
+
+    def _hire(self) -> _Member:
+        """Start an actor. It is not restarted by Ray: a batch that kills it must be known."""
+        actor = self._ray.remote(num_cpus=1, max_restarts=0)(_Actor)
+        member = _Member(handle=actor.remote(self.make_worker))
+        self._members.append(member)
+        return member
+
+    def _drop(self, member: _Member) -> None:
+        """Forget a dead actor; its other batch in flight fails by itself and comes back."""
+        if member in self._members:
+            self._members.remove(member)
+
+
+def _lost(batch: TraceBatch, error: Exception) -> tuple[TraceOutcome, ...]:
+    message = f"a worker died on this batch {_ATTEMPTS} times: {str(error).splitlines()[0]}"
+    return tuple(
+        TraceFailure(key=task.key, reason=Reason.WORKER_LOST, message=message)
+        for task in batch.tasks
+    )

@@ -1,0 +1,91 @@
+"""Endpoints: what can be a row or a column of the matrix."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from audit.model.packets import Family, Protocol
+
+MAX_PORT = 65535
+
+
+class EndpointKind(StrEnum):
+    """The four kinds of endpoint, as the `cells` columns spell them."""
+
+    POD = "pod"
+    SERVICE = "service"
+    NODE = "node"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Port:
+    """A protocol and a port number: the last two coordinates of a cell."""
+
+    protocol: Protocol
+    number: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.number <= MAX_PORT:
+            raise ValueError(f"port {self.number} is not between 1 and {MAX_PORT}")
+
+    def __str__(self) -> str:
+        return f"{self.protocol}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedPort:
+    """A port a container or a Service declares; `name` is empty when it has none."""
+
+    name: str
+    port: Port
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """Where an endpoint's packets enter and leave OVN.
+
+    `port` is a logical switch port of `switch` in `zone`; `mac` is what the endpoint sends from,
+    `addresses` what it sends with; `gateway_mac` is the router port it sends everything off-link
+    to. All of them are read from the databases.
+    """
+
+    zone: str
+    switch: str
+    port: str
+    mac: str
+    gateway_mac: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One row or column of the matrix.
+
+    `addresses` is what others send to (a host-network pod's is its node's; a Service's its
+    ClusterIPs, or, when it is headless, those of its endpoints). `attachment` is None when nothing
+    of it is in OVN. `obstacle` is the reason code that settles every cell of this endpoint without
+    a trace, empty when there is none.
+    """
+
+    kind: EndpointKind
+    namespace: str = ""
+    name: str
+    node: str = ""
+    addresses: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    workload: str = ""
+    host_network: bool = False
+    declared: tuple[NamedPort, ...] = ()
+    attachment: Attachment | None = None
+    obstacle: str = ""
+
+    @property
+    def key(self) -> str:
+        """`pod shop/web-0`, `node worker`, `external 198.51.100.7 via worker`: unique in a run."""
+        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        via = f" via {self.node}" if self.kind is EndpointKind.EXTERNAL and self.node else ""
+        return f"{self.kind} {name}{via}"
+
+    def address(self, family: Family) -> str | None:
+        """Return the address others reach this endpoint at in `family`, if it has one."""
+        return next((a for a in self.addresses if Family.of(a) is family), None)

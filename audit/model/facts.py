@@ -1,0 +1,219 @@
+"""The cluster's facts, as the stages after `facts` see them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from audit.model.endpoints import Endpoint, NamedPort, Port
+from audit.model.packets import Protocol
+from audit.model.verdicts import PolicyRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A sentence about the facts the reader must know; `subjects` are what it is about."""
+
+    code: str
+    text: str
+    subjects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ServiceEndpoint:
+    """An address behind one port of a Service, and the port number it serves that on.
+
+    `port` is the Service's own port, as in `Service.ports`; `target` belongs to `address`. A
+    headless Service is nothing but these: its name resolves to the addresses, and no one
+    translates a port number.
+    """
+
+    port: Port
+    address: str
+    target: int
+
+    def __post_init__(self) -> None:
+        Port(protocol=self.port.protocol, number=self.target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A Service as Kubernetes declares it; what OVN made of it is in the databases.
+
+    `endpoints` are the ready ones of its EndpointSlices, sorted; empty also where the snapshot
+    has no slices. Neither `headless` nor `cluster_ips` is there for an ExternalName, which is a
+    name in DNS and nothing in the network.
+    """
+
+    namespace: str
+    name: str
+    headless: bool
+    cluster_ips: tuple[str, ...]
+    ports: tuple[NamedPort, ...]
+    labels: tuple[tuple[str, str], ...]
+    endpoints: tuple[ServiceEndpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A policy object: which pods it selects is asked of the databases, its text is shown."""
+
+    ref: PolicyRef
+    directions: tuple[str, ...]
+    rules: tuple[int, int]
+    """How many rules it has, (ingress, egress)."""
+    manifest: str
+    """The object as YAML, without server-written fields."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogicalPort:
+    """A row of the southbound `Port_Binding` with what the northbound says about it.
+
+    `kind` is OVN's port type: empty (a VIF), `patch`, `l3gateway`, `localnet`, `remote` …
+    `peer` is the other side of a patch; `namespace` is set for pods' ports.
+    """
+
+    name: str
+    kind: str
+    datapath: str
+    tunnel_key: int
+    mac: str
+    addresses: tuple[str, ...]
+    peer: str
+    namespace: str
+    is_pod: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acl:
+    """A row of the northbound `ACL`, with the Kubernetes object that owns it.
+
+    `direction` and `action` are OVN's; `owner` is `k8s.ovn.org/id` or what stands for it.
+    """
+
+    uuid: str
+    direction: str
+    action: str
+    priority: int
+    tier: int
+    match: str
+    owner_type: str
+    owner: str
+    policy: PolicyRef | None
+    policy_direction: str
+    rule: int
+    namespace_default: str
+    """The namespace whose isolation this is, when no single policy owns the ACL."""
+    after_lb: bool = False
+    """A `from-lport` ACL that is evaluated after load balancing (`options:apply-after-lb`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortGroup:
+    """A row of the northbound `Port_Group`; `policy` when it holds the pods a policy selects."""
+
+    name: str
+    ports: frozenset[str]
+    policy: PolicyRef | None
+    acls: frozenset[str] = frozenset()
+    """uuids of its ACLs: in force on every switch that has a port of the group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterPolicy:
+    """A row of the northbound `Logical_Router_Policy`."""
+
+    match: str
+    action: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowHint:
+    """What ties a logical flow to the northbound row it was made from."""
+
+    uuid: str
+    stage: str
+    hint: str
+    match: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadBalancer:
+    """A row of the northbound `Load_Balancer`; each VIP is `(address, port, backends)`.
+
+    The address of a `template` is a variable that each chassis fills in, such as its node's.
+    """
+
+    owner: str
+    protocol: Protocol
+    vips: tuple[tuple[str, int, tuple[str, ...]], ...]
+    template: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """One northbound and southbound pair, read: everything tracing and blame need of it.
+
+    `flow_hints` is keyed by the first eight
+    hexadecimal digits of the logical flow's uuid, which is all a trace prints, and is one to many.
+    """
+
+    name: str
+    northbound: Path
+    southbound: Path
+    northd_version: str
+    sequence: str
+    """`nb_cfg` of both databases: the state of the zone this run speaks about."""
+    switches: Mapping[str, tuple[str, ...]]
+    """The subnets of each logical switch: a node's is known by them. A switch of another network
+    than the default one has none here, as its subnets may be the same."""
+    ports: Mapping[str, LogicalPort]
+    by_tunnel_key: Mapping[tuple[str, int], LogicalPort]
+    """The same ports by (datapath, tunnel key): what a packet carries from zone to zone."""
+    acls: Mapping[str, tuple[Acl, ...]]
+    """Keyed by the first eight hexadecimal digits of the ACL's uuid, one to many."""
+    port_groups: tuple[PortGroup, ...]
+    flow_hints: Mapping[str, tuple[FlowHint, ...]]
+    load_balancers: tuple[LoadBalancer, ...]
+    address_sets: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Addresses and CIDRs of each address set."""
+    switch_acls: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+    """uuids of the ACLs a switch has itself, not through a port group."""
+    router_policies: tuple[RouterPolicy, ...] = ()
+    torn: bool = False
+    """The last transaction of a database file was cut off, and is not part of this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A file the facts were read from: its place in the snapshot, size and SHA-256."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterState:
+    """Everything one run knows about a cluster.
+
+    `pods` and `nodes` are endpoints already: attached where the databases have a port for them,
+    with an obstacle where they cannot be traced.
+    """
+
+    source: str
+    pods: tuple[Endpoint, ...]
+    nodes: tuple[Endpoint, ...]
+    services: tuple[Service, ...]
+    namespaces: Mapping[str, tuple[tuple[str, str], ...]]
+    """Labels of each namespace."""
+    policies: tuple[Policy, ...]
+    zones: Mapping[str, Zone]
+    notes: tuple[Note, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    gateways: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))
+    """Per node, the localnet port by which external packets enter, as an endpoint's attachment."""

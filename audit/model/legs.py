@@ -1,0 +1,190 @@
+"""Legs: a cell's verdict as what its source's side lets out and its destination's side lets in.
+
+Everything here is integer arrays over endpoints, classes and ports, made once by `audit.plan.legs`
+and read by whoever composes: a cell's legs are looked up, never searched. `docs/cover.md` states
+why this is enough.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.matrix import Matrix
+
+PASS, STOP = 0, 1
+"""What a prediction says of a leg."""
+
+LOCALITIES = (False, True)
+"""Whether both ends are on one switch: index 0 is no, 1 is yes."""
+
+CELLS_AT_A_TIME = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegTable:
+    """The legs of one side (egress or ingress), for endpoints on one switch or on two.
+
+    `classes[e]` is endpoint e's class as the leg's own end. Of class c, `atoms[c, o]` is the atom
+    the other end o falls in, `port_atoms[c, p]` that of port p, and the leg's id is
+    `first[c] + atoms[c, o] * width[c] + port_atoms[c, p]`. `predicted` and `decider` are by id:
+    PASS or STOP, and the index into `LegPlan.deciders` of what decides, -1 for nothing.
+    """
+
+    classes: NDArray[np.int32]
+    atoms: NDArray[np.int32]
+    port_atoms: NDArray[np.int32]
+    first: NDArray[np.int64]
+    width: NDArray[np.int64]
+    predicted: NDArray[np.uint8]
+    decider: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.predicted)
+
+    def ids(
+        self, own: NDArray[np.int32], other: NDArray[np.int32], port: NDArray[np.int32]
+    ) -> NDArray[np.int64]:
+        """Return the legs of many cells, by their own end, other end and port."""
+        classes = self.classes[own]
+        width = self.width[classes]
+        within = self.atoms[classes, other] * width + self.port_atoms[classes, port]
+        legs: NDArray[np.int64] = self.first[classes] + within.astype(np.int64)
+        return legs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellLegs:
+    """The legs of a run of cells: parallel arrays, ids within their `LegPlan`."""
+
+    cells: NDArray[np.int64]
+    egress: NDArray[np.int64]
+    transit: NDArray[np.int64]
+    ingress: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegPlan:
+    """The legs of one address family's cells, and which cells they compose.
+
+    `composed[i]` says that cell i of the matrix is decided by its legs. `switch[e]` numbers the
+    endpoints' switches. `sending[e]` and `receiving[e]` number where a packet comes from and goes
+    to, as far as routers care: the switch, what router policies tell of the address, and for a
+    node's own address the address. A transit leg is a pair of those.
+    """
+
+    family: int
+    composed: NDArray[np.bool_]
+    switch: NDArray[np.int32]
+    host: NDArray[np.bool_]
+    """Endpoints that are a node, or a pod at its node's address: never on the switch."""
+    sending: NDArray[np.int64]
+    receiving: NDArray[np.int64]
+    egress: tuple[LegTable, LegTable]
+    ingress: tuple[LegTable, LegTable]
+    deciders: tuple[str, ...]
+    """Owners of the ACLs predicted to decide, as `Acl.owner` names them."""
+    stateful: bool
+    """No ACL is `allow-stateless`: an established reply passes before any ACL is looked at."""
+
+    @property
+    def egress_count(self) -> int:
+        """How many egress legs there are."""
+        return sum(len(table) for table in self.egress)
+
+    @property
+    def ingress_count(self) -> int:
+        """How many ingress legs there are."""
+        return sum(len(table) for table in self.ingress)
+
+    @property
+    def transit_count(self) -> int:
+        """How many pairs of places there are."""
+        return (int(self.sending.max(initial=0)) + 1) * self._receivers
+
+    @property
+    def _receivers(self) -> int:
+        return int(self.receiving.max(initial=0)) + 1
+
+    def _transit(
+        self, src: NDArray[np.int32], dst: NDArray[np.int32], local: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Return transit legs; -1 on one switch, where there is nothing between."""
+        return np.where(local, -1, self.sending[src] * self._receivers + self.receiving[dst])
+
+    def _local(self, src: NDArray[np.int32], dst: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Say which packets stay on one switch; one to a node's own address never does."""
+        local: NDArray[np.bool_] = (self.switch[src] == self.switch[dst]) & ~self.host[dst]
+        return local
+
+    def walk(self, matrix: Matrix) -> Iterator[CellLegs]:
+        """Yield the legs of all composed cells, some at a time, in the matrix's order."""
+        for start in range(0, len(matrix), CELLS_AT_A_TIME):
+            chosen = np.flatnonzero(self.composed[start : start + CELLS_AT_A_TIME]) + start
+            if chosen.size:
+                yield self.of(matrix, chosen)
+
+    def of(self, matrix: Matrix, cells: NDArray[np.int64]) -> CellLegs:
+        """Return the legs of these cells."""
+        src, dst, port = matrix.src[cells], matrix.dst[cells], matrix.port[cells]
+        local = self._local(src, dst)
+        return CellLegs(
+            cells=cells,
+            egress=_both(self.egress, local, src, dst, port),
+            transit=self._transit(src, dst, local),
+            ingress=_both(self.ingress, local, dst, src, port),
+        )
+
+    def replies(self, matrix: Matrix, cells: NDArray[np.int64]) -> CellLegs:
+        """Return the legs of the replies to these cells: from the destination, and no atoms.
+
+        An established reply is let through by every ACL stage, so only the endpoints' classes
+        and the way between them can matter. Ids are within `reply_counts`.
+        """
+        src, dst = matrix.src[cells], matrix.dst[cells]
+        local = self._local(src, dst)
+        return CellLegs(
+            cells=cells,
+            egress=_classes(self.egress, local, dst),
+            transit=self._transit(dst, src, local),
+            ingress=_classes(self.ingress, local, src),
+        )
+
+    @property
+    def reply_counts(self) -> tuple[int, int]:
+        """How many egress and ingress legs replies have."""
+        egress = sum(int(table.classes.max(initial=0)) + 1 for table in self.egress)
+        ingress = sum(int(table.classes.max(initial=0)) + 1 for table in self.ingress)
+        return egress, ingress
+
+    def predicted(self, legs: CellLegs) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return whether each cell's egress leg, and its ingress leg, is predicted to pass."""
+        egress = np.concatenate([table.predicted for table in self.egress])
+        ingress = np.concatenate([table.predicted for table in self.ingress])
+        return egress[legs.egress] == PASS, ingress[legs.ingress] == PASS
+
+
+def _both(
+    tables: tuple[LegTable, LegTable],
+    local: NDArray[np.bool_],
+    own: NDArray[np.int32],
+    other: NDArray[np.int32],
+    port: NDArray[np.int32],
+) -> NDArray[np.int64]:
+    """Return legs from the table of each cell's locality, the second after the first."""
+    apart, together = tables
+    legs = np.empty(len(own), dtype=np.int64)
+    away = ~local
+    legs[away] = apart.ids(own[away], other[away], port[away])
+    legs[local] = together.ids(own[local], other[local], port[local]) + len(apart)
+    return legs
+
+
+def _classes(
+    tables: tuple[LegTable, LegTable], local: NDArray[np.bool_], own: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """Return the class of each end in the table of its locality, the second's after the first's."""
+    apart, together = tables
+    offset = int(apart.classes.max(initial=0)) + 1
+    return np.where(local, together.classes[own].astype(np.int64) + offset, apart.classes[own])

@@ -1,0 +1,62 @@
+"""The packets that are traced, in OVN's words."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+REQUEST_SOURCE_PORT = 52888
+"""The L4 source port of every request: ovnkube-trace's, so that traces can be compared."""
+
+
+class Protocol(StrEnum):
+    """The L4 protocols NetworkPolicy knows."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    SCTP = "sctp"
+
+
+class Family(StrEnum):
+    """An address family, spelled as OVN's match fields and the Parquet columns spell it."""
+
+    IP4 = "ip4"
+    IP6 = "ip6"
+
+    @classmethod
+    def of(cls, address: str) -> "Family":
+        """Return the family of `address`, an IP address in its usual spelling."""
+        return cls.IP6 if ":" in address else cls.IP4
+
+
+class ConntrackState(StrEnum):
+    """What every conntrack step of a trace is told about the connection.
+
+    `ovn-trace` defaults to `est` and `ofproto/trace` to `new` (ovn-trace(8), ovs-vswitchd(8)), so
+    the state is always stated. A request is new at every step; its reply is established there.
+    """
+
+    REQUEST = "new"
+    REPLY = "est,rpl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Microflow:
+    """One packet entering a logical port: what `ovn-trace` takes."""
+
+    inport: str
+    eth_src: str
+    eth_dst: str
+    ip_src: str
+    ip_dst: str
+    protocol: Protocol
+    src_port: int
+    dst_port: int
+    ttl: int = 64
+
+    def __post_init__(self) -> None:
+        if Family.of(self.ip_src) is not Family.of(self.ip_dst):
+            raise ValueError(f"mixed address families: {self.ip_src} -> {self.ip_dst}")
+
+    @property
+    def family(self) -> Family:
+        """The address family of both ends."""
+        return Family.of(self.ip_src)

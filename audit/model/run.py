@@ -1,0 +1,69 @@
+"""A finished run, as the store gives it back and the reports see it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from audit.model.facts import Policy
+from audit.model.matrix import CellVerdicts, Matrix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceRecord:
+    """One row of `traces/*.parquet`: a real trace, what it decided and its raw text.
+
+    `next_keys` are the traces that took over where this one's zone ended; `reply_of` are the
+    traces whose replies this is, empty for requests. A request to a headless Service's name is a
+    row without a microflow and a raw text: its endpoints' traces take over. The words are those
+    of `docs/store.md`.
+    """
+
+    key: str
+    plane: str
+    zone: str
+    state: str
+    microflow: str
+    outcome: str
+    reason: str
+    stage: str
+    logical_flow: str
+    acl: str
+    acl_match: str
+    policy_kind: str
+    policy_namespace: str
+    policy_name: str
+    policy_direction: str
+    policy_rule: int
+    policies: tuple[str, ...]
+    detail: str
+    next_keys: tuple[str, ...]
+    reply_of: tuple[str, ...]
+    output: str
+
+
+class TraceReader(Protocol):
+    """Gives traces back without holding them all: raw text is most of a run's bytes."""
+
+    def all(self) -> Iterator[TraceRecord]:
+        """Yield every trace, sorted by key."""
+        ...
+
+    def get(self, key: str) -> TraceRecord | None:
+        """Return one trace."""
+        ...
+
+    def reply_to(self, key: str) -> TraceRecord | None:
+        """Return the first trace of the reply to what trace `key` delivered, if one was traced."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Everything a report or `audit explain` needs. `manifest` is run.json as read."""
+
+    path: str
+    manifest: Mapping[str, Any]
+    matrix: Matrix
+    verdicts: CellVerdicts
+    policies: tuple[Policy, ...]
+    traces: TraceReader

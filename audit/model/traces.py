@@ -1,0 +1,122 @@
+"""Traces: what is asked of an engine, and what came back.
+
+A trace answers for one *hop*: the part of a path one zone decides in one go. Where a hop ends at
+a remote port or a load balancer, further traces take over (`next_hops`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from audit.model.packets import ConntrackState, Microflow
+from audit.model.verdicts import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceTask:
+    """One trace to run: `key` is made of its content, so a rerun has the same one.
+
+    `target` is the logical port the packet is meant for, empty when any way out will do.
+    `select` is the ECMP member to take; 0 stops reading where a choice is made. `draws` 0 stops
+    reading where a load balancer draws a backend; n reads on, and traces up to n times until the
+    packet reaches `target` (the engine draws at random and cannot be told what). `to_service`
+    says that the packet is for a Service's address, which a load balancer must take. `depth`
+    counts the hops before this one.
+    """
+
+    key: str
+    zone: str
+    state: ConntrackState
+    microflow: Microflow
+    target: str
+    select: int = 0
+    draws: int = 0
+    to_service: bool = False
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceBatch:
+    """Tasks of one zone and one conntrack state, traced in order by one engine."""
+
+    zone: str
+    tasks: tuple[TraceTask, ...]
+
+
+class HopEnd(StrEnum):
+    """How a packet's way through one zone ended, before anyone judges it.
+
+    `resolving`: the packet waits for its next hop's MAC, which a router asks for at `port`.
+    `ended` is the honest rest: the trace stops without output and without a drop.
+    """
+
+    OUTPUT = "output"
+    BALANCED = "balanced"
+    SELECTED = "selected"
+    DROPPED = "dropped"
+    REJECTED = "rejected"
+    SPREAD = "spread"
+    RESOLVING = "resolving"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AclMatch:
+    """An ACL stage that gave a verdict: `action` is `allow`, `drop` or `reject`.
+
+    `logical_flow` is the uuid prefix of the flow that set the verdict.
+    """
+
+    stage: str
+    datapath: str
+    action: str
+    logical_flow: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hop:
+    """What one trace says the packet did.
+
+    `port` and `port_type` are where it was output; `entered` and `outport` the ports by which it
+    entered and was to leave the last datapath. `acls` are the ACL stages with a verdict, in
+    order; `backends` the load balancer's whole list, `choices` the ECMP members; `stage`,
+    `logical_flow` and `text` the last logical flow and its last action. `spread` means output to
+    several ports. `ip_src` and `ip_dst` are the packet's as it left, empty where unchanged.
+    """
+
+    end: HopEnd
+    port: str = ""
+    port_type: str = ""
+    entered: str = ""
+    outport: str = ""
+    datapath: str = ""
+    acls: tuple[AclMatch, ...] = ()
+    backends: tuple[str, ...] = ()
+    choices: tuple[int, ...] = ()
+    stage: str = ""
+    logical_flow: str = ""
+    text: str = ""
+    ip_src: str = ""
+    ip_dst: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogicalTrace:
+    """A trace that ran: the hop read from it, and the engine's own words."""
+
+    key: str
+    hop: Hop
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceFailure:
+    """A trace that did not run or could not be read; the run goes on."""
+
+    key: str
+    reason: Reason
+    message: str
+    output: str = ""
+
+
+TraceOutcome = LogicalTrace | TraceFailure

@@ -1,0 +1,1 @@
+"""ClusterState and scope → matrix → traces → batches. Pure."""

@@ -1,0 +1,437 @@
+"""What the ACLs in force see of each endpoint, as numbered predicates. Pure.
+
+An ACL of a port group is in force on every switch that has a port of the group, and only its
+match restricts it. Its match is a disjunction of terms (`audit.plan.matches`), and each part of a
+term looks at one end of the packet. So seen from one endpoint, its *own* end, a term is true,
+false, or true for a certain set of *other* ends and ports: an `Entry`. The sets are vectors over
+all endpoints, numbered by content, so that the same set is the same number in every zone.
+"""
+
+import functools
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.endpoints import Attachment, Endpoint, EndpointKind
+from audit.model.facts import Acl, LogicalPort, Zone
+from audit.model.packets import Family
+from audit.plan import matches
+from audit.plan.matches import AddressIn, MatchError, PortIs, Side, Term
+
+Vector = NDArray[np.bool_]
+L4 = tuple[tuple[str, int, int], ...]
+
+
+class Stage(IntEnum):
+    """The ACL stages of a switch in the order a packet passes them."""
+
+    FROM_LPORT = 0
+    FROM_LPORT_AFTER_LB = 1
+    TO_LPORT = 2
+
+
+class Entry(NamedTuple):
+    """A term of an ACL that is true of the own end: `others` and `l4` say for which packets.
+
+    `others` numbers a vector in `Predicates`, `decider` the ACL's owner there.
+    """
+
+    stage: int
+    tier: int
+    priority: int
+    action: str
+    decider: int
+    others: int
+    l4: L4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """All entries of one endpoint, as source and as destination.
+
+    With the other end on another switch (index 0), or on the same one (index 1).
+    """
+
+    egress: tuple[tuple[Entry, ...], tuple[Entry, ...]]
+    ingress: tuple[tuple[Entry, ...], tuple[Entry, ...]]
+
+
+class _InForce(NamedTuple):
+    """A term of an ACL in force on a switch."""
+
+    stage: Stage
+    acl: Acl
+    term: Term
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _terms(match: str) -> tuple[Term, ...]:
+    return matches.parse(match)
+
+
+@dataclass(slots=True)
+class Predicates:
+    """Numbers the sets of endpoints that ACLs tell apart, for one address family."""
+
+    endpoints: Sequence[Endpoint]
+    family: Family
+    vectors: list[Vector] = field(default_factory=list)
+    deciders: list[str] = field(default_factory=list)
+    _numbers: dict[object, int] = field(default_factory=dict)
+    _deciders: dict[str, int] = field(default_factory=dict)
+    _places: dict[Side, dict[int, list[int]]] = field(default_factory=dict)
+    _networks: dict[tuple[Side, str], Vector] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for side in Side:
+            places: dict[int, list[int]] = defaultdict(list)
+            for index, endpoint in enumerate(self.endpoints):
+                address = address_as(endpoint, side, self.family)
+                if address is not None:
+                    places[int(ipaddress.ip_address(address))].append(index)
+            self._places[side] = dict(places)
+
+    def decider(self, owner: str) -> int:
+        """Return the number of an ACL's owner."""
+        if owner not in self._deciders:
+            self._deciders[owner] = len(self.deciders)
+            self.deciders.append(owner)
+        return self._deciders[owner]
+
+    def number(self, vector: Vector) -> int:
+        """Return the number of a vector, the same for the same content."""
+        key = vector.tobytes()
+        if key not in self._numbers:
+            self._numbers[key] = len(self.vectors)
+            self.vectors.append(vector)
+        return self._numbers[key]
+
+    def members(self, side: Side, content: Iterable[str]) -> Vector:
+        """Return which endpoints, as `side`, are in these addresses and networks."""
+        vector = np.zeros(len(self.endpoints), dtype=np.bool_)
+        for text in content:
+            if Family.of(text) is not self.family:
+                continue
+            address, _, length = text.partition("/")
+            if not length or int(length) == _WHOLE[self.family]:
+                vector[self._places[side].get(int(ipaddress.ip_address(address)), [])] = True
+            else:
+                vector |= self._network(side, text)
+        return vector
+
+    def _network(self, side: Side, text: str) -> Vector:
+        if (side, text) not in self._networks:
+            network = ipaddress.ip_network(text, strict=False)
+            first, last = int(network.network_address), int(network.broadcast_address)
+            vector = np.zeros(len(self.endpoints), dtype=np.bool_)
+            for address, indices in self._places[side].items():
+                if first <= address <= last:
+                    vector[indices] = True
+            self._networks[side, text] = vector
+        return self._networks[side, text]
+
+
+_WHOLE = {Family.IP4: 32, Family.IP6: 128}
+
+
+def address_as(endpoint: Endpoint, side: Side, family: Family) -> str | None:
+    """Return the address an endpoint has in a packet it sends, or in one sent to it.
+
+    A node sends from its management port's address and is reached at its own.
+    """
+    if endpoint.attachment is None:
+        return None
+    if side is Side.DST:
+        return endpoint.address(family)
+    return next((a for a in endpoint.attachment.addresses if Family.of(a) is family), None)
+
+
+def sends(endpoint: Endpoint) -> bool:
+    """Say whether legs can begin here: a pod or a node with a port of its own."""
+    known = endpoint.kind in (EndpointKind.POD, EndpointKind.NODE)
+    return known and endpoint.attachment is not None and not endpoint.obstacle
+
+
+class ZoneAcls:
+    """The ACLs of one zone, seen from its endpoints."""
+
+    def __init__(self, zone: Zone, predicates: Predicates, groups: Mapping[str, Vector]) -> None:
+        self._zone = zone
+        self._predicates = predicates
+        self._groups = groups
+        self._by_uuid = {acl.uuid: acl for acls in zone.acls.values() for acl in acls}
+        self._groups_of: dict[str, set[str]] = defaultdict(set)
+        self._groups_on: dict[str, set[str]] = defaultdict(set)
+        for group in zone.port_groups:
+            for name in group.ports:
+                self._groups_of[name].add(group.name)
+                if (port := zone.ports.get(name)) is not None:
+                    self._groups_on[port.datapath].add(group.name)
+        self._acls_of = {group.name: group.acls for group in zone.port_groups}
+        self._switches: dict[str, _Switch] = {}
+        self._contents: dict[AddressIn, Vector] = {}
+        self._port_vectors: dict[PortIs, Vector] = {}
+        self._uniform: dict[tuple[Family, str], bool] = {}
+        self.opaque: dict[str, set[str]] = defaultdict(set)
+        """Switches with an ACL whose match is not understood, and those matches."""
+        self.stateless = False
+        """An ACL in force is `allow-stateless`."""
+
+    def switch(self, name: str) -> "_Switch":
+        """Return what is in force on a switch."""
+        if name not in self._switches:
+            self._switches[name] = self._read(name)
+        return self._switches[name]
+
+    def _read(self, name: str) -> "_Switch":
+        uuids = set(self._zone.switch_acls.get(name, ()))
+        for group in self._groups_on.get(name, ()):
+            uuids |= self._acls_of.get(group, frozenset())
+        found = _Switch(router_port=_router_port(self._zone, name))
+        for uuid in sorted(uuids):
+            acl = self._by_uuid.get(uuid)
+            if acl is None:
+                continue
+            stage = _stage(acl)
+            self.stateless |= acl.action == "allow-stateless"
+            try:
+                terms = _terms(acl.match)
+            except MatchError:
+                self.opaque[name].add(acl.match)
+                continue
+            if self._ignored(name, terms) or (
+                # The output port is not known yet in these stages: nobody means this.
+                stage is not Stage.TO_LPORT and any(map(_asks_outport, terms))
+            ):
+                self.opaque[name].add(acl.match)
+                continue
+            for term in terms:
+                found.add(_InForce(stage, acl, term))
+        return found
+
+    def _ignored(self, switch: str, terms: Sequence[Term]) -> bool:
+        """Say whether OVN may drop the whole match where our reading would use a part of it.
+
+        It ignores a logical flow that names an address set that does not exist or holds another
+        family's addresses, or a port group without a port on the switch (expr.c). A match that
+        is one term is false then anyway.
+        """
+        literals = [literal for term in terms for literal in term.literals]
+        groups = {g for part in literals if isinstance(part, PortIs) for g in part.groups}
+        if len(terms) > 1 and not groups <= self._groups_on[switch]:
+            return True
+        return any(
+            name not in self._zone.address_sets or not self._all(part.family, name)
+            for part in literals
+            if isinstance(part, AddressIn)
+            for name in part.sets
+        )
+
+    def _all(self, family: Family, name: str) -> bool:
+        """Say whether an address set holds addresses of this family only."""
+        if (family, name) not in self._uniform:
+            addresses = self._zone.address_sets[name]
+            self._uniform[family, name] = all(Family.of(a) is family for a in addresses)
+        return self._uniform[family, name]
+
+    def seen_by(self, endpoint: Endpoint, attached: Attachment) -> Seen:
+        """Return the entries of an endpoint, attached so."""
+        switch = self.switch(attached.switch)
+        family = self._predicates.family
+        addresses = {side: address_as(endpoint, side, family) for side in Side}
+        view = _View(self, switch, attached, addresses)
+        apart, together = switch.router_port, None
+        return Seen(
+            egress=(
+                _sorted(view.entries(Side.SRC, _FROM, apart), view.entries(Side.SRC, _TO, apart)),
+                _sorted(view.entries(Side.SRC, _FROM, together)),
+            ),
+            ingress=(
+                _sorted(view.entries(Side.DST, _FROM, apart), view.entries(Side.DST, _TO, apart)),
+                _sorted(view.entries(Side.DST, _TO, together)),
+            ),
+        )
+
+    def names_of(self, port: str) -> list[str]:
+        """Return everything a literal can call a port by: itself and its groups, sorted."""
+        return sorted({port, *self._groups_of.get(port, ())})
+
+    def in_groups(self, port: str, literal: PortIs) -> bool:
+        """Evaluate an `inport`/`outport` literal for one port."""
+        hit = port in literal.names or bool(self._groups_of.get(port, set()) & literal.groups)
+        return hit is not literal.negated
+
+    def port_vector(self, literal: PortIs) -> Vector:
+        """Evaluate it for every endpoint, each in its own zone."""
+        if literal not in self._port_vectors:
+            self._port_vectors[literal] = self._port_vector(literal)
+        return self._port_vectors[literal]
+
+    def _port_vector(self, literal: PortIs) -> Vector:
+        vector = np.zeros(len(self._predicates.endpoints), dtype=np.bool_)
+        for group in literal.groups:
+            if group in self._groups:
+                vector |= self._groups[group]
+        if literal.names:
+            for index, endpoint in enumerate(self._predicates.endpoints):
+                if endpoint.attachment is not None and endpoint.attachment.port in literal.names:
+                    vector[index] = True
+        return ~vector if literal.negated else vector
+
+    def address_vector(self, literal: AddressIn) -> Vector:
+        """Evaluate an address literal for every endpoint, with this zone's address sets."""
+        if literal not in self._contents:
+            content = [*literal.networks]
+            for name in literal.sets:
+                content += self._zone.address_sets.get(name, ())
+            vector = self._predicates.members(literal.side, content)
+            self._contents[literal] = ~vector if literal.negated else vector
+        return self._contents[literal]
+
+
+def _sorted(*entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Return entries in an order of their own: endpoints that see the same are equal."""
+    return tuple(sorted({entry for some in entries for entry in some}))
+
+
+_FROM = (Stage.FROM_LPORT, Stage.FROM_LPORT_AFTER_LB)
+_TO = (Stage.TO_LPORT,)
+
+
+@dataclass(slots=True)
+class _Switch:
+    """Terms in force on a switch, filed by stage and by the group or port that must hold."""
+
+    router_port: str
+    free: dict[Stage, list[_InForce]] = field(default_factory=lambda: defaultdict(list))
+    filed: dict[tuple[Stage, Side], dict[str, list[_InForce]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+
+    def add(self, found: _InForce) -> None:
+        """File a term under the first groups or ports it requires, or under none."""
+        for literal in found.term.literals:
+            if isinstance(literal, PortIs) and not literal.negated:
+                for name in literal.groups | literal.names:
+                    self.filed[found.stage, literal.side][name].append(found)
+                return
+        self.free[found.stage].append(found)
+
+    def requiring(
+        self, stage: Stage, side: Side, names: Iterable[str] | None
+    ) -> Iterator[_InForce]:
+        """Yield the terms that require one of these on a side; all of them where None."""
+        filed = self.filed.get((stage, side), {})
+        for name in filed if names is None else names:
+            yield from filed.get(name, ())
+
+
+@dataclass(slots=True)
+class _View:
+    """One endpoint's view of what is in force on its switch."""
+
+    acls: ZoneAcls
+    switch: _Switch
+    own: Attachment
+    addresses: Mapping[Side, str | None]
+
+    def entries(
+        self, side: Side, stages: Sequence[Stage], other_port: str | None
+    ) -> Iterator[Entry]:
+        """Yield the entries of these stages with the endpoint as `side`.
+
+        `other_port` is the switch's port at the other end; None when that is the other
+        endpoint's own.
+        """
+        family = self.acls._predicates.family  # noqa: SLF001 - one module, two views of it
+        ports = {side: self.own.port}
+        if other_port is not None:
+            ports[_other(side)] = other_port
+        for found in dict.fromkeys(self._candidates(stages, ports)):
+            if family not in found.term.families:
+                continue
+            others = self._others(found.term, side, ports)
+            if others is None or not others.any():
+                continue
+            predicates = self.acls._predicates  # noqa: SLF001 - as above
+            yield Entry(
+                stage=int(found.stage),
+                tier=found.acl.tier,
+                priority=found.acl.priority,
+                action=found.acl.action,
+                decider=predicates.decider(found.acl.owner),
+                others=predicates.number(others),
+                l4=tuple((str(p), low, high) for p, low, high in found.term.l4),
+            )
+
+    def _candidates(self, stages: Sequence[Stage], ports: Mapping[Side, str]) -> Iterator[_InForce]:
+        """Yield the terms whose required group or port can hold here."""
+        for stage in stages:
+            yield from self.switch.free.get(stage, ())
+            for side in Side:
+                port = ports.get(side)
+                names = None if port is None else self.acls.names_of(port)
+                yield from self.switch.requiring(stage, side, names)
+
+    def _others(self, term: Term, side: Side, ports: Mapping[Side, str]) -> Vector | None:
+        """Return for which other ends the term holds; None for none at all."""
+        count = len(self.acls._predicates.endpoints)  # noqa: SLF001 - as above
+        vector = np.ones(count, dtype=np.bool_)
+        for literal in term.literals:
+            if isinstance(literal, PortIs):
+                port = ports.get(literal.side)
+                if port is None:
+                    vector = vector & self.acls.port_vector(literal)
+                elif not self.acls.in_groups(port, literal):
+                    return None
+            elif literal.side is side:
+                if not self._own_address_in(literal):
+                    return None
+            else:
+                vector = vector & self.acls.address_vector(literal)
+        return vector
+
+    def _own_address_in(self, literal: AddressIn) -> bool:
+        address = self.addresses[literal.side]
+        if address is None:
+            return False
+        places = self.acls._predicates._places[literal.side]  # noqa: SLF001 - as above
+        place = places[int(ipaddress.ip_address(address))][0]
+        return bool(self.acls.address_vector(literal)[place])
+
+
+def _asks_outport(term: Term) -> bool:
+    return any(isinstance(part, PortIs) and part.side is Side.DST for part in term.literals)
+
+
+def _other(side: Side) -> Side:
+    return Side.DST if side is Side.SRC else Side.SRC
+
+
+def _stage(acl: Acl) -> Stage:
+    """Return the stage an ACL is evaluated in (ovn-nb(5), ACL: direction, apply-after-lb)."""
+    if acl.direction == "to-lport":
+        return Stage.TO_LPORT
+    return Stage.FROM_LPORT_AFTER_LB if acl.after_lb else Stage.FROM_LPORT
+
+
+def _router_port(zone: Zone, switch: str) -> str:
+    """Return the port by which a switch's packets go to and come from its router."""
+    subnets = [ipaddress.ip_network(s, strict=False) for s in zone.switches.get(switch, ())]
+
+    def has_subnet(port: LogicalPort) -> bool:
+        peer = zone.ports[port.peer]
+        interfaces = [ipaddress.ip_interface(address) for address in peer.addresses]
+        return any(i.ip in s for i in interfaces for s in subnets if i.version == s.version)
+
+    routers = [
+        port for port in zone.ports.values() if port.datapath == switch and port.peer in zone.ports
+    ]
+    fitting = [port for port in routers if has_subnet(port)] or routers
+    return fitting[0].name if fitting else ""

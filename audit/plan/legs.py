@@ -1,0 +1,359 @@
+"""Matrix → legs, classes and atoms: which cells few traces decide. Pure; `docs/cover.md` argues it.
+
+Endpoints that the ACLs in force see alike are a class. For a class, the other ends that none of
+its entries tells apart are an atom, and so are ports. A leg is a class, an atom of the other side
+and an atom of the ports; every cell has an egress leg and an ingress leg, found by index.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.endpoints import Endpoint, Port
+from audit.model.facts import Note, RouterPolicy, Zone
+from audit.model.legs import PASS, STOP, LegPlan, LegTable
+from audit.model.matrix import FAMILIES, Matrix
+from audit.model.packets import Family
+from audit.plan import acls, matches
+from audit.plan.acls import L4, Entry, Predicates, Seen, ZoneAcls
+from audit.plan.matches import AddressIn, MatchError, Side
+
+_DENIES = frozenset({"drop", "reject"})
+_GOES_ON = "pass"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Legs:
+    """The leg plans of a matrix, one per address family it has, and what they cannot speak for."""
+
+    plans: tuple[LegPlan, ...]
+    notes: tuple[Note, ...]
+
+
+NONE = Legs(plans=(), notes=())
+"""No cell is composed."""
+
+
+def legs(matrix: Matrix, zones: Mapping[str, Zone]) -> Legs:
+    """Return how the cells between pods and nodes decompose into legs.
+
+    Cells of other endpoints, and of endpoints on a switch with an ACL whose match is not
+    understood, are not composed: they are traced one by one.
+    """
+    plans: list[LegPlan] = []
+    opaque: dict[str, set[str]] = defaultdict(set)
+    for index, family in enumerate(FAMILIES):
+        if (matrix.family == index).any():
+            plan, unread = _Planner(matrix, zones, family).plan()
+            plans.append(plan)
+            for switch, found in unread.items():
+                opaque[switch] |= found
+    return Legs(plans=tuple(plans), notes=tuple(_opaque_notes(opaque)))
+
+
+def _opaque_notes(opaque: Mapping[str, set[str]]) -> Iterable[Note]:
+    found = sorted({match for some in opaque.values() for match in some})
+    if found:
+        text = (
+            f"{len(found)} matches are not understood, and the cells of {len(opaque)} switches "
+            f"are traced one by one; the first is {found[0]!r}"
+        )
+        yield Note(code="opaque-matches", text=text, subjects=tuple(sorted(opaque)))
+
+
+class _Planner:
+    """Makes the leg plan of one family."""
+
+    def __init__(self, matrix: Matrix, zones: Mapping[str, Zone], family: Family) -> None:
+        self._matrix = matrix
+        self._zones = zones
+        self._family = FAMILIES.index(family)
+        self._predicates = Predicates(matrix.endpoints, family)
+        groups = _group_vectors(matrix.endpoints, zones)
+        self._acls = {
+            name: ZoneAcls(zone, self._predicates, groups) for name, zone in zones.items()
+        }
+
+    def plan(self) -> tuple[LegPlan, Mapping[str, set[str]]]:
+        """Return the plan, and the matches that are not understood by switch."""
+        endpoints = self._matrix.endpoints
+        seen = [self._seen(endpoint) for endpoint in endpoints]
+        opaque = {
+            switch: found for acl in self._acls.values() for switch, found in acl.opaque.items()
+        }
+        switches = {e.attachment.switch for e in endpoints if e.attachment is not None}
+        numbers = {switch: number for number, switch in enumerate(sorted(switches))}
+        rows, columns, unread = _routing(endpoints, self._zones, self._predicates)
+        opaque |= unread
+        switch = np.array(
+            [numbers[e.attachment.switch] if e.attachment else 0 for e in endpoints],
+            dtype=np.int32,
+        )
+        host = np.array([e.host_network for e in endpoints])
+        ports = self._matrix.ports
+        tables = {
+            (side, local): _table(
+                [_side(one, side, local=local) for one in seen], ports, self._predicates
+            )
+            for side in Side
+            for local in (False, True)
+        }
+        plan = LegPlan(
+            family=self._family,
+            composed=self._composed(seen, opaque),
+            switch=switch,
+            host=host,
+            sending=_places(switch, rows),
+            receiving=_places(switch, columns, self._own_addresses(host)),
+            egress=(tables[Side.SRC, False], tables[Side.SRC, True]),
+            ingress=(tables[Side.DST, False], tables[Side.DST, True]),
+            deciders=tuple(self._predicates.deciders),
+            stateful=not any(acl.stateless for acl in self._acls.values()),
+        )
+        return plan, opaque
+
+    def _seen(self, endpoint: Endpoint) -> Seen | None:
+        """Return an endpoint's entries; None for one that no leg begins or ends at."""
+        own = acls.address_as(endpoint, Side.SRC, self._predicates.family)
+        if endpoint.attachment is None or own is None or not acls.sends(endpoint):
+            return None
+        return self._acls[endpoint.attachment.zone].seen_by(endpoint, endpoint.attachment)
+
+    def _own_addresses(self, host: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return numbers for the addresses of nodes, 0 for endpoints that are on their switch."""
+        family = self._predicates.family
+        numbers: dict[str, int] = {}
+        return np.array(
+            [
+                numbers.setdefault(endpoint.address(family) or "", len(numbers) + 1) if own else 0
+                for endpoint, own in zip(self._matrix.endpoints, host, strict=True)
+            ],
+            dtype=np.int64,
+        )
+
+    def _composed(
+        self, seen: Sequence[Seen | None], opaque: Mapping[str, set[str]]
+    ) -> NDArray[np.bool_]:
+        """Return which cells are decided by legs."""
+        matrix = self._matrix
+        known = np.array(
+            [
+                one is not None and e.attachment is not None and e.attachment.switch not in opaque
+                for one, e in zip(seen, matrix.endpoints, strict=True)
+            ]
+        )
+        host = np.array([e.host_network for e in matrix.endpoints])
+        composed: NDArray[np.bool_] = (
+            known[matrix.src] & known[matrix.dst] & (matrix.family == self._family)
+        )
+        composed &= ~(host[matrix.src] & host[matrix.dst])  # two hosts talk past OVN
+        return composed
+
+
+def _side(seen: Seen | None, side: Side, *, local: bool) -> tuple[Entry, ...]:
+    if seen is None:
+        return ()
+    return (seen.egress if side is Side.SRC else seen.ingress)[int(local)]
+
+
+def _group_vectors(
+    endpoints: Sequence[Endpoint], zones: Mapping[str, Zone]
+) -> dict[str, NDArray[np.bool_]]:
+    """Return which endpoints are in each port group, each looked up in its own zone."""
+    places: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, endpoint in enumerate(endpoints):
+        if endpoint.attachment is not None:
+            places[endpoint.attachment.zone, endpoint.attachment.port].append(index)
+    vectors: dict[str, NDArray[np.bool_]] = {}
+    for zone in zones.values():
+        for group in zone.port_groups:
+            for port in group.ports:
+                for index in places.get((zone.name, port), ()):
+                    if group.name not in vectors:
+                        vectors[group.name] = np.zeros(len(endpoints), dtype=np.bool_)
+                    vectors[group.name][index] = True
+    return vectors
+
+
+def _table(
+    entries: Sequence[tuple[Entry, ...]], ports: Sequence[Port], predicates: Predicates
+) -> LegTable:
+    """Return the legs of one side and locality: classes by entries, then their atoms."""
+    numbers: dict[tuple[Entry, ...], int] = {}
+    classes = np.array([numbers.setdefault(one, len(numbers)) for one in entries], dtype=np.int32)
+    made = [_Class(one, ports, predicates) for one in numbers]
+    sizes = np.array([one.atom_count * one.port_atom_count for one in made], dtype=np.int64)
+    predictions = [one.predict() for one in made]
+    return LegTable(
+        classes=classes,
+        atoms=np.array([one.atoms for one in made], dtype=np.int32),
+        port_atoms=np.array([one.port_atoms for one in made], dtype=np.int32),
+        first=np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64),
+        width=np.array([one.port_atom_count for one in made], dtype=np.int64),
+        predicted=np.concatenate([one for one, _ in predictions]),
+        decider=np.concatenate([one for _, one in predictions]),
+    )
+
+
+class _Class:
+    """The atoms and predicted legs of endpoints with the same entries."""
+
+    def __init__(
+        self, entries: tuple[Entry, ...], ports: Sequence[Port], predicates: Predicates
+    ) -> None:
+        self._entries = entries
+        vectors = sorted({entry.others for entry in entries})
+        columns = [predicates.vectors[number] for number in vectors]
+        self._vector_row = {number: row for row, number in enumerate(vectors)}
+        self.atoms, self._truth = _atoms(columns, len(predicates.endpoints))
+        l4s = sorted({entry.l4 for entry in entries})
+        self._l4_row = {l4: row for row, l4 in enumerate(l4s)}
+        holds = [np.array([_holds(l4, port) for port in ports]) for l4 in l4s]
+        self.port_atoms, self._port_truth = _atoms(holds, len(ports))
+        self.atom_count = self._truth.shape[1]
+        self.port_atom_count = self._port_truth.shape[1]
+
+    def predict(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """Return what each leg of the class should answer, and which entry's owner decides."""
+        predicted, deciders = [], []
+        for atom in range(self.atom_count):
+            for port_atom in range(self.port_atom_count):
+                true = [
+                    entry
+                    for entry in self._entries
+                    if self._truth[self._vector_row[entry.others], atom]
+                    and self._port_truth[self._l4_row[entry.l4], port_atom]
+                ]
+                verdict, decider = evaluate(true)
+                predicted.append(verdict)
+                deciders.append(decider)
+        return np.array(predicted, dtype=np.uint8), np.array(deciders, dtype=np.int32)
+
+
+def _atoms(
+    columns: Sequence[NDArray[np.bool_]], count: int
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Return the atom of each of `count` things, and the truth of each column per atom."""
+    if not columns or not count:
+        return np.zeros(count, dtype=np.int32), np.zeros((0, 1), dtype=np.bool_)
+    stacked = np.stack(columns)
+    keys = np.ascontiguousarray(np.packbits(stacked, axis=0).T)
+    opaque = keys.view(np.dtype((np.void, keys.shape[1]))).ravel()
+    _, first, inverse = np.unique(opaque, return_index=True, return_inverse=True)
+    return inverse.astype(np.int32), stacked[:, first]
+
+
+def _holds(l4: L4, port: Port) -> bool:
+    return any(
+        protocol == port.protocol and low <= port.number <= high for protocol, low, high in l4
+    )
+
+
+def evaluate(entries: Iterable[Entry]) -> tuple[int, int]:
+    """Return PASS or STOP, and the decider (-1: none), of the ACLs that match a packet.
+
+    Stages in order; in a stage tiers from 0; in a tier the highest priority decides, and `pass`
+    goes on to the next tier. Where nothing decides, the stage lets the packet through. Of ACLs
+    with one priority that contradict each other OVN may take any; the denial is taken here, and
+    the trace will tell.
+    """
+    by_stage: dict[int, dict[int, list[Entry]]] = defaultdict(lambda: defaultdict(list))
+    for entry in entries:
+        by_stage[entry.stage][entry.tier].append(entry)
+    allowed_by = -1
+    for stage in sorted(by_stage):
+        for tier in sorted(by_stage[stage]):
+            top = max(entry.priority for entry in by_stage[stage][tier])
+            deciding = [entry for entry in by_stage[stage][tier] if entry.priority == top]
+            denying = [entry for entry in deciding if entry.action in _DENIES]
+            if denying:
+                return STOP, denying[0].decider
+            if deciding[0].action != _GOES_ON:
+                allowed_by = deciding[0].decider
+                break
+    return PASS, allowed_by
+
+
+def _places(*numbers: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a number for each combination of numbers that endpoints have."""
+    stacked = np.stack([column.astype(np.int64) for column in numbers], axis=1)
+    _, places = np.unique(stacked, axis=0, return_inverse=True)
+    return places.reshape(-1).astype(np.int64)
+
+
+def _routing(
+    endpoints: Sequence[Endpoint], zones: Mapping[str, Zone], predicates: Predicates
+) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, set[str]]]:
+    """Give endpoints two numbers by what router policies decide: as source, as destination.
+
+    Two endpoints with the same number are treated alike by every policy that decides a packet
+    between endpoints. Policies whose match is not understood are returned by switch.
+    """
+    rows: list[NDArray[np.int32]] = [np.zeros(len(endpoints), dtype=np.int32)]
+    columns = [*rows]
+    unread: dict[str, set[str]] = defaultdict(set)
+    for _, zone in sorted(zones.items()):
+        row, column, opaque = _decisions(zone.router_policies, zone, predicates)
+        rows.append(row)
+        columns.append(column)
+        for switch in zone.switches if opaque else ():
+            unread[switch] |= opaque
+    return _places(*rows), _places(*columns), dict(unread)
+
+
+def _decisions(
+    policies: Sequence[RouterPolicy], zone: Zone, predicates: Predicates
+) -> tuple[NDArray[np.int32], NDArray[np.int32], set[str]]:
+    """Return each endpoint's row and its column among what policies decide."""
+    count = len(predicates.endpoints)
+    sources, destinations, opaque = [], [], set()
+    order: list[RouterPolicy] = []
+    for policy in sorted(policies, key=lambda one: -one.priority):
+        try:
+            terms = matches.parse(policy.match)
+        except MatchError:
+            opaque.add(policy.match)
+            continue
+        for term in terms:
+            if predicates.family not in term.families:
+                continue
+            src, dst = _sides_of(term.literals, zone, predicates, count)
+            if src.any() and dst.any():
+                sources.append(src)
+                destinations.append(dst)
+                order.append(policy)
+    rows, row_truth = _atoms(sources, count)
+    columns, column_truth = _atoms(destinations, count)
+    decided = np.zeros((row_truth.shape[1], column_truth.shape[1]), dtype=np.int32)
+    for number in range(len(order) - 1, -1, -1):
+        action = 0 if order[number].action == "allow" else number + 1
+        both = row_truth[number][:, None] & column_truth[number][None, :]
+        decided[both] = action
+    _, row_numbers = np.unique(decided, axis=0, return_inverse=True)
+    _, column_numbers = np.unique(decided, axis=1, return_inverse=True)
+    return (
+        row_numbers.reshape(-1)[rows].astype(np.int32),
+        column_numbers.reshape(-1)[columns].astype(np.int32),
+        opaque,
+    )
+
+
+def _sides_of(
+    literals: Iterable[matches.Literal], zone: Zone, predicates: Predicates, count: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the endpoints whose addresses fit as source, and as destination.
+
+    Where a packet enters the router is its switch, which a transit leg has anyway.
+    """
+    sides = {Side.SRC: np.ones(count, dtype=np.bool_), Side.DST: np.ones(count, dtype=np.bool_)}
+    for literal in literals:
+        if isinstance(literal, AddressIn):
+            content = [*literal.networks]
+            for name in literal.sets:
+                content += zone.address_sets.get(name, ())
+            vector = predicates.members(literal.side, content)
+            sides[literal.side] &= ~vector if literal.negated else vector
+    return sides[Side.SRC], sides[Side.DST]

@@ -1,0 +1,288 @@
+"""Blocks of rows and columns → the matrix: every cell once, in order, as arrays.
+
+A block is a set of sources times a set of destinations; a scope is a union of blocks. All sources
+that lie in the same blocks and have the same address families have the same row but for one thing,
+the cells from an endpoint to itself. So a row is laid out once for each such group and copied into
+place for each of its sources: the only memory that grows with N² is the result, 13 bytes a cell,
+and the only Python loop is over endpoints.
+
+A cell exists in a family when both ends have an address in it: the source the one it sends with,
+the destination the one others send to. An endpoint that has no address at all but an obstacle
+(a Service without endpoints, a pod without an address) counts as having every family: its cells
+must stand in the matrix to be called unproven, because a cell left out proves nothing either.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.errors import ScopeError
+from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.facts import Note
+from audit.model.matrix import FAMILIES, Matrix
+from audit.model.packets import Family
+
+T = TypeVar("T", bound=np.generic)
+
+MAX_CELLS = 500_000_000
+"""6.5 GB of arrays: three ports between 12,900 pods. More is a scope nobody meant."""
+
+_BITS = np.array([mask.bit_count() for mask in range(1 << len(FAMILIES))])
+"""The number of families in a mask."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Every source paired with every destination; both are sorted indices of endpoints."""
+
+    sources: NDArray[np.int32]
+    destinations: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A matrix, and what the scope covers but the matrix cannot hold."""
+
+    matrix: Matrix
+    pairs_without_family: int
+    """Ordered pairs that have ports but no address family in common among those asked."""
+    without_ports: tuple[int, ...]
+    """Destinations at which the scope means no port."""
+
+    def notes(self) -> tuple[Note, ...]:
+        """Return sentences about what is left out, for the reader of the run."""
+        notes = []
+        if self.without_ports:
+            notes.append(
+                Note(
+                    code="destinations-without-ports",
+                    text=f"{len(self.without_ports)} destinations declare none of the ports asked "
+                    "for and are no columns; --port names ports that need no declaration",
+                    subjects=tuple(self.matrix.endpoints[i].key for i in self.without_ports),
+                )
+            )
+        if self.pairs_without_family:
+            notes.append(
+                Note(
+                    code="pairs-without-common-family",
+                    text=f"{self.pairs_without_family} pairs of endpoints have no address family "
+                    "in common among those asked for and are no cells; see --family",
+                )
+            )
+        return tuple(notes)
+
+
+def build(
+    endpoints: Sequence[Endpoint],
+    blocks: Sequence[Block],
+    ports: Sequence[tuple[Port, ...]],
+    families: Sequence[Family],
+) -> Built:
+    """Return the matrix of the union of `blocks`, sorted by (src, dst, family, port), unique.
+
+    `ports` are each endpoint's as a destination, parallel to `endpoints` (`ports.resolve`). No
+    endpoint is paired with itself. ScopeError when there is no cell, or more than MAX_CELLS.
+    """
+    columns = _Columns(endpoints, ports, families)
+    groups = list(_groups(blocks, columns))
+    _check_size(sum(len(group.sources) * group.row_length(columns) for group in groups))
+    built = Built(
+        matrix=_fill(endpoints, groups, columns),
+        pairs_without_family=sum(group.pairs_without_family(columns) for group in groups),
+        without_ports=_without_ports(blocks, columns),
+    )
+    if not len(built.matrix):
+        raise ScopeError(_why_empty(built, families))
+    return built
+
+
+class _Columns:
+    """What a cell depends on, one entry per endpoint. A mask's bit i is FAMILIES[i]."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        ports: Sequence[tuple[Port, ...]],
+        families: Sequence[Family],
+    ) -> None:
+        self.sends = np.array([_mask(e, _sent(e), families) for e in endpoints], np.uint8)
+        self.receives = np.array([_mask(e, e.addresses, families) for e in endpoints], np.uint8)
+        self.port_count = np.array([len(own) for own in ports], np.int64)
+        self.itself = _itself(endpoints)
+        self.port_lists = ports
+
+    def number_ports(self) -> tuple[tuple[Port, ...], NDArray[np.int32], NDArray[np.int64]]:
+        """Return the table of ports, all endpoints' port indices, and where each one's begin."""
+        # By identity: equal tuples are mostly one tuple, and one may hold all 65,535 ports.
+        distinct = {id(own): own for own in self.port_lists}
+        table = tuple(sorted({port for own in distinct.values() for port in own}))
+        number = {port: index for index, port in enumerate(table)}
+        known = {
+            key: np.array([number[port] for port in own], np.int32) for key, own in distinct.items()
+        }
+        indices = [known[id(own)] for own in self.port_lists]
+        starts = np.cumsum(self.port_count) - self.port_count
+        return table, np.concatenate([*indices, np.empty(0, np.int32)]), starts
+
+
+def _sent(endpoint: Endpoint) -> tuple[str, ...]:
+    """Return the addresses an endpoint sends with."""
+    return endpoint.attachment.addresses if endpoint.attachment else endpoint.addresses
+
+
+def _mask(endpoint: Endpoint, addresses: tuple[str, ...], families: Sequence[Family]) -> int:
+    has = {Family.of(address) for address in addresses}
+    if not addresses and endpoint.obstacle:
+        has = set(FAMILIES)
+    asked = has.intersection(families)
+    return sum(1 << bit for bit, family in enumerate(FAMILIES) if family in asked)
+
+
+def _itself(endpoints: Sequence[Endpoint]) -> NDArray[np.int32]:
+    """Return for each source the column that is the same endpoint.
+
+    An external address has a row per gateway but one column.
+    """
+    itself = np.arange(len(endpoints), dtype=np.int32)
+    column = {
+        endpoint.name: index
+        for index, endpoint in enumerate(endpoints)
+        if endpoint.kind is EndpointKind.EXTERNAL and not endpoint.node
+    }
+    for index, endpoint in enumerate(endpoints):
+        if endpoint.kind is EndpointKind.EXTERNAL:
+            itself[index] = column.get(endpoint.name, index)
+    return itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """Sources that have the same row, but for themselves."""
+
+    sources: NDArray[np.int64]
+    destinations: NDArray[np.int32]
+    mask: int
+
+    def row_length(self, columns: _Columns) -> int:
+        """Return the number of cells of a row, those of a source with itself included."""
+        common = _BITS[columns.receives[self.destinations] & self.mask]
+        return int(np.dot(common, columns.port_count[self.destinations]))
+
+    def pairs_without_family(self, columns: _Columns) -> int:
+        """Return how many pairs of this group have ports but no family for them."""
+        stranded = self.destinations[
+            (columns.receives[self.destinations] & self.mask == 0)
+            & (columns.port_count[self.destinations] > 0)
+        ]
+        alone = np.isin(columns.itself[self.sources], stranded).sum()
+        return len(self.sources) * len(stranded) - int(alone)
+
+
+def _groups(blocks: Sequence[Block], columns: _Columns) -> Iterator[_Group]:
+    """Partition the sources of all blocks by the blocks they lie in and the families they have."""
+    member = np.zeros((len(columns.sends), len(blocks)), dtype=bool)
+    for index, block in enumerate(blocks):
+        member[block.sources, index] = True
+    sources = np.flatnonzero(member.any(axis=1))
+    traits = np.column_stack([columns.sends[sources], member[sources]])
+    for trait in np.unique(traits, axis=0):
+        lying_in = [block for block, inside in zip(blocks, trait[1:], strict=True) if inside]
+        yield _Group(
+            sources=sources[(traits == trait).all(axis=1)],
+            destinations=np.unique(np.concatenate([block.destinations for block in lying_in])),
+            mask=int(trait[0]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """The cells of one row, sorted by (dst, family, port): parallel arrays."""
+
+    dst: NDArray[np.int32]
+    family: NDArray[np.int8]
+    port: NDArray[np.int32]
+
+
+def _row(
+    group: _Group, columns: _Columns, port_index: NDArray[np.int32], starts: NDArray[np.int64]
+) -> _Row:
+    common = columns.receives[group.destinations] & group.mask
+    present = np.stack([common >> bit & 1 for bit in range(len(FAMILIES))], axis=1)
+    where, family = np.nonzero(present)
+    dst = group.destinations[where]
+    counts = columns.port_count[dst]
+    # The n-th cell of a (destination, family) pair is the n-th port of the destination.
+    pair_starts = np.cumsum(counts) - counts
+    nth = np.arange(counts.sum()) - np.repeat(pair_starts, counts)
+    return _Row(
+        dst=np.repeat(dst, counts),
+        family=np.repeat(family.astype(np.int8), counts),
+        port=port_index[np.repeat(starts[dst], counts) + nth],
+    )
+
+
+def _fill(endpoints: Sequence[Endpoint], groups: Sequence[_Group], columns: _Columns) -> Matrix:
+    table, port_index, port_starts = columns.number_ports()
+    rows = [_row(group, columns, port_index, port_starts) for group in groups]
+    # Per source: its row, and the cells of the row that are the source itself.
+    lengths = np.zeros(len(endpoints), np.int64)
+    own: list[tuple[_Row, int, int] | None] = [None] * len(endpoints)
+    for group, row in zip(groups, rows, strict=True):
+        first = np.searchsorted(row.dst, columns.itself[group.sources], side="left")
+        last = np.searchsorted(row.dst, columns.itself[group.sources], side="right")
+        lengths[group.sources] = len(row.dst) - (last - first)
+        for source, low, high in zip(group.sources, first, last, strict=True):
+            own[source] = (row, int(low), int(high))
+    ends = np.cumsum(lengths)
+    total = int(lengths.sum())
+    matrix = Matrix(
+        endpoints=tuple(endpoints),
+        ports=table,
+        src=np.repeat(np.arange(len(endpoints), dtype=np.int32), lengths),
+        dst=np.empty(total, np.int32),
+        family=np.empty(total, np.int8),
+        port=np.empty(total, np.int32),
+    )
+    for source, mine in enumerate(own):
+        if mine is not None:
+            row, low, high = mine
+            here = slice(int(ends[source] - lengths[source]), int(ends[source]))
+            _copy_without(row.dst, low, high, matrix.dst[here])
+            _copy_without(row.family, low, high, matrix.family[here])
+            _copy_without(row.port, low, high, matrix.port[here])
+    return matrix
+
+
+def _copy_without(row: NDArray[T], low: int, high: int, out: NDArray[T]) -> None:
+    """Copy `row` but for `row[low:high]` into `out`, which is as long as what remains."""
+    out[:low] = row[:low]
+    out[low:] = row[high:]
+
+
+def _check_size(cells: int) -> None:
+    if cells > MAX_CELLS:
+        raise ScopeError(
+            f"this scope has {cells:,} cells, more than {MAX_CELLS:,}; narrow it with --namespace, "
+            "--selector or fewer --port"
+        )
+
+
+def _without_ports(blocks: Sequence[Block], columns: _Columns) -> tuple[int, ...]:
+    empty = np.empty(0, np.int32)
+    destinations = np.unique(np.concatenate([empty, *(b.destinations for b in blocks)]))
+    return tuple(int(i) for i in destinations[columns.port_count[destinations] == 0])
+
+
+def _why_empty(built: Built, families: Sequence[Family]) -> str:
+    if built.pairs_without_family:
+        asked = " or ".join(families)
+        return f"no source and destination in this scope share an {asked} address; see --family"
+    if built.without_ports:
+        return (
+            "no destination in this scope declares a port; say which to ask for, as in "
+            "--port tcp/80"
+        )
+    return "this scope is one endpoint; a cell needs a source and another endpoint as destination"

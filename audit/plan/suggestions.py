@@ -1,0 +1,16 @@
+"""What somebody who mistyped a name probably meant."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """Return the name in `known` that looks most like `given`, None when none does."""
+    matches = difflib.get_close_matches(given, sorted(set(known)), n=1)
+    return matches[0] if matches else None
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return `; did you mean x?` for the end of a message, empty when nothing looks like it."""
+    suggestion = nearest(given, known)
+    return f"; did you mean {suggestion}?" if suggestion else ""

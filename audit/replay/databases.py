@@ -1,0 +1,279 @@
+"""A snapshot's OVSDB files: staged where they may be written, read, and served.
+
+`ovsdb-server` writes to the file it serves, so every file is copied first; clustered files
+become standalone ones on the way (`ovsdb-tool cluster-to-standalone`). Reading goes through
+`ovsdb-tool query`, which knows every version of the file format.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audit.errors import DatabaseError, EngineError
+from audit.model.engine import Programs
+
+Row = dict[str, Any]
+"""A row as Python values: sets are lists, maps dicts, uuids strings."""
+
+_QUERY_TIMEOUT_S = 300
+_SERVER_START_TIMEOUT_S = 60
+_STANDALONE = b"OVSDB JSON "
+_CLUSTERED = b"OVSDB CLUSTER "
+_LEAST_RECORDS = {_STANDALONE: 2, _CLUSTERED: 1}
+"""A standalone file's first record is the schema and its second the data; a clustered file has a
+snapshot of both in its first."""
+_HEADER_FIELDS = 4
+_SOCKET_PATH_BYTES = 107
+"""The longest path of a Unix socket on Linux: sun_path holds 108 bytes with its NUL (unix(7))."""
+_SHOWN = 300
+"""Characters of a tool's complaint that are repeated to the user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OvsdbTool:
+    """Reads database files with an installed ovsdb-tool (`audit.model.engine.DatabaseReader`)."""
+
+    programs: Programs
+
+    def stage(self, source: Path, target: Path) -> bool:
+        """Copy the OVSDB file `source` to `target` as a standalone database.
+
+        A file copied from under a running server may end in half a transaction. That transaction
+        is left out, as ovsdb-server does: True then. DatabaseError when nothing can be saved.
+        """
+        magic = _copy(source, target)
+        end, records = _complete_records(target, magic)
+        torn = end < target.stat().st_size
+        if torn and records < _LEAST_RECORDS[magic]:
+            raise DatabaseError(
+                f"{source} is truncated: it ends before its data does; copy the database again"
+            )
+        if torn:
+            _cut(source, target, end, magic)
+        if magic == _CLUSTERED:
+            self._to_standalone(source, target)
+        return torn
+
+    def _to_standalone(self, source: Path, target: Path) -> None:
+        """Turn `target`, a clustered database, into a standalone one."""
+        clustered = target.with_name(f"{target.name}.clustered")
+        target.rename(clustered)
+        self._run(source, "cluster-to-standalone", str(target), str(clustered))
+        clustered.unlink()
+        if target.stat().st_size == 0:
+            raise DatabaseError(
+                f"{source} holds nothing: its server had only begun to join the cluster; copy "
+                "the database of another member"
+            )
+
+    def select(
+        self,
+        database: Path,
+        schema: str,
+        tables: Mapping[str, Sequence[str]],
+        where: Mapping[str, Sequence[Any]],
+    ) -> dict[str, list[Row]]:
+        """Read `tables` (name → columns) of a staged database whose schema is `schema`.
+
+        Tables and columns this database's version does not have are left out: an older schema is
+        not an error. `where` gives conditions (RFC 7047, 5.1) any of which a table's rows must
+        meet. DatabaseError when the file cannot be read.
+        """
+        known = _stored_columns(database, schema)
+        operations = [
+            {
+                "op": "select",
+                "table": table,
+                "where": condition,
+                "columns": [c for c in columns if c == "_uuid" or c in known[table]],
+            }
+            for table, columns in tables.items()
+            if table in known
+            for condition in ([[c] for c in where.get(table, ())] or [[]])
+        ]
+        query = json.dumps([schema, *operations])
+        reply = json.loads(self._run(database, "query", str(database), query))
+        rows: dict[str, list[Row]] = {table: [] for table in tables}
+        # After an operation that failed come nulls, and one more result than operations.
+        for operation, result in zip(operations, reply, strict=False):
+            if "rows" not in result:
+                raise DatabaseError(f"{database}: {result.get('error')}: {result.get('details')}")
+            rows[str(operation["table"])] += [
+                {column: _value(value) for column, value in row.items()} for row in result["rows"]
+            ]
+        return rows
+
+    def _run(self, source: Path, *arguments: str) -> str:
+        """Run ovsdb-tool, or say what it found wrong with `source`."""
+        try:
+            done = subprocess.run(  # noqa: S603 - argv of our own words and paths, no shell
+                self.programs.argv("ovsdb-tool", *arguments),
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_QUERY_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DatabaseError(
+                f"{source}: ovsdb-tool did not finish in {_QUERY_TIMEOUT_S} s"
+            ) from error
+        if done.returncode:
+            said = " ".join(done.stderr.split())[:_SHOWN]
+            raise DatabaseError(f"{source} cannot be read as an OVSDB file: {said}")
+        return done.stdout
+
+
+def _copy(source: Path, target: Path) -> bytes:
+    """Copy an OVSDB file and return its magic; DatabaseError when it is none."""
+    try:
+        with source.open("rb") as file:
+            start = file.read(len(_CLUSTERED))
+        magic = next((known for known in _LEAST_RECORDS if start.startswith(known)), None)
+        if magic is None:
+            what = "is not an OVSDB file" if start else "is empty"
+            raise DatabaseError(f"{source} {what}; copy the database again, or remove its zone")
+        shutil.copyfile(source, target)
+        target.chmod(0o600)  # the source may be read-only
+    except OSError as error:
+        raise DatabaseError(f"{source} cannot be read: {error.strerror}") from error
+    return magic
+
+
+def _complete_records(path: Path, magic: bytes) -> tuple[int, int]:
+    """Return where the last complete record of a database file ends, and how many there are.
+
+    A record is a line `OVSDB JSON <length> <sha1>` and `length` bytes (ovsdb(5)). What it says,
+    and whether its checksum holds, is ovsdb-tool's business.
+    """
+    end = count = 0
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while header := file.readline():
+            fields = header.split()
+            whole = header.startswith(magic) and len(fields) == _HEADER_FIELDS
+            if not whole or not fields[2].isdigit():
+                break
+            record_end = file.tell() + int(fields[2])
+            if record_end > size:
+                break
+            file.seek(record_end)
+            end, count = record_end, count + 1
+    return end, count
+
+
+def _cut(source: Path, target: Path, end: int, magic: bytes) -> None:
+    """Leave out what follows the last complete record; DatabaseError when that is not the end.
+
+    A write that was cut off is one incomplete record. Another record after it means that the
+    file is damaged in the middle, and what was written since would be lost with it.
+    """
+    with target.open("rb") as file:
+        file.seek(end)
+        if file.read().find(magic, 1) > 0:
+            raise DatabaseError(
+                f"{source} is damaged after {end} bytes, before its last record; copy the "
+                "database again"
+            )
+    os.truncate(target, end)
+
+
+def _stored_columns(database: Path, schema: str) -> dict[str, set[str]]:
+    """Return table → columns of the schema that `database` itself stores, its first record."""
+    try:
+        with database.open("rb") as file:
+            length = int(file.readline().split()[2])
+            stored = json.loads(file.read(length))
+        columns = {name: set(table["columns"]) for name, table in stored["tables"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DatabaseError(f"{database} has no readable schema: {error}") from error
+    if stored["name"] != schema:
+        raise DatabaseError(f"{database} holds {stored['name']}, not {schema}; swap the two files")
+    return columns
+
+
+def _value(value: Any) -> Any:  # noqa: ANN401 - an OVSDB <value> is any JSON (RFC 7047, 5.1)
+    """Turn an OVSDB `<value>` into Python: `["map", …]`, `["set", …]`, `["uuid", …]`, atoms."""
+    if isinstance(value, list):
+        kind, content = value
+        if kind == "map":
+            return {_value(k): _value(v) for k, v in content}
+        if kind == "set":
+            return [_value(item) for item in content]
+        return content
+    return value
+
+
+@contextlib.contextmanager
+def serve(programs: Programs, database: Path, rundir: Path) -> Iterator[Path]:
+    """Serve a copy of `database` on a Unix socket in `rundir` and yield the socket's path.
+
+    A copy, because ovsdb-server locks its file and several workers may serve the same. The
+    server's life hangs on a pipe from this process (`--run=cat` exits when its standard
+    input ends, and ovsdb-server with it), so that it goes also when this process is killed. An
+    ovn-trace daemon goes with its database connection.
+    """
+    socket = rundir / "db.sock"
+    if len(os.fsencode(socket)) > _SOCKET_PATH_BYTES:
+        raise EngineError(
+            f"{socket} is longer than a Unix socket's path may be ({_SOCKET_PATH_BYTES} bytes); "
+            "set TMPDIR to a shorter directory"
+        )
+    served = shutil.copyfile(database, rundir / "db")
+    log = rundir / "ovsdb-server.log"
+    argv = programs.argv(
+        "ovsdb-server",
+        f"--remote=punix:{socket}",
+        f"--unixctl={rundir / 'db.ctl'}",
+        "--run=cat",
+        "--log-file=/dev/null",
+        str(served),
+    )
+    reading, writing = os.pipe()
+    try:
+        with log.open("wb") as sink:
+            server = subprocess.Popen(  # noqa: S603 - argv made of our own words and paths
+                argv,
+                stdin=reading,
+                stdout=subprocess.DEVNULL,
+                stderr=sink,
+                env={**os.environ, **programs.environment(rundir)},
+                start_new_session=True,
+            )
+    except OSError as error:
+        os.close(writing)
+        raise EngineError(f"ovsdb-server did not start: {error}") from error
+    finally:
+        os.close(reading)
+    try:
+        _wait_for(socket, server, log)
+        yield socket
+    finally:
+        os.close(writing)
+        _stop(server)
+
+
+def _wait_for(socket: Path, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Return when the server listens; EngineError with its own words when it does not."""
+    deadline = time.monotonic() + _SERVER_START_TIMEOUT_S
+    while not socket.exists():
+        if server.poll() is not None or time.monotonic() > deadline:
+            said = " ".join(log.read_text(errors="replace").split())[-_SHOWN:]
+            raise EngineError(f"ovsdb-server did not start: {said or 'no reason given'}")
+        time.sleep(0.005)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server: politely by its pipe, then by signal."""
+    try:
+        server.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()

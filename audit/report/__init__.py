@@ -1,0 +1,1 @@
+"""A run as something to read: view models, the HTML page, sentences."""

@@ -1,0 +1,72 @@
+"""One cell as data for programs, and its traces in the engine's own words. Pure."""
+
+from typing import Any
+
+from audit.model.matrix import FAMILIES
+from audit.model.run import Run, TraceRecord
+from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS
+from audit.report import chains, sentences
+
+
+def traces_of(run: Run, cell: int) -> tuple[TraceRecord, ...]:
+    """Return the traces behind a cell: the request's hops, then the reply's."""
+    trace = int(run.verdicts.trace[cell])
+    if trace < 0:
+        return ()
+    key = run.verdicts.trace_keys[trace]
+    return (*chains.request(run.traces, key), *chains.reply(run.traces, key))
+
+
+def raw_text(run: Run, cell: int) -> str:
+    """Return every trace behind a cell as the engine printed it."""
+    return "".join(
+        f"\n=== zone {record.zone}, ct={record.state}, trace {record.key}\n"
+        f"=== {record.microflow}\n{record.output}"
+        for record in traces_of(run, cell)
+        if record.microflow
+    )
+
+
+def fields(run: Run, cell: int, *, raw: bool) -> dict[str, Any]:
+    """Return everything known about a cell under the names of the `cells` columns."""
+    matrix, verdicts = run.matrix, run.verdicts
+    blame = sentences.blame_of(run, cell)
+    reply = int(verdicts.reply[cell])
+    policy = blame.policy if blame is not None else None
+    traces = traces_of(run, cell)
+    return {
+        "src": matrix.endpoints[matrix.src[cell]].key,
+        "dst": matrix.endpoints[matrix.dst[cell]].key,
+        "family": str(FAMILIES[matrix.family[cell]]),
+        "port": str(matrix.ports[matrix.port[cell]]),
+        "verdict": str(VERDICTS[verdicts.verdict[cell]]),
+        "reason": str(REASONS[verdicts.reason[cell]]),
+        "reply": None if reply == NO_VERDICT else str(VERDICTS[reply]),
+        "sentence": sentences.cell_sentence(run, cell),
+        "blame": str(blame) if blame is not None else None,
+        "blame_kind": policy.kind if policy is not None else None,
+        "blame_namespace": policy.namespace if policy is not None else None,
+        "blame_name": policy.name if policy is not None else None,
+        "blame_direction": blame.direction if blame is not None else None,
+        "blame_rule": blame.rule if blame is not None and blame.rule >= 0 else None,
+        "policies": [str(ref) for ref in blame.policies] if blame is not None else [],
+        "composed": bool(traces) and chains.is_composed(run, cell, traces[0]),
+        "traces": [_trace(record, raw=raw) for record in traces],
+    }
+
+
+def _trace(record: TraceRecord, *, raw: bool) -> dict[str, Any]:
+    told = {
+        "trace_id": record.key,
+        "zone": record.zone,
+        "conntrack": record.state,
+        "microflow": record.microflow,
+        "outcome": record.outcome,
+        "reason": record.reason,
+        "stage": record.stage,
+        "logical_flow": record.logical_flow,
+        "acl": record.acl,
+        "acl_match": record.acl_match,
+        "detail": record.detail,
+    }
+    return {**told, "raw": record.output} if raw else told

@@ -1,0 +1,95 @@
+"""One cell as plain text, for the terminal: the sentence, the blame, every hop, and the reply."""
+
+import textwrap
+
+from audit.model.run import Run, TraceRecord
+from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame
+from audit.report import chains, sentences
+
+COLUMNS = 80
+COMPOSED = (
+    "This cell is composed of legs (docs/cover.md): the traces below are of a packet that every "
+    "ACL on its way treats alike. --cover exhaustive traces each cell itself."
+)
+
+
+def explain(run: Run, cell: int) -> str:
+    """Return everything the run knows about one cell, in lines of at most 80 columns.
+
+    Words that are longer than a line (a match, a port's name) are left whole, so that they can be
+    copied.
+    """
+    verdicts = run.verdicts
+    verdict = VERDICTS[int(verdicts.verdict[cell])]
+    reason = REASONS[int(verdicts.reason[cell])]
+    lines = [*_wrap(sentences.cell_sentence(run, cell)), "", f"Verdict  {verdict} ({reason})"]
+    blame = sentences.blame_of(run, cell)
+    if blame is not None:
+        lines += _blame_lines(blame)
+    trace = int(verdicts.trace[cell])
+    key = verdicts.trace_keys[trace] if trace >= 0 else ""
+    request = chains.request(run.traces, key) if key else ()
+    if request and chains.is_composed(run, cell, request[0]):
+        lines += ["", *_wrap(COMPOSED)]
+    lines += _hop_lines("Request", request)
+    code = int(verdicts.reply[cell])
+    lines += ["", *_wrap(f"Reply    {sentences.reply_sentence(code)}", hang=9)]
+    if key and code != NO_VERDICT:
+        lines += _hop_lines("Reply, hop by hop", chains.reply(run.traces, key))
+    return printable("\n".join(line.rstrip() for line in lines)) + "\n"
+
+
+def _blame_lines(blame: Blame) -> list[str]:
+    """Return who decided: the policy, its ACL and logical flow, and who shares a default deny."""
+    lines = _wrap(f"Decided  {blame}", hang=9)
+    if blame.stage:
+        where = f" of zone {blame.zone}" if blame.zone else ""
+        lines += _wrap(f"stage {blame.stage}{where}", indent=9)
+    if blame.acl:
+        lines += _wrap(f"ACL {blame.acl}, action {blame.action}", indent=9)
+    if blame.acl_match:
+        lines += _wrap(f"match {blame.acl_match}", indent=9, hang=15)
+    if blame.logical_flow:
+        lines += _wrap(f"logical flow {blame.logical_flow}", indent=9)
+    if len(blame.policies) > 1:
+        lines += ["", "Policies that share this decision (any of them could allow it)"]
+        lines += [f"  {policy}" for policy in blame.policies]
+    return lines
+
+
+def _hop_lines(title: str, records: tuple[TraceRecord, ...]) -> list[str]:
+    """Return what each trace of a chain said."""
+    lines = ["", title] if records else []
+    for number, record in enumerate(records, start=1):
+        outcome = record.outcome + (f" ({record.reason})" if record.reason else "")
+        stage = f" at {record.stage}" if record.stage else ""
+        lines += _wrap(f"{number}. zone {record.zone}: {outcome}{stage}", indent=2, hang=5)
+        details = (
+            ("policy", chains.policy_of(record)),
+            ("ACL", record.acl),
+            ("match", record.acl_match),
+            ("logical flow", record.logical_flow),
+            ("microflow", record.microflow),
+            ("", record.detail),
+        )
+        for name, text in details:
+            if text:
+                lines += _wrap(f"{name} {text}".lstrip(), indent=5, hang=7)
+    return lines
+
+
+def _wrap(text: str, *, indent: int = 0, hang: int = 0) -> list[str]:
+    """Fold text at spaces only; continuation lines start at column `hang` or at the indent."""
+    return textwrap.wrap(
+        text,
+        COLUMNS,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * max(indent, hang),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def printable(text: str) -> str:
+    """Replace what a terminal would obey: a name in a cluster is anyone's to choose."""
+    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)

@@ -1,0 +1,171 @@
+"""One sentence per cell: what is known, and what decided it; for the page and the terminal.
+
+A sentence is made of a subject, a verb (of the verdict), an object and a cause (of the reason and
+the blame): `pod shop/front-0` `cannot reach` `pod default/web-0` on `tcp/80`: `blocked by …`. Verb
+and cause depend on the cell's state only, so the page carries them once per state.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from audit.model.endpoints import Endpoint, Port
+from audit.model.matrix import FAMILIES, CellVerdicts
+from audit.model.packets import Family
+from audit.model.run import Run
+from audit.model.verdicts import (
+    CODE,
+    NO_VERDICT,
+    REASONS,
+    UNPROVEN,
+    VERDICTS,
+    Blame,
+    Reason,
+    Verdict,
+)
+
+VERBS: dict[Verdict, str] = {
+    Verdict.REACHABLE: "can reach",
+    Verdict.EXITS: "leaves OVN on the way to",
+    Verdict.BLOCKED: "cannot reach",
+    Verdict.UNROUTABLE: "has no way to",
+    Verdict.INCONCLUSIVE: "may or may not reach",
+    Verdict.UNTRACED: "was not traced to",
+}
+
+MEANINGS: dict[Verdict, str] = {
+    Verdict.REACHABLE: "the packet arrives",
+    Verdict.EXITS: "left OVN by a gateway; the underlay was not checked",
+    Verdict.BLOCKED: "an ACL, so a policy, stops it",
+    Verdict.UNROUTABLE: "stopped, but by no ACL",
+    Verdict.INCONCLUSIVE: "traced, and the trace does not decide",
+    Verdict.UNTRACED: "no trace of it could be had",
+}
+
+CAUSES: dict[Reason, str] = {
+    Reason.DELIVERED: "it is delivered, and no policy had to allow it",
+    Reason.ALLOWED_BY_ACL: "an ACL allows it",
+    Reason.ALL_BACKENDS: "every backend of the service is reachable",
+    Reason.LEFT_BY_GATEWAY: "it left OVN by a gateway, and the underlay was not checked",
+    Reason.LEFT_BY_HOST: "it left OVN by the node's management port, and the host was not checked",
+    Reason.ACL_DROP: "an ACL drops it",
+    Reason.ACL_REJECT: "an ACL rejects it and tells the sender",
+    Reason.DEFAULT_DENY: "default deny: no rule of the policies that select the pod allows it",
+    Reason.NO_ROUTE: "no route leads there",
+    Reason.ROUTER_POLICY: "a policy of the logical router drops it",
+    Reason.PORT_SECURITY: "port security drops it: the address is not the port's own",
+    Reason.UNKNOWN_MAC: "no logical port has the destination's MAC address",
+    Reason.SERVICE_WITHOUT_ENDPOINTS: "the service has no endpoints",
+    Reason.SERVICE_NOT_PROGRAMMED: "no load balancer of the service is in OVN",
+    Reason.PIPELINE_DROP: "a logical flow that is no ACL drops it",
+    Reason.BACKENDS_DIFFER: "some backends of the service are reachable and others are not",
+    Reason.GATEWAYS_DIFFER: "the gateways it may take do not agree",
+    Reason.UNEXPECTED_OUTPUT: "it came out at another port than the destination's",
+    Reason.NAT_NOT_TRACED: "an address translation on its way cannot be traced",
+    Reason.TEMPLATE_LOAD_BALANCER: "the load balancer is a template, which a trace cannot expand",
+    Reason.NEXT_HOP_UNRESOLVED: "its next hop does not tell its address in the recorded state",
+    Reason.HAIRPIN_NOT_DRAWN: "no trace of the service drew the pod itself as its backend",
+    Reason.TOO_MANY_HOPS: "it was still on its way after the last hop that is followed",
+    Reason.TRACE_ENDS: "the trace ends before the packet is delivered or dropped",
+    Reason.HOST_TO_HOST: "both ends are in the host network, so OVN never sees it",
+    Reason.USER_DEFINED_NETWORK: "the pod is in a user-defined network, which is not traced",
+    Reason.NO_LOGICAL_PORT: "an end of it has no logical port in OVN",
+    Reason.NO_ADDRESS: "an end of it has no address of this family",
+    Reason.ENDPOINTS_UNKNOWN: "the snapshot does not say which endpoints the service has",
+    Reason.OWN_ENDPOINT: "the service's only endpoint is the sender itself",
+    Reason.ZONE_MISSING: "the databases of a zone on its way are missing",
+    Reason.ENGINE_LOST: "the trace engine was lost while it ran",
+    Reason.ENGINE_TIMEOUT: "the trace engine did not answer in time",
+    Reason.ENGINE_REFUSED: "the trace engine refused the microflow",
+    Reason.UNPARSABLE: "the trace could not be read",
+    Reason.WORKER_LOST: "the worker that ran the trace was lost",
+    Reason.INTERRUPTED: "the run was interrupted before it was traced",
+    Reason.LEGS_DISAGREE: "two traces contradict each other about a part of its way",
+    Reason.LEG_NOT_SHOWN: "no trace showed a part of its way",
+    Reason.ONLY_PREDICTED: "it was predicted only, and no trace was asked for",
+}
+"""The cause of each reason, where no policy is named; no two are the same."""
+
+REPLIES: dict[Verdict, str] = {
+    Verdict.REACHABLE: "The reply gets back.",
+    Verdict.EXITS: "The reply leaves OVN by a gateway on its way back.",
+    Verdict.BLOCKED: "The reply is blocked on its way back: the connection does not come about.",
+    Verdict.UNROUTABLE: "The reply has no way back: the connection does not come about.",
+    Verdict.INCONCLUSIVE: "Whether the reply gets back is not proven.",
+    Verdict.UNTRACED: "The reply was not traced.",
+}
+NO_REPLY = "There is no reply to trace."
+
+
+def cause(verdict: Verdict, reason: Reason, blame: Blame | None) -> str:
+    """Return why the cell has its verdict, without a full stop.
+
+    A policy is named where one decided; otherwise the stage is, where it is known.
+    """
+    text = CAUSES[reason]
+    if blame is None:
+        return text
+    if verdict is Verdict.BLOCKED:
+        return f"blocked by {blame} ({text})"
+    named = blame.policy is not None or blame.owner
+    if verdict is Verdict.REACHABLE and named:
+        return f"allowed by {blame}" if reason is Reason.ALLOWED_BY_ACL else f"{text} ({blame})"
+    if named:
+        return f"{text} ({blame})"
+    return f"{text} (stage {blame.stage})" if blame.stage else text
+
+
+def sentence(
+    src: Endpoint,
+    dst: Endpoint,
+    port: Port,
+    *,
+    verdict: Verdict,
+    reason: Reason,
+    blame: Blame | None = None,
+    family: Family | None = None,
+) -> str:
+    """Return the sentence of one cell; `family` is said only where a run has both."""
+    over = f" over {family}" if family else ""
+    why = cause(verdict, reason, blame)
+    return f"{src.key} {VERBS[verdict]} {dst.key} on {port}{over}: {why}."
+
+
+def reply_sentence(code: int) -> str:
+    """Return the sentence about the reply, from a code of `CellVerdicts.reply`."""
+    return NO_REPLY if code == NO_VERDICT else REPLIES[VERDICTS[code]]
+
+
+def unproven(verdicts: CellVerdicts) -> Iterator[str]:
+    """Yield how many cells each reason leaves unproven, most first."""
+    codes = np.isin(verdicts.verdict, [CODE[verdict] for verdict in UNPROVEN])
+    for code, count in Counter(verdicts.reason[codes].tolist()).most_common():
+        yield f"{count:,} cells: {CAUSES[REASONS[code]]} ({REASONS[code]})"
+
+
+def has_both_families(run: Run) -> bool:
+    """Say whether the run has cells of both address families, to be told apart."""
+    families = run.matrix.family
+    return len(families) > 0 and int(families.min()) != int(families.max())
+
+
+def blame_of(run: Run, cell: int) -> Blame | None:
+    """Return what decided the cell, if it is known."""
+    index = int(run.verdicts.blame[cell])
+    return run.verdicts.blames[index] if index >= 0 else None
+
+
+def cell_sentence(run: Run, cell: int) -> str:
+    """Return the sentence of the cell with this index in the run's matrix."""
+    matrix, verdicts = run.matrix, run.verdicts
+    family = FAMILIES[int(matrix.family[cell])]
+    return sentence(
+        matrix.endpoints[int(matrix.src[cell])],
+        matrix.endpoints[int(matrix.dst[cell])],
+        matrix.ports[int(matrix.port[cell])],
+        verdict=VERDICTS[int(verdicts.verdict[cell])],
+        reason=REASONS[int(verdicts.reason[cell])],
+        blame=blame_of(run, cell),
+        family=family if has_both_families(run) else None,
+    )

@@ -1,0 +1,311 @@
+"""What the page says without its script: finished strings and numbers that add up.
+
+The six counters add up to the cells; proven and unproven cells add up to the cells; the cells of
+the blockers add up to the blocked cells. The template does no arithmetic.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.run import Run
+from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
+from audit.report.axes import Axes
+from audit.report.census import MOST_LISTED, Blocker, Census
+from audit.report.sentences import MEANINGS
+from audit.report.tally import NO_SHARE, Tally, percent
+
+BAR = 1000.0
+"""The width of a full bar, in units of its own drawing."""
+MOST_TABLE_GROUPS = 40
+"""Beyond this the namespace table for screen readers has one row per source, not per pair."""
+ZONES_SHOWN = 200
+LISTED = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """One of the six counters: a verdict, how often, and its share of the proven cells."""
+
+    verdict: str
+    meaning: str
+    count: int
+    text: str
+    share: str
+    """Empty for an unproven verdict: it is in no denominator."""
+    left: float
+    width: float
+    """Where it stands in the bar of all cells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockerRow:
+    """A row of the blocking policies."""
+
+    index: int
+    label: str
+    kind: str
+    name: str
+    cells: int
+    text: str
+    shared: str
+    share: str
+    width: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteRow:
+    """A note about the facts, and what it is about."""
+
+    code: str
+    text: str
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    """A row of the table that stands for the heatmap: a source, and a text per column."""
+
+    source: str
+    entries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The whole page except the heatmap."""
+
+    run_id: str
+    source: str
+    headline: str
+    coverage: str
+    unproven: int
+    cells: int
+    facts: tuple[tuple[str, str], ...]
+    zones: tuple[tuple[str, str, str], ...]
+    zones_left_out: int
+    counters: tuple[Counter, ...]
+    blockers: tuple[BlockerRow, ...]
+    blockers_left_out: int
+    notes: tuple[NoteRow, ...]
+    table_head: tuple[str, ...]
+    table: tuple[TableRow, ...]
+
+
+def summary(run: Run, page: Axes, counted: Census, blocking: tuple[Blocker, ...]) -> Summary:
+    """Say what a run found."""
+    tally = counted.total()
+    manifest = run.manifest
+    zones = _zones(manifest)
+    head, table = _table(page, counted.pairs(len(page.groups)))
+    return Summary(
+        run_id=str(manifest.get("run_id", "")),
+        source=str(manifest.get("source", "")),
+        headline=_headline(tally, blocking),
+        coverage=_coverage(tally, manifest),
+        unproven=tally.unproven,
+        cells=tally.cells,
+        facts=_facts(manifest, zones),
+        zones=zones[:ZONES_SHOWN],
+        zones_left_out=max(0, len(zones) - ZONES_SHOWN),
+        counters=_counters(tally),
+        blockers=_blocker_rows(blocking[:MOST_LISTED], tally.of(Verdict.BLOCKED)),
+        blockers_left_out=max(0, len(blocking) - MOST_LISTED),
+        notes=tuple(_note(note) for note in manifest.get("notes", ())),
+        table_head=head,
+        table=table,
+    )
+
+
+def number(value: int) -> str:
+    """Return a number as people read it: `4,920`."""
+    return f"{value:,}"
+
+
+def share_text(share: str) -> str:
+    """Return a percentage with its sign: a dash has none."""
+    return share if share in ("", NO_SHARE) else f"{share} %"
+
+
+def _headline(tally: Tally, blocking: tuple[Blocker, ...]) -> str:
+    """Return the run in one sentence or two."""
+    if not tally.cells:
+        return "Nothing was in scope: the matrix has no cells."
+    if not tally.proven:
+        return f"Nothing is proven: none of {number(tally.cells)} cells could be decided."
+    passes = share_text(percent(tally.passes, tally.proven))
+    stopped = share_text(percent(tally.stopped, tally.proven))
+    text = f"Of {number(tally.proven)} decided cells, {passes} get through and {stopped} do not."
+    named = [blocker for blocker in blocking if blocker.policy is not None and blocker.cells]
+    if named:
+        text += f" What blocks most is {named[0].label}: {_cells(named[0].cells)}."
+    return text
+
+
+def _coverage(tally: Tally, manifest: Mapping[str, Any]) -> str:
+    """Return how much was decided, and by how many real traces."""
+    traces = manifest.get("counts", {}).get("traces")
+    by = f" by {_plural(traces, 'trace')}" if traces is not None else ""
+    text = f"{_cells(tally.proven)} decided{by}; {number(tally.unproven)} unproven"
+    verify = manifest.get("verify")
+    if verify:
+        agree, total = number(verify["agree"]), number(verify["of"])
+        text += f"; {agree} of {total} cells verified from end to end agree"
+    prediction = manifest.get("prediction")
+    if prediction:
+        agree, total = number(prediction["agree"]), number(prediction["of"])
+        text += f"; {agree} of {total} traced legs answer as predicted"
+    return f"{text}."
+
+
+def _counters(tally: Tally) -> tuple[Counter, ...]:
+    """Return the six counters, and where each stands in the bar of all cells."""
+    counters, left = [], 0.0
+    for verdict in VERDICTS:
+        count = tally.of(verdict)
+        width = round(BAR * count / tally.cells, 3) if tally.cells else 0.0
+        counters.append(
+            Counter(
+                verdict=verdict,
+                meaning=MEANINGS[verdict],
+                count=count,
+                text=number(count),
+                share="" if verdict in UNPROVEN else share_text(tally.share(verdict)),
+                left=round(left, 3),
+                width=width,
+            )
+        )
+        left += width
+    return tuple(counters)
+
+
+def _blocker_rows(blocking: tuple[Blocker, ...], blocked: int) -> tuple[BlockerRow, ...]:
+    """Return the blocking policies; bars are relative to what blocks most."""
+    most = max((blocker.cells for blocker in blocking), default=0)
+    return tuple(
+        BlockerRow(
+            index=index,
+            label=blocker.label,
+            kind=blocker.policy.kind if blocker.policy else "",
+            name=_blocker_name(blocker),
+            cells=blocker.cells,
+            text=number(blocker.cells),
+            shared=number(blocker.shared) if blocker.shared else "",
+            share=share_text(percent(blocker.cells, blocked)),
+            width=round(BAR * blocker.cells / most, 3) if most else 0.0,
+        )
+        for index, blocker in enumerate(blocking)
+    )
+
+
+def _blocker_name(blocker: Blocker) -> str:
+    """Return the name without the kind, which has its own line."""
+    policy = blocker.policy
+    if policy is None:
+        return blocker.label
+    return f"{policy.namespace}/{policy.name}" if policy.namespace else policy.name
+
+
+def _facts(
+    manifest: Mapping[str, Any], zones: tuple[tuple[str, str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    """Return what was audited, as label and text; what the manifest does not say is not shown."""
+    engine = manifest.get("engine") or {}
+    versions = sorted({version for _, version, _ in zones if version})
+    databases = _plural(len(zones), "zone") + (
+        f", northd {', '.join(versions)}" if versions else ""
+    )
+    facts = (
+        ("Source", _text(manifest.get("source"))),
+        ("Run", _text(manifest.get("run_id"))),
+        ("Time", _time(_text(manifest.get("started")), _text(manifest.get("finished")))),
+        ("Scope", _scope(manifest.get("scope") or {})),
+        ("Planes", ", ".join(manifest.get("planes") or ())),
+        ("Cover", _text(manifest.get("cover"))),
+        ("Engine", " ".join(_text(engine.get(key)) for key in ("name", "version")).strip()),
+        ("Databases", databases if zones else ""),
+        ("Command", _text(manifest.get("command"))),
+    )
+    return tuple((label, text) for label, text in facts if text)
+
+
+def _text(value: object) -> str:
+    """Return a manifest's value as text; a command may be a list of words."""
+    if value is None:
+        return ""
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _scope(scope: Mapping[str, Any]) -> str:
+    """Return the scope as `to ips: 10.0.0.1; ports: tcp/80`; a long list by its first entries."""
+    return "; ".join(f"{name}: {text}" for name, text in _parts("", scope) if text)
+
+
+def _parts(prefix: str, scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each part of a scope by its name, parts of parts as `to ips`."""
+    for key, value in scope.items():
+        name = f"{prefix} {key}".strip().replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _parts(name, value)
+        elif isinstance(value, (list, tuple)):
+            more = f" and {len(value) - LISTED} more" if len(value) > LISTED else ""
+            yield name, ", ".join(map(str, value[:LISTED])) + more
+        else:
+            yield name, _text(value)
+
+
+def _time(started: str, finished: str) -> str:
+    """Return start and end; the end without its date when that is the same."""
+    begin, end = (time.replace("T", " ").replace("+00:00", "Z") for time in (started, finished))
+    if not end:
+        return begin
+    same_day = begin[:10] == end[:10]
+    return f"{begin.removesuffix('Z')} to {end[11:] if same_day else end}".replace("Z", " UTC")
+
+
+def _zones(manifest: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    """Return (zone, northd version, sequence) of each pair of databases."""
+    rows = manifest.get("databases") or ()
+    keys = ("zone", "northd_version", "sequence")
+    return tuple(
+        (_text(r.get(keys[0])), _text(r.get(keys[1])), _text(r.get(keys[2]))) for r in rows
+    )
+
+
+def _note(note: Mapping[str, Any]) -> NoteRow:
+    """Return a note of the manifest."""
+    subjects = tuple(str(subject) for subject in note.get("subjects", ()))
+    return NoteRow(code=str(note["code"]), text=str(note["text"]), subjects=subjects)
+
+
+def _table(page: Axes, pairs: NDArray[np.int64]) -> tuple[tuple[str, ...], tuple[TableRow, ...]]:
+    """Return the namespace matrix as a table: per pair, or per source when there are too many."""
+    if len(page.groups) > MOST_TABLE_GROUPS:
+        rows = tuple(
+            TableRow(source=group, entries=(_spoken(pairs[index].sum(axis=0)),))
+            for index, group in enumerate(page.groups)
+        )
+        return ("all destinations",), rows
+    rows = tuple(
+        TableRow(source=group, entries=tuple(_spoken(counts) for counts in pairs[index]))
+        for index, group in enumerate(page.groups)
+    )
+    return page.groups, rows
+
+
+def _spoken(counts: Iterable[int]) -> str:
+    """Return the counts of one pair as text: `12 reachable, 3 blocked`."""
+    named = zip(counts, VERDICTS, strict=True)
+    return ", ".join(f"{number(int(count))} {v}" for count, v in named if count) or "no cells"
+
+
+def _cells(count: int) -> str:
+    """Return `1 cell` or `2 cells`."""
+    return _plural(count, "cell")
+
+
+def _plural(count: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,109 @@
+"""Blame rebuilt from what a cell says and what its trace says.
+
+The `cells` columns name the policy and the rule; the flow, the ACL and the stage are in the
+trace that decided, or in one that took over from it. They are put together once per combination
+that occurs, of which there are as many as decisions, never per cell.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from audit.model.facts import Policy
+from audit.model.verdicts import PASSES, Blame, PolicyRef, Reason, Verdict
+from audit.store.traces import TraceFiles
+
+_Decisions = Mapping[str, Mapping[str, Any]]
+
+
+class Combination(NamedTuple):
+    """What one or more cells say of who decided; None where the column is null."""
+
+    blame_kind: str | None
+    blame_namespace: str | None
+    blame_name: str
+    blame_direction: str | None
+    blame_rule: int | None
+    verdict: str
+    reason: str
+    trace_id: str | None
+
+
+def rebuild(
+    combinations: Sequence[Combination], traces: TraceFiles, policies: Sequence[Policy]
+) -> Iterator[Blame]:
+    """Yield the blame of each combination, in order.
+
+    The policy, direction and rule are the cell's own. The rest is filled in where a trace of the
+    cell decided by that same policy and rule, and left empty where none did.
+    """
+    decisions = traces.decisions({c.trace_id for c in combinations if c.trace_id})
+    names = {str(policy.ref): policy.ref for policy in policies}
+    for combination in combinations:
+        yield _blame(combination, _decision(combination, decisions), names)
+
+
+def _blame(
+    cell: Combination, decision: Mapping[str, Any] | None, names: Mapping[str, PolicyRef]
+) -> Blame:
+    """Return what `cell` and the trace that decided it, if one is known, say together."""
+    found = decision or {}
+    policy = _policy(cell)
+    shared = tuple(names.get(name) or _reference(name) for name in found.get("policies", ()))
+    # Without a policy the name stands for the ACL or the stage, where those have no owner.
+    stands_for = {f"ACL {found.get('acl')}", found.get("stage")}
+    return Blame(
+        action=_action(cell),
+        direction=cell.blame_direction or "",
+        policy=policy,
+        policies=shared or ((policy,) if policy else ()),
+        rule=-1 if cell.blame_rule is None else cell.blame_rule,
+        owner="" if policy or cell.blame_name in stands_for else cell.blame_name,
+        acl=found.get("acl", ""),
+        acl_match=found.get("acl_match", ""),
+        logical_flow=found.get("logical_flow", ""),
+        stage=found.get("stage", ""),
+        zone=found.get("zone", ""),
+    )
+
+
+def _policy(cell: Combination) -> PolicyRef | None:
+    """Return the policy the cell names."""
+    if cell.blame_kind is None:
+        return None
+    namespace = cell.blame_namespace or ""
+    return PolicyRef(kind=cell.blame_kind, namespace=namespace, name=cell.blame_name)
+
+
+def _action(cell: Combination) -> str:
+    """Return what the decision did, which follows from the verdict it led to."""
+    if cell.reason == Reason.ACL_REJECT:
+        return "reject"
+    return "allow" if Verdict(cell.verdict) in PASSES else "drop"
+
+
+def _decision(cell: Combination, decisions: _Decisions) -> Mapping[str, Any] | None:
+    """Return the first trace of the cell's chain that was decided by whom the cell blames."""
+    queue = [cell.trace_id] if cell.trace_id else []
+    for key in queue:
+        row = decisions.get(key)
+        if row is None:
+            continue
+        if _decided(cell, row):
+            return row
+        queue.extend(key for key in row["next_ids"] if key not in queue)
+    return None
+
+
+def _decided(cell: Combination, row: Mapping[str, Any]) -> bool:
+    """Tell whether a trace was decided by the policy and rule, or the nameless ACL, of `cell`."""
+    if cell.blame_kind is None:
+        return not row["policy_kind"] and bool(row["acl"] or row["stage"])
+    names = ("kind", "namespace", "name", "direction", "rule")
+    return all(getattr(cell, f"blame_{name}") == row[f"policy_{name}"] for name in names)
+
+
+def _reference(name: str) -> PolicyRef:
+    """Return the reference `str(PolicyRef)` printed, for an object that is in no table."""
+    kind, _, rest = name.partition(" ")
+    namespace, _, name = rest.rpartition("/")
+    return PolicyRef(kind=kind, namespace=namespace, name=name)

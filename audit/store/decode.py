@@ -1,0 +1,291 @@
+"""Tables as the model's values again: the inverse of `encode`.
+
+Cells come back as they went: the codes of a file's own dictionaries are translated into the
+matrix' indices by numpy lookups, a file at a time into arrays made once for the whole run. Python
+sees each distinct word of a file, and each distinct blame, not each cell.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, EndpointKind, NamedPort, Port
+from audit.model.facts import Policy
+from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
+from audit.model.packets import Protocol
+from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef
+from audit.store.blames import Combination
+from audit.store.encode import PORTS_KEY
+from audit.store.layout import reading
+
+_KEY = ("kind", "namespace", "name", "node")
+"""The columns that name an endpoint."""
+_COLUMNS = [
+    *(f"{side}_{name}" for side in ("src", "dst") for name in _KEY),
+    *("family", "protocol", "port", "reply"),
+    *Combination._fields,
+]
+"""The columns a Matrix and its verdicts are made of."""
+_PORTS = MAX_PORT + 1
+_SETTLED_AT_A_TIME = 1 << 20  # cells: in one go, a second array of all of them
+
+_Ints = NDArray[np.int64]
+
+
+class _Vocabulary:
+    """A code per word; `grow` gives new words the next code, else they are an error."""
+
+    def __init__(self, words: Iterable[str] = (), *, grow: bool = False) -> None:
+        self.words: dict[str, int] = {}
+        for word in words:
+            self.words.setdefault(word, len(self.words))
+        self._grow = grow
+
+    def codes(self, column: pa.DictionaryArray) -> _Ints:
+        """Return the code of each row, -1 for nulls; raise ValueError for an unknown word."""
+        codes = [self._code(word) for word in column.dictionary.to_pylist()]
+        lookup = np.array([*codes, -1], dtype=np.int64)  # index -1 is its last: the null
+        indices: _Ints = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return lookup[indices]
+
+    def _code(self, word: str) -> int:
+        if self._grow:
+            return self.words.setdefault(word, len(self.words))
+        if word not in self.words:
+            raise ValueError(f"unknown word {word!r}")
+        return self.words[word]
+
+
+class _EndpointIndex:
+    """From the four columns that name an endpoint to its place in the endpoints table."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        values = [[str(getattr(endpoint, name)) for endpoint in endpoints] for name in _KEY]
+        self._vocabularies = [_Vocabulary(column) for column in values]
+        codes = [
+            np.array([vocabulary.words[value] for value in column], dtype=np.int64)
+            for vocabulary, column in zip(self._vocabularies, values, strict=True)
+        ]
+        keys = self._combine(codes)
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+
+    def places(self, table: pa.Table, side: str) -> _Ints:
+        """Return the endpoint of each row on `side`; raise ValueError when one is not listed."""
+        keys = self._combine(
+            [
+                vocabulary.codes(_words(table, f"{side}_{name}"))
+                for vocabulary, name in zip(self._vocabularies, _KEY, strict=True)
+            ]
+        )
+        places = np.searchsorted(self._keys, keys)
+        if len(keys) and not np.array_equal(self._keys.take(places, mode="clip"), keys):
+            raise ValueError("a cell names an endpoint that endpoints.parquet does not have")
+        return self._order[places]
+
+    def _combine(self, codes: Sequence[_Ints]) -> _Ints:
+        """Return one number per row for its four codes."""
+        keys = np.zeros(len(codes[0]), dtype=np.int64)
+        for column, vocabulary in zip(codes, self._vocabularies, strict=True):
+            keys = keys * len(vocabulary.words) + column
+        return keys
+
+
+class _PortIndex:
+    """From protocol and number to the place in `Matrix.ports`."""
+
+    def __init__(self, ports: Sequence[Port]) -> None:
+        self._protocols = _Vocabulary(Protocol)
+        self._places = np.full(len(Protocol) * _PORTS, -1, dtype=np.int32)
+        for place, port in enumerate(ports):
+            self._places[self._protocols.words[port.protocol] * _PORTS + port.number] = place
+
+    def places(self, table: pa.Table) -> NDArray[np.int32]:
+        """Return the port of each row; raise ValueError when one is not in the run's ports."""
+        numbers: NDArray[np.int32] = table["port"].to_numpy()
+        protocols = self._protocols.codes(_words(table, "protocol"))
+        places: NDArray[np.int32] = self._places[protocols * _PORTS + numbers]
+        if (places < 0).any():
+            raise ValueError("a cell has a port that the run does not")
+        return places
+
+
+class _Cells:
+    """The arrays of a whole run, filled table by table.
+
+    `blame` holds places in `combinations` until somebody says what blame each of those is.
+    """
+
+    def __init__(self, count: int, endpoints: Sequence[Endpoint], ports: Sequence[Port]) -> None:
+        self.src, self.dst, self.port, self.blame, self.trace = np.empty((5, count), np.int32)
+        self.family = np.empty(count, np.int8)
+        self.verdict, self.reply, self.reason = np.empty((3, count), np.uint8)
+        self.traces = _Vocabulary(grow=True)
+        self.combinations: dict[Combination, int] = {}
+        self._endpoints = _EndpointIndex(endpoints)
+        self._ports = _PortIndex(ports)
+        self._families = _Vocabulary(FAMILIES)
+        self._verdicts = _Vocabulary(VERDICTS)
+        self._reasons = _Vocabulary(REASONS)
+
+    def fill(self, start: int, table: pa.Table) -> int:
+        """Put the rows of `table` at `start`; return where the next ones go."""
+        end = start + len(table)
+        rows = slice(start, end)
+        self.src[rows] = self._endpoints.places(table, "src")
+        self.dst[rows] = self._endpoints.places(table, "dst")
+        self.family[rows] = self._families.codes(_words(table, "family"))
+        self.port[rows] = self._ports.places(table)
+        self.verdict[rows] = self._verdicts.codes(_words(table, "verdict"))
+        reply = self._verdicts.codes(_words(table, "reply"))
+        self.reply[rows] = np.where(reply < 0, NO_VERDICT, reply)
+        self.reason[rows] = self._reasons.codes(_words(table, "reason"))
+        self.trace[rows] = self.traces.codes(_words(table, "trace_id"))
+        self._fill_blame(rows, table.select(Combination._fields))
+        return end
+
+    def _fill_blame(self, rows: slice, table: pa.Table) -> None:
+        has_blame = table["blame_name"].is_valid()
+        blamed = table.filter(has_blame)
+        codes, firsts = _distinct(blamed)
+        found = (Combination(**row) for row in blamed.take(firsts).to_pylist())
+        places = [self.combinations.setdefault(c, len(self.combinations)) for c in found]
+        self.blame[rows] = -1
+        self.blame[rows][has_blame.to_numpy()] = np.array(places, dtype=np.int32)[codes]
+
+    def settle_blame(self, blames: Iterable[Blame]) -> tuple[Blame, ...]:
+        """Make `blame` index the distinct ones of `blames`, one of which each combination has."""
+        distinct: dict[Blame, int] = {}
+        codes = [distinct.setdefault(blame, len(distinct)) for blame in blames]
+        lookup = np.array([*codes, -1], dtype=np.int32)
+        for start in range(0, len(self.blame), _SETTLED_AT_A_TIME):
+            part = self.blame[start : start + _SETTLED_AT_A_TIME]
+            part[:] = lookup[part]
+        return tuple(distinct)
+
+
+def cells(
+    files: Sequence[Path],
+    endpoints: Sequence[Endpoint],
+    blame_of: Callable[[Sequence[Combination]], Iterable[Blame]],
+) -> tuple[Matrix, CellVerdicts]:
+    """Return the cells of `files`, in order; `blame_of` says what each combination means.
+
+    Raises RunReadError when a file is damaged or names what the run does not have.
+    """
+    with reading(files[0]):
+        metadata = pq.read_schema(files[0]).metadata
+        ports = tuple(_port(text) for text in metadata[PORTS_KEY].decode().split(",") if text)
+        found = _Cells(sum(pq.read_metadata(f).num_rows for f in files), endpoints, ports)
+    end = 0
+    for file in files:
+        with reading(file), pq.ParquetFile(file) as parquet:
+            for group in range(parquet.num_row_groups):
+                end = found.fill(end, parquet.read_row_group(group, columns=_COLUMNS))
+    blames = found.settle_blame(blame_of(list(found.combinations)))
+    matrix = Matrix(
+        endpoints=tuple(endpoints),
+        ports=ports,
+        src=found.src,
+        dst=found.dst,
+        family=found.family,
+        port=found.port,
+    )
+    return matrix, CellVerdicts(
+        verdict=found.verdict,
+        reply=found.reply,
+        reason=found.reason,
+        blame=found.blame,
+        trace=found.trace,
+        blames=blames,
+        trace_keys=tuple(found.traces.words),
+    )
+
+
+def _words(table: pa.Table, name: str) -> pa.DictionaryArray:
+    """Return a text column in one piece, with one dictionary."""
+    return table[name].unify_dictionaries().combine_chunks()
+
+
+def _distinct(table: pa.Table) -> tuple[_Ints, _Ints]:
+    """Return a code per row, the same for equal rows, and the first row of each code.
+
+    Columns are folded in one by one and the codes made dense each time: their product could
+    outgrow 64 bits, and hashing a million integers is ten times faster than sorting them.
+    """
+    codes = np.zeros(table.num_rows, dtype=np.int64)
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        indices = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        folded = pa.array(codes * (len(column.dictionary) + 1) + indices + 1)
+        codes = folded.dictionary_encode().indices.to_numpy().astype(np.int64)
+    firsts = np.empty(int(codes.max(initial=-1)) + 1, dtype=np.int64)
+    firsts[codes[::-1]] = np.arange(len(codes))[::-1]  # the last to be written is the first row
+    return codes, firsts
+
+
+def _port(text: str) -> Port:
+    """Return the port `str(Port)` printed."""
+    protocol, _, number = text.partition("/")
+    return Port(protocol=Protocol(protocol), number=int(number))
+
+
+def endpoints(file: Path) -> tuple[Endpoint, ...]:
+    """Return the endpoints in the order they were written; RunReadError when damaged."""
+    with reading(file):
+        return tuple(
+            Endpoint(
+                kind=EndpointKind(row["kind"]),
+                namespace=row["namespace"],
+                name=row["name"],
+                node=row["node"],
+                addresses=tuple(row["addresses"]),
+                labels=tuple(row["labels"]),
+                workload=row["workload"],
+                host_network=row["host_network"],
+                declared=tuple(
+                    NamedPort(
+                        name=declared["name"],
+                        port=Port(protocol=Protocol(declared["protocol"]), number=declared["port"]),
+                    )
+                    for declared in row["declared"]
+                ),
+                attachment=_attachment(row),
+                obstacle=row["obstacle"],
+            )
+            for row in pq.read_table(file, partitioning=None).to_pylist()
+        )
+
+
+def _attachment(row: dict[str, Any]) -> Attachment | None:
+    """Return where an endpoint is in OVN, if it is."""
+    if row["zone"] is None:
+        return None
+    return Attachment(
+        zone=row["zone"],
+        switch=row["switch"],
+        port=row["logical_port"],
+        mac=row["mac"],
+        gateway_mac=row["gateway_mac"],
+        addresses=tuple(row["sends_from"]),
+    )
+
+
+def policies(file: Path) -> tuple[Policy, ...]:
+    """Return the policies in the order they were written; RunReadError when damaged."""
+    with reading(file):
+        return tuple(
+            Policy(
+                ref=PolicyRef(kind=row["kind"], namespace=row["namespace"], name=row["name"]),
+                directions=tuple(row["directions"]),
+                rules=(row["ingress_rules"], row["egress_rules"]),
+                manifest=row["manifest"],
+            )
+            for row in pq.read_table(file, partitioning=None).to_pylist()
+        )

@@ -1,0 +1,51 @@
+"""What `run.json` says about a run, but for its id, its times and the list of its files."""
+
+import platform
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audit import __version__
+from audit.model.facts import ClusterState, Note
+from audit.model.matrix import CellVerdicts
+from audit.model.verdicts import UNPROVEN, VERDICTS
+
+
+def describe(
+    state: ClusterState,
+    verdicts: CellVerdicts,
+    notes: Sequence[Note],
+    *,
+    asked: Mapping[str, Any],
+    traces: int,
+) -> dict[str, Any]:
+    """Return what was audited and what came out; `asked` is said as it is."""
+    counted = Counter(verdicts.verdict.tolist())
+    counts = {str(verdict): counted[code] for code, verdict in enumerate(VERDICTS)}
+    unproven = sum(counts[verdict] for verdict in UNPROVEN)
+    cells = len(verdicts.verdict)
+    return {
+        "audit": __version__,
+        "source": state.source,
+        **asked,
+        "host": {
+            "name": platform.node(),
+            "python": platform.python_version(),
+            "platform": sys.platform,
+        },
+        "databases": [
+            {"zone": z.name, "northd_version": z.northd_version, "sequence": z.sequence}
+            for z in state.zones.values()
+        ],
+        "counts": {"cells": cells, **counts, "traces": traces},
+        "coverage": {"proven": cells - unproven, "total": cells},
+        "verify": None,
+        "notes": [
+            {"code": note.code, "text": note.text, "subjects": list(note.subjects)}
+            for note in notes
+        ],
+        "inputs": [
+            {"path": file.path, "size": file.size, "sha256": file.sha256} for file in state.inputs
+        ],
+    }

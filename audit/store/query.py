@@ -1,0 +1,96 @@
+"""SQL over a run's Parquet, for questions no report answers.
+
+The SQL may come from anywhere, so DuckDB gets no way out: no file, no network, no extension, no
+Python variable, and the configuration is locked. It reads the tables through pyarrow, which opened
+the run's own files beforehand. (DuckDB can allow a directory, but that allows writing in it too:
+`WITH x AS (COPY …)` counts as a SELECT.)
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, datetime, time
+from pathlib import Path
+
+import duckdb
+import pyarrow.dataset as pads
+
+from audit.errors import UsageError
+from audit.store.layout import read_manifest, reading, table_files
+from audit.store.schema import TABLES
+
+Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+"""What JSON can say; dates and times are ISO text, anything else its own text."""
+
+_SANDBOX = {
+    "enable_external_access": "false",
+    "autoload_known_extensions": "false",
+    "autoinstall_known_extensions": "false",
+    "python_enable_replacements": "false",  # else SQL could name this module's variables
+    "temp_directory": "",  # nothing is spilled to disk either
+}
+_ROWS_AT_A_TIME = 1024
+
+
+def query(path: Path | str, sql: str) -> tuple[list[str], Iterator[tuple[Plain, ...]]]:
+    """Run `sql` on the run at `path`; return the column names and the rows, as they are asked for.
+
+    The tables are those of `docs/store.md`. Raises UsageError with DuckDB's sentence when the SQL
+    is wrong or wants more than to read them (also while rows are fetched), RunReadError when
+    `path` is no run.
+    """
+    connection = _connect(Path(path))
+    with _sentences():
+        connection.execute(sql)
+        columns = [name for name, *_ in connection.description or ()]
+    if not columns:
+        connection.close()
+        raise UsageError("the SQL asks for nothing: write a SELECT")
+    return columns, _rows(connection)
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    """Return a locked DuckDB with the run's tables as views."""
+    manifest = read_manifest(path)
+    connection = duckdb.connect(":memory:", config=dict(_SANDBOX))
+    for table in TABLES:
+        files = table_files(path, manifest, table)
+        with reading(path):
+            dataset = pads.dataset([str(file) for file in files], schema=table.schema)
+        connection.register(table.name, dataset)
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Plain, ...]]:
+    """Yield the rows of the query that ran last, then close."""
+    with connection:
+        while True:
+            with _sentences():
+                rows = connection.fetchmany(_ROWS_AT_A_TIME)
+            if not rows:
+                return
+            yield from (tuple(_plain(value) for value in row) for row in rows)
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn DuckDB's errors into UsageError, in its own words."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise UsageError(str(error).strip()) from error
+
+
+def _plain(value: object) -> Plain:
+    """Return `value` as JSON can say it."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case datetime() | date() | time():
+            return value.isoformat()
+        case _:
+            return str(value)

@@ -1,0 +1,46 @@
+"""Reads a finished run back as the values it was written from."""
+
+from pathlib import Path
+
+from audit.errors import RunReadError
+from audit.model.run import Run
+from audit.store import blames, decode, schema
+from audit.store.layout import read_manifest, table_files
+from audit.store.traces import TraceFiles
+
+
+def open_run(path: Path | str) -> Run:
+    """Return the run in directory `path`; its traces stay on disk until asked for.
+
+    Raises RunReadError when it is no run, unfinished, incomplete, damaged or another version's.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    (endpoints_file,) = table_files(path, manifest, schema.ENDPOINTS)
+    (policies_file,) = table_files(path, manifest, schema.POLICIES)
+    traces = TraceFiles(table_files(path, manifest, schema.TRACES))
+    policies = decode.policies(policies_file)
+    matrix, verdicts = decode.cells(
+        table_files(path, manifest, schema.CELLS),
+        decode.endpoints(endpoints_file),
+        lambda combinations: blames.rebuild(combinations, traces, policies),
+    )
+    return Run(
+        path=str(path),
+        manifest=manifest,
+        matrix=matrix,
+        verdicts=verdicts,
+        policies=policies,
+        traces=traces,
+    )
+
+
+def open_traces(path: Path | str) -> TraceFiles:
+    """Return the traces under `path`, also of a run that is still being written.
+
+    Raises RunReadError when `path` is no directory.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise RunReadError(f"{path} is not a run: there is no such directory")
+    return TraceFiles(sorted(path.glob(schema.TRACES.pattern)))

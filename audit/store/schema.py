@@ -1,0 +1,210 @@
+"""What a run's Parquet files hold: one schema per table, one description per column.
+
+The store is a product: people point their own SQL at it. So the schema has a version, a reader
+refuses any other, every column says what it means (the text travels in the files, as field
+metadata) and `docs/store.md` is printed from this module.
+
+Text that repeats is dictionary-encoded: a cell costs small integers, not strings. A null means
+*not asked* or *none*; an empty text means that Kubernetes has none there (a node's namespace).
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+HISTORY: tuple[tuple[int, str], ...] = ((1, "The first: cells, endpoints, policies and traces."),)
+
+WORD = pa.dictionary(pa.int32(), pa.string())
+"""Text that repeats from row to row."""
+TEXT = pa.string()
+TEXTS = pa.list_(pa.string())
+LABELS = pa.map_(pa.string(), pa.string())
+DECLARED = pa.list_(
+    pa.struct([("name", pa.string()), ("protocol", pa.string()), ("port", pa.int32())])
+)
+
+
+def _column(name: str, kind: pa.DataType, text: str) -> pa.Field:
+    """Return a column that always has a value."""
+    return pa.field(name, kind, nullable=False, metadata={"description": text})
+
+
+def _optional(name: str, kind: pa.DataType, text: str) -> pa.Field:
+    """Return a column that may be null."""
+    return pa.field(name, kind, nullable=True, metadata={"description": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One table of a run: one file, or every file of `directory` when that is not empty."""
+
+    name: str
+    text: str
+    schema: pa.Schema
+    directory: str = ""
+
+    @property
+    def pattern(self) -> str:
+        """Where the table is in the run directory, as a reader would type it."""
+        return f"{self.directory}/*.parquet" if self.directory else f"{self.name}.parquet"
+
+
+def description(field: pa.Field) -> str:
+    """Return what a column means."""
+    text: bytes = field.metadata[b"description"]
+    return text.decode()
+
+
+CELLS = Table(
+    name="cells",
+    directory="cells",
+    text="One row per cell: a source, a destination, an address family, a protocol and a port. "
+    "Sorted by source, destination, family and port.",
+    schema=pa.schema(
+        [
+            _column("src_kind", WORD, "Source: `pod`, `service`, `node` or `external`."),
+            _column("src_namespace", WORD, "Source's namespace; empty for nodes and externals."),
+            _column("src_name", WORD, "Source's name; an external's address."),
+            _column("src_node", WORD, "Source's node; empty when it is on none."),
+            _column("dst_kind", WORD, "Destination: `pod`, `service`, `node` or `external`."),
+            _column("dst_namespace", WORD, "Destination's namespace; empty as for the source."),
+            _column("dst_name", WORD, "Destination's name; an external's address."),
+            _column("dst_node", WORD, "Destination's node; empty when it is on none."),
+            _column("family", WORD, "Address family: `ip4` or `ip6`."),
+            _column("protocol", WORD, "`tcp`, `udp` or `sctp`."),
+            _column("port", pa.int32(), "Destination port, 1 to 65535."),
+            _column(
+                "verdict",
+                WORD,
+                "The strongest evidence present (datapath over logical over intent): `reachable`, "
+                "`exits`, `blocked`, `unroutable`, `inconclusive` or `untraced`. The last two are "
+                "unproven: count them as neither side.",
+            ),
+            _optional("reply", WORD, "The reply's verdict; null when there is none to trace."),
+            _optional("predicted", WORD, "The planner's own prediction; null when not made."),
+            _optional("intent", WORD, "The policy objects' verdict; null when not asked."),
+            _optional("logical", WORD, "OVN's verdict; null when not asked."),
+            _optional("datapath", WORD, "OpenFlow's verdict; null when not asked."),
+            _optional(
+                "drift", pa.bool_(), "Whether two planes disagree; null with fewer than two."
+            ),
+            _optional(
+                "blame_kind",
+                WORD,
+                "Kubernetes kind of the policy that decided (`NetworkPolicy`, "
+                "`AdminNetworkPolicy`, …); null when no known object did.",
+            ),
+            _optional(
+                "blame_namespace", WORD, "That policy's namespace; empty when cluster-scoped."
+            ),
+            _optional(
+                "blame_name",
+                WORD,
+                "That policy's name. Without a `blame_kind`: what decided, in OVN's words (the "
+                "ACL's owner, the ACL or the stage). Null when nothing is to blame.",
+            ),
+            _optional("blame_direction", WORD, "`ingress` or `egress`, as the policy has it."),
+            _optional(
+                "blame_rule",
+                pa.int32(),
+                "Index in `spec.ingress` or `spec.egress`, from 0; null when no single rule "
+                "decided.",
+            ),
+            _column("reason", WORD, "Stable code of why; `docs/verdicts.md` explains each."),
+            _optional(
+                "trace_id",
+                WORD,
+                "The request's first trace (`traces.trace_id`), whose `next_ids` lead on; null "
+                "when none was needed or possible.",
+            ),
+        ]
+    ),
+)
+
+ENDPOINTS = Table(
+    name="endpoints",
+    text="One row per endpoint: what can be a source or a destination. `kind`, `namespace`, "
+    "`name` and `node` together name it, as the `src_` and `dst_` columns of `cells` do.",
+    schema=pa.schema(
+        [
+            _column("kind", WORD, "`pod`, `service`, `node` or `external`."),
+            _column("namespace", WORD, "Namespace; empty for nodes and externals."),
+            _column("name", TEXT, "Name; an external's address."),
+            _column("node", WORD, "Node; empty when it is on none."),
+            _column("addresses", TEXTS, "What others send to: both families, in their order."),
+            _column("labels", LABELS, "Labels, as `labels['app']`."),
+            _column("workload", WORD, "What owns the pod; empty when nothing does."),
+            _column("host_network", pa.bool_(), "Whether it uses its node's network."),
+            _column("declared", DECLARED, "Ports it declares: name, protocol and port."),
+            _optional("zone", WORD, "OVN zone it is attached in; null when it is not in OVN."),
+            _optional("switch", WORD, "Logical switch it is attached to."),
+            _optional("logical_port", TEXT, "Logical switch port of its packets."),
+            _optional("mac", TEXT, "MAC it sends from."),
+            _optional("gateway_mac", TEXT, "MAC of the router port it sends off-link to."),
+            _optional("sends_from", TEXTS, "Addresses it sends with."),
+            _column(
+                "obstacle", WORD, "Reason code that leaves its cells untraced; empty when none."
+            ),
+        ]
+    ),
+)
+
+POLICIES = Table(
+    name="policies",
+    text="One row per policy object of the cluster.",
+    schema=pa.schema(
+        [
+            _column("kind", WORD, "Kubernetes kind, as in `cells.blame_kind`."),
+            _column("namespace", WORD, "Namespace; empty for cluster-scoped kinds."),
+            _column("name", TEXT, "Name."),
+            _column("directions", TEXTS, "`ingress` and `egress`, whichever it restricts."),
+            _column("ingress_rules", pa.int32(), "How many ingress rules it has."),
+            _column("egress_rules", pa.int32(), "How many egress rules it has."),
+            _column("manifest", TEXT, "The object as YAML, without what the server wrote."),
+        ]
+    ),
+)
+
+TRACES = Table(
+    name="traces",
+    directory="traces",
+    text="One row per real trace: one packet through one zone, what decided it, and the engine's "
+    "own words. A headless Service's name is no packet: its row has no microflow, and "
+    "`next_ids` are the traces to its endpoints. Each file is one batch, sorted by `trace_id`.",
+    schema=pa.schema(
+        [
+            _column("trace_id", TEXT, "Made of what was traced: a rerun has the same."),
+            _column("plane", WORD, "`logical` or `datapath`."),
+            _column("zone", WORD, "OVN zone that was asked."),
+            _column("conntrack", WORD, "State at every conntrack step: `new` or `est,rpl`."),
+            _column("microflow", TEXT, "The packet, as the engine was given it."),
+            _column("outcome", WORD, "How the packet's way through this zone ended."),
+            _column("reason", WORD, "Reason code, as in `cells.reason`."),
+            _column("stage", WORD, "Stage that decided, by name."),
+            _column("logical_flow", TEXT, "Logical flow that decided."),
+            _column("acl", TEXT, "Northbound ACL behind that flow; empty when none is."),
+            _column("acl_match", TEXT, "That ACL's match; empty when there is none."),
+            _column("policy_kind", WORD, "Kind of the policy behind the ACL; empty when none."),
+            _column("policy_namespace", WORD, "That policy's namespace."),
+            _column("policy_name", WORD, "That policy's name."),
+            _column("policy_direction", WORD, "`ingress`, `egress` or empty."),
+            _optional("policy_rule", pa.int32(), "Index of its rule; null when no single one."),
+            _column("policies", TEXTS, "Every policy that shares the decision."),
+            _column("detail", TEXT, "What else the reader should know, in a sentence."),
+            _column("next_ids", TEXTS, "Traces that took over where this one's zone ended."),
+            _column("reply_of", TEXTS, "Traces whose replies this is; empty for requests."),
+            _column("raw", TEXT, "The engine's output, unchanged."),
+        ]
+    ),
+)
+
+TRACE_FIELDS = {
+    "trace_id": "key",
+    "conntrack": "state",
+    "next_ids": "next_keys",
+    "raw": "output",
+}
+"""Columns of `traces` that `audit.model.run.TraceRecord` calls otherwise."""
+
+TABLES = (CELLS, ENDPOINTS, POLICIES, TRACES)

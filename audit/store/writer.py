@@ -1,0 +1,172 @@
+"""Writes a run directory, so that what stands there is always whole.
+
+Every file is written beside its place and renamed into it: a reader never sees half of one, and a
+batch that is traced again replaces its file instead of doubling its rows. `run.json` comes last
+and lists all the others with size and hash; a directory without it is not a run. The same input
+gives the same bytes: nothing here asks for the time.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from audit.errors import OutputError
+from audit.model.endpoints import Endpoint
+from audit.model.facts import Policy
+from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.run import TraceRecord
+from audit.store import encode, schema
+from audit.store.encode import Planes
+from audit.store.layout import MANIFEST
+
+CELLS_PER_FILE = 1_000_000
+"""One file is one row group is one chunk in memory: about 200 MB while it is made."""
+TRACES_PER_ROW_GROUP = 64
+"""Small, because a reader that wants one trace, or merges batches, holds a whole row group of
+raw text."""
+DICTIONARY_BYTES = 64 << 20
+"""Above this a column falls back from its dictionary to plain text. Parquet's own limit, 1 MB, is
+less than the names of a large cluster's traces."""
+
+
+class RunWriter:
+    """One run directory being written: `write_*` in any order, then `finish` or `abandon`.
+
+    Every method raises OutputError, with the path and the cause, when the directory cannot be
+    written or the disk is full.
+    """
+
+    def __init__(self, root: Path, run_id: str) -> None:
+        """Make `root/run_id`; raise OutputError when something is in it or it cannot be made."""
+        self.path = root / _file_name(run_id)
+        self._made_root = not root.exists()
+        with _writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            occupied = any(self.path.iterdir())
+        if occupied:
+            raise OutputError(f"cannot write {self.path}: it is not empty; give the run another id")
+
+    def write_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
+        """Write the endpoints; their order must be that of `Matrix.endpoints`."""
+        self._write(schema.ENDPOINTS.pattern, encode.endpoints(endpoints))
+
+    def write_policies(self, policies: Sequence[Policy]) -> None:
+        """Write the policies."""
+        self._write(schema.POLICIES.pattern, encode.policies(policies))
+
+    def write_traces(self, batch_name: str, records: Sequence[TraceRecord]) -> None:
+        """Write one batch as one file; the same name again replaces it."""
+        name = f"{schema.TRACES.directory}/{_file_name(batch_name)}.parquet"
+        self._write(name, encode.traces(records), row_group=TRACES_PER_ROW_GROUP)
+
+    def write_cells(
+        self,
+        matrix: Matrix,
+        verdicts: CellVerdicts,
+        planes: Planes | None = None,
+        *,
+        chunk: int = CELLS_PER_FILE,
+    ) -> None:
+        """Write every cell, `chunk` of them per file and in memory at a time.
+
+        Without `planes` the run asked the logical plane only, and `verdict` is what it said.
+        """
+        planes = planes or Planes(logical=verdicts.verdict)
+        for part, table in enumerate(encode.cells(matrix, verdicts, planes, chunk=chunk)):
+            self._write(f"{schema.CELLS.directory}/part-{part:05}.parquet", table)
+
+    def finish(self, manifest: Mapping[str, Any]) -> None:
+        """Make the directory a run: write `manifest` and the list of files as `run.json`."""
+        with _writing(self.path):
+            traced = any(self.path.glob(schema.TRACES.pattern))
+        if not traced:
+            self.write_traces("none", ())  # so that SQL finds the table, without rows
+        with _writing(self.path):
+            outputs = list(self._outputs())
+        whole = {**manifest, "schema_version": schema.SCHEMA_VERSION, "outputs": outputs}
+        text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+        with _replacing(self.path / MANIFEST) as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        with _writing(self.path):
+            _sync_directory(self.path)
+
+    def abandon(self) -> None:
+        """Remove the directory, unless it became a run. Never raises: an error brought us here."""
+        if (self.path / MANIFEST).exists():
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._made_root:
+            with suppress(OSError):
+                self.path.parent.rmdir()  # fails, rightly, when another run is in it
+
+    def _write(self, name: str, table: pa.Table, *, row_group: int | None = None) -> None:
+        """Write `table` to `name` in the run directory; one row group unless told otherwise."""
+        path = self.path / name
+        with _writing(path):
+            path.parent.mkdir(exist_ok=True)
+        with _replacing(path) as file:
+            pq.write_table(
+                table,
+                file,
+                compression="zstd",
+                row_group_size=row_group or max(table.num_rows, 1),
+                dictionary_pagesize_limit=DICTIONARY_BYTES,
+            )
+
+    def _outputs(self) -> Iterator[dict[str, str | int]]:
+        """Yield every file of the run, sorted: its path in the run, size and SHA-256."""
+        for path in sorted(self.path.rglob("*")):
+            if path.is_file() and path.name != MANIFEST:
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                name = path.relative_to(self.path).as_posix()
+                yield {"path": name, "size": path.stat().st_size, "sha256": digest}
+
+
+def _file_name(name: str) -> str:
+    """Return `name` if it names one file or directory here, and not a place elsewhere."""
+    if not name or name != Path(name).name or name.startswith("."):
+        raise ValueError(f"{name!r} cannot be the name of a file in a run")
+    return name
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what the operating system says into one sentence with the path and the cause."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file beside `path` that takes its place when the block ends well, else vanishes."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with _writing(path):
+            with partial.open("wb") as file:
+                yield file
+            partial.replace(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a rename in `path` last through a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

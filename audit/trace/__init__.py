@@ -1,0 +1,1 @@
+"""Batch → outcomes: microflows, the supervised `ovn-trace` daemon, the parser."""

@@ -1,0 +1,311 @@
+"""A trace's tree → what happened to the packet on the branch that is the packet's own. Pure.
+
+Branches in which the pipeline makes a packet of its own (a TCP reset, an ARP request, an ICMP
+error, a mirrored copy) deliver that packet, not the one traced: what they output is never
+success. A blocked packet need not print `drop;`, so nothing here looks for the word alone: a
+packet is output, or it is not, and then the last logical flow says where it ended.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from audit.model.traces import AclMatch, Hop, HopEnd
+from audit.trace.tree import Action, Block, Fork, Step, Table, Title
+
+REJECTS = frozenset({"tcp_reset", "sctp_abort", "icmp4", "icmp6"})
+"""Titles of branches whose packet OVN made to tell the sender no (ovn-trace.c, execute_*)."""
+
+QUESTIONS = frozenset({"arp", "nd_ns"})
+"""Titles of branches in which a router asks for its next hop's MAC; the packet waits."""
+
+GENERATED = REJECTS | QUESTIONS | {"nd_na", "mirror"}
+"""Titles of all branches whose packet is not the one traced."""
+
+ACL_STAGE = re.compile(
+    r"(?:ls_in_acl|ls_in_acl_after_lb|ls_out_acl)(?P<part>_eval|_sample|_action)?"
+)
+"""Up to OVN 23.03 one stage per direction; since 23.06 split in `_eval` and `_action`, since 24.09
+with `_sample` between (northd.h)."""
+_VERDICTS = {"reg8[16] = 1;": "allow", "reg8[17] = 1;": "drop", "reg8[18] = 1;": "reject"}
+"""How `*_eval` stages record a verdict (OVN 23.06 and later, northd.c)."""
+_LOWEST_ACL_PRIORITY = 1000
+"""ACLs' priorities are raised by this much; the logical flows below are a switch's defaults."""
+
+_PIPELINE = re.compile(
+    r'(?:ingress|egress|multicast)\(dp="(?P<dp>[^"]*)"'
+    r'(?:, inport="(?P<in>[^"]*)")?(?:, outport="(?P<out>[^"]*)")?'
+)
+_OUTPUT = re.compile(r'/\* output to "(?P<port>.*)", type "(?P<type>[a-z0-9]*)" \*/')
+_BACKENDS = re.compile(r"ct_lb(?:_mark)?\(backends=(?P<list>[^;)]*)")
+_SELECT = re.compile(r"= select\((?:values=\()?(?P<list>[^)]*)\)")
+_NAT = re.compile(r"ct_[sd]nat(?:_?in_czone)?\(ip[46]\.(?P<side>src|dst)=(?P<ip>[0-9a-fA-F.:]+)\)")
+_DEFAULT_STATE = re.compile(r"^ *ct_.*/\* default \(use --ct to customize\) \*/", re.MULTILINE)
+_BLOCKED = re.compile(r"ct_commit ?\{.*\bct_(?:mark|label)\.blocked = 1\b")
+_NOTES = ("log(", "sample(")
+"""Actions that northd writes before a drop it does not spell out; ovn-trace then prints no other.
+
+`sample` is OVN's `debug_drop_domain_id`."""
+
+
+def ran_out_of_states(output: str) -> bool:
+    """Say whether the engine fell back to its own idea of a conntrack state.
+
+    The daemon's `--ct` values are consumed one per conntrack step and never reset; past the last
+    it assumes `est` and only this comment tells.
+    """
+    return "/* default (use --ct" in output and _DEFAULT_STATE.search(output) is not None
+
+
+@dataclass(slots=True)
+class _Path:
+    """What has happened so far on one branch."""
+
+    datapath: str = ""
+    entered: str = ""
+    outport: str = ""
+    stage: str = ""
+    logical_flow: str = ""
+    priority: int = -1
+    text: str = ""
+    implicit_drop: bool = False
+    acls: tuple[AclMatch, ...] = ()
+    ip_src: str = ""
+    ip_dst: str = ""
+    waiting: Hop | None = None
+
+    def end(self, end: HopEnd, **found: object) -> Hop:
+        """Return the hop that ends here."""
+        return replace(
+            Hop(
+                end=end,
+                datapath=self.datapath,
+                entered=self.entered,
+                outport=self.outport,
+                acls=self.acls,
+                stage=self.stage,
+                logical_flow=self.logical_flow,
+                text=self.text,
+                ip_src=self.ip_src,
+                ip_dst=self.ip_dst,
+            ),
+            **found,  # type: ignore[arg-type]  # fields of Hop, named by the callers below
+        )
+
+
+@dataclass(slots=True)
+class _Walk:
+    """How far to read (`TraceTask`), and the ends of the packet's own branches."""
+
+    through_balancer: bool
+    through_select: bool
+    ends: list[Hop] = field(default_factory=list)
+
+
+def read(block: Block, *, target: str, select: int = 0, draws: int = 0) -> Hop:
+    """Return how the packet ended: at `target` if any branch of its own reaches it."""
+    walk = _Walk(through_balancer=draws > 0, through_select=select > 0)
+    _follow(block, _Path(), walk)
+    return _decide(walk, target)
+
+
+def _decide(walk: _Walk, target: str) -> Hop:
+    """Choose among the ends of the packet's own branches."""
+    outputs: dict[str, Hop] = {}
+    for hop in walk.ends:
+        if hop.end is HopEnd.OUTPUT:
+            outputs.setdefault(hop.port, hop)
+    if target and target in outputs:
+        return outputs[target]
+    for end in (HopEnd.BALANCED, HopEnd.SELECTED):
+        if found := [hop for hop in walk.ends if hop.end is end]:
+            return found[0]
+    if len(outputs) == 1:
+        return next(iter(outputs.values()))
+    if outputs:
+        first = next(iter(outputs.values()))
+        reached = ", ".join(sorted(outputs))
+        return replace(first, end=HopEnd.SPREAD, port="", port_type="", text=reached)
+    for end in (HopEnd.REJECTED, HopEnd.DROPPED):
+        if found := [hop for hop in walk.ends if hop.end is end]:
+            return found[-1]
+    return walk.ends[-1]
+
+
+def _follow(block: Block, path: _Path, walk: _Walk) -> None:
+    """Walk one block; the path it is given is consumed.
+
+    Afterwards there is an end at least, unless the block has no logical flow and outputs nothing,
+    which is a note (`LOG: …`).
+    """
+    flows = False
+    ended = False
+    for index, step in enumerate(block.steps):
+        match step:
+            case Title(text) if text in GENERATED:
+                # What follows in this block happens to the packet that OVN made.
+                ended = _generate(text, block.steps[index + 1 :], path, walk)
+                break
+            case Title(text):
+                _enter(path, text)
+            case Table():
+                flows = True
+                ended = False
+                _match(path, step)
+            case Fork(inner):
+                ended = _branch(inner, path, walk)
+            case Action(text):
+                ended = False
+                end = _act(path, text, walk)
+                if end is not None:
+                    walk.ends.append(_settled(path, end))
+                    return
+    # Where the last thing was a branch that ended, the packet went there: nothing is left here.
+    if flows and not ended:
+        walk.ends.append(_settled(path, _stop(path)))
+
+
+def _settled(path: _Path, end: Hop) -> Hop:
+    """Return how a packet ended, given that it may have had to wait for its next hop's MAC.
+
+    From OVN 23.06 on a trace goes on behind the router's question, with a destination MAC of
+    zeros. Where that leads is no packet's way, but that it leaves by a gateway is known.
+    """
+    if path.waiting is None or end.port_type == "localnet":
+        return end
+    return path.waiting
+
+
+def _branch(inner: Block, path: _Path, walk: _Walk) -> bool:
+    """Walk a branch that forks off; say whether the packet itself ended in it."""
+    first, *rest = inner.steps
+    if isinstance(first, Title) and first.text in GENERATED:
+        return _generate(first.text, rest, path, walk)
+    before = len(walk.ends)
+    _follow(inner, replace(path), walk)
+    return len(walk.ends) > before
+
+
+def _generate(title: str, steps: Sequence[Step], path: _Path, walk: _Walk) -> bool:
+    """Take note of a packet OVN makes in `steps`; say whether ours ends by that."""
+    if title in QUESTIONS:
+        asked = next((at for at in _asked(steps) if at[1] == "localnet"), None)
+        port, port_type = asked or next(_asked(steps), ("", ""))
+        path.waiting = path.end(HopEnd.RESOLVING, port=port, port_type=port_type)
+    if title in REJECTS:
+        walk.ends.append(path.end(HopEnd.REJECTED))
+    return title in REJECTS
+
+
+def _asked(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
+    """Yield where a question goes: first the router's own port, then all ports it is output to."""
+    for step in steps:
+        match step:
+            case Title(text) if (found := _PIPELINE.match(text)) and found["out"]:
+                yield found["out"], ""
+            case Action(text) if found := _OUTPUT.fullmatch(text):
+                yield found["port"], found["type"]
+            case Fork(inner):
+                yield from _asked(inner.steps)
+            case _:
+                pass
+
+
+def _stop(path: _Path) -> Hop:
+    """Return the hop of a packet that was not output: a drop, spelled out or not, or neither."""
+    if not _is_drop(path):
+        return path.end(HopEnd.ENDED)
+    if _is_own_verdict(path):
+        path.acls = (*path.acls[:-1], replace(path.acls[-1], action="drop"))
+    return path.end(HopEnd.DROPPED)
+
+
+def _is_drop(path: _Path) -> bool:
+    """Say whether the path ended by a drop.
+
+    A trace that merely stops, after `next;` say, is none.
+    """
+    if path.implicit_drop or path.text == "drop;" or path.text.startswith("sample("):
+        return True
+    acl = ACL_STAGE.fullmatch(path.stage)
+    if acl is None:
+        return False
+    if acl["part"] is None:
+        return path.text.startswith(_NOTES) or _BLOCKED.match(path.text) is not None
+    if acl["part"] != "_action":
+        return False
+    # The actions of a drop are those of an allow without `next;`, all of them registers' resets.
+    return path.text.startswith(("reg", *_NOTES)) or _BLOCKED.match(path.text) is not None
+
+
+def _is_own_verdict(path: _Path) -> bool:
+    """Say whether the last ACL verdict is that of the logical flow itself (OVN ≤ 23.03)."""
+    return (
+        bool(path.acls)
+        and path.acls[-1].logical_flow == path.logical_flow
+        and path.acls[-1].stage == path.stage
+        and not path.stage.endswith("_eval")
+    )
+
+
+def _enter(path: _Path, text: str) -> None:
+    """Take note of a pipeline or a NAT."""
+    if found := _PIPELINE.match(text):
+        path.datapath = found["dp"]
+        path.outport = found["out"] or ""
+        if found["in"] is not None:
+            path.entered = found["in"]
+    elif found := _NAT.match(text):
+        if found["side"] == "src":
+            path.ip_src = found["ip"]
+        else:
+            path.ip_dst = found["ip"]
+
+
+def _match(path: _Path, table: Table) -> None:
+    """Take note of the logical flow that matched."""
+    path.stage = table.stage
+    path.logical_flow = table.uuid
+    path.priority = table.priority
+    path.text = ""
+    path.implicit_drop = not table.uuid
+    # Up to 23.03 the flow's own actions are the verdict; a later action overrides this.
+    acl = ACL_STAGE.fullmatch(table.stage)
+    if acl is not None and acl["part"] is None and table.priority >= _LOWEST_ACL_PRIORITY:
+        path.acls += (_acl(path, "allow"),)
+
+
+def _acl(path: _Path, action: str) -> AclMatch:
+    return AclMatch(
+        stage=path.stage,
+        datapath=path.datapath,
+        action=action,
+        logical_flow=path.logical_flow,
+        priority=path.priority,
+    )
+
+
+def _act(path: _Path, text: str, walk: _Walk) -> Hop | None:
+    """Take note of an action; return the hop if it ends here."""
+    path.text = text
+    if text in _VERDICTS and path.stage.endswith("_eval"):
+        path.acls += (_acl(path, _VERDICTS[text]),)
+    elif text.startswith("reject") and _is_own_verdict(path):
+        path.acls = (*path.acls[:-1], replace(path.acls[-1], action="reject"))
+    if (found := _OUTPUT.fullmatch(text)) and found["type"] not in _PATCHES:
+        return path.end(HopEnd.OUTPUT, port=found["port"], port_type=found["type"])
+    if not walk.through_balancer and (found := _BACKENDS.match(text)):
+        return path.end(HopEnd.BALANCED, backends=tuple(_split(found["list"])))
+    if not walk.through_select and (found := _SELECT.search(text)):
+        members = tuple(int(member.partition("=")[0]) for member in _split(found["list"]))
+        return path.end(HopEnd.SELECTED, choices=members)
+    return None
+
+
+_PATCHES = frozenset({"patch", "l3gateway"})
+"""Port types with a peer: the trace goes on at the other side."""
+
+
+def _split(listed: str) -> Iterator[str]:
+    """Split `a,b` or `1=100, 2=100`."""
+    return (item.strip() for item in listed.split(",") if item.strip())

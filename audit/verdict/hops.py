@@ -1,0 +1,106 @@
+"""Where a packet goes on when one trace cannot take it further. Pure.
+
+Three ways on: into the zone behind a remote port, to each backend of a load balancer, by each
+member of an ECMP choice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from audit.model.endpoints import Endpoint
+from audit.model.facts import LogicalPort, Zone
+from audit.model.packets import Family
+from audit.model.tasks import keyed
+from audit.model.traces import Hop, TraceTask
+
+DRAWS_PER_BACKEND = 12
+"""Traces per backend until a given one is drawn: it is missed once in e^12 times."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextHops:
+    """Builds the traces that take over. `owners` maps addresses to the endpoints that have them."""
+
+    zones: Mapping[str, Zone]
+    owners: Mapping[str, Endpoint]
+
+    def beyond(self, task: TraceTask, hop: Hop) -> TraceTask | None:
+        """Return the trace in the zone behind remote port `hop.port`; None when it is not here.
+
+        The transit switch is one switch with a port per zone, known by its tunnel key: there the
+        packet enters by the sender's port, from the sender's router to the receiver's.
+        """
+        zone = self.zones[task.zone]
+        port, entry = zone.ports.get(hop.port), zone.ports.get(hop.entered)
+        if port is None or entry is None or entry.datapath != port.datapath:
+            return None
+        found = self._behind(port)
+        if found is None:
+            return None
+        inport = found.by_tunnel_key.get((port.datapath, entry.tunnel_key))
+        sender = zone.ports.get(entry.peer)
+        if inport is None or not port.mac:
+            return None
+        flow = replace(
+            task.microflow,
+            inport=inport.name,
+            eth_src=sender.mac if sender is not None and sender.mac else task.microflow.eth_src,
+            eth_dst=port.mac,
+            ip_src=hop.ip_src or task.microflow.ip_src,
+            ip_dst=hop.ip_dst or task.microflow.ip_dst,
+            ttl=task.microflow.ttl - 1,
+        )
+        return keyed(replace(task, zone=found.name, microflow=flow, select=0, depth=task.depth + 1))
+
+    def _behind(self, port: LogicalPort) -> Zone | None:
+        """Return the zone in which a remote port is a local one."""
+        for zone in self.zones.values():
+            there = zone.by_tunnel_key.get((port.datapath, port.tunnel_key))
+            if there is not None and there.kind != "remote":
+                return zone
+        return None
+
+    def members(self, task: TraceTask, hop: Hop) -> tuple[TraceTask, ...]:
+        """Return the same packet once per ECMP member, forced."""
+        return tuple(
+            keyed(replace(task, select=choice, depth=task.depth + 1)) for choice in hop.choices
+        )
+
+    def backends(self, task: TraceTask, hop: Hop) -> tuple[TraceTask, ...]:
+        """Return the packet once per backend, addressed to it as the load balancer would."""
+        family = task.microflow.family
+        legs = []
+        for backend in hop.backends:
+            address, _, port = backend.rpartition(":")
+            address = address.strip("[]")
+            if not port.isdigit() or Family.of(address) is not family:
+                continue
+            legs.append(self._backend(task, hop, address, int(port)))
+        return tuple(legs)
+
+    def _backend(self, task: TraceTask, hop: Hop, address: str, port: int) -> TraceTask:
+        """Return one leg.
+
+        A pod drawn as its own backend takes the hairpin, which only the service's own trace goes
+        through: it is drawn until it comes up.
+        """
+        if address == task.microflow.ip_src:
+            return keyed(
+                replace(
+                    task,
+                    target=task.microflow.inport,
+                    draws=DRAWS_PER_BACKEND * len(hop.backends),
+                    depth=task.depth + 1,
+                )
+            )
+        owner = self.owners.get(address)
+        attached = owner.attachment if owner is not None else None
+        return keyed(
+            replace(
+                task,
+                microflow=replace(task.microflow, ip_dst=address, dst_port=port),
+                target=attached.port if attached is not None else "",
+                to_service=False,
+                depth=task.depth + 1,
+            )
+        )

@@ -1,0 +1,305 @@
+"""One trace's outcome → what it decides, and which hops take over where it does not. Pure.
+
+`docs/verdicts.md` has this page's rules for readers. Silence proves nothing: whatever is not
+recognised here is `inconclusive` with the stage it ended in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import assert_never
+
+from audit.model.endpoints import EndpointKind
+from audit.model.facts import LogicalPort
+from audit.model.packets import Family
+from audit.model.traces import Hop, HopEnd, LogicalTrace, TraceFailure, TraceOutcome, TraceTask
+from audit.model.verdicts import Blame, Reason, Verdict
+from audit.verdict.blame import Blamer
+from audit.verdict.hops import DRAWS_PER_BACKEND, NextHops
+
+DEEPEST = 4
+"""Hops after the first: a service's backend in another zone that leaves by a third is three."""
+
+_ALLOWS = frozenset({"allow"})
+_DENIES = {"drop": Reason.ACL_DROP, "reject": Reason.ACL_REJECT}
+
+_UNROUTABLE_STAGES: Mapping[str, Reason] = {
+    "lr_in_ip_routing": Reason.NO_ROUTE,
+    "lr_in_ip_routing_ecmp": Reason.NO_ROUTE,
+    "lr_in_policy": Reason.ROUTER_POLICY,
+    "lr_in_policy_ecmp": Reason.ROUTER_POLICY,
+    "ls_in_check_port_sec": Reason.PORT_SECURITY,
+    "ls_in_apply_port_sec": Reason.PORT_SECURITY,
+    "ls_in_port_sec_l2": Reason.PORT_SECURITY,
+    "ls_in_port_sec_ip": Reason.PORT_SECURITY,
+    "ls_out_check_port_sec": Reason.PORT_SECURITY,
+    "ls_out_apply_port_sec": Reason.PORT_SECURITY,
+    "ls_in_l2_lkup": Reason.UNKNOWN_MAC,
+    "ls_in_l2_unknown": Reason.UNKNOWN_MAC,
+    "ls_in_lb": Reason.SERVICE_WITHOUT_ENDPOINTS,
+    "lr_in_dnat": Reason.SERVICE_WITHOUT_ENDPOINTS,
+}
+"""Stages in which a packet ends without an ACL's doing (ovn-northd(8), stage names)."""
+
+
+class Combine(StrEnum):
+    """How the verdicts of the next hops make this one's."""
+
+    FOLLOW = "follow"
+    BACKENDS = "backends"
+    GATEWAYS = "gateways"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What one trace decides. Without `verdict`, `next_hops` do, combined as `combine` says.
+
+    `translated` is the source address the packet left with, empty when it kept its own. `datapath`
+    and `stage` are where the packet ended, and `allows` the ACLs that let it through on the way,
+    each with the datapath it did so in.
+    """
+
+    verdict: Verdict | None
+    reason: Reason
+    blame: Blame | None = None
+    next_hops: tuple[TraceTask, ...] = ()
+    combine: Combine = Combine.FOLLOW
+    translated: str = ""
+    detail: str = ""
+    datapath: str = ""
+    stage: str = ""
+    allows: tuple[tuple[str, Blame], ...] = ()
+
+
+def forked(legs: tuple[TraceTask, ...]) -> Judgement:
+    """Return what is known of a request that is no packet of its own: its legs decide it."""
+    flows = [leg.microflow for leg in legs]
+    to = (f"[{f.ip_dst}]" if f.family is Family.IP6 else f.ip_dst for f in flows)
+    ends = (f"{address}:{flow.dst_port}" for address, flow in zip(to, flows, strict=True))
+    return Judgement(
+        verdict=None,
+        reason=Reason.ALL_BACKENDS,
+        next_hops=legs,
+        combine=Combine.BACKENDS,
+        detail=f"endpoints {', '.join(ends)}",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """Judges outcomes against a cluster's facts."""
+
+    blamer: Blamer
+    hops: NextHops
+
+    def judge(self, task: TraceTask, outcome: TraceOutcome) -> Judgement:
+        """Return what `outcome` decides about the packet of `task`."""
+        match outcome:
+            case TraceFailure(reason=reason, message=message):
+                return Judgement(verdict=Verdict.UNTRACED, reason=reason, detail=message)
+            case LogicalTrace(hop=hop):
+                return replace(
+                    self._hop(task, hop),
+                    datapath=hop.datapath,
+                    stage=hop.stage,
+                    allows=self.blamer.allows(task.zone, hop, task.microflow.inport),
+                )
+            case _:
+                assert_never(outcome)
+
+    def _hop(self, task: TraceTask, hop: Hop) -> Judgement:
+        if _drew_another(task, hop):
+            return _inconclusive(
+                Reason.HAIRPIN_NOT_DRAWN, f"not drawn in {task.draws} traces of the service"
+            )
+        match hop.end:
+            case HopEnd.OUTPUT | HopEnd.RESOLVING:
+                return self._unbalanced(task, hop) or self._output(task, hop)
+            case HopEnd.BALANCED:
+                return self._balanced(task, hop)
+            case HopEnd.SELECTED:
+                return self._selected(task, hop)
+            case HopEnd.DROPPED | HopEnd.REJECTED:
+                return self._stopped(task, hop)
+            case HopEnd.SPREAD:
+                return _inconclusive(Reason.UNEXPECTED_OUTPUT, f"output to several: {hop.text}")
+            case HopEnd.ENDED:
+                return _ended(hop)
+            case _:
+                assert_never(hop.end)
+
+    def _unbalanced(self, task: TraceTask, hop: Hop) -> Judgement | None:
+        """Judge a packet on its way that a load balancer should have taken, or may have."""
+        if task.to_service and not task.draws:
+            return Judgement(
+                verdict=Verdict.UNROUTABLE,
+                reason=Reason.SERVICE_NOT_PROGRAMMED,
+                detail=f"no load balancer took the packet; it went to {hop.port}",
+            )
+        if self._templated(task):
+            return _inconclusive(
+                Reason.TEMPLATE_LOAD_BALANCER,
+                "a template load balancer has this port, which ovn-trace cannot read",
+            )
+        return None
+
+    def _output(self, task: TraceTask, hop: Hop) -> Judgement:
+        """Judge a packet that was output: to whom it was sent, out of OVN, or into a zone.
+
+        One that waits for its next hop's MAC at a gateway is as good as out.
+        """
+        if hop.port_type == "localnet":
+            return self._passed(task, hop, Verdict.EXITS, Reason.LEFT_BY_GATEWAY)
+        if hop.end is HopEnd.RESOLVING:
+            return _inconclusive(
+                Reason.NEXT_HOP_UNRESOLVED, f"the next hop's MAC is asked for at {hop.port}"
+            )
+        port = self.blamer.zones[task.zone].ports.get(hop.port)
+        if hop.port == task.target or (not task.target and port is not None and port.is_pod):
+            return self._passed(task, hop, Verdict.REACHABLE, Reason.DELIVERED)
+        if hop.port_type == "remote":
+            return self._remote(task, hop)
+        if _is_host(port):
+            return self._passed(task, hop, Verdict.EXITS, Reason.LEFT_BY_HOST)
+        return _inconclusive(
+            Reason.UNEXPECTED_OUTPUT, f"output to {hop.port}, not to {task.target or 'a gateway'}"
+        )
+
+    def _templated(self, task: TraceTask) -> bool:
+        """Say whether a template load balancer may take this packet, unseen by the engine.
+
+        Templates stand for node addresses with NodePorts (`^NODEIP_IPv4_0:30080`).
+        """
+        flow = task.microflow
+        owner = self.hops.owners.get(flow.ip_dst)
+        if owner is None or owner.kind is not EndpointKind.NODE:
+            return False
+        return any(
+            balancer.template and balancer.protocol is flow.protocol and port == flow.dst_port
+            for balancer in self.blamer.zones[task.zone].load_balancers
+            for _, port, _ in balancer.vips
+        )
+
+    def _passed(self, task: TraceTask, hop: Hop, verdict: Verdict, reason: Reason) -> Judgement:
+        blame = self.blamer.last(task.zone, hop, task.microflow.inport, _ALLOWS)
+        if blame is not None and verdict is Verdict.REACHABLE:
+            reason = Reason.ALLOWED_BY_ACL
+        snat = f", source address {hop.ip_src}" if hop.ip_src else ""
+        detail = f"output to {hop.port}{snat}"
+        return Judgement(
+            verdict=verdict,
+            reason=reason,
+            blame=blame,
+            translated=hop.ip_src,
+            detail=detail,
+        )
+
+    def _remote(self, task: TraceTask, hop: Hop) -> Judgement:
+        """Send the packet on in the zone behind a remote port."""
+        onward = self.hops.beyond(task, hop) if task.depth < DEEPEST else None
+        blame = self.blamer.last(task.zone, hop, task.microflow.inport, _ALLOWS)
+        if onward is None:
+            reason = Reason.TOO_MANY_HOPS if task.depth >= DEEPEST else Reason.ZONE_MISSING
+            verdict = Verdict.INCONCLUSIVE if reason is Reason.TOO_MANY_HOPS else Verdict.UNTRACED
+            return Judgement(
+                verdict=verdict, reason=reason, blame=blame, detail=f"left by {hop.port}"
+            )
+        return Judgement(
+            verdict=None,
+            reason=Reason.DELIVERED,
+            blame=blame,
+            next_hops=(onward,),
+            translated=hop.ip_src,
+            detail=f"to zone {onward.zone} by {hop.port}",
+        )
+
+    def _balanced(self, task: TraceTask, hop: Hop) -> Judgement:
+        """Send the packet to every backend the load balancer may draw."""
+        if task.depth >= DEEPEST:
+            return _inconclusive(Reason.TOO_MANY_HOPS, f"balanced again in {hop.datapath}")
+        legs = self.hops.backends(task, hop)
+        if not legs:
+            return Judgement(verdict=Verdict.UNROUTABLE, reason=Reason.SERVICE_WITHOUT_ENDPOINTS)
+        return Judgement(
+            verdict=None,
+            reason=Reason.ALL_BACKENDS,
+            next_hops=legs,
+            combine=Combine.BACKENDS,
+            detail=f"backends {', '.join(hop.backends)}",
+        )
+
+    def _selected(self, task: TraceTask, hop: Hop) -> Judgement:
+        """Send the packet to every next hop the router may choose."""
+        if task.depth >= DEEPEST:
+            return _inconclusive(Reason.TOO_MANY_HOPS, f"a choice again in {hop.datapath}")
+        return Judgement(
+            verdict=None,
+            reason=Reason.GATEWAYS_DIFFER,
+            next_hops=self.hops.members(task, hop),
+            combine=Combine.GATEWAYS,
+            detail=f"one of {len(hop.choices)} next hops, each traced",
+        )
+
+    def _stopped(self, task: TraceTask, hop: Hop) -> Judgement:
+        """Attribute a drop or reject: to the ACL that set it, else to the stage it was in."""
+        by_acl = hop.acls and hop.acls[-1].action in _DENIES and _same_pipeline(hop)
+        if by_acl:
+            match = hop.acls[-1]
+            blame = self.blamer.blame(task.zone, hop, match, task.microflow.inport)
+            reason = _DENIES[match.action]
+            if blame is not None and blame.policies:
+                reason = Reason.DEFAULT_DENY
+            return Judgement(verdict=Verdict.BLOCKED, reason=reason, blame=blame)
+        if hop.stage.startswith(("ls_in_acl", "ls_out_acl")):
+            detail = f"dropped in {hop.stage} by no ACL: the switch's default"
+            return Judgement(verdict=Verdict.BLOCKED, reason=Reason.ACL_DROP, detail=detail)
+        reason = _UNROUTABLE_STAGES.get(hop.stage, Reason.PIPELINE_DROP)
+        if reason is Reason.SERVICE_WITHOUT_ENDPOINTS and hop.end is not HopEnd.REJECTED:
+            reason = Reason.PIPELINE_DROP
+        detail = f"ended in {hop.stage or 'an unnamed stage'} of {hop.datapath}"
+        return Judgement(verdict=Verdict.UNROUTABLE, reason=reason, detail=detail)
+
+
+def _same_pipeline(hop: Hop) -> bool:
+    """Say whether the packet ended in the ACL stages where the last verdict fell.
+
+    A drop verdict acts in the same pipeline's `*_action` stage (from OVN 23.06), or in the very
+    stage (before); a verdict of an earlier pipeline has been acted on already.
+    """
+    last = hop.acls[-1]
+    return hop.datapath == last.datapath and _stages(hop.stage) == _stages(last.stage)
+
+
+def _stages(stage: str) -> str:
+    """Return what the stages that evaluate the same ACLs have in common in their names."""
+    return stage.removesuffix("_eval").removesuffix("_sample").removesuffix("_action")
+
+
+def _drew_another(task: TraceTask, hop: Hop) -> bool:
+    """Say whether a pod's way to itself by a service was not seen, but another backend's may be.
+
+    What is not on its way out to the pod may have been drawn for another; only a service's sole
+    backend is certain to be drawn.
+    """
+    return task.draws > DRAWS_PER_BACKEND and task.target not in (hop.outport, hop.port)
+
+
+def _is_host(port: LogicalPort | None) -> bool:
+    """Say whether a port is a node's own: a VIF that is no pod's."""
+    return port is not None and port.kind == "" and not port.is_pod
+
+
+def _ended(hop: Hop) -> Judgement:
+    """Say what is unproven when a trace just stops."""
+    if hop.stage == "lr_in_unsnat" and hop.text.startswith("ct_snat"):
+        return _inconclusive(
+            Reason.NAT_NOT_TRACED,
+            f"ovn-trace does not follow ct_snat on a gateway router ({hop.datapath})",
+        )
+    return _inconclusive(
+        Reason.TRACE_ENDS, f"ended in {hop.stage or 'an unnamed stage'} after {hop.text!r}"
+    )
+
+
+def _inconclusive(reason: Reason, detail: str) -> Judgement:
+    return Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason, detail=detail)

@@ -1,0 +1,398 @@
+"""Traces of some cells → outcomes of legs → verdicts of all cells. Pure; by array per cell.
+
+A trace of a cell shows more than the cell: it shows what the egress leg does, and if the packet
+got that far, the way between and the ingress leg. Every leg's outcome comes from real traces; two
+that contradict each other make the leg `inconclusive`, and every cell that needs it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.endpoints import Endpoint
+from audit.model.legs import STOP, CellLegs, LegPlan
+from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.verdicts import (
+    CODE,
+    NO_VERDICT,
+    PASSES,
+    REASON_CODE,
+    STOPPED,
+    Blame,
+    Reason,
+    Verdict,
+)
+from audit.verdict.compose import Decision, decide
+from audit.verdict.judge import Combine, Judgement
+
+UNKNOWN = -1
+"""No trace has shown a leg's outcome."""
+
+
+class Part(StrEnum):
+    """The parts a cell's way is made of, in the packet's order."""
+
+    EGRESS = "egress"
+    TRANSIT = "transit"
+    INGRESS = "ingress"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What one trace shows of each part; None where the packet did not get there."""
+
+    egress: Decision | None
+    transit: Decision | None
+    ingress: Decision | None
+
+
+def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: Endpoint) -> Shown:
+    """Return what the trace of the request `key` from `src` to `dst` shows."""
+    decision = decide(key, judgements)
+    path = list(_path(key, judgements))
+    allowed: dict[Part, Blame] = {}
+    for judgement in path:
+        for datapath, by in judgement.allows:
+            allowed[_part(datapath, by.stage, src, dst)] = by
+    stopped = _part(path[-1].datapath, path[-1].stage, src, dst) if path else Part.EGRESS
+    if decision.verdict in PASSES or decision.verdict in STOPPED:
+        passed = decision.verdict in PASSES
+        last = Part.INGRESS if decision.verdict is Verdict.REACHABLE else stopped
+        last = Part.TRANSIT if decision.verdict is Verdict.EXITS else last
+        found: dict[Part, Decision | None] = dict.fromkeys(Part)
+        for part in Part:
+            if part is last:
+                blame: Blame | None = allowed.get(part) if passed else decision.blame
+                found[part] = Decision(
+                    verdict=decision.verdict,
+                    reason=decision.reason if not passed else _reason(blame, decision),
+                    blame=blame,
+                    trace=key,
+                )
+                break
+            found[part] = _passed(allowed.get(part), key)
+        return Shown(
+            egress=found[Part.EGRESS], transit=found[Part.TRANSIT], ingress=found[Part.INGRESS]
+        )
+    return Shown(egress=None, transit=None, ingress=None)
+
+
+def _reason(blame: Blame | None, decision: Decision) -> Reason:
+    if decision.verdict is not Verdict.REACHABLE:
+        return decision.reason
+    return Reason.ALLOWED_BY_ACL if blame is not None else Reason.DELIVERED
+
+
+def _passed(blame: Blame | None, key: str) -> Decision:
+    reason = Reason.ALLOWED_BY_ACL if blame is not None else Reason.DELIVERED
+    return Decision(verdict=Verdict.REACHABLE, reason=reason, blame=blame, trace=key)
+
+
+def _path(key: str, judgements: Mapping[str, Judgement]) -> Iterator[Judgement]:
+    """Yield the judgements along a way that does not branch."""
+    judgement = judgements.get(key)
+    while judgement is not None:
+        yield judgement
+        onward = judgement.next_hops
+        follows = judgement.combine is Combine.FOLLOW and len(onward) == 1
+        judgement = judgements.get(onward[0].key) if follows else None
+
+
+def _part(datapath: str, stage: str, src: Endpoint, dst: Endpoint) -> Part:
+    """Return which part of the way a stage of a datapath belongs to.
+
+    On one switch the packet passes the ingress pipeline for its source and the egress pipeline
+    for its destination; on two, each switch is its own endpoint's. A node's own address is on no
+    switch, so the way to it leaves the source's by the router, even on that node.
+    """
+    source = src.attachment.switch if src.attachment else ""
+    destination = dst.attachment.switch if dst.attachment else ""
+    apart = source != destination or dst.host_network
+    if datapath == source and (apart or stage.startswith("ls_in_")):
+        return Part.EGRESS
+    return Part.INGRESS if datapath == destination else Part.TRANSIT
+
+
+@dataclass(slots=True)
+class _Outcomes:
+    """The outcomes of one part's legs: by leg id, an index into `decisions`."""
+
+    legs: NDArray[np.int32]
+    decisions: list[Decision]
+
+    def learn(self, leg: int, decision: Decision) -> None:
+        """Note what a trace shows of a leg; a contradiction leaves the leg undecided."""
+        known = int(self.legs[leg])
+        if known == UNKNOWN:
+            self.legs[leg] = self._number(decision)
+        elif not same(self.decisions[known], decision):
+            doubt = Decision(
+                verdict=Verdict.INCONCLUSIVE,
+                reason=Reason.LEGS_DISAGREE,
+                blame=None,
+                trace=decision.trace,
+            )
+            self.legs[leg] = self._number(doubt)
+
+    def _number(self, decision: Decision) -> int:
+        self.decisions.append(decision)
+        return len(self.decisions) - 1
+
+
+def same(first: Decision, second: Decision) -> bool:
+    """Say whether two traces show the same: the verdict, and who is to blame."""
+    return first.verdict is second.verdict and _accused(first) == _accused(second)
+
+
+def _accused(decision: Decision) -> tuple[object, ...]:
+    blame = decision.blame
+    return () if blame is None else (blame.policy, blame.direction, blame.rule)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """How many legs were predicted as they were traced, and a sentence for each that was not."""
+
+    agree: int
+    of: int
+    disagreements: tuple[str, ...]
+
+
+class LegResults:
+    """What is known of a family's legs; grows with each trace, and composes cells at any time."""
+
+    def __init__(self, plan: LegPlan, *, replies: bool = False) -> None:
+        counts = plan.reply_counts if replies else (plan.egress_count, plan.ingress_count)
+        self.plan = plan
+        self._replies = replies
+        self._decisions: list[Decision] = []
+        self._parts = {
+            Part.EGRESS: self._outcomes(counts[0]),
+            Part.TRANSIT: self._outcomes(plan.transit_count),
+            Part.INGRESS: self._outcomes(counts[1]),
+        }
+
+    def _outcomes(self, count: int) -> _Outcomes:
+        return _Outcomes(np.full(count, UNKNOWN, dtype=np.int32), self._decisions)
+
+    def legs(self, matrix: Matrix, cells: NDArray[np.int64]) -> CellLegs:
+        """Return the legs of these cells, or of the replies to them."""
+        return (self.plan.replies if self._replies else self.plan.of)(matrix, cells)
+
+    def learn_from(
+        self,
+        matrix: Matrix,
+        cells: NDArray[np.int64],
+        keys: Sequence[str],
+        judgements: Mapping[str, Judgement],
+    ) -> None:
+        """Note what the traces `keys` of these cells, or of the replies to them, show."""
+        found = self.legs(matrix, cells)
+        ends = (matrix.dst, matrix.src) if self._replies else (matrix.src, matrix.dst)
+        for place, (cell, key) in enumerate(zip(cells.tolist(), keys, strict=True)):
+            src, dst = (matrix.endpoints[end[cell]] for end in ends)
+            self.learn(
+                int(found.egress[place]),
+                int(found.transit[place]),
+                int(found.ingress[place]),
+                shown(key, judgements, src, dst),
+            )
+
+    def learn(self, egress: int, transit: int, ingress: int, what: Shown) -> None:
+        """Note what the trace of a cell with these legs shows."""
+        if what.egress is not None:
+            self._parts[Part.EGRESS].learn(egress, what.egress)
+        if what.transit is not None and transit >= 0:
+            self._parts[Part.TRANSIT].learn(transit, what.transit)
+        if what.ingress is not None:
+            self._parts[Part.INGRESS].learn(ingress, what.ingress)
+
+    def outcome(self, legs: CellLegs) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return for each cell the deciding outcome's index, and the egress leg's.
+
+        UNKNOWN where a leg the packet would come to was not shown by any trace.
+        """
+        verdicts = np.array([CODE[d.verdict] for d in self._decisions] or [0], dtype=np.uint8)
+        goes_on = CODE[Verdict.REACHABLE]
+        egress = self._parts[Part.EGRESS].legs[legs.egress]
+        transit = np.where(
+            legs.transit >= 0, self._parts[Part.TRANSIT].legs[legs.transit], np.int32(-2)
+        )
+        ingress = self._parts[Part.INGRESS].legs[legs.ingress]
+        past_egress = (egress >= 0) & (verdicts[egress] == goes_on)
+        local = transit == _LOCAL
+        past_transit = past_egress & (
+            local | ((transit >= 0) & (verdicts[np.maximum(transit, 0)] == goes_on))
+        )
+        decided = np.where(past_transit, ingress, np.where(past_egress, transit, egress))
+        return decided.astype(np.int32), egress
+
+    def decision(self, matrix: Matrix, cell: int) -> Decision:
+        """Return the composed decision of one cell."""
+        legs = self.legs(matrix, np.array([cell], dtype=np.int64))
+        decided, egress = self.outcome(legs)
+        if decided[0] == UNKNOWN:
+            return Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN)
+        found: Decision = self._decisions[decided[0]]
+        if found.verdict in PASSES and found.blame is None:
+            return replace(found, blame=self._decisions[egress[0]].blame)
+        return found
+
+    def arrives(self, legs: CellLegs) -> NDArray[np.bool_]:
+        """Return which cells' packets are known to get to their destination."""
+        decided, _ = self.outcome(legs)
+        reached = [d.verdict is Verdict.REACHABLE for d in self._decisions]
+        return np.array([*reached, False])[decided]
+
+    @property
+    def decisions(self) -> Sequence[Decision]:
+        """The outcomes that indices name."""
+        return self._decisions
+
+    def compare(self) -> Compared:
+        """Compare the legs that traces decided with what the planner predicts of them."""
+        agree = of = 0
+        wrong: list[str] = []
+        for part, tables in ((Part.EGRESS, self.plan.egress), (Part.INGRESS, self.plan.ingress)):
+            predicted = np.concatenate([table.predicted for table in tables])
+            deciders = np.concatenate([table.decider for table in tables])
+            legs = self._parts[part].legs
+            for leg in np.flatnonzero(legs != UNKNOWN).tolist():
+                decision = self._decisions[legs[leg]]
+                if decision.verdict is not Verdict.BLOCKED and decision.verdict not in PASSES:
+                    continue
+                of += 1
+                expected = self.plan.deciders[deciders[leg]] if predicted[leg] == STOP else ""
+                traced = (
+                    (decision.blame.owner if decision.blame else "an unnamed ACL")
+                    if (decision.verdict is Verdict.BLOCKED)
+                    else ""
+                )
+                if expected == traced:
+                    agree += 1
+                else:
+                    wrong.append(
+                        f"trace {decision.trace}, {part} leg: predicted "
+                        f"{f'blocked by {expected}' if expected else 'passing'}, traced "
+                        f"{f'blocked by {traced}' if traced else 'passing'}"
+                    )
+        return Compared(agree=agree, of=of, disagreements=tuple(wrong))
+
+
+_LOCAL = -2
+
+
+def unknown(results: Sequence[LegResults], matrix: Matrix) -> NDArray[np.int64]:
+    """Return a cell for each leg that no trace has shown and that some cell needs."""
+    found: list[NDArray[np.int64]] = []
+    for known in results:
+        found += [_needed(known, legs) for legs in known.plan.walk(matrix)]
+    return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+
+
+def unknown_replies(
+    replies: Sequence[LegResults], requests: Sequence[LegResults], matrix: Matrix
+) -> NDArray[np.int64]:
+    """Return a cell that arrives for each leg of a reply that no trace has shown."""
+    found: list[NDArray[np.int64]] = []
+    for answered, known in zip(replies, requests, strict=True):
+        for legs in known.plan.walk(matrix) if known.plan.stateful else ():
+            arrived = legs.cells[known.arrives(legs)]
+            found.append(_needed(answered, answered.legs(matrix, arrived)))
+    return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+
+
+def _needed(results: LegResults, legs: CellLegs) -> NDArray[np.int64]:
+    decided, _ = results.outcome(legs)
+    missing = np.flatnonzero(decided == UNKNOWN)
+    picked = [
+        missing[np.unique(ids[missing], return_index=True)[1]]
+        for ids in (legs.egress, legs.transit, legs.ingress)
+    ]
+    return legs.cells[np.unique(np.concatenate(picked))]
+
+
+def compose(
+    matrix: Matrix,
+    traced: CellVerdicts,
+    requests: Sequence[LegResults],
+    replies: Sequence[LegResults],
+) -> CellVerdicts:
+    """Return the verdicts of all cells: traced ones as they are, composed ones by their legs.
+
+    The arrays of `traced` are filled in place: there may be hundreds of millions of cells.
+    """
+    blames = {found: index for index, found in enumerate(traced.blames)}
+    keys = {key: index for index, key in enumerate(traced.trace_keys)}
+    for known, answered in zip(requests, replies, strict=True):
+        table = _Table(known.decisions, blames, keys)
+        answers = _Table(answered.decisions, {}, {})
+        for legs in known.plan.walk(matrix):
+            _fill(traced, known, legs, table)
+            cells = legs.cells
+            arrived = cells[traced.verdict[cells] == CODE[Verdict.REACHABLE]]
+            traced.reply[cells] = NO_VERDICT
+            left = traced.verdict[cells] == CODE[Verdict.EXITS]
+            traced.reply[cells[left]] = CODE[Verdict.UNTRACED]
+            back, _ = answered.outcome(answered.legs(matrix, arrived))
+            traced.reply[arrived] = answers.verdict[back]
+    return replace(traced, blames=tuple(blames))
+
+
+def _fill(traced: CellVerdicts, known: LegResults, legs: CellLegs, table: "_Table") -> None:
+    """Write the verdicts of those of these cells that have no trace of their own."""
+    decided, egress = known.outcome(legs)
+    fresh = traced.trace[legs.cells] < 0
+    at, decided, egress = legs.cells[fresh], decided[fresh], egress[fresh]
+    traced.verdict[at] = table.verdict[decided]
+    # What let the packet out stands where nothing had to let it in.
+    allowed, passes = table.blame[decided], table.passes[decided]
+    blame = np.where(passes & (allowed < 0), table.blame[egress], allowed)
+    arrived = table.verdict[decided] == CODE[Verdict.REACHABLE]
+    traced.blame[at] = blame
+    traced.reason[at] = np.where(
+        arrived & (blame >= 0), REASON_CODE[Reason.ALLOWED_BY_ACL], table.reason[decided]
+    )
+    traced.trace[at] = table.trace[decided]
+
+
+def predicted(matrix: Matrix, plans: Sequence[LegPlan]) -> NDArray[np.uint8]:
+    """Return the predicted verdict's code of every cell, NO_VERDICT where there is none.
+
+    What no ACL stops on its way to another node's own address leaves by the gateway.
+    """
+    codes = np.full(len(matrix), NO_VERDICT, dtype=np.uint8)
+    for plan in plans:
+        for legs in plan.walk(matrix):
+            egress, ingress = plan.predicted(legs)
+            src, dst = matrix.src[legs.cells], matrix.dst[legs.cells]
+            leaves = plan.host[dst] & (plan.switch[src] != plan.switch[dst])
+            passes = np.where(leaves, CODE[Verdict.EXITS], CODE[Verdict.REACHABLE])
+            codes[legs.cells] = np.where(egress & ingress, passes, CODE[Verdict.BLOCKED])
+    return codes
+
+
+class _Table:
+    """Decisions as arrays; the last row is what UNKNOWN (-1) picks."""
+
+    def __init__(
+        self, decisions: Sequence[Decision], blames: dict[Blame, int], keys: Mapping[str, int]
+    ) -> None:
+        unknown = Decision(
+            verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, blame=None, trace=""
+        )
+        rows = [*decisions, unknown]
+        self.verdict = np.array([CODE[row.verdict] for row in rows], dtype=np.uint8)
+        self.reason = np.array([REASON_CODE[row.reason] for row in rows], dtype=np.uint8)
+        self.passes = np.array([row.verdict in PASSES for row in rows])
+        self.blame = np.array(
+            [
+                -1 if row.blame is None else blames.setdefault(row.blame, len(blames))
+                for row in rows
+            ],
+            dtype=np.int32,
+        )
+        self.trace = np.array([keys.get(row.trace, -1) for row in rows], dtype=np.int32)

@@ -1,0 +1,137 @@
+"""A whole `audit run`, watched from outside: its phases, and the memory of all its processes."""
+
+import ctypes
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_SAMPLE_EVERY_S = 0.25
+_PHASE = re.compile(r"(?P<name>[a-z][a-z, ]*)(?: \((?P<total>[\d,]+)\))?")
+_BECOME_REAPER = 36
+"""PR_SET_CHILD_SUBREAPER of prctl(2): what the run detaches stays below this process."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Watched:
+    """A run that has ended."""
+
+    seconds: float
+    peak_bytes: int
+    phases: list[tuple[str, float]]
+    counts: dict[str, int]
+    cover: str
+
+    @property
+    def cells_per_s(self) -> float:
+        """Cells of the matrix per second of the whole run."""
+        return self.counts["cells"] / self.seconds
+
+
+@dataclass(slots=True)
+class _Memory:
+    """The most memory that all descendants of this process had at one time."""
+
+    peak: int = 0
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self) -> None:
+        """Look until told to end."""
+        while not self._ended.wait(_SAMPLE_EVERY_S):
+            self.peak = max(self.peak, sum(map(_size, _descendants(os.getpid()))))
+
+    def end(self) -> None:
+        """Stop watching."""
+        self._ended.set()
+
+
+def _descendants(root: int) -> list[int]:
+    """Return the process ids below `root`."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(entry.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue  # it has just ended
+        children.setdefault(parent, []).append(int(entry.parent.name))
+    found, waiting = list[int](), list(children.get(root, ()))
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children.get(found[-1], ())
+    return found
+
+
+def _size(process: int) -> int:
+    """Return the process' share of memory: shared pages are divided among those who share."""
+    try:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    line = next((line for line in text.splitlines() if line.startswith("Pss:")), "Pss: 0")
+    return int(line.split()[1]) * 1024
+
+
+def watch(snapshot: Path, out: Path, flags: Sequence[str]) -> Watched:
+    """Run `audit run` over a snapshot, in a process of its own."""
+    ctypes.CDLL(None).prctl(_BECOME_REAPER, 1, 0, 0, 0)
+    argv = [sys.executable, "-m", "audit", "run", "--snapshot", str(snapshot), "--out", str(out)]
+    memory = _Memory()
+    watcher = threading.Thread(target=memory.watch)
+    watcher.start()
+    started = time.monotonic()
+    try:
+        with subprocess.Popen(  # noqa: S603 - argv made of our own words and paths
+            [*argv, "-o", "json", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        ) as running:
+            begun, said = _phases(running)
+            printed = running.stdout.read() if running.stdout else ""
+        ended = time.monotonic()
+    finally:
+        memory.end()
+        watcher.join()
+    if not printed.startswith("{"):
+        raise RuntimeError(f"audit run failed: {said.strip()}")
+    return _watched(started, ended, begun, json.loads(printed), memory.peak)
+
+
+def _phases(running: "subprocess.Popen[str]") -> tuple[list[tuple[str, float]], str]:
+    """Read the progress until it ends: when each phase began, and everything that was said."""
+    begun, said = [], ""
+    for line in running.stderr or ():
+        said += line
+        found = _PHASE.fullmatch(line.rstrip("\n"))
+        if found:
+            begun.append((found["name"], time.monotonic()))
+    return begun, said
+
+
+def _watched(
+    started: float,
+    ended: float,
+    begun: list[tuple[str, float]],
+    manifest: dict[str, Any],
+    peak: int,
+) -> Watched:
+    marks = [("starting", started), *begun, ("", ended)]
+    phases: dict[str, float] = {}
+    for (name, began), (_, until) in itertools.pairwise(marks):
+        phases[name] = phases.get(name, 0) + until - began
+    return Watched(
+        seconds=ended - started,
+        peak_bytes=peak,
+        phases=list(phases.items()),
+        counts=manifest["counts"],
+        cover=manifest["cover"],
+    )

@@ -1,0 +1,1 @@
+"""The report's templates, stylesheet and script, as package data."""

@@ -1,0 +1,236 @@
+"""Each command: its result on stdout, its formats, its exit code."""
+
+import csv
+import os
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from audit.cli import query as queries
+from audit.cli.main import audit as commands
+from audit.cli.main import main
+from audit.errors import ExitCode, OutputError
+from tests.end_to_end.conftest import Audit
+
+SQL = "SELECT src_name, port, blame_rule FROM cells ORDER BY ALL LIMIT 3"
+
+
+@pytest.mark.parametrize("name", [None, *commands.commands])
+def test_help(audit: Audit, name: str | None) -> None:
+    done = audit(*([name] if name else []), "--help")
+    assert (done.code, done.err) == (0, "")
+    assert "Example" in done.out
+    assert "  audit " in done.out
+
+
+def test_the_version(audit: Audit) -> None:
+    assert audit("--version").out.startswith("audit, version ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("nonsense",), ("run",), ("query", "x"), ("explain", "x", "a"), ("run", "-o", "x")],
+)
+def test_wrong_usage(audit: Audit, words: tuple[str, ...]) -> None:
+    assert audit(*words).code == 2
+
+
+@pytest.mark.ovn
+def test_run_prints_json_alone_and_says_the_rest_on_stderr(
+    audit: Audit, example_snapshot: Path
+) -> None:
+    command = ("run", "--snapshot", example_snapshot, "--out", "runs", "-p", "tcp/80")
+    scope = ("--from-namespace", "prod", "--to-namespace", "default")
+    done = audit(*command, *scope, "-o", "json")
+    assert done.code == 0
+    assert done.json["counts"]["cells"] > 0
+    assert (audit.directory / done.json["report"]).exists()
+    assert "tracing requests" in done.err
+    quiet = audit(*command, *scope, "-q")
+    assert quiet.err == ""
+    assert Path(quiet.out.splitlines()[-1]).exists()
+
+
+@pytest.mark.ovn
+def test_plan_traces_nothing(audit: Audit, example_snapshot: Path) -> None:
+    flags = ("--snapshot", example_snapshot, "-n", "default", "-p", "tcp/80")
+    plan = audit("plan", *flags, "-o", "json").json
+    assert plan["requests"] == sum(plan["zones"].values())
+    assert plan["cells"] >= plan["requests"] > 0
+    text = audit("plan", *flags)
+    assert f"{plan['cells']:,}" in text.out
+    assert not list(audit.directory.iterdir())
+
+
+@pytest.mark.ovn
+def test_query_in_every_format(audit: Audit, small_run: Path) -> None:
+    rows = audit("query", small_run, SQL, "-o", "json").json
+    assert [list(row) for row in rows] == [["src_name", "port", "blame_rule"]] * 3
+    as_csv = list(csv.DictReader(audit("query", small_run, SQL, "-o", "csv").out.splitlines()))
+    none = {None: ""}
+    assert [[*row.values()] for row in as_csv] == [
+        [str(none.get(value, value)) for value in row.values()] for row in rows
+    ]
+    table = audit("query", small_run, SQL).out.splitlines()
+    assert table[0].split() == ["src_name", "port", "blame_rule"]
+    assert [line.split()[0] for line in table[1:]] == [row["src_name"] for row in rows]
+    wide = audit("query", small_run, "SELECT * FROM cells LIMIT 2").out.splitlines()
+    assert len(wide) == 3, "what is not read on a terminal is not folded"
+
+
+@pytest.mark.ovn
+def test_sql_that_is_none(audit: Audit, small_run: Path) -> None:
+    done = audit("query", small_run, "SELEC 1")
+    assert done.code == 2
+    assert done.err.startswith("audit: ")
+    assert done.out == ""
+
+
+@pytest.mark.ovn
+@pytest.mark.parametrize("output", ["table", "csv", "json"])
+def test_a_reader_that_goes_away_is_no_error(audit: Audit, small_run: Path, output: str) -> None:
+    # Far more than a pipe holds, so that the writer notices.
+    sql = "SELECT repeat('x', 1000) AS x FROM range(2000)"
+    command = [*audit.command, "query", str(small_run), sql, "-o", output]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(timeout=60), error) == (0, b"")
+
+
+@pytest.mark.ovn
+def test_explain_in_both_formats(audit: Audit, small_run: Path) -> None:
+    words = ("explain", small_run, "prod/prod-client-0", "default/web-0", "tcp/80")
+    text, fields = audit(*words), audit(*words, "-o", "json").json
+    assert " ".join(text.out.split()).startswith(fields["sentence"])
+    assert all("raw" not in trace for trace in fields["traces"])
+    assert all(trace["raw"] for trace in audit(*words, "--raw", "-o", "json").json["traces"])
+    assert fields["traces"][-1]["conntrack"] == "est,rpl"
+    assert any(trace["acl_match"] for trace in fields["traces"])
+
+
+@pytest.mark.ovn
+def test_report_renders_again(audit: Audit, small_run: Path) -> None:
+    report = small_run / "report.html"
+    before = report.read_bytes()
+    report.unlink()
+    done = audit("report", small_run)
+    assert (done.code, done.out.strip()) == (0, str(report.absolute()))
+    assert report.read_bytes() == before
+
+
+# --- doctor
+
+
+@pytest.mark.ovn
+def test_doctor_where_all_is_well(audit: Audit, example_snapshot: Path) -> None:
+    done = audit("doctor")
+    assert done.code == 0
+    assert all(line.startswith("ok: ") for line in done.out.splitlines())
+    assert "ok: OVN " in done.out
+    done = audit("doctor", "--snapshot", example_snapshot, "-o", "json")
+    assert done.code == 0
+    assert all(finding["good"] for finding in done.json)
+    assert "would trace it" in done.json[-1]["text"]
+
+
+@pytest.mark.ovn
+def test_doctor_where_something_is_missing(audit: Audit) -> None:
+    (audit.directory / "empty").mkdir()
+    done = audit("doctor", "--ovn-prefix", "empty")
+    assert done.code == 4
+    assert any(line.startswith("missing: ") for line in done.out.splitlines())
+    assert done.err == ""
+    done = audit("doctor", "--snapshot", "empty")
+    assert done.code == 4
+    assert done.out.splitlines()[-1].startswith("missing: ")
+    assert "not a snapshot" in done.out
+
+
+# --- text is text
+
+
+def test_names_are_text_and_never_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    queries._print(["[bold]a[/]", "b"], [["[red]x[/red]", None], ["]", ":smile:"]])  # noqa: SLF001
+    out = capsys.readouterr().out
+    for text in ("[bold]a[/]", "[red]x[/red]", ":smile:"):
+        assert text in out
+
+
+def test_names_are_not_obeyed_by_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    queries._print(["a"], [["\x1b[2Jx\x07\ry"], ["z"]])  # noqa: SLF001
+    out = capsys.readouterr().out
+    assert all(char.isprintable() or char == "\n" for char in out)
+    assert len(out.splitlines()) == 3
+
+
+@pytest.mark.ovn
+def test_no_colour(audit: Audit, small_run: Path) -> None:
+    colourful = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    for more, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        done = subprocess.run(
+            [*audit.command, "query", str(small_run), SQL],
+            env={**os.environ, **colourful, **more},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ("\x1b[3" in done.stdout or "\x1b[1;" in done.stdout) <= coloured
+
+
+# --- what goes wrong
+
+
+def called(monkeypatch: pytest.MonkeyPatch, *arguments: str, does: object) -> int:
+    """Return the exit code of a command that does something."""
+
+    @click.command()
+    def command() -> object:
+        if isinstance(does, BaseException):
+            raise does
+        return does
+
+    monkeypatch.setitem(commands.commands, "try", command)
+    monkeypatch.setattr("sys.argv", ["audit", *arguments, "try"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("does", "code"),
+    [
+        (None, 0),
+        (ExitCode.CLEAN, 0),
+        (ExitCode.FINDINGS, 1),
+        (ExitCode.INCOMPLETE, 3),
+        (OutputError("no room"), 4),
+        (KeyboardInterrupt(), 130),
+        (click.UsageError("no such thing"), 2),
+        (BrokenPipeError(), 0),
+        # The interpreter would end with 1, which is a finding.
+        (RuntimeError("surprise"), 4),
+    ],
+)
+def test_exit_codes(monkeypatch: pytest.MonkeyPatch, does: object, code: int) -> None:
+    if isinstance(does, BrokenPipeError):
+        monkeypatch.setattr("os.dup2", lambda *_: None)
+    assert called(monkeypatch, does=does) == code
+
+
+def test_what_nobody_expected_is_one_line_unless_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called(monkeypatch, does=RuntimeError("surprise"))
+    said = capsys.readouterr().err
+    assert said.startswith("audit: unexpected RuntimeError: surprise")
+    assert "Traceback" not in said
+    assert called(monkeypatch, "--debug", does=OutputError("no room")) == 4
+    assert "Traceback" in capsys.readouterr().err

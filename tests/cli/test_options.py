@@ -1,0 +1,89 @@
+"""The scope flags are those of `audit.plan.scope`, and say the same as a scope file."""
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from audit.cli import options
+from audit.errors import ScopeError, UsageError
+from audit.plan import scope
+from audit.plan.scope import Scope
+
+
+def parsed(*flags: str, text: str | None = None) -> Scope:
+    """Return the scope that a command is given."""
+    given: list[Scope] = []
+
+    @click.command()
+    @options.scope_options
+    def command(*, scope: Scope) -> None:
+        given.append(scope)
+
+    done = CliRunner().invoke(command, flags, input=text)
+    if done.exception is not None:
+        raise done.exception
+    return given[0]
+
+
+def flags_of(command: click.Command) -> dict[str, str]:
+    """Return every flag of a command, and the argument it fills."""
+    return {
+        flag: str(parameter.name)
+        for parameter in command.params
+        for flag in parameter.opts
+        if flag.startswith("--")
+    }
+
+
+def test_the_flags_are_the_scopes_options() -> None:
+    @click.command()
+    @options.scope_options
+    def command(*, scope: Scope) -> None:
+        """Do nothing."""
+
+    ours = flags_of(command)
+    for extra in ("--all-namespaces", "--scope-file"):  # what is no option of a scope
+        del ours[extra]
+    assert ours == {option.flag: option.field for option in scope.OPTIONS}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ((), "{}"),
+        (("-A",), "{}"),
+        (("-n", "shop", "-n", "prod"), "namespaces: [shop, prod]"),
+        (("-l", "app=web", "--with-peers"), "{selector: app=web, withPeers: true}"),
+        (
+            ("--from-node", "w1", "--to-service", "a/b"),
+            "{from: {nodes: [w1]}, to: {services: [a/b]}}",
+        ),
+        (("-p", "tcp/80", "--family", "both"), "{ports: [tcp/80], family: both}"),
+        (("--from-ip", "192.0.2.1"), "from: {ips: [192.0.2.1]}"),
+    ],
+)
+def test_flags_and_files_say_the_same(flags: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    file = tmp_path / "scope.yaml"
+    file.write_text(said)
+    assert parsed(*flags) == parsed("-f", str(file))
+    assert parsed(*flags) == parsed("-f", "-", text=said)
+
+
+@pytest.mark.parametrize("flags", [("-n", "shop"), ("--with-peers",), ("-p", "80")])
+def test_a_file_and_flags_contradict_each_other(flags: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / "scope.yaml"
+    file.write_text("{}")
+    with pytest.raises(UsageError, match="contradict"):
+        parsed("-f", str(file), *flags)
+    with pytest.raises(ScopeError, match="contradict"):
+        parsed("-A", "-n", "shop")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ScopeError, match="cannot be read"):
+        parsed("-f", str(tmp_path / "nowhere"))
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(ScopeError, match="cannot be read"):
+        parsed("-f", str(tmp_path / "binary"))

@@ -1,0 +1,39 @@
+"""Whole audits of recorded clusters against what the real tools said there, cell by cell."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import parity, parity_services
+
+pytestmark = pytest.mark.ovn
+
+
+@pytest.mark.parametrize("name", parity.POD_ANSWERS)
+def test_every_recorded_cell_is_decided_as_ovn_trace_did(name: str, tmp_path: Path) -> None:
+    delivery, blame = parity.compare_pods(name, tmp_path)
+    assert not delivery.wrong, (str(delivery), delivery.wrong[:5])
+    assert not blame.wrong, (str(blame), blame.wrong[:5])
+    assert delivery.total > 4_000
+    assert blame.total > 2_000
+
+
+@pytest.mark.parametrize("name", parity.POD_ANSWERS)
+def test_every_recorded_cell_comes_out_of_legs_as_well(name: str, tmp_path: Path) -> None:
+    score = parity.compare_legs(name, tmp_path)
+    assert not score.wrong, (str(score), score.wrong[:5])
+    assert score.total > 4_000
+
+
+@pytest.mark.parametrize("name", parity.REPLY_ANSWERS)
+def test_every_recorded_reply_is_decided_as_ovn_trace_did(name: str, tmp_path: Path) -> None:
+    score = parity.compare_replies(name, tmp_path)
+    assert not score.wrong, (str(score), score.wrong[:5])
+    assert score.total >= 60
+
+
+@pytest.mark.timeout(1200)  # seven audits, and IPv6 floods that print hundreds of kilobytes
+def test_services_gateways_and_hosts_end_where_ovn_trace_ended(tmp_path: Path) -> None:
+    for score in parity_services.compare(tmp_path):
+        assert not score.wrong, (str(score), score.wrong[:5])
+        assert score.total

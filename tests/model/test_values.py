@@ -1,0 +1,154 @@
+"""Values check themselves when they are made, so nothing later has to."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit.model.endpoints import Attachment, Endpoint, EndpointKind, Port
+from audit.model.facts import ServiceEndpoint
+from audit.model.packets import ConntrackState, Family, Microflow, Protocol
+from audit.model.tasks import keyed
+from audit.model.traces import TraceTask
+from audit.model.verdicts import (
+    CODE,
+    NO_VERDICT,
+    PASSES,
+    REASON_CODE,
+    REASONS,
+    STOPPED,
+    UNPROVEN,
+    VERDICTS,
+    Blame,
+    PolicyRef,
+    Verdict,
+)
+
+FLOW = Microflow(
+    inport="shop_web",
+    eth_src="0a:58:0a:01:00:05",
+    eth_dst="0a:58:0a:01:00:01",
+    ip_src="10.1.0.5",
+    ip_dst="10.2.0.7",
+    protocol=Protocol.TCP,
+    src_port=52888,
+    dst_port=80,
+)
+TASK = TraceTask(
+    key="", zone="worker", state=ConntrackState.REQUEST, microflow=FLOW, target="shop_db"
+)
+
+
+@given(st.integers(min_value=1, max_value=65535), st.sampled_from(Protocol))
+def test_a_port_is_written_as_it_is_asked_for(number: int, protocol: Protocol) -> None:
+    assert str(Port(protocol=protocol, number=number)) == f"{protocol.value}/{number}"
+
+
+@pytest.mark.parametrize("number", [0, -1, 65536])
+def test_a_number_that_is_no_port(number: int) -> None:
+    with pytest.raises(ValueError, match="is not between 1 and 65535"):
+        Port(protocol=Protocol.TCP, number=number)
+    port = Port(protocol=Protocol.TCP, number=80)
+    with pytest.raises(ValueError, match="is not between 1 and 65535"):
+        ServiceEndpoint(port=port, address="10.1.0.5", target=number)
+
+
+def test_ports_are_ordered_by_protocol_and_number() -> None:
+    ports = [Port(protocol=p, number=n) for p in Protocol for n in (443, 80)]
+    assert [str(p) for p in sorted(ports)][:3] == ["sctp/80", "sctp/443", "tcp/80"]
+
+
+@pytest.mark.parametrize(
+    ("src", "dst"),
+    [("10.1.0.5", "fd01::7"), ("fd01::5", "10.2.0.7"), ("::ffff:10.1.0.5", "10.2.0.7")],
+)
+def test_a_microflow_has_one_family(src: str, dst: str) -> None:
+    with pytest.raises(ValueError, match="mixed address families"):
+        replace(FLOW, ip_src=src, ip_dst=dst)
+
+
+def test_a_microflows_family() -> None:
+    assert FLOW.family is Family.IP4
+    assert replace(FLOW, ip_src="fd01::5", ip_dst="fd01::7").family is Family.IP6
+
+
+def test_the_three_sets_partition_the_verdicts() -> None:
+    assert len(PASSES) + len(STOPPED) + len(UNPROVEN) == len(Verdict)
+    assert set(Verdict) == PASSES | STOPPED | UNPROVEN
+
+
+def test_codes_are_places_and_fit_a_byte() -> None:
+    assert [CODE[verdict] for verdict in VERDICTS] == list(range(len(VERDICTS)))
+    assert [REASON_CODE[reason] for reason in REASONS] == list(range(len(REASONS)))
+    assert max(*CODE.values(), *REASON_CODE.values()) < NO_VERDICT == 255
+
+
+def test_an_endpoints_key_tells_everything_apart() -> None:
+    endpoints = [
+        Endpoint(kind=EndpointKind.POD, namespace="shop", name="web"),
+        Endpoint(kind=EndpointKind.SERVICE, namespace="shop", name="web"),
+        Endpoint(kind=EndpointKind.NODE, name="worker", node="worker"),
+        Endpoint(kind=EndpointKind.EXTERNAL, name="198.51.100.7"),
+        Endpoint(kind=EndpointKind.EXTERNAL, name="198.51.100.7", node="worker"),
+    ]
+    assert [endpoint.key for endpoint in endpoints] == [
+        "pod shop/web",
+        "service shop/web",
+        "node worker",
+        "external 198.51.100.7",
+        "external 198.51.100.7 via worker",
+    ]
+
+
+def test_an_address_is_asked_for_by_family() -> None:
+    place = Attachment(zone="z", switch="s", port="p", mac="", gateway_mac="", addresses=())
+    pod = Endpoint(
+        kind=EndpointKind.POD, name="web", addresses=("fd01::5", "10.1.0.5"), attachment=place
+    )
+    assert (pod.address(Family.IP4), pod.address(Family.IP6)) == ("10.1.0.5", "fd01::5")
+    assert replace(pod, addresses=("fd01::5",)).address(Family.IP4) is None
+
+
+def test_a_key_is_made_of_content_and_nothing_else() -> None:
+    key = keyed(TASK).key
+    assert len(key) == 16
+    assert keyed(keyed(TASK)).key == key
+    assert keyed(replace(TASK, depth=3)).key == key
+    others = [
+        replace(TASK, zone="worker2"),
+        replace(TASK, state=ConntrackState.REPLY),
+        replace(TASK, target="shop_web"),
+        replace(TASK, select=1),
+        replace(TASK, microflow=replace(FLOW, dst_port=81)),
+        replace(TASK, microflow=replace(FLOW, ip_dst="10.2.0.8")),
+    ]
+    assert len({key, *(keyed(task).key for task in others)}) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    ("blame", "text"),
+    [
+        (
+            Blame(
+                action="drop",
+                policy=PolicyRef(kind="NetworkPolicy", namespace="shop", name="web"),
+                direction="ingress",
+                rule=2,
+            ),
+            "networkpolicy shop/web ingress[2]",
+        ),
+        (
+            Blame(
+                action="drop",
+                policy=PolicyRef(kind="AdminNetworkPolicy", namespace="", name="tenants"),
+            ),
+            "adminnetworkpolicy tenants",
+        ),
+        (Blame(action="drop", owner="x:NetpolNode:worker", acl="7f"), "x:NetpolNode:worker"),
+        (Blame(action="drop", acl="7f"), "ACL 7f"),
+        (Blame(action="drop", stage="ls_in_check_port_sec"), "ls_in_check_port_sec"),
+    ],
+)
+def test_a_blame_names_the_closest_thing_it_knows(blame: Blame, text: str) -> None:
+    assert str(blame) == text

@@ -1,0 +1,209 @@
+"""Compare runs with recorded answers of the real tools, cell by cell: `make parity`.
+
+`tests/data` holds recorded clusters and, for each, what `ovn-trace` itself said there (a process
+per cell, `--ct=new` at every conntrack step) and which ACL's logical flow stopped the packet.
+How the recordings were made and what they leave out is in `tests/data/README.md`.
+"""
+
+import csv
+import gzip
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from audit import pipeline
+from audit.model.endpoints import EndpointKind
+from audit.model.run import Run
+from audit.model.verdicts import NO_VERDICT, VERDICTS
+from audit.plan import scope
+from audit.store import reader
+
+DATA = Path(__file__).parent / "data"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SNAPSHOTS = {
+    "ovn-23.03-central": DATA / "ovn-23.03-central.tar.xz",
+    "ovn-25.03-interconnect": EXAMPLES / "interconnect.tar.gz",
+    "upgrade-before": DATA / "upgrade-before.tar.xz",
+    "upgrade-after": DATA / "upgrade-after.tar.xz",
+    "services-egressip": DATA / "services-egressip.tar.xz",
+}
+POD_ANSWERS = ("ovn-23.03-central", "ovn-25.03-interconnect", "upgrade-before", "upgrade-after")
+REPLY_ANSWERS = ("upgrade-before", "upgrade-after", "services-egressip")
+
+Answer = Mapping[str, str]
+
+
+class _Silent:
+    def phase(self, name: str, total: int) -> None:
+        """Say nothing."""
+
+    def advance(self, steps: int) -> None:
+        """Say nothing."""
+
+
+@dataclass(slots=True)
+class Score:
+    """How many recorded answers a run gave too, and the ones it did not."""
+
+    what: str
+    agree: int = 0
+    total: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def add(self, *, good: bool, about: str) -> None:
+        """Count one comparison."""
+        self.total += 1
+        if good:
+            self.agree += 1
+        else:
+            self.wrong.append(about)
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.agree} of {self.total}"
+
+
+def audit(
+    snapshot: Path,
+    root: Path,
+    *,
+    cover: pipeline.Covering = pipeline.Covering.EXHAUSTIVE,
+    **flags: Any,
+) -> Run:
+    """Run the whole pipeline and read the run back from disk.
+
+    Every cell is traced: an answer is compared with the trace of that very packet.
+    """
+    options = pipeline.Options(
+        snapshot=snapshot,
+        scope=scope.from_flags(**flags),
+        workers=pipeline.Workers.INLINE,
+        cover=cover,
+    )
+    return reader.open_run(pipeline.run(options, root, _Silent()).path)
+
+
+def read_answers(name: str) -> list[dict[str, str]]:
+    """Read a table of recorded answers."""
+    with gzip.open(DATA / f"{name}.csv.gz", "rt", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def families(answers: Sequence[Answer]) -> str:
+    """Return the address families that were recorded, as `--family` takes them."""
+    found = {answer["family"] for answer in answers}
+    return found.pop() if len(found) == 1 else "both"
+
+
+def read_records(name: str) -> list[dict[str, Any]]:
+    """Read recorded answers that are not a table."""
+    with gzip.open(DATA / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def cells(run: Run) -> Iterator[tuple[tuple[str, str, str, str, str], int]]:
+    """Yield each cell's coordinates as the recordings write them, and its index.
+
+    Pods are their logical ports (`namespace_pod`), others their names or addresses.
+    """
+    matrix = run.matrix
+    names = [
+        f"{e.namespace}_{e.name}" if e.kind is EndpointKind.POD else f"{e.namespace}/{e.name}"
+        for e in matrix.endpoints
+    ]
+    for cell in range(len(matrix)):
+        port = matrix.ports[matrix.port[cell]]
+        family = ("ip4", "ip6")[matrix.family[cell]]
+        place = (names[matrix.src[cell]], names[matrix.dst[cell]])
+        yield (*place, family, str(port.protocol), str(port.number)), cell
+
+
+def compare_pods(name: str, root: Path) -> tuple[Score, Score]:
+    """Compare delivery, and who is blamed where there is none, for recorded pod pairs."""
+    answers = read_answers(name)
+    run = audit(
+        SNAPSHOTS[name],
+        root,
+        ports=sorted({f"{a['protocol']}/{a['port']}" for a in answers}),
+        family=families(answers),
+    )
+    found = dict(cells(run))
+    delivery, blame = Score(f"{name}: delivered or not"), Score(f"{name}: the ACL that stops it")
+    for answer in answers:
+        where = tuple(answer[k] for k in ("src", "dst", "family", "protocol", "port"))
+        cell = found[where]  # type: ignore[index]  # five strings
+        verdict = VERDICTS[run.verdicts.verdict[cell]]
+        wanted = "reachable" if answer["delivered"] == "1" else "blocked"
+        delivery.add(good=verdict == wanted, about=f"{where}: {wanted}, not {verdict}")
+        if wanted == "blocked":
+            index = int(run.verdicts.blame[cell])
+            acl = run.verdicts.blames[index].acl if index >= 0 else ""
+            good = acl.startswith(answer["acl"]) and bool(acl)
+            blame.add(good=good, about=f"{where}: ACL {answer['acl']}, not {acl}")
+    return delivery, blame
+
+
+def compare_legs(name: str, root: Path) -> Score:
+    """Compare delivery of recorded pod pairs with cells that are composed of legs."""
+    answers = read_answers(name)
+    run = audit(
+        SNAPSHOTS[name],
+        root,
+        cover=pipeline.Covering.LEGS,
+        ports=sorted({f"{a['protocol']}/{a['port']}" for a in answers}),
+        family=families(answers),
+    )
+    found = dict(cells(run))
+    score = Score(f"{name}: delivered or not, by legs")
+    for answer in answers:
+        where = tuple(answer[k] for k in ("src", "dst", "family", "protocol", "port"))
+        verdict = VERDICTS[run.verdicts.verdict[found[where]]]  # type: ignore[index]
+        wanted = "reachable" if answer["delivered"] == "1" else "blocked"
+        score.add(good=verdict == wanted, about=f"{where}: {wanted}, not {verdict}")
+    return score
+
+
+def compare_replies(name: str, root: Path) -> Score:
+    """Compare the replies of recorded deliveries: ports swapped, established, replying."""
+    answers = read_answers(f"{name}-replies")
+    run = audit(
+        SNAPSHOTS[name],
+        root,
+        ports=sorted({f"{a['protocol']}/{a['port']}" for a in answers}),
+        family=families(answers),
+    )
+    found = dict(cells(run))
+    score = Score(f"{name}: replies")
+    for answer in answers:
+        where = tuple(answer[k] for k in ("src", "dst", "family", "protocol", "port"))
+        code = int(run.verdicts.reply[found[where]])  # type: ignore[index]  # five strings
+        reply = "" if code == NO_VERDICT else str(VERDICTS[code])
+        wanted = "reachable" if answer["delivered"] == "1" else "blocked"
+        score.add(good=reply == wanted, about=f"{where}: {wanted}, not {reply or 'untraced'}")
+    return score
+
+
+def main() -> int:
+    """Print every comparison as `N of N`; exit with 1 when one is not."""
+    from tests import parity_services  # noqa: PLC0415 - it needs this module
+
+    scores: list[Score] = []
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        for name in POD_ANSWERS:
+            scores += compare_pods(name, root)
+            scores.append(compare_legs(name, root))
+        scores += [compare_replies(name, root) for name in REPLY_ANSWERS]
+        scores += parity_services.compare(root)
+    for score in scores:
+        print(score)  # noqa: T201 - this is the command's output
+        for about in score.wrong[:5]:
+            print(f"  {about}")  # noqa: T201 - this is the command's output
+    return int(any(score.wrong for score in scores))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,758 @@
+"""Matches mean to `parse` what they mean to OVN."""
+
+import ipaddress
+import itertools
+import os
+import random
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit.model.packets import (
+    REQUEST_SOURCE_PORT,
+    ConntrackState,
+    Family,
+    Microflow,
+    Protocol,
+)
+from audit.plan import matches
+from audit.plan.matches import (
+    ANY_L4,
+    MAX_TERMS,
+    AddressIn,
+    MatchError,
+    PortIs,
+    Side,
+    Term,
+    Terms,
+    holds,
+    parse,
+)
+from audit.replay import databases
+from audit.replay.databases import OvsdbTool
+from audit.replay.toolchain import Toolchain
+from audit.trace import microflow
+from audit.trace.daemon import TraceDaemon
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECORDED = (
+    REPOSITORY / "examples/interconnect.tar.gz",
+    *sorted((REPOSITORY / "tests/data").glob("*.tar.xz")),
+)
+NB = "OVN_Northbound"
+
+# --- what the matches of these tests are about
+
+PORTS = ("a", "b", "c")
+GROUPS = {"g_ab": ("a", "b"), "g_c": ("c",)}
+SETS = {
+    "s4": ("10.0.0.1", "10.1.0.0/16"),
+    "t4": ("10.0.0.2",),
+    "s6": ("fd00::1", "fd01::/64"),
+    "t6": ("fd00::2",),
+    "empty": (),
+}
+ADDRESSES = {
+    Family.IP4: ("10.0.0.1", "10.0.0.2", "10.1.2.3"),
+    Family.IP6: ("fd00::1", "fd00::2", "fd01::3"),
+}
+NETWORKS = {
+    Family.IP4: ("10.0.0.1", "10.0.0.2/32", "10.0.0.0/8", "10.1.9.9/255.255.0.0", "0.0.0.0/0"),
+    Family.IP6: ("fd00::1", "fd00::2/128", "fd00::/8", "fd01::9/64", "::/0"),
+}
+NUMBERS = (1, 79, 80, 81, 443, 52887, 52888, 65535)
+PREDICATES = (
+    "ip",
+    "ip4",
+    "ip6",
+    "tcp",
+    "udp",
+    "sctp",
+    "arp",
+    "icmp",
+    "icmp6",
+    "igmp",
+    "nd",
+    "mldv2",
+)
+BITS = {
+    **dict.fromkeys(("ct.trk", "ct.new"), True),
+    **dict.fromkeys(("ct.est", "ct.rel", "ct.rpl", "ct.inv"), False),
+    **dict.fromkeys(
+        ("eth.mcast", "eth.mcastv6", "eth.bcast", "ip4.mcast", "ip4.src_mcast", "ip6.mcast"), False
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packet:
+    inport: str
+    outport: str
+    src: str
+    dst: str
+    protocol: Protocol
+    port: int
+
+    @property
+    def family(self) -> Family:
+        return Family.of(self.src)
+
+
+PACKETS = [
+    Packet(inport=inport, outport=outport, src=src, dst=dst, protocol=protocol, port=port)
+    for inport, outport in itertools.permutations(PORTS, 2)
+    for family in Family
+    for src in ADDRESSES[family]
+    for dst in ADDRESSES[family]
+    for protocol in Protocol
+    for port in NUMBERS
+]
+
+
+def met(terms: Terms, packet: Packet) -> bool:
+    return holds(
+        terms,
+        inport=packet.inport,
+        outport=packet.outport,
+        ports_in_groups=GROUPS,
+        src=packet.src,
+        dst=packet.dst,
+        address_sets=SETS,
+        protocol=packet.protocol,
+        port=packet.port,
+    )
+
+
+# --- trees of expressions, their text, and what they mean
+
+
+@dataclass(frozen=True)
+class Compare:
+    """`field relation constants`; without a relation just `field`."""
+
+    field: str
+    relation: str = ""
+    constants: tuple[str, ...] = ()
+    turned: bool = False
+
+    def text(self) -> str:
+        if not self.relation:
+            return self.field
+        few = len(self.constants) == 1 and not self.constants[0].endswith(",")
+        right = self.constants[0] if few else f"{{{' '.join(self.constants)}}}"
+        if self.turned:
+            return f"{right} {matches._TURNED[self.relation]} {self.field}"  # noqa: SLF001
+        return f"{self.field}{self.relation}{right}"
+
+    def means(self, packet: Packet, *, negated: bool) -> bool:
+        values = [constant.rstrip(",") for constant in self.constants]
+        if not self.relation:
+            return (self.value(packet) != 0) != negated
+        if values == ["$empty"]:
+            return (self.relation == "!=") != negated
+        if not self.prerequisite(packet):
+            return False
+        if self.relation == "!=":
+            return any(self.same(packet, value) for value in values) == negated
+        if self.relation == "==":
+            return any(self.same(packet, value) for value in values) != negated
+        mine, other = self.value(packet), int(values[0], 0)
+        ordered = {
+            "<": mine < other,
+            "<=": mine <= other,
+            ">": mine > other,
+            ">=": mine >= other,
+        }
+        return ordered[self.relation] != negated
+
+    def prerequisite(self, packet: Packet) -> bool:
+        symbol, _, part = self.field.partition(".")
+        return (
+            not part
+            or self.field in BITS
+            or symbol not in (*Family, *Protocol)
+            or symbol in words(packet)
+        )
+
+    def value(self, packet: Packet) -> int:
+        if self.field in BITS:
+            return int(BITS[self.field])
+        if self.field == "ip.proto":
+            return {"tcp": 6, "udp": 17, "sctp": 132}[packet.protocol]
+        if self.field.endswith(".dst"):
+            return packet.port
+        return REQUEST_SOURCE_PORT if "." in self.field else int(self.field in words(packet))
+
+    def same(self, packet: Packet, value: str) -> bool:
+        if value.startswith('"'):
+            return str(getattr(packet, self.field)) == value[1:-1]
+        if value.startswith("@"):
+            return getattr(packet, self.field) in GROUPS[value[1:]]
+        if self.field in BITS or not self.field.startswith(("ip4.", "ip6.")):
+            return self.value(packet) == int(value, 0)
+        mine = ipaddress.ip_address(getattr(packet, self.field.partition(".")[2]))
+        listed = SETS[value[1:]] if value.startswith("$") else [value]
+        return any(mine in ipaddress.ip_network(one, strict=False) for one in listed)
+
+
+def words(packet: Packet) -> set[str]:
+    return {"ip", str(packet.family), str(packet.protocol)}
+
+
+@dataclass(frozen=True)
+class Range:
+    """`low <= field < high`."""
+
+    low: int
+    first: str
+    field: str
+    second: str
+    high: int
+
+    def text(self) -> str:
+        return f"{self.low} {self.first} {self.field}{self.second}{self.high}"
+
+    def means(self, packet: Packet, *, negated: bool) -> bool:
+        parts = (
+            Compare(self.field, matches._TURNED[self.first], (str(self.low),)),  # noqa: SLF001
+            Compare(self.field, self.second, (str(self.high),)),
+        )
+        return (any if negated else all)(one.means(packet, negated=negated) for one in parts)
+
+
+@dataclass(frozen=True)
+class Not:
+    operand: "Expression"
+
+    def text(self) -> str:
+        bare = isinstance(self.operand, Compare) and not self.operand.relation
+        return f"!{self.operand.text()}" if bare else f"!({self.operand.text()})"
+
+    def means(self, packet: Packet, *, negated: bool) -> bool:
+        return self.operand.means(packet, negated=not negated)
+
+
+@dataclass(frozen=True)
+class Several:
+    operator: str
+    operands: "tuple[Expression, ...]"
+
+    def text(self) -> str:
+        def operand(one: Expression) -> str:
+            return f"({one.text()})" if isinstance(one, Several) else one.text()
+
+        return f" {self.operator} ".join(operand(one) for one in self.operands)
+
+    def means(self, packet: Packet, *, negated: bool) -> bool:
+        combine = all if (self.operator == "&&") != negated else any
+        return combine(one.means(packet, negated=negated) for one in self.operands)
+
+
+Expression = Compare | Range | Not | Several
+
+
+def seeded(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - tests repeat themselves
+
+
+def expression(rng: random.Random, depth: int, *, negated: bool = False) -> Expression:
+    """Return a random expression that OVN takes where `negated` by what is around it."""
+    if depth and rng.random() < 0.75:
+        if rng.random() < 0.25:
+            return Not(expression(rng, depth - 1, negated=not negated))
+        operands = [
+            expression(rng, depth - 1, negated=negated) for _ in range(rng.choice((2, 2, 3)))
+        ]
+        return Several(rng.choice(("&&", "||")), tuple(operands))
+    leaf = rng.choice((address, address, l4_port, l4_port, logical_port, word))
+    return leaf(rng, negated=negated)
+
+
+def constants(rng: random.Random, choices: tuple[str, ...]) -> tuple[str, ...]:
+    some = rng.sample(choices, rng.choice((1, 1, 2, 3)) % (len(choices) + 1))
+    if rng.random() < 0.2 or len(some) > 1:
+        return (*(f"{one}{rng.choice((',', ''))}" for one in some[:-1]), f"{some[-1]},")
+    return tuple(some)
+
+
+def address(rng: random.Random, *, negated: bool) -> Expression:
+    family = rng.choice(list(Family))
+    sets = (f"$s{family[-1]}", f"$t{family[-1]}", "$empty")
+    some = constants(rng, sets if rng.random() < 0.5 else NETWORKS[family] + sets[:2])
+    field = f"{family}.{rng.choice(('src', 'dst'))}"
+    if negated and all(one.startswith("$") for one in some):
+        return Not(address(rng, negated=False))
+    if rng.random() < 0.3:
+        different = Compare(field, "!=", some, turned=rng.random() < 0.2)
+        implied = Compare(str(family)) if not negated else Compare(str(family), "==", ("0",))
+        return different if negated else Several("&&", (implied, different))
+    return Compare(field, "==", some, turned=rng.random() < 0.2)
+
+
+def l4_port(rng: random.Random, *, negated: bool) -> Expression:
+    protocol = rng.choice(list(Protocol))
+    if rng.random() < 0.15:
+        some = constants(rng, ("6", "17", "132", "1", "0x11"))
+        return Compare("ip.proto", "!=" if negated else "==", some)
+    field = f"{protocol}.{rng.choice(('src', 'dst', 'dst', 'dst', 'dst'))}"
+    if rng.random() < 0.3:
+        low, high = rng.choice(NUMBERS), rng.choice(NUMBERS)
+        first, second = rng.choice(("<", "<=")), rng.choice(("<", "<="))
+        if rng.random() < 0.3:
+            return Range(high, first.replace("<", ">"), field, second.replace("<", ">"), low)
+        return Range(low, first, field, second, high)
+    relation = rng.choice(("==", "==", "==", "!=", "<", "<=", ">", ">="))
+    spelled = tuple(rng.choice((str, hex))(number) for number in NUMBERS)
+    some = constants(rng, spelled) if relation in ("==", "!=") else (rng.choice(spelled),)
+    return Compare(field, relation, some, turned=rng.random() < 0.2)
+
+
+def logical_port(rng: random.Random, *, negated: bool) -> Expression:
+    names = tuple(f'"{name}"' for name in PORTS) + tuple(f"@{name}" for name in GROUPS)
+    relation = "!=" if negated else "=="
+    return Compare(rng.choice(("inport", "outport")), relation, constants(rng, names))
+
+
+def word(rng: random.Random, *, negated: bool) -> Expression:
+    if rng.random() < 0.5:
+        bit = rng.choice(sorted(BITS))
+        relation = rng.choice(("", "==", "!="))
+        return Compare(bit, relation, (rng.choice("01"),) if relation else ())
+    predicate = rng.choice(PREDICATES)
+    if rng.random() < 0.5 and not negated:
+        return Compare(predicate)
+    if rng.random() < 0.5:
+        return Compare(predicate, "!=", ("1" if negated else "0",))
+    return Compare(predicate, "==", ("0" if negated else "1",))
+
+
+# --- what is parsed means the same
+
+
+@given(st.integers(0, 2**32), st.integers(0, 3))
+def test_terms_are_true_of_the_packets_the_expression_is_true_of(seed: int, depth: int) -> None:
+    rng = seeded(seed)
+    tree = expression(rng, depth)
+    terms = parse(tree.text())
+    for packet in rng.sample(PACKETS, 40):
+        assert met(terms, packet) is tree.means(packet, negated=False), (tree.text(), packet)
+
+
+@given(st.integers(0, 2**32))
+def test_terms_are_in_order_and_of_one_family_where_they_look_at_addresses(seed: int) -> None:
+    terms = parse(expression(seeded(seed), 3).text())
+    assert len(set(terms)) == len(terms)
+    for term in terms:
+        assert term.families
+        assert term.l4
+        assert list(term.l4) == sorted(term.l4)
+        for (protocol, first, last), (after, start, _) in itertools.pairwise(term.l4):
+            assert first <= last
+            assert protocol is not after or last + 1 < start
+        for literal in term.literals:
+            assert not isinstance(literal, AddressIn) or term.families == {literal.family}
+            for network in getattr(literal, "networks", ()):
+                assert str(ipaddress.ip_network(network)) == network
+
+
+def test_terms_do_not_depend_on_the_order_sets_are_iterated_in() -> None:
+    texts = [expression(seeded(seed), 3).text() for seed in range(30)]
+    script = (
+        "import sys; from audit.plan.matches import parse\n"
+        "for match in sys.argv[1:]:\n"
+        "    print([(len(t.literals), sorted(t.families), t.l4) for t in parse(match)])\n"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", script, *texts],
+            env={**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": str(REPOSITORY)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in (1, 2, 3)
+    }
+    assert len(said) == 1
+
+
+TCP_80 = ((Protocol.TCP, 80, 80),)
+WEB = PortIs(side=Side.DST, groups=frozenset(), names=frozenset({"shop_web"}))
+
+
+def source(
+    *, sets: tuple[str, ...] = (), networks: tuple[str, ...] = (), negated: bool = False
+) -> AddressIn:
+    family = Family.of(networks[0]) if networks else Family.IP4
+    return AddressIn(
+        side=Side.SRC,
+        family=family,
+        sets=frozenset(sets),
+        networks=frozenset(networks),
+        negated=negated,
+    )
+
+
+def term(
+    *literals: PortIs | AddressIn,
+    families: tuple[Family, ...] = (Family.IP4, Family.IP6),
+    l4: matches.Intervals = ANY_L4,
+) -> Term:
+    return Term(literals=frozenset(literals), families=frozenset(families), l4=l4)
+
+
+IP4 = (Family.IP4,)
+IP6 = (Family.IP6,)
+TCP = ((Protocol.TCP, 0, 65535),)
+
+
+@pytest.mark.parametrize(
+    ("match", "terms"),
+    [
+        ("1", (term(),)),
+        ("0", ()),
+        ("!0", (term(),)),
+        ("arp || nd", ()),
+        ("ip", (term(),)),
+        ("(ip4 || ip6)", (term(),)),
+        ('outport == "shop_web"', (term(WEB),)),
+        ('"shop_web" == outport', (term(WEB),)),
+        ('!(outport != "shop_web")', (term(WEB),)),
+        ('outport == "shop_w\\u0065b"', (term(WEB),)),
+        ("tcp.dst==80", (term(l4=TCP_80),)),
+        ("tcp && tcp.dst=={0x50 80,}", (term(l4=TCP_80),)),
+        ("tcp.dst == 80 && udp", ()),
+        ("tcp.dst < 0", ()),
+        ("tcp.src == 52888", (term(l4=TCP),)),
+        ("tcp.src != 52888", ()),
+        ("ip.proto == {6, 1}", (term(l4=TCP),)),
+        ("!(ip.proto != 6)", (term(l4=TCP),)),
+        ("ip.proto == 1", ()),
+        (
+            "80<=tcp.dst<=90 || 100 > tcp.dst > 90",
+            (term(l4=((Protocol.TCP, 80, 99),)),),
+        ),
+        (
+            "!(tcp.dst == {80, 82})",
+            (
+                term(
+                    l4=(
+                        (Protocol.TCP, 0, 79),
+                        (Protocol.TCP, 81, 81),
+                        (Protocol.TCP, 83, 65535),
+                    )
+                ),
+            ),
+        ),
+        (
+            "ip4.src == {$a1, 10.0.0.0/8, 10.1.2.3}",
+            (term(source(sets=("a1",), networks=("10.0.0.0/8", "10.1.2.3/32")), families=IP4),),
+        ),
+        (
+            "ip4.src == $a1 || ip4.src == {$a2}",
+            (term(source(sets=("a1", "a2")), families=IP4),),
+        ),
+        (
+            "ip4.src == 10.0.0.9/255.0.0.0 && ip4.src != {10.1.0.0/16}",
+            (
+                term(
+                    source(networks=("10.0.0.0/8",)),
+                    source(networks=("10.1.0.0/16",), negated=True),
+                    families=IP4,
+                ),
+            ),
+        ),
+        ("ip4.src == 10.1.0.0/16 && ip4.src != 10.0.0.0/8", ()),
+        ("ip4.src == 10.1.0.0/16 && ip4.src == 10.2.0.0/16", ()),
+        ("ip4.src == $a1 && ip4.src != {$a2, $a1}", ()),
+        ("ip4.src == 10.0.0.1 && ip6", ()),
+        ('inport == "a" && inport == "b"', ()),
+        (
+            "ip4 && ip4.src != $a1",
+            (term(source(sets=("a1",), negated=True), families=IP4),),
+        ),
+        (
+            "!(ip6.src == fd00::/8)",
+            (term(source(networks=("fd00::/8",), negated=True), families=IP6),),
+        ),
+        ("ip6.src == fd00::1 && ip4.mcast", ()),
+        ("ct.new && !ct.est && ct.rpl == 0 && ct.trk", (term(),)),
+        (
+            "ip4.src == 10.0.0.1 /* ovn-worker */ // and so on",
+            (term(source(networks=("10.0.0.1/32",)), families=IP4),),
+        ),
+    ],
+)
+def test_what_a_match_says(match: str, terms: Terms) -> None:
+    assert parse(match) == terms
+
+
+def test_one_term_however_many_pods_a_named_port_is_resolved_to() -> None:
+    pods = " || ".join(
+        f"(ip4.dst == 10.{number // 256}.{number % 256}.4 && tcp.dst == 8080)"
+        for number in range(MAX_TERMS + 1)
+    )
+    (only,) = parse(f"((ip4.src == $a4 || ip6.src == $a6)) && tcp && ({pods})")
+    assert only.l4 == ((Protocol.TCP, 8080, 8080),)
+    assert sorted(len(one.networks) for one in only.literals if isinstance(one, AddressIn)) == [
+        0,
+        MAX_TERMS + 1,
+    ]
+
+
+def test_too_many_terms_are_refused_early() -> None:
+    match = " && ".join(f"(ip4.dst == $a{n} || inport == @b{n})" for n in range(30))
+    with pytest.raises(MatchError, match=f"more than {MAX_TERMS} terms at character 35 of"):
+        parse(match)
+
+
+@pytest.mark.parametrize(
+    ("match", "complaint"),
+    [
+        ("", "expected a constant, got the end at character 1 of ''"),
+        ("ip4 && reg0[3] == 1", "reg0 is not supported at character 8 of"),
+        ("ct_label.label == 1", "ct_label.label is not supported"),
+        ("ct_mark == 1", "ct_mark is not supported"),
+        ("flags.loopback", "flags.loopback is not supported"),
+        ("eth.dst == 0a:00:00:00:00:01", "eth.dst is not supported"),
+        ("eth.type == 0x800", "eth.type is not supported"),
+        ("icmp4.type == 8", "icmp4.type is not supported"),
+        ("tcp.flags == 2", "tcp.flags is not supported"),
+        ("ct.dnat", "ct.dnat is not supported"),
+        ('is_chassis_resident("cr-x")', "is_chassis_resident is not supported"),
+        ("ip4.dst == ^VIP", "'^' is not understood at character 12 of"),
+        ("ip4.dst[28..31] == 0xe", "bits of ip4.dst are not supported"),
+        ("ip4.dst == 10.0.0.0/0.0.255.255", "expected an ip4 address or network"),
+        ("ip4.dst == 10.0.0.0/255.0.255.0", "expected an ip4 address or network"),
+        ("ip4.dst == fd00::1", "expected an ip4 address or network, got fd00::1"),
+        ("ip6.dst == 10.0.0.1", "expected an ip6 address or network, got 10.0.0.1"),
+        ("ip4.dst == 1", "expected an ip4 address or network, got 1"),
+        ('ip4.dst == "10.0.0.1"', "expected an ip4 address or network"),
+        ("ip4.dst == 10.0.0.1/", "expected an ip4 address or network"),
+        ("ip4.dst < 10.0.0.1", "ip4.dst is compared with == and != only"),
+        ("ip4.src != $a1", "depends on whether \\$a1 is empty"),
+        ("!(ip4.src == {$a1, $a2}) && tcp", "depends on whether \\$a1 or \\$a2 is empty"),
+        ("tcp.dst == 65536", "expected a number up to 65535, got 65536 at character 12 of"),
+        ("tcp.dst == 080", "expected a number up to 65535, got 080"),
+        ("tcp.dst == 80/0xff", "expected a number up to 65535, got 80/0xff"),
+        ("tcp.dst", "expected a relation, got the end"),
+        ("tcp.dst = 80", "'=' is not understood"),
+        ("tcp.dst < {80}", "a set is compared with == and != only"),
+        ("tcp.dst == {}", "expected a constant, got }"),
+        ("tcp.dst == {80, 443", "expected a constant, got the end"),
+        ("1 <= tcp.dst >= 9", "a range is x <= field <= y"),
+        ("1 == tcp.dst == 1", "a range is x <= field <= y"),
+        ("2", "expected a relation, got the end"),
+        ("80 ==", "expected a field, got the end at character 6 of"),
+        ("10.0.0.0/08 == ip4.dst", "expected an ip4 address or network, got 10.0.0.0/08"),
+        ("tcp.dst == " + "9" * 5000, "expected a number up to 65535"),
+        ("!tcp", "tcp can only be tested positively at character 2 of"),
+        ("tcp == 0", "tcp can only be tested positively"),
+        ("tcp == {0, 1}", "tcp can only be tested positively"),
+        ("tcp < 1", "tcp is compared with == and != only"),
+        ("ip4 == 2", "expected a number up to 1, got 2"),
+        ("ip.proto != 6", "ip.proto can only be tested positively"),
+        ('inport != "a"', "inport can only be tested positively"),
+        ("!(inport == @a1)", "inport can only be tested positively"),
+        ("inport == 7", "expected a port or a group, got 7"),
+        ('inport == "\\x"', "is no JSON string"),
+        ('inport == "a', "'\"' is not understood"),
+        ("!tcp.dst == 80", "! needs parentheses before a comparison"),
+        ("!!ip4", "expected a constant, got !"),
+        ("ip4 && tcp || udp", "&& and || need parentheses when used together at character 12 of"),
+        ("(ip4", "expected &&, || or \\), got the end at character 5 of"),
+        ("ip4)", "expected &&, || or the end, got \\)"),
+        ("ip4 & tcp", "'&' is not understood"),
+        ("ip4 /* never", "'/' is not understood"),
+        ("(" * 101 + "1" + ")" * 101, "nested"),
+    ],
+)
+def test_what_is_not_understood_is_refused_with_its_place(match: str, complaint: str) -> None:
+    with pytest.raises(MatchError, match=re.escape(complaint).replace("\\\\\\", "\\")):
+        parse(match)
+
+
+@given(st.integers(0, 2**32), st.data())
+def test_a_damaged_match_is_refused_or_read(seed: int, data: st.DataObject) -> None:
+    text = expression(seeded(seed), 2).text()
+    at = data.draw(st.integers(0, len(text)))
+    damaged = text[:at] + data.draw(st.text(max_size=2)) + text[at + 1 :]
+    with suppress(MatchError):
+        parse(damaged)
+
+
+# --- what OVN-Kubernetes writes
+
+
+def recorded(table: str, toolchain: Toolchain, directory: Path) -> set[str]:
+    found: set[str] = set()
+    for number, archive in enumerate(RECORDED):
+        with tarfile.open(archive) as tar:
+            tar.extractall(directory / str(number), filter="data")
+    for database in sorted(directory.glob("*/ovn/*/nb.db")):
+        reader = OvsdbTool(programs=toolchain)
+        rows = reader.select(database, NB, {table: ("match",)}, {})[table]
+        found |= {str(row["match"]) for row in rows}
+    return found
+
+
+@pytest.mark.ovn
+def test_every_recorded_acl_is_understood(toolchain: Toolchain, tmp_path: Path) -> None:
+    acls = recorded("ACL", toolchain, tmp_path)
+    assert len(acls) > 150
+    for match in sorted(acls):
+        terms = parse(match)
+        assert len(terms) <= 4
+        assert terms or "arp" in match or "mcast" in match, match
+
+
+# --- the same question to OVN
+
+
+@contextmanager
+def compiled(matched: list[str], toolchain: Toolchain) -> Iterator[TraceDaemon]:
+    """Give every match a switch of its own, where it drops to-lport, and trace them.
+
+    The ports of switch 7 are a7, b7 and c7; conntrack is on, as it is wherever ACLs allow-related.
+    """
+    with ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="m-")))
+        sockets = {}
+        for name in ("nb", "sb"):
+            database, rundir = root / f"{name}.db", root / name
+            rundir.mkdir()
+            schema = toolchain.schema(f"ovn-{name}.ovsschema")
+            subprocess.run(
+                toolchain.argv("ovsdb-tool", "create", str(database), str(schema)), check=True
+            )
+            sockets[name] = stack.enter_context(databases.serve(toolchain, database, rundir))
+        remotes = [f"--ovn{name}-db=unix:{socket}" for name, socket in sockets.items()]
+        northd = subprocess.Popen(
+            toolchain.argv("ovn-northd", *remotes, f"--unixctl={root / 'northd.ctl'}"),
+            env={**os.environ, **toolchain.environment(root)},
+            stderr=subprocess.DEVNULL,
+        )
+        stack.callback(northd.wait)
+        stack.callback(northd.terminate)
+        nbctl = ("ovn-nbctl", f"--db=unix:{sockets['nb']}", "--wait=sb", "--timeout=60")
+        subprocess.run(
+            toolchain.argv(*nbctl, *switches(matched)), check=True, stdout=subprocess.DEVNULL
+        )
+        daemon = TraceDaemon(toolchain, sockets["sb"], state=ConntrackState.REQUEST)
+        stack.callback(daemon.stop)
+        daemon.start()
+        yield daemon
+
+
+def switches(matched: list[str]) -> list[str]:
+    commands: list[list[str]] = []
+    for name, addresses in SETS.items():
+        values = ",".join(f'"{address}"' for address in addresses)
+        commands.append(["create", "Address_Set", f"name={name}"])
+        commands[-1] += [f"addresses={values}"] if values else []
+    for number, match in enumerate(matched):
+        switch = f"s{number}"
+        commands.append(["ls-add", switch])
+        for port in PORTS:
+            commands.append(["lsp-add", switch, f"{port}{number}"])
+            commands.append(["lsp-set-addresses", f"{port}{number}", mac(port, number)])
+        named = re.sub(r'"([abc])"', rf'"\g<1>{number}"', match)
+        commands.append(["acl-add", switch, "to-lport", "1001", named, "drop"])
+        commands.append(["acl-add", switch, "to-lport", "1", "ip", "allow-related"])
+    for name, ports in GROUPS.items():
+        members = [f"{port}{number}" for number in range(len(matched)) for port in ports]
+        commands.append(["pg-add", name, *members])
+    return [word for command in commands for word in ("--", *command)][1:]
+
+
+def mac(port: str, number: int) -> str:
+    return f"0a:00:00:{number // 256:02x}:{number % 256:02x}:0{PORTS.index(port) + 1}"
+
+
+def delivered(daemon: TraceDaemon, packet: Packet, number: int) -> bool:
+    flow = Microflow(
+        inport=f"{packet.inport}{number}",
+        eth_src=mac(packet.inport, number),
+        eth_dst=mac(packet.outport, number),
+        ip_src=packet.src,
+        ip_dst=packet.dst,
+        protocol=packet.protocol,
+        src_port=REQUEST_SOURCE_PORT,
+        dst_port=packet.port,
+    )
+    output = daemon.trace(microflow.expression(flow))
+    assert "ls_out_acl" in output, output
+    return f'output to "{packet.outport}{number}"' in output
+
+
+CURIOUS = (
+    "!(ip4.src == 10.0.0.1)",
+    "ip4.src != 10.0.0.1",
+    "ip4 && ip4.src != $empty",
+    "ip4.src != {$empty, 10.0.0.9}",
+    "!(tcp.dst == 80)",
+    "!(tcp.dst < 80)",
+    "tcp.dst < 0",
+    "!(tcp.dst >= 0)",
+    "ip4.src != 0.0.0.0/0",
+    "!ip4.mcast",
+    "!ct.est && ct.new",
+    '!(inport != "a")',
+)
+
+
+@pytest.mark.ovn
+def test_ovn_drops_what_the_terms_are_true_of(toolchain: Toolchain) -> None:
+    rng = seeded(2503)
+    matched = [*CURIOUS, *(expression(rng, 1 + n % 3).text() for n in range(240))]
+    drops = 0
+    with compiled(matched, toolchain) as daemon:
+        assert daemon.unparsed.flows == 0, daemon.unparsed
+        for number, match in enumerate(matched):
+            terms = parse(match)
+            # Half of the packets from either side, where there are two.
+            sides = [
+                [p for p in rng.sample(PACKETS, 60) if met(terms, p) is side]
+                for side in (True, False)
+            ]
+            for packet in sides[0][:3] + sides[1][:3]:
+                dropped = met(terms, packet)
+                drops += dropped
+                assert delivered(daemon, packet, number) is not dropped, (match, packet)
+    assert drops > 400
+
+
+@pytest.mark.ovn
+def test_ovn_refuses_what_is_refused_as_an_error_of_its_own(toolchain: Toolchain) -> None:
+    wrong = [
+        "!tcp",
+        "tcp == 0",
+        "tcp == {0, 1}",
+        "ip.proto != 6",
+        'inport != "a"',
+        "!(inport == @g_c)",
+        "!tcp.dst == 80",
+        "!!ip4",
+        "ip4 && tcp || udp",
+        "tcp.dst < {80}",
+        "tcp.dst == 65536",
+        "tcp.dst == 080",
+        "1 <= tcp.dst >= 9",
+        "tcp.dst == {}",
+        "ip4.dst == fd00::1",
+    ]
+    with compiled(wrong, toolchain) as daemon:
+        # Each is two flows: of connections that are new, and of those that are known.
+        assert daemon.unparsed.flows == 2 * len(wrong), daemon.unparsed
+    for match in wrong:
+        with pytest.raises(MatchError):
+            parse(match)

@@ -1,0 +1,189 @@
+"""Whatever the legs are, few cells show all that are needed, and few rounds the unforeseen."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from audit.model.endpoints import Port
+from audit.model.legs import CellLegs, LegPlan, LegTable
+from audit.model.matrix import Matrix
+from audit.model.packets import Protocol
+from audit.model.verdicts import Reason, Verdict
+from audit.pipeline import MOST_ROUNDS
+from audit.plan import represent
+from audit.verdict import legs
+from audit.verdict.compose import Decision
+from audit.verdict.legs import LegResults, Shown
+from tests.verdict import made
+
+PORTS = tuple(Port(protocol=Protocol.TCP, number=80 + i) for i in range(3))
+PASSES = Decision(verdict=Verdict.REACHABLE, reason=Reason.DELIVERED, trace="t")
+STOPS = Decision(verdict=Verdict.BLOCKED, reason=Reason.ACL_DROP, trace="t")
+
+
+class Case:
+    """A matrix and a leg plan of it, both made of a seed; the legs mean nothing."""
+
+    def __init__(self, seed: int) -> None:
+        self.draw = np.random.default_rng(seed)
+        self.count = int(self.draw.integers(2, 9))
+        self.matrix = self._matrix()
+        switch = self._some(3)
+        self.plan = LegPlan(
+            family=0,
+            composed=self.draw.random(len(self.matrix)) < 0.8,
+            switch=switch,
+            host=self.draw.random(self.count) < 0.2,
+            sending=(switch * 2 + self._some(2)).astype(np.int64),
+            receiving=(switch * 2 + self._some(2)).astype(np.int64),
+            egress=(self._table(), self._table()),
+            ingress=(self._table(), self._table()),
+            deciders=("one",),
+            stateful=True,
+        )
+
+    def _some(self, below: int) -> NDArray[np.int32]:
+        return self.draw.integers(0, below, self.count, dtype=np.int32)
+
+    def _matrix(self) -> Matrix:
+        count, ports = self.count, len(PORTS)
+        return Matrix(
+            endpoints=tuple(made.pod(f"p{i}", f"10.128.0.{i + 5}") for i in range(count)),
+            ports=PORTS,
+            src=np.repeat(np.arange(count, dtype=np.int32), count * ports),
+            dst=np.tile(np.repeat(np.arange(count, dtype=np.int32), ports), count),
+            family=np.zeros(count * count * ports, dtype=np.int8),
+            port=np.tile(np.arange(ports, dtype=np.int32), count * count),
+        )
+
+    def _table(self) -> LegTable:
+        classes = int(self.draw.integers(1, self.count + 1))
+        atoms = self.draw.integers(1, self.count + 1, classes)
+        width = self.draw.integers(1, len(PORTS) + 1, classes)
+        sizes = atoms * width
+        predicted = (self.draw.random(int(sizes.sum())) < 0.4).astype(np.uint8)
+        return LegTable(
+            classes=self._some(classes),
+            atoms=np.stack([self._some(int(n)) for n in atoms]),
+            port_atoms=np.stack(
+                [self.draw.integers(0, n, len(PORTS), dtype=np.int32) for n in width]
+            ),
+            first=np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64),
+            width=width.astype(np.int64),
+            predicted=predicted,
+            decider=np.where(predicted == 1, 0, -1).astype(np.int32),
+        )
+
+    @property
+    def composed(self) -> CellLegs:
+        """The legs of all composed cells."""
+        return self.plan.of(self.matrix, np.flatnonzero(self.plan.composed))
+
+
+cases = st.integers(0, 1 << 32).map(Case)
+
+
+def pairs(found: CellLegs) -> NDArray[np.int64]:
+    return found.transit[found.transit >= 0]
+
+
+@given(cases)
+def test_every_leg_that_a_packet_comes_to_is_shown(case: Case) -> None:
+    chosen = represent.choose(case.matrix, case.plan)
+    assert chosen.tolist() == sorted(set(chosen.tolist()))
+    assert case.plan.composed[chosen].all()
+    everything, shown = case.composed, case.plan.of(case.matrix, chosen)
+    assert set(everything.egress) == set(shown.egress)
+    coming, _ = case.plan.predicted(everything)
+    shows, _ = case.plan.predicted(shown)
+    assert set(everything.ingress[coming]) == set(shown.ingress[shows])
+    needed = case.plan.of(case.matrix, everything.cells[coming])
+    assert set(pairs(needed)) == set(pairs(case.plan.of(case.matrix, chosen[shows])))
+
+
+@given(cases)
+def test_every_endpoint_is_used_as_a_source_and_as_a_destination(case: Case) -> None:
+    chosen = represent.choose(case.matrix, case.plan)
+    everything, shown = case.composed, case.plan.of(case.matrix, chosen)
+    coming, _ = case.plan.predicted(everything)
+    shows, _ = case.plan.predicted(shown)
+    m = case.matrix
+    assert set(m.src[everything.cells]) == set(m.src[chosen])
+    assert set(m.dst[everything.cells[coming]]) == set(m.dst[chosen[shows]])
+
+
+@given(cases)
+def test_no_more_cells_are_chosen_than_there_is_to_show(case: Case) -> None:
+    chosen = represent.choose(case.matrix, case.plan)
+    found = case.composed
+    things = sum(len(set(ids)) for ids in (found.egress, found.transit, found.ingress))
+    assert len(chosen) <= things + 2 * case.count
+
+
+def rounds_until_known(case: Case, truth: Callable[[CellLegs], list[Shown]]) -> int:
+    """Trace the chosen cells, then what is missing; return how often something was."""
+    results = LegResults(case.plan)
+    asked = represent.choose(case.matrix, case.plan)
+    seen: set[int] = set()
+    for count in range(len(case.matrix)):
+        found = case.plan.of(case.matrix, asked)
+        for place, what in enumerate(truth(found)):
+            results.learn(
+                int(found.egress[place]),
+                int(found.transit[place]),
+                int(found.ingress[place]),
+                what,
+            )
+        seen |= set(asked.tolist())
+        asked = legs.unknown([results], case.matrix)
+        assert not seen & set(asked.tolist()), "a traced cell leaves nothing unknown of itself"
+        if not asked.size:
+            return count
+    pytest.fail("some leg is never shown")
+
+
+def one_way(
+    egress: NDArray[np.bool_], transit: NDArray[np.bool_], ingress: NDArray[np.bool_]
+) -> Callable[[CellLegs], list[Shown]]:
+    """Return what traces show where legs pass so."""
+
+    def truth(found: CellLegs) -> list[Shown]:
+        shown = []
+        for out, between, into in zip(found.egress, found.transit, found.ingress, strict=True):
+            passes = [bool(egress[out]), bool(between < 0 or transit[between]), bool(ingress[into])]
+            parts = [PASSES if good else STOPS for good in passes]
+            reached = 1 + (passes.index(False) if False in passes else 2)
+            given = [part if i < reached else None for i, part in enumerate(parts)]
+            shown.append(Shown(egress=given[0], transit=given[1], ingress=given[2]))
+        return shown
+
+    return truth
+
+
+@given(cases)
+def test_traces_as_predicted_leave_no_leg_unknown(case: Case) -> None:
+    plan = case.plan
+    egress = np.concatenate([table.predicted for table in plan.egress]) == 0
+    ingress = np.concatenate([table.predicted for table in plan.ingress]) == 0
+    transit = np.ones(plan.transit_count, dtype=np.bool_)
+    assert rounds_until_known(case, one_way(egress, transit, ingress)) == 0
+
+
+@given(cases, st.floats(0.1, 1))
+def test_whatever_the_traces_say_few_rounds_show_every_leg(case: Case, passing: float) -> None:
+    plan = case.plan
+    truth = [
+        case.draw.random(count) < passing
+        for count in (plan.egress_count, plan.transit_count, plan.ingress_count)
+    ]
+    assert rounds_until_known(case, one_way(*truth)) < MOST_ROUNDS
+
+
+def test_nothing_is_chosen_where_nothing_is_composed() -> None:
+    case = Case(1)
+    case.plan.composed[:] = False
+    assert represent.choose(case.matrix, case.plan).tolist() == []

@@ -1,0 +1,263 @@
+import pickle
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from audit.errors import EngineError
+from audit.replay import toolchain
+from audit.replay.toolchain import Toolchain, Version
+
+BOOKWORM = Toolchain(Version(23, 3, 1))
+TRIXIE = Toolchain(Version(25, 3, 0), Path("/srv/ovn"))
+
+OLD_DATABASE = "23.03.1-20.27.0-70.6"
+NEW_DATABASE = "25.03.0-20.41.0-77.6"
+NEWER_DATABASE = "25.09.2-21.5.0-81.10"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            "ovn-trace 25.03.0\nOpen vSwitch Library 3.5.0\nDB Schema 20.41.0",
+            Version(25, 3, 0),
+            id="ovn-trace --version",
+        ),
+        pytest.param(NEW_DATABASE, Version(25, 3, 0), id="northd_internal_version"),
+        pytest.param("2.12.0", Version(2, 12, 0), id="before the year-month releases"),
+        pytest.param("", None, id="a zone that does not say"),
+        pytest.param("unknown", None, id="no number"),
+    ],
+)
+def test_a_version_is_read_from_what_ovn_prints(text: str, expected: Version | None) -> None:
+    assert Version.parse(text) == expected
+
+
+def test_versions_are_ordered_by_number_and_printed_as_ovn_prints_them() -> None:
+    assert Version(23, 9, 0) < Version(23, 12, 0) < Version(24, 3, 0) < Version(24, 3, 1)
+    assert str(Version(24, 3, 1)) == "24.03.1"
+
+
+@pytest.mark.parametrize(
+    ("engine", "database", "expected"),
+    [
+        (Version(24, 3, 0), Version(24, 3, 4), True),
+        (Version(24, 9, 0), Version(24, 3, 4), True),
+        (Version(25, 3, 0), Version(24, 9, 0), True),
+        (Version(24, 3, 9), Version(24, 9, 0), False),
+        (Version(23, 12, 0), Version(24, 3, 0), False),
+    ],
+)
+def test_an_engine_may_be_newer_than_a_database_or_a_patch_older(
+    engine: Version, database: Version, *, expected: bool
+) -> None:
+    assert engine.can_trace(database) is expected
+
+
+def test_the_system_is_preferred_while_it_is_new_enough() -> None:
+    assert toolchain.choose([BOOKWORM, TRIXIE], {"a": OLD_DATABASE}) == BOOKWORM
+
+
+def test_one_newer_zone_is_enough_to_need_the_private_one() -> None:
+    assert toolchain.choose([BOOKWORM, TRIXIE], {"a": OLD_DATABASE, "b": NEW_DATABASE}) == TRIXIE
+
+
+@pytest.mark.parametrize("needed", [{}, {"a": ""}, {"a": OLD_DATABASE, "b": ""}])
+def test_an_unknown_database_gets_the_newest_engine(needed: dict[str, str]) -> None:
+    assert toolchain.choose([BOOKWORM, TRIXIE], needed) == TRIXIE
+
+
+def test_an_engine_that_is_too_old_is_refused_with_the_command_that_helps() -> None:
+    needed = {"node-a": OLD_DATABASE, "node-b": NEWER_DATABASE, "node-c": NEWER_DATABASE}
+    with pytest.raises(EngineError) as refused:
+        toolchain.choose([BOOKWORM], needed)
+    for part in (
+        "zone node-b (and 1 more)",
+        "OVN 25.09.2",
+        "23.03.1 (the system)",
+        "`audit doctor --install-ovn`",
+    ):
+        assert part in str(refused.value)
+
+
+def test_what_is_installed_already_is_not_recommended_again() -> None:
+    with pytest.raises(EngineError) as refused:
+        toolchain.choose([BOOKWORM, TRIXIE], {"a": NEWER_DATABASE})
+    assert "25.03.0 (/srv/ovn)" in str(refused.value)
+    assert "--ovn-prefix" in str(refused.value)
+    assert "--install-ovn" not in str(refused.value)
+
+
+def test_no_engine_at_all_is_refused_with_the_command_that_helps() -> None:
+    with pytest.raises(EngineError, match=r"not installed.*`audit doctor --install-ovn`"):
+        toolchain.choose([], {"a": ""})
+
+
+def test_a_newer_database_without_a_private_engine_is_refused() -> None:
+    with pytest.raises(EngineError, match=r"zone a was made by OVN 25\.03\.0"):
+        toolchain.choose([BOOKWORM], {"a": NEW_DATABASE})
+
+
+def test_the_default_place_follows_the_xdg_base_directories(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert toolchain.default_prefix() == Path("/data/ovn-audit/ovn")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert toolchain.default_prefix() == Path("/home/ada/.local/share/ovn-audit/ovn")
+
+
+def test_a_named_prefix_without_ovn_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="there is no ovn-trace below"):
+        toolchain.find(tmp_path)
+
+
+def _plant(prefix: Path, path: str, text: str) -> Path:
+    program = prefix / path
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(text)
+    program.chmod(0o755)
+    return program
+
+
+def test_a_prefix_with_its_own_loader_runs_through_it(tmp_path: Path) -> None:
+    libraries = "usr/lib/aarch64-linux-gnu"
+    loader = _plant(tmp_path, f"{libraries}/ld-linux-aarch64.so.1", "")
+    daemon = _plant(tmp_path, "usr/lib/openvswitch-switch/ovs-vswitchd", "")
+    assert Toolchain(Version(25, 3, 0), tmp_path).argv("ovs-vswitchd", "--detach") == (
+        str(loader),
+        "--argv0",
+        "ovs-vswitchd",
+        "--library-path",
+        str(tmp_path / libraries),
+        str(daemon),
+        "--detach",
+    )
+
+
+def test_a_prefix_built_from_source_runs_as_it_is(tmp_path: Path) -> None:
+    program = _plant(tmp_path, "bin/ovn-trace", "#!/bin/sh\necho ovn-trace 26.03.0\n")
+    (found,) = toolchain.find(tmp_path)
+    assert found == Toolchain(Version(26, 3, 0), tmp_path)
+    assert found.argv("ovn-trace") == (str(program),)
+
+
+def test_a_program_that_does_not_say_its_version_is_an_error(tmp_path: Path) -> None:
+    _plant(tmp_path, "bin/ovn-trace", "#!/bin/sh\necho broken >&2\nexit 127\n")
+    with pytest.raises(EngineError, match="does not say its version: broken"):
+        toolchain.find(tmp_path)
+
+
+def test_a_missing_program_is_named(tmp_path: Path) -> None:
+    engine = Toolchain(Version(25, 3, 0), tmp_path)
+    assert not engine.has("ovs-vswitchd")
+    with pytest.raises(EngineError, match="there is no ovs-vswitchd below"):
+        engine.argv("ovs-vswitchd")
+    with pytest.raises(EngineError, match=r"ovn-sb\.ovsschema is missing"):
+        engine.schema("ovn-sb.ovsschema")
+
+
+def test_a_toolchain_survives_the_way_to_a_worker() -> None:
+    assert pickle.loads(pickle.dumps(TRIXIE)) == TRIXIE  # noqa: S301  our own bytes
+
+
+def test_a_daemon_is_kept_in_its_run_directory() -> None:
+    assert TRIXIE.environment(Path("/run/x")) == {
+        "OVN_RUNDIR": "/run/x",
+        "OVS_RUNDIR": "/run/x",
+        "OVN_DBDIR": "/run/x",
+        "OVS_DBDIR": "/run/x",
+        "OVN_LOGDIR": "/run/x",
+        "OVS_LOGDIR": "/run/x",
+    }
+
+
+def test_installing_where_something_else_is_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "diary").touch()
+    with pytest.raises(EngineError, match="exists and holds no OVN"):
+        toolchain.install(tmp_path, progress=lambda _: None)
+    assert (tmp_path / "diary").exists()
+
+
+def test_an_interrupted_installation_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(_packages: Sequence[str], root: Path, _work: Path, **_options: object) -> None:
+        _plant(root, "usr/bin/ovn-trace", "half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("audit.replay.apt.fetch", break_off)
+    monkeypatch.setattr("audit.replay.apt.distribution", lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        toolchain.install(tmp_path / "ovn", progress=lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_installation_says_what_else_can_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise EngineError("the mirror has no trixie")
+
+    monkeypatch.setattr("audit.replay.apt.fetch", refuse)
+    monkeypatch.setattr("audit.replay.apt.distribution", lambda _: None)
+    with pytest.raises(EngineError) as failed:
+        toolchain.install(tmp_path / "ovn", progress=lambda _: None)
+    for part in (
+        "the mirror has no trixie",
+        "`apt-get install ovn-central ovn-host openvswitch-switch python3-openvswitch`",
+        "--ovn-prefix",
+    ):
+        assert part in str(failed.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_installed_prefix_is_returned_at_once(tmp_path: Path) -> None:
+    _plant(tmp_path, "usr/bin/ovn-trace", "#!/bin/sh\necho ovn-trace 26.03.0\n")
+    said: list[str] = []
+    found = toolchain.install(tmp_path, progress=said.append)
+    assert found == Toolchain(Version(26, 3, 0), tmp_path)
+    assert said == []
+
+
+# What `--version` makes ovn-detrace do besides is open a database, so it is asked for its help.
+QUESTIONS = [
+    (name, "--help" if name == "ovn-detrace" else "--version") for name in (toolchain.PROGRAMS)
+]
+
+
+@pytest.mark.ovn
+@pytest.mark.parametrize(("program", "question"), QUESTIONS)
+def test_every_program_of_the_installed_ovn_runs(
+    toolchain: Toolchain, program: str, question: str
+) -> None:
+    done = subprocess.run(
+        toolchain.argv(program, question), check=True, capture_output=True, text=True, timeout=20
+    )
+    assert program in done.stdout
+
+
+@pytest.mark.ovn
+def test_the_installed_schemas_make_databases(toolchain: Toolchain, tmp_path: Path) -> None:
+    for name, database in (
+        ("ovn-nb.ovsschema", "OVN_Northbound"),
+        ("ovn-sb.ovsschema", "OVN_Southbound"),
+        ("vswitch.ovsschema", "Open_vSwitch"),
+    ):
+        path = str(tmp_path / database)
+        subprocess.run(
+            toolchain.argv("ovsdb-tool", "create", path, str(toolchain.schema(name))),
+            check=True,
+            timeout=20,
+        )
+        done = subprocess.run(
+            toolchain.argv("ovsdb-tool", "db-name", path),
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        assert done.stdout.strip() == database

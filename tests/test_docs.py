@@ -1,0 +1,66 @@
+"""The documentation says what is there: every command, verdict, reason and exit code."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from audit.cli.main import audit
+from audit.errors import ExitCode
+from audit.model.verdicts import OPERATIONAL, Reason, Verdict
+from audit.verdict.compose import verdict_of
+from tests.conftest import REPOSITORY
+
+VERDICTS_PAGE = (REPOSITORY / "docs" / "verdicts.md").read_text(encoding="utf-8")
+PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
+
+
+def commands() -> list[click.Command]:
+    return [audit, *audit.commands.values()]
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: str(command.name))
+def test_every_command_has_help_with_an_example(command: click.Command) -> None:
+    assert command.help
+    assert "Example" in command.help
+
+
+def test_the_readme_lists_every_command() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for command in audit.commands:
+        assert f"`audit {command}" in readme, command
+
+
+def test_every_verdict_and_reason_is_documented_once_and_no_other() -> None:
+    documented = re.findall(r"^\| `([a-z-]+)` \|", VERDICTS_PAGE, flags=re.MULTILINE)
+    reasons = [str(reason) for reason in Reason]
+    verdicts = [str(verdict) for verdict in Verdict]
+    assert sorted(documented) == sorted([*verdicts, *reasons])
+
+
+def test_settled_reasons_are_documented_with_their_verdict() -> None:
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (\w+) \|", VERDICTS_PAGE, flags=re.MULTILINE))
+    for reason in (
+        Reason.SERVICE_WITHOUT_ENDPOINTS,
+        Reason.ENDPOINTS_UNKNOWN,
+        Reason.HOST_TO_HOST,
+        Reason.NO_LOGICAL_PORT,
+    ):
+        assert rows[reason] == verdict_of(reason)
+
+
+def test_the_reasons_that_make_a_run_incomplete_are_named() -> None:
+    [sentence] = re.findall(r"^(`zone-missing`.*?)\n\n", VERDICTS_PAGE, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"`([a-z-]+)`", sentence)) == {str(reason) for reason in OPERATIONAL}
+
+
+def test_every_exit_code_is_documented() -> None:
+    rows = re.findall(r"^\| (\d+) \|", VERDICTS_PAGE, flags=re.MULTILINE)
+    assert sorted(int(code) for code in rows) == sorted(int(code) for code in ExitCode)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target

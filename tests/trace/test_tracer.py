@@ -1,0 +1,179 @@
+"""One outcome per task, in order, whatever the engine does."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.errors import EngineError
+from audit.model.packets import ConntrackState, Microflow, Protocol
+from audit.model.traces import LogicalTrace, TraceBatch, TraceFailure, TraceTask
+from audit.model.verdicts import Reason
+from audit.trace import tracer
+from audit.trace.daemon import EngineLostError, EngineTimeoutError, Unparsed
+from audit.trace.tracer import LogicalTracer
+from audit.trace.unixctl import RefusedError
+
+TRACE = """\
+# tcp
+
+ingress(dp="sw", inport="p1")
+-----------------------------
+ 0. ls_in_check_port_sec (northd.c:1): 1, priority 50, uuid 5ed04908
+    drop;
+"""
+
+BEHAVIOURS: dict[str, tuple[str | Exception, Reason | None]] = {
+    "answers": (TRACE, None),
+    "dies": (EngineLostError("died"), Reason.ENGINE_LOST),
+    "hangs": (EngineTimeoutError("hung"), Reason.ENGINE_TIMEOUT),
+    "refuses": (RefusedError("no"), Reason.ENGINE_REFUSED),
+    "complains": ('unknown port "p1"\n', Reason.ENGINE_REFUSED),
+    "is silent": ("", Reason.ENGINE_REFUSED),
+    "is cut off": (TRACE.replace("uuid 5ed04908", "uuid 5ed0"), Reason.UNPARSABLE),
+    "gibbers": (f"{TRACE}gibberish\n", Reason.UNPARSABLE),
+    "gibbers deeply": (
+        TRACE + "".join(f"{' ' * 4 * n}clone\n{' ' * 4 * n}-----\n" for n in range(1, 900, 2)),
+        Reason.UNPARSABLE,
+    ),
+}
+NO_ENGINE = "has no engine"
+NO_SUCH_NAME = 'p1" || "'
+
+
+class _Daemon:
+    """A daemon that behaves as the packet's port is called."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.unparsed = Unparsed(flows=0, templates=3, example="")
+
+    def start(self) -> None:
+        """Nothing to do."""
+
+    def stop(self) -> None:
+        """Nothing to do."""
+
+    def trace(self, expression: str) -> str:
+        behaviour = expression.split('"')[1]
+        if behaviour == NO_ENGINE:
+            raise EngineError("ovn-trace did not start")
+        answer, _ = BEHAVIOURS[behaviour]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@contextlib.contextmanager
+def _serve(database: Path, rundir: Path) -> Iterator[Path]:
+    assert rundir.is_dir()
+    if database.name == "broken":
+        raise EngineError("ovsdb-server did not start")
+    yield rundir / "db.sock"
+
+
+def _tracer(database: str = "sb.db") -> LogicalTracer:
+    return LogicalTracer(
+        programs=None,  # type: ignore[arg-type]  # the fake daemon runs nothing
+        serve=_serve,
+        databases={"z": Path(database)},
+    )
+
+
+def _batch(ports: list[str]) -> TraceBatch:
+    return TraceBatch(
+        zone="z",
+        tasks=tuple(
+            TraceTask(
+                key=f"{number}",
+                zone="z",
+                state=ConntrackState.REQUEST,
+                microflow=Microflow(
+                    inport=port,
+                    eth_src="0a:00:00:00:00:01",
+                    eth_dst="0a:00:00:00:00:02",
+                    ip_src="10.0.0.1",
+                    ip_dst="10.0.0.2",
+                    protocol=Protocol.TCP,
+                    src_port=1,
+                    dst_port=2,
+                ),
+                target="p2",
+                draws=number % 3,
+            )
+            for number, port in enumerate(ports)
+        ),
+    )
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(st.sampled_from([*BEHAVIOURS, NO_ENGINE, NO_SUCH_NAME])))
+def test_one_outcome_per_task_in_order(ports: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch, _tracer() as tracing:
+        patch.setattr(tracer, "TraceDaemon", _Daemon)
+        outcomes = tracing.run(_batch(ports))
+    assert [outcome.key for outcome in outcomes] == [f"{n}" for n in range(len(ports))]
+    engine = True
+    for port, outcome in zip(ports, outcomes, strict=True):
+        engine = engine and port != NO_ENGINE
+        if not engine:
+            expected: Reason | None = Reason.ENGINE_LOST
+        elif port == NO_SUCH_NAME:
+            expected = Reason.ENGINE_REFUSED
+        else:
+            expected = BEHAVIOURS[port][1]
+        if expected is None:
+            assert isinstance(outcome, LogicalTrace)
+            assert outcome.output == TRACE
+        else:
+            assert isinstance(outcome, TraceFailure)
+            assert outcome.reason is expected
+            assert outcome.message
+
+
+def test_an_engine_that_does_not_start_fails_one_batch_and_not_the_next() -> None:
+    with pytest.MonkeyPatch.context() as patch, _tracer() as tracing:
+        patch.setattr(tracer, "TraceDaemon", _Daemon)
+        first = tracing.run(_batch(["answers", NO_ENGINE, "answers"]))
+        second = tracing.run(_batch(["answers"]))
+    assert [type(outcome) for outcome in first] == [LogicalTrace, TraceFailure, TraceFailure]
+    assert [type(outcome) for outcome in second] == [LogicalTrace]
+
+
+def test_a_database_that_cannot_be_served_fails_every_task() -> None:
+    with _tracer("broken") as tracing:
+        outcomes = tracing.run(_batch(["answers"] * 3))
+    assert [outcome.key for outcome in outcomes] == ["0", "1", "2"]
+    for outcome in outcomes:
+        assert isinstance(outcome, TraceFailure)
+        assert (outcome.reason, outcome.message) == (
+            Reason.ENGINE_LOST,
+            "ovsdb-server did not start",
+        )
+
+
+def test_a_tracer_is_closed_though_a_daemon_does_not_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left: list[Path] = []
+
+    class Stubborn(_Daemon):
+        def stop(self) -> None:
+            raise OSError("no")
+
+    @contextlib.contextmanager
+    def recording(database: Path, rundir: Path) -> Iterator[Path]:
+        left.append(rundir)
+        with _serve(database, rundir) as socket:
+            yield socket
+
+    monkeypatch.setattr(tracer, "TraceDaemon", Stubborn)
+    tracing = _tracer()
+    tracing.serve = recording
+    tracing.run(_batch(["answers"]))
+    with pytest.raises(OSError, match="no"):
+        tracing.close()
+    assert not left[0].exists()
+    tracing.close()

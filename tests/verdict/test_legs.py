@@ -1,0 +1,358 @@
+"""What a trace shows of legs, what contradicts what, and what cells are made of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from audit.model.endpoints import Endpoint, Port
+from audit.model.legs import LegPlan, LegTable
+from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.packets import Protocol
+from audit.model.traces import TraceTask
+from audit.model.verdicts import (
+    CODE,
+    NO_VERDICT,
+    REASON_CODE,
+    REASONS,
+    VERDICTS,
+    Blame,
+    Reason,
+    Verdict,
+)
+from audit.verdict import legs
+from audit.verdict.compose import Decision
+from audit.verdict.judge import Judgement
+from audit.verdict.legs import LegResults, Shown, shown
+from tests.verdict import made
+
+HERE, THERE = made.pod("a", "10.128.0.5"), made.pod("b", "10.128.2.6", node="other")
+NEAR = made.pod("b", "10.128.0.6")
+OWN_NODE = made.pod("host", "172.18.0.2", host_network=True)
+OUT = Blame(action="drop", direction="egress", owner="out", policy=made.ref("out"), rule=0)
+IN = Blame(action="drop", direction="ingress", owner="in", policy=made.ref("in"), rule=1)
+LET_OUT = Blame(action="allow-related", owner="let-out", acl="1", stage="ls_in_acl_eval")
+LET_IN = Blame(action="allow-related", owner="let-in", acl="2", stage="ls_out_acl_eval")
+
+
+def ended(
+    verdict: Verdict, datapath: str, stage: str, blame: Blame | None = None, **fields: Any
+) -> dict[str, Judgement]:
+    """Return the judgement of a trace called t that ends there."""
+    reason = {
+        Verdict.REACHABLE: Reason.DELIVERED,
+        Verdict.EXITS: Reason.LEFT_BY_GATEWAY,
+        Verdict.BLOCKED: Reason.ACL_DROP,
+        Verdict.UNROUTABLE: Reason.NO_ROUTE,
+    }.get(verdict, Reason.TRACE_ENDS)
+    judgement = Judgement(
+        verdict=verdict, reason=reason, blame=blame, datapath=datapath, stage=stage, **fields
+    )
+    return {"t": judgement}
+
+
+def verdicts(what: Shown) -> tuple[Verdict | None, ...]:
+    parts = (what.egress, what.transit, what.ingress)
+    return tuple(None if part is None else part.verdict for part in parts)
+
+
+PASS, STOP = Verdict.REACHABLE, Verdict.BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("dst", "datapath", "stage", "expected"),
+    [
+        # on two switches, each is its own endpoint's, in both pipelines
+        (THERE, "worker", "ls_in_acl_eval", (STOP, None, None)),
+        (THERE, "worker", "ls_out_acl_eval", (STOP, None, None)),
+        (THERE, "ovn_cluster_router", "lr_in_policy", (PASS, STOP, None)),
+        (THERE, "other", "ls_in_acl_eval", (PASS, PASS, STOP)),
+        (THERE, "other", "ls_out_acl_eval", (PASS, PASS, STOP)),
+        # on one, the pipelines are
+        (NEAR, "worker", "ls_in_acl_eval", (STOP, None, None)),
+        (NEAR, "worker", "ls_out_acl_eval", (PASS, PASS, STOP)),
+        # a node's own address is on no switch: not even on that of its pods
+        (OWN_NODE, "worker", "ls_in_acl_eval", (STOP, None, None)),
+        (OWN_NODE, "worker", "ls_out_acl_eval", (STOP, None, None)),
+    ],
+)
+def test_a_stop_shows_where_it_is_and_that_all_before_it_passes(
+    dst: Endpoint, datapath: str, stage: str, expected: tuple[Verdict | None, ...]
+) -> None:
+    what = shown("t", ended(STOP, datapath, stage, OUT), HERE, dst)
+    assert verdicts(what) == expected
+    (stop,) = [d for d in (what.egress, what.transit, what.ingress) if d and d.verdict is STOP]
+    assert (stop.blame, stop.reason, stop.trace) == (OUT, Reason.ACL_DROP, "t")
+
+
+@pytest.mark.parametrize("dst", [NEAR, THERE])
+def test_an_arrival_shows_every_part_and_who_let_it_pass(dst: Endpoint) -> None:
+    there = dst.attachment.switch if dst.attachment else ""
+    allows = (("worker", LET_OUT), (there, LET_IN))
+    what = shown("t", ended(PASS, there, "ls_out_acl_eval", LET_IN, allows=allows), HERE, dst)
+    assert verdicts(what) == (PASS, PASS, PASS)
+    assert what.egress is not None
+    assert what.transit is not None
+    assert what.ingress is not None
+    assert (what.egress.blame, what.transit.blame, what.ingress.blame) == (LET_OUT, None, LET_IN)
+    assert what.ingress.reason is Reason.ALLOWED_BY_ACL
+    assert what.transit.reason is Reason.DELIVERED
+
+
+def test_what_leaves_the_cluster_does_so_between_the_switches() -> None:
+    left = ended(Verdict.EXITS, "ext_worker", "ls_in_l2_lkup")
+    assert verdicts(shown("t", left, HERE, OWN_NODE)) == (PASS, Verdict.EXITS, None)
+
+
+def test_a_way_over_several_traces_is_one_way() -> None:
+    found = made.task()
+    hop = TraceTask(**{**{f: getattr(found, f) for f in TraceTask.__slots__}, "key": "t"})
+    first = Judgement(
+        verdict=None,
+        reason=Reason.DELIVERED,
+        next_hops=(hop,),
+        datapath="transit_switch",
+        stage="ls_out_acl_eval",
+        allows=(("worker", LET_OUT),),
+    )
+    rest = ended(STOP, "other", "ls_out_acl_eval", IN)
+    what = shown("first", {"first": first, **rest}, HERE, THERE)
+    assert verdicts(what) == (PASS, PASS, STOP)
+    assert what.egress is not None
+    assert what.egress.blame == LET_OUT
+
+
+@pytest.mark.parametrize("verdict", [Verdict.INCONCLUSIVE, Verdict.UNTRACED])
+def test_a_trace_that_proves_nothing_shows_nothing(verdict: Verdict) -> None:
+    assert verdicts(shown("t", ended(verdict, "worker", ""), HERE, NEAR)) == (None, None, None)
+    assert verdicts(shown("t", {}, HERE, NEAR)) == (None, None, None)
+
+
+# --- results. Four pods; 0 and 1 on one switch, 2 and 3 on another; every pod is its own class.
+
+PODS = tuple(
+    made.pod(f"p{i}", f"10.128.{2 * (i // 2)}.{5 + i}", node=f"n{i // 2}") for i in range(4)
+)
+HTTP = Port(protocol=Protocol.TCP, number=80)
+DECIDERS = ("out", "in")
+
+
+def table(predicted: Sequence[int], decider: int) -> LegTable:
+    """Return a class per pod, with no atom but one."""
+    stops = np.array(predicted, dtype=np.uint8)
+    return LegTable(
+        classes=np.arange(4, dtype=np.int32),
+        atoms=np.zeros((4, 4), dtype=np.int32),
+        port_atoms=np.zeros((4, 1), dtype=np.int32),
+        first=np.arange(4, dtype=np.int64),
+        width=np.ones(4, dtype=np.int64),
+        predicted=stops,
+        decider=np.where(stops == 1, decider, -1).astype(np.int32),
+    )
+
+
+MATRIX = Matrix(
+    endpoints=PODS,
+    ports=(HTTP,),
+    src=np.repeat(np.arange(4, dtype=np.int32), 4),
+    dst=np.tile(np.arange(4, dtype=np.int32), 4),
+    family=np.zeros(16, dtype=np.int8),
+    port=np.zeros(16, dtype=np.int32),
+)
+
+
+def plan(**fields: Any) -> LegPlan:
+    """Return a plan that predicts that nothing leaves pod 1 and nothing gets to pod 3."""
+    places = np.array([0, 0, 1, 1], dtype=np.int64)
+    given: dict[str, Any] = {
+        "family": 0,
+        "composed": MATRIX.src != MATRIX.dst,
+        "switch": places.astype(np.int32),
+        "host": np.zeros(4, dtype=np.bool_),
+        "sending": places,
+        "receiving": places,
+        "egress": (table([0, 1, 0, 0], 0), table([0, 1, 0, 0], 0)),
+        "ingress": (table([0, 0, 0, 1], 1), table([0, 0, 0, 1], 1)),
+        "deciders": DECIDERS,
+        "stateful": True,
+    }
+    return LegPlan(**{**given, **fields})
+
+
+def cell(src: int, dst: int) -> int:
+    return src * 4 + dst
+
+
+def learn(results: LegResults, src: int, dst: int, what: Shown) -> None:
+    found = results.legs(MATRIX, np.array([cell(src, dst)], dtype=np.int64))
+    results.learn(int(found.egress[0]), int(found.transit[0]), int(found.ingress[0]), what)
+
+
+def said(verdict: Verdict, blame: Blame | None = None, trace: str = "t") -> Decision:
+    reason = Reason.ACL_DROP if verdict is STOP else Reason.DELIVERED
+    return Decision(verdict=verdict, reason=reason, blame=blame, trace=trace)
+
+
+def passed() -> Shown:
+    return Shown(egress=said(PASS), transit=said(PASS), ingress=said(PASS))
+
+
+def stopped_out() -> Shown:
+    return Shown(egress=said(STOP, OUT), transit=None, ingress=None)
+
+
+def stopped_in() -> Shown:
+    return Shown(egress=said(PASS), transit=said(PASS), ingress=said(STOP, IN))
+
+
+def all_learned() -> LegResults:
+    """Return what traces that reach every leg as predicted show."""
+    results = LegResults(plan())
+    for src in range(4):
+        for dst in range(4):
+            if src != dst:
+                what = stopped_in() if dst == 3 else passed()
+                learn(results, src, dst, stopped_out() if src == 1 else what)
+    return results
+
+
+def test_a_leg_is_unknown_until_a_trace_shows_it() -> None:
+    results = LegResults(plan())
+    assert results.decision(MATRIX, cell(0, 2)).reason is Reason.LEG_NOT_SHOWN
+    learn(results, 0, 3, stopped_in())
+    assert results.decision(MATRIX, cell(0, 3)).verdict is STOP
+    assert results.decision(MATRIX, cell(0, 2)).reason is Reason.LEG_NOT_SHOWN
+    assert cell(0, 3) not in legs.unknown([results], MATRIX)
+    learn(results, 1, 2, stopped_out())
+    # pod 1 lets nothing out to another node: what is behind that need not be shown
+    assert results.decision(MATRIX, cell(1, 3)) == said(STOP, OUT)
+    assert not {cell(1, 2), cell(1, 3)} & set(legs.unknown([results], MATRIX).tolist())
+
+
+def test_tracing_what_is_unknown_leaves_nothing_unknown() -> None:
+    results, complete = LegResults(plan()), all_learned()
+    for _ in range(4):
+        for missing in legs.unknown([results], MATRIX).tolist():
+            src, dst = divmod(missing, 4)
+            what = stopped_in() if dst == 3 else passed()
+            learn(results, src, dst, stopped_out() if src == 1 else what)
+    assert legs.unknown([results], MATRIX).tolist() == []
+    for of in np.flatnonzero(plan().composed).tolist():
+        assert results.decision(MATRIX, of) == complete.decision(MATRIX, of)
+
+
+def test_traces_that_contradict_each_other_leave_the_leg_undecided() -> None:
+    results = all_learned()
+    learn(results, 0, 2, stopped_out())
+    assert results.decision(MATRIX, cell(0, 3)).verdict is Verdict.INCONCLUSIVE
+    assert results.decision(MATRIX, cell(0, 3)).reason is Reason.LEGS_DISAGREE
+    assert results.decision(MATRIX, cell(0, 1)).verdict is PASS, "on one switch is another leg"
+    learn(results, 0, 2, passed())
+    assert results.decision(MATRIX, cell(0, 2)).reason is Reason.LEGS_DISAGREE, "and it stays so"
+
+
+def test_two_blames_for_one_leg_contradict_each_other() -> None:
+    results = all_learned()
+    other = Shown(egress=said(PASS), transit=said(PASS), ingress=said(STOP, OUT))
+    learn(results, 2, 3, other)
+    assert results.decision(MATRIX, cell(2, 3)).reason is Reason.LEGS_DISAGREE
+    assert results.decision(MATRIX, cell(0, 3)) == said(STOP, IN)
+
+
+def test_predictions_that_hold_are_counted_and_others_named() -> None:
+    results = all_learned()
+    compared = results.compare()
+    # of 16 legs one is never reached: into pod 0 from its own switch, where pod 1 lets nothing out
+    assert (compared.agree, compared.of, compared.disagreements) == (15, 15, ())
+    results = LegResults(plan())
+    learn(results, 0, 3, passed())
+    learn(results, 1, 2, stopped_out())
+    learn(results, 2, 1, stopped_in())
+    compared = results.compare()
+    # egress of 0, 1, 2 and ingress of 3, 1: two of the five are not as predicted
+    assert (compared.agree, compared.of) == (3, 5)
+    assert compared.disagreements == (
+        "trace t, ingress leg: predicted passing, traced blocked by in",
+        "trace t, ingress leg: predicted blocked by in, traced passing",
+    )
+
+
+def test_the_right_verdict_of_the_wrong_acl_is_a_disagreement() -> None:
+    results = LegResults(plan())
+    learn(results, 1, 2, Shown(egress=said(STOP, IN), transit=None, ingress=None))
+    (sentence,) = results.compare().disagreements
+    assert sentence.endswith("predicted blocked by out, traced blocked by in")
+
+
+def nothing_traced(**changes: Mapping[int, int]) -> CellVerdicts:
+    arrays: dict[str, Any] = {
+        "verdict": np.full(16, CODE[Verdict.UNTRACED], dtype=np.uint8),
+        "reply": np.full(16, NO_VERDICT, dtype=np.uint8),
+        "reason": np.full(16, REASON_CODE[Reason.LEG_NOT_SHOWN], dtype=np.uint8),
+        "blame": np.full(16, -1, dtype=np.int32),
+        "trace": np.full(16, -1, dtype=np.int32),
+    }
+    for name, values in changes.items():
+        for at, value in values.items():
+            arrays[name][at] = value
+    return CellVerdicts(**arrays, blames=(LET_IN,), trace_keys=("own", "t"))
+
+
+def test_cells_without_a_trace_are_made_of_their_legs() -> None:
+    found = legs.compose(
+        MATRIX, nothing_traced(), [all_learned()], [LegResults(plan(), replies=True)]
+    )
+    for src in range(4):
+        for dst in range(4):
+            at = cell(src, dst)
+            verdict, reason = VERDICTS[found.verdict[at]], REASONS[found.reason[at]]
+            blame = None if found.blame[at] < 0 else found.blames[found.blame[at]]
+            if src == dst:  # not composed
+                assert (verdict, reason) == (Verdict.UNTRACED, Reason.LEG_NOT_SHOWN)
+            elif src == 1:
+                assert (verdict, blame) == (STOP, OUT)
+            elif dst == 3:
+                assert (verdict, blame) == (STOP, IN)
+            else:
+                assert (verdict, reason, blame) == (PASS, Reason.DELIVERED, None)
+            assert found.trace[at] == (-1 if src == dst else 1)
+
+
+def test_a_cell_with_a_trace_of_its_own_stays_as_it_is() -> None:
+    at = cell(0, 2)
+    own = {"verdict": CODE[STOP], "reason": REASON_CODE[Reason.ACL_DROP], "blame": 0, "trace": 0}
+    traced = nothing_traced(**{name: {at: value} for name, value in own.items()})
+    found = legs.compose(MATRIX, traced, [all_learned()], [LegResults(plan(), replies=True)])
+    assert {name: int(getattr(found, name)[at]) for name in own} == own
+    assert VERDICTS[found.verdict[cell(0, 1)]] is PASS
+
+
+def test_replies_are_made_of_their_own_legs_where_there_is_an_arrival() -> None:
+    answers = LegResults(plan(), replies=True)
+    learn(answers, 0, 2, passed())
+    found = legs.compose(MATRIX, nothing_traced(), [all_learned()], [answers])
+    assert found.reply[cell(0, 2)] == CODE[PASS]
+    assert found.reply[cell(2, 0)] == CODE[Verdict.UNTRACED], "no trace shows that reply"
+    assert found.reply[cell(1, 2)] == NO_VERDICT
+
+
+def test_what_let_a_packet_out_is_named_where_nothing_had_to_let_it_in() -> None:
+    results = LegResults(plan())
+    out = Shown(egress=said(PASS, LET_OUT), transit=said(PASS), ingress=said(PASS))
+    learn(results, 0, 2, out)
+    found = legs.compose(MATRIX, nothing_traced(), [results], [LegResults(plan(), replies=True)])
+    at = cell(0, 2)
+    assert found.blames[found.blame[at]] == LET_OUT
+    assert REASONS[found.reason[at]] is Reason.ALLOWED_BY_ACL
+    assert results.decision(MATRIX, at).blame == LET_OUT
+
+
+def test_a_prediction_says_that_packets_to_another_nodes_own_address_leave() -> None:
+    host = np.array([False, False, False, True])
+    of = plan(host=host, ingress=(table([0, 0, 0, 0], 1), table([0, 0, 0, 0], 1)))
+    codes = legs.predicted(MATRIX, [of])
+    assert codes[cell(0, 3)] == CODE[Verdict.EXITS]
+    assert codes[cell(2, 3)] == CODE[PASS]
+    assert codes[cell(1, 3)] == CODE[STOP]
+    assert codes[cell(3, 3)] == NO_VERDICT
