@@ -1,0 +1,32 @@
+"""facts → plan → traces → verdicts → store → report: the only package that knows the order.
+
+Each public function is one command's work. They raise AuditError with a sentence for the user,
+and leave nothing half-written.
+"""
+
+from audit.pipeline.doctor import Finding, examine, install_engine
+from audit.pipeline.options import Covering, Options, Progress, Workers
+from audit.pipeline.planning import Planned, plan
+from audit.pipeline.reading import Explained, explain, query
+from audit.pipeline.running import Outcome, run, write_report
+from audit.pipeline.tracing import MOST_ROUNDS, Verified
+
+__all__ = [
+    "MOST_ROUNDS",
+    "Covering",
+    "Explained",
+    "Finding",
+    "Options",
+    "Outcome",
+    "Planned",
+    "Progress",
+    "Verified",
+    "Workers",
+    "examine",
+    "explain",
+    "install_engine",
+    "plan",
+    "query",
+    "run",
+    "write_report",
+]

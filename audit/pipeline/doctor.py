@@ -1,0 +1,79 @@
+"""What is installed here, and whether it is enough."""
+
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audit import __version__
+from audit.errors import AuditError, EngineError
+from audit.facts import assemble
+from audit.replay import databases, toolchain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing `audit doctor` looked at."""
+
+    good: bool
+    text: str
+
+    def fields(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {"good": self.good, "text": self.text}
+
+
+def install_engine(prefix: Path | None, *, progress: Callable[[str], None]) -> toolchain.Toolchain:
+    """Install a private OVN, at its default place unless one is named."""
+    return toolchain.install(prefix or toolchain.default_prefix(), progress=progress)
+
+
+def examine(prefix: Path | None, snapshot: Path | None) -> list[Finding]:
+    """Look for everything a run needs here, and at a snapshot if one is named."""
+    findings = [Finding(good=True, text=f"audit {__version__} on Python {sys.version.split()[0]}")]
+    try:
+        candidates = toolchain.find(prefix)
+    except EngineError as error:
+        return [*findings, Finding(good=False, text=str(error))]
+    findings += [
+        Finding(good=True, text=f"OVN {found.version} in {found.place}") for found in candidates
+    ]
+    if not candidates:
+        findings.append(Finding(good=False, text=_said_by(toolchain.choose, candidates, {})))
+    if importlib.util.find_spec("ray") is None:
+        text = "Ray is not installed, so --workers ray is not available; pip install ray"
+        findings.append(Finding(good=False, text=text))
+    if snapshot is not None and candidates:
+        findings.append(_examine_snapshot(candidates, snapshot))
+    return findings
+
+
+def _examine_snapshot(candidates: Sequence[toolchain.Toolchain], snapshot: Path) -> Finding:
+    """Say whether a snapshot can be read and traced by one of these."""
+    newest = max(candidates, key=lambda found: found.version)
+    try:
+        with tempfile.TemporaryDirectory(prefix="audit-facts-") as workdir:
+            tool = databases.OvsdbTool(programs=newest)
+            state = assemble.load(snapshot, Path(workdir), tool)
+        versions = {zone.name: zone.northd_version for zone in state.zones.values()}
+        engine = toolchain.choose(candidates, versions)
+    except AuditError as error:
+        return Finding(good=False, text=str(error))
+    made_by = ", ".join(sorted(set(versions.values())))
+    return Finding(
+        good=True,
+        text=f"{snapshot}: {len(versions)} zones made by ovn-northd {made_by}, {len(state.pods)} "
+        f"pods; OVN {engine.version} in {engine.place} would trace it",
+    )
+
+
+def _said_by(function: Callable[..., Any], *arguments: Any) -> str:  # noqa: ANN401
+    """Return the sentence with which a function refuses."""
+    try:
+        function(*arguments)
+    except AuditError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,53 @@
+"""What a command asks of the pipeline, and how it is told what goes on."""
+
+import os
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from audit.plan.scope import Scope
+
+
+class Workers(StrEnum):
+    """Where traces run."""
+
+    RAY = "ray"
+    INLINE = "inline"
+
+
+class Covering(StrEnum):
+    """Which cells are traced, and how the others follow (docs/cover.md)."""
+
+    LEGS = "legs"
+    EXHAUSTIVE = "exhaustive"
+    PREDICT = "predict"
+
+
+class Progress(Protocol):
+    """Told what is going on, for whoever watches."""
+
+    def phase(self, name: str, total: int) -> None:
+        """Begin a phase of `total` steps; 0 when they cannot be counted."""
+        ...
+
+    def advance(self, steps: int) -> None:
+        """Say that `steps` more are done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What `audit run` and `audit plan` are asked for."""
+
+    snapshot: Path
+    scope: Scope
+    ovn_prefix: Path | None = None
+    workers: Workers | None = None
+    """None: Ray, when there is enough to trace to be worth its start."""
+    worker_count: int = field(default_factory=lambda: os.cpu_count() or 1)
+    trace_timeout_s: float = 30.0
+    cover: Covering = Covering.LEGS
+    verify: int = 50
+    """Composed cells, drawn at random, that are traced end to end and compared."""
+    command: str = ""

@@ -1,0 +1,174 @@
+"""plan → traces → verdicts → store → report: one audit, from its start to its exit code.
+
+A run directory becomes a run when `run.json` is in it, last; what fails before leaves nothing.
+"""
+
+import datetime as dt
+import functools
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audit.errors import EngineError, ExitCode, OutputError
+from audit.fanout.base import Fanout
+from audit.fanout.inline import InlineFanout
+from audit.fanout.ray import RayFanout
+from audit.model.matrix import CellVerdicts
+from audit.model.verdicts import OPERATIONAL, REASON_CODE
+from audit.pipeline.options import Options, Progress, Workers
+from audit.pipeline.planning import Planned, plan
+from audit.pipeline.tracing import Tracing
+from audit.replay import databases, toolchain
+from audit.report import render, sentences
+from audit.store import manifest, reader, writer
+from audit.trace.tracer import LogicalTracer
+from audit.verdict import records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A finished run: where it is, what it says, and the exit code it deserves."""
+
+    path: Path
+    report: Path
+    manifest: Mapping[str, Any]
+    unproven: tuple[str, ...]
+    """A sentence per reason for cells that are not proven."""
+    exit_code: ExitCode
+
+
+def run(options: Options, root: Path, progress: Progress) -> Outcome:
+    """Audit a cluster: trace every cell in scope and write a run below `root`."""
+    started = _now()
+    with ExitStack() as stack:
+        planned = plan(options, progress, stack)
+        run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        out = writer.RunWriter(root, run_id)
+        try:
+            if planned.cover.tasks:
+                _preflight(options, planned, progress)
+            out.write_endpoints(planned.matrix.endpoints)
+            out.write_policies(planned.state.policies)
+            traced = Tracing(options, planned, out, progress)
+            with _fanout(options, planned) as workers:
+                traced.run(workers)
+            progress.phase("writing", 0)
+            verdicts = traced.cells()
+            out.write_cells(planned.matrix, verdicts, traced.planes(verdicts))
+            said = manifest.describe(
+                planned.state,
+                verdicts,
+                planned.notes,
+                asked=_asked(options, planned),
+                traces=traced.count,
+            )
+            said |= traced.checks() | {
+                "run_id": run_id,
+                "started": _text(started),
+                "finished": _text(_now()),
+            }
+            out.finish(said)
+        except BaseException:
+            out.abandon()
+            raise
+    report = write_report(out.path)
+    return Outcome(
+        path=out.path,
+        report=report,
+        manifest=said,
+        unproven=tuple(sentences.unproven(verdicts)),
+        exit_code=ExitCode.FINDINGS if traced.disagreements else _exit_code(verdicts),
+    )
+
+
+def write_report(path: Path) -> Path:
+    """Render the report of the run at `path` into it; return where it is."""
+    target = path / "report.html"
+    text = render.render_html(reader.open_run(path))
+    unfinished = target.with_suffix(".html.tmp")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+    return target
+
+
+def _preflight(options: Options, planned: Planned, progress: Progress) -> None:
+    """Refuse an engine that cannot read the databases, before anything is traced.
+
+    Versions were compared already. That a logical flow does not parse is the other sign of an
+    engine that is too old; zones of one version have the same kinds of flows, so one of each is
+    tried here, and every worker looks again.
+    """
+    progress.phase("checking the engine", 0)
+    samples = {zone.northd_version: zone for zone in planned.state.zones.values()}
+    with _worker(options, planned)() as tracer:
+        for zone in samples.values():
+            unparsed = tracer.unparsed(zone.name)
+            if unparsed.flows:
+                raise EngineError(
+                    f"ovn-trace {planned.engine.version} cannot parse {unparsed.flows} logical "
+                    f"flows of zone {zone.name} (such as {unparsed.example!r}), so nothing was "
+                    f"traced; install a newer OVN with `{toolchain.INSTALL_COMMAND}`, or name "
+                    "one with --ovn-prefix"
+                )
+
+
+def _worker(options: Options, planned: Planned) -> Callable[[], LogicalTracer]:
+    """Return what makes a tracer, here or in another process."""
+    zones = planned.state.zones.values()
+    return functools.partial(
+        LogicalTracer,
+        programs=planned.engine,
+        serve=functools.partial(databases.serve, planned.engine),
+        databases={zone.name: zone.southbound for zone in zones},
+        timeout_s=options.trace_timeout_s,
+    )
+
+
+WORTH_RAY = 20_000
+"""Requests from which Ray's start, some six seconds, is won back by a second core."""
+
+
+def _fanout(options: Options, planned: Planned) -> AbstractContextManager[Fanout]:
+    make = _worker(options, planned)
+    large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > 1
+    if options.workers is Workers.RAY or (options.workers is None and large):
+        return RayFanout(make, workers=options.worker_count)
+    return InlineFanout(make)
+
+
+def _asked(options: Options, planned: Planned) -> dict[str, Any]:
+    """Return what was asked, and of which engine, for run.json."""
+    return {
+        "command": options.command,
+        "scope": options.scope.describe(),
+        "planes": [records.PLANE],
+        "cover": planned.cover.name,
+        "engine": {
+            "name": "ovn-trace",
+            "version": str(planned.engine.version),
+            "place": planned.engine.place,
+        },
+    }
+
+
+def _exit_code(verdicts: CellVerdicts) -> ExitCode:
+    """Return 3 when a cell is untraced because the run did not do what it set out to."""
+    operational = [REASON_CODE[reason] for reason in OPERATIONAL]
+    incomplete = np.isin(verdicts.reason, operational).any()
+    return ExitCode.INCOMPLETE if incomplete else ExitCode.CLEAN
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _text(moment: dt.datetime) -> str:
+    return moment.isoformat(timespec="seconds")
