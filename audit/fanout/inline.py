@@ -1,29 +1,81 @@
-"""Batches in this process, one after another: what tests, laptops and debuggers use."""
+"""Batches in this process, on a thread per worker: what laptops, tests and small runs use.
+
+Tracing is mostly waiting for `ovn-trace`, a process of its own, so a second thread keeps a second
+CPU busy without the seconds Ray takes to start.
+"""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from audit.fanout.base import Finished, MakeWorker, Worker
-from audit.model.traces import TraceBatch
+from audit.fanout.waiting import Waiting
+from audit.model.traces import TraceBatch, TraceOutcome
+
+
+@dataclass(slots=True)
+class _Member:
+    """A worker and the zone it has open."""
+
+    worker: Worker
+    zone: str = ""
 
 
 @dataclass(slots=True)
 class InlineFanout:
-    """Runs batches on one worker, which it keeps between calls. Use as a context."""
+    """Runs batches on `workers` threads, whose workers it keeps between calls. Use as a context."""
 
     make_worker: MakeWorker
-    _worker: Worker | None = None
+    workers: int = 1
+    _idle: list[_Member] = field(default_factory=list)
+    _made: int = 0
     _open: ExitStack = field(default_factory=ExitStack)
 
     def run(self, batches: Iterable[TraceBatch]) -> Iterator[Finished]:
-        """Yield every batch with its outcomes, in order."""
-        if self._worker is None:
-            self._worker = self._open.enter_context(self.make_worker())
-        for batch in batches:
-            yield batch, self._worker.run(batch)
+        """Yield every batch with its outcomes, as they finish.
+
+        Whoever leaves early, as an interrupt does, waits for the batches that are being traced.
+        """
+        waiting = Waiting(batches)
+        running: dict[Future[tuple[TraceOutcome, ...]], tuple[_Member, TraceBatch]] = {}
+        with ThreadPoolExecutor(self.workers) as threads:
+            self._fill(threads, waiting, running)
+            while running:
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    member, batch = running.pop(future)
+                    self._idle.append(member)
+                    outcomes = future.result()
+                    self._fill(threads, waiting, running)
+                    yield batch, outcomes
+
+    def _fill(
+        self,
+        threads: ThreadPoolExecutor,
+        waiting: Waiting,
+        running: dict[Future[tuple[TraceOutcome, ...]], tuple[_Member, TraceBatch]],
+    ) -> None:
+        """Give each worker that has nothing to do a batch, while there are any."""
+        while len(running) < self.workers:
+            known = self._idle[0].zone if self._idle else ""
+            batch = waiting.take(known, {member.zone for member, _ in running.values()})
+            if batch is None:
+                return
+            member = self._member(batch.zone)
+            member.zone = batch.zone
+            running[threads.submit(member.worker.run, batch)] = (member, batch)
+
+    def _member(self, zone: str) -> _Member:
+        """Return an idle worker, of those one that has the zone open if any has; else a new one."""
+        idle = sorted(self._idle, key=lambda member: member.zone != zone)
+        if idle and (idle[0].zone == zone or self._made == self.workers):
+            self._idle.remove(idle[0])
+            return idle[0]
+        self._made += 1
+        return _Member(self._open.enter_context(self.make_worker()))
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,7 @@ reports no usage and has no dashboard.
 
 import logging
 import os
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from audit.errors import EngineError
 from audit.fanout.base import Finished, MakeWorker
+from audit.fanout.waiting import Waiting
 from audit.model.traces import TraceBatch, TraceFailure, TraceOutcome
 from audit.model.verdicts import Reason
 
@@ -61,27 +62,6 @@ class _Member:
     handle: Any
     zone: str = ""
     running: int = 0
-
-
-@dataclass(slots=True)
-class _Queue:
-    """Batches that wait, by zone."""
-
-    zones: dict[str, deque[TraceBatch]] = field(default_factory=lambda: defaultdict(deque))
-
-    def add(self, batch: TraceBatch) -> None:
-        self.zones[batch.zone].append(batch)
-
-    def take(self, preferred: str, busy: set[str]) -> TraceBatch | None:
-        """Take a batch of the preferred zone, else of the longest queue nobody works on."""
-        waiting = {zone: queue for zone, queue in self.zones.items() if queue}
-        if not waiting:
-            return None
-        if preferred in waiting:
-            return waiting[preferred].popleft()
-        free = [zone for zone in waiting if zone not in busy] or list(waiting)
-        longest = max(sorted(free), key=lambda zone: len(waiting[zone]))
-        return waiting[longest].popleft()
 
 
 @dataclass(slots=True)
@@ -132,9 +112,7 @@ class RayFanout:
 
     def run(self, batches: Iterable[TraceBatch]) -> Iterator[Finished]:
         """Yield every batch exactly once with its outcomes, as they finish."""
-        queue = _Queue()
-        for batch in batches:
-            queue.add(batch)
+        queue = Waiting(batches)
         attempts: dict[int, int] = defaultdict(int)
         running: dict[Any, tuple[_Member, TraceBatch]] = {}
         self._fill(queue, running)
@@ -155,7 +133,7 @@ class RayFanout:
                 yield batch, outcomes
             self._fill(queue, running)
 
-    def _fill(self, queue: _Queue, running: dict[Any, tuple[_Member, TraceBatch]]) -> None:
+    def _fill(self, queue: Waiting, running: dict[Any, tuple[_Member, TraceBatch]]) -> None:
         """Give batches to actors until each has enough or the queue is empty."""
         while True:
             idle = [m for m in self._members if m.running < IN_FLIGHT]

@@ -141,7 +141,7 @@ def _fanout(options: Options, planned: Planned) -> AbstractContextManager[Fanout
     large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > 1
     if options.workers is Workers.RAY or (options.workers is None and large):
         return RayFanout(make, workers=options.worker_count)
-    return InlineFanout(make)
+    return InlineFanout(make, workers=options.worker_count)
 
 
 def _asked(options: Options, planned: Planned) -> dict[str, Any]:

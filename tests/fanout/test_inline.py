@@ -1,6 +1,7 @@
-"""Inline: one worker, made when it is needed, kept between calls, closed at the end."""
+"""Inline: workers are made when they are needed, kept between calls, closed at the end."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
@@ -23,14 +24,15 @@ class Echo:
 class Factory:
     """Makes workers, and knows what became of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Echo] = Echo) -> None:
+        self._kind = kind
         self.made = self.closed = 0
 
     def __call__(self) -> AbstractContextManager[Echo]:
         @contextmanager
         def worker() -> Iterator[Echo]:
             self.made += 1
-            yield Echo()
+            yield self._kind()
             self.closed += 1
 
         return worker()
@@ -58,18 +60,54 @@ def test_every_batch_comes_back_in_order_with_its_outcomes() -> None:
     assert (factory.made, factory.closed) == (1, 1)
 
 
-def test_the_next_batch_is_not_begun_before_it_is_asked_for() -> None:
-    asked = []
+class Meeting:
+    """Answers once another worker is at work as well, and knows who had which zones."""
 
-    def lazily() -> Iterator[TraceBatch]:
-        for batch in batches(2):
-            asked.append(batch)
-            yield batch
+    def __init__(self, together: threading.Barrier, zones: list[list[str]]) -> None:
+        self._together = together
+        self._zones: list[str] = []
+        zones.append(self._zones)
 
-    with InlineFanout(Factory()) as fanout:
-        running = fanout.run(lazily())
+    def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
+        self._zones.append(batch.zone)
+        self._together.wait(timeout=20)
+        return Echo().run(batch)
+
+
+def test_two_workers_are_at_work_at_once_each_on_a_zone_of_its_own() -> None:
+    together, zones = threading.Barrier(2), list[list[str]]()
+
+    @contextmanager
+    def worker() -> Iterator[Meeting]:
+        yield Meeting(together, zones)
+
+    work = [
+        TraceBatch(zone=zone, tasks=(made.task(zone=zone, select=number),))
+        for zone in ("a", "b")
+        for number in range(3)
+    ]
+    with InlineFanout(worker, workers=2) as fanout:
+        found = {outcomes[0].key for _, outcomes in fanout.run(work)}
+    assert found == {task.key for batch in work for task in batch.tasks}
+    assert sorted(zones) == [["a"] * 3, ["b"] * 3]
+
+
+def test_leaving_early_waits_for_what_is_being_traced_and_begins_no_more() -> None:
+    begun = list[str]()
+
+    class Slow(Echo):
+        def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
+            begun.append(batch.tasks[0].key)
+            return super().run(batch)
+
+    factory = Factory(Slow)
+    with InlineFanout(factory) as fanout:
+        running = fanout.run(batches(10))
+        assert isinstance(running, Generator)
         next(running)
-        assert len(asked) == 1
+        running.close()
+        assert len(begun) <= 2
+    assert (factory.made, factory.closed) == (1, 1)
 
 
 def test_a_worker_that_was_never_needed_is_never_made() -> None:
