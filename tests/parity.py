@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from audit import pipeline
+from audit.cli import progress
 from audit.model.endpoints import EndpointKind
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, VERDICTS
@@ -35,14 +36,6 @@ POD_ANSWERS = ("ovn-23.03-central", "ovn-25.03-interconnect", "upgrade-before", 
 REPLY_ANSWERS = ("upgrade-before", "upgrade-after", "services-egressip")
 
 Answer = Mapping[str, str]
-
-
-class _Silent:
-    def phase(self, name: str, total: int) -> None:
-        """Say nothing."""
-
-    def advance(self, steps: int) -> None:
-        """Say nothing."""
 
 
 @dataclass(slots=True)
@@ -83,7 +76,7 @@ def audit(
         workers=pipeline.Workers.INLINE,
         cover=cover,
     )
-    return reader.open_run(pipeline.run(options, root, _Silent()).path)
+    return reader.open_run(pipeline.run(options, root, progress.Silent()).path)
 
 
 def read_answers(name: str) -> list[dict[str, str]]:

@@ -47,6 +47,11 @@ class Bar:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(name, total=total or None)
 
+    def expect(self, steps: int) -> None:
+        """Lengthen the bar."""
+        if self._task is not None and (total := self._progress.tasks[0].total):
+            self._progress.update(self._task, total=total + steps)
+
     def advance(self, steps: int) -> None:
         """Move the bar."""
         if self._task is not None:
@@ -72,6 +77,10 @@ class Lines:
         self._name, self._total, self._done = name, total, 0
         self._began = self._said = time.monotonic()
         click.echo(f"{name} ({total:,})" if total else name, err=True)
+
+    def expect(self, steps: int) -> None:
+        """Count what is still to come."""
+        self._total += steps
 
     def advance(self, steps: int) -> None:
         """Say how far it is, if it was not said lately."""
@@ -101,6 +110,9 @@ class Silent:
         """There is nothing to take back."""
 
     def phase(self, name: str, total: int) -> None:
+        """Say nothing."""
+
+    def expect(self, steps: int) -> None:
         """Say nothing."""
 
     def advance(self, steps: int) -> None:

@@ -1,9 +1,10 @@
 """The seam between what is to be traced and where it runs."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from audit.fanout.backlog import Backlog
 from audit.model.traces import TraceBatch, TraceOutcome
 
 
@@ -22,8 +23,11 @@ Finished = tuple[TraceBatch, tuple[TraceOutcome, ...]]
 
 
 class Fanout(Protocol):
-    """Runs batches somewhere and yields each with its outcomes, as they finish."""
+    """Works off a backlog somewhere and yields batches with their outcomes, as they finish."""
 
-    def run(self, batches: Iterable[TraceBatch]) -> Iterator[Finished]:
-        """Yield every batch exactly once. A batch whose worker died comes back as failures."""
+    def run(self, backlog: Backlog) -> Iterator[Finished]:
+        """Yield every batch exactly once. A batch whose worker died comes back as failures.
+
+        Whoever iterates may add to the backlog meanwhile; it ends when nothing is left.
+        """
         ...

@@ -4,15 +4,15 @@ Tracing is mostly waiting for `ovn-trace`, a process of its own, so a second thr
 CPU busy without the seconds Ray takes to start.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from audit.fanout.backlog import Backlog
 from audit.fanout.base import Finished, MakeWorker, Worker
-from audit.fanout.waiting import Waiting
 from audit.model.traces import TraceBatch, TraceOutcome
 
 
@@ -34,34 +34,34 @@ class InlineFanout:
     _made: int = 0
     _open: ExitStack = field(default_factory=ExitStack)
 
-    def run(self, batches: Iterable[TraceBatch]) -> Iterator[Finished]:
+    def run(self, backlog: Backlog) -> Iterator[Finished]:
         """Yield every batch with its outcomes, as they finish.
 
         Whoever leaves early, as an interrupt does, waits for the batches that are being traced.
         """
-        waiting = Waiting(batches)
         running: dict[Future[tuple[TraceOutcome, ...]], tuple[_Member, TraceBatch]] = {}
         with ThreadPoolExecutor(self.workers) as threads:
-            self._fill(threads, waiting, running)
+            self._fill(threads, backlog, running)
             while running:
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     member, batch = running.pop(future)
                     self._idle.append(member)
                     outcomes = future.result()
-                    self._fill(threads, waiting, running)
+                    self._fill(threads, backlog, running)
                     yield batch, outcomes
+                self._fill(threads, backlog, running)
 
     def _fill(
         self,
         threads: ThreadPoolExecutor,
-        waiting: Waiting,
+        backlog: Backlog,
         running: dict[Future[tuple[TraceOutcome, ...]], tuple[_Member, TraceBatch]],
     ) -> None:
         """Give each worker that has nothing to do a batch, while there are any."""
         while len(running) < self.workers:
             known = self._idle[0].zone if self._idle else ""
-            batch = waiting.take(known, {member.zone for member, _ in running.values()})
+            batch = backlog.take(known, {member.zone for member, _ in running.values()})
             if batch is None:
                 return
             member = self._member(batch.zone)

@@ -2,7 +2,7 @@
 
 An actor keeps the database of its zone open, so it is given batches of that zone while there are
 any. A few batches are in flight per actor and no more: results are taken as they finish and the
-queue stays here. An actor that dies takes nothing with it but its batch's time: the batch is run
+backlog stays here. An actor that dies takes nothing with it but its batch's time: the batch is run
 once more elsewhere, and if that kills an actor too, its traces are failures.
 
 Ray is imported when the fan-out is entered and shut down when it is left, whatever happened; it
@@ -12,15 +12,15 @@ reports no usage and has no dashboard.
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from audit.errors import EngineError
+from audit.fanout.backlog import Backlog
 from audit.fanout.base import Finished, MakeWorker
-from audit.fanout.waiting import Waiting
 from audit.model.traces import TraceBatch, TraceFailure, TraceOutcome
 from audit.model.verdicts import Reason
 
@@ -110,12 +110,11 @@ class RayFanout:
         """Return the processes of the actors that are alive."""
         return [self._ray.get(member.handle.pid.remote()) for member in self._members]
 
-    def run(self, batches: Iterable[TraceBatch]) -> Iterator[Finished]:
+    def run(self, backlog: Backlog) -> Iterator[Finished]:
         """Yield every batch exactly once with its outcomes, as they finish."""
-        queue = Waiting(batches)
-        attempts: dict[int, int] = defaultdict(int)
+        attempts: dict[str, int] = defaultdict(int)
         running: dict[Any, tuple[_Member, TraceBatch]] = {}
-        self._fill(queue, running)
+        self._fill(backlog, running)
         while running:
             done, _ = self._ray.wait(list(running), num_returns=1)
             member, batch = running.pop(done[0])
@@ -124,17 +123,17 @@ class RayFanout:
                 outcomes = self._ray.get(done[0])
             except self._ray.exceptions.RayError as error:
                 self._drop(member)
-                attempts[id(batch)] += 1
-                if attempts[id(batch)] < _ATTEMPTS:
-                    queue.add(batch)
+                attempts[batch.tasks[0].key] += 1
+                if attempts[batch.tasks[0].key] < _ATTEMPTS:
+                    backlog.put_back(batch)
                 else:
                     yield batch, _lost(batch, error)
             else:
                 yield batch, outcomes
-            self._fill(queue, running)
+            self._fill(backlog, running)
 
-    def _fill(self, queue: Waiting, running: dict[Any, tuple[_Member, TraceBatch]]) -> None:
-        """Give batches to actors until each has enough or the queue is empty."""
+    def _fill(self, backlog: Backlog, running: dict[Any, tuple[_Member, TraceBatch]]) -> None:
+        """Give batches to actors until each has enough or the backlog is empty."""
         while True:
             idle = [m for m in self._members if m.running < IN_FLIGHT]
             fresh = len(self._members) < self.workers
@@ -146,7 +145,7 @@ class RayFanout:
             busy = {m.zone for m in self._members if m.running}
             if member is None and not fresh:
                 return
-            batch = queue.take(member.zone if member else "", busy)
+            batch = backlog.take(member.zone if member else "", busy)
             if batch is None:
                 return
             if member is None:

@@ -164,6 +164,17 @@ class LegPlan:
         ingress = np.concatenate([table.predicted for table in self.ingress])
         return egress[legs.egress] == PASS, ingress[legs.ingress] == PASS
 
+    def leaves(self, matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which cells end outside OVN: those to another node's own address."""
+        src, dst = matrix.src[cells], matrix.dst[cells]
+        outside: NDArray[np.bool_] = self.host[dst] & (self.switch[src] != self.switch[dst])
+        return outside
+
+    def arrives(self, matrix: Matrix, legs: CellLegs) -> NDArray[np.bool_]:
+        """Return which cells' packets are predicted to get to their destination."""
+        egress, ingress = self.predicted(legs)
+        return egress & ingress & ~self.leaves(matrix, legs.cells)
+
 
 def _both(
     tables: tuple[LegTable, LegTable],

@@ -31,6 +31,10 @@ class Progress(Protocol):
         """Begin a phase of `total` steps; 0 when they cannot be counted."""
         ...
 
+    def expect(self, steps: int) -> None:
+        """Say that the phase turns out `steps` longer."""
+        ...
+
     def advance(self, steps: int) -> None:
         """Say that `steps` more are done."""
         ...

@@ -2,21 +2,22 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.fanout.backlog import Backlog
 from audit.fanout.base import Fanout
 from audit.model.endpoints import Endpoint
 from audit.model.matrix import FAMILIES, CellVerdicts
 from audit.model.run import TraceRecord
-from audit.model.traces import TraceBatch, TraceOutcome, TraceTask
+from audit.model.traces import TraceOutcome, TraceTask
 from audit.pipeline.options import Options, Progress
 from audit.pipeline.planning import Planned
-from audit.plan import batches, cover
+from audit.plan import cover, represent
 from audit.store import writer
 from audit.store.encode import Planes
 from audit.trace.microflow import expression
@@ -29,6 +30,9 @@ from audit.verdict.judge import Judge, Judgement, forked
 
 MOST_ROUNDS = 5
 """How often legs that turn out unshown are asked for again; each round shows what it asks."""
+
+ROWS_AT_A_TIME = 250
+"""Traces per file: raw text is most of a run's bytes, and this is some megabytes of it."""
 
 MOST_SAID = 50
 """Disagreements written out in run.json; all are counted."""
@@ -68,22 +72,33 @@ class Tracing:
         self._replied: dict[str, set[str]] = defaultdict(set)
         """The traces that each reply answers."""
 
+        self._rows: list[TraceRecord] = []
         self._cover = planned.cover
         self._requests = [composing.LegResults(plan) for plan in planned.legs]
         self._answers = [composing.LegResults(plan, replies=True) for plan in planned.legs]
         self._learned = np.zeros(len(planned.matrix), dtype=np.bool_)
+        self._drawn = np.zeros(0, dtype=np.int64)
+        """Cells that are traced to verify what is composed; no leg is learnt from them."""
         self._verified = Verified(agree=0, of=0, disagreements=())
 
     def run(self, workers: Fanout) -> None:
-        """Trace everything; failures are outcomes."""
+        """Trace everything; failures are outcomes.
+
+        Opening a zone costs more than a thousand traces in it. So what is known beforehand goes out
+        at once: requests, those that verify, and the replies of what is predicted to arrive.
+        """
+        if not self._cover.tasks:
+            return
         self._seed(self._cover.forks)
-        self._trace("tracing requests", self._cover.tasks, workers)
-        if self._cover.tasks:
-            self._show_legs(workers)
-            self._verify(workers)
+        self._drawn = self._draw()
+        self._extend(self._drawn)
+        replies = self._replies_to(self._predicted_arrivals())
+        self._trace("tracing", [*self._cover.tasks, *_by_key(replies)], workers)
+        self._learn_replies(replies)
+        self._show_legs(workers)
+        self._verify()
         self._trace("tracing replies", self._reply_tasks(), workers)
-        if self._cover.tasks:
-            self._show_reply_legs(workers)
+        self._show_reply_legs(workers)
 
     def cells(self) -> CellVerdicts:
         """Compose the judgements into the verdict of every cell."""
@@ -128,50 +143,56 @@ class Tracing:
             "verify": verify if self._verified.of else None,
         }
 
+    def _draw(self) -> NDArray[np.int64]:
+        """Draw composed cells that nothing else traces, for verification; sorted.
+
+        The same snapshot and scope draw the same cells: a run can be repeated.
+        """
+        composed = [known.plan.composed for known in self._requests]
+        if not composed:
+            return np.zeros(0, dtype=np.int64)
+        among = np.flatnonzero((self._cover.request < 0) & np.logical_or.reduce(composed))
+        seed = "".join(file.sha256 for file in self._planned.state.inputs).encode()
+        draw = np.random.default_rng(list(hashlib.blake2b(seed, digest_size=16).digest()))
+        count = min(self._options.verify, len(among))
+        return np.sort(draw.choice(among, size=count, replace=False)) if count else among[:0]
+
+    def _extend(self, cells: NDArray[np.int64]) -> list[TraceTask]:
+        """Give these cells a request of their own; return the requests that are new."""
+        known = {task.key for task in self._cover.tasks}
+        self._cover = cover.extended(self._cover, self._planned.matrix, cells)
+        return [task for task in self._cover.tasks if task.key not in known]
+
     def _show_legs(self, workers: Fanout) -> None:
         """Learn what the traces show, and trace what is still missing."""
         self._learn()
         for _ in range(MOST_ROUNDS):
             missing = composing.unknown(self._requests, self._planned.matrix)
+            # A drawn cell verifies no longer when it is all that shows a leg.
+            needed = np.isin(self._drawn, missing)
+            self._drawn, shows = self._drawn[~needed], self._drawn[needed]
             missing = missing[self._cover.request[missing] < 0]
-            if not missing.size:
+            if not missing.size and not shows.size:
                 return
-            self._ask("tracing missing legs", missing, workers)
+            self._trace("tracing missing legs", self._extend(missing), workers)
             self._learn()
-
-    def _ask(self, name: str, cells: NDArray[np.int64], workers: Fanout) -> None:
-        """Trace these cells too."""
-        known = {task.key for task in self._cover.tasks}
-        self._cover = cover.extended(self._cover, self._planned.matrix, cells)
-        fresh = [task for task in self._cover.tasks if task.key not in known]
-        self._trace(name, fresh, workers)
 
     def _learn(self) -> None:
         """Note what the traces since the last time show of their cells' legs."""
         for known in self._requests:
             fresh = known.plan.composed & (self._cover.request >= 0) & ~self._learned
+            fresh[self._drawn] = False
             cells = np.flatnonzero(fresh)
             keys = [self._cover.tasks[i].key for i in self._cover.request[cells].tolist()]
             known.learn_from(self._planned.matrix, cells, keys, self._judgements)
             self._learned |= fresh
 
-    def _verify(self, workers: Fanout) -> None:
-        """Trace some composed cells end to end, and compare what comes with what was composed."""
+    def _verify(self) -> None:
+        """Compare what was traced of the drawn cells with what their legs compose."""
         of = self._planned.matrix
-        untraced = self._cover.request < 0
-        among = np.flatnonzero(
-            untraced & np.logical_or.reduce([known.plan.composed for known in self._requests])
-        )
-        # The same snapshot and scope draw the same cells: a run can be repeated.
-        seed = "".join(file.sha256 for file in self._planned.state.inputs).encode()
-        draw = np.random.default_rng(list(hashlib.blake2b(seed, digest_size=16).digest()))
-        count = min(self._options.verify, len(among))
-        cells = np.sort(draw.choice(among, size=count, replace=False)) if count else among[:0]
-        composed = [(known, known.plan.composed[cells]) for known in self._requests if cells.size]
-        self._ask("verifying", cells, workers)
         wrong = []
-        for known, own in composed:
-            for cell in cells[own].tolist():
+        for known in self._requests:
+            for cell in self._drawn[known.plan.composed[self._drawn]].tolist():
                 task = self._cover.tasks[self._cover.request[cell]]
                 found = compose.decide(task.key, self._judgements)
                 expected = known.decision(of, cell)
@@ -181,30 +202,44 @@ class Tracing:
                         f"on {of.ports[of.port[cell]]}: composed {expected.verdict} "
                         f"({expected.blame}), traced {found.verdict} ({found.blame})"
                     )
-        self._verified = Verified(
-            agree=len(cells) - len(wrong), of=len(cells), disagreements=tuple(wrong)
-        )
+        count = len(self._drawn)
+        self._verified = Verified(agree=count - len(wrong), of=count, disagreements=tuple(wrong))
+
+    def _predicted_arrivals(self) -> NDArray[np.int64]:
+        """Return the composed cells whose replies show every leg of replies, if all goes well."""
+        of, traced = self._planned.matrix, self._cover.request >= 0
+        chosen = [represent.choose_replies(of, plan, traced) for plan in self._planned.legs]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
+
+    def _replies_to(self, cells: NDArray[np.int64]) -> dict[int, TraceTask]:
+        """Return the reply to each of these composed cells, and note whose it is."""
+        of = self._planned.matrix
+        asked: dict[int, TraceTask] = {}
+        for cell in cells.tolist():
+            src, dst = of.endpoints[of.src[cell]], of.endpoints[of.dst[cell]]
+            family, port = FAMILIES[of.family[cell]], of.ports[of.port[cell]]
+            request = cover.request_for(src, dst, family, port)
+            asked[cell] = cover.reply_for(request, src, dst)
+            self._replied[asked[cell].key].add(request.key)
+        return asked
+
+    def _learn_replies(self, asked: Mapping[int, TraceTask]) -> None:
+        """Note what the replies to these cells show of the legs of replies."""
+        for known in self._answers:
+            own = np.array([c for c in asked if known.plan.composed[c]], dtype=np.int64)
+            keys = [asked[cell].key for cell in own.tolist()]
+            known.learn_from(self._planned.matrix, own, keys, self._judgements)
 
     def _show_reply_legs(self, workers: Fanout) -> None:
-        """Trace the replies that show each leg replies have."""
-        of = self._planned.matrix
+        """Trace the replies of arrivals that were not predicted."""
         for _ in range(MOST_ROUNDS):
-            cells = composing.unknown_replies(self._answers, self._requests, of)
-            asked: dict[int, TraceTask] = {}
-            for cell in cells.tolist():
-                src, dst = of.endpoints[of.src[cell]], of.endpoints[of.dst[cell]]
-                family, port = FAMILIES[of.family[cell]], of.ports[of.port[cell]]
-                request = cover.request_for(src, dst, family, port)
-                asked[cell] = cover.reply_for(request, src, dst)
-                self._replied[asked[cell].key].add(request.key)
-            fresh = {t.key: t for t in asked.values() if t.key not in self._judgements}
+            cells = composing.unknown_replies(self._answers, self._requests, self._planned.matrix)
+            asked = self._replies_to(cells)
+            fresh = [task for task in _by_key(asked) if task.key not in self._judgements]
             if not fresh:
                 return
-            self._trace("tracing replies", list(fresh.values()), workers)
-            for known in self._answers:
-                own = np.array([c for c in asked if known.plan.composed[c]], dtype=np.int64)
-                keys = [asked[cell].key for cell in own.tolist()]
-                known.learn_from(of, own, keys, self._judgements)
+            self._trace("tracing replies", fresh, workers)
+            self._learn_replies(asked)
 
     def _seed(self, forks: Sequence[cover.Fork]) -> None:
         """Judge the requests that are no packets: their legs, which are traced, decide."""
@@ -215,22 +250,37 @@ class Tracing:
             self._out.write_traces("forks", [records.fork_record(*one) for one in judged])
 
     def _trace(self, name: str, tasks: Sequence[TraceTask], workers: Fanout) -> None:
-        """Run tasks and the hops they lead to, round by round until none is left."""
-        while tasks:
-            self._progress.phase(name, len(tasks))
+        """Run tasks and the hops they lead to, until none is left."""
+        if not tasks:
+            return
+        self._progress.phase(name, len(tasks))
+        backlog = Backlog(tasks)
+        waiting = {task.key for task in tasks}
+        for batch, outcomes in workers.run(backlog):
             onward: dict[str, TraceTask] = {}
-            for batch, outcomes in workers.run(batches.cut(tasks)):
-                rows = []
-                for task, outcome in zip(batch.tasks, outcomes, strict=True):
-                    judgement = self._judge.judge(task, outcome)
-                    self._judgements[task.key] = judgement
-                    onward.update((hop.key, hop) for hop in judgement.next_hops)
-                    rows.append(self._record(task, outcome, judgement))
-                self._out.write_traces(_batch_name(batch), rows)
-                self._progress.advance(len(batch.tasks))
-                self.count += len(batch.tasks)
-            tasks = [task for key, task in onward.items() if key not in self._judgements]
-            name = f"{name.removesuffix(', next hops')}, next hops"
+            for task, outcome in zip(batch.tasks, outcomes, strict=True):
+                judgement = self._judge.judge(task, outcome)
+                self._judgements[task.key] = judgement
+                onward.update((hop.key, hop) for hop in judgement.next_hops)
+                self._rows.append(self._record(task, outcome, judgement))
+            fresh = onward.keys() - waiting - self._judgements.keys()
+            backlog.add(hop for key, hop in onward.items() if key in fresh)
+            waiting |= fresh
+            self._progress.expect(len(fresh))
+            self._progress.advance(len(batch.tasks))
+            self.count += len(batch.tasks)
+            if len(self._rows) >= ROWS_AT_A_TIME:
+                self._write()
+        self._write()
+
+    def _write(self) -> None:
+        """Write the traces since the last time, in a file named by what is in it."""
+        digest = hashlib.blake2b(digest_size=8)
+        for row in self._rows:
+            digest.update(row.key.encode())
+        if self._rows:
+            self._out.write_traces(digest.hexdigest(), self._rows)
+        self._rows = []
 
     def _reply_tasks(self) -> list[TraceTask]:
         """Return the reply to every request that arrived, each once."""
@@ -281,17 +331,14 @@ class Tracing:
         )
 
 
+def _by_key(asked: Mapping[int, TraceTask]) -> list[TraceTask]:
+    """Return distinct tasks, in the order in which they are first asked."""
+    return list({task.key: task for task in asked.values()}.values())
+
+
 def _said(task: TraceTask) -> str:
     """Return a task's microflow as `ovn-trace` takes it; as data where it cannot be said."""
     try:
         return expression(task.microflow)
     except ValueError:
         return repr(task.microflow)
-
-
-def _batch_name(batch: TraceBatch) -> str:
-    """Name a batch by its content, so that running it again replaces its file."""
-    digest = hashlib.blake2b(digest_size=8)
-    for task in batch.tasks:
-        digest.update(task.key.encode())
-    return digest.hexdigest()

@@ -26,6 +26,51 @@ def choose(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
     return chosen.cells()
 
 
+def choose_replies(matrix: Matrix, plan: LegPlan, traced: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the cells whose replies are traced, sorted, such that every needed leg is shown.
+
+    `traced` says which cells' requests are; their replies are preferred. An established reply is
+    let through by every ACL stage, so a reply shows all of its legs. Empty where that does not
+    hold.
+    """
+    chosen = _ChosenReplies(matrix, plan)
+    if plan.stateful:
+        chosen.add(plan.of(matrix, np.flatnonzero(plan.composed & traced)))
+        for legs in plan.walk(matrix):
+            chosen.add(legs)
+    return chosen.cells()
+
+
+class _ChosenReplies:
+    """The cells chosen so far for their replies, and the reply legs these show."""
+
+    def __init__(self, matrix: Matrix, plan: LegPlan) -> None:
+        self._matrix = matrix
+        self._plan = plan
+        egress, ingress = plan.reply_counts
+        self._shown = [
+            np.zeros(count, dtype=np.bool_) for count in (egress, plan.transit_count, ingress)
+        ]
+        self._found: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
+
+    def cells(self) -> NDArray[np.int64]:
+        """Return the chosen cells."""
+        return np.unique(np.concatenate(self._found))
+
+    def add(self, legs: CellLegs) -> None:
+        """Choose among these cells, where the request is predicted to arrive."""
+        arriving = legs.cells[self._plan.arrives(self._matrix, legs)]
+        replies = self._plan.replies(self._matrix, arriving)
+        ids = (replies.egress, replies.transit, replies.ingress)
+        for leg, shown in zip(ids, self._shown, strict=True):
+            fresh = np.flatnonzero((leg >= 0) & ~shown[leg])
+            _, first = np.unique(leg[fresh], return_index=True)
+            picked = fresh[first]
+            self._found.append(arriving[picked])
+            for other, done in zip(ids, self._shown, strict=True):
+                done[other[picked][other[picked] >= 0]] = True
+
+
 class _Chosen:
     """The cells chosen so far, and what they show."""
 

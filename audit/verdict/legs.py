@@ -287,32 +287,50 @@ _LOCAL = -2
 
 def unknown(results: Sequence[LegResults], matrix: Matrix) -> NDArray[np.int64]:
     """Return a cell for each leg that no trace has shown and that some cell needs."""
-    found: list[NDArray[np.int64]] = []
+    missing = _Missing()
     for known in results:
-        found += [_needed(known, legs) for legs in known.plan.walk(matrix)]
-    return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+        for legs in known.plan.walk(matrix):
+            missing.note(known, legs)
+    return missing.cells()
 
 
 def unknown_replies(
     replies: Sequence[LegResults], requests: Sequence[LegResults], matrix: Matrix
 ) -> NDArray[np.int64]:
     """Return a cell that arrives for each leg of a reply that no trace has shown."""
-    found: list[NDArray[np.int64]] = []
+    missing = _Missing()
     for answered, known in zip(replies, requests, strict=True):
         for legs in known.plan.walk(matrix) if known.plan.stateful else ():
             arrived = legs.cells[known.arrives(legs)]
-            found.append(_needed(answered, answered.legs(matrix, arrived)))
-    return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+            missing.note(answered, answered.legs(matrix, arrived))
+    return missing.cells()
 
 
-def _needed(results: LegResults, legs: CellLegs) -> NDArray[np.int64]:
-    decided, _ = results.outcome(legs)
-    missing = np.flatnonzero(decided == UNKNOWN)
-    picked = [
-        missing[np.unique(ids[missing], return_index=True)[1]]
-        for ids in (legs.egress, legs.transit, legs.ingress)
-    ]
-    return legs.cells[np.unique(np.concatenate(picked))]
+class _Missing:
+    """A cell for each leg that is not known; the first that needs it."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, Part, int], int] = {}
+
+    def note(self, results: LegResults, legs: CellLegs) -> None:
+        """Look for cells among these that need what is not known."""
+        decided, _ = results.outcome(legs)
+        missing = np.flatnonzero(decided == UNKNOWN)
+        if not missing.size:
+            return
+        parts = {
+            Part.EGRESS: legs.egress,
+            Part.TRANSIT: legs.transit,
+            Part.INGRESS: legs.ingress,
+        }
+        for part, ids in parts.items():
+            legs_, first = np.unique(ids[missing], return_index=True)
+            for leg, cell in zip(legs_.tolist(), legs.cells[missing[first]].tolist(), strict=True):
+                self._found.setdefault((results.plan.family, part, leg), cell)
+
+    def cells(self) -> NDArray[np.int64]:
+        """Return the cells, sorted."""
+        return np.unique(np.array(list(self._found.values()), dtype=np.int64))
 
 
 def compose(
@@ -368,8 +386,7 @@ def predicted(matrix: Matrix, plans: Sequence[LegPlan]) -> NDArray[np.uint8]:
     for plan in plans:
         for legs in plan.walk(matrix):
             egress, ingress = plan.predicted(legs)
-            src, dst = matrix.src[legs.cells], matrix.dst[legs.cells]
-            leaves = plan.host[dst] & (plan.switch[src] != plan.switch[dst])
+            leaves = plan.leaves(matrix, legs.cells)
             passes = np.where(leaves, CODE[Verdict.EXITS], CODE[Verdict.REACHABLE])
             codes[legs.cells] = np.where(egress & ingress, passes, CODE[Verdict.BLOCKED])
     return codes

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from audit import pipeline
+from audit.cli import progress
 from audit.facts import assemble
 from audit.model.endpoints import EndpointKind
 from audit.model.run import Run
@@ -255,18 +256,12 @@ def test_every_pod_and_node_is_attached(
     assert {note.code for note in state.notes} == {"pod-finished"}
 
 
-class _Silent:
-    def phase(self, name: str, total: int) -> None: ...
-
-    def advance(self, steps: int) -> None: ...
-
-
 def _audited(snapshot: Path, root: Path) -> Run:
     asked = scope.from_flags(family="both", ports=("tcp/8080", "tcp/9100", "udp/53"))
     options = pipeline.Options(
         snapshot=snapshot, scope=asked, workers=pipeline.Workers.INLINE, worker_count=1
     )
-    return reader.open_run(pipeline.run(options, root, _Silent()).path)
+    return reader.open_run(pipeline.run(options, root, progress.Silent()).path)
 
 
 @pytest.mark.ovn

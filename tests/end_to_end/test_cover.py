@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from audit import pipeline
+from audit.cli import progress
 from audit.errors import ExitCode
 from audit.pipeline import Covering
 from audit.plan import scope
@@ -46,14 +47,6 @@ RECORDED: Mapping[str, tuple[Path, Mapping[str, Any]]] = {
     "upgrade-after": (DATA / "upgrade-after.tar.xz", {"ports": ("tcp/8080",)}),
     "services-egressip": (DATA / "services-egressip.tar.xz", {"ports": ("tcp/8080", "tcp/80")}),
 }
-
-
-class Silent:
-    def phase(self, name: str, total: int) -> None:
-        pass
-
-    def advance(self, steps: int) -> None:
-        pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +82,7 @@ def options(snapshot: Path, covering: Covering, **flags: Any) -> pipeline.Option
 
 
 def run(snapshot: Path, root: Path, covering: Covering = Covering.LEGS, **flags: Any) -> Ran:
-    done = pipeline.run(options(snapshot, covering, **flags), root, Silent())
+    done = pipeline.run(options(snapshot, covering, **flags), root, progress.Silent())
     said = json.loads((done.path / "run.json").read_text())
     return Ran(path=done.path, said=said, code=done.exit_code)
 
@@ -262,7 +255,7 @@ def test_the_cells_of_an_acl_that_is_not_understood_are_traced_one_by_one(
     strange = f"{match} && reg0[1] == 1"
     assert changed(toolchain, copy, ("match", "==", match), {"match": strange}) == 3
     with ExitStack() as stack:
-        planned = pipeline.plan(options(copy, Covering.LEGS, **flags), Silent(), stack)
+        planned = pipeline.plan(options(copy, Covering.LEGS, **flags), progress.Silent(), stack)
     (note,) = [note for note in planned.notes if note.code == "opaque-matches"]
     assert repr(strange) in note.text
     assert note.subjects

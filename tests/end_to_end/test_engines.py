@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from audit import pipeline
+from audit.cli import progress
 from audit.errors import ExitCode
 from audit.model.run import Run
 from audit.model.verdicts import REASONS, Reason
@@ -24,14 +25,11 @@ SCOPE = scope.from_flags(namespaces=("default", "prod", "shop"), ports=("tcp/80"
 POISON = "shop_front-0"
 
 
-class Watcher:
+class Watcher(progress.Silent):
     """Progress that does something after each batch."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         self._act = act
-
-    def phase(self, name: str, total: int) -> None:
-        """Nothing happens between phases."""
 
     def advance(self, steps: int) -> None:
         del steps

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
+from audit.fanout.backlog import Backlog
 from audit.fanout.inline import InlineFanout
 from audit.model.traces import Hop, HopEnd, LogicalTrace, TraceBatch, TraceOutcome
 from tests.verdict import made
@@ -38,26 +39,36 @@ class Factory:
         return worker()
 
 
-def batches(count: int) -> list[TraceBatch]:
-    return [
-        TraceBatch(zone="worker", tasks=(made.task(select=2 * i), made.task(select=2 * i + 1)))
-        for i in range(count)
-    ]
+def backlog(batches: int) -> Backlog:
+    """Return what is cut into so many batches, each a task of its own."""
+    return Backlog(made.task(select=number) for number in range(batches))
 
 
-def test_every_batch_comes_back_in_order_with_its_outcomes() -> None:
+def test_every_batch_comes_back_with_its_outcomes() -> None:
     factory = Factory()
+    expected = {made.task(select=number).key for number in range(3)}
     with InlineFanout(factory) as fanout:
         assert not factory.made
         for _ in range(2):
-            done = list(fanout.run(batches(3)))
-            assert [batch for batch, _ in done] == batches(3)
+            done = list(fanout.run(backlog(3)))
+            assert {task.key for batch, _ in done for task in batch.tasks} == expected
             assert all(
                 [outcome.key for outcome in outcomes] == [task.key for task in batch.tasks]
                 for batch, outcomes in done
             )
         assert (factory.made, factory.closed) == (1, 0)
     assert (factory.made, factory.closed) == (1, 1)
+
+
+def test_what_outcomes_lead_to_is_traced_too() -> None:
+    work = backlog(1)
+    with InlineFanout(Factory(), workers=2) as fanout:
+        seen = list[int]()
+        for batch, _ in fanout.run(work):
+            seen.append(batch.tasks[0].select)
+            if seen[-1] < 4:
+                work.add([made.task(select=seen[-1] + 1)])
+    assert seen == [0, 1, 2, 3, 4]
 
 
 class Meeting:
@@ -81,14 +92,10 @@ def test_two_workers_are_at_work_at_once_each_on_a_zone_of_its_own() -> None:
     def worker() -> Iterator[Meeting]:
         yield Meeting(together, zones)
 
-    work = [
-        TraceBatch(zone=zone, tasks=(made.task(zone=zone, select=number),))
-        for zone in ("a", "b")
-        for number in range(3)
-    ]
+    tasks = [made.task(zone=zone, select=number) for zone in ("a", "b") for number in range(3)]
     with InlineFanout(worker, workers=2) as fanout:
-        found = {outcomes[0].key for _, outcomes in fanout.run(work)}
-    assert found == {task.key for batch in work for task in batch.tasks}
+        found = {outcomes[0].key for _, outcomes in fanout.run(Backlog(tasks))}
+    assert found == {task.key for task in tasks}
     assert sorted(zones) == [["a"] * 3, ["b"] * 3]
 
 
@@ -102,7 +109,7 @@ def test_leaving_early_waits_for_what_is_being_traced_and_begins_no_more() -> No
 
     factory = Factory(Slow)
     with InlineFanout(factory) as fanout:
-        running = fanout.run(batches(10))
+        running = fanout.run(backlog(10))
         assert isinstance(running, Generator)
         next(running)
         running.close()
@@ -122,4 +129,4 @@ def test_what_cannot_be_started_is_an_error() -> None:
         raise OSError("no engine")
 
     with InlineFanout(broken) as fanout, pytest.raises(OSError, match="no engine"):
-        list(fanout.run(batches(1)))
+        list(fanout.run(backlog(1)))

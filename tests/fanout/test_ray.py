@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from audit.fanout.backlog import Backlog
 from audit.fanout.base import Worker
 from audit.fanout.inline import InlineFanout
 from audit.fanout.ray import RayFanout
@@ -42,23 +43,19 @@ FLOW = Microflow(
 )
 
 
-def batches(zones: int, each: int) -> list[TraceBatch]:
+def tasks(zones: int, batches: int) -> list[TraceTask]:
+    """Return what is cut into so many batches of three for each zone."""
     return [
-        TraceBatch(
+        TraceTask(
+            key=f"{zone}.{number}.{task}",
             zone=f"zone-{zone}",
-            tasks=tuple(
-                TraceTask(
-                    key=f"{zone}.{number}.{task}",
-                    zone=f"zone-{zone}",
-                    state=ConntrackState.REQUEST,
-                    microflow=FLOW,
-                    target="",
-                )
-                for task in range(3)
-            ),
+            state=ConntrackState.REQUEST,
+            microflow=FLOW,
+            target="",
         )
         for zone in range(zones)
-        for number in range(each)
+        for number in range(batches)
+        for task in range(3)
     ]
 
 
@@ -89,9 +86,9 @@ def worker(deaths: Path) -> AbstractContextManager[Worker]:
     return echo(deaths)
 
 
-def outcomes(fanout: InlineFanout | RayFanout, work: list[TraceBatch]) -> dict[str, TraceOutcome]:
+def outcomes(fanout: InlineFanout | RayFanout, work: list[TraceTask]) -> dict[str, TraceOutcome]:
     found: dict[str, TraceOutcome] = {}
-    for batch, results in fanout.run(work):
+    for batch, results in fanout.run(Backlog(work, size=3)):
         for task, result in zip(batch.tasks, results, strict=True):
             assert task.key == result.key
             assert task.key not in found
@@ -101,7 +98,7 @@ def outcomes(fanout: InlineFanout | RayFanout, work: list[TraceBatch]) -> dict[s
 
 def test_ray_answers_as_inline_does_and_survives_its_workers(tmp_path: Path) -> None:
     """One Ray for all of it: starting one takes longer than everything else here."""
-    work = batches(zones=3, each=4)
+    work = tasks(zones=3, batches=4)
     make = partial(worker, tmp_path)
     with InlineFanout(make) as inline:
         expected = outcomes(inline, work)

@@ -1,5 +1,6 @@
 """Whatever the legs are, few cells show all that are needed, and few rounds the unforeseen."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -122,6 +123,31 @@ def test_no_more_cells_are_chosen_than_there_is_to_show(case: Case) -> None:
     found = case.composed
     things = sum(len(set(ids)) for ids in (found.egress, found.transit, found.ingress))
     assert len(chosen) <= things + 2 * case.count
+
+
+@given(cases)
+def test_every_leg_of_a_reply_to_what_arrives_is_shown(case: Case) -> None:
+    traced = np.zeros(len(case.matrix), dtype=np.bool_)
+    traced[represent.choose(case.matrix, case.plan)] = True
+    chosen = represent.choose_replies(case.matrix, case.plan, traced)
+    assert chosen.tolist() == sorted(set(chosen.tolist()))
+    arriving = case.composed.cells[case.plan.arrives(case.matrix, case.composed)]
+    assert set(chosen) <= set(arriving)
+    needed, shown = (case.plan.replies(case.matrix, cells) for cells in (arriving, chosen))
+    assert set(needed.egress) == set(shown.egress)
+    assert set(needed.ingress) == set(shown.ingress)
+    assert set(pairs(needed)) == set(pairs(shown))
+    assert len(chosen) <= sum(len(set(ids)) for ids in (needed.egress, needed.ingress)) + len(
+        set(pairs(needed))
+    )
+
+
+def test_replies_have_no_legs_where_an_acl_is_stateless() -> None:
+    case = Case(3)
+    stateless = dataclasses.replace(case.plan, stateful=False)
+    everything = np.ones(len(case.matrix), dtype=np.bool_)
+    assert represent.choose_replies(case.matrix, case.plan, everything).size
+    assert not represent.choose_replies(case.matrix, stateless, everything).size
 
 
 def rounds_until_known(case: Case, truth: Callable[[CellLegs], list[Shown]]) -> int:

@@ -1,0 +1,65 @@
+"""What is still to be traced, by zone; it grows while it is worked off.
+
+A zone's database takes a second to serve and to read, a trace a millisecond. So batches are cut
+when a worker asks for one, of the zone it has open while there is anything left there, and the
+hops that traces lead to join the zones they go on in.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable
+
+from audit.model.packets import ConntrackState
+from audit.model.traces import TraceBatch, TraceTask
+
+BATCH_SIZE = 250
+"""Some half a second of traces: small enough to spread, resume and show progress by."""
+
+_Like = tuple[ConntrackState, int]
+"""Tasks of a batch share a daemon: its conntrack state and its ECMP choice."""
+
+
+class Backlog:
+    """Traces nobody has begun. Every one is handed out exactly once, unless it is put back."""
+
+    def __init__(self, tasks: Iterable[TraceTask] = (), *, size: int = BATCH_SIZE) -> None:
+        self._size = size
+        self._zones: dict[str, dict[_Like, deque[TraceTask]]] = defaultdict(dict)
+        self._returned: deque[TraceBatch] = deque()
+        self.add(tasks)
+
+    def add(self, tasks: Iterable[TraceTask]) -> None:
+        """Let traces wait."""
+        for task in tasks:
+            like = (task.state, task.select)
+            self._zones[task.zone].setdefault(like, deque()).append(task)
+
+    def put_back(self, batch: TraceBatch) -> None:
+        """Take back a batch whose worker was lost; it is the next to be handed out."""
+        self._returned.append(batch)
+
+    def take(self, preferred: str, busy: Collection[str]) -> TraceBatch | None:
+        """Cut a batch of the preferred zone, else of the fullest one nobody works on."""
+        if self._returned:
+            return self._returned.popleft()
+        if not self._zones:
+            return None
+        zone = preferred
+        if preferred not in self._zones:
+            free = [zone for zone in self._zones if zone not in busy] or list(self._zones)
+            zone = max(sorted(free), key=self._waiting)
+        return self._cut(zone)
+
+    def _waiting(self, zone: str) -> int:
+        return sum(map(len, self._zones[zone].values()))
+
+    def _cut(self, zone: str) -> TraceBatch:
+        """Cut a batch of the longest queue of a zone."""
+        queues = self._zones[zone]
+        like = max(sorted(queues), key=lambda like: len(queues[like]))
+        queue = queues[like]
+        tasks = tuple(queue.popleft() for _ in range(min(self._size, len(queue))))
+        if not queue:
+            del queues[like]
+        if not queues:
+            del self._zones[zone]
+        return TraceBatch(zone=zone, tasks=tasks)
