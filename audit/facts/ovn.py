@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from audit.facts import identity
-from audit.model.engine import DatabaseReader
+from audit.model.engine import DatabaseReader, Tables
 from audit.model.facts import (
     Acl,
     FlowHint,
@@ -30,51 +30,23 @@ Row = Mapping[str, Any]
 PREFIX = 8
 """A trace prints the first eight hexadecimal digits of a uuid."""
 
-_NORTHBOUND: Mapping[str, Sequence[str]] = {
-    "NB_Global": ("name", "options", "nb_cfg"),
-    "Logical_Switch": ("name", "other_config", "external_ids", "acls"),
-    "Logical_Switch_Port": ("_uuid", "name", "external_ids"),
-    "Port_Group": ("name", "ports", "acls", "external_ids"),
-    "Logical_Router_Policy": ("match", "action", "priority"),
-    "Load_Balancer": ("vips", "protocol", "options", "external_ids", "name"),
-}
-_HAS_PORTS = {"Port_Group": [["ports", "!=", ["set", []]]]}
-"""With interconnect every zone has every policy's port group, most of them without a port here:
-their ACLs are in force nowhere in the zone, and are most of what a large database holds."""
-
-_ACL = (
-    *("_uuid", "direction", "action", "priority", "tier", "match"),
-    *("name", "options", "external_ids"),
-)
 _SET_NAME = re.compile(r"\$([A-Za-z_.][A-Za-z0-9_.]*)")
 
-_SOUTHBOUND: Mapping[str, Sequence[str]] = {
-    "SB_Global": ("options", "nb_cfg"),
-    "Datapath_Binding": ("_uuid", "external_ids"),
-    "Port_Binding": (
-        *("logical_port", "type", "datapath", "tunnel_key", "mac", "options"),
-        "external_ids",
-    ),
-    "Logical_Flow": ("_uuid", "external_ids", "match"),
-}
 ACL_STAGES = (
     *("ls_in_acl", "ls_in_acl_after_lb", "ls_out_acl"),
     *("ls_in_acl_eval", "ls_in_acl_after_lb_eval", "ls_out_acl_eval"),
 )
 """Stages whose logical flows are made from ACLs, up to OVN 23.03 and from 23.06 on."""
 
-_FLOW_CONDITION = {
-    "Logical_Flow": [
-        ["external_ids", "includes", ["map", [["stage-name", stage]]]] for stage in ACL_STAGES
-    ]
-}
+_HAS_PORTS = ('"ports"',)
+"""With interconnect every zone has every policy's port group, most of them without a port here:
+their ACLs are in force nowhere in the zone, and are most of what a large database holds."""
 
 
 def read_zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path) -> Zone:
     """Read a zone from two staged databases. DatabaseError when one cannot be read."""
-    nb = reader.select(northbound, "OVN_Northbound", _NORTHBOUND, _HAS_PORTS)
-    nb |= _in_force(reader, northbound, nb)
-    sb = reader.select(southbound, "OVN_Southbound", _SOUTHBOUND, _FLOW_CONDITION)
+    nb = _northbound(reader.tables(northbound, "OVN_Northbound"))
+    sb = _southbound(reader.tables(southbound, "OVN_Southbound"))
     primary = _primary_networks(nb["Logical_Switch"])
     options = _first(sb["SB_Global"]).get("options", {})
     ports = _ports(sb["Port_Binding"], sb["Datapath_Binding"])
@@ -111,36 +83,43 @@ def read_zone(reader: DatabaseReader, name: str, northbound: Path, southbound: P
     )
 
 
-def _in_force(
-    reader: DatabaseReader, northbound: Path, nb: Mapping[str, Sequence[Row]]
-) -> dict[str, list[dict[str, Any]]]:
-    """Read the ACLs in force on some switch, and the address sets that matches name."""
-    holders = (*nb["Port_Group"], *nb["Logical_Switch"])
-    uuids = sorted({uuid for row in holders for uuid in as_tuple(row.get("acls", ()))})
-    same = [["_uuid", "==", ["uuid", uuid]] for uuid in uuids]
-    tables = reader.select(northbound, "OVN_Northbound", {"ACL": _ACL}, {"ACL": _few(same)})
-    users = (*tables["ACL"], *nb["Logical_Router_Policy"])
-    names = sorted({name for row in users for name in _SET_NAME.findall(row["match"])})
-    named = [["name", "==", name] for name in names]
-    return tables | reader.select(
-        northbound,
-        "OVN_Northbound",
-        {"Address_Set": ("name", "addresses")},
-        {"Address_Set": _few(named)},
+def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
+    """Read what is in force: of ACLs those of a switch or of a port group that has ports."""
+    groups = tables.rows(
+        "Port_Group", ("name", "ports", "acls", "external_ids"), mentioning=_HAS_PORTS
     )
+    switches = tables.rows("Logical_Switch", ("name", "other_config", "external_ids", "acls"))
+    policies = tables.rows("Logical_Router_Policy", ("match", "action", "priority"))
+    holders = (*(group for group in groups if group["ports"]), *switches)
+    uuids = sorted({uuid for row in holders for uuid in as_tuple(row.get("acls", ()))})
+    acl = ("_uuid", "direction", "action", "priority", "tier", "match", "name", "options")
+    acls = tables.pick("ACL", (*acl, "external_ids"), uuids)
+    used = {name for row in (*acls, *policies) for name in _SET_NAME.findall(row["match"])}
+    sets = tables.rows("Address_Set", ("name", "addresses"))
+    balancer = ("vips", "protocol", "options", "external_ids", "name")
+    return {
+        "NB_Global": tables.rows("NB_Global", ("name", "options", "nb_cfg")),
+        "Logical_Switch": switches,
+        "Logical_Switch_Port": tables.rows("Logical_Switch_Port", ("_uuid", "name")),
+        "Port_Group": [group for group in groups if group["ports"]],
+        "Logical_Router_Policy": policies,
+        "Load_Balancer": tables.rows("Load_Balancer", balancer),
+        "ACL": acls,
+        "Address_Set": [row for row in sets if row["name"] in used],
+    }
 
 
-_FEW = 400
-"""Conditions that fit in one argument of `ovsdb-tool query`; the kernel takes 128 KiB."""
-
-
-def _few(conditions: list[list[Any]]) -> list[list[Any]]:
-    """Return the conditions if they fit, else none: that reads all rows, which is only slower."""
-    return (conditions or _NONE) if len(conditions) <= _FEW else []
-
-
-_NONE = [["_uuid", "==", ["uuid", "00000000-0000-0000-0000-000000000000"]]]
-"""A condition that no row meets; no condition at all would mean every row."""
+def _southbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
+    """Read ports and datapaths; of logical flows those that are made from ACLs."""
+    binding = ("logical_port", "type", "datapath", "tunnel_key", "mac", "options", "external_ids")
+    flow = ("_uuid", "external_ids", "match")
+    flows = tables.rows("Logical_Flow", flow, mentioning=[f'"{stage}"' for stage in ACL_STAGES])
+    return {
+        "SB_Global": tables.rows("SB_Global", ("options", "nb_cfg")),
+        "Datapath_Binding": tables.rows("Datapath_Binding", ("_uuid", "external_ids")),
+        "Port_Binding": tables.rows("Port_Binding", binding),
+        "Logical_Flow": [r for r in flows if r["external_ids"].get("stage-name") in ACL_STAGES],
+    }
 
 
 def _first(rows: Sequence[Row]) -> Row:

@@ -1,6 +1,6 @@
 """How the stages that run OVN's programs are given them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,22 @@ class Programs(Protocol):
         ...
 
 
+class Tables(Protocol):
+    """The tables of one database: rows as dicts of columns; sets are lists, uuids strings."""
+
+    def rows(
+        self, table: str, columns: Sequence[str], *, mentioning: Collection[str] = ()
+    ) -> list[dict[str, Any]]:
+        """Return a table's rows; `mentioning`: those whose text has one of these words in it."""
+        ...
+
+    def pick(
+        self, table: str, columns: Sequence[str], uuids: Iterable[str]
+    ) -> list[dict[str, Any]]:
+        """Return the rows with these uuids, as far as they exist."""
+        ...
+
+
 class DatabaseReader(Protocol):
     """Reads the OVSDB files of a snapshot."""
 
@@ -27,12 +43,6 @@ class DatabaseReader(Protocol):
         """
         ...
 
-    def select(
-        self,
-        database: Path,
-        schema: str,
-        tables: Mapping[str, Sequence[str]],
-        where: Mapping[str, Sequence[Any]],
-    ) -> dict[str, list[dict[str, Any]]]:
-        """Read columns of tables; sets are lists, maps dicts, uuids strings."""
+    def tables(self, database: Path, schema: str) -> Tables:
+        """Return the tables of a staged database whose schema is `schema`; or DatabaseError."""
         ...

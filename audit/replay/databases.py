@@ -1,28 +1,23 @@
 """A snapshot's OVSDB files: staged where they may be written, read, and served.
 
 `ovsdb-server` writes to the file it serves, so every file is copied first; clustered files
-become standalone ones on the way (`ovsdb-tool cluster-to-standalone`). Reading goes through
-`ovsdb-tool query`, which knows every version of the file format.
+become standalone ones on the way (`ovsdb-tool cluster-to-standalone`).
 """
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from audit.errors import DatabaseError, EngineError
 from audit.model.engine import Programs
+from audit.replay.tables import Tables
 
-Row = dict[str, Any]
-"""A row as Python values: sets are lists, maps dicts, uuids strings."""
-
-_QUERY_TIMEOUT_S = 300
+_TOOL_TIMEOUT_S = 300
 _SERVER_START_TIMEOUT_S = 60
 _STANDALONE = b"OVSDB JSON "
 _CLUSTERED = b"OVSDB CLUSTER "
@@ -73,42 +68,9 @@ class OvsdbTool:
                 "the database of another member"
             )
 
-    def select(
-        self,
-        database: Path,
-        schema: str,
-        tables: Mapping[str, Sequence[str]],
-        where: Mapping[str, Sequence[Any]],
-    ) -> dict[str, list[Row]]:
-        """Read `tables` (name → columns) of a staged database whose schema is `schema`.
-
-        Tables and columns this database's version does not have are left out: an older schema is
-        not an error. `where` gives conditions (RFC 7047, 5.1) any of which a table's rows must
-        meet. DatabaseError when the file cannot be read.
-        """
-        known = _stored_columns(database, schema)
-        operations = [
-            {
-                "op": "select",
-                "table": table,
-                "where": condition,
-                "columns": [c for c in columns if c == "_uuid" or c in known[table]],
-            }
-            for table, columns in tables.items()
-            if table in known
-            for condition in ([[c] for c in where.get(table, ())] or [[]])
-        ]
-        query = json.dumps([schema, *operations])
-        reply = json.loads(self._run(database, "query", str(database), query))
-        rows: dict[str, list[Row]] = {table: [] for table in tables}
-        # After an operation that failed come nulls, and one more result than operations.
-        for operation, result in zip(operations, reply, strict=False):
-            if "rows" not in result:
-                raise DatabaseError(f"{database}: {result.get('error')}: {result.get('details')}")
-            rows[str(operation["table"])] += [
-                {column: _value(value) for column, value in row.items()} for row in result["rows"]
-            ]
-        return rows
+    def tables(self, database: Path, schema: str) -> Tables:
+        """Return the tables of a staged database whose schema is `schema`."""
+        return Tables.of(database, schema)
 
     def _run(self, source: Path, *arguments: str) -> str:
         """Run ovsdb-tool, or say what it found wrong with `source`."""
@@ -118,12 +80,12 @@ class OvsdbTool:
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",
-                timeout=_QUERY_TIMEOUT_S,
+                timeout=_TOOL_TIMEOUT_S,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise DatabaseError(
-                f"{source}: ovsdb-tool did not finish in {_QUERY_TIMEOUT_S} s"
+                f"{source}: ovsdb-tool did not finish in {_TOOL_TIMEOUT_S} s"
             ) from error
         if done.returncode:
             said = " ".join(done.stderr.split())[:_SHOWN]
@@ -183,32 +145,6 @@ def _cut(source: Path, target: Path, end: int, magic: bytes) -> None:
                 "database again"
             )
     os.truncate(target, end)
-
-
-def _stored_columns(database: Path, schema: str) -> dict[str, set[str]]:
-    """Return table → columns of the schema that `database` itself stores, its first record."""
-    try:
-        with database.open("rb") as file:
-            length = int(file.readline().split()[2])
-            stored = json.loads(file.read(length))
-        columns = {name: set(table["columns"]) for name, table in stored["tables"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DatabaseError(f"{database} has no readable schema: {error}") from error
-    if stored["name"] != schema:
-        raise DatabaseError(f"{database} holds {stored['name']}, not {schema}; swap the two files")
-    return columns
-
-
-def _value(value: Any) -> Any:  # noqa: ANN401 - an OVSDB <value> is any JSON (RFC 7047, 5.1)
-    """Turn an OVSDB `<value>` into Python: `["map", …]`, `["set", …]`, `["uuid", …]`, atoms."""
-    if isinstance(value, list):
-        kind, content = value
-        if kind == "map":
-            return {_value(k): _value(v) for k, v in content}
-        if kind == "set":
-            return [_value(item) for item in content]
-        return content
-    return value
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from audit.model.run import Run
 from audit.model.verdicts import VERDICTS
 from audit.plan import scope
 from audit.replay.databases import OvsdbTool
+from audit.replay.tables import Tables
 from audit.replay.toolchain import Toolchain
 from audit.store import reader
 from bench import addresses, manifests, selectors
@@ -35,13 +36,16 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 Rows = Mapping[str, list[dict[str, Any]]]
 
 
-def databases(root: Path, name: str, toolchain: Toolchain) -> Iterator[Rows]:
+def databases(root: Path, name: str) -> Iterator[Rows]:
     """Yield every table of each zone's database `name` below `root`."""
     for file in sorted(root.glob(f"ovn/*/{name}")):
         with file.open("rb") as content:
             schema = json.loads(content.read(int(content.readline().split()[2])))
-        tables = {table: [*t["columns"], "_uuid"] for table, t in schema["tables"].items()}
-        yield OvsdbTool(programs=toolchain).select(file, SCHEMAS[name], tables, {})
+        tables = Tables.of(file, SCHEMAS[name])
+        yield {
+            table: tables.rows(table, [*described["columns"], "_uuid"])
+            for table, described in schema["tables"].items()
+        }
 
 
 def unpacked(archive: Path, target: Path) -> Path:
@@ -93,10 +97,10 @@ _AFFINITY = "affinity_timeout"
 """Session affinity is not generated."""
 
 
-def shapes(root: Path, name: str, toolchain: Toolchain) -> dict[tuple[str, str], set[Shape]]:
+def shapes(root: Path, name: str) -> dict[tuple[str, str], set[Shape]]:
     """Return the shapes of the rows of each table and kind: owner type, or port type."""
     found: dict[tuple[str, str], set[Shape]] = {}
-    for tables in databases(root, name, toolchain):
+    for tables in databases(root, name):
         for table, rows in tables.items():
             for row in rows:
                 external_ids = row.get("external_ids") or {}
@@ -109,12 +113,12 @@ def shapes(root: Path, name: str, toolchain: Toolchain) -> dict[tuple[str, str],
 @pytest.mark.ovn
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_rows_have_the_shapes_recorded_ones_have(
-    rich: Path, recorded: list[Path], toolchain: Toolchain, name: str
+    rich: Path, recorded: list[Path], name: str
 ) -> None:
-    made = shapes(rich, name, toolchain)
+    made = shapes(rich, name)
     known: dict[tuple[str, str], set[Shape]] = {}
     for root in recorded:
-        for kind, found in shapes(root, name, toolchain).items():
+        for kind, found in shapes(root, name).items():
             known.setdefault(kind, set()).update(found)
     assert set(made) <= set(known)
     # Which groups a controller joins for multicast is learned by a real one only.
@@ -148,10 +152,10 @@ def test_the_skeleton_of_a_match() -> None:
 _CLAUSE = re.compile(r" && L4(?: && (?:\([^()]*\)|[^ &]+))?(?= && |$)")
 
 
-def _acl_skeletons(root: Path, toolchain: Toolchain) -> set[tuple[str, str, str]]:
+def _acl_skeletons(root: Path) -> set[tuple[str, str, str]]:
     """Return (owner type, direction, skeleton), and port clauses as skeletons of their own."""
     found = set()
-    for tables in databases(root, "nb.db", toolchain):
+    for tables in databases(root, "nb.db"):
         for row in tables["ACL"]:
             kind = row["external_ids"]["k8s.ovn.org/owner-type"]
             text = _skeleton(row["match"])
@@ -164,18 +168,14 @@ def _acl_skeletons(root: Path, toolchain: Toolchain) -> set[tuple[str, str, str]
 
 
 @pytest.mark.ovn
-def test_acl_matches_are_written_as_recorded_ones_are(
-    rich: Path, recorded: list[Path], toolchain: Toolchain
-) -> None:
-    known = set().union(*(_acl_skeletons(root, toolchain) for root in recorded))
-    strange = _acl_skeletons(rich, toolchain) - known
+def test_acl_matches_are_written_as_recorded_ones_are(rich: Path, recorded: list[Path]) -> None:
+    known = set().union(*(_acl_skeletons(root) for root in recorded))
+    strange = _acl_skeletons(rich) - known
     assert not strange, strange
 
 
 @pytest.mark.ovn
-def test_acls_have_recorded_priorities_tiers_and_actions(
-    rich: Path, recorded: list[Path], toolchain: Toolchain
-) -> None:
+def test_acls_have_recorded_priorities_tiers_and_actions(rich: Path, recorded: list[Path]) -> None:
     def settings(root: Path) -> set[tuple[object, ...]]:
         return {
             (
@@ -186,7 +186,7 @@ def test_acls_have_recorded_priorities_tiers_and_actions(
                 # Rules count down; what they count from is the kind's.
                 0 if row["tier"] != 2 or row["priority"] > 2000 else row["priority"],
             )
-            for tables in databases(root, "nb.db", toolchain)
+            for tables in databases(root, "nb.db")
             for row in tables["ACL"]
         }
 
@@ -195,13 +195,11 @@ def test_acls_have_recorded_priorities_tiers_and_actions(
 
 
 @pytest.mark.ovn
-def test_logical_flows_have_the_stages_recorded_ones_have(
-    rich: Path, recorded: list[Path], toolchain: Toolchain
-) -> None:
+def test_logical_flows_have_the_stages_recorded_ones_have(rich: Path, recorded: list[Path]) -> None:
     def stages(root: Path) -> set[str]:
         return {
             row["external_ids"]["stage-name"]
-            for tables in databases(root, "sb.db", toolchain)
+            for tables in databases(root, "sb.db")
             for row in tables["Logical_Flow"]
         }
 
@@ -230,7 +228,7 @@ def test_the_same_seed_gives_the_same_northbound_rows(
                 for table, rows in tables.items()
                 if table != "NB_Global"  # ovn-northd writes its times there
             }
-            for tables in databases(root, "nb.db", toolchain)
+            for tables in databases(root, "nb.db")
         ]
         for root in (small, again)
     )
@@ -333,9 +331,7 @@ def _named_ports(text: str) -> bool:
 
 
 @pytest.mark.ovn
-def test_recorded_policies_are_translated_as_ovn_kubernetes_did(
-    recorded: list[Path], toolchain: Toolchain
-) -> None:
+def test_recorded_policies_are_translated_as_ovn_kubernetes_did(recorded: list[Path]) -> None:
     compared = 0
     for root in recorded:
         cluster = _as_recorded(root)
@@ -344,7 +340,7 @@ def test_recorded_policies_are_translated_as_ovn_kubernetes_did(
         made = {row.key[1]: json.loads(f"{{{row.columns}}}") for row in _acls(cluster)}
         theirs = {
             row["external_ids"]["k8s.ovn.org/id"]: row
-            for tables in databases(root, "nb.db", toolchain)
+            for tables in databases(root, "nb.db")
             for row in tables["ACL"]
         }
         assert len(made) > 20
