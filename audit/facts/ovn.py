@@ -5,7 +5,9 @@ the tables and columns below are read: of a large southbound database most bytes
 flows, and of those only the ones that carry an ACL's verdict are needed, for blame.
 """
 
+import functools
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +29,8 @@ from audit.model.packets import Protocol
 
 Row = Mapping[str, Any]
 
+_ALIKE = 1 << 15
+"""Things that zones have alike and that are kept once."""
 PREFIX = 8
 """A trace prints the first eight hexadecimal digits of a uuid."""
 
@@ -67,7 +71,7 @@ def read_zone(reader: DatabaseReader, name: str, northbound: Path, southbound: P
         flow_hints=MappingProxyType(_flow_hints(sb["Logical_Flow"])),
         load_balancers=tuple(_load_balancers(nb["Load_Balancer"])),
         address_sets=MappingProxyType(
-            {row["name"]: as_tuple(row["addresses"]) for row in nb["Address_Set"]}
+            {row["name"]: _shared(as_tuple(row["addresses"])) for row in nb["Address_Set"]}
         ),
         switch_acls=MappingProxyType(
             {
@@ -217,7 +221,7 @@ def _acl(row: Row, primary: Collection[str]) -> Acl:
         action=row["action"],
         priority=row["priority"],
         tier=row.get("tier", 0),
-        match=row["match"],
+        match=sys.intern(row["match"]),
         owner_type=owner.owner_type,
         owner=owner.owner,
         policy=owner.policy,
@@ -253,7 +257,7 @@ def _flow_hints(rows: Sequence[Row]) -> dict[str, tuple[FlowHint, ...]]:
                 uuid=row["_uuid"],
                 stage=row["external_ids"]["stage-name"],
                 hint=row["external_ids"]["stage-hint"],
-                match=row["match"],
+                match=sys.intern(row["match"]),
             ),
         )
         for row in rows
@@ -264,15 +268,32 @@ def _flow_hints(rows: Sequence[Row]) -> dict[str, tuple[FlowHint, ...]]:
 def _load_balancers(rows: Sequence[Row]) -> Iterable[LoadBalancer]:
     """Read load balancers; a VIP's key is `IP:port` or `[IPv6]:port`."""
     for row in rows:
-        template = row.get("options", {}).get("template") == "true"
-        vips = [_vip(key, value) for key, value in row["vips"].items()]
-        protocol = row["protocol"] if isinstance(row["protocol"], str) else Protocol.TCP
-        yield LoadBalancer(
+        yield _load_balancer(
             owner=row["external_ids"].get("k8s.ovn.org/owner", row["name"]),
-            protocol=Protocol(protocol),
-            vips=tuple(vip for vip in vips if vip is not None),
-            template=template,
+            protocol=row["protocol"] if isinstance(row["protocol"], str) else Protocol.TCP,
+            vips=tuple(row["vips"].items()),
+            template=row.get("options", {}).get("template") == "true",
         )
+
+
+@functools.lru_cache(maxsize=_ALIKE)
+def _load_balancer(
+    *, owner: str, protocol: str, vips: tuple[tuple[str, str], ...], template: bool
+) -> LoadBalancer:
+    """Return a load balancer; most are the same in every zone, and are one object then."""
+    found = (_vip(key, value) for key, value in vips)
+    return LoadBalancer(
+        owner=owner,
+        protocol=Protocol(protocol),
+        vips=tuple(vip for vip in found if vip is not None),
+        template=template,
+    )
+
+
+@functools.lru_cache(maxsize=_ALIKE)
+def _shared(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Return one object for all zones' sets of the same addresses."""
+    return addresses
 
 
 def _vip(key: str, value: str) -> tuple[str, int, tuple[str, ...]] | None:

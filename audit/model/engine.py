@@ -37,7 +37,7 @@ class DatabaseReader(Protocol):
     """Reads the OVSDB files of a snapshot."""
 
     def stage(self, source: Path, target: Path) -> bool:
-        """Copy a database file to `target`, standalone; True when its last write was cut off.
+        """Make `target` a standalone database of a file; True when its last write was cut off.
 
         DatabaseError when nothing of it can be read.
         """

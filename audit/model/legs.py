@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.matrix import Matrix
+from audit.model.matrix import Indices, Matrix
 
 PASS, STOP = 0, 1
 """What a prediction says of a leg."""
@@ -43,9 +43,7 @@ class LegTable:
     def __len__(self) -> int:
         return len(self.predicted)
 
-    def ids(
-        self, own: NDArray[np.int32], other: NDArray[np.int32], port: NDArray[np.int32]
-    ) -> NDArray[np.int64]:
+    def ids(self, own: Indices, other: Indices, port: Indices) -> NDArray[np.int64]:
         """Return the legs of many cells, by their own end, other end and port."""
         classes = self.classes[own]
         width = self.width[classes]
@@ -107,13 +105,11 @@ class LegPlan:
     def _receivers(self) -> int:
         return int(self.receiving.max(initial=0)) + 1
 
-    def _transit(
-        self, src: NDArray[np.int32], dst: NDArray[np.int32], local: NDArray[np.bool_]
-    ) -> NDArray[np.int64]:
+    def _transit(self, src: Indices, dst: Indices, local: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return transit legs; -1 on one switch, where there is nothing between."""
         return np.where(local, -1, self.sending[src] * self._receivers + self.receiving[dst])
 
-    def _local(self, src: NDArray[np.int32], dst: NDArray[np.int32]) -> NDArray[np.bool_]:
+    def _local(self, src: Indices, dst: Indices) -> NDArray[np.bool_]:
         """Say which packets stay on one switch; one to a node's own address never does."""
         local: NDArray[np.bool_] = (self.switch[src] == self.switch[dst]) & ~self.host[dst]
         return local
@@ -179,9 +175,9 @@ class LegPlan:
 def _both(
     tables: tuple[LegTable, LegTable],
     local: NDArray[np.bool_],
-    own: NDArray[np.int32],
-    other: NDArray[np.int32],
-    port: NDArray[np.int32],
+    own: Indices,
+    other: Indices,
+    port: Indices,
 ) -> NDArray[np.int64]:
     """Return legs from the table of each cell's locality, the second after the first."""
     apart, together = tables
@@ -193,7 +189,7 @@ def _both(
 
 
 def _classes(
-    tables: tuple[LegTable, LegTable], local: NDArray[np.bool_], own: NDArray[np.int32]
+    tables: tuple[LegTable, LegTable], local: NDArray[np.bool_], own: Indices
 ) -> NDArray[np.int64]:
     """Return the class of each end in the table of its locality, the second's after the first's."""
     apart, together = tables

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,14 @@ from audit.model.packets import Family
 from audit.model.verdicts import Blame
 
 FAMILIES: tuple[Family, ...] = tuple(Family)
+
+Indices = NDArray[np.signedinteger[Any]]
+"""Indices into a table: as narrow as the table allows, for there are N² of them."""
+
+
+def index_type(count: int) -> type[np.signedinteger[Any]]:
+    """Return the type of indices into a table of `count` entries."""
+    return np.int16 if count <= np.iinfo(np.int16).max else np.int32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +31,10 @@ class Matrix:
 
     endpoints: tuple[Endpoint, ...]
     ports: tuple[Port, ...]
-    src: NDArray[np.int32]
-    dst: NDArray[np.int32]
+    src: Indices
+    dst: Indices
     family: NDArray[np.int8]
-    port: NDArray[np.int32]
+    port: Indices
 
     def __len__(self) -> int:
         return len(self.src)

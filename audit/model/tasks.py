@@ -1,13 +1,19 @@
 """Keys of traces: made of content, so that the same trace has the same key in every run."""
 
 import hashlib
-from dataclasses import astuple, replace
+from dataclasses import fields, replace
+from operator import attrgetter
 
+from audit.model.packets import Microflow
 from audit.model.traces import TraceTask
+
+_PACKET = attrgetter(*(field.name for field in fields(Microflow)))
+_ASKED = attrgetter(
+    *(f.name for f in fields(TraceTask) if f.name not in ("key", "microflow", "depth"))
+)
 
 
 def keyed(task: TraceTask) -> TraceTask:
     """Return `task` with the key its content gives it; `depth` is no part of the content."""
-    content = astuple(replace(task, key="", depth=0))
-    text = "\x1f".join(str(part) for part in content)
+    text = "\x1f".join(map(str, (*_ASKED(task), *_PACKET(task.microflow))))
     return replace(task, key=hashlib.blake2b(text.encode(), digest_size=8).hexdigest())

@@ -8,7 +8,7 @@ import functools
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,12 @@ class Outcome:
 
 def run(options: Options, root: Path, progress: Progress) -> Outcome:
     """Audit a cluster: trace every cell in scope and write a run below `root`."""
+    written = _write_run(options, root, progress)  # what it held is free again
+    return replace(written, report=write_report(written.path))
+
+
+def _write_run(options: Options, root: Path, progress: Progress) -> Outcome:
+    """Do everything but render the report."""
     started = _now()
     with ExitStack() as stack:
         planned = plan(options, progress, stack)
@@ -76,10 +82,9 @@ def run(options: Options, root: Path, progress: Progress) -> Outcome:
         except BaseException:
             out.abandon()
             raise
-    report = write_report(out.path)
     return Outcome(
         path=out.path,
-        report=report,
+        report=out.path,
         manifest=said,
         unproven=tuple(sentences.unproven(verdicts)),
         exit_code=ExitCode.FINDINGS if traced.disagreements else _exit_code(verdicts),
@@ -133,12 +138,14 @@ def _worker(options: Options, planned: Planned) -> Callable[[], LogicalTracer]:
 
 
 WORTH_RAY = 20_000
-"""Requests from which Ray's start, some six seconds, is won back by a second core."""
+"""Requests from which Ray's start, some six seconds, is won back."""
+WORTH_THREADS = 2
+"""Workers that threads of this process keep busy: traces are read at twice a daemon's pace."""
 
 
 def _fanout(options: Options, planned: Planned) -> AbstractContextManager[Fanout]:
     make = _worker(options, planned)
-    large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > 1
+    large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > WORTH_THREADS
     if options.workers is Workers.RAY or (options.workers is None and large):
         return RayFanout(make, workers=options.worker_count)
     return InlineFanout(make, workers=options.worker_count)

@@ -9,6 +9,7 @@ all endpoints, numbered by content, so that the same set is the same number in e
 
 import functools
 import ipaddress
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,6 +88,7 @@ class Predicates:
     _deciders: dict[str, int] = field(default_factory=dict)
     _places: dict[Side, dict[int, list[int]]] = field(default_factory=dict)
     _networks: dict[tuple[Side, str], Vector] = field(default_factory=dict)
+    _members: dict[tuple[Side, tuple[str, ...]], Vector] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for side in Side:
@@ -94,7 +96,7 @@ class Predicates:
             for index, endpoint in enumerate(self.endpoints):
                 address = address_as(endpoint, side, self.family)
                 if address is not None:
-                    places[int(ipaddress.ip_address(address))].append(index)
+                    places[_number(address)].append(index)
             self._places[side] = dict(places)
 
     def decider(self, owner: str) -> int:
@@ -112,15 +114,27 @@ class Predicates:
             self.vectors.append(vector)
         return self._numbers[key]
 
-    def members(self, side: Side, content: Iterable[str]) -> Vector:
-        """Return which endpoints, as `side`, are in these addresses and networks."""
+    def place(self, side: Side, address: str) -> int:
+        """Return an endpoint that has this address as `side`; those that share it are alike."""
+        return self._places[side][_number(address)][0]
+
+    def members(self, side: Side, content: tuple[str, ...]) -> Vector:
+        """Return which endpoints, as `side`, are in these addresses and networks.
+
+        The same in every zone: most zones' address sets hold the same.
+        """
+        if (side, content) not in self._members:
+            self._members[side, content] = self._in(side, content)
+        return self._members[side, content]
+
+    def _in(self, side: Side, content: Iterable[str]) -> Vector:
         vector = np.zeros(len(self.endpoints), dtype=np.bool_)
         for text in content:
             if Family.of(text) is not self.family:
                 continue
             address, _, length = text.partition("/")
             if not length or int(length) == _WHOLE[self.family]:
-                vector[self._places[side].get(int(ipaddress.ip_address(address)), [])] = True
+                vector[self._places[side].get(_number(address), [])] = True
             else:
                 vector |= self._network(side, text)
         return vector
@@ -135,6 +149,12 @@ class Predicates:
                     vector[indices] = True
             self._networks[side, text] = vector
         return self._networks[side, text]
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _number(address: str) -> int:
+    """Return an address as a number: IPv6 addresses are spelled in several ways."""
+    return int(ipaddress.ip_address(address))
 
 
 _WHOLE = {Family.IP4: 32, Family.IP6: 128}
@@ -178,6 +198,7 @@ class ZoneAcls:
         self._contents: dict[AddressIn, Vector] = {}
         self._port_vectors: dict[PortIs, Vector] = {}
         self._uniform: dict[tuple[Family, str], bool] = {}
+        self._others: dict[tuple[int, Side, bool], int | None] = {}
         self.opaque: dict[str, set[str]] = defaultdict(set)
         """Switches with an ACL whose match is not understood, and those matches."""
         self.stateless = False
@@ -237,15 +258,18 @@ class ZoneAcls:
         """Say whether an address set holds addresses of this family only."""
         if (family, name) not in self._uniform:
             addresses = self._zone.address_sets[name]
-            self._uniform[family, name] = all(Family.of(a) is family for a in addresses)
+            self._uniform[family, name] = _families(addresses) <= {family}
         return self._uniform[family, name]
 
     def seen_by(self, endpoint: Endpoint, attached: Attachment) -> Seen:
         """Return the entries of an endpoint, attached so."""
         switch = self.switch(attached.switch)
-        family = self._predicates.family
-        addresses = {side: address_as(endpoint, side, family) for side in Side}
-        view = _View(self, switch, attached, addresses)
+        addresses = {side: address_as(endpoint, side, self._predicates.family) for side in Side}
+        places = {
+            side: None if address is None else self._predicates.place(side, address)
+            for side, address in addresses.items()
+        }
+        view = _View(self, switch, attached, places)
         apart, together = switch.router_port, None
         return Seen(
             egress=(
@@ -287,12 +311,30 @@ class ZoneAcls:
     def address_vector(self, literal: AddressIn) -> Vector:
         """Evaluate an address literal for every endpoint, with this zone's address sets."""
         if literal not in self._contents:
-            content = [*literal.networks]
-            for name in literal.sets:
-                content += self._zone.address_sets.get(name, ())
+            sets = (self._zone.address_sets.get(name, ()) for name in literal.sets)
+            content = (*literal.networks, *itertools.chain.from_iterable(sets))
             vector = self._predicates.members(literal.side, content)
             self._contents[literal] = ~vector if literal.negated else vector
         return self._contents[literal]
+
+    def others(self, term: Term, side: Side, *, known: bool) -> int | None:
+        """Return the number of the other ends a term holds for, whatever its own; None for none.
+
+        `side` is the own end's; `known` says that the other end is at a known port of the switch,
+        for which its `inport` or `outport` literals were looked at already.
+        """
+        key = (id(term), side, known)  # terms are kept for as long as their switch is
+        if key not in self._others:
+            vector = np.ones(len(self._predicates.endpoints), dtype=np.bool_)
+            for literal in term.literals:
+                if literal.side is side:
+                    continue
+                if isinstance(literal, AddressIn):
+                    vector = vector & self.address_vector(literal)
+                elif not known:
+                    vector = vector & self.port_vector(literal)
+            self._others[key] = self._predicates.number(vector) if vector.any() else None
+        return self._others[key]
 
 
 def _sorted(*entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -339,7 +381,8 @@ class _View:
     acls: ZoneAcls
     switch: _Switch
     own: Attachment
-    addresses: Mapping[Side, str | None]
+    places: Mapping[Side, int | None]
+    """Where the endpoint's address is in a vector; None where it has none as that side."""
 
     def entries(
         self, side: Side, stages: Sequence[Stage], other_port: str | None
@@ -353,20 +396,20 @@ class _View:
         ports = {side: self.own.port}
         if other_port is not None:
             ports[_other(side)] = other_port
+        predicates = self.acls._predicates  # noqa: SLF001 - as above
         for found in dict.fromkeys(self._candidates(stages, ports)):
-            if family not in found.term.families:
+            if family not in found.term.families or not self._own_end(found.term, side, ports):
                 continue
-            others = self._others(found.term, side, ports)
-            if others is None or not others.any():
+            others = self.acls.others(found.term, side, known=other_port is not None)
+            if others is None:
                 continue
-            predicates = self.acls._predicates  # noqa: SLF001 - as above
             yield Entry(
                 stage=int(found.stage),
                 tier=found.acl.tier,
                 priority=found.acl.priority,
                 action=found.acl.action,
                 decider=predicates.decider(found.acl.owner),
-                others=predicates.number(others),
+                others=others,
                 l4=tuple((str(p), low, high) for p, low, high in found.term.l4),
             )
 
@@ -379,31 +422,23 @@ class _View:
                 names = None if port is None else self.acls.names_of(port)
                 yield from self.switch.requiring(stage, side, names)
 
-    def _others(self, term: Term, side: Side, ports: Mapping[Side, str]) -> Vector | None:
-        """Return for which other ends the term holds; None for none at all."""
-        count = len(self.acls._predicates.endpoints)  # noqa: SLF001 - as above
-        vector = np.ones(count, dtype=np.bool_)
+    def _own_end(self, term: Term, side: Side, ports: Mapping[Side, str]) -> bool:
+        """Say whether what a term asks of the own end, and of known ports, is so."""
         for literal in term.literals:
             if isinstance(literal, PortIs):
                 port = ports.get(literal.side)
-                if port is None:
-                    vector = vector & self.acls.port_vector(literal)
-                elif not self.acls.in_groups(port, literal):
-                    return None
+                if port is not None and not self.acls.in_groups(port, literal):
+                    return False
             elif literal.side is side:
-                if not self._own_address_in(literal):
-                    return None
-            else:
-                vector = vector & self.acls.address_vector(literal)
-        return vector
+                place = self.places[side]
+                if place is None or not self.acls.address_vector(literal)[place]:
+                    return False
+        return True
 
-    def _own_address_in(self, literal: AddressIn) -> bool:
-        address = self.addresses[literal.side]
-        if address is None:
-            return False
-        places = self.acls._predicates._places[literal.side]  # noqa: SLF001 - as above
-        place = places[int(ipaddress.ip_address(address))][0]
-        return bool(self.acls.address_vector(literal)[place])
+
+@functools.lru_cache(maxsize=1 << 14)
+def _families(addresses: tuple[str, ...]) -> frozenset[Family]:
+    return frozenset(map(Family.of, addresses))
 
 
 def _asks_outport(term: Term) -> bool:

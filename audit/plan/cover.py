@@ -92,7 +92,7 @@ def exhaustive(
 def predict_only(matrix: Matrix) -> Cover:
     """Return no request at all: every cell that could be traced says that it was not."""
     obstacles = _obstacles(matrix)
-    unasked = np.int16(REASON_CODE[Reason.ONLY_PREDICTED])
+    unasked = np.int8(REASON_CODE[Reason.ONLY_PREDICTED])
     return Cover(
         name="predict",
         tasks=(),
@@ -171,22 +171,29 @@ def _legs(src: Endpoint, receivers: tuple[Receiver, ...]) -> tuple[TraceTask, ..
     return tuple(legs)
 
 
-def _obstacles(matrix: Matrix) -> NDArray[np.int16]:
+_CELLS_AT_A_TIME = 1 << 22
+
+
+def _obstacles(matrix: Matrix) -> NDArray[np.int8]:
     """Return per cell the code of the reason it cannot be traced, -1 where it can.
 
     Two hosts talk past OVN, whichever pods speak for them.
     """
     endpoints = matrix.endpoints
-    own = np.array([_code(e.obstacle) for e in endpoints], dtype=np.int16)
+    own = np.array([_code(e.obstacle) for e in endpoints], dtype=np.int8)
     unattached = np.array([e.attachment is None for e in endpoints])
-    sender = np.where((own < 0) & unattached, REASON_CODE[Reason.NO_LOGICAL_PORT], own)
+    unsent = np.int8(REASON_CODE[Reason.NO_LOGICAL_PORT])
+    sender = np.where((own < 0) & unattached, unsent, own)
     host = np.array([e.host_network for e in endpoints])
-    between = np.where(
-        host[matrix.src] & host[matrix.dst], np.int16(REASON_CODE[Reason.HOST_TO_HOST]), -1
-    )
-    receiver = own[matrix.dst]
-    blocked = np.where(sender[matrix.src] >= 0, sender[matrix.src], receiver)
-    return np.where(blocked >= 0, blocked, between).astype(np.int16)
+    between = np.int8(REASON_CODE[Reason.HOST_TO_HOST])
+    found = np.empty(len(matrix), dtype=np.int8)
+    for start in range(0, len(matrix), _CELLS_AT_A_TIME):
+        some = slice(start, start + _CELLS_AT_A_TIME)
+        src, dst = matrix.src[some], matrix.dst[some]
+        blocked = np.where(sender[src] >= 0, sender[src], own[dst])
+        hosts = np.where(host[src] & host[dst], between, np.int8(-1))
+        found[some] = np.where(blocked >= 0, blocked, hosts)
+    return found
 
 
 def _code(obstacle: str) -> int:

@@ -5,6 +5,7 @@ its entries tells apart are an atom, and so are ports. A leg is a class, an atom
 and an atom of the ports; every cell has an egress leg and an ingress leg, found by index.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -351,9 +352,8 @@ def _sides_of(
     sides = {Side.SRC: np.ones(count, dtype=np.bool_), Side.DST: np.ones(count, dtype=np.bool_)}
     for literal in literals:
         if isinstance(literal, AddressIn):
-            content = [*literal.networks]
-            for name in literal.sets:
-                content += zone.address_sets.get(name, ())
+            sets = (zone.address_sets.get(name, ()) for name in literal.sets)
+            content = (*literal.networks, *itertools.chain.from_iterable(sets))
             vector = predicates.members(literal.side, content)
             sides[literal.side] &= ~vector if literal.negated else vector
     return sides[Side.SRC], sides[Side.DST]

@@ -1,7 +1,8 @@
 """A snapshot's OVSDB files: staged where they may be written, read, and served.
 
-`ovsdb-server` writes to the file it serves, so every file is copied first; clustered files
-become standalone ones on the way (`ovsdb-tool cluster-to-standalone`).
+Nothing is ever written to a file of the snapshot: `ovsdb-server` serves copies, since it writes to
+what it serves, and so does whoever mends a torn file or makes a clustered one standalone
+(`ovsdb-tool cluster-to-standalone`).
 """
 
 import contextlib
@@ -38,18 +39,23 @@ class OvsdbTool:
     programs: Programs
 
     def stage(self, source: Path, target: Path) -> bool:
-        """Copy the OVSDB file `source` to `target` as a standalone database.
+        """Make `target` a standalone database with what the OVSDB file `source` holds.
 
-        A file copied from under a running server may end in half a transaction. That transaction
-        is left out, as ovsdb-server does: True then. DatabaseError when nothing can be saved.
+        A whole standalone file is only linked to: with interconnect there are gigabytes. One
+        copied from under a running server may end in half a transaction, which is left out, as
+        ovsdb-server does: True then. DatabaseError when nothing can be saved.
         """
-        magic = _copy(source, target)
-        end, records = _complete_records(target, magic)
-        torn = end < target.stat().st_size
+        magic = _magic(source)
+        end, records = _complete_records(source, magic)
+        torn = end < source.stat().st_size
         if torn and records < _LEAST_RECORDS[magic]:
             raise DatabaseError(
                 f"{source} is truncated: it ends before its data does; copy the database again"
             )
+        if not torn and magic == _STANDALONE:
+            target.symlink_to(source.resolve())
+            return False
+        _copy(source, target)
         if torn:
             _cut(source, target, end, magic)
         if magic == _CLUSTERED:
@@ -93,20 +99,26 @@ class OvsdbTool:
         return done.stdout
 
 
-def _copy(source: Path, target: Path) -> bytes:
-    """Copy an OVSDB file and return its magic; DatabaseError when it is none."""
+def _magic(source: Path) -> bytes:
+    """Return an OVSDB file's first bytes, which say its format; DatabaseError when it is none."""
     try:
         with source.open("rb") as file:
             start = file.read(len(_CLUSTERED))
-        magic = next((known for known in _LEAST_RECORDS if start.startswith(known)), None)
-        if magic is None:
-            what = "is not an OVSDB file" if start else "is empty"
-            raise DatabaseError(f"{source} {what}; copy the database again, or remove its zone")
+    except OSError as error:
+        raise DatabaseError(f"{source} cannot be read: {error.strerror}") from error
+    magic = next((known for known in _LEAST_RECORDS if start.startswith(known)), None)
+    if magic is None:
+        what = "is not an OVSDB file" if start else "is empty"
+        raise DatabaseError(f"{source} {what}; copy the database again, or remove its zone")
+    return magic
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
         shutil.copyfile(source, target)
         target.chmod(0o600)  # the source may be read-only
     except OSError as error:
-        raise DatabaseError(f"{source} cannot be read: {error.strerror}") from error
-    return magic
+        raise DatabaseError(f"{source} cannot be copied: {error.strerror}") from error
 
 
 def _complete_records(path: Path, magic: bytes) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import Policy
-from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
+from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, index_type
 from audit.model.packets import Protocol
 from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef
 from audit.store.blames import Combination
@@ -122,7 +122,10 @@ class _Cells:
     """
 
     def __init__(self, count: int, endpoints: Sequence[Endpoint], ports: Sequence[Port]) -> None:
-        self.src, self.dst, self.port, self.blame, self.trace = np.empty((5, count), np.int32)
+        index = index_type(len(endpoints))
+        self.src, self.dst = np.empty(count, index), np.empty(count, index)
+        self.port = np.empty(count, index_type(len(ports)))
+        self.blame, self.trace = np.empty(count, np.int32), np.empty(count, np.int32)
         self.family = np.empty(count, np.int8)
         self.verdict, self.reply, self.reason = np.empty((3, count), np.uint8)
         self.traces = _Vocabulary(grow=True)

@@ -138,6 +138,7 @@ def _first(parts: Iterable[Decision], verdict: Verdict) -> Decision:
     return next(part for part in parts if part.verdict is verdict)
 
 
+CELLS_AT_A_TIME = 1 << 22
 NOT_TRACEABLE = ""
 """The key of no trace."""
 
@@ -158,7 +159,10 @@ class Requests:
 
 
 def cells(requests: Requests, judgements: Mapping[str, Judgement]) -> CellVerdicts:
-    """Return the verdicts of every cell: decisions per request, then taken by array."""
+    """Return the verdicts of every cell: decisions per request, then taken by array.
+
+    `requests.request` becomes their `trace`: it is not copied, for there are N² of it.
+    """
     known = Decisions(judgements)
     decisions = [known.of(key) for key in requests.keys]
     blames: dict[Blame, int] = {}
@@ -169,18 +173,29 @@ def cells(requests: Requests, judgements: Mapping[str, Judgement]) -> CellVerdic
         _reply(requests.replies.get(key, ()), known, decision)
         for key, decision in zip(requests.keys, decisions, strict=True)
     ]
-    untraced = len(decisions)  # one more entry: what cells without a request are given
-    pick = np.where(requests.request < 0, untraced, requests.request)
-    reasons = np.array([*(REASON_CODE[d.reason] for d in decisions), 0], dtype=np.uint8)
-    verdicts = np.array([*(CODE[d.verdict] for d in decisions), 0], dtype=np.uint8)
     settled_verdict = np.array([CODE[verdict_of(reason)] for reason in Reason], dtype=np.uint8)
-    traced = requests.request >= 0
+    count = len(requests.request)
+    verdict, reply, reason = np.empty((3, count), dtype=np.uint8)
+    blame = np.empty(count, dtype=np.int32)
+    # One more entry, the last: what a cell without a request (-1) is given.
+    verdicts = np.array([*(CODE[d.verdict] for d in decisions), 0], dtype=np.uint8)
+    answers = np.array([*replies, NO_VERDICT], dtype=np.uint8)
+    reasons = np.array([*(REASON_CODE[d.reason] for d in decisions), 0], dtype=np.uint8)
+    accused = np.array([*blame_of, -1], dtype=np.int32)
+    for start in range(0, count, CELLS_AT_A_TIME):
+        some = slice(start, start + CELLS_AT_A_TIME)
+        pick, settled = requests.request[some], requests.settled[some]
+        traced = pick >= 0
+        verdict[some] = np.where(traced, verdicts[pick], settled_verdict[settled])
+        reply[some] = answers[pick]
+        reason[some] = np.where(traced, reasons[pick], settled)
+        blame[some] = accused[pick]
     return CellVerdicts(
-        verdict=np.where(traced, verdicts[pick], settled_verdict[requests.settled]),
-        reply=np.array([*replies, NO_VERDICT], dtype=np.uint8)[pick],
-        reason=np.where(traced, reasons[pick], requests.settled),
-        blame=np.array([*blame_of, -1], dtype=np.int32)[pick],
-        trace=requests.request.astype(np.int32),
+        verdict=verdict,
+        reply=reply,
+        reason=reason,
+        blame=blame,
+        trace=requests.request,
         blames=tuple(blames),
         trace_keys=tuple(requests.keys),
     )

@@ -291,8 +291,8 @@ def test_a_stateless_acl_is_noticed_where_it_is_in_force() -> None:
 
 def test_sets_with_the_same_content_have_one_number() -> None:
     predicates = Predicates(PODS, Family.IP4)
-    first = predicates.members(matches.Side.SRC, ["10.128.0.10", "10.128.0.12/32", "fd01::1"])
-    second = predicates.members(matches.Side.SRC, ["10.128.0.8/29"])
+    first = predicates.members(matches.Side.SRC, ("10.128.0.10", "10.128.0.12/32", "fd01::1"))
+    second = predicates.members(matches.Side.SRC, ("10.128.0.8/29",))
     assert np.flatnonzero(first).tolist() == [0, 2]
     assert predicates.number(first) == predicates.number(first.copy())
     assert np.flatnonzero(second).tolist() == [0, 2, 4]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from audit.errors import ScopeError
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind, Port
-from audit.model.matrix import FAMILIES, Matrix
+from audit.model.matrix import FAMILIES, Matrix, index_type
 from audit.model.packets import Family, Protocol
 from audit.plan import matrix
 from audit.plan.matrix import Block, Built, build
@@ -149,8 +149,17 @@ def test_a_thousand_pods_and_three_ports_take_the_memory_of_their_cells_and_litt
     size = 1000 * 999 * 3
     columns = (built.matrix.src, built.matrix.dst, built.matrix.family, built.matrix.port)
     assert [column.shape for column in columns] == [(size,)] * 4
-    assert [column.dtype for column in columns] == [np.int32, np.int32, np.int8, np.int32]
-    assert peak < 13 * size + 5_000_000
+    assert [column.dtype for column in columns] == [np.int16, np.int16, np.int8, np.int16]
+    assert peak < 7 * size + 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(0, np.int16), (32_767, np.int16), (32_768, np.int32), (65_535, np.int32)],
+)
+def test_indices_are_wide_enough_for_their_table(count: int, expected: type) -> None:
+    assert index_type(count) is expected
+    assert np.iinfo(expected).max >= count  # the last index, and one past it
 
 
 def test_no_endpoint_is_paired_with_itself() -> None:

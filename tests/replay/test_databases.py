@@ -114,6 +114,7 @@ def staged(tool: OvsdbTool, tmp_path: Path, content: bytes) -> tuple[bool, objec
     """Stage a file with `content`; return whether it was torn, and the nb_cfg in it."""
     source, target = tmp_path / "given.db", tmp_path / "staged.db"
     source.write_bytes(content)
+    target.unlink(missing_ok=True)
     torn = tool.stage(source, target)
     return torn, tool.tables(target, NB).rows("NB_Global", GLOBAL)[0]["nb_cfg"]
 
@@ -224,17 +225,19 @@ def test_damage_in_the_middle_is_never_passed_over(
 
 
 def test_a_read_only_source_in_a_read_only_directory(
-    tool: OvsdbTool, tmp_path: Path, standalone: bytes, clustered: bytes
+    engine: Toolchain, tool: OvsdbTool, tmp_path: Path, standalone: bytes, clustered: bytes
 ) -> None:
     place = tmp_path / "snapshot"
     place.mkdir()
     for name, content in (("a.db", standalone), ("b.db", clustered)):
         (place / name).write_bytes(content)
         (place / name).chmod(0o400)
+        (tmp_path / f"run-{name}").mkdir()
     place.chmod(0o500)
     for name in ("a.db", "b.db"):
         assert tool.stage(place / name, tmp_path / name) is False
-        assert (tmp_path / name).stat().st_mode & 0o200
+        with databases.serve(engine, tmp_path / name, place.parent / f"run-{name}") as socket:
+            assert ask(engine, socket) == 1
     assert sorted(p.name for p in place.iterdir()) == ["a.db", "b.db"]
     place.chmod(0o700)
 
@@ -251,8 +254,10 @@ def test_a_file_that_cannot_be_read(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(DatabaseError, match="No space left"):
-        tool.stage(zone / "nb.db", tmp_path / "x")
+    torn = tmp_path / "torn.db"
+    torn.write_bytes((zone / "nb.db").read_bytes() + b"OVSDB")
+    with pytest.raises(DatabaseError, match=r"torn.db cannot be copied: No space left"):
+        tool.stage(torn, tmp_path / "x")
 
 
 def test_an_ovsdb_tool_that_hangs_is_given_up(

@@ -201,10 +201,10 @@ def example() -> Example:
         matrix=Matrix(
             endpoints=endpoints,
             ports=(HTTP, DNS),
-            src=np.array([1, 2, 2, 3, 4], np.int32),
-            dst=np.array([0, 0, 0, 0, 2], np.int32),
+            src=np.array([1, 2, 2, 3, 4], np.int16),
+            dst=np.array([0, 0, 0, 0, 2], np.int16),
             family=np.array([0, 0, 0, 1, 0], np.int8),
-            port=np.array([0, 0, 1, 0, 1], np.int32),
+            port=np.array([0, 0, 1, 0, 1], np.int16),
         ),
         verdicts=_verdicts(rows),
         policies=tuple(

@@ -62,7 +62,7 @@ def matrices(draw: st.DrawFn) -> Matrix:
         st.integers(0, len(FAMILIES) - 1),
         st.integers(0, len(used) - 1),
     )
-    cells = np.array(sorted(draw(st.sets(cell, max_size=40))), np.int32).reshape(-1, 4)
+    cells = np.array(sorted(draw(st.sets(cell, max_size=40))), np.int16).reshape(-1, 4)
     return Matrix(
         endpoints=tuple(listed),
         ports=tuple(used),
