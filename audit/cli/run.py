@@ -43,7 +43,8 @@ from audit.report.explain import printable
     type=click.Choice([str(kind) for kind in pipeline.Covering]),
     default=str(pipeline.Covering.LEGS),
     show_default=True,
-    help="What is traced: the legs that decide every cell, every cell, or nothing (a quick look).",
+    help="What is traced: the legs that decide every cell, every pair of legs, every cell, or "
+    "nothing (a quick look).",
 )
 @click.option(
     "--verify",

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from audit.facts.fields import Field, FieldError
-from audit.model.endpoints import NamedPort, Port
+from audit.model.endpoints import MAX_PORT, NamedPort, Port
 from audit.model.facts import Policy, Service, ServiceEndpoint
 from audit.model.packets import Protocol
 from audit.model.verdicts import PolicyRef
@@ -151,12 +151,10 @@ def _protocol(port: Field) -> Protocol | None:
 
 
 def _port(protocol: Protocol, number: Field) -> Port:
-    try:
-        return Port(protocol=protocol, number=number.number())
-    except FieldError:
-        raise
-    except ValueError as error:
-        raise FieldError(f"{number.path}: {error}") from None
+    found = number.number()
+    if not 0 < found <= MAX_PORT:
+        raise FieldError(f"{number.path}: port {found} is not between 1 and {MAX_PORT}")
+    return Port(protocol=protocol, number=found)
 
 
 def _workload(root: Field) -> str:

@@ -19,17 +19,35 @@ class EndpointKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Port:
-    """A protocol and a port number: the last two coordinates of a cell."""
+    """A protocol and a port number, or a range of them: the last two coordinates of a cell.
+
+    Of a range, `number` is the first port and `last` the last, and nothing tells its ports apart:
+    what is true of `sample` is true of all. `last` is 0 where there is only one.
+    """
 
     protocol: Protocol
     number: int
+    last: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.number <= MAX_PORT:
-            raise ValueError(f"port {self.number} is not between 1 and {MAX_PORT}")
+        if self.last == self.number:
+            object.__setattr__(self, "last", 0)
+        if self.last and not 0 <= self.number < self.last <= MAX_PORT:
+            raise ValueError(f"{self.number}-{self.last} is no range of ports")
+        if not self.last and not 0 <= self.number <= MAX_PORT:
+            raise ValueError(f"port {self.number} is not between 0 and {MAX_PORT}")
+
+    @property
+    def sample(self) -> int:
+        """The port that is traced: a range's last, since its first may be 0, which nothing uses."""
+        return self.last or self.number
+
+    def __contains__(self, number: int) -> bool:
+        return self.number <= number <= self.sample
 
     def __str__(self) -> str:
-        return f"{self.protocol}/{self.number}"
+        end = f"-{self.last}" if self.last else ""
+        return f"{self.protocol}/{self.number}{end}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

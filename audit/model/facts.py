@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from audit.model.endpoints import Endpoint, NamedPort, Port
+from audit.model.endpoints import MAX_PORT, Endpoint, NamedPort, Port
 from audit.model.packets import Protocol
 from audit.model.verdicts import PolicyRef
 
@@ -33,7 +33,8 @@ class ServiceEndpoint:
     target: int
 
     def __post_init__(self) -> None:
-        Port(protocol=self.port.protocol, number=self.target)
+        if not 0 < self.target <= MAX_PORT:
+            raise ValueError(f"port {self.target} is not between 1 and {MAX_PORT}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

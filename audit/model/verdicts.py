@@ -76,6 +76,7 @@ class Reason(StrEnum):
     WORKER_LOST = "worker-lost"
     INTERRUPTED = "interrupted"
     LEG_NOT_SHOWN = "leg-not-shown"
+    PORTS_NOT_TOLD_APART = "ports-not-told-apart"
     ONLY_PREDICTED = "only-predicted"
 
 

@@ -20,6 +20,7 @@ class Covering(StrEnum):
     """Which cells are traced, and how the others follow (docs/cover.md)."""
 
     LEGS = "legs"
+    PAIRS = "pairs"
     EXHAUSTIVE = "exhaustive"
     PREDICT = "predict"
 

@@ -1,7 +1,7 @@
 """facts → plan: everything up to the first trace."""
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from audit.model.facts import ClusterState, Note
 from audit.model.legs import LegPlan
 from audit.model.matrix import Matrix
 from audit.pipeline.options import Covering, Options, Progress
-from audit.plan import cover, expand, legs, matrix, ports, represent
+from audit.plan import cover, expand, legs, matrix, ports, portspace, represent
 from audit.plan.headless import Headless, headless
 from audit.replay import databases, toolchain
 
@@ -51,39 +51,43 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
     engine = toolchain.choose(candidates, versions)
     progress.phase("planning", 0)
     sides = expand.sources_and_destinations(state, options.scope)
-    resolved = ports.resolve(options.scope.ports, sides.endpoints, sides.destinations.tolist())
+    resolved = ports.resolve(
+        options.scope.ports,
+        sides.endpoints,
+        sides.destinations.tolist(),
+        portspace.space(state.zones.values()),
+    )
     built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
     owners = _owners(state)
-    decomposed = legs.NONE
-    if options.cover is not Covering.EXHAUSTIVE:
-        decomposed = legs.legs(built.matrix, state.zones)
+    decomposed = legs.legs(built.matrix, state.zones)
+    if options.cover is Covering.EXHAUSTIVE:
+        decomposed = replace(legs.NONE, opaque=decomposed.opaque)
     return Planned(
         state=state,
         engine=engine,
         matrix=built.matrix,
-        cover=_cover(options.cover, built.matrix, decomposed.plans, headless(state, owners)),
+        cover=_cover(options.cover, built.matrix, decomposed, headless(state, owners)),
         legs=decomposed.plans,
         owners=owners,
         notes=(*state.notes, *_unknown_versions(versions), *built.notes(), *decomposed.notes),
     )
 
 
-def _cover(
-    covering: Covering, of: Matrix, plans: Sequence[LegPlan], names: Headless
-) -> cover.Cover:
+def _cover(covering: Covering, of: Matrix, decomposed: legs.Legs, names: Headless) -> cover.Cover:
     """Choose the requests: for every cell, for what legs need, or for none."""
-    match covering:
-        case Covering.EXHAUSTIVE:
-            return cover.exhaustive(of, names)
-        case Covering.PREDICT:
-            return cover.predict_only(of)
-        case Covering.LEGS:
-            asked = np.ones(len(of), dtype=np.bool_)
-            for plan in plans:
-                asked[plan.composed] = False
-            for plan in plans:
-                asked[represent.choose(of, plan)] = True
-            return replace(cover.exhaustive(of, names, only=asked), name=str(covering))
+    if covering is Covering.PREDICT:
+        return cover.predict_only(of)
+    if covering is Covering.EXHAUSTIVE:
+        return cover.exhaustive(of, names, opaque=decomposed.opaque)
+    asked = np.ones(len(of), dtype=np.bool_)
+    for plan in decomposed.plans:
+        asked[plan.composed] = False
+    for plan in decomposed.plans:
+        asked[represent.choose(of, plan)] = True
+        if covering is Covering.PAIRS:
+            asked[represent.choose_pairs(of, plan)] = True
+    found = cover.exhaustive(of, names, only=asked, opaque=decomposed.opaque)
+    return replace(found, name=str(covering))
 
 
 def _unknown_versions(versions: Mapping[str, str]) -> Iterator[Note]:

@@ -72,7 +72,8 @@ class _InForce(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1 << 17)
-def _terms(match: str) -> tuple[Term, ...]:
+def terms(match: str) -> tuple[Term, ...]:
+    """Return the terms of a match; MatchError when it is not understood. Zones share most."""
     return matches.parse(match)
 
 
@@ -222,17 +223,17 @@ class ZoneAcls:
             stage = _stage(acl)
             self.stateless |= acl.action == "allow-stateless"
             try:
-                terms = _terms(acl.match)
+                found_terms = terms(acl.match)
             except MatchError:
                 self.opaque[name].add(acl.match)
                 continue
-            if self._ignored(name, terms) or (
+            if self._ignored(name, found_terms) or (
                 # The output port is not known yet in these stages: nobody means this.
-                stage is not Stage.TO_LPORT and any(map(_asks_outport, terms))
+                stage is not Stage.TO_LPORT and any(map(_asks_outport, found_terms))
             ):
                 self.opaque[name].add(acl.match)
                 continue
-            for term in terms:
+            for term in found_terms:
                 found.add(_InForce(stage, acl, term))
         return found
 

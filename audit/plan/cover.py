@@ -6,6 +6,7 @@ no predicate can tell apart, and has the same shape.
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,12 +57,15 @@ def exhaustive(
     headless: Headless = NO_HEADLESS,
     *,
     only: NDArray[np.bool_] | None = None,
+    opaque: Collection[str] = (),
 ) -> Cover:
     """Return a request per cell. Cells that cannot be traced are settled with their reason.
 
-    `only` leaves the other cells without a request: something else decides them.
+    `only` leaves the other cells without a request: something else decides them. On `opaque`
+    switches a match is not understood, so one port does not speak for a range.
     """
     obstacles = _obstacles(matrix)
+    _settle_ranges(matrix, obstacles, opaque)
     asked = _Asked()
     request = np.full(len(matrix), -1, dtype=np.int32)
     forked: dict[int, str] = {}
@@ -196,6 +200,18 @@ def _obstacles(matrix: Matrix) -> NDArray[np.int8]:
     return found
 
 
+def _settle_ranges(matrix: Matrix, obstacles: NDArray[np.int8], opaque: Collection[str]) -> None:
+    """Settle the cells of a range of ports where something may tell its ports apart, in place."""
+    wide = np.array([bool(port.last) for port in matrix.ports])
+    unread = np.array(
+        [e.attachment is not None and e.attachment.switch in opaque for e in matrix.endpoints]
+    )
+    if not wide.any() or not unread.any():
+        return
+    doubtful = wide[matrix.port] & (unread[matrix.src] | unread[matrix.dst]) & (obstacles < 0)
+    obstacles[doubtful] = REASON_CODE[Reason.PORTS_NOT_TOLD_APART]
+
+
 def _code(obstacle: str) -> int:
     return REASON_CODE[Reason(obstacle)] if obstacle else -1
 
@@ -214,7 +230,7 @@ def request_for(src: Endpoint, dst: Endpoint, family: Family, port: Port) -> Tra
         ip_dst=address,
         protocol=port.protocol,
         src_port=REQUEST_SOURCE_PORT,
-        dst_port=port.number,
+        dst_port=port.sample,
     )
     return keyed(
         TraceTask(

@@ -43,7 +43,7 @@ class Headless:
             (behind.address, behind.target) for behind in service.endpoints if behind.port == port
         }
         if port not in {declared.port for declared in service.ports}:
-            targets = {(behind.address, port.number) for behind in service.endpoints}
+            targets = {(behind.address, port.sample) for behind in service.endpoints}
         return tuple(
             Receiver(
                 endpoint=self.owners.get(address) or _outside(address),

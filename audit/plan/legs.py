@@ -32,9 +32,11 @@ class Legs:
 
     plans: tuple[LegPlan, ...]
     notes: tuple[Note, ...]
+    opaque: frozenset[str]
+    """Switches with an ACL or a router policy whose match is not understood."""
 
 
-NONE = Legs(plans=(), notes=())
+NONE = Legs(plans=(), notes=(), opaque=frozenset())
 """No cell is composed."""
 
 
@@ -52,7 +54,8 @@ def legs(matrix: Matrix, zones: Mapping[str, Zone]) -> Legs:
             plans.append(plan)
             for switch, found in unread.items():
                 opaque[switch] |= found
-    return Legs(plans=tuple(plans), notes=tuple(_opaque_notes(opaque)))
+    notes = tuple(_opaque_notes(opaque))
+    return Legs(plans=tuple(plans), notes=notes, opaque=frozenset(opaque))
 
 
 def _opaque_notes(opaque: Mapping[str, set[str]]) -> Iterable[Note]:
@@ -249,7 +252,7 @@ def _atoms(
 
 def _holds(l4: L4, port: Port) -> bool:
     return any(
-        protocol == port.protocol and low <= port.number <= high for protocol, low, high in l4
+        protocol == port.protocol and low <= port.sample <= high for protocol, low, high in l4
     )
 
 

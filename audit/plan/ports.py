@@ -1,8 +1,9 @@
 """Ports as a scope names them, and the ports they are at each destination.
 
-`tcp/80`, `udp/53`, `sctp/38412`, `80` (tcp), `tcp/8000-8100`, the name of a port (`http`), or
-`declared`. Numbers are the same at every destination; names and `declared` are what each
-destination declares itself, so one scope can mean port 8080 of one pod and 80 of another.
+`tcp/80`, `udp/53`, `sctp/38412`, `80` (tcp), `tcp/8000-8100`, the name of a port (`http`),
+`declared`, `tcp/all` or `all`. Numbers are the same at every destination; names and `declared` are
+what each destination declares itself, so one scope can mean port 8080 of one pod and 80 of another.
+`all` are ranges of ports that nothing tells apart (`audit.plan.portspace`).
 """
 
 import re
@@ -13,9 +14,11 @@ from typing import assert_never
 from audit.errors import ScopeError
 from audit.model.endpoints import MAX_PORT, Endpoint, EndpointKind, Port
 from audit.model.packets import Protocol
+from audit.plan.portspace import NO_SPACE, PortSpace
 from audit.plan.suggestions import did_you_mean, nearest
 
 DECLARED_WORD = "declared"
+ALL_WORD = "all"
 
 _NUMBERS = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 _NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -59,7 +62,18 @@ class DeclaredPorts:
         return DECLARED_WORD
 
 
-PortSpec = PortRange | PortName | DeclaredPorts
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllPorts:
+    """Every port of some protocols, from 0 to 65535."""
+
+    protocols: tuple[Protocol, ...]
+
+    def __str__(self) -> str:
+        whole = self.protocols == tuple(Protocol)
+        return ALL_WORD if whole else f"{self.protocols[0]}/{ALL_WORD}"
+
+
+PortSpec = PortRange | PortName | DeclaredPorts | AllPorts
 
 DECLARED = DeclaredPorts()
 
@@ -69,11 +83,15 @@ def parse(text: str) -> PortSpec:
     word = text.strip().lower()
     if word == DECLARED_WORD:
         return DECLARED
+    if word == ALL_WORD:
+        return AllPorts(protocols=tuple(Protocol))
     if _NUMBERS.fullmatch(word):
         return _range(text, Protocol.TCP, word)
     if _NAME.fullmatch(word):
         return PortName(name=word)
     protocol, slash, numbers = word.partition("/")
+    if numbers == ALL_WORD and protocol in _PROTOCOLS:
+        return AllPorts(protocols=(Protocol(protocol),))
     if not slash or protocol not in _PROTOCOLS or not _NUMBERS.fullmatch(numbers):
         raise ScopeError(_malformed(text, word))
     return _range(text, Protocol(protocol), numbers)
@@ -106,31 +124,34 @@ def _malformed(text: str, word: str) -> str:
         return f"port {text!r}: expected tcp, udp or sctp as the protocol, got {protocol!r}"
     return (
         f"port {text!r}: expected tcp/80, udp/53, sctp/38412, tcp/8000-8100, 80, "
-        "the name of a declared port, or 'declared'"
+        "the name of a declared port, 'declared', tcp/all, or 'all'"
     )
 
 
-def expand(specs: Sequence[PortSpec], endpoint: Endpoint) -> tuple[Port, ...]:
-    """Return the ports `specs` are at `endpoint`, sorted and unique."""
-    return tuple(sorted(_numbered(specs) | _declared(specs, endpoint)))
-
-
 def resolve(
-    specs: Sequence[PortSpec], endpoints: Sequence[Endpoint], destinations: Iterable[int]
+    specs: Sequence[PortSpec],
+    endpoints: Sequence[Endpoint],
+    destinations: Iterable[int],
+    space: PortSpace = NO_SPACE,
 ) -> tuple[tuple[Port, ...], ...]:
     """Return the ports of every endpoint as a destination, parallel to `endpoints`.
 
-    `destinations` index `endpoints`; others get no port. ScopeError when a name is declared by no
-    destination, or when an external address, which declares nothing, would have no port.
+    `destinations` index `endpoints`; others get no port. Of a protocol all of whose ports are asked
+    for, `space` says the ranges, and nothing else is asked besides. ScopeError when a name is
+    declared by no destination, or when an external address, which declares nothing, would have no
+    port.
     """
     chosen = sorted(set(destinations))
     _check_names(specs, [endpoints[index] for index in chosen])
+    whole = sorted({p for spec in specs if isinstance(spec, AllPorts) for p in spec.protocols})
     # Endpoints with the same ports share one tuple: a range may be all 65,535 ports.
-    numbered = _numbered(specs)
+    numbered = frozenset(port for port in _numbered(specs) if port.protocol not in whole)
     shared: dict[frozenset[Port], tuple[Port, ...]] = {}
     ports: list[tuple[Port, ...]] = [()] * len(endpoints)
     for index in chosen:
-        own = frozenset(_declared(specs, endpoints[index]) - numbered)
+        declared = {p for p in _declared(specs, endpoints[index]) if p.protocol not in whole}
+        ranges = {port for protocol in whole for port in space.at(endpoints[index], protocol)}
+        own = frozenset((declared - numbered) | ranges)
         if own not in shared:
             shared[own] = tuple(sorted(numbered | own))
         ports[index] = shared[own]
@@ -159,7 +180,7 @@ def _declared(specs: Iterable[PortSpec], endpoint: Endpoint) -> set[Port]:
                 ports.update(named.port for named in endpoint.declared)
             case PortName(name=name):
                 ports.update(named.port for named in endpoint.declared if named.name == name)
-            case PortRange():
+            case PortRange() | AllPorts():
                 pass
             case _:
                 assert_never(spec)

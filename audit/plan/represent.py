@@ -26,6 +26,21 @@ def choose(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
     return chosen.cells()
 
 
+def choose_pairs(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
+    """Return a cell for each pair of legs that some cell has, sorted.
+
+    More than `choose` by far, and each cell is then decided by a trace of a packet that is like
+    its own at both ends: that legs do not depend on each other is traced, not argued.
+    """
+    found: dict[int, int] = {}
+    for legs in plan.walk(matrix):
+        pairs = legs.egress * plan.ingress_count + legs.ingress
+        distinct, first = np.unique(pairs, return_index=True)
+        for pair, cell in zip(distinct.tolist(), legs.cells[first].tolist(), strict=True):
+            found.setdefault(pair, cell)
+    return np.unique(np.array(list(found.values()), dtype=np.int64))
+
+
 def choose_replies(matrix: Matrix, plan: LegPlan, traced: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the cells whose replies are traced, sorted, such that every needed leg is shown.
 

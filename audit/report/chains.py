@@ -56,6 +56,6 @@ def is_composed(run: Run, cell: int, first: TraceRecord) -> bool:
     own = {
         f'inport=="{src.attachment.port if src.attachment else ""}"',
         f"{FAMILIES[matrix.family[cell]]}.dst=={address}",
-        f"{port.protocol}.dst=={port.number}",
+        f"{port.protocol}.dst=={port.sample}",
     }
     return bool(first.microflow) and not own <= words

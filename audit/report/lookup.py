@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import UsageError
-from audit.model.endpoints import Endpoint, EndpointKind
+from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.matrix import FAMILIES
 from audit.model.packets import Family
 from audit.model.run import Run
@@ -24,19 +24,26 @@ def find_cell(run: Run, src: str, dst: str, port: str, family: str | None) -> in
     here = np.isin(matrix.src, sources) & np.isin(matrix.dst, destinations)
     if not here.any():
         raise UsageError(f"the run has no cell from {src} to {dst}; it was not in its scope")
-    ports = {str(matrix.ports[p]): p for p in np.unique(matrix.port[here]).tolist()}
+    ports = {p: matrix.ports[p] for p in np.unique(matrix.port[here]).tolist()}
     wanted = port if "/" in port else f"tcp/{port}"
-    if wanted not in ports:
-        raise UsageError(
-            f"the run has no cell from {src} to {dst} on {wanted}; it has {', '.join(ports)}"
-        )
-    here &= matrix.port == ports[wanted]
+    meant = [p for p, known in ports.items() if _means(wanted, known)]
+    if not meant:
+        there = ", ".join(map(str, ports.values()))
+        raise UsageError(f"the run has no cell from {src} to {dst} on {wanted}; it has {there}")
+    here &= np.isin(matrix.port, meant)
     if family is not None:
         here &= matrix.family == FAMILIES.index(Family(family))
     found = np.flatnonzero(here)
     if not found.size:
         raise UsageError(f"the run has no cell from {src} to {dst} on {wanted} in {family}")
     return _only(run, found, src, dst)
+
+
+def _means(wanted: str, port: Port) -> bool:
+    """Say whether a word names a port, or a port of a range."""
+    protocol, _, number = wanted.partition("/")
+    inside = number.isdigit() and protocol == port.protocol and int(number) in port
+    return inside or wanted == str(port)
 
 
 def _only(run: Run, found: NDArray[np.int64], src: str, dst: str) -> int:

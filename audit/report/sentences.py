@@ -83,6 +83,7 @@ CAUSES: dict[Reason, str] = {
     Reason.INTERRUPTED: "the run was interrupted before it was traced",
     Reason.LEGS_DISAGREE: "two traces contradict each other about a part of its way",
     Reason.LEG_NOT_SHOWN: "no trace showed a part of its way",
+    Reason.PORTS_NOT_TOLD_APART: "an ACL that is not understood may tell these ports apart",
     Reason.ONLY_PREDICTED: "it was predicted only, and no trace was asked for",
 }
 """The cause of each reason, where no policy is named; no two are the same."""

@@ -27,7 +27,7 @@ _KEY = ("kind", "namespace", "name", "node")
 """The columns that name an endpoint."""
 _COLUMNS = [
     *(f"{side}_{name}" for side in ("src", "dst") for name in _KEY),
-    *("family", "protocol", "port", "reply"),
+    *("family", "protocol", "port", "port_end", "reply"),
     *Combination._fields,
 ]
 """The columns a Matrix and its verdicts are made of."""
@@ -97,21 +97,26 @@ class _EndpointIndex:
 
 
 class _PortIndex:
-    """From protocol and number to the place in `Matrix.ports`."""
+    """From protocol and range to the place in `Matrix.ports`."""
 
     def __init__(self, ports: Sequence[Port]) -> None:
         self._protocols = _Vocabulary(Protocol)
-        self._places = np.full(len(Protocol) * _PORTS, -1, dtype=np.int32)
-        for place, port in enumerate(ports):
-            self._places[self._protocols.words[port.protocol] * _PORTS + port.number] = place
+        keys = [
+            (self._protocols.words[port.protocol] * _PORTS + port.number) * _PORTS + port.sample
+            for port in ports
+        ]
+        self._order = np.argsort(np.array(keys, dtype=np.int64))
+        self._keys = np.array(keys, dtype=np.int64)[self._order]
 
-    def places(self, table: pa.Table) -> NDArray[np.int32]:
+    def places(self, table: pa.Table) -> NDArray[np.int64]:
         """Return the port of each row; raise ValueError when one is not in the run's ports."""
-        numbers: NDArray[np.int32] = table["port"].to_numpy()
-        protocols = self._protocols.codes(_words(table, "protocol"))
-        places: NDArray[np.int32] = self._places[protocols * _PORTS + numbers]
-        if (places < 0).any():
+        first, last = (table[name].to_numpy().astype(np.int64) for name in ("port", "port_end"))
+        protocols = self._protocols.codes(_words(table, "protocol")).astype(np.int64)
+        keys = (protocols * _PORTS + first) * _PORTS + last
+        found = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        if len(keys) and (not len(self._keys) or (self._keys[found] != keys).any()):
             raise ValueError("a cell has a port that the run does not")
+        places: NDArray[np.int64] = self._order[found]
         return places
 
 
@@ -235,8 +240,9 @@ def _distinct(table: pa.Table) -> tuple[_Ints, _Ints]:
 
 def _port(text: str) -> Port:
     """Return the port `str(Port)` printed."""
-    protocol, _, number = text.partition("/")
-    return Port(protocol=Protocol(protocol), number=int(number))
+    protocol, _, numbers = text.partition("/")
+    first, _, last = numbers.partition("-")
+    return Port(protocol=Protocol(protocol), number=int(first), last=int(last or 0))
 
 
 def endpoints(file: Path) -> tuple[Endpoint, ...]:

@@ -126,11 +126,12 @@ def _endpoint_columns(matrix: Matrix) -> _Columns:
 
 
 def _port_columns(matrix: Matrix) -> _Columns:
-    """Return family, protocol and port."""
+    """Return family, protocol and the range of ports."""
     return {
         "family": (matrix.family, _Words(FAMILIES)),
         "protocol": (matrix.port, _Words(port.protocol for port in matrix.ports)),
         "port": (matrix.port, _Numbers(port.number for port in matrix.ports)),
+        "port_end": (matrix.port, _Numbers(port.sample for port in matrix.ports)),
     }
 
 

@@ -73,7 +73,7 @@ CELLS = Table(
             _column("dst_node", WORD, "Destination's node; empty when it is on none."),
             _column("family", WORD, "Address family: `ip4` or `ip6`."),
             _column("protocol", WORD, "`tcp`, `udp` or `sctp`."),
-            _column("port", pa.int32(), "Destination port, 1 to 65535."),
+            _column("port", pa.int32(), "Destination port; of a range the first, which may be 0."),
             _column(
                 "verdict",
                 WORD,
@@ -117,6 +117,11 @@ CELLS = Table(
                 WORD,
                 "The request's first trace (`traces.trace_id`), whose `next_ids` lead on; null "
                 "when none was needed or possible.",
+            ),
+            _column(
+                "port_end",
+                pa.int32(),
+                "The last port of a range that nothing tells apart (`--port all`); else `port`.",
             ),
         ]
     ),

@@ -1,5 +1,6 @@
 """Few traces decide as many: `--cover legs` says what `--cover exhaustive` says, cell by cell."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -202,6 +203,47 @@ def test_legs_that_miss_one_address_set_are_found_out(
     assert any(one["agree"] < one["of"] and one["disagreements"] for one in checked)
 
 
+def test_pairs_of_legs_are_traced_and_say_the_same(exhaustive: Ran, tmp_path: Path) -> None:
+    snapshot, flags = RECORDED["ovn-25.03-interconnect"]
+    pairs = run(snapshot, tmp_path / "pairs", Covering.PAIRS, **flags)
+    few = run(snapshot, tmp_path / "legs", **flags)
+    assert pairs.said["cover"] == "pairs"
+    assert few.traces < pairs.traces < exhaustive.traces
+    assert differences(pairs, exhaustive) == []
+    assert all_agree(pairs.said["prediction"])
+
+
+def test_a_range_of_ports_is_what_each_port_in_it_is(tmp_path: Path) -> None:
+    """Ports on both sides of what ACLs name, and some at random, are each traced as they are."""
+    scoped: Mapping[str, Any] = {
+        "from_namespaces": ("prod", "shop", "infra"),
+        "to_namespaces": ("default", "shop"),
+    }
+    whole = run(EXAMPLE, tmp_path / "whole", ports=("tcp/all", "udp/all"), **scoped)
+    ranges = whole.ask(f"SELECT DISTINCT protocol, port, port_end FROM {whole.cells}")
+    for protocol in ("tcp", "udp"):
+        own = sorted((first, last) for proto, first, last in ranges if proto == protocol)
+        assert [own[0][0], own[-1][1]] == [0, 65535]
+        assert all(one[1] + 1 == two[0] for one, two in itertools.pairwise(own))
+    draw = np.random.default_rng(7)
+    tried = {f"{proto}/{port}" for proto, *ends in ranges for port in ends if port}
+    tried |= {f"tcp/{port}" for port in draw.integers(1, 65536, 6)}
+    single = run(
+        EXAMPLE, tmp_path / "single", Covering.EXHAUSTIVE, ports=tuple(sorted(tried)), **scoped
+    )
+    ends = COORDINATES.removesuffix(", protocol, port")
+    compared, wrong = whole.ask(
+        f"SELECT count(*), count(*) FILTER ((r.verdict, r.reply, r.blame_name, r.blame_rule) "
+        f"IS DISTINCT FROM (s.verdict, s.reply, s.blame_name, s.blame_rule)) "
+        f"FROM {single.cells} s JOIN {whole.cells} r USING ({ends}, protocol) "
+        f"WHERE s.port BETWEEN r.port AND r.port_end"
+    )[0]
+    assert compared == cells_of(single) > 3_000
+    assert wrong == 0
+    verdicts = {v for (v,) in whole.ask(f"SELECT DISTINCT verdict FROM {whole.cells}")}
+    assert verdicts >= {"reachable", "blocked"}
+
+
 def test_a_disagreement_between_the_databases_is_a_finding_and_the_traces_stand(
     exhaustive: Ran, toolchain: Toolchain, tmp_path: Path
 ) -> None:
@@ -263,6 +305,10 @@ def test_the_cells_of_an_acl_that_is_not_understood_are_traced_one_by_one(
     assert cells_of(few) > 400
     assert differences(few, exhaustive, "protocol = 'tcp' AND port = 8080") == []
     assert few.code is ExitCode.CLEAN
+    whole = run(copy, tmp_path / "whole", ports=("tcp/all",), to_namespaces=("default",))
+    doubt = f"SELECT DISTINCT reason FROM {whole.cells} WHERE port != port_end"
+    assert whole.ask(f"{doubt} AND verdict = 'reachable'") == []
+    assert ("ports-not-told-apart",) in whole.ask(doubt)
 
 
 def test_a_prediction_traces_nothing_and_is_what_the_traces_say(

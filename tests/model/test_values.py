@@ -45,10 +45,26 @@ def test_a_port_is_written_as_it_is_asked_for(number: int, protocol: Protocol) -
     assert str(Port(protocol=protocol, number=number)) == f"{protocol.value}/{number}"
 
 
-@pytest.mark.parametrize("number", [0, -1, 65536])
+def test_a_range_is_written_as_it_is_asked_for_and_one_port_is_no_range() -> None:
+    wide = Port(protocol=Protocol.UDP, number=0, last=1023)
+    assert str(wide) == "udp/0-1023"
+    assert wide.sample == 1023
+    assert 0 in wide
+    assert 1024 not in wide
+    assert Port(protocol=Protocol.TCP, number=80, last=80) == Port(protocol=Protocol.TCP, number=80)
+    for number, last in ((80, 79), (80, 65536), (-1, 80)):
+        with pytest.raises(ValueError, match="is no range of ports"):
+            Port(protocol=Protocol.TCP, number=number, last=last)
+
+
+@pytest.mark.parametrize("number", [-1, 65536])
 def test_a_number_that_is_no_port(number: int) -> None:
-    with pytest.raises(ValueError, match="is not between 1 and 65535"):
+    with pytest.raises(ValueError, match="is not between 0 and 65535"):
         Port(protocol=Protocol.TCP, number=number)
+
+
+@pytest.mark.parametrize("number", [0, -1, 65536])
+def test_a_number_that_is_no_target(number: int) -> None:
     port = Port(protocol=Protocol.TCP, number=80)
     with pytest.raises(ValueError, match="is not between 1 and 65535"):
         ServiceEndpoint(port=port, address="10.1.0.5", target=number)

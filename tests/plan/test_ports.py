@@ -1,5 +1,7 @@
 """Ports mean the same number everywhere, names what each destination declares."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 from audit.errors import ScopeError
 from audit.model.endpoints import MAX_PORT, Endpoint, EndpointKind, NamedPort, Port
 from audit.model.packets import Protocol
-from audit.plan import ports
+from audit.plan import ports, portspace
 from audit.plan.ports import DECLARED, PortName, PortRange, PortSpec
+from audit.plan.portspace import PortSpace
 
 numbers = st.integers(1, MAX_PORT)
 small = st.integers(1, 12)
@@ -98,8 +101,37 @@ def test_expansion_is_every_port_that_some_spec_means(
         held = {named.name for named in declared if named.port == port}
         return bool(held) if spec == DECLARED else str(spec) in held
 
+    known = {named.name for named in declared}
+    asked = [spec for spec in asked if not isinstance(spec, PortName) or spec.name in known]
     expected = tuple(port for port in candidates if any(means(spec, port) for spec in asked))
-    assert ports.expand(asked, endpoint) == expected
+    assert ports.resolve(asked, [endpoint], [0]) == (expected,)
+
+
+def test_all_ports_of_a_protocol_are_ranges_and_nothing_else_is_asked_of_it() -> None:
+    cuts = {Protocol.TCP: frozenset({80, 81, 1024})}
+    vip = {"10.96.0.1": {Protocol.TCP: frozenset({443, 444})}}
+    known = PortSpace(cuts=cuts, of_address=vip, of_nodes={Protocol.TCP: frozenset({30080})})
+    node = Endpoint(kind=EndpointKind.NODE, name="worker", addresses=("10.96.0.1",))
+    asked = [ports.parse("tcp/all"), DECLARED, ports.parse("tcp/443"), ports.parse("udp/53")]
+    web, host = ports.resolve(asked, [WEB, node], [0, 1], known)
+    assert [str(port) for port in web] == [
+        *("tcp/0-79", "tcp/80", "tcp/81-1023", "tcp/1024-65535", "udp/53"),
+    ]
+    assert [str(port) for port in host] == [
+        *("tcp/0-79", "tcp/80", "tcp/81-442", "tcp/443", "tcp/444-1023", "tcp/1024-30079"),
+        *("tcp/30080-65535", "udp/53"),
+    ]
+    (everything,) = ports.resolve([ports.parse("all")], [WEB], [0])
+    assert [str(port) for port in everything] == ["sctp/0-65535", "tcp/0-65535", "udp/0-65535"]
+
+
+@given(st.sets(st.integers(0, MAX_PORT + 1), max_size=9))
+def test_ranges_partition_all_ports(cuts: set[int]) -> None:
+    found = portspace.ranges(Protocol.TCP, {0} | cuts)
+    assert found[0].number == 0
+    assert found[-1].sample == MAX_PORT
+    assert all(one.sample + 1 == two.number for one, two in pairwise(found))
+    assert {port.number for port in found} == {0} | {cut for cut in cuts if cut <= MAX_PORT}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from audit.store.schema import (
 CONTRACT = """
 src_kind src_namespace src_name src_node dst_kind dst_namespace dst_name dst_node
 family protocol port verdict reply predicted intent logical datapath drift blame_kind
-blame_namespace blame_name blame_direction blame_rule reason trace_id
+blame_namespace blame_name blame_direction blame_rule reason trace_id port_end
 """
 
 
@@ -31,7 +31,7 @@ def test_cells_have_exactly_the_columns_of_the_contract_in_its_order() -> None:
 def test_every_text_column_of_cells_is_dictionary_encoded() -> None:
     others = {field.name for field in CELLS.schema if field.type != schema.WORD}
 
-    assert others == {"port", "drift", "blame_rule"}
+    assert others == {"port", "port_end", "drift", "blame_rule"}
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: str(table.name))
@@ -54,4 +54,6 @@ def test_descriptions_travel_in_the_files() -> None:
     pq.write_table(CELLS.schema.empty_table(), sink)
     read = pq.read_schema(pa.BufferReader(sink.getvalue()))
 
-    assert description(read.field("port")) == "Destination port, 1 to 65535."
+    assert description(read.field("port")) == (
+        "Destination port; of a range the first, which may be 0."
+    )

@@ -1,0 +1,94 @@
+"""All ports of a protocol, as the few ranges that no predicate in force tells apart. Pure.
+
+An ACL's match names ports and ranges of ports, a load balancer those of its VIPs. Between two
+neighbouring numbers that any of them names nothing distinguishes one port from the next, so one
+trace decides the whole range. What it costs is the number of such ranges, not 65,536.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from audit.model.endpoints import MAX_PORT, Endpoint, EndpointKind, Port
+from audit.model.facts import Zone
+from audit.model.packets import Protocol
+from audit.plan import acls
+from audit.plan.matches import MatchError
+
+_TEMPLATE = "^"
+"""Begins the VIP of a template load balancer: a variable that stands for nodes' addresses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortSpace:
+    """Where the ports of each protocol change what is decided.
+
+    `cuts` are the first ports of ranges, for every destination; `of_address` those that load
+    balancers add at an address, `of_nodes` at every node's.
+    """
+
+    cuts: Mapping[Protocol, frozenset[int]]
+    of_address: Mapping[str, Mapping[Protocol, frozenset[int]]]
+    of_nodes: Mapping[Protocol, frozenset[int]]
+
+    def at(self, endpoint: Endpoint, protocol: Protocol) -> tuple[Port, ...]:
+        """Return all ports of a protocol at a destination, as ranges in order."""
+        cuts = {0} | self.cuts.get(protocol, frozenset())
+        if endpoint.kind is not EndpointKind.POD:
+            for address in endpoint.addresses:
+                cuts |= self.of_address.get(address, {}).get(protocol, frozenset())
+        if endpoint.kind is EndpointKind.NODE:
+            cuts |= self.of_nodes.get(protocol, frozenset())
+        if endpoint.kind is EndpointKind.SERVICE:  # a headless one has no load balancer
+            own = {p.port.number for p in endpoint.declared if p.port.protocol is protocol}
+            cuts |= own | {number + 1 for number in own}
+        return ranges(protocol, cuts)
+
+
+NO_SPACE = PortSpace(cuts={}, of_address={}, of_nodes={})
+"""Nothing tells any port apart."""
+
+
+def ranges(protocol: Protocol, cuts: Iterable[int]) -> tuple[Port, ...]:
+    """Return the ranges that begin at `cuts`, of which 0 is one; the last ends at 65535."""
+    starts = sorted(cut for cut in cuts if cut <= MAX_PORT)
+    ends = [*(start - 1 for start in starts[1:]), MAX_PORT]
+    return tuple(
+        Port(protocol=protocol, number=first, last=last)
+        for first, last in zip(starts, ends, strict=True)
+    )
+
+
+def space(zones: Iterable[Zone]) -> PortSpace:
+    """Return the port space of a cluster: of every ACL in force and every load balancer.
+
+    A match that is not understood adds nothing: what it sees of ports is not known, and the
+    cells it can decide are not claimed for whole ranges (`audit.plan.legs.Legs.opaque`).
+    """
+    cuts: dict[Protocol, set[int]] = defaultdict(set)
+    of_address: dict[str, dict[Protocol, set[int]]] = defaultdict(lambda: defaultdict(set))
+    of_nodes: dict[Protocol, set[int]] = defaultdict(set)
+    seen: set[str] = set()
+    for zone in zones:
+        matches = {acl.match for found in zone.acls.values() for acl in found} - seen
+        seen |= matches
+        for match in matches:
+            try:
+                terms = acls.terms(match)
+            except MatchError:
+                continue
+            for protocol, low, high in (interval for term in terms for interval in term.l4):
+                cuts[Protocol(protocol)] |= {low, high + 1}
+        for balancer in zone.load_balancers:
+            for address, port, _ in balancer.vips:
+                into = of_nodes if address.startswith(_TEMPLATE) else of_address[address]
+                into[balancer.protocol] |= {port, port + 1}
+    return PortSpace(
+        cuts=_frozen(cuts),
+        of_address={address: _frozen(found) for address, found in of_address.items()},
+        of_nodes=_frozen(of_nodes),
+    )
+
+
+def _frozen(found: Mapping[Protocol, set[int]]) -> dict[Protocol, frozenset[int]]:
+    return {protocol: frozenset(cuts) for protocol, cuts in found.items()}
