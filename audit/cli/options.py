@@ -28,7 +28,11 @@ _SCOPE: tuple[tuple[str, str, str], ...] = (
     ("--to-node", "to_nodes", "Columns: a node's own host. Repeatable."),
     ("--to-service", "to_services", "Columns: namespace/name, or namespace/*. Repeatable."),
     ("--to-ip", "to_ips", "Columns: an address, outside or inside. Repeatable."),
-    ("-p/--port", "ports", "tcp/80, tcp/8000-8100, a declared name, all, or declared (the default)."),
+    (
+        "-p/--port",
+        "ports",
+        "tcp/80, tcp/8000-8100, a declared name, all, or declared (the default).",
+    ),
     ("--family", "family", "ip4 (the default), ip6 or both."),
 )
 """Flags, the field of `audit.plan.scope.Scope` each fills, and its help (docs/scope.md)."""
