@@ -1,5 +1,7 @@
 """facts → plan: everything up to the first trace."""
 
+import contextlib
+import gc
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -46,16 +48,18 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
     assert newest is not None  # noqa: S101 - choose() raised
     progress.phase("reading the snapshot", 0)
     workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-facts-")))
-    state = assemble.load(options.snapshot, workdir, databases.OvsdbTool(programs=newest))
+    with _without_garbage_collection():
+        state = assemble.load(options.snapshot, workdir, databases.OvsdbTool(programs=newest))
     versions = {zone.name: zone.northd_version for zone in state.zones.values()}
     engine = toolchain.choose(candidates, versions)
     progress.phase("planning", 0)
     sides = expand.sources_and_destinations(state, options.scope)
+    whole = ports.asks_for_all(options.scope.ports)
     resolved = ports.resolve(
         options.scope.ports,
         sides.endpoints,
         sides.destinations.tolist(),
-        portspace.space(state.zones.values()),
+        portspace.space(state.zones.values()) if whole else portspace.NO_SPACE,
     )
     built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
     owners = _owners(state)
@@ -71,6 +75,21 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         owners=owners,
         notes=(*state.notes, *_unknown_versions(versions), *built.notes(), *decomposed.notes),
     )
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Read facts without looking for cycles, of which they have none, then never look there.
+
+    A big cluster is millions of values that live as long as the run: the collector would visit
+    them again and again, a fifth of the time it takes to read them.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _cover(covering: Covering, of: Matrix, decomposed: legs.Legs, names: Headless) -> cover.Cover:

@@ -128,6 +128,11 @@ def _malformed(text: str, word: str) -> str:
     )
 
 
+def asks_for_all(specs: Iterable[PortSpec]) -> bool:
+    """Say whether all ports of some protocol are asked for."""
+    return any(isinstance(spec, AllPorts) for spec in specs)
+
+
 def resolve(
     specs: Sequence[PortSpec],
     endpoints: Sequence[Endpoint],
