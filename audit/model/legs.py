@@ -24,10 +24,12 @@ CELLS_AT_A_TIME = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegTable:
-    """The legs of one side (egress or ingress), for endpoints on one switch or on two.
+    """The legs of one side, egress or ingress.
 
-    `classes[e]` is endpoint e's class as the leg's own end. Of class c, `atoms[c, o]` is the atom
-    the other end o falls in, `port_atoms[c, p]` that of port p, and the leg's id is
+    `classes[l, e]` is endpoint e's class as the leg's own end, with l of LOCALITIES: the other end
+    on another switch, or on the same one. Where the ACLs in force say the same either way the class
+    is the same, and so is the leg. Of class c, `atoms[c, o]` is the atom the other end o falls in,
+    `port_atoms[c, p]` that of port p, and the leg's id is
     `first[c] + atoms[c, o] * width[c] + port_atoms[c, p]`. `predicted` and `decider` are by id:
     PASS or STOP, and the index into `LegPlan.deciders` of what decides, -1 for nothing.
     """
@@ -43,12 +45,18 @@ class LegTable:
     def __len__(self) -> int:
         return len(self.predicted)
 
-    def ids(self, own: Indices, other: Indices, port: Indices) -> NDArray[np.int64]:
-        """Return the legs of many cells, by their own end, other end and port."""
-        classes = self.classes[own]
-        width = self.width[classes]
-        within = self.atoms[classes, other] * width + self.port_atoms[classes, port]
-        legs: NDArray[np.int64] = self.first[classes] + within.astype(np.int64)
+    def classes_of(self, own: Indices, local: NDArray[np.bool_]) -> NDArray[np.int32]:
+        """Return the classes of many cells' own ends, each for its locality."""
+        classes: NDArray[np.int32] = self.classes[local.view(np.int8), own]
+        return classes
+
+    def ids(
+        self, own: Indices, other: Indices, port: Indices, local: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Return the legs of many cells, by their own end, other end, port and locality."""
+        classes = self.classes_of(own, local)
+        within = self.atoms[classes, other] * self.width[classes] + self.port_atoms[classes, port]
+        legs: NDArray[np.int64] = self.first[classes] + within
         return legs
 
 
@@ -79,22 +87,12 @@ class LegPlan:
     """Endpoints that are a node, or a pod at its node's address: never on the switch."""
     sending: NDArray[np.int64]
     receiving: NDArray[np.int64]
-    egress: tuple[LegTable, LegTable]
-    ingress: tuple[LegTable, LegTable]
+    egress: LegTable
+    ingress: LegTable
     deciders: tuple[str, ...]
     """Owners of the ACLs predicted to decide, as `Acl.owner` names them."""
     stateful: bool
     """No ACL is `allow-stateless`: an established reply passes before any ACL is looked at."""
-
-    @property
-    def egress_count(self) -> int:
-        """How many egress legs there are."""
-        return sum(len(table) for table in self.egress)
-
-    @property
-    def ingress_count(self) -> int:
-        """How many ingress legs there are."""
-        return sum(len(table) for table in self.ingress)
 
     @property
     def transit_count(self) -> int:
@@ -127,9 +125,9 @@ class LegPlan:
         local = self._local(src, dst)
         return CellLegs(
             cells=cells,
-            egress=_both(self.egress, local, src, dst, port),
+            egress=self.egress.ids(src, dst, port, local),
             transit=self._transit(src, dst, local),
-            ingress=_both(self.ingress, local, dst, src, port),
+            ingress=self.ingress.ids(dst, src, port, local),
         )
 
     def replies(self, matrix: Matrix, cells: NDArray[np.int64]) -> CellLegs:
@@ -142,23 +140,22 @@ class LegPlan:
         local = self._local(src, dst)
         return CellLegs(
             cells=cells,
-            egress=_classes(self.egress, local, dst),
+            egress=self.egress.classes_of(dst, local).astype(np.int64),
             transit=self._transit(dst, src, local),
-            ingress=_classes(self.ingress, local, src),
+            ingress=self.ingress.classes_of(src, local).astype(np.int64),
         )
 
     @property
     def reply_counts(self) -> tuple[int, int]:
-        """How many egress and ingress legs replies have."""
-        egress = sum(int(table.classes.max(initial=0)) + 1 for table in self.egress)
-        ingress = sum(int(table.classes.max(initial=0)) + 1 for table in self.ingress)
-        return egress, ingress
+        """How many egress and ingress legs replies have: one for each class."""
+        return len(self.egress.first), len(self.ingress.first)
 
     def predicted(self, legs: CellLegs) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return whether each cell's egress leg, and its ingress leg, is predicted to pass."""
-        egress = np.concatenate([table.predicted for table in self.egress])
-        ingress = np.concatenate([table.predicted for table in self.ingress])
-        return egress[legs.egress] == PASS, ingress[legs.ingress] == PASS
+        return (
+            self.egress.predicted[legs.egress] == PASS,
+            self.ingress.predicted[legs.ingress] == PASS,
+        )
 
     def leaves(self, matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which cells end outside OVN: those to another node's own address."""
@@ -170,28 +167,3 @@ class LegPlan:
         """Return which cells' packets are predicted to get to their destination."""
         egress, ingress = self.predicted(legs)
         return egress & ingress & ~self.leaves(matrix, legs.cells)
-
-
-def _both(
-    tables: tuple[LegTable, LegTable],
-    local: NDArray[np.bool_],
-    own: Indices,
-    other: Indices,
-    port: Indices,
-) -> NDArray[np.int64]:
-    """Return legs from the table of each cell's locality, the second after the first."""
-    apart, together = tables
-    legs = np.empty(len(own), dtype=np.int64)
-    away = ~local
-    legs[away] = apart.ids(own[away], other[away], port[away])
-    legs[local] = together.ids(own[local], other[local], port[local]) + len(apart)
-    return legs
-
-
-def _classes(
-    tables: tuple[LegTable, LegTable], local: NDArray[np.bool_], own: Indices
-) -> NDArray[np.int64]:
-    """Return the class of each end in the table of its locality, the second's after the first's."""
-    apart, together = tables
-    offset = int(apart.classes.max(initial=0)) + 1
-    return np.where(local, together.classes[own].astype(np.int64) + offset, apart.classes[own])

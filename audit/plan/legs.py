@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import Note, RouterPolicy, Zone
-from audit.model.legs import PASS, STOP, LegPlan, LegTable
+from audit.model.legs import LOCALITIES, PASS, STOP, LegPlan, LegTable
 from audit.model.matrix import FAMILIES, Matrix
 from audit.model.packets import Family
 from audit.plan import acls, matches
@@ -24,6 +24,8 @@ from audit.plan.matches import AddressIn, MatchError, Side
 
 _DENIES = frozenset({"drop", "reject"})
 _GOES_ON = "pass"
+NOTHING: tuple[tuple[Entry, ...], tuple[Entry, ...]] = ((), ())
+"""What is seen of an endpoint that no leg begins or ends at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +99,6 @@ class _Planner:
             dtype=np.int32,
         )
         host = np.array([e.host_network for e in endpoints])
-        ports = self._matrix.ports
-        tables = {
-            (side, local): _table(
-                [_side(one, side, local=local) for one in seen], ports, self._predicates
-            )
-            for side in Side
-            for local in (False, True)
-        }
         plan = LegPlan(
             family=self._family,
             composed=self._composed(seen, opaque),
@@ -112,12 +106,32 @@ class _Planner:
             host=host,
             sending=_places(switch, rows),
             receiving=_places(switch, columns, self._own_addresses(host)),
-            egress=(tables[Side.SRC, False], tables[Side.SRC, True]),
-            ingress=(tables[Side.DST, False], tables[Side.DST, True]),
+            egress=self._table([NOTHING if one is None else one.egress for one in seen]),
+            ingress=self._table([NOTHING if one is None else one.ingress for one in seen]),
             deciders=tuple(self._predicates.deciders),
             stateful=not any(acl.stateless for acl in self._acls.values()),
         )
         return plan, opaque
+
+    def _table(self, entries: Sequence[tuple[tuple[Entry, ...], tuple[Entry, ...]]]) -> LegTable:
+        """Return the legs of one side: classes by entries in each locality, then their atoms."""
+        numbers: dict[tuple[Entry, ...], int] = {}
+        classes = [
+            [numbers.setdefault(one[local], len(numbers)) for one in entries]
+            for local in LOCALITIES
+        ]
+        made = [_Class(one, self._matrix.ports, self._predicates) for one in numbers]
+        sizes = np.array([one.atom_count * one.port_atom_count for one in made], dtype=np.int64)
+        predictions = [one.predict() for one in made]
+        return LegTable(
+            classes=np.array(classes, dtype=np.int32),
+            atoms=np.array([one.atoms for one in made], dtype=np.int32),
+            port_atoms=np.array([one.port_atoms for one in made], dtype=np.int32),
+            first=np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64),
+            width=np.array([one.port_atom_count for one in made], dtype=np.int64),
+            predicted=np.concatenate([one for one, _ in predictions]),
+            decider=np.concatenate([one for _, one in predictions]),
+        )
 
     def _seen(self, endpoint: Endpoint) -> Seen | None:
         """Return an endpoint's entries; None for one that no leg begins or ends at."""
@@ -157,12 +171,6 @@ class _Planner:
         return composed
 
 
-def _side(seen: Seen | None, side: Side, *, local: bool) -> tuple[Entry, ...]:
-    if seen is None:
-        return ()
-    return (seen.egress if side is Side.SRC else seen.ingress)[int(local)]
-
-
 def _group_vectors(
     endpoints: Sequence[Endpoint], zones: Mapping[str, Zone]
 ) -> dict[str, NDArray[np.bool_]]:
@@ -180,26 +188,6 @@ def _group_vectors(
                         vectors[group.name] = np.zeros(len(endpoints), dtype=np.bool_)
                     vectors[group.name][index] = True
     return vectors
-
-
-def _table(
-    entries: Sequence[tuple[Entry, ...]], ports: Sequence[Port], predicates: Predicates
-) -> LegTable:
-    """Return the legs of one side and locality: classes by entries, then their atoms."""
-    numbers: dict[tuple[Entry, ...], int] = {}
-    classes = np.array([numbers.setdefault(one, len(numbers)) for one in entries], dtype=np.int32)
-    made = [_Class(one, ports, predicates) for one in numbers]
-    sizes = np.array([one.atom_count * one.port_atom_count for one in made], dtype=np.int64)
-    predictions = [one.predict() for one in made]
-    return LegTable(
-        classes=classes,
-        atoms=np.array([one.atoms for one in made], dtype=np.int32),
-        port_atoms=np.array([one.port_atoms for one in made], dtype=np.int32),
-        first=np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64),
-        width=np.array([one.port_atom_count for one in made], dtype=np.int64),
-        predicted=np.concatenate([one for one, _ in predictions]),
-        decider=np.concatenate([one for _, one in predictions]),
-    )
 
 
 class _Class:

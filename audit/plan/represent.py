@@ -34,7 +34,7 @@ def choose_pairs(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
     """
     found: dict[int, int] = {}
     for legs in plan.walk(matrix):
-        pairs = legs.egress * plan.ingress_count + legs.ingress
+        pairs = legs.egress * len(plan.ingress) + legs.ingress
         distinct, first = np.unique(pairs, return_index=True)
         for pair, cell in zip(distinct.tolist(), legs.cells[first].tolist(), strict=True):
             found.setdefault(pair, cell)
@@ -87,53 +87,102 @@ class _ChosenReplies:
 
 
 class _Chosen:
-    """The cells chosen so far, and what they show."""
+    """The cells chosen so far, and what they show.
+
+    A packet between two switches takes two traces and shows the way between; one that stays on its
+    switch takes one. So a cell between switches is chosen at once only where it shows a pair of
+    places *and* an ingress leg that are new, and one on a switch where its ingress leg is. For all
+    else the first cell that would show it is remembered, and chosen at the end if need be.
+    """
 
     def __init__(self, matrix: Matrix, plan: LegPlan) -> None:
         self._matrix = matrix
         self._plan = plan
-        self._egress = np.zeros(plan.egress_count, dtype=np.bool_)
-        self._transit = np.zeros(plan.transit_count, dtype=np.bool_)
-        self._ingress = np.zeros(plan.ingress_count, dtype=np.bool_)
-        self._sources = np.zeros(len(matrix.endpoints), dtype=np.bool_)
-        self._destinations = np.zeros(len(matrix.endpoints), dtype=np.bool_)
-        self._found: list[NDArray[np.int64]] = []
+        count = len(matrix.endpoints)
+        self._things = {
+            "ingress": _Things(len(plan.ingress)),
+            "transit": _Things(plan.transit_count),
+            "egress": _Things(len(plan.egress)),
+            "destination": _Things(count),
+            "source": _Things(count),
+        }
+        self._found: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
 
     def cells(self) -> NDArray[np.int64]:
-        """Return the chosen cells."""
-        if not self._found:
-            return np.zeros(0, dtype=np.int64)
+        """Return the chosen cells, once all were added."""
+        for things in self._things.values():
+            self._take(self._plan.of(self._matrix, np.unique(things.missing())))
         return np.unique(np.concatenate(self._found))
 
     def add(self, legs: CellLegs) -> None:
-        """Choose among these cells for whatever is not shown yet.
+        """Choose among these cells what is worth it at once, and remember the others."""
+        shows = self._shows(legs)
+        for name, (ids, shown) in shows.items():
+            self._things[name].remember(ids, shown, legs.cells)
+        arrives = shows["ingress"][1]
+        fresh = arrives.copy()
+        fresh[arrives] = ~self._things["ingress"].done[legs.ingress[arrives]]
+        apart = legs.transit >= 0
+        both = fresh & apart
+        both[both] = ~self._things["transit"].done[legs.transit[both]]
+        picked = _distinct(np.flatnonzero(both), legs.transit)
+        picked = _distinct(picked, legs.ingress)
+        here = np.flatnonzero(fresh & ~apart)
+        here = _distinct(here[~np.isin(legs.ingress[here], legs.ingress[picked])], legs.ingress)
+        self._take(_some(legs, np.concatenate([picked, here])))
 
-        The order matters for how few are needed: a cell chosen for its ingress leg shows an
-        egress leg, a pair of nodes and two endpoints besides.
-        """
+    def _shows(self, legs: CellLegs) -> dict[str, tuple[NDArray[np.integer], NDArray[np.bool_]]]:
+        """Return, by kind of thing, what each cell's trace shows if it goes as predicted."""
         passes, _ = self._plan.predicted(legs)
-        arrives = np.flatnonzero(passes)
-        src = self._matrix.src[legs.cells]
-        dst = self._matrix.dst[legs.cells]
-        everything = np.arange(len(legs.cells))
-        apart = arrives[legs.transit[arrives] >= 0]
-        for ids, done, among in (
-            (legs.ingress, self._ingress, arrives),
-            (legs.transit, self._transit, apart),
-            (legs.egress, self._egress, everything),
-            (dst, self._destinations, arrives),
-            (src, self._sources, everything),
-        ):
-            fresh = among[~done[ids[among]]]
-            _, first = np.unique(ids[fresh], return_index=True)
-            self._take(legs, fresh[first], passes)
+        always = np.ones(len(legs.cells), dtype=np.bool_)
+        return {
+            "ingress": (legs.ingress, passes),
+            "transit": (legs.transit, passes & (legs.transit >= 0)),
+            "egress": (legs.egress, always),
+            "destination": (self._matrix.dst[legs.cells], passes),
+            "source": (self._matrix.src[legs.cells], always),
+        }
 
-    def _take(self, legs: CellLegs, picked: NDArray[np.int64], passes: NDArray[np.bool_]) -> None:
-        """Choose these positions and note what their traces will show."""
-        self._found.append(legs.cells[picked])
-        self._egress[legs.egress[picked]] = True
-        self._sources[self._matrix.src[legs.cells[picked]]] = True
-        there = picked[passes[picked]]
-        self._ingress[legs.ingress[there]] = True
-        self._transit[legs.transit[there][legs.transit[there] >= 0]] = True
-        self._destinations[self._matrix.dst[legs.cells[there]]] = True
+    def _take(self, legs: CellLegs) -> None:
+        """Choose these cells and note what their traces will show."""
+        self._found.append(legs.cells)
+        for name, (ids, shown) in self._shows(legs).items():
+            self._things[name].done[ids[shown]] = True
+
+
+class _Things:
+    """Things of one kind that are to be shown, by number."""
+
+    def __init__(self, count: int) -> None:
+        self.done = np.zeros(count, dtype=np.bool_)
+        self._by = np.full(count, -1, dtype=np.int64)
+
+    def remember(
+        self, ids: NDArray[np.integer], shown: NDArray[np.bool_], cells: NDArray[np.int64]
+    ) -> None:
+        """Note the first cell that would show a thing."""
+        among = np.flatnonzero(shown)
+        fresh = among[self._by[ids[among]] < 0]
+        picked = _distinct(fresh, ids)
+        self._by[ids[picked]] = cells[picked]
+
+    def missing(self) -> NDArray[np.int64]:
+        """Return the cells that would show what nothing chosen shows."""
+        unshown = np.flatnonzero((self._by >= 0) & ~self.done)
+        return self._by[unshown]
+
+
+def _distinct(places: NDArray[np.int64], ids: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the first of these places for each id."""
+    _, first = np.unique(ids[places], return_index=True)
+    distinct: NDArray[np.int64] = places[np.sort(first)]
+    return distinct
+
+
+def _some(legs: CellLegs, places: NDArray[np.int64]) -> CellLegs:
+    return CellLegs(
+        cells=legs.cells[places],
+        egress=legs.egress[places],
+        transit=legs.transit[places],
+        ingress=legs.ingress[places],
+    )

@@ -165,7 +165,7 @@ class LegResults:
     """What is known of a family's legs; grows with each trace, and composes cells at any time."""
 
     def __init__(self, plan: LegPlan, *, replies: bool = False) -> None:
-        counts = plan.reply_counts if replies else (plan.egress_count, plan.ingress_count)
+        counts = plan.reply_counts if replies else (len(plan.egress), len(plan.ingress))
         self.plan = plan
         self._replies = replies
         self._decisions: list[Decision] = []
@@ -256,16 +256,16 @@ class LegResults:
         """Compare the legs that traces decided with what the planner predicts of them."""
         agree = of = 0
         wrong: list[str] = []
-        for part, tables in ((Part.EGRESS, self.plan.egress), (Part.INGRESS, self.plan.ingress)):
-            predicted = np.concatenate([table.predicted for table in tables])
-            deciders = np.concatenate([table.decider for table in tables])
+        for part, table in ((Part.EGRESS, self.plan.egress), (Part.INGRESS, self.plan.ingress)):
             legs = self._parts[part].legs
             for leg in np.flatnonzero(legs != UNKNOWN).tolist():
                 decision = self._decisions[legs[leg]]
                 if decision.verdict is not Verdict.BLOCKED and decision.verdict not in PASSES:
                     continue
                 of += 1
-                expected = self.plan.deciders[deciders[leg]] if predicted[leg] == STOP else ""
+                expected = (
+                    self.plan.deciders[table.decider[leg]] if table.predicted[leg] == STOP else ""
+                )
                 traced = (
                     (decision.blame.owner if decision.blame else "an unnamed ACL")
                     if (decision.verdict is Verdict.BLOCKED)

@@ -41,8 +41,8 @@ class Case:
             host=self.draw.random(self.count) < 0.2,
             sending=(switch * 2 + self._some(2)).astype(np.int64),
             receiving=(switch * 2 + self._some(2)).astype(np.int64),
-            egress=(self._table(), self._table()),
-            ingress=(self._table(), self._table()),
+            egress=self._table(),
+            ingress=self._table(),
             deciders=("one",),
             stateful=True,
         )
@@ -68,7 +68,7 @@ class Case:
         sizes = atoms * width
         predicted = (self.draw.random(int(sizes.sum())) < 0.4).astype(np.uint8)
         return LegTable(
-            classes=self._some(classes),
+            classes=np.stack([self._some(classes), self._some(classes)]),
             atoms=np.stack([self._some(int(n)) for n in atoms]),
             port_atoms=np.stack(
                 [self.draw.integers(0, n, len(PORTS), dtype=np.int32) for n in width]
@@ -193,8 +193,8 @@ def one_way(
 @given(cases)
 def test_traces_as_predicted_leave_no_leg_unknown(case: Case) -> None:
     plan = case.plan
-    egress = np.concatenate([table.predicted for table in plan.egress]) == 0
-    ingress = np.concatenate([table.predicted for table in plan.ingress]) == 0
+    egress = plan.egress.predicted == 0
+    ingress = plan.ingress.predicted == 0
     transit = np.ones(plan.transit_count, dtype=np.bool_)
     assert rounds_until_known(case, one_way(egress, transit, ingress)) == 0
 
@@ -204,7 +204,7 @@ def test_whatever_the_traces_say_few_rounds_show_every_leg(case: Case, passing: 
     plan = case.plan
     truth = [
         case.draw.random(count) < passing
-        for count in (plan.egress_count, plan.transit_count, plan.ingress_count)
+        for count in (len(plan.egress), plan.transit_count, len(plan.ingress))
     ]
     assert rounds_until_known(case, one_way(*truth)) < MOST_ROUNDS
 

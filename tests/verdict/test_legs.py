@@ -139,14 +139,14 @@ DECIDERS = ("out", "in")
 
 
 def table(predicted: Sequence[int], decider: int) -> LegTable:
-    """Return a class per pod, with no atom but one."""
-    stops = np.array(predicted, dtype=np.uint8)
+    """Return a class per pod and locality, with no atom but one."""
+    stops = np.array([*predicted, *predicted], dtype=np.uint8)
     return LegTable(
-        classes=np.arange(4, dtype=np.int32),
-        atoms=np.zeros((4, 4), dtype=np.int32),
-        port_atoms=np.zeros((4, 1), dtype=np.int32),
-        first=np.arange(4, dtype=np.int64),
-        width=np.ones(4, dtype=np.int64),
+        classes=np.arange(8, dtype=np.int32).reshape(2, 4),
+        atoms=np.zeros((8, 4), dtype=np.int32),
+        port_atoms=np.zeros((8, 1), dtype=np.int32),
+        first=np.arange(8, dtype=np.int64),
+        width=np.ones(8, dtype=np.int64),
         predicted=stops,
         decider=np.where(stops == 1, decider, -1).astype(np.int32),
     )
@@ -172,8 +172,8 @@ def plan(**fields: Any) -> LegPlan:
         "host": np.zeros(4, dtype=np.bool_),
         "sending": places,
         "receiving": places,
-        "egress": (table([0, 1, 0, 0], 0), table([0, 1, 0, 0], 0)),
-        "ingress": (table([0, 0, 0, 1], 1), table([0, 0, 0, 1], 1)),
+        "egress": table([0, 1, 0, 0], 0),
+        "ingress": table([0, 0, 0, 1], 1),
         "deciders": DECIDERS,
         "stateful": True,
     }
@@ -350,7 +350,7 @@ def test_what_let_a_packet_out_is_named_where_nothing_had_to_let_it_in() -> None
 
 def test_a_prediction_says_that_packets_to_another_nodes_own_address_leave() -> None:
     host = np.array([False, False, False, True])
-    of = plan(host=host, ingress=(table([0, 0, 0, 0], 1), table([0, 0, 0, 0], 1)))
+    of = plan(host=host, ingress=table([0, 0, 0, 0], 1))
     codes = legs.predicted(MATRIX, [of])
     assert codes[cell(0, 3)] == CODE[Verdict.EXITS]
     assert codes[cell(2, 3)] == CODE[PASS]
