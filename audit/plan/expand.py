@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from audit.errors import ScopeError
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Service
+from audit.model.selectors import EVERYTHING, Operator, Requirement, Selector
 from audit.model.verdicts import Reason
 from audit.plan.matrix import Block
 from audit.plan.scope import Scope
-from audit.plan.selectors import EVERYTHING, Operator, Requirement, Selector
 from audit.plan.suggestions import did_you_mean, nearest
 
 T = TypeVar("T")

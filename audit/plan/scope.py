@@ -17,10 +17,11 @@ import yaml
 
 from audit.errors import ScopeError
 from audit.model.packets import Family
+from audit.model.selectors import EVERYTHING, Selector
 from audit.plan import names, selectors
 from audit.plan.ports import DECLARED, PortSpec
 from audit.plan.ports import parse as parse_port
-from audit.plan.selectors import EVERYTHING, Selector, SelectorError
+from audit.plan.selectors import SelectorError
 from audit.plan.suggestions import did_you_mean
 
 

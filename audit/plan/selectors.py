@@ -16,24 +16,24 @@ objects that lack the key, `app=` is the empty value, a key may be called `in`.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import NoReturn, assert_never
+from typing import NoReturn
 
 from audit.errors import ScopeError
+from audit.model.selectors import (
+    EVERYTHING,
+    ORDERS,
+    SETS,
+    Operator,
+    Requirement,
+    Selector,
+    integer,
+    key_problem,
+    value_problem,
+)
 from audit.plan.suggestions import did_you_mean
-
-MAX_NAME = 63
-"""Longest label value, and longest key after its prefix (apimachinery, `validation.go`)."""
-MAX_PREFIX = 253
-MAX_INTEGER = 2**63 - 1
-"""`>` and `<` compare as Go's int64."""
 
 Path = tuple[str | int, ...]
 
-_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_INTEGER = re.compile(r"[0-9]+")
 _TOKEN = re.compile(r"[ \t\r\n]*(==|!=|[=!(),<>]|[^ \t\r\n=!(),<>]+)")
 _SYMBOLS = frozenset({"==", "!=", "=", "!", "(", ")", ",", "<", ">"})
 
@@ -46,19 +46,6 @@ class SelectorError(ScopeError):
         self.path = path
 
 
-class Operator(StrEnum):
-    """What a requirement asks of a key, spelled as in the text form."""
-
-    IN = "in"
-    NOT_IN = "notin"
-    EXISTS = "exists"
-    NOT_EXISTS = "!"
-    GREATER = ">"
-    LESS = "<"
-
-
-_SETS = frozenset({Operator.IN, Operator.NOT_IN})
-_ORDERS = frozenset({Operator.GREATER, Operator.LESS})
 _TEXT_OPERATORS = {
     "=": Operator.IN,
     "==": Operator.IN,
@@ -74,117 +61,6 @@ _OBJECT_OPERATORS = {
     "Exists": Operator.EXISTS,
     "DoesNotExist": Operator.NOT_EXISTS,
 }
-
-
-def key_problem(key: str) -> str:
-    """Say why `key` is no label key; empty when it is one."""
-    prefix, slash, name = key.rpartition("/")
-    if slash and (len(prefix) > MAX_PREFIX or not _SUBDOMAIN.fullmatch(prefix)):
-        return (
-            f"label key {key!r} has a prefix that is not a DNS name of at most "
-            f"{MAX_PREFIX} characters"
-        )
-    if len(name) > MAX_NAME or not _NAME.fullmatch(name):
-        return (
-            f"label key {key!r} is not 1 to {MAX_NAME} letters, digits, '-', '_' or '.' "
-            "that begin and end with a letter or digit"
-        )
-    return ""
-
-
-def value_problem(value: str) -> str:
-    """Say why `value` is no label value; empty when it is one."""
-    if value and (len(value) > MAX_NAME or not _NAME.fullmatch(value)):
-        return (
-            f"label value {value!r} is not at most {MAX_NAME} letters, digits, '-', '_' or '.' "
-            "that begin and end with a letter or digit"
-        )
-    return ""
-
-
-def _integer(text: str) -> int | None:
-    """Read `text` as Go's ParseInt would a label value; None when it is no int64."""
-    if not _INTEGER.fullmatch(text):
-        return None
-    number = int(text)
-    return number if number <= MAX_INTEGER else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement:
-    """One condition on one key. `values` is sorted and unique, empty for the existence tests."""
-
-    key: str
-    operator: Operator
-    values: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        problems = [key_problem(self.key), *map(value_problem, self.values)]
-        if self.operator in _SETS and not self.values:
-            problems.append(f"{self.operator} needs at least one value")
-        elif self.operator in _ORDERS and [_integer(v) is None for v in self.values] != [False]:
-            problems.append(f"{self.operator} needs one integer")
-        elif self.operator not in _SETS | _ORDERS and self.values:
-            problems.append("an existence test has no values")
-        if any(problems):
-            raise ValueError(next(filter(None, problems)))
-        object.__setattr__(self, "values", tuple(sorted(set(self.values))))
-
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Tell whether an object with `labels` meets this requirement."""
-        value = labels.get(self.key)
-        match self.operator:
-            case Operator.EXISTS:
-                return value is not None
-            case Operator.NOT_EXISTS:
-                return value is None
-            case Operator.IN:
-                return value in self.values
-            case Operator.NOT_IN:
-                return value not in self.values
-            case Operator.GREATER | Operator.LESS:
-                return self._compares(value)
-            case _:
-                assert_never(self.operator)
-
-    def _compares(self, value: str | None) -> bool:
-        held = None if value is None else _integer(value)
-        if held is None:
-            return False
-        bound = int(self.values[0])
-        return held > bound if self.operator is Operator.GREATER else held < bound
-
-    def __str__(self) -> str:
-        match self.operator:
-            case Operator.EXISTS:
-                return self.key
-            case Operator.NOT_EXISTS:
-                return f"!{self.key}"
-            case Operator.GREATER | Operator.LESS:
-                return f"{self.key}{self.operator}{self.values[0]}"
-            case Operator.IN | Operator.NOT_IN if len(self.values) == 1:
-                return f"{self.key}{'=' if self.operator is Operator.IN else '!='}{self.values[0]}"
-            case Operator.IN | Operator.NOT_IN:
-                return f"{self.key} {self.operator} ({','.join(self.values)})"
-            case _:
-                assert_never(self.operator)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selector:
-    """Requirements that must all hold; without any, everything matches."""
-
-    requirements: tuple[Requirement, ...] = ()
-
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Tell whether an object with `labels` is selected."""
-        return all(requirement.matches(labels) for requirement in self.requirements)
-
-    def __str__(self) -> str:
-        return ",".join(map(str, self.requirements))
-
-
-EVERYTHING = Selector()
 
 
 def parse(text: str) -> Selector:
@@ -242,9 +118,9 @@ class _Parser:
         if operator is None:
             self._fail("',', '=', '==', '!=', '<', '>', 'in' or 'notin'")
         self._next += 1
-        if word in _SETS:
+        if word in SETS:
             values = self._values()
-        elif operator in _ORDERS:
+        elif operator in ORDERS:
             values = (self._bound(),)
         else:
             values = (self._optional_value({"", ","}),)
@@ -275,7 +151,7 @@ class _Parser:
         if not value or value in _SYMBOLS:
             self._fail("an integer")
         self._next += 1
-        if _integer(value) is None or value_problem(value):
+        if integer(value) is None or value_problem(value):
             self._reject(f"{value!r} is not an integer that '<' and '>' can compare with")
         return value
 
@@ -337,8 +213,8 @@ def _from_expression(expression: object, path: Path) -> Requirement:
         _string(value, (*where, index), "a label value")
         for index, value in enumerate(_sequence(_given(fields, "values", []), where))
     )
-    if bool(values) != (operator in _SETS):
-        verb = "needs" if operator in _SETS else "takes no"
+    if bool(values) != (operator in SETS):
+        verb = "needs" if operator in SETS else "takes no"
         raise SelectorError(f"operator {word} {verb} values", where if values else path)
     return _checked(key, operator, values, path)
 

@@ -12,11 +12,12 @@ from audit.errors import ScopeError
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import ClusterState, Note, Service, ServiceEndpoint
 from audit.model.packets import Protocol
+from audit.model.selectors import EVERYTHING
 from audit.model.verdicts import Reason
 from audit.plan import selectors
 from audit.plan.expand import Sides, sources_and_destinations
 from audit.plan.scope import Scope, ScopeFlags, from_flags
-from audit.plan.selectors import EVERYTHING, parse
+from audit.plan.selectors import parse
 
 HTTP = NamedPort(name="http", port=Port(protocol=Protocol.TCP, number=80))
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from audit.errors import ExitCode, ScopeError
 from audit.model.packets import Family
+from audit.model.selectors import EVERYTHING, Selector
 from audit.plan.ports import DECLARED, PortName, PortRange
 from audit.plan.ports import parse as parse_port
 from audit.plan.scope import OPTIONS, FamilyChoice, Scope, from_flags, parse_scope_file
-from audit.plan.selectors import EVERYTHING, Selector
 from audit.plan.selectors import parse as parse_selector
 
 PAGE = Path(__file__).parents[2] / "docs" / "scope.md"

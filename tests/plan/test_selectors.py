@@ -5,17 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.errors import ScopeError
-from audit.plan.selectors import (
+from audit.model.selectors import (
     EVERYTHING,
     MAX_NAME,
     MAX_PREFIX,
     Operator,
     Requirement,
     Selector,
-    SelectorError,
-    from_object,
-    parse,
 )
+from audit.plan.selectors import SelectorError, from_object, parse
 
 KEYS = ("app", "tier", "in", "notin", "example.com/part-of")
 VALUES = ("", "web", "db", "in", "7", "12")
