@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from audit.facts import policies
 from audit.facts.fields import Field, FieldError
 from audit.model.endpoints import MAX_PORT, NamedPort, Port
 from audit.model.facts import Policy, Service, ServiceEndpoint
@@ -28,6 +29,7 @@ POLICY_RESOURCES = {
     "networkpolicies": "NetworkPolicy",
     "adminnetworkpolicies": "AdminNetworkPolicy",
     "baselineadminnetworkpolicies": "BaselineAdminNetworkPolicy",
+    "clusternetworkpolicies": "ClusterNetworkPolicy",
     "egressfirewalls": "EgressFirewall",
 }
 """Resources whose objects decide packets, with their kinds."""
@@ -317,6 +319,7 @@ def policy(item: Object, kind: str) -> Policy:
         directions=_directions(kind, spec),
         rules=(len([*spec["ingress"].each()]), len([*spec["egress"].each()])),
         manifest=manifest(item, kind),
+        spec=policies.spec(item, kind),
     )
 
 

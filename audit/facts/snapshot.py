@@ -32,11 +32,18 @@ KINDS: Mapping[str, str] = {
     "networkpolicies": "NetworkPolicy",
     "adminnetworkpolicies": "AdminNetworkPolicy",
     "baselineadminnetworkpolicies": "BaselineAdminNetworkPolicy",
+    "clusternetworkpolicies": "ClusterNetworkPolicy",
     "egressfirewalls": "EgressFirewall",
 }
 """What each file lists, where its items say it at all: those of a typed List do not."""
 _CLUSTER_SCOPED = frozenset(
-    {"namespaces", "nodes", "adminnetworkpolicies", "baselineadminnetworkpolicies"}
+    {
+        "namespaces",
+        "nodes",
+        "adminnetworkpolicies",
+        "baselineadminnetworkpolicies",
+        "clusternetworkpolicies",
+    }
 )
 
 _T = TypeVar("_T")

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from audit.model.endpoints import MAX_PORT, Endpoint, NamedPort, Port
 from audit.model.packets import Protocol
+from audit.model.policies import PolicySpec
 from audit.model.verdicts import PolicyRef
 
 
@@ -57,7 +58,10 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A policy object: which pods it selects is asked of the databases, its text is shown."""
+    """A policy object: what it means is in `spec`, its text is shown.
+
+    `spec` is None where it was not read, as in a run that comes back from disk.
+    """
 
     ref: PolicyRef
     directions: tuple[str, ...]
@@ -65,6 +69,7 @@ class Policy:
     """How many rules it has, (ingress, egress)."""
     manifest: str
     """The object as YAML, without server-written fields."""
+    spec: PolicySpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,10 +38,14 @@ class Reason(StrEnum):
     ALL_BACKENDS = "all-backends-reachable"
     LEFT_BY_GATEWAY = "left-by-gateway"
     LEFT_BY_HOST = "left-by-host"
+    ALLOWED_BY_POLICY = "allowed-by-policy"
+    NO_POLICY = "no-policy"
+    OWN_NODE = "own-node"
     # blocked
     ACL_DROP = "acl-drop"
     ACL_REJECT = "acl-reject"
     DEFAULT_DENY = "default-deny"
+    POLICY_DENY = "policy-deny"
     # unroutable
     NO_ROUTE = "no-route"
     ROUTER_POLICY = "router-policy"
@@ -61,6 +65,7 @@ class Reason(StrEnum):
     TOO_MANY_HOPS = "too-many-hops"
     TRACE_ENDS = "trace-ends"
     LEGS_DISAGREE = "legs-disagree"
+    POLICY_UNKNOWN = "policy-unknown"
     # untraced
     HOST_TO_HOST = "host-to-host"
     USER_DEFINED_NETWORK = "user-defined-network"

@@ -1,0 +1,327 @@
+"""Verdicts of the intent plane: what the objects say of every cell.
+
+A packet passes when the egress side of its source and the ingress side of its destination both
+let it. OVN-Kubernetes' own rules are part of what is meant: hosts are not isolated, a node always
+reaches its own pods, and a Service is as reachable as its endpoints. Routes are not: an object
+says who may talk, not that there is a way.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.facts import ClusterState, Policy, Service
+from audit.model.matrix import FAMILIES, Matrix
+from audit.model.packets import Family
+from audit.model.policies import Action, Direction
+from audit.model.verdicts import CODE, REASON_CODE, Blame, Reason, Verdict
+from audit.policy import ports as porting
+from audit.policy.population import Labels, Population, Vocabulary
+from audit.policy.tables import EITHER, NOBODY, PASSES, STOPS, Deciders, SideBuilder
+
+CELLS_AT_A_TIME = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What policies refer to besides endpoints: labels of namespaces and of nodes."""
+
+    namespaces: Mapping[str, tuple[tuple[str, str], ...]]
+    nodes: Mapping[str, Labels]
+
+    @classmethod
+    def of(cls, state: ClusterState) -> "Cluster":
+        """Take it from a cluster's facts."""
+        return cls(
+            namespaces=state.namespaces,
+            nodes={node.name: dict(node.labels) for node in state.nodes},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """Of many cells: bits of what may come out, and who decides (NOBODY: no rule, no isolation)."""
+
+    outcome: NDArray[np.uint8]
+    decider: NDArray[np.int32]
+    exempt: NDArray[np.bool_]
+    """The packet comes from the pod's own node, past its NetworkPolicies."""
+
+
+class Intent:
+    """The policies of a cluster applied to some endpoints and ports, in one address family."""
+
+    def __init__(
+        self,
+        policies: Sequence[Policy],
+        endpoints: Sequence[Endpoint],
+        cluster: Cluster,
+        ports: Sequence[Port],
+        family: Family,
+        *,
+        blame: bool = True,
+    ) -> None:
+        """Make the tables of both sides; nothing is done per pair of endpoints."""
+        self.deciders = Deciders(policies)
+        words = Vocabulary.of(self.deciders.specs)
+        self.people = Population(endpoints, cluster.namespaces, cluster.nodes, words, family)
+        self.ports = porting.atoms(ports, words.ports, self.people.used_ports())
+        self.egress, self.ingress = (
+            SideBuilder(self.deciders, self.people, self.ports, direction, blame=blame).build()
+            for direction in (Direction.EGRESS, Direction.INGRESS)
+        )
+        nodes = {name: number for number, name in enumerate(sorted({e.node for e in endpoints}))}
+        self._node = np.array([nodes[e.node] for e in endpoints], dtype=np.int32)
+
+    def decide(
+        self, src: NDArray[np.int32], dst: NDArray[np.int32], port: NDArray[np.int32]
+    ) -> Decided:
+        """Decide cells, given by indices of endpoints and of ports."""
+        sender, receiver, atom = self.people.of[src], self.people.of[dst], self.ports.of[port]
+        local = self._node[src] == self._node[dst]
+        own_node = self.people.host[sender] & self.people.pod_network[receiver] & local
+        never = np.zeros(len(src), dtype=np.bool_)
+        out = self.egress.rows(sender, atom, never)
+        into = self.ingress.rows(receiver, atom, own_node)
+        left, entered = self.egress.outcome[out, receiver], self.ingress.outcome[into, sender]
+        # To itself only by way of a Service: OVN masks the source, and a policy lets it in.
+        entered = np.where(src == dst, PASSES, entered).astype(np.uint8)
+        outcome = _both(left, entered)
+        if self.egress.decider is None or self.ingress.decider is None:
+            decider = np.full(len(src), NOBODY, np.int32)
+        else:
+            by_egress = self.egress.decider[out, receiver]
+            by_ingress = self.ingress.decider[into, sender]
+            # Of two that allow, the destination's: it is asked last. Of two that stop, the first.
+            first = (left == STOPS) | ((entered == PASSES) & (left != PASSES))
+            passing = (outcome == PASSES) & (by_ingress == NOBODY)
+            decider = np.where(first | passing, by_egress, by_ingress)
+        return Decided(outcome=outcome, decider=decider, exempt=own_node)
+
+
+def _both(left: NDArray[np.uint8], entered: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return what may come out of two sides that must both pass."""
+    outcome = (left & entered & PASSES) | ((left | entered) & STOPS)
+    # What one side surely stops, the other cannot let through.
+    return np.where((left == STOPS) | (entered == STOPS), STOPS, outcome).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentVerdicts:
+    """What the objects say of each cell: parallel arrays of length N, codes as in CellVerdicts."""
+
+    verdict: NDArray[np.uint8]
+    reason: NDArray[np.uint8]
+    blame: NDArray[np.int32]
+    blames: tuple[Blame, ...]
+
+
+class Evaluation:
+    """A matrix being decided, family by family."""
+
+    def __init__(self, matrix: Matrix, state: ClusterState, policies: Sequence[Policy]) -> None:
+        """Find every endpoint there is: the matrix' own, and those behind its Services."""
+        self._matrix = matrix
+        self._cluster = Cluster.of(state)
+        self._policies = policies
+        self._services = {f"{s.namespace}/{s.name}": s for s in state.services}
+        owners = {a: node for node in state.nodes for a in node.addresses}
+        owners |= {a: pod for pod in state.pods if not pod.host_network for a in pod.addresses}
+        self._owners = owners
+        self._endpoints = list(matrix.endpoints)
+        self._index = {endpoint.key: i for i, endpoint in enumerate(matrix.endpoints)}
+        self._ports = list(matrix.ports)
+        self._number = {port: i for i, port in enumerate(matrix.ports)}
+        kinds = [endpoint.kind is EndpointKind.SERVICE for endpoint in matrix.endpoints]
+        self._is_service = np.array(kinds, dtype=np.bool_)
+        self._behind = dict(self._receivers())
+
+    def _receivers(self) -> Iterator[tuple[tuple[int, int, int], NDArray[np.int32]]]:
+        """Yield where packets to each Service, port and family go: (endpoint, port) pairs."""
+        matrix = self._matrix
+        cells = np.flatnonzero(self._is_service[matrix.dst])
+        asked = np.stack([matrix.dst[cells], matrix.port[cells], matrix.family[cells]], axis=1)
+        for dst, port, family in np.unique(asked, axis=0).tolist() if cells.size else ():
+            endpoint = matrix.endpoints[dst]
+            service = self._services[f"{endpoint.namespace}/{endpoint.name}"]
+            found = [
+                (self._place(address), self._port(Port(protocol=port_.protocol, number=number)))
+                for port_ in [matrix.ports[port]]
+                for address, number in _targets(service, port_)
+                if Family.of(address) is FAMILIES[family]
+            ]
+            yield (dst, port, family), np.array(sorted(found), np.int32).reshape(-1, 2)
+
+    def _place(self, address: str) -> int:
+        owner = self._owners.get(address) or Endpoint(
+            kind=EndpointKind.EXTERNAL, name=address, addresses=(address,)
+        )
+        if owner.key not in self._index:
+            self._index[owner.key] = len(self._endpoints)
+            self._endpoints.append(owner)
+        return self._index[owner.key]
+
+    def _port(self, port: Port) -> int:
+        if port not in self._number:
+            self._number[port] = len(self._ports)
+            self._ports.append(port)
+        return self._number[port]
+
+    def run(self, *, blame: bool = True) -> IntentVerdicts:
+        """Decide every cell."""
+        matrix, size = self._matrix, len(self._matrix)
+        verdict = np.zeros(size, np.uint8)
+        reason = np.zeros(size, np.uint8)
+        whose = np.full(size, -1, np.int32)
+        blames: tuple[Blame, ...] = ()
+        for family in sorted(set(np.unique(matrix.family).tolist())):
+            intent = Intent(
+                self._policies,
+                self._endpoints,
+                self._cluster,
+                self._ports,
+                FAMILIES[family],
+                blame=blame,
+            )
+            words = _Words(intent.deciders, len(blames))
+            for start in range(0, size, CELLS_AT_A_TIME):
+                rows = slice(start, start + CELLS_AT_A_TIME)
+                cells = np.flatnonzero(matrix.family[rows] == family) + start
+                plain = cells[~self._is_service[matrix.dst[cells]]]
+                decided = intent.decide(matrix.src[plain], matrix.dst[plain], matrix.port[plain])
+                leaves = self._leaves[matrix.dst[plain]]
+                verdict[plain], reason[plain], whose[plain] = words.say(decided, leaves)
+                self._decide_services(
+                    intent, words, np.setdiff1d(cells, plain), (verdict, reason, whose)
+                )
+            blames += intent.deciders.blames()
+        self._set_aside(verdict, reason, whose)
+        return IntentVerdicts(verdict=verdict, reason=reason, blame=whose, blames=blames)
+
+    @property
+    def _leaves(self) -> NDArray[np.bool_]:
+        """Which endpoints of the matrix are outside, where policies let a packet leave."""
+        return np.array(
+            [e.kind is EndpointKind.EXTERNAL for e in self._matrix.endpoints], dtype=np.bool_
+        )
+
+    def _decide_services(
+        self,
+        intent: Intent,
+        words: "_Words",
+        cells: NDArray[np.int64],
+        into: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]],
+    ) -> None:
+        """Decide cells of Services by their endpoints: all of them, or it is not decided."""
+        matrix = self._matrix
+        verdict, reason, whose = into
+        asked = np.stack([matrix.dst[cells], matrix.port[cells], matrix.family[cells]], axis=1)
+        keys, group = np.unique(asked, axis=0, return_inverse=True) if cells.size else ((), cells)
+        for number, key in enumerate(keys):
+            own = cells[group.reshape(-1) == number]
+            dst, port, family = key.tolist()
+            behind = self._behind[dst, port, family]
+            if not len(behind):
+                verdict[own] = CODE[Verdict.UNROUTABLE]
+                reason[own] = REASON_CODE[self._nothing_behind(dst, port)]
+                continue
+            found = [
+                intent.decide(
+                    matrix.src[own],
+                    np.full(len(own), endpoint, np.int32),
+                    np.full(len(own), target, np.int32),
+                )
+                for endpoint, target in behind.tolist()
+            ]
+            bits = np.bitwise_or.reduce([one.outcome for one in found])
+            passing = bits == PASSES
+            first = Decided(outcome=bits, decider=found[0].decider, exempt=found[0].exempt)
+            inside = np.zeros(len(own), dtype=np.bool_)
+            verdict[own], reason[own], whose[own] = words.say(first, inside)
+            reason[own[passing]] = REASON_CODE[Reason.ALL_BACKENDS]
+            whose[own[passing]] = -1
+            mixed = np.array([one.outcome for one in found])
+            sure = ((mixed == PASSES) | (mixed == STOPS)).all(axis=0)
+            reason[own[sure & (bits == EITHER)]] = REASON_CODE[Reason.BACKENDS_DIFFER]
+
+    def _nothing_behind(self, dst: int, port: int) -> Reason:
+        """Say why no packet to a Service's port goes anywhere."""
+        endpoint = self._matrix.endpoints[dst]
+        service = self._services[f"{endpoint.namespace}/{endpoint.name}"]
+        declared = any(own.port == self._matrix.ports[port] for own in service.ports)
+        if declared or service.headless:
+            return Reason.SERVICE_WITHOUT_ENDPOINTS
+        return Reason.SERVICE_NOT_PROGRAMMED
+
+    def _set_aside(
+        self,
+        verdict: NDArray[np.uint8],
+        reason: NDArray[np.uint8],
+        whose: NDArray[np.int32],
+    ) -> None:
+        """Leave out what policies cannot be applied to here, by the obstacle of either end."""
+        for obstacle in (Reason.USER_DEFINED_NETWORK, Reason.ENDPOINTS_UNKNOWN):
+            held = np.array([e.obstacle == obstacle for e in self._matrix.endpoints], np.bool_)
+            if held.any():
+                cells = held[self._matrix.src] | held[self._matrix.dst]
+                verdict[cells] = CODE[Verdict.UNTRACED]
+                reason[cells] = REASON_CODE[obstacle]
+                whose[cells] = -1
+
+
+def _targets(service: Service, port: Port) -> set[tuple[str, int]]:
+    """Return the addresses and ports that packets to a Service's port go to.
+
+    Of a headless Service no one translates a port it does not declare.
+    """
+    if service.headless and port not in {declared.port for declared in service.ports}:
+        return {(behind.address, port.number) for behind in service.endpoints}
+    return {(b.address, b.target) for b in service.endpoints if b.port == port}
+
+
+class _Words:
+    """Turns bits and deciders into codes of verdicts and reasons."""
+
+    def __init__(self, deciders: Deciders, offset: int) -> None:
+        blames = deciders.blames()
+        self._offset = offset
+        passing = [blame.action == Action.PASS.lower() for blame in blames]
+        self._passes_on = np.array([*passing, False], dtype=np.bool_)
+        isolating = [blame.action == "default-deny" for blame in blames]
+        self._isolates = np.array([*isolating, False], dtype=np.bool_)
+
+    def say(
+        self, decided: Decided, leaves: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]:
+        """Return verdicts, reasons and blames; `leaves` says whose destination is outside."""
+        outcome, decider = decided.outcome, decided.decider
+        passes = outcome == PASSES
+        verdict = np.full(len(outcome), CODE[Verdict.INCONCLUSIVE], np.uint8)
+        verdict[passes] = CODE[Verdict.REACHABLE]
+        verdict[passes & leaves] = CODE[Verdict.EXITS]
+        verdict[outcome == STOPS] = CODE[Verdict.BLOCKED]
+        # A rule that passes on decides nothing: what came out in the end needed no rule.
+        whose = np.where(passes & self._passes_on[decider], NOBODY, decider)
+        reason = np.full(len(outcome), REASON_CODE[Reason.POLICY_UNKNOWN], np.uint8)
+        reason[passes] = REASON_CODE[Reason.ALLOWED_BY_POLICY]
+        reason[passes & (whose == NOBODY)] = REASON_CODE[Reason.NO_POLICY]
+        reason[passes & (whose == NOBODY) & decided.exempt] = REASON_CODE[Reason.OWN_NODE]
+        stops = outcome == STOPS
+        reason[stops] = REASON_CODE[Reason.POLICY_DENY]
+        reason[stops & self._isolates[decider]] = REASON_CODE[Reason.DEFAULT_DENY]
+        return verdict, reason, np.where(whose == NOBODY, -1, whose + self._offset).astype(np.int32)
+
+
+def evaluate(
+    matrix: Matrix,
+    state: ClusterState,
+    policies: Sequence[Policy] | None = None,
+    *,
+    blame: bool = True,
+) -> IntentVerdicts:
+    """Return what the policies of a cluster, or others in their place, say of every cell."""
+    chosen = state.policies if policies is None else policies
+    return Evaluation(matrix, state, chosen).run(blame=blame)

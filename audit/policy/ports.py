@@ -1,0 +1,59 @@
+"""The ports asked about, and which of them policies cannot tell apart."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.endpoints import NamedPort, Port
+from audit.model.packets import Protocol
+from audit.model.policies import PortMatch
+
+
+def matches(wanted: Iterable[PortMatch], port: Port, named: Iterable[NamedPort]) -> bool:
+    """Tell whether a rule's ports hold `port` of a destination that declares `named` ports."""
+    return any(
+        (match.protocol in (None, port.protocol))
+        and (
+            any(own.name == match.name and own.port == port for own in named)
+            if match.name
+            else match.first <= port.number <= match.last
+        )
+        for match in wanted
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortAtoms:
+    """Ports in groups that no rule tells apart: `of[p]` is port p's, `samples` one of each."""
+
+    of: NDArray[np.int32]
+    samples: tuple[Port, ...]
+
+
+def atoms(
+    ports: Sequence[Port], used: Iterable[PortMatch], named: Iterable[NamedPort]
+) -> PortAtoms:
+    """Group `ports` by the boundaries that `used` draw, and those of the `named` ports used."""
+    boundaries: dict[Protocol, set[int]] = {protocol: set() for protocol in Protocol}
+    for match in used:
+        if match.protocol is not None and not match.name:
+            boundaries[match.protocol] |= {match.first, match.last + 1}
+    for own in named:
+        boundaries[own.port.protocol] |= {own.port.number, own.port.number + 1}
+    edges = {protocol: np.array(sorted(found)) for protocol, found in boundaries.items()}
+    return _grouped(ports, edges)
+
+
+def _grouped(ports: Sequence[Port], edges: Mapping[Protocol, NDArray[np.int64]]) -> PortAtoms:
+    of = np.zeros(len(ports), dtype=np.int32)
+    samples: dict[tuple[Protocol, int], int] = {}
+    firsts: list[Port] = []
+    for index, port in enumerate(ports):
+        place = (port.protocol, int(np.searchsorted(edges[port.protocol], port.number, "right")))
+        if place not in samples:
+            samples[place] = len(firsts)
+            firsts.append(port)
+        of[index] = samples[place]
+    return PortAtoms(of=of, samples=tuple(firsts))
