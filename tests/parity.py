@@ -18,6 +18,7 @@ from typing import Any
 from audit import pipeline
 from audit.cli import progress
 from audit.model.endpoints import EndpointKind
+from audit.model.matrix import Matrix
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, VERDICTS
 from audit.plan import scope
@@ -102,7 +103,11 @@ def cells(run: Run) -> Iterator[tuple[tuple[str, str, str, str, str], int]]:
 
     Pods are their logical ports (`namespace_pod`), others their names or addresses.
     """
-    matrix = run.matrix
+    yield from places(run.matrix)
+
+
+def places(matrix: Matrix) -> Iterator[tuple[tuple[str, str, str, str, str], int]]:
+    """Yield the same of a matrix that need not be a run's."""
     names = [
         f"{e.namespace}_{e.name}" if e.kind is EndpointKind.POD else f"{e.namespace}/{e.name}"
         for e in matrix.endpoints

@@ -7,7 +7,7 @@ says who may talk, not that there is a way.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from audit.model.matrix import FAMILIES, Matrix
 from audit.model.packets import Family
 from audit.model.policies import Action, Direction
 from audit.model.verdicts import CODE, REASON_CODE, Blame, Reason, Verdict
+from audit.model.verdicts import PASSES as PASSED
 from audit.policy import ports as porting
 from audit.policy.population import Labels, Population, Vocabulary
 from audit.policy.tables import EITHER, NOBODY, PASSES, STOPS, Deciders, SideBuilder
@@ -43,9 +44,14 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """Of many cells: bits of what may come out, and who decides (NOBODY: no rule, no isolation)."""
+    """Of many cells: bits of what may come out, and who decides (NOBODY: no rule, no isolation).
+
+    `left` and `entered` are the bits of the source's side and of the destination's.
+    """
 
     outcome: NDArray[np.uint8]
+    left: NDArray[np.uint8]
+    entered: NDArray[np.uint8]
     decider: NDArray[np.int32]
     exempt: NDArray[np.bool_]
     """The packet comes from the pod's own node, past its NetworkPolicies."""
@@ -99,7 +105,9 @@ class Intent:
             first = (left == STOPS) | ((entered == PASSES) & (left != PASSES))
             passing = (outcome == PASSES) & (by_ingress == NOBODY)
             decider = np.where(first | passing, by_egress, by_ingress)
-        return Decided(outcome=outcome, decider=decider, exempt=own_node)
+        return Decided(
+            outcome=outcome, left=left, entered=entered, decider=decider, exempt=own_node
+        )
 
 
 def _both(left: NDArray[np.uint8], entered: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -117,6 +125,11 @@ class IntentVerdicts:
     reason: NDArray[np.uint8]
     blame: NDArray[np.int32]
     blames: tuple[Blame, ...]
+
+    def passes(self) -> NDArray[np.bool_]:
+        """Return which cells pass, as far as OVN goes."""
+        found: NDArray[np.bool_] = np.isin(self.verdict, [CODE[verdict] for verdict in PASSED])
+        return found
 
 
 class Evaluation:
@@ -238,7 +251,7 @@ class Evaluation:
             ]
             bits = np.bitwise_or.reduce([one.outcome for one in found])
             passing = bits == PASSES
-            first = Decided(outcome=bits, decider=found[0].decider, exempt=found[0].exempt)
+            first = replace(found[0], outcome=bits)
             inside = np.zeros(len(own), dtype=np.bool_)
             verdict[own], reason[own], whose[own] = words.say(first, inside)
             reason[own[passing]] = REASON_CODE[Reason.ALL_BACKENDS]

@@ -1,0 +1,156 @@
+"""Where OVN-Kubernetes does not do what a policy says, recognised by its cause.
+
+Read in OVN-Kubernetes release-1.1 and master of 2026-08, and seen on recorded clusters, where
+these account for every difference between the objects and `ovn-trace`. A cell in which intent and
+OVN disagree is evaluated again with each deviation in force; the first that makes them agree is
+its cause. What none explains is drift.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.facts import ClusterState, Policy
+from audit.model.matrix import Matrix
+from audit.model.policies import PolicySpec, PortMatch, Rule, Tier
+from audit.policy.intent import evaluate
+from audit.policy.leaks import evaluate_leaking, leaks
+
+
+class Deviation(StrEnum):
+    """A way in which OVN-Kubernetes enforces something else than the object says."""
+
+    NAMED_PORT = "named-port-opens-protocol"
+    MIXED_PORTS = "number-hides-protocol"
+    ADMIN_NAMED_PORT = "admin-named-port-leaks"
+    NOT_IMPLEMENTED = "cluster-network-policy-not-implemented"
+    PRIORITY = "admin-priority-not-accepted"
+
+
+MEANINGS: dict[Deviation, str] = {
+    Deviation.NAMED_PORT: "a named port of a NetworkPolicy opens every port of its protocol",
+    Deviation.MIXED_PORTS: "beside a port number, a whole protocol or a named port of the same "
+    "protocol in one rule of a NetworkPolicy is left out",
+    Deviation.ADMIN_NAMED_PORT: "an ingress rule with a named port of an AdminNetworkPolicy, or of "
+    "the baseline one, also hits pods that are its peers and not its subject",
+    Deviation.NOT_IMPLEMENTED: "OVN-Kubernetes does not implement ClusterNetworkPolicy",
+    Deviation.PRIORITY: "OVN-Kubernetes does not accept an AdminNetworkPolicy of priority above 99",
+}
+
+MOST_PRIORITY = 99
+"""`ovnkube` refuses higher ones: their ACLs' priorities would leave the range it has for them."""
+
+
+def present(policies: Sequence[Policy]) -> tuple[Deviation, ...]:
+    """Return the deviations that can matter with these policies."""
+    return tuple(d for d in Deviation if any(_concerns(d, policy) for policy in policies))
+
+
+def concerned(deviation: Deviation, policies: Sequence[Policy]) -> tuple[Policy, ...]:
+    """Return the policies that a deviation concerns."""
+    return tuple(policy for policy in policies if _concerns(deviation, policy))
+
+
+def _concerns(deviation: Deviation, policy: Policy) -> bool:
+    spec = policy.spec
+    if spec is None:
+        return False
+    network = spec.tier is Tier.NETWORK_POLICY
+    match deviation:
+        case Deviation.NAMED_PORT:
+            return network and any(match.name for rule in spec.rules for match in rule.ports or ())
+        case Deviation.MIXED_PORTS:
+            return network and any(_hidden(rule.ports or ()) for rule in spec.rules)
+        case Deviation.ADMIN_NAMED_PORT:
+            return bool(leaks(policy))
+        case Deviation.NOT_IMPLEMENTED:
+            return policy.ref.kind == "ClusterNetworkPolicy"
+        case Deviation.PRIORITY:
+            return policy.ref.kind == "AdminNetworkPolicy" and spec.priority > MOST_PRIORITY
+
+
+def _hidden(ports: Sequence[PortMatch]) -> list[PortMatch]:
+    """Return what a number of the same protocol in the same rule leaves out."""
+    numbered = {match.protocol for match in ports if not match.name and not match.whole}
+    return [m for m in ports if (m.name or m.whole) and m.protocol in numbered]
+
+
+def as_enforced(policies: Sequence[Policy], deviations: Sequence[Deviation]) -> tuple[Policy, ...]:
+    """Return the policies as OVN-Kubernetes understands them, as far as a rewriting can say it.
+
+    ADMIN_NAMED_PORT cannot be said so: see `audit.policy.leaks`.
+    """
+    dropped = {Deviation.NOT_IMPLEMENTED, Deviation.PRIORITY} & set(deviations)
+    return tuple(
+        replace(policy, spec=_rewritten(policy.spec, deviations)) if policy.spec else policy
+        for policy in policies
+        if not any(_concerns(deviation, policy) for deviation in dropped)
+    )
+
+
+def _rewritten(spec: PolicySpec, deviations: Sequence[Deviation]) -> PolicySpec:
+    if spec.tier is not Tier.NETWORK_POLICY:
+        return spec
+    return replace(spec, rules=tuple(_rule(rule, deviations) for rule in spec.rules))
+
+
+def _rule(rule: Rule, deviations: Sequence[Deviation]) -> Rule:
+    if not rule.ports:
+        return rule
+    hidden = _hidden(rule.ports) if Deviation.MIXED_PORTS in deviations else []
+    ports = [match for match in rule.ports if match not in hidden]
+    if Deviation.NAMED_PORT in deviations:
+        ports = [PortMatch(protocol=m.protocol) if m.name else m for m in ports]
+    return replace(rule, ports=tuple(ports))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Causes:
+    """Cells in which intent and OVN disagree, and the cause of each.
+
+    `cause[i]` indexes `causes`, sets of deviations that together explain; -1 is drift.
+    """
+
+    cells: NDArray[np.int64]
+    cause: NDArray[np.int8]
+    causes: tuple[tuple[Deviation, ...], ...]
+
+
+def explain(
+    matrix: Matrix, state: ClusterState, cells: NDArray[np.int64], passes: NDArray[np.bool_]
+) -> Causes:
+    """Find the cause of each disagreement; `passes[i]` is what OVN says of `cells[i]`."""
+    cause = np.full(len(cells), -1, dtype=np.int8)
+    causes = tuple(_candidates(present(state.policies))) if cells.size else ()
+    for number, deviations in enumerate(causes):
+        open_ = np.flatnonzero(cause < 0)
+        if not open_.size:
+            break
+        some = _part(matrix, cells[open_])
+        policies = as_enforced(state.policies, deviations)
+        if Deviation.ADMIN_NAMED_PORT in deviations:
+            said = evaluate_leaking(some, state, policies)
+        else:
+            said = evaluate(some, state, policies, blame=False).passes()
+        cause[open_[said == passes[open_]]] = number
+    return Causes(cells=cells, cause=cause, causes=causes)
+
+
+def _candidates(found: Sequence[Deviation]) -> Iterator[tuple[Deviation, ...]]:
+    """Yield each deviation alone, then all of them."""
+    yield from ((deviation,) for deviation in found)
+    if len(found) > 1:
+        yield tuple(found)
+
+
+def _part(matrix: Matrix, cells: NDArray[np.int64]) -> Matrix:
+    return replace(
+        matrix,
+        src=matrix.src[cells],
+        dst=matrix.dst[cells],
+        family=matrix.family[cells],
+        port=matrix.port[cells],
+    )
