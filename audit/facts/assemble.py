@@ -4,22 +4,19 @@ What Kubernetes and OVN disagree about is said in a sentence and never guessed o
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
 
-from audit.errors import DatabaseError, SnapshotError
+from audit.errors import DatabaseError
 from audit.facts import kube, ovn, snapshot
 from audit.facts.topology import Topology
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.engine import DatabaseReader
 from audit.model.facts import ClusterState, Note, Policy, Service, Zone
 from audit.model.verdicts import Reason
-
-_T = TypeVar("_T")
 
 
 def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
@@ -29,9 +26,9 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
     is `untraced`; when no zone can be read, that is the error.
     """
     found = snapshot.open_snapshot(path, workdir)
-    pod_facts = _required(found, "pods", kube.pod)
-    node_facts = _required(found, "nodes", kube.node)
-    namespaces = dict(_required(found, "namespaces", kube.namespace))
+    pod_facts = snapshot.required(found, "pods", kube.pod)
+    node_facts = snapshot.required(found, "nodes", kube.node)
+    namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
     services, service_notes = _services(found)
     policies, policy_notes = _policies(found)
     zones, zone_notes = _read_zones(found, workdir, reader)
@@ -51,18 +48,6 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
         inputs=snapshot.hash_inputs(found),
         gateways=MappingProxyType(topology.gateways(node_facts)),
     )
-
-
-def _required(
-    found: snapshot.Snapshot, resource: str, parse: Callable[[Mapping[str, Any]], _T]
-) -> list[_T]:
-    objects = snapshot.read_objects(found, resource, parse)
-    if objects is None:
-        raise SnapshotError(
-            f"{found.shown_root} has no kube/{resource}.json; "
-            f"save it with `kubectl get {resource} -A -o json`"
-        )
-    return objects
 
 
 def _services(found: snapshot.Snapshot) -> tuple[tuple[Service, ...], list[Note]]:

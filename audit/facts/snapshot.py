@@ -11,7 +11,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -69,18 +69,20 @@ class Snapshot:
         return f"{self.shown_root}/{path.relative_to(self.root).as_posix()}"
 
 
-def open_snapshot(path: Path, workdir: Path) -> Snapshot:
+def open_snapshot(path: Path, workdir: Path, *, databases: bool = True) -> Snapshot:
     """Find a snapshot's files; an archive is unpacked below `workdir`.
 
-    SnapshotError when there is none, or it lacks what nothing can be said without.
+    SnapshotError when there is none, or it lacks what nothing can be said without: `databases`,
+    unless they are not wanted.
     """
     try:
-        return _open_snapshot(path, workdir)
+        found = _open_snapshot(path, workdir, databases=databases)
+        return found if databases else replace(found, zones={}, incomplete_zones=())
     except OSError as error:
         raise SnapshotError(f"{error.filename or path} cannot be read: {error.strerror}") from error
 
 
-def _open_snapshot(path: Path, workdir: Path) -> Snapshot:
+def _open_snapshot(path: Path, workdir: Path, *, databases: bool) -> Snapshot:
     if not path.exists():
         raise SnapshotError(
             f"{path} does not exist; --snapshot takes a directory or a .tar.gz with kube/ and ovn/"
@@ -97,7 +99,7 @@ def _open_snapshot(path: Path, workdir: Path) -> Snapshot:
             incomplete.append(directory.name)
     if not lists:
         raise SnapshotError(f"{path} has no kube/*.json; it is not a snapshot")
-    if not zones:
+    if databases and not zones:
         raise SnapshotError(f"{path} has no zone with both ovn/<zone>/nb.db and ovn/<zone>/sb.db")
     return Snapshot(
         source=str(path),
@@ -210,6 +212,19 @@ def read_objects(
                 f"{shown}: item {index}{_named(item)}: {error}; write the file again with kubectl"
             ) from error
     return parsed
+
+
+def required(
+    snapshot: Snapshot, resource: str, parse: Callable[[Mapping[str, Any]], _T]
+) -> list[_T]:
+    """Return every object of a list without which nothing can be said."""
+    objects = read_objects(snapshot, resource, parse)
+    if objects is None:
+        raise SnapshotError(
+            f"{snapshot.shown_root} has no kube/{resource}.json; "
+            f"save it with `kubectl get {resource} -A -o json`"
+        )
+    return objects
 
 
 def _check(

@@ -217,7 +217,8 @@ class SideBuilder:
         if key not in self._vectors:
             self._vectors[key] = len(self._rows)
             outcome, decider = self._decide(selected, port, frozenset(numbers))
-            self._rows.append((outcome, decider if self._blame else decider[:0]))
+            # Not a slice: that would keep the whole row alive.
+            self._rows.append((outcome, decider if self._blame else np.empty(0, np.int32)))
         return self._vectors[key]
 
     def _applies(self, number: int, port: Port, own: tuple[NamedPort, ...]) -> bool:

@@ -1,0 +1,145 @@
+"""A cluster from its Kubernetes objects alone: what the intent plane needs, and no OVN.
+
+From a snapshot's `kube/`, or from manifests as they lie in a repository. Pods that do not run yet
+have no address; where a policy asks for one, the answer is not known and is said to be so.
+"""
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+from audit.facts import kube, snapshot
+from audit.facts.manifests import Manifests
+from audit.model.endpoints import Attachment, Endpoint, EndpointKind
+from audit.model.facts import ClusterState, Note
+from audit.model.verdicts import Reason
+
+_OUTSIDE = MappingProxyType({"": Endpoint(kind=EndpointKind.EXTERNAL, name="outside")})
+"""Where no gateway is known, a packet from outside has one way in."""
+
+
+def load_snapshot(path: Path, workdir: Path) -> ClusterState:
+    """Read a snapshot's objects; its databases need not be there. SnapshotError as usual."""
+    found = snapshot.open_snapshot(path, workdir, databases=False)
+    pods = snapshot.required(found, "pods", kube.pod)
+    nodes = snapshot.required(found, "nodes", kube.node)
+    namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
+    slices: dict[tuple[str, str], list[kube.Object]] = defaultdict(list)
+    listed = snapshot.read_objects(found, "endpointslices", lambda i: (kube.slice_service(i), i))
+    for owner, item in listed or ():
+        if owner is not None:
+            slices[owner].append(item)
+    services = snapshot.read_objects(found, "services", partial(kube.service, slices=slices))
+    policies = [
+        policy
+        for resource, kind in kube.POLICY_RESOURCES.items()
+        for policy in snapshot.read_objects(found, resource, partial(kube.policy, kind=kind)) or ()
+    ]
+    missing = [
+        Note(
+            code="list-missing",
+            text=f"kube/{resource}.json is not in the snapshot: {consequence}",
+            subjects=(resource,),
+        )
+        for resource, consequence, read in (
+            ("services", "services cannot be audited", services),
+            ("endpointslices", "services have no known endpoints", listed),
+        )
+        if read is None
+    ]
+    hosts = {node.name: _node(node) for node in nodes}
+    audited = [p for p in pods if p.phase not in kube.FINISHED and p.node and p.phase != "Pending"]
+    left_out = [f"{p.namespace}/{p.name}" for p in pods if p not in audited]
+    return _sorted(
+        ClusterState(
+            source=found.source,
+            pods=tuple(_pod(pod, hosts) for pod in audited),
+            nodes=tuple(hosts.values()),
+            services=tuple(services or ()),
+            namespaces=MappingProxyType(namespaces),
+            policies=tuple(policies),
+            zones=MappingProxyType({}),
+            notes=(*missing, *_left_out(left_out)),
+            inputs=snapshot.hash_inputs(found),
+            gateways=_OUTSIDE,
+        )
+    )
+
+
+def load_manifests(read: Manifests) -> ClusterState:
+    """Take manifests for a cluster: workloads stand for their pods, names for namespaces."""
+    hosts = {node.name: _node(node) for node in read.nodes}
+    spaces = {name: tuple(sorted(labels.items())) for name, labels in read.namespaces.items()}
+    return _sorted(
+        ClusterState(
+            source=read.source,
+            pods=tuple(_pod(pod, hosts) for pod in read.pods),
+            nodes=tuple(hosts.values()),
+            services=(),
+            namespaces=MappingProxyType(spaces),
+            policies=tuple(read.policies),
+            zones=MappingProxyType({}),
+            notes=tuple(read.notes),
+            inputs=read.inputs,
+            gateways=_OUTSIDE,
+        )
+    )
+
+
+def _sorted(state: ClusterState) -> ClusterState:
+    """Return a cluster with everything in its order."""
+    return replace(
+        state,
+        pods=tuple(sorted(state.pods, key=lambda e: (e.namespace, e.name))),
+        nodes=tuple(sorted(state.nodes, key=lambda e: e.name)),
+        services=tuple(sorted(state.services, key=lambda s: (s.namespace, s.name))),
+        policies=tuple(sorted(state.policies, key=lambda policy: policy.ref)),
+    )
+
+
+def _left_out(names: Sequence[str]) -> list[Note]:
+    text = f"{len(names)} pods completed or pending: not audited"
+    return [Note(code="pod-not-running", text=text, subjects=tuple(sorted(names)))] if names else []
+
+
+def _node(node: kube.NodeFacts) -> Endpoint:
+    """Return a node: it sends from its management port, the second address of its subnets."""
+    sends = tuple(str(ipaddress.ip_network(s, strict=False)[2]) for s in node.subnets)
+    attached = Attachment(
+        zone="", switch=node.name, port="", mac="", gateway_mac="", addresses=sends
+    )
+    return Endpoint(
+        kind=EndpointKind.NODE,
+        name=node.name,
+        node=node.name,
+        addresses=node.addresses,
+        labels=node.labels,
+        host_network=True,
+        attachment=attached if sends else None,
+        obstacle="" if node.addresses else Reason.NO_ADDRESS,
+    )
+
+
+def _pod(pod: kube.PodFacts, hosts: Mapping[str, Endpoint]) -> Endpoint:
+    host = hosts.get(pod.node) if pod.host_network else None
+    addresses = host.addresses or pod.addresses if host else pod.addresses
+    obstacle = "" if addresses else Reason.NO_ADDRESS
+    if pod.primary_network and not pod.host_network:
+        obstacle = Reason.USER_DEFINED_NETWORK
+    return Endpoint(
+        kind=EndpointKind.POD,
+        namespace=pod.namespace,
+        name=pod.name,
+        node=pod.node,
+        addresses=addresses,
+        labels=pod.labels,
+        workload=pod.workload,
+        host_network=pod.host_network,
+        declared=pod.declared,
+        attachment=host.attachment if host else None,
+        obstacle=obstacle,
+    )
