@@ -75,12 +75,19 @@ class Intent:
         words = Vocabulary.of(self.deciders.specs)
         self.people = Population(endpoints, cluster.namespaces, cluster.nodes, words, family)
         self.ports = porting.atoms(ports, words.ports, self.people.used_ports())
-        self.egress, self.ingress = (
-            SideBuilder(self.deciders, self.people, self.ports, direction, blame=blame).build()
-            for direction in (Direction.EGRESS, Direction.INGRESS)
-        )
+        self.sides = {
+            direction: SideBuilder(self.deciders, self.people, self.ports, direction, blame=blame)
+            for direction in Direction
+        }
+        self.egress = self.sides[Direction.EGRESS].build()
+        self.ingress = self.sides[Direction.INGRESS].build()
         nodes = {name: number for number, name in enumerate(sorted({e.node for e in endpoints}))}
         self._node = np.array([nodes[e.node] for e in endpoints], dtype=np.int32)
+
+    @staticmethod
+    def index(number: int) -> NDArray[np.int32]:
+        """Return the index of one endpoint or port as `decide` takes it."""
+        return np.array([number], dtype=np.int32)
 
     def decide(
         self, src: NDArray[np.int32], dst: NDArray[np.int32], port: NDArray[np.int32]

@@ -10,7 +10,6 @@ Where an address or a name is not known, neither is whether a rule matches. Then
 that may come out is kept, as a set of bits: what is both PASSES and STOPS is not decided.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -130,6 +129,8 @@ class SideBuilder:
         self._named: dict[tuple[tuple[PortMatch, ...], Port], NDArray[np.bool_]] = {}
         self._vectors: dict[object, int] = {}
         self._rows: list[Row] = []
+        self.hit: set[int] = set()
+        """Rules that decided something, for some subject, other end and port."""
 
     def build(self) -> SideTable:
         """Return the table."""
@@ -147,12 +148,14 @@ class SideBuilder:
                 freed = [self._vector(admin_only, port, own) for port in samples]
                 line = lines[selected, own] = (plain, freed)
             vector[number], exempt[number] = line
-        return SideTable(
+        table = SideTable(
             vector=vector,
             exempt=exempt,
             outcome=np.stack([outcome for outcome, _ in self._rows]),
             decider=np.stack([decider for _, decider in self._rows]) if self._blame else None,
         )
+        self._rows.clear()
+        return table
 
     def selected(self) -> list[Selected]:
         """Return, for each class, the policies that select it as their subject."""
@@ -208,7 +211,7 @@ class SideBuilder:
             for tier in selected
             for index in tier
             for number in self._deciders.numbers[index][self._direction]
-            if self._applies(number, port, own)
+            if self.applies(number, port, own)
         ]
         named = self._direction is Direction.EGRESS and any(
             self._uses_names[index] for tier in selected for index in tier
@@ -221,7 +224,7 @@ class SideBuilder:
             self._rows.append((outcome, decider if self._blame else np.empty(0, np.int32)))
         return self._vectors[key]
 
-    def _applies(self, number: int, port: Port, own: tuple[NamedPort, ...]) -> bool:
+    def applies(self, number: int, port: Port, own: tuple[NamedPort, ...]) -> bool:
         """Tell whether a rule may match a port: by number, or by name of some destination."""
         ports = self._deciders.rules[number][1].ports
         if ports is None or matches(_numeric(ports), port, ()):
@@ -241,23 +244,35 @@ class SideBuilder:
         outcome, decider = row
         outcome = np.where(outcome & NEXT, outcome & EITHER | PASSES, outcome).astype(np.uint8)
         if firewall:
-            return self._besides((outcome, decider), self._in_order(firewall, port, applying))
+            leaving = ~self._population.pod_network
+            second = self._in_order(firewall, port, applying, among=leaving)
+            return self._besides((outcome, decider), second)
         return outcome, decider
 
-    def _in_order(self, policies: Iterable[int], port: Port, applying: frozenset[int]) -> Row:
-        """Evaluate rules of which the first that matches decides."""
+    def _in_order(
+        self,
+        policies: Iterable[int],
+        port: Port,
+        applying: frozenset[int],
+        among: NDArray[np.bool_] | None = None,
+    ) -> Row:
+        """Evaluate rules of which the first that matches decides, for all classes or those."""
         size = len(self._population)
         outcome, decider = np.zeros(size, np.uint8), np.full(size, NOBODY, np.int32)
-        undecided = np.ones(size, dtype=np.bool_)
+        undecided = np.ones(size, dtype=np.bool_) if among is None else among.copy()
         for number in self._among(policies, applying):
             bit = _BITS[self._deciders.rules[number][1].action]
-            chosen = self._matching(number, port)
+            chosen = self.matching(number, port)
             for classes in (chosen.surely, chosen.perhaps):
                 hit = classes[undecided[classes]]
+                if hit.size:
+                    self.hit.add(number)
                 decider[hit[outcome[hit] == 0]] = number
                 outcome[hit] |= bit
             undecided[chosen.surely] = False
         outcome[undecided] |= NEXT
+        if among is not None:
+            outcome[~among] = NEXT
         return outcome, decider
 
     def _isolated(self, policies: tuple[int, ...], port: Port, applying: frozenset[int]) -> Row:
@@ -266,8 +281,10 @@ class SideBuilder:
         outcome = np.full(size, STOPS, np.uint8)
         decider = np.full(size, self._deciders.deny(self._direction, policies), np.int32)
         for number in self._among(policies, applying):
-            chosen = self._matching(number, port)
+            chosen = self.matching(number, port)
             fresh = chosen.surely[outcome[chosen.surely] != PASSES]
+            if fresh.size or chosen.perhaps.size:
+                self.hit.add(number)
             outcome[fresh], decider[fresh] = PASSES, number
             doubtful = chosen.perhaps[outcome[chosen.perhaps] == STOPS]
             outcome[doubtful], decider[doubtful] = EITHER, number
@@ -277,7 +294,6 @@ class SideBuilder:
         """Put the egress firewall, which concerns only what leaves the pod network, behind."""
         outcome, decider = row
         second = np.where(firewall[0] & NEXT, firewall[0] & EITHER | PASSES, firewall[0])
-        second[self._population.pod_network] = PASSES
         stops = (outcome | second) & STOPS
         both = ((outcome & second & PASSES) | stops).astype(np.uint8)
         passed = (outcome == PASSES) & ~self._population.pod_network
@@ -292,7 +308,7 @@ class SideBuilder:
             if number in applying
         ]
 
-    def _matching(self, number: int, port: Port) -> Chosen:
+    def matching(self, number: int, port: Port) -> Chosen:
         """Return the other ends that a rule matches on a port."""
         chosen = self._peers(number)
         ports = self._deciders.rules[number][1].ports
@@ -354,14 +370,3 @@ def _then(row: Row, following: Row) -> Row:
     # Where a rule passes to the next tier, that tier's decision has its own decider.
     decider = np.where(onward & (following[1] != NOBODY), following[1], decider)
     return outcome, decider.astype(np.int32)
-
-
-def selections(
-    deciders: Deciders, population: Population, direction: Direction
-) -> dict[int, set[int]]:
-    """Return which classes each policy with a say in a direction selects."""
-    found: dict[int, set[int]] = defaultdict(set)
-    for index, spec in enumerate(deciders.specs):
-        if direction in spec.isolates or spec.facing(direction):
-            found[index].update(population.pods(spec.subject, spec.namespace).tolist())
-    return found

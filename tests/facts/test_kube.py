@@ -344,6 +344,11 @@ def test_a_slice_belongs_to_the_service_its_label_names() -> None:
         assert kube.slice_service({"metadata": metadata}) is None
 
 
+ADMIN: dict[str, Any] = {"priority": 5, "subject": {"namespaces": {}}}
+PASS: dict[str, Any] = {"action": "Pass", "from": [{"namespaces": {}}]}
+DENY: dict[str, Any] = {"type": "Deny", "to": {"cidrSelector": "0.0.0.0/0"}}
+
+
 @pytest.mark.parametrize(
     ("kind", "spec", "directions", "rules"),
     [
@@ -354,9 +359,9 @@ def test_a_slice_belongs_to_the_service_its_label_names() -> None:
         ("NetworkPolicy", {"egress": []}, ("ingress",), (0, 0)),
         ("NetworkPolicy", {"policyTypes": ["Egress"], "ingress": [{}]}, ("egress",), (1, 0)),
         ("NetworkPolicy", {"policyTypes": ["Ingress", "Egress"]}, ("egress", "ingress"), (0, 0)),
-        ("AdminNetworkPolicy", {"ingress": [{}, {}]}, ("ingress",), (2, 0)),
-        ("AdminNetworkPolicy", {"priority": 5}, (), (0, 0)),
-        ("EgressFirewall", {"egress": [{}, {}, {}]}, ("egress",), (0, 3)),
+        ("AdminNetworkPolicy", ADMIN | {"ingress": [PASS, PASS]}, ("ingress",), (2, 0)),
+        ("AdminNetworkPolicy", ADMIN, (), (0, 0)),
+        ("EgressFirewall", {"egress": [DENY, DENY, DENY]}, ("egress",), (0, 3)),
     ],
 )
 def test_the_directions_a_policy_acts_in(

@@ -1,0 +1,169 @@
+"""Why a cell is what it is: the chain of tiers a packet goes through, as one line a side.
+
+    [ANP] Pass (cluster-control egress 2) → [NP] no rule allows (default/deny-by-default, ingress)
+
+Every policy that selects the endpoint is in it; the deciding step is marked with `*`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from audit.model.endpoints import Port
+from audit.model.policies import Action, Direction
+from audit.policy.intent import Intent
+from audit.policy.tables import PASSES, STOPS, Selected
+
+ARROW = " → "
+_LABELS = {
+    "AdminNetworkPolicy": "ANP",
+    "BaselineAdminNetworkPolicy": "BANP",
+    "ClusterNetworkPolicy": "CNP",
+    "NetworkPolicy": "NP",
+    "EgressFirewall": "EF",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one tier says; `decides` where the chain ends."""
+
+    label: str
+    said: str
+    subject: str
+    """The rule, or the policies, in parentheses in the text."""
+    decides: bool = False
+
+    def __str__(self) -> str:
+        mark = "*" if self.decides else ""
+        return f"{mark}[{self.label}] {self.said}" + (f" ({self.subject})" if self.subject else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """One side of a cell. `outcome` is of PASSES and STOPS, both where it cannot be known."""
+
+    direction: Direction
+    steps: tuple[Step, ...]
+    outcome: int
+
+    def __str__(self) -> str:
+        return ARROW.join(map(str, self.steps)) or "no policy selects it"
+
+
+def chains(intent: Intent, src: int, dst: int, port: int) -> tuple[Chain, Chain]:
+    """Return the egress side and the ingress side of a cell, given by indices as to `decide`."""
+    found = intent.decide(*(intent.index(i) for i in (src, dst, port)))
+    sample = intent.ports.samples[intent.ports.of[port]]
+    sender, receiver = int(intent.people.of[src]), int(intent.people.of[dst])
+    exempt = bool(found.exempt[0])
+    return (
+        _Walk(intent, Direction.EGRESS, sender, receiver, sample).chain(
+            int(found.left[0]), exempt=False
+        ),
+        _Walk(intent, Direction.INGRESS, receiver, sender, sample).chain(
+            int(found.entered[0]), exempt=exempt
+        ),
+    )
+
+
+class _Walk:
+    """Goes through the tiers of one side, for one subject, one other end and one port."""
+
+    def __init__(
+        self, intent: Intent, direction: Direction, subject: int, other: int, port: Port
+    ) -> None:
+        self._intent = intent
+        self._side = intent.sides[direction]
+        self._direction = direction
+        self._other = other
+        self._port = port
+        self._selected: Selected = self._side.selected()[subject]
+        self._own = (
+            intent.people.named(intent.people.samples[subject])
+            if direction is Direction.INGRESS
+            else ()
+        )
+
+    def chain(self, outcome: int, *, exempt: bool) -> Chain:
+        """Return the chain; `outcome` is what the tables say, and is marked where it is made."""
+        admin, network, baseline, firewall = self._selected
+        steps, decided = self._ordered(admin)
+        if not decided and exempt and (network or baseline):
+            steps.append(_step("NP", "a node may always reach its own pods", "", decides=True))
+            decided = True
+        if not decided and network:
+            steps.append(self._network(network))
+            decided = True
+        if not decided:
+            more, decided = self._ordered(baseline)
+            steps += more
+        leaves = not self._intent.people.pod_network[self._other]
+        passing = not steps or not steps[-1].said.startswith(("Deny", "no rule"))
+        if firewall and leaves and passing:
+            more, _ = self._ordered(firewall)
+            steps += more
+        return Chain(direction=self._direction, steps=tuple(steps), outcome=outcome)
+
+    def _ordered(self, policies: Sequence[int]) -> tuple[list[Step], bool]:
+        """Return the steps of a tier in which the first rule that matches decides."""
+        steps = []
+        for index in policies:
+            label = _LABELS[self._intent.deciders.policies[index].ref.kind]
+            for number, sure in self._hits(index):
+                rule = self._intent.deciders.rules[number][1]
+                decides = sure and rule.action is not Action.PASS
+                said = str(rule.action) if sure else f"perhaps {rule.action}"
+                steps.append(_step(label, said, self._rule_name(number), decides=decides))
+                if sure:
+                    return steps, rule.action is not Action.PASS
+        if policies and not steps:
+            names = ", ".join(self._name(index) for index in policies)
+            label = _LABELS[self._intent.deciders.policies[policies[0]].ref.kind]
+            steps.append(_step(label, "no rule matches", f"{names}, {self._direction}"))
+        return steps, False
+
+    def _network(self, policies: Sequence[int]) -> Step:
+        """Return what the NetworkPolicies say together."""
+        unsure = ""
+        for index in policies:
+            for number, sure in self._hits(index):
+                others = [self._name(i) for i in policies if i != index]
+                also = f"; also selecting: {', '.join(others)}" if others else ""
+                if sure:
+                    name = f"{self._rule_name(number)}{also}"
+                    return _step("NP", "Allow", name, decides=True)
+                unsure = unsure or f"{self._rule_name(number)}{also}"
+        if unsure:
+            return _step("NP", "perhaps Allow", unsure, decides=True)
+        names = ", ".join(self._name(index) for index in policies)
+        return _step("NP", "no rule allows", f"{names}, {self._direction}", decides=True)
+
+    def _hits(self, index: int) -> Iterator[tuple[int, bool]]:
+        """Yield the rules of a policy that match, and whether they surely do."""
+        for number in self._intent.deciders.numbers[index][self._direction]:
+            if self._side.applies(number, self._port, self._own):
+                chosen = self._side.matching(number, self._port)
+                if self._other in chosen.surely:
+                    yield number, True
+                elif self._other in chosen.perhaps:
+                    yield number, False
+
+    def _name(self, index: int) -> str:
+        ref = self._intent.deciders.policies[index].ref
+        return f"{ref.namespace}/{ref.name}" if ref.namespace else ref.name
+
+    def _rule_name(self, number: int) -> str:
+        index, rule = self._intent.deciders.rules[number]
+        return f"{self._name(index)} {rule.direction} {rule.index}"
+
+
+def _step(label: str, said: str, subject: str, *, decides: bool = False) -> Step:
+    return Step(label=label, said=said, subject=subject, decides=decides)
+
+
+def verdict(sides: Sequence[Chain]) -> int:
+    """Return what both sides together come to, as bits."""
+    bits = [side.outcome for side in sides]
+    if STOPS in bits:
+        return STOPS
+    return PASSES if all(one == PASSES for one in bits) else PASSES | STOPS
