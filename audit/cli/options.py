@@ -85,9 +85,12 @@ def _scope(flags: dict[str, Any], file: Path | None) -> scope.Scope:
     return scope.parse_scope_file(text, str(file))
 
 
-def source_options(command: _Command) -> _Command:
-    """Add where the facts come from and which OVN reads them."""
-    for option in (
+def source_options(*, manifests: bool = False) -> Callable[[_Command], _Command]:
+    """Add where the facts come from, and which OVN reads them.
+
+    With `manifests` these can be read instead of a snapshot, and neither is required here.
+    """
+    chosen = [
         click.option(
             "--ovn-prefix",
             type=click.Path(path_type=Path, file_okay=False),
@@ -96,13 +99,27 @@ def source_options(command: _Command) -> _Command:
         ),
         click.option(
             "--snapshot",
-            required=True,
+            required=not manifests,
             type=click.Path(path_type=Path),
             help="A directory, or a .tar.gz of it, with kube/*.json and ovn/ZONE/{nb,sb}.db.",
         ),
-    ):
-        command = option(command)
-    return command
+    ]
+    if manifests:
+        chosen.insert(
+            1,
+            click.option(
+                "--manifests",
+                metavar="DIR|FILE|-",
+                help="YAML manifests instead of a cluster: workloads stand for their pods.",
+            ),
+        )
+
+    def with_source(command: _Command) -> _Command:
+        for option in chosen:
+            command = option(command)
+        return command
+
+    return with_source
 
 
 def output_option(*formats: str) -> Callable[[_Command], _Command]:

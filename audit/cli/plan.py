@@ -20,7 +20,7 @@ HOPS_PER_REQUEST = 2.0
 
 
 @click.command()
-@options.source_options
+@options.source_options()
 @options.scope_options
 @options.output_option("text", "json")
 def plan(*, snapshot: Path, ovn_prefix: Path | None, scope: Scope, output: str) -> None:

@@ -10,14 +10,31 @@ import click
 
 from audit import pipeline
 from audit.cli import options, progress
-from audit.errors import ExitCode
+from audit.errors import ExitCode, UsageError
 from audit.model.verdicts import VERDICTS
 from audit.plan.scope import Scope
 from audit.report.explain import printable
 
 
+class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
+    """A set of planes, separated by commas."""
+
+    name = "planes"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> frozenset[pipeline.PlaneName]:
+        """Return the planes that `value` names."""
+        known = {str(plane): plane for plane in pipeline.PlaneName}
+        words = [word.strip() for word in str(value).split(",")]
+        unknown = next((word for word in words if word not in known), None)
+        if unknown is not None:
+            self.fail(f"{unknown!r} is no plane; there are {', '.join(known)}", param, ctx)
+        return frozenset(known[word] for word in words)
+
+
 @click.command()
-@options.source_options
+@options.source_options(manifests=True)
 @options.scope_options
 @click.option(
     "--out",
@@ -37,6 +54,13 @@ from audit.report.explain import printable
     default=os.cpu_count() or 1,
     show_default="one per CPU",
     help="How many Ray workers.",
+)
+@click.option(
+    "--planes",
+    type=Planes(),
+    metavar="PLANE[,PLANE]",
+    help="What is asked of every cell: what OVN decides (logical, the default), what the policy "
+    "objects mean (intent), or both, compared. Intent alone needs no OVN.",
 )
 @click.option(
     "--cover",
@@ -72,12 +96,14 @@ from audit.report.explain import printable
 @options.output_option("text", "json")
 def run(
     *,
-    snapshot: Path,
+    snapshot: Path | None,
+    manifests: str | None,
     ovn_prefix: Path | None,
     scope: Scope,
     out: Path,
     workers: str | None,
     worker_count: int,
+    planes: frozenset[pipeline.PlaneName] | None,
     cover: str,
     verify: int,
     trace_timeout: float,
@@ -93,13 +119,23 @@ def run(
       audit run --snapshot cluster.tar.gz
       audit run --snapshot cluster.tar.gz --selector app=web --with-peers
       audit run --snapshot cluster/ -n shop --to-service openshift-dns/dns-default --port udp/53
+      audit run --snapshot cluster.tar.gz --planes intent,logical
+      kubectl kustomize overlays/prod | audit run --planes intent --manifests -
     """
+    if (snapshot is None) == (manifests is None):
+        raise UsageError("give either --snapshot or --manifests")
+    only = frozenset({pipeline.PlaneName.INTENT})
+    planes = planes or (frozenset({pipeline.PlaneName.LOGICAL}) if snapshot else only)
+    if manifests is not None and planes != only:
+        raise UsageError("manifests have no OVN to ask; --manifests goes with --planes intent")
     asked = pipeline.Options(
         snapshot=snapshot,
+        manifests=manifests or "",
         scope=scope,
         ovn_prefix=ovn_prefix,
         workers=pipeline.Workers(workers) if workers else None,
         worker_count=worker_count,
+        planes=planes,
         cover=pipeline.Covering(cover),
         verify=verify,
         trace_timeout_s=trace_timeout,
@@ -127,7 +163,8 @@ def _percent(manifest: Mapping[str, Any]) -> float:
 def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
     """Print the counts, what is unproven and where the report is, its path last."""
     counts = manifest["counts"]
-    click.echo(f"{counts['cells']:,} cells decided by {counts['traces']:,} traces")
+    by = f"{counts['traces']:,} traces" if manifest["engine"] else "the policy objects"
+    click.echo(f"{counts['cells']:,} cells decided by {by}")
     for verdict in VERDICTS:
         if counts[verdict]:
             click.echo(f"  {verdict:<13}{counts[verdict]:>12,}")

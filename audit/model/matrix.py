@@ -46,7 +46,8 @@ class CellVerdicts:
 
     `verdict` and `reply` are codes into VERDICTS (`reply` may be NO_VERDICT: there is no reply
     to trace), `reason` into REASONS, `blame` into `blames` (-1: none), `trace` into `trace_keys`
-    (-1: the cell was not traced).
+    (-1: the cell was not traced). `intent` is what the policy objects say, where they were asked,
+    and `drift` 1 where another plane disagrees (NO_VERDICT where one of the two proves nothing).
     """
 
     verdict: NDArray[np.uint8]
@@ -56,3 +57,5 @@ class CellVerdicts:
     trace: NDArray[np.int32]
     blames: Sequence[Blame]
     trace_keys: Sequence[str]
+    intent: NDArray[np.uint8] | None = None
+    drift: NDArray[np.uint8] | None = None

@@ -25,6 +25,13 @@ class Covering(StrEnum):
     PREDICT = "predict"
 
 
+class PlaneName(StrEnum):
+    """What is asked about every cell (`audit run --planes`)."""
+
+    INTENT = "intent"
+    LOGICAL = "logical"
+
+
 class Progress(Protocol):
     """Told what is going on, for whoever watches."""
 
@@ -45,8 +52,11 @@ class Progress(Protocol):
 class Options:
     """What `audit run` and `audit plan` are asked for."""
 
-    snapshot: Path
+    snapshot: Path | None
+    """None with `manifests`."""
     scope: Scope
+    manifests: str = ""
+    """A directory, a file, or `-`: objects instead of a cluster, for the intent plane alone."""
     ovn_prefix: Path | None = None
     workers: Workers | None = None
     """None: Ray, when there is enough to trace to be worth its start."""
@@ -55,4 +65,5 @@ class Options:
     cover: Covering = Covering.LEGS
     verify: int = 50
     """Composed cells, drawn at random, that are traced end to end and compared."""
+    planes: frozenset[PlaneName] = frozenset({PlaneName.LOGICAL})
     command: str = ""

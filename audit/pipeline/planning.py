@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audit.errors import UsageError
 from audit.facts import assemble
 from audit.model.endpoints import Endpoint
 from audit.model.facts import ClusterState, Note
@@ -41,6 +42,8 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
 
     The staged databases live until `stack` is closed.
     """
+    if options.snapshot is None:
+        raise UsageError("manifests have no OVN to trace; ask of them with --planes intent")
     candidates = toolchain.find(options.ovn_prefix)
     newest = max(candidates, key=lambda found: found.version, default=None)
     if newest is None:

@@ -20,14 +20,16 @@ from audit.fanout.inline import InlineFanout
 from audit.fanout.ray import RayFanout
 from audit.model.matrix import CellVerdicts
 from audit.model.verdicts import OPERATIONAL, REASON_CODE
-from audit.pipeline.options import Options, Progress, Workers
+from audit.pipeline import intending
+from audit.pipeline.intending import Judged
+from audit.pipeline.options import Options, PlaneName, Progress, Workers
 from audit.pipeline.planning import Planned, plan
 from audit.pipeline.tracing import Tracing
 from audit.replay import databases, toolchain
 from audit.report import render, sentences
 from audit.store import manifest, reader, writer
+from audit.store.encode import Planes
 from audit.trace.tracer import LogicalTracer
-from audit.verdict import records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +45,9 @@ class Outcome:
 
 
 def run(options: Options, root: Path, progress: Progress) -> Outcome:
-    """Audit a cluster: trace every cell in scope and write a run below `root`."""
-    written = _write_run(options, root, progress)  # what it held is free again
+    """Audit a cluster: decide every cell in scope and write a run below `root`."""
+    write = _write_intent if options.planes == {PlaneName.INTENT} else _write_run
+    written = write(options, root, progress)  # what it held is free again
     return replace(written, report=write_report(written.path))
 
 
@@ -53,7 +56,7 @@ def _write_run(options: Options, root: Path, progress: Progress) -> Outcome:
     started = _now()
     with ExitStack() as stack:
         planned = plan(options, progress, stack)
-        run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        run_id = _run_id(started)
         out = writer.RunWriter(root, run_id)
         try:
             if planned.cover.tasks:
@@ -65,14 +68,18 @@ def _write_run(options: Options, root: Path, progress: Progress) -> Outcome:
                 traced.run(workers)
             progress.phase("writing", 0)
             verdicts = traced.cells()
-            out.write_cells(planned.matrix, verdicts, traced.planes(verdicts))
+            judged = _with_intent(options, planned, verdicts, progress)
+            verdicts = judged.verdicts
+            planes = replace(traced.planes(verdicts), intent=verdicts.intent, drift=verdicts.drift)
+            out.write_cells(planned.matrix, verdicts, planes)
             said = manifest.describe(
                 planned.state,
                 verdicts,
-                planned.notes,
+                (*planned.notes, *judged.notes()),
                 asked=_asked(options, planned),
                 traces=traced.count,
             )
+            said |= judged.fields(planned.state)
             said |= traced.checks() | {
                 "run_id": run_id,
                 "started": _text(started),
@@ -87,8 +94,65 @@ def _write_run(options: Options, root: Path, progress: Progress) -> Outcome:
         report=out.path,
         manifest=said,
         unproven=tuple(sentences.unproven(verdicts)),
-        exit_code=ExitCode.FINDINGS if traced.disagreements else _exit_code(verdicts),
+        exit_code=ExitCode.FINDINGS
+        if traced.disagreements or judged.failing
+        else _exit_code(verdicts),
     )
+
+
+def _with_intent(
+    options: Options, planned: Planned, verdicts: CellVerdicts, progress: Progress
+) -> Judged:
+    """Return what OVN said, with what the objects say beside it where they are asked."""
+    if PlaneName.INTENT not in options.planes:
+        return Judged(verdicts=verdicts, findings=())
+    return intending.beside(planned.matrix, planned.state, verdicts, progress)
+
+
+def _write_intent(options: Options, root: Path, progress: Progress) -> Outcome:
+    """Evaluate the policy objects alone: no OVN, no traces, no replies."""
+    started = _now()
+    with ExitStack() as stack:
+        intended = intending.plan(options, progress, stack)
+        out = writer.RunWriter(root, _run_id(started))
+        try:
+            judged = intending.alone(intended, progress)
+            progress.phase("writing", 0)
+            out.write_endpoints(intended.matrix.endpoints)
+            out.write_policies(intended.state.policies)
+            verdicts = judged.verdicts
+            out.write_cells(intended.matrix, verdicts, Planes(intent=verdicts.intent))
+            said = manifest.describe(
+                intended.state,
+                verdicts,
+                (*intended.notes, *judged.notes()),
+                asked={
+                    "command": options.command,
+                    "scope": options.scope.describe(),
+                    "planes": [str(PlaneName.INTENT)],
+                    "cover": "none",
+                    "engine": None,
+                },
+                traces=0,
+            )
+            said |= judged.fields(intended.state)
+            said |= {"prediction": None, "run_id": out.path.name}
+            said |= {"started": _text(started), "finished": _text(_now())}
+            out.finish(said)
+        except BaseException:
+            out.abandon()
+            raise
+    return Outcome(
+        path=out.path,
+        report=out.path,
+        manifest=said,
+        unproven=tuple(sentences.unproven(verdicts)),
+        exit_code=_exit_code(verdicts),
+    )
+
+
+def _run_id(started: dt.datetime) -> str:
+    return f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
 def write_report(path: Path) -> Path:
@@ -156,7 +220,7 @@ def _asked(options: Options, planned: Planned) -> dict[str, Any]:
     return {
         "command": options.command,
         "scope": options.scope.describe(),
-        "planes": [records.PLANE],
+        "planes": sorted(options.planes, key=list(PlaneName).index),
         "cover": planned.cover.name,
         "engine": {
             "name": "ovn-trace",

@@ -1,0 +1,34 @@
+"""Findings: what a run has to say about policies, beyond the verdict of each cell."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FindingKind(StrEnum):
+    """The kinds of finding. DRIFT and NOT_ENFORCED make a run end with exit code 1."""
+
+    DRIFT = "drift"
+    NOT_ENFORCED = "not-enforced-as-written"
+    NOT_IMPLEMENTED = "not-implemented"
+    SELECTS_NOTHING = "selects-nothing"
+    RULE_WITHOUT_EFFECT = "rule-without-effect"
+    POLICY_WITHOUT_EFFECT = "policy-without-effect"
+    NO_DEFAULT_DENY = "no-default-deny"
+    SAME_PRIORITY = "same-priority"
+
+
+FAILING = frozenset({FindingKind.DRIFT, FindingKind.NOT_ENFORCED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One sentence, what it is about, and the number of cells it explains, if it is about cells.
+
+    `cause` is the deviation of OVN-Kubernetes it comes from, empty when it comes from none.
+    """
+
+    kind: FindingKind
+    text: str
+    subjects: tuple[str, ...] = ()
+    cells: int = 0
+    cause: str = ""

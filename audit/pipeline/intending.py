@@ -1,0 +1,157 @@
+"""The intent plane in a run: beside the others, or alone."""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.facts import manifests, objects
+from audit.model.endpoints import Endpoint, EndpointKind
+from audit.model.facts import ClusterState, Note
+from audit.model.findings import FAILING, Finding
+from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, Verdict
+from audit.pipeline.options import Options, Progress
+from audit.plan import expand, matrix, ports
+from audit.policy import deviations, findings
+from audit.policy.intent import IntentVerdicts, evaluate
+
+MOST_SUBJECTS = 200
+"""Subjects of a finding that run.json lists; its text counts all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intended:
+    """Objects read and a scope expanded, without OVN."""
+
+    state: ClusterState
+    matrix: Matrix
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What the objects say, joined with what else was asked, and the findings."""
+
+    verdicts: CellVerdicts
+    findings: tuple[Finding, ...]
+
+    @property
+    def failing(self) -> bool:
+        """Whether a finding is one that ends a run with exit code 1."""
+        return any(found.kind in FAILING for found in self.findings)
+
+    def fields(self, state: ClusterState) -> dict[str, Any]:
+        """Return the findings for run.json, and what the policies refer to, for explaining."""
+        return {
+            "findings": [
+                {**asdict(found), "subjects": list(found.subjects[:MOST_SUBJECTS])}
+                for found in self.findings
+            ],
+            "labels": labels(state),
+        }
+
+    def notes(self) -> tuple[Note, ...]:
+        """Return the findings as the report shows them."""
+        return tuple(
+            Note(code=found.kind, text=found.text, subjects=found.subjects)
+            for found in self.findings
+        )
+
+
+def labels(state: ClusterState) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the labels of namespaces and nodes: policies select by them, and no table has them."""
+    return {
+        "namespaces": {name: dict(pairs) for name, pairs in state.namespaces.items()},
+        "nodes": {node.name: dict(node.labels) for node in state.nodes},
+    }
+
+
+def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
+    """Read objects and expand the scope."""
+    progress.phase("reading the objects", 0)
+    if options.snapshot is None:
+        state = objects.load_manifests(manifests.read(options.manifests))
+    else:
+        workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-facts-")))
+        state = objects.load_snapshot(options.snapshot, workdir)
+    sides = expand.sources_and_destinations(state, options.scope)
+    resolved = ports.resolve(options.scope.ports, sides.endpoints, sides.destinations.tolist())
+    built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
+    return Intended(state=state, matrix=built.matrix, notes=(*state.notes, *built.notes()))
+
+
+def alone(intended: Intended, progress: Progress) -> Judged:
+    """Decide every cell by the objects only."""
+    progress.phase("evaluating policies", 0)
+    said = evaluate(intended.matrix, intended.state)
+    nothing = np.full(len(intended.matrix), -1, np.int32)
+    verdicts = CellVerdicts(
+        verdict=said.verdict,
+        reply=np.full(len(intended.matrix), NO_VERDICT, np.uint8),
+        reason=said.reason,
+        blame=said.blame,
+        trace=nothing,
+        blames=said.blames,
+        trace_keys=(),
+        intent=said.verdict,
+    )
+    return Judged(verdicts=verdicts, findings=_hygiene(intended.state, intended.matrix))
+
+
+def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Progress) -> Judged:
+    """Compare what the objects say with what OVN does, cell by cell."""
+    progress.phase("evaluating policies", 0)
+    said = evaluate(of, state)
+    drift = _drift(said, verdicts)
+    other = np.where(drift == NO_VERDICT, 0, drift).astype(np.bool_)
+    cells = np.flatnonzero(other)
+    passing = _passes(verdicts.verdict[cells])
+    causes = deviations.explain(of, state, cells, passing)
+    blamed = [_policy(said, cell) for cell in cells.tolist()]
+    found = findings.about_drift(of, causes, passing, blamed)
+    return Judged(
+        verdicts=replace(verdicts, intent=said.verdict, drift=drift),
+        findings=(*found, *_hygiene(state, of)),
+    )
+
+
+def _policy(said: IntentVerdicts, cell: int) -> str:
+    index = int(said.blame[cell])
+    return str(said.blames[index].policy) if index >= 0 else ""
+
+
+def _hygiene(state: ClusterState, of: Matrix) -> tuple[Finding, ...]:
+    return findings.about_policies(state, _outside(of.endpoints))
+
+
+def _outside(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    return [e for e in endpoints if e.kind is EndpointKind.EXTERNAL]
+
+
+def _drift(said: IntentVerdicts, verdicts: CellVerdicts) -> NDArray[np.uint8]:
+    """Return 1 where the objects and OVN disagree, NO_VERDICT where they cannot be compared.
+
+    What the objects allow and OVN has no way for is not compared: no policy speaks of routes.
+    """
+    unproven = [CODE[verdict] for verdict in UNPROVEN]
+    allowed, passes = said.passes(), _passes(verdicts.verdict)
+    known = ~np.isin(said.verdict, unproven) & ~np.isin(verdicts.verdict, unproven)
+    no_way = verdicts.verdict == CODE[Verdict.UNROUTABLE]
+    known &= ~(allowed & no_way)
+    drift: NDArray[np.uint8] = np.where(known, allowed != passes, NO_VERDICT).astype(np.uint8)
+    if verdicts.drift is not None:
+        known_before = verdicts.drift != NO_VERDICT
+        both = np.where(drift == NO_VERDICT, 0, drift) | np.where(known_before, verdicts.drift, 0)
+        drift = np.where(known | known_before, both, NO_VERDICT).astype(np.uint8)
+    return drift
+
+
+def _passes(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.isin(codes, [CODE[verdict] for verdict in PASSES])
+    return found

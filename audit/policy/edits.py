@@ -1,0 +1,295 @@
+"""What would have to change: the smallest edits of policy objects that open a blocked cell.
+
+Every edit is tried: the edited set is evaluated, only what opens the cell is returned, and what
+else it opens among the cells that were asked about comes with it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.facts import Policy
+from audit.model.packets import Family
+from audit.model.policies import (
+    Action,
+    BlockPeer,
+    Direction,
+    Peer,
+    PodPeer,
+    PolicySpec,
+    PortMatch,
+    Rule,
+    Tier,
+)
+from audit.model.selectors import Operator, Requirement, Selector
+from audit.policy.intent import Cluster, Intent
+from audit.policy.tables import PASSES, STOPS
+
+MOST_EDITS = 5
+_NAME = "kubernetes.io/metadata.name"
+_UNSTABLE = frozenset({"pod-template-hash", "controller-revision-hash", "pod-template-generation"})
+"""Labels that a rollout changes: no selector should name them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """One change to one policy: in words, and the policy as it would be."""
+
+    text: str
+    index: int
+    spec: PolicySpec
+    cost: int
+    """Smaller is less of a change: an entry of a rule, then a rule."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """Edits, one a side that stops the packet, that open a cell when made together."""
+
+    edits: tuple[Edit, ...]
+    also: tuple[tuple[int, int, int], ...]
+    """Other cells that pass then and did not: (src, dst, port), the first few."""
+    count: int
+    """How many they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A blocked cell: indices into `endpoints` and `ports`, which are what is compared besides."""
+
+    policies: Sequence[Policy]
+    endpoints: Sequence[Endpoint]
+    cluster: Cluster
+    ports: Sequence[Port]
+    family: Family
+    src: int
+    dst: int
+    port: int
+
+    def intent(self, policies: Sequence[Policy], *, narrow: bool) -> Intent:
+        """Evaluate policies over everything, or over the two ends alone."""
+        ends = [self.endpoints[self.src], self.endpoints[self.dst]]
+        return Intent(
+            policies,
+            ends if narrow else self.endpoints,
+            self.cluster,
+            [self.ports[self.port]] if narrow else self.ports,
+            self.family,
+            blame=False,
+        )
+
+
+MOST_ALSO = 5
+MOST_COMPARED = 4_000
+"""Endpoints up to which it is counted what else an edit opens: 16 million pairs per port."""
+
+
+def openings(asked: Question) -> tuple[Opening, ...]:
+    """Return the smallest edits that open a cell, each verified; none when nothing known does."""
+    policies = [policy for policy in asked.policies if policy.spec is not None]
+    before = asked.intent(policies, narrow=True)
+    found = before.decide(*(before.index(i) for i in (0, 1, 0)))
+    if int(found.outcome[0]) != STOPS:
+        return ()
+    options = [
+        sorted(_edits(asked, before, policies, direction), key=lambda edit: edit.cost)
+        for direction, bits in ((Direction.EGRESS, found.left), (Direction.INGRESS, found.entered))
+        if int(bits[0]) == STOPS
+    ]
+    combined = sorted(
+        product(*(edits[:MOST_EDITS] for edits in options)),
+        key=lambda edits: sum(edit.cost for edit in edits),
+    )
+    opened: list[Opening] = []
+    whole = asked.intent(policies, narrow=False) if _few(asked) else None
+    for edits in combined:
+        if len(opened) == MOST_EDITS:
+            break
+        edited = _edited(policies, edits)
+        after = asked.intent(edited, narrow=True)
+        if int(after.decide(*(after.index(i) for i in (0, 1, 0))).outcome[0]) == PASSES:
+            also, count = _also(asked, whole, edited) if whole is not None else ((), -1)
+            opened.append(Opening(edits=edits, also=also, count=count))
+    return tuple(opened)
+
+
+def _few(asked: Question) -> bool:
+    return len(asked.endpoints) <= MOST_COMPARED
+
+
+def _edited(policies: Sequence[Policy], edits: Sequence[Edit]) -> list[Policy]:
+    changed = list(policies)
+    for edit in edits:
+        before = changed[edit.index].spec
+        spec = edit.spec
+        # Two edits of one policy are of its two directions: each keeps the other's rules.
+        original = policies[edit.index].spec
+        if before is not original and before is not None:
+            kept = {rule.direction for rule in edit.spec.rules if rule not in _rules(original)}
+            spec = replace(
+                spec,
+                rules=(
+                    *(rule for rule in before.rules if rule.direction not in kept),
+                    *(rule for rule in edit.spec.rules if rule.direction in kept),
+                ),
+            )
+        changed[edit.index] = replace(changed[edit.index], spec=spec)
+    return changed
+
+
+def _rules(spec: PolicySpec | None) -> tuple[Rule, ...]:
+    return spec.rules if spec is not None else ()
+
+
+def _also(
+    asked: Question, before: Intent, policies: Sequence[Policy]
+) -> tuple[tuple[tuple[int, int, int], ...], int]:
+    """Return which other cells an edited set opens, and how many they are."""
+    after = asked.intent(policies, narrow=False)
+    everyone = np.arange(len(asked.endpoints), dtype=np.int32)
+    has = [e.address(asked.family) is not None or not e.addresses for e in asked.endpoints]
+    exists = np.array(has, dtype=np.bool_)
+    few: list[tuple[int, int, int]] = []
+    count = 0
+    for port in range(len(asked.ports)):
+        ports = np.full(len(everyone), port, np.int32)
+        for src in range(len(everyone)):
+            sources = np.full(len(everyone), src, np.int32)
+            was = before.decide(sources, everyone, ports).outcome
+            new = after.decide(sources, everyone, ports).outcome
+            opened = np.flatnonzero((was != PASSES) & (new == PASSES) & exists & exists[src])
+            mine = [(src, int(dst), port) for dst in opened if dst != src]
+            mine = [cell for cell in mine if cell != (asked.src, asked.dst, asked.port)]
+            count += len(mine)
+            few += mine[: MOST_ALSO - len(few)]
+    return tuple(few), count
+
+
+def _edits(
+    asked: Question, intent: Intent, policies: Sequence[Policy], direction: Direction
+) -> Iterator[Edit]:
+    """Yield edits that may open one side; whether they do is found out by evaluation."""
+    own, other = (asked.src, asked.dst) if direction is Direction.EGRESS else (asked.dst, asked.src)
+    side = intent.sides[direction]
+    subject = int(intent.people.of[0 if direction is Direction.EGRESS else 1])
+    admin, network, baseline, firewall = side.selected()[subject]
+    peer = _peer_of(asked.endpoints[own], asked.endpoints[other], asked)
+    for index in network:
+        yield from _network_edits(index, policies[index], direction, peer, asked)
+    for index in (*admin, *baseline, *firewall):
+        yield from _ordered_edits(index, policies[index], direction, peer, asked)
+
+
+def _network_edits(
+    index: int, policy: Policy, direction: Direction, peer: Peer, asked: Question
+) -> Iterator[Edit]:
+    spec = policy.spec
+    assert spec is not None  # noqa: S101 - only those with one are asked
+    port = asked.ports[asked.port]
+    match = PortMatch(protocol=port.protocol, first=port.number, last=port.number)
+    for rule in spec.facing(direction):
+        where = f"{policy.ref} {direction}[{rule.index}]"
+        if rule.ports is not None:
+            added = replace(rule, ports=(*rule.ports, match))
+            yield _edit(f"add port {match} to {where}", index, spec, rule, added, 1)
+        if rule.peers is not None and len(spec.facing(direction)):
+            added = replace(rule, peers=(*rule.peers, peer))
+            yield _edit(f"add peer {_said(peer)} to {where}", index, spec, rule, added, 2)
+    new = Rule(
+        direction=direction,
+        index=len(spec.facing(direction)),
+        action=Action.ALLOW,
+        peers=(peer,),
+        ports=(match,),
+    )
+    way = "from" if direction is Direction.INGRESS else "to"
+    yield Edit(
+        text=f"add a rule to {policy.ref} {direction}: {way} {_said(peer)} on {match}",
+        index=index,
+        spec=replace(spec, rules=(*spec.rules, new)),
+        cost=3,
+    )
+
+
+def _edit(text: str, index: int, spec: PolicySpec, old: Rule, new: Rule, cost: int) -> Edit:
+    rules = tuple(new if rule is old else rule for rule in spec.rules)
+    return Edit(text=text, index=index, spec=replace(spec, rules=rules), cost=cost)
+
+
+def _ordered_edits(
+    index: int, policy: Policy, direction: Direction, peer: Peer, asked: Question
+) -> Iterator[Edit]:
+    """Yield an Allow before each rule that denies: where the first that matches decides."""
+    spec = policy.spec
+    assert spec is not None  # noqa: S101 - only those with one are asked
+    port = asked.ports[asked.port]
+    match = PortMatch(protocol=port.protocol, first=port.number, last=port.number)
+    if spec.tier is Tier.FIREWALL:
+        address = asked.endpoints[asked.dst].address(asked.family) or ""
+        peer = BlockPeer(cidr=_host(address))
+    wins = f" (priority {spec.priority}) wins first" if spec.tier is Tier.ADMIN else " decides"
+    for rule in spec.facing(direction):
+        if rule.action is not Action.DENY:
+            continue
+        new = replace(rule, action=Action.ALLOW, peers=(peer,), ports=(match,), name="")
+        place = spec.rules.index(rule)
+        yield Edit(
+            text=f"{policy.ref}{wins}: before its {direction}[{rule.index}], allow "
+            f"{_said(peer)} on {match}",
+            index=index,
+            spec=replace(spec, rules=(*spec.rules[:place], new, *spec.rules[place:])),
+            cost=3,
+        )
+
+
+def _peer_of(own: Endpoint, other: Endpoint, asked: Question) -> Peer:
+    """Return a peer that is the other end, by its labels where it is a pod."""
+    if other.kind is not EndpointKind.POD or other.host_network:
+        sends = other.attachment.addresses if other.attachment else other.addresses
+        sending = asked.endpoints[asked.src] is other
+        addresses = sends if sending else other.addresses
+        return BlockPeer(
+            cidr=_host(next((a for a in addresses if Family.of(a) is asked.family), ""))
+        )
+    labels = [(key, value) for key, value in other.labels if key not in _UNSTABLE]
+    pods = Selector(
+        requirements=tuple(
+            Requirement(key=key, operator=Operator.IN, values=(value,)) for key, value in labels
+        )
+    )
+    return PodPeer(namespaces=_space_of(own, other, asked), pods=pods)
+
+
+def _space_of(own: Endpoint, other: Endpoint, asked: Question) -> Selector | None:
+    """Return how to select the other end's namespace: by its name label, or else all labels."""
+    labels = dict(asked.cluster.namespaces.get(other.namespace, ()))
+    if own.kind is EndpointKind.POD and own.namespace == other.namespace and _NAME not in labels:
+        return None
+    chosen = {_NAME: labels[_NAME]} if _NAME in labels else labels
+    return Selector(
+        requirements=tuple(
+            Requirement(key=key, operator=Operator.IN, values=(value,))
+            for key, value in sorted(chosen.items())
+        )
+    )
+
+
+def _host(address: str) -> str:
+    if not address:
+        return "0.0.0.0/0"
+    return f"{address}/{128 if ':' in address else 32}"
+
+
+def _said(peer: Peer) -> str:
+    match peer:
+        case PodPeer(namespaces=None, pods=pods):
+            return f"pods {str(pods) or '(all)'} of its own namespace"
+        case PodPeer(namespaces=spaces, pods=pods):
+            return f"pods {str(pods) or '(all)'} of namespaces {str(spaces) or '(all)'}"
+        case BlockPeer(cidr=cidr):
+            return cidr
+        case _:
+            return str(peer)

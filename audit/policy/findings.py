@@ -1,0 +1,242 @@
+"""What is to be said about the policies themselves, on this cluster as it is.
+
+Those that select nobody, rules that never decide, namespaces that are open; and where OVN does
+something else than the objects say.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.endpoints import MAX_PORT, Endpoint, Port
+from audit.model.facts import ClusterState, Policy
+from audit.model.findings import Finding, FindingKind
+from audit.model.matrix import Matrix
+from audit.model.packets import Family, Protocol
+from audit.model.policies import Direction, PodPeer, Tier
+from audit.policy.deviations import MEANINGS, Causes, Deviation
+from audit.policy.intent import Cluster, Intent
+from audit.policy.population import Vocabulary
+
+MOST_NAMED = 20
+
+
+def about_policies(state: ClusterState, outside: Sequence[Endpoint] = ()) -> tuple[Finding, ...]:
+    """Return the findings about policies, in the order of their kinds.
+
+    A rule is without effect when no pod, peer and port is decided by it. Peers are the cluster's
+    pods and nodes and the endpoints `outside`; a rule about addresses none of them has is not
+    judged.
+    """
+    policies = [policy for policy in state.policies if policy.spec is not None]
+    if not policies or not state.pods:
+        return tuple(_open_namespaces(state, policies))
+    views = [
+        _View(state, policies, family, outside)
+        for family in Family
+        if any(pod.address(family) or not pod.addresses for pod in state.pods)
+    ]
+    return (
+        *_not_implemented(policies),
+        *_selecting_nothing(policies, views),
+        *_without_effect(policies, views),
+        *_open_namespaces(state, policies),
+        *_same_priority(policies),
+    )
+
+
+class _View:
+    """The policies applied to the whole cluster, on a port of every kind that rules tell apart."""
+
+    def __init__(
+        self,
+        state: ClusterState,
+        policies: Sequence[Policy],
+        family: Family,
+        outside: Sequence[Endpoint],
+    ) -> None:
+        endpoints = (*state.pods, *state.nodes, *outside)
+        words = Vocabulary.of(policy.spec for policy in policies if policy.spec)
+        named = [own.port for e in endpoints for own in e.declared if own.name in words.names]
+        ports = sorted({*_edges(words), *named})
+        self.intent = Intent(policies, endpoints, Cluster.of(state), ports, family, blame=False)
+        self.hit = (
+            self.intent.sides[Direction.INGRESS].hit | self.intent.sides[Direction.EGRESS].hit
+        )
+
+    def selects(self, index: int) -> bool:
+        """Tell whether a policy's subject is anybody."""
+        spec = self.intent.deciders.specs[index]
+        return bool(len(self.intent.people.pods(spec.subject, spec.namespace)))
+
+    def has_peers(self, number: int) -> bool:
+        """Tell whether a rule's peers are anybody."""
+        index, rule = self.intent.deciders.rules[number]
+        if rule.peers is None:
+            return True
+        namespace = self.intent.deciders.specs[index].namespace
+        return any(
+            len(chosen.surely) or len(chosen.perhaps)
+            for chosen in (
+                self.intent.people.peers(peer, namespace, rule.direction) for peer in rule.peers
+            )
+        )
+
+
+def _edges(words: Vocabulary) -> Iterator[Port]:
+    """Yield a port on each side of every boundary that rules draw."""
+    for protocol in Protocol:
+        numbers = {1}
+        for match in words.ports:
+            if match.protocol is protocol and not match.name:
+                numbers |= {match.first, match.last + 1}
+        for number in numbers:
+            if number <= MAX_PORT:
+                yield Port(protocol=protocol, number=number)
+
+
+def _not_implemented(policies: Sequence[Policy]) -> Iterator[Finding]:
+    names = _names(p for p in policies if p.ref.kind == "ClusterNetworkPolicy")
+    if names:
+        text = (
+            f"{MEANINGS[Deviation.NOT_IMPLEMENTED]}: {len(names)} are part of what is meant and "
+            "not of what is enforced"
+        )
+        yield Finding(kind=FindingKind.NOT_IMPLEMENTED, text=text, subjects=names)
+
+
+def _names(policies: Iterator[Policy] | Sequence[Policy]) -> tuple[str, ...]:
+    return tuple(str(policy.ref) for policy in policies)
+
+
+def _selecting_nothing(policies: Sequence[Policy], views: Sequence[_View]) -> Iterator[Finding]:
+    names = _names(
+        policy
+        for index, policy in enumerate(policies)
+        if not any(view.selects(index) for view in views)
+    )
+    if names:
+        text = f"{len(names)} policies select no running pod"
+        yield Finding(kind=FindingKind.SELECTS_NOTHING, text=text, subjects=names)
+
+
+def _without_effect(policies: Sequence[Policy], views: Sequence[_View]) -> Iterator[Finding]:
+    """Say which rules decide nothing, and which policies none of whose rules decide anything."""
+    shadowed, empty = [], []
+    idle: Counter[int] = Counter()
+    for number, (index, rule) in enumerate(views[0].intent.deciders.rules):
+        if not any(view.selects(index) for view in views) or _unjudged(rule.peers):
+            continue
+        if any(number in view.hit for view in views):
+            continue
+        idle[index] += 1
+        name = f"{policies[index].ref} {rule.direction}[{rule.index}]"
+        if any(view.has_peers(number) for view in views):
+            shadowed.append(name)
+        else:
+            empty.append(name)
+    if shadowed:
+        text = (
+            f"{len(shadowed)} rules can decide nothing: others decide all they match, or nobody "
+            "has the port they name"
+        )
+        yield Finding(kind=FindingKind.RULE_WITHOUT_EFFECT, text=text, subjects=tuple(shadowed))
+    if empty:
+        text = f"{len(empty)} rules have peers that nobody in the cluster is"
+        yield Finding(kind=FindingKind.RULE_WITHOUT_EFFECT, text=text, subjects=tuple(empty))
+    names = _names(
+        policy
+        for index, policy in enumerate(policies)
+        if policy.spec
+        and not policy.spec.isolates
+        and policy.spec.rules
+        and idle[index] == len(policy.spec.rules)
+    )
+    if names:
+        text = f"{len(names)} policies have no effect on this cluster: none of their rules decides"
+        yield Finding(kind=FindingKind.POLICY_WITHOUT_EFFECT, text=text, subjects=names)
+
+
+def _unjudged(peers: Sequence[object] | None) -> bool:
+    """Tell whether a rule is about addresses, which may be those of anything outside."""
+    return peers is not None and any(not isinstance(peer, PodPeer) for peer in peers)
+
+
+def _open_namespaces(state: ClusterState, policies: Sequence[Policy]) -> Iterator[Finding]:
+    """Say in which namespaces some pod is isolated by no NetworkPolicy, a direction each."""
+    pods: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for pod in state.pods:
+        if not pod.host_network:
+            pods[pod.namespace].append(dict(pod.labels))
+    for direction in Direction:
+        chosen = defaultdict(list)
+        for policy in policies:
+            if policy.spec is not None and direction in policy.spec.isolates:
+                chosen[policy.spec.namespace].append(policy.spec.subject.pods)
+        names = tuple(
+            name
+            for name in sorted(pods)
+            if not all(any(s.matches(labels) for s in chosen[name]) for labels in pods[name])
+        )
+        if names:
+            text = (
+                f"{len(names)} of {len(pods)} namespaces have pods that no NetworkPolicy isolates "
+                f"for {direction}"
+            )
+            yield Finding(kind=FindingKind.NO_DEFAULT_DENY, text=text, subjects=names)
+
+
+def _same_priority(policies: Sequence[Policy]) -> Iterator[Finding]:
+    """Say which cluster policies have one priority: nobody knows which goes first."""
+    groups: dict[tuple[Tier, int], list[Policy]] = defaultdict(list)
+    for policy in policies:
+        if policy.spec is not None and policy.spec.tier is Tier.ADMIN:
+            groups[policy.spec.tier, policy.spec.priority].append(policy)
+    for (_, priority), group in sorted(groups.items()):
+        if len(group) > 1:
+            text = (
+                f"{len(group)} policies of the admin tier have priority {priority}: which goes "
+                "first is not defined; here they are taken by name"
+            )
+            yield Finding(kind=FindingKind.SAME_PRIORITY, text=text, subjects=_names(group))
+
+
+def about_drift(
+    matrix: Matrix, causes: Causes, passes: NDArray[np.bool_], blamed: Sequence[str]
+) -> tuple[Finding, ...]:
+    """Return a finding for each cause and policy of disagreement, and one for what has no cause.
+
+    `passes[i]` is what OVN does with `causes.cells[i]`, `blamed[i]` the policy that the objects
+    name for it.
+    """
+    groups: dict[tuple[int, str, bool], list[int]] = defaultdict(list)
+    found = zip(causes.cells.tolist(), causes.cause.tolist(), passes, blamed, strict=True)
+    for cell, cause, passing, policy in found:
+        groups[cause, policy, bool(passing)].append(cell)
+    return tuple(_difference(matrix, causes, key, cells) for key, cells in sorted(groups.items()))
+
+
+def _difference(
+    matrix: Matrix, causes: Causes, key: tuple[int, str, bool], cells: Sequence[int]
+) -> Finding:
+    cause, policy, passing = key
+    does = "lets through what the objects stop" if passing else "stops what the objects allow"
+    by = f" by {policy}" if policy else ""
+    text = f"OVN {does}{by}, in {len(cells)} cells"
+    if cause >= 0:
+        deviations = causes.causes[cause]
+        text += ": " + "; ".join(MEANINGS[deviation] for deviation in deviations)
+    return Finding(
+        kind=FindingKind.DRIFT if cause < 0 else FindingKind.NOT_ENFORCED,
+        text=text,
+        subjects=tuple(_cell(matrix, cell) for cell in cells[:MOST_NAMED]),
+        cells=len(cells),
+        cause="" if cause < 0 else "+".join(causes.causes[cause]),
+    )
+
+
+def _cell(matrix: Matrix, cell: int) -> str:
+    src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
+    return f"{src.key} to {dst.key} on {matrix.ports[matrix.port[cell]]}"
