@@ -107,6 +107,10 @@ def _not_implemented(policies: Sequence[Policy]) -> Iterator[Finding]:
         yield Finding(kind=FindingKind.NOT_IMPLEMENTED, text=text, subjects=names)
 
 
+def _count(of: Sequence[object], one: str, many: str) -> str:
+    return f"{len(of)} {one if len(of) == 1 else many}"
+
+
 def _names(policies: Iterator[Policy] | Sequence[Policy]) -> tuple[str, ...]:
     return tuple(str(policy.ref) for policy in policies)
 
@@ -118,7 +122,7 @@ def _selecting_nothing(policies: Sequence[Policy], views: Sequence[_View]) -> It
         if not any(view.selects(index) for view in views)
     )
     if names:
-        text = f"{len(names)} policies select no running pod"
+        text = f"{_count(names, 'policy', 'policies')} with a subject that is no running pod"
         yield Finding(kind=FindingKind.SELECTS_NOTHING, text=text, subjects=names)
 
 
@@ -139,12 +143,12 @@ def _without_effect(policies: Sequence[Policy], views: Sequence[_View]) -> Itera
             empty.append(name)
     if shadowed:
         text = (
-            f"{len(shadowed)} rules can decide nothing: others decide all they match, or nobody "
-            "has the port they name"
+            f"{_count(shadowed, 'rule', 'rules')} that can decide nothing: others decide all that "
+            "is matched, or nobody has the port that is named"
         )
         yield Finding(kind=FindingKind.RULE_WITHOUT_EFFECT, text=text, subjects=tuple(shadowed))
     if empty:
-        text = f"{len(empty)} rules have peers that nobody in the cluster is"
+        text = f"{_count(empty, 'rule', 'rules')} with peers that nobody in the cluster is"
         yield Finding(kind=FindingKind.RULE_WITHOUT_EFFECT, text=text, subjects=tuple(empty))
     names = _names(
         policy
@@ -155,7 +159,10 @@ def _without_effect(policies: Sequence[Policy], views: Sequence[_View]) -> Itera
         and idle[index] == len(policy.spec.rules)
     )
     if names:
-        text = f"{len(names)} policies have no effect on this cluster: none of their rules decides"
+        text = (
+            f"{_count(names, 'policy', 'policies')} without effect on this cluster: no rule of "
+            "theirs decides anything"
+        )
         yield Finding(kind=FindingKind.POLICY_WITHOUT_EFFECT, text=text, subjects=names)
 
 
@@ -224,7 +231,7 @@ def _difference(
     cause, policy, passing = key
     does = "lets through what the objects stop" if passing else "stops what the objects allow"
     by = f" by {policy}" if policy else ""
-    text = f"OVN {does}{by}, in {len(cells)} cells"
+    text = f"OVN {does}{by}, in {_count(cells, 'cell', 'cells')}"
     if cause >= 0:
         deviations = causes.causes[cause]
         text += ": " + "; ".join(MEANINGS[deviation] for deviation in deviations)

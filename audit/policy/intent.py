@@ -100,8 +100,11 @@ class Intent:
         out = self.egress.rows(sender, atom, never)
         into = self.ingress.rows(receiver, atom, own_node)
         left, entered = self.egress.outcome[out, receiver], self.ingress.outcome[into, sender]
-        # To itself only by way of a Service: OVN masks the source, and a policy lets it in.
-        entered = np.where(src == dst, PASSES, entered).astype(np.uint8)
+        # To itself, by way of a Service: the switch turns it round before any policy is asked, and
+        # lets in what it masked. No pod can block itself (networking.k8s.io/v1).
+        left, entered = (
+            np.where(src == dst, PASSES, bits).astype(np.uint8) for bits in (left, entered)
+        )
         outcome = _both(left, entered)
         if self.egress.decider is None or self.ingress.decider is None:
             decider = np.full(len(src), NOBODY, np.int32)
