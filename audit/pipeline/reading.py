@@ -1,10 +1,11 @@
 """What a finished run says: one cell, or whatever SQL asks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from audit.pipeline import meaning
 from audit.report import cells, lookup
 from audit.report import explain as explaining
 from audit.store import query as querying
@@ -25,9 +26,11 @@ def explain(
     """Say what the run at `path` knows about one cell."""
     finished = reader.open_run(path)
     cell = lookup.find_cell(finished, src, dst, port, family)
+    meant = meaning.of_cell(finished, cell)
+    text = explaining.explain(finished, cell) + explaining.meaning(meant)
     return Explained(
-        text=explaining.explain(finished, cell) + (cells.raw_text(finished, cell) if raw else ""),
-        fields=cells.fields(finished, cell, raw=raw),
+        text=text + (cells.raw_text(finished, cell) if raw else ""),
+        fields=cells.fields(finished, cell, raw=raw) | {"meaning": meant and asdict(meant)},
     )
 
 

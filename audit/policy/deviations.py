@@ -13,6 +13,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.endpoints import EndpointKind
 from audit.model.facts import ClusterState, Policy
 from audit.model.matrix import Matrix
 from audit.model.policies import PolicySpec, PortMatch, Rule, Tier
@@ -127,8 +128,10 @@ def explain(
     causes = tuple(_candidates(present(state.policies))) if cells.size else ()
     for number, deviations in enumerate(causes):
         open_ = np.flatnonzero(cause < 0)
+        if Deviation.ADMIN_NAMED_PORT in deviations:
+            open_ = open_[~_of_services(matrix, cells[open_])]
         if not open_.size:
-            break
+            continue
         some = _part(matrix, cells[open_])
         policies = as_enforced(state.policies, deviations)
         if Deviation.ADMIN_NAMED_PORT in deviations:
@@ -139,9 +142,19 @@ def explain(
     return Causes(cells=cells, cause=cause, causes=causes)
 
 
+def _of_services(matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which cells are a Service's: what leaks is worked out for endpoints only."""
+    kinds = [endpoint.kind is EndpointKind.SERVICE for endpoint in matrix.endpoints]
+    found: NDArray[np.bool_] = np.array(kinds, dtype=np.bool_)[matrix.dst[cells]]
+    return found
+
+
 def _candidates(found: Sequence[Deviation]) -> Iterator[tuple[Deviation, ...]]:
-    """Yield each deviation alone, then all of them."""
+    """Yield each deviation alone, then those that a rewriting says, then all."""
     yield from ((deviation,) for deviation in found)
+    rewritten = tuple(d for d in found if d is not Deviation.ADMIN_NAMED_PORT)
+    if 1 < len(rewritten) < len(found):
+        yield rewritten
     if len(found) > 1:
         yield tuple(found)
 

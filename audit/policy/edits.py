@@ -83,8 +83,8 @@ class Question:
 
 
 MOST_ALSO = 5
-MOST_COMPARED = 4_000
-"""Endpoints up to which it is counted what else an edit opens: 16 million pairs per port."""
+MOST_COMPARED = 2_000
+"""Endpoints up to which it is counted what else an edit opens: 4 million pairs per port."""
 
 
 def openings(asked: Question) -> tuple[Opening, ...]:
@@ -101,7 +101,7 @@ def openings(asked: Question) -> tuple[Opening, ...]:
     ]
     combined = sorted(
         product(*(edits[:MOST_EDITS] for edits in options)),
-        key=lambda edits: sum(edit.cost for edit in edits),
+        key=_cost,
     )
     opened: list[Opening] = []
     whole = asked.intent(policies, narrow=False) if _few(asked) else None
@@ -113,7 +113,11 @@ def openings(asked: Question) -> tuple[Opening, ...]:
         if int(after.decide(*(after.index(i) for i in (0, 1, 0))).outcome[0]) == PASSES:
             also, count = _also(asked, whole, edited) if whole is not None else ((), -1)
             opened.append(Opening(edits=edits, also=also, count=count))
-    return tuple(opened)
+    return tuple(sorted(opened, key=lambda found: (_cost(found.edits), found.count)))
+
+
+def _cost(edits: Sequence[Edit]) -> int:
+    return sum(edit.cost for edit in edits)
 
 
 def _few(asked: Question) -> bool:

@@ -2,6 +2,7 @@
 
 import textwrap
 
+from audit.model.meaning import Meaning
 from audit.model.run import Run, TraceRecord
 from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame
 from audit.report import chains, sentences
@@ -37,6 +38,32 @@ def explain(run: Run, cell: int) -> str:
     if key and code != NO_VERDICT:
         lines += _hop_lines("Reply, hop by hop", chains.reply(run.traces, key))
     return printable("\n".join(line.rstrip() for line in lines)) + "\n"
+
+
+def meaning(meant: Meaning | None) -> str:
+    """Return what the policy objects say about a cell; nothing where that is not known."""
+    if meant is None:
+        return ""
+    lines = ["", f"By the policy objects: {meant.verdict}"]
+    lines += _wrap(f"egress   {meant.egress}", indent=2, hang=11)
+    lines += _wrap(f"ingress  {meant.ingress}", indent=2, hang=11)
+    if meant.changes:
+        lines += ["", "Any one of these would open it (each was tried)"]
+    for number, change in enumerate(meant.changes, start=1):
+        lines += _wrap(f"{number}. {'; and '.join(change.edits)}", indent=2, hang=5)
+        if change.also_count > 0:
+            shown = "; ".join(change.also)
+            more = " …" if change.also_count > len(change.also) else ""
+            lines += _wrap(
+                f"opens {change.also_count:,} other cells of this run too: {shown}{more}",
+                indent=5,
+                hang=7,
+            )
+        elif change.also_count == 0:
+            lines += _wrap("opens no other cell of this run", indent=5)
+        else:
+            lines += _wrap("what else it opens was not counted: the run is too large", indent=5)
+    return printable("\n".join(lines)) + "\n"
 
 
 def _blame_lines(blame: Blame) -> list[str]:

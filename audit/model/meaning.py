@@ -1,0 +1,32 @@
+"""What the policy objects say about one cell, in words, for whoever shows it."""
+
+from dataclasses import dataclass
+
+from audit.model.verdicts import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Edits that together open a blocked cell: tried, and found to.
+
+    `also_count` is how many other cells of the run they open too, -1 where that was not counted;
+    `also` names the first few.
+    """
+
+    edits: tuple[str, ...]
+    also: tuple[str, ...]
+    also_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """The chain of policies on either side, and the changes that would open the cell.
+
+    In a chain `*` marks the step that decides: `[ANP] Pass (control egress 2) → *[NP] no rule
+    allows (default/deny-by-default, ingress)`.
+    """
+
+    verdict: Verdict
+    egress: str
+    ingress: str
+    changes: tuple[Change, ...]
