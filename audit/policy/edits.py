@@ -95,9 +95,9 @@ def openings(asked: Question) -> tuple[Opening, ...]:
     if int(found.outcome[0]) != STOPS:
         return ()
     options = [
-        sorted(_edits(asked, before, policies, direction), key=lambda edit: edit.cost)
-        for direction, bits in ((Direction.EGRESS, found.left), (Direction.INGRESS, found.entered))
-        if int(bits[0]) == STOPS
+        sorted(gate.edits(), key=lambda edit: edit.cost)
+        for gate in _gates(asked, policies)
+        if not gate.passes()
     ]
     combined = sorted(
         product(*(edits[:MOST_EDITS] for edits in options)),
@@ -172,19 +172,57 @@ def _also(
     return tuple(few), count
 
 
-def _edits(
-    asked: Question, intent: Intent, policies: Sequence[Policy], direction: Direction
-) -> Iterator[Edit]:
-    """Yield edits that may open one side; whether they do is found out by evaluation."""
-    own, other = (asked.src, asked.dst) if direction is Direction.EGRESS else (asked.dst, asked.src)
-    side = intent.sides[direction]
-    subject = int(intent.people.of[0 if direction is Direction.EGRESS else 1])
-    admin, network, baseline, firewall = side.selected()[subject]
-    peer = _peer_of(asked.endpoints[own], asked.endpoints[other], asked)
-    for index in network:
-        yield from _network_edits(index, policies[index], direction, peer, asked)
-    for index in (*admin, *baseline, *firewall):
-        yield from _ordered_edits(index, policies[index], direction, peer, asked)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gate:
+    """What a packet must pass, whatever the others say: a side's tiers, or the egress firewall."""
+
+    asked: Question
+    policies: Sequence[Policy]
+    direction: Direction
+    firewall: bool
+
+    def _intent(self) -> Intent:
+        own = [
+            policy
+            if policy.spec and (policy.spec.tier is Tier.FIREWALL) is self.firewall
+            else replace(policy, spec=_silent(policy.spec))
+            for policy in self.policies
+        ]
+        return self.asked.intent(own, narrow=True)
+
+    def passes(self) -> bool:
+        """Tell whether this alone lets the packet through."""
+        intent = self._intent()
+        found = intent.decide(*(intent.index(i) for i in (0, 1, 0)))
+        bits = found.left if self.direction is Direction.EGRESS else found.entered
+        return int(bits[0]) == PASSES
+
+    def edits(self) -> Iterator[Edit]:
+        """Yield edits that may open it; whether they do is found out by evaluation."""
+        asked, leaving = self.asked, self.direction is Direction.EGRESS
+        own, other = (asked.src, asked.dst) if leaving else (asked.dst, asked.src)
+        intent = self._intent()
+        subject = int(intent.people.of[0 if leaving else 1])
+        admin, network, baseline, firewall = intent.sides[self.direction].selected()[subject]
+        peer = _peer_of(asked.endpoints[own], asked.endpoints[other], asked)
+        for index in network:
+            yield from _network_edits(index, self.policies[index], self.direction, peer, asked)
+        for index in (*admin, *baseline, *firewall):
+            yield from _ordered_edits(index, self.policies[index], self.direction, peer, asked)
+
+
+def _gates(asked: Question, policies: Sequence[Policy]) -> Iterator[_Gate]:
+    for direction, firewall in (
+        (Direction.EGRESS, False),
+        (Direction.EGRESS, True),
+        (Direction.INGRESS, False),
+    ):
+        yield _Gate(asked=asked, policies=policies, direction=direction, firewall=firewall)
+
+
+def _silent(spec: PolicySpec | None) -> PolicySpec | None:
+    """Return a policy that keeps its place and says nothing."""
+    return replace(spec, rules=(), isolates=frozenset()) if spec is not None else None
 
 
 def _network_edits(
