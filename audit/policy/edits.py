@@ -204,9 +204,11 @@ class _Gate:
         intent = self._intent()
         subject = int(intent.people.of[0 if leaving else 1])
         admin, network, baseline, firewall = intent.sides[self.direction].selected()[subject]
-        peer = _peer_of(asked.endpoints[own], asked.endpoints[other], asked)
+        ends = (asked.endpoints[own], asked.endpoints[other])
+        peer = _peer_of(*ends, asked, local=True)
         for index in network:
             yield from _network_edits(index, self.policies[index], self.direction, peer, asked)
+        peer = _peer_of(*ends, asked, local=False)
         for index in (*admin, *baseline, *firewall):
             yield from _ordered_edits(index, self.policies[index], self.direction, peer, asked)
 
@@ -287,8 +289,11 @@ def _ordered_edits(
         )
 
 
-def _peer_of(own: Endpoint, other: Endpoint, asked: Question) -> Peer:
-    """Return a peer that is the other end, by its labels where it is a pod."""
+def _peer_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) -> Peer:
+    """Return a peer that is the other end, by its labels where it is a pod.
+
+    `local` policies are of a namespace, and may mean it by naming none.
+    """
     if other.kind is not EndpointKind.POD or other.host_network:
         sends = other.attachment.addresses if other.attachment else other.addresses
         sending = asked.endpoints[asked.src] is other
@@ -302,13 +307,14 @@ def _peer_of(own: Endpoint, other: Endpoint, asked: Question) -> Peer:
             Requirement(key=key, operator=Operator.IN, values=(value,)) for key, value in labels
         )
     )
-    return PodPeer(namespaces=_space_of(own, other, asked), pods=pods)
+    return PodPeer(namespaces=_space_of(own, other, asked, local=local), pods=pods)
 
 
-def _space_of(own: Endpoint, other: Endpoint, asked: Question) -> Selector | None:
+def _space_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) -> Selector | None:
     """Return how to select the other end's namespace: by its name label, or else all labels."""
     labels = dict(asked.cluster.namespaces.get(other.namespace, ()))
-    if own.kind is EndpointKind.POD and own.namespace == other.namespace and _NAME not in labels:
+    same = own.kind is EndpointKind.POD and own.namespace == other.namespace
+    if local and same and _NAME not in labels:
         return None
     chosen = {_NAME: labels[_NAME]} if _NAME in labels else labels
     return Selector(
