@@ -1,0 +1,130 @@
+"""The intent plane in whole runs: beside the logical one, alone, and on manifests."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import Audit, run_of
+
+MANIFESTS = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {team: web}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: front, namespace: shop}
+spec:
+  replicas: 3
+  template:
+    metadata: {labels: {app: front}}
+    spec: {containers: [{name: c, image: i, ports: [{name: http, containerPort: 8080}]}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: shop}
+spec:
+  template:
+    metadata: {labels: {app: db}}
+    spec: {containers: [{name: c, image: i, ports: [{name: pg, containerPort: 5432}]}]}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: report, namespace: jobs}
+spec:
+  jobTemplate:
+    spec:
+      template:
+        metadata: {labels: {app: report}}
+        spec: {containers: [{name: c, image: i}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: allow-db, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: front}}}]
+    ports: [{port: pg}]
+"""
+
+
+@pytest.mark.ovn
+def test_every_difference_between_objects_and_ovn_has_a_known_cause(
+    audit: Audit, audit_command: tuple[str, ...], example_snapshot: Path, tmp_path: Path
+) -> None:
+    ports = ("-p", "tcp/80", "-p", "tcp/8080", "-p", "udp/53")
+    flags = ("--planes", "intent,logical", "--family", "both", *ports)
+    run = run_of(audit_command, tmp_path / "runs", example_snapshot, *flags, code=1)
+    manifest = json.loads((run / "run.json").read_text())
+    assert manifest["planes"] == ["intent", "logical"]
+    causes: dict[str, int] = {}
+    for finding in manifest["findings"]:
+        if finding["cells"]:
+            causes[finding["cause"]] = causes.get(finding["cause"], 0) + finding["cells"]
+    # Twice the IPv4 cells of the recorded answers: no cell differs in one family only.
+    assert causes == {
+        "named-port-opens-protocol": 72,
+        "number-hides-protocol": 8,
+        "admin-named-port-leaks": 4,
+    }
+    sql = "SELECT drift, intent = logical AS same, count(*) AS n FROM cells GROUP BY ALL"
+    counted = {
+        (row["drift"], row["same"]): row["n"] for row in audit("query", run, sql, "-o", "json").json
+    }
+    assert counted[True, False] == sum(causes.values())
+    assert not counted.get((True, True))
+    told = audit("explain", run, "staging/stage-0", "default/web-0", "tcp/80", "--family", "ip4")
+    assert "*[NP] no rule allows (default/deny-by-default," in told.out
+    assert "default/web-allow-prod, ingress)" in told.out
+    assert "Any one of these would open it (each was tried)" in told.out
+    assert "a named port of a NetworkPolicy opens" in (run / "report.html").read_text()
+
+
+def test_objects_alone_need_no_ovn(audit: Audit, example_snapshot: Path) -> None:
+    flags = ("--planes", "intent", "-n", "default", "--with-peers", "-p", "tcp/80", "-q")
+    nowhere = ("--ovn-prefix", audit.directory / "nowhere")
+    done = audit("run", "--snapshot", example_snapshot, *flags, *nowhere, "-o", "json")
+    assert done.code == 0, done.err
+    manifest = done.json
+    assert (manifest["planes"], manifest["counts"]["traces"]) == (["intent"], 0)
+    assert manifest["engine"] is None
+    assert manifest["counts"]["blocked"] > 0
+    assert Path(audit.directory / manifest["report"]).exists()
+
+
+def test_manifests_of_a_repository(audit: Audit) -> None:
+    (audit.directory / "deploy").mkdir()
+    (audit.directory / "deploy" / "app.yaml").write_text(MANIFESTS)
+    done = audit("run", "--manifests", "deploy", "-p", "tcp/5432", "-o", "json")
+    assert done.code == 0, done.err
+    run = audit.directory / done.json["path"]
+    sql = (
+        "SELECT src_name, verdict, blame_name, blame_rule, reason FROM cells "
+        "WHERE dst_name = 'db-0' ORDER BY src_name"
+    )
+    rows = audit("query", run, sql, "-o", "json").json
+    found = {row["src_name"]: (row["verdict"], row["reason"]) for row in rows}
+    allowed, denied = ("reachable", "allowed-by-policy"), ("blocked", "default-deny")
+    assert found == {"front-0": allowed, "front-1": allowed, "report-0": denied}
+    told = audit("explain", run, "jobs/report-0", "shop/db-0", "tcp/5432", "-o", "json").json
+    assert told["meaning"]["ingress"] == "*[NP] no rule allows (shop/allow-db, ingress)"
+    assert told["meaning"]["changes"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ((), "give either --snapshot or --manifests"),
+        (("--snapshot", "x", "--manifests", "y"), "give either --snapshot or --manifests"),
+        (("--manifests", "y", "--planes", "intent,logical"), "manifests have no OVN to ask"),
+        (("--manifests", "y", "--planes", "intend"), "'intend' is no plane; there are intent"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(
+    audit: Audit, flags: tuple[str, ...], said: str
+) -> None:
+    done = audit("run", *flags)
+    assert done.code == 2
+    assert said in done.err
