@@ -58,6 +58,8 @@ def test_the_contracts_are_kept() -> None:
         ("facts", "audit.plan", LAYERS),
         ("model", "audit.plan", LAYERS),
         ("store", "audit.cli", LAYERS),
+        ("policy", "audit.facts", LAYERS),
+        ("policy", "subprocess", PURE),
         ("verdict", "subprocess", PURE),
         ("plan", "ray", PURE),
         ("model", "pyarrow", PURE),

@@ -200,6 +200,7 @@ class Evaluation:
         reason = np.zeros(size, np.uint8)
         whose = np.full(size, -1, np.int32)
         blames: tuple[Blame, ...] = ()
+        leaves = np.array([e.kind is EndpointKind.EXTERNAL for e in matrix.endpoints], np.bool_)
         for family in sorted(set(np.unique(matrix.family).tolist())):
             intent = Intent(
                 self._policies,
@@ -211,25 +212,21 @@ class Evaluation:
             )
             words = _Words(intent.deciders, len(blames))
             for start in range(0, size, CELLS_AT_A_TIME):
-                rows = slice(start, start + CELLS_AT_A_TIME)
-                cells = np.flatnonzero(matrix.family[rows] == family) + start
-                plain = cells[~self._is_service[matrix.dst[cells]]]
-                decided = intent.decide(matrix.src[plain], matrix.dst[plain], matrix.port[plain])
-                leaves = self._leaves[matrix.dst[plain]]
-                verdict[plain], reason[plain], whose[plain] = words.say(decided, leaves)
-                self._decide_services(
-                    intent, words, np.setdiff1d(cells, plain), (verdict, reason, whose)
-                )
+                rows = slice(start, min(start + CELLS_AT_A_TIME, size))
+                mine = matrix.family[rows] == family
+                served = self._is_service[matrix.dst[rows]]
+                plain = np.flatnonzero(mine & ~served) + start
+                if len(plain):
+                    # Mostly all of them, and a slice costs nothing.
+                    own = plain if len(plain) < rows.stop - start else rows
+                    decided = intent.decide(matrix.src[own], matrix.dst[own], matrix.port[own])
+                    said = words.say(decided, leaves[matrix.dst[own]])
+                    verdict[own], reason[own], whose[own] = said
+                services = np.flatnonzero(mine & served) + start
+                self._decide_services(intent, words, services, (verdict, reason, whose))
             blames += intent.deciders.blames()
         self._set_aside(verdict, reason, whose)
         return IntentVerdicts(verdict=verdict, reason=reason, blame=whose, blames=blames)
-
-    @property
-    def _leaves(self) -> NDArray[np.bool_]:
-        """Which endpoints of the matrix are outside, where policies let a packet leave."""
-        return np.array(
-            [e.kind is EndpointKind.EXTERNAL for e in self._matrix.endpoints], dtype=np.bool_
-        )
 
     def _decide_services(
         self,
@@ -241,8 +238,10 @@ class Evaluation:
         """Decide cells of Services by their endpoints: all of them, or it is not decided."""
         matrix = self._matrix
         verdict, reason, whose = into
+        if not cells.size:
+            return
         asked = np.stack([matrix.dst[cells], matrix.port[cells], matrix.family[cells]], axis=1)
-        keys, group = np.unique(asked, axis=0, return_inverse=True) if cells.size else ((), cells)
+        keys, group = np.unique(asked, axis=0, return_inverse=True)
         for number, key in enumerate(keys):
             own = cells[group.reshape(-1) == number]
             dst, port, family = key.tolist()
