@@ -4,6 +4,8 @@ Each public function is one command's work. They raise AuditError with a sentenc
 and leave nothing half-written.
 """
 
+from audit.pipeline.comparing import diff_manifests
+from audit.pipeline.comparing import markdown as changes_markdown
 from audit.pipeline.doctor import Finding, examine, install_engine
 from audit.pipeline.options import Covering, Options, PlaneName, Progress, Workers
 from audit.pipeline.planning import Planned, plan
@@ -23,6 +25,8 @@ __all__ = [
     "Progress",
     "Verified",
     "Workers",
+    "changes_markdown",
+    "diff_manifests",
     "examine",
     "explain",
     "install_engine",

@@ -186,14 +186,17 @@ class Population:
         return place[raw], tuple(endpoints[i] for i in self._firsts)
 
     def named(self, endpoint: Endpoint) -> tuple[NamedPort, ...]:
-        """Return the named ports of a pod that some rule asks for by name."""
-        if endpoint.kind is not EndpointKind.POD or not self._words.names:
+        """Return the named ports of a pod that some rule asks for by name.
+
+        A pod in the host network is its node to policies, and a node has none.
+        """
+        if not _on_pod_network(endpoint) or not self._words.names:
             return ()
         return tuple(own for own in endpoint.declared if own.name in self._words.names)
 
     def _count_classes(self) -> None:
         self.pod_network: NDArray[np.bool_] = np.array(
-            [e.kind is EndpointKind.POD and not e.host_network for e in self.samples], np.bool_
+            [_on_pod_network(e) for e in self.samples], np.bool_
         )
         """Classes of pods on the pod network: what policies select."""
         self.host: NDArray[np.bool_] = np.array([e.host_network for e in self.samples], np.bool_)
@@ -310,6 +313,10 @@ class Population:
         """Yield the named ports that rules ask for, of all classes."""
         for endpoint in self.samples:
             yield from self.named(endpoint)
+
+
+def _on_pod_network(endpoint: Endpoint) -> bool:
+    return endpoint.kind is EndpointKind.POD and not endpoint.host_network
 
 
 def _sent(endpoint: Endpoint, family: Family) -> str | None:

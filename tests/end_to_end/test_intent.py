@@ -128,3 +128,26 @@ def test_what_contradicts_itself_is_refused(
     done = audit("run", *flags)
     assert done.code == 2
     assert said in done.err
+
+
+def test_what_a_change_of_manifests_changes(audit: Audit) -> None:
+    for name in ("before", "after"):
+        (audit.directory / name).mkdir()
+    closed = MANIFESTS.replace("matchLabels: {app: front}", "matchLabels: {app: nobody}")
+    (audit.directory / "before" / "app.yaml").write_text(closed)
+    (audit.directory / "after" / "app.yaml").write_text(MANIFESTS)
+    done = audit("diff", "before", "after", "-p", "tcp/5432", "-p", "tcp/80", "-q")
+    assert (done.code, done.err) == (1, "")
+    assert done.out.startswith("### Connectivity: 2 cells opened, 0 cells closed\n")
+    assert "- changed networkpolicy shop/allow-db\n" in done.out
+    row = (
+        "| deployment shop/front | statefulset shop/db | tcp/5432 | blocked | reachable "
+        "| networkpolicy shop/allow-db ingress\\[0\\] (allowed-by-policy) | 2 |"
+    )
+    assert row in done.out
+    back = audit("diff", "after", "before", "-p", "tcp/5432", "-q", "-o", "json", "--exit-zero")
+    assert back.code == 0
+    [path] = back.json["paths"]
+    assert (path["before"], path["after"], path["cells"]) == ("reachable", "blocked", 2)
+    same = audit("diff", "after", "after", "-p", "tcp/5432", "-q")
+    assert (same.code, same.out.count("|")) == (0, 0)

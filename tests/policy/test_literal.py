@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from audit.model.endpoints import Port
@@ -233,6 +233,27 @@ policy_sets = st.tuples(
 ).map(lambda groups: _name([*groups]))
 
 
+NAMED_PORT_OF_A_NODE = [
+    {
+        "kind": "ClusterNetworkPolicy",
+        "metadata": {"name": "p0"},
+        "spec": {
+            "subject": {"namespaces": {}},
+            "egress": [
+                {
+                    "action": "Deny",
+                    "to": [{"nodes": {}}],
+                    "protocols": [{"destinationNamedPort": "http"}],
+                }
+            ],
+            "priority": 1,
+            "tier": "Admin",
+        },
+    }
+]
+
+
+@example(NAMED_PORT_OF_A_NODE)
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(policy_sets)
 def test_every_cell_is_what_the_specification_says(objects: list[dict[str, Any]]) -> None:
