@@ -50,20 +50,20 @@ class PortMatch:
     """
 
     protocol: Protocol | None
-    first: int = 1
+    first: int = 0
     last: int = MAX_PORT
     name: str = ""
 
     def __post_init__(self) -> None:
         if self.protocol is None and not self.name:
             raise ValueError("a port without a name needs a protocol")
-        if not 0 < self.first <= self.last <= MAX_PORT:
+        if not 0 <= self.first <= self.last <= MAX_PORT:
             raise ValueError(f"{self.first}-{self.last} is no range of ports")
 
     @property
     def whole(self) -> bool:
         """Whether this is every port of a protocol."""
-        return not self.name and (self.first, self.last) == (1, MAX_PORT)
+        return not self.name and (self.first, self.last) == (0, MAX_PORT)
 
     def __str__(self) -> str:
         protocol = f"{self.protocol}/" if self.protocol else ""

@@ -5,28 +5,34 @@ from audit.model.changes import Changes
 from audit.model.facts import ClusterState
 from audit.model.matrix import Matrix
 from audit.pipeline.options import Progress
-from audit.plan import expand, matrix, ports
+from audit.plan import expand, matrix, ports, portspace
 from audit.plan.scope import Scope
 from audit.policy import compare
-from audit.policy.intent import IntentVerdicts, evaluate
+from audit.policy.intent import evaluate
 from audit.report import changes
 
 
 def diff_manifests(before: str, after: str, scope: Scope, progress: Progress) -> Changes:
     """Evaluate both over the same scope, and compare them cell by cell."""
-    one, two = (_evaluated(place, scope, progress) for place in (before, after))
-    return compare.compare((one[0], two[0]), (one[1], two[1]), (one[2], two[2]))
+    states = []
+    for place in (before, after):
+        progress.phase(f"reading {place}", 0)
+        states.append(objects.load_manifests(manifests.read(place)))
+    one, two = states
+    # One and the same for both, so that ranges of ports are the same too.
+    space = portspace.with_policies(
+        portspace.NO_SPACE, (*one.policies, *two.policies), (*one.pods, *two.pods)
+    )
+    progress.phase("evaluating policies", 0)
+    left, right = (_matrix(state, scope, space) for state in states)
+    verdicts = (evaluate(left, one), evaluate(right, two))
+    return compare.compare((one, two), (left, right), verdicts)
 
 
-def _evaluated(
-    place: str, scope: Scope, progress: Progress
-) -> tuple[ClusterState, Matrix, IntentVerdicts]:
-    progress.phase(f"evaluating {place}", 0)
-    state = objects.load_manifests(manifests.read(place))
+def _matrix(state: ClusterState, scope: Scope, space: portspace.PortSpace) -> Matrix:
     sides = expand.sources_and_destinations(state, scope)
-    resolved = ports.resolve(scope.ports, sides.endpoints, sides.destinations.tolist())
-    built = matrix.build(sides.endpoints, sides.blocks, resolved, scope.family.families).matrix
-    return state, built, evaluate(built, state)
+    resolved = ports.resolve(scope.ports, sides.endpoints, sides.destinations.tolist(), space)
+    return matrix.build(sides.endpoints, sides.blocks, resolved, scope.family.families).matrix
 
 
 markdown = changes.markdown

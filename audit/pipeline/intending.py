@@ -17,7 +17,7 @@ from audit.model.findings import FAILING, Finding
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, Verdict
 from audit.pipeline.options import Options, Progress
-from audit.plan import expand, matrix, ports
+from audit.plan import expand, matrix, ports, portspace
 from audit.policy import deviations, findings
 from audit.policy.intent import IntentVerdicts, evaluate
 
@@ -81,7 +81,10 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
         workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-facts-")))
         state = objects.load_snapshot(options.snapshot, workdir)
     sides = expand.sources_and_destinations(state, options.scope)
-    resolved = ports.resolve(options.scope.ports, sides.endpoints, sides.destinations.tolist())
+    space = portspace.with_policies(portspace.NO_SPACE, state.policies, state.pods)
+    resolved = ports.resolve(
+        options.scope.ports, sides.endpoints, sides.destinations.tolist(), space
+    )
     built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
     return Intended(state=state, matrix=built.matrix, notes=(*state.notes, *built.notes()))
 

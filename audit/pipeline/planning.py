@@ -16,7 +16,7 @@ from audit.model.endpoints import Endpoint
 from audit.model.facts import ClusterState, Note
 from audit.model.legs import LegPlan
 from audit.model.matrix import Matrix
-from audit.pipeline.options import Covering, Options, Progress
+from audit.pipeline.options import Covering, Options, PlaneName, Progress
 from audit.plan import cover, expand, legs, matrix, ports, portspace, represent
 from audit.plan.headless import Headless, headless
 from audit.replay import databases, toolchain
@@ -62,7 +62,7 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         options.scope.ports,
         sides.endpoints,
         sides.destinations.tolist(),
-        portspace.space(state.zones.values()) if whole else portspace.NO_SPACE,
+        _port_space(state, options) if whole else portspace.NO_SPACE,
     )
     built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
     owners = _owners(state)
@@ -93,6 +93,14 @@ def _without_garbage_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _port_space(state: ClusterState, options: Options) -> portspace.PortSpace:
+    """Return what tells ports apart, on every plane that is asked."""
+    known = portspace.space(state.zones.values())
+    if PlaneName.INTENT in options.planes:
+        return portspace.with_policies(known, state.policies, state.pods)
+    return known
 
 
 def _cover(covering: Covering, of: Matrix, decomposed: legs.Legs, names: Headless) -> cover.Cover:

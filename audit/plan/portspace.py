@@ -7,10 +7,10 @@ trace decides the whole range. What it costs is the number of such ranges, not 6
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audit.model.endpoints import MAX_PORT, Endpoint, EndpointKind, Port
-from audit.model.facts import Zone
+from audit.model.facts import Policy, Zone
 from audit.model.packets import Protocol
 from audit.plan import acls
 from audit.plan.matches import MatchError
@@ -88,6 +88,31 @@ def space(zones: Iterable[Zone]) -> PortSpace:
         of_address={address: _frozen(found) for address, found in of_address.items()},
         of_nodes=_frozen(of_nodes),
     )
+
+
+def with_policies(
+    known: PortSpace, policies: Iterable[Policy], pods: Iterable[Endpoint]
+) -> PortSpace:
+    """Return a port space cut besides where the policy objects tell ports apart.
+
+    They say more than the ACLs do: OVN-Kubernetes makes a whole protocol of a named port.
+    """
+    cuts = {protocol: set(known.cuts.get(protocol, ())) for protocol in Protocol}
+    names = set[str]()
+    for match in {
+        match
+        for policy in policies
+        if policy.spec is not None
+        for rule in policy.spec.rules
+        for match in rule.ports or ()
+    }:
+        if match.name:
+            names.add(match.name)
+        elif match.protocol is not None:
+            cuts[match.protocol] |= {match.first, match.last + 1}
+    for own in {own for pod in pods for own in pod.declared if own.name in names}:
+        cuts[own.port.protocol] |= {own.port.number, own.port.number + 1}
+    return replace(known, cuts=_frozen(cuts))
 
 
 def _frozen(found: Mapping[Protocol, set[int]]) -> dict[Protocol, frozenset[int]]:

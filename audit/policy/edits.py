@@ -233,7 +233,7 @@ def _network_edits(
     spec = policy.spec
     assert spec is not None  # noqa: S101 - only those with one are asked
     port = asked.ports[asked.port]
-    match = PortMatch(protocol=port.protocol, first=port.number, last=port.number)
+    match = PortMatch(protocol=port.protocol, first=port.number, last=port.sample)
     for rule in spec.facing(direction):
         where = f"{policy.ref} {direction}[{rule.index}]"
         if rule.ports is not None:
@@ -270,7 +270,7 @@ def _ordered_edits(
     spec = policy.spec
     assert spec is not None  # noqa: S101 - only those with one are asked
     port = asked.ports[asked.port]
-    match = PortMatch(protocol=port.protocol, first=port.number, last=port.number)
+    match = PortMatch(protocol=port.protocol, first=port.number, last=port.sample)
     if spec.tier is Tier.FIREWALL:
         address = asked.endpoints[asked.dst].address(asked.family) or ""
         peer = BlockPeer(cidr=_host(address))

@@ -300,7 +300,7 @@ def _targets(service: Service, port: Port) -> set[tuple[str, int]]:
     Of a headless Service no one translates a port it does not declare.
     """
     if service.headless and port not in {declared.port for declared in service.ports}:
-        return {(behind.address, port.number) for behind in service.endpoints}
+        return {(behind.address, port.sample) for behind in service.endpoints}
     return {(b.address, b.target) for b in service.endpoints if b.port == port}
 
 

@@ -76,8 +76,8 @@ class _View:
             (p for p in policies if p.spec is not None),
             key=lambda p: (p.spec.priority if p.spec else 0, p.ref.kind, p.ref.name),
         )
-        switches = {name: i for i, name in enumerate(sorted(map(_switch, self._endpoints)))}
-        self._switch = np.array([switches[_switch(e)] for e in self._endpoints], np.int32)
+        self._switch = _numbered([_switch(e) for e in self._endpoints])
+        self._zone = _numbered([_zone(e) for e in self._endpoints])
         self._networked = self._all.people.pod_network[self._all.people.of]
 
     def passes(
@@ -129,7 +129,9 @@ class _View:
                 hit = subject[cells.dst] & self._on_port(rule.ports, cells)
             if names := _names(rule):
                 holding = np.isin(self._switch, np.unique(self._switch[subject]))
-                listed = (subject | peers)[cells.dst] & self._on_port(names, cells)
+                # A zone lists its own pods of the subject, and the peers of the whole cluster.
+                own = subject[cells.dst] & (self._zone[cells.dst] == self._zone[here])
+                listed = (own | peers[cells.dst]) & self._on_port(names, cells)
                 hit = hit | (listed & holding[here])
             hit &= peers[cells.src] & (result == _UNDECIDED)
             result[hit] = _CODES[rule.action]
@@ -166,6 +168,15 @@ class _View:
             if isinstance(peer, PodPeer):
                 found |= self._selected(peer, spec)
         return found
+
+
+def _numbered(names: Sequence[str]) -> NDArray[np.int32]:
+    numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+    return np.array([numbers[name] for name in names], dtype=np.int32)
+
+
+def _zone(endpoint: Endpoint) -> str:
+    return endpoint.attachment.zone if endpoint.attachment else ""
 
 
 def _switch(endpoint: Endpoint) -> str:

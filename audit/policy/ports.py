@@ -12,16 +12,23 @@ from audit.model.policies import PortMatch
 
 
 def matches(wanted: Iterable[PortMatch], port: Port, named: Iterable[NamedPort]) -> bool:
-    """Tell whether a rule's ports hold `port` of a destination that declares `named` ports."""
+    """Tell whether a rule's ports hold `port` of a destination that declares `named` ports.
+
+    Of a range of ports, which nothing tells apart, its sample stands for all.
+    """
     return any(
         (match.protocol in (None, port.protocol))
         and (
-            any(own.name == match.name and own.port == port for own in named)
+            any(own.name == match.name and _is(own.port, port) for own in named)
             if match.name
-            else match.first <= port.number <= match.last
+            else match.first <= port.sample <= match.last
         )
         for match in wanted
     )
+
+
+def _is(declared: Port, asked: Port) -> bool:
+    return declared.protocol is asked.protocol and declared.number == asked.sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +58,7 @@ def _grouped(ports: Sequence[Port], edges: Mapping[Protocol, NDArray[np.int64]])
     samples: dict[tuple[Protocol, int], int] = {}
     firsts: list[Port] = []
     for index, port in enumerate(ports):
-        place = (port.protocol, int(np.searchsorted(edges[port.protocol], port.number, "right")))
+        place = (port.protocol, int(np.searchsorted(edges[port.protocol], port.sample, "right")))
         if place not in samples:
             samples[place] = len(firsts)
             firsts.append(port)

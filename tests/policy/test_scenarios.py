@@ -12,6 +12,7 @@ import pytest
 
 from audit.model.endpoints import Port
 from audit.model.packets import Family, Protocol
+from audit.plan import portspace
 from audit.policy.intent import Cluster, Intent
 from audit.policy.tables import EITHER, PASSES, STOPS
 from tests.policy import literal, worlds
@@ -474,6 +475,24 @@ def test_whether_a_pod_without_an_address_lies_in_a_block_is_not_known() -> None
     intent = Intent(state.policies, endpoints, Cluster.of(state), ports, Family.IP4)
     assert outcome(intent, 1, 0, 0) == EITHER
     assert outcome(intent, 0, 1, 0) == PASSES
+
+
+def test_a_range_of_ports_is_what_each_of_its_ports_is() -> None:
+    world = literal.World(
+        namespaces=SPACES,
+        nodes={},
+        policies=[
+            network(podSelector=only("a"), ingress=[{"ports": [{"port": "serve-81-tcp"}]}]),
+            network("r", podSelector=only("a"), ingress=[{"ports": [{"port": 90, "endPort": 99}]}]),
+        ],
+    )
+    state = worlds.state(world, PODS)
+    space = portspace.with_policies(portspace.NO_SPACE, state.policies, state.pods)
+    ranges = space.at(state.pods[0], Protocol.TCP)
+    intent = Intent(state.policies, state.pods, Cluster.of(state), ranges, Family.IP4)
+    a, b = NAMES.index("x/a"), NAMES.index("y/a")
+    found = [str(p) for i, p in enumerate(ranges) if outcome(intent, b, a, i) == PASSES]
+    assert found == ["tcp/81", "tcp/90-99"]
 
 
 def evaluated(objects: list[dict[str, Any]]) -> Intent:
