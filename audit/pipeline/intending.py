@@ -93,13 +93,14 @@ def alone(intended: Intended, progress: Progress) -> Judged:
     """Decide every cell by the objects only."""
     progress.phase("evaluating policies", 0)
     said = evaluate(intended.matrix, intended.state)
-    nothing = np.full(len(intended.matrix), -1, np.int32)
+    size = len(intended.matrix)
     verdicts = CellVerdicts(
         verdict=said.verdict,
-        reply=np.full(len(intended.matrix), NO_VERDICT, np.uint8),
+        # One number seen as many: there are neither traces nor replies, and no memory for them.
+        reply=np.broadcast_to(np.uint8(NO_VERDICT), size),
         reason=said.reason,
         blame=said.blame,
-        trace=nothing,
+        trace=np.broadcast_to(np.int32(-1), size),
         blames=said.blames,
         trace_keys=(),
         intent=said.verdict,
