@@ -30,3 +30,5 @@ class Meaning:
     egress: str
     ingress: str
     changes: tuple[Change, ...]
+    cause: str = ""
+    """Why OVN does something else, where the run says that it does and a cause is known."""

@@ -5,8 +5,10 @@ from audit.model.endpoints import EndpointKind
 from audit.model.matrix import FAMILIES
 from audit.model.meaning import Change, Meaning
 from audit.model.run import Run
-from audit.model.verdicts import Verdict
-from audit.policy import chain, edits
+from audit.model.verdicts import PASSES as PASSING
+from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
+from audit.policy import chain, deviations, edits
+from audit.policy.deviations import Deviation
 from audit.policy.intent import Cluster, Intent
 from audit.policy.tables import PASSES, STOPS
 
@@ -43,12 +45,38 @@ def of_cell(run: Run, cell: int) -> Meaning | None:
         dst=_place(run, dst),
         port=port,
     )
+    bits = chain.verdict(sides)
     return Meaning(
-        verdict=_WORDS.get(chain.verdict(sides), Verdict.INCONCLUSIVE),
+        verdict=_WORDS.get(bits, Verdict.INCONCLUSIVE),
         egress=str(sides[0]),
         ingress=str(sides[1]),
         changes=tuple(_change(question, opening) for opening in edits.openings(question)),
+        cause=_cause(run, cell, question, bits),
     )
+
+
+def _cause(run: Run, cell: int, question: edits.Question, meant: int) -> str:
+    """Return the deviation that explains why OVN does otherwise; nothing where it does not."""
+    found = VERDICTS[run.verdicts.verdict[cell]]
+    done = PASSES if found in PASSING else STOPS
+    if found in UNPROVEN or found is Verdict.UNROUTABLE or done == meant:
+        return ""
+    policies = list(question.policies)
+    for deviation in deviations.present(policies):
+        if deviation is Deviation.ADMIN_NAMED_PORT:
+            continue
+        intent = question.intent(deviations.as_enforced(policies, [deviation]), narrow=True)
+        decided = intent.decide(*(intent.index(i) for i in (0, 1, 0)))
+        if int(decided.outcome[0]) == done:
+            return deviations.MEANINGS[deviation]
+    # What leaks depends on pods that are in no cell; the run's findings have worked it out.
+    src, dst = question.endpoints[question.src], question.endpoints[question.dst]
+    name = f"{src.key} to {dst.key} on {question.ports[question.port]}"
+    listed = any(
+        finding["cause"] == Deviation.ADMIN_NAMED_PORT and name in finding["subjects"]
+        for finding in run.manifest.get("findings", ())
+    )
+    return deviations.MEANINGS[Deviation.ADMIN_NAMED_PORT] if listed else ""
 
 
 def _place(run: Run, endpoint: int) -> int:

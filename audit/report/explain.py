@@ -47,6 +47,8 @@ def meaning(meant: Meaning | None) -> str:
     lines = ["", f"By the policy objects: {meant.verdict}"]
     lines += _wrap(f"egress   {meant.egress}", indent=2, hang=11)
     lines += _wrap(f"ingress  {meant.ingress}", indent=2, hang=11)
+    if meant.cause:
+        lines += _wrap(f"OVN does otherwise: {meant.cause}", indent=2, hang=4)
     if meant.changes:
         lines += ["", "Any one of these would open it (each was tried)"]
     for number, change in enumerate(meant.changes, start=1):

@@ -79,6 +79,16 @@ def test_every_difference_between_objects_and_ovn_has_a_known_cause(
     assert "*[NP] no rule allows (default/deny-by-default," in told.out
     assert "default/web-allow-prod, ingress)" in told.out
     assert "Any one of these would open it (each was tried)" in told.out
+    differs = audit(
+        "explain",
+        run,
+        "deny-out/caged-0",
+        "openshift-dns/dns-default-0",
+        "tcp/80",
+        "--family",
+        "ip4",
+    ).out
+    assert "OVN does otherwise: a named port of a NetworkPolicy opens" in differs
     assert "a named port of a NetworkPolicy opens" in (run / "report.html").read_text()
 
 
