@@ -148,6 +148,8 @@ def _coverage(tally: Tally, manifest: Mapping[str, Any]) -> str:
     """Return how much was decided, and by how many real traces."""
     traces = manifest.get("counts", {}).get("traces")
     by = f" by {_plural(traces, 'trace')}" if traces is not None else ""
+    if manifest.get("planes") == ["intent"]:
+        by = " by the policy objects alone"
     text = f"{_cells(tally.proven)} decided{by}; {number(tally.unproven)} unproven"
     verify = manifest.get("verify")
     if verify:

@@ -101,7 +101,8 @@ def test_objects_alone_need_no_ovn(audit: Audit, example_snapshot: Path) -> None
     assert (manifest["planes"], manifest["counts"]["traces"]) == (["intent"], 0)
     assert manifest["engine"] is None
     assert manifest["counts"]["blocked"] > 0
-    assert Path(audit.directory / manifest["report"]).exists()
+    page = Path(audit.directory / manifest["report"]).read_text()
+    assert "decided by the policy objects alone" in page
 
 
 def test_manifests_of_a_repository(audit: Audit) -> None:
