@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from audit.model.endpoints import Port
 from audit.model.packets import Family, Protocol
@@ -286,3 +287,29 @@ def test_every_cell_is_what_the_specification_says(objects: list[dict[str, Any]]
 
 def _has(addresses: tuple[str, ...], version: int) -> bool:
     return any((":" in address) == (version == 6) for address in addresses)
+
+
+ADDRESSES = ["10.0.1.3", "10.0.2.200", "203.0.113.9", "172.18.0.1", "192.168.0.1"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(policy_sets)
+def test_what_is_not_known_covers_everything_that_may_come(objects: list[dict[str, Any]]) -> None:
+    """A pod without an address: whatever it gets, the verdict is one that was held possible."""
+    unknown = pod("a", "web", [], labels={"app": "web"}, ports=WEB)
+    possible = _all_outcomes(objects, unknown)
+    for address in ADDRESSES:
+        known = pod("a", "web", [address], labels={"app": "web"}, ports=WEB)
+        assert not (_all_outcomes(objects, known) & ~possible).any(), address
+
+
+def _all_outcomes(objects: list[dict[str, Any]], first: literal.Party) -> NDArray[np.uint8]:
+    parties = [first, *PARTIES[1:]]
+    world = literal.World(namespaces=SPACES, nodes=NODES, policies=objects)
+    state = worlds.state(world, parties)
+    ports = [Port(protocol=Protocol(p.lower()), number=n) for p, n in PORTS]
+    endpoints = [worlds.endpoint(party) for party in parties]
+    intent = Intent(state.policies, endpoints, Cluster.of(state), ports, Family.IP4)
+    size, count = len(parties), len(ports)
+    cells = np.indices((size, size, count)).reshape(3, -1).astype(np.int32)
+    return intent.decide(*cells).outcome
