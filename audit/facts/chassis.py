@@ -1,0 +1,52 @@
+"""A southbound database → the chassis of its zone, and what OpenFlow cookies and keys stand for."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from audit.facts.ovn import as_tuple
+from audit.model.datapath import Chassis, Vif
+from audit.model.engine import DatabaseReader
+
+_TABLES: Mapping[str, Sequence[str]] = {
+    "Chassis": ("_uuid", "name", "hostname", "encaps", "other_config", "external_ids"),
+    "Encap": ("_uuid", "ip", "type"),
+    "Port_Binding": ("logical_port", "type", "chassis", "options"),
+}
+_VIF = {"Port_Binding": [["type", "==", ""]]}
+
+
+def read(reader: DatabaseReader, zone: str, southbound: Path) -> tuple[Chassis, ...]:
+    """Return the chassis of `zone`, by node; other zones' (`is-remote`) are left out.
+
+    DatabaseError when the staged database cannot be read.
+    """
+    rows = reader.select(southbound, "OVN_Southbound", _TABLES, _VIF)
+    addresses = {row["_uuid"]: row["ip"] for row in rows["Encap"]}
+    vifs: dict[str, list[Vif]] = defaultdict(list)
+    for row in rows["Port_Binding"]:
+        for chassis in as_tuple(row["chassis"]):
+            version = row["options"].get("iface-id-ver", "")
+            vifs[chassis].append(Vif(port=row["logical_port"], version=version))
+    found = (_chassis(row, zone, addresses, vifs[row["_uuid"]]) for row in rows["Chassis"])
+    return tuple(sorted((c for c in found if c is not None), key=lambda c: (c.node, c.name)))
+
+
+def _chassis(
+    row: Mapping[str, Any], zone: str, addresses: Mapping[str, str], vifs: Sequence[Vif]
+) -> Chassis | None:
+    # Up to OVN 20.12 what is in other_config was in external_ids.
+    config = {**row.get("external_ids", {}), **row.get("other_config", {})}
+    if config.get("is-remote") == "true":
+        return None
+    mappings = (pair.partition(":") for pair in config.get("ovn-bridge-mappings", "").split(","))
+    return Chassis(
+        name=row["name"],
+        node=row["hostname"],
+        zone=zone,
+        address=min((addresses[uuid] for uuid in as_tuple(row["encaps"])), default=""),
+        vifs=tuple(sorted(vifs, key=lambda vif: vif.port)),
+        bridges=tuple((network, bridge) for network, _, bridge in mappings if bridge),
+        interconnect=config.get("is-interconn") == "true",
+    )
