@@ -35,6 +35,32 @@ class TraceTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """A packet's tunnel: its ends' addresses, and what its header says of the packet.
+
+    `key` is the logical datapath's tunnel key, `metadata` the logical ingress port (bits 16 to
+    30) and egress port (bits 0 to 15), as Geneve carries them (ovn-architecture(7)).
+    """
+
+    local: str
+    remote: str
+    key: int
+    metadata: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatapathTask(TraceTask):
+    """A trace through one node's Open vSwitch.
+
+    `zone` is the node's. The packet enters by the interface of the logical port that the
+    microflow names; one that comes out of a tunnel, by the tunnel from `tunnel.local`.
+    """
+
+    node: str
+    tunnel: Tunnel | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TraceBatch:
     """Tasks of one zone and one conntrack state, traced in order by one engine."""
 
