@@ -67,3 +67,15 @@ class Switch:
     def node(self) -> str:
         """The node it is on."""
         return self.chassis.node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipelines:
+    """What numbers in the OpenFlow of a zone's chassis stand for.
+
+    `stages` maps a cookie to the stage of the logical flow it is made of: to several where 32 bits
+    of a uuid were not enough. `datapaths` maps `metadata`, a datapath's tunnel key, to its name.
+    """
+
+    stages: Mapping[int, tuple[str, ...]]
+    datapaths: Mapping[int, str]

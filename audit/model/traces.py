@@ -73,6 +73,11 @@ class HopEnd(StrEnum):
 
     `resolving`: the packet waits for its next hop's MAC, which a router asks for at `port`.
     `ended` is the honest rest: the trace stops without output and without a drop.
+
+    On a node's Open vSwitch there are three more. `tunnelled`: it left for another chassis.
+    `unbound`: no flow takes it in at its port, or delivers it at the one it is for, because no
+    interface of the node is bound to that. `missed`: a pipeline's table has no flow for it, where
+    OVN always has one.
     """
 
     OUTPUT = "output"
@@ -83,6 +88,9 @@ class HopEnd(StrEnum):
     SPREAD = "spread"
     RESOLVING = "resolving"
     ENDED = "ended"
+    TUNNELLED = "tunnelled"
+    UNBOUND = "unbound"
+    MISSED = "missed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +141,18 @@ class LogicalTrace:
     key: str
     hop: Hop
     output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatapathTrace(LogicalTrace):
+    """A trace of `ofproto/trace` that ran.
+
+    For a packet that left by a tunnel, `tunnel` is its header and `packet` what is inside, as it
+    left (`inport` is empty: where it enters next is for the receiver to say).
+    """
+
+    tunnel: Tunnel | None = None
+    packet: Microflow | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,28 +1,34 @@
-"""A southbound database → the chassis of its zone, and what OpenFlow cookies and keys stand for."""
+"""A southbound database → the chassis of its zone, and what numbers in its OpenFlow stand for."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from audit.facts.ovn import as_tuple
-from audit.model.datapath import Chassis, Vif
+from audit.facts.ovn import PREFIX, as_tuple
+from audit.model.datapath import Chassis, Pipelines, Vif
 from audit.model.engine import DatabaseReader
 
-_TABLES: Mapping[str, Sequence[str]] = {
+_SCHEMA = "OVN_Southbound"
+_CHASSIS: Mapping[str, Sequence[str]] = {
     "Chassis": ("_uuid", "name", "hostname", "encaps", "other_config", "external_ids"),
     "Encap": ("_uuid", "ip", "type"),
     "Port_Binding": ("logical_port", "type", "chassis", "options"),
 }
-_VIF = {"Port_Binding": [["type", "==", ""]]}
+_VIFS = {"Port_Binding": [["type", "==", ""]]}
+_FLOWS: Mapping[str, Sequence[str]] = {
+    "Logical_Flow": ("_uuid", "external_ids"),
+    "Datapath_Binding": ("tunnel_key", "external_ids"),
+}
 
 
-def read(reader: DatabaseReader, zone: str, southbound: Path) -> tuple[Chassis, ...]:
+def read_chassis(reader: DatabaseReader, zone: str, southbound: Path) -> tuple[Chassis, ...]:
     """Return the chassis of `zone`, by node; other zones' (`is-remote`) are left out.
 
     DatabaseError when the staged database cannot be read.
     """
-    rows = reader.select(southbound, "OVN_Southbound", _TABLES, _VIF)
+    rows = reader.select(southbound, _SCHEMA, _CHASSIS, _VIFS)
     addresses = {row["_uuid"]: row["ip"] for row in rows["Encap"]}
     vifs: dict[str, list[Vif]] = defaultdict(list)
     for row in rows["Port_Binding"]:
@@ -49,4 +55,30 @@ def _chassis(
         vifs=tuple(sorted(vifs, key=lambda vif: vif.port)),
         bridges=tuple((network, bridge) for network, _, bridge in mappings if bridge),
         interconnect=config.get("is-interconn") == "true",
+    )
+
+
+def read_pipelines(reader: DatabaseReader, southbound: Path) -> Pipelines:
+    """Return what cookies and metadata mean in the OpenFlow of a zone's chassis.
+
+    DatabaseError when the staged database cannot be read.
+    """
+    rows = reader.select(southbound, _SCHEMA, _FLOWS, {})
+    stages: dict[int, tuple[str, ...]] = {}
+    alone: dict[str, tuple[str, ...]] = {}  # one tuple per stage, however many flows it has
+    for row in rows["Logical_Flow"]:
+        name = row["external_ids"].get("stage-name", "")
+        cookie = int(row["_uuid"][:PREFIX], 16)
+        stage = alone.setdefault(name, (name,))
+        known = stages.setdefault(cookie, stage)
+        if name not in known:
+            stages[cookie] = (*known, name)
+    return Pipelines(
+        stages=MappingProxyType(stages),
+        datapaths=MappingProxyType(
+            {
+                row["tunnel_key"]: row["external_ids"].get("name", "")
+                for row in rows["Datapath_Binding"]
+            }
+        ),
     )
