@@ -16,6 +16,25 @@ from audit.plan.scope import Scope
 from audit.report.explain import printable
 
 
+class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
+    """A set of planes, separated by commas. The logical one is always asked."""
+
+    name = "planes"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> frozenset[pipeline.PlaneName]:
+        """Return the planes that `value` names."""
+        known = {str(plane): plane for plane in pipeline.PlaneName}
+        words = [word.strip() for word in str(value).split(",")]
+        unknown = next((word for word in words if word not in known), None)
+        if unknown is not None:
+            self.fail(f"{unknown!r} is no plane; there are {', '.join(known)}", param, ctx)
+        if str(pipeline.PlaneName.LOGICAL) not in words:
+            self.fail("the others are compared with the logical plane: name it too", param, ctx)
+        return frozenset(known[word] for word in words)
+
+
 @click.command()
 @options.source_options
 @options.scope_options
@@ -37,6 +56,15 @@ from audit.report.explain import printable
     default=os.cpu_count() or 1,
     show_default="one per CPU",
     help="How many Ray workers.",
+)
+@click.option(
+    "--planes",
+    type=Planes(),
+    default="logical",
+    show_default=True,
+    metavar="PLANE[,PLANE]",
+    help="What is asked of every cell: what OVN decides (logical), and besides what each node's "
+    "Open vSwitch does (datapath).",
 )
 @click.option(
     "--cover",
@@ -77,6 +105,7 @@ def run(
     out: Path,
     workers: str | None,
     worker_count: int,
+    planes: frozenset[pipeline.PlaneName],
     cover: str,
     verify: int,
     trace_timeout: float,
@@ -99,6 +128,7 @@ def run(
         ovn_prefix=ovn_prefix,
         workers=pipeline.Workers(workers) if workers else None,
         worker_count=worker_count,
+        planes=planes,
         cover=pipeline.Covering(cover),
         verify=verify,
         trace_timeout_s=trace_timeout,
@@ -132,6 +162,9 @@ def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
             click.echo(f"  {verdict:<13}{counts[verdict]:>12,}")
     for note in manifest["notes"]:
         click.echo(f"note: {printable(note['text'])}")
+    drift = manifest["drift"] or {"disagreements": ()}
+    for sentence in drift["disagreements"]:
+        click.echo(f"drift: {printable(sentence)}")
     for sentence in done.unproven:
         click.echo(f"unproven: {sentence}")
     click.echo(f"run: {done.path}")

@@ -147,10 +147,12 @@ class LogicalTrace:
 class DatapathTrace(LogicalTrace):
     """A trace of `ofproto/trace` that ran.
 
-    For a packet that left by a tunnel, `tunnel` is its header and `packet` what is inside, as it
-    left (`inport` is empty: where it enters next is for the receiver to say).
+    `flow` is the packet as the switch was given it. For one that left by a tunnel, `tunnel` is
+    the header and `packet` what is inside, as it left (`inport` is empty: where it enters next is
+    for the receiver to say).
     """
 
+    flow: str = ""
     tunnel: Tunnel | None = None
     packet: Microflow | None = None
 

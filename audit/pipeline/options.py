@@ -24,6 +24,13 @@ class Covering(StrEnum):
     PREDICT = "predict"
 
 
+class PlaneName(StrEnum):
+    """What is asked about every cell (`audit run --planes`)."""
+
+    LOGICAL = "logical"
+    DATAPATH = "datapath"
+
+
 class Progress(Protocol):
     """Told what is going on, for whoever watches."""
 
@@ -54,4 +61,5 @@ class Options:
     cover: Covering = Covering.LEGS
     verify: int = 50
     """Composed cells, drawn at random, that are traced end to end and compared."""
+    planes: frozenset[PlaneName] = frozenset({PlaneName.LOGICAL})
     command: str = ""

@@ -20,14 +20,19 @@ from audit.fanout.inline import InlineFanout
 from audit.fanout.ray import RayFanout
 from audit.model.matrix import CellVerdicts
 from audit.model.verdicts import OPERATIONAL, REASON_CODE
-from audit.pipeline.options import Options, Progress, Workers
+from audit.pipeline import planes, switches
+from audit.pipeline.drifting import drifted
+from audit.pipeline.options import Options, PlaneName, Progress, Workers
 from audit.pipeline.planning import Planned, plan
+from audit.pipeline.switches import Start
 from audit.pipeline.tracing import Tracing
 from audit.replay import databases, toolchain
 from audit.report import render, sentences
 from audit.store import manifest, reader, writer
+from audit.store.encode import Planes
 from audit.trace.tracer import LogicalTracer
-from audit.verdict import records
+from audit.verdict import legs as composing
+from audit.verdict.drift import merged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +47,18 @@ class Outcome:
     exit_code: ExitCode
 
 
-def run(options: Options, root: Path, progress: Progress) -> Outcome:
-    """Audit a cluster: trace every cell in scope and write a run below `root`."""
-    written = _write_run(options, root, progress)  # what it held is free again
+def run(
+    options: Options, root: Path, progress: Progress, *, start: Start = switches.replayed
+) -> Outcome:
+    """Audit a cluster: trace every cell in scope and write a run below `root`.
+
+    `start` makes the nodes' switches run, where the datapath is asked.
+    """
+    written = _write_run(options, root, progress, start)  # what it held is free again
     return replace(written, report=write_report(written.path))
 
 
-def _write_run(options: Options, root: Path, progress: Progress) -> Outcome:
+def _write_run(options: Options, root: Path, progress: Progress, start: Start) -> Outcome:
     """Do everything but render the report."""
     started = _now()
     with ExitStack() as stack:
@@ -60,20 +70,32 @@ def _write_run(options: Options, root: Path, progress: Progress) -> Outcome:
                 _preflight(options, planned, progress)
             out.write_endpoints(planned.matrix.endpoints)
             out.write_policies(planned.state.policies)
-            traced = Tracing(options, planned, out, progress)
+            traced = Tracing(options, planned, planes.logical(planned), out, progress)
             with _fanout(options, planned) as workers:
                 traced.run(workers)
+            verdicts, drift, findings, count = (
+                traced.cells(),
+                None,
+                traced.disagreements,
+                traced.count,
+            )
+            if PlaneName.DATAPATH in options.planes and planned.cover.tasks:
+                below = _datapath(options, planned, out, progress, start)
+                verdicts = merged(verdicts, below.cells())
+                drift = drifted(planned.matrix, verdicts, traced, below)
+                count += below.count
+                findings = (*findings, *below.disagreements, *(drift.said if drift else ()))
             progress.phase("writing", 0)
-            verdicts = traced.cells()
-            out.write_cells(planned.matrix, verdicts, traced.planes(verdicts))
+            out.write_cells(planned.matrix, verdicts, _planes(planned, verdicts))
             said = manifest.describe(
                 planned.state,
                 verdicts,
-                planned.notes,
+                (*planned.notes, *(drift.notes() if drift else ())),
                 asked=_asked(options, planned),
-                traces=traced.count,
+                traces=count,
             )
             said |= traced.checks() | {
+                "drift": drift.fields() if drift else None,
                 "run_id": run_id,
                 "started": _text(started),
                 "finished": _text(_now()),
@@ -87,7 +109,31 @@ def _write_run(options: Options, root: Path, progress: Progress) -> Outcome:
         report=out.path,
         manifest=said,
         unproven=tuple(sentences.unproven(verdicts)),
-        exit_code=ExitCode.FINDINGS if traced.disagreements else _exit_code(verdicts),
+        exit_code=ExitCode.FINDINGS if findings else _exit_code(verdicts),
+    )
+
+
+def _datapath(
+    options: Options, planned: Planned, out: writer.RunWriter, progress: Progress, start: Start
+) -> Tracing:
+    """Trace the datapath plane, through switches that run for as long as it takes."""
+    with ExitStack() as stack:
+        running = start(planned, progress, stack)
+        plane = planes.datapath(planned, running.chassis)
+        traced = Tracing(options, planned, plane, out, progress)
+        make = functools.partial(running.tracer, planned, options.trace_timeout_s)
+        traced.run(stack.enter_context(InlineFanout(make)))
+    return traced
+
+
+def _planes(planned: Planned, verdicts: CellVerdicts) -> Planes:
+    """Return what each plane says of each cell, for the store."""
+    predicted = composing.predicted(planned.matrix, planned.legs) if planned.legs else None
+    return Planes(
+        predicted=predicted,
+        logical=verdicts.verdict if verdicts.logical is None else verdicts.logical,
+        datapath=verdicts.datapath,
+        drift=verdicts.drift,
     )
 
 
@@ -156,7 +202,7 @@ def _asked(options: Options, planned: Planned) -> dict[str, Any]:
     return {
         "command": options.command,
         "scope": options.scope.describe(),
-        "planes": [records.PLANE],
+        "planes": sorted(options.planes, key=list(PlaneName).index),
         "cover": planned.cover.name,
         "engine": {
             "name": "ovn-trace",

@@ -105,6 +105,7 @@ class DatapathTracer:
             key=task.key,
             hop=walked.hop,
             output=kept,
+            flow=flow,
             tunnel=_tunnel(walked.left, self.switches[task.node]),
             packet=_packet(walked.left, task.microflow),
         )

@@ -1,0 +1,63 @@
+"""plan → the nodes' Open vSwitches, running, and what traces through them."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from audit.facts import openflow
+from audit.model.datapath import Chassis, Pipelines, Switch
+from audit.pipeline.options import Progress
+from audit.pipeline.planning import Planned
+from audit.replay import databases, datapath
+from audit.trace.datapath import DatapathTracer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """The switches by node, and what is known of them. `southbound` maps zones to sockets."""
+
+    chassis: tuple[Chassis, ...]
+    switches: Mapping[str, Switch]
+    southbound: Mapping[str, Path]
+
+    def tracer(self, planned: Planned, timeout_s: float) -> DatapathTracer:
+        """Return what traces through them."""
+        zones = planned.state.zones
+        return DatapathTracer(
+            programs=planned.engine,
+            switches=self.switches,
+            zones=zones,
+            pipelines={name: _pipelines(planned, zone.southbound) for name, zone in zones.items()},
+            timeout_s=timeout_s,
+        )
+
+
+Start = Callable[[Planned, Progress, ExitStack], Running]
+"""Makes the switches of a cluster run, as long as the stack lasts."""
+
+
+def replayed(planned: Planned, progress: Progress, stack: ExitStack) -> Running:
+    """Make every node's switch again from its zone's database."""
+    progress.phase("starting the nodes' switches", 0)
+    reader = databases.OvsdbTool(programs=planned.engine)
+    workdir = tempfile.TemporaryDirectory(prefix="audit-dp-", ignore_cleanup_errors=True)
+    rundir = Path(stack.enter_context(workdir))
+    chassis: list[Chassis] = []
+    southbound = {}
+    for number, (name, zone) in enumerate(planned.state.zones.items()):
+        chassis += openflow.read_chassis(reader, name, zone.southbound)
+        place = rundir / f"z{number}"
+        place.mkdir()
+        southbound[name] = stack.enter_context(
+            databases.serve(planned.engine, zone.southbound, place)
+        )
+    switches = stack.enter_context(
+        datapath.replay(planned.engine, chassis, southbound, rundir / "dp")
+    )
+    return Running(chassis=tuple(chassis), switches=switches, southbound=southbound)
+
+
+def _pipelines(planned: Planned, southbound: Path) -> Pipelines:
+    return openflow.read_pipelines(databases.OvsdbTool(programs=planned.engine), southbound)
