@@ -51,7 +51,8 @@ class Switch:
     ovn-controller's unixctl and of the switch's OVSDB. `vifs` maps logical ports to interfaces,
     `localnets` the logical ports of physical networks to their patch ports, and `tunnels` the
     chassis by name to the tunnel towards each. `encaps` says where each tunnel leads (its
-    `remote_ip`).
+    `remote_ip`). `captures` are the files to which what leaves by each interface is written, by
+    logical port; a replay has them.
     """
 
     chassis: Chassis
@@ -62,6 +63,7 @@ class Switch:
     localnets: Mapping[str, Ofport] = field(default_factory=lambda: MappingProxyType({}))
     tunnels: Mapping[str, Ofport] = field(default_factory=lambda: MappingProxyType({}))
     encaps: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    captures: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def node(self) -> str:

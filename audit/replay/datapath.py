@@ -19,10 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from audit.errors import EngineError
-from audit.model.datapath import Chassis, Ofport, Switch
+from audit.model.datapath import Chassis, Ofport, Switch, Vif
 from audit.model.engine import Programs, SchemaPrograms
 from audit.replay import keeper
 
@@ -271,7 +271,9 @@ class _Node:
         """Make the switch's database: its bridges and interfaces, and who the chassis is."""
         database = str(self._path("conf.db"))
         schema = str(self.programs.schema("vswitch.ovsschema"))
-        rows = json.dumps(["Open_vSwitch", *_configuration(self.chassis, self.southbound)])
+        rows = json.dumps(
+            ["Open_vSwitch", *_configuration(self.chassis, self.southbound, self.rundir)]
+        )
         for arguments in (("create", database, schema), ("transact", database, rows)):
             argv = self.programs.argv("ovsdb-tool", *arguments)
             done = subprocess.run(argv, capture_output=True, text=True, check=False)  # noqa: S603
@@ -319,7 +321,7 @@ def interfaces(programs: Programs, switch: Switch) -> Switch:
         )
     )
     made_for = {row["name"]: _map(row["external_ids"]) for row in port_rows}
-    vifs, localnets, tunnels, encaps = {}, {}, {}, {}
+    vifs, localnets, tunnels, encaps, captures = {}, {}, {}, {}, {}
     for row in rows:
         if not isinstance(row["ofport"], int) or row["ofport"] < 0:
             continue
@@ -327,6 +329,7 @@ def interfaces(programs: Programs, switch: Switch) -> Switch:
         port, number = made_for.get(name, {}), Ofport(row["name"], row["ofport"])
         if "iface-id" in ids:
             vifs[ids["iface-id"]] = number
+            captures[ids["iface-id"]] = Path(options["tx_pcap"])
         elif "ovn-chassis-id" in port:
             # The chassis' name, then the addresses of both ends (encaps.c).
             other = port["ovn-chassis-id"].partition("@")[0]
@@ -334,7 +337,14 @@ def interfaces(programs: Programs, switch: Switch) -> Switch:
             encaps[other] = options.get("remote_ip", "")
         elif "ovn-localnet-port" in port and name.startswith(f"patch-{BRIDGE}-to-"):
             localnets[port["ovn-localnet-port"]] = number
-    return replace(switch, vifs=vifs, localnets=localnets, tunnels=tunnels, encaps=encaps)
+    return replace(
+        switch,
+        vifs=vifs,
+        localnets=localnets,
+        tunnels=tunnels,
+        encaps=encaps,
+        captures=captures,
+    )
 
 
 def _map(value: Any) -> dict[str, str]:  # noqa: ANN401 - an OVSDB <map> as JSON
@@ -352,7 +362,7 @@ def interface_of(port: str) -> str:
     return hashlib.blake2b(port.encode(), digest_size=7).hexdigest()
 
 
-def _configuration(chassis: Chassis, southbound: Path) -> Iterator[_Json]:
+def _configuration(chassis: Chassis, southbound: Path, rundir: Path) -> Iterator[_Json]:
     """Yield the operations that fill an empty switch database."""
     ids = {
         "system-id": chassis.name,
@@ -364,10 +374,11 @@ def _configuration(chassis: Chassis, southbound: Path) -> Iterator[_Json]:
         "ovn-is-interconn": "true" if chassis.interconnect else "false",
         "ovn-bridge-mappings": ",".join(":".join(pair) for pair in chassis.bridges),
     }
-    bridges = [_bridge(BRIDGE, 0, [(interface_of(v.port), _vif_ids(v)) for v in chassis.vifs])]
+    bridges = [_bridge(BRIDGE, 0, [_vif(vif, rundir) for vif in chassis.vifs])]
     outside = sorted({bridge for _, bridge in chassis.bridges})
     bridges += [
-        _bridge(name, number, [(f"eth-{name}"[:15], {})]) for number, name in enumerate(outside, 1)
+        _bridge(name, number, [_Member(f"eth-{name}"[:15], {}, {})])
+        for number, name in enumerate(outside, 1)
     ]
     for operations in bridges:
         yield from operations
@@ -384,22 +395,30 @@ def _configuration(chassis: Chassis, southbound: Path) -> Iterator[_Json]:
     }
 
 
-def _vif_ids(vif: Any) -> dict[str, str]:  # noqa: ANN401
-    ids = {"iface-id": vif.port}
-    return ids | ({"iface-id-ver": vif.version} if vif.version else {})
+class _Member(NamedTuple):
+    """An interface of a bridge."""
+
+    name: str
+    ids: Mapping[str, str]
+    options: Mapping[str, str]
 
 
-def _bridge(
-    name: str, number: int, members: Sequence[tuple[str, Mapping[str, str]]]
-) -> list[_Json]:
+def _vif(vif: Vif, rundir: Path) -> _Member:
+    """Return the interface of a logical port: what makes ovn-controller bind it, and a capture."""
+    ids = {"iface-id": vif.port} | ({"iface-id-ver": vif.version} if vif.version else {})
+    name = interface_of(vif.port)
+    return _Member(name, ids, {"tx_pcap": str(rundir / f"{name}.pcap")})
+
+
+def _bridge(name: str, number: int, members: Sequence[_Member]) -> list[_Json]:
     """Return the operations that insert a bridge with its own port and its members."""
     operations: list[_Json] = []
     ports = []
-    own: tuple[str, Mapping[str, str]] = (name, {})
-    for place, (interface, ids) in enumerate([own, *members]):
+    for place, (interface, ids, options) in enumerate([_Member(name, {}, {}), *members]):
         mark = f"{number}x{place}"
         kind = "internal" if place == 0 else "system"
-        row = {"name": interface, "type": kind, "external_ids": _pairs(ids)}
+        row: _Json = {"name": interface, "type": kind, "external_ids": _pairs(ids)}
+        row["options"] = _pairs(options)
         operations.append(_insert("Interface", f"interface{mark}", row))
         row = {"name": interface, "interfaces": ["named-uuid", f"interface{mark}"]}
         operations.append(_insert("Port", f"port{mark}", row))
