@@ -82,17 +82,21 @@ class DatapathTracer:
             hop = Hop(end=HopEnd.UNBOUND, text=said)
             return DatapathTrace(key=task.key, hop=hop, output=said)
         flow = ofproto.flow(task.microflow, in_port, tunnel=task.tunnel)
-        outcome = self._ask(task, flow)
-        tried = 0
-        while tried < min(task.draws, _MOST_DRAWS):
+        if not task.draws and not task.select:
+            return self._ask(task, flow)[0]
+        for hash_ in range(1, _MOST_DRAWS + 1):
             # A group draws by this hash; without one the trace ends at the group.
-            tried += 1
-            outcome = self._ask(task, f"dp_hash={tried:#x}, {flow}")
-            if task.target in (outcome.hop.outport, outcome.hop.port):
-                break
-        return outcome
+            outcome, chosen = self._ask(task, f"dp_hash={hash_:#x}, {flow}")
+            arrived = task.target in (outcome.hop.outport, outcome.hop.port)
+            if chosen == task.select if task.select else arrived:
+                return outcome
+        if task.draws:
+            return outcome  # the judge sees that it was not drawn
+        said = f"no hash of {_MOST_DRAWS} makes the group draw member {task.select}"
+        return _failure(task, Reason.ENGINE_REFUSED, said)
 
-    def _ask(self, task: DatapathTask, flow: str) -> DatapathTrace:
+    def _ask(self, task: DatapathTask, flow: str) -> tuple[DatapathTrace, int]:
+        """Return a trace, and the member of an ECMP choice that it took."""
         output = self._connection(task.node).transact(
             "ofproto/trace", *ofproto.arguments(flow, task.state)
         )
@@ -101,7 +105,7 @@ class DatapathTracer:
             sections, self._place(task), target=task.target, groups=self._group_table(task.node)
         )
         kept = output if len(output) <= KEPT_OUTPUT else f"{output[:KEPT_OUTPUT]}\n*** cut ***\n"
-        return DatapathTrace(
+        outcome = DatapathTrace(
             key=task.key,
             hop=walked.hop,
             output=kept,
@@ -109,6 +113,7 @@ class DatapathTracer:
             tunnel=_tunnel(walked.left, self.switches[task.node]),
             packet=_packet(walked.left, task.microflow),
         )
+        return outcome, walked.chosen
 
     def _connection(self, node: str) -> Unixctl:
         if node not in self._connections:

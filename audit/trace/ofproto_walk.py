@@ -69,6 +69,8 @@ class Walked:
 
     hop: Hop
     left: Encapsulated | None = None
+    chosen: int = 0
+    """The member of an ECMP choice that was taken, counted from 1; 0 where there was none."""
 
 
 @dataclass(slots=True)
@@ -93,6 +95,7 @@ class _Walk:
     failed: str = ""
     controller: bool = False
     output: int = 0
+    chosen: int = 0
     sent: tuple[str, str] = ("", "")
     """The packet's addresses as it was sent, and as they are now."""
     now: tuple[str, str] = ("", "")
@@ -141,7 +144,8 @@ def read(sections: tuple[Section, ...], place: Place, *, target: str, groups: Gr
             left = next(iter(encapsulated(section.actions, section.fields)), None)
         walk.failed = walk.failed or section.failed
     hop = _decide(walk, target)
-    return Walked(hop=hop, left=left if hop.end is HopEnd.TUNNELLED else None)
+    tunnelled = hop.end is HopEnd.TUNNELLED
+    return Walked(hop=hop, left=left if tunnelled else None, chosen=walk.chosen)
 
 
 def _begin(walk: _Walk, section: Section) -> None:
@@ -211,6 +215,8 @@ def _act(walk: _Walk, text: str) -> None:
         walk.group = _grouped(walk, int(text[len("group:") :]))
     elif text.startswith("bucket "):
         walk.group = None  # it drew one, and the trace goes on
+        if walk.stage.startswith(_CHOOSING):
+            walk.chosen = int(text[len("bucket ") :]) + 1
     elif text.startswith("controller("):
         walk.controller = True
     elif text == "drop":

@@ -197,6 +197,13 @@ class Judge:
             for _, port, _ in balancer.vips
         )
 
+    def _from_outside_to_host(self, task: TraceTask) -> bool:
+        """Say whether a packet enters by a gateway and is for a node's own address."""
+        port = self.blamer.zones[task.zone].ports.get(task.microflow.inport)
+        owner = self.hops.owners.get(task.microflow.ip_dst)
+        outside = port is not None and port.kind == "localnet"
+        return outside and owner is not None and owner.kind is EndpointKind.NODE
+
     def _passed(self, task: TraceTask, hop: Hop, verdict: Verdict, reason: Reason) -> Judgement:
         blame = self.blamer.last(task.zone, hop, task.microflow.inport, _ALLOWS)
         if blame is not None and verdict is Verdict.REACHABLE:
@@ -290,6 +297,11 @@ class Judge:
         if hop.stage.startswith(("ls_in_acl", "ls_out_acl")):
             detail = f"dropped in {hop.stage} by no ACL: the switch's default"
             return Judgement(verdict=Verdict.BLOCKED, reason=Reason.ACL_DROP, detail=detail)
+        if hop.stage == "lr_in_arp_resolve" and self._from_outside_to_host(task):
+            return _inconclusive(
+                Reason.TRACE_ENDS,
+                "the gateway bridge hands what is for its own node to the host, before OVN sees it",
+            )
         reason = _UNROUTABLE_STAGES.get(hop.stage, Reason.PIPELINE_DROP)
         if reason is Reason.SERVICE_WITHOUT_ENDPOINTS and hop.end is not HopEnd.REJECTED:
             reason = Reason.PIPELINE_DROP
