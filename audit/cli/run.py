@@ -82,6 +82,15 @@ class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
     help="Composed cells, drawn at random, that are traced end to end and compared.",
 )
 @click.option(
+    "--verify-packets",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="K",
+    help="Cells of pods on one node, drawn at random, for which real packets are sent through the "
+    "replayed datapath, with their replies, and compared.",
+)
+@click.option(
     "--trace-timeout",
     type=click.FloatRange(min=0.1),
     default=30.0,
@@ -108,6 +117,7 @@ def run(
     planes: frozenset[pipeline.PlaneName],
     cover: str,
     verify: int,
+    verify_packets: int,
     trace_timeout: float,
     fail_coverage_below: float | None,
     exit_zero: bool,
@@ -122,6 +132,8 @@ def run(
       audit run --snapshot cluster.tar.gz --selector app=web --with-peers
       audit run --snapshot cluster/ -n shop --to-service openshift-dns/dns-default --port udp/53
     """
+    if verify_packets and pipeline.PlaneName.DATAPATH not in planes:
+        raise click.UsageError("--verify-packets sends them through --planes logical,datapath")
     asked = pipeline.Options(
         snapshot=snapshot,
         scope=scope,
@@ -131,6 +143,7 @@ def run(
         planes=planes,
         cover=pipeline.Covering(cover),
         verify=verify,
+        verify_packets=verify_packets,
         trace_timeout_s=trace_timeout,
         command=options.command_line(),
     )

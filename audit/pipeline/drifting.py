@@ -41,12 +41,9 @@ class Drifted:
         return (Note(code="drift", text=text, subjects=self.said),)
 
 
-def drifted(
-    matrix: Matrix, verdicts: CellVerdicts, logical: Tracing, datapath: Tracing
-) -> Drifted | None:
-    """Return what drifts; None when only one plane was asked."""
-    if verdicts.drift is None:
-        return None
+def drifted(matrix: Matrix, verdicts: CellVerdicts, logical: Tracing, datapath: Tracing) -> Drifted:
+    """Return what drifts in `verdicts`, which are of two planes."""
+    assert verdicts.drift is not None  # noqa: S101 - two planes were merged
     cells = np.flatnonzero(verdicts.drift == DRIFT)
     nodes: Counter[str] = Counter()
     said: list[str] = []

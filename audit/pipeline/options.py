@@ -61,5 +61,7 @@ class Options:
     cover: Covering = Covering.LEGS
     verify: int = 50
     """Composed cells, drawn at random, that are traced end to end and compared."""
+    verify_packets: int = 0
+    """Cells, drawn at random, whose packets are sent through the replayed switches."""
     planes: frozenset[PlaneName] = frozenset({PlaneName.LOGICAL})
     command: str = ""

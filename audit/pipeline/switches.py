@@ -1,5 +1,6 @@
 """plan → the nodes' Open vSwitches, running, and what traces through them."""
 
+import functools
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -22,10 +23,11 @@ class Running:
     switches: Mapping[str, Switch]
     southbound: Mapping[str, Path]
 
-    def tracer(self, planned: Planned, timeout_s: float) -> DatapathTracer:
-        """Return what traces through them."""
+    def tracers(self, planned: Planned, timeout_s: float) -> Callable[[], DatapathTracer]:
+        """Return what makes a tracer through them."""
         zones = planned.state.zones
-        return DatapathTracer(
+        return functools.partial(
+            DatapathTracer,
             programs=planned.engine,
             switches=self.switches,
             zones=zones,

@@ -48,6 +48,11 @@ class Verified:
     of: int
     disagreements: tuple[str, ...]
 
+    def fields(self) -> dict[str, Any]:
+        """Return it for run.json."""
+        said = list(self.disagreements[:MOST_SAID])
+        return {"agree": self.agree, "of": self.of, "disagreements": said}
+
 
 class Tracing:
     """Runs a cover to its end: requests, the hops they lead to, then the replies.
@@ -148,14 +153,9 @@ class Tracing:
             "of": sum(one.of for one in compared),
             "disagreements": wrong[:MOST_SAID],
         }
-        verify = {
-            "agree": self._verified.agree,
-            "of": self._verified.of,
-            "disagreements": list(self._verified.disagreements[:MOST_SAID]),
-        }
         return {
             "prediction": prediction if self._requests and self._cover.tasks else None,
-            "verify": verify if self._verified.of else None,
+            "verify": self._verified.fields() if self._verified.of else None,
         }
 
     def _draw(self) -> NDArray[np.int64]:

@@ -84,6 +84,7 @@ class DatapathTracer:
         flow = ofproto.flow(task.microflow, in_port, tunnel=task.tunnel)
         if not task.draws and not task.select:
             return self._ask(task, flow)[0]
+        outcome, chosen = self._ask(task, flow)
         for hash_ in range(1, _MOST_DRAWS + 1):
             # A group draws by this hash; without one the trace ends at the group.
             outcome, chosen = self._ask(task, f"dp_hash={hash_:#x}, {flow}")
