@@ -15,6 +15,7 @@ import duckdb
 import pytest
 
 from audit import pipeline
+from audit.cli import progress
 from audit.errors import ExitCode
 from audit.model.datapath import Switch
 from audit.model.endpoints import Attachment
@@ -24,7 +25,7 @@ from audit.pipeline.switches import Running
 from audit.plan import scope
 from audit.replay import datapath as replay
 from audit.replay.toolchain import Toolchain
-from tests.end_to_end.test_cover import DATA, EXAMPLE, Silent
+from tests.end_to_end.test_cover import DATA, EXAMPLE
 
 pytestmark = pytest.mark.ovn
 
@@ -42,7 +43,7 @@ class Ran:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         cells = f"read_parquet('{self.path}/cells/*.parquet')"
-        return duckdb.connect().sql(query.replace("cells", cells)).fetchall()
+        return duckdb.execute(query.replace("cells", cells)).fetchall()
 
     @property
     def drift(self) -> Any:
@@ -63,14 +64,14 @@ def run(
 ) -> Ran:
     """Run both planes over a recorded cluster, its switches broken by `broken` first."""
 
-    def start(planned: Planned, progress: pipeline.Progress, stack: ExitStack) -> Running:
-        running = switches.replayed(planned, progress, stack)
+    def start(planned: Planned, told: pipeline.Progress, stack: ExitStack) -> Running:
+        running = switches.replayed(planned, told, stack)
         return running if broken is None else broken(planned, running)
 
     done = pipeline.run(
         pipeline.Options(snapshot=snapshot, scope=asked, planes=BOTH, **options),
         root,
-        Silent(),
+        progress.Silent(),
         start=start,
     )
     return Ran(path=done.path, said=done.manifest, code=done.exit_code)
@@ -109,12 +110,13 @@ def test_real_packets_do_what_was_traced_in_every_cell_of_one_node(whole: Ran) -
 
 
 def test_every_node_was_asked_and_both_legs_of_a_packet(whole: Ran) -> None:
-    rows = duckdb.connect().sql(
-        "select node, count(*), count(*) filter (microflow like '%tun_id=%') "
-        f"from read_parquet('{whole.path}/traces/*.parquet') where plane = 'datapath' group by 1"
+    received = "count(*) filter (microflow like '%tun_id=%')"
+    rows = duckdb.execute(
+        f"select node, {received} from read_parquet('{whole.path}/traces/*.parquet') "
+        "where plane = 'datapath' group by 1"
     ).fetchall()
-    assert {node for node, _, _ in rows} == {"ovn-control-plane", "ovn-worker", "ovn-worker2"}
-    assert all(received > 50 for _, _, received in rows)
+    assert {node for node, _ in rows} == {"ovn-control-plane", "ovn-worker", "ovn-worker2"}
+    assert all(count > 50 for _, count in rows)
 
 
 def appctl(engine: Toolchain, socket: Path, *arguments: str) -> str:
