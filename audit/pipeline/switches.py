@@ -2,7 +2,7 @@
 
 import functools
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +55,22 @@ def replayed(planned: Planned, progress: Progress, stack: ExitStack) -> Running:
         southbound[name] = stack.enter_context(
             databases.serve(planned.engine, zone.southbound, place)
         )
-    switches = stack.enter_context(
-        datapath.replay(planned.engine, chassis, southbound, rundir / "dp")
-    )
-    return Running(chassis=tuple(chassis), switches=switches, southbound=southbound)
+    able = _able(chassis)
+    switches = stack.enter_context(datapath.replay(planned.engine, able, southbound, rundir / "dp"))
+    return Running(chassis=tuple(able), switches=switches, southbound=southbound)
+
+
+def _able(chassis: Sequence[Chassis]) -> list[Chassis]:
+    """Return one chassis per node that has a tunnel address, without which none can be.
+
+    A node that got a new name for its chassis leaves the row of the old one, which binds nothing.
+    """
+    by_node: dict[str, Chassis] = {}
+    for one in chassis:
+        known = by_node.get(one.node)
+        if one.address and (known is None or len(one.vifs) > len(known.vifs)):
+            by_node[one.node] = one
+    return list(by_node.values())
 
 
 def _pipelines(planned: Planned, southbound: Path) -> Pipelines:

@@ -9,7 +9,6 @@ needs root or touches the machine's network.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import subprocess
@@ -19,16 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from audit.errors import EngineError
-from audit.model.datapath import Chassis, Ofport, Switch, Vif
+from audit.model.datapath import Chassis, Ofport, Switch
 from audit.model.engine import Programs, SchemaPrograms
 from audit.replay import keeper
-
-BRIDGE = "br-int"
-MANAGEMENT_PORT = "k8s-"
-"""OVN-Kubernetes names a node's management port `k8s-<node>`, its interface `ovn-k8s-mp0`."""
+from audit.replay.configuration import BRIDGE, Json, configuration
 
 START_TIMEOUT_S = 120.0
 _BARRIERS = 3
@@ -37,8 +33,6 @@ were there at the start; by the second the switch has the tunnels and patch port
 controllers made; the third covers what came between those two databases' notifications."""
 _SHOWN = 300
 _SOCKET_PATH_BYTES = 107
-
-_Json = dict[str, Any]
 
 
 @contextlib.contextmanager
@@ -81,8 +75,8 @@ def confirm(programs: Programs, switches: Sequence[Switch], southbound: Path) ->
 
 
 def transact(
-    programs: Programs, socket: Path, schema: str, operations: Sequence[_Json], *, timeout_s: float
-) -> list[_Json]:
+    programs: Programs, socket: Path, schema: str, operations: Sequence[Json], *, timeout_s: float
+) -> list[Json]:
     """Run one transaction (RFC 7047, 4.1.3) at a served database and return its results."""
     argv = programs.argv(
         "ovsdb-client",
@@ -258,7 +252,7 @@ class _Node:
         )
         return interfaces(self.programs, bare)
 
-    def _transact(self, operations: Sequence[_Json], deadline: float) -> list[_Json]:
+    def _transact(self, operations: Sequence[Json], deadline: float) -> list[Json]:
         socket = self._path("db.sock")
         return transact(
             self.programs, socket, "Open_vSwitch", operations, timeout_s=_left(deadline)
@@ -272,7 +266,7 @@ class _Node:
         database = str(self._path("conf.db"))
         schema = str(self.programs.schema("vswitch.ovsschema"))
         rows = json.dumps(
-            ["Open_vSwitch", *_configuration(self.chassis, self.southbound, self.rundir)]
+            ["Open_vSwitch", *configuration(self.chassis, self.southbound, self.rundir)]
         )
         for arguments in (("create", database, schema), ("transact", database, rows)):
             argv = self.programs.argv("ovsdb-tool", *arguments)
@@ -353,89 +347,3 @@ def _map(value: Any) -> dict[str, str]:  # noqa: ANN401 - an OVSDB <map> as JSON
 
 def _short(text: str) -> str:
     return " ".join(text.split())[-_SHOWN:] or "no reason given"
-
-
-def interface_of(port: str) -> str:
-    """Return the name of the interface made for a logical port, as long as one may be."""
-    if port.startswith(MANAGEMENT_PORT):
-        return "ovn-k8s-mp0"
-    return hashlib.blake2b(port.encode(), digest_size=7).hexdigest()
-
-
-def _configuration(chassis: Chassis, southbound: Path, rundir: Path) -> Iterator[_Json]:
-    """Yield the operations that fill an empty switch database."""
-    ids = {
-        "system-id": chassis.name,
-        "hostname": chassis.node,
-        "ovn-remote": f"unix:{southbound}",
-        "ovn-encap-type": "geneve",
-        "ovn-encap-ip": chassis.address,
-        "ovn-monitor-all": "true",
-        "ovn-is-interconn": "true" if chassis.interconnect else "false",
-        "ovn-bridge-mappings": ",".join(":".join(pair) for pair in chassis.bridges),
-    }
-    bridges = [_bridge(BRIDGE, 0, [_vif(vif, rundir) for vif in chassis.vifs])]
-    outside = sorted({bridge for _, bridge in chassis.bridges})
-    bridges += [
-        _bridge(name, number, [_Member(f"eth-{name}"[:15], {}, {})])
-        for number, name in enumerate(outside, 1)
-    ]
-    for operations in bridges:
-        yield from operations
-    yield {
-        "op": "insert",
-        "table": "Open_vSwitch",
-        "row": {
-            "bridges": _set(["named-uuid", f"bridge{n}"] for n in range(len(bridges))),
-            "external_ids": _pairs(ids),
-            "next_cfg": 1,
-            # One of each: the default is a thread per CPU, for every node.
-            "other_config": _pairs({"n-handler-threads": "1", "n-revalidator-threads": "1"}),
-        },
-    }
-
-
-class _Member(NamedTuple):
-    """An interface of a bridge."""
-
-    name: str
-    ids: Mapping[str, str]
-    options: Mapping[str, str]
-
-
-def _vif(vif: Vif, rundir: Path) -> _Member:
-    """Return the interface of a logical port: what makes ovn-controller bind it, and a capture."""
-    ids = {"iface-id": vif.port} | ({"iface-id-ver": vif.version} if vif.version else {})
-    name = interface_of(vif.port)
-    return _Member(name, ids, {"tx_pcap": str(rundir / f"{name}.pcap")})
-
-
-def _bridge(name: str, number: int, members: Sequence[_Member]) -> list[_Json]:
-    """Return the operations that insert a bridge with its own port and its members."""
-    operations: list[_Json] = []
-    ports = []
-    for place, (interface, ids, options) in enumerate([_Member(name, {}, {}), *members]):
-        mark = f"{number}x{place}"
-        kind = "internal" if place == 0 else "system"
-        row: _Json = {"name": interface, "type": kind, "external_ids": _pairs(ids)}
-        row["options"] = _pairs(options)
-        operations.append(_insert("Interface", f"interface{mark}", row))
-        row = {"name": interface, "interfaces": ["named-uuid", f"interface{mark}"]}
-        operations.append(_insert("Port", f"port{mark}", row))
-        ports.append(["named-uuid", f"port{mark}"])
-    bridge = {"name": name, "ports": _set(ports), "datapath_type": "system"}
-    if name == BRIDGE:
-        bridge["fail_mode"] = "secure"
-    return [*operations, _insert("Bridge", f"bridge{number}", bridge)]
-
-
-def _insert(table: str, name: str, row: _Json) -> _Json:
-    return {"op": "insert", "table": table, "uuid-name": name, "row": row}
-
-
-def _set(values: Any) -> list[Any]:  # noqa: ANN401 - an OVSDB <set> as JSON
-    return ["set", list(values)]
-
-
-def _pairs(values: Mapping[str, str]) -> list[Any]:
-    return ["map", [list(pair) for pair in values.items()]]

@@ -239,9 +239,13 @@ class Judge:
 
     def _tunnelled(self, task: TraceTask, trace: LogicalTrace) -> Judgement:
         """Send the packet on to the node that the tunnel leads to."""
-        if not isinstance(task, DatapathTask) or not isinstance(trace, DatapathTrace):
-            return _ended(trace.hop)
-        remote = trace.tunnel.remote if trace.tunnel is not None else "nowhere"
+        if (
+            not isinstance(task, DatapathTask)
+            or not isinstance(trace, DatapathTrace)
+            or trace.tunnel is None
+        ):
+            return _inconclusive(Reason.TRACE_ENDS, "left by a tunnel that could not be read")
+        remote = trace.tunnel.remote
         if task.depth >= DEEPEST:
             return _inconclusive(Reason.TOO_MANY_HOPS, f"tunnelled again to {remote}")
         onward = self.tunnels.beyond(task, trace)
