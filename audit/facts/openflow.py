@@ -11,16 +11,6 @@ from audit.model.datapath import Chassis, Pipelines, Vif
 from audit.model.engine import DatabaseReader
 
 _SCHEMA = "OVN_Southbound"
-_CHASSIS: Mapping[str, Sequence[str]] = {
-    "Chassis": ("_uuid", "name", "hostname", "encaps", "other_config", "external_ids"),
-    "Encap": ("_uuid", "ip", "type"),
-    "Port_Binding": ("logical_port", "type", "chassis", "options"),
-}
-_VIFS = {"Port_Binding": [["type", "==", ""]]}
-_FLOWS: Mapping[str, Sequence[str]] = {
-    "Logical_Flow": ("_uuid", "external_ids"),
-    "Datapath_Binding": ("tunnel_key", "external_ids"),
-}
 
 
 def read_chassis(reader: DatabaseReader, zone: str, southbound: Path) -> tuple[Chassis, ...]:
@@ -28,14 +18,16 @@ def read_chassis(reader: DatabaseReader, zone: str, southbound: Path) -> tuple[C
 
     DatabaseError when the staged database cannot be read.
     """
-    rows = reader.select(southbound, _SCHEMA, _CHASSIS, _VIFS)
-    addresses = {row["_uuid"]: row["ip"] for row in rows["Encap"]}
+    tables = reader.tables(southbound, _SCHEMA)
+    addresses = {row["_uuid"]: row["ip"] for row in tables.rows("Encap", ("_uuid", "ip"))}
     vifs: dict[str, list[Vif]] = defaultdict(list)
-    for row in rows["Port_Binding"]:
-        for chassis in as_tuple(row["chassis"]):
+    for row in tables.rows("Port_Binding", ("logical_port", "type", "chassis", "options")):
+        for chassis in as_tuple(row["chassis"]) if row["type"] == "" else ():
             version = row["options"].get("iface-id-ver", "")
             vifs[chassis].append(Vif(port=row["logical_port"], version=version))
-    found = (_chassis(row, zone, addresses, vifs[row["_uuid"]]) for row in rows["Chassis"])
+    columns = ("_uuid", "name", "hostname", "encaps", "other_config", "external_ids")
+    rows = tables.rows("Chassis", columns)
+    found = (_chassis(row, zone, addresses, vifs[row["_uuid"]]) for row in rows)
     return tuple(sorted((c for c in found if c is not None), key=lambda c: (c.node, c.name)))
 
 
@@ -63,22 +55,20 @@ def read_pipelines(reader: DatabaseReader, southbound: Path) -> Pipelines:
 
     DatabaseError when the staged database cannot be read.
     """
-    rows = reader.select(southbound, _SCHEMA, _FLOWS, {})
+    tables = reader.tables(southbound, _SCHEMA)
     stages: dict[int, tuple[str, ...]] = {}
     alone: dict[str, tuple[str, ...]] = {}  # one tuple per stage, however many flows it has
-    for row in rows["Logical_Flow"]:
+    for row in tables.rows("Logical_Flow", ("_uuid", "external_ids")):
         name = row["external_ids"].get("stage-name", "")
         cookie = int(row["_uuid"][:PREFIX], 16)
         stage = alone.setdefault(name, (name,))
         known = stages.setdefault(cookie, stage)
         if name not in known:
             stages[cookie] = (*known, name)
+    datapaths = tables.rows("Datapath_Binding", ("tunnel_key", "external_ids"))
     return Pipelines(
         stages=MappingProxyType(stages),
         datapaths=MappingProxyType(
-            {
-                row["tunnel_key"]: row["external_ids"].get("name", "")
-                for row in rows["Datapath_Binding"]
-            }
+            {row["tunnel_key"]: row["external_ids"].get("name", "") for row in datapaths}
         ),
     )
