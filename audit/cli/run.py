@@ -166,6 +166,19 @@ def _percent(manifest: Mapping[str, Any]) -> float:
     return 100.0 * float(coverage["proven"]) / float(coverage["total"])
 
 
+def _print_planes(manifest: Mapping[str, Any]) -> None:
+    """Print how the planes, and real packets, compare; nothing when one plane was asked."""
+    drift, packets = manifest["drift"], manifest["packets"]
+    if drift is not None:
+        click.echo(f"planes: agree on {drift['of'] - drift['cells']:,} of {drift['of']:,} cells")
+        for sentence in drift["disagreements"]:
+            click.echo(f"drift: {printable(sentence)}")
+    if packets is not None:
+        click.echo(f"packets: agree in {packets['agree']:,} of {packets['of']:,} cells")
+        for sentence in packets["disagreements"]:
+            click.echo(f"packets: {printable(sentence)}")
+
+
 def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
     """Print the counts, what is unproven and where the report is, its path last."""
     counts = manifest["counts"]
@@ -175,9 +188,7 @@ def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
             click.echo(f"  {verdict:<13}{counts[verdict]:>12,}")
     for note in manifest["notes"]:
         click.echo(f"note: {printable(note['text'])}")
-    drift = manifest["drift"] or {"disagreements": ()}
-    for sentence in drift["disagreements"]:
-        click.echo(f"drift: {printable(sentence)}")
+    _print_planes(manifest)
     for sentence in done.unproven:
         click.echo(f"unproven: {sentence}")
     click.echo(f"run: {done.path}")

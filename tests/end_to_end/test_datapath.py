@@ -4,6 +4,7 @@ Faults are made in the running switches, which is where a cluster has them: the 
 the logical plane, know nothing of them.
 """
 
+import html
 import os
 import subprocess
 import time
@@ -177,6 +178,19 @@ def test_a_flow_deleted_on_one_node(tmp_path: Path) -> None:
     assert ran.drifting("dst_name") == {("client-1",)}
     assert ran.drifting("datapath") == {("unroutable",)}
     assert ran.drift["cells"] > 30
+    # Both sides are in the report, and hop by hop in the explanation of a cell.
+    [note] = [note for note in ran.said["notes"] if note["code"] == "drift"]
+    assert "ovn-worker (" in note["text"]
+    assert note["subjects"][0] in html.unescape((ran.path / "report.html").read_text())
+    told = pipeline.explain(
+        ran.path, "infra/node-exporter-1", "default/client-1", "80", family=None, raw=False
+    )
+    assert "Planes   logical reachable, datapath unroutable (drift" in told.text
+    assert "Request, logical plane" in told.text
+    assert "Request, datapath plane" in told.text
+    assert "node ovn-worker: unroutable" in told.text
+    assert (told.fields["logical"], told.fields["drift"]) == ("reachable", True)
+    assert {trace["plane"] for trace in told.fields["traces"]} == {"logical", "datapath"}
     # What does not drift was stopped before it came there.
     before = "dst_name = 'client-1' and not drift"
     assert set(ran.rows(f"select logical, datapath from cells where {before}")) == {
