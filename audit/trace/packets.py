@@ -56,13 +56,14 @@ class PacketProbe:
         """Forget every connection that earlier packets made."""
         self._transact("dpctl/flush-conntrack")
 
-    def send(self, microflow: Microflow, *, reply: bool = False) -> frozenset[str]:
+    def send(self, microflow: Microflow, *, reply: bool = False, by: str = "") -> frozenset[str]:
         """Send a packet from `microflow.inport`, and return the logical ports it came out at.
 
-        UnixctlError or RefusedError when the switch does not take it.
+        `by` is the interface it enters by, where that is not a logical port's own (the gateway
+        bridge's). UnixctlError or RefusedError when the switch does not take it.
         """
         before = self._sizes()
-        interface = self.switch.vifs[microflow.inport].name
+        interface = by or self.switch.vifs[microflow.inport].name
         self._transact("netdev-dummy/receive", interface, packet(microflow, reply=reply))
         for _ in range(_COMMANDS_IN_A_TURN + 1):
             self._transact("version")
