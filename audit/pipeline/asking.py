@@ -18,7 +18,7 @@ from audit.pipeline import packets, planes
 from audit.pipeline.drifting import Drifted, drifted
 from audit.pipeline.options import Options, PlaneName, Progress, Workers
 from audit.pipeline.planning import Planned
-from audit.pipeline.switches import Start
+from audit.pipeline.switches import Start, require
 from audit.pipeline.tracing import Tracing, Verified
 from audit.replay import databases
 from audit.store import writer
@@ -48,6 +48,8 @@ def trace(
     options: Options, planned: Planned, out: writer.RunWriter, progress: Progress, start: Start
 ) -> Traced:
     """Trace every plane that is asked."""
+    if PlaneName.DATAPATH in options.planes:
+        require(planned)
     logical = Tracing(options, planned, planes.logical(planned), out, progress)
     with _fanout(options, planned) as workers:
         logical.run(workers)

@@ -36,6 +36,19 @@ class Running:
         )
 
 
+PROGRAMS = (
+    *("ovsdb-tool", "ovsdb-server", "ovsdb-client", "ovs-vswitchd", "ovn-controller"),
+    *("ovs-appctl", "ovs-ofctl"),
+)
+"""What a replay runs; a machine may have OVN's central half only."""
+
+
+def require(planned: Planned) -> None:
+    """Raise EngineError, with what to install, when a program of a replay is not there."""
+    for program in PROGRAMS:
+        planned.engine.argv(program)
+
+
 Start = Callable[[Planned, Progress, ExitStack], Running]
 """Makes the switches of a cluster run, as long as the stack lasts."""
 

@@ -31,6 +31,8 @@ _BARRIERS = 3
 """How often the controllers are asked to confirm. The first confirmation covers the ports that
 were there at the start; by the second the switch has the tunnels and patch ports that the
 controllers made; the third covers what came between those two databases' notifications."""
+_CONTROLLER = "ovn-controller.*.ctl"
+"""ovn-controller's unixctl socket, named by its process id; 23.03 cannot be told another."""
 _SHOWN = 300
 _SOCKET_PATH_BYTES = 107
 
@@ -180,7 +182,7 @@ class _Node:
         sequence = [
             ("ovsdb-server", "db.sock", self._server()),
             ("ovs-vswitchd", "vs.ctl", self._vswitchd()),
-            ("ovn-controller", "oc.ctl", self._controller()),
+            ("ovn-controller", _CONTROLLER, self._controller()),
         ]
         daemons = [
             {"argv": argv, "ready": str(self._path(ready)), "log": str(self._path(f"{name}.log"))}
@@ -194,7 +196,7 @@ class _Node:
             env={**os.environ, **self.programs.environment(self.rundir)},
             start_new_session=True,
         )
-        while not self._path("oc.ctl").exists():
+        while self._controller_socket() is None:
             complaint = self.complaint()
             if complaint or time.monotonic() > deadline:
                 raise EngineError(f"node {self.chassis.node} did not start: {complaint}")
@@ -247,7 +249,7 @@ class _Node:
         bare = Switch(
             chassis=self.chassis,
             vswitchd=self._path("vs.ctl"),
-            controller=self._path("oc.ctl"),
+            controller=self._controller_socket() or self._path(_CONTROLLER),
             database=self._path("db.sock"),
         )
         return interfaces(self.programs, bare)
@@ -298,9 +300,11 @@ class _Node:
         return self.programs.argv(
             "ovn-controller",
             f"unix:{self._path('db.sock')}",
-            f"--unixctl={self._path('oc.ctl')}",
             "-vsyslog:off",
         )
+
+    def _controller_socket(self) -> Path | None:
+        return next(self.rundir.glob(_CONTROLLER), None)
 
 
 def interfaces(programs: Programs, switch: Switch) -> Switch:

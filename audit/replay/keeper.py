@@ -2,7 +2,8 @@
 
     python -I -S keeper.py '[{"argv": […], "ready": "PATH", "log": "PATH"}, …]' < pipe
 
-Each daemon is started when the one before it has made the socket it listens on (`ready`). All of
+Each daemon is started when the one before it has made the socket it listens on (`ready`, a pattern:
+some put their process id into the name). All of
 them are killed when standard input ends, which it also does when the process at the pipe's other
 end is killed, or as soon as one of them dies. They are killed by the kernel when this process is:
 `ovs-vswitchd` and `ovn-controller` know no pipe to hang on, as `ovsdb-server --run` does.
@@ -10,8 +11,8 @@ end is killed, or as soon as one of them dies. They are killed by the kernel whe
 
 import contextlib
 import ctypes
+import glob
 import json
-import os
 import select
 import signal
 import subprocess
@@ -41,7 +42,7 @@ def _start(argv: list[str], log_path: str) -> "subprocess.Popen[bytes]":
 
 def _wait_for(path: str, child: "subprocess.Popen[bytes]") -> bool:
     deadline = time.monotonic() + _READY_TIMEOUT_S
-    while not os.path.exists(path):  # noqa: PTH110 - as above
+    while not glob.glob(path):  # noqa: PTH207 - as above
         if child.poll() is not None or time.monotonic() > deadline or _ended():
             return False
         time.sleep(0.005)

@@ -280,7 +280,13 @@ def _without(
     return put_back
 
 
-def test_a_pod_whose_port_is_not_bound(tmp_path: Path) -> None:
+@pytest.mark.parametrize("each", [True, False], ids=["each cell", "legs per node"])
+def test_a_pod_whose_port_is_not_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, each: bool
+) -> None:
+    """Where legs decide, the traces of one pod contradict those of its class: all are traced."""
+    monkeypatch.setattr(planes, "MOST_CELLS_EACH", 4_000 if each else 0)
+
     def broken(planned: Planned, running: Running) -> Running:
         switch = running.switches["ovn-worker2"]
         name = switch.vifs["default_client-2"].name
@@ -406,7 +412,9 @@ def test_node_ports_are_decided_and_real_packets_from_outside_agree(tmp_path: Pa
 
 def test_both_families_and_sctp_come_out_alike_on_both_planes(tmp_path: Path) -> None:
     flags = scope.from_flags(
-        namespaces=("shop", "tenant-a"), ports=("sctp/7777", "tcp/8080"), family="both"
+        namespaces=("infra", "openshift-dns", "tenant-a"),
+        ports=("sctp/7777", "tcp/8080"),
+        family="both",
     )
     ran = run(tmp_path, flags)
     decided = ran.rows(
@@ -415,5 +423,6 @@ def test_both_families_and_sctp_come_out_alike_on_both_planes(tmp_path: Path) ->
     )
     assert len(decided) == 4
     assert all(passed + stopped > 30 and stopped for _, _, passed, stopped in decided)
+    assert all(passed + stopped > 20 for _, _, passed, stopped in decided)
     assert any(passed for _, _, passed, _ in decided)
     assert ran.rows("select count(*) from cells where logical is distinct from datapath") == [(0,)]
