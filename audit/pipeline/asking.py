@@ -15,7 +15,7 @@ from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts
 from audit.model.verdicts import OPERATIONAL, REASON_CODE
 from audit.pipeline import packets, planes
-from audit.pipeline.drifting import Drifted, drifted
+from audit.pipeline.drifting import drifted, unheard
 from audit.pipeline.options import Options, PlaneName, Progress, Workers
 from audit.pipeline.planning import Planned
 from audit.pipeline.switches import Start, require
@@ -37,11 +37,8 @@ class Traced:
     findings: tuple[str, ...]
     incomplete: bool
     """A cell is untraced because the run did not do what it set out to."""
-    drift: Drifted | None = None
-
-    def notes(self) -> tuple[Note, ...]:
-        """Return what the report says of the planes."""
-        return self.drift.notes() if self.drift is not None else ()
+    notes: tuple[Note, ...] = ()
+    """What the report says of the planes."""
 
 
 def trace(
@@ -82,7 +79,7 @@ def trace(
             *(sent.disagreements if sent is not None else ()),
         ),
         incomplete=one.incomplete or _incomplete(theirs),
-        drift=drift,
+        notes=(*drift.notes(), *unheard(one.verdicts, theirs)),
     )
 
 

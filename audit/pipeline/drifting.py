@@ -9,9 +9,9 @@ import numpy as np
 from audit.model.endpoints import Endpoint
 from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts, Matrix
-from audit.model.verdicts import NO_VERDICT, STOPPED, VERDICTS, Verdict
+from audit.model.verdicts import NO_VERDICT, REASONS, STOPPED, VERDICTS, Verdict
 from audit.pipeline.tracing import MOST_SAID, Tracing
-from audit.verdict.drift import DRIFT
+from audit.verdict.drift import DRIFT, proven
 from audit.verdict.judge import Judgement
 
 
@@ -58,6 +58,20 @@ def drifted(matrix: Matrix, verdicts: CellVerdicts, logical: Tracing, datapath: 
         nodes=dict(sorted(nodes.items())),
         said=tuple(said),
     )
+
+
+def unheard(logical: CellVerdicts, datapath: CellVerdicts) -> tuple[Note, ...]:
+    """Say how many cells only OVN's own word is known of, and why; nothing where there is none."""
+    alone = proven(logical.verdict) & ~proven(datapath.verdict)
+    if not alone.any():
+        return ()
+    reasons = Counter(REASONS[code] for code in datapath.reason[alone].tolist())
+    why = ", ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
+    text = (
+        f"{int(alone.sum())} cells are decided by the logical plane alone, as the datapath proves "
+        f"nothing of them; reasons and cells: {why}"
+    )
+    return (Note(code="datapath-unproven", text=text),)
 
 
 class _Cell:

@@ -67,7 +67,7 @@ def _write_run(options: Options, root: Path, progress: Progress, start: Start) -
             said = manifest.describe(
                 planned.state,
                 verdicts,
-                (*planned.notes, *traced.notes()),
+                (*planned.notes, *traced.notes),
                 asked=_asked(options, planned),
                 traces=traced.count,
             )

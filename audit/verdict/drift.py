@@ -22,12 +22,12 @@ def merged(logical: CellVerdicts, datapath: CellVerdicts) -> CellVerdicts:
     both prove something, and the verdicts differ or those of the replies do; NO_VERDICT where a
     plane proves nothing.
     """
-    proven = _proven(datapath.verdict)
-    both = proven & _proven(logical.verdict)
-    replied = _proven(logical.reply) & _proven(datapath.reply)
+    known = proven(datapath.verdict)
+    both = known & proven(logical.verdict)
+    replied = proven(logical.reply) & proven(datapath.reply)
     differ = datapath.verdict != logical.verdict
     drift = both & (differ | (replied & (datapath.reply != logical.reply)))
-    decides = proven & (differ | drift)
+    decides = known & (differ | drift)
     blames, moved = _joined(logical.blames, datapath.blames)
     keys = (*logical.trace_keys, *datapath.trace_keys)
     their_trace = _shifted(datapath.trace, len(logical.trace_keys))
@@ -48,7 +48,8 @@ def merged(logical: CellVerdicts, datapath: CellVerdicts) -> CellVerdicts:
     )
 
 
-def _proven(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def proven(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Say which of these verdicts' codes are proven ones."""
     return ~np.isin(codes, _UNPROVEN)
 
 

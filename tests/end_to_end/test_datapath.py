@@ -426,3 +426,19 @@ def test_both_families_and_sctp_come_out_alike_on_both_planes(tmp_path: Path) ->
     assert all(passed + stopped > 20 for _, _, passed, stopped in decided)
     assert any(passed for _, _, passed, _ in decided)
     assert ran.rows("select count(*) from cells where logical is distinct from datapath") == [(0,)]
+
+
+def test_a_node_without_its_switch_leaves_its_cells_to_the_logical_plane(tmp_path: Path) -> None:
+    def broken(_: Planned, running: Running) -> Running:
+        there = {n: switch for n, switch in running.switches.items() if n != "ovn-worker"}
+        return replace(running, switches=there)
+
+    ran = run(tmp_path, DEFAULT, broken=broken)
+    assert ran.code is ExitCode.INCOMPLETE
+    assert ran.drift["cells"] == 0
+    alone = ran.rows("select count(*) from cells where datapath = 'untraced' and drift is null")
+    decided = ran.rows("select count(*) from cells where verdict != logical")
+    assert alone[0][0] > 50
+    assert decided == [(0,)]
+    [note] = [note for note in ran.said["notes"] if note["code"] == "datapath-unproven"]
+    assert "node-missing (" in note["text"]
