@@ -16,6 +16,25 @@ from audit.plan.scope import Scope
 from audit.report.explain import printable
 
 
+class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
+    """A set of planes, separated by commas. The logical one is always asked."""
+
+    name = "planes"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> frozenset[pipeline.PlaneName]:
+        """Return the planes that `value` names."""
+        known = {str(plane): plane for plane in pipeline.PlaneName}
+        words = [word.strip() for word in str(value).split(",")]
+        unknown = next((word for word in words if word not in known), None)
+        if unknown is not None:
+            self.fail(f"{unknown!r} is no plane; there are {', '.join(known)}", param, ctx)
+        if str(pipeline.PlaneName.LOGICAL) not in words:
+            self.fail("the others are compared with the logical plane: name it too", param, ctx)
+        return frozenset(known[word] for word in words)
+
+
 @click.command()
 @options.source_options
 @options.scope_options
@@ -39,6 +58,15 @@ from audit.report.explain import printable
     help="How many Ray workers.",
 )
 @click.option(
+    "--planes",
+    type=Planes(),
+    default="logical",
+    show_default=True,
+    metavar="PLANE[,PLANE]",
+    help="What is asked of every cell: what OVN decides (logical), and besides what each node's "
+    "Open vSwitch does (datapath).",
+)
+@click.option(
     "--cover",
     type=click.Choice([str(kind) for kind in pipeline.Covering]),
     default=str(pipeline.Covering.LEGS),
@@ -53,6 +81,15 @@ from audit.report.explain import printable
     show_default=True,
     metavar="K",
     help="Composed cells, drawn at random, that are traced end to end and compared.",
+)
+@click.option(
+    "--verify-packets",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="K",
+    help="Cells of pods on one node, drawn at random, for which real packets are sent through the "
+    "replayed datapath, with their replies, and compared.",
 )
 @click.option(
     "--trace-timeout",
@@ -78,8 +115,10 @@ def run(
     out: Path,
     workers: str | None,
     worker_count: int,
+    planes: frozenset[pipeline.PlaneName],
     cover: str,
     verify: int,
+    verify_packets: int,
     trace_timeout: float,
     fail_coverage_below: float | None,
     exit_zero: bool,
@@ -94,14 +133,18 @@ def run(
       audit run --snapshot cluster.tar.gz --selector app=web --with-peers
       audit run --snapshot cluster/ -n shop --to-service openshift-dns/dns-default --port udp/53
     """
+    if verify_packets and pipeline.PlaneName.DATAPATH not in planes:
+        raise click.UsageError("--verify-packets sends them through --planes logical,datapath")
     asked = pipeline.Options(
         snapshot=snapshot,
         scope=scope,
         ovn_prefix=ovn_prefix,
         workers=pipeline.Workers(workers) if workers else None,
         worker_count=worker_count,
+        planes=planes,
         cover=pipeline.Covering(cover),
         verify=verify,
+        verify_packets=verify_packets,
         trace_timeout_s=trace_timeout,
         command=options.command_line(),
     )
@@ -124,6 +167,19 @@ def _percent(manifest: Mapping[str, Any]) -> float:
     return 100.0 * float(coverage["proven"]) / float(coverage["total"])
 
 
+def _print_planes(manifest: Mapping[str, Any]) -> None:
+    """Print how the planes, and real packets, compare; nothing when one plane was asked."""
+    drift, packets = manifest["drift"], manifest["packets"]
+    if drift is not None:
+        click.echo(f"planes: agree on {drift['of'] - drift['cells']:,} of {drift['of']:,} cells")
+        for sentence in drift["disagreements"]:
+            click.echo(f"drift: {printable(sentence)}")
+    if packets is not None:
+        click.echo(f"packets: agree in {packets['agree']:,} of {packets['of']:,} cells")
+        for sentence in packets["disagreements"]:
+            click.echo(f"packets: {printable(sentence)}")
+
+
 def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
     """Print the counts, what is unproven and where the report is, its path last."""
     counts = manifest["counts"]
@@ -133,6 +189,7 @@ def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
             click.echo(f"  {verdict:<13}{counts[verdict]:>12,}")
     for note in manifest["notes"]:
         click.echo(f"note: {printable(note['text'])}")
+    _print_planes(manifest)
     for sentence in done.unproven:
         click.echo(f"unproven: {sentence}")
     click.echo(f"run: {done.path}")

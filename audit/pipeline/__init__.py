@@ -5,7 +5,7 @@ and leave nothing half-written.
 """
 
 from audit.pipeline.doctor import Finding, examine, install_engine
-from audit.pipeline.options import Covering, Options, Progress, Workers
+from audit.pipeline.options import Covering, Options, PlaneName, Progress, Workers
 from audit.pipeline.planning import Planned, plan
 from audit.pipeline.reading import Explained, explain, query
 from audit.pipeline.running import Outcome, run, write_report
@@ -18,6 +18,7 @@ __all__ = [
     "Finding",
     "Options",
     "Outcome",
+    "PlaneName",
     "Planned",
     "Progress",
     "Verified",

@@ -25,6 +25,13 @@ class Covering(StrEnum):
     PREDICT = "predict"
 
 
+class PlaneName(StrEnum):
+    """What is asked about every cell (`audit run --planes`)."""
+
+    LOGICAL = "logical"
+    DATAPATH = "datapath"
+
+
 class Progress(Protocol):
     """Told what is going on, for whoever watches."""
 
@@ -55,4 +62,7 @@ class Options:
     cover: Covering = Covering.LEGS
     verify: int = 50
     """Composed cells, drawn at random, that are traced end to end and compared."""
+    verify_packets: int = 0
+    """Cells, drawn at random, whose packets are sent through the replayed switches."""
+    planes: frozenset[PlaneName] = frozenset({PlaneName.LOGICAL})
     command: str = ""

@@ -39,6 +39,7 @@ PROGRAMS = (
     "ovsdb-tool",
     "ovsdb-client",
     "ovs-appctl",
+    "ovs-ofctl",
     "ovs-vswitchd",
 )
 SCHEMAS = {

@@ -23,6 +23,7 @@ def explain(run: Run, cell: int) -> str:
     verdict = VERDICTS[int(verdicts.verdict[cell])]
     reason = REASONS[int(verdicts.reason[cell])]
     lines = [*_wrap(sentences.cell_sentence(run, cell)), "", f"Verdict  {verdict} ({reason})"]
+    lines += _plane_lines(run, cell)
     blame = sentences.blame_of(run, cell)
     if blame is not None:
         lines += _blame_lines(blame)
@@ -31,12 +32,32 @@ def explain(run: Run, cell: int) -> str:
     request = chains.request(run.traces, key) if key else ()
     if request and chains.is_composed(run, cell, request[0]):
         lines += ["", *_wrap(COMPOSED)]
-    lines += _hop_lines("Request", request)
+    others = chains.other(run, cell)
+    lines += _hop_lines(_by_plane("Request", request if others else ()), request)
+    lines += _hop_lines(_by_plane("Request", others), others)
     code = int(verdicts.reply[cell])
     lines += ["", *_wrap(f"Reply    {sentences.reply_sentence(code)}", hang=9)]
     if key and code != NO_VERDICT:
         lines += _hop_lines("Reply, hop by hop", chains.reply(run.traces, key))
     return printable("\n".join(line.rstrip() for line in lines)) + "\n"
+
+
+def _plane_lines(run: Run, cell: int) -> list[str]:
+    """Return what each plane says, when more than one was asked."""
+    verdicts = run.verdicts
+    if verdicts.logical is None or verdicts.datapath is None or verdicts.drift is None:
+        return []
+    said = ", ".join(
+        f"{name} {VERDICTS[int(codes[cell])]}"
+        for name, codes in (("logical", verdicts.logical), ("datapath", verdicts.datapath))
+    )
+    drifts = " (drift: the planes disagree)" if verdicts.drift[cell] == 1 else ""
+    return _wrap(f"Planes   {said}{drifts}", hang=9)
+
+
+def _by_plane(title: str, hops: tuple[TraceRecord, ...]) -> str:
+    """Return a title with the plane that these hops are of."""
+    return f"{title}, {hops[0].plane} plane" if hops else title
 
 
 def _blame_lines(blame: Blame) -> list[str]:
@@ -63,7 +84,8 @@ def _hop_lines(title: str, records: tuple[TraceRecord, ...]) -> list[str]:
     for number, record in enumerate(records, start=1):
         outcome = record.outcome + (f" ({record.reason})" if record.reason else "")
         stage = f" at {record.stage}" if record.stage else ""
-        lines += _wrap(f"{number}. zone {record.zone}: {outcome}{stage}", indent=2, hang=5)
+        where = f"zone {record.zone}" + (f", node {record.node}" if record.node else "")
+        lines += _wrap(f"{number}. {where}: {outcome}{stage}", indent=2, hang=5)
         details = (
             ("policy", chains.policy_of(record)),
             ("ACL", record.acl),
