@@ -3,14 +3,14 @@
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
 
 from audit import pipeline
 from audit.cli import options, progress
-from audit.errors import EngineError, ExitCode, UsageError
+from audit.errors import ExitCode, SnapshotError, UsageError
 from audit.model.endpoints import MAX_PORT, Port
 from audit.model.packets import Family, Protocol
 from audit.model.verdicts import PASSES, STOPPED, VERDICTS
@@ -124,15 +124,10 @@ def trace(
     if len(set(protocols)) != 1:
         raise UsageError("give exactly one of --tcp, --udp and --sctp")
     if snapshot is None:
-        raise EngineError(
+        raise SnapshotError(
             "a live cluster is not read yet; give --snapshot PATH (what is in one: README.md)"
         )
-    for flag, value in (
-        ("--kubeconfig", kubeconfig),
-        ("--ovn-config-namespace", ovn_config_namespace),
-    ):
-        if value is not None:
-            click.echo(f"note: {flag} is of no use with --snapshot", err=True)
+    _say_unused({"--kubeconfig": kubeconfig, "--ovn-config-namespace": ovn_config_namespace})
     asked = pipeline.TraceOptions(
         snapshot=snapshot,
         names=Names(
@@ -160,6 +155,13 @@ def trace(
     if unexpected or rendering.has_findings(found):
         return ExitCode.FINDINGS
     return ExitCode.CLEAN if rendering.is_complete(found) else ExitCode.INCOMPLETE
+
+
+def _say_unused(flags: Mapping[str, object]) -> None:
+    """Say which flags were given that only a live cluster has a use for."""
+    for flag, value in flags.items():
+        if value is not None:
+            click.echo(f"note: {flag} is of no use with --snapshot", err=True)
 
 
 def _print(texts: Iterable[rendering.Text]) -> None:

@@ -5,7 +5,7 @@ those nodes that have a part in it.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from audit.fanout.base import MakeWorker
 from audit.fanout.inline import InlineFanout
 from audit.model.datapath import Switch
 from audit.model.endpoints import Port
+from audit.model.facts import Note
 from audit.model.stages import Answer, Ends, Leg, PairTrace, Stage, Tool, strongest
 from audit.model.traces import DatapathTask, LogicalTrace, TraceTask
 from audit.pipeline import planes, switches
@@ -94,7 +95,7 @@ class _Asked:
             datapath=other,
             legs=_legs(logical, datapath),
             stages=in_order(self.stages),
-            notes=tuple(self.notes),
+            notes=(*_of_the_cluster(self.planned.notes), *self.notes),
         )
 
     def _run(self, plane: planes.Plane, make: MakeWorker) -> tuple[TracedPair, Answer]:
@@ -148,6 +149,14 @@ class _Asked:
             self.stages += detraces.stages(own)
             self.notes += detraces.notes
         return traced, answer
+
+
+_CLUSTER_NOTES = frozenset({"list-missing", "zone-incomplete", "zone-unreadable", "zone-torn"})
+
+
+def _of_the_cluster(notes: Iterable[Note]) -> Iterator[str]:
+    """Yield what is missing of the snapshot; what is said of single pods concerns others."""
+    return (note.text for note in notes if note.code in _CLUSTER_NOTES)
 
 
 def _check(engine: Toolchain) -> None:
