@@ -27,11 +27,8 @@ from audit.pipeline.planning import Planned, owners_of, read
 from audit.pipeline.stages import Teller, in_order
 from audit.plan import cover, pair
 from audit.plan.headless import headless
-from audit.replay.toolchain import Toolchain
 from audit.trace import typed
 
-NEEDED = ("ovs-vswitchd", "ovn-controller", "ovs-appctl", "ovs-ofctl", "ovsdb-client")
-"""Programs without which there is no datapath plane: OVN's central half may be installed alone."""
 MOST_NODES = 24
 """Nodes replayed for one pair: a Service may have a backend on every node there is."""
 
@@ -117,7 +114,7 @@ class _Asked:
     def _datapath(self, logical: TracedPair) -> tuple[TracedPair | None, Answer | None]:
         """Trace the pair through the switches of its nodes; say why when that cannot be."""
         try:
-            _check(self.planned.engine)
+            switches.require(self.planned)
             with ExitStack() as stack:
                 chassis = switches.chassis_of(self.planned)
                 places = planes.Places(self.planned.state, chassis)
@@ -157,13 +154,6 @@ _CLUSTER_NOTES = frozenset({"list-missing", "zone-incomplete", "zone-unreadable"
 def _of_the_cluster(notes: Iterable[Note]) -> Iterator[str]:
     """Yield what is missing of the snapshot; what is said of single pods concerns others."""
     return (note.text for note in notes if note.code in _CLUSTER_NOTES)
-
-
-def _check(engine: Toolchain) -> None:
-    """Refuse an OVN that has only its central half."""
-    missing = [program for program in NEEDED if not engine.has(program)]
-    if missing:
-        raise EngineError(f"OVN in {engine.place} lacks {', '.join(missing)}")
 
 
 def _concerned(logical: TracedPair, places: planes.Places) -> tuple[str, ...]:
