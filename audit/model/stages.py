@@ -55,8 +55,9 @@ class Stage:
     packet that leaves it towards its destination passes; `ovn-detrace` has none, and only
     `indicates`. `supposed` says that the packet does not get here, and that this is what would
     become of it; `has_line` that the stage is of those ovnkube-trace has verdict lines for, or
-    would have for another node. `commands` and `outputs` are parallel, a trace each. `sources` are
-    the northbound rows behind the flows that the traces went through.
+    would have for another node. `commands` and `outputs` are parallel, a trace each; without
+    outputs the program was not asked for its words. `sources` are the northbound rows behind the
+    flows that the traces went through.
     """
 
     tool: Tool
