@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from audit import __version__
-from audit.cli import doctor, explain, plan, query, report, run
+from audit.cli import doctor, explain, plan, query, report, run, trace
 from audit.errors import AuditError, ExitCode, RunInterruptedError
 from audit.report.explain import printable
 
@@ -45,7 +45,10 @@ def audit(*, debug: bool) -> None:
     del debug  # read by main(), which catches the errors
 
 
-for _command in (run.run, plan.plan, report.report, explain.explain, query.query, doctor.doctor):
+for _command in (
+    *(run.run, plan.plan, trace.trace, report.report),
+    *(explain.explain, query.query, doctor.doctor),
+):
     audit.add_command(_command)
 
 

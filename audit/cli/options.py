@@ -85,15 +85,18 @@ def _scope(flags: dict[str, Any], file: Path | None) -> scope.Scope:
     return scope.parse_scope_file(text, str(file))
 
 
+ovn_prefix_option = click.option(
+    "--ovn-prefix",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="AUDIT_OVN_PREFIX",
+    help="An OVN installation to use instead of the system's.",
+)
+
+
 def source_options(command: _Command) -> _Command:
     """Add where the facts come from and which OVN reads them."""
     for option in (
-        click.option(
-            "--ovn-prefix",
-            type=click.Path(path_type=Path, file_okay=False),
-            envvar="AUDIT_OVN_PREFIX",
-            help="An OVN installation to use instead of the system's.",
-        ),
+        ovn_prefix_option,
         click.option(
             "--snapshot",
             required=True,

@@ -6,6 +6,7 @@ and leave nothing half-written.
 
 from audit.pipeline.doctor import Finding, examine, install_engine
 from audit.pipeline.options import Covering, Options, PlaneName, Progress, Workers
+from audit.pipeline.pairing import TraceOptions, trace
 from audit.pipeline.planning import Planned, plan
 from audit.pipeline.reading import Explained, explain, query
 from audit.pipeline.running import Outcome, run, write_report
@@ -21,6 +22,7 @@ __all__ = [
     "PlaneName",
     "Planned",
     "Progress",
+    "TraceOptions",
     "Verified",
     "Workers",
     "examine",
@@ -29,5 +31,6 @@ __all__ = [
     "plan",
     "query",
     "run",
+    "trace",
     "write_report",
 ]

@@ -106,7 +106,7 @@ def _datapath(
     return traced, verdicts, sent
 
 
-def logical_worker(options: Options, planned: Planned) -> Callable[[], LogicalTracer]:
+def logical_worker(planned: Planned, timeout_s: float) -> Callable[[], LogicalTracer]:
     """Return what makes a tracer, here or in another process."""
     zones = planned.state.zones.values()
     return functools.partial(
@@ -114,7 +114,7 @@ def logical_worker(options: Options, planned: Planned) -> Callable[[], LogicalTr
         programs=planned.engine,
         serve=functools.partial(databases.serve, planned.engine),
         databases={zone.name: zone.southbound for zone in zones},
-        timeout_s=options.trace_timeout_s,
+        timeout_s=timeout_s,
     )
 
 
@@ -125,7 +125,7 @@ WORTH_THREADS = 2
 
 
 def _fanout(options: Options, planned: Planned) -> AbstractContextManager[Fanout]:
-    make = logical_worker(options, planned)
+    make = logical_worker(planned, options.trace_timeout_s)
     large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > WORTH_THREADS
     if options.workers is Workers.RAY or (options.workers is None and large):
         return RayFanout(make, workers=options.worker_count)

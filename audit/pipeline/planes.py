@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from audit.model.datapath import Chassis
+from audit.model.facts import ClusterState
 from audit.model.legs import LegPlan
 from audit.model.tasks import keyed
 from audit.model.traces import DatapathTask, TraceTask
@@ -51,7 +52,7 @@ def datapath(planned: Planned, chassis: Sequence[Chassis]) -> Plane:
     Its flows are each node's own: every cell is traced where there are few enough, and where there
     are not, every leg on every node.
     """
-    place = _Places(planned, chassis)
+    place = Places(planned.state, chassis)
     covered, legs = planned.cover, planned.legs
     composed = np.zeros(len(planned.matrix), dtype=np.bool_)
     for plan in legs:
@@ -81,11 +82,10 @@ def _judge(planned: Planned, chassis: Sequence[Chassis]) -> Judge:
     )
 
 
-class _Places:
+class Places:
     """Finds the node a packet enters at."""
 
-    def __init__(self, planned: Planned, chassis: Sequence[Chassis]) -> None:
-        state = planned.state
+    def __init__(self, state: ClusterState, chassis: Sequence[Chassis]) -> None:
         self._nodes: dict[str, str] = {}
         for endpoint in (*state.pods, *state.nodes, *state.gateways.values()):
             if endpoint.attachment is not None:
@@ -93,9 +93,13 @@ class _Places:
         # Where a port is bound is the southbound database's to say; where it should be, else.
         self._nodes |= {vif.port: one.node for one in chassis for vif in one.vifs}
 
+    def node(self, port: str) -> str:
+        """Return the node a logical port is at; empty for a port that is at none."""
+        return self._nodes.get(port, "")
+
     def __call__(self, task: TraceTask) -> TraceTask:
         """Return the task as one of a node."""
         if isinstance(task, DatapathTask):
             return task
         values = {field.name: getattr(task, field.name) for field in fields(task)}
-        return keyed(DatapathTask(**values, node=self._nodes.get(task.microflow.inport, "")))
+        return keyed(DatapathTask(**values, node=self.node(task.microflow.inport)))

@@ -123,7 +123,7 @@ def _preflight(options: Options, planned: Planned, progress: Progress) -> None:
     """
     progress.phase("checking the engine", 0)
     samples = {zone.northd_version: zone for zone in planned.state.zones.values()}
-    with logical_worker(options, planned)() as tracer:
+    with logical_worker(planned, options.trace_timeout_s)() as tracer:
         for zone in samples.values():
             unparsed = tracer.unparsed(zone.name)
             if unparsed.flows:

@@ -31,7 +31,9 @@ class Running:
             programs=planned.engine,
             switches=self.switches,
             zones=zones,
-            pipelines={name: _pipelines(planned, zone.southbound) for name, zone in zones.items()},
+            pipelines={
+                name: _pipelines(planned, zones[name].southbound) for name in self.southbound
+            },
             timeout_s=timeout_s,
         )
 
@@ -53,24 +55,41 @@ Start = Callable[[Planned, Progress, ExitStack], Running]
 """Makes the switches of a cluster run, as long as the stack lasts."""
 
 
+def chassis_of(planned: Planned) -> tuple[Chassis, ...]:
+    """Read the chassis of every zone that can be run."""
+    reader = databases.OvsdbTool(programs=planned.engine)
+    found = [
+        one
+        for name, zone in planned.state.zones.items()
+        for one in openflow.read_chassis(reader, name, zone.southbound)
+    ]
+    return tuple(_able(found))
+
+
 def replayed(planned: Planned, progress: Progress, stack: ExitStack) -> Running:
     """Make every node's switch again from its zone's database."""
     progress.phase("starting the nodes' switches", 0)
-    reader = databases.OvsdbTool(programs=planned.engine)
+    chassis = chassis_of(planned)
+    return started(planned, chassis, chassis, stack)
+
+
+def started(
+    planned: Planned, chassis: Sequence[Chassis], wanted: Sequence[Chassis], stack: ExitStack
+) -> Running:
+    """Make the switches of those that are wanted among all `chassis`."""
     workdir = tempfile.TemporaryDirectory(prefix="audit-dp-", ignore_cleanup_errors=True)
     rundir = Path(stack.enter_context(workdir))
-    chassis: list[Chassis] = []
     southbound = {}
-    for number, (name, zone) in enumerate(planned.state.zones.items()):
-        chassis += openflow.read_chassis(reader, name, zone.southbound)
+    for number, name in enumerate(dict.fromkeys(one.zone for one in wanted)):
         place = rundir / f"z{number}"
         place.mkdir()
         southbound[name] = stack.enter_context(
-            databases.serve(planned.engine, zone.southbound, place)
+            databases.serve(planned.engine, planned.state.zones[name].southbound, place)
         )
-    able = _able(chassis)
-    switches = stack.enter_context(datapath.replay(planned.engine, able, southbound, rundir / "dp"))
-    return Running(chassis=tuple(able), switches=switches, southbound=southbound)
+    switches = stack.enter_context(
+        datapath.replay(planned.engine, wanted, southbound, rundir / "dp")
+    )
+    return Running(chassis=tuple(chassis), switches=switches, southbound=southbound)
 
 
 def _able(chassis: Sequence[Chassis]) -> list[Chassis]:

@@ -250,8 +250,7 @@ class Judge:
             return _inconclusive(Reason.TOO_MANY_HOPS, f"tunnelled again to {remote}")
         onward = self.tunnels.beyond(task, trace)
         if onward is None:
-            detail = f"node {task.node} sends it to {remote}, which is no node's tunnel address"
-            return Judgement(verdict=Verdict.UNROUTABLE, reason=Reason.TUNNEL_ASTRAY, detail=detail)
+            return self._nowhere(task, remote)
         return Judgement(
             verdict=None,
             reason=Reason.DELIVERED,
@@ -260,6 +259,18 @@ class Judge:
             translated=trace.hop.ip_src,
             detail=f"by tunnel to {remote}, node {onward.node}",
         )
+
+    def _nowhere(self, task: DatapathTask, remote: str) -> Judgement:
+        """Judge a packet tunnelled to an address that no chassis gave itself.
+
+        One that is a node's proves nothing: its zone's databases are not there.
+        """
+        owner = self.hops.owners.get(remote)
+        if owner is not None and owner.kind is EndpointKind.NODE:
+            detail = f"sent by tunnel to {remote}, {owner.key}, whose chassis is not there"
+            return Judgement(verdict=Verdict.UNTRACED, reason=Reason.NODE_MISSING, detail=detail)
+        detail = f"node {task.node} sends it to {remote}, which is no node's tunnel address"
+        return Judgement(verdict=Verdict.UNROUTABLE, reason=Reason.TUNNEL_ASTRAY, detail=detail)
 
     def _balanced(self, task: TraceTask, hop: Hop) -> Judgement:
         """Send the packet to every backend the load balancer may draw."""

@@ -1,10 +1,13 @@
 """Hops of a node's Open vSwitch: where they lead on, and what they mean when they do not."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
+from types import MappingProxyType
 
 import pytest
 
 from audit.model.datapath import Chassis
+from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.tasks import keyed
 from audit.model.traces import DatapathTask, DatapathTrace, Hop, HopEnd, Tunnel
 from audit.model.verdicts import Reason, Verdict
@@ -27,11 +30,17 @@ def task(**changed: object) -> DatapathTask:
     return keyed(replace(DatapathTask(**values, node="worker"), **changed))  # type: ignore[arg-type]
 
 
-def judge(asked: DatapathTask, hop: Hop, *, tunnel: Tunnel | None = None) -> Judgement:
+def judge(
+    asked: DatapathTask,
+    hop: Hop,
+    *,
+    tunnel: Tunnel | None = None,
+    owners: Mapping[str, Endpoint] = MappingProxyType({}),
+) -> Judgement:
     zones = {"worker": ZONE, "other": OTHER}
     judging = Judge(
         blamer=Blamer.of(zones, ()),
-        hops=NextHops(zones=zones, owners={}),
+        hops=NextHops(zones=zones, owners=owners),
         tunnels=Tunnels.of((HERE, THERE)),
     )
     trace = DatapathTrace(key=asked.key, hop=hop, output="", tunnel=tunnel, packet=LEFT)
@@ -54,6 +63,14 @@ def test_a_tunnel_to_nobody_is_named() -> None:
     assert (found.verdict, found.reason) == (Verdict.UNROUTABLE, Reason.TUNNEL_ASTRAY)
     assert "worker" in found.detail
     assert "10.0.0.9" in found.detail
+
+
+def test_a_tunnel_to_a_node_whose_zone_is_not_there_proves_nothing() -> None:
+    node = Endpoint(kind=EndpointKind.NODE, name="away", node="away", addresses=("10.0.0.9",))
+    away = replace(TUNNEL, remote="10.0.0.9")
+    found = judge(task(), made.hop(HopEnd.TUNNELLED), tunnel=away, owners=made.owners(node))
+    assert (found.verdict, found.reason) == (Verdict.UNTRACED, Reason.NODE_MISSING)
+    assert "node away" in found.detail
 
 
 def test_a_packet_is_not_tunnelled_for_ever() -> None:
