@@ -198,6 +198,8 @@ def _acl(walk: _Walk, action: str) -> AclMatch:
 
 def _act(walk: _Walk, text: str) -> None:
     """Take note of an action."""
+    if text.startswith("resubmit("):
+        return
     if text.startswith("set_field:"):
         value, _, name = text[len("set_field:") :].rpartition("->")
         if name in {"xreg4", "reg8"}:
