@@ -133,7 +133,8 @@ def read(sections: tuple[Section, ...], place: Place, *, target: str, groups: Gr
                 case Table():
                     _match(walk, step)
                 case Action(_, text):
-                    _act(walk, text)
+                    if not text.startswith("resubmit("):
+                        _act(walk, text)
                 case Detail(_, text):
                     _note(walk, text)
                 case Bridge(_, name):
@@ -198,8 +199,6 @@ def _acl(walk: _Walk, action: str) -> AclMatch:
 
 def _act(walk: _Walk, text: str) -> None:
     """Take note of an action."""
-    if text.startswith("resubmit("):
-        return
     if text.startswith("set_field:"):
         value, _, name = text[len("set_field:") :].rpartition("->")
         if name in {"xreg4", "reg8"}:
