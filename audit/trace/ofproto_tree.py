@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 _RULE = "=" * 79
+_MARKS = "->b"
+"""What a line begins with that is neither a flow nor, most often, an action."""
 _INDENT = 4
 _TABLE = re.compile(
     r" *(\d+)\. (?:(.*?), )?priority (\d+)(?:, cookie 0x([0-9a-f]+))?(?:, send_flow_rem)?$"
@@ -139,18 +141,21 @@ def _section(announced: str, body: str) -> Section:
 
 def _underlines(line: str) -> bool:
     """Say whether a line is the dashes below a bridge's name."""
-    return line.endswith("---") and not line.strip(" -")
+    return line[-1] == "-" and not line.strip(" -")
 
 
 def _step(line: str) -> Step:
     bare = line.lstrip(" ")
     level = (len(line) - len(bare)) // _INDENT
-    if bare[0].isdigit():
+    first = bare[0]
+    if first.isdigit():
         if found := _TABLE.match(line):
             number, match, priority, cookie = found.groups()
             return Table(level, int(number), match or "", int(priority), int(cookie or "0", 16))
         if found := _MISS.match(line):
             return Table(level, int(found[1]), "", -1, 0)
+    if first not in _MARKS:
+        return Action(level, bare)
     if bare.startswith("-> "):
         return Detail(level, bare[3:])
     if bare.startswith(">>>> "):

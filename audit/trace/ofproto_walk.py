@@ -133,7 +133,8 @@ def read(sections: tuple[Section, ...], place: Place, *, target: str, groups: Gr
                 case Table():
                     _match(walk, step)
                 case Action(_, text):
-                    _act(walk, text)
+                    if not text.startswith("resubmit("):
+                        _act(walk, text)
                 case Detail(_, text):
                     _note(walk, text)
                 case Bridge(_, name):
