@@ -1,20 +1,26 @@
 """What ovnkube-trace runs for a pair of pods, as it runs it: a process per question.
 
 For each pod it asks the southbound database for two routers' MACs and the gateway's bridge; then
-it traces there and back, at the source and at the destination. Left out, and so not held against
-it: the Kubernetes API, the way into a pod (`exec`), ovs-vsctl, ofproto/trace and ovn-detrace, for
-which there is no datapath here.
+it traces there and back: with ovn-trace at the source and at the destination, with ofproto/trace
+at the source, and has ovn-detrace read the latter. Left out, and so not held against it: the
+Kubernetes API, the way into a pod (`exec`), ovs-vsctl.
 """
 
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from audit.replay import databases
+from audit.facts import openflow
+from audit.model.datapath import Switch
+from audit.model.packets import Microflow, Protocol
+from audit.replay import databases, datapath
+from audit.replay.databases import OvsdbTool
 from audit.replay.toolchain import Toolchain
+from audit.trace import detrace, ofproto
 from bench import pairs
 from bench.pairs import PORT, Pair
 
@@ -24,18 +30,66 @@ ends it."""
 _QUIET = ("--bare", "--no-heading")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Nodes:
+    """Where the databases of a pair's nodes are served, and the switches that run on them."""
+
+    northbound: Mapping[str, Path]
+    southbound: Mapping[str, Path]
+    switches: Mapping[str, Switch]
+
+
 def seconds_of(pair: Pair, snapshot: Path, programs: Toolchain) -> float:
-    """Run every command for a pair; return the seconds they took, without the servers' start."""
+    """Run every command for a pair; return the seconds they took, without what they ask."""
     with ExitStack() as stack:
-        sockets = {}
-        for node in {pair.src.node, pair.dst.node}:
-            run = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
-            database = snapshot / "ovn" / node.name / "sb.db"
-            sockets[node.name] = stack.enter_context(databases.serve(programs, database, run))
+        nodes = _served(pair, snapshot, programs, stack)
         started = time.monotonic()
-        for argv in _commands(pair, sockets):
-            _run(programs, *argv)
+        for argv in _commands(pair, nodes.southbound):
+            _run(programs.argv(*argv))
+        for way in (pair, pair.back()):
+            _datapath(way, nodes, programs)
         return time.monotonic() - started
+
+
+def _served(pair: Pair, snapshot: Path, programs: Toolchain, stack: ExitStack) -> _Nodes:
+    served: dict[str, dict[str, Path]] = {"nb.db": {}, "sb.db": {}}
+    chassis = []
+    for node in {pair.src.node.name, pair.dst.node.name}:
+        for name, sockets in served.items():
+            run = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
+            database = snapshot / "ovn" / node / name
+            sockets[node] = stack.enter_context(databases.serve(programs, database, run))
+        found = openflow.read_chassis(
+            OvsdbTool(programs=programs), node, snapshot / "ovn" / node / "sb.db"
+        )
+        chassis += [one for one in found if one.node == node]
+    place = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
+    replayed = datapath.replay(programs, chassis, served["sb.db"], place)
+    return _Nodes(
+        northbound=served["nb.db"],
+        southbound=served["sb.db"],
+        switches=stack.enter_context(replayed),
+    )
+
+
+def _datapath(pair: Pair, nodes: _Nodes, programs: Toolchain) -> None:
+    """Trace through the source's switch, and have the trace explained."""
+    node = pair.src.node.name
+    switch = nodes.switches[node]
+    packet = Microflow(
+        inport=pair.src.port,
+        eth_src=pairs.mac(pair.src),
+        eth_dst=pairs.router_mac(pair.src.node),
+        ip_src=pair.src.addresses[0],
+        ip_dst=pair.dst.addresses[0],
+        protocol=Protocol.TCP,
+        src_port=12345,
+        dst_port=PORT,
+    )
+    flow = ofproto.flow(packet, switch.vifs[pair.src.port].name)
+    ask = ("ovs-appctl", "-t", str(switch.vswitchd), "ofproto/trace")
+    trace = _run(programs.argv(*ask, *ofproto.arguments(flow, None)))
+    _run(detrace.command(programs, nodes.northbound[node], nodes.southbound[node]), trace)
 
 
 def _commands(pair: Pair, sockets: Mapping[str, Path]) -> Iterator[tuple[str, ...]]:
@@ -69,9 +123,10 @@ def _packet(pair: Pair, inport: str, gateway: str) -> str:
     )
 
 
-def _run(programs: Toolchain, program: str, *arguments: str) -> None:
+def _run(argv: tuple[str, ...], given: str = "") -> str:
     done = subprocess.run(  # noqa: S603 - argv made of our own words and paths
-        programs.argv(program, *arguments), capture_output=True, text=True, check=False
+        argv, input=given, capture_output=True, text=True, check=False
     )
     if done.returncode or not done.stdout.strip():
-        raise RuntimeError(f"{program} failed: {done.stderr or 'it said nothing'}")
+        raise RuntimeError(f"{argv[0]} failed: {done.stderr or 'it said nothing'}")
+    return done.stdout

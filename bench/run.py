@@ -89,7 +89,7 @@ def measure(size: Size, given: argparse.Namespace) -> Line:
         calls = ovnkube.CELLS_PER_CALL / per_call
         print(
             f"  ovnkube-trace's commands: {per_call:.2f} s a call ({len(tried)} calls; without "
-            f"exec, ofproto/trace, ovn-detrace) = {calls:.2f} cells/s",
+            f"exec) = {calls:.2f} cells/s",
             flush=True,
         )
         drawn = list(pairs.sample(cluster, _DAEMON_PAIRS, zones=_DAEMON_ZONES))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from audit import __version__
-from audit.cli import diff, doctor, explain, plan, query, report, run
+from audit.cli import diff, doctor, explain, plan, query, report, run, trace
 from audit.errors import AuditError, ExitCode, RunInterruptedError
 from audit.report.explain import printable
 
@@ -46,13 +46,8 @@ def audit(*, debug: bool) -> None:
 
 
 for _command in (
-    run.run,
-    plan.plan,
-    report.report,
-    explain.explain,
-    query.query,
-    diff.diff,
-    doctor.doctor,
+    *(run.run, plan.plan, trace.trace, report.report),
+    *(explain.explain, query.query, diff.diff, doctor.doctor),
 ):
     audit.add_command(_command)
 

@@ -85,18 +85,21 @@ def _scope(flags: dict[str, Any], file: Path | None) -> scope.Scope:
     return scope.parse_scope_file(text, str(file))
 
 
+ovn_prefix_option = click.option(
+    "--ovn-prefix",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="AUDIT_OVN_PREFIX",
+    help="An OVN installation to use instead of the system's.",
+)
+
+
 def source_options(*, manifests: bool = False) -> Callable[[_Command], _Command]:
     """Add where the facts come from, and which OVN reads them.
 
     With `manifests` these can be read instead of a snapshot, and neither is required here.
     """
     chosen = [
-        click.option(
-            "--ovn-prefix",
-            type=click.Path(path_type=Path, file_okay=False),
-            envvar="AUDIT_OVN_PREFIX",
-            help="An OVN installation to use instead of the system's.",
-        ),
+        ovn_prefix_option,
         click.option(
             "--snapshot",
             required=not manifests,

@@ -30,7 +30,10 @@ class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
         unknown = next((word for word in words if word not in known), None)
         if unknown is not None:
             self.fail(f"{unknown!r} is no plane; there are {', '.join(known)}", param, ctx)
-        return frozenset(known[word] for word in words)
+        planes = frozenset(known[word] for word in words)
+        if pipeline.PlaneName.DATAPATH in planes and pipeline.PlaneName.LOGICAL not in planes:
+            self.fail("the datapath is compared with the logical plane: name it too", param, ctx)
+        return planes
 
 
 @click.command()
@@ -60,7 +63,8 @@ class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
     type=Planes(),
     metavar="PLANE[,PLANE]",
     help="What is asked of every cell: what OVN decides (logical, the default), what the policy "
-    "objects mean (intent), or both, compared. Intent alone needs no OVN.",
+    "objects mean (intent, which alone needs no OVN), and what each node's Open vSwitch does "
+    "(datapath, beside logical). Several are compared.",
 )
 @click.option(
     "--cover",
@@ -77,6 +81,15 @@ class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
     show_default=True,
     metavar="K",
     help="Composed cells, drawn at random, that are traced end to end and compared.",
+)
+@click.option(
+    "--verify-packets",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="K",
+    help="Cells of pods on one node, drawn at random, for which real packets are sent through the "
+    "replayed datapath, with their replies, and compared.",
 )
 @click.option(
     "--trace-timeout",
@@ -106,6 +119,7 @@ def run(
     planes: frozenset[pipeline.PlaneName] | None,
     cover: str,
     verify: int,
+    verify_packets: int,
     trace_timeout: float,
     fail_coverage_below: float | None,
     exit_zero: bool,
@@ -128,6 +142,8 @@ def run(
     planes = planes or (frozenset({pipeline.PlaneName.LOGICAL}) if snapshot else only)
     if manifests is not None and planes != only:
         raise UsageError("manifests have no OVN to ask; --manifests goes with --planes intent")
+    if verify_packets and pipeline.PlaneName.DATAPATH not in planes:
+        raise click.UsageError("--verify-packets sends them through --planes logical,datapath")
     asked = pipeline.Options(
         snapshot=snapshot,
         manifests=manifests or "",
@@ -138,6 +154,7 @@ def run(
         planes=planes,
         cover=pipeline.Covering(cover),
         verify=verify,
+        verify_packets=verify_packets,
         trace_timeout_s=trace_timeout,
         command=options.command_line(),
     )
@@ -160,6 +177,19 @@ def _percent(manifest: Mapping[str, Any]) -> float:
     return 100.0 * float(coverage["proven"]) / float(coverage["total"])
 
 
+def _print_planes(manifest: Mapping[str, Any]) -> None:
+    """Print how the planes, and real packets, compare; nothing when one plane was asked."""
+    drift, packets = manifest["drift"], manifest["packets"]
+    if drift is not None:
+        click.echo(f"planes: agree on {drift['of'] - drift['cells']:,} of {drift['of']:,} cells")
+        for sentence in drift["disagreements"]:
+            click.echo(f"drift: {printable(sentence)}")
+    if packets is not None:
+        click.echo(f"packets: agree in {packets['agree']:,} of {packets['of']:,} cells")
+        for sentence in packets["disagreements"]:
+            click.echo(f"packets: {printable(sentence)}")
+
+
 def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
     """Print the counts, what is unproven and where the report is, its path last."""
     counts = manifest["counts"]
@@ -170,6 +200,7 @@ def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
             click.echo(f"  {verdict:<13}{counts[verdict]:>12,}")
     for note in manifest["notes"]:
         click.echo(f"note: {printable(note['text'])}")
+    _print_planes(manifest)
     for sentence in done.unproven:
         click.echo(f"unproven: {sentence}")
     click.echo(f"run: {done.path}")

@@ -51,7 +51,7 @@ def read_zone(reader: DatabaseReader, name: str, northbound: Path, southbound: P
     """Read a zone from two staged databases. DatabaseError when one cannot be read."""
     nb = _northbound(reader.tables(northbound, "OVN_Northbound"))
     sb = _southbound(reader.tables(southbound, "OVN_Southbound"))
-    primary = _primary_networks(nb["Logical_Switch"])
+    primary = primary_networks(nb["Logical_Switch"])
     options = _first(sb["SB_Global"]).get("options", {})
     ports = _ports(sb["Port_Binding"], sb["Datapath_Binding"])
     sequence = (_first(nb["NB_Global"]).get("nb_cfg"), _first(sb["SB_Global"]).get("nb_cfg"))
@@ -140,7 +140,7 @@ _NETWORK = "k8s.ovn.org/network"
 _ROLE = "k8s.ovn.org/role"
 
 
-def _primary_networks(switches: Sequence[Row]) -> frozenset[str]:
+def primary_networks(switches: Sequence[Row]) -> frozenset[str]:
     """Return the user-defined networks that are the primary one of their pods."""
     return frozenset(
         ids[_NETWORK]

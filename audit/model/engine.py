@@ -33,6 +33,14 @@ class Tables(Protocol):
         ...
 
 
+class SchemaPrograms(Programs, Protocol):
+    """An installed OVN that also knows its database schemas."""
+
+    def schema(self, name: str) -> Path:
+        """Return the path of an OVSDB schema."""
+        ...
+
+
 class DatabaseReader(Protocol):
     """Reads the OVSDB files of a snapshot."""
 

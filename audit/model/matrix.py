@@ -46,8 +46,11 @@ class CellVerdicts:
 
     `verdict` and `reply` are codes into VERDICTS (`reply` may be NO_VERDICT: there is no reply
     to trace), `reason` into REASONS, `blame` into `blames` (-1: none), `trace` into `trace_keys`
-    (-1: the cell was not traced). `intent` is what the policy objects say, where they were asked,
-    and `drift` 1 where another plane disagrees (NO_VERDICT where one of the two proves nothing).
+    (-1: the cell was not traced).
+
+    With several planes, `intent`, `logical` and `datapath` are what each says, `drift` is 1 where
+    they disagree (NO_VERDICT where one proves nothing), and `other_trace` the trace of the plane
+    that `trace` is not of. None where only one was asked.
     """
 
     verdict: NDArray[np.uint8]
@@ -58,4 +61,7 @@ class CellVerdicts:
     blames: Sequence[Blame]
     trace_keys: Sequence[str]
     intent: NDArray[np.uint8] | None = None
+    logical: NDArray[np.uint8] | None = None
+    datapath: NDArray[np.uint8] | None = None
     drift: NDArray[np.uint8] | None = None
+    other_trace: NDArray[np.int32] | None = None

@@ -39,6 +39,8 @@ class TraceRecord:
     next_keys: tuple[str, ...]
     reply_of: tuple[str, ...]
     output: str
+    node: str = ""
+    """The node whose Open vSwitch was asked; empty on the logical plane."""
 
 
 class TraceReader(Protocol):

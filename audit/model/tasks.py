@@ -3,9 +3,12 @@
 import hashlib
 from dataclasses import fields, replace
 from operator import attrgetter
+from typing import TypeVar
 
 from audit.model.packets import Microflow
-from audit.model.traces import TraceTask
+from audit.model.traces import DatapathTask, TraceTask
+
+_Task = TypeVar("_Task", bound=TraceTask)
 
 _PACKET = attrgetter(*(field.name for field in fields(Microflow)))
 _ASKED = attrgetter(
@@ -13,7 +16,8 @@ _ASKED = attrgetter(
 )
 
 
-def keyed(task: TraceTask) -> TraceTask:
+def keyed(task: _Task) -> _Task:
     """Return `task` with the key its content gives it; `depth` is no part of the content."""
-    text = "\x1f".join(map(str, (*_ASKED(task), *_PACKET(task.microflow))))
+    place = (task.node, task.tunnel) if isinstance(task, DatapathTask) else ()
+    text = "\x1f".join(map(str, (*_ASKED(task), *_PACKET(task.microflow), *place)))
     return replace(task, key=hashlib.blake2b(text.encode(), digest_size=8).hexdigest())

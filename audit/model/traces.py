@@ -35,6 +35,32 @@ class TraceTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """A packet's tunnel: its ends' addresses, and what its header says of the packet.
+
+    `key` is the logical datapath's tunnel key, `metadata` the logical ingress port (bits 16 to
+    30) and egress port (bits 0 to 15), as Geneve carries them (ovn-architecture(7)).
+    """
+
+    local: str
+    remote: str
+    key: int
+    metadata: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatapathTask(TraceTask):
+    """A trace through one node's Open vSwitch.
+
+    `zone` is the node's. The packet enters by the interface of the logical port that the
+    microflow names; one that comes out of a tunnel, by the tunnel from `tunnel.local`.
+    """
+
+    node: str
+    tunnel: Tunnel | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TraceBatch:
     """Tasks of one zone and one conntrack state, traced in order by one engine."""
 
@@ -47,6 +73,11 @@ class HopEnd(StrEnum):
 
     `resolving`: the packet waits for its next hop's MAC, which a router asks for at `port`.
     `ended` is the honest rest: the trace stops without output and without a drop.
+
+    On a node's Open vSwitch there are three more. `tunnelled`: it left for another chassis.
+    `unbound`: no flow takes it in at its port, or delivers it at the one it is for, because no
+    interface of the node is bound to that. `missed`: a pipeline's table has no flow for it, where
+    OVN always has one.
     """
 
     OUTPUT = "output"
@@ -57,6 +88,9 @@ class HopEnd(StrEnum):
     SPREAD = "spread"
     RESOLVING = "resolving"
     ENDED = "ended"
+    TUNNELLED = "tunnelled"
+    UNBOUND = "unbound"
+    MISSED = "missed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +141,20 @@ class LogicalTrace:
     key: str
     hop: Hop
     output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatapathTrace(LogicalTrace):
+    """A trace of `ofproto/trace` that ran.
+
+    `flow` is the packet as the switch was given it. For one that left by a tunnel, `tunnel` is
+    the header and `packet` what is inside, as it left (`inport` is empty: where it enters next is
+    for the receiver to say).
+    """
+
+    flow: str = ""
+    tunnel: Tunnel | None = None
+    packet: Microflow | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

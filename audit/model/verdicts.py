@@ -54,6 +54,9 @@ class Reason(StrEnum):
     SERVICE_WITHOUT_ENDPOINTS = "service-without-endpoints"
     SERVICE_NOT_PROGRAMMED = "service-not-programmed"
     PIPELINE_DROP = "pipeline-drop"
+    PORT_NOT_BOUND = "port-not-bound"
+    FLOW_MISSING = "flow-missing"
+    TUNNEL_ASTRAY = "tunnel-astray"
     # inconclusive
     BACKENDS_DIFFER = "backends-differ"
     GATEWAYS_DIFFER = "gateways-differ"
@@ -74,6 +77,7 @@ class Reason(StrEnum):
     ENDPOINTS_UNKNOWN = "endpoints-unknown"
     OWN_ENDPOINT = "own-endpoint"
     ZONE_MISSING = "zone-missing"
+    NODE_MISSING = "node-missing"
     ENGINE_LOST = "engine-lost"
     ENGINE_TIMEOUT = "engine-timeout"
     ENGINE_REFUSED = "engine-refused"
@@ -91,6 +95,7 @@ REASON_CODE: dict[Reason, int] = {reason: code for code, reason in enumerate(REA
 OPERATIONAL = frozenset(
     {
         Reason.ZONE_MISSING,
+        Reason.NODE_MISSING,
         Reason.ENGINE_LOST,
         Reason.ENGINE_TIMEOUT,
         Reason.ENGINE_REFUSED,

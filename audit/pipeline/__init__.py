@@ -8,6 +8,7 @@ from audit.pipeline.comparing import diff_manifests
 from audit.pipeline.comparing import markdown as changes_markdown
 from audit.pipeline.doctor import Finding, examine, install_engine
 from audit.pipeline.options import Covering, Options, PlaneName, Progress, Workers
+from audit.pipeline.pairing import TraceOptions, trace
 from audit.pipeline.planning import Planned, plan
 from audit.pipeline.reading import Explained, explain, query
 from audit.pipeline.running import Outcome, run, write_report
@@ -23,6 +24,7 @@ __all__ = [
     "PlaneName",
     "Planned",
     "Progress",
+    "TraceOptions",
     "Verified",
     "Workers",
     "changes_markdown",
@@ -33,5 +35,6 @@ __all__ = [
     "plan",
     "query",
     "run",
+    "trace",
     "write_report",
 ]

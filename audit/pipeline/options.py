@@ -30,6 +30,7 @@ class PlaneName(StrEnum):
 
     INTENT = "intent"
     LOGICAL = "logical"
+    DATAPATH = "datapath"
 
 
 class Progress(Protocol):
@@ -65,5 +66,7 @@ class Options:
     cover: Covering = Covering.LEGS
     verify: int = 50
     """Composed cells, drawn at random, that are traced end to end and compared."""
+    verify_packets: int = 0
+    """Cells, drawn at random, whose packets are sent through the replayed switches."""
     planes: frozenset[PlaneName] = frozenset({PlaneName.LOGICAL})
     command: str = ""

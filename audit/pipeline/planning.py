@@ -44,17 +44,8 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
     """
     if options.snapshot is None:
         raise UsageError("manifests have no OVN to trace; ask of them with --planes intent")
-    candidates = toolchain.find(options.ovn_prefix)
-    newest = max(candidates, key=lambda found: found.version, default=None)
-    if newest is None:
-        toolchain.choose(candidates, {})  # raises, with what to install
-    assert newest is not None  # noqa: S101 - choose() raised
-    progress.phase("reading the snapshot", 0)
-    workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-facts-")))
-    with _without_garbage_collection():
-        state = assemble.load(options.snapshot, workdir, databases.OvsdbTool(programs=newest))
+    state, engine = read(options.snapshot, options.ovn_prefix, progress, stack)
     versions = {zone.name: zone.northd_version for zone in state.zones.values()}
-    engine = toolchain.choose(candidates, versions)
     progress.phase("planning", 0)
     sides = expand.sources_and_destinations(state, options.scope)
     whole = ports.asks_for_all(options.scope.ports)
@@ -65,7 +56,7 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         _port_space(state, options) if whole else portspace.NO_SPACE,
     )
     built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
-    owners = _owners(state)
+    owners = owners_of(state)
     decomposed = legs.legs(built.matrix, state.zones)
     if options.cover is Covering.EXHAUSTIVE:
         decomposed = replace(legs.NONE, opaque=decomposed.opaque)
@@ -78,6 +69,23 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         owners=owners,
         notes=(*state.notes, *_unknown_versions(versions), *built.notes(), *decomposed.notes),
     )
+
+
+def read(
+    snapshot: Path, ovn_prefix: Path | None, progress: Progress, stack: ExitStack
+) -> tuple[ClusterState, toolchain.Toolchain]:
+    """Read a cluster, and choose an OVN that is not older than any of its databases."""
+    candidates = toolchain.find(ovn_prefix)
+    newest = max(candidates, key=lambda found: found.version, default=None)
+    if newest is None:
+        toolchain.choose(candidates, {})  # raises, with what to install
+    assert newest is not None  # noqa: S101 - choose() raised
+    progress.phase("reading the snapshot", 0)
+    workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-facts-")))
+    with _without_garbage_collection():
+        state = assemble.load(snapshot, workdir, databases.OvsdbTool(programs=newest))
+    versions = {zone.name: zone.northd_version for zone in state.zones.values()}
+    return state, toolchain.choose(candidates, versions)
 
 
 @contextlib.contextmanager
@@ -131,7 +139,7 @@ def _unknown_versions(versions: Mapping[str, str]) -> Iterator[Note]:
         yield Note(code="northd-version-unknown", text=text, subjects=silent)
 
 
-def _owners(state: ClusterState) -> dict[str, Endpoint]:
+def owners_of(state: ClusterState) -> dict[str, Endpoint]:
     """Map addresses to who has them: pods by their own, nodes by the host's."""
     owners = {address: node for node in state.nodes for address in node.addresses}
     for pod in state.pods:

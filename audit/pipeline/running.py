@@ -4,32 +4,26 @@ A run directory becomes a run when `run.json` is in it, last; what fails before 
 """
 
 import datetime as dt
-import functools
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from audit.errors import EngineError, ExitCode, OutputError
-from audit.fanout.base import Fanout
-from audit.fanout.inline import InlineFanout
-from audit.fanout.ray import RayFanout
 from audit.model.matrix import CellVerdicts
-from audit.model.verdicts import OPERATIONAL, REASON_CODE
-from audit.pipeline import intending
+from audit.pipeline import intending, switches
+from audit.pipeline.asking import Traced, logical_worker, trace
 from audit.pipeline.intending import Judged
-from audit.pipeline.options import Options, PlaneName, Progress, Workers
+from audit.pipeline.options import Options, PlaneName, Progress
 from audit.pipeline.planning import Planned, plan
-from audit.pipeline.tracing import Tracing
-from audit.replay import databases, toolchain
+from audit.pipeline.switches import Start
+from audit.replay import toolchain
 from audit.report import render, sentences
 from audit.store import manifest, reader, writer
 from audit.store.encode import Planes
-from audit.trace.tracer import LogicalTracer
+from audit.verdict import legs as composing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +38,21 @@ class Outcome:
     exit_code: ExitCode
 
 
-def run(options: Options, root: Path, progress: Progress) -> Outcome:
-    """Audit a cluster: decide every cell in scope and write a run below `root`."""
-    write = _write_intent if options.planes == {PlaneName.INTENT} else _write_run
-    written = write(options, root, progress)  # what it held is free again
+def run(
+    options: Options, root: Path, progress: Progress, *, start: Start = switches.replayed
+) -> Outcome:
+    """Audit a cluster: decide every cell in scope and write a run below `root`.
+
+    `start` makes the nodes' switches run, where the datapath is asked.
+    """
+    if options.planes == {PlaneName.INTENT}:
+        written = _write_intent(options, root, progress)
+    else:
+        written = _write_run(options, root, progress, start)  # what it held is free again
     return replace(written, report=write_report(written.path))
 
 
-def _write_run(options: Options, root: Path, progress: Progress) -> Outcome:
+def _write_run(options: Options, root: Path, progress: Progress, start: Start) -> Outcome:
     """Do everything but render the report."""
     started = _now()
     with ExitStack() as stack:
@@ -63,24 +64,22 @@ def _write_run(options: Options, root: Path, progress: Progress) -> Outcome:
                 _preflight(options, planned, progress)
             out.write_endpoints(planned.matrix.endpoints)
             out.write_policies(planned.state.policies)
-            traced = Tracing(options, planned, out, progress)
-            with _fanout(options, planned) as workers:
-                traced.run(workers)
+            traced = trace(options, planned, out, progress, start)
+            verdicts = traced.verdicts
             progress.phase("writing", 0)
-            verdicts = traced.cells()
             judged = _with_intent(options, planned, verdicts, progress)
             verdicts = judged.verdicts
-            planes = replace(traced.planes(verdicts), intent=verdicts.intent, drift=verdicts.drift)
-            out.write_cells(planned.matrix, verdicts, planes)
+            out.write_cells(planned.matrix, verdicts, _planes(planned, verdicts))
             said = manifest.describe(
                 planned.state,
                 verdicts,
-                (*planned.notes, *judged.notes()),
+                (*planned.notes, *traced.notes, *judged.notes()),
                 asked=_asked(options, planned),
                 traces=traced.count,
             )
             said |= judged.fields(planned.state)
-            said |= traced.checks() | {
+            said |= {
+                **traced.checks,
                 "run_id": run_id,
                 "started": _text(started),
                 "finished": _text(_now()),
@@ -94,9 +93,19 @@ def _write_run(options: Options, root: Path, progress: Progress) -> Outcome:
         report=out.path,
         manifest=said,
         unproven=tuple(sentences.unproven(verdicts)),
-        exit_code=ExitCode.FINDINGS
-        if traced.disagreements or judged.failing
-        else _exit_code(verdicts),
+        exit_code=ExitCode.FINDINGS if judged.failing else _exit_code(traced),
+    )
+
+
+def _planes(planned: Planned, verdicts: CellVerdicts) -> Planes:
+    """Return what each plane says of each cell, for the store."""
+    predicted = composing.predicted(planned.matrix, planned.legs) if planned.legs else None
+    return Planes(
+        predicted=predicted,
+        intent=verdicts.intent,
+        logical=verdicts.verdict if verdicts.logical is None else verdicts.logical,
+        datapath=verdicts.datapath,
+        drift=verdicts.drift,
     )
 
 
@@ -136,7 +145,7 @@ def _write_intent(options: Options, root: Path, progress: Progress) -> Outcome:
                 traces=0,
             )
             said |= judged.fields(intended.state)
-            said |= {"prediction": None, "run_id": out.path.name}
+            said |= {"prediction": None, "drift": None, "run_id": out.path.name}
             said |= {"started": _text(started), "finished": _text(_now())}
             out.finish(said)
         except BaseException:
@@ -147,7 +156,7 @@ def _write_intent(options: Options, root: Path, progress: Progress) -> Outcome:
         report=out.path,
         manifest=said,
         unproven=tuple(sentences.unproven(verdicts)),
-        exit_code=_exit_code(verdicts),
+        exit_code=ExitCode.CLEAN,
     )
 
 
@@ -177,7 +186,7 @@ def _preflight(options: Options, planned: Planned, progress: Progress) -> None:
     """
     progress.phase("checking the engine", 0)
     samples = {zone.northd_version: zone for zone in planned.state.zones.values()}
-    with _worker(options, planned)() as tracer:
+    with logical_worker(planned, options.trace_timeout_s)() as tracer:
         for zone in samples.values():
             unparsed = tracer.unparsed(zone.name)
             if unparsed.flows:
@@ -187,32 +196,6 @@ def _preflight(options: Options, planned: Planned, progress: Progress) -> None:
                     f"traced; install a newer OVN with `{toolchain.INSTALL_COMMAND}`, or name "
                     "one with --ovn-prefix"
                 )
-
-
-def _worker(options: Options, planned: Planned) -> Callable[[], LogicalTracer]:
-    """Return what makes a tracer, here or in another process."""
-    zones = planned.state.zones.values()
-    return functools.partial(
-        LogicalTracer,
-        programs=planned.engine,
-        serve=functools.partial(databases.serve, planned.engine),
-        databases={zone.name: zone.southbound for zone in zones},
-        timeout_s=options.trace_timeout_s,
-    )
-
-
-WORTH_RAY = 20_000
-"""Requests from which Ray's start, some six seconds, is won back."""
-WORTH_THREADS = 2
-"""Workers that threads of this process keep busy: traces are read at twice a daemon's pace."""
-
-
-def _fanout(options: Options, planned: Planned) -> AbstractContextManager[Fanout]:
-    make = _worker(options, planned)
-    large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > WORTH_THREADS
-    if options.workers is Workers.RAY or (options.workers is None and large):
-        return RayFanout(make, workers=options.worker_count)
-    return InlineFanout(make, workers=options.worker_count)
 
 
 def _asked(options: Options, planned: Planned) -> dict[str, Any]:
@@ -230,11 +213,11 @@ def _asked(options: Options, planned: Planned) -> dict[str, Any]:
     }
 
 
-def _exit_code(verdicts: CellVerdicts) -> ExitCode:
-    """Return 3 when a cell is untraced because the run did not do what it set out to."""
-    operational = [REASON_CODE[reason] for reason in OPERATIONAL]
-    incomplete = np.isin(verdicts.reason, operational).any()
-    return ExitCode.INCOMPLETE if incomplete else ExitCode.CLEAN
+def _exit_code(traced: Traced) -> ExitCode:
+    """Return 1 for a finding, 3 when the run did not do what it set out to."""
+    if traced.findings:
+        return ExitCode.FINDINGS
+    return ExitCode.INCOMPLETE if traced.incomplete else ExitCode.CLEAN
 
 
 def _now() -> dt.datetime:

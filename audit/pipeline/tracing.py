@@ -14,22 +14,24 @@ from audit.fanout.base import Fanout
 from audit.model.endpoints import Endpoint
 from audit.model.matrix import FAMILIES, CellVerdicts
 from audit.model.run import TraceRecord
-from audit.model.traces import TraceOutcome, TraceTask
+from audit.model.traces import DatapathTask, DatapathTrace, TraceOutcome, TraceTask
 from audit.pipeline.options import Options, Progress
+from audit.pipeline.planes import Plane
 from audit.pipeline.planning import Planned
 from audit.plan import cover, represent
 from audit.store import writer
-from audit.store.encode import Planes
 from audit.trace.microflow import expression
 from audit.verdict import compose, records
 from audit.verdict import legs as composing
 from audit.verdict.arrivals import Arrival, Arrivals
-from audit.verdict.blame import Blamer
-from audit.verdict.hops import NextHops
-from audit.verdict.judge import Judge, Judgement, forked
+from audit.verdict.disputes import disputed
+from audit.verdict.judge import Judgement, forked
 
 MOST_ROUNDS = 5
 """How often legs that turn out unshown are asked for again; each round shows what it asks."""
+
+MOST_DISPUTED = 20_000
+"""Disputed cells that are traced; were there more, all of them stay inconclusive."""
 
 ROWS_AT_A_TIME = 250
 """Traces per file: raw text is most of a run's bytes, and this is some megabytes of it."""
@@ -46,6 +48,11 @@ class Verified:
     of: int
     disagreements: tuple[str, ...]
 
+    def fields(self) -> dict[str, Any]:
+        """Return it for run.json."""
+        said = list(self.disagreements[:MOST_SAID])
+        return {"agree": self.agree, "of": self.of, "disagreements": said}
+
 
 class Tracing:
     """Runs a cover to its end: requests, the hops they lead to, then the replies.
@@ -54,7 +61,12 @@ class Tracing:
     """
 
     def __init__(
-        self, options: Options, planned: Planned, out: writer.RunWriter, progress: Progress
+        self,
+        options: Options,
+        planned: Planned,
+        plane: Plane,
+        out: writer.RunWriter,
+        progress: Progress,
     ) -> None:
         self._options = options
         self.count = 0
@@ -62,20 +74,20 @@ class Tracing:
         self._planned = planned
         self._out = out
         self._progress = progress
-        self._judge = Judge(
-            blamer=Blamer.of(planned.state.zones, planned.state.policies),
-            hops=NextHops(zones=planned.state.zones, owners=planned.owners),
-        )
+        self.plane = plane
+        self._judge = plane.judge
         self._judgements: dict[str, Judgement] = {}
+        self._nodes: dict[str, str] = {}
+        """The node of each trace, on the datapath."""
         self._replies: dict[str, list[str]] = defaultdict(list)
         """The replies to each request."""
         self._replied: dict[str, set[str]] = defaultdict(set)
         """The traces that each reply answers."""
 
         self._rows: list[TraceRecord] = []
-        self._cover = planned.cover
-        self._requests = [composing.LegResults(plan) for plan in planned.legs]
-        self._answers = [composing.LegResults(plan, replies=True) for plan in planned.legs]
+        self._cover = plane.cover
+        self._requests = [composing.LegResults(plan) for plan in plane.legs]
+        self._answers = [composing.LegResults(plan, replies=True) for plan in plane.legs]
         self._learned = np.zeros(len(planned.matrix), dtype=np.bool_)
         self._drawn = np.zeros(0, dtype=np.int64)
         """Cells that are traced to verify what is composed; no leg is learnt from them."""
@@ -96,6 +108,8 @@ class Tracing:
         self._trace("tracing", [*self._cover.tasks, *_by_key(replies)], workers)
         self._learn_replies(replies)
         self._show_legs(workers)
+        if self.plane.name == records.DATAPATH:
+            self._settle_disputes(workers)
         self._verify()
         self._trace("tracing replies", self._reply_tasks(), workers)
         self._show_reply_legs(workers)
@@ -113,14 +127,20 @@ class Tracing:
             return traced
         return composing.compose(self._planned.matrix, traced, self._requests, self._answers)
 
-    def planes(self, verdicts: CellVerdicts) -> Planes:
-        """Return what each plane says of each cell, for the store."""
-        predicted = composing.predicted(self._planned.matrix, self._planned.legs)
-        return Planes(logical=verdicts.verdict, predicted=predicted if self._planned.legs else None)
+    def end_of(self, key: str) -> tuple[Judgement, str] | None:
+        """Return the judgement that decided a request, and the node it was made at, if any."""
+        last = compose.decide(key, self._judgements).trace
+        judgement = self._judgements.get(last)
+        return None if judgement is None else (judgement, self._nodes.get(last, ""))
 
     @property
     def disagreements(self) -> tuple[str, ...]:
-        """Sentences about traces that contradict a prediction or a composed cell."""
+        """Sentences about traces that contradict a prediction or a composed cell.
+
+        A prediction is of what OVN decides: what the datapath does instead is drift.
+        """
+        if self.plane.name == records.DATAPATH:
+            return self._verified.disagreements
         compared = [known.compare() for known in self._requests]
         return (*(s for one in compared for s in one.disagreements), *self._verified.disagreements)
 
@@ -133,14 +153,9 @@ class Tracing:
             "of": sum(one.of for one in compared),
             "disagreements": wrong[:MOST_SAID],
         }
-        verify = {
-            "agree": self._verified.agree,
-            "of": self._verified.of,
-            "disagreements": list(self._verified.disagreements[:MOST_SAID]),
-        }
         return {
             "prediction": prediction if self._requests and self._cover.tasks else None,
-            "verify": verify if self._verified.of else None,
+            "verify": self._verified.fields() if self._verified.of else None,
         }
 
     def _draw(self) -> NDArray[np.int64]:
@@ -161,6 +176,7 @@ class Tracing:
         """Give these cells a request of their own; return the requests that are new."""
         known = {task.key for task in self._cover.tasks}
         self._cover = cover.extended(self._cover, self._planned.matrix, cells)
+        self._cover = cover.placed(self._cover, self.plane.place)
         return [task for task in self._cover.tasks if task.key not in known]
 
     def _show_legs(self, workers: Fanout) -> None:
@@ -176,6 +192,17 @@ class Tracing:
                 return
             self._trace("tracing missing legs", self._extend(missing), workers)
             self._learn()
+
+    def _settle_disputes(self, workers: Fanout) -> None:
+        """Trace every cell of the legs that traces contradict each other about.
+
+        A fault of one pod, or of one address, is no matter of its class: such a leg speaks for
+        nobody else.
+        """
+        cells = disputed(self._requests, self._planned.matrix)
+        cells = cells[self._cover.request[cells] < 0]
+        if 0 < cells.size <= MOST_DISPUTED:
+            self._trace("tracing disputed cells", self._extend(cells), workers)
 
     def _learn(self) -> None:
         """Note what the traces since the last time show of their cells' legs."""
@@ -208,7 +235,7 @@ class Tracing:
     def _predicted_arrivals(self) -> NDArray[np.int64]:
         """Return the composed cells whose replies show every leg of replies, if all goes well."""
         of, traced = self._planned.matrix, self._cover.request >= 0
-        chosen = [represent.choose_replies(of, plan, traced) for plan in self._planned.legs]
+        chosen = [represent.choose_replies(of, plan, traced) for plan in self.plane.legs]
         return np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
 
     def _replies_to(self, cells: NDArray[np.int64]) -> dict[int, TraceTask]:
@@ -219,8 +246,8 @@ class Tracing:
             src, dst = of.endpoints[of.src[cell]], of.endpoints[of.dst[cell]]
             family, port = FAMILIES[of.family[cell]], of.ports[of.port[cell]]
             request = cover.request_for(src, dst, family, port)
-            asked[cell] = cover.reply_for(request, src, dst)
-            self._replied[asked[cell].key].add(request.key)
+            asked[cell] = self.plane.place(cover.reply_for(request, src, dst))
+            self._replied[asked[cell].key].add(self.plane.place(request).key)
         return asked
 
     def _learn_replies(self, asked: Mapping[int, TraceTask]) -> None:
@@ -261,6 +288,8 @@ class Tracing:
             for task, outcome in zip(batch.tasks, outcomes, strict=True):
                 judgement = self._judge.judge(task, outcome)
                 self._judgements[task.key] = judgement
+                if isinstance(task, DatapathTask):
+                    self._nodes[task.key] = task.node
                 onward.update((hop.key, hop) for hop in judgement.next_hops)
                 self._rows.append(self._record(task, outcome, judgement))
             fresh = onward.keys() - waiting - self._judgements.keys()
@@ -316,7 +345,7 @@ class Tracing:
         if arrival.receiver is None:
             self._replies[request].append(compose.NOT_TRACEABLE)
             return None
-        reply = cover.reply_for(arrival.task, src, arrival.receiver)
+        reply = self.plane.place(cover.reply_for(arrival.task, src, arrival.receiver))
         self._replies[request].append(reply.key)
         self._replied[reply.key].add(arrival.task.key)
         return reply
@@ -326,7 +355,7 @@ class Tracing:
             task,
             outcome,
             judgement,
-            microflow=_said(task),
+            microflow=_said(task, outcome),
             reply_of=tuple(sorted(self._replied.get(task.key, ()))),
         )
 
@@ -336,8 +365,10 @@ def _by_key(asked: Mapping[int, TraceTask]) -> list[TraceTask]:
     return list({task.key: task for task in asked.values()}.values())
 
 
-def _said(task: TraceTask) -> str:
-    """Return a task's microflow as `ovn-trace` takes it; as data where it cannot be said."""
+def _said(task: TraceTask, outcome: TraceOutcome) -> str:
+    """Return a task's microflow as the engine takes it; as data where it cannot be said."""
+    if isinstance(outcome, DatapathTrace) and outcome.flow:
+        return outcome.flow
     try:
         return expression(task.microflow)
     except ValueError:

@@ -6,7 +6,7 @@ no predicate can tell apart, and has the same shape.
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -130,6 +130,21 @@ def extended(cover: Cover, matrix: Matrix, cells: NDArray[np.int64]) -> Cover:
     return replace(cover, tasks=tuple(listed), request=request)
 
 
+def placed(cover: Cover, place: Callable[[TraceTask], TraceTask]) -> Cover:
+    """Return `cover` with every task as `place` makes it; that of a task again is the same."""
+    return replace(
+        cover,
+        tasks=tuple(place(task) for task in cover.tasks),
+        forks=tuple(forked(tuple(place(leg) for leg in fork.legs)) for fork in cover.forks),
+    )
+
+
+def forked(legs: tuple[TraceTask, ...]) -> Fork:
+    """Return the fork into these legs."""
+    content = "\x1f".join(("fork", *(leg.key for leg in legs)))
+    return Fork(key=hashlib.blake2b(content.encode(), digest_size=8).hexdigest(), legs=legs)
+
+
 class _Asked:
     """The distinct requests, numbered in the order in which they are first asked."""
 
@@ -147,10 +162,9 @@ class _Asked:
         """Return the key of the fork into these legs."""
         for leg in legs:
             self.index(leg)
-        content = "\x1f".join(("fork", *(leg.key for leg in legs)))
-        key = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
-        self.forks.setdefault(key, Fork(key=key, legs=legs))
-        return key
+        fork = forked(legs)
+        self.forks.setdefault(fork.key, fork)
+        return fork.key
 
 
 def _legs(src: Endpoint, receivers: tuple[Receiver, ...]) -> tuple[TraceTask, ...] | Reason:

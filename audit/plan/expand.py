@@ -108,6 +108,21 @@ class _Cluster:
         )
 
 
+def endpoint_at(state: ClusterState, address: str) -> Endpoint:
+    """Return whose address this is, in its canonical spelling; the outside's when nobody's."""
+    return _reached_at(_Cluster(state), address)
+
+
+def _reached_at(cluster: _Cluster, address: str) -> Endpoint:
+    external = Endpoint(kind=EndpointKind.EXTERNAL, name=address, addresses=(address,))
+    return cluster.at(address) or external
+
+
+def service(state: ClusterState, namespace: str, name: str) -> Endpoint:
+    """Return a Service that exists, as a destination."""
+    return _Cluster(state).services[f"{namespace}/{name}"]
+
+
 def service_endpoint(service: Service, *, unlisted: bool = False) -> Endpoint:
     """Return a Service as a destination; one without an address has an obstacle instead.
 
@@ -153,9 +168,7 @@ def _destinations(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
         destinations += _narrowed(cluster, scope, scope.to_namespaces, scope.to_selector)
     for name in scope.to_services:
         destinations += _services(cluster, name)
-    for address in scope.to_ips:
-        external = Endpoint(kind=EndpointKind.EXTERNAL, name=address, addresses=(address,))
-        destinations.append(cluster.at(address) or external)
+    destinations += [_reached_at(cluster, address) for address in scope.to_ips]
     return destinations
 
 

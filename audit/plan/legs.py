@@ -168,7 +168,35 @@ class _Planner:
             known[matrix.src] & known[matrix.dst] & (matrix.family == self._family)
         )
         composed &= ~(host[matrix.src] & host[matrix.dst])  # two hosts talk past OVN
-        return composed
+        return composed & ~_balanced(matrix, self._zones)[matrix.dst, matrix.port]
+
+
+def _balanced(matrix: Matrix, zones: Mapping[str, Zone]) -> NDArray[np.bool_]:
+    """Return, by endpoint and port, where a load balancer may take a packet to an own address.
+
+    A NodePort is at every node's address, as a VIP or by a template, and no ACL says so.
+    """
+    vips: set[tuple[str, Port]] = set()
+    templates: set[Port] = set()
+    for zone in zones.values():
+        for balancer in zone.load_balancers:
+            for address, number, _ in balancer.vips:
+                port = Port(protocol=balancer.protocol, number=number)
+                if balancer.template:
+                    templates.add(port)
+                else:
+                    vips.add((address, port))
+    return np.array(
+        [
+            [
+                (endpoint.host_network and port in templates)
+                or any((address, port) in vips for address in endpoint.addresses)
+                for port in matrix.ports
+            ]
+            for endpoint in matrix.endpoints
+        ],
+        dtype=np.bool_,
+    ).reshape(len(matrix.endpoints), len(matrix.ports))
 
 
 def _group_vectors(

@@ -39,6 +39,7 @@ PROGRAMS = (
     "ovsdb-tool",
     "ovsdb-client",
     "ovs-appctl",
+    "ovs-ofctl",
     "ovs-vswitchd",
 )
 SCHEMAS = {
@@ -58,6 +59,8 @@ RUN_DIRECTORY_VARIABLES = (
 )
 
 _PYTHON_PROGRAMS = frozenset({"ovn-detrace"})
+_PYTHON_MODULES = "usr/lib/python3/dist-packages"
+_OVS_MODULE = "ovs"
 _SYSTEM_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where the daemons are; not on a normal user's PATH on Debian."""
 # Debian's /usr/sbin/ovs-vswitchd is an alternative, a link made when the package is configured; a
@@ -239,10 +242,14 @@ def install(prefix: Path, *, progress: Callable[[str], None]) -> Toolchain:
 
     Returns at once when it is there and works. It appears complete or not at all: packages are
     unpacked beside `prefix` and renamed into place once `ovn-trace` there has said its version.
+    One that lacks what ovn-detrace imports is given that.
     """
     prefix = prefix.absolute()
     if _locate("ovn-trace", prefix) is not None:
-        return Toolchain(version_of(prefix), prefix)
+        found = Toolchain(version_of(prefix), prefix)
+        if _lacks_modules(prefix):
+            _add_modules(prefix, progress=progress)
+        return found
     if prefix.exists() and (not prefix.is_dir() or any(prefix.iterdir())):
         raise EngineError(f"{prefix} exists and holds no OVN: remove it or name another place")
     try:
@@ -259,6 +266,35 @@ def install(prefix: Path, *, progress: Callable[[str], None]) -> Toolchain:
         raise EngineError(f"OVN cannot be installed in {prefix}: {error}") from error
     progress(f"OVN {version} is in {prefix}")
     return Toolchain(version, prefix)
+
+
+def _lacks_modules(prefix: Path) -> bool:
+    """Whether a prefix made of packages has an ovn-detrace without what it imports.
+
+    No package of OVN's depends on its Python modules, so a prefix may have been made without.
+    """
+    modules = prefix / _PYTHON_MODULES
+    return (
+        modules.is_dir()
+        and _locate("ovn-detrace", prefix) is not None
+        and not (modules / _OVS_MODULE).is_dir()
+    )
+
+
+def _add_modules(prefix: Path, *, progress: Callable[[str], None]) -> None:
+    """Add Python modules to a prefix; the one that is looked for comes last, and whole."""
+    try:
+        with tempfile.TemporaryDirectory(
+            dir=prefix.parent, prefix=f".{prefix.name}-", ignore_cleanup_errors=True
+        ) as work:
+            root = Path(work) / "root"
+            _unpack_packages(root, Path(work), progress=progress)
+            fresh = (root / _PYTHON_MODULES).iterdir()
+            for module in sorted(fresh, key=lambda path: path.name == _OVS_MODULE):
+                if not (prefix / _PYTHON_MODULES / module.name).exists():
+                    module.rename(prefix / _PYTHON_MODULES / module.name)
+    except OSError as error:
+        raise EngineError(f"{prefix} cannot be completed: {error}") from error
 
 
 def _unpack_packages(root: Path, work: Path, *, progress: Callable[[str], None]) -> None:
@@ -298,7 +334,7 @@ def _command(program: str, prefix: Path | None) -> tuple[str, ...]:
         return (str(path),)
     if program in _PYTHON_PROGRAMS:
         # Its own interpreter was built for another C library; any Python 3 runs the script.
-        modules = prefix / "usr/lib/python3/dist-packages"
+        modules = prefix / _PYTHON_MODULES
         return ("/usr/bin/env", f"PYTHONPATH={modules}", sys.executable, str(path))
     return (*_loader(prefix, program), str(path))
 

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audit.model.matrix import FAMILIES
 from audit.model.run import Run, TraceRecord
 from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS
@@ -14,13 +17,15 @@ def traces_of(run: Run, cell: int) -> tuple[TraceRecord, ...]:
     if trace < 0:
         return ()
     key = run.verdicts.trace_keys[trace]
-    return (*chains.request(run.traces, key), *chains.reply(run.traces, key))
+    asked, answered = chains.request(run.traces, key), chains.reply(run.traces, key)
+    return (*asked, *chains.other(run, cell), *answered)
 
 
 def raw_text(run: Run, cell: int) -> str:
     """Return every trace behind a cell as the engine printed it."""
     return "".join(
-        f"\n=== zone {record.zone}, ct={record.state}, trace {record.key}\n"
+        f"\n=== zone {record.zone}{f', node {record.node}' if record.node else ''}, "
+        f"ct={record.state}, trace {record.key}\n"
         f"=== {record.microflow}\n{record.output}"
         for record in traces_of(run, cell)
         if record.microflow
@@ -41,6 +46,9 @@ def fields(run: Run, cell: int, *, raw: bool) -> dict[str, Any]:
         "port": str(matrix.ports[matrix.port[cell]]),
         "verdict": str(VERDICTS[verdicts.verdict[cell]]),
         "reason": str(REASONS[verdicts.reason[cell]]),
+        "logical": _word(verdicts.logical, cell),
+        "datapath": _word(verdicts.datapath, cell),
+        "drift": bool(verdicts.drift[cell] == 1) if verdicts.drift is not None else None,
         "reply": None if reply == NO_VERDICT else str(VERDICTS[reply]),
         "sentence": sentences.cell_sentence(run, cell),
         "blame": str(blame) if blame is not None else None,
@@ -55,10 +63,17 @@ def fields(run: Run, cell: int, *, raw: bool) -> dict[str, Any]:
     }
 
 
+def _word(codes: NDArray[np.uint8] | None, cell: int) -> str | None:
+    """Return a plane's verdict; None where it was not asked beside another."""
+    return None if codes is None else str(VERDICTS[codes[cell]])
+
+
 def _trace(record: TraceRecord, *, raw: bool) -> dict[str, Any]:
     told = {
         "trace_id": record.key,
+        "plane": record.plane,
         "zone": record.zone,
+        "node": record.node,
         "conntrack": record.state,
         "microflow": record.microflow,
         "outcome": record.outcome,

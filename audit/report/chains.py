@@ -32,6 +32,12 @@ def reply(traces: TraceReader, key: str) -> tuple[TraceRecord, ...]:
     return tuple(found.values())
 
 
+def other(run: Run, cell: int) -> tuple[TraceRecord, ...]:
+    """Return the hops of the cell's packet in the other plane; none where one plane was asked."""
+    trace = -1 if run.verdicts.other_trace is None else int(run.verdicts.other_trace[cell])
+    return request(run.traces, run.verdicts.trace_keys[trace]) if trace >= 0 else ()
+
+
 def policy_of(record: TraceRecord) -> str:
     """Return the policy a trace names: `networkpolicy shop/web ingress[0]`, or nothing."""
     if not record.policy_kind:
@@ -53,6 +59,8 @@ def is_composed(run: Run, cell: int, first: TraceRecord) -> bool:
     address = matrix.endpoints[matrix.dst[cell]].address(FAMILIES[matrix.family[cell]])
     port = matrix.ports[matrix.port[cell]]
     words = set(first.microflow.split(" && "))
+    if first.plane != "logical":
+        return False  # where the datapath's trace is the cell's evidence, it is the cell's own
     own = {
         f'inport=="{src.attachment.port if src.attachment else ""}"',
         f"{FAMILIES[matrix.family[cell]]}.dst=={address}",

@@ -23,18 +23,21 @@ def explain(run: Run, cell: int) -> str:
     verdicts = run.verdicts
     verdict = VERDICTS[int(verdicts.verdict[cell])]
     reason = REASONS[int(verdicts.reason[cell])]
-    lines = [*_wrap(sentences.cell_sentence(run, cell)), "", f"Verdict  {verdict} ({reason})"]
+    lines = [*wrap(sentences.cell_sentence(run, cell)), "", f"Verdict  {verdict} ({reason})"]
+    lines += _plane_lines(run, cell)
     blame = sentences.blame_of(run, cell)
     if blame is not None:
-        lines += _blame_lines(blame)
+        lines += blame_lines(blame)
     trace = int(verdicts.trace[cell])
     key = verdicts.trace_keys[trace] if trace >= 0 else ""
     request = chains.request(run.traces, key) if key else ()
     if request and chains.is_composed(run, cell, request[0]):
-        lines += ["", *_wrap(COMPOSED)]
-    lines += _hop_lines("Request", request)
+        lines += ["", *wrap(COMPOSED)]
+    others = chains.other(run, cell)
+    lines += _hop_lines(_by_plane("Request", request if others else ()), request)
+    lines += _hop_lines(_by_plane("Request", others), others)
     code = int(verdicts.reply[cell])
-    lines += ["", *_wrap(f"Reply    {sentences.reply_sentence(code)}", hang=9)]
+    lines += ["", *wrap(f"Reply    {sentences.reply_sentence(code)}", hang=9)]
     if key and code != NO_VERDICT:
         lines += _hop_lines("Reply, hop by hop", chains.reply(run.traces, key))
     return printable("\n".join(line.rstrip() for line in lines)) + "\n"
@@ -45,41 +48,59 @@ def meaning(meant: Meaning | None) -> str:
     if meant is None:
         return ""
     lines = ["", f"By the policy objects: {meant.verdict}"]
-    lines += _wrap(f"egress   {meant.egress}", indent=2, hang=11)
-    lines += _wrap(f"ingress  {meant.ingress}", indent=2, hang=11)
+    lines += wrap(f"egress   {meant.egress}", indent=2, hang=11)
+    lines += wrap(f"ingress  {meant.ingress}", indent=2, hang=11)
     if meant.cause:
-        lines += _wrap(f"OVN does otherwise: {meant.cause}", indent=2, hang=4)
+        lines += wrap(f"OVN does otherwise: {meant.cause}", indent=2, hang=4)
     if meant.changes:
         lines += ["", "Any one of these would open it (each was tried)"]
     for number, change in enumerate(meant.changes, start=1):
-        lines += _wrap(f"{number}. {'; and '.join(change.edits)}", indent=2, hang=5)
+        lines += wrap(f"{number}. {'; and '.join(change.edits)}", indent=2, hang=5)
         if change.also_count > 0:
             shown = "; ".join(change.also)
             more = " …" if change.also_count > len(change.also) else ""
-            lines += _wrap(
+            lines += wrap(
                 f"opens {change.also_count:,} other cells of this run too: {shown}{more}",
                 indent=5,
                 hang=7,
             )
         elif change.also_count == 0:
-            lines += _wrap("opens no other cell of this run", indent=5)
+            lines += wrap("opens no other cell of this run", indent=5)
         else:
-            lines += _wrap("what else it opens was not counted: the run is too large", indent=5)
+            lines += wrap("what else it opens was not counted: the run is too large", indent=5)
     return printable("\n".join(lines)) + "\n"
 
 
-def _blame_lines(blame: Blame) -> list[str]:
+def _plane_lines(run: Run, cell: int) -> list[str]:
+    """Return what each plane says, when more than one was asked."""
+    verdicts = run.verdicts
+    if verdicts.logical is None or verdicts.datapath is None or verdicts.drift is None:
+        return []
+    said = ", ".join(
+        f"{name} {VERDICTS[int(codes[cell])]}"
+        for name, codes in (("logical", verdicts.logical), ("datapath", verdicts.datapath))
+    )
+    drifts = " (drift: the planes disagree)" if verdicts.drift[cell] == 1 else ""
+    return wrap(f"Planes   {said}{drifts}", hang=9)
+
+
+def _by_plane(title: str, hops: tuple[TraceRecord, ...]) -> str:
+    """Return a title with the plane that these hops are of."""
+    return f"{title}, {hops[0].plane} plane" if hops else title
+
+
+def blame_lines(blame: Blame) -> list[str]:
     """Return who decided: the policy, its ACL and logical flow, and who shares a default deny."""
-    lines = _wrap(f"Decided  {blame}", hang=9)
+    lines = wrap(f"Decided  {blame}", hang=9)
     if blame.stage:
         where = f" of zone {blame.zone}" if blame.zone else ""
-        lines += _wrap(f"stage {blame.stage}{where}", indent=9)
+        lines += wrap(f"stage {blame.stage}{where}", indent=9)
     if blame.acl:
-        lines += _wrap(f"ACL {blame.acl}, action {blame.action}", indent=9)
+        lines += wrap(f"ACL {blame.acl}, action {blame.action}", indent=9)
     if blame.acl_match:
-        lines += _wrap(f"match {blame.acl_match}", indent=9, hang=15)
+        lines += wrap(f"match {blame.acl_match}", indent=9, hang=15)
     if blame.logical_flow:
-        lines += _wrap(f"logical flow {blame.logical_flow}", indent=9)
+        lines += wrap(f"logical flow {blame.logical_flow}", indent=9)
     if len(blame.policies) > 1:
         lines += ["", "Policies that share this decision (any of them could allow it)"]
         lines += [f"  {policy}" for policy in blame.policies]
@@ -92,7 +113,8 @@ def _hop_lines(title: str, records: tuple[TraceRecord, ...]) -> list[str]:
     for number, record in enumerate(records, start=1):
         outcome = record.outcome + (f" ({record.reason})" if record.reason else "")
         stage = f" at {record.stage}" if record.stage else ""
-        lines += _wrap(f"{number}. zone {record.zone}: {outcome}{stage}", indent=2, hang=5)
+        where = f"zone {record.zone}" + (f", node {record.node}" if record.node else "")
+        lines += wrap(f"{number}. {where}: {outcome}{stage}", indent=2, hang=5)
         details = (
             ("policy", chains.policy_of(record)),
             ("ACL", record.acl),
@@ -103,11 +125,11 @@ def _hop_lines(title: str, records: tuple[TraceRecord, ...]) -> list[str]:
         )
         for name, text in details:
             if text:
-                lines += _wrap(f"{name} {text}".lstrip(), indent=5, hang=7)
+                lines += wrap(f"{name} {text}".lstrip(), indent=5, hang=7)
     return lines
 
 
-def _wrap(text: str, *, indent: int = 0, hang: int = 0) -> list[str]:
+def wrap(text: str, *, indent: int = 0, hang: int = 0) -> list[str]:
     """Fold text at spaces only; continuation lines start at column `hang` or at the indent."""
     return textwrap.wrap(
         text,

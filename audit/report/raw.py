@@ -47,7 +47,10 @@ def collect(reader: TraceReader, verdicts: CellVerdicts) -> Traces | None:
     lines: dict[str, int] = {}
     texts: dict[str, NDArray[np.int32]] = {}
     characters = 0
+    drifts = verdicts.drift is not None and bool((verdicts.drift == 1).any())
     for record in reader.all():
+        if record.plane == "datapath" and not drifts:
+            continue  # no cell of the page leads to it
         if len(records) == MOST_TRACES:
             return None
         characters += len(record.output)

@@ -155,6 +155,14 @@ def _coverage(tally: Tally, manifest: Mapping[str, Any]) -> str:
     if verify:
         agree, total = number(verify["agree"]), number(verify["of"])
         text += f"; {agree} of {total} cells verified from end to end agree"
+    drift = manifest.get("drift")
+    if drift:
+        same, total = number(drift["of"] - drift["cells"]), number(drift["of"])
+        text += f"; the planes agree on {same} of {total} cells"
+    packets = manifest.get("packets")
+    if packets:
+        agree, total = number(packets["agree"]), number(packets["of"])
+        text += f"; real packets agree in {agree} of {total} cells"
     prediction = manifest.get("prediction")
     if prediction:
         agree, total = number(prediction["agree"]), number(prediction["of"])

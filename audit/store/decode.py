@@ -28,6 +28,7 @@ _KEY = ("kind", "namespace", "name", "node")
 _COLUMNS = [
     *(f"{side}_{name}" for side in ("src", "dst") for name in _KEY),
     *("family", "protocol", "port", "port_end", "reply"),
+    *("logical", "datapath", "drift", "other_trace_id"),
     *Combination._fields,
 ]
 """The columns a Matrix and its verdicts are made of."""
@@ -131,8 +132,10 @@ class _Cells:
         self.src, self.dst = np.empty(count, index), np.empty(count, index)
         self.port = np.empty(count, index_type(len(ports)))
         self.blame, self.trace = np.empty(count, np.int32), np.empty(count, np.int32)
+        self.other_trace = np.empty(count, np.int32)
         self.family = np.empty(count, np.int8)
         self.verdict, self.reply, self.reason = np.empty((3, count), np.uint8)
+        self.logical, self.datapath, self.drift = np.empty((3, count), np.uint8)
         self.traces = _Vocabulary(grow=True)
         self.combinations: dict[Combination, int] = {}
         self._endpoints = _EndpointIndex(endpoints)
@@ -150,10 +153,14 @@ class _Cells:
         self.family[rows] = self._families.codes(_words(table, "family"))
         self.port[rows] = self._ports.places(table)
         self.verdict[rows] = self._verdicts.codes(_words(table, "verdict"))
-        reply = self._verdicts.codes(_words(table, "reply"))
-        self.reply[rows] = np.where(reply < 0, NO_VERDICT, reply)
+        for name in ("reply", "logical", "datapath"):
+            codes = self._verdicts.codes(_words(table, name))
+            getattr(self, name)[rows] = np.where(codes < 0, NO_VERDICT, codes)
+        drift = table["drift"].cast(pa.uint8()).fill_null(NO_VERDICT)
+        self.drift[rows] = drift.to_numpy()
         self.reason[rows] = self._reasons.codes(_words(table, "reason"))
         self.trace[rows] = self.traces.codes(_words(table, "trace_id"))
+        self.other_trace[rows] = self.traces.codes(_words(table, "other_trace_id"))
         self._fill_blame(rows, table.select(Combination._fields))
         return end
 
@@ -165,6 +172,13 @@ class _Cells:
         places = [self.combinations.setdefault(c, len(self.combinations)) for c in found]
         self.blame[rows] = -1
         self.blame[rows][has_blame.to_numpy()] = np.array(places, dtype=np.int32)[codes]
+
+    def planes(self) -> dict[str, Any]:
+        """Return what two planes said of each cell; nothing when the datapath was not asked."""
+        if not (self.datapath != NO_VERDICT).any():
+            return {}
+        names = ("logical", "datapath", "drift", "other_trace")
+        return {name: getattr(self, name) for name in names}
 
     def settle_blame(self, blames: Iterable[Blame]) -> tuple[Blame, ...]:
         """Make `blame` index the distinct ones of `blames`, one of which each combination has."""
@@ -212,6 +226,7 @@ def cells(
         trace=found.trace,
         blames=blames,
         trace_keys=tuple(found.traces.words),
+        **found.planes(),
     )
 
 

@@ -148,7 +148,10 @@ def _verdict_columns(verdicts: CellVerdicts, planes: Planes) -> _Columns:
     }
     columns: _Columns = {name: (codes, words) for name, codes in asked.items() if codes is not None}
     columns["reason"] = (verdicts.reason, _Words(REASONS))
-    columns["trace_id"] = (verdicts.trace, _Words(verdicts.trace_keys))
+    keys = _Words(verdicts.trace_keys)
+    columns["trace_id"] = (verdicts.trace, keys)
+    if verdicts.other_trace is not None:
+        columns["other_trace_id"] = (verdicts.other_trace, keys)
     return columns
 
 

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
-HISTORY: tuple[tuple[int, str], ...] = ((1, "The first: cells, endpoints, policies and traces."),)
+SCHEMA_VERSION = 2
+HISTORY: tuple[tuple[int, str], ...] = (
+    (1, "The first: cells, endpoints, policies and traces."),
+    (2, "`cells.other_trace_id` and `traces.node`: the evidence of a second plane."),
+)
 
 WORD = pa.dictionary(pa.int32(), pa.string())
 """Text that repeats from row to row."""
@@ -123,6 +126,12 @@ CELLS = Table(
                 pa.int32(),
                 "The last port of a range that nothing tells apart (`--port all`); else `port`.",
             ),
+            _optional(
+                "other_trace_id",
+                WORD,
+                "The request's first trace in the other plane that was asked: of the two, "
+                "`trace_id` is the one whose verdict is the cell's. Null with one plane.",
+            ),
         ]
     ),
 )
@@ -182,6 +191,7 @@ TRACES = Table(
             _column("trace_id", TEXT, "Made of what was traced: a rerun has the same."),
             _column("plane", WORD, "`logical` or `datapath`."),
             _column("zone", WORD, "OVN zone that was asked."),
+            _column("node", WORD, "Node whose Open vSwitch was asked; empty on the logical plane."),
             _column("conntrack", WORD, "State at every conntrack step: `new` or `est,rpl`."),
             _column("microflow", TEXT, "The packet, as the engine was given it."),
             _column("outcome", WORD, "How the packet's way through this zone ended."),

@@ -12,10 +12,20 @@ from typing import assert_never
 from audit.model.endpoints import EndpointKind
 from audit.model.facts import LogicalPort
 from audit.model.packets import Family
-from audit.model.traces import Hop, HopEnd, LogicalTrace, TraceFailure, TraceOutcome, TraceTask
+from audit.model.traces import (
+    DatapathTask,
+    DatapathTrace,
+    Hop,
+    HopEnd,
+    LogicalTrace,
+    TraceFailure,
+    TraceOutcome,
+    TraceTask,
+)
 from audit.model.verdicts import Blame, Reason, Verdict
 from audit.verdict.blame import Blamer
 from audit.verdict.hops import DRAWS_PER_BACKEND, NextHops
+from audit.verdict.tunnels import Tunnels
 
 DEEPEST = 4
 """Hops after the first: a service's backend in another zone that leaves by a third is three."""
@@ -85,12 +95,16 @@ def forked(legs: tuple[TraceTask, ...]) -> Judgement:
     )
 
 
+NO_TUNNELS = Tunnels.of(())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
-    """Judges outcomes against a cluster's facts."""
+    """Judges outcomes against a cluster's facts; `tunnels` are only needed for the datapath's."""
 
     blamer: Blamer
     hops: NextHops
+    tunnels: Tunnels = NO_TUNNELS
 
     def judge(self, task: TraceTask, outcome: TraceOutcome) -> Judgement:
         """Return what `outcome` decides about the packet of `task`."""
@@ -98,8 +112,9 @@ class Judge:
             case TraceFailure(reason=reason, message=message):
                 return Judgement(verdict=Verdict.UNTRACED, reason=reason, detail=message)
             case LogicalTrace(hop=hop):
+                tunnelled = hop.end is HopEnd.TUNNELLED
                 return replace(
-                    self._hop(task, hop),
+                    self._tunnelled(task, outcome) if tunnelled else self._hop(task, hop),
                     datapath=hop.datapath,
                     stage=hop.stage,
                     allows=self.blamer.allows(task.zone, hop, task.microflow.inport),
@@ -123,8 +138,10 @@ class Judge:
                 return self._stopped(task, hop)
             case HopEnd.SPREAD:
                 return _inconclusive(Reason.UNEXPECTED_OUTPUT, f"output to several: {hop.text}")
-            case HopEnd.ENDED:
+            case HopEnd.ENDED | HopEnd.TUNNELLED:
                 return _ended(hop)
+            case HopEnd.UNBOUND | HopEnd.MISSED:
+                return _unserved(task, hop)
             case _:
                 assert_never(hop.end)
 
@@ -180,6 +197,13 @@ class Judge:
             for _, port, _ in balancer.vips
         )
 
+    def _from_outside_to_host(self, task: TraceTask) -> bool:
+        """Say whether a packet enters by a gateway and is for a node's own address."""
+        port = self.blamer.zones[task.zone].ports.get(task.microflow.inport)
+        owner = self.hops.owners.get(task.microflow.ip_dst)
+        outside = port is not None and port.kind == "localnet"
+        return outside and owner is not None and owner.kind is EndpointKind.NODE
+
     def _passed(self, task: TraceTask, hop: Hop, verdict: Verdict, reason: Reason) -> Judgement:
         blame = self.blamer.last(task.zone, hop, task.microflow.inport, _ALLOWS)
         if blame is not None and verdict is Verdict.REACHABLE:
@@ -212,6 +236,41 @@ class Judge:
             translated=hop.ip_src,
             detail=f"to zone {onward.zone} by {hop.port}",
         )
+
+    def _tunnelled(self, task: TraceTask, trace: LogicalTrace) -> Judgement:
+        """Send the packet on to the node that the tunnel leads to."""
+        if (
+            not isinstance(task, DatapathTask)
+            or not isinstance(trace, DatapathTrace)
+            or trace.tunnel is None
+        ):
+            return _inconclusive(Reason.TRACE_ENDS, "left by a tunnel that could not be read")
+        remote = trace.tunnel.remote
+        if task.depth >= DEEPEST:
+            return _inconclusive(Reason.TOO_MANY_HOPS, f"tunnelled again to {remote}")
+        onward = self.tunnels.beyond(task, trace)
+        if onward is None:
+            return self._nowhere(task, remote)
+        return Judgement(
+            verdict=None,
+            reason=Reason.DELIVERED,
+            blame=self.blamer.last(task.zone, trace.hop, task.microflow.inport, _ALLOWS),
+            next_hops=(onward,),
+            translated=trace.hop.ip_src,
+            detail=f"by tunnel to {remote}, node {onward.node}",
+        )
+
+    def _nowhere(self, task: DatapathTask, remote: str) -> Judgement:
+        """Judge a packet tunnelled to an address that no chassis gave itself.
+
+        One that is a node's proves nothing: its zone's databases are not there.
+        """
+        owner = self.hops.owners.get(remote)
+        if owner is not None and owner.kind is EndpointKind.NODE:
+            detail = f"sent by tunnel to {remote}, {owner.key}, whose chassis is not there"
+            return Judgement(verdict=Verdict.UNTRACED, reason=Reason.NODE_MISSING, detail=detail)
+        detail = f"node {task.node} sends it to {remote}, which is no node's tunnel address"
+        return Judgement(verdict=Verdict.UNROUTABLE, reason=Reason.TUNNEL_ASTRAY, detail=detail)
 
     def _balanced(self, task: TraceTask, hop: Hop) -> Judgement:
         """Send the packet to every backend the load balancer may draw."""
@@ -253,6 +312,11 @@ class Judge:
         if hop.stage.startswith(("ls_in_acl", "ls_out_acl")):
             detail = f"dropped in {hop.stage} by no ACL: the switch's default"
             return Judgement(verdict=Verdict.BLOCKED, reason=Reason.ACL_DROP, detail=detail)
+        if hop.stage == "lr_in_arp_resolve" and self._from_outside_to_host(task):
+            return _inconclusive(
+                Reason.TRACE_ENDS,
+                "the gateway bridge hands what is for its own node to the host, before OVN sees it",
+            )
         reason = _UNROUTABLE_STAGES.get(hop.stage, Reason.PIPELINE_DROP)
         if reason is Reason.SERVICE_WITHOUT_ENDPOINTS and hop.end is not HopEnd.REJECTED:
             reason = Reason.PIPELINE_DROP
@@ -299,6 +363,24 @@ def _ended(hop: Hop) -> Judgement:
     return _inconclusive(
         Reason.TRACE_ENDS, f"ended in {hop.stage or 'an unnamed stage'} after {hop.text!r}"
     )
+
+
+def _unserved(task: TraceTask, hop: Hop) -> Judgement:
+    """Say which of a node's flows is not there."""
+    node = f"node {task.node}" if isinstance(task, DatapathTask) else "the node"
+    if hop.end is HopEnd.MISSED:
+        after = f" after {hop.stage} of {hop.datapath}" if hop.stage else ""
+        return Judgement(
+            verdict=Verdict.UNROUTABLE,
+            reason=Reason.FLOW_MISSING,
+            detail=f"{hop.text} of {node} takes it{after}",
+        )
+    detail = hop.text
+    if hop.outport:
+        detail = f"{node} has no flow that delivers to {hop.outport} of {hop.datapath}"
+    elif not detail:
+        detail = f"{node} has no flow that takes it in"
+    return Judgement(verdict=Verdict.UNROUTABLE, reason=Reason.PORT_NOT_BOUND, detail=detail)
 
 
 def _inconclusive(reason: Reason, detail: str) -> Judgement:

@@ -1,10 +1,11 @@
 """What the run keeps of a trace: its row of `traces`. Pure."""
 
 from audit.model.run import TraceRecord
-from audit.model.traces import LogicalTrace, TraceOutcome, TraceTask
+from audit.model.traces import DatapathTask, LogicalTrace, TraceOutcome, TraceTask
 from audit.verdict.judge import Judgement
 
-PLANE = "logical"
+LOGICAL, DATAPATH = "logical", "datapath"
+"""The planes that traces are of."""
 _CONTINUES = "continues"
 """The outcome of a trace that others take over from."""
 
@@ -23,8 +24,9 @@ def record(
     hop = outcome.hop if isinstance(outcome, LogicalTrace) else None
     return TraceRecord(
         key=task.key,
-        plane=PLANE,
+        plane=DATAPATH if isinstance(task, DatapathTask) else LOGICAL,
         zone=task.zone,
+        node=task.node if isinstance(task, DatapathTask) else "",
         state=task.state,
         microflow=microflow,
         outcome=judgement.verdict or _CONTINUES,
@@ -52,7 +54,7 @@ def fork_record(key: str, judgement: Judgement) -> TraceRecord:
     first = judgement.next_hops[0]
     return TraceRecord(
         key=key,
-        plane=PLANE,
+        plane=DATAPATH if isinstance(first, DatapathTask) else LOGICAL,
         zone=first.zone,
         state=first.state,
         microflow="",

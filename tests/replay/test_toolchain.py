@@ -223,6 +223,31 @@ def test_an_installed_prefix_is_returned_at_once(tmp_path: Path) -> None:
     assert said == []
 
 
+def test_a_prefix_without_what_ovn_detrace_imports_is_given_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = "usr/lib/python3/dist-packages"
+
+    def fetch(_packages: Sequence[str], root: Path, _work: Path, **_options: object) -> None:
+        _plant(root, "usr/bin/ovn-trace", "#!/bin/sh\necho ovn-trace 26.03.0\n")
+        for module in ("ovs", "sortedcontainers", "there"):
+            _plant(root, f"{modules}/{module}/__init__.py", "fresh")
+
+    monkeypatch.setattr("audit.replay.apt.fetch", fetch)
+    monkeypatch.setattr("audit.replay.apt.distribution", lambda _: None)
+    prefix = tmp_path / "ovn"
+    _plant(prefix, "usr/bin/ovn-trace", "#!/bin/sh\necho ovn-trace 25.03.0\n")
+    _plant(prefix, "usr/bin/ovn-detrace", "#!/bin/sh\n")
+    _plant(prefix, f"{modules}/there/__init__.py", "old")
+    found = toolchain.install(prefix, progress=lambda _: None)
+    assert found == Toolchain(Version(25, 3, 0), prefix)
+    there = {path.parent.name: path.read_text() for path in prefix.glob(f"{modules}/*/*.py")}
+    assert there == {"ovs": "fresh", "sortedcontainers": "fresh", "there": "old"}
+    monkeypatch.setattr("audit.replay.apt.fetch", None)
+    assert toolchain.install(prefix, progress=lambda _: None) == found
+    assert [path.name for path in tmp_path.iterdir()] == ["ovn"]
+
+
 # What `--version` makes ovn-detrace do besides is open a database, so it is asked for its help.
 QUESTIONS = [
     (name, "--help" if name == "ovn-detrace" else "--version") for name in (toolchain.PROGRAMS)

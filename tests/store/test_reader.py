@@ -38,7 +38,7 @@ def test_a_run_that_was_never_finished_says_so(run_path: Path) -> None:
 def test_another_schema_version_is_refused(run_path: Path) -> None:
     change(run_path, schema_version=99)
 
-    with pytest.raises(RunReadError, match=r"version 99 and this audit reads 1.*run again"):
+    with pytest.raises(RunReadError, match=r"version 99 and this audit reads 2.*run again"):
         open_run(run_path)
 
 

@@ -1,0 +1,172 @@
+"""`audit trace`: one pair, as ovnkube-trace is asked for it."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import click
+
+from audit import pipeline
+from audit.cli import options, progress
+from audit.errors import ExitCode, SnapshotError, UsageError
+from audit.model.endpoints import MAX_PORT, Port
+from audit.model.packets import Family, Protocol
+from audit.model.verdicts import PASSES, STOPPED, VERDICTS
+from audit.plan.pair import Names
+from audit.report import trace as rendering
+
+_COLOURS = {"success": "green", "failure": "red", "": "yellow"}
+
+
+@click.command()
+@click.option("-src", "--src", metavar="POD", required=True, help="The source pod.")
+@click.option(
+    "-src-namespace", "--src-namespace", default="default", show_default=True, metavar="NAMESPACE"
+)
+@click.option("-dst", "--dst", metavar="POD", help="The destination: a pod …")
+@click.option("-service", "--service", metavar="SERVICE", help="… or a Service …")
+@click.option("-dst-ip", "--dst-ip", metavar="IP", help="… or an address.")
+@click.option(
+    "-dst-namespace",
+    "--dst-namespace",
+    default="default",
+    show_default=True,
+    metavar="NAMESPACE",
+    help="Of the destination pod or Service.",
+)
+@click.option(
+    "-dst-port", "--dst-port", type=click.IntRange(1, MAX_PORT), default=80, show_default=True
+)
+@click.option("-tcp", "--tcp", "protocols", flag_value="tcp", multiple=True, help="Trace TCP, …")
+@click.option("-udp", "--udp", "protocols", flag_value="udp", multiple=True, help="… UDP …")
+@click.option("-sctp", "--sctp", "protocols", flag_value="sctp", multiple=True, help="… or SCTP.")
+@click.option(
+    "-addr-family",
+    "--addr-family",
+    type=click.Choice([str(family) for family in Family]),
+    help="Default: that of --dst-ip, else ip4.",
+)
+@click.option(
+    "-skip-detrace", "--skip-detrace", is_flag=True, help="Leave out the ovn-detrace stages."
+)
+@click.option(
+    "-v",
+    "-loglevel",
+    "--loglevel",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="2 shows what the tools say, 5 each command as well.",
+)
+@click.option(
+    "-kubeconfig",
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    help="Of a live cluster, which is not read yet: give a --snapshot.",
+)
+@click.option(
+    "-ovn-config-namespace",
+    "--ovn-config-namespace",
+    metavar="NAMESPACE",
+    help="Where OVN-Kubernetes runs in a live cluster; a snapshot needs none.",
+)
+@click.option(
+    "--snapshot",
+    type=click.Path(path_type=Path),
+    help="A directory, or a .tar.gz of it, with kube/*.json and ovn/ZONE/{nb,sb}.db.",
+)
+@options.ovn_prefix_option
+@click.option(
+    "--expect",
+    type=click.Choice([str(verdict) for verdict in VERDICTS if verdict in PASSES | STOPPED]),
+    help="Exit with 1 unless this is the verdict.",
+)
+@options.output_option("text", "json")
+def trace(
+    *,
+    src: str,
+    src_namespace: str,
+    dst: str | None,
+    service: str | None,
+    dst_ip: str | None,
+    dst_namespace: str,
+    dst_port: int,
+    protocols: tuple[str, ...],
+    addr_family: str | None,
+    skip_detrace: bool,
+    loglevel: int,
+    kubeconfig: Path | None,
+    ovn_config_namespace: str | None,
+    snapshot: Path | None,
+    ovn_prefix: Path | None,
+    expect: str | None,
+    output: str,
+) -> int:
+    """Trace one pair with every tool, both ways: ovnkube-trace's flags and verdict lines.
+
+    All stages are run, whatever the first says. The way back is the reply's; a new connection the
+    other way is told apart. Flags may have one dash or two. Exit codes: 0 the question is
+    answered, whatever the answer; 1 the planes disagree, or not what --expect says; 2 usage;
+    3 not answered, or not by every tool; 4 could not run.
+
+    \b
+    Examples:
+      audit trace --snapshot cluster.tar.gz -src web -dst-namespace openshift-dns \\
+        -dst dns-default-8s42x -udp -dst-port 53 -loglevel 0
+      audit trace --snapshot cluster.tar.gz --src front-0 --src-namespace shop \\
+        --dst-ip 198.51.100.7 --tcp --dst-port 443 --expect exits
+    """
+    given = [name for name in (dst, service, dst_ip) if name]
+    if len(given) != 1:
+        raise UsageError("give exactly one of --dst, --service and --dst-ip")
+    if len(set(protocols)) != 1:
+        raise UsageError("give exactly one of --tcp, --udp and --sctp")
+    if snapshot is None:
+        raise SnapshotError(
+            "a live cluster is not read yet; give --snapshot PATH (what is in one: README.md)"
+        )
+    _say_unused({"--kubeconfig": kubeconfig, "--ovn-config-namespace": ovn_config_namespace})
+    asked = pipeline.TraceOptions(
+        snapshot=snapshot,
+        names=Names(
+            src_namespace=src_namespace,
+            src=src,
+            dst_namespace=dst_namespace,
+            dst=dst or "",
+            service=service or "",
+            dst_ip=dst_ip or "",
+            port=Port(protocol=Protocol(protocols[0]), number=dst_port),
+            family=Family(addr_family) if addr_family else None,
+        ),
+        ovn_prefix=ovn_prefix,
+        detrace=not skip_detrace,
+        raw=loglevel >= rendering.OUTPUTS_FROM,
+    )
+    with progress.shown(quiet=not sys.stderr.isatty()) as shown:
+        found = pipeline.trace(asked, shown)
+    if output == "json":
+        fields = rendering.fields(found, raw=asked.raw)
+        click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
+    else:
+        _print(rendering.texts(found, loglevel))
+    unexpected = expect is not None and found.answer.verdict != expect
+    if unexpected or rendering.has_findings(found):
+        return ExitCode.FINDINGS
+    return ExitCode.CLEAN if rendering.is_complete(found) else ExitCode.INCOMPLETE
+
+
+def _say_unused(flags: Mapping[str, object]) -> None:
+    """Say which flags were given that only a live cluster has a use for."""
+    for flag, value in flags.items():
+        if value is not None:
+            click.echo(f"note: {flag} is of no use with --snapshot", err=True)
+
+
+def _print(texts: Iterable[rendering.Text]) -> None:
+    """Print texts; verdict lines coloured as ovnkube-trace's, on a terminal that wants it."""
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    for one in texts:
+        colour = _COLOURS[one.indicates] if coloured and one.indicates is not None else None
+        click.echo(click.style(one.text, fg=colour, bold=True) if colour else one.text)

@@ -1,0 +1,132 @@
+"""plan → the verdicts of every plane that was asked, compared with each other."""
+
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from audit.fanout.base import Fanout
+from audit.fanout.inline import InlineFanout
+from audit.fanout.ray import RayFanout
+from audit.model.facts import Note
+from audit.model.matrix import CellVerdicts
+from audit.model.verdicts import OPERATIONAL, REASON_CODE
+from audit.pipeline import packets, planes
+from audit.pipeline.drifting import drifted, unheard
+from audit.pipeline.options import Options, PlaneName, Progress, Workers
+from audit.pipeline.planning import Planned
+from audit.pipeline.switches import Start, require
+from audit.pipeline.tracing import Tracing, Verified
+from audit.replay import databases
+from audit.store import writer
+from audit.trace.tracer import LogicalTracer
+from audit.verdict.drift import merged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """What all planes say together. `findings` are sentences about what does not agree."""
+
+    verdicts: CellVerdicts
+    count: int
+    checks: Mapping[str, Any]
+    """How prediction, verification and the planes came out, for run.json."""
+    findings: tuple[str, ...]
+    incomplete: bool
+    """A cell is untraced because the run did not do what it set out to."""
+    notes: tuple[Note, ...] = ()
+    """What the report says of the planes."""
+
+
+def trace(
+    options: Options, planned: Planned, out: writer.RunWriter, progress: Progress, start: Start
+) -> Traced:
+    """Trace every plane that is asked."""
+    if PlaneName.DATAPATH in options.planes:
+        require(planned)
+    logical = Tracing(options, planned, planes.logical(planned), out, progress)
+    with _fanout(options, planned) as workers:
+        logical.run(workers)
+    verdicts = logical.cells()
+    one = Traced(
+        verdicts=verdicts,
+        count=logical.count,
+        checks={**logical.checks(), "datapath": None, "drift": None, "packets": None},
+        findings=logical.disagreements,
+        incomplete=_incomplete(verdicts),
+    )
+    if PlaneName.DATAPATH not in options.planes or not planned.cover.tasks:
+        return one
+    below, theirs, sent = _datapath(options, planned, out, progress, start)
+    verdicts = merged(one.verdicts, theirs)
+    drift = drifted(planned.matrix, verdicts, logical, below)
+    return Traced(
+        verdicts=verdicts,
+        count=one.count + below.count,
+        checks={
+            **one.checks,
+            "datapath": {"traces": below.count, "verify": below.checks()["verify"]},
+            "drift": drift.fields(),
+            "packets": sent.fields() if sent is not None else None,
+        },
+        findings=(
+            *one.findings,
+            *below.disagreements,
+            *drift.said,
+            *(sent.disagreements if sent is not None else ()),
+        ),
+        incomplete=one.incomplete or _incomplete(theirs),
+        notes=(*drift.notes(), *unheard(one.verdicts, theirs)),
+    )
+
+
+def _incomplete(verdicts: CellVerdicts) -> bool:
+    operational = [REASON_CODE[reason] for reason in OPERATIONAL]
+    return bool(np.isin(verdicts.reason, operational).any())
+
+
+def _datapath(
+    options: Options, planned: Planned, out: writer.RunWriter, progress: Progress, start: Start
+) -> tuple[Tracing, CellVerdicts, Verified | None]:
+    """Trace the datapath plane, through switches that run for as long as it takes."""
+    with ExitStack() as stack:
+        running = start(planned, progress, stack)
+        plane = planes.datapath(planned, running.chassis)
+        traced = Tracing(options, planned, plane, out, progress)
+        make = running.tracers(planned, options.trace_timeout_s)
+        traced.run(stack.enter_context(InlineFanout(make, workers=options.worker_count)))
+        verdicts = traced.cells()
+        if not options.verify_packets:
+            return traced, verdicts, None
+        progress.phase("sending packets", 0)
+        sent = packets.verify(planned, plane, running, verdicts, options.verify_packets)
+    return traced, verdicts, sent
+
+
+def logical_worker(planned: Planned, timeout_s: float) -> Callable[[], LogicalTracer]:
+    """Return what makes a tracer, here or in another process."""
+    zones = planned.state.zones.values()
+    return functools.partial(
+        LogicalTracer,
+        programs=planned.engine,
+        serve=functools.partial(databases.serve, planned.engine),
+        databases={zone.name: zone.southbound for zone in zones},
+        timeout_s=timeout_s,
+    )
+
+
+WORTH_RAY = 20_000
+"""Requests from which Ray's start, some six seconds, is won back."""
+WORTH_THREADS = 2
+"""Workers that threads of this process keep busy: traces are read at twice a daemon's pace."""
+
+
+def _fanout(options: Options, planned: Planned) -> AbstractContextManager[Fanout]:
+    make = logical_worker(planned, options.trace_timeout_s)
+    large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > WORTH_THREADS
+    if options.workers is Workers.RAY or (options.workers is None and large):
+        return RayFanout(make, workers=options.worker_count)
+    return InlineFanout(make, workers=options.worker_count)

@@ -1,0 +1,109 @@
+"""plan → the nodes' Open vSwitches, running, and what traces through them."""
+
+import functools
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from audit.facts import openflow
+from audit.model.datapath import Chassis, Pipelines, Switch
+from audit.pipeline.options import Progress
+from audit.pipeline.planning import Planned
+from audit.replay import databases, datapath
+from audit.trace.datapath import DatapathTracer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """The switches by node, and what is known of them. `southbound` maps zones to sockets."""
+
+    chassis: tuple[Chassis, ...]
+    switches: Mapping[str, Switch]
+    southbound: Mapping[str, Path]
+
+    def tracers(self, planned: Planned, timeout_s: float) -> Callable[[], DatapathTracer]:
+        """Return what makes a tracer through them."""
+        zones = planned.state.zones
+        return functools.partial(
+            DatapathTracer,
+            programs=planned.engine,
+            switches=self.switches,
+            zones=zones,
+            pipelines={
+                name: _pipelines(planned, zones[name].southbound) for name in self.southbound
+            },
+            timeout_s=timeout_s,
+        )
+
+
+PROGRAMS = (
+    *("ovsdb-tool", "ovsdb-server", "ovsdb-client", "ovs-vswitchd", "ovn-controller"),
+    *("ovs-appctl", "ovs-ofctl"),
+)
+"""What a replay runs; a machine may have OVN's central half only."""
+
+
+def require(planned: Planned) -> None:
+    """Raise EngineError, with what to install, when a program of a replay is not there."""
+    for program in PROGRAMS:
+        planned.engine.argv(program)
+
+
+Start = Callable[[Planned, Progress, ExitStack], Running]
+"""Makes the switches of a cluster run, as long as the stack lasts."""
+
+
+def chassis_of(planned: Planned) -> tuple[Chassis, ...]:
+    """Read the chassis of every zone that can be run."""
+    reader = databases.OvsdbTool(programs=planned.engine)
+    found = [
+        one
+        for name, zone in planned.state.zones.items()
+        for one in openflow.read_chassis(reader, name, zone.southbound)
+    ]
+    return tuple(_able(found))
+
+
+def replayed(planned: Planned, progress: Progress, stack: ExitStack) -> Running:
+    """Make every node's switch again from its zone's database."""
+    progress.phase("starting the nodes' switches", 0)
+    chassis = chassis_of(planned)
+    return started(planned, chassis, chassis, stack)
+
+
+def started(
+    planned: Planned, chassis: Sequence[Chassis], wanted: Sequence[Chassis], stack: ExitStack
+) -> Running:
+    """Make the switches of those that are wanted among all `chassis`."""
+    workdir = tempfile.TemporaryDirectory(prefix="audit-dp-", ignore_cleanup_errors=True)
+    rundir = Path(stack.enter_context(workdir))
+    southbound = {}
+    for number, name in enumerate(dict.fromkeys(one.zone for one in wanted)):
+        place = rundir / f"z{number}"
+        place.mkdir()
+        southbound[name] = stack.enter_context(
+            databases.serve(planned.engine, planned.state.zones[name].southbound, place)
+        )
+    switches = stack.enter_context(
+        datapath.replay(planned.engine, wanted, southbound, rundir / "dp")
+    )
+    return Running(chassis=tuple(chassis), switches=switches, southbound=southbound)
+
+
+def _able(chassis: Sequence[Chassis]) -> list[Chassis]:
+    """Return one chassis per node that has a tunnel address, without which none can be.
+
+    A node that got a new name for its chassis leaves the row of the old one, which binds nothing.
+    """
+    by_node: dict[str, Chassis] = {}
+    for one in chassis:
+        known = by_node.get(one.node)
+        if one.address and (known is None or len(one.vifs) > len(known.vifs)):
+            by_node[one.node] = one
+    return list(by_node.values())
+
+
+def _pipelines(planned: Planned, southbound: Path) -> Pipelines:
+    return openflow.read_pipelines(databases.OvsdbTool(programs=planned.engine), southbound)

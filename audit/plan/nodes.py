@@ -1,0 +1,44 @@
+"""Legs → legs per node: the same classes, each node's own flows. Pure.
+
+What a class of endpoints is to OVN, each node makes flows of its own from; so a leg that one
+node's trace shows is shown for that node only.
+"""
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.legs import LegPlan, LegTable
+from audit.model.matrix import Matrix
+
+
+def refined(matrix: Matrix, plan: LegPlan) -> LegPlan:
+    """Return `plan` with every class split by the nodes its endpoints are on."""
+    names = sorted({endpoint.node for endpoint in matrix.endpoints})
+    numbers = {name: number for number, name in enumerate(names)}
+    node = np.array([numbers[endpoint.node] for endpoint in matrix.endpoints], dtype=np.int64)
+
+    split = functools.partial(_split, node=node)
+    return replace(plan, egress=split(plan.egress), ingress=split(plan.ingress))
+
+
+def _split(table: LegTable, node: NDArray[np.int64]) -> LegTable:
+    """Return a table with a class for each pair of class and node that some endpoint has."""
+    pairs = np.stack([table.classes.astype(np.int64), np.broadcast_to(node, table.classes.shape)])
+    found, classes = np.unique(pairs.reshape(2, -1), axis=1, return_inverse=True)
+    old = found[0]
+    ends = np.append(table.first[1:], len(table.predicted))
+    sizes = (ends - table.first)[old]
+    legs = [np.arange(table.first[one], ends[one]) for one in old.tolist()]
+    taken = np.concatenate(legs) if legs else np.zeros(0, dtype=np.int64)
+    return LegTable(
+        classes=classes.reshape(table.classes.shape).astype(np.int32),
+        atoms=table.atoms[old],
+        port_atoms=table.port_atoms[old],
+        first=np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64),
+        width=table.width[old],
+        predicted=table.predicted[taken],
+        decider=table.decider[taken],
+    )

@@ -1,0 +1,53 @@
+"""Microflow → what `ofproto/trace` takes. Pure.
+
+The packet is written as ovnkube-trace writes it, so that both can be compared word by word; only
+the conntrack state is stated at every step.
+"""
+
+from collections.abc import Sequence
+
+from audit.model.packets import ConntrackState, Family, Microflow
+from audit.model.traces import Tunnel
+
+BRIDGE = "br-int"
+STEPS = 20
+"""How many conntrack steps are told a state; a packet through both routers takes six."""
+
+
+def flow(microflow: Microflow, in_port: str, *, tunnel: Tunnel | None = None) -> str:
+    """Return a packet as OpenFlow writes it (ovs-fields(7)).
+
+    `in_port` is the interface by which it enters the bridge, a name or a number. A packet that
+    comes out of a tunnel carries the logical datapath and ports in the tunnel's header.
+    """
+    six = microflow.family is Family.IP6
+    prefix = "ipv6" if six else "nw"
+    protocol = f"{microflow.protocol}6" if six else str(microflow.protocol)
+    words = [f"in_port={in_port}", protocol]
+    if tunnel is not None:
+        ends = "tun_ipv6" if ":" in tunnel.remote else "tun"
+        words += [
+            f"tun_id={tunnel.key:#x}",
+            f"{ends}_src={tunnel.local}",
+            f"{ends}_dst={tunnel.remote}",
+            f"tun_metadata0={tunnel.metadata:#x}",
+        ]
+    words += [
+        f"dl_src={microflow.eth_src}",
+        f"dl_dst={microflow.eth_dst}",
+        f"{prefix}_src={microflow.ip_src}",
+        f"{prefix}_dst={microflow.ip_dst}",
+        f"nw_ttl={microflow.ttl}",
+        f"{microflow.protocol}_dst={microflow.dst_port}",
+        f"{microflow.protocol}_src={microflow.src_port}",
+    ]
+    return ", ".join(words)
+
+
+def arguments(flow_text: str, state: ConntrackState | None) -> Sequence[str]:
+    """Return the arguments of the unixctl command `ofproto/trace` for a packet.
+
+    None leaves the state to the tracer, which is `new` at every step, as ovnkube-trace does.
+    """
+    states = ("--ct-next", f"trk,{state}") * STEPS if state is not None else ()
+    return (BRIDGE, flow_text, *states)

@@ -1,0 +1,64 @@
+"""Where two planes disagree, and what the cell is then. Pure; by array per cell."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.matrix import CellVerdicts
+from audit.model.verdicts import CODE, NO_VERDICT, UNPROVEN, Blame
+
+NO_DRIFT, DRIFT = 0, 1
+_UNPROVEN = [CODE[verdict] for verdict in UNPROVEN] + [NO_VERDICT]
+
+
+def merged(logical: CellVerdicts, datapath: CellVerdicts) -> CellVerdicts:
+    """Return the verdicts of both planes together, with the drift between them.
+
+    The datapath is the stronger evidence: where it proves something and the logical plane
+    something else, or nothing, its verdict, reason and blame are the cell's. Where both say the
+    same, the logical plane's words stand, which name what was meant to happen. `drift` is where
+    both prove something, and the verdicts differ or those of the replies do; NO_VERDICT where a
+    plane proves nothing.
+    """
+    known = proven(datapath.verdict)
+    both = known & proven(logical.verdict)
+    replied = proven(logical.reply) & proven(datapath.reply)
+    differ = datapath.verdict != logical.verdict
+    drift = both & (differ | (replied & (datapath.reply != logical.reply)))
+    decides = known & (differ | drift)
+    blames, moved = _joined(logical.blames, datapath.blames)
+    keys = (*logical.trace_keys, *datapath.trace_keys)
+    their_trace = _shifted(datapath.trace, len(logical.trace_keys))
+    their_blame = np.array([*moved, -1], dtype=np.int32)[datapath.blame]
+    return replace(
+        logical,
+        verdict=np.where(decides, datapath.verdict, logical.verdict),
+        reply=np.where(decides, datapath.reply, logical.reply),
+        reason=np.where(decides, datapath.reason, logical.reason),
+        blame=np.where(decides, their_blame, logical.blame),
+        trace=np.where(decides, their_trace, logical.trace),
+        other_trace=np.where(decides, logical.trace, their_trace),
+        blames=blames,
+        trace_keys=keys,
+        logical=logical.verdict,
+        datapath=datapath.verdict,
+        drift=np.where(both, drift, NO_VERDICT).astype(np.uint8),
+    )
+
+
+def proven(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Say which of these verdicts' codes are proven ones."""
+    return ~np.isin(codes, _UNPROVEN)
+
+
+def _shifted(trace: NDArray[np.int32], by: int) -> NDArray[np.int32]:
+    return np.where(trace < 0, trace, trace + by).astype(np.int32)
+
+
+def _joined(ours: Sequence[Blame], theirs: Sequence[Blame]) -> tuple[tuple[Blame, ...], list[int]]:
+    """Return both tables as one, and where each of `theirs` is in it."""
+    places = {blame: place for place, blame in enumerate(ours)}
+    moved = [places.setdefault(blame, len(places)) for blame in theirs]
+    return tuple(places), moved
