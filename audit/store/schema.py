@@ -15,7 +15,7 @@ import pyarrow as pa
 SCHEMA_VERSION = 2
 HISTORY: tuple[tuple[int, str], ...] = (
     (1, "The first: cells, endpoints, policies and traces."),
-    (2, "`cells.other_trace_id` and `traces.node`: the evidence of a second plane."),
+    (2, "`cells.port_end`, `cells.other_trace_id`, `traces.node`: port ranges, a second plane."),
 )
 
 WORD = pa.dictionary(pa.int32(), pa.string())
