@@ -4,6 +4,7 @@ Tracing is mostly waiting for `ovn-trace`, a process of its own, so a second thr
 CPU busy without the seconds Ray takes to start.
 """
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -33,24 +34,38 @@ class InlineFanout:
     _idle: list[_Member] = field(default_factory=list)
     _made: int = 0
     _open: ExitStack = field(default_factory=ExitStack)
+    _leaving: threading.Event = field(default_factory=threading.Event)
 
     def run(self, backlog: Backlog) -> Iterator[Finished]:
         """Yield every batch with its outcomes, as they finish.
 
-        Whoever leaves early, as an interrupt does, waits for the batches that are being traced.
+        Whoever leaves early, as an interrupt does, waits for no more than the trace at hand.
         """
         running: dict[Future[tuple[TraceOutcome, ...]], tuple[_Member, TraceBatch]] = {}
+        self._leaving.clear()
         with ThreadPoolExecutor(self.workers) as threads:
-            self._fill(threads, backlog, running)
-            while running:
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    member, batch = running.pop(future)
-                    self._idle.append(member)
-                    outcomes = future.result()
-                    self._fill(threads, backlog, running)
-                    yield batch, outcomes
+            try:
                 self._fill(threads, backlog, running)
+                while running:
+                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        member, batch = running.pop(future)
+                        self._idle.append(member)
+                        outcomes = future.result()
+                        self._fill(threads, backlog, running)
+                        yield batch, outcomes
+                    self._fill(threads, backlog, running)
+            finally:
+                self._leaving.set()
+
+    def _trace(self, worker: Worker, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
+        """Run a batch trace by trace, so that it can be left in between."""
+        outcomes: list[TraceOutcome] = []
+        for task in batch.tasks:
+            if self._leaving.is_set():
+                break  # nobody will ask for these
+            outcomes += worker.run(TraceBatch(zone=batch.zone, tasks=(task,)))
+        return tuple(outcomes)
 
     def _fill(
         self,
@@ -66,7 +81,7 @@ class InlineFanout:
                 return
             member = self._member(batch.zone)
             member.zone = batch.zone
-            running[threads.submit(member.worker.run, batch)] = (member, batch)
+            running[threads.submit(self._trace, member.worker, batch)] = (member, batch)
 
     def _member(self, zone: str) -> _Member:
         """Return an idle worker, of those one that has the zone open if any has; else a new one."""

@@ -99,21 +99,26 @@ def test_two_workers_are_at_work_at_once_each_on_a_zone_of_its_own() -> None:
     assert sorted(zones) == [["a"] * 3, ["b"] * 3]
 
 
-def test_leaving_early_waits_for_what_is_being_traced_and_begins_no_more() -> None:
-    begun = list[str]()
+def test_leaving_early_waits_for_the_trace_at_hand_and_begins_no_more() -> None:
+    begun, going_on = list[int](), threading.Event()
 
     class Slow(Echo):
         def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
-            begun.append(batch.tasks[0].key)
+            begun.append(len(batch.tasks))
+            if len(begun) == 51:
+                going_on.wait(timeout=20)
             return super().run(batch)
 
     factory = Factory(Slow)
+    first = [made.task(target=f"shop_{number}", select=1) for number in range(50)]
+    many = [made.task(target=f"shop_{number}") for number in range(40)]
     with InlineFanout(factory) as fanout:
-        running = fanout.run(backlog(10))
+        running = fanout.run(Backlog([*first, *many], size=200))
         assert isinstance(running, Generator)
         next(running)
+        threading.Timer(0.2, going_on.set).start()
         running.close()
-        assert len(begun) <= 2
+        assert len(begun) == 51
     assert (factory.made, factory.closed) == (1, 1)
 
 
