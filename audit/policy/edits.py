@@ -6,7 +6,7 @@ else it opens among the cells that were asked about comes with it.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import islice, product
 
 import numpy as np
 
@@ -94,15 +94,8 @@ def openings(asked: Question) -> tuple[Opening, ...]:
     found = before.decide(*(before.index(i) for i in (0, 1, 0)))
     if int(found.outcome[0]) != STOPS:
         return ()
-    options = [
-        sorted(gate.edits(), key=lambda edit: edit.cost)
-        for gate in _gates(asked, policies)
-        if not gate.passes()
-    ]
-    combined = sorted(
-        product(*(edits[:MOST_EDITS] for edits in options)),
-        key=_cost,
-    )
+    options = [gate.opening() for gate in _gates(asked, policies) if not gate.passes()]
+    combined = sorted(product(*options), key=_cost)
     opened: list[Opening] = []
     whole = asked.intent(policies, narrow=False) if _few(asked) else None
     for edits in combined:
@@ -117,7 +110,11 @@ def openings(asked: Question) -> tuple[Opening, ...]:
 
 
 def _cost(edits: Sequence[Edit]) -> int:
-    return sum(edit.cost for edit in edits)
+    return sum(map(_cost_of, edits))
+
+
+def _cost_of(edit: Edit) -> int:
+    return edit.cost
 
 
 def _few(asked: Question) -> bool:
@@ -181,24 +178,29 @@ class _Gate:
     direction: Direction
     firewall: bool
 
-    def _intent(self) -> Intent:
+    def _intent(self, edit: Edit | None = None) -> Intent:
         own = [
             policy
             if policy.spec and (policy.spec.tier is Tier.FIREWALL) is self.firewall
             else replace(policy, spec=_silent(policy.spec))
-            for policy in self.policies
+            for policy in (self.policies if edit is None else _edited(self.policies, [edit]))
         ]
         return self.asked.intent(own, narrow=True)
 
-    def passes(self) -> bool:
-        """Tell whether this alone lets the packet through."""
-        intent = self._intent()
+    def opening(self) -> list[Edit]:
+        """Return the few smallest edits that open this gate, each tried."""
+        found = (edit for edit in sorted(self.edits(), key=_cost_of) if self.passes(edit))
+        return list(islice(found, MOST_EDITS))
+
+    def passes(self, edit: Edit | None = None) -> bool:
+        """Tell whether this alone lets the packet through, with an edit made or none."""
+        intent = self._intent(edit)
         found = intent.decide(*(intent.index(i) for i in (0, 1, 0)))
         bits = found.left if self.direction is Direction.EGRESS else found.entered
         return int(bits[0]) == PASSES
 
     def edits(self) -> Iterator[Edit]:
-        """Yield edits that may open it; whether they do is found out by evaluation."""
+        """Yield edits that may open it; whether they do is found out by trying."""
         asked, leaving = self.asked, self.direction is Direction.EGRESS
         own, other = (asked.src, asked.dst) if leaving else (asked.dst, asked.src)
         intent = self._intent()

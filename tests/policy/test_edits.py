@@ -100,6 +100,17 @@ def test_the_smallest_change_is_a_port_where_the_peer_is_there_already() -> None
     )
 
 
+def test_small_edits_that_open_nothing_leave_room_for_the_one_that_does() -> None:
+    rule = {"to": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": 443}]}
+    isolating = network("few", "b", podSelector={}, egress=[rule, rule, rule])
+    deny = {"action": "Deny", "to": [{"namespaces": {}}]}
+    policy = admin("deny-x", 0, "x", egress=[deny])
+    policy["spec"]["subject"] = {"namespaces": {"matchLabels": {"env": "dev"}}}
+    found = texts([isolating, policy], "b/none", "a/db")
+    assert found
+    assert all("deny-x" in text for text in found)
+
+
 def test_a_rule_that_denies_first_is_named_with_its_priority() -> None:
     deny = {"action": "Deny", "from": [{"namespaces": {}}]}
     policy = admin("deny-x", 7, "x", ingress=[deny])
