@@ -61,6 +61,8 @@ def test_the_contracts_are_kept() -> None:
         ("policy", "audit.facts", LAYERS),
         ("policy", "subprocess", PURE),
         ("verdict", "subprocess", PURE),
+        ("compare", "pyarrow", PURE),
+        ("compare", "audit.store", LAYERS),
         ("plan", "ray", PURE),
         ("model", "pyarrow", PURE),
         ("fanout", "ray", DOORS),

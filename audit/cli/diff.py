@@ -1,13 +1,15 @@
-"""`audit diff`: what a change of manifests changes."""
+"""`audit diff`: what is different between two runs, or two sets of manifests."""
 
 import dataclasses
 import json
+from pathlib import Path
 
 import click
 
 from audit import pipeline
 from audit.cli import options, progress
-from audit.errors import ExitCode
+from audit.errors import ExitCode, UsageError
+from audit.model.changes import Changes
 from audit.plan.scope import Scope
 
 
@@ -17,23 +19,51 @@ from audit.plan.scope import Scope
 @options.scope_options
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when something changed.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@options.output_option("markdown", "json")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "markdown", "json"]),
+    help="How to print the result. Default: text for runs, markdown for manifests.",
+)
 def diff(
-    *, before: str, after: str, scope: Scope, exit_zero: bool, quiet: bool, output: str
+    *, before: str, after: str, scope: Scope, exit_zero: bool, quiet: bool, output: str | None
 ) -> int:
-    """Say what a change of manifests opens and closes, for a pull request.
+    """Say which cells changed between two runs, or what a change of manifests opens and closes.
 
-    BEFORE and AFTER are directories or files of YAML manifests, as `audit run --manifests` reads
-    them. Neither a cluster nor OVN is asked. Exits with 1 when a verdict changed.
+    BEFORE and AFTER are two run directories, or two directories or files of YAML manifests, as
+    `audit run --manifests` reads them; then neither a cluster nor OVN is asked, and the scope
+    flags say what is compared. Exits with 1 when a verdict changed.
 
     \b
-    Example:
+    Examples:
+      audit diff runs/20261123T043457Z-9510 runs/20261124T043501Z-77aa
       audit diff main/deploy branch/deploy --port tcp/5432 > comment.md
     """
+    runs = [is_run(place) for place in (before, after)]
+    if any(runs) and not all(runs):
+        other = after if runs[0] else before
+        raise UsageError(f"{other} is not a run; a run is compared with a run")
+    if all(runs) and scope != Scope():
+        raise UsageError("scope flags go with manifests: two runs are compared as they are")
     with progress.shown(quiet=quiet) as shown:
-        found = pipeline.diff_manifests(before, after, scope, shown)
+        if all(runs):
+            found = pipeline.diff_runs(Path(before), Path(after), shown)
+        else:
+            found = pipeline.diff_manifests(before, after, scope, shown)
+    show(found, output or ("text" if all(runs) else "markdown"))
+    return ExitCode.FINDINGS if found.paths and not exit_zero else ExitCode.CLEAN
+
+
+def is_run(place: str) -> bool:
+    """Say whether a directory looks like a run, finished or not."""
+    return any((Path(place) / name).exists() for name in ("run.json", "endpoints.parquet"))
+
+
+def show(found: Changes, output: str) -> None:
+    """Print what changed as `text`, `markdown` or `json`."""
     if output == "json":
         click.echo(json.dumps(dataclasses.asdict(found), indent=2, ensure_ascii=False))
-    else:
+    elif output == "markdown":
         click.echo(pipeline.changes_markdown(found), nl=False)
-    return ExitCode.FINDINGS if found.paths and not exit_zero else ExitCode.CLEAN
+    else:
+        click.echo(pipeline.changes_text(found), nl=False)

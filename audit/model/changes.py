@@ -1,15 +1,16 @@
-"""Two evaluations of policies, compared."""
+"""Two runs, or two evaluations of policies, compared."""
 
 from dataclasses import dataclass
 
-from audit.model.verdicts import Verdict
+from audit.model.verdicts import PASSES, STOPPED, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedPath:
     """Cells between two workloads whose verdict changed alike, on some ports.
 
-    `why` is what decides after the change.
+    `was` and `why` are what decides before and after the change, empty where no policy does.
+    `because` is what explains it, `drift` whether planes disagreed before and disagree after.
     """
 
     src: str
@@ -19,11 +20,18 @@ class ChangedPath:
     after: Verdict
     why: str
     cells: int
+    was: str = ""
+    because: tuple[str, ...] = ()
+    drift: tuple[bool, bool] = (False, False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What a change of manifests changes. `appeared` and `vanished` are endpoints."""
+    """What is different between two runs, or two sets of manifests.
+
+    `by` says what decided, where it was not traces. `appeared` and `vanished` are workloads, which
+    are not compared; `unmatched` counts the later run's other cells without an earlier one.
+    """
 
     before: str
     after: str
@@ -33,3 +41,25 @@ class Changes:
     vanished: tuple[str, ...]
     policies: tuple[str, ...]
     """`added networkpolicy shop/x`, `changed …`, `removed …`."""
+    facts: tuple[str, ...] = ()
+    """What else differs: labels, nodes, versions."""
+    by: str = "the policy objects alone"
+    unmatched: int = 0
+    drift_appeared: int = 0
+    drift_gone: int = 0
+
+    @property
+    def opened(self) -> tuple[ChangedPath, ...]:
+        """What gets through now and did not, or was not known to."""
+        return tuple(p for p in self.paths if p.after in PASSES and p.before not in PASSES)
+
+    @property
+    def closed(self) -> tuple[ChangedPath, ...]:
+        """What is stopped now and was not, or was not known to be."""
+        return tuple(p for p in self.paths if p.after in STOPPED and p.before not in STOPPED)
+
+    @property
+    def otherwise(self) -> tuple[ChangedPath, ...]:
+        """What changed in another way: it is not proven any more, drifts, or ends elsewhere."""
+        told = {*self.opened, *self.closed}
+        return tuple(p for p in self.paths if p not in told)

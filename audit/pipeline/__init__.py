@@ -4,8 +4,9 @@ Each public function is one command's work. They raise AuditError with a sentenc
 and leave nothing half-written.
 """
 
-from audit.pipeline.comparing import diff_manifests
+from audit.pipeline.comparing import diff_manifests, diff_runs
 from audit.pipeline.comparing import markdown as changes_markdown
+from audit.pipeline.comparing import plain as changes_text
 from audit.pipeline.doctor import Finding, examine, install_engine
 from audit.pipeline.options import Covering, Options, PlaneName, Progress, Workers
 from audit.pipeline.pairing import TraceOptions, trace
@@ -28,7 +29,9 @@ __all__ = [
     "Verified",
     "Workers",
     "changes_markdown",
+    "changes_text",
     "diff_manifests",
+    "diff_runs",
     "examine",
     "explain",
     "install_engine",

@@ -1,5 +1,8 @@
-"""Two directories of manifests → what the change between them opens and closes."""
+"""Two runs, or two directories of manifests → what is different between them."""
 
+from pathlib import Path
+
+from audit.compare import diff
 from audit.facts import manifests, objects
 from audit.model.changes import Changes
 from audit.model.facts import ClusterState
@@ -10,6 +13,7 @@ from audit.plan.scope import Scope
 from audit.policy import compare
 from audit.policy.intent import evaluate
 from audit.report import changes
+from audit.store import cells
 
 
 def diff_manifests(before: str, after: str, scope: Scope, progress: Progress) -> Changes:
@@ -35,4 +39,11 @@ def _matrix(state: ClusterState, scope: Scope, space: portspace.PortSpace) -> Ma
     return matrix.build(sides.endpoints, sides.blocks, resolved, scope.family.families).matrix
 
 
-markdown = changes.markdown
+def diff_runs(before: Path, after: Path, progress: Progress) -> Changes:
+    """Compare two finished runs cell by cell, and explain what changed."""
+    earlier, later = (cells.open_recorded(path) for path in (before, after))
+    progress.phase("comparing", len(later.endpoints))
+    return diff.compare(earlier, later, progress.advance)
+
+
+markdown, plain = changes.markdown, changes.plain

@@ -1,11 +1,71 @@
-"""What a change of manifests changes, as Markdown for a pull request. Pure."""
+"""What is different between two runs or sets of manifests, as Markdown or plain text. Pure."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from audit.model.changes import ChangedPath, Changes
-from audit.model.verdicts import PASSES, STOPPED
+from audit.report.explain import printable, wrap
 
 MOST_ROWS = 200
+
+
+MOST_NAMES = 8
+"""Workloads that one row names; the rest it counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """Paths that changed alike, for the same reason."""
+
+    srcs: tuple[str, ...]
+    dsts: tuple[str, ...]
+    paths: tuple[ChangedPath, ...]
+
+    @property
+    def path(self) -> ChangedPath:
+        """One of them: they are alike in everything but their ends."""
+        return self.paths[0]
+
+    @property
+    def cells(self) -> int:
+        """How many cells that is."""
+        return sum(path.cells for path in self.paths)
+
+
+def _rows(paths: Sequence[ChangedPath], *, blame: bool) -> list[_Row]:
+    """Gather paths that changed alike: first the sources of each destination, then destinations.
+
+    With `blame` only those that were decided alike, before and after.
+    """
+    by_dst: dict[tuple[tuple[object, ...], str], list[ChangedPath]] = defaultdict(list)
+    for path in paths:
+        said = (path.was, path.why) if blame else ()
+        alike = (path.before, path.after, path.drift, path.because, path.ports, *said)
+        by_dst[alike, path.dst].append(path)
+    rows: dict[tuple[object, ...], list[ChangedPath]] = defaultdict(list)
+    for (alike, _), found in by_dst.items():
+        rows[alike, tuple(sorted({path.src for path in found}))] += found
+    gathered = [
+        _Row(
+            srcs=tuple(sorted({path.src for path in found})),
+            dsts=tuple(sorted({path.dst for path in found})),
+            paths=tuple(found),
+        )
+        for found in rows.values()
+    ]
+    return sorted(gathered, key=lambda row: (-row.cells, row.srcs, row.dsts))
+
+
+def _names(names: Sequence[str]) -> str:
+    """Return names of workloads in a line: `pod shop/a, b and 3 more`."""
+    told = list(names[:MOST_NAMES])
+    for place in range(len(told) - 1, 0, -1):
+        prefix = told[place - 1].rpartition("/")[0] + "/"
+        if "/" in told[place - 1] and told[place].startswith(prefix):
+            told[place] = told[place].removeprefix(prefix)
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(told) + more
 
 
 def markdown(changes: Changes) -> str:
@@ -14,19 +74,30 @@ def markdown(changes: Changes) -> str:
 
 
 def _lines(changes: Changes) -> Iterator[str]:
-    opened = [p for p in changes.paths if p.after in PASSES and p.before not in PASSES]
-    closed = [p for p in changes.paths if p.after in STOPPED and p.before not in STOPPED]
-    rest = [p for p in changes.paths if p not in opened and p not in closed]
+    opened, closed = changes.opened, changes.closed
     yield f"### Connectivity: {_said(opened, 'opened')}, {_said(closed, 'closed')}"
     yield ""
-    yield f"{changes.compared:,} cells compared, by the policy objects alone."
-    for policy in changes.policies:
-        yield f"- {_text(policy)}"
+    by = f", by {changes.by}" if changes.by else ""
+    yield f"{changes.compared:,} cells compared{by}."
+    if changes.unmatched:
+        yield f"{changes.unmatched:,} cells of the later run are in none of the earlier's."
+    if changes.drift_appeared or changes.drift_gone:
+        yield f"Drift: {changes.drift_appeared:,} cells new, {changes.drift_gone:,} gone."
+    told = [*changes.policies, *changes.facts]
+    for text in told[:MOST_ROWS]:
+        yield f"- {_text(text)}"
+    if len(told) > MOST_ROWS:
+        yield f"- … and {len(told) - MOST_ROWS:,} more"
     for word, names in (("new", changes.appeared), ("gone", changes.vanished)):
         if names:
-            yield f"- {word}, not compared: {_text(', '.join(names))}"
+            more = f" and {len(names) - MOST_ROWS:,} more" if len(names) > MOST_ROWS else ""
+            yield f"- {word}, not compared: {_text(', '.join(names[:MOST_ROWS]))}{more}"
     yield ""
-    for title, paths in (("Opened", opened), ("Closed", closed), ("Otherwise changed", rest)):
+    for title, paths in (
+        ("Opened", opened),
+        ("Closed", closed),
+        ("Otherwise changed", changes.otherwise),
+    ):
         if paths:
             yield from _table(title, paths)
 
@@ -41,20 +112,22 @@ def _table(title: str, paths: Sequence[ChangedPath]) -> Iterator[str]:
     yield ""
     yield "| from | to | ports | before | after | because of | cells |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for path in paths[:MOST_ROWS]:
+    rows = _rows(paths, blame=False)
+    for row in rows[:MOST_ROWS]:
+        path = row.path
         fields = (
-            path.src,
-            path.dst,
+            _names(row.srcs),
+            _names(row.dsts),
             ", ".join(path.ports),
-            path.before,
-            path.after,
-            path.why,
-            f"{path.cells:,}",
+            path.before + (" (drifting)" if path.drift[0] else ""),
+            path.after + (" (drifting)" if path.drift[1] else ""),
+            "; ".join(path.because) or path.why,
+            f"{row.cells:,}",
         )
         yield f"| {' | '.join(map(_text, fields))} |"
-    if len(paths) > MOST_ROWS:
+    if len(rows) > MOST_ROWS:
         yield ""
-        yield f"… and {len(paths) - MOST_ROWS:,} more."
+        yield f"… and {len(rows) - MOST_ROWS:,} more."
     yield ""
 
 
@@ -62,3 +135,39 @@ def _text(text: str) -> str:
     """Return text that Markdown shows as it is, in a cell of a table too."""
     printable = "".join(char if char.isprintable() else "�" for char in text)
     return "".join(f"\\{char}" if char in r"\`*_[]<>|#" else char for char in printable)
+
+
+def plain(changes: Changes) -> str:
+    """Return what changed for a terminal: a path in a line, what explains it below."""
+    said = f"{_said(changes.opened, 'opened')}, {_said(changes.closed, 'closed')}"
+    lines = [f"{changes.compared:,} cells compared: {said}"]
+    if changes.unmatched:
+        lines.append(f"{changes.unmatched:,} cells of the later run are in none of the earlier's")
+    if changes.drift_appeared or changes.drift_gone:
+        lines.append(f"drift: {changes.drift_appeared:,} cells new, {changes.drift_gone:,} gone")
+    lines += [f"different: {text}" for text in (*changes.policies, *changes.facts)]
+    lines += [f"new, not compared: {name}" for name in changes.appeared]
+    lines += [f"gone, not compared: {name}" for name in changes.vanished]
+    rows = _rows(changes.paths, blame=True)
+    for row in rows[:MOST_ROWS]:
+        lines += _plain_row(row)
+    if len(rows) > MOST_ROWS:
+        lines.append(f"… and {len(rows) - MOST_ROWS:,} more; -o json has them all")
+    return "".join(f"{printable(line)}\n" for line in lines)
+
+
+def _plain_row(row: _Row) -> Iterator[str]:
+    path = row.path
+    before, after = (
+        f"{verdict}{f' ({blame})' if blame else ''}{', drifting' if drift else ''}"
+        for verdict, blame, drift in (
+            (path.before, path.was, path.drift[0]),
+            (path.after, path.why, path.drift[1]),
+        )
+    )
+    count = f"{row.cells:,} {'cell' if row.cells == 1 else 'cells'}"
+    ends = f"{_names(row.srcs)} to {_names(row.dsts)}"
+    yield from ("", *wrap(f"{ends} on {', '.join(path.ports)}: {count}"))
+    yield from wrap(f"before   {before}", indent=2, hang=11)
+    yield from wrap(f"after    {after}", indent=2, hang=11)
+    yield from wrap(f"because  {'; '.join(path.because) or 'not known'}", indent=2, hang=11)

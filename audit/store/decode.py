@@ -38,7 +38,7 @@ _SETTLED_AT_A_TIME = 1 << 20  # cells: in one go, a second array of all of them
 _Ints = NDArray[np.int64]
 
 
-class _Vocabulary:
+class Vocabulary:
     """A code per word; `grow` gives new words the next code, else they are an error."""
 
     def __init__(self, words: Iterable[str] = (), *, grow: bool = False) -> None:
@@ -62,12 +62,12 @@ class _Vocabulary:
         return self.words[word]
 
 
-class _EndpointIndex:
+class EndpointIndex:
     """From the four columns that name an endpoint to its place in the endpoints table."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         values = [[str(getattr(endpoint, name)) for endpoint in endpoints] for name in _KEY]
-        self._vocabularies = [_Vocabulary(column) for column in values]
+        self._vocabularies = [Vocabulary(column) for column in values]
         codes = [
             np.array([vocabulary.words[value] for value in column], dtype=np.int64)
             for vocabulary, column in zip(self._vocabularies, values, strict=True)
@@ -80,7 +80,7 @@ class _EndpointIndex:
         """Return the endpoint of each row on `side`; raise ValueError when one is not listed."""
         keys = self._combine(
             [
-                vocabulary.codes(_words(table, f"{side}_{name}"))
+                vocabulary.codes(words(table, f"{side}_{name}"))
                 for vocabulary, name in zip(self._vocabularies, _KEY, strict=True)
             ]
         )
@@ -97,11 +97,11 @@ class _EndpointIndex:
         return keys
 
 
-class _PortIndex:
+class PortIndex:
     """From protocol and range to the place in `Matrix.ports`."""
 
     def __init__(self, ports: Sequence[Port]) -> None:
-        self._protocols = _Vocabulary(Protocol)
+        self._protocols = Vocabulary(Protocol)
         keys = [
             (self._protocols.words[port.protocol] * _PORTS + port.number) * _PORTS + port.sample
             for port in ports
@@ -112,7 +112,7 @@ class _PortIndex:
     def places(self, table: pa.Table) -> NDArray[np.int64]:
         """Return the port of each row; raise ValueError when one is not in the run's ports."""
         first, last = (table[name].to_numpy().astype(np.int64) for name in ("port", "port_end"))
-        protocols = self._protocols.codes(_words(table, "protocol")).astype(np.int64)
+        protocols = self._protocols.codes(words(table, "protocol")).astype(np.int64)
         keys = (protocols * _PORTS + first) * _PORTS + last
         found = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         if len(keys) and (not len(self._keys) or (self._keys[found] != keys).any()):
@@ -136,13 +136,13 @@ class _Cells:
         self.family = np.empty(count, np.int8)
         self.verdict, self.reply, self.reason = np.empty((3, count), np.uint8)
         self.logical, self.datapath, self.drift = np.empty((3, count), np.uint8)
-        self.traces = _Vocabulary(grow=True)
+        self.traces = Vocabulary(grow=True)
         self.combinations: dict[Combination, int] = {}
-        self._endpoints = _EndpointIndex(endpoints)
-        self._ports = _PortIndex(ports)
-        self._families = _Vocabulary(FAMILIES)
-        self._verdicts = _Vocabulary(VERDICTS)
-        self._reasons = _Vocabulary(REASONS)
+        self._endpoints = EndpointIndex(endpoints)
+        self._ports = PortIndex(ports)
+        self._families = Vocabulary(FAMILIES)
+        self._verdicts = Vocabulary(VERDICTS)
+        self._reasons = Vocabulary(REASONS)
 
     def fill(self, start: int, table: pa.Table) -> int:
         """Put the rows of `table` at `start`; return where the next ones go."""
@@ -150,24 +150,24 @@ class _Cells:
         rows = slice(start, end)
         self.src[rows] = self._endpoints.places(table, "src")
         self.dst[rows] = self._endpoints.places(table, "dst")
-        self.family[rows] = self._families.codes(_words(table, "family"))
+        self.family[rows] = self._families.codes(words(table, "family"))
         self.port[rows] = self._ports.places(table)
-        self.verdict[rows] = self._verdicts.codes(_words(table, "verdict"))
+        self.verdict[rows] = self._verdicts.codes(words(table, "verdict"))
         for name in ("reply", "logical", "datapath"):
-            codes = self._verdicts.codes(_words(table, name))
+            codes = self._verdicts.codes(words(table, name))
             getattr(self, name)[rows] = np.where(codes < 0, NO_VERDICT, codes)
         drift = table["drift"].cast(pa.uint8()).fill_null(NO_VERDICT)
         self.drift[rows] = drift.to_numpy()
-        self.reason[rows] = self._reasons.codes(_words(table, "reason"))
-        self.trace[rows] = self.traces.codes(_words(table, "trace_id"))
-        self.other_trace[rows] = self.traces.codes(_words(table, "other_trace_id"))
+        self.reason[rows] = self._reasons.codes(words(table, "reason"))
+        self.trace[rows] = self.traces.codes(words(table, "trace_id"))
+        self.other_trace[rows] = self.traces.codes(words(table, "other_trace_id"))
         self._fill_blame(rows, table.select(Combination._fields))
         return end
 
     def _fill_blame(self, rows: slice, table: pa.Table) -> None:
         has_blame = table["blame_name"].is_valid()
         blamed = table.filter(has_blame)
-        codes, firsts = _distinct(blamed)
+        codes, firsts = distinct(blamed)
         found = (Combination(**row) for row in blamed.take(firsts).to_pylist())
         places = [self.combinations.setdefault(c, len(self.combinations)) for c in found]
         self.blame[rows] = -1
@@ -202,7 +202,7 @@ def cells(
     """
     with reading(files[0]):
         metadata = pq.read_schema(files[0]).metadata
-        ports = tuple(_port(text) for text in metadata[PORTS_KEY].decode().split(",") if text)
+        ports = tuple(port_of(text) for text in metadata[PORTS_KEY].decode().split(",") if text)
         found = _Cells(sum(pq.read_metadata(f).num_rows for f in files), endpoints, ports)
     end = 0
     for file in files:
@@ -230,12 +230,12 @@ def cells(
     )
 
 
-def _words(table: pa.Table, name: str) -> pa.DictionaryArray:
+def words(table: pa.Table, name: str) -> pa.DictionaryArray:
     """Return a text column in one piece, with one dictionary."""
     return table[name].unify_dictionaries().combine_chunks()
 
 
-def _distinct(table: pa.Table) -> tuple[_Ints, _Ints]:
+def distinct(table: pa.Table) -> tuple[_Ints, _Ints]:
     """Return a code per row, the same for equal rows, and the first row of each code.
 
     Columns are folded in one by one and the codes made dense each time: their product could
@@ -253,7 +253,7 @@ def _distinct(table: pa.Table) -> tuple[_Ints, _Ints]:
     return codes, firsts
 
 
-def _port(text: str) -> Port:
+def port_of(text: str) -> Port:
     """Return the port `str(Port)` printed."""
     protocol, _, numbers = text.partition("/")
     first, _, last = numbers.partition("-")

@@ -1,0 +1,167 @@
+"""Two finished runs → the cells whose verdict changed, folded to workloads.
+
+A source of the later run and its counterpart are compared at a time, as arrays: memory is two
+sources' cells, and what differs is folded at once.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.compare import causes, pairing
+from audit.compare.pairing import Pairing, name_of
+from audit.compare.ports import Overlaps, overlaps
+from audit.model.changes import ChangedPath, Changes
+from audit.model.matrix import FAMILIES
+from audit.model.recorded import Cells, Recorded
+from audit.model.verdicts import VERDICTS, Verdict
+
+MOST_PATHS = 100_000
+"""Beyond this many kinds of changes, further ones are folded to namespaces."""
+_DRIFTS = 1 << 3
+"""The bit of a state that says that planes disagree; below it is the verdict's code."""
+
+_Ints = NDArray[np.int64]
+_Path = tuple[int, int, int, int, int, int]
+_Key = tuple[int, int, int, int, int, int, int]
+"""Source and destination (names), overlap of ports, states and blames before and after."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What is counted on the way through both runs."""
+
+    compared: int = 0
+    unmatched: int = 0
+    drift_appeared: int = 0
+    drift_gone: int = 0
+
+
+def compare(before: Recorded, after: Recorded, advance: Callable[[int], None]) -> Changes:
+    """Compare cell by cell what both runs have; `advance` is told of each source."""
+    return _Comparison(before, after).run(advance)
+
+
+class _Comparison:
+    """The tables that both runs' cells are compared with."""
+
+    def __init__(self, before: Recorded, after: Recorded) -> None:
+        self._before, self._after = before, after
+        self._pairs: Pairing = pairing.pair(before.endpoints, after.endpoints)
+        self._ports: Overlaps = overlaps(before.ports, after.ports)
+        names: dict[str, int] = {}
+        narrow = [names.setdefault(name_of(e), len(names)) for e in after.endpoints]
+        wide = [
+            names.setdefault(f"namespace {e.namespace}" if e.namespace else e.key, len(names))
+            for e in after.endpoints
+        ]
+        self._names = tuple(names)
+        self._narrow, self._wide = np.array(narrow, np.int64), np.array(wide, np.int64)
+        self._paths: dict[_Key, int] = defaultdict(int)
+        self._found = _Found()
+
+    def run(self, advance: Callable[[int], None]) -> Changes:
+        """Go through the sources, and say what was found."""
+        for source, counterpart in enumerate(self._pairs.before.tolist()):
+            if counterpart >= 0:
+                now = self._after.cells.of_source(source)
+                if len(now):
+                    self._source(self._before.cells.of_source(counterpart), now)
+            advance(1)
+        found = self._found
+        explain = causes.Causes(self._before, self._after, self._pairs)
+        return Changes(
+            before=self._before.name,
+            after=self._after.name,
+            by="",
+            compared=found.compared,
+            unmatched=found.unmatched,
+            paths=self._folded(explain),
+            appeared=self._pairs.appeared,
+            vanished=self._pairs.vanished,
+            policies=explain.policies,
+            facts=explain.facts,
+            drift_appeared=found.drift_appeared,
+            drift_gone=found.drift_gone,
+        )
+
+    def _source(self, was: Cells, now: Cells) -> None:
+        """Compare one source's cells with its counterpart's."""
+        cells, shared = self._ports.spread(now.port.astype(np.int64))
+        dst = self._pairs.before[now.dst].astype(np.int64)[cells]
+        wanted = self._keys(dst, now.family[cells], self._ports.before[shared])
+        have = self._keys(was.dst.astype(np.int64), was.family, was.port.astype(np.int64))
+        place = np.minimum(np.searchsorted(have, wanted), max(len(have) - 1, 0))
+        same = (dst >= 0) & (have[place] == wanted) if len(have) else np.zeros(len(dst), np.bool_)
+        cells, shared, place = cells[same], shared[same], place[same]
+        compared = len(np.unique(cells))
+        self._found.compared += compared
+        self._found.unmatched += len(now) - compared
+        states = _states(was)[place], _states(now)[cells]
+        differ = np.flatnonzero(states[0] != states[1])
+        if not len(differ):
+            return
+        drifts = [state[differ] >= _DRIFTS for state in states]
+        self._found.drift_appeared += int((drifts[1] & ~drifts[0]).sum())
+        self._found.drift_gone += int((drifts[0] & ~drifts[1]).sum())
+        names = self._narrow if len(self._paths) < MOST_PATHS else self._wide
+        cells, place = cells[differ], place[differ]
+        columns = (
+            names[now.src[cells]],
+            names[now.dst[cells]],
+            shared[differ],
+            states[0][differ],
+            states[1][differ],
+            was.blame[place],
+            now.blame[cells],
+        )
+        rows, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+        for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+            self._paths[(*row,)] += count
+
+    def _keys(self, dst: _Ints, family: NDArray[np.int8], port: _Ints) -> _Ints:
+        """Return one number per cell of a source, in the order of the earlier run's cells."""
+        return (dst * len(FAMILIES) + family) * max(len(self._before.ports), 1) + port
+
+    def _folded(self, explain: "causes.Causes") -> tuple[ChangedPath, ...]:
+        """Return what changed alike between two workloads as one path, most cells first."""
+        ports: dict[_Path, list[int]] = defaultdict(list)
+        cells: dict[_Path, int] = defaultdict(int)
+        for (src, dst, port, was, is_, old, new), count in self._paths.items():
+            key = (src, dst, was, is_, old, new)
+            ports[key].append(port)
+            cells[key] += count
+        blames = (*self._before.cells.blames, None), (*self._after.cells.blames, None)
+        found = []
+        for path, count in cells.items():
+            src, dst, was, is_, old, new = path
+            sides = blames[0][old], blames[1][new]
+            said = [str(blame) if blame is not None else "" for blame in sides]
+            found.append(
+                ChangedPath(
+                    src=self._names[src],
+                    dst=self._names[dst],
+                    ports=tuple(str(self._ports.common[port]) for port in sorted(ports[path])),
+                    before=_verdict(was),
+                    after=_verdict(is_),
+                    was=said[0],
+                    why=said[1],
+                    drift=(was >= _DRIFTS, is_ >= _DRIFTS),
+                    because=explain.of(self._names[src], self._names[dst], *sides),
+                    cells=count,
+                )
+            )
+        return tuple(sorted(found, key=lambda p: (-p.cells, p.src, p.dst, p.ports, p.was, p.why)))
+
+
+def _states(cells: Cells) -> _Ints:
+    """Return the state of each cell: its verdict, and whether planes disagree about it."""
+    states: _Ints = cells.verdict.astype(np.int64) + cells.drift.astype(np.int64) * _DRIFTS
+    return states
+
+
+def _verdict(state: int) -> Verdict:
+    return VERDICTS[state % _DRIFTS]

@@ -1,0 +1,86 @@
+"""A finished run whose cells stay on disk: what comparing and checking see of it.
+
+Two runs of a large cluster have 200 million cells between them, so nobody holds them: cells are
+read source by source, or some at a time in their order.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.endpoints import Endpoint, Port
+from audit.model.facts import Policy
+from audit.model.matrix import Indices
+from audit.model.verdicts import Blame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """Some cells of a run: parallel arrays, sorted by (src, dst, family, port).
+
+    Codes are those of `audit.model.matrix`; `blame` indexes `CellReader.blames`, -1 is none, and
+    `drift` is 1 where planes disagree.
+    """
+
+    src: Indices
+    dst: Indices
+    family: NDArray[np.int8]
+    port: Indices
+    verdict: NDArray[np.uint8]
+    reply: NDArray[np.uint8]
+    reason: NDArray[np.uint8]
+    drift: NDArray[np.uint8]
+    blame: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.src)
+
+    def part(self, rows: slice) -> "Cells":
+        """Return a run of these cells, without copying."""
+        return Cells(**{name: getattr(self, name)[rows] for name in CELL_FIELDS})
+
+
+CELL_FIELDS = ("src", "dst", "family", "port", "verdict", "reply", "reason", "drift", "blame")
+
+
+class CellReader(Protocol):
+    """Reads a run's cells from disk; `blames` grows as they are read."""
+
+    @property
+    def blames(self) -> Sequence[Blame]:
+        """Who decided, as far as a cell names it: policy, direction and rule."""
+        ...
+
+    def of_source(self, source: int) -> Cells:
+        """Return the cells of one source, by its place in the endpoints. Cheapest in order."""
+        ...
+
+    def __iter__(self) -> Iterator[Cells]:
+        """Yield all cells in order, about a million at a time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A finished run with its cells on disk. `manifest` is run.json as read."""
+
+    path: str
+    manifest: Mapping[str, Any]
+    endpoints: tuple[Endpoint, ...]
+    ports: tuple[Port, ...]
+    policies: tuple[Policy, ...]
+    cells: CellReader
+
+    @property
+    def name(self) -> str:
+        """The run's id."""
+        return str(self.manifest.get("run_id", self.path))
+
+    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        """Return the labels of a namespace, as far as the run says them."""
+        known = self.manifest.get("labels") or {}
+        found: Mapping[str, str] = known.get("namespaces", {}).get(namespace, {})
+        return found

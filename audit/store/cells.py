@@ -1,0 +1,171 @@
+"""A run's cells read a file at a time, for what looks at all of them and keeps few.
+
+Files are in the order of the cells and hold about a million each; which sources a file has is read
+from its two `src` columns once. A few files are kept decoded, since who compares two runs goes
+through both in nearly the same order.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from audit.model.endpoints import Endpoint, Port
+from audit.model.matrix import FAMILIES, index_type
+from audit.model.recorded import CELL_FIELDS, Cells, Recorded
+from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef
+from audit.store import decode, schema
+from audit.store.decode import EndpointIndex, PortIndex, Vocabulary, distinct, words
+from audit.store.encode import PORTS_KEY
+from audit.store.layout import read_manifest, reading, table_files
+
+_BLAME = ["blame_kind", "blame_namespace", "blame_name", "blame_direction", "blame_rule"]
+_KEY = ("kind", "namespace", "name", "node")
+_COLUMNS = [
+    *(f"{side}_{name}" for side in ("src", "dst") for name in _KEY),
+    *("family", "protocol", "port", "port_end", "verdict", "reply", "reason", "drift"),
+    *_BLAME,
+]
+_KEPT = 3
+"""Decoded files that are kept: about 20 MB each."""
+
+
+def open_recorded(path: Path | str) -> Recorded:
+    """Return the run in directory `path` without reading its cells.
+
+    Raises RunReadError when it is no run, unfinished, damaged or another version's; also later,
+    when a file of cells turns out to be damaged.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    (endpoints_file,) = table_files(path, manifest, schema.ENDPOINTS)
+    (policies_file,) = table_files(path, manifest, schema.POLICIES)
+    files = table_files(path, manifest, schema.CELLS)
+    with reading(files[0]):
+        listed = pq.read_schema(files[0]).metadata[PORTS_KEY].decode()
+        ports = tuple(decode.port_of(text) for text in listed.split(",") if text)
+    endpoints = decode.endpoints(endpoints_file)
+    return Recorded(
+        path=str(path),
+        manifest=manifest,
+        endpoints=endpoints,
+        ports=ports,
+        policies=decode.policies(policies_file),
+        cells=CellFiles(files, endpoints, ports),
+    )
+
+
+class CellFiles:
+    """The cells in `files`, as `audit.model.recorded.CellReader` promises them."""
+
+    def __init__(
+        self, files: Sequence[Path], endpoints: Sequence[Endpoint], ports: Sequence[Port]
+    ) -> None:
+        self._files = tuple(files)
+        self._count = len(endpoints)
+        self._types = (index_type(len(endpoints)), index_type(len(ports)))
+        self._endpoints, self._ports = EndpointIndex(endpoints), PortIndex(ports)
+        self._families, self._verdicts = Vocabulary(FAMILIES), Vocabulary(VERDICTS)
+        self._reasons = Vocabulary(REASONS)
+        self._blames: dict[Blame, int] = {}
+        self._file = lru_cache(maxsize=_KEPT)(self._read)
+
+    @property
+    def blames(self) -> Sequence[Blame]:
+        """Who decided, in the order in which it was met."""
+        return tuple(self._blames)
+
+    def of_source(self, source: int) -> Cells:
+        """Return the cells of one source."""
+        firsts, lasts = self._spans
+        parts = []
+        for number in np.flatnonzero((firsts <= source) & (source <= lasts)).tolist():
+            cells = self._file(number)
+            start, end = np.searchsorted(cells.src, [source, source + 1]).tolist()
+            parts.append(cells.part(slice(start, end)))
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return self._file(0).part(slice(0, 0))
+        return Cells(
+            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in CELL_FIELDS}
+        )
+
+    def __iter__(self) -> Iterator[Cells]:
+        """Yield the cells, a file at a time."""
+        for number in range(len(self._files)):
+            yield self._file(number)
+
+    @cached_property
+    def _spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first and the last source of each file; of an empty one none."""
+        spans = np.full((2, len(self._files)), -1, np.int64)
+        spans[0] = self._count
+        for number, file in enumerate(self._files):
+            with reading(file):
+                table = pq.read_table(
+                    file, columns=[f"src_{name}" for name in _KEY], partitioning=None
+                )
+                if len(table):
+                    ends = table.take([0, len(table) - 1])
+                    spans[:, number] = self._endpoints.places(ends, "src")
+        return spans[0], spans[1]
+
+    def _read(self, number: int) -> Cells:
+        """Return one file, decoded."""
+        file = self._files[number]
+        with reading(file):
+            table = pq.read_table(file, columns=_COLUMNS, partitioning=None)
+            verdict, reply = (
+                self._verdicts.codes(words(table, name)) for name in ("verdict", "reply")
+            )
+            drift = table["drift"].cast(pa.uint8()).fill_null(NO_VERDICT).to_numpy()
+            return Cells(
+                src=self._endpoints.places(table, "src").astype(self._types[0]),
+                dst=self._endpoints.places(table, "dst").astype(self._types[0]),
+                family=self._families.codes(words(table, "family")).astype(np.int8),
+                port=self._ports.places(table).astype(self._types[1]),
+                verdict=verdict.astype(np.uint8),
+                reply=np.where(reply < 0, NO_VERDICT, reply).astype(np.uint8),
+                reason=self._reasons.codes(words(table, "reason")).astype(np.uint8),
+                drift=(drift == 1).astype(np.uint8),
+                blame=self._blame(table.select(_BLAME)),
+            )
+
+    def _blame(self, table: pa.Table) -> NDArray[np.int32]:
+        """Return the place in `blames` of who decided each row, -1 for nobody."""
+        blamed = table["blame_name"].is_valid()
+        some = table.filter(blamed)
+        codes, firsts = distinct(some)
+        met = [_blame_of(**row) for row in some.take(firsts).to_pylist()]
+        places = [self._blames.setdefault(blame, len(self._blames)) for blame in met]
+        found = np.full(len(table), -1, np.int32)
+        found[blamed.to_numpy()] = np.array(places, np.int32)[codes]
+        return found
+
+
+def _blame_of(
+    *,
+    blame_kind: str | None,
+    blame_namespace: str | None,
+    blame_name: str,
+    blame_direction: str | None,
+    blame_rule: int | None,
+) -> Blame:
+    """Return what a cell itself says of who decided; the ACL and the flow are in its trace."""
+    policy = (
+        PolicyRef(kind=blame_kind, namespace=blame_namespace or "", name=blame_name)
+        if blame_kind
+        else None
+    )
+    return Blame(
+        action="",
+        direction=blame_direction or "",
+        policy=policy,
+        rule=-1 if blame_rule is None else blame_rule,
+        owner="" if policy else blame_name,
+    )

@@ -1,0 +1,184 @@
+"""`audit diff` of two runs: what it counts is what other tools recorded, cell by cell."""
+
+import csv
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.conftest import Audit, run_of
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+PORTS = ("tcp/80", "tcp/443", "tcp/8080", "tcp/9000", "udp/53")
+
+
+def recorded(name: str) -> dict[tuple[str, str, str], bool]:
+    """Return what `ovn-trace` said, a process per cell, over IPv4."""
+    text = gzip.decompress((DATA / f"{name}.csv.gz").read_bytes()).decode()
+    return {
+        (row["src"], row["dst"], f"{row['protocol']}/{row['port']}"): row["delivered"] == "1"
+        for row in csv.DictReader(io.StringIO(text))
+        if row["family"] == "ip4"
+    }
+
+
+@pytest.fixture(scope="module")
+def upgrade(
+    audit_command: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """Return runs of one cluster at two times."""
+    root = tmp_path_factory.mktemp("upgrade")
+    flags = [flag for port in PORTS for flag in ("-p", port)]
+    before, after = (
+        run_of(audit_command, root, DATA / f"upgrade-{name}.tar.xz", *flags, "-q")
+        for name in ("before", "after")
+    )
+    return before, after
+
+
+def cells_of(found: dict[str, Any]) -> dict[tuple[str, str, str], tuple[str, str]]:
+    """Return what changed, cell by cell: these pods are their own workloads."""
+    return {
+        (
+            src.removeprefix("pod ").replace("/", "_"),
+            dst.removeprefix("pod ").replace("/", "_"),
+            p,
+        ): (path["before"], path["after"])
+        for path in found["paths"]
+        for src, dst in [(path["src"], path["dst"])]
+        for p in path["ports"]
+    }
+
+
+def test_what_changed_is_what_was_recorded(audit: Audit, upgrade: tuple[Path, Path]) -> None:
+    done = audit("diff", *upgrade, "-o", "json", "-q")
+    assert done.code == 1, done.err
+    before, after = recorded("upgrade-before"), recorded("upgrade-after")
+    common = before.keys() & after.keys()
+    expected = {
+        key: tuple("reachable" if side[key] else "blocked" for side in (before, after))
+        for key in common
+        if before[key] != after[key]
+    }
+    assert len(expected) > 100
+    ours = {
+        key: verdicts
+        for key, verdicts in cells_of(done.json).items()
+        if "data_db-4" not in key  # compared with the pod it stands in for
+    }
+    assert ours == expected
+
+
+def test_each_change_is_laid_to_what_was_changed(audit: Audit, upgrade: tuple[Path, Path]) -> None:
+    found = audit("diff", *upgrade, "-o", "json", "-q").json
+    assert found["policies"] == [
+        "changed networkpolicy back/api-in",
+        "added networkpolicy front/web-out-added",
+        "removed networkpolicy ops/ops-in",
+    ]
+    assert found["facts"] == [
+        "labels of namespace ops: added env=prod",
+        "labels of pod front/web-2: app=web to app=legacy, tier=front to tier=old",
+        "pod back/api-2 moved from node ovn-worker2 to ovn-control-plane",
+        "pod data/db-4 stands in for pod data/db-1",
+    ]
+    assert found["appeared"] == ["pod edge/edge-0", "pod edge/edge-1", "pod edge/edge-2"]
+    assert found["vanished"] == []
+    because = {
+        (path["src"], path["dst"], port): path["because"]
+        for path in found["paths"]
+        for port in path["ports"]
+    }
+    assert because["pod data/cache-0", "pod ops/shell-0", "tcp/80"] == [
+        "removed networkpolicy ops/ops-in"
+    ]
+    assert because["pod front/web-1", "pod lab/test-0", "tcp/80"] == [
+        "added networkpolicy front/web-out-added"
+    ]
+    assert because["pod front/web-0", "pod back/api-0", "tcp/9000"] == [
+        "changed networkpolicy back/api-in"
+    ]
+    assert because["pod lab/test-0", "pod ops/prom-1", "tcp/80"] == [
+        "labels of namespace ops: added env=prod"
+    ]
+    unexplained = [path for path in found["paths"] if "nothing that" in path["because"][0]]
+    assert unexplained == []
+
+
+def test_a_run_does_not_differ_from_itself(audit: Audit, upgrade: tuple[Path, Path]) -> None:
+    done = audit("diff", upgrade[0], upgrade[0], "-q")
+    assert (done.code, done.out.count("\n")) == (0, 1)
+    assert "0 cells opened, 0 cells closed" in done.out
+
+
+def test_only_two_of_a_kind_are_compared(audit: Audit, upgrade: tuple[Path, Path]) -> None:
+    mixed = audit("diff", upgrade[0], "missing.yaml")
+    scoped = audit("diff", *upgrade, "-n", "ops")
+    assert (mixed.code, scoped.code) == (2, 2)
+    assert "missing.yaml is not a run" in mixed.err
+    assert "two runs are compared as they are" in scoped.err
+
+
+@pytest.fixture(scope="module")
+def one_policy_less(
+    audit_command: tuple[str, ...],
+    example_snapshot: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Path]:
+    """Return runs of the example's objects, and of the same without one policy."""
+    root = tmp_path_factory.mktemp("policy")
+    with tarfile.open(example_snapshot) as tar:
+        tar.extractall(root / "all", filter="data")
+        tar.extractall(root / "less", filter="data")
+    (file,) = (root / "less").rglob("networkpolicies.json")
+    listed = json.loads(file.read_text())
+    kept = [
+        p
+        for p in listed["items"]
+        if (p["metadata"]["namespace"], p["metadata"]["name"]) != ("default", "deny-by-default")
+    ]
+    assert len(kept) == len(listed["items"]) - 1
+    file.write_text(json.dumps({**listed, "items": kept}))
+    flags = ("--planes", "intent", "-p", "tcp/80", "-q")
+    return (
+        run_of(audit_command, root, root / "all", *flags),
+        run_of(audit_command, root, root / "less", *flags),
+    )
+
+
+@pytest.mark.parametrize("word", ["added", "removed"])
+def test_the_page_for_a_pull_request_names_exactly_the_policy(
+    audit: Audit, one_policy_less: tuple[Path, Path], word: str
+) -> None:
+    with_it, without = one_policy_less
+    ends = (without, with_it) if word == "added" else (with_it, without)
+    done = audit("diff", *ends, "-o", "markdown", "-q")
+    assert done.code == 1
+    assert f"- {word} networkpolicy default/deny-by-default\n" in done.out
+    rows = [line.split("|") for line in done.out.splitlines() if line.startswith("| pod")]
+    rows += [line.split("|") for line in done.out.splitlines() if line.startswith("| deploy")]
+    assert {row[6].strip() for row in rows} == {f"{word} networkpolicy default/deny-by-default"}
+    assert len(done.out) < 65_536  # what a comment on GitHub may have
+    # How many cells differ, counted by SQL over each run.
+    reached = [
+        {
+            tuple(row.values())
+            for row in audit(
+                "query",
+                end,
+                "SELECT src_namespace, src_name, dst_namespace, dst_name FROM cells "
+                "WHERE verdict = 'reachable'",
+                "-o",
+                "json",
+            ).json
+        }
+        for end in ends
+    ]
+    opened, closed = len(reached[1] - reached[0]), len(reached[0] - reached[1])
+    assert (opened, closed) == ((0, opened + closed) if word == "added" else (opened + closed, 0))
+    assert f"{opened:,} cells opened, {closed:,} cells closed" in done.out
+    assert opened + closed > 0
