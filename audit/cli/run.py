@@ -1,5 +1,6 @@
 """`audit run`: the whole pipeline."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -92,6 +93,12 @@ class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
     "replayed datapath, with their replies, and compared.",
 )
 @click.option(
+    "--recompile",
+    is_flag=True,
+    help="Rehearse an upgrade: audit the snapshot also as this OVN's ovn-northd would make it, and "
+    "say which verdicts change (docs/compare.md).",
+)
+@click.option(
     "--trace-timeout",
     type=click.FloatRange(min=0.1),
     default=30.0,
@@ -120,6 +127,7 @@ def run(
     cover: str,
     verify: int,
     verify_packets: int,
+    recompile: bool,
     trace_timeout: float,
     fail_coverage_below: float | None,
     exit_zero: bool,
@@ -134,6 +142,7 @@ def run(
       audit run --snapshot cluster.tar.gz --selector app=web --with-peers
       audit run --snapshot cluster/ -n shop --to-service openshift-dns/dns-default --port udp/53
       audit run --snapshot cluster.tar.gz --planes intent,logical
+      audit run --snapshot cluster.tar.gz --recompile --ovn-prefix /opt/ovn-25.03
       kubectl kustomize overlays/prod | audit run --planes intent --manifests -
     """
     if (snapshot is None) == (manifests is None):
@@ -142,6 +151,8 @@ def run(
     planes = planes or (frozenset({pipeline.PlaneName.LOGICAL}) if snapshot else only)
     if manifests is not None and planes != only:
         raise UsageError("manifests have no OVN to ask; --manifests goes with --planes intent")
+    if recompile and pipeline.PlaneName.LOGICAL not in planes:
+        raise UsageError("--recompile asks OVN; it goes with --planes logical")
     if verify_packets and pipeline.PlaneName.DATAPATH not in planes:
         raise click.UsageError("--verify-packets sends them through --planes logical,datapath")
     asked = pipeline.Options(
@@ -158,6 +169,8 @@ def run(
         trace_timeout_s=trace_timeout,
         command=options.command_line(),
     )
+    if recompile:
+        return _rehearse(asked, out, quiet=quiet, exit_zero=exit_zero, output=output)
     with progress.shown(quiet=quiet) as shown:
         done = pipeline.run(asked, out, shown)
     if output == "json":
@@ -169,6 +182,28 @@ def run(
     if fail_coverage_below is not None and _percent(done.manifest) < fail_coverage_below:
         code = ExitCode.INCOMPLETE
     return ExitCode.CLEAN if exit_zero else code
+
+
+def _rehearse(
+    asked: pipeline.Options, out: Path, *, quiet: bool, exit_zero: bool, output: str
+) -> int:
+    """Audit a snapshot as recorded and as another OVN would make it; print what changes."""
+    with progress.shown(quiet=quiet) as shown:
+        done = pipeline.rehearse(asked, out, shown)
+    runs = {"recorded": done.recorded, "recompiled": done.recompiled}
+    if output == "json":
+        fields = {
+            name: {**one.manifest, "path": str(one.path), "report": str(one.report)}
+            for name, one in runs.items()
+        }
+        changes = dataclasses.asdict(done.changes)
+        click.echo(json.dumps({**fields, "changes": changes}, indent=2, ensure_ascii=False))
+    else:
+        for name, one in runs.items():
+            version = one.manifest["databases"][0]["northd_version"] or "unknown"
+            click.echo(f"{name} by northd {printable(version)}: {one.path}")
+        click.echo(pipeline.changes_text(done.changes), nl=False)
+    return ExitCode.CLEAN if exit_zero else done.exit_code
 
 
 def _percent(manifest: Mapping[str, Any]) -> float:

@@ -12,6 +12,7 @@ from audit.pipeline.options import Covering, Options, PlaneName, Progress, Worke
 from audit.pipeline.pairing import TraceOptions, trace
 from audit.pipeline.planning import Planned, plan
 from audit.pipeline.reading import Explained, explain, query
+from audit.pipeline.rehearsing import Rehearsed, rehearse
 from audit.pipeline.running import Outcome, run, write_report
 from audit.pipeline.tracing import MOST_ROUNDS, Verified
 
@@ -25,6 +26,7 @@ __all__ = [
     "PlaneName",
     "Planned",
     "Progress",
+    "Rehearsed",
     "TraceOptions",
     "Verified",
     "Workers",
@@ -37,6 +39,7 @@ __all__ = [
     "install_engine",
     "plan",
     "query",
+    "rehearse",
     "run",
     "trace",
     "write_report",
