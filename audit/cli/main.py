@@ -60,15 +60,22 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(ExitCode.USAGE)
-    except (click.Abort, KeyboardInterrupt):
-        _fail(RunInterruptedError("interrupted; nothing was left half-written"))
+    except (click.Abort, KeyboardInterrupt) as error:
+        notes = _notes(error) or ["nothing was left half-written"]
+        _fail(RunInterruptedError("; ".join(["interrupted", *notes])))
     except AuditError as error:
-        _fail(error)
+        _fail(error, *_notes(error))
     except Exception as error:  # noqa: BLE001 - the interpreter's own exit code would be ours for findings
         text = (
             f"unexpected {type(error).__name__}: {error}; please report it with what --debug shows"
         )
-        _fail(AuditError(text))
+        _fail(AuditError(text), *_notes(error))
+
+
+def _notes(error: BaseException) -> list[str]:
+    """Return what is to be said besides: how to go on."""
+    # click raises its Abort from the interrupt that has them.
+    return [n for e in (error, error.__cause__) for n in getattr(e, "__notes__", ())]
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -76,9 +83,9 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _fail(error: AuditError) -> None:
+def _fail(error: AuditError, *notes: str) -> None:
     """Say what is wrong in one sentence and exit with its code."""
     if "--debug" in sys.argv:
         traceback.print_exc()
-    click.echo(f"audit: {printable(str(error))}", err=True)
+    click.echo(f"audit: {printable('; '.join([str(error), *notes]))}", err=True)
     sys.exit(error.exit_code)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,14 @@ class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
     metavar="PERCENT",
     help="Exit with 3 when fewer of the cells are proven.",
 )
+@click.option(
+    "--resume",
+    "resumed",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Go on with a run that was ended: what it traced is not traced again. Of a finished run, "
+    "run what failed again.",
+)
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when the run found something.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @options.output_option("text", "json")
@@ -130,6 +138,7 @@ def run(
     recompile: bool,
     trace_timeout: float,
     fail_coverage_below: float | None,
+    resumed: Path | None,
     exit_zero: bool,
     quiet: bool,
     output: str,
@@ -144,7 +153,13 @@ def run(
       audit run --snapshot cluster.tar.gz --planes intent,logical
       audit run --snapshot cluster.tar.gz --recompile --ovn-prefix /opt/ovn-25.03
       kubectl kustomize overlays/prod | audit run --planes intent --manifests -
+      audit run --resume runs/20261123T043457Z-9510
     """
+    if resumed is not None:
+        changes = _changes(click.get_current_context())
+        with progress.shown(quiet=quiet) as shown:
+            done = pipeline.resume(resumed, changes, shown)
+        return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
     if (snapshot is None) == (manifests is None):
         raise UsageError("give either --snapshot or --manifests")
     only = frozenset({pipeline.PlaneName.INTENT})
@@ -173,6 +188,45 @@ def run(
         return _rehearse(asked, out, quiet=quiet, exit_zero=exit_zero, output=output)
     with progress.shown(quiet=quiet) as shown:
         done = pipeline.run(asked, out, shown)
+    return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
+
+
+_CHANGEABLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "snapshot": ("snapshot", Path),
+    "ovn_prefix": ("ovn_prefix", Path),
+    "workers": ("workers", pipeline.Workers),
+    "worker_count": ("worker_count", int),
+    "trace_timeout": ("trace_timeout_s", float),
+}
+"""What a resumed run may be given anew, and the field of `pipeline.Options` it is."""
+_ABOUT_THE_RESULT = frozenset(
+    {"resumed", "quiet", "output", "fail_coverage_below", "exit_zero", "out"}
+)
+
+
+def _changes(context: click.Context) -> dict[str, Any]:
+    """Return the options that a resumed run is given anew; what it is about, it knows."""
+    given = [
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if name in given and name not in _ABOUT_THE_RESULT and name not in _CHANGEABLE:
+            raise UsageError(
+                f"--resume goes on with what the run was asked; {max(parameter.opts, key=len)} cannot be "
+                "given anew"
+            )
+    changed = [name for name in _CHANGEABLE if name in given]
+    values = {_CHANGEABLE[name][0]: _CHANGEABLE[name][1](context.params[name]) for name in changed}
+    return {**values, "command": options.command_line()}
+
+
+def _said(
+    done: pipeline.Outcome, output: str, fail_coverage_below: float | None, *, exit_zero: bool
+) -> int:
+    """Print what came out; return the exit code."""
     if output == "json":
         result = {**done.manifest, "path": str(done.path), "report": str(done.report)}
         click.echo(json.dumps(result, indent=2, ensure_ascii=False))

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from audit.model.facts import Policy
 from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.traces import TraceOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class TraceRecord:
     output: str
     node: str = ""
     """The node whose Open vSwitch was asked; empty on the logical plane."""
+    read: TraceOutcome | None = None
+    """What was read of `output`, to be written beside it; readers do not give it back."""
 
 
 class TraceReader(Protocol):

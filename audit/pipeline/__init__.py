@@ -13,7 +13,7 @@ from audit.pipeline.pairing import TraceOptions, trace
 from audit.pipeline.planning import Planned, plan
 from audit.pipeline.reading import Explained, explain, query
 from audit.pipeline.rehearsing import Rehearsed, rehearse
-from audit.pipeline.running import Outcome, run, write_report
+from audit.pipeline.running import Outcome, resume, run, write_report
 from audit.pipeline.tracing import MOST_ROUNDS, Verified
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "plan",
     "query",
     "rehearse",
+    "resume",
     "run",
     "trace",
     "write_report",

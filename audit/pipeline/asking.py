@@ -16,12 +16,12 @@ from audit.model.matrix import CellVerdicts
 from audit.model.verdicts import OPERATIONAL, REASON_CODE
 from audit.pipeline import packets, planes
 from audit.pipeline.drifting import drifted, unheard
+from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options, PlaneName, Progress, Workers
 from audit.pipeline.planning import Planned
 from audit.pipeline.switches import Start, require
 from audit.pipeline.tracing import Tracing, Verified
 from audit.replay import databases
-from audit.store import writer
 from audit.trace.tracer import LogicalTracer
 from audit.verdict.drift import merged
 
@@ -42,12 +42,12 @@ class Traced:
 
 
 def trace(
-    options: Options, planned: Planned, out: writer.RunWriter, progress: Progress, start: Start
+    options: Options, planned: Planned, journal: Journal, progress: Progress, start: Start
 ) -> Traced:
     """Trace every plane that is asked."""
     if PlaneName.DATAPATH in options.planes:
         require(planned)
-    logical = Tracing(options, planned, planes.logical(planned), out, progress)
+    logical = Tracing(options, planned, planes.logical(planned), journal, progress)
     with _fanout(options, planned) as workers:
         logical.run(workers)
     verdicts = logical.cells()
@@ -60,7 +60,7 @@ def trace(
     )
     if PlaneName.DATAPATH not in options.planes or not planned.cover.tasks:
         return one
-    below, theirs, sent = _datapath(options, planned, out, progress, start)
+    below, theirs, sent = _datapath(options, planned, journal, progress, start)
     verdicts = merged(one.verdicts, theirs)
     drift = drifted(planned.matrix, verdicts, logical, below)
     return Traced(
@@ -89,13 +89,13 @@ def _incomplete(verdicts: CellVerdicts) -> bool:
 
 
 def _datapath(
-    options: Options, planned: Planned, out: writer.RunWriter, progress: Progress, start: Start
+    options: Options, planned: Planned, journal: Journal, progress: Progress, start: Start
 ) -> tuple[Tracing, CellVerdicts, Verified | None]:
     """Trace the datapath plane, through switches that run for as long as it takes."""
     with ExitStack() as stack:
         running = start(planned, progress, stack)
         plane = planes.datapath(planned, running.chassis)
-        traced = Tracing(options, planned, plane, out, progress)
+        traced = Tracing(options, planned, plane, journal, progress)
         make = running.tracers(planned, options.trace_timeout_s)
         traced.run(stack.enter_context(InlineFanout(make, workers=options.worker_count)))
         verdicts = traced.cells()

@@ -1,28 +1,30 @@
 """plan → traces → verdicts → store → report: one audit, from its start to its exit code.
 
-A run directory becomes a run when `run.json` is in it, last; what fails before leaves nothing.
+A run directory becomes a run when `run.json` is in it, last; what fails before leaves what was
+traced, to be gone on with, and nothing when nothing was.
 """
 
-import datetime as dt
-import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from audit.errors import EngineError, ExitCode, OutputError
+from audit.errors import EngineError, ExitCode
 from audit.model.matrix import CellVerdicts
 from audit.pipeline import intending, switches
 from audit.pipeline.asking import Traced, logical_worker, trace
 from audit.pipeline.intending import Judged
 from audit.pipeline.options import Options, PlaneName, Progress
 from audit.pipeline.planning import Planned, plan
+from audit.pipeline.sitting import Sitting, options_of
+from audit.pipeline.sitting import planned as planning
 from audit.pipeline.switches import Start
 from audit.replay import toolchain
 from audit.report import render, sentences
-from audit.store import manifest, reader, writer
+from audit.store import manifest, reader
 from audit.store.encode import Planes
+from audit.store.files import replacing
 from audit.verdict import legs as composing
 
 
@@ -45,49 +47,58 @@ def run(
 
     `start` makes the nodes' switches run, where the datapath is asked.
     """
-    if options.planes == {PlaneName.INTENT}:
-        written = _write_intent(options, root, progress)
-    else:
-        written = _write_run(options, root, progress, start)  # what it held is free again
+    with Sitting.new(root) as sitting:
+        if options.planes == {PlaneName.INTENT}:
+            written = _write_intent(options, sitting, progress)
+        else:
+            written = _write_run(options, sitting, progress, start)
+    return replace(written, report=write_report(written.path))  # what it held is free again
+
+
+def resume(
+    path: Path,
+    changes: Mapping[str, Any],
+    progress: Progress,
+    *,
+    start: Start = switches.replayed,
+) -> Outcome:
+    """Go on with a run that was ended, or run again what failed in one that was finished.
+
+    `changes` are options that are not as they were; what is asked of the cluster stays.
+    """
+    with Sitting.resumed(path) as sitting:
+        assert sitting.before is not None  # noqa: S101 - it is resumed
+        options = options_of(sitting.before, changes, path)
+        written = _write_run(options, sitting, progress, start)
     return replace(written, report=write_report(written.path))
 
 
-def _write_run(options: Options, root: Path, progress: Progress, start: Start) -> Outcome:
+def _write_run(options: Options, sitting: Sitting, progress: Progress, start: Start) -> Outcome:
     """Do everything but render the report."""
-    started = _now()
+    out = sitting.out
     with ExitStack() as stack:
         planned = plan(options, progress, stack)
-        run_id = _run_id(started)
-        out = writer.RunWriter(root, run_id)
-        try:
-            if planned.cover.tasks:
-                _preflight(options, planned, progress)
-            out.write_endpoints(planned.matrix.endpoints)
-            out.write_policies(planned.state.policies)
-            traced = trace(options, planned, out, progress, start)
-            verdicts = traced.verdicts
-            progress.phase("writing", 0)
-            judged = _with_intent(options, planned, verdicts, progress)
-            verdicts = judged.verdicts
-            out.write_cells(planned.matrix, verdicts, _planes(planned, verdicts))
-            said = manifest.describe(
-                planned.state,
-                verdicts,
-                (*planned.notes, *traced.notes, *judged.notes()),
-                asked=_asked(options, planned),
-                traces=traced.count,
-            )
-            said |= judged.fields(planned.state)
-            said |= {
-                **traced.checks,
-                "run_id": run_id,
-                "started": _text(started),
-                "finished": _text(_now()),
-            }
-            out.finish(said)
-        except BaseException:
-            out.abandon()
-            raise
+        journal = sitting.begin(planning(options, planned.state, _engine(planned)))
+        if planned.cover.tasks:
+            _preflight(options, planned, progress)
+        out.write_endpoints(planned.matrix.endpoints)
+        out.write_policies(planned.state.policies)
+        traced = trace(options, planned, journal, progress, start)
+        verdicts = traced.verdicts
+        progress.phase("writing", 0)
+        judged = _with_intent(options, planned, verdicts, progress)
+        verdicts = judged.verdicts
+        out.write_cells(planned.matrix, verdicts, _planes(planned, verdicts))
+        said = manifest.describe(
+            planned.state,
+            verdicts,
+            (*planned.notes, *traced.notes, *judged.notes()),
+            asked=_asked(options, planned),
+            traces=traced.count,
+        )
+        said |= judged.fields(planned.state)
+        said |= {**traced.checks, "incomplete": traced.incomplete, **sitting.fields(journal)}
+        out.finish(said)
     return Outcome(
         path=out.path,
         report=out.path,
@@ -118,39 +129,34 @@ def _with_intent(
     return intending.beside(planned.matrix, planned.state, verdicts, progress)
 
 
-def _write_intent(options: Options, root: Path, progress: Progress) -> Outcome:
+def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Outcome:
     """Evaluate the policy objects alone: no OVN, no traces, no replies."""
-    started = _now()
+    out = sitting.out
     with ExitStack() as stack:
         intended = intending.plan(options, progress, stack)
-        out = writer.RunWriter(root, _run_id(started))
-        try:
-            judged = intending.alone(intended, progress)
-            progress.phase("writing", 0)
-            out.write_endpoints(intended.matrix.endpoints)
-            out.write_policies(intended.state.policies)
-            verdicts = judged.verdicts
-            out.write_cells(intended.matrix, verdicts, Planes(intent=verdicts.intent))
-            said = manifest.describe(
-                intended.state,
-                verdicts,
-                (*intended.notes, *judged.notes()),
-                asked={
-                    "command": options.command,
-                    "scope": options.scope.describe(),
-                    "planes": [str(PlaneName.INTENT)],
-                    "cover": "none",
-                    "engine": None,
-                },
-                traces=0,
-            )
-            said |= judged.fields(intended.state)
-            said |= {"prediction": None, "drift": None, "run_id": out.path.name}
-            said |= {"started": _text(started), "finished": _text(_now())}
-            out.finish(said)
-        except BaseException:
-            out.abandon()
-            raise
+        journal = sitting.begin(planning(options, intended.state, {}))
+        judged = intending.alone(intended, progress)
+        progress.phase("writing", 0)
+        out.write_endpoints(intended.matrix.endpoints)
+        out.write_policies(intended.state.policies)
+        verdicts = judged.verdicts
+        out.write_cells(intended.matrix, verdicts, Planes(intent=verdicts.intent))
+        said = manifest.describe(
+            intended.state,
+            verdicts,
+            (*intended.notes, *judged.notes()),
+            asked={
+                "command": options.command,
+                "scope": options.scope.describe(),
+                "planes": [str(PlaneName.INTENT)],
+                "cover": "none",
+                "engine": None,
+            },
+            traces=0,
+        )
+        said |= judged.fields(intended.state)
+        said |= {"prediction": None, "drift": None, "incomplete": False, **sitting.fields(journal)}
+        out.finish(said)
     return Outcome(
         path=out.path,
         report=out.path,
@@ -160,20 +166,12 @@ def _write_intent(options: Options, root: Path, progress: Progress) -> Outcome:
     )
 
 
-def _run_id(started: dt.datetime) -> str:
-    return f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-
-
 def write_report(path: Path) -> Path:
     """Render the report of the run at `path` into it; return where it is."""
     target = path / "report.html"
     text = render.render_html(reader.open_run(path))
-    unfinished = target.with_suffix(".html.tmp")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+    with replacing(target) as file:
+        file.write(text.encode())
     return target
 
 
@@ -205,11 +203,15 @@ def _asked(options: Options, planned: Planned) -> dict[str, Any]:
         "scope": options.scope.describe(),
         "planes": sorted(options.planes, key=list(PlaneName).index),
         "cover": planned.cover.name,
-        "engine": {
-            "name": "ovn-trace",
-            "version": str(planned.engine.version),
-            "place": planned.engine.place,
-        },
+        "engine": _engine(planned),
+    }
+
+
+def _engine(planned: Planned) -> dict[str, Any]:
+    return {
+        "name": "ovn-trace",
+        "version": str(planned.engine.version),
+        "place": planned.engine.place,
     }
 
 
@@ -218,11 +220,3 @@ def _exit_code(traced: Traced) -> ExitCode:
     if traced.findings:
         return ExitCode.FINDINGS
     return ExitCode.INCOMPLETE if traced.incomplete else ExitCode.CLEAN
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
-def _text(moment: dt.datetime) -> str:
-    return moment.isoformat(timespec="seconds")

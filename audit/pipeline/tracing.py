@@ -1,8 +1,8 @@
 """plan → traces → verdicts: a cover run to its end, hop by hop and leg by leg."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,11 @@ from audit.model.endpoints import Endpoint
 from audit.model.matrix import FAMILIES, CellVerdicts
 from audit.model.run import TraceRecord
 from audit.model.traces import DatapathTask, DatapathTrace, TraceOutcome, TraceTask
+from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options, Progress
 from audit.pipeline.planes import Plane
 from audit.pipeline.planning import Planned
 from audit.plan import cover, represent
-from audit.store import writer
 from audit.trace.microflow import expression
 from audit.verdict import compose, records
 from audit.verdict import legs as composing
@@ -32,9 +32,6 @@ MOST_ROUNDS = 5
 
 MOST_DISPUTED = 20_000
 """Disputed cells that are traced; were there more, all of them stay inconclusive."""
-
-ROWS_AT_A_TIME = 250
-"""Traces per file: raw text is most of a run's bytes, and this is some megabytes of it."""
 
 MOST_SAID = 50
 """Disagreements written out in run.json; all are counted."""
@@ -57,7 +54,8 @@ class Verified:
 class Tracing:
     """Runs a cover to its end: requests, the hops they lead to, then the replies.
 
-    Raw text goes to disk as batches finish; what stays is one small judgement per trace.
+    Raw text goes to disk as batches finish; what stays is one small judgement per trace. What the
+    journal has of an earlier sitting is judged again, and not traced.
     """
 
     def __init__(
@@ -65,14 +63,14 @@ class Tracing:
         options: Options,
         planned: Planned,
         plane: Plane,
-        out: writer.RunWriter,
+        journal: Journal,
         progress: Progress,
     ) -> None:
         self._options = options
         self.count = 0
-        """How many traces were run."""
+        """How many traces were judged."""
         self._planned = planned
-        self._out = out
+        self._journal = journal
         self._progress = progress
         self.plane = plane
         self._judge = plane.judge
@@ -84,10 +82,11 @@ class Tracing:
         self._replied: dict[str, set[str]] = defaultdict(set)
         """The traces that each reply answers."""
 
-        self._rows: list[TraceRecord] = []
         self._cover = plane.cover
         self._requests = [composing.LegResults(plan) for plan in plane.legs]
         self._answers = [composing.LegResults(plan, replies=True) for plan in plane.legs]
+        self._waiting: set[str] = set()
+        """What the phase at hand traces."""
         self._learned = np.zeros(len(planned.matrix), dtype=np.bool_)
         self._drawn = np.zeros(0, dtype=np.int64)
         """Cells that are traced to verify what is composed; no leg is learnt from them."""
@@ -274,42 +273,53 @@ class Tracing:
             self._judgements[fork.key] = forked(fork.legs)
         if forks:
             judged = [(fork.key, self._judgements[fork.key]) for fork in forks]
-            self._out.write_traces("forks", [records.fork_record(*one) for one in judged])
+            self._journal.add(records.fork_record(*one) for one in judged)
+            self._journal.write()
 
     def _trace(self, name: str, tasks: Sequence[TraceTask], workers: Fanout) -> None:
         """Run tasks and the hops they lead to, until none is left."""
         if not tasks:
             return
         self._progress.phase(name, len(tasks))
-        backlog = Backlog(tasks)
-        waiting = {task.key for task in tasks}
-        for batch, outcomes in workers.run(backlog):
-            onward: dict[str, TraceTask] = {}
-            for task, outcome in zip(batch.tasks, outcomes, strict=True):
-                judgement = self._judge.judge(task, outcome)
-                self._judgements[task.key] = judgement
-                if isinstance(task, DatapathTask):
-                    self._nodes[task.key] = task.node
-                onward.update((hop.key, hop) for hop in judgement.next_hops)
-                self._rows.append(self._record(task, outcome, judgement))
-            fresh = onward.keys() - waiting - self._judgements.keys()
-            backlog.add(hop for key, hop in onward.items() if key in fresh)
-            waiting |= fresh
-            self._progress.expect(len(fresh))
-            self._progress.advance(len(batch.tasks))
-            self.count += len(batch.tasks)
-            if len(self._rows) >= ROWS_AT_A_TIME:
-                self._write()
-        self._write()
+        self._waiting = {task.key for task in tasks}
+        backlog = Backlog(self._untraced(tasks))
+        try:
+            for batch, outcomes in workers.run(backlog):
+                for task, outcome in zip(batch.tasks, outcomes, strict=True):
+                    onward = self._judged(task, outcome)
+                    self._journal.add([self._record(task, outcome, self._judgements[task.key])])
+                    backlog.add(self._untraced(onward))
+                self._progress.advance(len(batch.tasks))
+        finally:
+            self._journal.write()
 
-    def _write(self) -> None:
-        """Write the traces since the last time, in a file named by what is in it."""
-        digest = hashlib.blake2b(digest_size=8)
-        for row in self._rows:
-            digest.update(row.key.encode())
-        if self._rows:
-            self._out.write_traces(digest.hexdigest(), self._rows)
-        self._rows = []
+    def _untraced(self, tasks: Iterable[TraceTask]) -> Iterator[TraceTask]:
+        """Yield the tasks that are to be traced, and those that others lead to which were."""
+        queue = deque(tasks)
+        while queue:
+            task = queue.popleft()
+            if task.key in self._judgements:
+                self._progress.advance(1)
+                continue
+            outcome = self._journal.recall(task.key)
+            if outcome is None:
+                yield task
+            else:
+                queue += self._judged(task, outcome)
+                self._progress.advance(1)
+
+    def _judged(self, task: TraceTask, outcome: TraceOutcome) -> list[TraceTask]:
+        """Judge a trace; return the hops it leads to that nobody waits for yet."""
+        judgement = self._judge.judge(task, outcome)
+        self._judgements[task.key] = judgement
+        if isinstance(task, DatapathTask):
+            self._nodes[task.key] = task.node
+        self.count += 1
+        hops = {hop.key: hop for hop in judgement.next_hops}
+        fresh = hops.keys() - self._waiting - self._judgements.keys()
+        self._waiting |= fresh
+        self._progress.expect(len(fresh))
+        return [hop for key, hop in hops.items() if key in fresh]
 
     def _reply_tasks(self) -> list[TraceTask]:
         """Return the reply to every request that arrived, each once."""

@@ -18,7 +18,7 @@ from audit.model.facts import Policy
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
 from audit.model.run import TraceRecord
 from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame
-from audit.store import schema
+from audit.store import outcomes, schema
 
 PORTS_KEY = b"ports"
 """Metadata of every cells file: `Matrix.ports` in order, so that they come back as they were."""
@@ -243,5 +243,6 @@ def traces(values: Iterable[TraceRecord]) -> pa.Table:
         name: [getattr(value, schema.TRACE_FIELDS.get(name, name)) for value in ordered]
         for name in schema.TRACES.schema.names
     }
+    columns["read"] = [value.read and outcomes.encode(value.read) for value in ordered]
     columns["policy_rule"] = [rule if rule != -1 else None for rule in columns["policy_rule"]]
     return pa.Table.from_pydict(columns, schema=schema.TRACES.schema)

@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from audit.errors import RunReadError
-from audit.store.schema import ENDPOINTS, SCHEMA_VERSION, Table
+from audit.store.schema import ENDPOINTS, OLDEST_VERSION, SCHEMA_VERSION, Table
 
 MANIFEST = "run.json"
+PLAN = "plan.json"
 
 
 def read_manifest(path: Path) -> Mapping[str, Any]:
@@ -34,10 +35,11 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
         raise RunReadError(f"{path / MANIFEST} cannot be read: {error}") from error
     if not isinstance(manifest, dict) or "schema_version" not in manifest:
         raise RunReadError(f"{path} is not a run: its {MANIFEST} has no schema_version")
-    if (version := manifest["schema_version"]) != SCHEMA_VERSION:
+    version = manifest["schema_version"]
+    if version not in range(OLDEST_VERSION, SCHEMA_VERSION + 1):
         raise RunReadError(
-            f"{path} has schema version {version} and this audit reads {SCHEMA_VERSION}: "
-            "read it with the audit that wrote it, or run again"
+            f"{path} has schema version {version} and this audit reads {OLDEST_VERSION} to "
+            f"{SCHEMA_VERSION}: read it with the audit that wrote it, or run again"
         )
     return manifest
 

@@ -1,5 +1,8 @@
 """What `run.json` says about a run, but for its id, its times and the list of its files."""
 
+import getpass
+import importlib.metadata
+import os
 import platform
 import sys
 from collections import Counter
@@ -10,6 +13,8 @@ from audit import __version__
 from audit.model.facts import ClusterState, Note
 from audit.model.matrix import CellVerdicts
 from audit.model.verdicts import UNPROVEN, VERDICTS
+
+TOOLS = ("duckdb", "jinja2", "msgspec", "numpy", "pyarrow", "pyyaml", "ray")
 
 
 def describe(
@@ -29,11 +34,8 @@ def describe(
         "audit": __version__,
         "source": state.source,
         **asked,
-        "host": {
-            "name": platform.node(),
-            "python": platform.python_version(),
-            "platform": sys.platform,
-        },
+        "host": host(),
+        "tools": tools(),
         "databases": [
             {"zone": z.name, "northd_version": z.northd_version, "sequence": z.sequence}
             for z in state.zones.values()
@@ -45,7 +47,32 @@ def describe(
             {"code": note.code, "text": note.text, "subjects": list(note.subjects)}
             for note in notes
         ],
-        "inputs": [
-            {"path": file.path, "size": file.size, "sha256": file.sha256} for file in state.inputs
-        ],
+        "inputs": inputs(state),
     }
+
+
+def inputs(state: ClusterState) -> list[dict[str, Any]]:
+    """Return every file the facts were read from."""
+    return [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in state.inputs]
+
+
+def host() -> dict[str, Any]:
+    """Return who runs the audit, and where."""
+    return {
+        "name": platform.node(),
+        "user": _user(),
+        "python": platform.python_version(),
+        "platform": sys.platform,
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"uid {os.getuid()}"
+
+
+def tools() -> dict[str, str]:
+    """Return the versions of the libraries that read, decided and wrote."""
+    return {name: importlib.metadata.version(name) for name in TOOLS}

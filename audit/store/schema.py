@@ -1,8 +1,8 @@
 """What a run's Parquet files hold: one schema per table, one description per column.
 
 The store is a product: people point their own SQL at it. So the schema has a version, a reader
-refuses any other, every column says what it means (the text travels in the files, as field
-metadata) and `docs/store.md` is printed from this module.
+refuses those it does not know, every column says what it means (the text travels in the files, as
+field metadata) and `docs/store.md` is printed from this module.
 
 Text that repeats is dictionary-encoded: a cell costs small integers, not strings. A null means
 *not asked* or *none*; an empty text means that Kubernetes has none there (a node's namespace).
@@ -12,10 +12,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+OLDEST_VERSION = 2
+"""The oldest that is read: what it lacks is an optional column."""
 HISTORY: tuple[tuple[int, str], ...] = (
     (1, "The first: cells, endpoints, policies and traces."),
     (2, "`cells.port_end`, `cells.other_trace_id`, `traces.node`: port ranges, a second plane."),
+    (3, "`traces.read`, which a run goes on from when it is resumed. Version 2 is read as well."),
 )
 
 WORD = pa.dictionary(pa.int32(), pa.string())
@@ -210,6 +213,12 @@ TRACES = Table(
             _column("next_ids", TEXTS, "Traces that took over where this one's zone ended."),
             _column("reply_of", TEXTS, "Traces whose replies this is; empty for requests."),
             _column("raw", TEXT, "The engine's output, unchanged."),
+            _optional(
+                "read",
+                TEXT,
+                "What was read of `raw`, as JSON, for `audit run --resume`; null when the trace "
+                "failed.",
+            ),
         ]
     ),
 )

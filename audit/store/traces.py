@@ -137,6 +137,7 @@ class TraceFiles:
 def _records(table: pa.Table) -> Iterator[TraceRecord]:
     """Yield the rows of `table` as the model has them."""
     for row in table.to_pylist():
+        row.pop("read", None)
         fields = {schema.TRACE_FIELDS.get(name, name): value for name, value in row.items()}
         fields["policy_rule"] = -1 if fields["policy_rule"] is None else fields["policy_rule"]
         fields["policies"] = tuple(fields["policies"])

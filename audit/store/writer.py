@@ -2,18 +2,18 @@
 
 Every file is written beside its place and renamed into it: a reader never sees half of one, and a
 batch that is traced again replaces its file instead of doubling its rows. `run.json` comes last
-and lists all the others with size and hash; a directory without it is not a run. The same input
-gives the same bytes: nothing here asks for the time.
+and lists all the others with size and hash; a directory without it is not a run. With `plan.json`,
+which comes first, it is one that can be gone on with. The same input gives the same bytes: nothing
+here asks for the time.
 """
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +25,8 @@ from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.run import TraceRecord
 from audit.store import encode, schema
 from audit.store.encode import Planes
-from audit.store.layout import MANIFEST
+from audit.store.files import PARTIAL, replacing, writing
+from audit.store.layout import MANIFEST, PLAN
 
 CELLS_PER_FILE = 1_000_000
 """One file is one row group is one chunk in memory: about 200 MB while it is made."""
@@ -38,7 +39,7 @@ less than the names of a large cluster's traces."""
 
 
 class RunWriter:
-    """One run directory being written: `write_*` in any order, then `finish` or `abandon`.
+    """One run directory being written: `write_*` in any order, then `finish` or `leave`.
 
     Every method raises OutputError, with the path and the cause, when the directory cannot be
     written or the disk is full.
@@ -48,11 +49,30 @@ class RunWriter:
         """Make `root/run_id`; raise OutputError when something is in it or it cannot be made."""
         self.path = root / _file_name(run_id)
         self._made_root = not root.exists()
-        with _writing(self.path):
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             occupied = any(self.path.iterdir())
         if occupied:
             raise OutputError(f"cannot write {self.path}: it is not empty; give the run another id")
+
+    @classmethod
+    def again(cls, path: Path) -> Self:
+        """Return the writer of an unfinished run that goes on; its traces stay as they are.
+
+        What is made anew at the end, and what a writer that was killed has left, is removed.
+        """
+        self = cls.__new__(cls)
+        self.path, self._made_root = path, False
+        with writing(path):
+            for partial in path.rglob(PARTIAL):
+                partial.unlink()
+            if (path / schema.CELLS.directory).exists():
+                shutil.rmtree(path / schema.CELLS.directory)
+        return self
+
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        """Write what is going to be done, by which the run can be resumed."""
+        self._write_json(PLAN, {**plan, "schema_version": schema.SCHEMA_VERSION})
 
     def write_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
         """Write the endpoints; their order must be that of `Matrix.endpoints`."""
@@ -85,20 +105,24 @@ class RunWriter:
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Make the directory a run: write `manifest` and the list of files as `run.json`."""
-        with _writing(self.path):
+        with writing(self.path):
             traced = any(self.path.glob(schema.TRACES.pattern))
         if not traced:
             self.write_traces("none", ())  # so that SQL finds the table, without rows
-        with _writing(self.path):
+        with writing(self.path):
             outputs = list(self._outputs())
         whole = {**manifest, "schema_version": schema.SCHEMA_VERSION, "outputs": outputs}
-        text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
-        with _replacing(self.path / MANIFEST) as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        with _writing(self.path):
-            _sync_directory(self.path)
+        self._write_json(MANIFEST, whole)
+
+    def leave(self) -> bool:
+        """End without a run: say whether traces are kept, by which it can be resumed.
+
+        The directory is removed when there are none. Never raises: an error brought us here.
+        """
+        if not (self.path / PLAN).exists() or not any(self.path.glob(schema.TRACES.pattern)):
+            self.abandon()
+            return False
+        return True
 
     def abandon(self) -> None:
         """Remove the directory, unless it became a run. Never raises: an error brought us here."""
@@ -112,9 +136,9 @@ class RunWriter:
     def _write(self, name: str, table: pa.Table, *, row_group: int | None = None) -> None:
         """Write `table` to `name` in the run directory; one row group unless told otherwise."""
         path = self.path / name
-        with _writing(path):
+        with writing(path):
             path.parent.mkdir(exist_ok=True)
-        with _replacing(path) as file:
+        with replacing(path) as file:
             pq.write_table(
                 table,
                 file,
@@ -122,6 +146,10 @@ class RunWriter:
                 row_group_size=row_group or max(table.num_rows, 1),
                 dictionary_pagesize_limit=DICTIONARY_BYTES,
             )
+
+    def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        with replacing(self.path / name) as file:
+            file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
     def _outputs(self) -> Iterator[dict[str, str | int]]:
         """Yield every file of the run, sorted: its path in the run, size and SHA-256."""
@@ -138,35 +166,3 @@ def _file_name(name: str) -> str:
     if not name or name != Path(name).name or name.startswith("."):
         raise ValueError(f"{name!r} cannot be the name of a file in a run")
     return name
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn what the operating system says into one sentence with the path and the cause."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside `path` that takes its place when the block ends well, else vanishes."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with _writing(path):
-            with partial.open("wb") as file:
-                yield file
-            partial.replace(path)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def _sync_directory(path: Path) -> None:
-    """Make a rename in `path` last through a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

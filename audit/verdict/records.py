@@ -46,6 +46,7 @@ def record(
         next_keys=tuple(onward.key for onward in judgement.next_hops),
         reply_of=reply_of,
         output=outcome.output,
+        read=outcome,
     )
 
 

@@ -169,7 +169,7 @@ def test_an_ovn_prefix_that_holds_no_ovn(audit: Audit, example_snapshot: Path) -
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_nothing(
+def test_an_interrupted_run_leaves_what_it_traced_and_says_how_to_go_on(
     audit: Audit, example_snapshot: Path, sent: signal.Signals
 ) -> None:
     environment = {**os.environ, "TMPDIR": str(audit.directory / "tmp")}
@@ -190,12 +190,18 @@ def test_an_interrupted_run_leaves_nothing(
     for line in process.stderr:
         if line.startswith("tracing"):
             break
-    time.sleep(0.5)
+    for _ in waiting(60):
+        if list((audit.directory / "runs").glob("*/traces/*.parquet")):
+            break
     process.send_signal(sent)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
+    [unfinished] = (audit.directory / "runs").iterdir()
     assert "interrupted" in error
-    assert no_runs(audit.directory / "runs")
+    assert f"--resume runs/{unfinished.name}" in error
+    assert sorted(place.name for place in unfinished.iterdir() if place.is_file()) == [
+        *("endpoints.parquet", "plan.json", "policies.parquet")
+    ]
     assert not any((audit.directory / "tmp").iterdir())
     assert not engine_processes(str(audit.directory / "tmp"))
 

@@ -23,7 +23,7 @@ records = st.builds(
     **{
         name: texts
         for name in TraceRecord.__dataclass_fields__
-        if name not in {"key", "policies", "next_keys", "policy_rule", "reply_of"}
+        if name not in {"key", "policies", "next_keys", "policy_rule", "reply_of", "read"}
     },
 )
 batches = st.lists(st.lists(records, max_size=5), max_size=4).filter(
@@ -48,10 +48,9 @@ def test_all_of_them_in_order_and_each_by_its_key(cut: list[list[TraceRecord]]) 
 
 
 def test_a_batch_of_many_row_groups(tmp_path: Path) -> None:
-    empty = dict.fromkeys(TraceRecord.__dataclass_fields__, "")
-    template = TraceRecord(
-        **(empty | {"policies": (), "next_keys": (), "policy_rule": -1, "reply_of": ()})  # type: ignore[arg-type]
-    )
+    empty: dict[str, object] = dict.fromkeys(TraceRecord.__dataclass_fields__, "")
+    others: dict[str, object] = {"policies": (), "next_keys": (), "policy_rule": -1, "reply_of": ()}
+    template = TraceRecord(**(empty | others | {"read": None}))  # type: ignore[arg-type]
     count = 3 * writers.TRACES_PER_ROW_GROUP + 1
     ordered = [replace(template, key=f"{i:04}", output=f"raw {i}") for i in range(count)]
     writer = RunWriter(tmp_path, "run")

@@ -1,0 +1,142 @@
+"""A run that is killed, again and again, and gone on with: it ends as if nothing had happened."""
+
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.end_to_end.conftest import Audit, run_of
+from tests.end_to_end.test_failures import one_sentence
+
+pytestmark = pytest.mark.ovn
+
+SCOPE = ("--cover", "exhaustive", "-p", "tcp/80")
+KILLS = 20
+
+
+def cells(run: Path) -> dict[str, str]:
+    """Return the hash of every file of cells: the same cells are the same bytes."""
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(run.glob("cells/*.parquet"))
+    }
+
+
+def traced(run: Path) -> list[str]:
+    return sorted(
+        key
+        for file in run.glob("traces/*.parquet")
+        for key in pq.read_table(file, columns=["trace_id"])["trace_id"].to_pylist()
+    )
+
+
+def batches(run: Path) -> dict[str, tuple[int, int]]:
+    """Return what says that a file was not written again: its inode and when it was."""
+    return {
+        file.name: (file.stat().st_ino, file.stat().st_mtime_ns)
+        for file in run.glob("traces/*.parquet")
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(
+    audit_command: tuple[str, ...],
+    example_snapshot: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    return run_of(audit_command, tmp_path_factory.mktemp("whole"), example_snapshot, *SCOPE)
+
+
+class Killed:
+    """Starts the command and kills it: some time after it says that it traces, or at any time."""
+
+    def __init__(self, audit: Audit, seed: int) -> None:
+        self._audit = audit
+        self._random = random.Random(seed)  # noqa: S311 - moments, no secrets
+
+    def __call__(self, *arguments: str) -> int:
+        """Return the exit code; -9 when it was killed before it ended by itself."""
+        process = subprocess.Popen(
+            [*self._audit.command, *arguments],
+            cwd=self._audit.directory,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stderr is not None
+        if self._random.random() < 0.8:
+            for line in process.stderr:
+                if line.startswith("tracing"):
+                    break
+            time.sleep(0.8 * self._random.random())
+        else:
+            time.sleep(2 * self._random.random())
+        process.kill()
+        process.communicate(timeout=60)
+        return process.returncode
+
+
+def test_killed_at_twenty_random_moments_a_run_ends_as_if_never(
+    audit: Audit, example_snapshot: Path, whole: Path
+) -> None:
+    kill = Killed(audit, seed=20)
+    root = audit.directory / "runs"
+    run, grew = None, 0
+    for _ in range(KILLS):
+        if run is None:
+            kill("run", "--snapshot", str(example_snapshot), "--out", "runs", *SCOPE)
+            run = next((file.parent.parent for file in root.glob("*/traces/*.parquet")), None)
+            continue
+        before = batches(run)
+        kill("run", "--resume", str(run))
+        # What was there is there as it was: a batch that is traced again would be written again.
+        assert before.items() <= batches(run).items()
+        grew += len(batches(run)) > len(before)
+        if (run / "run.json").exists():  # killed too late: another one, from its beginning
+            assert_as_if_never(run, whole)
+            shutil.rmtree(root)
+            run = None
+    assert grew  # kills that came too early to trace anything would show nothing
+    assert run is not None
+    before = batches(run)
+    done = audit("run", "--resume", run, "-o", "json")
+    assert done.code == 0, done.err
+    assert before.items() <= batches(run).items()
+    assert done.json["resumed"]["traces_kept"] > 0
+    assert_as_if_never(run, whole)
+
+
+def assert_as_if_never(run: Path, whole: Path) -> None:
+    assert cells(run) == cells(whole)
+    assert traced(run) == traced(whole)  # sorted lists: a trace in two files would be seen
+
+
+def test_what_is_not_the_same_is_not_gone_on_with(audit: Audit, whole: Path) -> None:
+    run = audit.directory / "runs" / "run"
+    shutil.copytree(whole, run)
+    done = audit("run", "--resume", run)
+    assert done.code == 2
+    assert "nothing failed to run" in one_sentence(done)
+
+    (run / "run.json").unlink()
+    plan = json.loads((run / "plan.json").read_text())
+    kept = batches(run)
+    for change, words in (
+        ({"audit": "0.0.9"}, "audit 0.0.9 began it"),
+        ({"engine": {"name": "ovn-trace", "version": "24.03.1"}}, "OVN 24.03.1 traced it"),
+        ({"inputs": [{**plan["inputs"][0], "sha256": "0" * 64}, *plan["inputs"][1:]]}, "changed"),
+    ):
+        (run / "plan.json").write_text(json.dumps(plan | change))
+        done = audit("run", "--resume", run)
+        assert done.code == 2
+        assert words in one_sentence(done)
+        assert batches(run) == kept
+    done = audit("run", "--resume", run, "--port", "tcp/81")
+    assert done.code == 2
+    assert "--port" in one_sentence(done)
