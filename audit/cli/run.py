@@ -214,9 +214,9 @@ def _changes(context: click.Context) -> dict[str, Any]:
     for parameter in context.command.params:
         name = str(parameter.name)
         if name in given and name not in _ABOUT_THE_RESULT and name not in _CHANGEABLE:
+            flag = max(parameter.opts, key=len)
             raise UsageError(
-                f"--resume goes on with what the run was asked; {max(parameter.opts, key=len)} cannot be "
-                "given anew"
+                f"--resume goes on with what the run was asked; {flag} cannot be given anew"
             )
     changed = [name for name in _CHANGEABLE if name in given]
     values = {_CHANGEABLE[name][0]: _CHANGEABLE[name][1](context.params[name]) for name in changed}
