@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,23 @@ class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
         if pipeline.PlaneName.DATAPATH in planes and pipeline.PlaneName.LOGICAL not in planes:
             self.fail("the datapath is compared with the logical plane: name it too", param, ctx)
         return planes
+
+
+class Duration(click.ParamType[float]):
+    """Hours, minutes and seconds; a number alone is seconds."""
+
+    name = "time"
+    _TEXT = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the seconds that `value` says."""
+        found = self._TEXT.fullmatch(str(value))
+        if found is None or not any(found.groups()):
+            self.fail(f"{value!r} is no time; write 90s, 10m or 1h30m", param, ctx)
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        return 3600 * hours + 60 * minutes + seconds
 
 
 @click.command()
@@ -106,6 +124,13 @@ class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
     help="Seconds after which one trace is given up.",
 )
 @click.option(
+    "--time-limit",
+    type=Duration(),
+    metavar="TIME",
+    help="Begin no trace after this long (90s, 10m, 1h30m): the run ends in order, what is left is "
+    "unproven, and the exit code is 3.",
+)
+@click.option(
     "--fail-coverage-below",
     type=click.FloatRange(min=0, max=100),
     metavar="PERCENT",
@@ -137,6 +162,7 @@ def run(
     verify_packets: int,
     recompile: bool,
     trace_timeout: float,
+    time_limit: float | None,
     fail_coverage_below: float | None,
     resumed: Path | None,
     exit_zero: bool,
@@ -182,6 +208,7 @@ def run(
         verify=verify,
         verify_packets=verify_packets,
         trace_timeout_s=trace_timeout,
+        time_limit_s=time_limit,
         command=options.command_line(),
     )
     if recompile:
@@ -197,6 +224,7 @@ _CHANGEABLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "workers": ("workers", pipeline.Workers),
     "worker_count": ("worker_count", int),
     "trace_timeout": ("trace_timeout_s", float),
+    "time_limit": ("time_limit_s", float),
 }
 """What a resumed run may be given anew, and the field of `pipeline.Options` it is."""
 _ABOUT_THE_RESULT = frozenset(
@@ -220,7 +248,8 @@ def _changes(context: click.Context) -> dict[str, Any]:
             )
     changed = [name for name in _CHANGEABLE if name in given]
     values = {_CHANGEABLE[name][0]: _CHANGEABLE[name][1](context.params[name]) for name in changed}
-    return {**values, "command": options.command_line()}
+    # How long this sitting may take is this sitting's own.
+    return {"time_limit_s": None, **values, "command": options.command_line()}
 
 
 def _said(

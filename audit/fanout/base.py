@@ -28,6 +28,7 @@ class Fanout(Protocol):
     def run(self, backlog: Backlog) -> Iterator[Finished]:
         """Yield every batch exactly once. A batch whose worker died comes back as failures.
 
-        Whoever iterates may add to the backlog meanwhile; it ends when nothing is left.
+        Whoever iterates may add to the backlog meanwhile; it ends when nothing is left, or when
+        the time is up: what was not traced by then does not come back.
         """
         ...

@@ -4,11 +4,13 @@ Tracing is mostly waiting for `ovn-trace`, a process of its own, so a second thr
 CPU busy without the seconds Ray takes to start.
 """
 
+import math
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
@@ -27,10 +29,14 @@ class _Member:
 
 @dataclass(slots=True)
 class InlineFanout:
-    """Runs batches on `workers` threads, whose workers it keeps between calls. Use as a context."""
+    """Runs batches on `workers` threads, whose workers it keeps between calls. Use as a context.
+
+    From `until` on, by the monotonic clock, no trace is begun any more.
+    """
 
     make_worker: MakeWorker
     workers: int = 1
+    until: float = math.inf
     _idle: list[_Member] = field(default_factory=list)
     _made: int = 0
     _open: ExitStack = field(default_factory=ExitStack)
@@ -39,7 +45,8 @@ class InlineFanout:
     def run(self, backlog: Backlog) -> Iterator[Finished]:
         """Yield every batch with its outcomes, as they finish.
 
-        Whoever leaves early, as an interrupt does, waits for no more than the trace at hand.
+        Whoever interrupts, or has no more time, waits for no more than the trace at hand, and gets
+        what was traced of the batches at hand.
         """
         running: dict[Future[tuple[TraceOutcome, ...]], tuple[_Member, TraceBatch]] = {}
         self._leaving.clear()
@@ -47,16 +54,32 @@ class InlineFanout:
             try:
                 self._fill(threads, backlog, running)
                 while running:
-                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                    finished = self._finished(running)
                     for future in finished:
                         member, batch = running.pop(future)
                         self._idle.append(member)
                         outcomes = future.result()
                         self._fill(threads, backlog, running)
-                        yield batch, outcomes
+                        yield _done_of(batch, outcomes), outcomes
                     self._fill(threads, backlog, running)
+            except KeyboardInterrupt:
+                self._leaving.set()
+                for future, (_, batch) in running.items():
+                    yield _done_of(batch, future.result()), future.result()
+                raise
             finally:
                 self._leaving.set()
+
+    def _finished(
+        self, running: Collection[Future[tuple[TraceOutcome, ...]]]
+    ) -> Collection[Future[tuple[TraceOutcome, ...]]]:
+        """Wait for a batch, or when the time is up for each as far as it has come."""
+        left = None if math.isinf(self.until) else max(self.until - time.monotonic(), 0)
+        finished, _ = wait(running, timeout=left, return_when=FIRST_COMPLETED)
+        if not finished:
+            self._leaving.set()
+            finished, _ = wait(running)
+        return finished
 
     def _trace(self, worker: Worker, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
         """Run a batch trace by trace, so that it can be left in between."""
@@ -74,7 +97,7 @@ class InlineFanout:
         running: dict[Future[tuple[TraceOutcome, ...]], tuple[_Member, TraceBatch]],
     ) -> None:
         """Give each worker that has nothing to do a batch, while there are any."""
-        while len(running) < self.workers:
+        while len(running) < self.workers and time.monotonic() < self.until:
             known = self._idle[0].zone if self._idle else ""
             batch = backlog.take(known, {member.zone for member, _ in running.values()})
             if batch is None:
@@ -102,3 +125,8 @@ class InlineFanout:
         traceback: TracebackType | None,
     ) -> None:
         self._open.close()
+
+
+def _done_of(batch: TraceBatch, outcomes: tuple[TraceOutcome, ...]) -> TraceBatch:
+    """Return what was traced of a batch that was left."""
+    return replace(batch, tasks=batch.tasks[: len(outcomes)])

@@ -10,7 +10,9 @@ reports no usage and has no dashboard.
 """
 
 import logging
+import math
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,6 +28,9 @@ from audit.model.verdicts import Reason
 
 IN_FLIGHT = 2
 """Batches per actor: one that runs and one that waits, so that no actor waits for the driver."""
+
+GRACE_S = 10.0
+"""How long the batches at hand are waited for when the time is up; they take half a second."""
 
 _ATTEMPTS = 2
 _ENVIRONMENT = {
@@ -66,10 +71,14 @@ class _Member:
 
 @dataclass(slots=True)
 class RayFanout:
-    """Runs batches on `workers` actors, which it keeps between calls. Use as a context."""
+    """Runs batches on `workers` actors, which it keeps between calls. Use as a context.
+
+    From `until` on, by the monotonic clock, no batch is begun any more.
+    """
 
     make_worker: MakeWorker
     workers: int
+    until: float = math.inf
     _ray: Any = None
     _members: list[_Member] = field(default_factory=list)
 
@@ -116,7 +125,12 @@ class RayFanout:
         running: dict[Any, tuple[_Member, TraceBatch]] = {}
         self._fill(backlog, running)
         while running:
-            done, _ = self._ray.wait(list(running), num_returns=1)
+            left = None if math.isinf(self.until) else self.until + GRACE_S - time.monotonic()
+            done, _ = self._ray.wait(
+                list(running), num_returns=1, timeout=left and max(left, 0.001)
+            )
+            if not done:
+                return  # what is left of these batches is not worth more waiting
             member, batch = running.pop(done[0])
             member.running -= 1
             try:
@@ -134,7 +148,7 @@ class RayFanout:
 
     def _fill(self, backlog: Backlog, running: dict[Any, tuple[_Member, TraceBatch]]) -> None:
         """Give batches to actors until each has enough or the backlog is empty."""
-        while True:
+        while time.monotonic() < self.until:
             idle = [m for m in self._members if m.running < IN_FLIGHT]
             fresh = len(self._members) < self.workers
             candidates = sorted(idle, key=lambda m: m.running)

@@ -1,6 +1,7 @@
 """plan → the verdicts of every plane that was asked, compared with each other."""
 
 import functools
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from audit.pipeline.drifting import drifted, unheard
 from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options, PlaneName, Progress, Workers
 from audit.pipeline.planning import Planned
-from audit.pipeline.switches import Start, require
+from audit.pipeline.switches import Start, idle, require
 from audit.pipeline.tracing import Tracing, Verified
 from audit.replay import databases
 from audit.trace.tracer import LogicalTracer
@@ -42,13 +43,17 @@ class Traced:
 
 
 def trace(
-    options: Options, planned: Planned, journal: Journal, progress: Progress, start: Start
+    options: Options,
+    planned: Planned,
+    journal: Journal,
+    progress: Progress,
+    start: Start,
 ) -> Traced:
-    """Trace every plane that is asked."""
+    """Trace every plane that is asked, as far as the journal's time allows."""
     if PlaneName.DATAPATH in options.planes:
         require(planned)
     logical = Tracing(options, planned, planes.logical(planned), journal, progress)
-    with _fanout(options, planned) as workers:
+    with _fanout(options, planned, journal.until) as workers:
         logical.run(workers)
     verdicts = logical.cells()
     one = Traced(
@@ -93,13 +98,15 @@ def _datapath(
 ) -> tuple[Tracing, CellVerdicts, Verified | None]:
     """Trace the datapath plane, through switches that run for as long as it takes."""
     with ExitStack() as stack:
-        running = start(planned, progress, stack)
+        late = time.monotonic() >= journal.until
+        running = idle(planned) if late else start(planned, progress, stack)
         plane = planes.datapath(planned, running.chassis)
         traced = Tracing(options, planned, plane, journal, progress)
         make = running.tracers(planned, options.trace_timeout_s)
-        traced.run(stack.enter_context(InlineFanout(make, workers=options.worker_count)))
+        fanout = InlineFanout(make, workers=options.worker_count, until=journal.until)
+        traced.run(stack.enter_context(fanout))
         verdicts = traced.cells()
-        if not options.verify_packets:
+        if not options.verify_packets or time.monotonic() >= journal.until:
             return traced, verdicts, None
         progress.phase("sending packets", 0)
         sent = packets.verify(planned, plane, running, verdicts, options.verify_packets)
@@ -124,9 +131,9 @@ WORTH_THREADS = 2
 """Workers that threads of this process keep busy: traces are read at twice a daemon's pace."""
 
 
-def _fanout(options: Options, planned: Planned) -> AbstractContextManager[Fanout]:
+def _fanout(options: Options, planned: Planned, until: float) -> AbstractContextManager[Fanout]:
     make = logical_worker(planned, options.trace_timeout_s)
     large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > WORTH_THREADS
     if options.workers is Workers.RAY or (options.workers is None and large):
-        return RayFanout(make, workers=options.worker_count)
-    return InlineFanout(make, workers=options.worker_count)
+        return RayFanout(make, workers=options.worker_count, until=until)
+    return InlineFanout(make, workers=options.worker_count, until=until)

@@ -5,6 +5,7 @@ traces: some hundred bytes each.
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable
 
@@ -21,10 +22,16 @@ SECONDS_AT_A_TIME = 10.0
 
 
 class Journal:
-    """Keeps what was traced, in files named by what is in them."""
+    """Keeps what was traced, in files named by what is in them.
 
-    def __init__(self, out: RunWriter, earlier: dict[str, str] | None = None) -> None:
+    `until`, by the monotonic clock, is when no more is to be traced in this sitting.
+    """
+
+    def __init__(
+        self, out: RunWriter, earlier: dict[str, str] | None = None, *, until: float = math.inf
+    ) -> None:
         """Write to `out`; `earlier` is what was read of the traces that are there."""
+        self.until = until
         self._out = out
         self._earlier = earlier or {}
         self._rows: list[TraceRecord] = []

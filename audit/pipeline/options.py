@@ -63,6 +63,8 @@ class Options:
     """None: Ray, when there is enough to trace to be worth its start."""
     worker_count: int = field(default_factory=lambda: os.cpu_count() or 1)
     trace_timeout_s: float = 30.0
+    time_limit_s: float | None = None
+    """When no more traces are begun; what is not traced by then is unproven."""
     cover: Covering = Covering.LEGS
     verify: int = 50
     """Composed cells, drawn at random, that are traced end to end and compared."""

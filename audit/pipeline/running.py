@@ -4,17 +4,20 @@ A run directory becomes a run when `run.json` is in it, last; what fails before 
 traced, to be gone on with, and nothing when nothing was.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from audit.errors import EngineError, ExitCode
+from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts
 from audit.pipeline import intending, switches
 from audit.pipeline.asking import Traced, logical_worker, trace
 from audit.pipeline.intending import Judged
+from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options, PlaneName, Progress
 from audit.pipeline.planning import Planned, plan
 from audit.pipeline.sitting import Sitting, options_of
@@ -78,7 +81,8 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
     out = sitting.out
     with ExitStack() as stack:
         planned = plan(options, progress, stack)
-        journal = sitting.begin(planning(options, planned.state, _engine(planned)))
+        asked = planning(options, planned.state, _engine(planned))
+        journal = sitting.begin(asked, options.time_limit_s)
         if planned.cover.tasks:
             _preflight(options, planned, progress)
         out.write_endpoints(planned.matrix.endpoints)
@@ -92,7 +96,7 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         said = manifest.describe(
             planned.state,
             verdicts,
-            (*planned.notes, *traced.notes, *judged.notes()),
+            (*planned.notes, *traced.notes, *judged.notes(), *_late(options, journal, traced)),
             asked=_asked(options, planned),
             traces=traced.count,
         )
@@ -106,6 +110,16 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         unproven=tuple(sentences.unproven(verdicts)),
         exit_code=ExitCode.FINDINGS if judged.failing else _exit_code(traced),
     )
+
+
+def _late(options: Options, journal: Journal, traced: Traced) -> Iterator[Note]:
+    """Say that the time was not enough."""
+    if traced.incomplete and time.monotonic() >= journal.until:
+        text = (
+            f"the time limit of {options.time_limit_s:g} s ended the run: what was not traced by "
+            "then is unproven; `audit run --resume` goes on with it"
+        )
+        yield Note(code="time-limit", text=text, subjects=())
 
 
 def _planes(planned: Planned, verdicts: CellVerdicts) -> Planes:

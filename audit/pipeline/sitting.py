@@ -5,11 +5,13 @@ before anything is traced. Who resumes must have the same, for what is kept was 
 """
 
 import datetime as dt
+import math
 import secrets
+import time
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +43,7 @@ class Sitting:
     """The run that is resumed, when it is a finished one, which is not written again."""
     _open: ExitStack
     _begun: bool = False
+    _since: float = field(default_factory=time.monotonic)
 
     @classmethod
     def new(cls, root: Path) -> Self:
@@ -75,15 +78,17 @@ class Sitting:
             raise RunReadError(f"{path}: plan.json has no start: {error}; run again") from error
         return cls(out=out, started=started, before=before, _open=held)
 
-    def begin(self, plan: Mapping[str, Any]) -> Journal:
+    def begin(self, plan: Mapping[str, Any], time_limit_s: float | None = None) -> Journal:
         """Write what is going to be done; return where traces go, and come from.
 
-        UsageError when this is not what the run that is resumed was about.
+        The limit counts from the beginning of this sitting. UsageError when this is not what the
+        run that is resumed was about.
         """
+        until = math.inf if time_limit_s is None else self._since + time_limit_s
         if self.before is None:
             self._begun = True
             self.out.write_plan({**plan, "started": text(self.started)})
-            return Journal(self.out)
+            return Journal(self.out, until=until)
         for difference in _differences(self.before, plan):
             raise UsageError(
                 f"{self.source or self.out.path} cannot be resumed: {difference}; run again"
@@ -94,7 +99,7 @@ class Sitting:
             digests = {str(output["path"]): str(output["sha256"]) for output in outputs}
             self.out.write_plan({**plan, "started": text(self.started)})
             unfinished.take_over(self.source, self.out.path, digests)
-        return Journal(self.out, unfinished.sift(self.out.path))
+        return Journal(self.out, unfinished.sift(self.out.path), until=until)
 
     def fields(self, journal: Journal) -> dict[str, Any]:
         """Return what run.json says of the sittings."""
@@ -106,6 +111,7 @@ class Sitting:
             "run_id": self.out.path.name,
             "started": text(self.started),
             "finished": text(now()),
+            "seconds": round(time.monotonic() - self._since, 1),
             "resumed": resumed,
         }
 

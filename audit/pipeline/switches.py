@@ -73,6 +73,11 @@ def replayed(planned: Planned, progress: Progress, stack: ExitStack) -> Running:
     return started(planned, chassis, chassis, stack)
 
 
+def idle(planned: Planned) -> Running:
+    """Return what is known of the switches when there is no time to make them run."""
+    return Running(chassis=chassis_of(planned), switches={}, southbound={})
+
+
 def started(
     planned: Planned, chassis: Sequence[Chassis], wanted: Sequence[Chassis], stack: ExitStack
 ) -> Running:

@@ -15,6 +15,7 @@ from audit.model.endpoints import Endpoint
 from audit.model.matrix import FAMILIES, CellVerdicts
 from audit.model.run import TraceRecord
 from audit.model.traces import DatapathTask, DatapathTrace, TraceOutcome, TraceTask
+from audit.model.verdicts import Reason
 from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options, Progress
 from audit.pipeline.planes import Plane
@@ -216,19 +217,20 @@ class Tracing:
     def _verify(self) -> None:
         """Compare what was traced of the drawn cells with what their legs compose."""
         of = self._planned.matrix
-        wrong = []
+        wrong, count = [], len(self._drawn)
         for known in self._requests:
             for cell in self._drawn[known.plan.composed[self._drawn]].tolist():
                 task = self._cover.tasks[self._cover.request[cell]]
                 found = compose.decide(task.key, self._judgements)
                 expected = known.decision(of, cell)
-                if not composing.same(expected, found):
+                if found.reason is Reason.INTERRUPTED or expected.reason is Reason.LEG_NOT_SHOWN:
+                    count -= 1  # time was up before there was anything to compare
+                elif not composing.same(expected, found):
                     wrong.append(
                         f"{of.endpoints[of.src[cell]].key} to {of.endpoints[of.dst[cell]].key} "
                         f"on {of.ports[of.port[cell]]}: composed {expected.verdict} "
                         f"({expected.blame}), traced {found.verdict} ({found.blame})"
                     )
-        count = len(self._drawn)
         self._verified = Verified(agree=count - len(wrong), of=count, disagreements=tuple(wrong))
 
     def _predicted_arrivals(self) -> NDArray[np.int64]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from audit.store.lock import exclusively
 from tests.end_to_end.conftest import Audit, run_of
-from tests.end_to_end.test_failures import one_sentence
+from tests.end_to_end.test_failures import no_runs, one_sentence
 
 pytestmark = pytest.mark.ovn
 
@@ -140,3 +141,44 @@ def test_what_is_not_the_same_is_not_gone_on_with(audit: Audit, whole: Path) -> 
     done = audit("run", "--resume", run, "--port", "tcp/81")
     assert done.code == 2
     assert "--port" in one_sentence(done)
+
+
+def test_a_run_out_of_time_ends_in_order_and_is_completed_beside_itself(
+    audit: Audit, example_snapshot: Path, whole: Path
+) -> None:
+    command = ("run", "--snapshot", example_snapshot, "--out", "runs", "-o", "json", *SCOPE)
+    cut = audit(*command, "--time-limit", "1")
+    for seconds in ("2s", "3.5s", "6s", "0m10s"):  # how far it comes is the machine's to say
+        if cut.code != 3 or cut.json["counts"]["traces"]:
+            break
+        cut = audit(*command, "--time-limit", seconds)
+    assert cut.code == 3, cut.err
+    first = audit.directory / cut.json["path"]
+    assert cut.json["counts"]["traces"] == len(traced(first)) < len(traced(whole))
+    assert [note for note in cut.json["notes"] if note["code"] == "time-limit"]
+    left = audit(
+        *("query", first, "-o", "json"),
+        "SELECT verdict, count(*) AS cells FROM cells WHERE reason = 'interrupted' GROUP BY ALL",
+    ).json
+    assert [row["verdict"] for row in left] == ["untraced"]
+    before = batches(first), (first / "run.json").read_bytes()
+
+    done = audit("run", "--resume", first, "-o", "json")
+    assert done.code == 0, done.err
+    second = audit.directory / done.json["path"]
+    assert second != first
+    assert done.json["resumed"] == {"run": first.name, "traces_kept": len(traced(first))}
+    assert (batches(first), (first / "run.json").read_bytes()) == before
+    assert before[0].items() <= batches(second).items()  # the very files, by another name
+    assert_as_if_never(second, whole)
+
+
+def test_two_runs_at_once_below_one_directory_are_refused(
+    audit: Audit, example_snapshot: Path
+) -> None:
+    (audit.directory / "runs").mkdir()
+    with exclusively(audit.directory / "runs"):
+        done = audit("run", "--snapshot", example_snapshot, "--out", "runs")
+    assert done.code == 4
+    assert "another audit is writing" in one_sentence(done)
+    assert no_runs(audit.directory / "runs")

@@ -1,6 +1,7 @@
 """Inline: workers are made when they are needed, kept between calls, closed at the end."""
 
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -135,3 +136,24 @@ def test_what_cannot_be_started_is_an_error() -> None:
 
     with InlineFanout(broken) as fanout, pytest.raises(OSError, match="no engine"):
         list(fanout.run(backlog(1)))
+
+
+class Leisurely(Echo):
+    """Takes its time for a trace, and counts those it began."""
+
+    began = 0
+
+    def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
+        type(self).began += 1
+        time.sleep(0.02)
+        return super().run(batch)
+
+
+def test_when_the_time_is_up_what_was_traced_of_a_batch_comes_back() -> None:
+    work = Backlog((made.task(target=str(number)) for number in range(200)), size=100)
+    with InlineFanout(Factory(Leisurely), until=time.monotonic() + 0.3) as fanout:
+        [(batch, outcomes)] = fanout.run(work)
+        assert not list(fanout.run(work))
+    assert 0 < len(outcomes) < 100
+    assert [outcome.key for outcome in outcomes] == [task.key for task in batch.tasks]
+    assert Leisurely.began == len(outcomes)
