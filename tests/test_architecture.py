@@ -69,6 +69,7 @@ def test_the_contracts_are_kept() -> None:
         ("facts", "subprocess", DOORS),
         ("report", "pyarrow", DOORS),
         ("store", "jinja2", DOORS),
+        ("store", "cryptography", DOORS),
         ("report", "rich", DOORS),
         ("verdict", "yaml", DOORS),
         ("cli", "kubernetes", DOORS),

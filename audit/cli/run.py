@@ -144,6 +144,11 @@ class Duration(click.ParamType[float]):
     help="Go on with a run that was ended: what it traced is not traced again. Of a finished run, "
     "run what failed again.",
 )
+@click.option(
+    "--sign-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="An Ed25519 private key to sign the run with (docs/runs.md); `audit verify` checks it.",
+)
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when the run found something.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @options.output_option("text", "json")
@@ -165,6 +170,7 @@ def run(
     time_limit: float | None,
     fail_coverage_below: float | None,
     resumed: Path | None,
+    sign_key: Path | None,
     exit_zero: bool,
     quiet: bool,
     output: str,
@@ -209,6 +215,7 @@ def run(
         verify_packets=verify_packets,
         trace_timeout_s=trace_timeout,
         time_limit_s=time_limit,
+        sign_key=sign_key,
         command=options.command_line(),
     )
     if recompile:
@@ -225,6 +232,7 @@ _CHANGEABLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "worker_count": ("worker_count", int),
     "trace_timeout": ("trace_timeout_s", float),
     "time_limit": ("time_limit_s", float),
+    "sign_key": ("sign_key", Path),
 }
 """What a resumed run may be given anew, and the field of `pipeline.Options` it is."""
 _ABOUT_THE_RESULT = frozenset(

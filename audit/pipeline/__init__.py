@@ -15,10 +15,12 @@ from audit.pipeline.reading import Explained, explain, query
 from audit.pipeline.rehearsing import Rehearsed, rehearse
 from audit.pipeline.running import Outcome, resume, run, write_report
 from audit.pipeline.tracing import MOST_ROUNDS, Verified
+from audit.pipeline.verifying import Evidence, verify
 
 __all__ = [
     "MOST_ROUNDS",
     "Covering",
+    "Evidence",
     "Explained",
     "Finding",
     "Options",
@@ -43,5 +45,6 @@ __all__ = [
     "resume",
     "run",
     "trace",
+    "verify",
     "write_report",
 ]

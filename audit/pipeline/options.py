@@ -65,6 +65,8 @@ class Options:
     trace_timeout_s: float = 30.0
     time_limit_s: float | None = None
     """When no more traces are begun; what is not traced by then is unproven."""
+    sign_key: Path | None = None
+    """An Ed25519 private key, to sign the run with."""
     cover: Covering = Covering.LEGS
     verify: int = 50
     """Composed cells, drawn at random, that are traced end to end and compared."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from audit.errors import EngineError, ExitCode
+from audit.errors import EngineError, ExitCode, OutputError
 from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts
 from audit.pipeline import intending, switches
@@ -25,9 +25,10 @@ from audit.pipeline.sitting import planned as planning
 from audit.pipeline.switches import Start
 from audit.replay import toolchain
 from audit.report import render, sentences
-from audit.store import manifest, reader
+from audit.store import evidence, manifest, reader, signing
 from audit.store.encode import Planes
 from audit.store.files import replacing
+from audit.store.layout import SIGNATURE
 from audit.verdict import legs as composing
 
 
@@ -50,12 +51,13 @@ def run(
 
     `start` makes the nodes' switches run, where the datapath is asked.
     """
+    key = _key(options)
     with Sitting.new(root) as sitting:
         if options.planes == {PlaneName.INTENT}:
             written = _write_intent(options, sitting, progress)
         else:
             written = _write_run(options, sitting, progress, start)
-    return replace(written, report=write_report(written.path))  # what it held is free again
+    return _completed(written, key)  # what it held is free again
 
 
 def resume(
@@ -72,8 +74,22 @@ def resume(
     with Sitting.resumed(path) as sitting:
         assert sitting.before is not None  # noqa: S101 - it is resumed
         options = options_of(sitting.before, changes, path)
+        key = _key(options)
         written = _write_run(options, sitting, progress, start)
-    return replace(written, report=write_report(written.path))
+    return _completed(written, key)
+
+
+def _key(options: Options) -> signing.PrivateKey | None:
+    """Read the key before the work is done that it is for."""
+    return None if options.sign_key is None else signing.load_private(options.sign_key)
+
+
+def _completed(written: Outcome, key: signing.PrivateKey | None) -> Outcome:
+    """Render the report of a run that is written, and sign it."""
+    report = write_report(written.path)
+    if key is not None:
+        signing.sign(written.path, key)
+    return replace(written, report=report)
 
 
 def _write_run(options: Options, sitting: Sitting, progress: Progress, start: Start) -> Outcome:
@@ -181,11 +197,19 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
 
 
 def write_report(path: Path) -> Path:
-    """Render the report of the run at `path` into it; return where it is."""
-    target = path / "report.html"
-    text = render.render_html(reader.open_run(path))
+    """Render the report of the run at `path` into it; return where it is.
+
+    OutputError when the run is signed: what was signed includes its report.
+    """
+    target = path / evidence.REPORT
+    if (path / SIGNATURE).exists():
+        raise OutputError(
+            f"{path} is signed, its report included; copy it without {SIGNATURE} to render again"
+        )
+    content = render.render_html(reader.open_run(path)).encode()
     with replacing(target) as file:
-        file.write(text.encode())
+        file.write(content)
+    evidence.list_report(path)
     return target
 
 

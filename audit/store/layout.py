@@ -18,6 +18,7 @@ from audit.store.schema import ENDPOINTS, OLDEST_VERSION, SCHEMA_VERSION, Table
 
 MANIFEST = "run.json"
 PLAN = "plan.json"
+SIGNATURE = "run.json.sig"
 
 
 def read_manifest(path: Path) -> Mapping[str, Any]:

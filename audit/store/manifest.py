@@ -14,7 +14,7 @@ from audit.model.facts import ClusterState, Note
 from audit.model.matrix import CellVerdicts
 from audit.model.verdicts import UNPROVEN, VERDICTS
 
-TOOLS = ("duckdb", "jinja2", "msgspec", "numpy", "pyarrow", "pyyaml", "ray")
+TOOLS = ("cryptography", "duckdb", "jinja2", "msgspec", "numpy", "pyarrow", "pyyaml", "ray")
 
 
 def describe(

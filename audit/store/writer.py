@@ -7,7 +7,6 @@ which comes first, it is one that can be gone on with. The same input gives the 
 here asks for the time.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.run import TraceRecord
 from audit.store import encode, schema
 from audit.store.encode import Planes
+from audit.store.evidence import digest
 from audit.store.files import PARTIAL, replacing, writing
 from audit.store.layout import MANIFEST, PLAN
 
@@ -155,10 +155,7 @@ class RunWriter:
         """Yield every file of the run, sorted: its path in the run, size and SHA-256."""
         for path in sorted(self.path.rglob("*")):
             if path.is_file() and path.name != MANIFEST:
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                name = path.relative_to(self.path).as_posix()
-                yield {"path": name, "size": path.stat().st_size, "sha256": digest}
+                yield {"path": path.relative_to(self.path).as_posix(), **digest(path)}
 
 
 def _file_name(name: str) -> str:

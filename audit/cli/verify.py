@@ -1,0 +1,47 @@
+"""`audit verify`: whether a run is as the audit wrote it."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from audit import pipeline
+from audit.cli import options
+from audit.errors import ExitCode
+from audit.report.explain import printable
+
+
+@click.command()
+@options.run_argument
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The Ed25519 public key (PEM or OpenSSH) that the run is to be signed with.",
+)
+@click.option(
+    "--snapshot",
+    type=click.Path(path_type=Path),
+    help="The snapshot that was audited, to compare it too.",
+)
+@options.output_option("text", "json")
+def verify(*, run: Path, key: Path | None, snapshot: Path | None, output: str) -> int:
+    """Compare every file of a run with its SHA-256 in run.json; exit with 1 on a difference.
+
+    \b
+    Examples:
+      audit verify runs/20261123T043457Z-9510
+      audit verify runs/20261123T043457Z-9510 --key public.pem --snapshot cluster.tar.gz
+    """
+    found = pipeline.verify(run, key=key, snapshot=snapshot)
+    if output == "json":
+        click.echo(json.dumps(dataclasses.asdict(found), indent=2, ensure_ascii=False))
+    else:
+        for problem in found.problems:
+            click.echo(printable(problem))
+        inputs = "" if found.inputs is None else f", {found.inputs:,} inputs"
+        click.echo(
+            f"{found.files:,} files{inputs}, signature {found.signature}: "
+            + (f"{len(found.problems):,} differences" if found.problems else "as written")
+        )
+    return ExitCode.FINDINGS if found.problems else ExitCode.CLEAN

@@ -1,0 +1,64 @@
+"""`audit verify`: a run's files, its signature and its inputs against what `run.json` says."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from audit.facts import snapshot as snapshots
+from audit.store import evidence, signing
+from audit.store.layout import SIGNATURE, read_manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What was looked at, and a sentence for everything that is not as it should be."""
+
+    files: int
+    inputs: int | None
+    """How many inputs were compared; None where no snapshot was named."""
+    signature: str
+    """`good`, `bad`, `missing`, `none`, or `not checked` where no key was named."""
+    problems: tuple[str, ...]
+
+
+def verify(run: Path, *, key: Path | None = None, snapshot: Path | None = None) -> Evidence:
+    """Compare a finished run with its `run.json`, this with its signature, and its inputs.
+
+    RunReadError when it is no run, UsageError when the key is none.
+    """
+    public = None if key is None else signing.load_public(key)
+    problems = list(evidence.differences(run))
+    there = (run / SIGNATURE).is_file()
+    if public is None:
+        signature = "not checked" if there else "none"
+    elif not there:
+        signature = "missing"
+        problems.append(f"the run is not signed: it has no {SIGNATURE}")
+    else:
+        signature = "good" if signing.signed_by(run, public) else "bad"
+        if signature == "bad":
+            problems.append(f"run.json is not what the owner of {key} signed")
+    compared = None
+    if snapshot is not None:
+        problems += _inputs(run, snapshot)
+        compared = len(read_manifest(run).get("inputs", ()))
+    return Evidence(
+        files=len(evidence.listed(run)),
+        inputs=compared,
+        signature=signature,
+        problems=tuple(problems),
+    )
+
+
+def _inputs(run: Path, snapshot: Path) -> Iterator[str]:
+    """Yield a sentence per input of the run that is not in the snapshot as it was."""
+    said = {one["path"]: one["sha256"] for one in read_manifest(run).get("inputs", ())}
+    with tempfile.TemporaryDirectory(prefix="audit-verify-") as workdir:
+        opened = snapshots.open_snapshot(snapshot, Path(workdir), databases=True)
+        found = {one.path: one.sha256 for one in snapshots.hash_inputs(opened)}
+    for name, digest in said.items():
+        if name not in found:
+            yield f"input {name} is not in {snapshot}"
+        elif found[name] != digest:
+            yield f"input {name} of {snapshot} has other content than what was audited"
