@@ -68,7 +68,8 @@ class Duration(click.ParamType[float]):
 @click.option(
     "--workers",
     type=click.Choice([str(kind) for kind in pipeline.Workers]),
-    help="Where traces run: Ray processes, or this one. Default: Ray when it is worth its start.",
+    help="Where traces run: Ray processes here, this process, or agents on the nodes. Default: "
+    "Ray when it is worth its start.",
 )
 @click.option(
     "--worker-count",
@@ -76,6 +77,21 @@ class Duration(click.ParamType[float]):
     default=os.cpu_count() or 1,
     show_default="one per CPU",
     help="How many Ray workers.",
+)
+@click.option(
+    "--agents-listen",
+    default="6379",
+    show_default=True,
+    metavar="[IP:]PORT",
+    help="Where agents (`audit agent`) join this run, with --workers agents.",
+)
+@click.option(
+    "--agents-wait",
+    type=click.FloatRange(min=0),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long agents may take to join; a zone without one is not traced.",
 )
 @click.option(
     "--planes",
@@ -161,6 +177,8 @@ def run(
     out: Path,
     workers: str | None,
     worker_count: int,
+    agents_listen: str,
+    agents_wait: float,
     planes: frozenset[pipeline.PlaneName] | None,
     cover: str,
     verify: int,
@@ -202,6 +220,9 @@ def run(
         raise UsageError("--recompile asks OVN; it goes with --planes logical")
     if verify_packets and pipeline.PlaneName.DATAPATH not in planes:
         raise click.UsageError("--verify-packets sends them through --planes logical,datapath")
+    on_nodes = workers == str(pipeline.Workers.AGENTS)
+    if on_nodes and planes - {pipeline.PlaneName.LOGICAL, pipeline.PlaneName.INTENT}:
+        raise UsageError("agents trace the logical plane only; leave datapath out of --planes")
     asked = pipeline.Options(
         snapshot=snapshot,
         manifests=manifests or "",
@@ -209,6 +230,8 @@ def run(
         ovn_prefix=ovn_prefix,
         workers=pipeline.Workers(workers) if workers else None,
         worker_count=worker_count,
+        agents_listen=agents_listen,
+        agents_wait_s=agents_wait,
         planes=planes,
         cover=pipeline.Covering(cover),
         verify=verify,

@@ -49,6 +49,14 @@ class Backlog:
             zone = max(sorted(free), key=self._waiting)
         return self._cut(zone)
 
+    def zones(self) -> tuple[str, ...]:
+        """Return the zones that have traces waiting, besides what was put back."""
+        return tuple(self._zones)
+
+    def take_of(self, zone: str) -> TraceBatch | None:
+        """Cut a batch of one zone, None when nothing of it waits."""
+        return self._cut(zone) if zone in self._zones else None
+
     def _waiting(self, zone: str) -> int:
         return sum(map(len, self._zones[zone].values()))
 

@@ -12,6 +12,7 @@ reports no usage and has no dashboard.
 import logging
 import math
 import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -32,15 +33,32 @@ IN_FLIGHT = 2
 GRACE_S = 10.0
 """How long the batches at hand are waited for when the time is up; they take half a second."""
 
-_ATTEMPTS = 2
-_ENVIRONMENT = {
+ATTEMPTS = 2
+"""How often a batch is begun: what kills two actors is given up."""
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
 
-class _Actor:
+def load() -> Any:  # noqa: ANN401 - Ray ships no complete types
+    """Return Ray, with the settings it reads when it is imported."""
+    os.environ.update(ENVIRONMENT)
+    import ray  # noqa: PLC0415 - seconds of import, paid only by those who use it
+    import ray.util.scheduling_strategies  # noqa: PLC0415 - as above
+
+    return ray
+
+
+def start_node(*arguments: str) -> None:
+    """Become `ray start` with these arguments, by exec; does not return."""
+    load()
+    program = (sys.executable, "-m", "ray.scripts.scripts", "start", *arguments)
+    os.execv(program[0], program)  # noqa: S606 - argv and no shell, which is what is wanted
+
+
+class Actor:
     """A worker in its own process; it is entered when the actor starts and left by `close`."""
 
     def __init__(self, make_worker: MakeWorker) -> None:
@@ -83,12 +101,10 @@ class RayFanout:
     _members: list[_Member] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        os.environ.update(_ENVIRONMENT)
-        import ray  # noqa: PLC0415 - seconds of import, paid only by those who use it
-
-        self._ray = ray
+        self._ray = load()
         try:
-            ray.init(
+            self._ray.init(
+                address="local",  # else it joins what was last started on this machine
                 num_cpus=self.workers,
                 include_dashboard=False,
                 log_to_driver=False,
@@ -138,7 +154,7 @@ class RayFanout:
             except self._ray.exceptions.RayError as error:
                 self._drop(member)
                 attempts[batch.tasks[0].key] += 1
-                if attempts[batch.tasks[0].key] < _ATTEMPTS:
+                if attempts[batch.tasks[0].key] < ATTEMPTS:
                     backlog.put_back(batch)
                 else:
                     yield batch, _lost(batch, error)
@@ -170,7 +186,7 @@ class RayFanout:
 
     def _hire(self) -> _Member:
         """Start an actor. It is not restarted by Ray: a batch that kills it must be known."""
-        actor = self._ray.remote(num_cpus=1, max_restarts=0)(_Actor)
+        actor = self._ray.remote(num_cpus=1, max_restarts=0)(Actor)
         member = _Member(handle=actor.remote(self.make_worker))
         self._members.append(member)
         return member
@@ -182,7 +198,7 @@ class RayFanout:
 
 
 def _lost(batch: TraceBatch, error: Exception) -> tuple[TraceOutcome, ...]:
-    message = f"a worker died on this batch {_ATTEMPTS} times: {str(error).splitlines()[0]}"
+    message = f"a worker died on this batch {ATTEMPTS} times: {str(error).splitlines()[0]}"
     return tuple(
         TraceFailure(key=task.key, reason=Reason.WORKER_LOST, message=message)
         for task in batch.tasks

@@ -4,6 +4,8 @@ Each public function is one command's work. They raise AuditError with a sentenc
 and leave nothing half-written.
 """
 
+from audit.pipeline.agents import AgentOptions
+from audit.pipeline.agents import serve as serve_agent
 from audit.pipeline.comparing import diff_manifests, diff_runs
 from audit.pipeline.comparing import markdown as changes_markdown
 from audit.pipeline.comparing import plain as changes_text
@@ -19,6 +21,7 @@ from audit.pipeline.verifying import Evidence, verify
 
 __all__ = [
     "MOST_ROUNDS",
+    "AgentOptions",
     "Covering",
     "Evidence",
     "Explained",
@@ -44,6 +47,7 @@ __all__ = [
     "rehearse",
     "resume",
     "run",
+    "serve_agent",
     "trace",
     "verify",
     "write_report",

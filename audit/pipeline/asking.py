@@ -1,6 +1,7 @@
 """plan → the verdicts of every plane that was asked, compared with each other."""
 
 import functools
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -9,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from audit.fanout.agents import AgentFanout
 from audit.fanout.base import Fanout
 from audit.fanout.inline import InlineFanout
 from audit.fanout.ray import RayFanout
 from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts
 from audit.model.verdicts import OPERATIONAL, REASON_CODE
-from audit.pipeline import packets, planes
+from audit.pipeline import agents, packets, planes
 from audit.pipeline.drifting import drifted, unheard
 from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options, PlaneName, Progress, Workers
@@ -132,6 +134,15 @@ WORTH_THREADS = 2
 
 
 def _fanout(options: Options, planned: Planned, until: float) -> AbstractContextManager[Fanout]:
+    if options.workers is Workers.AGENTS:
+        return AgentFanout(
+            agents.worker(options.trace_timeout_s),
+            zones={task.zone for task in planned.cover.tasks},
+            listen=options.agents_listen,
+            wait_s=options.agents_wait_s,
+            address=os.environ.get("RAY_ADDRESS", ""),
+            until=until,
+        )
     make = logical_worker(planned, options.trace_timeout_s)
     large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > WORTH_THREADS
     if options.workers is Workers.RAY or (options.workers is None and large):

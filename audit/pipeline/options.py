@@ -14,6 +14,7 @@ class Workers(StrEnum):
 
     RAY = "ray"
     INLINE = "inline"
+    AGENTS = "agents"
 
 
 class Covering(StrEnum):
@@ -62,6 +63,10 @@ class Options:
     workers: Workers | None = None
     """None: Ray, when there is enough to trace to be worth its start."""
     worker_count: int = field(default_factory=lambda: os.cpu_count() or 1)
+    agents_listen: str = "6379"
+    """Where this process listens for agents, with `Workers.AGENTS`: [IP:]PORT."""
+    agents_wait_s: float = 120.0
+    """How long agents may take to join."""
     trace_timeout_s: float = 30.0
     time_limit_s: float | None = None
     """When no more traces are begun; what is not traced by then is unproven."""

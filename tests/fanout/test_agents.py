@@ -1,0 +1,53 @@
+"""What agents and runs refuse before Ray is even loaded."""
+
+from pathlib import Path
+
+import pytest
+
+from audit import pipeline
+from audit.errors import EngineError, UsageError
+from audit.fanout import agents
+
+
+def no_worker() -> None:
+    pytest.fail("no worker is made")
+
+
+@pytest.fixture
+def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+
+
+@pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "made-up")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # set by what is tested: put back afterwards
+
+
+@pytest.mark.usefixtures("no_token")
+def test_without_a_token_neither_side_starts(tmp_path: Path) -> None:
+    with (
+        pytest.raises(EngineError, match="RAY_AUTH_TOKEN_PATH"),
+        agents.AgentFanout(no_worker, zones=["a"], listen="6379"),  # type: ignore[arg-type]
+    ):
+        pass
+    options = pipeline.AgentOptions(address="head:6379", node="n", ovn_rundir=tmp_path)
+    with pytest.raises(EngineError, match="RAY_AUTH_TOKEN_PATH"):
+        pipeline.serve_agent(options)
+
+
+@pytest.mark.usefixtures("token")
+def test_what_an_agent_is_told_is_checked(tmp_path: Path) -> None:
+    options = pipeline.AgentOptions(address="head:6379", node="n", ovn_rundir=tmp_path)
+    with pytest.raises(EngineError, match=r"ovnsb_db\.sock is no socket: mount"):
+        pipeline.serve_agent(options)
+    with pytest.raises(UsageError, match="HOST:PORT"):
+        agents.join("head", node="n", zone="z", workers=1, wait_s=0)
+    with pytest.raises(EngineError, match=r"no run listens at 127\.0\.0\.1:1"):
+        agents.join("127.0.0.1:1", node="n", zone="z", workers=1, wait_s=0)
+    with (
+        pytest.raises(UsageError, match=r"\[IP:\]PORT"),
+        agents.AgentFanout(no_worker, zones=["a"], listen="here"),  # type: ignore[arg-type]
+    ):
+        pass
