@@ -253,6 +253,8 @@ _CHANGEABLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "ovn_prefix": ("ovn_prefix", Path),
     "workers": ("workers", pipeline.Workers),
     "worker_count": ("worker_count", int),
+    "agents_listen": ("agents_listen", str),
+    "agents_wait": ("agents_wait_s", float),
     "trace_timeout": ("trace_timeout_s", float),
     "time_limit": ("time_limit_s", float),
     "sign_key": ("sign_key", Path),

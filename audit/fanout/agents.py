@@ -35,6 +35,8 @@ ZONE_LABEL = "ovn-audit/zone"
 """Ray's labels of an agent: the Kubernetes node it is on, the zone whose databases it has."""
 
 _POLL_S = 1.0
+_SETTLE_S = 3.0
+"""The head listens before its own node is registered; who joins in between can wait in vain."""
 _HEAD_GONE_VARIABLE = "RAY_gcs_rpc_server_reconnect_timeout_s"
 _HEAD_GONE_S = "10"
 """After so long without the head, which ends with its run, an agent's Ray ends too."""
@@ -292,4 +294,5 @@ def _await_head(address: str, wait_s: float) -> None:
                 raise EngineError(f"no run listens at {address}: {error}") from error
             time.sleep(_POLL_S)
         else:
+            time.sleep(_SETTLE_S)
             return
