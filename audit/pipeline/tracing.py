@@ -15,7 +15,7 @@ from audit.model.endpoints import Endpoint
 from audit.model.matrix import FAMILIES, CellVerdicts
 from audit.model.run import TraceRecord
 from audit.model.traces import DatapathTask, DatapathTrace, TraceOutcome, TraceTask
-from audit.model.verdicts import Reason, Verdict
+from audit.model.verdicts import Verdict
 from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options, Progress
 from audit.pipeline.planes import Plane
