@@ -3,7 +3,7 @@
 # .venv, a newer OVN to ~/.local/share/ovn-audit. ARGS is handed on: `make test ARGS="-k store"`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install ovn chromium demo test check fmt parity bench clean
+.PHONY: help install ovn chromium demo test check fmt parity bench fuzz clean
 
 INSTALLED := .venv/.installed
 EXAMPLE := examples/interconnect.tar.gz
@@ -76,6 +76,9 @@ parity: install ovn  ## Compare recorded clusters with the real tools' recorded 
 
 bench: install ovn  ## Measure the audit beside ovnkube-trace's own commands
 	@.venv/bin/python -m bench.run $(ARGS)
+
+fuzz: install  ## Read a million damaged inputs with every reader (hours; ARGS="--seconds 60 scope")
+	@.venv/bin/python -m tests.fuzz $(ARGS)
 
 clean:  ## Remove .venv and caches; runs and the private OVN stay
 	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from audit.errors import DatabaseError
 from audit.facts import identity
 from audit.model.engine import DatabaseReader, Tables
 from audit.model.facts import (
@@ -49,6 +50,16 @@ their ACLs are in force nowhere in the zone, and are most of what a large databa
 
 def read_zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path) -> Zone:
     """Read a zone from two staged databases. DatabaseError when one cannot be read."""
+    try:
+        return _zone(reader, name, northbound, southbound)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DatabaseError(
+            f"zone {name} holds what OVN does not write: {type(error).__name__}: {error}; copy its "
+            "databases again"
+        ) from error
+
+
+def _zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path) -> Zone:
     nb = _northbound(reader.tables(northbound, "OVN_Northbound"))
     sb = _southbound(reader.tables(southbound, "OVN_Southbound"))
     primary = primary_networks(nb["Logical_Switch"])

@@ -18,7 +18,7 @@ from typing import Any, Self
 import msgspec
 
 from audit import __version__
-from audit.errors import RunReadError, UsageError
+from audit.errors import RunReadError, ScopeError, UsageError
 from audit.model.facts import ClusterState
 from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options
@@ -176,7 +176,7 @@ def options_of(plan: Mapping[str, Any], changes: Mapping[str, Any], where: Path)
         }
         asked = scope.parse_scope_file(msgspec.json.encode(plan["scope"]).decode(), "plan.json")
         return replace(Options(scope=asked, **values), **changes)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (ScopeError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise RunReadError(f"{where}: plan.json does not say what was asked; run again") from error
 
 

@@ -64,7 +64,7 @@ def table_files(path: Path, manifest: Mapping[str, Any], table: Table) -> tuple[
     outputs = manifest.get("outputs", ())
     try:
         sizes = {str(output["path"]): int(output["size"]) for output in outputs}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunReadError(f"{path / MANIFEST} does not list its files: run again") from error
     names = sorted(name for name in sizes if _belongs(PurePosixPath(name), table))
     if not names:

@@ -62,7 +62,7 @@ def _run(actions: str, state: _State) -> None:
             _run(inside, _State(dict(state.fields), state.tunnel, state.found))
         elif name == "check_pkt_len":
             # Of its two branches the second is for packets that fit; ours is a small one.
-            fits = next(part for part in split(inside) if part.startswith("le("))
+            fits = next((part for part in split(inside) if part.startswith("le(")), "")
             _run(fits[3:-1], _State(dict(state.fields), state.tunnel, state.found))
         elif name.isdigit() and state.tunnel:
             state.found.append(_encapsulated(state))

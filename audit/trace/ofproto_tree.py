@@ -147,7 +147,7 @@ def _underlines(line: str) -> bool:
 def _step(line: str) -> Step:
     bare = line.lstrip(" ")
     level = (len(line) - len(bare)) // _INDENT
-    first = bare[0]
+    first = bare[:1]  # nothing, of a line of blanks
     if first.isdigit():
         if found := _TABLE.match(line):
             number, match, priority, cookie = found.groups()

@@ -13,7 +13,15 @@ from audit.model.datapath import Pipelines, Switch
 from audit.model.facts import LogicalPort, Zone
 from audit.model.traces import AclMatch, Hop, HopEnd
 from audit.trace.odp_actions import Encapsulated, encapsulated
-from audit.trace.ofproto_tree import Action, Bridge, Detail, Failure, Section, Table
+from audit.trace.ofproto_tree import (
+    Action,
+    Bridge,
+    Detail,
+    Failure,
+    OfprotoSyntaxError,
+    Section,
+    Table,
+)
 from audit.trace.walk import ACL_STAGE
 
 BRIDGE = "br-int"
@@ -123,7 +131,17 @@ class _Walk:
 
 
 def read(sections: tuple[Section, ...], place: Place, *, target: str, groups: Groups) -> Walked:
-    """Return how the packet ended: at `target` if it was output there, wherever else it went."""
+    """Return how the packet ended: at `target` if it was output there, wherever else it went.
+
+    OfprotoSyntaxError when a number or an address in it is none.
+    """
+    try:
+        return _walked(sections, place, target, groups)
+    except (ValueError, LookupError, OverflowError) as error:
+        raise OfprotoSyntaxError(f"an action or a field cannot be read: {error}") from error
+
+
+def _walked(sections: tuple[Section, ...], place: Place, target: str, groups: Groups) -> Walked:
     walk = _Walk(place=place, groups=groups)
     left: Encapsulated | None = None
     for section in sections:
