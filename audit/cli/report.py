@@ -1,4 +1,4 @@
-"""`audit report`: render a run again."""
+"""`audit report`: a run in other formats, or its page again."""
 
 from pathlib import Path
 
@@ -6,17 +6,41 @@ import click
 
 from audit import pipeline
 from audit.cli import options
+from audit.errors import UsageError
 
 
 @click.command()
 @options.run_argument
-@options.output_option("html")
-def report(*, run: Path, output: str) -> None:
-    """Render the report of a run again, and print its path.
+@click.option(
+    "-o",
+    "--output",
+    "forms",
+    type=click.Choice([str(form) for form in pipeline.Format]),
+    multiple=True,
+    default=["html"],
+    show_default=True,
+    help="What to write. Repeatable.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to write all but the page. Default: into the run.",
+)
+@click.option("--stdout", is_flag=True, help="Print the one format named instead of its path.")
+def report(*, run: Path, forms: tuple[str, ...], out: Path | None, stdout: bool) -> None:
+    """Render a run: its page again, or for programs, and print where each file is.
 
     \b
-    Example:
+    Examples:
       audit report runs/20261123T043457Z-9510
+      audit report runs/20261123T043457Z-9510 -o html -o json -o sarif -o prometheus
+      audit report runs/20261123T043457Z-9510 -o markdown --stdout
     """
-    del output  # one format so far; the flag is there for scripts that name it
-    click.echo(str(pipeline.write_report(run).absolute()))
+    chosen = [pipeline.Format(form) for form in dict.fromkeys(forms)]
+    if stdout:
+        if len(chosen) != 1 or chosen[0] is pipeline.Format.HTML:
+            raise UsageError("--stdout goes with one format that is not html")
+        click.echo(pipeline.formatted(run, chosen[0]), nl=False)
+        return
+    for path in pipeline.write_formats(run, chosen, out):
+        click.echo(str(path.absolute()))

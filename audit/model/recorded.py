@@ -42,6 +42,10 @@ class Cells:
         """Return a run of these cells, without copying."""
         return Cells(**{name: getattr(self, name)[rows] for name in CELL_FIELDS})
 
+    def take(self, places: NDArray[np.int64]) -> "Cells":
+        """Return some of these cells."""
+        return Cells(**{name: getattr(self, name)[places] for name in CELL_FIELDS})
+
 
 CELL_FIELDS = ("src", "dst", "family", "port", "verdict", "reply", "reason", "drift", "blame")
 

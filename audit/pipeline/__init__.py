@@ -6,6 +6,16 @@ and leave nothing half-written.
 
 from audit.pipeline.agents import AgentOptions
 from audit.pipeline.agents import serve as serve_agent
+from audit.pipeline.checking import (
+    Format,
+    baseline,
+    check,
+    checked_text,
+    formatted,
+    read_expectations,
+    rendered,
+    write_formats,
+)
 from audit.pipeline.comparing import diff_manifests, diff_runs
 from audit.pipeline.comparing import markdown as changes_markdown
 from audit.pipeline.comparing import plain as changes_text
@@ -18,14 +28,17 @@ from audit.pipeline.rehearsing import Rehearsed, rehearse
 from audit.pipeline.running import Outcome, resume, run, write_report
 from audit.pipeline.tracing import MOST_ROUNDS, Verified
 from audit.pipeline.verifying import Evidence, verify
+from audit.plan.expectations import PACKS
 
 __all__ = [
     "MOST_ROUNDS",
+    "PACKS",
     "AgentOptions",
     "Covering",
     "Evidence",
     "Explained",
     "Finding",
+    "Format",
     "Options",
     "Outcome",
     "PlaneName",
@@ -35,20 +48,27 @@ __all__ = [
     "TraceOptions",
     "Verified",
     "Workers",
+    "baseline",
     "changes_markdown",
     "changes_text",
+    "check",
+    "checked_text",
     "diff_manifests",
     "diff_runs",
     "examine",
     "explain",
+    "formatted",
     "install_engine",
     "plan",
     "query",
+    "read_expectations",
     "rehearse",
+    "rendered",
     "resume",
     "run",
     "serve_agent",
     "trace",
     "verify",
+    "write_formats",
     "write_report",
 ]

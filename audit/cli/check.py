@@ -1,0 +1,71 @@
+"""`audit check`: named expectations against a run."""
+
+import datetime as dt
+from pathlib import Path
+
+import click
+
+from audit import pipeline
+from audit.cli import options, progress
+from audit.errors import ExitCode, UsageError
+from audit.model.expectations import Status
+
+
+@click.command()
+@options.run_argument
+@click.option(
+    "-f",
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Expectations, as YAML (docs/expectations.md).",
+)
+@click.option(
+    "--pack",
+    "packs",
+    multiple=True,
+    metavar="NAME",
+    help=f"Ready-made expectations: {', '.join(pipeline.PACKS)}. Repeatable.",
+)
+@click.option(
+    "--baseline", is_flag=True, help="Print expectations that describe the run as it is, instead."
+)
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 also when an expectation fails.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@options.output_option("text", "json", "markdown", "junit", "sarif", "prometheus")
+def check(
+    *,
+    run: Path,
+    file: Path | None,
+    packs: tuple[str, ...],
+    baseline: bool,
+    exit_zero: bool,
+    quiet: bool,
+    output: str,
+) -> int:
+    """Check who should and should not reach whom, against what a run proved.
+
+    Exits with 1 unless every expectation is satisfied; what is unproven satisfies none.
+
+    \b
+    Examples:
+      audit check runs/20261123T043457Z-9510 -f expectations.yaml -o junit > audit.xml
+      audit check runs/20261123T043457Z-9510 --pack namespace-isolation --pack default-deny
+      audit check runs/20261123T043457Z-9510 --baseline > expectations.yaml
+    """
+    if baseline:
+        if file is not None or packs:
+            raise UsageError("--baseline makes expectations; it checks none")
+        with progress.shown(quiet=quiet) as shown:
+            text = pipeline.baseline(run, shown)
+        click.echo(text, nl=False)
+        return ExitCode.CLEAN
+    expected = pipeline.read_expectations(file, packs)
+    today = dt.datetime.now(dt.UTC).date()
+    with progress.shown(quiet=quiet) as shown:
+        told = pipeline.check(run, expected, today, shown)
+    if output == "text":
+        click.echo(pipeline.checked_text(told), nl=False)
+    else:
+        click.echo(pipeline.rendered(told, pipeline.Format(output)), nl=False)
+    failed = any(one.status is not Status.SATISFIED for one in told.checks)
+    return ExitCode.FINDINGS if failed and not exit_zero else ExitCode.CLEAN

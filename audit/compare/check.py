@@ -1,0 +1,273 @@
+"""Expectations against the cells of a run: pure, by array, some cells at a time."""
+
+import datetime as dt
+import ipaddress
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.compare.pairing import name_of
+from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.expectations import (
+    Checked,
+    Exemption,
+    Expect,
+    Expectation,
+    Side,
+    Status,
+    Violation,
+    Where,
+)
+from audit.model.recorded import Cells, Recorded
+from audit.model.verdicts import CODE, PASSES, STOPPED, UNPROVEN, VERDICTS, Blame, Verdict
+
+MOST_VIOLATIONS = 20_000
+"""Kinds of violation that are told apart; further ones are counted."""
+
+_Mask = NDArray[np.bool_]
+
+
+def check(
+    run: Recorded,
+    expectations: Sequence[Expectation],
+    today: dt.date,
+    advance: Callable[[int], None],
+) -> tuple[Checked, ...]:
+    """Say of each expectation what the run says; `advance` is told of the cells looked at."""
+    open_ones = [_Open(run, one, today) for one in expectations]
+    for cells in run.cells:
+        blames = run.cells.blames
+        for one in open_ones:
+            one.look(cells, blames)
+        advance(len(cells))
+    return tuple(one.checked(run.cells.blames) for one in open_ones)
+
+
+def selects(run: Recorded, side: Side) -> _Mask:
+    """Return which endpoints of a run a side is about."""
+    return np.array([_selected(run, side, endpoint) for endpoint in run.endpoints], np.bool_)
+
+
+def _selected(run: Recorded, side: Side, endpoint: Endpoint) -> bool:
+    name = f"{endpoint.namespace}/{endpoint.name}" if endpoint.namespace else endpoint.name
+    workload = f"{endpoint.namespace}/{endpoint.workload.partition('/')[2] or endpoint.name}"
+    return (
+        (not side.kinds or endpoint.kind in side.kinds)
+        and (not side.namespaces or endpoint.namespace in side.namespaces)
+        and (not side.names or name in side.names)
+        and (not side.workloads or workload in side.workloads)
+        and (not side.nodes or endpoint.node in side.nodes or _is_node(endpoint, side))
+        and (not side.selector.requirements or _labelled(side, endpoint))
+        and (not side.namespace_selector.requirements or _in_labelled(run, side, endpoint))
+        and (not side.addresses or _addressed(side, endpoint))
+    )
+
+
+def _is_node(endpoint: Endpoint, side: Side) -> bool:
+    return endpoint.kind is EndpointKind.NODE and endpoint.name in side.nodes
+
+
+def _labelled(side: Side, endpoint: Endpoint) -> bool:
+    return endpoint.kind is EndpointKind.POD and side.selector.matches(dict(endpoint.labels))
+
+
+def _in_labelled(run: Recorded, side: Side, endpoint: Endpoint) -> bool:
+    labels = run.namespace_labels(endpoint.namespace)
+    return bool(endpoint.namespace) and side.namespace_selector.matches(labels)
+
+
+def _addressed(side: Side, endpoint: Endpoint) -> bool:
+    networks = [ipaddress.ip_network(text, strict=False) for text in side.addresses]
+    own = [ipaddress.ip_address(address) for address in endpoint.addresses]
+    return any(a.version == n.version and a in n for a in own for n in networks)
+
+
+def _ports(run: Recorded, wanted: Sequence[Port]) -> _Mask:
+    """Return which ports of a run lie in one of those wanted; without any, all do."""
+    return np.array(
+        [
+            not wanted
+            or any(
+                port.protocol is one.protocol
+                and one.number <= port.number
+                and port.sample <= one.sample
+                for one in wanted
+            )
+            for port in run.ports
+        ],
+        np.bool_,
+    )
+
+
+class _Selection:
+    """Which cells something is about."""
+
+    def __init__(self, run: Recorded, src: Side, dst: Side, ports: Sequence[Port]) -> None:
+        self._src, self._dst = selects(run, src), selects(run, dst)
+        self._ports = _ports(run, ports)
+        chosen = np.flatnonzero(self._src)
+        self._range = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
+
+    def rows(self, cells: Cells) -> NDArray[np.int64]:
+        """Return the places of the cells chosen."""
+        first, last = np.searchsorted(cells.src, self._range).tolist()
+        part = cells.part(slice(first, last))
+        chosen = self._src[part.src] & self._dst[part.dst] & self._ports[part.port]
+        rows: NDArray[np.int64] = np.flatnonzero(chosen) + first
+        return rows
+
+
+class _Open:
+    """One expectation while the cells go by."""
+
+    def __init__(self, run: Recorded, one: Expectation, today: dt.date) -> None:
+        self._one = one
+        self._selection = _Selection(run, one.src, one.dst, one.ports)
+        live = [e for e in one.exemptions if e.expires is None or today <= e.expires]
+        self._exemptions = [(e, _Selection(run, e.src, e.dst, e.ports)) for e in live]
+        self._used = [0] * len(live)
+        self._expired = [e for e in one.exemptions if e not in live]
+        spaces: dict[str, int] = {}
+        codes = [spaces.setdefault(e.namespace, len(spaces)) for e in run.endpoints]
+        self._space = np.array(codes, np.int64)
+        names: dict[str, int] = {}
+        self._name = np.array(
+            [names.setdefault(name_of(e), len(names)) for e in run.endpoints], np.int64
+        )
+        self._names = tuple(names)
+        self._port_names = tuple(str(port) for port in run.ports)
+        self._counts = dict.fromkeys(("as_expected", "violating", "unproven", "exempt"), 0)
+        self._found: dict[tuple[int, ...], int] = defaultdict(int)
+
+    def look(self, cells: Cells, blames: Sequence[Blame]) -> None:
+        """Count those of `cells` that the expectation is about."""
+        rows = self._related(cells, self._selection.rows(cells))
+        if not len(rows):
+            return
+        exempt = np.zeros(len(rows), np.bool_)
+        for number, (_, selection) in enumerate(self._exemptions):
+            hit = np.isin(rows, selection.rows(cells), assume_unique=True)
+            self._used[number] += int(hit.sum())
+            exempt |= hit
+        self._counts["exempt"] += int(exempt.sum())
+        rows = rows[~exempt]
+        verdict = cells.verdict[rows]
+        unproven = np.isin(verdict, [CODE[v] for v in UNPROVEN])
+        good = ~unproven & self._good(verdict, cells.blame[rows], blames)
+        self._counts["unproven"] += int(unproven.sum())
+        self._counts["as_expected"] += int(good.sum())
+        self._counts["violating"] += int((~good & ~unproven).sum())
+        self._fold(cells, rows[~good])
+
+    def _related(self, cells: Cells, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those rows whose ends' namespaces relate as expected."""
+        if self._one.where is Where.ANYWHERE:
+            return rows
+        same = self._space[cells.src[rows]] == self._space[cells.dst[rows]]
+        related: NDArray[np.int64] = rows[same == (self._one.where is Where.WITHIN_NAMESPACE)]
+        return related
+
+    def _good(
+        self, verdict: NDArray[np.uint8], blame: NDArray[np.int32], blames: Sequence[Blame]
+    ) -> _Mask:
+        """Say which proven cells are as expected."""
+        wanted: set[Verdict] = {
+            Expect.REACHABLE: set(PASSES),
+            Expect.BLOCKED: set(STOPPED),
+            Expect.ANY: set(PASSES | STOPPED),
+        }[self._one.expect]
+        good: _Mask = np.isin(verdict, [CODE[v] for v in wanted])
+        if self._one.by is not None or self._one.by_policy:
+            fits = [b.policy is not None and self._one.by in (None, b.policy) for b in blames]
+            good &= np.array([*fits, False], np.bool_)[blame]
+        return good
+
+    def _fold(self, cells: Cells, rows: NDArray[np.int64]) -> None:
+        """Count what is not as expected by its ends, port, verdict and decider."""
+        if not len(rows):
+            return
+        columns = (
+            self._name[cells.src[rows]],
+            self._name[cells.dst[rows]],
+            cells.port[rows],
+            cells.verdict[rows],
+            cells.blame[rows],
+        )
+        kinds, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+        for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
+            if len(self._found) < MOST_VIOLATIONS or (*kind,) in self._found:
+                self._found[*kind,] += count
+
+    def checked(self, blames: Sequence[Blame]) -> Checked:
+        """Return what was found."""
+        counts = self._counts
+        if counts["violating"]:
+            status = Status.VIOLATED
+        elif counts["unproven"]:
+            status = Status.UNPROVEN
+        elif counts["as_expected"] or counts["exempt"]:
+            status = Status.SATISFIED
+        else:
+            status = Status.EMPTY
+        return Checked(
+            name=self._one.name,
+            description=self._one.description,
+            status=status,
+            sentence=self._sentence(status),
+            **counts,
+            violations=self._violations(blames),
+            notes=tuple(self._notes()),
+        )
+
+    def _sentence(self, status: Status) -> str:
+        counts = self._counts
+        total = sum(counts.values()) - counts["exempt"]
+        expected = str(self._one.expect)
+        if self._one.by is not None:
+            expected += f" by {self._one.by}"
+        elif self._one.by_policy:
+            expected = "decided by a policy" if expected == Expect.ANY else f"{expected} by one"
+        if status is Status.EMPTY:
+            needs = f"; {self._one.needs}" if self._one.needs else ""
+            return f"no cell of the run is about it, so nothing is proven{needs}"
+        text = f"{counts['as_expected']:,} of {total:,} cells are {expected}"
+        if counts["violating"]:
+            text += f", {counts['violating']:,} are not"
+        if counts["unproven"]:
+            text += f", {counts['unproven']:,} are unproven"
+        if counts["exempt"]:
+            text += f"; {counts['exempt']:,} more are exempt"
+        return text
+
+    def _violations(self, blames: Sequence[Blame]) -> tuple[Violation, ...]:
+        ports: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        cells: dict[tuple[int, ...], int] = defaultdict(int)
+        for (src, dst, port, verdict, blame), count in self._found.items():
+            ports[src, dst, verdict, blame].append(port)
+            cells[src, dst, verdict, blame] += count
+        found = [
+            Violation(
+                src=self._names[src],
+                dst=self._names[dst],
+                ports=tuple(self._port_names[port] for port in sorted(ports[src, dst, verdict, b])),
+                verdict=VERDICTS[verdict],
+                by=str(blames[b]) if b >= 0 else "",
+                cells=count,
+            )
+            for (src, dst, verdict, b), count in cells.items()
+        ]
+        return tuple(sorted(found, key=lambda v: (v.src, v.dst, v.ports, v.verdict, v.by)))
+
+    def _notes(self) -> Iterator[str]:
+        for one in self._expired:
+            yield f"an exemption expired on {one.expires}: {_told(one)}"
+        for (one, _), used in zip(self._exemptions, self._used, strict=True):
+            if not used:
+                yield f"an exemption is not needed, as no cell is about it: {_told(one)}"
+
+
+def _told(exemption: Exemption) -> str:
+    owner = f" (owner {exemption.owner})" if exemption.owner else ""
+    return f"{exemption.reason}{owner}"

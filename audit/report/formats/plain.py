@@ -1,0 +1,30 @@
+"""What became of expectations, for a terminal."""
+
+from collections.abc import Iterator, Sequence
+
+from audit.model.expectations import Checked, Status
+from audit.report.explain import printable, wrap
+
+MOST_SHOWN = 20
+
+
+def plain(checks: Sequence[Checked]) -> str:
+    """Return a paragraph per expectation, those that fail first."""
+    ranked = sorted(checks, key=lambda check: (check.status is Status.SATISFIED, check.name))
+    lines = [line for check in ranked for line in _lines(check)]
+    good = sum(check.status is Status.SATISFIED for check in checks)
+    lines.append(f"{good} of {len(checks)} expectations are satisfied")
+    return "".join(f"{printable(line)}\n" for line in lines)
+
+
+def _lines(check: Checked) -> Iterator[str]:
+    yield from wrap(f"{check.status:<10}{check.name}: {check.sentence}", hang=10)
+    for one in check.violations[:MOST_SHOWN]:
+        by = f" ({one.by})" if one.by else ""
+        count = f"{one.cells:,} {'cell' if one.cells == 1 else 'cells'}"
+        text = f"{one.src} to {one.dst} on {', '.join(one.ports)}: {one.verdict}{by}, {count}"
+        yield from wrap(text, indent=10, hang=12)
+    if len(check.violations) > MOST_SHOWN:
+        yield f"{'':10}… and {len(check.violations) - MOST_SHOWN:,} more; -o json has them all"
+    for note in check.notes:
+        yield from wrap(f"note: {note}", indent=10, hang=12)

@@ -1,0 +1,99 @@
+"""Prometheus' text format, for node_exporter's textfile collector or a Pushgateway.
+
+The number of series is bounded whatever the cluster is: labels are verdicts, expectations' names
+and the MOST_NAMESPACES most exposed namespaces; the rest are summed under `other`.
+https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+
+from audit.model.expectations import Status
+from audit.report.formats.told import Told
+
+MOST_NAMESPACES = 50
+MOST_EXPECTATIONS = 200
+MOST_LABEL = 200
+"""Characters of a label's value."""
+OTHER = "(other)"
+
+_Sample = tuple[Mapping[str, str], float]
+
+
+def prometheus(told: Told) -> str:
+    """Return the run as metrics."""
+    lines: list[str] = []
+    for name, text, samples in _metrics(told):
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
+        lines += [f"{name}{_labels(labels)} {value:.17g}" for labels, value in samples]
+    return "\n".join(lines) + "\n"
+
+
+def _metrics(told: Told) -> Iterator[tuple[str, str, list[_Sample]]]:
+    yield (
+        "audit_cells",
+        "Cells of the last run, by verdict.",
+        [({"verdict": str(verdict)}, count) for verdict, count in told.counts.items()],
+    )
+    yield "audit_cells_proven", "Cells that are proven either way.", [({}, told.proven_cells)]
+    yield "audit_cells_drifting", "Cells about which planes disagree.", [({}, told.drifting)]
+    finished = told.manifest.get("finished")
+    if finished:
+        moment = dt.datetime.fromisoformat(str(finished)).timestamp()
+        yield "audit_run_finished_timestamp_seconds", "When the run ended.", [({}, moment)]
+    yield "audit_namespace_cells_passing", _PASSING, _exposure(told)
+    levels = dict.fromkeys(("error", "warning", "note"), 0)
+    for result in told.results:
+        levels[result.level] += 1
+    yield (
+        "audit_findings",
+        "Findings, by level.",
+        [({"level": level}, count) for level, count in levels.items()],
+    )
+    if told.checks:
+        shown = told.checks[:MOST_EXPECTATIONS]
+        yield (
+            "audit_expectation_satisfied",
+            "Whether an expectation is satisfied: 1, else 0.",
+            [
+                ({"expectation": name}, satisfied)
+                for name, satisfied in _least(
+                    (c.name, float(c.status is Status.SATISFIED)) for c in shown
+                ).items()
+            ],
+        )
+
+
+_PASSING = "Cells that get through to a namespace; the most exposed, and (other) for the rest."
+
+
+def _least(pairs: Iterator[tuple[str, float]]) -> dict[str, float]:
+    """Return the lowest value of each label: long names are cut, and two could become one."""
+    found: dict[str, float] = {}
+    for name, value in pairs:
+        short = name[:MOST_LABEL]
+        found[short] = min(value, found.get(short, value))
+    return found
+
+
+def _exposure(told: Told) -> list[_Sample]:
+    ranked = sorted(told.namespaces, key=lambda one: (-one.passes, one.name))
+    samples: list[_Sample] = [
+        ({"namespace": one.name[:MOST_LABEL]}, one.passes) for one in ranked[:MOST_NAMESPACES]
+    ]
+    rest = ranked[MOST_NAMESPACES:]
+    if rest:
+        samples.append(({"namespace": OTHER}, sum(one.passes for one in rest)))
+    return samples
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    """Return a label's value: backslash, quote and line feed are escaped, control characters go."""
+    kept = "".join(char if char.isprintable() or char == "\n" else "�" for char in value)
+    return kept.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -1,0 +1,261 @@
+"""Every format of one run: valid by its own schema or parser, the same counts, hostile names."""
+
+import dataclasses
+import datetime as dt
+import json
+import lzma
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from audit.compare.check import check
+from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.expectations import Exemption, Expect, Expectation, Side, Status, Where
+from audit.model.packets import Protocol
+from audit.model.recorded import Cells, Recorded
+from audit.model.verdicts import CODE, REASON_CODE, VERDICTS, Blame, PolicyRef, Reason, Verdict
+from audit.report.formats import junit, markdown, plain, prometheus, sarif, structured
+from audit.report.formats.told import Told, tell
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "{{7*7}}",
+    "a\u202eexe.gpj",
+    "x" * 253,
+    "🐙]]>&amp;",
+    '=cmd|"/c calc"!A1',
+    "line\nbreak\r\x00\x1b[31m",
+    "`|` **@everyone** [a](javascript:b)",
+    '"} 1\naudit_cells{verdict="reachable"} 99',
+)
+REASONS = {
+    Verdict.REACHABLE: Reason.ALLOWED_BY_ACL,
+    Verdict.EXITS: Reason.LEFT_BY_GATEWAY,
+    Verdict.BLOCKED: Reason.DEFAULT_DENY,
+    Verdict.UNROUTABLE: Reason.NO_ROUTE,
+    Verdict.INCONCLUSIVE: Reason.BACKENDS_DIFFER,
+    Verdict.UNTRACED: Reason.ENGINE_TIMEOUT,
+}
+
+
+class Reader:
+    """Cells in memory, in pieces."""
+
+    def __init__(self, cells: Cells, blames: Sequence[Blame]) -> None:
+        self._cells, self.blames = cells, tuple(blames)
+
+    def of_source(self, source: int) -> Cells:
+        first, last = np.searchsorted(self._cells.src, [source, source + 1]).tolist()
+        return self._cells.part(slice(first, last))
+
+    def __iter__(self) -> Iterator[Cells]:
+        for start in range(0, len(self._cells), 50):
+            yield self._cells.part(slice(start, start + 50))
+
+
+def made() -> Recorded:
+    """Return a run between pods with hostile names, with every verdict, a finding and drift."""
+    endpoints = tuple(
+        Endpoint(kind=EndpointKind.POD, namespace=f"ns{number % 3}{name}", name=name)
+        for number, name in enumerate(HOSTILE)
+    )
+    size = len(endpoints)
+    src, dst = (axis.ravel() for axis in np.indices((size, size)))
+    src, dst = src[src != dst], dst[src != dst]
+    verdict = ((src * 5 + dst * 3) % len(VERDICTS)).astype(np.uint8)
+    reason = np.array([REASON_CODE[REASONS[VERDICTS[code]]] for code in verdict], np.uint8)
+    blame = np.where(verdict == CODE[Verdict.BLOCKED], src % 2, -1).astype(np.int32)
+    count = len(src)
+    refs = [PolicyRef(kind="NetworkPolicy", namespace=n, name=n) for n in HOSTILE[:2]]
+    return Recorded(
+        path="run",
+        manifest={
+            "run_id": "20261125T000000Z-0000",
+            "audit": "0.1.0",
+            "source": HOSTILE[0],
+            "started": "2026-11-25T00:00:00+00:00",
+            "finished": "2026-11-25T00:00:09+00:00",
+            "planes": ["logical"],
+            "counts": {"cells": count},
+            "findings": [
+                {"kind": "drift", "text": HOSTILE[0], "subjects": list(HOSTILE), "cells": 3},
+                {"kind": "selects-nothing", "text": HOSTILE[7], "subjects": [], "cells": 0},
+            ],
+            "verify": {"agree": 0, "of": 1, "disagreements": [HOSTILE[6]]},
+        },
+        endpoints=endpoints,
+        ports=(Port(protocol=Protocol.TCP, number=80),),
+        policies=(),
+        cells=Reader(
+            Cells(
+                src=src.astype(np.int16),
+                dst=dst.astype(np.int16),
+                family=np.zeros(count, np.int8),
+                port=np.zeros(count, np.int16),
+                verdict=verdict,
+                reply=verdict,
+                reason=reason,
+                drift=(src == 0).astype(np.uint8),
+                blame=blame,
+            ),
+            [Blame(action="drop", direction="ingress", policy=ref) for ref in refs],
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def run() -> Recorded:
+    return made()
+
+
+@pytest.fixture(scope="module")
+def told(run: Recorded) -> Told:
+
+    expected = (
+        Expectation(name=HOSTILE[0], expect=Expect.BLOCKED, where=Where.ACROSS_NAMESPACES),
+        Expectation(name=HOSTILE[8], expect=Expect.ANY, by_policy=True),
+        Expectation(name="nobody", expect=Expect.BLOCKED, src=Side(namespaces=("none",))),
+        Expectation(
+            name="exempt",
+            expect=Expect.BLOCKED,
+            exemptions=(Exemption(reason=HOSTILE[6], src=Side(kinds=(EndpointKind.POD,))),),
+        ),
+    )
+    return tell(run, check(run, expected, dt.date(2026, 11, 25), lambda _: None))
+
+
+def expected_counts(run: Recorded) -> dict[str, int]:
+    """Count the cells once more, the plain way."""
+    codes = [code for cells in run.cells for code in cells.verdict.tolist()]
+    return {str(verdict): codes.count(code) for code, verdict in enumerate(VERDICTS)}
+
+
+def parsed(told: Told) -> ET.Element:
+    return ET.fromstring(junit.junit(told))  # noqa: S314 - our own
+
+
+def test_all_formats_state_the_same_counts(run: Recorded, told: Told) -> None:
+    counts = expected_counts(run)
+    total = sum(counts.values())
+    proven = total - counts["inconclusive"] - counts["untraced"]
+    assert min(counts.values()) > 0
+    as_json = json.loads(structured.structured(told))
+    assert as_json["counts"] == {"cells": total, "proven": proven, "drifting": 8, **counts}
+    for verdict, count in counts.items():
+        assert sum(one[verdict] for one in as_json["namespaces"]) == count
+    assert sum(one["cells"] for one in as_json["blockers"]) == counts["blocked"]
+    assert sum(one["cells"] for one in as_json["unproven"]) == total - proven
+    properties = {one.get("name"): one.get("value") for one in parsed(told).iter("property")}
+    wanted = {"cells": total, "proven": proven, "drifting": 8, **counts}
+    assert properties == {name: str(value) for name, value in wanted.items()}
+    (log,) = json.loads(sarif.sarif(told))["runs"]
+    kept = log["properties"]
+    assert (kept["cells"], kept["proven"], kept["drifting"]) == (total, proven, 8)
+    assert kept["counts"] == counts
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(prometheus.prometheus(told))
+        for sample in family.samples
+    }
+    for verdict, count in counts.items():
+        assert samples["audit_cells", ("verdict", verdict)] == count
+    assert samples["audit_cells_proven",] == proven
+    assert samples["audit_cells_drifting",] == 8
+    page = markdown.markdown(told)
+    assert f"{proven} of {total} cells proven, {total - proven} unproven." in page
+    for verdict, count in counts.items():
+        assert f"| {verdict} | {count} |" in page
+
+
+def test_findings_are_as_many_in_each(told: Told) -> None:
+    as_json = json.loads(structured.structured(told))
+    (log,) = json.loads(sarif.sarif(told))["runs"]
+    assert len(as_json["findings"]) == len(log["results"]) == len(told.results)
+    cases = list(parsed(told).iter("testcase"))
+    ours = [case for case in cases if case.get("classname") == "audit.expectations"]
+    assert len(ours) == len(told.checks) == 4
+    failed = sum(case.find("failure") is not None for case in ours)
+    assert failed == sum(one.status is not Status.SATISFIED for one in told.checks) == 3
+
+
+def test_json_is_what_its_schema_says(told: Told) -> None:
+    schema = structured.schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    document = json.loads(structured.structured(told))
+    jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
+    assert document["version"] == schema["properties"]["version"]["const"] == structured.VERSION
+    del document["counts"]["blocked"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
+
+
+def test_sarif_is_what_oasis_published(told: Told) -> None:
+    schema = json.loads(lzma.decompress((DATA / "sarif-2.1.0.schema.json.xz").read_bytes()))
+    log = json.loads(sarif.sarif(told))
+    jsonschema.validate(log, schema, cls=jsonschema.Draft4Validator)
+    log["runs"][0]["results"][0]["level"] = "fatal"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(log, schema, cls=jsonschema.Draft4Validator)
+
+
+def test_fingerprints_are_of_workloads_and_not_of_counts(told: Told) -> None:
+    first = told.results[0]
+
+    again = dataclasses.replace(first, cells=99, text="said otherwise")
+    other = dataclasses.replace(first, key=("else",))
+    assert sarif.fingerprint(first) == sarif.fingerprint(again) != sarif.fingerprint(other)
+    assert len({sarif.fingerprint(result) for result in told.results}) == len(told.results)
+
+
+def test_hostile_names_are_text_in_markup(told: Told) -> None:
+    parsed(told)
+    failures = [case.get("name") for case in parsed(told).iter("testcase")]
+    assert HOSTILE[0] in failures
+    page = markdown.markdown(told)
+    for line in page.splitlines():
+        assert not re.search(r"(?<!\\)(<img|\{\{|@everyone|\]\(|\*\*)", line)
+    for text in (junit.junit(told), page, prometheus.prometheus(told), plain.plain(told.checks)):
+        assert not {char for char in text if not char.isprintable()} - {"\n"}
+    assert all(ord(char) < 128 for char in sarif.sarif(told))
+
+
+def test_prometheus_has_bounded_labels(told: Told) -> None:
+
+    namespaces = tuple(
+        dataclasses.replace(told.namespaces[0], name=f"n{number}") for number in range(5_000)
+    )
+    checks = tuple(
+        dataclasses.replace(told.checks[0], name=f"e{number}" + "y" * 500)
+        for number in range(5_000)
+    )
+    grown = dataclasses.replace(told, namespaces=namespaces, checks=checks)
+    lines = prometheus.prometheus(grown).splitlines()
+    assert len(lines) < 350
+    assert max(map(len, lines)) < 400
+    passing = {
+        sample.labels["namespace"]: sample.value
+        for family in text_string_to_metric_families("\n".join(lines) + "\n")
+        for sample in family.samples
+        if sample.name == "audit_namespace_cells_passing"
+    }
+    assert sum(passing.values()) == 5_000 * told.namespaces[0].passes
+    assert "(other)" in passing
+
+
+def test_markdown_fits_a_comment(told: Told) -> None:
+
+    many: dict[str, Any] = {
+        "namespaces": told.namespaces * 2_000,
+        "results": told.results * 2_000,
+        "checks": told.checks * 2_000,
+        "blockers": told.blockers * 2_000,
+    }
+    assert len(markdown.markdown(dataclasses.replace(told, **many))) < 65_536
