@@ -5,7 +5,7 @@ matrix' indices by numpy lookups, a file at a time into arrays made once for the
 sees each distinct word of a file, and each distinct blame, not each cell.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, EndpointKind, 
 from audit.model.facts import Policy
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, index_type
 from audit.model.packets import Protocol
+from audit.model.run import Part
 from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef
 from audit.store.blames import Combination
 from audit.store.encode import PORTS_KEY
@@ -28,11 +29,12 @@ _KEY = ("kind", "namespace", "name", "node")
 _COLUMNS = [
     *(f"{side}_{name}" for side in ("src", "dst") for name in _KEY),
     *("family", "protocol", "port", "port_end", "reply"),
-    *("logical", "datapath", "drift", "other_trace_id"),
+    *("intent", "logical", "datapath", "drift", "other_trace_id"),
     *Combination._fields,
 ]
 """The columns a Matrix and its verdicts are made of."""
 _PORTS = MAX_PORT + 1
+_FOLDED = 1 << 62
 _SETTLED_AT_A_TIME = 1 << 20  # cells: in one go, a second array of all of them
 
 _Ints = NDArray[np.int64]
@@ -135,7 +137,7 @@ class _Cells:
         self.other_trace = np.empty(count, np.int32)
         self.family = np.empty(count, np.int8)
         self.verdict, self.reply, self.reason = np.empty((3, count), np.uint8)
-        self.logical, self.datapath, self.drift = np.empty((3, count), np.uint8)
+        self.intent, self.logical, self.datapath, self.drift = np.empty((4, count), np.uint8)
         self.traces = Vocabulary(grow=True)
         self.combinations: dict[Combination, int] = {}
         self._endpoints = EndpointIndex(endpoints)
@@ -153,7 +155,7 @@ class _Cells:
         self.family[rows] = self._families.codes(words(table, "family"))
         self.port[rows] = self._ports.places(table)
         self.verdict[rows] = self._verdicts.codes(words(table, "verdict"))
-        for name in ("reply", "logical", "datapath"):
+        for name in ("reply", "intent", "logical", "datapath"):
             codes = self._verdicts.codes(words(table, name))
             getattr(self, name)[rows] = np.where(codes < 0, NO_VERDICT, codes)
         drift = table["drift"].cast(pa.uint8()).fill_null(NO_VERDICT)
@@ -165,20 +167,30 @@ class _Cells:
         return end
 
     def _fill_blame(self, rows: slice, table: pa.Table) -> None:
-        has_blame = table["blame_name"].is_valid()
-        blamed = table.filter(has_blame)
-        codes, firsts = distinct(blamed)
-        found = (Combination(**row) for row in blamed.take(firsts).to_pylist())
-        places = [self.combinations.setdefault(c, len(self.combinations)) for c in found]
-        self.blame[rows] = -1
-        self.blame[rows][has_blame.to_numpy()] = np.array(places, dtype=np.int32)[codes]
+        codes, firsts = distinct(table)
+        found = table.take(firsts)
+        names = table.column_names
+        combinations = map(Combination._make, zip(*(found[n].to_pylist() for n in names)))
+        places = [
+            -1 if c.blame_name is None else self.combinations.setdefault(c, len(self.combinations))
+            for c in combinations
+        ]
+        self.blame[rows] = np.array(places, dtype=np.int32)[codes]
 
-    def planes(self) -> dict[str, Any]:
-        """Return what two planes said of each cell; nothing when the datapath was not asked."""
-        if not (self.datapath != NO_VERDICT).any():
+    def planes(self, end: int | None = None) -> dict[str, Any]:
+        """Return what each plane said of the cells before `end`; nothing where one was asked."""
+        planes = ("intent", "logical", "datapath")
+        asked = [name for name in planes if (getattr(self, name)[:end] != NO_VERDICT).any()]
+        if len(asked) < 2:  # noqa: PLR2004 - one plane is the cell's verdict
             return {}
-        names = ("logical", "datapath", "drift", "other_trace")
-        return {name: getattr(self, name) for name in names}
+        names = (*asked, "drift", *(("other_trace",) if "datapath" in asked else ()))
+        return {name: getattr(self, name)[:end] for name in names}
+
+    def part(self, end: int) -> Part:
+        """Return the cells before `end`; `blame` indexes `combinations`."""
+        names = ("src", "dst", "family", "port", "verdict", "reply", "reason", "blame", "trace")
+        columns = {name: getattr(self, name)[:end] for name in names}
+        return Part(**columns, **self.planes(end))
 
     def settle_blame(self, blames: Iterable[Blame]) -> tuple[Blame, ...]:
         """Make `blame` index the distinct ones of `blames`, one of which each combination has."""
@@ -200,9 +212,8 @@ def cells(
 
     Raises RunReadError when a file is damaged or names what the run does not have.
     """
+    ports = ports_of(files)
     with reading(files[0]):
-        metadata = pq.read_schema(files[0]).metadata
-        ports = tuple(port_of(text) for text in metadata[PORTS_KEY].decode().split(",") if text)
         found = _Cells(sum(pq.read_metadata(f).num_rows for f in files), endpoints, ports)
     end = 0
     for file in files:
@@ -230,6 +241,42 @@ def cells(
     )
 
 
+class CellParts:
+    """The cells of `files`, a row group at a time; what they index grows with each part."""
+
+    def __init__(self, files: Sequence[Path], endpoints: Sequence[Endpoint]) -> None:
+        self._files = files
+        with reading(files[0]):
+            metadata = [pq.read_metadata(file) for file in files]
+        groups = [of.row_group(n).num_rows for of in metadata for n in range(of.num_row_groups)]
+        self._cells = _Cells(max(groups, default=0), endpoints, ports_of(files))
+
+    def read(self) -> Iterator[Part]:
+        """Yield the parts; RunReadError when a file is damaged."""
+        for file in self._files:
+            with reading(file), pq.ParquetFile(file) as parquet:
+                for group in range(parquet.num_row_groups):
+                    table = parquet.read_row_group(group, columns=_COLUMNS)
+                    yield self._cells.part(self._cells.fill(0, table))
+
+    @property
+    def combinations(self) -> list[Combination]:
+        """What the parts' `blame` indexes."""
+        return list(self._cells.combinations)
+
+    @property
+    def trace_keys(self) -> tuple[str, ...]:
+        """What the parts' `trace` and `other_trace` index."""
+        return tuple(self._cells.traces.words)
+
+
+def ports_of(files: Sequence[Path]) -> tuple[Port, ...]:
+    """Return the ports of a run, in their order; RunReadError when the first file is damaged."""
+    with reading(files[0]):
+        metadata = pq.read_schema(files[0]).metadata
+        return tuple(port_of(text) for text in metadata[PORTS_KEY].decode().split(",") if text)
+
+
 def words(table: pa.Table, name: str) -> pa.DictionaryArray:
     """Return a text column in one piece, with one dictionary."""
     return table[name].unify_dictionaries().combine_chunks()
@@ -238,19 +285,29 @@ def words(table: pa.Table, name: str) -> pa.DictionaryArray:
 def distinct(table: pa.Table) -> tuple[_Ints, _Ints]:
     """Return a code per row, the same for equal rows, and the first row of each code.
 
-    Columns are folded in one by one and the codes made dense each time: their product could
-    outgrow 64 bits, and hashing a million integers is ten times faster than sorting them.
+    Columns are folded into one number as long as that fits 64 bits, and it is made dense only
+    then: hashing a million integers costs more than all the rest.
     """
-    codes = np.zeros(table.num_rows, dtype=np.int64)
+    codes, bound = np.zeros(table.num_rows, dtype=np.int64), 1
     for name in table.column_names:
         column = table[name].combine_chunks()
         column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-        indices = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        folded = pa.array(codes * (len(column.dictionary) + 1) + indices + 1)
-        codes = folded.dictionary_encode().indices.to_numpy().astype(np.int64)
+        width = len(column.dictionary) + 1
+        if bound * width >= _FOLDED:
+            codes, bound = _dense(codes), table.num_rows
+        indices = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        codes = codes * width + (indices + 1)
+        bound *= width
+    codes = _dense(codes)
     firsts = np.empty(int(codes.max(initial=-1)) + 1, dtype=np.int64)
     firsts[codes[::-1]] = np.arange(len(codes))[::-1]  # the last to be written is the first row
     return codes, firsts
+
+
+def _dense(codes: _Ints) -> _Ints:
+    """Return the place of each code among the distinct ones."""
+    places: _Ints = pa.array(codes).dictionary_encode().indices.to_numpy().astype(np.int64)
+    return places
 
 
 def port_of(text: str) -> Port:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from audit.errors import RunReadError
-from audit.model.run import Run
+from audit.model.run import Run, StreamedRun
 from audit.store import blames, decode, schema
 from audit.store.layout import read_manifest, table_files
 from audit.store.traces import TraceFiles
@@ -32,6 +32,32 @@ def open_run(path: Path | str) -> Run:
         verdicts=verdicts,
         policies=policies,
         traces=traces,
+    )
+
+
+def stream_run(path: Path | str) -> StreamedRun:
+    """Return the run in directory `path`, its cells to be read part by part.
+
+    Raises RunReadError as `open_run` does; a damaged cell file only when it is read.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    (endpoints_file,) = table_files(path, manifest, schema.ENDPOINTS)
+    (policies_file,) = table_files(path, manifest, schema.POLICIES)
+    cell_files = table_files(path, manifest, schema.CELLS)
+    traces = TraceFiles(table_files(path, manifest, schema.TRACES))
+    policies, endpoints = decode.policies(policies_file), decode.endpoints(endpoints_file)
+    parts = decode.CellParts(cell_files, endpoints)
+    return StreamedRun(
+        path=str(path),
+        manifest=manifest,
+        endpoints=endpoints,
+        ports=decode.ports_of(cell_files),
+        policies=policies,
+        traces=traces,
+        parts=parts.read,
+        blames=lambda: tuple(blames.rebuild(parts.combinations, traces, policies)),
+        trace_keys=lambda: parts.trace_keys,
     )
 
 
