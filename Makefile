@@ -3,7 +3,7 @@
 # .venv, a newer OVN to ~/.local/share/ovn-audit. ARGS is handed on: `make test ARGS="-k store"`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install ovn chromium demo test check fmt parity bench fuzz clean
+.PHONY: help install ovn chromium demo test check fmt parity bench fuzz screenshots clean
 
 INSTALLED := .venv/.installed
 EXAMPLE := examples/interconnect.tar.gz
@@ -79,6 +79,12 @@ bench: install ovn  ## Measure the audit beside ovnkube-trace's own commands
 
 fuzz: install  ## Read a million damaged inputs with every reader (hours; ARGS="--seconds 60 scope")
 	@.venv/bin/python -m tests.fuzz $(ARGS)
+
+screenshots: install chromium ovn  ## Take the pictures of the report in docs/, from the example
+	@set -e; out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
+	.venv/bin/audit run -q --exit-zero --snapshot $(EXAMPLE) --planes intent,logical,datapath \
+		--out "$$out" >/dev/null; \
+	.venv/bin/python -m bench.screenshots "$$out"/*/report.html
 
 clean:  ## Remove .venv and caches; runs and the private OVN stay
 	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

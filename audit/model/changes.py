@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audit.model.verdicts import PASSES, STOPPED, Verdict
 
 
@@ -63,3 +66,16 @@ class Changes:
         """What changed in another way: it is not proven any more, drifts, or ends elsewhere."""
         told = {*self.opened, *self.closed}
         return tuple(p for p in self.paths if p not in told)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedCells:
+    """What a comparison with the earlier run `since` marks in a run.
+
+    `cells` says of each cell of the run, in the matrix' order, whether it changed; `said` are
+    sentences for who reads the report.
+    """
+
+    since: str
+    cells: NDArray[np.bool_]
+    said: tuple[str, ...] = ()

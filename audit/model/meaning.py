@@ -1,5 +1,6 @@
 """What the policy objects say about one cell, in words, for whoever shows it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from audit.model.verdicts import Verdict
@@ -32,3 +33,15 @@ class Meaning:
     changes: tuple[Change, ...]
     cause: str = ""
     """Why OVN does something else, where the run says that it does and a cause is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meanings:
+    """What the policy objects say about many cells, by kinds of endpoints they do not tell apart.
+
+    `kind_of` has an endpoint's kind by its key; endpoints that are in none are not spoken of. `of`
+    is by (kind of the source, kind of the destination, index of the family, index of the port).
+    """
+
+    kind_of: Mapping[str, int]
+    of: Mapping[tuple[int, int, int, int], Meaning]

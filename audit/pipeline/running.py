@@ -206,7 +206,7 @@ def write_report(path: Path) -> Path:
         raise OutputError(
             f"{path} is signed, its report included; copy it without {SIGNATURE} to render again"
         )
-    content = render.render_html(reader.open_run(path)).encode()
+    content = render.render_html(reader.stream_run(path)).encode()
     with replacing(target) as file:
         file.write(content)
     evidence.list_report(path)

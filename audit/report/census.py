@@ -1,170 +1,140 @@
-"""Counting cells by namespace, port and policy: vectorised, because there are N² of them."""
+"""Counting cells by namespace and by policy: vectorised, because there are N² of them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.matrix import CellVerdicts, Matrix
-from audit.model.verdicts import CODE, VERDICTS, Blame, PolicyRef, Verdict
-from audit.report.axes import Axes
+from audit.model.facts import Policy
+from audit.model.verdicts import CODE, PASSES, STOPPED, VERDICTS, Blame, PolicyRef, Verdict
+from audit.report.axes import LAST_GROUPS
+from audit.report.grid import Grid
 from audit.report.tally import Tally
 
-STEP = 2_000_000
-"""Cells per step: the temporary arrays of one stay below 100 MB."""
-
-MOST_LISTED = 200
-"""How many blockers the page lists: enough to see what matters, of thousands of policies."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Census:
-    """How many cells of each verdict there are, by source group and column.
+class Decider:
+    """What decides, and how much: a policy, or what stands for one where none is known.
 
-    A column is a (destination group, slice).
-
-    `counts` has the shape (groups, columns, verdicts); `column_group` and `column_slice` say what
-    a column stands for. Summed over everything it is the tally of the run.
-    """
-
-    column_group: NDArray[np.int32]
-    column_slice: NDArray[np.int32]
-    counts: NDArray[np.int64]
-
-    def total(self) -> Tally:
-        """Return the tally of the whole run."""
-        return _tally(self.counts.sum(axis=(0, 1)))
-
-    def pairs(self, groups: int) -> NDArray[np.int64]:
-        """Return the counts by (source group, destination group, verdict), over all slices."""
-        pairs = np.zeros((groups, groups, len(VERDICTS)), np.int64)
-        for column, group in enumerate(self.column_group):
-            pairs[:, group] += self.counts[:, column]
-        return pairs
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocker:
-    """What blocks, and how much of it: a policy, or what stands for one where none is known.
-
-    `cells` names it as what decided; `shared` is in how many more a default deny is shared with
-    the one named, so that taking only that one away would change nothing. `pairs` are
-    (source group, destination group, cells), most cells first; they add up to `cells`.
+    `blocks` and `allows` name it as what decided. `shared` is in how many more blocked cells a
+    default deny is shared with the one named, so that taking only that one away changes nothing.
     """
 
     label: str
     policy: PolicyRef | None
-    cells: int
-    shared: int
-    pairs: tuple[tuple[int, int, int], ...] = ()
+    blocks: int = 0
+    allows: int = 0
+    shared: int = 0
 
 
-def census(matrix: Matrix, verdicts: CellVerdicts, page: Axes) -> Census:
-    """Count the cells of a run by group, slice and verdict."""
-    slices = max(len(page.slices), 1)
-    keys = page.group_of[page.column_dst].astype(np.int64) * slices + page.column_slice
-    present, narrow = np.unique(keys, return_inverse=True)
-    shape = (len(page.groups), len(present), len(VERDICTS))
-    counts = np.zeros(int(np.prod(shape)), np.int64)
-    for cells in steps(len(matrix)):
-        group = page.group_of[page.place[matrix.src[cells]]].astype(np.int64)
-        column = narrow[page.columns(matrix, cells)]
-        flat = (group * shape[1] + column) * shape[2] + verdicts.verdict[cells]
-        counts += np.bincount(flat, minlength=len(counts))
-    return Census(
-        column_group=(present // slices).astype(np.int32),
-        column_slice=(present % slices).astype(np.int32),
-        counts=counts.reshape(shape),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """How much of what other namespaces may ask of a namespace gets through."""
+
+    group: str
+    passes: int
+    proven: int
 
 
-def blockers(matrix: Matrix, verdicts: CellVerdicts, page: Axes) -> tuple[Blocker, ...]:
-    """Return what blocks, most cells first. The `cells` of all of them are the blocked cells.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """The counts of a run.
 
-    Only the first MOST_LISTED carry their namespace pairs.
+    `pairs` has the shape (groups, groups, verdicts), from and to; `states` counts the cells of
+    each state; `sends` and `receives` count the cells of each endpoint of the page that pass.
     """
-    blames = (*verdicts.blames, None)  # the last is what a blame of -1 indexes
-    count_of = np.zeros(len(blames), np.int64)
-    for cells in _blocked(verdicts):
-        blame = verdicts.blame[cells] % len(blames)
-        count_of += np.bincount(blame, minlength=len(blames))
-    ranked = _ranked(blames, count_of.tolist())
-    rank = {blocker.label: index for index, blocker in enumerate(ranked[:MOST_LISTED])}
-    rank_of = np.array([rank.get(_label(blame), -1) for blame in blames], np.int64)
-    pairs = _pairs(matrix, verdicts, page, rank_of)
-    return tuple(
-        replace(blocker, pairs=tuple(sorted(pairs.get(index, ()), key=lambda p: (-p[2], p))))
-        for index, blocker in enumerate(ranked)
+
+    pairs: NDArray[np.int64]
+    states: NDArray[np.int64]
+    sends: NDArray[np.int64]
+    receives: NDArray[np.int64]
+    drifting: int
+    changed: int
+
+    def total(self) -> Tally:
+        """Return the tally of the whole run."""
+        return Tally(counts=tuple(int(count) for count in self.pairs.sum(axis=(0, 1))))
+
+
+def census(grid: Grid) -> Census:
+    """Count the cells of a grid."""
+    page, codes = grid.page, grid.codes
+    groups, verdicts, endpoints = len(page.groups), len(VERDICTS), len(page.endpoints)
+    verdict_of = np.array([verdicts, *(state.verdict for state in grid.states)], np.int64)
+    passing = np.isin(verdict_of, [CODE[verdict] for verdict in PASSES])
+    column = page.group_of[page.column_dst].astype(np.int64) * (verdicts + 1)
+    pairs = np.zeros((groups, groups * (verdicts + 1)), np.int64)
+    states = np.zeros(len(grid.states) + 1, np.int64)
+    sends, receives = np.zeros((2, endpoints), np.int64)
+    for row, source in enumerate(page.sources.tolist()):
+        here = codes[row]
+        counted = np.bincount(column + verdict_of[here], minlength=pairs.shape[1])
+        pairs[page.group_of[source]] += counted
+        states += np.bincount(here, minlength=len(states))
+        passes = passing[here]
+        sends[source] = int(passes.sum())
+        receives += np.bincount(page.column_dst[passes], minlength=endpoints)
+    states[0] = 0
+    return Census(
+        pairs=pairs.reshape(groups, groups, verdicts + 1)[:, :, :verdicts],
+        states=states[1:],
+        sends=sends,
+        receives=receives,
+        drifting=_count(states, [state.drift == 1 for state in grid.states]),
+        changed=_count(states, [state.changed == 1 for state in grid.states]),
     )
 
 
-def steps(cells: int) -> Iterator[NDArray[np.int64]]:
-    """Yield the indices of all cells, a step at a time."""
-    for first in range(0, cells, STEP):
-        yield np.arange(first, min(first + STEP, cells), dtype=np.int64)
+def _count(states: NDArray[np.int64], which: Sequence[bool]) -> int:
+    return int(states[1:][np.array(which, bool)].sum())
 
 
-def _blocked(verdicts: CellVerdicts) -> Iterator[NDArray[np.int64]]:
-    """Yield the indices of the blocked cells, a step at a time."""
-    for cells in steps(len(verdicts.verdict)):
-        yield cells[verdicts.verdict[cells] == CODE[Verdict.BLOCKED]]
+def deciders(grid: Grid, counted: Census, policies: Sequence[Policy]) -> tuple[Decider, ...]:
+    """Return what decides, most blocked cells first; policies that decide nothing are the last.
 
-
-def _ranked(blames: Sequence[Blame | None], counts: Sequence[int]) -> tuple[Blocker, ...]:
-    """Gather the counts of each blame under what it is called, most cells first."""
-    cells: Counter[str] = Counter()
-    shared: Counter[str] = Counter()
-    policies: dict[str, PolicyRef | None] = {}
-    for blame, count in zip(blames, counts, strict=True):
-        if not count:
+    The `blocks` of all of them are the blocked cells.
+    """
+    counts: dict[str, Counter[str]] = {}
+    known: dict[str, PolicyRef | None] = {str(policy.ref): policy.ref for policy in policies}
+    for state, count in zip(grid.states, counted.states.tolist(), strict=True):
+        blame = grid.blames[state.blame] if state.blame >= 0 else None
+        blocked = state.verdict == CODE[Verdict.BLOCKED]
+        if not count or (blame is None and not blocked):
             continue
-        label = _label(blame)
-        cells[label] += count
-        policies[label] = blame.policy if blame else None
-        for other in blame.policies if blame else ():
-            if blame is not None and other != blame.policy:
-                shared[str(other)] += count
-                policies.setdefault(str(other), other)
-    found = (
-        Blocker(label=label, policy=policy, cells=cells[label], shared=shared[label])
-        for label, policy in policies.items()
-    )
-    return tuple(sorted(found, key=lambda b: (-b.cells, -b.shared, b.label)))
+        label = label_of(blame)
+        known.setdefault(label, blame.policy if blame else None)
+        # What ends in doubt, or stopped by no ACL, was decided by neither.
+        said = "blocks" if blocked else "allows" if VERDICTS[state.verdict] in PASSES else ""
+        counts.setdefault(label, Counter())[said] += count
+        for other in blame.policies if blame and blocked else ():
+            if blame and other != blame.policy:
+                known.setdefault(str(other), other)
+                counts.setdefault(str(other), Counter())["shared"] += count
+    found = []
+    for label, policy in known.items():
+        said_of = counts.get(label, Counter())
+        figures = {name: said_of[name] for name in ("blocks", "allows", "shared")}
+        found.append(Decider(label=label, policy=policy, **figures))
+    return tuple(sorted(found, key=lambda d: (-d.blocks, -d.allows, -d.shared, d.label)))
 
 
-def _pairs(
-    matrix: Matrix, verdicts: CellVerdicts, page: Axes, rank_of: NDArray[np.int64]
-) -> dict[int, list[tuple[int, int, int]]]:
-    """Count the blocked cells by rank (-1: not listed) and namespace pair."""
-    groups = len(page.groups)
-    counted: Counter[int] = Counter()
-    for cells in _blocked(verdicts):
-        rank = rank_of[verdicts.blame[cells]]
-        listed, rank = cells[rank >= 0], rank[rank >= 0]
-        pair = _groups(page, matrix.src[listed]) * groups + _groups(page, matrix.dst[listed])
-        keys, counts = np.unique(rank * groups**2 + pair, return_counts=True)
-        counted.update(dict(zip(keys.tolist(), counts.tolist(), strict=True)))
-    pairs: dict[int, list[tuple[int, int, int]]] = {}
-    for key, count in counted.items():
-        rank_number, pair_number = divmod(key, groups**2)
-        pairs.setdefault(rank_number, []).append((*divmod(pair_number, groups), count))
-    return pairs
-
-
-def _label(blame: Blame | None) -> str:
+def label_of(blame: Blame | None) -> str:
     """Return what a blocked cell is counted under."""
     if blame is None:
         return "no policy named"
     return str(blame.policy) if blame.policy is not None else str(blame)
 
 
-def _groups(page: Axes, endpoints: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return the group of each endpoint, given by its index in the matrix."""
-    return page.group_of[page.place[endpoints]].astype(np.int64)
-
-
-def _tally(counts: NDArray[np.int64]) -> Tally:
-    """Return a row of counts as a tally."""
-    return Tally(counts=tuple(int(count) for count in counts))
+def exposures(grid: Grid, counted: Census) -> tuple[Exposure, ...]:
+    """Return the namespaces, most exposed to the others first; those nobody asks are left out."""
+    found = []
+    passes = [CODE[verdict] for verdict in PASSES]
+    proven = [*passes, *(CODE[verdict] for verdict in STOPPED)]
+    for index, group in enumerate(grid.page.groups):
+        others = np.delete(counted.pairs[:, index], index, axis=0).sum(axis=0)
+        if group not in LAST_GROUPS and others[proven].sum():
+            sums = int(others[passes].sum()), int(others[proven].sum())
+            found.append(Exposure(group=group, passes=sums[0], proven=sums[1]))
+    return tuple(sorted(found, key=lambda e: (-e.passes / e.proven, -e.passes, e.group)))

@@ -1,24 +1,29 @@
-"""The data the page's script draws from: tables, cells and traces, compressed and bounded.
+"""The data the page's script draws from: tables, classes and traces, compressed and bounded.
 
-Everything is deflated and base64-encoded: JSON for tables, little-endian arrays where there are N²
-of something. What does not fit is left out whole, is listed in `left_out`, and the page says how to
-ask for it instead. The tables and the tallies always fit: they are what the summary is made of.
+Everything is deflated and base64-encoded: JSON for tables, little-endian arrays where there are
+many. What does not fit is left out whole, is listed in `left_out`, and the page says how to ask
+for it instead. The tables and the counts always fit: they are what the summary is made of.
 """
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audit.model.facts import Policy
 from audit.model.matrix import FAMILIES
-from audit.model.run import Run
-from audit.model.verdicts import REASONS, VERDICTS, Blame, PolicyRef
-from audit.report import grid, manifests, raw, sentences
+from audit.model.meaning import Meanings
+from audit.model.run import StreamedRun
+from audit.model.verdicts import CODE, PASSES, REASONS, VERDICTS, Blame, PolicyRef
+from audit.report import manifests, raw, sentences
 from audit.report.axes import Axes
-from audit.report.census import MOST_LISTED, Blocker, Census
-from audit.report.grid import deflate
+from audit.report.census import Census, Decider, label_of
+from audit.report.classes import Classes, classes
+from audit.report.grid import Grid, State, deflate
 
 MOST_BYTES = 7_200_000
 """Compressed bytes of everything together: 9.6 MB as base64, and the page stays below 10 MB."""
@@ -27,8 +32,8 @@ MOST_TRACE_BYTES = 6_000_000
 MOST_MANIFEST_BYTES = 2_000_000
 WHOLE = ("cells", "manifests", "hops", "raw")
 """What may be left out, each as a whole: the first part of it that does not fit takes it along."""
-MOST_ENTRIES = 400_000_000
-"""Entries of a grid that are tried at all: about a minute of compression."""
+CHUNK = 1_000_000
+"""Entries of a grid of traces in one chunk: some milliseconds to inflate."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,34 +59,41 @@ class Blobs:
         self.pieces[name] = taken
         return size
 
+    def always(self, name: str, data: bytes) -> None:
+        """Take a piece, whatever room there is."""
+        chunk = deflate(data)
+        self.room -= len(chunk)
+        self.pieces[name] = [base64.b64encode(chunk).decode()]
+
 
 def payload(
-    run: Run,
-    page: Axes,
+    run: StreamedRun,
+    grid: Grid,
     counted: Census,
-    blocking: tuple[Blocker, ...],
+    deciding: Sequence[Decider],
     *,
+    meanings: Meanings | None = None,
     trace_budget: int = MOST_TRACE_BYTES,
     budget: int = MOST_BYTES,
 ) -> dict[str, Any]:
     """Return what goes into the page's data block: JSON values only."""
     blobs = Blobs(room=budget, pieces={})
-    known = grid.states(run.verdicts)
-    policies = _policies(run)
-    tables = _tables(run, page, counted, known, policies, blocking)
-    blobs.room -= len(blobs.pieces.setdefault("tables", [_packed_json(tables)])[0]) * 3 // 4
-    counts = counted.counts.astype("<u4").tobytes()
-    blobs.room -= len(blobs.pieces.setdefault("tallies", [_packed(counts)])[0]) * 3 // 4
-    if grid.entries(page) <= MOST_ENTRIES:
-        blobs.put("cells", grid.state_chunks(run.matrix, run.verdicts, page, known))
+    found = classes(grid)
+    policies = _policies(run, grid)
+    tables = _tables(run, grid, counted, policies, deciding)
+    tables["meanings"] = _meanings(meanings, grid)
+    blobs.always("tables", _json(tables))
+    blobs.always("pairs", counted.pairs.astype("<u4").tobytes())
+    blobs.put("cells", map(deflate, _class_arrays(found, grid)))
     texts = [policy.manifest if policy else "" for policy in policies.values()]
     blobs.put("manifests", [deflate(_json(texts))], most=MOST_MANIFEST_BYTES)
+    rows = max(1, CHUNK // max(len(grid.page.column_dst), 1))
     if "cells" in blobs.pieces:
-        _put_traces(blobs, run, page, trace_budget)
+        _put_traces(blobs, run, grid, rows, trace_budget)
     return {
-        "version": 1,
-        "cellBytes": known.width,
-        "rowsPerChunk": grid.rows_per_chunk(page),
+        "version": 2,
+        "codeBytes": grid.codes.dtype.itemsize,
+        "rowsPerChunk": rows,
         "tracesPerChunk": raw.PER_CHUNK,
         "composes": run.manifest.get("cover") == "legs",
         "leftOut": [name for name in WHOLE if name not in blobs.pieces],
@@ -89,14 +101,84 @@ def payload(
     }
 
 
-def _put_traces(blobs: Blobs, run: Run, page: Axes, budget: int) -> None:
+def _class_arrays(found: Classes, grid: Grid) -> tuple[bytes, ...]:
+    """Return the grid as the page reads it; columns of exceptions are differences by row."""
+    begins = np.cumsum(found.exceptions_of) - found.exceptions_of
+    columns = np.diff(found.columns, prepend=0)
+    begins = begins[found.exceptions_of > 0]
+    columns[begins] = found.columns[begins]
+    row_rank, column_rank = _similarity(found, grid)
+    return (
+        found.row_class.astype("<u4").tobytes(),
+        found.column_class.astype("<u4").tobytes(),
+        found.base.tobytes(),
+        found.exceptions_of.astype("<u4").tobytes(),
+        columns.astype("<u4").tobytes(),
+        found.codes.tobytes(),
+        row_rank.astype("<f4").tobytes(),
+        column_rank.astype("<f4").tobytes(),
+    )
+
+
+def _similarity(found: Classes, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a number per row and per column; what passes alike has numbers close together.
+
+    They are the entries of the grid's second pair of singular vectors (the first is how much
+    passes at all), found by iteration: the rows weighed as often as their class occurs.
+    """
+    passing = np.array([0.0, *(s.verdict in _PASSING for s in grid.states)], np.float32)
+    passes = passing[found.base]
+    many = np.sqrt(np.bincount(found.row_class, minlength=len(passes)))[:, None]
+    wide = np.sqrt(np.bincount(found.column_class, minlength=passes.shape[1]))[None, :]
+    weighed = passes * many * wide
+    if not weighed.size:
+        return np.zeros(len(found.row_class)), np.zeros(len(found.column_class))
+    left, right = np.empty(0), np.linspace(1.0, 2.0, weighed.shape[1])
+    pairs: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+    for _ in range(2):
+        for _ in range(30):
+            left = weighed @ right
+            for known, _ in pairs:
+                left -= known * (known @ left)
+            left /= np.linalg.norm(left) or 1.0
+            right = left @ weighed
+            right /= np.linalg.norm(right) or 1.0
+        pairs.append((left, right))
+        right = np.linspace(-1.0, 1.0, weighed.shape[1]) ** 3
+    left, right = pairs[1]
+    return (left / many[:, 0])[found.row_class], (right / wide[0])[found.column_class]
+
+
+_PASSING = frozenset(CODE[verdict] for verdict in PASSES)
+
+
+def _meanings(meanings: Meanings | None, grid: Grid) -> dict[str, Any] | None:
+    """Return what the policy objects say, by kinds of endpoints; None where that is not known."""
+    if meanings is None:
+        return None
+    texts: dict[str, int] = {}
+    rows = []
+    for (src, dst, family, port), meant in meanings.of.items():
+        changes = [[list(c.edits), list(c.also), c.also_count] for c in meant.changes]
+        chains = [texts.setdefault(text, len(texts)) for text in (meant.egress, meant.ingress)]
+        rows.append([src, dst, family, port, VERDICTS.index(meant.verdict), *chains, changes])
+    kinds = [meanings.kind_of.get(endpoint.key, -1) for endpoint in grid.page.endpoints]
+    return {"kindOf": kinds, "texts": list(texts), "rows": rows}
+
+
+def _put_traces(blobs: Blobs, run: StreamedRun, grid: Grid, rows: int, budget: int) -> None:
     """Put the hops of the traces, then their raw text, as far as there is room."""
-    traces = raw.collect(run.traces, run.verdicts)
-    if traces is None:
+    traces = raw.collect(run.traces, grid)
+    if traces is None or grid.starts is None:
         return
-    starts = grid.trace_chunks(run.matrix, run.verdicts, page, traces.number_of)
+    starts = [*raw.start_chunks(traces, grid.starts, rows)]
     left = _put_both(blobs, ("starts", starts), ("hops", raw.hop_chunks(traces)), most=budget)
-    if left is not None and traces.texts is not None:
+    if left is None:
+        return
+    if grid.others is not None:
+        taken = blobs.put("others", raw.start_chunks(traces, grid.others, rows), most=left)
+        left -= taken or 0
+    if traces.texts is not None:
         lines = [deflate(_json(traces.lines))]
         _put_both(blobs, ("lines", lines), ("raw", raw.text_chunks(traces.texts)), most=left)
 
@@ -121,26 +203,28 @@ def _put_both(
 
 
 def _tables(
-    run: Run,
-    page: Axes,
+    run: StreamedRun,
+    grid: Grid,
     counted: Census,
-    known: grid.States,
     policies: Mapping[PolicyRef, Policy | None],
-    blocking: tuple[Blocker, ...],
+    deciding: Sequence[Decider],
 ) -> dict[str, Any]:
     """Return the tables every code on the page points into."""
     number = {ref: index for index, ref in enumerate(policies)}
-    states, causes, blames = _states(run, known)
+    page = grid.page
+    decider = {found.label: index for index, found in enumerate(deciding)}
+    states, causes = _states(grid, decider)
     return {
         "path": run.path,
-        "bothFamilies": sentences.has_both_families(run),
+        "planes": list(run.manifest.get("planes") or ()),
+        "bothFamilies": len({family for family, _ in page.slices}) > 1,
         "verdicts": [
             {"name": v, "verb": sentences.VERBS[v], "reply": sentences.REPLIES[v]} for v in VERDICTS
         ],
         "noReply": sentences.NO_REPLY,
         "reasons": list(REASONS),
         "families": list(FAMILIES),
-        "ports": [str(port) for port in run.matrix.ports],
+        "ports": [str(port) for port in run.ports],
         "endpoints": _endpoints(page),
         "groups": list(page.groups),
         "groupOf": page.group_of.tolist(),
@@ -148,33 +232,43 @@ def _tables(
         "slices": page.slices,
         "columnDst": page.column_dst.tolist(),
         "columnSlice": page.column_slice.tolist(),
-        "tallyGroup": counted.column_group.tolist(),
-        "tallySlice": counted.column_slice.tolist(),
+        "sends": counted.sends.tolist(),
+        "receives": counted.receives.tolist(),
         "states": states,
         "causes": causes,
-        "blames": [_blame(run.verdicts.blames[index], number) for index in blames],
+        "blames": [_blame(blame, number) for blame in grid.blames],
         "policies": [_policy(ref, policy) for ref, policy in policies.items()],
-        "blockers": [
-            [b.label, number[b.policy] if b.policy else -1, b.cells, b.shared, b.pairs]
-            for b in blocking[:MOST_LISTED]
+        "deciders": [
+            [d.label, number[d.policy] if d.policy else -1, d.blocks, d.allows, d.shared]
+            for d in deciding
         ],
+        "drifting": counted.drifting,
+        "changed": counted.changed,
     }
 
 
-def _states(run: Run, known: grid.States) -> tuple[list[list[int]], list[str], list[int]]:
-    """Return (verdict, reply, reason, cause, blame) of each state, and the causes and blames.
+def _states(grid: Grid, decider: Mapping[str, int]) -> tuple[list[list[Any]], list[str]]:
+    """Return each state as the page reads it, and the causes it points into.
 
-    Causes and blames are those some state has, numbered as the states name them.
+    A state's last two entries are who decided, -1 for nobody, and who shares a default deny.
     """
     causes: dict[str, int] = {}
-    blames: dict[int, int] = {}
-    rows = []
-    for verdict, reply, reason, blame in known.table:
-        why = run.verdicts.blames[blame] if blame >= 0 else None
-        text = sentences.cause(VERDICTS[verdict], REASONS[reason], why)
-        at = blames.setdefault(blame, len(blames)) if blame >= 0 else -1
-        rows.append([verdict, reply, reason, causes.setdefault(text, len(causes)), at])
-    return rows, list(causes), list(blames)
+    rows: list[list[Any]] = []
+    for state in grid.states:
+        why = grid.blames[state.blame] if state.blame >= 0 else None
+        verdict = VERDICTS[state.verdict]
+        text = sentences.cause(verdict, REASONS[state.reason], why)
+        named = decider.get(label_of(why), -1)
+        shared = [decider[str(ref)] for ref in why.policies if str(ref) in decider] if why else []
+        planes = [state.intent, state.logical, state.datapath]
+        numbers = [state.verdict, state.reply, state.reason, causes.setdefault(text, len(causes))]
+        rows.append([*numbers, state.blame, *planes, *_marks(state), named, shared])
+    return rows, list(causes)
+
+
+def _marks(state: State) -> list[int]:
+    """Return whether the planes disagree, and whether the cell changed."""
+    return [int(state.drift == 1), state.changed]
 
 
 def _endpoints(page: Axes) -> list[list[str]]:
@@ -182,10 +276,10 @@ def _endpoints(page: Axes) -> list[list[str]]:
     return [[e.key, e.kind, e.name, e.workload, e.node] for e in page.endpoints]
 
 
-def _policies(run: Run) -> dict[PolicyRef, Policy | None]:
+def _policies(run: StreamedRun, grid: Grid) -> dict[PolicyRef, Policy | None]:
     """Return every policy the run has or names, sorted; None where its object is not known."""
     known: dict[PolicyRef, Policy | None] = {policy.ref: policy for policy in run.policies}
-    for blame in run.verdicts.blames:
+    for blame in grid.blames:
         for ref in (blame.policy, *blame.policies):
             if ref is not None:
                 known.setdefault(ref, None)
@@ -226,13 +320,3 @@ def _blame(blame: Blame, number: Mapping[PolicyRef, int]) -> dict[str, Any]:
 def _json(value: object) -> bytes:
     """Return compact JSON."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _packed_json(value: object) -> str:
-    """Return JSON, deflated, as base64."""
-    return _packed(_json(value))
-
-
-def _packed(data: bytes) -> str:
-    """Return bytes, deflated, as base64."""
-    return base64.b64encode(deflate(data)).decode()

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.matrix import CellVerdicts
 from audit.model.run import TraceReader, TraceRecord
 from audit.report.chains import policy_of
-from audit.report.grid import deflate
+from audit.report.grid import Grid, deflate
 
 PER_CHUNK = 256
 MOST_TRACES = 100_000
@@ -27,8 +26,8 @@ MOST_TEXT = 400_000_000
 class Traces:
     """The traces the cells lead to, numbered from 0 in the order in which cells need them.
 
-    `number_of` is indexed by `CellVerdicts.trace`: the trace's number plus one, 0 for none; its
-    last entry is for the index -1. `texts` is None when there is too much raw text.
+    `number_of` is indexed by the codes of `Grid.starts` and `Grid.others`: the trace's number plus
+    one, 0 for none; its last entry is for the index -1. `texts` is None when there is too much.
     """
 
     records: tuple[TraceRecord, ...]
@@ -38,19 +37,16 @@ class Traces:
     texts: tuple[NDArray[np.int32], ...] | None
 
 
-def collect(reader: TraceReader, verdicts: CellVerdicts) -> Traces | None:
-    """Read the traces that cells lead to; None when there are too many for a page."""
-    if len(verdicts.trace_keys) > MOST_TRACES:
+def collect(reader: TraceReader, grid: Grid) -> Traces | None:
+    """Read the traces that cells lead to; None when there are none, or too many for a page."""
+    if grid.starts is None or len(grid.trace_keys) > MOST_TRACES:
         return None
     records: dict[str, TraceRecord] = {}
     reply_to: dict[str, str] = {}
     lines: dict[str, int] = {}
     texts: dict[str, NDArray[np.int32]] = {}
     characters = 0
-    drifts = verdicts.drift is not None and bool((verdicts.drift == 1).any())
     for record in reader.all():
-        if record.plane == "datapath" and not drifts:
-            continue  # no cell of the page leads to it
         if len(records) == MOST_TRACES:
             return None
         characters += len(record.output)
@@ -59,9 +55,9 @@ def collect(reader: TraceReader, verdicts: CellVerdicts) -> Traces | None:
         records[record.key] = _without_output(record)
         for key in record.reply_of:
             reply_to.setdefault(key, record.key)
-    order = _order(_needed(verdicts), records, reply_to)
+    order = _order(_needed(grid), records, reply_to)
     number = {key: index for index, key in enumerate(order)}
-    keys = [number.get(key, -1) + 1 for key in verdicts.trace_keys]
+    keys = [number.get(key, -1) + 1 for key in grid.trace_keys]
     return Traces(
         records=tuple(records[key] for key in order),
         number_of=np.array([*keys, 0], np.int64),
@@ -69,6 +65,16 @@ def collect(reader: TraceReader, verdicts: CellVerdicts) -> Traces | None:
         lines=tuple(lines),
         texts=tuple(texts[key] for key in order) if characters <= MOST_TEXT else None,
     )
+
+
+def start_chunks(traces: Traces, starts: NDArray[np.int32], rows: int) -> Iterator[bytes]:
+    """Yield which trace each cell starts with, `rows` rows of the grid to a chunk.
+
+    Rows are written as differences, because traces are numbered in the order of the cells.
+    """
+    for first in range(0, len(starts), rows):
+        numbers = traces.number_of[starts[first : first + rows]].reshape(-1)
+        yield deflate(np.diff(numbers, prepend=0).astype("<i4").tobytes())
 
 
 def hop_chunks(traces: Traces) -> Iterator[bytes]:
@@ -89,6 +95,8 @@ def hop_chunks(traces: Traces) -> Iterator[bytes]:
             record.detail,
             [number[key] for key in record.next_keys if key in number],
             reply,
+            record.plane,
+            record.node,
         ]
         for record, reply in zip(traces.records, traces.replies, strict=True)
     ]
@@ -119,13 +127,15 @@ def _without_output(record: TraceRecord) -> TraceRecord:
     return TraceRecord(**{**fields, "output": ""})
 
 
-def _needed(verdicts: CellVerdicts) -> list[str]:
+def _needed(grid: Grid) -> list[str]:
     """Return the keys of the traces cells start with, in the order of the cells."""
-    cells = np.flatnonzero(verdicts.trace >= 0)[::-1]
-    first = np.full(len(verdicts.trace_keys), -1, np.int64)
-    first[verdicts.trace[cells]] = cells  # the last assignment, the first cell, stays
-    used = np.flatnonzero(first >= 0)
-    return [verdicts.trace_keys[index] for index in used[np.argsort(first[used])].tolist()]
+    needed: dict[int, None] = {}
+    for starts in (grid.starts, grid.others):
+        if starts is not None:
+            values, first = np.unique(starts, return_index=True)
+            needed.update(dict.fromkeys(values[np.argsort(first)].tolist()))
+    needed.pop(-1, None)
+    return [grid.trace_keys[index] for index in needed]
 
 
 def _order(

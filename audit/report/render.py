@@ -13,33 +13,59 @@ import json
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from audit.model.run import Run
-from audit.report.axes import axes
-from audit.report.census import blockers, census
+from audit.model.changes import ChangedCells
+from audit.model.meaning import Meanings
+from audit.model.run import Run, StreamedRun
+from audit.report.census import census, deciders
+from audit.report.grid import gather
 from audit.report.payload import MOST_BYTES, MOST_TRACE_BYTES, payload
 from audit.report.view import summary
 
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+SCRIPTS = (
+    "tools.js", "data.js", "view.js", "scene.js", "paint.js", "map.js", "panel.js", "around.js",
+    "start.js",
+)  # fmt: skip
+"""The page's script, in the order of its parts: one module, so that they share their names."""
 
 
-def render_html(run: Run, *, trace_budget: int = MOST_TRACE_BYTES, budget: int = MOST_BYTES) -> str:
+def render_html(
+    run: Run | StreamedRun,
+    *,
+    meanings: Meanings | None = None,
+    changed: ChangedCells | None = None,
+    trace_budget: int = MOST_TRACE_BYTES,
+    budget: int = MOST_BYTES,
+) -> str:
     """Return the report of a run as one HTML page. The same run gives the same text.
 
-    The budgets bound the compressed bytes of the traces and of all data; what does not fit is left
-    out, and the page says so.
+    `meanings` is what the policy objects say of its cells, `changed` what a comparison with an
+    earlier run found. The budgets bound the compressed bytes of the traces and of all data; what
+    does not fit is left out, and the page says so.
     """
-    page = axes(run.matrix)
-    counted = census(run.matrix, run.verdicts, page)
-    blocking = blockers(run.matrix, run.verdicts, page)
-    data = payload(run, page, counted, blocking, trace_budget=trace_budget, budget=budget)
+    streamed = run.streamed() if isinstance(run, Run) else run
+    grid = gather(streamed, changed.cells if changed else None)
+    counted = census(grid)
+    deciding = deciders(grid, counted, streamed.policies)
+    data = payload(
+        streamed,
+        grid,
+        counted,
+        deciding,
+        meanings=meanings,
+        trace_budget=trace_budget,
+        budget=budget,
+    )
     # Both are this package's own text, and the policy below admits them by their hash.
-    style, script = (Markup(_source(name)) for name in ("style.css", "report.js"))  # noqa: S704
+    parts = "\n".join(map(_source, SCRIPTS))
+    script = Markup(f'"use strict";\n(() => {{\n{parts}\n}})();')  # noqa: S704
+    style = Markup(_source("style.css"))  # noqa: S704
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
-            summary=summary(run, page, counted, blocking),
-            path=run.path,
+            summary=summary(streamed.manifest, grid, counted, deciding, changed=changed),
+            path=streamed.path,
             left_out=data["leftOut"],
             style=style,
             script=script,
@@ -55,9 +81,28 @@ def _environment() -> Environment:
         loader=PackageLoader("reports"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_plain,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _plain(value: object) -> object:
+    """Return what is inserted without characters that would turn the text around it, or hide."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return value.translate(_HIDING)
+    return value
+
+
+_HIDING = dict.fromkeys(
+    [
+        *(*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)),  # but tab and newline
+        *(0x200B, 0x200E, 0x200F, 0xFEFF),
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    ],
+    "\N{REPLACEMENT CHARACTER}",
+)
 
 
 def _source(name: str) -> str:

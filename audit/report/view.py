@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.run import Run
+from audit.model.changes import ChangedCells
+from audit.model.findings import FAILING, FindingKind
 from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
 from audit.report.axes import Axes
-from audit.report.census import MOST_LISTED, Blocker, Census
+from audit.report.census import Census, Decider, Exposure, exposures
+from audit.report.grid import Grid
 from audit.report.sentences import MEANINGS
 from audit.report.tally import NO_SHARE, Tally, percent
 
@@ -24,6 +26,9 @@ MOST_TABLE_GROUPS = 40
 """Beyond this the namespace table for screen readers has one row per source, not per pair."""
 ZONES_SHOWN = 200
 LISTED = 6
+MOST_LISTED = 25
+"""Policies the page lists without its script; with it, all of them can be searched."""
+MOST_EXPOSED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +47,38 @@ class Counter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockerRow:
-    """A row of the blocking policies."""
+class DeciderRow:
+    """A row of the policies and what else decides: how many cells, and a bar of the blocked."""
 
     index: int
     label: str
     kind: str
     name: str
-    cells: int
-    text: str
+    blocks: str
+    allows: str
     shared: str
     share: str
+    width: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingRow:
+    """A finding: what kind, in a sentence, about what; `failing` where it ends a run with 1."""
+
+    kind: str
+    text: str
+    subjects: tuple[str, ...]
+    more: int
+    failing: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExposureRow:
+    """A namespace and how much of what others ask of it gets through."""
+
+    group: str
+    share: str
+    text: str
     width: float
 
 
@@ -87,23 +113,42 @@ class Summary:
     zones: tuple[tuple[str, str, str], ...]
     zones_left_out: int
     counters: tuple[Counter, ...]
-    blockers: tuple[BlockerRow, ...]
-    blockers_left_out: int
+    checks: tuple[tuple[str, str, bool], ...]
+    """What was verified: its name, what came out, whether it is in order."""
+    failing: int
+    findings: tuple[FindingRow, ...]
+    changed_since: str
+    changed: tuple[str, ...]
+    most_exposed: tuple[ExposureRow, ...]
+    least_exposed: tuple[ExposureRow, ...]
+    deciders: tuple[DeciderRow, ...]
+    deciders_left_out: int
+    idle: int
+    """Policies that decide no cell."""
     notes: tuple[NoteRow, ...]
     table_head: tuple[str, ...]
     table: tuple[TableRow, ...]
 
 
-def summary(run: Run, page: Axes, counted: Census, blocking: tuple[Blocker, ...]) -> Summary:
+def summary(
+    manifest: Mapping[str, Any],
+    grid: Grid,
+    counted: Census,
+    deciding: tuple[Decider, ...],
+    *,
+    changed: ChangedCells | None = None,
+) -> Summary:
     """Say what a run found."""
     tally = counted.total()
-    manifest = run.manifest
     zones = _zones(manifest)
-    head, table = _table(page, counted.pairs(len(page.groups)))
+    head, table = _table(grid.page, counted.pairs)
+    found = _findings(manifest)
+    exposed = exposures(grid, counted)
+    least = exposed[MOST_EXPOSED:][-MOST_EXPOSED:][::-1]
     return Summary(
         run_id=str(manifest.get("run_id", "")),
         source=str(manifest.get("source", "")),
-        headline=_headline(tally, blocking),
+        headline=_headline(tally, deciding),
         coverage=_coverage(tally, manifest),
         unproven=tally.unproven,
         cells=tally.cells,
@@ -111,11 +156,57 @@ def summary(run: Run, page: Axes, counted: Census, blocking: tuple[Blocker, ...]
         zones=zones[:ZONES_SHOWN],
         zones_left_out=max(0, len(zones) - ZONES_SHOWN),
         counters=_counters(tally),
-        blockers=_blocker_rows(blocking[:MOST_LISTED], tally.of(Verdict.BLOCKED)),
-        blockers_left_out=max(0, len(blocking) - MOST_LISTED),
-        notes=tuple(_note(note) for note in manifest.get("notes", ())),
+        checks=tuple(_checks(manifest)),
+        failing=sum(row.failing for row in found),
+        findings=found,
+        changed_since=changed.since if changed else "",
+        changed=_changed(changed, counted) if changed else (),
+        most_exposed=tuple(map(_exposure, exposed[:MOST_EXPOSED])),
+        least_exposed=tuple(map(_exposure, least)),
+        deciders=_decider_rows(deciding[:MOST_LISTED], tally.of(Verdict.BLOCKED)),
+        deciders_left_out=max(0, len(deciding) - MOST_LISTED),
+        idle=sum(not (d.blocks or d.allows or d.shared) for d in deciding),
+        notes=tuple(
+            _note(note) for note in manifest.get("notes", ()) if note["code"] not in _FINDINGS
+        ),
         table_head=head,
         table=table,
+    )
+
+
+_FINDINGS = frozenset(map(str, FindingKind))
+
+
+def _findings(manifest: Mapping[str, Any]) -> tuple[FindingRow, ...]:
+    """Return the findings, those that fail the run first; of each text one."""
+    rows: dict[str, FindingRow] = {}
+    said = [*manifest.get("findings", ()), *manifest.get("notes", ())]
+    for finding in said:
+        kind, text = str(finding.get("kind", finding.get("code"))), str(finding["text"])
+        if kind in _FINDINGS and text not in rows:
+            subjects = tuple(map(str, finding.get("subjects", ())))
+            rows[text] = FindingRow(
+                kind=kind,
+                text=text,
+                subjects=subjects[:LISTED],
+                more=max(0, len(subjects) - LISTED),
+                failing=kind in FAILING,
+            )
+    return tuple(sorted(rows.values(), key=lambda row: not row.failing))
+
+
+def _changed(changed: ChangedCells, counted: Census) -> tuple[str, ...]:
+    """Return what changed, in sentences."""
+    return changed.said or (f"{_cells(counted.changed)} changed.",)
+
+
+def _exposure(exposure: Exposure) -> ExposureRow:
+    """Return a namespace's row."""
+    return ExposureRow(
+        group=exposure.group,
+        share=share_text(percent(exposure.passes, exposure.proven)),
+        text=f"{number(exposure.passes)} of {number(exposure.proven)}",
+        width=round(BAR * exposure.passes / exposure.proven, 3),
     )
 
 
@@ -129,7 +220,7 @@ def share_text(share: str) -> str:
     return share if share in ("", NO_SHARE) else f"{share} %"
 
 
-def _headline(tally: Tally, blocking: tuple[Blocker, ...]) -> str:
+def _headline(tally: Tally, deciding: tuple[Decider, ...]) -> str:
     """Return the run in one sentence or two."""
     if not tally.cells:
         return "Nothing was in scope: the matrix has no cells."
@@ -138,9 +229,9 @@ def _headline(tally: Tally, blocking: tuple[Blocker, ...]) -> str:
     passes = share_text(percent(tally.passes, tally.proven))
     stopped = share_text(percent(tally.stopped, tally.proven))
     text = f"Of {number(tally.proven)} decided cells, {passes} get through and {stopped} do not."
-    named = [blocker for blocker in blocking if blocker.policy is not None and blocker.cells]
+    named = [decider for decider in deciding if decider.policy is not None and decider.blocks]
     if named:
-        text += f" What blocks most is {named[0].label}: {_cells(named[0].cells)}."
+        text += f" What blocks most is {named[0].label}: {_cells(named[0].blocks)}."
     return text
 
 
@@ -150,24 +241,23 @@ def _coverage(tally: Tally, manifest: Mapping[str, Any]) -> str:
     by = f" by {_plural(traces, 'trace')}" if traces is not None else ""
     if manifest.get("planes") == ["intent"]:
         by = " by the policy objects alone"
-    text = f"{_cells(tally.proven)} decided{by}; {number(tally.unproven)} unproven"
-    verify = manifest.get("verify")
-    if verify:
-        agree, total = number(verify["agree"]), number(verify["of"])
-        text += f"; {agree} of {total} cells verified from end to end agree"
-    drift = manifest.get("drift")
-    if drift:
-        same, total = number(drift["of"] - drift["cells"]), number(drift["of"])
-        text += f"; the planes agree on {same} of {total} cells"
-    packets = manifest.get("packets")
-    if packets:
-        agree, total = number(packets["agree"]), number(packets["of"])
-        text += f"; real packets agree in {agree} of {total} cells"
-    prediction = manifest.get("prediction")
-    if prediction:
-        agree, total = number(prediction["agree"]), number(prediction["of"])
-        text += f"; {agree} of {total} traced legs answer as predicted"
-    return f"{text}."
+    checks = "".join(f"; {text}" for _, text, _ in _checks(manifest))
+    return f"{_cells(tally.proven)} decided{by}; {number(tally.unproven)} unproven{checks}."
+
+
+def _checks(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
+    """Yield what the run compared with something else, what came out, and whether all agree."""
+    said = (
+        ("verify", "Verified", "{} of {} cells verified from end to end agree"),
+        ("drift", "Planes", "the planes agree on {} of {} cells"),
+        ("packets", "Packets", "real packets agree in {} of {} cells"),
+        ("prediction", "Prediction", "{} of {} traced legs answer as predicted"),
+    )
+    for key, name, text in said:
+        check = manifest.get(key)
+        if check:
+            agree = check["of"] - check["cells"] if "cells" in check else check["agree"]
+            yield name, text.format(number(agree), number(check["of"])), agree == check["of"]
 
 
 def _counters(tally: Tally) -> tuple[Counter, ...]:
@@ -191,30 +281,30 @@ def _counters(tally: Tally) -> tuple[Counter, ...]:
     return tuple(counters)
 
 
-def _blocker_rows(blocking: tuple[Blocker, ...], blocked: int) -> tuple[BlockerRow, ...]:
-    """Return the blocking policies; bars are relative to what blocks most."""
-    most = max((blocker.cells for blocker in blocking), default=0)
+def _decider_rows(deciding: tuple[Decider, ...], blocked: int) -> tuple[DeciderRow, ...]:
+    """Return what decides; bars are relative to what blocks most."""
+    most = max((decider.blocks for decider in deciding), default=0)
     return tuple(
-        BlockerRow(
+        DeciderRow(
             index=index,
-            label=blocker.label,
-            kind=blocker.policy.kind if blocker.policy else "",
-            name=_blocker_name(blocker),
-            cells=blocker.cells,
-            text=number(blocker.cells),
-            shared=number(blocker.shared) if blocker.shared else "",
-            share=share_text(percent(blocker.cells, blocked)),
-            width=round(BAR * blocker.cells / most, 3) if most else 0.0,
+            label=decider.label,
+            kind=decider.policy.kind if decider.policy else "",
+            name=_decider_name(decider),
+            blocks=number(decider.blocks),
+            allows=number(decider.allows),
+            shared=number(decider.shared) if decider.shared else "",
+            share=share_text(percent(decider.blocks, blocked)),
+            width=round(BAR * decider.blocks / most, 3) if most else 0.0,
         )
-        for index, blocker in enumerate(blocking)
+        for index, decider in enumerate(deciding)
     )
 
 
-def _blocker_name(blocker: Blocker) -> str:
+def _decider_name(decider: Decider) -> str:
     """Return the name without the kind, which has its own line."""
-    policy = blocker.policy
+    policy = decider.policy
     if policy is None:
-        return blocker.label
+        return decider.label
     return f"{policy.namespace}/{policy.name}" if policy.namespace else policy.name
 
 

@@ -169,11 +169,12 @@ class _Cells:
     def _fill_blame(self, rows: slice, table: pa.Table) -> None:
         codes, firsts = distinct(table)
         found = table.take(firsts)
-        names = table.column_names
-        combinations = map(Combination._make, zip(*(found[n].to_pylist() for n in names)))
+        blamed = found["blame_name"].is_valid().to_pylist()
         places = [
-            -1 if c.blame_name is None else self.combinations.setdefault(c, len(self.combinations))
-            for c in combinations
+            self.combinations.setdefault(Combination(**row), len(self.combinations))
+            if known
+            else -1
+            for row, known in zip(found.to_pylist(), blamed, strict=True)
         ]
         self.blame[rows] = np.array(places, dtype=np.int32)[codes]
 

@@ -5,7 +5,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -423,6 +423,10 @@ HOSTILE = (
     "{{ 7 * 7 }}{% raw %}",
     "<!--<script>",
     "a,b&cell=%3Cb%3E#\u2028",
+    "=HYPERLINK(1)",
+    "\u202egnp.exe",
+    "n" * 253,
+    "\N{PILE OF POO}\N{FLAG IN HOLE}",
 )
 
 
@@ -459,6 +463,11 @@ def hostile() -> Run:
     )
 
 
+def hostile_with_formula() -> Run:
+    """Return a run whose namespaces are formulas."""
+    return assemble([pod("=HYPERLINK(1)", "a"), pod("+1", "b")], [HTTP], pods_only)
+
+
 def random_run(seed: int, pods: int = 7) -> Run:
     """Return a run whose every code is drawn at random, with gaps in the matrix."""
     draw = np.random.default_rng(seed)
@@ -474,6 +483,50 @@ def random_run(seed: int, pods: int = 7) -> Run:
         return verdict, reason, int(reply), int(draw.integers(-1, len(BLAMES)))
 
     return assemble(names, [HTTP, SQL, DNS], decide, families=families, blames=BLAMES)
+
+
+def drifting() -> Run:
+    """Return a small shop of which the datapath stops one cell that the logical plane lets by."""
+    run = shop(1)
+    verdicts, size = run.verdicts, len(run.matrix)
+    cell = int(np.flatnonzero(verdicts.verdict == CODE[Verdict.REACHABLE])[0])
+    logical, datapath = verdicts.verdict.copy(), verdicts.verdict.copy()
+    datapath[cell] = CODE[Verdict.BLOCKED]
+    other = np.full(size, -1, np.int32)
+    keys = (*verdicts.trace_keys, "datapath")
+    other[cell], verdicts.trace[cell] = verdicts.trace[cell], len(keys) - 1
+    seen = trace(
+        "datapath",
+        plane="datapath",
+        node="worker-b",
+        outcome="dropped",
+        stage="ls_out_acl_eval",
+        microflow="in_port=3,tcp",
+        output="bridge br-int: cookie 0xa7c3f001, drop",
+    )
+    records = {record.key: record for record in run.traces.all()} | {"datapath": seen}
+    drift = np.zeros(size, np.uint8)
+    drift[cell] = 1
+    blame = verdicts.blame.copy()
+    blame[cell] = 0
+    reason = verdicts.reason.copy()
+    reason[cell] = REASON_CODE[Reason.DEFAULT_DENY]
+    return replace(
+        run,
+        manifest={**run.manifest, "planes": ["logical", "datapath"]},
+        traces=Traces(records),
+        verdicts=replace(
+            verdicts,
+            verdict=datapath.copy(),
+            blame=blame,
+            reason=reason,
+            logical=logical,
+            datapath=datapath,
+            drift=drift,
+            other_trace=other,
+            trace_keys=keys,
+        ),
+    )
 
 
 def large_run(side: int) -> Run:
@@ -534,8 +587,10 @@ class Made:
 
     shop: Callable[..., Run] = shop
     hostile: Callable[[], Run] = hostile
+    hostile_with_formula: Callable[[], Run] = hostile_with_formula
     random: Callable[..., Run] = random_run
     large: Callable[[int], Run] = large_run
+    drifting: Callable[[], Run] = drifting
     trace: Callable[..., TraceRecord] = trace
     traces: Callable[[Mapping[str, TraceRecord]], Traces] = Traces
     pod: Callable[..., Endpoint] = pod

@@ -1,13 +1,19 @@
 """The report in a real browser: from disk, without a network, by mouse and by keyboard."""
 
+import csv
+import io
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import axe_core_python
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from audit.model.changes import ChangedCells
 from audit.model.run import Run
 from audit.report.render import render_html
 
@@ -106,7 +112,8 @@ def read(browser: Browser, tmp_path: Path) -> Iterator[Callable[[Run], Reader]]:
     yield opened
     context.close()
     for reader in readers:
-        assert {url.partition("#")[0] for url in reader.requests} == {reader.path.as_uri()}
+        asked = {url.partition("#")[0] for url in reader.requests}
+        assert {url for url in asked if not url.startswith("blob:")} == {reader.path.as_uri()}
         assert reader.complaints == []
 
 
@@ -119,6 +126,8 @@ def test_by_mouse_from_namespaces_to_the_policy(made: "Made", read: Read) -> Non
     assert "3,047 cells decided by 8,274 traces; 151 unproven." in reader.text("coverage")
     assert "954" in reader.text("counter-blocked")
     reader.click("shop", "payments")
+    reader.at("workloads")
+    reader.click("shop/front", "payments/api")
     reader.at("endpoints")
     reader.click("pod shop/front-0", "pod payments/api-0")
     expect(reader.page.get_by_test_id("panel-sentence")).to_have_text(
@@ -153,6 +162,9 @@ def test_by_keyboard_only_and_back(made: "Made", read: Read) -> None:
     reader.page.get_by_test_id("heatmap").focus()
     reader.move_to("shop", "default")
     keyboard.press("Enter")
+    reader.at("workloads")
+    reader.move_to("shop/cart", "default/web")
+    keyboard.press("Enter")
     reader.at("endpoints")
     reader.move_to("pod shop/cart-1", "pod default/web-2")
     keyboard.press("Enter")
@@ -165,6 +177,8 @@ def test_by_keyboard_only_and_back(made: "Made", read: Read) -> None:
     reader.page.get_by_test_id("heatmap").focus()
     keyboard.press("Escape")
     expect(reader.page.get_by_test_id("panel")).to_be_hidden()
+    keyboard.press("Backspace")
+    reader.at("workloads")
     keyboard.press("Backspace")
     reader.at("groups")
     where = reader.page.evaluate("window.auditReport.where().cursor")
@@ -224,16 +238,193 @@ def test_pointing_names_verdict_and_policy(made: "Made", read: Read) -> None:
 def test_a_blocking_policy_shows_where_it_blocks(made: "Made", read: Read) -> None:
     reader = read(made.shop())
     reader.page.get_by_role("button", name="default/deny-by-default").click()
-    expect(reader.page.get_by_test_id("panel-sentence")).to_have_text("Blocks 402 cells.")
+    expect(reader.page.get_by_test_id("panel-sentence")).to_contain_text(
+        "Blocks 402 cells and allows 0."
+    )
     reader.page.get_by_role("button", name="payments → default").click()
     reader.at("endpoints")
+    expect(reader.page.get_by_test_id("crumbs")).to_contain_text("only networkpolicy default/deny")
+
+
+def test_every_policy_is_listed_with_what_it_decides(made: "Made", read: Read) -> None:
+    run = made.shop()
+    idle = replace(run.policies[0], ref=replace(run.policies[0].ref, name="decides-nothing"))
+    reader = read(replace(run, policies=(*run.policies, idle)))
+    reader.page.get_by_test_id("policy-filter").fill("NOTHING")
+    rows = reader.page.locator("#policy-rows tr")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("decides no cell")
+    rows.get_by_role("button").click()
+    expect(reader.page.get_by_test_id("panel-sentence")).to_have_text(
+        "Decides no cell of this run."
+    )
+    reader.open("policy=networkpolicy%20payments%2Fsame-namespace")
+    expect(reader.page.get_by_test_id("panel-sentence")).to_contain_text(
+        "shares the default deny of 540 more"
+    )
+
+
+def csv_of(reader: Reader) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(reader.page.evaluate("window.auditReport.csv()"))))
+
+
+def test_what_is_filtered_is_what_is_exported(made: "Made", read: Read) -> None:
+    reader = read(made.shop())
+    reader.page.get_by_test_id("level").select_option("endpoints")
+    reader.at("endpoints")
+    reader.page.get_by_test_id("only").select_option("blocked")
+    expect(reader.page.get_by_test_id("crumbs")).to_contain_text("only blocked")
+    head, *lines = csv_of(reader)
+    assert len(lines) == 954
+    assert {line[head.index("verdict")] for line in lines} == {"blocked"}
+    reader.open("ns=*,*&only=blocked&policy=networkpolicy%20default%2Fdeny-by-default")
+    assert len(csv_of(reader)) == 1 + 402
+    reader.open("only=reply")
+    head, *lines = csv_of(reader)
+    assert [line[:2] for line in lines] == [["ingress", "shop"]]
+    assert lines[0][head.index("chosen_by_filter")] == "18"
+    with reader.page.expect_download() as download:
+        reader.page.get_by_test_id("export").click()
+    assert download.value.suggested_filename == "audit-groups.csv"
+
+
+@pytest.mark.parametrize("order", ["exposure", "similarity"])
+def test_rows_in_another_order(made: "Made", read: Read, order: str) -> None:
+    reader = read(made.shop())
+    lines = sorted(csv_of(reader))
+    reader.page.get_by_test_id("order").select_option(order)
+    assert f"order={order}" in reader.page.url
+    expect(reader.page.get_by_test_id("heatmap")).to_be_visible()
+    assert sorted(csv_of(reader)) == lines
+    if order == "exposure":
+        passing = [sum(map(int, line[2:4])) for line in csv_of(reader)[1:]]
+        first, last = csv_of(reader)[1][0], csv_of(reader)[-1][0]
+        sums = dict.fromkeys((first, last), 0)
+        for line, count in zip(csv_of(reader)[1:], passing, strict=True):
+            if line[0] in sums:
+                sums[line[0]] += count
+        assert sums[first] > sums[last]
+
+
+def test_planes_and_both_evidences_of_drift(made: "Made", read: Read) -> None:
+    run = made.drifting()
+    reader = read(run)
+    reader.open("ns=*,*&only=drift")
+    head, *lines = csv_of(reader)
+    ((source, target, *rest),) = lines
+    assert rest[head.index("logical") - 2 : head.index("datapath") - 1] == ["reachable", "blocked"]
+    reader.page.get_by_test_id("plane").select_option("logical")
+    (line,) = csv_of(reader)[1:]
+    assert line[head.index("verdict")] == "reachable"
+    spot = reader.page.evaluate("ends => window.auditReport.cellRect(...ends)", [source, target])
+    reader.page.mouse.click(spot["x"] + 4, spot["y"] + 4)
+    expect(reader.page.get_by_test_id("panel-drift")).to_contain_text("planes disagree")
+    expect(reader.page.get_by_test_id("panel-planes")).to_contain_text("logicalreachable")
+    expect(reader.page.get_by_test_id("panel-hops")).to_contain_text("node worker-b: dropped")
+    expect(reader.page.get_by_test_id("panel-other-hops")).to_contain_text("zone worker-b: output")
+
+
+def test_what_changed_is_a_filter(made: "Made", browser: Browser, tmp_path: Path) -> None:
+    run = made.shop(1)
+    cells = np.zeros(len(run.matrix), bool)
+    cells[[3, 5]] = True
+    path = tmp_path / "report.html"
+    changed = ChangedCells(since="yesterday", cells=cells, said=("two cells opened",))
+    path.write_text(render_html(run, changed=changed), encoding="utf-8")
+    reader = Reader(browser.new_page(), path)
+    reader.open("ns=*,*&only=changed")
+    assert len(csv_of(reader)) == 1 + 2
+    assert "Changed since yesterday" in reader.text("changes")
+    assert reader.complaints == []
+    reader.page.close()
+
+
+def test_the_whole_map_is_pixels_and_a_cell_of_it_can_be_opened(made: "Made", read: Read) -> None:
+    reader = read(made.large(300))
+    reader.open("ns=*,*")
+    reader.at("endpoints")
+    expect(reader.page.get_by_test_id("mini")).to_be_visible()
+    reader.page.get_by_test_id("whole").click()
+    assert reader.page.evaluate("window.auditReport.where().size") < 4
+    while reader.page.evaluate("window.auditReport.busy()"):
+        reader.page.wait_for_timeout(20)
+    expect(reader.page.get_by_test_id("mini")).to_be_hidden()
+    colours = [pixel(reader, f"pod team-00/app-{n:04}", "pod team-03/app-0080") for n in (3, 24)]
+    colours.append(pixel(reader, "pod team-03/app-0079", "pod team-03/app-0080"))
+    assert colours[0] == colours[1] == [0xD4, 0x54, 0x1B]
+    assert colours[2] == [0x2B, 0x76, 0xB9]
+    reader.click("pod team-00/app-0003", "pod team-03/app-0080")
+    expect(reader.page.get_by_test_id("panel-sentence")).to_contain_text("cannot reach")
+
+
+def pixel(reader: Reader, source: str, destination: str) -> list[int]:
+    """Return the colour in the middle of a cell, as it is on the canvas."""
+    look = """([source, destination]) => {
+        const spot = window.auditReport.cellRect(source, destination);
+        const canvas = document.getElementById("canvas");
+        const box = canvas.getBoundingClientRect();
+        const at = [spot.x + spot.width / 2 - box.left, spot.y + spot.height / 2 - box.top];
+        const copy = document.createElement("canvas").getContext("2d");
+        copy.drawImage(canvas, -Math.floor(at[0]), -Math.floor(at[1]));
+        return [...copy.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    }"""
+    colour: list[int] = reader.page.evaluate(look, [source, destination])
+    return colour
+
+
+AXE = Path(axe_core_python.__file__).parent / "axe.min.js"
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+def test_no_serious_violation_of_accessibility(
+    made: "Made", read: Read, scheme: Literal["light", "dark"], width: int
+) -> None:
+    reader = read(made.drifting())
+    reader.page.emulate_media(color_scheme=scheme)
+    reader.page.set_viewport_size({"width": width, "height": 844})
+    for fragment in ("", "ns=*,*", "cell=pod%20shop%2Ffront-0,pod%20payments%2Fapi-0"):
+        reader.open(fragment)
+        reader.page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = reader.page.evaluate("axe.run()")["violations"]
+        serious = [
+            (violation["id"], [node["html"][:120] for node in violation["nodes"][:3]])
+            for violation in found
+            if violation["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
+        wide = reader.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width
+
+
+def test_on_paper(made: "Made", read: Read) -> None:
+    reader = read(made.shop())
+    reader.page.emulate_media(media="print")
+    expect(reader.page.get_by_test_id("search")).to_be_hidden()
+    expect(reader.page.get_by_test_id("coverage")).to_be_visible()
+    expect(reader.page.locator("#policy-rows tr").first).to_be_visible()
+    assert reader.page.pdf().startswith(b"%PDF")
+
+
+def test_names_cannot_become_formulas(made: "Made", read: Read) -> None:
+    reader = read(made.hostile())
+    reader.open("ns=*,*")
+    text = reader.page.evaluate("window.auditReport.csv()")
+    for line in csv.reader(io.StringIO(text)):
+        assert not any(field.startswith(tuple("=+-@\t\r")) for field in line)
+    named = made.hostile_with_formula()
+    reader = read(named)
+    reader.open("")
+    lines = csv_of(reader)
+    assert {line[0] for line in lines[1:]} == {"'=HYPERLINK(1)", "'+1"}
 
 
 def test_what_is_drawn_is_a_table_too(made: "Made", read: Read) -> None:
     reader = read(made.shop())
     table = reader.page.get_by_test_id("namespace-table")
     expect(table.locator("tbody tr").first).to_contain_text("45 reachable, 15 unroutable")
-    reader.click("shop", "payments")
+    groups = reader.page.get_by_test_id("cells-table").locator("tbody tr")
+    expect(groups.first).to_contain_text("datadata45 reachable")
+    reader.open("ns=shop,payments")
     reader.at("endpoints")
     rows = reader.page.get_by_test_id("cells-table").locator("tbody tr")
     expect(rows).to_have_count(9 * 9 * 2)
@@ -253,7 +444,11 @@ def test_names_stay_text_everywhere(made: "Made", read: Read) -> None:
         "<script>alert(1)</script>"
     )
     expect(reader.page.get_by_test_id("panel-yaml").first).to_contain_text("<img src=x onerror")
-    expect(reader.page.get_by_test_id("panel-policy")).to_contain_text("{{ 7 * 7 }}{% raw %}")
+    expect(reader.page.get_by_test_id("panel-policy")).to_contain_text(
+        "</script><script>alert(2)</script>"
+    )
+    expect(reader.page.get_by_test_id("panel-others")).to_contain_text("onerror=alert(3)")
+    assert "\u202e" not in reader.page.locator("body").inner_text()
     reader.page.get_by_test_id("panel-raw").first.locator("summary").click()
     expect(reader.page.get_by_test_id("panel-raw").first.locator("pre")).to_contain_text("ingress(")
     reader.page.get_by_test_id("search").fill("<script>")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from audit.model.matrix import FAMILIES
-from audit.report.grid import deflate, inflate
+from audit.report.classes import classes
+from audit.report.grid import deflate, gather, inflate
 from audit.report.render import render_html
 
 if TYPE_CHECKING:
@@ -19,11 +20,24 @@ if TYPE_CHECKING:
 MEGABYTE = 1_000_000
 
 
-def grid_of(
-    made: "Made", data: dict[str, Any], tables: dict[str, Any], name: str, kind: str
-) -> NDArray[Any]:
-    text = b"".join(made.unpack(chunk) for chunk in data["blobs"][name])
-    return np.frombuffer(text, kind).reshape(len(tables["sources"]), len(tables["columnDst"]))
+def codes_of(made: "Made", data: dict[str, Any]) -> NDArray[Any]:
+    """Return the grid of codes, put together from its classes and exceptions as the page does."""
+    kind = f"<u{data['codeBytes']}"
+    parts = [made.unpack(chunk) for chunk in data["blobs"]["cells"]]
+    rows, columns, counts = (np.frombuffer(parts[i], "<u4").astype(int) for i in (0, 1, 3))
+    base = np.frombuffer(parts[2], kind).reshape(-1, columns.max(initial=-1) + 1)
+    codes: NDArray[Any] = base[rows][:, columns]
+    steps, exceptions = np.frombuffer(parts[4], "<u4").astype(int), np.frombuffer(parts[5], kind)
+    at = 0
+    for row, count in enumerate(counts.tolist()):
+        codes[row, np.cumsum(steps[at : at + count])] = exceptions[at : at + count]
+        at += count
+    return codes
+
+
+def starts_of(made: "Made", data: dict[str, Any], name: str) -> NDArray[Any]:
+    chunks = [np.frombuffer(made.unpack(chunk), "<i4") for chunk in data["blobs"][name]]
+    return np.concatenate([np.cumsum(chunk) for chunk in chunks])
 
 
 def tables_of(made: "Made", data: dict[str, Any]) -> dict[str, Any]:
@@ -37,7 +51,7 @@ def test_every_cell_comes_back(made: "Made", seed: int) -> None:
     run = made.random(seed)
     data = made.data_of(render_html(run))
     tables = tables_of(made, data)
-    codes = grid_of(made, data, tables, "cells", f"<u{data['cellBytes']}")
+    codes = codes_of(made, data)
     assert int((codes > 0).sum()) == len(run.matrix)
     keys = [endpoint[0] for endpoint in tables["endpoints"]]
     verdicts = run.verdicts
@@ -48,9 +62,9 @@ def test_every_cell_comes_back(made: "Made", seed: int) -> None:
         slice_ = tables["slices"].index(at)
         pairs = list(zip(tables["columnDst"], tables["columnSlice"], strict=True))
         code = codes[tables["sources"].index(src), pairs.index((dst, slice_))]
-        verdict, reply, reason, _, blame = tables["states"][code - 1]
+        verdict, reply, reason, _, blame = tables["states"][code - 1][:5]
         assert verdict == verdicts.verdict[cell]
-        assert reply == verdicts.reply[cell]
+        assert reply == min(verdicts.reply[cell], 7)
         assert reason == verdicts.reason[cell]
         label = tables["blames"][blame]["label"] if blame >= 0 else None
         index = int(verdicts.blame[cell])
@@ -61,8 +75,7 @@ def test_every_cell_comes_back(made: "Made", seed: int) -> None:
 def test_a_cell_leads_to_its_raw_trace(made: "Made") -> None:
     run = made.shop(2)
     data = made.data_of(render_html(run))
-    tables = tables_of(made, data)
-    starts = np.cumsum(grid_of(made, data, tables, "starts", "<i4")).tolist()
+    starts = starts_of(made, data, "starts").tolist()
     hops = [hop for chunk in data["blobs"]["hops"] for hop in json.loads(made.unpack(chunk))]
     texts = [text for chunk in data["blobs"]["raw"] for text in json.loads(made.unpack(chunk))]
     lines = json.loads(made.unpack(data["blobs"]["lines"][0]))
@@ -91,11 +104,11 @@ def test_forty_pods_are_a_small_page(made: "Made") -> None:
     ],
 )
 def test_what_does_not_fit_is_left_out_and_said(
-    made: "Made", budgets: dict[str, int], left_out: list[str]
+    made: "Made", budgets: dict[str, Any], left_out: list[str]
 ) -> None:
     html = render_html(made.shop(1), **budgets)
     data = made.data_of(html)
-    assert {"tables", "tallies"} <= set(data["blobs"])
+    assert {"tables", "pairs"} <= set(data["blobs"])
     assert data["leftOut"] == left_out
     assert not set(data["leftOut"]) & set(data["blobs"])
     assert 'data-testid="left-out"' in html
@@ -123,3 +136,51 @@ def test_the_same_run_gives_the_same_page(made: "Made") -> None:
 @given(st.binary())
 def test_deflate_round_trip(data: bytes) -> None:
     assert inflate(deflate(data)) == data
+
+
+def test_rows_that_are_nearly_alike_are_a_class(made: "Made") -> None:
+    run = made.large(300)
+    found = classes(gather(run.streamed()))
+    assert len(found.base) == 5  # four namespaces see themselves only, and all others alike
+    assert len(found.codes) == 0
+    run.verdicts.verdict[[307, 90_000 - 5]] = 5
+    grid = gather(run.streamed())
+    found = classes(grid)
+    assert found.base.shape[0] == 5
+    assert len(found.codes) == 2
+    codes = found.base[found.row_class][:, found.column_class]
+    assert np.count_nonzero(codes != grid.codes) == 2
+
+
+def test_parts_of_any_size_make_the_same_grid(
+    made: "Made", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made.random(5, 9)
+    whole = gather(run.streamed())
+    monkeypatch.setattr("audit.model.run.PART", 7)
+    pieces = gather(run.streamed())
+    for one, other in zip(whole.codes.ravel().tolist(), pieces.codes.ravel().tolist(), strict=True):
+        assert bool(one) == bool(other)
+        if one:
+            state, same = whole.states[one - 1], pieces.states[other - 1]
+            assert state[:-1] == same[:-1]
+            assert state.blame < 0 or whole.blames[state.blame] == pieces.blames[same.blame]
+    assert whole.page.column_dst.tolist() == pieces.page.column_dst.tolist()
+    assert whole.starts is not None
+    assert pieces.starts is not None
+    assert (whole.starts == pieces.starts).all()
+
+
+def test_drift_leads_to_the_traces_of_both_planes(made: "Made") -> None:
+    run = made.drifting()
+    assert run.verdicts.drift is not None
+    data = made.data_of(render_html(run))
+    tables = tables_of(made, data)
+    hops = [hop for chunk in data["blobs"]["hops"] for hop in json.loads(made.unpack(chunk))]
+    codes = codes_of(made, data).reshape(-1)
+    drifting = [i for i, code in enumerate(codes) if code and tables["states"][code - 1][8]]
+    assert len(drifting) == np.count_nonzero(run.verdicts.drift == 1) == 1
+    planes = [
+        hops[starts_of(made, data, name)[drifting[0]] - 1][13] for name in ("starts", "others")
+    ]
+    assert planes == ["datapath", "logical"]

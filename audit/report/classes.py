@@ -1,0 +1,104 @@
+"""Classes of rows and columns: what the page carries instead of the cells.
+
+Pods of one workload have the same row but for a few cells: the one of the pod itself, those of its
+own node. So rows that are nearly alike share a class, columns too, and the page carries the grid
+of class by class, the class of each row and column, and the cells that differ: 91 million cells of
+5,500 endpoints are 1,600 by 4,400 classes and 200,000 exceptions, one megabyte deflated.
+
+How the classes are chosen decides how much there is to carry, never what a cell says: every cell
+that is not its classes' is an exception.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.report.grid import Grid
+
+BLOCKS = 64
+"""A row is hashed in this many pieces; rows that differ in few cells agree in most pieces."""
+ALIKE = BLOCKS // 4
+FEW = 64
+"""A row joins a class when at most one cell in 64 differs."""
+REMEMBERED = 8
+"""Classes that are remembered for each piece: the last, since what is alike stands together."""
+TRIED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classes:
+    """`codes[row, column]` is `base[row_class[row], column_class[column]]`, but for exceptions.
+
+    Those are sorted by row, then column: `exceptions_of` counts them by row.
+    """
+
+    row_class: NDArray[np.int32]
+    column_class: NDArray[np.int32]
+    base: NDArray[Any]
+    exceptions_of: NDArray[np.int32]
+    columns: NDArray[np.int32]
+    codes: NDArray[Any]
+
+
+def classes(grid: Grid) -> Classes:
+    """Find classes of a grid's rows and columns."""
+    codes = grid.codes
+    row_class, rows = _alike(codes)
+    by_column = np.ascontiguousarray(codes[rows].T)
+    column_class, columns = _alike(by_column)
+    base = np.ascontiguousarray(by_column[columns].T)
+    counts = np.zeros(len(codes), np.int32)
+    places, found = [np.empty(0, np.int32)], [np.empty(0, codes.dtype)]
+    for row in range(len(codes)):
+        differ = np.flatnonzero(codes[row] != base[row_class[row]][column_class])
+        counts[row] = len(differ)
+        places.append(differ.astype(np.int32))
+        found.append(codes[row][differ])
+    return Classes(
+        row_class=row_class,
+        column_class=column_class,
+        base=base,
+        exceptions_of=counts,
+        columns=np.concatenate(places),
+        codes=np.concatenate(found),
+    )
+
+
+def _alike(codes: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the class of each row, and the row each class was made of."""
+    count, width = codes.shape
+    draw = np.random.default_rng(0)
+    block = np.asarray(draw.integers(0, BLOCKS, width))
+    order = np.argsort(block, kind="stable")
+    begins = np.flatnonzero(np.diff(block[order], prepend=-1))
+    odd = draw.integers(0, 2**62, width, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    kinds = int(codes.max(initial=0)) + 1
+    salt: NDArray[np.uint64] = draw.integers(0, 2**63, kinds, dtype=np.uint64)
+    seen: list[dict[int, list[int]]] = [{} for _ in begins]
+    made: list[int] = []
+    of = np.empty(count, np.int32)
+    for row in range(count):
+        salted = (salt[codes[row]] * odd)[order]
+        hashes: list[int] = np.add.reduceat(salted, begins).tolist() if width else []
+        for best in _most_alike(seen, hashes):
+            if np.count_nonzero(codes[row] != codes[made[best]]) * FEW <= width:
+                of[row] = best
+                break
+        else:
+            of[row] = len(made)
+            for known, value in zip(seen, hashes, strict=True):
+                known.setdefault(value, []).append(len(made))
+                del known[value][:-REMEMBERED]
+            made.append(row)
+    return of, np.array(made, np.int64)
+
+
+def _most_alike(seen: list[dict[int, list[int]]], hashes: list[int]) -> list[int]:
+    """Return the classes that most pieces of a row are the same as, those few first."""
+    votes: Counter[int] = Counter()
+    for known, value in zip(seen, hashes, strict=True):
+        votes.update(known.get(value, ()))
+    return [of for of, many in votes.most_common(TRIED) if many * BLOCKS >= ALIKE * len(hashes)]

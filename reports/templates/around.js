@@ -1,0 +1,221 @@
+
+// 8. Around the map: breadcrumbs, selectors, policies, search, export, the table for screen readers.
+
+function drawCrumbs() {
+  const crumb = (text, change) => (change ? el("button", { type: "button", on: { click: () => { go(change); scroller.focus({ preventScroll: true }); } } }, text) : el("span", {}, text));
+  const next = () => el("span", { class: "next", "aria-hidden": "true" }, "›");
+  const name = (spec) => plain(spec.all ? "everything" : specText(spec));
+  const parts = [crumb("All namespaces", view.rows ? { rows: null, columns: null, level: "", cell: null, at: "" } : null)];
+  const groupOf = (spec) => (spec.workload !== undefined ? T.groupOf[T.workloadOf.indexOf(spec.workload)] : -1);
+  if (view.rows && groupOf(view.rows) >= 0 && groupOf(view.columns) >= 0) {
+    const [g, h] = [groupOf(view.rows), groupOf(view.columns)];
+    parts.push(next(), crumb(`${plain(T.groups[g])} → ${plain(T.groups[h])}`, { rows: { group: g }, columns: { group: h }, level: "workloads", cell: null, at: "" }));
+  }
+  if (view.rows) parts.push(next(), crumb(`${name(view.rows)} → ${name(view.columns)}`, view.cell ? { cell: null, at: "" } : null));
+  if (view.cell) parts.push(next(), crumb(`${plain(shortName(view.cell.src))} → ${plain(shortName(view.cell.dst))}`, null));
+  const filters = [view.only, view.policy && plain(view.policy)].filter(Boolean);
+  if (filters.length) parts.push(next(), crumb(`only ${filters.join(", ")}`, null), el("button", { type: "button", "aria-label": "Show everything", on: { click: () => go({ policy: "", only: "" }) } }, "×"));
+  $("crumbs").replaceChildren(...parts);
+}
+
+const SELECTORS = ["level", "port", "family", "plane", "order", "only"];
+
+function fillSelectors() {
+  const option = ([value, text]) => el("option", { value }, text);
+  const used = T.ports.filter((_, p) => T.slices.some(([, port]) => port === p));
+  const only = ONLY.filter((name) => (name !== "changed" || T.changed) && (name !== "drift" || T.planes.length > 1));
+  const names = { unproven: "unproven", drift: "drift: planes disagree", changed: "changed since the previous run", reply: "reply stopped" };
+  const choices = {
+    level: [["groups", "namespaces"], ["workloads", "workloads"], ["endpoints", "pods"]],
+    port: [["", "all"], ...used.map((port) => [port, port])],
+    family: [["", "both"], ...T.families.map((family) => [family, family])],
+    plane: [["", "strongest"], ...T.planes.map((plane) => [plane, plane])],
+    order: [["", "name"], ["exposure", "exposure"], ["similarity", "similarity"]],
+    only: [["", "everything"], ...only.map((name) => [name, names[name] || name])],
+  };
+  for (const name of SELECTORS) {
+    $(name).replaceChildren(...choices[name].map(option));
+    if (name !== "level") $(name).addEventListener("change", () => go({ [name]: $(name).value, at: "" }));
+  }
+  $("family-label").hidden = !T.bothFamilies;
+  $("plane-label").hidden = T.planes.length < 2;
+  for (const name of ["level", "order", "only", "plane"]) $(`${name}-label`).hidden ||= !has("cells");
+  $("level").addEventListener("change", () => {
+    const level = $("level").value;
+    if (level === "groups") go({ rows: null, columns: null, level: "", cell: null, at: "" });
+    else go({ rows: view.rows || { all: true }, columns: view.columns || { all: true }, level: level === "endpoints" ? "" : level, cell: null, at: "" });
+  });
+  $("smaller").addEventListener("click", () => zoomBy(1 / 1.3));
+  $("larger").addEventListener("click", () => zoomBy(1.3));
+  $("whole").addEventListener("click", () => zoomTo(layout.least));
+  $("export").addEventListener("click", exportCsv);
+}
+
+// The policies: the first of them, or of those that match what is typed.
+const MOST_POLICIES = 100;
+
+function listPolicies() {
+  const input = $("policy-filter");
+  const body = $("policy-rows");
+  const most = T.deciders.reduce((top, [, , blocks]) => Math.max(top, blocks), 1);
+  const row = ([label, policy, blocks, allows, shared]) => {
+    const known = policy >= 0 ? T.policies[policy] : null;
+    const name = known ? [known.namespace, known.name].filter(Boolean).join("/") : label;
+    const bar = document.createElementNS(SVG, "svg");
+    for (const [attribute, value] of [["class", "bar"], ["viewBox", "0 0 1000 4"], ["preserveAspectRatio", "none"], ["aria-hidden", "true"]]) bar.setAttribute(attribute, value);
+    const rect = document.createElementNS(SVG, "rect");
+    for (const [attribute, value] of [["class", "blocked"], ["width", (1000 * blocks) / most], ["height", 4]]) rect.setAttribute(attribute, value);
+    bar.append(rect);
+    return el("tr", {}, el("td", {},
+      el("button", { type: "button", class: "policy", title: label, on: { click: () => go({ policy: label, cell: null, at: "" }) } }, plain(name)),
+      el("span", { class: "kind" }, [known ? known.kind : "", shared ? `shares ${figure(shared)} more` : "", blocks || allows || shared ? "" : "decides no cell"].filter(Boolean).join(" · ")), bar),
+    el("td", { class: "number" }, figure(blocks)), el("td", { class: "number" }, figure(allows)));
+  };
+  const list = () => {
+    const wanted = input.value.trim().toLowerCase();
+    const found = T.deciders.filter(([label]) => label.toLowerCase().includes(wanted));
+    body.replaceChildren(...found.slice(0, MOST_POLICIES).map(row));
+    $("policy-count").textContent = found.length > MOST_POLICIES ? `${figure(MOST_POLICIES)} of ${figure(found.length)} shown: type to find others.` : `${figure(found.length)} shown.`;
+  };
+  $("policy-tools").hidden = false;
+  input.addEventListener("input", list);
+  list();
+}
+
+const MOST_FOUND = 14;
+
+function search(text) {
+  const wanted = text.trim().toLowerCase();
+  if (!wanted) return [];
+  const found = [];
+  const matches = (name) => name.toLowerCase().includes(wanted);
+  T.groups.forEach((name, group) => {
+    if (found.length < MOST_FOUND && matches(name)) found.push({ name, as: "all of it, as source", change: { rows: { group }, columns: { all: true }, level: "workloads" } });
+  });
+  T.deciders.forEach(([label]) => {
+    if (found.length < MOST_FOUND && wanted.length > 2 && matches(label)) found.push({ name: label, as: "policy", change: { policy: label } });
+  });
+  T.endpoints.forEach(([key], endpoint) => {
+    if (found.length >= 2 * MOST_FOUND || !matches(key)) return;
+    if (rowOf[endpoint] >= 0) found.push({ name: key, as: "as source", change: { rows: { endpoint }, columns: { all: true }, level: "" } });
+    if (firstColumn[endpoint + 1] > firstColumn[endpoint]) found.push({ name: key, as: "as destination", change: { rows: { all: true }, columns: { endpoint }, level: "" } });
+  });
+  return found.slice(0, MOST_FOUND);
+}
+
+function listenToSearch() {
+  const input = $("search");
+  const list = $("found");
+  let found = [];
+  let at = 0;
+  const close = () => { list.hidden = true; input.setAttribute("aria-expanded", "false"); input.removeAttribute("aria-activedescendant"); };
+  const choose = (index) => {
+    if (!found[index]) return;
+    close();
+    input.value = "";
+    go({ ...found[index].change, cell: null, at: "" });
+    scroller.focus({ preventScroll: true });
+  };
+  const render = () => {
+    list.replaceChildren(...found.map((entry, i) => el("li", { id: `found-${i}`, role: "option", "aria-selected": String(i === at), on: { mousedown: (event) => { event.preventDefault(); choose(i); } } },
+      el("span", {}, plain(entry.name)), el("span", { class: "as" }, entry.as))));
+    if (!found.length) list.replaceChildren(el("li", { role: "option", "aria-disabled": "true", "aria-selected": "false" }, el("span", { class: "as" }, "nothing in this run")));
+    list.hidden = !input.value.trim();
+    input.setAttribute("aria-expanded", String(!list.hidden));
+    if (found.length) input.setAttribute("aria-activedescendant", `found-${at}`);
+  };
+  input.addEventListener("input", () => { found = has("cells") ? search(input.value) : []; at = 0; render(); });
+  input.addEventListener("blur", close);
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      at = clamp(at + (event.key === "ArrowDown" ? 1 : -1), 0, Math.max(0, found.length - 1));
+      render();
+    } else if (event.key === "Enter") choose(at);
+    else if (event.key === "Escape") { input.value = ""; close(); scroller.focus({ preventScroll: true }); } else return;
+    event.preventDefault();
+  });
+}
+
+// A spreadsheet must not take a name for a formula: such a text gets an apostrophe before it.
+const csvField = (value) => {
+  const text = String(value);
+  const safe = /^[=+\-@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20]/.test(text) ? `'${text}` : text;
+  return /[",\r\n']/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+};
+const MOST_EXPORTED = 200_000;
+
+function csvOf() {
+  const [head, body] = scene.level === "endpoints" ? cellLines() : tallyLines();
+  return `${[head, ...body].map((line) => line.map(csvField).join(",")).join("\r\n")}\r\n`;
+}
+
+function cellLines() {
+  const head = ["source", "destination", "family", "protocol", "port", "verdict", "reply", "drift", ...T.planes, "decided_by", "direction", "rule", "reason"];
+  const body = [];
+  const word = (verdict) => (verdict === NO_VERDICT || verdict === ABSENT ? "" : T.verdicts[verdict].name);
+  for (let r = 0; r < scene.rows.length; r += 1) {
+    const looks = scene.rowLooks(r);
+    for (let c = 0; c < scene.columns.length; c += 1) {
+      if (scene.filtered && !scene.looks[looks[c]].hit) continue;
+      for (const { code, slice } of scene.between(r, c)) {
+        if (!scene.hit[code]) continue;
+        if (body.length === MOST_EXPORTED) return [head, body];
+        const state = stateOf(code);
+        const [family, port] = T.slices[slice];
+        const [protocol, number] = T.ports[port].split("/");
+        const rule = state.blame && state.blame.rule >= 0 ? state.blame.rule : "";
+        const policy = state.decider >= 0 ? T.deciders[state.decider][0] : "";
+        body.push([scene.rows[r].key, scene.columns[c].key, T.families[family], protocol, number, word(scene.shown[code]), word(state.reply), state.drift, ...T.planes.map((plane) => word(state[plane])), policy, state.blame ? state.blame.direction : "", rule, T.reasons[state.reason]]);
+      }
+    }
+  }
+  return [head, body];
+}
+
+function tallyLines() {
+  const body = [];
+  for (let r = 0; r < scene.rows.length && body.length < MOST_EXPORTED; r += 1) {
+    for (let c = 0; c < scene.columns.length; c += 1) {
+      const counts = scene.between(r, c);
+      if (scene.filtered ? counts[HITS] : counts.subarray(0, VERDICTS).some(Boolean)) body.push([scene.rows[r].key, scene.columns[c].key, ...counts]);
+    }
+  }
+  return [["source", "destination", ...T.verdicts.map(({ name }) => name), "drift", "chosen_by_filter"], body.slice(0, MOST_EXPORTED)];
+}
+
+function exportCsv() {
+  const text = csvOf();
+  const link = el("a", { download: `audit-${scene.level}.csv`, href: URL.createObjectURL(new Blob([text], { type: "text/csv" })) });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  const lines = text.split("\r\n").length - 2;
+  $("status").textContent = lines === MOST_EXPORTED ? `The first ${figure(lines)} lines were exported; choose less to have all.` : `${figure(lines)} lines exported.`;
+}
+
+const MOST_LISTED = 1000;
+
+// What the canvas shows, for who does not see it: from the row of the cursor on.
+function listCells() {
+  const place = $("cells-table");
+  const rows = [];
+  let last = cursor.r;
+  for (let r = cursor.r; r < scene.rows.length && rows.length < MOST_LISTED; r += 1) {
+    last = r;
+    for (let c = 0; c < scene.columns.length && rows.length < MOST_LISTED; c += 1) rows.push(...tableRows(r, c));
+  }
+  const part = cursor.r || last < scene.rows.length - 1 ? `, rows ${cursor.r + 1} to ${last + 1} of ${figure(scene.rows.length)}` : "";
+  const what = view.rows ? `from ${plain(specText(view.rows))} to ${plain(specText(view.columns))}` : "from namespace to namespace";
+  const head = scene.level === "endpoints" ? ["Source", "Destination", "Port", "Verdict", "Why"] : ["Source", "Destination", "Cells"];
+  place.replaceChildren(el("table", {}, el("caption", {}, `Cells ${what}${part}`),
+    el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows)));
+}
+
+function tableRows(r, c) {
+  const ends = () => [el("th", { scope: "row" }, plain(scene.rows[r].key)), el("td", {}, plain(scene.columns[c].key))];
+  if (scene.level !== "endpoints") {
+    const { lines } = describe(r, c);
+    return lines.length ? [el("tr", {}, ends(), el("td", {}, lines.map((line) => `${line.figure} ${line.text}`.trim()).join(", ")))] : [];
+  }
+  if (scene.filtered && !scene.looks[scene.rowLooks(r)[c]].hit) return [];
+  return scene.between(r, c).map(({ code, slice }) => el("tr", {}, ends(), el("td", {}, sliceName(slice)), el("td", {}, T.verdicts[scene.shown[code]].name), el("td", {}, plain(stateOf(code).cause))));
+}

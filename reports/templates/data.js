@@ -1,0 +1,166 @@
+
+// 2. Data: tables and classes at once, traces when they are looked at.
+
+const REACHABLE = 0, EXITS = 1, BLOCKED = 2, UNROUTABLE = 3, INCONCLUSIVE = 4, VERDICTS = 6;
+const ABSENT = 6; // no such cell, or a plane that was not asked
+const NO_VERDICT = 7;
+const passes = (verdict) => verdict === REACHABLE || verdict === EXITS;
+const stops = (verdict) => verdict === BLOCKED || verdict === UNROUTABLE;
+const unproven = (verdict) => verdict === 4 || verdict === 5;
+// A state's entries: see payload.py.
+const S = { verdict: 0, reply: 1, reason: 2, cause: 3, blame: 4, intent: 5, logical: 6, datapath: 7, drift: 8, changed: 9, decider: 10, shared: 11 };
+
+const data = JSON.parse($("data").textContent);
+const has = (name) => !data.leftOut.includes(name);
+let T = null; // the tables
+let pairs = null; // counts by source group × destination group × verdict
+let firstColumn = null; // of each destination, and one past the last
+let rowOf = null; // of each endpoint, -1 where it is no source
+const cells = {}; // rowClass, columnClass, base, width, begins, columns, codes, rowRank, columnRank
+
+async function inflate(text) {
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i += 1) bytes[i] = binary.charCodeAt(i);
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  return new Response(stream).arrayBuffer();
+}
+
+const json = async (text) => JSON.parse(new TextDecoder().decode(await inflate(text)));
+
+// Remembers the last few results: a reader looks at one place at a time.
+function remembering(most, make) {
+  const known = new Map();
+  return (key) => {
+    let found = known.get(key);
+    if (found === undefined) {
+      found = make(key);
+      if (known.size >= most) known.delete(known.keys().next().value);
+    } else known.delete(key);
+    known.set(key, found);
+    return found;
+  };
+}
+
+const CODES = { 2: Uint16Array, 4: Uint32Array }[data.codeBytes];
+const startChunk = (name) => remembering(4, async (chunk) => {
+  const starts = new Int32Array(await inflate(data.blobs[name][chunk]));
+  for (let i = 1; i < starts.length; i += 1) starts[i] += starts[i - 1]; // stored as differences
+  return starts;
+});
+const chunksOf = { starts: startChunk("starts"), others: startChunk("others") };
+const hopChunk = remembering(8, (chunk) => json(data.blobs.hops[chunk]));
+const rawChunk = remembering(4, (chunk) => json(data.blobs.raw[chunk]));
+const manifests = remembering(1, () => json(data.blobs.manifests[0]));
+const rawLines = remembering(1, () => json(data.blobs.lines[0]));
+
+async function load() {
+  T = await json(data.blobs.tables[0]);
+  pairs = new Uint32Array(await inflate(data.blobs.pairs[0]));
+  rowOf = new Int32Array(T.endpoints.length).fill(-1);
+  T.sources.forEach((endpoint, row) => { rowOf[endpoint] = row; });
+  firstColumn = new Int32Array(T.endpoints.length + 1);
+  for (const dst of T.columnDst) firstColumn[dst + 1] += 1;
+  for (let i = 0; i < T.endpoints.length; i += 1) firstColumn[i + 1] += firstColumn[i];
+  T.byKey = new Map(T.endpoints.map(([key], index) => [key, index]));
+  T.byGroup = new Map(T.groups.map((name, index) => [name, index]));
+  T.byPolicy = new Map(T.deciders.map(([label], index) => [label, index]));
+  loadWorkloads();
+  if (has("cells")) await loadCells();
+}
+
+function loadWorkloads() {
+  T.workloads = [];
+  T.byWorkload = new Map();
+  T.workloadOf = T.endpoints.map(([key, kind, , workload], endpoint) => {
+    const name = workload && kind === "pod" ? `${T.groups[T.groupOf[endpoint]]}/${workload}` : key;
+    if (!T.byWorkload.has(name)) {
+      T.byWorkload.set(name, T.workloads.length);
+      T.workloads.push(name);
+    }
+    return T.byWorkload.get(name);
+  });
+}
+
+async function loadCells() {
+  const arrays = [];
+  for (const chunk of data.blobs.cells) arrays.push(await inflate(chunk));
+  data.blobs.cells = null;
+  cells.rowClass = new Uint32Array(arrays[0]);
+  cells.columnClass = new Uint32Array(arrays[1]);
+  cells.base = new CODES(arrays[2]);
+  cells.width = cells.columnClass.reduce((most, value) => Math.max(most, value + 1), 0);
+  const counts = new Uint32Array(arrays[3]);
+  cells.begins = new Uint32Array(counts.length + 1);
+  for (let i = 0; i < counts.length; i += 1) cells.begins[i + 1] = cells.begins[i] + counts[i];
+  cells.columns = new Uint32Array(arrays[4]);
+  for (let row = 0; row < counts.length; row += 1) {
+    for (let i = cells.begins[row] + 1; i < cells.begins[row + 1]; i += 1) cells.columns[i] += cells.columns[i - 1];
+  }
+  cells.codes = new CODES(arrays[5]);
+  cells.rowRank = new Float32Array(arrays[6]);
+  cells.columnRank = new Float32Array(arrays[7]);
+}
+
+// The code of the state of one cell: its classes', unless it is an exception.
+function codeAt(row, column) {
+  let low = cells.begins[row];
+  let high = cells.begins[row + 1] - 1;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    const found = cells.columns[middle];
+    if (found === column) return cells.codes[middle];
+    if (found < column) low = middle + 1;
+    else high = middle - 1;
+  }
+  return cells.base[cells.rowClass[row] * cells.width + cells.columnClass[column]];
+}
+
+const keyOf = (endpoint) => T.endpoints[endpoint][0];
+const shortName = (endpoint) => keyOf(endpoint).slice(T.endpoints[endpoint][1].length + 1);
+const sliceName = (slice) => {
+  const [family, port] = T.slices[slice];
+  return T.bothFamilies ? `${T.ports[port]} ${T.families[family]}` : T.ports[port];
+};
+const sliceChosen = (slice) => {
+  const [family, port] = T.slices[slice];
+  return (view.port === "" || T.ports[port] === view.port)
+    && (view.family === "" || T.families[family] === view.family);
+};
+
+// Every cell from one endpoint to another: {slice, code, state, start, other}, by port.
+async function cellsOfPair(src, dst) {
+  const row = rowOf[src];
+  if (row < 0 || !has("cells")) return [];
+  const chunk = Math.floor(row / data.rowsPerChunk);
+  const base = (row % data.rowsPerChunk) * T.columnDst.length;
+  const chains = async (name) => (has("hops") && data.blobs[name] ? chunksOf[name](chunk) : null);
+  const [starts, others] = [await chains("starts"), await chains("others")];
+  const found = [];
+  for (let column = firstColumn[dst]; column < firstColumn[dst + 1]; column += 1) {
+    const code = codeAt(row, column);
+    if (!code) continue;
+    found.push({
+      slice: T.columnSlice[column], code, state: stateOf(code),
+      start: starts ? starts[base + column] - 1 : -1, other: others ? others[base + column] - 1 : -1,
+    });
+  }
+  return found;
+}
+
+function stateOf(code) {
+  const row = T.states[code - 1];
+  return {
+    verdict: row[S.verdict], reply: row[S.reply], reason: row[S.reason], cause: T.causes[row[S.cause]],
+    blame: row[S.blame] < 0 ? null : T.blames[row[S.blame]],
+    intent: row[S.intent], logical: row[S.logical], datapath: row[S.datapath],
+    drift: row[S.drift] === 1, changed: row[S.changed] === 1,
+    decider: row[S.decider], shared: row[S.shared],
+  };
+}
+
+function sentenceOf(src, dst, cell) {
+  const [family, port] = T.slices[cell.slice];
+  const over = T.bothFamilies ? ` over ${T.families[family]}` : "";
+  return `${keyOf(src)} ${T.verdicts[cell.state.verdict].verb} ${keyOf(dst)} on ${T.ports[port]}${over}: ${cell.state.cause}.`;
+}

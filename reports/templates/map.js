@@ -1,0 +1,474 @@
+
+// 6. The map: only what is in the window, on one canvas that stays where it is; and pointing at it.
+
+const scroller = $("scroller");
+const sizer = $("sizer");
+const canvas = $("canvas");
+const context = canvas.getContext("2d", { alpha: false });
+const SLANT = Math.PI / 4;
+const FONT = 12;
+const LABEL = 190; // longest label in pixels
+const GAP = 5; // between groups: practitioners read gapped maps better than plain ones
+const SMALLEST_DRAWN = 8; // pixels of a cell below which it is part of a tile
+const LARGEST = 60;
+let zoom = 1;
+let layout = null;
+let cursor = { r: 0, c: 0 };
+let hover = null;
+
+function positions(entries, size, gap) {
+  const at = new Float64Array(entries.length + 1);
+  let place = 0;
+  entries.forEach((entry, i) => {
+    if (entry.gap && i) place += gap;
+    at[i] = place;
+    place += size;
+  });
+  at[entries.length] = place;
+  return at;
+}
+
+function longest(entries) {
+  context.font = `600 ${FONT}px ${colours.sans}`;
+  let most = 0;
+  for (const entry of entries) if (entry.label.length > most) most = entry.label.length;
+  const few = entries.filter((entry) => entry.label.length > most - 4).slice(0, 50);
+  return few.reduce((width, entry) => Math.max(width, context.measureText(entry.label).width), 0);
+}
+
+function arrange() {
+  if (!scene.heads) scene.heads = [longest(scene.rows), longest(scene.columns)];
+  const width = Math.max(260, scroller.parentElement.clientWidth - 32);
+  const most = Math.min(LABEL, width / 3);
+  const rowHead = Math.ceil(Math.min(most, Math.max(72, scene.heads[0])) + 16);
+  const columnLabel = Math.min(most, scene.heads[1]);
+  const columnHead = Math.ceil(Math.max(46, columnLabel * Math.sin(SLANT) + 26));
+  const overhang = Math.ceil(columnLabel * Math.cos(SLANT)) + 4;
+  const tall = Math.max(320, Math.min(window.innerHeight - 150, 860));
+  const gaps = (entries) => entries.filter((entry, i) => entry.gap && i).length * GAP;
+  const fit = (gap) => Math.min(
+    (width - rowHead - overhang - gap * gaps(scene.columns)) / Math.max(1, scene.columns.length),
+    (tall - columnHead - gap * gaps(scene.rows)) / Math.max(1, scene.rows.length),
+  );
+  // A map that would have tiny cells scrolls instead: a cell must be big enough to point at.
+  const comfortable = clamp(Math.max(fit(1), 14), 14, scene.largest);
+  let size = clamp(comfortable * zoom, Math.min(fit(0), comfortable), LARGEST);
+  if (size >= 2) size = Math.round(size);
+  const x = positions(scene.columns, size, size >= SMALLEST_DRAWN ? GAP : 0);
+  const y = positions(scene.rows, size, size >= SMALLEST_DRAWN ? GAP : 0);
+  const total = { width: rowHead + x[x.length - 1] + overhang, height: columnHead + y[y.length - 1] + 2 };
+  layout = { size, x, y, rowHead, columnHead, total, comfortable, least: Math.min(fit(0), comfortable) };
+  const scrollsX = total.width > width;
+  sizer.style.width = `${Math.max(total.width, scrollsX ? 0 : width)}px`;
+  sizer.style.height = `${total.height}px`;
+  scroller.style.height = `${Math.min(total.height, tall) + (scrollsX ? 16 : 0)}px`;
+  layout.width = scroller.clientWidth;
+  layout.height = scroller.clientHeight;
+}
+
+let pending = 0;
+function redraw() {
+  if (!pending) pending = requestAnimationFrame(() => { pending = 0; draw(); });
+}
+
+function draw() {
+  if (!scene || scroller.hidden) return;
+  const { width, height } = layout;
+  const ratio = window.devicePixelRatio || 1;
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+  }
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.fillStyle = colours.surface;
+  context.fillRect(0, 0, width, height);
+  if (!scene.rows.length || !scene.columns.length) return drawNothing(width, height);
+  const seen = visible(width, height);
+  if (layout.size >= SMALLEST_DRAWN) drawCells(seen, width, height);
+  else drawTiles(seen, width, height);
+  drawMarks(seen, width, height);
+  drawHeads(seen, width, height);
+  drawMini(seen, width, height);
+  if (makeTiles(8)) redraw();
+  else if (layout.unfinished) { layout.unfinished = false; redraw(); }
+  return undefined;
+}
+
+function drawNothing(width, height) {
+  context.fillStyle = colours.muted;
+  context.font = `14px ${colours.sans}`;
+  context.textAlign = "center";
+  context.fillText("There are no cells here.", width / 2, height / 2);
+}
+
+function visible(width, height) {
+  const { x, y, rowHead, columnHead } = layout;
+  const left = scroller.scrollLeft;
+  const top = scroller.scrollTop;
+  return {
+    left, top,
+    c0: floorIndex(x.subarray(0, scene.columns.length), left),
+    c1: floorIndex(x.subarray(0, scene.columns.length), left + width - rowHead),
+    r0: floorIndex(y.subarray(0, scene.rows.length), top),
+    r1: floorIndex(y.subarray(0, scene.rows.length), top + height - columnHead),
+  };
+}
+
+function clipped(width, height, paint) {
+  const { rowHead, columnHead } = layout;
+  context.save();
+  context.beginPath();
+  context.rect(rowHead, columnHead, width - rowHead, height - columnHead);
+  context.clip();
+  paint();
+  context.restore();
+}
+
+function drawCells(seen, width, height) {
+  const { size, x, y, rowHead, columnHead } = layout;
+  const side = size - (size >= 12 ? 2 : 1);
+  const paint = scene.level === "endpoints" ? paintCell : paintMix;
+  clipped(width, height, () => {
+    for (let r = seen.r0; r <= seen.r1; r += 1) {
+      const top = columnHead + y[r] - seen.top;
+      for (let c = seen.c0; c <= seen.c1; c += 1) paint(rowHead + x[c] - seen.left, top, side, r, c);
+    }
+  });
+}
+
+function drawTiles(seen, width, height) {
+  const { size, rowHead, columnHead } = layout;
+  const per = size >= 1 ? 1 : 2 ** Math.ceil(Math.log2(1 / size) - 0.01);
+  const side = TILE * per * size; // of a tile, in pixels of the window
+  clipped(width, height, () => {
+    context.imageSmoothingEnabled = false;
+    for (let i = Math.floor(seen.r0 / (TILE * per)); i * TILE * per <= seen.r1; i += 1) {
+      for (let j = Math.floor(seen.c0 / (TILE * per)); j * TILE * per <= seen.c1; j += 1) {
+        const tile = tileAt(per, i, j);
+        if (tile) context.drawImage(tile, rowHead + j * side - seen.left, columnHead + i * side - seen.top, side, side);
+        else layout.unfinished = true;
+      }
+    }
+    if (layout.unfinished) {
+      context.fillStyle = colours.muted;
+      context.font = `13px ${colours.sans}`;
+      context.textAlign = "left";
+      context.fillText("drawing …", rowHead + 12, columnHead + 20);
+    }
+  });
+}
+
+function drawMarks(seen, width, height) {
+  const { size, x, y, rowHead, columnHead } = layout;
+  const side = Math.max(4, size - (size >= 12 ? 2 : size >= SMALLEST_DRAWN ? 1 : 0));
+  clipped(width, height, () => {
+    for (const [spot, colour, line] of [[hover, colours.muted, 1.5], [chosen(), colours.accent, 3], [cursor, colours.cursor, 2]]) {
+      if (!spot) continue;
+      context.strokeStyle = colour;
+      context.lineWidth = line;
+      context.strokeRect(rowHead + x[spot.c] - seen.left - 0.5, columnHead + y[spot.r] - seen.top - 0.5, side + 1, side + 1);
+    }
+  });
+}
+
+function chosen() {
+  if (!view.cell || scene.level !== "endpoints") return null;
+  const r = scene.rows.findIndex((entry) => entry.id === view.cell.src);
+  const c = scene.columns.findIndex((entry) => entry.id === view.cell.dst);
+  return r >= 0 && c >= 0 ? { r, c } : null;
+}
+
+function drawHeads(seen, width, height) {
+  const { size, x, y, rowHead, columnHead } = layout;
+  context.fillStyle = colours.surface;
+  context.fillRect(0, 0, width, columnHead);
+  context.fillRect(0, 0, rowHead, height);
+  context.font = `${FONT}px ${colours.sans}`;
+  context.textBaseline = "middle";
+  const lit = hover || cursor;
+  // Labels that would overlap are left out, never the one the reader is at.
+  const stride = Math.ceil(13 / size);
+  const slanted = 13 / Math.sin(SLANT); // slanted lines stand closer together than upright ones
+  const columnStride = Math.ceil(slanted / size);
+  context.save();
+  context.beginPath();
+  context.rect(0, columnHead - 4, rowHead, height - columnHead + 4); // a label may be taller than its row
+  context.clip();
+  context.textAlign = "right";
+  const rowAt = (r) => {
+    if (stride > 1 && r !== lit.r && Math.abs(r - lit.r) * size < 13) return;
+    label(scene.rows[r].label, rowHead - 8, columnHead + y[r] - seen.top + size / 2 - 1, rowHead - 12, r === lit.r);
+  };
+  for (let r = seen.r0 - (seen.r0 % stride); r <= seen.r1; r += stride) rowAt(r);
+  if (lit.r % stride && lit.r >= seen.r0 && lit.r <= seen.r1) rowAt(lit.r);
+  context.restore();
+  context.save();
+  context.beginPath();
+  context.rect(rowHead - 4, 0, width - rowHead + 4, columnHead);
+  context.clip();
+  context.textAlign = "left";
+  const columnAt = (c) => {
+    const middle = rowHead + x[c] - seen.left + size / 2;
+    if (middle < rowHead || (columnStride > 1 && c !== lit.c && Math.abs(c - lit.c) * size < slanted)) return;
+    context.save();
+    context.translate(middle + 1, columnHead - 7);
+    context.rotate(-SLANT);
+    label(scene.columns[c].label, 0, 0, LABEL, c === lit.c);
+    context.restore();
+  };
+  for (let c = seen.c0 - (seen.c0 % columnStride); c <= seen.c1; c += columnStride) columnAt(c);
+  if (lit.c % columnStride && lit.c >= seen.c0 && lit.c <= seen.c1) columnAt(lit.c);
+  context.restore();
+  context.fillStyle = colours.muted;
+  context.font = `11px ${colours.sans}`;
+  context.textAlign = "right";
+  context.fillText("from ↓   to →", rowHead - 8, columnHead - 10);
+}
+
+const shortened = remembering(4000, (key) => {
+  const [most, text] = [Number(key.slice(0, key.indexOf(" "))), key.slice(key.indexOf(" ") + 1)];
+  context.font = `600 ${FONT}px ${colours.sans}`; // the wider of the two, so that it fits in both
+  if (context.measureText(text).width <= most) return text;
+  const letters = [...text];
+  while (letters.length > 3 && context.measureText(`${letters.join("")}…`).width > most) letters.length -= Math.ceil(letters.length / 12);
+  return `${letters.join("")}…`;
+});
+
+function label(text, x, y, most, strong) {
+  const short = shortened(`${Math.round(most)} ${plain(text)}`);
+  context.fillStyle = strong ? colours.text : colours.muted;
+  context.font = `${strong ? "600 " : ""}${FONT}px ${colours.sans}`;
+  context.fillText(short, x, y);
+}
+
+// The whole map in a corner, with what the window shows of it, where that is not all of it.
+const mini = $("mini");
+const MINI = 132;
+
+function drawMini(seen, width, height) {
+  const { total, rowHead, columnHead, x, y } = layout;
+  mini.hidden = total.width <= width + 60 && total.height <= height + 60;
+  if (mini.hidden) return;
+  const most = Math.max(scene.rows.length, scene.columns.length);
+  const per = 2 ** Math.max(0, Math.ceil(Math.log2(most / TILE)));
+  const tile = tileAt(per, 0, 0);
+  if (!tile) layout.unfinished = true;
+  const scale = MINI / most;
+  const [w, h] = [Math.max(1, scene.columns.length * scale), Math.max(1, scene.rows.length * scale)];
+  if (mini.width !== Math.ceil(w) || mini.height !== Math.ceil(h)) { mini.width = Math.ceil(w); mini.height = Math.ceil(h); }
+  const pen = mini.getContext("2d");
+  pen.fillStyle = colours.sunken;
+  pen.fillRect(0, 0, w, h);
+  if (tile) pen.drawImage(tile, 0, 0, scene.columns.length / per, scene.rows.length / per, 0, 0, w, h);
+  const across = w / x[x.length - 1];
+  const down = h / y[y.length - 1];
+  pen.strokeStyle = colours.cursor;
+  pen.lineWidth = 1.5;
+  pen.strokeRect(seen.left * across + 0.5, seen.top * down + 0.5, Math.min(w, (width - rowHead) * across) - 1, Math.min(h, (height - columnHead) * down) - 1);
+}
+
+function jump(event) {
+  const box = mini.getBoundingClientRect();
+  const { x, y, width, height, rowHead, columnHead } = layout;
+  scroller.scrollTo(
+    ((event.clientX - box.left) / box.width) * x[x.length - 1] - (width - rowHead) / 2,
+    ((event.clientY - box.top) / box.height) * y[y.length - 1] - (height - columnHead) / 2,
+  );
+}
+
+// What is under a point of the window: {r, c}, with r or c -1 on the other axis' header.
+function spotAt(clientX, clientY) {
+  if (!scene || !scene.rows.length || !scene.columns.length) return null;
+  const box = canvas.getBoundingClientRect();
+  const { size, x, y, rowHead, columnHead } = layout;
+  const px = clientX - box.left;
+  const py = clientY - box.top;
+  const find = (array, count, value) => {
+    if (value < 0 || value >= array[count]) return -1;
+    const index = floorIndex(array.subarray(0, count), value);
+    return value - array[index] < size ? index : -1;
+  };
+  const c = px < rowHead ? -1 : find(x, scene.columns.length, px - rowHead + scroller.scrollLeft);
+  const r = py < columnHead ? -1 : find(y, scene.rows.length, py - columnHead + scroller.scrollTop);
+  if (r < 0 && c < 0) return null;
+  if ((r < 0 && py >= columnHead) || (c < 0 && px >= rowHead)) return null;
+  return { r, c };
+}
+
+function rectOf(r, c) {
+  const box = canvas.getBoundingClientRect();
+  return {
+    x: box.left + layout.rowHead + layout.x[c] - scroller.scrollLeft,
+    y: box.top + layout.columnHead + layout.y[r] - scroller.scrollTop,
+    width: layout.size, height: layout.size,
+  };
+}
+
+function reveal(r, c) {
+  const { size, x, y, rowHead, columnHead } = layout;
+  const width = scroller.clientWidth - rowHead;
+  const height = scroller.clientHeight - columnHead;
+  if (x[c] < scroller.scrollLeft) scroller.scrollLeft = x[c];
+  if (x[c] + size > scroller.scrollLeft + width) scroller.scrollLeft = x[c] + size - width;
+  if (y[r] < scroller.scrollTop) scroller.scrollTop = y[r];
+  if (y[r] + size > scroller.scrollTop + height) scroller.scrollTop = y[r] + size - height;
+}
+
+// One step down, at a cell or at the head of a row or a column.
+function open(r, c) {
+  const spec = (entry) => (!entry ? { all: true } : scene.level === "groups" ? { group: entry.id } : scene.level === "workloads" ? { workload: entry.id } : { endpoint: entry.id });
+  const [row, column] = [scene.rows[r], scene.columns[c]];
+  if (scene.level === "endpoints" && row && column) {
+    if (scene.between(r, c).length) go({ cell: { src: row.id, dst: column.id }, at: "" });
+    return;
+  }
+  if (!has("cells")) {
+    if (row && column) showPair(r, c);
+    return;
+  }
+  const change = { rows: spec(row), columns: spec(column), level: "", cell: null, at: "" };
+  if (scene.level === "groups" && row && column && [row, column].some(many)) change.level = "workloads";
+  go(change);
+}
+
+// Whether a namespace has a workload of several pods: else its pods are its workloads.
+const many = (entry) => new Set(entry.members.map((endpoint) => T.workloadOf[endpoint])).size < entry.members.length;
+
+function describe(r, c) {
+  const title = `${plain(scene.rows[r].key)} → ${plain(scene.columns[c].key)}`;
+  if (scene.level !== "endpoints") {
+    const counts = scene.between(r, c);
+    const lines = T.verdicts.map((v, i) => ({ verdict: v.name, text: v.name, count: counts[i] })).filter(({ count }) => count);
+    if (counts[DRIFTS]) lines.push({ verdict: "drift", text: "planes disagree", count: counts[DRIFTS] });
+    if (scene.filtered) lines.push({ verdict: "hit", text: "chosen by the filter", count: counts[HITS] });
+    const said = lines.map((line) => ({ ...line, figure: figure(line.count) }));
+    return { title, lines: [...said, ...blockersOf(r, c)], more: 0 };
+  }
+  const found = scene.between(r, c);
+  const lines = found.slice(0, 8).map(({ code, slice }) => {
+    const state = stateOf(code);
+    const name = T.verdicts[scene.shown[code]].name;
+    const planes = state.drift ? " (the planes disagree)" : "";
+    const why = view.plane ? `${name} by the ${view.plane} plane` : state.blame && state.verdict === BLOCKED ? `${name} by ${plain(state.blame.label)}` : `${name}: ${plain(state.cause)}`;
+    return { verdict: name, text: `${sliceName(slice)} ${why}${planes}`, figure: "" };
+  });
+  return { title, lines, more: found.length - lines.length };
+}
+
+// The policies that block most between two groups, by a sample of what is below them.
+function blockersOf(r, c) {
+  if (!has("cells") || !scene.between(r, c)[BLOCKED]) return [];
+  const counts = new Map();
+  const some = (members) => (members.length <= 12 ? members : members.filter((_, i) => i % Math.ceil(members.length / 12) === 0));
+  for (const src of some(scene.rows[r].members)) {
+    for (const dst of some(scene.columns[c].members)) {
+      for (let column = firstColumn[dst]; column < firstColumn[dst + 1]; column += 1) {
+        const code = codeAt(rowOf[src], column);
+        if (code && sliceChosen(T.columnSlice[column]) && T.states[code - 1][S.verdict] === BLOCKED) {
+          const decider = T.states[code - 1][S.decider];
+          counts.set(decider, (counts.get(decider) || 0) + 1);
+        }
+      }
+    }
+  }
+  return [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3)
+    .map(([decider]) => ({ verdict: "blocked", text: `by ${plain(T.deciders[decider][0])}`, count: 0, figure: "" }));
+}
+
+function tell() {
+  if (!scene.rows.length || !scene.columns.length) return;
+  const { title, lines } = describe(cursor.r, cursor.c);
+  $("status").textContent = `${title}: ${lines.map((line) => `${line.figure} ${line.text}`.trim()).join("; ") || "no cells"}`;
+}
+
+function showTooltip(spot, clientX, clientY) {
+  const tooltip = $("tooltip");
+  if (!spot || spot.r < 0 || spot.c < 0) {
+    tooltip.hidden = true;
+    return;
+  }
+  const { title, lines, more } = describe(spot.r, spot.c);
+  tooltip.replaceChildren(
+    el("b", {}, title),
+    ...lines.map((line) => el("div", { class: "row" }, glyph(line.verdict), el("span", {}, line.text), el("span", { class: "number" }, line.figure))),
+    more > 0 ? el("span", { class: "muted" }, `and ${more} more`) : "",
+    lines.length ? "" : el("span", { class: "muted" }, "no cells"),
+  );
+  tooltip.hidden = false;
+  const box = tooltip.getBoundingClientRect();
+  const left = clientX + 16 + box.width > window.innerWidth ? clientX - 12 - box.width : clientX + 16;
+  const top = clientY + 18 + box.height > window.innerHeight ? clientY - 12 - box.height : clientY + 18;
+  tooltip.style.transform = `translate(${Math.max(4, left)}px, ${Math.max(4, top)}px)`;
+}
+
+function listenToMap() {
+  scroller.addEventListener("mousemove", (event) => {
+    const spot = spotAt(event.clientX, event.clientY);
+    const before = hover;
+    hover = spot && spot.r >= 0 && spot.c >= 0 ? spot : null;
+    scroller.classList.toggle("over", spot !== null);
+    showTooltip(spot, event.clientX, event.clientY);
+    if (before?.r !== hover?.r || before?.c !== hover?.c) redraw();
+  });
+  scroller.addEventListener("mouseleave", () => { hover = null; showTooltip(null); redraw(); });
+  scroller.addEventListener("scroll", () => { hover = null; showTooltip(null); redraw(); });
+  scroller.addEventListener("click", (event) => {
+    const spot = spotAt(event.clientX, event.clientY);
+    if (!spot) return;
+    cursor = { r: Math.max(0, spot.r), c: Math.max(0, spot.c) };
+    showTooltip(null);
+    open(spot.r, spot.c);
+    redraw();
+  });
+  scroller.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && !event.metaKey) return;
+    event.preventDefault();
+    zoomBy(event.deltaY < 0 ? 1.25 : 0.8, event);
+  }, { passive: false });
+  mini.addEventListener("pointerdown", jump);
+  mini.addEventListener("pointermove", (event) => { if (event.buttons) jump(event); });
+  scroller.addEventListener("keydown", (event) => {
+    const page = 10;
+    const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], PageUp: [-page, 0], PageDown: [page, 0], Home: [0, -1e9], End: [0, 1e9] };
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    if (moves[event.key] && scene.rows.length && scene.columns.length) {
+      const [down, across] = moves[event.key];
+      cursor = { r: clamp(cursor.r + down, 0, scene.rows.length - 1), c: clamp(cursor.c + across, 0, scene.columns.length - 1) };
+      hover = null;
+      reveal(cursor.r, cursor.c);
+      tell();
+      redraw();
+    } else if (event.key === "Enter" && scene.rows.length && scene.columns.length) open(cursor.r, cursor.c);
+    else if (event.key === "+" || event.key === "=") zoomBy(1.3);
+    else if (event.key === "-") zoomBy(1 / 1.3);
+    else if (event.key === "0") zoomTo(layout.least);
+    else return;
+    event.preventDefault();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.target instanceof Element && event.target.closest("input, select, textarea")) return;
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.key === "Escape" || event.key === "Backspace") goBack();
+    else if (event.key === "/") $("search").focus();
+    else return;
+    event.preventDefault();
+    if (event.key !== "/") scroller.focus({ preventScroll: true });
+  });
+}
+
+const zoomBy = (factor, at) => zoomTo(layout.size * factor, at);
+
+// Keeps what is under the pointer, else the cell of the cursor, where it is.
+function zoomTo(size, at) {
+  const spot = (at && spotAt(at.clientX, at.clientY)) || cursor;
+  const { r, c } = { r: Math.max(0, spot.r), c: Math.max(0, spot.c) };
+  const before = rectOf(r, c);
+  zoom = clamp(size, layout.least, LARGEST) / layout.comfortable;
+  arrange();
+  const after = rectOf(r, c);
+  scroller.scrollBy(after.x - before.x, after.y - before.y);
+  if (!at) reveal(r, c);
+  redraw();
+}

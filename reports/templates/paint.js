@@ -1,0 +1,296 @@
+
+// 5. Painting one thing: a cell, a share, a glyph, a pixel that stands for many.
+
+const DIM = 0.14; // what a filter leaves out
+let colours = {};
+let glyphPaths = [];
+let hatches = {};
+let pixels = []; // [r, g, b] of each verdict
+let stamps = new Map();
+
+function readColours() {
+  const style = getComputedStyle(document.documentElement);
+  colours = {};
+  for (const name of ["surface", "sunken", "faint", "line", "text", "muted", "accent", "cursor", "mark", "drift",
+    ...T.verdicts.flatMap((v) => [v.name, `on-${v.name}`])]) colours[name] = style.getPropertyValue(`--${name}`).trim();
+  colours.sans = style.getPropertyValue("--sans").trim();
+  glyphPaths = T.verdicts.map((v) => new Path2D(document.querySelector(`#glyph-${v.name} path`).getAttribute("d")));
+  hatches = Object.fromEntries(T.verdicts.filter((_, v) => unproven(v)).map((v) => [v.name, hatch(colours[v.name])]));
+  pixels = [...T.verdicts.map((v) => v.name), "surface", "drift"].map((name) => rgb(colours[name]));
+  stamps = new Map();
+  forgetTiles();
+}
+
+function rgb(colour) {
+  const hex = colour.slice(1);
+  const full = hex.length === 3 ? [...hex].map((digit) => digit + digit).join("") : hex;
+  return [0, 2, 4].map((at) => parseInt(full.slice(at, at + 2), 16));
+}
+
+function hatch(colour) {
+  const size = 12;
+  const tile = document.createElement("canvas");
+  tile.width = size;
+  tile.height = size;
+  const pen = tile.getContext("2d");
+  pen.fillStyle = colour;
+  pen.fillRect(0, 0, size, size);
+  pen.strokeStyle = colours.surface;
+  pen.globalAlpha = 0.3;
+  pen.lineWidth = 2.4;
+  for (const shift of [-size / 2, 0, size / 2, size]) {
+    pen.beginPath();
+    pen.moveTo(shift - 2, size + 2);
+    pen.lineTo(shift + size + 2, -2);
+    pen.stroke();
+  }
+  return context.createPattern(tile, "repeat");
+}
+
+const fillOf = (verdict) => (unproven(verdict) ? hatches[T.verdicts[verdict].name] : colours[T.verdicts[verdict].name]);
+
+// The share of each verdict in a pair of groups, as a width; nothing that exists has no width.
+function widthsOf(counts, side) {
+  const proven = counts[0] + counts[1] + counts[2] + counts[3];
+  const present = [0, 1, 2, 3].filter((v) => counts[v]);
+  const least = Math.min(3, side / present.length);
+  const widths = present.map((v) => Math.max(least, (side * counts[v]) / proven));
+  const over = widths.reduce((sum, w) => sum + w, 0) - side;
+  if (over > 0) widths[widths.indexOf(Math.max(...widths))] -= over;
+  return present.map((verdict, i) => [verdict, widths[i]]);
+}
+
+// A pair of groups: what passes from the left, what is stopped from the right; corners for marks.
+function paintMix(x, y, side, r, c) {
+  const counts = scene.between(r, c);
+  const proven = counts[0] + counts[1] + counts[2] + counts[3];
+  const doubt = counts[4] + counts[5];
+  if (!proven && !doubt) return paintAbsent(x, y, side);
+  if (scene.filtered && !counts[HITS]) context.globalAlpha = DIM;
+  if (!proven) paintWhole(x, y, side, counts[4] >= counts[5] ? 4 : 5);
+  else {
+    const widths = widthsOf(counts, side);
+    if (widths.length === 1) paintWhole(x, y, side, widths[0][0]);
+    else {
+      let left = x;
+      for (const [verdict, width] of widths) {
+        context.fillStyle = fillOf(verdict);
+        context.fillRect(left, y, width, side);
+        left += width;
+      }
+    }
+    if (doubt) paintCorner(x + side, y, -side, side, colours.inconclusive);
+  }
+  if (counts[DRIFTS]) paintCorner(x + side, y + side, -side, -side, colours.drift);
+  context.globalAlpha = 1;
+  return undefined;
+}
+
+// One pair of endpoints: one colour when all its ports agree, a strip per port when they do not.
+function paintCell(x, y, side, r, c) {
+  const look = scene.looks[scene.rowLooks(r)[c]];
+  if (!look.verdicts.length) return paintAbsent(x, y, side);
+  if (scene.filtered && !look.hit) context.globalAlpha = DIM;
+  if (look.uniform) paintWhole(x, y, side, look.verdicts[0]);
+  else {
+    let verdicts = look.verdicts;
+    if (verdicts.length > side / 3) verdicts = [...verdicts].sort((a, b) => a - b); // too thin to count: show shares
+    const strip = side / verdicts.length;
+    for (let i = 0; i < verdicts.length; i += 1) {
+      const from = i; // neighbours that agree are one strip: seams between them would be noise
+      while (strip < 11 && verdicts[i + 1] === verdicts[i]) i += 1;
+      context.fillStyle = fillOf(verdicts[i]);
+      context.fillRect(x + from * strip, y, (i + 1 - from) * strip, side);
+      if (strip >= 11) paintGlyph(context, x + i * strip, y + (side - strip) / 2, strip, verdicts[i]);
+    }
+    if (look.doubt) paintCorner(x + side, y, -side, side, colours.inconclusive);
+  }
+  if (look.lost) paintCorner(x, y + side, side, -side, colours.blocked);
+  if (look.drift) paintCorner(x + side, y + side, -side, -side, colours.drift);
+  context.globalAlpha = 1;
+  return undefined;
+}
+
+// A square of one verdict with its glyph, drawn once for each size.
+function paintWhole(x, y, side, verdict) {
+  const ratio = window.devicePixelRatio || 1;
+  const key = `${verdict} ${side} ${ratio}`;
+  if (!stamps.has(key)) {
+    if (stamps.size > 60) stamps.clear();
+    const stamp = document.createElement("canvas");
+    stamp.width = Math.ceil(side * ratio);
+    stamp.height = stamp.width;
+    const pen = stamp.getContext("2d");
+    pen.scale(ratio, ratio);
+    pen.fillStyle = fillOf(verdict);
+    pen.beginPath();
+    pen.roundRect(0, 0, side, side, side >= 14 ? 3 : 0);
+    pen.fill();
+    paintGlyph(pen, 0, 0, side, verdict);
+    stamps.set(key, stamp);
+  }
+  context.drawImage(stamps.get(key), x, y, Math.ceil(side * ratio) / ratio, Math.ceil(side * ratio) / ratio);
+}
+
+function paintAbsent(x, y, side) {
+  context.fillStyle = colours.line;
+  const dot = clamp(side / 8, 1, 2.5);
+  context.fillRect(x + side / 2 - dot, y + side / 2 - dot, 2 * dot, 2 * dot);
+}
+
+function paintGlyph(pen, x, y, side, verdict) {
+  if (side < 10) return;
+  const size = Math.min(18, side * 0.9);
+  pen.save();
+  pen.translate(x + (side - size) / 2, y + (side - size) / 2);
+  pen.scale(size / 16, size / 16);
+  pen.strokeStyle = colours[`on-${T.verdicts[verdict].name}`];
+  pen.lineWidth = unproven(verdict) ? 2.5 : 2;
+  pen.lineCap = "round";
+  pen.lineJoin = "round";
+  pen.stroke(glyphPaths[verdict]);
+  pen.restore();
+}
+
+// A triangle in the corner at (x, y) that reaches `across` and `down` into the cell.
+function paintCorner(x, y, across, down, colour) {
+  const reach = Math.min(0.5, Math.max(0.3, 5 / Math.abs(across)));
+  context.beginPath();
+  context.moveTo(x, y);
+  context.lineTo(x + across * reach, y);
+  context.lineTo(x, y + down * reach);
+  context.closePath();
+  context.fillStyle = colour;
+  context.fill();
+  if (Math.abs(across) < 12) return;
+  context.beginPath();
+  context.moveTo(x + across * reach, y);
+  context.lineTo(x, y + down * reach);
+  context.strokeStyle = colours.surface;
+  context.lineWidth = 1.5;
+  context.stroke();
+}
+
+// Where a cell is smaller than a finger it is a pixel, or many are one: the mean of their colours.
+// What drifts shows through whatever is around it; of what is unproven at least a third shows.
+const TILE = 256;
+let tiles = new Map(); // by "pixels per … row column"; false while it is being made
+let wanted = [];
+let making = null;
+
+function forgetTiles() {
+  tiles = new Map();
+  wanted = [];
+  making = null;
+}
+
+// Adds the colours of a row's cells from c0 to c1 to sums of [red, green, blue, cells, marks].
+function addRow(sums, r, c0, c1, cellsPerPixel) {
+  const add = (c, [red, green, blue], weight) => {
+    const at = 5 * Math.floor((c - c0) / cellsPerPixel);
+    sums[at] += red * weight;
+    sums[at + 1] += green * weight;
+    sums[at + 2] += blue * weight;
+    sums[at + 3] += weight;
+  };
+  const mark = (c, bits) => { sums[5 * Math.floor((c - c0) / cellsPerPixel) + 4] |= bits; };
+  const fade = (part) => (scene.filtered && !part ? DIM : 1);
+  if (scene.level !== "endpoints") {
+    for (let c = c0; c < c1; c += 1) {
+      const counts = scene.between(r, c);
+      const all = counts[0] + counts[1] + counts[2] + counts[3] + counts[4] + counts[5];
+      if (!all) continue;
+      const strength = fade(counts[HITS]);
+      for (let v = 0; v < VERDICTS; v += 1) if (counts[v]) add(c, pixels[v], (strength * counts[v]) / all);
+      if (strength < 1) add(c, pixels[ABSENT], 1 - strength);
+      if (counts[DRIFTS]) mark(c, 2);
+      if (counts[4] + counts[5]) mark(c, 1);
+    }
+    return;
+  }
+  const row = scene.rowLooks(r);
+  for (let c = c0; c < c1; c += 1) {
+    const look = scene.looks[row[c]];
+    if (!look.pixel) preparePixel(look, fade(look.hit));
+    const at = 5 * ((c - c0) / cellsPerPixel | 0);
+    const pixel = look.pixel;
+    sums[at] += pixel[0];
+    sums[at + 1] += pixel[1];
+    sums[at + 2] += pixel[2];
+    sums[at + 3] += pixel[3];
+    sums[at + 4] |= pixel[4];
+  }
+}
+
+function preparePixel(look, strength) {
+  const sum = [0, 0, 0, look.verdicts.length ? 1 : 0, (look.doubt ? 1 : 0) | (look.drift ? 2 : 0)];
+  for (const verdict of look.verdicts) {
+    for (let i = 0; i < 3; i += 1) sum[i] += (strength * pixels[verdict][i] + (1 - strength) * pixels[ABSENT][i]) / look.verdicts.length;
+  }
+  look.pixel = sum;
+}
+
+function* makeTile(cellsPerPixel, tileRow, tileColumn) {
+  const image = new ImageData(TILE, TILE);
+  const span = TILE * cellsPerPixel;
+  const c0 = tileColumn * span;
+  const c1 = Math.min(scene.columns.length, c0 + span);
+  const sums = new Float64Array(5 * TILE);
+  for (let y = 0; y < TILE; y += 1) {
+    const r0 = (tileRow * TILE + y) * cellsPerPixel;
+    if (r0 >= scene.rows.length) break;
+    sums.fill(0);
+    for (let r = r0; r < Math.min(scene.rows.length, r0 + cellsPerPixel); r += 1) {
+      addRow(sums, r, c0, c1, cellsPerPixel);
+      yield null;
+    }
+    for (let x = 0; x < TILE && c0 + x * cellsPerPixel < c1; x += 1) settlePixel(image.data, 4 * (y * TILE + x), sums, 5 * x);
+  }
+  const canvas = document.createElement("canvas");
+  canvas.width = TILE;
+  canvas.height = TILE;
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+function settlePixel(bytes, to, sums, at) {
+  const count = sums[at + 3];
+  const marks = sums[at + 4];
+  const doubt = marks & 1 ? 1 / 3 : 0;
+  for (let i = 0; i < 3; i += 1) {
+    const mean = count ? sums[at + i] / count : pixels[ABSENT][i];
+    bytes[to + i] = marks & 2 ? pixels[ABSENT + 1][i] : mean * (1 - doubt) + pixels[INCONCLUSIVE][i] * doubt;
+  }
+  bytes[to + 3] = 255;
+}
+
+function tileAt(cellsPerPixel, tileRow, tileColumn) {
+  const key = `${cellsPerPixel} ${tileRow} ${tileColumn}`;
+  if (!tiles.has(key)) {
+    if (tiles.size > 220) tiles.delete(tiles.keys().next().value);
+    tiles.set(key, false);
+    wanted.push([key, cellsPerPixel, tileRow, tileColumn]);
+  }
+  return tiles.get(key);
+}
+
+// Makes tiles for a few milliseconds; says whether there is more to do.
+function makeTiles(milliseconds) {
+  const end = performance.now() + milliseconds;
+  while (wanted.length || making) {
+    if (!making) {
+      const [key, ...place] = wanted.shift();
+      making = { key, steps: makeTile(...place) };
+    }
+    for (let step = making.steps.next(); ; step = making.steps.next()) {
+      if (step.done) {
+        tiles.set(making.key, step.value);
+        making = null;
+        break;
+      }
+      if (performance.now() > end) return true;
+    }
+    if (performance.now() > end) return wanted.length > 0 || making !== null;
+  }
+  return false;
+}

@@ -1,0 +1,223 @@
+
+// 4. Scenes: what is drawn, as rows, columns and a way to ask what is between them.
+
+let scene = null;
+const DRIFTS = 6, HITS = 7, FIELDS = 8; // of a tally, after the six verdicts
+
+// What the chosen plane says of each state, and which states the filters mean.
+function lookups() {
+  const shown = new Uint8Array(T.states.length + 1).fill(ABSENT);
+  const hit = new Uint8Array(T.states.length + 1);
+  const drift = new Uint8Array(T.states.length + 1);
+  const lost = new Uint8Array(T.states.length + 1);
+  const column = view.plane ? S[view.plane] : S.verdict;
+  const policy = view.policy ? T.byPolicy.get(view.policy) : -1;
+  const wanted = T.verdicts.findIndex(({ name }) => name === view.only);
+  T.states.forEach((state, i) => {
+    const verdict = state[column] === NO_VERDICT ? ABSENT : state[column];
+    shown[i + 1] = verdict;
+    drift[i + 1] = state[S.drift];
+    lost[i + 1] = passes(verdict) && stops(state[S.reply]) ? 1 : 0;
+    const only = { "": true, unproven: unproven(verdict), drift: state[S.drift] === 1, changed: state[S.changed] === 1, reply: lost[i + 1] === 1 };
+    const named = policy < 0 || state[S.decider] === policy || (verdict === BLOCKED && state[S.shared].includes(policy));
+    hit[i + 1] = named && verdict !== ABSENT && (wanted >= 0 ? verdict === wanted : only[view.only]) ? 1 : 0;
+  });
+  return { shown, hit, drift, lost, filtered: policy >= 0 || view.only !== "" };
+}
+
+function members(spec) {
+  if (spec.endpoint !== undefined) return [spec.endpoint];
+  const everyone = T.endpoints.map((_, index) => index);
+  if (spec.all) return everyone;
+  return spec.workload !== undefined ? everyone.filter((e) => T.workloadOf[e] === spec.workload) : everyone.filter((e) => T.groupOf[e] === spec.group);
+}
+
+// Puts entries into the chosen order; what is not in order of names has no gaps.
+function ordered(entries, side) {
+  if (!view.order) return entries;
+  const rank = side === "rows"
+    ? { exposure: (e) => -T.sends[e], similarity: (e) => (cells.rowRank ? cells.rowRank[rowOf[e]] : 0) }
+    : { exposure: (e) => -T.receives[e], similarity: (e) => (cells.columnRank ? cells.columnRank[firstColumn[e]] : 0) };
+  for (const entry of entries) entry.rank = entry.members.reduce((sum, e) => sum + rank[view.order](e), 0) / entry.members.length;
+  entries.sort((a, b) => a.rank - b.rank || (a.key < b.key ? -1 : 1));
+  for (const entry of entries) entry.gap = false;
+  return entries;
+}
+
+function gathered(endpoints, of, names) {
+  const found = new Map();
+  for (const endpoint of endpoints) {
+    const id = of[endpoint];
+    if (!found.has(id)) found.set(id, { id, key: names[id], label: names[id], members: [], gap: false });
+    found.get(id).members.push(endpoint);
+  }
+  return [...found.values()];
+}
+
+function makeScene() {
+  const level = levelOf(view);
+  const rowIds = members(view.rows || { all: true }).filter((e) => rowOf[e] >= 0);
+  const columnIds = members(view.columns || { all: true }).filter((e) => firstColumn[e + 1] > firstColumn[e]);
+  const entries = (ids, spec) => (level === "endpoints" ? endpointEntries(ids, spec)
+    : level === "groups" ? groupEntries(ids) : workloadEntries(ids, spec));
+  const made = {
+    level,
+    rows: ordered(entries(rowIds, view.rows), "rows"),
+    columns: ordered(entries(columnIds, view.columns), "columns"),
+    ...lookups(),
+    largest: level === "groups" ? 58 : 44,
+  };
+  return level === "endpoints" ? endpointScene(made) : tallyScene(made);
+}
+
+function groupEntries(ids) {
+  const entries = gathered(ids, T.groupOf, T.groups);
+  for (const entry of entries) entry.gap = entry.key === "(nodes)" || entry.key === "(external)";
+  return entries;
+}
+
+function workloadEntries(ids, spec) {
+  const entries = gathered(ids, T.workloadOf, T.workloads);
+  entries.forEach((entry, i) => {
+    entry.group = T.groupOf[entry.members[0]];
+    if (spec.group !== undefined) entry.label = entry.key.slice(T.groups[entry.group].length + 1) || entry.key;
+    entry.gap = i > 0 && entry.group !== entries[i - 1].group;
+  });
+  return entries;
+}
+
+function endpointEntries(ids, spec) {
+  const bare = spec.group !== undefined || spec.workload !== undefined;
+  return ids.map((id, i) => {
+    const before = i ? ids[i - 1] : id;
+    const kind = T.endpoints[id][1];
+    const name = bare ? shortName(id).replace(/^[^/]*\//, "") : shortName(id);
+    // A pod of its own is a workload of one; a gap around each of them would separate nothing.
+    const alone = (e) => (T.endpoints[e][3].startsWith("Pod/") ? -1 : T.workloadOf[e]);
+    return {
+      id, key: keyOf(id), label: bare && kind === "service" ? `${name} (service)` : name, members: [id],
+      gap: kind === "pod" ? alone(before) !== alone(id) || T.groupOf[before] !== T.groupOf[id] : T.endpoints[before][1] !== kind,
+    };
+  });
+}
+
+// Where columns of the grid are in the scene: an index, -1 where they are not.
+function placesOf(columns) {
+  const place = new Int32Array(T.columnDst.length).fill(-1);
+  columns.forEach((entry, c) => {
+    for (const dst of entry.members) {
+      for (let column = firstColumn[dst]; column < firstColumn[dst + 1]; column += 1) {
+        if (sliceChosen(T.columnSlice[column])) place[column] = c;
+      }
+    }
+  });
+  return place;
+}
+
+// Between namespaces or workloads: how many cells of each verdict, counted class by class, a row
+// when it is looked at.
+function tallyScene(made) {
+  const place = placesOf(made.columns);
+  const weights = new Map(); // by scene column and column class
+  place.forEach((c, column) => {
+    if (c < 0 || !has("cells")) return;
+    const key = c * cells.width + cells.columnClass[column];
+    weights.set(key, (weights.get(key) || 0) + 1);
+  });
+  const items = [...weights.entries()];
+  const itemPlace = Int32Array.from(items, ([key]) => Math.floor(key / cells.width) * FIELDS);
+  const itemClass = Int32Array.from(items, ([key]) => key % cells.width);
+  const itemWeight = Int32Array.from(items, ([, weight]) => weight);
+  const { shown, hit, drift } = made;
+  const count = (tally, at, code, weight) => {
+    const verdict = shown[code];
+    if (verdict === ABSENT) return;
+    tally[at + verdict] += weight;
+    if (drift[code]) tally[at + DRIFTS] += weight;
+    if (hit[code]) tally[at + HITS] += weight;
+  };
+  const tallies = remembering(700, (r) => {
+    const tally = new Int32Array(made.columns.length * FIELDS);
+    const rows = made.rows[r].members.map((endpoint) => rowOf[endpoint]);
+    if (!has("cells")) return groupTally(made, r, tally);
+    const many = new Map();
+    for (const row of rows) many.set(cells.rowClass[row], (many.get(cells.rowClass[row]) || 0) + 1);
+    for (const [rowClass, times] of many) {
+      const base = rowClass * cells.width;
+      for (let i = 0; i < itemClass.length; i += 1) count(tally, itemPlace[i], cells.base[base + itemClass[i]], times * itemWeight[i]);
+    }
+    for (const row of rows) {
+      for (let i = cells.begins[row]; i < cells.begins[row + 1]; i += 1) {
+        const column = cells.columns[i];
+        const c = place[column];
+        if (c < 0) continue;
+        count(tally, c * FIELDS, cells.base[cells.rowClass[row] * cells.width + cells.columnClass[column]], -1);
+        count(tally, c * FIELDS, cells.codes[i], 1);
+      }
+    }
+    return tally;
+  });
+  const between = (r, c) => tallies(r).subarray(c * FIELDS, (c + 1) * FIELDS);
+  return { ...made, between };
+}
+
+// What is left when the cells did not fit the page: the namespaces, over all ports.
+function groupTally(made, r, tally) {
+  made.columns.forEach(({ id }, c) => {
+    for (let v = 0; v < VERDICTS; v += 1) tally[c * FIELDS + v] = pairs[(made.rows[r].id * T.groups.length + id) * VERDICTS + v];
+  });
+  return tally;
+}
+
+// Between endpoints: how each pair looks, by class, with the exceptions of each row put in.
+function endpointScene(made) {
+  const { shown, hit, drift, lost } = made;
+  const kept = made.columns.map(({ id }) => {
+    const columns = [];
+    for (let column = firstColumn[id]; column < firstColumn[id + 1]; column += 1) if (sliceChosen(T.columnSlice[column])) columns.push(column);
+    return columns;
+  });
+  const place = placesOf(made.columns);
+  const looks = [null]; // 0: not looked at yet
+  const lookOf = new Map();
+  const look = (codes) => {
+    const present = codes.filter((code) => shown[code] !== ABSENT);
+    const verdicts = present.map((code) => shown[code]);
+    const flags = [drift, lost].map((of) => (present.some((code) => of[code]) ? 1 : 0));
+    const key = `${verdicts} ${flags} ${present.some((code) => hit[code])}`;
+    if (!lookOf.has(key)) {
+      lookOf.set(key, looks.length);
+      looks.push({
+        verdicts, uniform: verdicts.length > 0 && verdicts.every((v) => v === verdicts[0]), drift: flags[0], lost: flags[1],
+        doubt: verdicts.some(unproven), hit: present.some((code) => hit[code]),
+      });
+    }
+    return lookOf.get(key);
+  };
+  const classOf = new Map(); // destinations whose columns have the same classes
+  const classes = [];
+  const dstClass = Int32Array.from(kept, (columns) => {
+    const key = columns.map((column) => cells.columnClass[column]).join();
+    if (!classOf.has(key)) {
+      classOf.set(key, classes.length);
+      classes.push(columns.map((column) => cells.columnClass[column]));
+    }
+    return classOf.get(key);
+  });
+  const classLooks = remembering(3000, (rowClass) => Uint16Array.from(classes, (of) => look(of.map((k) => cells.base[rowClass * cells.width + k]))));
+  const rowLooks = remembering(2300, (r) => {
+    const row = rowOf[made.rows[r].id];
+    const known = classLooks(cells.rowClass[row]);
+    const found = new Uint16Array(dstClass.length);
+    for (let c = 0; c < found.length; c += 1) found[c] = known[dstClass[c]];
+    for (let i = cells.begins[row]; i < cells.begins[row + 1]; i += 1) {
+      const c = place[cells.columns[i]];
+      if (c >= 0) found[c] = look(kept[c].map((column) => codeAt(row, column)));
+    }
+    return found;
+  });
+  const between = (r, c) => kept[c]
+    .map((column) => ({ code: codeAt(rowOf[made.rows[r].id], column), slice: T.columnSlice[column] }))
+    .filter(({ code }) => code && shown[code] !== ABSENT);
+  return { ...made, between, rowLooks, looks };
+}

@@ -1,0 +1,65 @@
+// 1. Small tools. Every name in the data is anyone's to choose: text enters the page by textContent
+// only; nothing in this script writes markup, and nothing asks the network for anything.
+
+// A name as it is read: characters that would turn the text around, or hide in it, are shown as marks.
+const plain = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, "\ufffd");
+
+const $ = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+
+function el(tag, properties, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "testid") node.dataset.testid = value;
+    else if (name === "class") node.className = value;
+    else if (name === "on") for (const [type, act] of Object.entries(value)) node.addEventListener(type, act);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  // append() makes text nodes of strings: what a name contains stays text.
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== "")
+    .map((child) => (typeof child === "string" ? plain(child) : child)));
+  return node;
+}
+
+function glyph(verdict) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", `glyph ${verdict}`);
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  const rect = document.createElementNS(SVG, "rect");
+  for (const [name, value] of [["width", 16], ["height", 16], ["rx", 3]]) rect.setAttribute(name, value);
+  const use = document.createElementNS(SVG, "use");
+  use.setAttribute("href", `#glyph-${verdict}`);
+  svg.append(rect, use);
+  return svg;
+}
+
+const figure = (value) => value.toLocaleString("en-US");
+const cellsText = (count) => `${figure(count)} ${count === 1 ? "cell" : "cells"}`;
+
+// The same rounding as the figures above the heatmap: 0 is none of it and 100 is all of it.
+function percent(part, whole) {
+  if (!whole) return "–";
+  if (part === 0) return "0 %";
+  if (part === whole) return "100 %";
+  const tenths = Math.floor((2000 * part + whole) / (2 * whole));
+  if (tenths === 0) return "<0.1 %";
+  return tenths >= 1000 ? ">99.9 %" : `${(tenths / 10).toFixed(1)} %`;
+}
+
+const shellWord = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+const sqlText = (text) => `'${text.replaceAll("'", "''")}'`;
+const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
+
+// The position of the last element that is not greater than `value`, in an ascending array.
+function floorIndex(array, value) {
+  let low = 0;
+  let high = array.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (array[middle] <= value) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}

@@ -1,0 +1,77 @@
+
+// 3. The view: everything a link to it must carry stands in the fragment of the address.
+
+// rows and columns: null (all groups), {group}, {workload}, {endpoint} or {all: true}
+const EMPTY = { rows: null, columns: null, level: "", port: "", family: "", plane: "", order: "", only: "", policy: "", cell: null, at: "" };
+const LEVELS = ["groups", "workloads", "endpoints"];
+const PLANES = ["intent", "logical", "datapath"];
+const ORDERS = ["exposure", "similarity"];
+const ONLY = ["reachable", "exits", "blocked", "unroutable", "inconclusive", "untraced", "unproven", "drift", "changed", "reply"];
+let view = { ...EMPTY };
+
+const WORKLOAD = "workload ";
+const specText = (spec) => (spec.all ? "*" : spec.endpoint !== undefined ? keyOf(spec.endpoint)
+  : spec.workload !== undefined ? WORKLOAD + T.workloads[spec.workload] : T.groups[spec.group]);
+
+function parseSpec(text) {
+  if (text === "*") return { all: true };
+  if (T.byGroup.has(text)) return { group: T.byGroup.get(text) };
+  if (T.byKey.has(text)) return { endpoint: T.byKey.get(text) };
+  const workload = text.startsWith(WORKLOAD) ? T.byWorkload.get(text.slice(WORKLOAD.length)) : undefined;
+  return workload === undefined ? null : { workload };
+}
+
+function toHash(v) {
+  const parts = [];
+  const add = (name, ...texts) => parts.push(`${name}=${texts.map(encodeURIComponent).join(",")}`);
+  if (v.rows && v.columns) add("ns", specText(v.rows), specText(v.columns));
+  for (const name of ["level", "port", "family", "plane", "order", "only", "policy"]) if (v[name]) add(name, v[name]);
+  if (v.cell) add("cell", keyOf(v.cell.src), keyOf(v.cell.dst));
+  if (v.cell && v.at) add("at", v.at);
+  return parts.join("&");
+}
+
+// What a fragment names and this run does not have is ignored: links outlive runs.
+function fromHash(text) {
+  const v = { ...EMPTY };
+  const known = { level: LEVELS, port: T.ports, family: T.families, plane: T.planes, order: ORDERS, only: ONLY };
+  for (const part of text.replace(/^#/, "").split("&")) {
+    const [name, value = ""] = part.split("=");
+    let values;
+    try { values = value.split(",").map(decodeURIComponent); } catch { continue; }
+    if (name === "ns" && values.length === 2) {
+      const [rows, columns] = values.map(parseSpec);
+      if (rows && columns && has("cells")) Object.assign(v, { rows, columns });
+    } else if (known[name] && known[name].includes(values[0])) [v[name]] = values;
+    else if (name === "policy" && T.byPolicy.has(values[0])) [v.policy] = values;
+    else if (name === "cell" && values.length === 2) {
+      const [src, dst] = values.map((key) => T.byKey.get(key));
+      if (src !== undefined && dst !== undefined && has("cells")) v.cell = { src, dst };
+    } else if (name === "at") [v.at] = values;
+  }
+  // A link to a cell alone opens the namespaces it is in.
+  if (v.cell && !v.rows) Object.assign(v, { rows: { group: T.groupOf[v.cell.src] }, columns: { group: T.groupOf[v.cell.dst] }, level: "" });
+  if (!v.rows) v.level = "";
+  return v;
+}
+
+const levelOf = (v) => (v.rows ? v.level || "endpoints" : "groups");
+
+function go(change) {
+  const hash = toHash({ ...view, ...change });
+  if (location.hash.replace(/^#/, "") === hash) return show();
+  location.hash = hash; // the browser's own history; `hashchange` shows it
+  return undefined;
+}
+
+// One step up: from the cell to the map, from pods to their workloads, from there to everything.
+function goBack() {
+  if (view.cell) return go({ cell: null, at: "" });
+  if (view.policy || view.only) return go({ policy: "", only: "" });
+  if (!view.rows) return undefined;
+  if (view.rows.workload !== undefined && view.columns.workload !== undefined) {
+    const groupOf = (workload) => T.groupOf[T.workloadOf.indexOf(workload)];
+    return go({ rows: { group: groupOf(view.rows.workload) }, columns: { group: groupOf(view.columns.workload) }, level: "workloads" });
+  }
+  return go({ rows: null, columns: null, level: "" });
+}
