@@ -10,7 +10,20 @@ from typing import Any
 import click
 
 from audit import __version__
-from audit.cli import agent, check, diff, doctor, explain, plan, query, report, run, trace, verify
+from audit.cli import (
+    agent,
+    check,
+    diff,
+    doctor,
+    explain,
+    history,
+    plan,
+    query,
+    report,
+    run,
+    trace,
+    verify,
+)
 from audit.errors import AuditError, ExitCode, RunInterruptedError
 from audit.report.explain import printable
 
@@ -48,7 +61,7 @@ def audit(*, debug: bool) -> None:
 for _command in (
     *(run.run, plan.plan, trace.trace, report.report),
     *(explain.explain, query.query, diff.diff, check.check, doctor.doctor),
-    *(verify.verify, agent.agent),
+    *(verify.verify, history.history, agent.agent),
 ):
     audit.add_command(_command)
 

@@ -29,7 +29,11 @@ def query(*, run: Path, sql: str, output: str) -> None:
         WHERE dst_namespace = 'default' AND dst_name LIKE 'web-%'
           AND protocol = 'tcp' AND port = 80 AND verdict = 'reachable'"
     """
-    columns, rows = pipeline.query(run, sql)
+    show(*pipeline.query(run, sql), output)
+
+
+def show(columns: Sequence[str], rows: Iterable[Sequence[object]], output: str) -> None:
+    """Print rows as a `table`, as `json` or as `csv`."""
     if output == "json":
         records = [dict(zip(columns, row, strict=True)) for row in rows]
         click.echo(json.dumps(records, indent=2, ensure_ascii=False))

@@ -20,6 +20,7 @@ from audit.pipeline.comparing import diff_manifests, diff_runs
 from audit.pipeline.comparing import markdown as changes_markdown
 from audit.pipeline.comparing import plain as changes_text
 from audit.pipeline.doctor import Finding, examine, install_engine
+from audit.pipeline.keeping import History, ask_all, past, prune
 from audit.pipeline.options import Covering, Options, PlaneName, Progress, Workers
 from audit.pipeline.pairing import TraceOptions, trace
 from audit.pipeline.planning import Planned, plan
@@ -39,6 +40,7 @@ __all__ = [
     "Explained",
     "Finding",
     "Format",
+    "History",
     "Options",
     "Outcome",
     "PlaneName",
@@ -48,6 +50,7 @@ __all__ = [
     "TraceOptions",
     "Verified",
     "Workers",
+    "ask_all",
     "baseline",
     "changes_markdown",
     "changes_text",
@@ -59,7 +62,9 @@ __all__ = [
     "explain",
     "formatted",
     "install_engine",
+    "past",
     "plan",
+    "prune",
     "query",
     "read_expectations",
     "rehearse",

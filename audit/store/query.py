@@ -21,7 +21,7 @@ from audit.store.schema import TABLES
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 """What JSON can say; dates and times are ISO text, anything else its own text."""
 
-_SANDBOX = {
+SANDBOX = {
     "enable_external_access": "false",
     "autoload_known_extensions": "false",
     "autoinstall_known_extensions": "false",
@@ -38,7 +38,14 @@ def query(path: Path | str, sql: str) -> tuple[list[str], Iterator[tuple[Plain, 
     is wrong or wants more than to read them (also while rows are fetched), RunReadError when
     `path` is no run.
     """
-    connection = _connect(Path(path))
+    return run_locked(_connect(Path(path)), sql)
+
+
+def run_locked(
+    connection: duckdb.DuckDBPyConnection, sql: str
+) -> tuple[list[str], Iterator[tuple[Plain, ...]]]:
+    """Run `sql` where the tables are and nothing else can be reached or changed any more."""
+    connection.execute("SET lock_configuration = true")
     with _sentences():
         connection.execute(sql)
         columns = [name for name, *_ in connection.description or ()]
@@ -49,15 +56,14 @@ def query(path: Path | str, sql: str) -> tuple[list[str], Iterator[tuple[Plain, 
 
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
-    """Return a locked DuckDB with the run's tables as views."""
+    """Return a DuckDB with the run's tables as views."""
     manifest = read_manifest(path)
-    connection = duckdb.connect(":memory:", config=dict(_SANDBOX))
+    connection = duckdb.connect(":memory:", config=dict(SANDBOX))
     for table in TABLES:
         files = table_files(path, manifest, table)
         with reading(path):
             dataset = pads.dataset([str(file) for file in files], schema=table.schema)
         connection.register(table.name, dataset)
-    connection.execute("SET lock_configuration = true")
     return connection
 
 
