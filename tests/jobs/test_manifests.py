@@ -1,0 +1,233 @@
+"""The manifests in `jobs/`: built by kubectl, checked against Kubernetes' schemas, and least."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from audit.cli.main import audit
+from audit.errors import ExitCode
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+JOBS = REPOSITORY / "jobs"
+KUBECTL = Path(sys.prefix) / "bin" / "kubectl"
+"""The one that `make install` puts into .venv, pinned in pyproject.toml: never the machine's."""
+
+VERSIONS = ("1.31", "1.37")
+"""The oldest whose podFailurePolicy is stable (KEP-3329), and the newest there are schemas of."""
+
+BUILT = [
+    *("nightly", "preupgrade", "kuberay"),
+    *(f"overlays/{path.name}" for path in sorted((JOBS / "overlays").iterdir())),
+]
+
+CALLS = {
+    ("list", resource, group)
+    for group, resources in {
+        "": ("namespaces", "nodes", "pods", "services"),
+        "discovery.k8s.io": ("endpointslices",),
+        "networking.k8s.io": ("networkpolicies",),
+        "policy.networking.k8s.io": (
+            *("adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"),
+        ),
+        "k8s.ovn.org": ("egressfirewalls",),
+    }.items()
+    for resource in resources
+}
+EXECS = {("get", "pods/exec", ""), ("create", "pods/exec", "")}
+
+Manifest = dict[str, Any]
+
+
+def build(name: str) -> list[Manifest]:
+    done = subprocess.run(
+        [str(KUBECTL), "kustomize", str(JOBS / name)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@pytest.fixture(scope="module", params=BUILT)
+def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
+    return build(request.param)
+
+
+def templates(manifest: Manifest) -> Iterator[Manifest]:
+    """Yield the pod templates of any object, a RayJob's among them."""
+    spec = manifest.get("spec", {})
+    if manifest["kind"] in ("Job", "DaemonSet"):
+        yield spec["template"]
+    if manifest["kind"] == "CronJob":
+        yield spec["jobTemplate"]["spec"]["template"]
+    if manifest["kind"] == "RayJob":
+        cluster = spec["rayClusterSpec"]
+        for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+            yield group["template"]
+
+
+def containers(template: Manifest) -> list[Manifest]:
+    return [*template["spec"].get("initContainers", ()), *template["spec"]["containers"]]
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["kind"] in kinds]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_everything_is_as_the_schemas_say(manifests: list[Manifest], version: str) -> None:
+    """A RayJob has no schema of Kubernetes: its pods are checked as pods."""
+    assert manifests
+    for manifest in manifests:
+        if manifest["kind"] != "RayJob":
+            kubernetes_validate.validate(manifest, version, strict=True)
+        for template in templates(manifest):
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}
+            kubernetes_validate.validate({**pod, "spec": template["spec"]}, version, strict=True)
+
+
+def test_the_check_against_the_schemas_notices_a_wrong_field() -> None:
+    [job] = of_kind(build("preupgrade"), "Job")
+    job["spec"]["podFailurePolicy"]["rules"][0]["onPodCondition"] = []
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(job, VERSIONS[0], strict=True)
+
+
+def granted(manifests: list[Manifest], kind: str) -> set[tuple[str, str, str]]:
+    return {
+        (verb, resource, group)
+        for role in of_kind(manifests, kind)
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for resource in rule["resources"]
+        for group in rule["apiGroups"]
+    }
+
+
+def test_each_right_is_needed_and_enough(manifests: list[Manifest]) -> None:
+    assert granted(manifests, "ClusterRole") == CALLS
+    assert granted(manifests, "Role") == EXECS
+    for role in of_kind(manifests, "Role"):
+        assert role["metadata"]["namespace"] in ("ovn-kubernetes", "openshift-ovn-kubernetes")
+
+
+def test_bindings_lead_from_an_account_that_is_there_to_a_role_that_is_there(
+    manifests: list[Manifest],
+) -> None:
+    accounts = {
+        (one["metadata"]["namespace"], one["metadata"]["name"])
+        for one in of_kind(manifests, "ServiceAccount")
+    }
+    roles = {
+        (one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"])
+        for one in of_kind(manifests, "ClusterRole", "Role")
+    }
+    for binding in of_kind(manifests, "ClusterRoleBinding", "RoleBinding"):
+        kind, name = binding["roleRef"]["kind"], binding["roleRef"]["name"]
+        assert (kind, binding["metadata"].get("namespace"), name) in roles
+        for subject in binding["subjects"]:
+            assert (subject["namespace"], subject["name"]) in accounts
+
+
+def test_only_who_talks_to_the_api_server_has_a_token(manifests: list[Manifest]) -> None:
+    """And who talks to it is who reads the live cluster."""
+    for template in (t for manifest in manifests for t in templates(manifest)):
+        assert template["spec"]["automountServiceAccountToken"] is False
+        for container in containers(template):
+            mounts = {mount["name"] for mount in container["volumeMounts"]}
+            words = container.get("args") or container.get("command") or ["run"]
+            reads = words[0] in ("run", "snapshot") and "--snapshot" not in words
+            is_agent = template["metadata"]["labels"]["app.kubernetes.io/component"] == "agent"
+            assert ("token" in mounts) == (reads and not is_agent), container["name"]
+
+
+def test_pods_are_restricted_but_for_what_an_agent_needs(manifests: list[Manifest]) -> None:
+    """The restricted Pod Security Standard, field by field; agents: root, and one hostPath."""
+    for template in (t for manifest in manifests for t in templates(manifest)):
+        spec = template["spec"]
+        agent = template["metadata"]["labels"]["app.kubernetes.io/component"] == "agent"
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["securityContext"].get("runAsNonRoot", False) is not agent
+        assert (spec["securityContext"]["runAsUser"] == 0) is agent
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        paths = [v["hostPath"]["path"] for v in spec["volumes"] if "hostPath" in v]
+        assert paths in ([["/var/run/openvswitch"], ["/var/run/ovn-ic"]] if agent else [[]])
+        for container in containers(template):
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert context["readOnlyRootFilesystem"] is True
+            assert not context.get("privileged")
+            for mount in container["volumeMounts"]:
+                if mount["name"] in ("ovn", "token", "ray-token"):
+                    assert mount["readOnly"] is True
+
+
+def test_no_pod_is_in_a_namespace_that_does_not_deny_by_default(
+    manifests: list[Manifest],
+) -> None:
+    denied = {
+        policy["metadata"]["namespace"]
+        for policy in of_kind(manifests, "NetworkPolicy")
+        if policy["spec"]["podSelector"] == {} and len(policy["spec"]["policyTypes"]) == 2
+    }
+    for manifest in manifests:
+        if list(templates(manifest)):
+            assert manifest["metadata"]["namespace"] in denied
+
+
+def test_a_token_is_asked_for_wherever_ray_is(manifests: list[Manifest]) -> None:
+    for template in (
+        t for manifest in of_kind(manifests, "DaemonSet", "CronJob") for t in templates(manifest)
+    ):
+        for container in containers(template):
+            if {"agent", "agents"} & set(container["args"]):
+                env = {one["name"]: one.get("value") for one in container["env"]}
+                assert env["RAY_AUTH_MODE"] == "token"
+                assert env["RAY_AUTH_TOKEN_PATH"].startswith("/var/run/ovn-audit/")
+    for job in of_kind(manifests, "RayJob"):
+        assert job["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+    assert not of_kind(manifests, "Secret"), "a token is no manifest"
+
+
+def test_each_exit_code_has_one_rule_at_most_and_is_ours() -> None:
+    """An evicted pod is no try; findings and usage errors are not tried again."""
+    [cron] = of_kind(build("nightly"), "CronJob")
+    rules = cron["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    codes = {code: rule["action"] for rule in rules[1:] for code in rule["onExitCodes"]["values"]}
+    assert codes == {
+        ExitCode.FINDINGS: "FailJob",
+        ExitCode.USAGE: "FailJob",
+        ExitCode.INCOMPLETE: "Count",
+        ExitCode.COULD_NOT_RUN: "Count",
+        ExitCode.INTERRUPTED: "Count",
+    }
+    assert set(codes) | {ExitCode.CLEAN} == set(ExitCode)
+
+
+def commands(manifests: list[Manifest]) -> Iterator[list[str]]:
+    for manifest in manifests:
+        if manifest["kind"] == "RayJob":
+            yield manifest["spec"]["entrypoint"].split()[1:]
+        for template in templates(manifest):
+            yield from (one["args"] for one in containers(template) if "args" in one)
+
+
+def test_what_is_called_is_there(manifests: list[Manifest]) -> None:
+    """Every command and flag in a manifest is one of this audit's."""
+    for words in commands(manifests):
+        if words[0] == "snapshot" and "snapshot" not in audit.commands:
+            continue  # it comes with reading live clusters
+        command = audit.commands[words[0]]
+        flags = {flag for parameter in command.params for flag in parameter.opts}
+        for word in words[1:]:
+            assert not word.startswith("--") or word in flags, word
