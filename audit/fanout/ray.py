@@ -30,6 +30,8 @@ from audit.model.verdicts import Reason
 IN_FLIGHT = 2
 """Batches per actor: one that runs and one that waits, so that no actor waits for the driver."""
 
+PATIENCE_S = 15.0
+"""How long no batch may finish before Ray is asked whether it is still there."""
 GRACE_S = 10.0
 """How long the batches at hand are waited for when the time is up; they take half a second."""
 
@@ -141,12 +143,14 @@ class RayFanout:
         running: dict[Any, tuple[_Member, TraceBatch]] = {}
         self._fill(backlog, running)
         while running:
-            left = None if math.isinf(self.until) else self.until + GRACE_S - time.monotonic()
-            done, _ = self._ray.wait(
-                list(running), num_returns=1, timeout=left and max(left, 0.001)
-            )
-            if not done:
+            left = self.until + GRACE_S - time.monotonic()
+            patience = min(max(left, 0.001), PATIENCE_S)
+            done, _ = self._ray.wait(list(running), num_returns=1, timeout=patience)
+            if not done and left <= 0:
                 return  # what is left of these batches is not worth more waiting
+            if not done:
+                self._require_head()
+                continue
             member, batch = running.pop(done[0])
             member.running -= 1
             try:
@@ -161,6 +165,15 @@ class RayFanout:
             else:
                 yield batch, outcomes
             self._fill(backlog, running)
+
+    def _require_head(self) -> None:
+        """Raise EngineError when nothing is left of Ray: batches would be waited for for ever."""
+        try:
+            alive = any(node["Alive"] for node in self._ray.nodes())
+        except Exception as error:
+            raise EngineError(f"Ray's head was lost: {str(error).splitlines()[0]}") from error
+        if not alive:
+            raise EngineError("Ray's head was lost: none of its nodes is alive")
 
     def _fill(self, backlog: Backlog, running: dict[Any, tuple[_Member, TraceBatch]]) -> None:
         """Give batches to actors until each has enough or the backlog is empty."""
