@@ -297,8 +297,9 @@ def _act(path: _Path, text: str, walk: _Walk) -> Hop | None:
     if not walk.through_balancer and (found := _BACKENDS.match(text)):
         return path.end(HopEnd.BALANCED, backends=tuple(_split(found["list"])))
     if not walk.through_select and (found := _SELECT.search(text)):
-        members = tuple(int(member.partition("=")[0]) for member in _split(found["list"]))
-        return path.end(HopEnd.SELECTED, choices=members)
+        members = [member.partition("=")[0] for member in _split(found["list"])]
+        if all(member.isdecimal() for member in members):  # else the trace ends here, undecided
+            return path.end(HopEnd.SELECTED, choices=tuple(map(int, members)))
     return None
 
 
