@@ -349,6 +349,7 @@ def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
     for verdict in VERDICTS:
         if counts[verdict]:
             click.echo(f"  {verdict:<13}{counts[verdict]:>12,}")
+    click.echo(pipeline.namespaces_text(done.path), nl=False)
     for note in manifest["notes"]:
         click.echo(f"note: {printable(note['text'])}")
     _print_planes(manifest)

@@ -12,7 +12,15 @@ from audit.model.expectations import Expectation
 from audit.pipeline.options import Progress
 from audit.pipeline.running import write_report
 from audit.plan import expectations
-from audit.report.formats import junit, markdown, plain, prometheus, sarif, structured
+from audit.report.formats import (
+    junit,
+    markdown,
+    plain,
+    prometheus,
+    sarif,
+    structured,
+    terminal,
+)
 from audit.report.formats.told import Told, tell
 from audit.store.cells import open_recorded
 
@@ -89,6 +97,18 @@ def rendered(told: Told, form: Format) -> str:
 def checked_text(told: Told) -> str:
     """Return what became of expectations, for a terminal."""
     return plain.plain(told.checks)
+
+
+MOST_CELLS_AT_THE_END = 5_000_000
+"""Beyond this a run does not end with its namespaces: they would be counted for some seconds."""
+
+
+def namespaces_text(path: Path) -> str:
+    """Return a run's namespaces against each other for a terminal; empty for a large run."""
+    run = open_recorded(path)
+    if int(run.manifest["counts"]["cells"]) > MOST_CELLS_AT_THE_END:
+        return ""
+    return terminal.matrix(tell(run))
 
 
 def write_formats(path: Path, forms: Sequence[Format], out: Path | None) -> list[Path]:

@@ -21,7 +21,7 @@ from audit.model.expectations import Exemption, Expect, Expectation, Side, Statu
 from audit.model.packets import Protocol
 from audit.model.recorded import Cells, Recorded
 from audit.model.verdicts import CODE, REASON_CODE, VERDICTS, Blame, PolicyRef, Reason, Verdict
-from audit.report.formats import junit, markdown, plain, prometheus, sarif, structured
+from audit.report.formats import junit, markdown, plain, prometheus, sarif, structured, terminal
 from audit.report.formats.told import Told, tell
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -259,3 +259,30 @@ def test_markdown_fits_a_comment(told: Told) -> None:
         "blockers": told.blockers * 2_000,
     }
     assert len(markdown.markdown(dataclasses.replace(told, **many))) < 65_536
+
+
+def test_the_terminal_shows_namespaces_in_80_columns(run: Recorded, told: Told) -> None:
+    head, *lines = terminal.matrix(told).splitlines()
+    assert max(map(len, (head, *lines))) <= 80
+    assert len(lines) == 9  # eight namespaces, and the one with fewest cells as (1 others)
+    assert "(1 others)" in lines[-1]
+    # One entry, counted the plain way: from the first namespace shown to the second.
+    names = sorted({endpoint.namespace for endpoint in run.endpoints})
+    left_out = [name for name in names if not any(_shown(name) in line for line in lines)]
+    first, second = [name for name in names if name not in left_out][:2]
+    codes = [
+        VERDICTS[verdict]
+        for cells in run.cells
+        for src, dst, verdict in zip(cells.src, cells.dst, cells.verdict, strict=True)
+        if run.endpoints[src].namespace == first and run.endpoints[dst].namespace == second
+    ]
+    assert len(codes) == 1
+    entry = lines[0][32:38].strip()
+    if codes[0] in (Verdict.INCONCLUSIVE, Verdict.UNTRACED):
+        assert entry == "-?"
+    else:
+        assert entry == ("100%" if codes[0] in (Verdict.REACHABLE, Verdict.EXITS) else "0%")
+
+
+def _shown(name: str) -> str:
+    return "".join(char if char.isprintable() else "\ufffd" for char in name)[:12]

@@ -32,7 +32,10 @@ def _rows(runs: Sequence[Kept]) -> Iterator[tuple[str, ...]]:
     last: dict[str, Kept] = {}
     for run in runs:
         before = last.get(run.scope)
-        yield (printable(run.run), *(_entry(run, before, names) for _, names in _COLUMNS))
+        yield (
+            printable(run.run).replace("\n", "�"),
+            *(_entry(run, before, names) for _, names in _COLUMNS),
+        )
         last[run.scope] = run
 
 

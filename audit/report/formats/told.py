@@ -61,6 +61,8 @@ class Told:
     """Cells that get through, by source and destination namespace."""
     proven: tuple[tuple[int, ...], ...]
     """Cells that are proven either way, likewise."""
+    pairs: tuple[tuple[int, ...], ...]
+    """All cells, likewise."""
     blockers: tuple[tuple[str, int], ...]
     """What blocks and how many cells, most first; together they are the blocked cells."""
     unproven: tuple[tuple[str, str, int], ...]
@@ -119,6 +121,7 @@ def tell(run: Recorded, checks: Sequence[Checked] = ()) -> Told:
         ),
         matrix=tuple(map(tuple, by_pair[:, :, passing].sum(axis=2).tolist())),
         proven=tuple(map(tuple, by_pair[:, :, known].sum(axis=2).tolist())),
+        pairs=tuple(map(tuple, by_pair.sum(axis=2).tolist())),
         blockers=_blockers((None, *run.cells.blames), blocking.tolist()),
         unproven=tuple(_unproven(reasons.reshape(len(REASONS), len(VERDICTS)).tolist())),
         drifting=drifting,

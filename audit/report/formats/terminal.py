@@ -1,0 +1,59 @@
+"""A run's namespaces against each other, small enough for a terminal of 80 columns."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from audit.report.explain import printable
+from audit.report.formats.told import Told
+
+MOST = 8
+"""Namespaces that are shown: those with most cells. The rest are one more, `(others)`."""
+_NAME = 22
+_WIDTH = 6
+
+
+def matrix(told: Told) -> str:
+    """Return who gets through to whom, by namespace: the share of the proven cells.
+
+    `?` marks entries of which something is unproven, `-` those without a proven cell.
+    """
+    if not told.cells:
+        return ""
+    return "".join(f"{line.rstrip()}\n" for line in _lines(told))
+
+
+def _lines(told: Told) -> Iterator[str]:
+    names = [one.name for one in told.namespaces]
+    passing, proven, cells = (np.array(table) for table in (told.matrix, told.proven, told.pairs))
+    order = sorted(range(len(names)), key=lambda n: (-(cells[n].sum() + cells[:, n].sum()), n))
+    groups = [[n] for n in sorted(order[:MOST])] + ([order[MOST:]] if order[MOST:] else [])
+    shown = [
+        printable(names[g[0]]).replace("\n", "�") if len(g) == 1 else "(others)" for g in groups
+    ]
+    if order[MOST:]:
+        shown[-1] = f"({len(order) - MOST} others)"
+    numbers = "".join(f"{f'[{place}]':>{_WIDTH}}" for place in range(1, len(groups) + 1))
+    yield f"{'gets through, from / to':<{_NAME + 4}}{numbers}"
+    for place, (name, group) in enumerate(zip(shown, groups, strict=True), start=1):
+        sums = [
+            [int(table[np.ix_(group, to)].sum()) for table in (passing, proven, cells)]
+            for to in groups
+        ]
+        entries = "".join(f"{_entry(*counts):>{_WIDTH}}" for counts in sums)
+        yield f"{f'[{place}]':<4}{_cut(name):<{_NAME}}{entries}"
+
+
+def _entry(passing: int, proven: int, cells: int) -> str:
+    """Return a share: 0 only for nothing of what is proven, 100 only for all of it."""
+    if not cells:
+        return ""
+    unproven = "?" if proven < cells else ""
+    if not proven:
+        return f"-{unproven}"
+    share = min(max(round(100 * passing / proven), int(passing > 0)), 100 - int(passing < proven))
+    return f"{share}%{unproven}"
+
+
+def _cut(name: str) -> str:
+    return name if len(name) < _NAME else f"{name[: _NAME - 2]}…"
