@@ -47,6 +47,10 @@ class DatabaseError(SnapshotError):
     """An OVSDB file cannot be read."""
 
 
+class ClusterError(AuditError):
+    """A live cluster cannot be read: no access, no permission, no OVN-Kubernetes in it."""
+
+
 class EngineError(AuditError):
     """No OVN on this machine can trace these databases."""
 

@@ -73,6 +73,8 @@ def test_the_contracts_are_kept() -> None:
         ("report", "rich", DOORS),
         ("verdict", "yaml", DOORS),
         ("cli", "kubernetes", DOORS),
+        ("facts", "kubernetes", DOORS),
+        ("facts", "websocket", DOORS),
     ],
 )
 def test_a_planted_import_breaks_its_contract(

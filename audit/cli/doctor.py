@@ -29,9 +29,21 @@ from audit.report.explain import printable
     type=click.Path(path_type=Path),
     help="Also say whether this snapshot can be audited here.",
 )
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Also look at the live cluster: rights, where the databases are, whether they answer.",
+)
+@options.cluster_options
 @options.output_option("text", "json")
 def doctor(
-    *, ovn_prefix: Path | None, install_ovn: bool, snapshot: Path | None, output: str
+    *,
+    ovn_prefix: Path | None,
+    install_ovn: bool,
+    snapshot: Path | None,
+    live: bool,
+    access: pipeline.Access,
+    output: str,
 ) -> int:
     """Say what is installed and whether it is enough, and install what is missing.
 
@@ -40,6 +52,7 @@ def doctor(
       audit doctor
       audit doctor --install-ovn
       audit doctor --snapshot cluster.tar.gz
+      audit doctor --live --context prod
     """
     if install_ovn:
         installed = pipeline.install_engine(
@@ -48,6 +61,8 @@ def doctor(
         click.echo(f"ok: OVN {installed.version} in {installed.place}")
         return ExitCode.CLEAN
     findings = pipeline.examine(ovn_prefix, snapshot)
+    if live:
+        findings += pipeline.examine_cluster(access)
     if output == "json":
         click.echo(json.dumps([finding.fields() for finding in findings], indent=2))
     else:

@@ -21,6 +21,7 @@ from audit.cli import (
     query,
     report,
     run,
+    snapshot,
     trace,
     verify,
 )
@@ -62,6 +63,7 @@ for _command in (
     *(run.run, plan.plan, trace.trace, report.report),
     *(explain.explain, query.query, diff.diff, check.check, doctor.doctor),
     *(verify.verify, history.history, agent.agent),
+    snapshot.snapshot,
 ):
     audit.add_command(_command)
 

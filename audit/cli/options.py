@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from audit.errors import ScopeError, UsageError
+from audit.pipeline.capturing import Access
 from audit.plan import scope
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -93,19 +94,58 @@ ovn_prefix_option = click.option(
 )
 
 
+def cluster_options(command: _Command) -> _Command:
+    """Add which live cluster is meant; the command receives `access: Access`."""
+
+    @functools.wraps(command)
+    def with_access(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
+        access = Access(
+            kubeconfig=given.pop("kubeconfig"),
+            context=given.pop("context") or "",
+            namespace=given.pop("ovn_config_namespace") or "",
+            exec_timeout_s=given.pop("exec_timeout"),
+        )
+        return command(access=access, **given)
+
+    wrapped: Any = with_access
+    for option in (
+        click.option(
+            "--exec-timeout",
+            type=click.FloatRange(min=0.1),
+            default=120.0,
+            show_default=True,
+            help="Seconds after which reading a database in its pod is given up.",
+        ),
+        click.option(
+            *("-ovn-config-namespace", "--ovn-config-namespace"),
+            metavar="NAMESPACE",
+            help="Where OVN-Kubernetes runs. Default: its usual namespaces, as far as it is there.",
+        ),
+        click.option("--context", help="The context of the kubeconfig. Default: its current one."),
+        click.option(
+            *("-kubeconfig", "--kubeconfig"),
+            type=click.Path(path_type=Path),
+            help="Of the live cluster. Default: as kubectl's, and a pod's own account in a pod.",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]  # functools.wraps keeps the signature
+
+
 def source_options(*, manifests: bool = False) -> Callable[[_Command], _Command]:
     """Add where the facts come from, and which OVN reads them.
 
-    With `manifests` these can be read instead of a snapshot, and neither is required here.
+    A live cluster, unless a snapshot is named, or with `manifests` these.
     """
     chosen = [
         ovn_prefix_option,
         click.option(
             "--snapshot",
-            required=not manifests,
             type=click.Path(path_type=Path),
-            help="A directory, or a .tar.gz of it, with kube/*.json and ovn/ZONE/{nb,sb}.db.",
+            help="A directory, or a .tar.gz of it, with kube/*.json and ovn/ZONE/{nb,sb}.db, "
+            "instead of the live cluster.",
         ),
+        cluster_options,
     ]
     if manifests:
         chosen.insert(

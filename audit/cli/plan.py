@@ -23,15 +23,24 @@ HOPS_PER_REQUEST = 2.0
 @options.source_options()
 @options.scope_options
 @options.output_option("text", "json")
-def plan(*, snapshot: Path, ovn_prefix: Path | None, scope: Scope, output: str) -> None:
+def plan(
+    *,
+    snapshot: Path | None,
+    access: pipeline.Access,
+    ovn_prefix: Path | None,
+    scope: Scope,
+    output: str,
+) -> None:
     """Say what a run would trace: endpoints, cells, traces, an estimate. Nothing is traced.
 
     \b
     Example:
       audit plan --snapshot cluster.tar.gz --selector app=web --port tcp/80
     """
-    asked = pipeline.Options(snapshot=snapshot, scope=scope, ovn_prefix=ovn_prefix)
     with ExitStack() as stack, progress.shown(quiet=True) as shown:
+        if snapshot is None:
+            snapshot = stack.enter_context(pipeline.captured(access, shown)).path
+        asked = pipeline.Options(snapshot=snapshot, scope=scope, ovn_prefix=ovn_prefix)
         described = _described(pipeline.plan(asked, shown, stack))
     if output == "json":
         click.echo(json.dumps(described, indent=2, ensure_ascii=False))

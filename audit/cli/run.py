@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,7 @@ class Duration(click.ParamType[float]):
 def run(
     *,
     snapshot: Path | None,
+    access: pipeline.Access,
     manifests: str | None,
     ovn_prefix: Path | None,
     scope: Scope,
@@ -197,6 +199,7 @@ def run(
 
     \b
     Examples:
+      audit run --context prod --selector app=web
       audit run --snapshot cluster.tar.gz
       audit run --snapshot cluster.tar.gz --selector app=web --with-peers
       audit run --snapshot cluster/ -n shop --to-service openshift-dns/dns-default --port udp/53
@@ -210,10 +213,10 @@ def run(
         with progress.shown(quiet=quiet) as shown:
             done = pipeline.resume(resumed, changes, shown)
         return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
-    if (snapshot is None) == (manifests is None):
+    if snapshot is not None and manifests is not None:
         raise UsageError("give either --snapshot or --manifests")
     only = frozenset({pipeline.PlaneName.INTENT})
-    planes = planes or (frozenset({pipeline.PlaneName.LOGICAL}) if snapshot else only)
+    planes = planes or (only if manifests else frozenset({pipeline.PlaneName.LOGICAL}))
     if manifests is not None and planes != only:
         raise UsageError("manifests have no OVN to ask; --manifests goes with --planes intent")
     if recompile and pipeline.PlaneName.LOGICAL not in planes:
@@ -241,10 +244,17 @@ def run(
         sign_key=sign_key,
         command=options.command_line(),
     )
-    if recompile:
-        return _rehearse(asked, out, quiet=quiet, exit_zero=exit_zero, output=output)
-    with progress.shown(quiet=quiet) as shown:
+    with progress.shown(quiet=quiet) as shown, ExitStack() as stack:
+        cluster = None
+        if snapshot is None and manifests is None:
+            live = pipeline.captured(access, shown, keep=out, databases=planes != only)
+            cluster = stack.enter_context(live)
+            asked = dataclasses.replace(asked, snapshot=cluster.path)
+        if recompile:
+            return _rehearse(asked, out, shown, exit_zero=exit_zero, output=output)
         done = pipeline.run(asked, out, shown)
+        if cluster is not None and done.manifest.get("incomplete"):
+            cluster.held = True
     return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
 
 
@@ -301,11 +311,15 @@ def _said(
 
 
 def _rehearse(
-    asked: pipeline.Options, out: Path, *, quiet: bool, exit_zero: bool, output: str
+    asked: pipeline.Options,
+    out: Path,
+    shown: pipeline.Progress,
+    *,
+    exit_zero: bool,
+    output: str,
 ) -> int:
     """Audit a snapshot as recorded and as another OVN would make it; print what changes."""
-    with progress.shown(quiet=quiet) as shown:
-        done = pipeline.rehearse(asked, out, shown)
+    done = pipeline.rehearse(asked, out, shown)
     runs = {"recorded": done.recorded, "recompiled": done.recompiled}
     if output == "json":
         fields = {

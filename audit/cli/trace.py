@@ -1,16 +1,18 @@
 """`audit trace`: one pair, as ovnkube-trace is asked for it."""
 
+import functools
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from audit import pipeline
 from audit.cli import options, progress
-from audit.errors import ExitCode, SnapshotError, UsageError
+from audit.errors import ExitCode, UsageError
 from audit.model.endpoints import MAX_PORT, Port
 from audit.model.packets import Family, Protocol
 from audit.model.verdicts import PASSES, STOPPED, VERDICTS
@@ -60,24 +62,7 @@ _COLOURS = {"success": "green", "failure": "red", "": "yellow"}
     show_default=True,
     help="2 shows what the tools say, 5 each command as well.",
 )
-@click.option(
-    "-kubeconfig",
-    "--kubeconfig",
-    type=click.Path(path_type=Path),
-    help="Of a live cluster, which is not read yet: give a --snapshot.",
-)
-@click.option(
-    "-ovn-config-namespace",
-    "--ovn-config-namespace",
-    metavar="NAMESPACE",
-    help="Where OVN-Kubernetes runs in a live cluster; a snapshot needs none.",
-)
-@click.option(
-    "--snapshot",
-    type=click.Path(path_type=Path),
-    help="A directory, or a .tar.gz of it, with kube/*.json and ovn/ZONE/{nb,sb}.db.",
-)
-@options.ovn_prefix_option
+@options.source_options()
 @click.option(
     "--expect",
     type=click.Choice([str(verdict) for verdict in VERDICTS if verdict in PASSES | STOPPED]),
@@ -97,8 +82,7 @@ def trace(
     addr_family: str | None,
     skip_detrace: bool,
     loglevel: int,
-    kubeconfig: Path | None,
-    ovn_config_namespace: str | None,
+    access: pipeline.Access,
     snapshot: Path | None,
     ovn_prefix: Path | None,
     expect: str | None,
@@ -113,6 +97,7 @@ def trace(
 
     \b
     Examples:
+      audit trace --context prod -src web -dst db-0 -dst-namespace shop -tcp -dst-port 5432
       audit trace --snapshot cluster.tar.gz -src web -dst-namespace openshift-dns \\
         -dst dns-default-8s42x -udp -dst-port 53 -loglevel 0
       audit trace --snapshot cluster.tar.gz --src front-0 --src-namespace shop \\
@@ -123,13 +108,11 @@ def trace(
         raise UsageError("give exactly one of --dst, --service and --dst-ip")
     if len(set(protocols)) != 1:
         raise UsageError("give exactly one of --tcp, --udp and --sctp")
-    if snapshot is None:
-        raise SnapshotError(
-            "a live cluster is not read yet; give --snapshot PATH (what is in one: README.md)"
-        )
-    _say_unused({"--kubeconfig": kubeconfig, "--ovn-config-namespace": ovn_config_namespace})
-    asked = pipeline.TraceOptions(
-        snapshot=snapshot,
+    if snapshot is not None:
+        _say_unused(access)
+    raw = loglevel >= rendering.OUTPUTS_FROM
+    asked = functools.partial(
+        pipeline.TraceOptions,
         names=Names(
             src_namespace=src_namespace,
             src=src,
@@ -142,12 +125,14 @@ def trace(
         ),
         ovn_prefix=ovn_prefix,
         detrace=not skip_detrace,
-        raw=loglevel >= rendering.OUTPUTS_FROM,
+        raw=raw,
     )
-    with progress.shown(quiet=not sys.stderr.isatty()) as shown:
-        found = pipeline.trace(asked, shown)
+    with progress.shown(quiet=not sys.stderr.isatty()) as shown, ExitStack() as stack:
+        if snapshot is None:
+            snapshot = stack.enter_context(pipeline.captured(access, shown)).path
+        found = pipeline.trace(asked(snapshot=snapshot), shown)
     if output == "json":
-        fields = rendering.fields(found, raw=asked.raw)
+        fields = rendering.fields(found, raw=raw)
         click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
     else:
         _print(rendering.texts(found, loglevel))
@@ -157,10 +142,15 @@ def trace(
     return ExitCode.CLEAN if rendering.is_complete(found) else ExitCode.INCOMPLETE
 
 
-def _say_unused(flags: Mapping[str, object]) -> None:
+def _say_unused(access: pipeline.Access) -> None:
     """Say which flags were given that only a live cluster has a use for."""
+    flags = {
+        "--kubeconfig": access.kubeconfig,
+        "--context": access.context,
+        "--ovn-config-namespace": access.namespace,
+    }
     for flag, value in flags.items():
-        if value is not None:
+        if value:
             click.echo(f"note: {flag} is of no use with --snapshot", err=True)
 
 

@@ -4,7 +4,7 @@ What Kubernetes and OVN disagree about is said in a sentence and never guessed o
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,17 +36,32 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
     nodes = {node.name: _node_endpoint(node, topology) for node in node_facts}
     joined = _Join(topology=topology, nodes=nodes)
     pods, pod_notes = _pods(pod_facts, joined)
+    described = snapshot.describe(found)
     return ClusterState(
-        source=found.source,
-        pods=pods,
+        source=described.source or found.source,
+        pods=unsettled(pods, described.changed),
         nodes=tuple(nodes[name] for name in sorted(nodes)),
         services=services,
         namespaces=MappingProxyType(namespaces),
         policies=policies,
         zones=MappingProxyType(zones),
-        notes=(*zone_notes, *service_notes, *policy_notes, *_node_notes(nodes), *pod_notes),
+        notes=(
+            *(*described.notes, *zone_notes, *service_notes, *policy_notes),
+            *(*_node_notes(nodes), *pod_notes),
+        ),
+        unread_policies=described.unread_policies,
         inputs=snapshot.hash_inputs(found),
         gateways=MappingProxyType(topology.gateways(node_facts)),
+    )
+
+
+def unsettled(pods: Iterable[Endpoint], changed: Collection[str]) -> tuple[Endpoint, ...]:
+    """Return pods; of those that changed while they were read no cell can be said to be known."""
+    return tuple(
+        replace(pod, obstacle=Reason.CHANGED_MEANWHILE)
+        if f"{pod.namespace}/{pod.name}" in changed
+        else pod
+        for pod in pods
     )
 
 

@@ -39,6 +39,7 @@ def load_snapshot(path: Path, workdir: Path) -> ClusterState:
         for resource, kind in kube.POLICY_RESOURCES.items()
         for policy in snapshot.read_objects(found, resource, partial(kube.policy, kind=kind)) or ()
     ]
+    described = snapshot.describe(found)
     missing = [
         Note(
             code="list-missing",
@@ -56,14 +57,15 @@ def load_snapshot(path: Path, workdir: Path) -> ClusterState:
     left_out = [f"{p.namespace}/{p.name}" for p in pods if p not in audited]
     return _sorted(
         ClusterState(
-            source=found.source,
+            source=described.source or found.source,
             pods=tuple(_pod(pod, hosts) for pod in audited),
             nodes=tuple(hosts.values()),
             services=tuple(services or ()),
             namespaces=MappingProxyType(namespaces),
             policies=tuple(policies),
             zones=MappingProxyType({}),
-            notes=(*missing, *_left_out(left_out)),
+            notes=(*described.notes, *missing, *_left_out(left_out)),
+            unread_policies=described.unread_policies,
             inputs=snapshot.hash_inputs(found),
             gateways=_OUTSIDE,
         )

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from audit.errors import SnapshotError
 from audit.facts.fields import Field, FieldError
-from audit.model.facts import Input
+from audit.model.facts import Input, Note
 
 _MEMBER = re.compile(
     r"(?:kube/[a-z0-9.-]+\.json|ovn/[A-Za-z0-9][A-Za-z0-9._-]*/(?:nb|sb)\.db|snapshot\.json)"
@@ -166,6 +166,42 @@ def _snapshot_name(name: str) -> _Place | None:
         if _MEMBER.fullmatch(candidate):
             return _Place("/".join(path.parts[:start]), candidate)
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a snapshot says of itself in `snapshot.json`; one made by hand has none."""
+
+    source: str = ""
+    notes: tuple[Note, ...] = ()
+    unread_policies: tuple[str, ...] = ()
+    """Policy kinds that exist and could not be listed."""
+    changed: frozenset[str] = frozenset()
+    """Pods (`namespace/name`) that changed while the snapshot was taken."""
+
+
+def describe(snapshot: Snapshot) -> Description:
+    """Read `snapshot.json`. SnapshotError when it is there and says something else."""
+    path = snapshot.root / "snapshot.json"
+    if not path.is_file():
+        return Description()
+    try:
+        said = Field(json.loads(path.read_text(encoding="utf-8")))
+        return Description(
+            source=said["source"].text(),
+            notes=tuple(
+                Note(
+                    code=note["code"].text(),
+                    text=note["text"].text(),
+                    subjects=tuple(one.text() for one in note["subjects"].each()),
+                )
+                for note in said["notes"].each()
+            ),
+            unread_policies=tuple(one.text() for one in said["unread_policies"].each()),
+            changed=frozenset(one.text() for one in said["changed"].each()),
+        )
+    except (OSError, ValueError, FieldError) as error:
+        raise SnapshotError(f"{snapshot.shown(path)} cannot be read: {error}") from error
 
 
 def read_list(snapshot: Snapshot, resource: str) -> Sequence[Mapping[str, Any]] | None:

@@ -221,5 +221,7 @@ class ClusterState:
     zones: Mapping[str, Zone]
     notes: tuple[Note, ...] = ()
     inputs: tuple[Input, ...] = ()
+    unread_policies: tuple[str, ...] = ()
+    """Policy kinds that exist and could not be read: what the objects mean is unknown."""
     gateways: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))
     """Per node, the localnet port by which external packets enter, as an endpoint's attachment."""

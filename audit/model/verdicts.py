@@ -78,6 +78,7 @@ class Reason(StrEnum):
     OWN_ENDPOINT = "own-endpoint"
     ZONE_MISSING = "zone-missing"
     NODE_MISSING = "node-missing"
+    CHANGED_MEANWHILE = "changed-meanwhile"
     ENGINE_LOST = "engine-lost"
     ENGINE_TIMEOUT = "engine-timeout"
     ENGINE_REFUSED = "engine-refused"
@@ -96,6 +97,7 @@ OPERATIONAL = frozenset(
     {
         Reason.ZONE_MISSING,
         Reason.NODE_MISSING,
+        Reason.CHANGED_MEANWHILE,
         Reason.ENGINE_LOST,
         Reason.ENGINE_TIMEOUT,
         Reason.ENGINE_REFUSED,

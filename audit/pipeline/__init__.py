@@ -6,6 +6,7 @@ and leave nothing half-written.
 
 from audit.pipeline.agents import AgentOptions
 from audit.pipeline.agents import serve as serve_agent
+from audit.pipeline.capturing import Access, Saved, captured, save
 from audit.pipeline.checking import (
     Format,
     baseline,
@@ -20,7 +21,7 @@ from audit.pipeline.checking import (
 from audit.pipeline.comparing import diff_manifests, diff_runs
 from audit.pipeline.comparing import markdown as changes_markdown
 from audit.pipeline.comparing import plain as changes_text
-from audit.pipeline.doctor import Finding, examine, install_engine
+from audit.pipeline.doctor import Finding, examine, examine_cluster, install_engine
 from audit.pipeline.keeping import History, ask_all, past, prune
 from audit.pipeline.options import Covering, Options, PlaneName, Progress, Workers
 from audit.pipeline.pairing import TraceOptions, trace
@@ -35,6 +36,7 @@ from audit.plan.expectations import PACKS
 __all__ = [
     "MOST_ROUNDS",
     "PACKS",
+    "Access",
     "AgentOptions",
     "Covering",
     "Evidence",
@@ -48,11 +50,13 @@ __all__ = [
     "Planned",
     "Progress",
     "Rehearsed",
+    "Saved",
     "TraceOptions",
     "Verified",
     "Workers",
     "ask_all",
     "baseline",
+    "captured",
     "changes_markdown",
     "changes_text",
     "check",
@@ -60,6 +64,7 @@ __all__ = [
     "diff_manifests",
     "diff_runs",
     "examine",
+    "examine_cluster",
     "explain",
     "formatted",
     "install_engine",
@@ -73,6 +78,7 @@ __all__ = [
     "rendered",
     "resume",
     "run",
+    "save",
     "serve_agent",
     "trace",
     "verify",

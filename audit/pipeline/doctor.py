@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from audit import __version__
-from audit.errors import AuditError, EngineError
+from audit.errors import AuditError, ClusterError, EngineError
 from audit.facts import assemble
+from audit.facts.live.access import Access
 from audit.replay import databases, toolchain
 
 
@@ -29,6 +30,16 @@ class Finding:
 def install_engine(prefix: Path | None, *, progress: Callable[[str], None]) -> toolchain.Toolchain:
     """Install a private OVN, at its default place unless one is named."""
     return toolchain.install(prefix or toolchain.default_prefix(), progress=progress)
+
+
+def examine_cluster(access: Access) -> list[Finding]:
+    """Look at everything a run of a live cluster needs there."""
+    from audit.facts.live import rights  # noqa: PLC0415 - only who asks a cluster pays for its client
+
+    try:
+        return [Finding(good=good, text=text) for good, text in rights.examine(access)]
+    except ClusterError as error:
+        return [Finding(good=False, text=str(error))]
 
 
 def examine(prefix: Path | None, snapshot: Path | None) -> list[Finding]:

@@ -148,7 +148,12 @@ class _Asked:
         return traced, answer
 
 
-_CLUSTER_NOTES = frozenset({"list-missing", "zone-incomplete", "zone-unreadable", "zone-torn"})
+_CLUSTER_NOTES = frozenset(
+    {
+        *("list-missing", "list-forbidden", "changed-meanwhile"),
+        *("zone-incomplete", "zone-unreadable", "zone-torn"),
+    }
+)
 
 
 def _of_the_cluster(notes: Iterable[Note]) -> Iterator[str]:

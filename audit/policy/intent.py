@@ -24,6 +24,10 @@ from audit.policy.population import Labels, Population, Vocabulary
 from audit.policy.tables import EITHER, NOBODY, PASSES, STOPS, Deciders, SideBuilder
 
 CELLS_AT_A_TIME = 1 << 20
+_NOT_APPLICABLE = (
+    *(Reason.USER_DEFINED_NETWORK, Reason.ENDPOINTS_UNKNOWN),
+    Reason.CHANGED_MEANWHILE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +154,7 @@ class Evaluation:
         self._matrix = matrix
         self._cluster = Cluster.of(state)
         self._policies = policies
+        self._unread = bool(state.unread_policies)
         self._services = {f"{s.namespace}/{s.name}": s for s in state.services}
         owners = {a: node for node in state.nodes for a in node.addresses}
         owners |= {a: pod for pod in state.pods if not pod.host_network for a in pod.addresses}
@@ -284,8 +289,15 @@ class Evaluation:
         reason: NDArray[np.uint8],
         whose: NDArray[np.int32],
     ) -> None:
-        """Leave out what policies cannot be applied to here, by the obstacle of either end."""
-        for obstacle in (Reason.USER_DEFINED_NETWORK, Reason.ENDPOINTS_UNKNOWN):
+        """Leave out what policies cannot be applied to here, by the obstacle of either end.
+
+        Without a kind of policy that exists, nothing is known of any cell.
+        """
+        if self._unread:
+            verdict[:] = CODE[Verdict.INCONCLUSIVE]
+            reason[:] = REASON_CODE[Reason.POLICY_UNKNOWN]
+            whose[:] = -1
+        for obstacle in _NOT_APPLICABLE:
             held = np.array([e.obstacle == obstacle for e in self._matrix.endpoints], np.bool_)
             if held.any():
                 cells = held[self._matrix.src] | held[self._matrix.dst]

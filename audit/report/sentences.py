@@ -83,6 +83,7 @@ CAUSES: dict[Reason, str] = {
     Reason.OWN_ENDPOINT: "the service's only endpoint is the sender itself",
     Reason.ZONE_MISSING: "the databases of a zone on its way are missing",
     Reason.NODE_MISSING: "the Open vSwitch of a node on its way is not at hand",
+    Reason.CHANGED_MEANWHILE: "the pod, or what concerns it, changed while the cluster was read",
     Reason.ENGINE_LOST: "the trace engine was lost while it ran",
     Reason.ENGINE_TIMEOUT: "the trace engine did not answer in time",
     Reason.ENGINE_REFUSED: "the trace engine refused the microflow",

@@ -49,7 +49,8 @@ class Blamer:
         if policy is None and acl.namespace_default:
             port = hop.outport if acl.policy_direction == "ingress" else inport
             policies = self._selecting(zone_name, port, acl)
-            policy = policies[0] if policies else None
+            # Of policies whose text is unknown nobody knows which isolate: none is singled out.
+            policy = next((ref for ref in policies if ref in self.policies), None)
         return Blame(
             action=match.action,
             direction=acl.policy_direction,

@@ -31,7 +31,7 @@ def test_the_version(audit: Audit) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("nonsense",), ("run",), ("query", "x"), ("explain", "x", "a"), ("run", "-o", "x")],
+    [(), ("nonsense",), ("query", "x"), ("explain", "x", "a"), ("run", "-o", "x")],
 )
 def test_wrong_usage(audit: Audit, words: tuple[str, ...]) -> None:
     assert audit(*words).code == 2

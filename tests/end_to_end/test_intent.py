@@ -127,7 +127,6 @@ def test_manifests_of_a_repository(audit: Audit) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ((), "give either --snapshot or --manifests"),
         (("--snapshot", "x", "--manifests", "y"), "give either --snapshot or --manifests"),
         (("--manifests", "y", "--planes", "intent,logical"), "manifests have no OVN to ask"),
         (("--manifests", "y", "--planes", "intend"), "'intend' is no plane; there are intent"),

@@ -12,6 +12,7 @@ import yaml
 
 from audit.cli.main import audit
 from audit.errors import ExitCode
+from audit.facts.live.resources import rights
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 JOBS = REPOSITORY / "jobs"
@@ -26,20 +27,8 @@ BUILT = [
     *(f"overlays/{path.name}" for path in sorted((JOBS / "overlays").iterdir())),
 ]
 
-CALLS = {
-    ("list", resource, group)
-    for group, resources in {
-        "": ("namespaces", "nodes", "pods", "services"),
-        "discovery.k8s.io": ("endpointslices",),
-        "networking.k8s.io": ("networkpolicies",),
-        "policy.networking.k8s.io": (
-            *("adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"),
-        ),
-        "k8s.ovn.org": ("egressfirewalls",),
-    }.items()
-    for resource in resources
-}
-EXECS = {("get", "pods/exec", ""), ("create", "pods/exec", "")}
+CALLS = {(r.verb, r.resource, r.group) for r in rights(databases=False)}
+EXECS = {(r.verb, f"{r.resource}/{r.subresource}", r.group) for r in rights() if r.namespaced}
 
 Manifest = dict[str, Any]
 

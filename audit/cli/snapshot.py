@@ -1,0 +1,50 @@
+"""`audit snapshot`: a live cluster's facts, in one file."""
+
+import json
+from pathlib import Path
+
+import click
+
+from audit import pipeline
+from audit.cli import options, progress
+from audit.errors import ExitCode
+from audit.report.explain import printable
+
+
+@click.command()
+@options.cluster_options
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("cluster.tar.gz"),
+    show_default=True,
+    help="A .tar.gz, or a new directory.",
+)
+@click.option("--without-databases", is_flag=True, help="The Kubernetes objects only: no exec.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@options.output_option("text", "json")
+def snapshot(
+    *, access: pipeline.Access, out: Path, without_databases: bool, quiet: bool, output: str
+) -> int:
+    """Save a live cluster: its objects, and the databases of each zone. Nothing is written there.
+
+    Exit code 3 when something could not be read; the snapshot says what, and what that makes
+    unproven.
+
+    \b
+    Examples:
+      audit snapshot --out before-upgrade.tar.gz
+      audit snapshot --context prod --out prod.tar.gz
+    """
+    with progress.shown(quiet=quiet) as shown:
+        saved = pipeline.save(access, out, shown, databases=not without_databases)
+    if output == "json":
+        notes = [{"code": note.code, "text": note.text} for note in saved.notes]
+        said = {"path": str(saved.path), "source": saved.source, "zones": saved.zones}
+        click.echo(json.dumps({**said, "notes": notes}, indent=2, ensure_ascii=False))
+    else:
+        click.echo(f"{printable(saved.source)}: {saved.zones} zones")
+        for note in saved.notes:
+            click.echo(f"note: {printable(note.text)}")
+        click.echo(str(saved.path))
+    return ExitCode.INCOMPLETE if saved.notes else ExitCode.CLEAN

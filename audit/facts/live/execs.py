@@ -1,0 +1,161 @@
+"""A command in a pod, its output streamed to a file: argv, no shell, nothing left behind.
+
+Each stream has a connection of its own (`kubernetes.stream.stream()` swaps a method of the client
+it is given and is not safe in threads, so it is not used). Only the transport is tried again: what
+the command itself says is its answer.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import websocket
+from kubernetes.client.exceptions import ApiException
+from kubernetes.stream.ws_client import (
+    ERROR_CHANNEL,
+    STDERR_CHANNEL,
+    STDOUT_CHANNEL,
+    WSClient,
+    get_websocket_url,
+)
+
+from audit.errors import ClusterError
+from audit.facts.live.access import Access
+from audit.facts.live.api import connect
+
+_ATTEMPTS = 3
+_POLL_S = 1.0
+_CONNECT_TIMEOUT_S = 15.0
+_KEPT_STDERR = 4096
+_SHOWN = 300
+
+
+class ExecError(ClusterError):
+    """A command in a pod could not be run to its end, or it failed."""
+
+
+class _TransportError(Exception):
+    """The stream broke; the command did not say how it ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """Where a command runs."""
+
+    namespace: str
+    pod: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"container {self.name} of pod {self.namespace}/{self.pod}"
+
+
+def run(
+    access: Access, where: Container, argv: Sequence[str], target: Path, *, timeout_s: float
+) -> None:
+    """Run `argv` and leave its standard output in `target`; ExecError says why it is not there."""
+    said = ""
+    for attempt in range(_ATTEMPTS):
+        try:
+            with target.open("wb") as sink:
+                _once(access, where, argv, sink, timeout_s)
+        except _TransportError as error:
+            said = str(error)
+            time.sleep(0.2 * 2**attempt)
+        else:
+            return
+    raise ExecError(f"{where}: {said[:_SHOWN]} (tried {_ATTEMPTS} times)")
+
+
+def _once(
+    access: Access, where: Container, argv: Sequence[str], sink: IO[bytes], timeout_s: float
+) -> None:
+    """Run a command once, to the end of its stream."""
+    deadline = time.monotonic() + timeout_s
+    stream = _connect(access, where, argv)
+    errors, status = b"", b""
+    try:
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise ExecError(
+                    f"{where}: `{' '.join(argv)}` did not finish in {timeout_s:g} s; the pod may "
+                    "be overloaded: look at it, and try again"
+                )
+            stream.update(timeout=min(left, _POLL_S))
+            sink.write(stream._channels.pop(STDOUT_CHANNEL, b""))  # noqa: SLF001 - read without waiting
+            errors = (errors + stream._channels.pop(STDERR_CHANNEL, b""))[-_KEPT_STDERR:]  # noqa: SLF001
+            status += stream._channels.pop(ERROR_CHANNEL, b"")  # noqa: SLF001
+            if not stream.is_open() or _is_whole(status):
+                break
+    except (OSError, websocket.WebSocketException) as error:
+        raise _TransportError(f"the stream broke: {error}") from error
+    finally:
+        _close(stream)
+    _judge(where, argv, errors, status)
+
+
+def _connect(access: Access, where: Container, argv: Sequence[str]) -> WSClient:
+    """Open a WebSocket to a pod's exec; with the credentials of an API client of its own."""
+    websocket.setdefaulttimeout(_CONNECT_TIMEOUT_S)  # WSClient hands on no timeout of its own
+    with connect(access) as own:
+        query = [
+            ("container", where.name),
+            *(("command", word) for word in argv),
+            *(("stdout", "true"), ("stderr", "true"), ("stdin", "false"), ("tty", "false")),
+        ]
+        path = f"/api/v1/namespaces/{where.namespace}/pods/{where.pod}/exec"
+        _, url, headers, *_ = own.param_serialize(
+            "GET", path, query_params=query, auth_settings=["BearerToken"]
+        )
+        bearer = {name.lower(): value for name, value in headers.items()}
+        try:
+            return WSClient(
+                own.configuration, get_websocket_url(url), bearer, capture_all=False, binary=True
+            )
+        except websocket.WebSocketBadStatusException as error:
+            raise _refused(where, error) from error
+        except (OSError, websocket.WebSocketException, ApiException) as error:
+            raise _TransportError(f"cannot be connected to: {error}") from error
+
+
+def _refused(where: Container, error: websocket.WebSocketBadStatusException) -> Exception:
+    """Return what an HTTP status instead of a WebSocket means."""
+    meaning = {
+        401: "the credentials are not accepted; log in again",
+        403: "exec is forbidden; grant get and create on pods/exec in this namespace",
+        404: "the pod or its container is gone",
+    }
+    if error.status_code in meaning:
+        return ExecError(f"{where}: {meaning[error.status_code]} ({error.status_code})")
+    return _TransportError(f"the API server answers {error.status_code}")
+
+
+def _is_whole(status: bytes) -> bool:
+    try:
+        json.loads(status or b"-")
+    except ValueError:
+        return False
+    return True
+
+
+def _judge(where: Container, argv: Sequence[str], errors: bytes, status: bytes) -> None:
+    """Raise unless the command ended well; a stream without an end says nothing of it."""
+    try:
+        ended: dict[str, Any] = json.loads(status)
+    except ValueError as error:
+        raise _TransportError("the stream ended before the command did") from error
+    if ended.get("status") != "Success":
+        said = " ".join(errors.decode("utf-8", errors="replace").split())[-_SHOWN:]
+        raise ExecError(f"{where}: `{argv[0]}` failed: {said or ended.get('message', 'no reason')}")
+
+
+def _close(stream: WSClient) -> None:
+    """Close a stream without waiting for the other side: the exec ends with it."""
+    try:
+        stream.close(timeout=1)
+    except (OSError, websocket.WebSocketException):
+        return

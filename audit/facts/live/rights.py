@@ -1,0 +1,109 @@
+"""What a live cluster lets these credentials do, and the commands that grant what is missing."""
+
+import shlex
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from audit.errors import ClusterError
+from audit.facts.live import execs, places
+from audit.facts.live.access import Access
+from audit.facts.live.api import Server
+from audit.facts.live.resources import EXEC, LISTED, Right, rights
+
+AT_ONCE = 8
+_PROBE_TIMEOUT_S = 20.0
+_ROLE = "ovn-audit"
+
+Examined = tuple[bool, str]
+"""Whether it is good, and a sentence."""
+
+
+def examine(access: Access) -> Iterator[Examined]:
+    """Look at everything a run of this cluster needs. ClusterError when it cannot be asked."""
+    with Server(access) as server:
+        yield True, f"{server.host} is Kubernetes {server.version()}"
+        found, why = _places(server, access)
+        namespace = found.namespace if found else access.namespace or places.NAMESPACES[0]
+        missing = [right for right in rights() if not _allowed(server, right, namespace)]
+    if missing:
+        yield from _grants(missing, namespace)
+    else:
+        yield True, f"every kind may be listed, and pods/exec used in namespace {namespace}"
+    if found is None:
+        yield False, why
+        return
+    yield True, f"{len(found.places)} pairs of databases in {namespace}: {found.mode}"
+    yield from ((False, f"the pod of node {node} does not run") for node in found.silent)
+    if not any(right.subresource for right in missing):
+        yield from _sockets(replace(access, exec_timeout_s=_PROBE_TIMEOUT_S), found.places)
+
+
+def _allowed(server: Server, right: Right, namespace: str) -> bool:
+    """Say whether a right is there, or of no use because the kind does not exist."""
+    if server.allows(right, namespace):
+        return True
+    listed = [one for one in LISTED if (one.resource, one.group) == (right.resource, right.group)]
+    return not right.subresource and not any(server.serves(one) for one in listed)
+
+
+def _places(server: Server, access: Access) -> tuple[places.Places | None, str]:
+    """Return where the databases are, or why they are not found."""
+    pods = next(listed for listed in LISTED if listed.resource == "pods")
+    try:
+        return places.find(server.items(pods)[1], access.namespace), ""
+    except ClusterError as error:
+        return None, str(error)
+
+
+def _grants(missing: Iterable[Right], namespace: str) -> Iterator[Examined]:
+    """Yield a sentence for each verb that is missing, with the command that grants it."""
+    named: dict[tuple[str, bool], list[str]] = defaultdict(list)
+    for right in missing:
+        name = f"{right.resource}.{right.group}" if right.group else right.resource
+        name += f"/{right.subresource}" if right.subresource else ""
+        named[right.verb, right.namespaced].append(name)
+    for (verb, namespaced), names in sorted(named.items()):
+        role: tuple[str, ...]
+        if namespaced:
+            role = ("kubectl", "-n", namespace, "create", "role", f"{_ROLE}-exec")
+            verbs = ",".join(EXEC)
+        else:
+            role, verbs = ("kubectl", "create", "clusterrole", _ROLE), verb
+        argv = (*role, f"--verb={verbs}", f"--resource={','.join(names)}")
+        where = f" in namespace {namespace}" if namespaced else ""
+        text = (
+            f"may not {verb} {', '.join(names)}{where}; an administrator grants it with "
+            f"`{shlex.join(argv)}` and a binding to you"
+        )
+        yield False, text
+
+
+def _sockets(access: Access, found: Iterable[places.Place]) -> Iterator[Examined]:
+    """Ask each pair of databases, in its pod, whether it is served."""
+    wanted = [
+        (container, schema)
+        for place in found
+        for container, schema in zip(place.members[0], places.SOCKETS, strict=True)
+    ]
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        answers = list(pool.map(lambda one: _probe(access, *one), wanted))
+    bad = [answer for answer in answers if answer]
+    yield from ((False, answer) for answer in bad)
+    if not bad:
+        yield True, f"{len(wanted)} databases answer in their pods"
+
+
+def _probe(access: Access, container: execs.Container, schema: str) -> str:
+    """Return what is wrong with a database, empty when it is served."""
+    argv = ("ovsdb-client", "list-dbs", places.SOCKETS[schema])
+    with tempfile.NamedTemporaryFile(prefix="audit-probe-") as file:
+        try:
+            execs.run(access, container, argv, Path(file.name), timeout_s=access.exec_timeout_s)
+        except ClusterError as error:
+            return str(error)
+        served = Path(file.name).read_text(errors="replace").split()
+    return "" if schema in served else f"{container} does not serve {schema}"

@@ -1,0 +1,375 @@
+"""A live cluster: whole commands against an API server that speaks the real protocol.
+
+What a run of the recorded files says is held against the recorded answers elsewhere; here a run of
+the same cluster, read over the API and by exec, has to say the same.
+"""
+
+import copy
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.facts.live.resources import LISTED
+from audit.replay.toolchain import Toolchain
+from tests.conftest import REPOSITORY
+from tests.end_to_end.apiserver import Answer, Cluster, refusal
+from tests.end_to_end.conftest import Audit
+
+pytestmark = pytest.mark.ovn
+
+SCOPE = ("-n", "shop", "--port", "tcp/80", "--verify", "5", "--workers", "inline", "-o", "json")
+COLUMNS = (
+    "src_namespace, src_name, dst_namespace, dst_name, protocol, port, verdict, reply, reason, "
+    "blame_kind, blame_name, blame_rule, src_node, dst_node"
+)
+WORKER = "ovnkube-node-ovn-worker"
+
+
+@pytest.fixture(scope="module")
+def recorded(example_snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("recorded")
+    with tarfile.open(example_snapshot) as tar:
+        tar.extractall(root, filter="data")
+    return root
+
+
+@pytest.fixture(scope="module")
+def serving(recorded: Path, toolchain: Toolchain) -> Iterator[Cluster]:
+    with Cluster(directory=recorded).serving(toolchain) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(serving: Cluster) -> Iterator[Cluster]:
+    """Return the cluster as it is recorded; what a test changes is undone."""
+    lists = copy.deepcopy(serving.lists)
+    yield serving
+    serving.lists = lists
+    serving.reset()
+
+
+@pytest.fixture
+def live(cluster: Cluster, tmp_path: Path) -> tuple[str, ...]:
+    """Return the flags that lead to the cluster."""
+    return ("--kubeconfig", str(cluster.kubeconfig(tmp_path / "kubeconfig")))
+
+
+def cells(audit: Audit, run: str) -> list[dict[str, str]]:
+    """Return the cells of a run, in order."""
+    done = audit("query", run, f"SELECT {COLUMNS} FROM cells ORDER BY ALL", "-o", "csv")
+    assert done.code == 0, done.err
+    return list(csv.DictReader(io.StringIO(done.out)))
+
+
+@pytest.fixture(scope="module")
+def expected(
+    audit_command: tuple[str, ...], recorded: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, str]]:
+    """Return what a run of the recorded files says."""
+    audit = Audit(command=audit_command, directory=tmp_path_factory.mktemp("expected"))
+    done = audit("run", "--snapshot", recorded, *SCOPE)
+    assert done.code == 0, done.err
+    return cells(audit, done.json["path"])
+
+
+def between(found: list[dict[str, str]], *, without: str) -> list[dict[str, str]]:
+    """Return the cells that have nothing to do with a node."""
+    return [c for c in found if without not in (c["src_node"], c["dst_node"])]
+
+
+def without_blame(cell: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in cell.items() if not name.startswith("blame")}
+
+
+def test_a_live_run_says_what_the_recorded_files_say(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...], expected: list[dict[str, str]]
+) -> None:
+    done = audit("run", *live, *SCOPE)
+    assert done.code == 0, done.err
+    assert cells(audit, done.json["path"]) == expected
+    assert done.json["source"] == f"cluster {cluster.url}"
+    assert cluster.calls["list pods"] >= 2 * (52 // cluster.page)  # in pages, before and after
+    assert {argv[0] for _, argv in cluster.commands} == {"ovsdb-client"}
+    assert {argv[2] for _, argv in cluster.commands} == {"backup"}
+    assert len(cluster.commands) == 6  # two databases of each of three nodes, once
+    assert cluster.running == 0
+    assert not list((audit.directory / "runs").glob(".cluster-*"))
+    assert set(cluster.calls) <= {f"list {one.resource}" for one in LISTED}
+
+
+def test_a_live_pair_is_traced_with_every_tool(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...], recorded: Path
+) -> None:
+    pair = ("-src", "front-0", "-src-namespace", "shop", "-dst", "back-0", "-dst-namespace", "shop")
+    asked = (*pair, "-tcp", "-dst-port", "8080", "-loglevel", "0")
+    done = audit(
+        "trace", *live, "--context", "test", "-ovn-config-namespace", "ovn-kubernetes", *asked
+    )
+    assert done.out == audit("trace", "--snapshot", recorded, *asked).out
+    assert "indicates success from front-0 to back-0" in done.out
+    assert "ofproto/trace" in done.out
+    assert done.code == 0, done.err
+    assert cluster.running == 0
+
+
+def test_a_saved_cluster_is_traced_elsewhere(
+    audit: Audit, live: tuple[str, ...], expected: list[dict[str, str]]
+) -> None:
+    saved = audit("snapshot", *live, "--out", "cluster.tar.gz", "-o", "json")
+    assert (saved.code, saved.json["zones"], saved.json["notes"]) == (0, 3, [])
+    done = audit("run", "--snapshot", "cluster.tar.gz", *SCOPE)
+    assert cells(audit, done.json["path"]) == expected
+    assert [path.name for path in audit.directory.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "does not accept these credentials"), (403, "grant list on pods")],
+)
+def test_without_rights_nothing_is_guessed(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...], status: int, words: str
+) -> None:
+    cluster.answers["pods"] = lambda _: refusal(status, "no")
+    done = audit("run", *live, *SCOPE)
+    assert (done.code, done.out) == (4, "")
+    assert words in done.err
+    assert not list(audit.directory.glob("runs/*"))
+
+
+def test_a_wrong_token_is_said_to_be_one(audit: Audit, cluster: Cluster) -> None:
+    wrong = cluster.kubeconfig(audit.directory / "wrong", token="another")  # noqa: S106
+    done = audit("plan", "--kubeconfig", wrong)
+    assert done.code == 4
+    assert "401" in done.err
+
+
+def test_policies_that_may_not_be_listed_leave_the_intent_open(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...], expected: list[dict[str, str]]
+) -> None:
+    cluster.answers["networkpolicies"] = lambda _: refusal(403, "not you")
+    done = audit("run", *live, *SCOPE, "--planes", "intent,logical")
+    run = done.json["path"]
+    said = audit("query", run, "SELECT DISTINCT intent, drift FROM cells", "-o", "csv").out.split()
+    assert said[1:] == ["inconclusive,"]
+    assert [without_blame(c) for c in cells(audit, run)] == [without_blame(c) for c in expected]
+    assert any("networkpolicies" in note["text"] for note in done.json["notes"])
+
+
+def test_a_kind_that_does_not_exist_is_no_finding(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...]
+) -> None:
+    del cluster.lists["egressfirewalls"]
+    done = audit("run", *live, *SCOPE, "--planes", "intent")
+    assert done.code == 0, done.err
+    assert not [n for n in done.json["notes"] if n["code"] == "list-forbidden"]
+    verdicts = done.json["counts"]
+    assert verdicts["inconclusive"] == 0
+    assert cluster.commands == []  # the objects alone need no exec
+
+
+def test_a_kind_that_is_forbidden_and_does_not_exist_is_none(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...]
+) -> None:
+    del cluster.lists["egressfirewalls"]
+    cluster.answers["egressfirewalls"] = lambda _: refusal(403, "not you")
+    done = audit("snapshot", *live, "--without-databases", "--out", "c")
+    assert done.code == 0, done.out
+
+
+def test_the_doctor_says_what_is_missing_and_how_to_grant_it(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...]
+) -> None:
+    well = audit("doctor", "--live", *live)
+    assert well.code == 0, well.out
+    assert "v1.34.1" in well.out
+    assert "3 pairs of databases in ovn-kubernetes: interconnect, a zone per node" in well.out
+    assert "6 databases answer in their pods" in well.out
+    cluster.denied = {("create", "pods/exec"), ("list", "networkpolicies")}
+    ill = audit("doctor", "--live", *live)
+    assert ill.code == 4
+    assert (
+        "kubectl create clusterrole ovn-audit --verb=list "
+        "--resource=networkpolicies.networking.k8s.io"
+    ) in ill.out
+    assert (
+        "kubectl -n ovn-kubernetes create role ovn-audit-exec --verb=get,create "
+        "--resource=pods/exec"
+    ) in ill.out
+
+
+def test_a_busy_server_and_an_expired_page_are_waited_for(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...]
+) -> None:
+    failures = [refusal(429, "slow down", {"Retry-After": "1"}), refusal(410, "expired")]
+
+    def pods(query: Mapping[str, str]) -> Answer | None:
+        return failures.pop(0) if failures and (len(failures) > 1 or "continue" in query) else None
+
+    cluster.answers["pods"] = pods
+    started = time.monotonic()
+    done = audit("snapshot", *live, "--without-databases", "--out", "objects")
+    assert done.code == 0, done.err
+    assert not failures
+    assert time.monotonic() - started >= 1
+    saved = json.loads((audit.directory / "objects/kube/pods.json").read_text())
+    assert len(saved["items"]) == len(cluster.lists["pods"])
+
+
+@pytest.mark.parametrize("fault", ["hang", "die", "404", "403"])
+def test_a_node_that_cannot_be_read_costs_its_own_cells(
+    audit: Audit,
+    cluster: Cluster,
+    live: tuple[str, ...],
+    expected: list[dict[str, str]],
+    fault: str,
+) -> None:
+    cluster.execs[WORKER] = [fault]
+    done = audit("run", *live, "--exec-timeout", "4", *SCOPE)
+    assert done.code == 3, done.err
+    found = cells(audit, done.json["path"])
+    assert between(found, without="ovn-worker") == between(expected, without="ovn-worker")
+    lost = [c for c in found if "ovn-worker" in (c["src_node"], c["dst_node"])]
+    assert {(c["verdict"], c["reason"]) for c in lost} == {("untraced", "zone-missing")}
+    assert len(lost) == len(found) - len(between(found, without="ovn-worker"))
+    assert any("ovn-worker" in n["text"] for n in done.json["notes"] if "zone" in n["code"])
+    tried = [pod for pod, _ in cluster.commands if pod == WORKER]
+    assert len(tried) == {"hang": 1, "die": 3, "404": 0, "403": 0}[fault]
+    assert cluster.idle()
+
+
+def test_a_stream_that_dies_is_opened_again(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...], expected: list[dict[str, str]]
+) -> None:
+    cluster.execs[WORKER] = ["die", "500", "ok"]
+    done = audit("run", *live, *SCOPE)
+    assert done.code == 0, done.err
+    assert cells(audit, done.json["path"]) == expected
+
+
+def test_a_node_that_disappears_is_one_that_is_not_there(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...], expected: list[dict[str, str]]
+) -> None:
+    def leave(gone: Cluster) -> None:
+        for kind in ("pods", "nodes"):
+            gone.lists[kind] = [
+                one
+                for one in gone.lists[kind]
+                if "ovn-worker" not in (one["metadata"]["name"], one["spec"].get("nodeName"))
+            ]
+        gone.execs[WORKER] = ["404"]
+
+    cluster.after_exec = leave
+    done = audit("run", *live, *SCOPE)
+    found = cells(audit, done.json["path"])
+    kept = between(expected, without="ovn-worker")
+    assert between(found, without="ovn-worker") == kept
+    others = [c for c in found if c not in kept]
+    assert {c["verdict"] for c in others} <= {"untraced"}
+
+
+def test_what_changes_meanwhile_is_read_again_or_untraced(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...]
+) -> None:
+    pod = next(p for p in cluster.lists["pods"] if p["metadata"]["name"] == "front-0")
+    labels: dict[str, Any] = pod["metadata"]["labels"]
+    cluster.after_exec = lambda _: labels.update(turn=str(len(cluster.commands)))
+    done = audit("run", *live, *SCOPE)
+    assert len(cluster.commands) == 12  # each database twice
+    assert done.code == 3
+    reasons = {(c["src_name"], c["dst_name"]): c["reason"] for c in cells(audit, done.json["path"])}
+    changed = {pair for pair, reason in reasons.items() if reason == "changed-meanwhile"}
+    assert changed
+    assert changed == {pair for pair in reasons if "front-0" in pair and pair[0] != pair[1]}
+
+
+def test_nothing_runs_on_when_the_audit_is_killed(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...]
+) -> None:
+    cluster.execs[WORKER] = ["hang"]
+    process = subprocess.Popen([*audit.command, "plan", *live], cwd=audit.directory)
+    deadline = time.monotonic() + 60
+    while len(cluster.commands) < 5 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert cluster.running >= 1
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert cluster.idle()
+
+
+def named(cluster: Cluster, names: Mapping[str, str], namespace: str) -> None:
+    """Call the containers and the namespace of OVN-Kubernetes as another distribution does."""
+    for pod in cluster.lists["pods"]:
+        if pod["metadata"]["namespace"] == "ovn-kubernetes":
+            pod["metadata"]["namespace"] = namespace
+            for container in pod["spec"]["containers"]:
+                container["name"] = names.get(container["name"], container["name"])
+
+
+@pytest.mark.parametrize(
+    ("names", "namespace", "flags"),
+    [
+        ({"nbdb": "nb-ovsdb", "sbdb": "sb-ovsdb", "northd": "ovn-northd"}, "ovn-kubernetes", ()),
+        ({}, "openshift-ovn-kubernetes", ()),
+        ({}, "elsewhere", ("--ovn-config-namespace", "elsewhere")),
+    ],
+)
+def test_the_databases_are_found_by_the_names_of_each_distribution(
+    audit: Audit,
+    cluster: Cluster,
+    live: tuple[str, ...],
+    names: Mapping[str, str],
+    namespace: str,
+    flags: tuple[str, ...],
+) -> None:
+    named(cluster, names, namespace)
+    done = audit("plan", *live, *flags, "-n", "shop", "--port", "tcp/80", "-o", "json")
+    assert done.code == 0, done.err
+    assert sorted(done.json["zones"]) == ["ovn-control-plane", "ovn-worker", "ovn-worker2"]
+    assert done.json["notes"] == [n for n in done.json["notes"] if "zone" not in n]
+
+
+def member(name: str) -> dict[str, Any]:
+    containers = [{"name": one} for one in ("northd", "nbdb", "sbdb", "ovnkube-master")]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": "openshift-ovn-kubernetes",
+            "uid": name,
+            "labels": {"app": "ovnkube-master"},
+        },
+        "spec": {"nodeName": "", "hostNetwork": True, "containers": containers},
+        "status": {"phase": "Running"},
+    }
+
+
+def test_a_central_cluster_is_read_from_the_first_member_that_answers(
+    audit: Audit, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    with tarfile.open(REPOSITORY / "tests" / "data" / "ovn-23.03-central.tar.xz") as tar:
+        tar.extractall(tmp_path / "central", filter="data")
+    recorded = tmp_path / "central"
+    with Cluster(directory=recorded).serving(toolchain) as cluster:
+        node = cluster.lists["nodes"][0]["metadata"]["name"]
+        members = [member("ovnkube-master-a"), member("ovnkube-master-b")]
+        for one in members:
+            one["spec"]["nodeName"] = node
+        cluster.lists["pods"] += members
+        cluster.execs["ovnkube-master-a"] = ["404"]
+        flags = ("--kubeconfig", cluster.kubeconfig(tmp_path / "kubeconfig"))
+        done = audit("run", *flags, *SCOPE)
+        assert done.code == 0, done.err
+        assert {pod for pod, _ in cluster.commands} == {"ovnkube-master-b"}
+    files = audit("run", "--snapshot", recorded, *SCOPE)
+    assert cells(audit, done.json["path"]) == cells(audit, files.json["path"])
