@@ -1,8 +1,10 @@
 """The `audit` command group, and the one place where errors become exit codes."""
 
+import errno
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from types import FrameType
 from typing import Any
@@ -25,7 +27,7 @@ from audit.cli import (
     trace,
     verify,
 )
-from audit.errors import AuditError, ExitCode, RunInterruptedError
+from audit.errors import AuditError, ExitCode, OutputError, RunInterruptedError
 from audit.report.explain import printable
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "AUDIT"}
@@ -81,11 +83,26 @@ def main() -> None:
         _fail(RunInterruptedError("; ".join(["interrupted", *notes])))
     except AuditError as error:
         _fail(error, *_notes(error))
-    except Exception as error:  # noqa: BLE001 - the interpreter's own exit code would be ours for findings
-        text = (
-            f"unexpected {type(error).__name__}: {error}; please report it with what --debug shows"
-        )
+    except MemoryError as error:
+        text = "there is not enough memory for this many cells; narrow the scope, or give it more"
         _fail(AuditError(text), *_notes(error))
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            _fail(_unexpected(error), *_notes(error))
+        where = error.filename or tempfile.gettempdir()
+        _fail(OutputError(f"cannot write {where}: {error.strerror}"), *_notes(error))
+    except Exception as error:  # noqa: BLE001 - the interpreter's own exit code would be ours for findings
+        _fail(_unexpected(error), *_notes(error))
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What temporary files may meet; the run directory's own errors say more."""
+
+
+def _unexpected(error: Exception) -> AuditError:
+    return AuditError(
+        f"unexpected {type(error).__name__}: {error}; please report it with what --debug shows"
+    )
 
 
 def _notes(error: BaseException) -> list[str]:
