@@ -66,10 +66,11 @@ class _Comparison:
     def run(self, advance: Callable[[int], None]) -> Changes:
         """Go through the sources, and say what was found."""
         for source, counterpart in enumerate(self._pairs.before.tolist()):
-            if counterpart >= 0:
-                now = self._after.cells.of_source(source)
-                if len(now):
-                    self._source(self._before.cells.of_source(counterpart), now)
+            now = self._after.cells.of_source(source)
+            if counterpart < 0:
+                self._found.unmatched += len(now)
+            elif len(now):
+                self._source(self._before.cells.of_source(counterpart), now)
             advance(1)
         found = self._found
         explain = causes.Causes(self._before, self._after, self._pairs)

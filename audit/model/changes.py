@@ -33,7 +33,7 @@ class Changes:
     """What is different between two runs, or two sets of manifests.
 
     `by` says what decided, where it was not traces. `appeared` and `vanished` are workloads, which
-    are not compared; `unmatched` counts the later run's other cells without an earlier one.
+    are not compared; `unmatched` counts the later run's cells that the earlier has none for.
     """
 
     before: str

@@ -1,0 +1,152 @@
+"""Pairing, port ranges that are cut differently, and folding: against a cell-by-cell comparison."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit.compare import diff, pairing
+from audit.compare.ports import overlaps
+from audit.model.changes import Changes
+from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.packets import Protocol
+from audit.model.recorded import Cells, Recorded
+from audit.model.verdicts import CODE, Blame, Verdict
+
+REACHABLE, BLOCKED = CODE[Verdict.REACHABLE], CODE[Verdict.BLOCKED]
+
+
+def pod(name: str, workload: str = "", *, node: str = "a", **labels: str) -> Endpoint:
+    return Endpoint(
+        kind=EndpointKind.POD,
+        namespace="shop",
+        name=name,
+        node=node,
+        workload=workload or f"Pod/{name}",
+        labels=tuple(sorted(labels.items())),
+    )
+
+
+def port(first: int, last: int = 0) -> Port:
+    return Port(protocol=Protocol.TCP, number=first, last=last)
+
+
+class Reader:
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        self.blames: tuple[Blame, ...] = ()
+
+    def of_source(self, source: int) -> Cells:
+        first, last = np.searchsorted(self._cells.src, [source, source + 1]).tolist()
+        return self._cells.part(slice(first, last))
+
+    def __iter__(self) -> Iterator[Cells]:
+        yield self._cells
+
+
+def run(
+    endpoints: tuple[Endpoint, ...],
+    ports: tuple[Port, ...],
+    verdicts: Mapping[tuple[int, int, int], int],
+) -> Recorded:
+    """Return a run with these cells, (source, destination, port) each."""
+    keys = np.array(sorted(verdicts), np.int32).reshape(-1, 3)
+    codes = np.array([verdicts[key] for key in sorted(verdicts)], np.uint8)
+    none = np.zeros(len(codes), np.int8)
+    cells = Cells(
+        src=keys[:, 0],
+        dst=keys[:, 1],
+        family=none,
+        port=keys[:, 2],
+        verdict=codes,
+        reply=codes,
+        reason=none.astype(np.uint8),
+        drift=none.astype(np.uint8),
+        blame=np.full(len(codes), -1, np.int32),
+    )
+    return Recorded(
+        path="run", manifest={}, endpoints=endpoints, ports=ports, policies=(), cells=Reader(cells)
+    )
+
+
+def compared(before: Recorded, after: Recorded) -> Changes:
+    return diff.compare(before, after, lambda _: None)
+
+
+def test_a_roll_out_is_no_change() -> None:
+    old = (pod("web-1", "Deployment/web"), pod("web-2", "Deployment/web"), pod("x"))
+    new = (
+        pod("web-8", "Deployment/web", node="b"),
+        pod("web-9", "Deployment/web"),
+        pod("web-99", "Deployment/web"),
+        pod("x", node="b"),
+    )
+    before = run(old, (port(80),), {(0, 2, 0): BLOCKED, (1, 2, 0): BLOCKED})
+    same = {(0, 3, 0): BLOCKED, (1, 3, 0): BLOCKED, (2, 3, 0): BLOCKED}
+    found = compared(before, run(new, (port(80),), same))
+    assert (found.compared, found.paths, found.appeared, found.vanished) == (3, (), (), ())
+    changed = compared(before, run(new, (port(80),), {**same, (2, 3, 0): REACHABLE}))
+    (path,) = changed.paths
+    assert (path.src, path.dst, path.cells) == ("deployment shop/web", "pod shop/x", 1)
+    assert (path.before, path.after) == (Verdict.BLOCKED, Verdict.REACHABLE)
+
+
+def test_bare_pods_stand_in_for_those_with_the_same_labels_only() -> None:
+    found = pairing.pair((pod("db-1", app="db"), pod("y")), (pod("db-4", app="db"), pod("z")))
+    assert found.before.tolist() == [0, -1]
+    assert (found.appeared, found.vanished) == (("pod shop/z",), ("pod shop/y",))
+
+
+def test_ranges_are_compared_where_they_overlap() -> None:
+    ends = (pod("a"), pod("b"))
+    before = run(ends, (port(0, 99), port(100, 65535)), {(0, 1, 0): BLOCKED, (0, 1, 1): REACHABLE})
+    after = run(ends, (port(0, 49), port(50, 65535)), {(0, 1, 0): BLOCKED, (0, 1, 1): REACHABLE})
+    found = compared(before, after)
+    (path,) = found.paths
+    assert (path.ports, path.before, path.after) == (
+        ("tcp/50-99",),
+        Verdict.BLOCKED,
+        Verdict.REACHABLE,
+    )
+    assert (found.compared, found.unmatched) == (2, 0)
+
+
+@given(st.sets(st.integers(1, 200), max_size=8), st.sets(st.integers(1, 200), max_size=8))
+def test_overlaps_partition_what_both_have(left: set[int], right: set[int]) -> None:
+    sides = []
+    for cuts in (left, right):
+        edges = [0, *sorted(cuts), 201]
+        sides.append([port(a, b - 1) for a, b in itertools.pairwise(edges)])
+    found = overlaps(*sides)
+    numbers = [n for one in found.common for n in range(one.number, one.sample + 1)]
+    assert sorted(numbers) == list(range(201))
+
+
+@given(st.data())
+def test_what_changed_is_what_a_loop_over_the_cells_finds(data: st.DataObject) -> None:
+    names = ("a", "b", "c", "d")
+    runs, dicts = [], []
+    for _ in range(2):
+        chosen = tuple(sorted(data.draw(st.sets(st.sampled_from(names), min_size=1))))
+        size = len(chosen)
+        cells = data.draw(
+            st.dictionaries(
+                st.tuples(*(st.integers(0, top) for top in (size - 1, size - 1, 1))),
+                st.integers(0, 5),
+            )
+        )
+        runs.append(run(tuple(pod(name) for name in chosen), (port(80), port(443)), cells))
+        dicts.append({(chosen[s], chosen[d], p): v for (s, d, p), v in cells.items()})
+    found = compared(*runs)
+    common = dicts[0].keys() & dicts[1].keys()
+    assert found.compared == len(common)
+    assert found.unmatched == len(dicts[1].keys() - common)
+    expected = {
+        (f"pod shop/{s}", f"pod shop/{d}", str((port(80), port(443))[p]))
+        for s, d, p in common
+        if dicts[0][s, d, p] != dicts[1][s, d, p]
+    }
+    assert {(q.src, q.dst, name) for q in found.paths for name in q.ports} == expected
+    assert sum(path.cells for path in found.paths) == len(expected)
