@@ -61,7 +61,10 @@ def measure(report: Path) -> None:
         session = page.context.new_cdp_session(page)
         for name, act in ACTS.items():
             print(f"{name}: {traced(session, page, act)}")
-        print(f"memory: {memory()} MB (renderer, proportional set)")
+        before = memory()
+        session.send("HeapProfiler.collectGarbage")
+        page.wait_for_timeout(500)
+        print(f"memory of the renderer: {before} MB, {memory()} MB without garbage")
         browser.close()
 
 
@@ -73,11 +76,11 @@ def traced(session: CDPSession, page: Page, act: Callable[[Page], None]) -> str:
     session.on("Tracing.tracingComplete", lambda _: finished.append(True))
     session.send("Tracing.start", {"traceConfig": {"includedCategories": CATEGORIES.split(",")}})
     stamps = page.evaluate_handle(
-        "(() => { const at = []; const tick = (t) => { at.push(t); requestAnimationFrame(tick); };"
-        " requestAnimationFrame(tick); return at; })()"
+        "(() => { const at = []; const tick = (t) => { at.push(t); if (at[0] !== null)"
+        " requestAnimationFrame(tick); }; requestAnimationFrame(tick); return at; })()"
     )
     act(page)
-    frames = stamps.evaluate("(at) => at.slice()")
+    frames = stamps.evaluate("(at) => { const all = at.slice(); at[0] = null; return all; }")
     session.send("Tracing.end")
     while not finished:
         page.wait_for_timeout(50)

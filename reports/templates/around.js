@@ -192,7 +192,7 @@ function exportCsv() {
   $("status").textContent = lines === MOST_EXPORTED ? `The first ${figure(lines)} lines were exported; choose less to have all.` : `${figure(lines)} lines exported.`;
 }
 
-const MOST_LISTED = 1000;
+const MOST_LISTED = 400;
 
 // What the canvas shows, for who does not see it: from the row of the cursor on.
 function listCells() {
@@ -213,7 +213,7 @@ function listCells() {
 function tableRows(r, c) {
   const ends = () => [el("th", { scope: "row" }, plain(scene.rows[r].key)), el("td", {}, plain(scene.columns[c].key))];
   if (scene.level !== "endpoints") {
-    const { lines } = describe(r, c);
+    const lines = countLines(r, c);
     return lines.length ? [el("tr", {}, ends(), el("td", {}, lines.map((line) => `${line.figure} ${line.text}`.trim()).join(", ")))] : [];
   }
   if (scene.filtered && !scene.looks[scene.rowLooks(r)[c]].hit) return [];

@@ -11,6 +11,7 @@ const unproven = (verdict) => verdict === 4 || verdict === 5;
 const S = { verdict: 0, reply: 1, reason: 2, cause: 3, blame: 4, intent: 5, logical: 6, datapath: 7, drift: 8, changed: 9, decider: 10, shared: 11 };
 
 const data = JSON.parse($("data").textContent);
+$("data").remove(); // megabytes of text, of which the parts that are needed are in `data`
 const has = (name) => !data.leftOut.includes(name);
 let T = null; // the tables
 let pairs = null; // counts by source group × destination group × verdict
@@ -56,7 +57,8 @@ const rawLines = remembering(1, () => json(data.blobs.lines[0]));
 
 async function load() {
   T = await json(data.blobs.tables[0]);
-  pairs = new Uint32Array(await inflate(data.blobs.pairs[0]));
+  if (!has("cells")) pairs = new Uint32Array(await inflate(data.blobs.pairs[0]));
+  data.blobs.tables = data.blobs.pairs = null;
   rowOf = new Int32Array(T.endpoints.length).fill(-1);
   T.sources.forEach((endpoint, row) => { rowOf[endpoint] = row; });
   firstColumn = new Int32Array(T.endpoints.length + 1);

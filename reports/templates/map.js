@@ -91,9 +91,19 @@ function draw() {
   drawMarks(seen, width, height);
   drawHeads(seen, width, height);
   drawMini(seen, width, height);
-  if (makeTiles(8)) redraw();
-  else if (layout.unfinished) { layout.unfinished = false; redraw(); }
+  makeMore();
   return undefined;
+}
+
+// Tiles are made between frames; the map is drawn again when there are new ones.
+let tiling = 0;
+function makeMore() {
+  if (tiling || (!wanted.length && !making)) return;
+  tiling = setTimeout(() => {
+    tiling = 0;
+    if (makeTiles(6)) redraw();
+    else makeMore();
+  }, 4);
 }
 
 function drawNothing(width, height) {
@@ -129,11 +139,16 @@ function clipped(width, height, paint) {
 function drawCells(seen, width, height) {
   const { size, x, y, rowHead, columnHead } = layout;
   const side = size - (size >= 12 ? 2 : 1);
-  const paint = scene.level === "endpoints" ? paintCell : paintMix;
   clipped(width, height, () => {
     for (let r = seen.r0; r <= seen.r1; r += 1) {
       const top = columnHead + y[r] - seen.top;
-      for (let c = seen.c0; c <= seen.c1; c += 1) paint(rowHead + x[c] - seen.left, top, side, r, c);
+      if (scene.level === "endpoints") {
+        const looks = scene.rowLooks(r);
+        for (let c = seen.c0; c <= seen.c1; c += 1) paintCell(rowHead + x[c] - seen.left, top, side, scene.looks[looks[c]]);
+      } else {
+        const tally = scene.tally(r);
+        for (let c = seen.c0; c <= seen.c1; c += 1) paintMix(rowHead + x[c] - seen.left, top, side, tally.subarray(c * FIELDS, (c + 1) * FIELDS));
+      }
     }
   });
 }
@@ -143,15 +158,16 @@ function drawTiles(seen, width, height) {
   const per = size >= 1 ? 1 : 2 ** Math.ceil(Math.log2(1 / size) - 0.01);
   const side = TILE * per * size; // of a tile, in pixels of the window
   clipped(width, height, () => {
+    let unfinished = false;
     context.imageSmoothingEnabled = false;
     for (let i = Math.floor(seen.r0 / (TILE * per)); i * TILE * per <= seen.r1; i += 1) {
       for (let j = Math.floor(seen.c0 / (TILE * per)); j * TILE * per <= seen.c1; j += 1) {
         const tile = tileAt(per, i, j);
         if (tile) context.drawImage(tile, rowHead + j * side - seen.left, columnHead + i * side - seen.top, side, side);
-        else layout.unfinished = true;
+        else unfinished = true;
       }
     }
-    if (layout.unfinished) {
+    if (unfinished) {
       context.fillStyle = colours.muted;
       context.font = `13px ${colours.sans}`;
       context.textAlign = "left";
@@ -254,7 +270,6 @@ function drawMini(seen, width, height) {
   const most = Math.max(scene.rows.length, scene.columns.length);
   const per = 2 ** Math.max(0, Math.ceil(Math.log2(most / TILE)));
   const tile = tileAt(per, 0, 0);
-  if (!tile) layout.unfinished = true;
   const scale = MINI / most;
   const [w, h] = [Math.max(1, scene.columns.length * scale), Math.max(1, scene.rows.length * scale)];
   if (mini.width !== Math.ceil(w) || mini.height !== Math.ceil(h)) { mini.width = Math.ceil(w); mini.height = Math.ceil(h); }
@@ -339,12 +354,7 @@ const many = (entry) => new Set(entry.members.map((endpoint) => T.workloadOf[end
 function describe(r, c) {
   const title = `${plain(scene.rows[r].key)} → ${plain(scene.columns[c].key)}`;
   if (scene.level !== "endpoints") {
-    const counts = scene.between(r, c);
-    const lines = T.verdicts.map((v, i) => ({ verdict: v.name, text: v.name, count: counts[i] })).filter(({ count }) => count);
-    if (counts[DRIFTS]) lines.push({ verdict: "drift", text: "planes disagree", count: counts[DRIFTS] });
-    if (scene.filtered) lines.push({ verdict: "hit", text: "chosen by the filter", count: counts[HITS] });
-    const said = lines.map((line) => ({ ...line, figure: figure(line.count) }));
-    return { title, lines: [...said, ...blockersOf(r, c)], more: 0 };
+    return { title, lines: [...countLines(r, c), ...blockersOf(r, c)], more: 0 };
   }
   const found = scene.between(r, c);
   const lines = found.slice(0, 8).map(({ code, slice }) => {
@@ -355,6 +365,14 @@ function describe(r, c) {
     return { verdict: name, text: `${sliceName(slice)} ${why}${planes}`, figure: "" };
   });
   return { title, lines, more: found.length - lines.length };
+}
+
+function countLines(r, c) {
+  const counts = scene.between(r, c);
+  const lines = T.verdicts.map((v, i) => ({ verdict: v.name, text: v.name, count: counts[i] })).filter(({ count }) => count);
+  if (counts[DRIFTS]) lines.push({ verdict: "drift", text: "planes disagree", count: counts[DRIFTS] });
+  if (scene.filtered) lines.push({ verdict: "hit", text: "chosen by the filter", count: counts[HITS] });
+  return lines.map((line) => ({ ...line, figure: figure(line.count) }));
 }
 
 // The policies that block most between two groups, by a sample of what is below them.

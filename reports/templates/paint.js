@@ -61,8 +61,7 @@ function widthsOf(counts, side) {
 }
 
 // A pair of groups: what passes from the left, what is stopped from the right; corners for marks.
-function paintMix(x, y, side, r, c) {
-  const counts = scene.between(r, c);
+function paintMix(x, y, side, counts) {
   const proven = counts[0] + counts[1] + counts[2] + counts[3];
   const doubt = counts[4] + counts[5];
   if (!proven && !doubt) return paintAbsent(x, y, side);
@@ -87,8 +86,7 @@ function paintMix(x, y, side, r, c) {
 }
 
 // One pair of endpoints: one colour when all its ports agree, a strip per port when they do not.
-function paintCell(x, y, side, r, c) {
-  const look = scene.looks[scene.rowLooks(r)[c]];
+function paintCell(x, y, side, look) {
   if (!look.verdicts.length) return paintAbsent(x, y, side);
   if (scene.filtered && !look.hit) context.globalAlpha = DIM;
   if (look.uniform) paintWhole(x, y, side, look.verdicts[0]);
@@ -196,8 +194,9 @@ function addRow(sums, r, c0, c1, cellsPerPixel) {
   const mark = (c, bits) => { sums[5 * Math.floor((c - c0) / cellsPerPixel) + 4] |= bits; };
   const fade = (part) => (scene.filtered && !part ? DIM : 1);
   if (scene.level !== "endpoints") {
+    const tally = scene.tally(r);
     for (let c = c0; c < c1; c += 1) {
-      const counts = scene.between(r, c);
+      const counts = tally.subarray(c * FIELDS, (c + 1) * FIELDS);
       const all = counts[0] + counts[1] + counts[2] + counts[3] + counts[4] + counts[5];
       if (!all) continue;
       const strength = fade(counts[HITS]);
@@ -267,30 +266,27 @@ function settlePixel(bytes, to, sums, at) {
 function tileAt(cellsPerPixel, tileRow, tileColumn) {
   const key = `${cellsPerPixel} ${tileRow} ${tileColumn}`;
   if (!tiles.has(key)) {
-    if (tiles.size > 220) tiles.delete(tiles.keys().next().value);
+    if (tiles.size > 90) tiles.delete(tiles.keys().next().value);
     tiles.set(key, false);
     wanted.push([key, cellsPerPixel, tileRow, tileColumn]);
   }
   return tiles.get(key);
 }
 
-// Makes tiles for a few milliseconds; says whether there is more to do.
+// Makes tiles for a few milliseconds; says whether one was finished.
 function makeTiles(milliseconds) {
   const end = performance.now() + milliseconds;
-  while (wanted.length || making) {
-    if (!making) {
-      const [key, ...place] = wanted.shift();
-      making = { key, steps: makeTile(...place) };
-    }
-    for (let step = making.steps.next(); ; step = making.steps.next()) {
-      if (step.done) {
-        tiles.set(making.key, step.value);
-        making = null;
-        break;
-      }
-      if (performance.now() > end) return true;
-    }
-    if (performance.now() > end) return wanted.length > 0 || making !== null;
+  if (!making) {
+    const [key, ...place] = wanted.shift();
+    making = { key, steps: makeTile(...place) };
   }
+  do {
+    const step = making.steps.next();
+    if (step.done) {
+      tiles.set(making.key, step.value);
+      making = null;
+      return true;
+    }
+  } while (performance.now() < end);
   return false;
 }

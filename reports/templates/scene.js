@@ -55,19 +55,48 @@ function gathered(endpoints, of, names) {
 }
 
 function makeScene() {
+  const frame = frames(toHash({ ...EMPTY, rows: view.rows, columns: view.columns, level: view.level, port: view.port, family: view.family, order: view.order }));
+  const made = { ...frame, ...lookups() };
+  return frame.level === "endpoints" ? endpointScene(made) : tallyScene(made);
+}
+
+// What of a scene depends on no filter: its rows and columns, and where the grid's columns are.
+const frames = remembering(3, () => {
   const level = levelOf(view);
   const rowIds = members(view.rows || { all: true }).filter((e) => rowOf[e] >= 0);
   const columnIds = members(view.columns || { all: true }).filter((e) => firstColumn[e + 1] > firstColumn[e]);
   const entries = (ids, spec) => (level === "endpoints" ? endpointEntries(ids, spec)
     : level === "groups" ? groupEntries(ids) : workloadEntries(ids, spec));
-  const made = {
+  const columns = ordered(entries(columnIds, view.columns), "columns");
+  return {
     level,
     rows: ordered(entries(rowIds, view.rows), "rows"),
-    columns: ordered(entries(columnIds, view.columns), "columns"),
-    ...lookups(),
+    columns,
+    place: placesOf(columns),
     largest: level === "groups" ? 58 : 44,
+    ...(level === "endpoints" ? keptOf(columns) : {}),
   };
-  return level === "endpoints" ? endpointScene(made) : tallyScene(made);
+});
+
+// Of each destination the columns that are shown, and the class that these make it one of.
+function keptOf(entries) {
+  const kept = entries.map(({ id }) => {
+    const columns = [];
+    for (let column = firstColumn[id]; column < firstColumn[id + 1]; column += 1) if (sliceChosen(T.columnSlice[column])) columns.push(column);
+    return columns;
+  });
+  const classOf = new Map();
+  const classes = [];
+  const dstClass = Int32Array.from(kept, (columns) => {
+    const of = columns.map((column) => cells.columnClass[column]);
+    const key = of.join();
+    if (!classOf.has(key)) {
+      classOf.set(key, classes.length);
+      classes.push(of);
+    }
+    return classOf.get(key);
+  });
+  return { kept, classes, dstClass };
 }
 
 function groupEntries(ids) {
@@ -117,7 +146,7 @@ function placesOf(columns) {
 // Between namespaces or workloads: how many cells of each verdict, counted class by class, a row
 // when it is looked at.
 function tallyScene(made) {
-  const place = placesOf(made.columns);
+  const { place } = made;
   const weights = new Map(); // by scene column and column class
   place.forEach((c, column) => {
     if (c < 0 || !has("cells")) return;
@@ -129,36 +158,36 @@ function tallyScene(made) {
   const itemClass = Int32Array.from(items, ([key]) => key % cells.width);
   const itemWeight = Int32Array.from(items, ([, weight]) => weight);
   const { shown, hit, drift } = made;
-  const count = (tally, at, code, weight) => {
+  const count = (counts, at, code, weight) => {
     const verdict = shown[code];
     if (verdict === ABSENT) return;
-    tally[at + verdict] += weight;
-    if (drift[code]) tally[at + DRIFTS] += weight;
-    if (hit[code]) tally[at + HITS] += weight;
+    counts[at + verdict] += weight;
+    if (drift[code]) counts[at + DRIFTS] += weight;
+    if (hit[code]) counts[at + HITS] += weight;
   };
-  const tallies = remembering(700, (r) => {
-    const tally = new Int32Array(made.columns.length * FIELDS);
+  const tally = remembering(clamp(Math.round(400_000 / made.columns.length), 100, 700), (r) => {
+    const counts = new Int32Array(made.columns.length * FIELDS);
     const rows = made.rows[r].members.map((endpoint) => rowOf[endpoint]);
-    if (!has("cells")) return groupTally(made, r, tally);
+    if (!has("cells")) return groupTally(made, r, counts);
     const many = new Map();
     for (const row of rows) many.set(cells.rowClass[row], (many.get(cells.rowClass[row]) || 0) + 1);
     for (const [rowClass, times] of many) {
       const base = rowClass * cells.width;
-      for (let i = 0; i < itemClass.length; i += 1) count(tally, itemPlace[i], cells.base[base + itemClass[i]], times * itemWeight[i]);
+      for (let i = 0; i < itemClass.length; i += 1) count(counts, itemPlace[i], cells.base[base + itemClass[i]], times * itemWeight[i]);
     }
     for (const row of rows) {
       for (let i = cells.begins[row]; i < cells.begins[row + 1]; i += 1) {
         const column = cells.columns[i];
         const c = place[column];
         if (c < 0) continue;
-        count(tally, c * FIELDS, cells.base[cells.rowClass[row] * cells.width + cells.columnClass[column]], -1);
-        count(tally, c * FIELDS, cells.codes[i], 1);
+        count(counts, c * FIELDS, cells.base[cells.rowClass[row] * cells.width + cells.columnClass[column]], -1);
+        count(counts, c * FIELDS, cells.codes[i], 1);
       }
     }
-    return tally;
+    return counts;
   });
-  const between = (r, c) => tallies(r).subarray(c * FIELDS, (c + 1) * FIELDS);
-  return { ...made, between };
+  const between = (r, c) => tally(r).subarray(c * FIELDS, (c + 1) * FIELDS);
+  return { ...made, between, tally };
 }
 
 // What is left when the cells did not fit the page: the namespaces, over all ports.
@@ -171,13 +200,7 @@ function groupTally(made, r, tally) {
 
 // Between endpoints: how each pair looks, by class, with the exceptions of each row put in.
 function endpointScene(made) {
-  const { shown, hit, drift, lost } = made;
-  const kept = made.columns.map(({ id }) => {
-    const columns = [];
-    for (let column = firstColumn[id]; column < firstColumn[id + 1]; column += 1) if (sliceChosen(T.columnSlice[column])) columns.push(column);
-    return columns;
-  });
-  const place = placesOf(made.columns);
+  const { shown, hit, drift, lost, place, kept, classes, dstClass } = made;
   const looks = [null]; // 0: not looked at yet
   const lookOf = new Map();
   const look = (codes) => {
@@ -194,18 +217,8 @@ function endpointScene(made) {
     }
     return lookOf.get(key);
   };
-  const classOf = new Map(); // destinations whose columns have the same classes
-  const classes = [];
-  const dstClass = Int32Array.from(kept, (columns) => {
-    const key = columns.map((column) => cells.columnClass[column]).join();
-    if (!classOf.has(key)) {
-      classOf.set(key, classes.length);
-      classes.push(columns.map((column) => cells.columnClass[column]));
-    }
-    return classOf.get(key);
-  });
-  const classLooks = remembering(3000, (rowClass) => Uint16Array.from(classes, (of) => look(of.map((k) => cells.base[rowClass * cells.width + k]))));
-  const rowLooks = remembering(2300, (r) => {
+  const classLooks = remembering(1500, (rowClass) => Uint16Array.from(classes, (of) => look(of.map((k) => cells.base[rowClass * cells.width + k]))));
+  const rowLooks = remembering(700, (r) => {
     const row = rowOf[made.rows[r].id];
     const known = classLooks(cells.rowClass[row]);
     const found = new Uint16Array(dstClass.length);
