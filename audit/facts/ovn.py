@@ -6,6 +6,7 @@ flows, and of those only the ones that carry an ACL's verdict are needed, for bl
 """
 
 import functools
+import ipaddress
 import re
 import sys
 from collections import defaultdict
@@ -46,6 +47,19 @@ ACL_STAGES = (
 _HAS_PORTS = ('"ports"',)
 """With interconnect every zone has every policy's port group, most of them without a port here:
 their ACLs are in force nowhere in the zone, and are most of what a large database holds."""
+
+_NB_ADDRESSES = {
+    "Logical_Router_Static_Route": ("ip_prefix", "nexthop"),
+    "Logical_Router_Port": ("networks",),
+    "NAT": ("external_ip", "logical_ip"),
+}
+_SB_ADDRESSES = {
+    "MAC_Binding": ("ip",),
+    "Static_MAC_Binding": ("ip",),
+    "Learned_Route": ("ip_prefix", "nexthop"),
+}
+"""Where northd finds the addresses in routers' logical flows, load balancers and policies apart
+(northd.c, OVN 25.03; `Learned_Route` is as new)."""
 
 
 def read_zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path) -> Zone:
@@ -95,6 +109,7 @@ def _zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path)
             RouterPolicy(match=row["match"], action=row["action"], priority=row["priority"])
             for row in nb["Logical_Router_Policy"]
         ),
+        routed=_routed(nb, sb),
     )
 
 
@@ -119,6 +134,7 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
         "Port_Group": [group for group in groups if group["ports"]],
         "Logical_Router_Policy": policies,
         "Load_Balancer": tables.rows("Load_Balancer", balancer),
+        **{table: tables.rows(table, columns) for table, columns in _NB_ADDRESSES.items()},
         "ACL": acls,
         "Address_Set": [row for row in sets if row["name"] in used],
     }
@@ -133,6 +149,7 @@ def _southbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
         "SB_Global": tables.rows("SB_Global", ("options", "nb_cfg")),
         "Datapath_Binding": tables.rows("Datapath_Binding", ("_uuid", "external_ids")),
         "Port_Binding": tables.rows("Port_Binding", binding),
+        **{table: tables.rows(table, columns) for table, columns in _SB_ADDRESSES.items()},
         "Logical_Flow": [r for r in flows if r["external_ids"].get("stage-name") in ACL_STAGES],
     }
 
@@ -257,6 +274,30 @@ def _port_groups(
         )
         for row in rows
     )
+
+
+def _routed(nb: Mapping[str, Sequence[Row]], sb: Mapping[str, Sequence[Row]]) -> frozenset[str]:
+    """Return the addresses and networks routers know, whatever for."""
+    known = ((nb, _NB_ADDRESSES), (sb, _SB_ADDRESSES))
+    return frozenset(
+        sys.intern(text)
+        for tables, addresses in known
+        for table, columns in addresses.items()
+        for row in tables[table]
+        for column in columns
+        for text in as_tuple(row.get(column, ()))
+        if _is_network(text)
+    )
+
+
+@functools.lru_cache(maxsize=_ALIKE)
+def _is_network(text: str) -> bool:
+    """Say whether it is an address or a network; a next hop may also be `discard`."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _flow_hints(rows: Sequence[Row]) -> dict[str, tuple[FlowHint, ...]]:

@@ -190,6 +190,9 @@ class Zone:
     switch_acls: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     """uuids of the ACLs a switch has itself, not through a port group."""
     router_policies: tuple[RouterPolicy, ...] = ()
+    routed: frozenset[str] = frozenset()
+    """Addresses and networks that something on the way can tell from others, port addresses and
+    the matches of router policies apart: routes, router ports, NAT, VIPs, known neighbours."""
     torn: bool = False
     """The last transaction of a database file was cut off, and is not part of this."""
 

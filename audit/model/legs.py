@@ -6,7 +6,8 @@ why this is enough.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,20 @@ from audit.model.matrix import Indices, Matrix
 PASS, STOP = 0, 1
 """What a prediction says of a leg."""
 
-LOCALITIES = (False, True)
-"""Whether both ends are on one switch: index 0 is no, 1 is yes."""
+
+class Locality(IntEnum):
+    """Where the two ends of a packet are to each other."""
+
+    APART = 0
+    """On two switches, or the destination is a node's own address, which is on none."""
+    TOGETHER = 1
+    """On one switch."""
+    OWN_NODE = 2
+    """The source is the node whose switch the destination is on."""
+
+
+NO_WAY = -1
+"""The transit leg of a packet that stays on its switch: there is nothing between."""
 
 CELLS_AT_A_TIME = 1 << 20
 
@@ -26,12 +39,15 @@ CELLS_AT_A_TIME = 1 << 20
 class LegTable:
     """The legs of one side, egress or ingress.
 
-    `classes[l, e]` is endpoint e's class as the leg's own end, with l of LOCALITIES: the other end
-    on another switch, or on the same one. Where the ACLs in force say the same either way the class
-    is the same, and so is the leg. Of class c, `atoms[c, o]` is the atom the other end o falls in,
+    `classes[l, e]` is endpoint e's class as the leg's own end, with the other end in Locality l.
+    Where the ACLs in force say the same either way the class is the same, and so is the leg. Of
+    class c, `atoms[c, o]` is the atom the other end o falls in,
     `port_atoms[c, p]` that of port p, and the leg's id is
     `first[c] + atoms[c, o] * width[c] + port_atoms[c, p]`. `predicted` and `decider` are by id:
     PASS or STOP, and the index into `LegPlan.deciders` of what decides, -1 for nothing.
+
+    Where several ACLs decide alike, OVN takes any, and each zone's database its own: such a leg
+    i is replaced by one for each zone, `zonal[i] + zone[e]`. Else `zonal[i]` is -1.
     """
 
     classes: NDArray[np.int32]
@@ -41,23 +57,38 @@ class LegTable:
     width: NDArray[np.int64]
     predicted: NDArray[np.uint8]
     decider: NDArray[np.int32]
+    zonal: NDArray[np.int64]
+    zone: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.predicted)
 
-    def classes_of(self, own: Indices, local: NDArray[np.bool_]) -> NDArray[np.int32]:
-        """Return the classes of many cells' own ends, each for its locality."""
-        classes: NDArray[np.int32] = self.classes[local.view(np.int8), own]
-        return classes
-
     def ids(
-        self, own: Indices, other: Indices, port: Indices, local: NDArray[np.bool_]
+        self, own: Indices, other: Indices, port: Indices, locality: NDArray[np.int8]
     ) -> NDArray[np.int64]:
         """Return the legs of many cells, by their own end, other end, port and locality."""
-        classes = self.classes_of(own, local)
+        classes = self.classes[locality, own]
         within = self.atoms[classes, other] * self.width[classes] + self.port_atoms[classes, port]
         legs: NDArray[np.int64] = self.first[classes] + within
-        return legs
+        zonal = self.zonal[legs]
+        return np.where(zonal < 0, legs, zonal + self.zone[own])
+
+    def by_zone(self, tied: NDArray[np.bool_], zone: NDArray[np.int64]) -> "LegTable":
+        """Return a table in which each of these legs is one for each zone of its own end.
+
+        `tied` is by leg, of which none is by zone yet; `zone[e]` numbers the endpoints' zones.
+        """
+        zones = int(zone.max(initial=-1)) + 1
+        each = np.repeat(np.flatnonzero(tied), zones)
+        zonal = np.full(len(tied), -1, dtype=np.int64)
+        zonal[tied] = len(tied) + np.arange(int(tied.sum())) * zones
+        return replace(
+            self,
+            predicted=np.concatenate([self.predicted, self.predicted[each]]),
+            decider=np.concatenate([self.decider, self.decider[each]]),
+            zonal=zonal,
+            zone=zone,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +108,9 @@ class LegPlan:
     `composed[i]` says that cell i of the matrix is decided by its legs. `switch[e]` numbers the
     endpoints' switches. `sending[e]` and `receiving[e]` number where a packet comes from and goes
     to, as far as routers care: the switch, what router policies tell of the address, and for a
-    node's own address the address. A transit leg is a pair of those.
+    node's own address the address. `ways[s, r]` is the transit leg from one to the other; pairs
+    that nothing on the way tells apart have the same. `answered[e]` numbers, as a receiver, where
+    replies to an endpoint go: a node sends from its management port, which is on its switch.
     """
 
     family: int
@@ -87,6 +120,8 @@ class LegPlan:
     """Endpoints that are a node, or a pod at its node's address: never on the switch."""
     sending: NDArray[np.int64]
     receiving: NDArray[np.int64]
+    answered: NDArray[np.int64]
+    ways: NDArray[np.int64]
     egress: LegTable
     ingress: LegTable
     deciders: tuple[str, ...]
@@ -96,21 +131,14 @@ class LegPlan:
 
     @property
     def transit_count(self) -> int:
-        """How many pairs of places there are."""
-        return (int(self.sending.max(initial=0)) + 1) * self._receivers
+        """How many transit legs requests have."""
+        return int(self.ways.max(initial=-1)) + 1
 
-    @property
-    def _receivers(self) -> int:
-        return int(self.receiving.max(initial=0)) + 1
-
-    def _transit(self, src: Indices, dst: Indices, local: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return transit legs; -1 on one switch, where there is nothing between."""
-        return np.where(local, -1, self.sending[src] * self._receivers + self.receiving[dst])
-
-    def _local(self, src: Indices, dst: Indices) -> NDArray[np.bool_]:
+    def _locality(self, src: Indices, dst: Indices) -> NDArray[np.int8]:
         """Say which packets stay on one switch; one to a node's own address never does."""
-        local: NDArray[np.bool_] = (self.switch[src] == self.switch[dst]) & ~self.host[dst]
-        return local
+        together = (self.switch[src] == self.switch[dst]) & ~self.host[dst]
+        locality = np.where(self.host[src], Locality.OWN_NODE, Locality.TOGETHER)
+        return np.where(together, locality, Locality.APART).astype(np.int8)
 
     def walk(self, matrix: Matrix) -> Iterator[CellLegs]:
         """Yield the legs of all composed cells, some at a time, in the matrix's order."""
@@ -122,33 +150,46 @@ class LegPlan:
     def of(self, matrix: Matrix, cells: NDArray[np.int64]) -> CellLegs:
         """Return the legs of these cells."""
         src, dst, port = matrix.src[cells], matrix.dst[cells], matrix.port[cells]
-        local = self._local(src, dst)
+        locality = self._locality(src, dst)
+        way = self.ways[self.sending[src], self.receiving[dst]]
         return CellLegs(
             cells=cells,
-            egress=self.egress.ids(src, dst, port, local),
-            transit=self._transit(src, dst, local),
-            ingress=self.ingress.ids(dst, src, port, local),
+            egress=self.egress.ids(src, dst, port, locality),
+            transit=np.where(locality == Locality.APART, way, NO_WAY),
+            ingress=self.ingress.ids(dst, src, port, locality),
         )
 
     def replies(self, matrix: Matrix, cells: NDArray[np.int64]) -> CellLegs:
         """Return the legs of the replies to these cells: from the destination, and no atoms.
 
-        An established reply is let through by every ACL stage, so only the endpoints' classes
-        and the way between them can matter. Ids are within `reply_counts`.
+        An established reply is let through by every ACL stage before any ACL is looked at, so only
+        the switches, whether an end is a node, and the way between can matter. A router keeps no
+        state between pods: there a reply is like a request the other way, and has its transit leg.
+        Ids are within `reply_counts`.
         """
         src, dst = matrix.src[cells], matrix.dst[cells]
-        local = self._local(src, dst)
+        locality = self._locality(src, dst)
+        way = self.ways[self.sending[dst], self.answered[src]]
+        # No request goes out from a node's own address, so that way is the reply's alone.
+        way = np.where(self.host[dst], self.transit_count + self.sending[dst], way)
         return CellLegs(
             cells=cells,
-            egress=self.egress.classes_of(dst, local).astype(np.int64),
-            transit=self._transit(dst, src, local),
-            ingress=self.ingress.classes_of(src, local).astype(np.int64),
+            egress=self._reply_ends(dst, locality),
+            transit=np.where(locality == Locality.APART, way, NO_WAY),
+            ingress=self._reply_ends(src, locality),
         )
 
+    def _reply_ends(self, end: Indices, locality: NDArray[np.int8]) -> NDArray[np.int64]:
+        """Return numbers for where a reply begins or ends: switch, locality, kind of end."""
+        kind = self.host[end] * len(Locality) + locality
+        numbers: NDArray[np.int64] = self.switch[end] * np.int64(2 * len(Locality)) + kind
+        return numbers
+
     @property
-    def reply_counts(self) -> tuple[int, int]:
-        """How many egress and ingress legs replies have: one for each class."""
-        return len(self.egress.first), len(self.ingress.first)
+    def reply_counts(self) -> tuple[int, int, int]:
+        """How many egress, transit and ingress legs replies have."""
+        ends = (int(self.switch.max(initial=-1)) + 1) * 2 * len(Locality)
+        return ends, self.transit_count + len(self.ways), ends
 
     def predicted(self, legs: CellLegs) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return whether each cell's egress leg, and its ingress leg, is predicted to pass."""

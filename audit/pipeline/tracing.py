@@ -85,7 +85,9 @@ class Tracing:
 
         self._cover = plane.cover
         self._requests = [composing.LegResults(plan) for plan in plane.legs]
-        self._answers = [composing.LegResults(plan, replies=True) for plan in plane.legs]
+        self._answers = [
+            composing.LegResults(known.plan, requests=known) for known in self._requests
+        ]
         self._waiting: set[str] = set()
         """What the phase at hand traces."""
         self._learned = np.zeros(len(planned.matrix), dtype=np.bool_)

@@ -7,18 +7,19 @@ and an atom of the ports; every cell has an egress leg and an ingress leg, found
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import Note, RouterPolicy, Zone
-from audit.model.legs import LOCALITIES, PASS, STOP, LegPlan, LegTable
+from audit.model.legs import PASS, STOP, LegPlan, LegTable, Locality
 from audit.model.matrix import FAMILIES, Matrix
 from audit.model.packets import Family
-from audit.plan import acls, matches
+from audit.plan import acls, matches, ways
 from audit.plan.acls import L4, Entry, Predicates, Seen, ZoneAcls
 from audit.plan.matches import AddressIn, MatchError, Side
 
@@ -26,6 +27,9 @@ _DENIES = frozenset({"drop", "reject"})
 _GOES_ON = "pass"
 NOTHING: tuple[tuple[Entry, ...], tuple[Entry, ...]] = ((), ())
 """What is seen of an endpoint that no leg begins or ends at."""
+
+_Views = tuple[tuple[Entry, ...], tuple[Entry, ...], tuple[Entry, ...]]
+"""What is seen of an endpoint as a leg's own end, by Locality."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,9 @@ class _Planner:
         self._zones = zones
         self._family = FAMILIES.index(family)
         self._predicates = Predicates(matrix.endpoints, family)
+        names = [e.attachment.zone if e.attachment else "" for e in matrix.endpoints]
+        numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+        self._zone = np.array([numbers[name] for name in names], dtype=np.int64)
         groups = _group_vectors(matrix.endpoints, zones)
         self._acls = {
             name: ZoneAcls(zone, self._predicates, groups) for name, zone in zones.items()
@@ -92,46 +99,62 @@ class _Planner:
         }
         switches = {e.attachment.switch for e in endpoints if e.attachment is not None}
         numbers = {switch: number for number, switch in enumerate(sorted(switches))}
-        rows, columns, unread = _routing(endpoints, self._zones, self._predicates)
-        opaque |= unread
         switch = np.array(
             [numbers[e.attachment.switch] if e.attachment else 0 for e in endpoints],
             dtype=np.int32,
         )
         host = np.array([e.host_network for e in endpoints])
+        places, unread = self._places(switch, host)
+        opaque |= unread
+        trim = _Trim(self._predicates, switch, host)
         plan = LegPlan(
             family=self._family,
             composed=self._composed(seen, opaque),
             switch=switch,
             host=host,
-            sending=_places(switch, rows),
-            receiving=_places(switch, columns, self._own_addresses(host)),
-            egress=self._table([NOTHING if one is None else one.egress for one in seen]),
-            ingress=self._table([NOTHING if one is None else one.ingress for one in seen]),
+            sending=places.sending,
+            receiving=places.receiving,
+            answered=places.answered,
+            ways=ways.ways(endpoints, self._zones, self._predicates.family, places),
+            egress=self._table(
+                [trim.egress(NOTHING if one is None else one.egress) for one in seen]
+            ),
+            ingress=self._table(
+                [
+                    trim.ingress(index, NOTHING if one is None else one.ingress)
+                    for index, one in enumerate(seen)
+                ]
+            ),
             deciders=tuple(self._predicates.deciders),
             stateful=not any(acl.stateless for acl in self._acls.values()),
         )
         return plan, opaque
 
-    def _table(self, entries: Sequence[tuple[tuple[Entry, ...], tuple[Entry, ...]]]) -> LegTable:
+    def _table(self, entries: Sequence[_Views]) -> LegTable:
         """Return the legs of one side: classes by entries in each locality, then their atoms."""
         numbers: dict[tuple[Entry, ...], int] = {}
-        classes = [
-            [numbers.setdefault(one[local], len(numbers)) for one in entries]
-            for local in LOCALITIES
-        ]
+        classes = np.array(
+            [
+                [numbers.setdefault(one[locality], len(numbers)) for one in entries]
+                for locality in Locality
+            ],
+            dtype=np.int32,
+        ).reshape(len(Locality), len(entries))
         made = [_Class(one, self._matrix.ports, self._predicates) for one in numbers]
         sizes = np.array([one.atom_count * one.port_atom_count for one in made], dtype=np.int64)
-        predictions = [one.predict() for one in made]
+        decided = [leg for one in made for leg in one.predict()]
+        tied = np.array([leg.tied for leg in decided], dtype=np.bool_)
         return LegTable(
-            classes=np.array(classes, dtype=np.int32),
+            classes=classes,
             atoms=np.array([one.atoms for one in made], dtype=np.int32),
             port_atoms=np.array([one.port_atoms for one in made], dtype=np.int32),
             first=np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64),
             width=np.array([one.port_atom_count for one in made], dtype=np.int64),
-            predicted=np.concatenate([one for one, _ in predictions]),
-            decider=np.concatenate([one for _, one in predictions]),
-        )
+            predicted=np.array([leg.verdict for leg in decided], dtype=np.uint8),
+            decider=np.array([leg.decider for leg in decided], dtype=np.int32),
+            zonal=np.full(len(decided), -1, dtype=np.int64),
+            zone=self._zone,
+        ).by_zone(tied, self._zone)
 
     def _seen(self, endpoint: Endpoint) -> Seen | None:
         """Return an endpoint's entries; None for one that no leg begins or ends at."""
@@ -139,6 +162,28 @@ class _Planner:
         if endpoint.attachment is None or own is None or not acls.sends(endpoint):
             return None
         return self._acls[endpoint.attachment.zone].seen_by(endpoint, endpoint.attachment)
+
+    def _places(
+        self, switch: NDArray[np.int32], host: NDArray[np.bool_]
+    ) -> tuple[ways.Places, Mapping[str, set[str]]]:
+        """Return where packets come from and go to, and unread router policies by switch."""
+        endpoints, family = self._matrix.endpoints, self._predicates.family
+        # Nodes are answered at their management port's address: as a pod there would be.
+        ports = [
+            replace(e, addresses=e.attachment.addresses, host_network=False) if e.attachment else e
+            for e in itertools.compress(endpoints, host)
+        ]
+        rows, columns, unread = _routing(self._zones, Predicates([*endpoints, *ports], family))
+        count = len(endpoints)
+        receiving = _numbered(
+            np.concatenate([switch, switch[host]]),
+            columns,
+            np.concatenate([self._own_addresses(host), np.zeros(len(ports), dtype=np.int64)]),
+        )
+        answered = receiving[:count].copy()
+        answered[host] = receiving[count:]
+        sending = _numbered(switch, rows[:count])
+        return ways.Places(sending=sending, receiving=receiving[:count], answered=answered), unread
 
     def _own_addresses(self, host: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return numbers for the addresses of nodes, 0 for endpoints that are on their switch."""
@@ -218,6 +263,61 @@ def _group_vectors(
     return vectors
 
 
+class _Trim:
+    """Takes out the entries that no other end in a locality can fulfil.
+
+    Every switch has an ACL for the node it is on. Without this, that one entry would make the
+    classes of one node's pods another node's strangers.
+    """
+
+    def __init__(
+        self, predicates: Predicates, switch: NDArray[np.int32], host: NDArray[np.bool_]
+    ) -> None:
+        self._predicates = predicates
+        self._switch = switch
+        self._host = host
+        self._everyone = predicates.number(np.ones(len(switch), dtype=np.bool_))
+        self._nodes: dict[int, frozenset[int] | None] = {}
+
+    def egress(self, seen: tuple[tuple[Entry, ...], tuple[Entry, ...]]) -> _Views:
+        """Return a source's entries by locality."""
+        apart, together = seen
+        return apart, together, together
+
+    def ingress(self, own: int, seen: tuple[tuple[Entry, ...], tuple[Entry, ...]]) -> _Views:
+        """Return a destination's entries by locality."""
+        apart, together = seen
+        if self._host[own]:
+            return apart, (), ()  # a node's own address is always apart
+        home = frozenset([int(self._switch[own])])
+        return (
+            tuple(entry for entry in apart if self._switches(entry.others) != home),
+            tuple(entry for entry in together if self._switches(entry.others) is None),
+            self._of_node(own, together),
+        )
+
+    def _switches(self, number: int) -> frozenset[int] | None:
+        """Return the switches of a vector of nodes alone; None where it has other endpoints."""
+        if number not in self._nodes:
+            vector = self._predicates.vectors[number]
+            nodes = not (vector & ~self._host).any()
+            found = np.unique(self._switch[vector]).tolist()
+            self._nodes[number] = frozenset(found) if nodes else None
+        return self._nodes[number]
+
+    def _of_node(self, own: int, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+        """Return the entries that are true of the own node, and whatever else they are true of."""
+        node = np.flatnonzero(self._host & (self._switch == self._switch[own]))
+        true = []
+        for entry in entries:
+            held = self._predicates.vectors[entry.others][node]
+            if held.all():
+                true.append(entry._replace(others=self._everyone))
+            elif held.any():
+                true.append(entry)
+        return tuple(sorted(set(true)))
+
+
 class _Class:
     """The atoms and predicted legs of endpoints with the same entries."""
 
@@ -236,21 +336,16 @@ class _Class:
         self.atom_count = self._truth.shape[1]
         self.port_atom_count = self._port_truth.shape[1]
 
-    def predict(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Return what each leg of the class should answer, and which entry's owner decides."""
-        predicted, deciders = [], []
+    def predict(self) -> Iterator["Decided"]:
+        """Yield what each leg of the class should answer, in the order of their ids."""
         for atom in range(self.atom_count):
             for port_atom in range(self.port_atom_count):
-                true = [
+                yield evaluate(
                     entry
                     for entry in self._entries
                     if self._truth[self._vector_row[entry.others], atom]
                     and self._port_truth[self._l4_row[entry.l4], port_atom]
-                ]
-                verdict, decider = evaluate(true)
-                predicted.append(verdict)
-                deciders.append(decider)
-        return np.array(predicted, dtype=np.uint8), np.array(deciders, dtype=np.int32)
+                )
 
 
 def _atoms(
@@ -272,8 +367,17 @@ def _holds(l4: L4, port: Port) -> bool:
     )
 
 
-def evaluate(entries: Iterable[Entry]) -> tuple[int, int]:
-    """Return PASS or STOP, and the decider (-1: none), of the ACLs that match a packet.
+class Decided(NamedTuple):
+    """What ACLs do with a packet: PASS or STOP, and the decider, -1 where there is none."""
+
+    verdict: int
+    decider: int
+    tied: bool
+    """ACLs of several owners decide alike in a stage: which of them OVN takes is its own choice."""
+
+
+def evaluate(entries: Iterable[Entry]) -> Decided:
+    """Return what the ACLs that match a packet do with it.
 
     Stages in order; in a stage tiers from 0; in a tier the highest priority decides, and `pass`
     goes on to the next tier. Where nothing decides, the stage lets the packet through. Of ACLs
@@ -283,21 +387,22 @@ def evaluate(entries: Iterable[Entry]) -> tuple[int, int]:
     by_stage: dict[int, dict[int, list[Entry]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
         by_stage[entry.stage][entry.tier].append(entry)
-    allowed_by = -1
+    allowed_by, tied = -1, False
     for stage in sorted(by_stage):
         for tier in sorted(by_stage[stage]):
             top = max(entry.priority for entry in by_stage[stage][tier])
             deciding = [entry for entry in by_stage[stage][tier] if entry.priority == top]
+            tied |= len({entry.decider for entry in deciding}) > 1
             denying = [entry for entry in deciding if entry.action in _DENIES]
             if denying:
-                return STOP, denying[0].decider
+                return Decided(STOP, denying[0].decider, tied)
             if deciding[0].action != _GOES_ON:
                 allowed_by = deciding[0].decider
                 break
-    return PASS, allowed_by
+    return Decided(PASS, allowed_by, tied)
 
 
-def _places(*numbers: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
+def _numbered(*numbers: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
     """Return a number for each combination of numbers that endpoints have."""
     stacked = np.stack([column.astype(np.int64) for column in numbers], axis=1)
     _, places = np.unique(stacked, axis=0, return_inverse=True)
@@ -305,14 +410,14 @@ def _places(*numbers: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64
 
 
 def _routing(
-    endpoints: Sequence[Endpoint], zones: Mapping[str, Zone], predicates: Predicates
+    zones: Mapping[str, Zone], predicates: Predicates
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, set[str]]]:
     """Give endpoints two numbers by what router policies decide: as source, as destination.
 
     Two endpoints with the same number are treated alike by every policy that decides a packet
     between endpoints. Policies whose match is not understood are returned by switch.
     """
-    rows: list[NDArray[np.int32]] = [np.zeros(len(endpoints), dtype=np.int32)]
+    rows: list[NDArray[np.int32]] = [np.zeros(len(predicates.endpoints), dtype=np.int32)]
     columns = [*rows]
     unread: dict[str, set[str]] = defaultdict(set)
     for _, zone in sorted(zones.items()):
@@ -321,7 +426,7 @@ def _routing(
         columns.append(column)
         for switch in zone.switches if opaque else ():
             unread[switch] |= opaque
-    return _places(*rows), _places(*columns), dict(unread)
+    return _numbered(*rows), _numbered(*columns), dict(unread)
 
 
 def _decisions(

@@ -29,7 +29,7 @@ def _split(table: LegTable, node: NDArray[np.int64]) -> LegTable:
     pairs = np.stack([table.classes.astype(np.int64), np.broadcast_to(node, table.classes.shape)])
     found, classes = np.unique(pairs.reshape(2, -1), axis=1, return_inverse=True)
     old = found[0]
-    ends = np.append(table.first[1:], len(table.predicted))
+    ends = np.append(table.first[1:], len(table.zonal))
     sizes = (ends - table.first)[old]
     legs = [np.arange(table.first[one], ends[one]) for one in old.tolist()]
     taken = np.concatenate(legs) if legs else np.zeros(0, dtype=np.int64)
@@ -41,4 +41,7 @@ def _split(table: LegTable, node: NDArray[np.int64]) -> LegTable:
         width=table.width[old],
         predicted=table.predicted[taken],
         decider=table.decider[taken],
+        # A node is in one zone, so what is tied is by node already.
+        zonal=np.full(len(taken), -1, dtype=np.int64),
+        zone=table.zone,
     )

@@ -44,13 +44,15 @@ def choose_pairs(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
 def choose_replies(matrix: Matrix, plan: LegPlan, traced: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the cells whose replies are traced, sorted, such that every needed leg is shown.
 
-    `traced` says which cells' requests are; their replies are preferred. An established reply is
-    let through by every ACL stage, so a reply shows all of its legs. Empty where that does not
-    hold.
+    `traced` says which cells' requests are; their replies are preferred, and what they show of the
+    ways between holds for replies too. An established reply is let through by every ACL stage, so
+    a reply shows all of its legs. Empty where that does not hold.
     """
     chosen = _ChosenReplies(matrix, plan)
     if plan.stateful:
-        chosen.add(plan.of(matrix, np.flatnonzero(plan.composed & traced)))
+        asked = plan.of(matrix, np.flatnonzero(plan.composed & traced))
+        chosen.know(asked)
+        chosen.add(asked)
         for legs in plan.walk(matrix):
             chosen.add(legs)
     return chosen.cells()
@@ -62,15 +64,17 @@ class _ChosenReplies:
     def __init__(self, matrix: Matrix, plan: LegPlan) -> None:
         self._matrix = matrix
         self._plan = plan
-        egress, ingress = plan.reply_counts
-        self._shown = [
-            np.zeros(count, dtype=np.bool_) for count in (egress, plan.transit_count, ingress)
-        ]
+        self._shown = [np.zeros(count, dtype=np.bool_) for count in plan.reply_counts]
         self._found: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
 
     def cells(self) -> NDArray[np.int64]:
         """Return the chosen cells."""
         return np.unique(np.concatenate(self._found))
+
+    def know(self, requests: CellLegs) -> None:
+        """Take what requests are predicted to show of the ways between."""
+        passes, _ = self._plan.predicted(requests)
+        self._shown[1][requests.transit[passes & (requests.transit >= 0)]] = True
 
     def add(self, legs: CellLegs) -> None:
         """Choose among these cells, where the request is predicted to arrive."""

@@ -140,4 +140,15 @@ def entry(action: str, *, stage: int = 0, tier: int = 0, priority: int = 1000) -
 def test_acls_are_evaluated_by_stage_tier_and_priority(
     entries: list[Entry], expected: tuple[int, int]
 ) -> None:
-    assert legs.evaluate(entries) == expected
+    found = legs.evaluate(entries)
+    assert (found.verdict, found.decider) == expected
+    assert not found.tied
+
+
+def test_acls_of_several_owners_that_decide_alike_are_a_tie() -> None:
+    twin = entry("allow")._replace(decider=7)
+    assert legs.evaluate([entry("allow"), twin]).tied
+    assert not legs.evaluate([entry("allow"), twin, entry("drop", priority=1001)]).tied
+    assert not legs.evaluate([entry("allow"), entry("allow")._replace(others=3)]).tied
+    # a tie in a stage before the last that decides is one as well
+    assert legs.evaluate([entry("allow"), twin, entry("drop", stage=2)]).tied

@@ -140,15 +140,17 @@ DECIDERS = ("out", "in")
 
 def table(predicted: Sequence[int], decider: int) -> LegTable:
     """Return a class per pod and locality, with no atom but one."""
-    stops = np.array([*predicted, *predicted], dtype=np.uint8)
+    stops = np.array([*predicted, *predicted, *predicted], dtype=np.uint8)
     return LegTable(
-        classes=np.arange(8, dtype=np.int32).reshape(2, 4),
-        atoms=np.zeros((8, 4), dtype=np.int32),
-        port_atoms=np.zeros((8, 1), dtype=np.int32),
-        first=np.arange(8, dtype=np.int64),
-        width=np.ones(8, dtype=np.int64),
+        classes=np.arange(12, dtype=np.int32).reshape(3, 4),
+        atoms=np.zeros((12, 4), dtype=np.int32),
+        port_atoms=np.zeros((12, 1), dtype=np.int32),
+        first=np.arange(12, dtype=np.int64),
+        width=np.ones(12, dtype=np.int64),
         predicted=stops,
         decider=np.where(stops == 1, decider, -1).astype(np.int32),
+        zonal=np.full(12, -1, dtype=np.int64),
+        zone=np.zeros(4, dtype=np.int64),
     )
 
 
@@ -172,6 +174,8 @@ def plan(**fields: Any) -> LegPlan:
         "host": np.zeros(4, dtype=np.bool_),
         "sending": places,
         "receiving": places,
+        "answered": places,
+        "ways": np.arange(4, dtype=np.int64).reshape(2, 2),
         "egress": table([0, 1, 0, 0], 0),
         "ingress": table([0, 0, 0, 1], 1),
         "deciders": DECIDERS,
@@ -301,7 +305,7 @@ def nothing_traced(**changes: Mapping[int, int]) -> CellVerdicts:
 
 def test_cells_without_a_trace_are_made_of_their_legs() -> None:
     found = legs.compose(
-        MATRIX, nothing_traced(), [all_learned()], [LegResults(plan(), replies=True)]
+        MATRIX, nothing_traced(), [all_learned()], [LegResults(plan(), requests=LegResults(plan()))]
     )
     for src in range(4):
         for dst in range(4):
@@ -323,13 +327,15 @@ def test_a_cell_with_a_trace_of_its_own_stays_as_it_is() -> None:
     at = cell(0, 2)
     own = {"verdict": CODE[STOP], "reason": REASON_CODE[Reason.ACL_DROP], "blame": 0, "trace": 0}
     traced = nothing_traced(**{name: {at: value} for name, value in own.items()})
-    found = legs.compose(MATRIX, traced, [all_learned()], [LegResults(plan(), replies=True)])
+    found = legs.compose(
+        MATRIX, traced, [all_learned()], [LegResults(plan(), requests=LegResults(plan()))]
+    )
     assert {name: int(getattr(found, name)[at]) for name in own} == own
     assert VERDICTS[found.verdict[cell(0, 1)]] is PASS
 
 
 def test_replies_are_made_of_their_own_legs_where_there_is_an_arrival() -> None:
-    answers = LegResults(plan(), replies=True)
+    answers = LegResults(plan(), requests=LegResults(plan()))
     learn(answers, 0, 2, passed())
     found = legs.compose(MATRIX, nothing_traced(), [all_learned()], [answers])
     assert found.reply[cell(0, 2)] == CODE[PASS]
@@ -341,7 +347,9 @@ def test_what_let_a_packet_out_is_named_where_nothing_had_to_let_it_in() -> None
     results = LegResults(plan())
     out = Shown(egress=said(PASS, LET_OUT), transit=said(PASS), ingress=said(PASS))
     learn(results, 0, 2, out)
-    found = legs.compose(MATRIX, nothing_traced(), [results], [LegResults(plan(), replies=True)])
+    found = legs.compose(
+        MATRIX, nothing_traced(), [results], [LegResults(plan(), requests=LegResults(plan()))]
+    )
     at = cell(0, 2)
     assert found.blames[found.blame[at]] == LET_OUT
     assert REASONS[found.reason[at]] is Reason.ALLOWED_BY_ACL
