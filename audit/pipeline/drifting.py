@@ -100,6 +100,7 @@ class _Cell:
             traced.end_of(verdicts.trace_keys[key]) if key >= 0 else None
             for traced, key in zip((logical, datapath), keys, strict=True)
         ]
+        self._sent = logical.sent(cell)
 
     @property
     def node(self) -> str:
@@ -109,9 +110,10 @@ class _Cell:
             # What was sent to a third node was sent astray by the first.
             astray = self._dst.node and datapath[1] != self._dst.node
             return self._src.node if astray else datapath[1]
-        if logical is not None and _at(logical[0], self._dst) and not _sending(logical[0]):
-            return self._dst.node
-        return self._src.node
+        sent = self._sent
+        if sent is None and logical is not None:
+            sent = _at(logical[0], self._dst) and not _sending(logical[0])
+        return self._dst.node if sent else self._src.node
 
     def __str__(self) -> str:
         logical, datapath = (

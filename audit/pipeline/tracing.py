@@ -135,6 +135,16 @@ class Tracing:
         judgement = self._judgements.get(last)
         return None if judgement is None else (judgement, self._nodes.get(last, ""))
 
+    def sent(self, cell: int) -> bool | None:
+        """Say whether a cell got past its source's leg; None where its legs do not tell.
+
+        What shows a leg may be a trace between other nodes.
+        """
+        for known in self._requests:
+            if known.plan.composed[cell]:
+                return known.sent(self._planned.matrix, cell)
+        return None
+
     @property
     def disagreements(self) -> tuple[str, ...]:
         """Sentences about traces that contradict a prediction or a composed cell.

@@ -249,6 +249,12 @@ class LegResults:
             return replace(found, blame=self._decisions[egress[0]].blame)
         return found
 
+    def sent(self, matrix: Matrix, cell: int) -> bool | None:
+        """Say whether one cell's packet gets past its egress leg; None where that is not known."""
+        _, egress = self.outcome(self.legs(matrix, np.array([cell], dtype=np.int64)))
+        verdict = None if egress[0] == UNKNOWN else self._decisions[egress[0]].verdict
+        return None if verdict in (None, Verdict.INCONCLUSIVE) else verdict in PASSES
+
     def arrives(self, legs: CellLegs) -> NDArray[np.bool_]:
         """Return which cells' packets are known to get to their destination."""
         decided, _ = self.outcome(legs)

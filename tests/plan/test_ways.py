@@ -20,7 +20,8 @@ PLACES = Places(
 def found(*routed: str) -> list[list[int]]:
     zone = replace(made.zone(), routed=frozenset(routed))
     zones = {endpoint.attachment.zone: zone for endpoint in PODS if endpoint.attachment}
-    return ways([*NODES, *PODS], zones, Family.IP4, PLACES).tolist()
+    numbers: list[list[int]] = ways([*NODES, *PODS], zones, Family.IP4, PLACES).tolist()
+    return numbers
 
 
 def alike(*routed: str) -> list[bool]:
