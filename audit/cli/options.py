@@ -142,8 +142,8 @@ def source_options(*, manifests: bool = False) -> Callable[[_Command], _Command]
         click.option(
             "--snapshot",
             type=click.Path(path_type=Path),
-            help="A directory, or a .tar.gz of it, with kube/*.json and ovn/ZONE/{nb,sb}.db, "
-            "instead of the live cluster.",
+            help="A directory, or a .tar.gz of it, with kube/*.json and ovn/ZONE/{nb,sb}.db, or "
+            "an unpacked must-gather, instead of the live cluster.",
         ),
         cluster_options,
     ]

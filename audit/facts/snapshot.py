@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from audit.errors import SnapshotError
+from audit.facts import mustgather
 from audit.facts.fields import Field, FieldError
 from audit.model.facts import Input, Note
 
@@ -87,6 +88,9 @@ def _open_snapshot(path: Path, workdir: Path, *, databases: bool) -> Snapshot:
         raise SnapshotError(
             f"{path} does not exist; --snapshot takes a directory or a .tar.gz with kube/ and ovn/"
         )
+    gathered = mustgather.find(path)
+    if gathered is not None:
+        path = mustgather.convert(gathered, workdir / "snapshot")
     unpacked = not path.is_dir()
     root = _descend(_unpack(path, workdir / "snapshot") if unpacked else path)
     lists = {f.stem: f for f in sorted((root / "kube").glob("*.json")) if f.is_file()}
