@@ -324,7 +324,8 @@ def _stopped(walk: _Walk) -> Hop:
     last = walk.acls[-1] if walk.acls else None
     if walk.controller:
         return _answered(walk)
-    assert walk.table is not None  # noqa: S101 - a section begins with a table
+    if walk.table is None:
+        raise OfprotoSyntaxError("a trace without a table")
     if walk.table.cookie and int(walk.logical_flow or "0", 16) == walk.table.cookie:
         if acl is not None and acl["part"] is None and last and last.stage == walk.stage:
             walk.acls = (*walk.acls[:-1], replace(last, action="drop"))
