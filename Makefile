@@ -22,7 +22,7 @@ APT_INSTALL = { echo "installing $(1)" >&2; \
 		apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }
 
 help:  ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## Install the product and its development tools into .venv
 
@@ -73,6 +73,9 @@ fmt: install  ## Format the code
 
 parity: install ovn  ## Compare recorded clusters with the real tools' recorded answers
 	@.venv/bin/python -m tests.parity $(ARGS)
+
+image-test: install  ## Run the Dockerfile's steps in a fresh Debian: root, debootstrap, minutes
+	@.venv/bin/pytest --numprocesses=0 --timeout=3000 tests/image.py $(ARGS)
 
 bench: install ovn  ## Measure the audit beside ovnkube-trace's own commands
 	@.venv/bin/python -m bench.run $(ARGS)

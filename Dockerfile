@@ -1,0 +1,28 @@
+# syntax=docker/dockerfile:1
+# The audit as a batch image. `make image-test` runs these steps in a root made by debootstrap.
+# Name BASE by digest where images are admitted by digest; name a newer Debian for a newer OVN,
+# which must not be older than the cluster's.
+ARG BASE=debian:13-slim
+
+FROM ${BASE} AS build
+ARG RAY_EXTRA=""
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 python3-venv
+COPY . /src
+RUN python3 -m venv /opt/ovn-audit && /opt/ovn-audit/bin/pip install --no-cache-dir --only-binary :all: --no-binary ovn-audit --constraint /src/constraints.txt /src
+# KubeRay's RayJob needs RAY_EXTRA=default: the job server.
+RUN [ -z "$RAY_EXTRA" ] || /opt/ovn-audit/bin/pip install --no-cache-dir --constraint /src/constraints.txt "ray[$RAY_EXTRA]"
+RUN python3 -m venv /opt/tools && /opt/tools/bin/pip install --no-cache-dir cyclonedx-bom==7.5.0
+RUN mkdir /opt/ovn-audit/sbom && /opt/tools/bin/cyclonedx-py environment --output-reproducible --output-file /opt/ovn-audit/sbom/python.cdx.json /opt/ovn-audit/bin/python
+RUN /opt/ovn-audit/bin/pip uninstall -y pip && rm -rf /opt/ovn-audit/lib/python3*/site-packages/setuptools*
+
+FROM ${BASE}
+# OVN's own release, with the fixes that Debian makes to it. The host's half is for --planes datapath.
+ARG OVN=25.03.*
+RUN apt-get update && apt-get install -y --no-install-recommends python3 ovn-central=${OVN} ovn-host=${OVN} ovn-common=${OVN} openvswitch-switch python3-openvswitch && rm -rf /var/lib/apt/lists/*
+COPY --from=build /opt/ovn-audit /opt/ovn-audit
+RUN dpkg-query --show --showformat '${Package} ${Version} ${Architecture}\n' > /opt/ovn-audit/sbom/debian.txt
+ENV PATH=/opt/ovn-audit/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+ENV HOME=/tmp
+USER 65532:65532
+WORKDIR /tmp
+ENTRYPOINT ["audit"]
