@@ -179,8 +179,9 @@ class Cluster:
             code = await process.wait()
         finally:
             if process.returncode is None:
-                process.kill()
-                await process.wait()
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+            await process.communicate()  # what nobody read: its pipes are closed with it
         if self.after_exec is not None:
             self.after_exec(self)
         status: dict[str, Any] = {"metadata": {}, "status": "Success"}
