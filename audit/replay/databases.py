@@ -8,6 +8,7 @@ what it serves, and so does whoever mends a torn file or makes a clustered one s
 import contextlib
 import os
 import shutil
+import socket as sockets
 import subprocess
 import time
 from collections.abc import Iterator
@@ -211,11 +212,17 @@ def serve(programs: Programs, database: Path, rundir: Path) -> Iterator[Path]:
 def _wait_for(socket: Path, server: subprocess.Popen[bytes], log: Path) -> None:
     """Return when the server listens; EngineError with its own words when it does not."""
     deadline = time.monotonic() + _SERVER_START_TIMEOUT_S
-    while not socket.exists():
+    while not _listens(socket):
         if server.poll() is not None or time.monotonic() > deadline:
             said = " ".join(log.read_text(errors="replace").split())[-_SHOWN:]
             raise EngineError(f"ovsdb-server did not start: {said or 'no reason given'}")
         time.sleep(0.005)
+
+
+def _listens(path: Path) -> bool:
+    """Say whether somebody listens: the file is there as soon as the socket is bound."""
+    with sockets.socket(sockets.AF_UNIX) as asking:
+        return asking.connect_ex(str(path)) == 0
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
