@@ -22,8 +22,9 @@ from audit.plan.scope import Scope
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["text", "markdown", "json"]),
-    help="How to print the result. Default: text for runs, markdown for manifests.",
+    type=click.Choice(["text", "markdown", "json", "html"]),
+    help="How to print the result. Default: text for runs, markdown for manifests. html renders "
+    "AFTER's page with what changed marked, and prints its path.",
 )
 def diff(
     *, before: str, after: str, scope: Scope, exit_zero: bool, quiet: bool, output: str | None
@@ -37,6 +38,7 @@ def diff(
     \b
     Examples:
       audit diff runs/20261123T043457Z-9510 runs/20261124T043501Z-77aa
+      audit diff runs/20261123T043457Z-9510 runs/20261124T043501Z-77aa -o html
       audit diff main/deploy branch/deploy --port tcp/5432 > comment.md
     """
     runs = [is_run(place) for place in (before, after)]
@@ -45,12 +47,20 @@ def diff(
         raise UsageError(f"{other} is not a run; a run is compared with a run")
     if all(runs) and scope != Scope():
         raise UsageError("scope flags go with manifests: two runs are compared as they are")
+    if output == "html" and not all(runs):
+        raise UsageError("-o html goes with runs: manifests have no page")
     with progress.shown(quiet=quiet) as shown:
-        if all(runs):
-            found = pipeline.diff_runs(Path(before), Path(after), shown)
+        if output == "html":
+            found, changed = pipeline.mark_runs(Path(before), Path(after), shown)
+            page = pipeline.write_report(Path(after), changed)
+        elif all(runs):
+            found, page = pipeline.diff_runs(Path(before), Path(after), shown), None
         else:
-            found = pipeline.diff_manifests(before, after, scope, shown)
-    show(found, output or ("text" if all(runs) else "markdown"))
+            found, page = pipeline.diff_manifests(before, after, scope, shown), None
+    if page is not None:
+        click.echo(str(page.absolute()))
+    else:
+        show(found, output or ("text" if all(runs) else "markdown"))
     return ExitCode.FINDINGS if found.paths and not exit_zero else ExitCode.CLEAN
 
 

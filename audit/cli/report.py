@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from audit import pipeline
-from audit.cli import options
+from audit.cli import options, progress
 from audit.errors import UsageError
 
 
@@ -26,8 +26,22 @@ from audit.errors import UsageError
     type=click.Path(path_type=Path, file_okay=False),
     help="Where to write all but the page. Default: into the run.",
 )
+@click.option(
+    "--since",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="An earlier run: the page marks the cells that changed, and says what did.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.option("--stdout", is_flag=True, help="Print the one format named instead of its path.")
-def report(*, run: Path, forms: tuple[str, ...], out: Path | None, stdout: bool) -> None:
+def report(
+    *,
+    run: Path,
+    forms: tuple[str, ...],
+    out: Path | None,
+    since: Path | None,
+    quiet: bool,
+    stdout: bool,
+) -> None:
     """Render a run: its page again, or for programs, and print where each file is.
 
     \b
@@ -35,12 +49,19 @@ def report(*, run: Path, forms: tuple[str, ...], out: Path | None, stdout: bool)
       audit report runs/20261123T043457Z-9510
       audit report runs/20261123T043457Z-9510 -o html -o json -o sarif -o prometheus
       audit report runs/20261123T043457Z-9510 -o markdown --stdout
+      audit report runs/20261124T043501Z-77aa --since runs/20261123T043457Z-9510
     """
     chosen = [pipeline.Format(form) for form in dict.fromkeys(forms)]
+    if since is not None and pipeline.Format.HTML not in chosen:
+        raise UsageError("--since marks the page: it goes with -o html")
     if stdout:
         if len(chosen) != 1 or chosen[0] is pipeline.Format.HTML:
             raise UsageError("--stdout goes with one format that is not html")
         click.echo(pipeline.formatted(run, chosen[0]), nl=False)
         return
-    for path in pipeline.write_formats(run, chosen, out):
+    changed = None
+    if since is not None:
+        with progress.shown(quiet=quiet) as shown:
+            _, changed = pipeline.mark_runs(since, run, shown)
+    for path in pipeline.write_formats(run, chosen, out, changed):
         click.echo(str(path.absolute()))

@@ -40,16 +40,24 @@ class _Found:
     drift_gone: int = 0
 
 
-def compare(before: Recorded, after: Recorded, advance: Callable[[int], None]) -> Changes:
-    """Compare cell by cell what both runs have; `advance` is told of each source."""
-    return _Comparison(before, after).run(advance)
+def compare(
+    before: Recorded,
+    after: Recorded,
+    advance: Callable[[int], None],
+    marks: NDArray[np.bool_] | None = None,
+) -> Changes:
+    """Compare cell by cell what both runs have; `advance` is told of each source.
+
+    `marks`, one per cell of the later run in their order, are set where a cell changed.
+    """
+    return _Comparison(before, after, marks).run(advance)
 
 
 class _Comparison:
     """The tables that both runs' cells are compared with."""
 
-    def __init__(self, before: Recorded, after: Recorded) -> None:
-        self._before, self._after = before, after
+    def __init__(self, before: Recorded, after: Recorded, marks: NDArray[np.bool_] | None) -> None:
+        self._before, self._after, self._marks = before, after, marks
         self._pairs: Pairing = pairing.pair(before.endpoints, after.endpoints)
         self._ports: Overlaps = overlaps(before.ports, after.ports)
         names: dict[str, int] = {}
@@ -65,12 +73,16 @@ class _Comparison:
 
     def run(self, advance: Callable[[int], None]) -> Changes:
         """Go through the sources, and say what was found."""
+        first = 0
         for source, counterpart in enumerate(self._pairs.before.tolist()):
             now = self._after.cells.of_source(source)
             if counterpart < 0:
                 self._found.unmatched += len(now)
             elif len(now):
-                self._source(self._before.cells.of_source(counterpart), now)
+                changed = self._source(self._before.cells.of_source(counterpart), now)
+                if self._marks is not None:
+                    self._marks[first + changed] = True
+            first += len(now)
             advance(1)
         found = self._found
         explain = causes.Causes(self._before, self._after, self._pairs)
@@ -89,8 +101,8 @@ class _Comparison:
             drift_gone=found.drift_gone,
         )
 
-    def _source(self, was: Cells, now: Cells) -> None:
-        """Compare one source's cells with its counterpart's."""
+    def _source(self, was: Cells, now: Cells) -> _Ints:
+        """Compare one source's cells with its counterpart's; return which of them changed."""
         cells, shared = self._ports.spread(now.port.astype(np.int64))
         dst = self._pairs.before[now.dst].astype(np.int64)[cells]
         wanted = self._keys(dst, now.family[cells], self._ports.before[shared])
@@ -104,7 +116,7 @@ class _Comparison:
         states = _states(was)[place], _states(now)[cells]
         differ = np.flatnonzero(states[0] != states[1])
         if not len(differ):
-            return
+            return differ
         drifts = [state[differ] >= _DRIFTS for state in states]
         self._found.drift_appeared += int((drifts[1] & ~drifts[0]).sum())
         self._found.drift_gone += int((drifts[0] & ~drifts[1]).sum())
@@ -122,6 +134,8 @@ class _Comparison:
         rows, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
         for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
             self._paths[(*row,)] += count
+        changed: _Ints = cells
+        return changed
 
     def _keys(self, dst: _Ints, family: NDArray[np.int8], port: _Ints) -> _Ints:
         """Return one number per cell of a source, in the order of the earlier run's cells."""

@@ -18,7 +18,7 @@ from audit.pipeline.checking import (
     rendered,
     write_formats,
 )
-from audit.pipeline.comparing import diff_manifests, diff_runs
+from audit.pipeline.comparing import diff_manifests, diff_runs, mark_runs
 from audit.pipeline.comparing import markdown as changes_markdown
 from audit.pipeline.comparing import plain as changes_text
 from audit.pipeline.doctor import Finding, examine, examine_cluster, install_engine
@@ -68,6 +68,7 @@ __all__ = [
     "explain",
     "formatted",
     "install_engine",
+    "mark_runs",
     "namespaces_text",
     "past",
     "plan",

@@ -8,6 +8,7 @@ from pathlib import Path
 from audit.compare import baseline as baselining
 from audit.compare import check as checking
 from audit.errors import OutputError, ScopeError, UsageError
+from audit.model.changes import ChangedCells
 from audit.model.expectations import Expectation
 from audit.pipeline.options import Progress
 from audit.pipeline.running import write_report
@@ -111,14 +112,19 @@ def namespaces_text(path: Path) -> str:
     return terminal.matrix(tell(run))
 
 
-def write_formats(path: Path, forms: Sequence[Format], out: Path | None) -> list[Path]:
-    """Write a run in several formats, into the run or into `out`; return where they are."""
+def write_formats(
+    path: Path, forms: Sequence[Format], out: Path | None, changed: ChangedCells | None = None
+) -> list[Path]:
+    """Write a run in several formats, into the run or into `out`; return where they are.
+
+    `changed` is for the page, which marks it.
+    """
     machine = [form for form in forms if form is not Format.HTML]
     told = tell(open_recorded(path)) if machine else None
     written = []
     for form in forms:
         if told is None or form is Format.HTML:
-            written.append(write_report(path))
+            written.append(write_report(path, changed))
         else:
             written.append(_write((out or path) / FILES[form], rendered(told, form)))
     return written

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import EngineError, ExitCode, OutputError
+from audit.model.changes import ChangedCells
 from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts
 from audit.pipeline import intending, switches
@@ -196,8 +197,8 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
     )
 
 
-def write_report(path: Path) -> Path:
-    """Render the report of the run at `path` into it; return where it is.
+def write_report(path: Path, changed: ChangedCells | None = None) -> Path:
+    """Render the report of the run at `path` into it, with what `changed`; return where it is.
 
     OutputError when the run is signed: what was signed includes its report.
     """
@@ -206,7 +207,7 @@ def write_report(path: Path) -> Path:
         raise OutputError(
             f"{path} is signed, its report included; copy it without {SIGNATURE} to render again"
         )
-    content = render.render_html(reader.stream_run(path)).encode()
+    content = render.render_html(reader.stream_run(path), changed=changed).encode()
     with replacing(target) as file:
         file.write(content)
     evidence.list_report(path)

@@ -102,6 +102,32 @@ def _lines(changes: Changes) -> Iterator[str]:
             yield from _table(title, paths)
 
 
+MOST_SENTENCES = 12
+"""Policies and facts that the page of a run names; the rest it counts."""
+
+
+def sentences(changes: Changes) -> tuple[str, ...]:
+    """Return what changed as the page of the later run says it."""
+    counted = ", ".join(
+        _said(paths, word)
+        for word, paths in (
+            ("opened", changes.opened),
+            ("closed", changes.closed),
+            ("otherwise changed", changes.otherwise),
+        )
+    )
+    said = [f"{changes.compared:,} cells compared: {counted}."]
+    if changes.unmatched:
+        said.append(f"{changes.unmatched:,} cells are in none of the earlier run's: not compared.")
+    if changes.drift_appeared or changes.drift_gone:
+        said.append(f"Drift: {changes.drift_appeared:,} cells new, {changes.drift_gone:,} gone.")
+    told = [*changes.policies, *changes.facts]
+    said += told[:MOST_SENTENCES]
+    if len(told) > MOST_SENTENCES:
+        said.append(f"… and {len(told) - MOST_SENTENCES:,} more: `audit diff` lists them.")
+    return tuple(said)
+
+
 def _said(paths: Sequence[ChangedPath], word: str) -> str:
     cells = sum(path.cells for path in paths)
     return f"{cells:,} {'cell' if cells == 1 else 'cells'} {word}"

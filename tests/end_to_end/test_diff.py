@@ -4,15 +4,18 @@ import csv
 import gzip
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from tests.end_to_end.conftest import Audit, run_of
 
 DATA = Path(__file__).resolve().parent.parent / "data"
+ENDS = ("source", "destination")
 PORTS = ("tcp/80", "tcp/443", "tcp/8080", "tcp/9000", "udp/53")
 
 
@@ -109,6 +112,55 @@ def test_each_change_is_laid_to_what_was_changed(audit: Audit, upgrade: tuple[Pa
     assert unexplained == []
 
 
+@pytest.mark.browser
+def test_the_page_marks_what_was_recorded_as_changed(
+    audit: Audit, upgrade: tuple[Path, Path]
+) -> None:
+    before, after = upgrade
+    page = after / "report.html"
+    for arguments, code in (
+        (("diff", before, after, "-o", "html", "-q"), 1),
+        (("report", after, "--since", before, "-q"), 0),
+    ):
+        page.unlink()
+        done = audit(*arguments)
+        assert (done.code, done.out) == (code, f"{page}\n"), done.err
+        said, lines = read_changed(page)
+        assert f"Changed since {before.name}" in said
+        assert "changed networkpolicy back/api-in" in said
+        ours = {
+            (
+                *(line[end].removeprefix("pod ").replace("/", "_") for end in ENDS),
+                f"{line['protocol']}/{line['port']}",
+            )
+            for line in lines
+        }
+        assert len(ours) == len(lines)
+        was, now = recorded("upgrade-before"), recorded("upgrade-after")
+        differ = {key for key in was.keys() & now.keys() if was[key] != now[key]}
+        assert {key for key in ours if "data_db-4" not in key} == {
+            key for key in differ if "data_db-4" not in key
+        }
+    assert audit("verify", after).code == 0
+    plain = audit("report", after)
+    assert plain.code == 0
+    assert "Changed since" not in page.read_text()
+
+
+def read_changed(page: Path) -> tuple[str, list[dict[str, str]]]:
+    """Return what a browser shows of what changed, and the cells it exports as changed."""
+    flags = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        tab = chromium.new_page()
+        tab.goto(f"{page.as_uri()}#ns=*,*&only=changed")
+        tab.evaluate("window.auditReport.ready")
+        said = tab.get_by_test_id("changes").inner_text()
+        lines = list(csv.DictReader(io.StringIO(tab.evaluate("window.auditReport.csv()"))))
+        chromium.close()
+    return said, lines
+
+
 def test_a_run_does_not_differ_from_itself(audit: Audit, upgrade: tuple[Path, Path]) -> None:
     done = audit("diff", upgrade[0], upgrade[0], "-q")
     assert (done.code, done.out.count("\n")) == (0, 1)
@@ -118,7 +170,11 @@ def test_a_run_does_not_differ_from_itself(audit: Audit, upgrade: tuple[Path, Pa
 def test_only_two_of_a_kind_are_compared(audit: Audit, upgrade: tuple[Path, Path]) -> None:
     mixed = audit("diff", upgrade[0], "missing.yaml")
     scoped = audit("diff", *upgrade, "-n", "ops")
-    assert (mixed.code, scoped.code) == (2, 2)
+    paged = audit("diff", "one.yaml", "two.yaml", "-o", "html")
+    pageless = audit("report", upgrade[1], "--since", upgrade[0], "-o", "json")
+    assert (mixed.code, scoped.code, paged.code, pageless.code) == (2, 2, 2, 2)
+    assert "-o html goes with runs" in paged.err
+    assert "it goes with -o html" in pageless.err
     assert "missing.yaml is not a run" in mixed.err
     assert "two runs are compared as they are" in scoped.err
 
