@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,15 +89,20 @@ def watch(snapshot: Path, out: Path, flags: Sequence[str]) -> Watched:
     watcher.start()
     started = time.monotonic()
     try:
-        with subprocess.Popen(  # noqa: S603 - argv made of our own words and paths
-            [*argv, "-o", "json", *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        ) as running:
+        # Both pipes are read at once: the manifest of a big run is more than a pipe holds.
+        with (
+            ThreadPoolExecutor(1) as aside,
+            subprocess.Popen(  # noqa: S603 - argv made of our own words and paths
+                [*argv, "-o", "json", *flags],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+            ) as running,
+        ):
+            result = aside.submit(running.stdout.read) if running.stdout else None
             begun, said = _phases(running)
-            printed = running.stdout.read() if running.stdout else ""
+            printed = result.result() if result else ""
         ended = time.monotonic()
     finally:
         memory.end()

@@ -39,10 +39,19 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[object]], output: str) 
         click.echo(json.dumps(records, indent=2, ensure_ascii=False))
     elif output == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerow(map(_inert, columns))
+        writer.writerows(map(_inert, row) for row in rows)
     else:
         _print(columns, rows)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What makes a spreadsheet take a cell for a formula (OWASP, CSV Injection)."""
+
+
+def _inert(value: object) -> object:
+    """Return a value as a spreadsheet will show it and not run it; a name may be anything."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 _UNFOLDED = 10_000

@@ -5,6 +5,7 @@ What Kubernetes and OVN disagree about is said in a sentence and never guessed o
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,9 @@ from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.engine import DatabaseReader
 from audit.model.facts import ClusterState, Note, Policy, Service, Zone
 from audit.model.verdicts import Reason
+
+_ZONES_AT_A_TIME = 2
+"""One whose rows are parsed, and one whose file is read; each may take some hundred MB."""
 
 
 def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
@@ -31,7 +35,9 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
     namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
     services, service_notes = _services(found)
     policies, policy_notes = _policies(found)
-    zones, zone_notes = _read_zones(found, workdir, reader)
+    with ThreadPoolExecutor(1) as aside:
+        inputs = aside.submit(snapshot.hash_inputs, found)
+        zones, zone_notes = _read_zones(found, workdir, reader)
     topology = Topology.of(zones, node_facts)
     nodes = {node.name: _node_endpoint(node, topology) for node in node_facts}
     joined = _Join(topology=topology, nodes=nodes)
@@ -50,7 +56,7 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
             *(*_node_notes(nodes), *pod_notes),
         ),
         unread_policies=described.unread_policies,
-        inputs=snapshot.hash_inputs(found),
+        inputs=inputs.result(),
         gateways=MappingProxyType(topology.gateways(node_facts)),
     )
 
@@ -108,23 +114,34 @@ def _missing(resource: str, consequence: str) -> Note:
 def _read_zones(
     found: snapshot.Snapshot, workdir: Path, reader: DatabaseReader
 ) -> tuple[dict[str, Zone], list[Note]]:
-    """Stage and read every zone; a zone that cannot be read becomes a note."""
+    """Stage and read every zone; a zone that cannot be read becomes a note.
+
+    A file is read and its checksums are computed while another zone's rows are parsed.
+    """
     zones: dict[str, Zone] = {}
     notes = [
         Note(code="zone-incomplete", text=f"zone {zone} lacks nb.db or sb.db", subjects=(zone,))
         for zone in found.incomplete_zones
     ]
     failures: list[DatabaseError] = []
-    for name in found.zones:
-        try:
-            zones[name] = _read_zone(found, name, workdir / "zones" / name, reader)
-        except DatabaseError as error:
-            failures.append(error)
-            notes.append(Note(code="zone-unreadable", text=str(error), subjects=(name,)))
-            continue
-        if zones[name].torn:
-            text = f"a database of zone {name} ends in half a transaction, which was left out"
-            notes.append(Note(code="zone-torn", text=text, subjects=(name,)))
+    threads = ThreadPoolExecutor(_ZONES_AT_A_TIME)
+    try:
+        reading = {
+            name: threads.submit(_read_zone, found, name, workdir / "zones" / name, reader)
+            for name in found.zones
+        }
+        for name, read in reading.items():
+            try:
+                zones[name] = read.result()
+            except DatabaseError as error:
+                failures.append(error)
+                notes.append(Note(code="zone-unreadable", text=str(error), subjects=(name,)))
+                continue
+            if zones[name].torn:
+                text = f"a database of zone {name} ends in half a transaction, which was left out"
+                notes.append(Note(code="zone-torn", text=text, subjects=(name,)))
+    finally:
+        threads.shutdown(cancel_futures=True)
     if not zones:
         raise failures[0]
     return zones, notes

@@ -89,6 +89,13 @@ def test_sql_that_is_none(audit: Audit, small_run: Path) -> None:
 
 
 @pytest.mark.ovn
+def test_a_cell_of_csv_is_never_a_formula(small_run: Path, audit: Audit) -> None:
+    sql = "SELECT '=1+1' AS \"@a\", '-x', '+y', chr(9) || 'z', 'a=b', -1, NULL"
+    names, values = csv.reader(audit("query", small_run, sql, "-o", "csv").out.splitlines())
+    assert names[0] == "'@a"
+    assert values == ["'=1+1", "'-x", "'+y", "'\tz", "a=b", "-1", ""]
+
+
 @pytest.mark.parametrize("output", ["table", "csv", "json"])
 def test_a_reader_that_goes_away_is_no_error(audit: Audit, small_run: Path, output: str) -> None:
     # Far more than a pipe holds, so that the writer notices.
