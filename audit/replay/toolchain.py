@@ -159,10 +159,11 @@ def find(prefix: Path | None = None) -> list[Toolchain]:
     found: list[Toolchain] = []
     broken: list[EngineError] = []
     for place in (None, default_prefix()):
-        if _locate("ovn-trace", place) is None:
-            continue
         try:
-            found.append(Toolchain(version_of(place), place))
+            if _locate("ovn-trace", place) is not None:
+                found.append(Toolchain(version_of(place), place))
+        except OSError as error:
+            broken.append(EngineError(f"OVN cannot be looked for in {place}: {error.strerror}"))
         except EngineError as error:
             broken.append(error)
     if broken and not found:

@@ -1,4 +1,5 @@
 import pickle
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,6 +109,19 @@ def test_the_default_place_follows_the_xdg_base_directories(
     monkeypatch.delenv("XDG_DATA_HOME")
     monkeypatch.setenv("HOME", "/home/ada")
     assert toolchain.default_prefix() == Path("/home/ada/.local/share/ovn-audit/ovn")
+
+
+def test_a_home_that_may_not_be_read_is_said_and_not_raised(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def denied(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(Path, "is_file", denied)
+    with pytest.raises(EngineError, match=rf"cannot be looked for in {tmp_path}.*denied"):
+        toolchain.find()
 
 
 def test_a_named_prefix_without_ovn_is_an_error(tmp_path: Path) -> None:
