@@ -16,7 +16,30 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from audit.report.explain import printable
+
 _LINE_EVERY_S = 10.0
+_SHOWN_ZONES = 3
+"""Zones that are named: those worked on last."""
+
+
+class _Zones:
+    """What is going on in which zone."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, int] = {}
+        self._zones = 0
+
+    def at(self, zone: str, left: int, zones: int) -> None:
+        """Note how much is left of a zone, and of how many zones anything is."""
+        self._left.pop(zone, None)
+        self._left[zone] = left
+        self._zones = zones
+
+    def __str__(self) -> str:
+        latest = list(self._left.items())[-_SHOWN_ZONES:]
+        named = ", ".join(f"{zone} {f'{left:,} left' if left else 'done'}" for zone, left in latest)
+        return f"{self._zones} zones to go; {printable(named)}" if latest else ""
 
 
 class Bar:
@@ -24,15 +47,17 @@ class Bar:
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[zones]}", markup=False),
             console=console,
             transient=True,
         )
         self._task: TaskID | None = None
+        self._zones = _Zones()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -45,7 +70,8 @@ class Bar:
         """Replace the bar by one for the next phase."""
         if self._task is not None:
             self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(name, total=total or None)
+        self._zones = _Zones()
+        self._task = self._progress.add_task(name, total=total or None, zones="")
 
     def expect(self, steps: int) -> None:
         """Lengthen the bar."""
@@ -57,6 +83,12 @@ class Bar:
         if self._task is not None:
             self._progress.advance(self._task, steps)
 
+    def at(self, zone: str, *, left: int, zones: int) -> None:
+        """Name the zones worked on."""
+        if self._task is not None:
+            self._zones.at(zone, left, zones)
+            self._progress.update(self._task, zones=str(self._zones))
+
 
 class Lines:
     """A line per phase, and within a phase one every ten seconds."""
@@ -65,6 +97,7 @@ class Lines:
         self._name = ""
         self._total = self._done = 0
         self._began = self._said = time.monotonic()
+        self._zones = _Zones()
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +107,7 @@ class Lines:
 
     def phase(self, name: str, total: int) -> None:
         """Say that a phase begins."""
-        self._name, self._total, self._done = name, total, 0
+        self._name, self._total, self._done, self._zones = name, total, 0, _Zones()
         self._began = self._said = time.monotonic()
         click.echo(f"{name} ({total:,})" if total else name, err=True)
 
@@ -90,7 +123,14 @@ class Lines:
             return
         self._said = now
         left = (now - self._began) / self._done * (self._total - self._done)
-        click.echo(f"{self._name}: {self._done:,} of {self._total:,}, {left:.0f} s left", err=True)
+        where = f"; {self._zones}" if str(self._zones) else ""
+        click.echo(
+            f"{self._name}: {self._done:,} of {self._total:,}, {left:.0f} s left{where}", err=True
+        )
+
+    def at(self, zone: str, *, left: int, zones: int) -> None:
+        """Note what the next line names."""
+        self._zones.at(zone, left, zones)
 
 
 def shown(*, quiet: bool) -> "Bar | Lines | Silent":
@@ -116,4 +156,7 @@ class Silent:
         """Say nothing."""
 
     def advance(self, steps: int) -> None:
+        """Say nothing."""
+
+    def at(self, zone: str, *, left: int, zones: int) -> None:
         """Say nothing."""

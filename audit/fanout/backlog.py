@@ -46,7 +46,7 @@ class Backlog:
         zone = preferred
         if preferred not in self._zones:
             free = [zone for zone in self._zones if zone not in busy] or list(self._zones)
-            zone = max(sorted(free), key=self._waiting)
+            zone = max(sorted(free), key=self.waiting)
         return self._cut(zone)
 
     def zones(self) -> tuple[str, ...]:
@@ -57,8 +57,9 @@ class Backlog:
         """Cut a batch of one zone, None when nothing of it waits."""
         return self._cut(zone) if zone in self._zones else None
 
-    def _waiting(self, zone: str) -> int:
-        return sum(map(len, self._zones[zone].values()))
+    def waiting(self, zone: str) -> int:
+        """Return how many traces of one zone wait, besides what was put back."""
+        return sum(map(len, self._zones[zone].values())) if zone in self._zones else 0
 
     def _cut(self, zone: str) -> TraceBatch:
         """Cut a batch of the longest queue of a zone."""

@@ -49,6 +49,10 @@ class Progress(Protocol):
         """Say that `steps` more are done."""
         ...
 
+    def at(self, zone: str, *, left: int, zones: int) -> None:
+        """Say in which zone they were, how many wait there, and in how many zones any do."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:

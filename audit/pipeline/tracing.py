@@ -304,6 +304,8 @@ class Tracing:
                     onward = self._judged(task, outcome)
                     self._journal.add([self._record(task, outcome, self._judgements[task.key])])
                     backlog.add(self._untraced(onward))
+                waiting = len(backlog.zones())
+                self._progress.at(batch.zone, left=backlog.waiting(batch.zone), zones=waiting)
                 self._progress.advance(len(batch.tasks))
         finally:
             self._journal.write()

@@ -35,6 +35,27 @@ def test_a_line_per_phase_and_one_now_and_then(
     ]
 
 
+def test_a_line_names_the_zones_worked_on_last(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("audit.cli.progress.time.monotonic", lambda: now[0])
+    with progress.shown(quiet=False) as shown:
+        shown.phase("tracing", 900)
+        for zone, left in (("a", 9), ("b", 1_200), ("c", 7), ("b", 0), ("worker\x1b[2J", 5)):
+            shown.at(zone, left=left, zones=12)
+        now[0] += 11
+        shown.advance(450)
+        shown.phase("tracing replies", 10)
+        now[0] += 11
+        shown.advance(5)
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "tracing: 450 of 900, 11 s left; 12 zones to go; c 7 left, b done, worker�[2J 5 left",
+        "tracing replies (10)",
+        "tracing replies: 5 of 10, 11 s left",
+    ]
+
+
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.shown(quiet=True) as shown:
         shown.phase("tracing", 10)

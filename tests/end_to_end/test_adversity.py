@@ -86,6 +86,8 @@ class Quiet:
 
     def advance(self, steps: int) -> None: ...
 
+    def at(self, zone: str, *, left: int, zones: int) -> None: ...
+
 
 def test_a_clock_that_jumps_changes_nothing_but_what_it_said(
     tmp_path: Path, example_snapshot: Path, monkeypatch: pytest.MonkeyPatch
