@@ -1,18 +1,65 @@
 """One cell of a finished run, by its policy objects: why, and what would have to change."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 from audit.facts import kube
-from audit.model.endpoints import EndpointKind
+from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.facts import Policy
 from audit.model.matrix import FAMILIES
 from audit.model.meaning import Change, Meaning
-from audit.model.run import Run
+from audit.model.packets import Family
+from audit.model.run import Run, StreamedRun
 from audit.model.verdicts import PASSES as PASSING
 from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
 from audit.policy import chain, deviations, edits
 from audit.policy.deviations import Deviation
-from audit.policy.intent import Cluster, Intent
+from audit.policy.intent import Cluster
 from audit.policy.tables import PASSES, STOPS
 
 _WORDS = {PASSES: Verdict.REACHABLE, STOPS: Verdict.BLOCKED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objects:
+    """What a finished run keeps of a cluster's policies and of what they select by."""
+
+    policies: tuple[Policy, ...]
+    cluster: Cluster
+    endpoints: tuple[Endpoint, ...]
+    """All but Services: a Service is asked about by its endpoints."""
+    ports: Sequence[Port]
+
+    @classmethod
+    def of(cls, run: Run | StreamedRun) -> "Objects | None":
+        """Read them; None where the run does not know enough."""
+        known = run.manifest.get("labels")
+        if known is None:
+            return None
+        spaces = known["namespaces"].items()
+        listed = run.matrix if isinstance(run, Run) else run
+        return cls(
+            policies=tuple(kube.policy_of(policy) for policy in run.policies),
+            cluster=Cluster(
+                namespaces={name: tuple(sorted(pairs.items())) for name, pairs in spaces},
+                nodes=known["nodes"],
+            ),
+            endpoints=tuple(e for e in listed.endpoints if e.kind is not EndpointKind.SERVICE),
+            ports=listed.ports,
+        )
+
+    def question(self, src: Endpoint, dst: Endpoint, family: Family, port: int) -> edits.Question:
+        """Return what is asked about a cell, its ends being two of the endpoints."""
+        return edits.Question(
+            policies=self.policies,
+            endpoints=self.endpoints,
+            cluster=self.cluster,
+            ports=self.ports,
+            family=family,
+            src=self.endpoints.index(src),
+            dst=self.endpoints.index(dst),
+            port=port,
+        )
 
 
 def of_cell(run: Run, cell: int) -> Meaning | None:
@@ -20,39 +67,31 @@ def of_cell(run: Run, cell: int) -> Meaning | None:
 
     A Service is asked about by its endpoints: name one of them.
     """
-    matrix, known = run.matrix, run.manifest.get("labels")
-    src, dst = int(matrix.src[cell]), int(matrix.dst[cell])
-    if known is None or matrix.endpoints[dst].kind is EndpointKind.SERVICE:
+    matrix = run.matrix
+    src, dst = (matrix.endpoints[end[cell]] for end in (matrix.src, matrix.dst))
+    objects = None if dst.kind is EndpointKind.SERVICE else Objects.of(run)
+    if objects is None:
         return None
-    cluster = Cluster(
-        namespaces={
-            name: tuple(sorted(pairs.items())) for name, pairs in known["namespaces"].items()
-        },
-        nodes=known["nodes"],
-    )
-    policies = [kube.policy_of(policy) for policy in run.policies]
-    family, port = FAMILIES[matrix.family[cell]], int(matrix.port[cell])
-    ends = (matrix.endpoints[src], matrix.endpoints[dst])
-    intent = Intent(policies, ends, cluster, [matrix.ports[port]], family, blame=False)
-    sides = chain.chains(intent, 0, 1, 0)
-    question = edits.Question(
-        policies=policies,
-        endpoints=[e for e in matrix.endpoints if e.kind is not EndpointKind.SERVICE],
-        cluster=cluster,
-        ports=matrix.ports,
-        family=family,
-        src=_place(run, src),
-        dst=_place(run, dst),
-        port=port,
-    )
+    question = objects.question(src, dst, FAMILIES[matrix.family[cell]], int(matrix.port[cell]))
+    meant, bits = meaning(question)
+    return replace(meant, cause=_cause(run, cell, question, bits))
+
+
+def meaning(question: edits.Question, *, count: bool = True) -> tuple[Meaning, int]:
+    """Return what the objects say about a cell, in words and as bits.
+
+    Without `count` it is not counted what else the edits open.
+    """
+    sides = chain.chains(question.intent(question.policies, narrow=True), 0, 1, 0)
     bits = chain.verdict(sides)
-    return Meaning(
+    found = edits.openings(question, count=count)
+    meant = Meaning(
         verdict=_WORDS.get(bits, Verdict.INCONCLUSIVE),
         egress=str(sides[0]),
         ingress=str(sides[1]),
-        changes=tuple(_change(question, opening) for opening in edits.openings(question)),
-        cause=_cause(run, cell, question, bits),
+        changes=tuple(_change(question, opening) for opening in found),
     )
+    return meant, bits
 
 
 def _cause(run: Run, cell: int, question: edits.Question, meant: int) -> str:
@@ -77,12 +116,6 @@ def _cause(run: Run, cell: int, question: edits.Question, meant: int) -> str:
         for finding in run.manifest.get("findings", ())
     )
     return deviations.MEANINGS[Deviation.ADMIN_NAMED_PORT] if listed else ""
-
-
-def _place(run: Run, endpoint: int) -> int:
-    """Return an endpoint's index among those that are no Service."""
-    before = run.matrix.endpoints[:endpoint]
-    return sum(one.kind is not EndpointKind.SERVICE for one in before)
 
 
 def _change(question: edits.Question, opening: edits.Opening) -> Change:

@@ -15,7 +15,7 @@ from audit.errors import EngineError, ExitCode, OutputError
 from audit.model.changes import ChangedCells
 from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts
-from audit.pipeline import intending, switches
+from audit.pipeline import intending, meanings, switches
 from audit.pipeline.asking import Traced, logical_worker, trace
 from audit.pipeline.intending import Judged
 from audit.pipeline.journal import Journal
@@ -207,7 +207,9 @@ def write_report(path: Path, changed: ChangedCells | None = None) -> Path:
         raise OutputError(
             f"{path} is signed, its report included; copy it without {SIGNATURE} to render again"
         )
-    content = render.render_html(reader.stream_run(path), changed=changed).encode()
+    meant = meanings.of_run(reader.stream_run(path))
+    run = reader.stream_run(path)
+    content = render.render_html(run, meanings=meant, changed=changed).encode()
     with replacing(target) as file:
         file.write(content)
     evidence.list_report(path)

@@ -30,7 +30,7 @@ from audit.policy.tables import PASSES, STOPS
 
 MOST_EDITS = 5
 _NAME = "kubernetes.io/metadata.name"
-_UNSTABLE = frozenset({"pod-template-hash", "controller-revision-hash", "pod-template-generation"})
+UNSTABLE = frozenset({"pod-template-hash", "controller-revision-hash", "pod-template-generation"})
 """Labels that a rollout changes: no selector should name them."""
 
 
@@ -87,8 +87,11 @@ MOST_COMPARED = 2_000
 """Endpoints up to which it is counted what else an edit opens: 4 million pairs per port."""
 
 
-def openings(asked: Question) -> tuple[Opening, ...]:
-    """Return the smallest edits that open a cell, each verified; none when nothing known does."""
+def openings(asked: Question, *, count: bool = True) -> tuple[Opening, ...]:
+    """Return the smallest edits that open a cell, each verified; none when nothing known does.
+
+    Without `count` it is not counted what else they open.
+    """
     policies = [policy for policy in asked.policies if policy.spec is not None]
     before = asked.intent(policies, narrow=True)
     found = before.decide(*(before.index(i) for i in (0, 1, 0)))
@@ -97,15 +100,15 @@ def openings(asked: Question) -> tuple[Opening, ...]:
     options = [gate.opening() for gate in _gates(asked, policies) if not gate.passes()]
     combined = sorted(product(*options), key=_cost)
     opened: list[Opening] = []
-    whole = asked.intent(policies, narrow=False) if _few(asked) else None
+    whole = asked.intent(policies, narrow=False) if count and _few(asked) else None
     for edits in combined:
         if len(opened) == MOST_EDITS:
             break
         edited = _edited(policies, edits)
         after = asked.intent(edited, narrow=True)
         if int(after.decide(*(after.index(i) for i in (0, 1, 0))).outcome[0]) == PASSES:
-            also, count = _also(asked, whole, edited) if whole is not None else ((), -1)
-            opened.append(Opening(edits=edits, also=also, count=count))
+            also, more = _also(asked, whole, edited) if whole is not None else ((), -1)
+            opened.append(Opening(edits=edits, also=also, count=more))
     return tuple(sorted(opened, key=lambda found: (_cost(found.edits), found.count)))
 
 
@@ -303,7 +306,7 @@ def _peer_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) ->
         return BlockPeer(
             cidr=_host(next((a for a in addresses if Family.of(a) is asked.family), ""))
         )
-    labels = [(key, value) for key, value in other.labels if key not in _UNSTABLE]
+    labels = [(key, value) for key, value in other.labels if key not in UNSTABLE]
     pods = Selector(
         requirements=tuple(
             Requirement(key=key, operator=Operator.IN, values=(value,)) for key, value in labels

@@ -194,14 +194,17 @@ function planesPart(cell) {
 // What the policy objects say, side by side, and what would have to change.
 function meaningPart(src, dst, cell) {
   const known = T.meanings;
-  if (!known) return null;
+  if (!known || src === dst) return null; // kinds are of two pods: a pod always reaches itself
   const [family, port] = T.slices[cell.slice];
   const wanted = [known.kindOf[src], known.kindOf[dst], family, port];
   const found = known.rows.find((row) => wanted.every((value, i) => row[i] === value));
-  if (!found) return null;
+  if (!found) {
+    const left = T.verdicts[cell.state.verdict].name === "blocked" && wanted[0] >= 0 && wanted[1] >= 0;
+    return left ? [heading("By the policy objects"), el("p", { class: "muted", testid: "panel-meaning" }, "Not in this page: the first command below says it.")] : null;
+  }
   const [, , , , verdict, egress, ingress, changes] = found;
   const others = (also, count) => (count > 0 ? el("p", { class: "muted" }, `It opens ${cellsText(count)} more: ${also.join("; ")}${count > also.length ? " …" : ""}`)
-    : el("p", { class: "muted" }, count ? "What else it opens was not counted." : "It opens no other cell."));
+    : el("p", { class: "muted" }, count ? "What else it opens was not counted: the first command below does." : "It opens no other cell."));
   return [
     heading(`By the policy objects: ${T.verdicts[verdict].name}`),
     el("div", { testid: "panel-meaning" }, terms([["Egress", known.texts[egress]], ["Ingress", known.texts[ingress]]])),

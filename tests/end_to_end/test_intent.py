@@ -1,9 +1,11 @@
 """The intent plane in whole runs: beside the logical one, alone, and on manifests."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from tests.end_to_end.conftest import Audit, run_of
 
@@ -122,6 +124,64 @@ def test_manifests_of_a_repository(audit: Audit) -> None:
     told = audit("explain", run, "jobs/report-0", "shop/db-0", "tcp/5432", "-o", "json").json
     assert told["meaning"]["ingress"] == "*[NP] no rule allows (shop/allow-db, ingress)"
     assert told["meaning"]["changes"]
+
+
+NIGHTLY = """---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: nightly, namespace: jobs}
+spec:
+  jobTemplate:
+    spec:
+      template:
+        metadata: {labels: {app: report, role: nightly}}
+        spec: {containers: [{name: c, image: i}]}
+"""
+"""No policy tells it from `report`, but to let it in reads otherwise."""
+BLOCKED = (
+    ("jobs/report-0", "shop/db-0", "tcp/5432"),
+    ("jobs/nightly-0", "shop/db-0", "tcp/5432"),
+    ("shop/front-0", "shop/db-0", "tcp/80"),
+    ("shop/front-1", "shop/db-0", "tcp/80"),
+)
+
+
+@pytest.mark.browser
+def test_the_page_says_what_explain_says_of_blocked_cells(audit: Audit) -> None:
+    (audit.directory / "app.yaml").write_text(MANIFESTS + NIGHTLY)
+    run = audit("run", "--manifests", "app.yaml", "-p", "tcp/5432", "-p", "tcp/80", "-o", "json")
+    assert run.code == 0, run.err
+    place = run.json["path"]
+    shown = panels(audit.directory / place / "report.html")
+    edits = []
+    for cell in BLOCKED:
+        meant = audit("explain", place, *cell, "-o", "json").json["meaning"]
+        terms, changes = shown[cell]
+        assert terms == [meant["egress"], meant["ingress"]]
+        assert changes == ["; and ".join(change["edits"]) for change in meant["changes"]]
+        assert changes
+        edits.append(changes)
+    assert edits[0] != edits[1]
+    assert edits[2] == edits[3]
+
+
+def panels(page: Path) -> dict[tuple[str, str, str], tuple[list[str], list[str]]]:
+    """Return what a browser shows of blocked cells: both sides' chains, and what would open it."""
+    flags = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    found = {}
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        for src, dst, port in BLOCKED:
+            tab = chromium.new_page()
+            tab.goto(f"{page.as_uri()}#cell=pod {src},pod {dst}&port={port}")
+            tab.evaluate("window.auditReport.ready")
+            tab.get_by_test_id("panel-changes").wait_for()
+            terms = tab.get_by_test_id("panel-meaning").locator("dd").all_inner_texts()
+            lines = tab.get_by_test_id("panel-changes").locator("li").all_inner_texts()
+            found[src, dst, port] = (terms, [line.split("\n")[0] for line in lines])
+            tab.close()
+        chromium.close()
+    return found
 
 
 @pytest.mark.parametrize(
