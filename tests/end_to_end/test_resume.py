@@ -75,7 +75,7 @@ class Killed:
             for line in process.stderr:
                 if line.startswith("tracing"):
                     break
-            time.sleep(0.8 * self._random.random())
+            time.sleep(1.5 * self._random.random())
         else:
             time.sleep(2 * self._random.random())
         process.kill()

@@ -101,12 +101,13 @@ def test_two_workers_are_at_work_at_once_each_on_a_zone_of_its_own() -> None:
 
 
 def test_leaving_early_waits_for_the_trace_at_hand_and_begins_no_more() -> None:
-    begun, going_on = list[int](), threading.Event()
+    begun, at_hand, going_on = list[int](), threading.Event(), threading.Event()
 
     class Slow(Echo):
         def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
             begun.append(len(batch.tasks))
             if len(begun) == 51:
+                at_hand.set()
                 going_on.wait(timeout=20)
             return super().run(batch)
 
@@ -117,6 +118,7 @@ def test_leaving_early_waits_for_the_trace_at_hand_and_begins_no_more() -> None:
         running = fanout.run(Backlog([*first, *many], size=200))
         assert isinstance(running, Generator)
         next(running)
+        assert at_hand.wait(timeout=20)
         threading.Timer(0.2, going_on.set).start()
         running.close()
         assert len(begun) == 51
