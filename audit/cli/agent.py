@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from audit import pipeline
+from audit.cli import options
 
 
 @click.command()
@@ -49,12 +50,7 @@ from audit import pipeline
     metavar="SECONDS",
     help="How long to look for a run before giving up.",
 )
-@click.option(
-    "--ovn-prefix",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="AUDIT_OVN_PREFIX",
-    help="An OVN installation to trace with.",
-)
+@options.ovn_prefix_option
 def agent(
     *,
     address: str,

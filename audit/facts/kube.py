@@ -5,7 +5,6 @@ object that no API server would print is a FieldError; what is legal and of no u
 port of another protocol, an annotation that is no JSON) is passed over.
 """
 
-import ipaddress
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 import yaml
 
 from audit.facts import policies
+from audit.facts.addresses import network
 from audit.facts.fields import Field, FieldError
 from audit.model.endpoints import MAX_PORT, NamedPort, Port
 from audit.model.facts import Policy, Service, ServiceEndpoint
@@ -194,8 +194,8 @@ def _primary_network(networks: Any) -> str:  # noqa: ANN401 - parsed JSON
     """
     if not isinstance(networks, dict):
         return ""
-    for name, network in networks.items():
-        role = network.get("role", "") if isinstance(network, dict) else ""
+    for name, settings in networks.items():
+        role = settings.get("role", "") if isinstance(settings, dict) else ""
         if name != "default" and role == "primary":
             return str(name)
         if name == "default" and role == "infrastructure-locked":
@@ -237,15 +237,7 @@ def _node_subnets(subnets: Any) -> tuple[str, ...]:  # noqa: ANN401 - parsed JSO
     """Return the default network's subnets of a node; one was a plain string before dual stack."""
     default = subnets.get("default") if isinstance(subnets, dict) else None
     listed = default if isinstance(default, list) else [default]
-    return tuple(subnet for subnet in listed if isinstance(subnet, str) and _is_network(subnet))
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
+    return tuple(subnet for subnet in listed if isinstance(subnet, str) and network(subnet))
 
 
 def service(item: Object, slices: Slices | None = None) -> Service:

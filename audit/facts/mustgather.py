@@ -17,20 +17,11 @@ from typing import IO, Any, cast
 import yaml
 
 from audit.errors import SnapshotError
+from audit.facts.live.resources import LISTED
 
-_GROUPS: Mapping[str, str] = {
-    "namespaces": "core",
-    "pods": "core",
-    "nodes": "core",
-    "services": "core",
-    "endpointslices": "discovery.k8s.io",
-    "networkpolicies": "networking.k8s.io",
-    "adminnetworkpolicies": "policy.networking.k8s.io",
-    "baselineadminnetworkpolicies": "policy.networking.k8s.io",
-    "clusternetworkpolicies": "policy.networking.k8s.io",
-    "egressfirewalls": "k8s.ovn.org",
-}
-_ALWAYS = frozenset({"namespaces", "pods", "nodes", "services", "endpointslices"})
+_GROUPS: Mapping[str, str] = {listed.resource: listed.group or "core" for listed in LISTED}
+"""Where `oc adm inspect` puts what a live cluster would be asked for."""
+_ALWAYS = frozenset(listed.resource for listed in LISTED if not listed.policy)
 _STORE = "ovnk_database_store"
 _SIDES = {"_nbdb": "nb.db", "_sbdb": "sb.db"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -6,7 +6,6 @@ flows, and of those only the ones that carry an ACL's verdict are needed, for bl
 """
 
 import functools
-import ipaddress
 import re
 import sys
 from collections import defaultdict
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 from audit.errors import DatabaseError
 from audit.facts import identity
+from audit.facts.addresses import network
 from audit.model.engine import DatabaseReader, Tables
 from audit.model.facts import (
     Acl,
@@ -286,18 +286,8 @@ def _routed(nb: Mapping[str, Sequence[Row]], sb: Mapping[str, Sequence[Row]]) ->
         for row in tables[table]
         for column in columns
         for text in as_tuple(row.get(column, ()))
-        if _is_network(text)
+        if network(text)  # a next hop may also be `discard`
     )
-
-
-@functools.lru_cache(maxsize=_ALIKE)
-def _is_network(text: str) -> bool:
-    """Say whether it is an address or a network; a next hop may also be `discard`."""
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
 
 
 def _flow_hints(rows: Sequence[Row]) -> dict[str, tuple[FlowHint, ...]]:

@@ -5,11 +5,11 @@ pod's; a node's switch is the one that has the node's subnets; the router on a s
 peer that has an address there. No name is composed.
 """
 
-import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from audit.facts.addresses import Network, networks
 from audit.facts.kube import NodeFacts
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.facts import LogicalPort, Zone
@@ -22,8 +22,6 @@ _ROUTER_KINDS = frozenset({"patch", "l3gateway"})
 
 Place = tuple[str, str]
 """A logical switch: (zone, name)."""
-
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,46 +130,35 @@ def _gateway_macs(
     for zone in zones.values():
         for switch, subnets in zone.switches.items():
             routers = list(_routers(zone, ports_at.get((zone.name, switch), ())))
-            inside = _networks(subnets)
+            inside = networks(subnets)
             there = [router for router in routers if _has_address_in(router, inside)]
             if there or len(routers) == 1:
                 macs[zone.name, switch] = (there or routers)[0].mac
     return macs
 
 
-def _has_address_in(router: LogicalPort, networks: Iterable[_Network]) -> bool:
-    own = _networks(address.partition("/")[0] for address in router.addresses)
+def _has_address_in(router: LogicalPort, subnets: Iterable[Network]) -> bool:
+    own = networks(address.partition("/")[0] for address in router.addresses)
     return any(
-        address.network_address in network
-        for network in networks
+        address.network_address in inside
+        for inside in subnets
         for address in own
-        if address.version == network.version
+        if address.version == inside.version
     )
-
-
-def _networks(texts: Iterable[str]) -> list[_Network]:
-    """Return the networks among `texts`; an address is a network of one."""
-    found: list[_Network] = []
-    for text in texts:
-        try:
-            found.append(ipaddress.ip_network(text, strict=False))
-        except ValueError:  # in a database that no OVN-Kubernetes wrote
-            continue
-    return found
 
 
 def _switches_of_nodes(zones: Mapping[str, Zone], nodes: Iterable[NodeFacts]) -> dict[str, Place]:
     """Map each node to the switch that has one of its subnets; without annotation, its namesake."""
-    by_subnet: dict[_Network, Place] = {}
+    by_subnet: dict[Network, Place] = {}
     by_name: dict[str, Place] = {}
     for zone in zones.values():
         for switch, subnets in zone.switches.items():
             by_name.setdefault(switch, (zone.name, switch))
-            for subnet in _networks(subnets):
+            for subnet in networks(subnets):
                 by_subnet.setdefault(subnet, (zone.name, switch))
     found = {}
     for node in nodes:
-        wanted = _networks(node.subnets)
+        wanted = networks(node.subnets)
         named = by_name.get(node.name) if not wanted else None
         place = next((by_subnet[s] for s in wanted if s in by_subnet), named)
         if place is not None:

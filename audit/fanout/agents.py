@@ -26,9 +26,8 @@ from typing import Any, NamedTuple, Self
 from audit.errors import EngineError, UsageError
 from audit.fanout.backlog import Backlog
 from audit.fanout.base import Finished, MakeWorker
-from audit.fanout.ray import ATTEMPTS, GRACE_S, IN_FLIGHT, Actor, load, start_node
-from audit.model.traces import TraceBatch, TraceFailure
-from audit.model.verdicts import Reason
+from audit.fanout.ray import ATTEMPTS, GRACE_S, IN_FLIGHT, Actor, close, load, lost, start_node
+from audit.model.traces import TraceBatch
 
 NODE_LABEL = "ovn-audit/node"
 ZONE_LABEL = "ovn-audit/zone"
@@ -40,7 +39,6 @@ _SETTLE_S = 3.0
 _HEAD_GONE_VARIABLE = "RAY_gcs_rpc_server_reconnect_timeout_s"
 _HEAD_GONE_S = "10"
 """After so long without the head, which ends with its run, an agent's Ray ends too."""
-_CLOSE_TIMEOUT_S = 10
 
 
 def require_token() -> None:
@@ -176,9 +174,7 @@ class AgentFanout:
         if self._ray is None:
             return
         try:
-            closing = [member.handle.close.remote() for member in self._members]
-            if closing:
-                self._ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_TIMEOUT_S)
+            close(self._ray, [member.handle for member in self._members])
         finally:
             self._members.clear()
             self._ray.shutdown()
@@ -210,7 +206,7 @@ class AgentFanout:
                 work.running[member.handle.run.remote(batch)] = (member, batch)
             while not here and (batch := work.take(zone)) is not None:
                 said = self._last_words.get(zone, "none joined this run")
-                yield _failed(batch, f"zone {zone} has no agent: {said}")
+                yield lost(batch, f"zone {zone} has no agent: {said}")
 
     def _free(self, agents: list[_Agent]) -> _Member | None:
         """Return an actor that can have another batch: an idle one, a new one, a busy one."""
@@ -252,16 +248,9 @@ class AgentFanout:
             if work.attempts[key] < ATTEMPTS:
                 work.returned[batch.zone].append(batch)
             else:
-                yield _failed(batch, f"an agent of zone {batch.zone} was lost twice; {said}")
+                yield lost(batch, f"an agent of zone {batch.zone} was lost twice; {said}")
         else:
             yield batch, outcomes
-
-
-def _failed(batch: TraceBatch, message: str) -> Finished:
-    reason = Reason.WORKER_LOST
-    return batch, tuple(
-        TraceFailure(key=task.key, reason=reason, message=message) for task in batch.tasks
-    )
 
 
 def join(address: str, *, node: str, zone: str, workers: int, wait_s: float) -> None:

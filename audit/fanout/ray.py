@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -34,6 +34,8 @@ PATIENCE_S = 15.0
 """How long no batch may finish before Ray is asked whether it is still there."""
 GRACE_S = 10.0
 """How long the batches at hand are waited for when the time is up; they take half a second."""
+
+_CLOSE_TIMEOUT_S = 10
 
 ATTEMPTS = 2
 """How often a batch is begun: what kills two actors is given up."""
@@ -126,8 +128,7 @@ class RayFanout:
         if self._ray is None:
             return
         try:
-            closing = [member.handle.close.remote() for member in self._members]
-            self._ray.wait(closing, num_returns=len(closing), timeout=10) if closing else None
+            close(self._ray, [member.handle for member in self._members])
         finally:
             self._members.clear()
             self._ray.shutdown()
@@ -161,7 +162,8 @@ class RayFanout:
                 if attempts[batch.tasks[0].key] < ATTEMPTS:
                     backlog.put_back(batch)
                 else:
-                    yield batch, _lost(batch, error)
+                    said = str(error).splitlines()[0]
+                    yield lost(batch, f"a worker died on this batch {ATTEMPTS} times: {said}")
             else:
                 yield batch, outcomes
             self._fill(backlog, running)
@@ -210,9 +212,16 @@ class RayFanout:
             self._members.remove(member)
 
 
-def _lost(batch: TraceBatch, error: Exception) -> tuple[TraceOutcome, ...]:
-    message = f"a worker died on this batch {ATTEMPTS} times: {str(error).splitlines()[0]}"
-    return tuple(
-        TraceFailure(key=task.key, reason=Reason.WORKER_LOST, message=message)
-        for task in batch.tasks
+def close(ray: Any, actors: Sequence[Any]) -> None:  # noqa: ANN401 - Ray's own
+    """Have actors leave their workers; those that do not answer in time end with Ray."""
+    closing = [actor.close.remote() for actor in actors]
+    if closing:
+        ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_TIMEOUT_S)
+
+
+def lost(batch: TraceBatch, message: str) -> Finished:
+    """Return a batch that nobody is left to run, as failures that say so."""
+    reason = Reason.WORKER_LOST
+    return batch, tuple(
+        TraceFailure(key=task.key, reason=reason, message=message) for task in batch.tasks
     )

@@ -26,6 +26,11 @@ class Family(StrEnum):
         """Return the family of `address`, an IP address in its usual spelling."""
         return cls.IP6 if ":" in address else cls.IP4
 
+    @property
+    def bits(self) -> int:
+        """How long an address is."""
+        return 32 if self is Family.IP4 else 128
+
 
 class ConntrackState(StrEnum):
     """What every conntrack step of a trace is told about the connection.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from audit.compare import baseline as baselining
 from audit.compare import check as checking
-from audit.errors import OutputError, ScopeError, UsageError
+from audit.errors import ScopeError, UsageError
 from audit.model.changes import ChangedCells
 from audit.model.expectations import Expectation
 from audit.pipeline.options import Progress
@@ -24,6 +24,7 @@ from audit.report.formats import (
 )
 from audit.report.formats.told import Told, tell
 from audit.store.cells import open_recorded
+from audit.store.files import replacing, writing
 
 
 class Format(StrEnum):
@@ -136,12 +137,8 @@ def formatted(path: Path, form: Format) -> str:
 
 
 def _write(target: Path, text: str) -> Path:
-    partial = target.with_name(f".{target.name}.partial")
-    try:
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+    with replacing(target) as file:
+        file.write(text.encode())
     return target

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.compare import diff
 from audit.facts import manifests, objects
@@ -43,18 +44,20 @@ def _matrix(state: ClusterState, scope: Scope, space: portspace.PortSpace) -> Ma
 
 def diff_runs(before: Path, after: Path, progress: Progress) -> Changes:
     """Compare two finished runs cell by cell, and explain what changed."""
-    earlier, later = (cells.open_recorded(path) for path in (before, after))
-    progress.phase("comparing", len(later.endpoints))
-    return diff.compare(earlier, later, progress.advance)
+    return _compared(before, after, progress)[0]
 
 
 def mark_runs(before: Path, after: Path, progress: Progress) -> tuple[Changes, ChangedCells]:
     """Compare as `diff_runs`, and mark the later run's cells that changed: a byte per cell."""
+    found, marks = _compared(before, after, progress)
+    return found, ChangedCells(since=found.before, cells=marks, said=changes.sentences(found))
+
+
+def _compared(before: Path, after: Path, progress: Progress) -> tuple[Changes, NDArray[np.bool_]]:
     earlier, later = (cells.open_recorded(path) for path in (before, after))
     progress.phase("comparing", len(later.endpoints))
     marks = np.zeros(int(later.manifest["counts"]["cells"]), np.bool_)
-    found = diff.compare(earlier, later, progress.advance, marks)
-    return found, ChangedCells(since=found.before, cells=marks, said=changes.sentences(found))
+    return diff.compare(earlier, later, progress.advance, marks), marks
 
 
 markdown, plain = changes.markdown, changes.plain

@@ -207,8 +207,8 @@ def write_report(path: Path, changed: ChangedCells | None = None) -> Path:
         raise OutputError(
             f"{path} is signed, its report included; copy it without {SIGNATURE} to render again"
         )
-    meant = meanings.of_run(reader.stream_run(path))
     run = reader.stream_run(path)
+    meant = meanings.of_run(run)
     content = render.render_html(run, meanings=meant, changed=changed).encode()
     with replacing(target) as file:
         file.write(content)

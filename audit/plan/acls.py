@@ -134,7 +134,7 @@ class Predicates:
             if Family.of(text) is not self.family:
                 continue
             address, _, length = text.partition("/")
-            if not length or int(length) == _WHOLE[self.family]:
+            if not length or int(length) == self.family.bits:
                 vector[self._places[side].get(_number(address), [])] = True
             else:
                 vector |= self._network(side, text)
@@ -156,9 +156,6 @@ class Predicates:
 def _number(address: str) -> int:
     """Return an address as a number: IPv6 addresses are spelled in several ways."""
     return int(ipaddress.ip_address(address))
-
-
-_WHOLE = {Family.IP4: 32, Family.IP6: 128}
 
 
 def address_as(endpoint: Endpoint, side: Side, family: Family) -> str | None:

@@ -20,7 +20,7 @@ from audit.model.expectations import ALL, Exemption, Expect, Expectation, Side, 
 from audit.model.packets import Protocol
 from audit.model.selectors import Selector
 from audit.model.verdicts import PolicyRef
-from audit.plan import selectors
+from audit.plan import located, selectors
 from audit.plan.selectors import SelectorError
 from audit.plan.suggestions import did_you_mean
 
@@ -39,7 +39,6 @@ _KINDS = {
 }
 _PORT = re.compile(r"(tcp|udp|sctp)(?:/([0-9]{1,5})(?:-([0-9]{1,5}))?)?")
 _NAMED = re.compile(r"[^/\s]+/[^/\s]+")
-_MOST_DEPTH = 30
 
 
 def pack(name: str) -> tuple[Expectation, ...]:
@@ -57,18 +56,7 @@ def parse(text: str, name: str) -> tuple[Expectation, ...]:
 
     ScopeError names the line and column of what is wrong.
     """
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = error.problem or error.context or "cannot be read"
-        raise ScopeError(f"{name}{where}: not YAML: {problem}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ScopeError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
-    except (AttributeError, IndexError, TypeError, KeyError) as error:
-        # PyYAML's scanner fails in its own ways on what is no text at all.
-        raise ScopeError(f"{name}: not YAML: {error}") from None
+    root = located.compose(text, name)
     if root is None:
         raise ScopeError(f"{name} is empty; write `expectations:` and a list")
     return _File(name).file(root)
@@ -224,22 +212,12 @@ class _File:
         return tuple(dict.fromkeys(found))
 
     def _selector(self, node: yaml.Node) -> Selector:
+        if isinstance(node, yaml.MappingNode):
+            return located.selector(self._name, node)
         try:
-            if isinstance(node, yaml.MappingNode):
-                return selectors.from_object(self._plain(node, 0))
             return selectors.parse(self._text(node))
         except SelectorError as error:
             self._fail(str(error), node)
-
-    def _plain(self, node: yaml.Node, depth: int) -> Any:  # noqa: ANN401 - whatever YAML says
-        """Return a node's value, as far as a selector may have one."""
-        if depth > _MOST_DEPTH:
-            self._fail("nested too deeply to be a selector", node)
-        if isinstance(node, yaml.MappingNode):
-            return {self._scalar(k): self._plain(v, depth + 1) for k, v in node.value}
-        if isinstance(node, yaml.SequenceNode):
-            return [self._plain(item, depth + 1) for item in node.value]
-        return self._text(node)
 
     def _fields(
         self, node: yaml.Node, what: str, known: tuple[str, ...], needed: tuple[str, ...]
@@ -281,10 +259,7 @@ class _File:
         return str(node.value)
 
     def _fail(self, message: str, node: yaml.Node) -> NoReturn:
-        mark = node.start_mark
-        raise ScopeError(
-            f"{self._name}, line {mark.line + 1}, column {mark.column + 1}: {message}"
-        ) from None
+        located.fail(self._name, message, node)
 
 
 def _port(text: str) -> Port:

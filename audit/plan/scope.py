@@ -18,10 +18,9 @@ import yaml
 from audit.errors import ScopeError
 from audit.model.packets import Family
 from audit.model.selectors import EVERYTHING, Selector
-from audit.plan import names, selectors
+from audit.plan import located, names, selectors
 from audit.plan.ports import DECLARED, PortSpec
 from audit.plan.ports import parse as parse_port
-from audit.plan.selectors import SelectorError
 from audit.plan.suggestions import did_you_mean
 
 
@@ -281,7 +280,7 @@ class _ScopeFile:
         self._places: dict[str, yaml.Node] = {}
 
     def read(self, text: str) -> Scope:
-        root = self._compose(text)
+        root = located.compose(text, self._name)
         if root is None:
             raise ScopeError(f"{self._name} is empty; write {{}} for the whole cluster")
         self._section(root, ())
@@ -292,24 +291,8 @@ class _ScopeFile:
             place = next(self._places[field] for field in error.fields if field in self._places)
             self._fail(error.spelled(keys), place)
 
-    def _compose(self, text: str) -> yaml.Node | None:
-        try:
-            return yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            problem = error.problem or error.context or "cannot be read"
-            mark = error.problem_mark or error.context_mark
-            where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-            raise ScopeError(f"{self._name}{where}: not YAML: {problem}") from None
-        except yaml.YAMLError as error:
-            raise ScopeError(f"{self._name}: not YAML: {' '.join(str(error).split())}") from None
-        except RecursionError:
-            raise ScopeError(f"{self._name}: nested too deeply to be a scope") from None
-
     def _fail(self, message: str, node: yaml.Node) -> NoReturn:
-        mark = node.start_mark
-        raise ScopeError(
-            f"{self._name}, line {mark.line + 1}, column {mark.column + 1}: {message}"
-        ) from None
+        located.fail(self._name, message, node)
 
     def _section(self, node: yaml.Node, path: tuple[str, ...]) -> None:
         if not isinstance(node, yaml.MappingNode):
@@ -350,8 +333,9 @@ class _ScopeFile:
             case Shape.MANY:
                 return self._list(option, node)
             case Shape.SELECTOR:
-                is_object = isinstance(node, yaml.MappingNode)
-                return self._selector(node) if is_object else self._text(option, node)
+                if isinstance(node, yaml.MappingNode):
+                    return located.selector(self._name, node)
+                return self._text(option, node)
             case _:
                 assert_never(option.shape)
 
@@ -372,56 +356,8 @@ class _ScopeFile:
             self._fail(f"{'.'.join(option.key)} is empty; leave it out", node)
         return _unique(self._text(option, item, "a string; quote it") for item in node.value)
 
-    def _selector(self, node: yaml.Node) -> Selector:
-        if repeated := _repeated_key(node):
-            self._fail(f"{repeated.value!r} is given twice", repeated)
-        loader = yaml.SafeLoader("")
-        try:
-            return selectors.from_object(loader.construct_document(node))
-        except SelectorError as error:
-            self._fail(str(error), _descend(node, error.path))
-        except yaml.MarkedYAMLError as error:
-            self._fail(f"not a selector: {error.problem}", node)
-        finally:
-            loader.dispose()
-
 
 def _is_scalar(node: yaml.Node, *types: str) -> bool:
     """Tell whether YAML reads `node` as one of `types`, as in `str` or `int`."""
     tags = {f"tag:yaml.org,2002:{name}" for name in types}
     return isinstance(node, yaml.ScalarNode) and node.tag in tags
-
-
-def _repeated_key(root: yaml.Node) -> yaml.Node | None:
-    """Return a key that its mapping already has, of which YAML would silently keep the last."""
-    waiting, visited = [root], set()
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, yaml.ScalarNode) or id(node) in visited:
-            continue
-        visited.add(id(node))  # an alias may lead back to its own parent
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-            continue
-        keys: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in keys:
-                return key
-            keys |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
-            waiting.append(value)
-    return None
-
-
-def _descend(node: yaml.Node, path: selectors.Path) -> yaml.Node:
-    """Return the node `path` leads to, or the last one on the way when it leads nowhere."""
-    for step in path:
-        if isinstance(node, yaml.MappingNode):
-            found = [value for key, value in node.value if key.value == step]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            found = node.value[step : step + 1]
-        else:
-            found = []
-        if not found:
-            break
-        node = found[-1]
-    return node

@@ -18,8 +18,6 @@ from audit.model.endpoints import Endpoint
 from audit.model.facts import Zone
 from audit.model.packets import Family
 
-_WHOLE = {Family.IP4: 32, Family.IP6: 128}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
@@ -70,7 +68,7 @@ class _Named:
 
     def __init__(self, routed: Iterable[str], family: Family) -> None:
         self._networks: dict[int, set[int]] = defaultdict(set)
-        self._bits = _WHOLE[family]
+        self._bits = family.bits
         self._known: dict[str, frozenset[tuple[int, int]]] = {}
         for network in map(_network, routed):
             if network.version == (6 if family is Family.IP6 else 4):

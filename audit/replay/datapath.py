@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -166,9 +165,7 @@ class _Node:
 
     def __exit__(self, *_: object) -> None:
         if self._keeper is not None:
-            assert self._keeper.stdin is not None  # noqa: S101 - it was given a pipe
-            self._keeper.stdin.close()
-            self._keeper.wait()
+            keeper.end(self._keeper)
 
     def start(self, deadline: float) -> None:
         """Start the daemons and return when the switch has its ports."""
@@ -188,14 +185,7 @@ class _Node:
             {"argv": argv, "ready": str(self._path(ready)), "log": str(self._path(f"{name}.log"))}
             for name, ready, argv in sequence
         ]
-        self._keeper = subprocess.Popen(  # noqa: S603 - our own script and words
-            (sys.executable, "-I", "-S", keeper.__file__, json.dumps(daemons)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **self.programs.environment(self.rundir)},
-            start_new_session=True,
-        )
+        self._keeper = keeper.launch(daemons, self.programs.environment(self.rundir))
         while self._controller_socket() is None:
             complaint = self.complaint()
             if complaint or time.monotonic() > deadline:

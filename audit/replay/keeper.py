@@ -13,11 +13,13 @@ import contextlib
 import ctypes
 import glob
 import json
+import os
 import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 _PR_SET_PDEATHSIG = 1
 """prctl(2). The signal comes when the *thread* that started the child ends; this process has only
@@ -52,6 +54,27 @@ def _wait_for(path: str, child: "subprocess.Popen[bytes]") -> bool:
 def _ended(timeout_s: float = 0.0) -> bool:
     """Say whether standard input ended: nothing is ever written to it."""
     return bool(select.select([0], [], [], timeout_s)[0])
+
+
+def launch(
+    daemons: Sequence[Mapping[str, object]], environment: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    """Have this script run daemons for the process that calls it, and return at once."""
+    return subprocess.Popen(  # noqa: S603 - our own script and words
+        (sys.executable, "-I", "-S", __file__, json.dumps(daemons)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+
+
+def end(launched: "subprocess.Popen[bytes]") -> None:
+    """End what was launched; return when the daemons are gone."""
+    assert launched.stdin is not None  # noqa: S101 - it was given a pipe
+    launched.stdin.close()
+    launched.wait()
 
 
 def main() -> int:

@@ -5,11 +5,9 @@ What an upgrade does, done to copies: the recorded databases get the new OVN's s
 that the chassis, port bindings and tunnel keys are the cluster's and only what northd makes is new.
 """
 
-import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -90,14 +88,7 @@ def _run_northd(programs: SchemaPrograms, zone: str, rundir: Path) -> None:
             "log": str(rundir / "ovn-northd.log"),
         },
     ]
-    supervisor = subprocess.Popen(  # noqa: S603 - our own script and words
-        (sys.executable, "-I", "-S", keeper.__file__, json.dumps(daemons)),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        start_new_session=True,
-    )
+    supervisor = keeper.launch(daemons, environment)
     try:
         _wait_for(rundir / "northd.ctl", supervisor, zone, rundir)
         # Raises nb_cfg and returns when northd has copied it, after all it made until then
@@ -105,9 +96,7 @@ def _run_northd(programs: SchemaPrograms, zone: str, rundir: Path) -> None:
         waiting = programs.argv("ovn-nbctl", f"--db={socket}", "--wait=sb", "sync")
         _call(waiting, f"ovn-northd did not make zone {zone}'s database", _TIMEOUT_S, environment)
     finally:
-        assert supervisor.stdin is not None  # noqa: S101 - it was given a pipe
-        supervisor.stdin.close()
-        supervisor.wait()
+        keeper.end(supervisor)
 
 
 def _wait_for(socket: Path, supervisor: "subprocess.Popen[bytes]", zone: str, rundir: Path) -> None:

@@ -8,6 +8,7 @@ through both in nearly the same order.
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,18 +16,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint, Port
-from audit.model.matrix import FAMILIES, index_type
+from audit.model.matrix import index_type
 from audit.model.recorded import CELL_FIELDS, Cells, Recorded
-from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef
+from audit.model.verdicts import Blame, PolicyRef
 from audit.store import decode, schema
-from audit.store.decode import EndpointIndex, PortIndex, Vocabulary, distinct, words
-from audit.store.encode import PORTS_KEY
+from audit.store.decode import ENDPOINT_KEY, CellCodes, EndpointIndex, distinct
 from audit.store.layout import read_manifest, reading, table_files
 
 _BLAME = ["blame_kind", "blame_namespace", "blame_name", "blame_direction", "blame_rule"]
-_KEY = ("kind", "namespace", "name", "node")
 _COLUMNS = [
-    *(f"{side}_{name}" for side in ("src", "dst") for name in _KEY),
+    *(f"{side}_{name}" for side in ("src", "dst") for name in ENDPOINT_KEY),
     *("family", "protocol", "port", "port_end", "verdict", "reply", "reason", "drift"),
     *_BLAME,
 ]
@@ -45,9 +44,7 @@ def open_recorded(path: Path | str) -> Recorded:
     (endpoints_file,) = table_files(path, manifest, schema.ENDPOINTS)
     (policies_file,) = table_files(path, manifest, schema.POLICIES)
     files = table_files(path, manifest, schema.CELLS)
-    with reading(files[0]):
-        listed = pq.read_schema(files[0]).metadata[PORTS_KEY].decode()
-        ports = tuple(decode.port_of(text) for text in listed.split(",") if text)
+    ports = decode.ports_of(files)
     endpoints = decode.endpoints(endpoints_file)
     return Recorded(
         path=str(path),
@@ -67,10 +64,14 @@ class CellFiles:
     ) -> None:
         self._files = tuple(files)
         self._count = len(endpoints)
-        self._types = (index_type(len(endpoints)), index_type(len(ports)))
-        self._endpoints, self._ports = EndpointIndex(endpoints), PortIndex(ports)
-        self._families, self._verdicts = Vocabulary(FAMILIES), Vocabulary(VERDICTS)
-        self._reasons = Vocabulary(REASONS)
+        self._types: dict[str, np.dtype[Any] | type] = {
+            **dict.fromkeys(("src", "dst"), index_type(len(endpoints))),
+            **dict.fromkeys(("verdict", "reply", "reason"), np.uint8),
+            "family": np.int8,
+            "port": index_type(len(ports)),
+        }
+        self._endpoints = EndpointIndex(endpoints)
+        self._codes = CellCodes(endpoints, ports)
         self._blames: dict[Blame, int] = {}
         self._file = lru_cache(maxsize=_KEPT)(self._read)
 
@@ -108,7 +109,7 @@ class CellFiles:
         for number, file in enumerate(self._files):
             with reading(file):
                 table = pq.read_table(
-                    file, columns=[f"src_{name}" for name in _KEY], partitioning=None
+                    file, columns=[f"src_{name}" for name in ENDPOINT_KEY], partitioning=None
                 )
                 if len(table):
                     ends = table.take([0, len(table) - 1])
@@ -120,19 +121,10 @@ class CellFiles:
         file = self._files[number]
         with reading(file):
             table = pq.read_table(file, columns=_COLUMNS, partitioning=None)
-            verdict, reply = (
-                self._verdicts.codes(words(table, name)) for name in ("verdict", "reply")
-            )
-            drift = table["drift"].cast(pa.uint8()).fill_null(NO_VERDICT).to_numpy()
+            found = dict(self._codes.of(table))
             return Cells(
-                src=self._endpoints.places(table, "src").astype(self._types[0]),
-                dst=self._endpoints.places(table, "dst").astype(self._types[0]),
-                family=self._families.codes(words(table, "family")).astype(np.int8),
-                port=self._ports.places(table).astype(self._types[1]),
-                verdict=verdict.astype(np.uint8),
-                reply=np.where(reply < 0, NO_VERDICT, reply).astype(np.uint8),
-                reason=self._reasons.codes(words(table, "reason")).astype(np.uint8),
-                drift=(drift == 1).astype(np.uint8),
+                **{name: found[name].astype(kind) for name, kind in self._types.items()},
+                drift=(found["drift"] == 1).astype(np.uint8),
                 blame=self._blame(table.select(_BLAME)),
             )
 

@@ -24,10 +24,10 @@ from audit.store.blames import Combination
 from audit.store.encode import PORTS_KEY
 from audit.store.layout import reading
 
-_KEY = ("kind", "namespace", "name", "node")
+ENDPOINT_KEY = ("kind", "namespace", "name", "node")
 """The columns that name an endpoint."""
 _COLUMNS = [
-    *(f"{side}_{name}" for side in ("src", "dst") for name in _KEY),
+    *(f"{side}_{name}" for side in ("src", "dst") for name in ENDPOINT_KEY),
     *("family", "protocol", "port", "port_end", "reply"),
     *("intent", "logical", "datapath", "drift", "other_trace_id"),
     *Combination._fields,
@@ -68,7 +68,7 @@ class EndpointIndex:
     """From the four columns that name an endpoint to its place in the endpoints table."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        values = [[str(getattr(endpoint, name)) for endpoint in endpoints] for name in _KEY]
+        values = [[str(getattr(endpoint, name)) for endpoint in endpoints] for name in ENDPOINT_KEY]
         self._vocabularies = [Vocabulary(column) for column in values]
         codes = [
             np.array([vocabulary.words[value] for value in column], dtype=np.int64)
@@ -83,7 +83,7 @@ class EndpointIndex:
         keys = self._combine(
             [
                 vocabulary.codes(words(table, f"{side}_{name}"))
-                for vocabulary, name in zip(self._vocabularies, _KEY, strict=True)
+                for vocabulary, name in zip(self._vocabularies, ENDPOINT_KEY, strict=True)
             ]
         )
         places = np.searchsorted(self._keys, keys)
@@ -123,6 +123,34 @@ class PortIndex:
         return places
 
 
+class CellCodes:
+    """The columns of a table of cells as the matrix' indices and codes; one for a whole run."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], ports: Sequence[Port]) -> None:
+        self._endpoints = EndpointIndex(endpoints)
+        self._ports = PortIndex(ports)
+        self._families = Vocabulary(FAMILIES)
+        self._verdicts = Vocabulary(VERDICTS)
+        self._reasons = Vocabulary(REASONS)
+
+    def of(self, table: pa.Table) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield each column's name and codes; of the planes those that the table has.
+
+        Raises ValueError for what the run does not have.
+        """
+        yield "src", self._endpoints.places(table, "src")
+        yield "dst", self._endpoints.places(table, "dst")
+        yield "family", self._families.codes(words(table, "family"))
+        yield "port", self._ports.places(table)
+        yield "verdict", self._verdicts.codes(words(table, "verdict"))
+        yield "reason", self._reasons.codes(words(table, "reason"))
+        for name in ("reply", "intent", "logical", "datapath"):
+            if name in table.column_names:
+                codes = self._verdicts.codes(words(table, name))
+                yield name, np.where(codes < 0, NO_VERDICT, codes)
+        yield "drift", table["drift"].cast(pa.uint8()).fill_null(NO_VERDICT).to_numpy()
+
+
 class _Cells:
     """The arrays of a whole run, filled table by table.
 
@@ -140,27 +168,14 @@ class _Cells:
         self.intent, self.logical, self.datapath, self.drift = np.empty((4, count), np.uint8)
         self.traces = Vocabulary(grow=True)
         self.combinations: dict[Combination, int] = {}
-        self._endpoints = EndpointIndex(endpoints)
-        self._ports = PortIndex(ports)
-        self._families = Vocabulary(FAMILIES)
-        self._verdicts = Vocabulary(VERDICTS)
-        self._reasons = Vocabulary(REASONS)
+        self._codes = CellCodes(endpoints, ports)
 
     def fill(self, start: int, table: pa.Table) -> int:
         """Put the rows of `table` at `start`; return where the next ones go."""
         end = start + len(table)
         rows = slice(start, end)
-        self.src[rows] = self._endpoints.places(table, "src")
-        self.dst[rows] = self._endpoints.places(table, "dst")
-        self.family[rows] = self._families.codes(words(table, "family"))
-        self.port[rows] = self._ports.places(table)
-        self.verdict[rows] = self._verdicts.codes(words(table, "verdict"))
-        for name in ("reply", "intent", "logical", "datapath"):
-            codes = self._verdicts.codes(words(table, name))
-            getattr(self, name)[rows] = np.where(codes < 0, NO_VERDICT, codes)
-        drift = table["drift"].cast(pa.uint8()).fill_null(NO_VERDICT)
-        self.drift[rows] = drift.to_numpy()
-        self.reason[rows] = self._reasons.codes(words(table, "reason"))
+        for name, codes in self._codes.of(table):
+            getattr(self, name)[rows] = codes
         self.trace[rows] = self.traces.codes(words(table, "trace_id"))
         self.other_trace[rows] = self.traces.codes(words(table, "other_trace_id"))
         self._fill_blame(rows, table.select(Combination._fields))

@@ -3,7 +3,6 @@
 A trace that failed is no result to go on from: it is taken out, and run again.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from audit.errors import RunReadError
+from audit.store.evidence import digest
 from audit.store.files import replacing, writing
 from audit.store.layout import MANIFEST, PLAN, reading
 from audit.store.schema import SCHEMA_VERSION, TRACES
@@ -60,9 +60,7 @@ def take_over(old: Path, new: Path, outputs: Mapping[str, str]) -> None:
         (new / TRACES.directory).mkdir(exist_ok=True)
         for file in sorted(old.glob(TRACES.pattern)):
             name = file.relative_to(old)
-            with file.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
-            if outputs.get(name.as_posix()) == digest:
+            if outputs.get(name.as_posix()) == digest(file)["sha256"]:
                 _link(file, new / name)
 
 

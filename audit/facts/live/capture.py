@@ -28,8 +28,6 @@ from audit.model.facts import Note
 ZoneName = Callable[[Path], str]
 """A northbound database → the name of its zone, empty when it has none; DatabaseError if bad."""
 
-AT_ONCE = 8
-"""Nodes whose databases are read at the same time, one stream each."""
 _ZONE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DESCRIPTION = "snapshot.json"
 _WATCHED = ("pods", "namespaces")
@@ -107,7 +105,7 @@ class Capture:
     def _read_zones(self, wanted: Iterable[places.Place]) -> None:
         """Read databases, several nodes at once; a zone that cannot be read becomes a note."""
         wanted = tuple(wanted)
-        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        with ThreadPoolExecutor(max_workers=execs.AT_ONCE) as pool:
             errors = list(pool.map(self._read_zone, wanted))
         failed = [error for error in errors if error is not None]
         if len(failed) == len(wanted):

@@ -26,6 +26,9 @@ from audit.errors import ClusterError
 from audit.facts.live.access import Access
 from audit.facts.live.api import connect
 
+AT_ONCE = 8
+"""Pods in which a command runs at the same time, one stream each."""
+
 _ATTEMPTS = 3
 _POLL_S = 1.0
 _CONNECT_TIMEOUT_S = 15.0

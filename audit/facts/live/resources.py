@@ -79,9 +79,14 @@ class Right:
     subresource: str = ""
     namespaced: bool = False
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
+        """The resource as `kubectl auth can-i` and `--resource` take it."""
         name = f"{self.resource}.{self.group}" if self.group else self.resource
-        return f"{self.verb} {name}{'/' if self.subresource else ''}{self.subresource}"
+        return f"{name}/{self.subresource}" if self.subresource else name
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.name}"
 
 
 EXEC = ("get", "create")

@@ -14,7 +14,6 @@ from audit.facts.live.access import Access
 from audit.facts.live.api import Server
 from audit.facts.live.resources import EXEC, LISTED, Right, rights
 
-AT_ONCE = 8
 _PROBE_TIMEOUT_S = 20.0
 _ROLE = "ovn-audit"
 
@@ -63,9 +62,7 @@ def _grants(missing: Iterable[Right], namespace: str) -> Iterator[Examined]:
     """Yield a sentence for each verb that is missing, with the command that grants it."""
     named: dict[tuple[str, bool], list[str]] = defaultdict(list)
     for right in missing:
-        name = f"{right.resource}.{right.group}" if right.group else right.resource
-        name += f"/{right.subresource}" if right.subresource else ""
-        named[right.verb, right.namespaced].append(name)
+        named[right.verb, right.namespaced].append(right.name)
     for (verb, namespaced), names in sorted(named.items()):
         role: tuple[str, ...]
         if namespaced:
@@ -89,7 +86,7 @@ def _sockets(access: Access, found: Iterable[places.Place]) -> Iterator[Examined
         for place in found
         for container, schema in zip(place.members[0], places.SOCKETS, strict=True)
     ]
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+    with ThreadPoolExecutor(max_workers=execs.AT_ONCE) as pool:
         answers = list(pool.map(lambda one: _probe(access, *one), wanted))
     bad = [answer for answer in answers if answer]
     yield from ((False, answer) for answer in bad)
