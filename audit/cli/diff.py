@@ -7,15 +7,15 @@ from pathlib import Path
 import click
 
 from audit import pipeline
-from audit.cli import options, progress
+from audit.cli import options, places, progress
 from audit.errors import ExitCode, UsageError
 from audit.model.changes import Changes
 from audit.plan.scope import Scope
 
 
 @click.command()
-@click.argument("before")
-@click.argument("after")
+@click.argument("before", type=places.RunOrManifests())
+@click.argument("after", type=places.RunOrManifests())
 @options.scope_options
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when something changed.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -49,6 +49,8 @@ def diff(
         raise UsageError("scope flags go with manifests: two runs are compared as they are")
     if output == "html" and not all(runs):
         raise UsageError("-o html goes with runs: manifests have no page")
+    if output == "html":
+        places.require_written(Path(after), "use `audit report AFTER --since BEFORE --out DIR`")
     with progress.shown(quiet=quiet) as shown:
         if output == "html":
             found, changed = pipeline.mark_runs(Path(before), Path(after), shown)

@@ -1,65 +1,72 @@
 """`audit history`: the runs below one directory."""
 
-import dataclasses
 import datetime as dt
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from audit import pipeline
-from audit.cli import options
+from audit.cli import options, places
 from audit.cli.query import show
 from audit.errors import UsageError
 from audit.report.explain import printable
 
 
 @click.command()
-@click.argument("root", type=click.Path(path_type=Path), default=Path("runs"))
-@click.option("--sql", help="SQL over all runs: the tables of one with a column `run`, and `runs`.")
+@click.argument("root", type=places.Place(), default=Path("runs"))
+@click.option(
+    "--sql",
+    help="SQL over all runs: the tables of one with a column `run`, `runs` and `exposure`.",
+)
 @click.option("--prune", is_flag=True, help="Delete runs but those that --keep-… names.")
+@click.option("--dry-run", is_flag=True, help="With --prune: only say what would be deleted.")
 @click.option("--keep-last", type=click.IntRange(min=1), help="Keep the last N runs.")
 @click.option("--keep-days", type=click.IntRange(min=0), help="Keep the runs of the last N days.")
 @options.output_option("table", "json", "csv")
 def history(
     *,
-    root: Path,
+    root: Path | pipeline.Place,
     sql: str | None,
     prune: bool,
+    dry_run: bool,
     keep_last: int | None,
     keep_days: int | None,
     output: str,
 ) -> None:
-    """List the runs below ROOT, and how their numbers moved.
+    """List the runs below ROOT, how their numbers moved, and how exposed namespaces are.
 
-    A number is compared with that of the last run that was asked the same (scope and planes).
+    ROOT is what `audit run --out` was given, also on an object store. A number is compared with
+    that of the last run that was asked the same (scope and planes).
 
     \b
     Examples:
       audit history runs
       audit history runs --sql "SELECT run, dst_namespace, count(*) FROM cells
         WHERE verdict = 'reachable' GROUP BY ALL ORDER BY ALL"
-      audit history runs --prune --keep-last 30 --keep-days 90
+      audit history s3://audits/prod --prune --dry-run --keep-last 30 --keep-days 90
     """
-    if not prune and (keep_last is not None or keep_days is not None):
-        raise UsageError("--keep-last and --keep-days go with --prune")
+    if not prune and (dry_run or keep_last is not None or keep_days is not None):
+        raise UsageError("--keep-last, --keep-days and --dry-run go with --prune")
     if prune and sql is not None:
         raise UsageError("--prune and --sql contradict each other; give one of them")
     if prune:
-        now = dt.datetime.now(dt.UTC)
-        for gone in pipeline.prune(root, last=keep_last, days=keep_days, now=now):
-            click.echo(f"removed {printable(gone.path)}")
+        keep = pipeline.Retention(last=keep_last, days=keep_days)
+        verb = "would remove" if dry_run else "removed"
+        for gone in pipeline.prune(root, keep, dt.datetime.now(dt.UTC), dry=dry_run):
+            click.echo(f"{verb} {printable(gone)}")
         return
     if sql is not None:
-        columns, rows = pipeline.ask_all(root, sql)
-        show(columns, rows, output)
+        with ExitStack() as stack:
+            columns, rows = pipeline.ask_all(root, sql, stack)
+            show(columns, rows, output)
         return
     found = pipeline.past(root)
     for sentence in found.skipped:
         click.echo(f"audit: {printable(sentence)}", err=True)
     if output == "json":
-        records = [dataclasses.asdict(run) for run in found.runs]
-        click.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(found.records, indent=2, ensure_ascii=False))
     elif output == "csv":
         names = ["run", "started", *(found.runs[-1].numbers if found.runs else ())]
         numbers = [(r.run, r.started, *(r.numbers.get(n) for n in names[2:])) for r in found.runs]

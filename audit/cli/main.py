@@ -15,10 +15,12 @@ from audit import __version__
 from audit.cli import (
     agent,
     check,
+    copy,
     diff,
     doctor,
     explain,
     history,
+    places,
     plan,
     query,
     report,
@@ -41,6 +43,9 @@ class _Commands(click.Group):
         try:
             done = super().invoke(ctx)
             sys.stdout.flush()
+        except AuditError as error:
+            places.rename(error, ctx)
+            raise
         except BrokenPipeError:
             # click would make this an exit code of 1, which is ours for findings.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -64,7 +69,7 @@ def audit(*, debug: bool) -> None:
 for _command in (
     *(run.run, plan.plan, trace.trace, report.report),
     *(explain.explain, query.query, diff.diff, check.check, doctor.doctor),
-    *(verify.verify, history.history, agent.agent),
+    *(verify.verify, history.history, copy.copy, agent.agent),
     snapshot.snapshot,
 ):
     audit.add_command(_command)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from audit.cli.places import Run
 from audit.errors import ScopeError, UsageError
 from audit.pipeline.capturing import Access
 from audit.plan import scope
@@ -177,7 +178,7 @@ def output_option(*formats: str) -> Callable[[_Command], _Command]:
     )
 
 
-run_argument = click.argument("run", type=click.Path(path_type=Path))
+run_argument = click.argument("run", type=Run())
 
 
 def command_line() -> str:

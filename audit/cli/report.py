@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from audit import pipeline
-from audit.cli import options, progress
+from audit.cli import options, places, progress
 from audit.errors import UsageError
 
 
@@ -24,11 +24,11 @@ from audit.errors import UsageError
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where to write all but the page. Default: into the run.",
+    help="Where to write. Default: into the run.",
 )
 @click.option(
     "--since",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=places.Run(),
     help="An earlier run: the page marks the cells that changed, and says what did.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -59,6 +59,8 @@ def report(
             raise UsageError("--stdout goes with one format that is not html")
         click.echo(pipeline.formatted(run, chosen[0]), nl=False)
         return
+    if out is None:
+        places.require_written(run, "name where to write with --out")
     changed = None
     if since is not None:
         with progress.shown(quiet=quiet) as shown:

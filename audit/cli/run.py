@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from audit import pipeline
-from audit.cli import options, progress
+from audit.cli import options, places, progress
 from audit.errors import ExitCode, UsageError
 from audit.model.verdicts import VERDICTS
 from audit.plan.scope import Scope
@@ -61,10 +61,18 @@ class Duration(click.ParamType[float]):
 @options.scope_options
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=places.Place(),
     default=Path("runs"),
     show_default=True,
-    help="Where runs are kept: each is a directory of its own below.",
+    help="Where runs are kept: each is a directory of its own below. A directory, or "
+    "s3://BUCKET/PREFIX of an object store (docs/operations.md).",
+)
+@click.option(
+    "--staging",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Where a run is written while it lasts, when --out is an object store.",
 )
 @click.option(
     "--workers",
@@ -156,7 +164,7 @@ class Duration(click.ParamType[float]):
 @click.option(
     "--resume",
     "resumed",
-    type=click.Path(path_type=Path),
+    type=places.Place(),
     metavar="DIR",
     help="Go on with a run that was ended: what it traced is not traced again. Of a finished run, "
     "run what failed again.",
@@ -176,7 +184,8 @@ def run(
     manifests: str | None,
     ovn_prefix: Path | None,
     scope: Scope,
-    out: Path,
+    out: Path | pipeline.Place,
+    staging: Path,
     workers: str | None,
     worker_count: int,
     agents_listen: str,
@@ -189,7 +198,7 @@ def run(
     trace_timeout: float,
     time_limit: float | None,
     fail_coverage_below: float | None,
-    resumed: Path | None,
+    resumed: Path | pipeline.Place | None,
     sign_key: Path | None,
     exit_zero: bool,
     quiet: bool,
@@ -210,9 +219,10 @@ def run(
     """
     if resumed is not None:
         changes = _changes(click.get_current_context())
-        with progress.shown(quiet=quiet) as shown:
-            done = pipeline.resume(resumed, changes, shown)
-        return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
+        with ExitStack() as stack:
+            with progress.shown(quiet=quiet) as shown:
+                done = _resumed(resumed, changes, staging, shown, stack)
+            return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
     if snapshot is not None and manifests is not None:
         raise UsageError("give either --snapshot or --manifests")
     only = frozenset({pipeline.PlaneName.INTENT})
@@ -244,18 +254,40 @@ def run(
         sign_key=sign_key,
         command=options.command_line(),
     )
-    with progress.shown(quiet=quiet) as shown, ExitStack() as stack:
-        cluster = None
-        if snapshot is None and manifests is None:
-            live = pipeline.captured(access, shown, keep=out, databases=planes != only)
-            cluster = stack.enter_context(live)
-            asked = dataclasses.replace(asked, snapshot=cluster.path)
-        if recompile:
-            return _rehearse(asked, out, shown, exit_zero=exit_zero, output=output)
-        done = pipeline.run(asked, out, shown)
-        if cluster is not None and done.manifest.get("incomplete"):
-            cluster.held = True
-    return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
+    with ExitStack() as kept:
+        to = kept.enter_context(pipeline.destination(out, staging))
+        asked = dataclasses.replace(asked, destination=to.uri)
+        with progress.shown(quiet=quiet) as shown, ExitStack() as stack:
+            cluster = None
+            if snapshot is None and manifests is None:
+                live = pipeline.captured(access, shown, keep=to.root, databases=planes != only)
+                cluster = stack.enter_context(live)
+                asked = dataclasses.replace(asked, snapshot=cluster.path)
+            if recompile:
+                return _rehearse(asked, to, shown, exit_zero=exit_zero, output=output)
+            done = pipeline.run(asked, to.root, shown)
+            if cluster is not None and done.manifest.get("incomplete"):
+                cluster.held = True
+            done = to.deliver(done, shown)
+        return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
+
+
+def _resumed(
+    run: Path | pipeline.Place,
+    changes: Mapping[str, Any],
+    staging: Path,
+    shown: pipeline.Progress,
+    stack: ExitStack,
+) -> pipeline.Outcome:
+    """Go on with a run, and put it where the first sitting would have."""
+    if isinstance(run, Path):
+        place, root = pipeline.place_of(run), run.absolute().parent
+    else:
+        place, root = run.parent, staging
+    to = stack.enter_context(pipeline.destination(place, root))
+    path = run if isinstance(run, Path) else pipeline.resumable(run, root, stack)
+    changes = {**changes, "destination": to.uri}
+    return to.deliver(pipeline.resume(path, changes, shown), shown)
 
 
 _CHANGEABLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
@@ -271,7 +303,7 @@ _CHANGEABLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 }
 """What a resumed run may be given anew, and the field of `pipeline.Options` it is."""
 _ABOUT_THE_RESULT = frozenset(
-    {"resumed", "quiet", "output", "fail_coverage_below", "exit_zero", "out"}
+    {"resumed", "quiet", "output", "fail_coverage_below", "exit_zero", "out", "staging"}
 )
 
 
@@ -300,7 +332,7 @@ def _said(
 ) -> int:
     """Print what came out; return the exit code."""
     if output == "json":
-        result = {**done.manifest, "path": str(done.path), "report": str(done.report)}
+        result = {**done.manifest, **_places(done)}
         click.echo(json.dumps(result, indent=2, ensure_ascii=False))
     else:
         _print(done.manifest, done)
@@ -310,28 +342,35 @@ def _said(
     return ExitCode.CLEAN if exit_zero else code
 
 
+def _places(done: pipeline.Outcome) -> dict[str, str]:
+    """Return where a run and its page are."""
+    if done.url:
+        return {"path": done.url, "report": f"{done.url}/{done.report.name}"}
+    return {"path": str(done.path), "report": str(done.report)}
+
+
 def _rehearse(
     asked: pipeline.Options,
-    out: Path,
+    to: pipeline.Destination,
     shown: pipeline.Progress,
     *,
     exit_zero: bool,
     output: str,
 ) -> int:
     """Audit a snapshot as recorded and as another OVN would make it; print what changes."""
-    done = pipeline.rehearse(asked, out, shown)
-    runs = {"recorded": done.recorded, "recompiled": done.recompiled}
+    done = pipeline.rehearse(asked, to.root, shown)
+    runs = {
+        "recorded": to.deliver(done.recorded, shown),
+        "recompiled": to.deliver(done.recompiled, shown),
+    }
     if output == "json":
-        fields = {
-            name: {**one.manifest, "path": str(one.path), "report": str(one.report)}
-            for name, one in runs.items()
-        }
+        fields = {name: {**one.manifest, **_places(one)} for name, one in runs.items()}
         changes = dataclasses.asdict(done.changes)
         click.echo(json.dumps({**fields, "changes": changes}, indent=2, ensure_ascii=False))
     else:
         for name, one in runs.items():
             version = one.manifest["databases"][0]["northd_version"] or "unknown"
-            click.echo(f"{name} by northd {printable(version)}: {one.path}")
+            click.echo(f"{name} by northd {printable(version)}: {_places(one)['path']}")
         click.echo(pipeline.changes_text(done.changes), nl=False)
     return ExitCode.CLEAN if exit_zero else done.exit_code
 
@@ -369,5 +408,6 @@ def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
     _print_planes(manifest)
     for sentence in done.unproven:
         click.echo(f"unproven: {sentence}")
-    click.echo(f"run: {done.path}")
-    click.echo(str(done.report.absolute()))
+    where = _places(done)
+    click.echo(f"run: {where['path']}")
+    click.echo(where["report"] if done.url else str(done.report.absolute()))

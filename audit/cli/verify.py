@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from audit import pipeline
-from audit.cli import options
+from audit.cli import options, places
 from audit.errors import ExitCode
 from audit.report.explain import printable
 
 
 @click.command()
-@options.run_argument
+@click.argument("run", type=places.Run(whole=True))
 @click.option(
     "--key",
     type=click.Path(path_type=Path, dir_okay=False),

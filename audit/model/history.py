@@ -5,10 +5,21 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exposed:
+    """Cells into a namespace from anywhere else: all, the proven ones, and those that pass."""
+
+    passes: int
+    proven: int
+    cells: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """A finished run in numbers, as its run.json says them.
 
-    `scope` is what was asked, as text: only runs that were asked the same are compared.
+    `scope` is what was asked, as text: only runs that were asked the same are compared. `passing`
+    of `pairs` ordered pairs get through on some port; `exposure` is by namespace. Both are unknown
+    (None, empty) of a run that an earlier audit wrote.
     """
 
     path: str
@@ -20,13 +31,37 @@ class Kept:
     proven: int
     drifting: int
     findings: int
+    pairs: int | None
+    passing: int | None
+    exposure: Mapping[str, Exposed]
 
     @property
     def numbers(self) -> Mapping[str, int]:
         """Everything that can be counted from run to run."""
-        return {
+        counted = {
             **self.counts,
             "proven": self.proven,
             "drifting": self.drifting,
             "findings": self.findings,
         }
+        if self.pairs is not None and self.passing is not None:
+            counted |= {"pairs": self.pairs, "passing": self.passing}
+        return counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What is more or less in a run than in the last before it that was asked the same."""
+
+    since: str
+    numbers: Mapping[str, int]
+    exposure: Mapping[str, int]
+    """Cells into a namespace that pass; a namespace that is only in one of the runs too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """A run that was never finished, and when it began."""
+
+    path: str
+    started: str

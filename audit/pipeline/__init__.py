@@ -21,8 +21,18 @@ from audit.pipeline.checking import (
 from audit.pipeline.comparing import diff_manifests, diff_runs, mark_runs
 from audit.pipeline.comparing import markdown as changes_markdown
 from audit.pipeline.comparing import plain as changes_text
+from audit.pipeline.delivering import (
+    Destination,
+    Place,
+    copy,
+    destination,
+    fetched,
+    located,
+    place_of,
+    resumable,
+)
 from audit.pipeline.doctor import Finding, examine, examine_cluster, install_engine
-from audit.pipeline.keeping import History, ask_all, past, prune
+from audit.pipeline.keeping import History, Retention, ask_all, past, prune
 from audit.pipeline.options import Covering, Options, PlaneName, Progress, Workers
 from audit.pipeline.pairing import TraceOptions, trace
 from audit.pipeline.planning import Planned, plan
@@ -39,6 +49,7 @@ __all__ = [
     "Access",
     "AgentOptions",
     "Covering",
+    "Destination",
     "Evidence",
     "Explained",
     "Finding",
@@ -46,10 +57,12 @@ __all__ = [
     "History",
     "Options",
     "Outcome",
+    "Place",
     "PlaneName",
     "Planned",
     "Progress",
     "Rehearsed",
+    "Retention",
     "Saved",
     "TraceOptions",
     "Verified",
@@ -61,22 +74,28 @@ __all__ = [
     "changes_text",
     "check",
     "checked_text",
+    "copy",
+    "destination",
     "diff_manifests",
     "diff_runs",
     "examine",
     "examine_cluster",
     "explain",
+    "fetched",
     "formatted",
     "install_engine",
+    "located",
     "mark_runs",
     "namespaces_text",
     "past",
+    "place_of",
     "plan",
     "prune",
     "query",
     "read_expectations",
     "rehearse",
     "rendered",
+    "resumable",
     "resume",
     "run",
     "save",

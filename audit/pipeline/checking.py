@@ -125,7 +125,7 @@ def write_formats(
     written = []
     for form in forms:
         if told is None or form is Format.HTML:
-            written.append(write_report(path, changed))
+            written.append(write_report(path, changed, out))
         else:
             written.append(_write((out or path) / FILES[form], rendered(told, form)))
     return written

@@ -1,49 +1,135 @@
-"""Several runs below one directory: listed, asked, and thinned out."""
+"""Several runs below one directory, or on an object store: listed, asked, and thinned out.
+
+Of a store's runs `run.json` is fetched, which says all that a list shows; SQL fetches their tables.
+"""
 
 import datetime as dt
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from audit.errors import UsageError
+from audit.errors import OutputError, UsageError
 from audit.model.history import Kept
+from audit.pipeline.delivering import Place
 from audit.report.formats import history as shown
-from audit.store import history
+from audit.store import history, remote
+from audit.store.lock import exclusively
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The runs below a directory, oldest first, and sentences about what could not be read."""
+    """The runs of a root, oldest first, and sentences about what could not be read."""
 
     runs: tuple[Kept, ...]
     skipped: tuple[str, ...]
-    text: str
+
+    @property
+    def text(self) -> str:
+        """The runs for a terminal."""
+        return shown.history(self.runs)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The runs for programs; `moved` is what changed since the last of the same scope."""
+        return [
+            {**asdict(run), "moved": moved and asdict(moved)}
+            for run, moved in zip(self.runs, shown.moves(self.runs), strict=True)
+        ]
 
 
-def past(root: Path) -> History:
-    """Return the runs below `root`."""
-    found = history.find(root)
-    return History(runs=found.runs, skipped=found.skipped, text=shown.history(found.runs))
+def past(root: Path | Place) -> History:
+    """Return the runs of `root`."""
+    with ExitStack() as stack:
+        found = _found(root, stack)
+    return History(runs=found.runs, skipped=found.skipped)
 
 
-def ask_all(root: Path, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """Run `sql` over all runs below `root`."""
-    return history.ask(history.find(root).runs, sql)
+def _found(root: Path | Place, stack: ExitStack) -> history.Found:
+    """Return the runs of `root`, named as they are there; copies last as long as `stack`."""
+    if isinstance(root, Path):
+        return history.find(root)
+    space = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-runs-")))
+    remote.fetch_manifests(root, space)
+    found = history.find(space)
+    return replace(
+        found,
+        runs=tuple(replace(run, path=str(root / Path(run.path).name)) for run in found.runs),
+        skipped=tuple(sentence.replace(str(space), str(root)) for sentence in found.skipped),
+    )
 
 
-def prune(root: Path, *, last: int | None, days: int | None, now: dt.datetime) -> tuple[Kept, ...]:
-    """Delete runs below `root` but the `last` and those of the last `days`; return them.
+def ask_all(
+    root: Path | Place, sql: str, stack: ExitStack
+) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+    """Run `sql` over all runs of `root`; what is fetched for it lasts as long as `stack`."""
+    runs = _found(root, stack).runs
+    if not isinstance(root, Path):
+        space = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-runs-")))
+        names = [run.path.rpartition("/")[2] for run in runs]
+        paths = [remote.fetch(root / name, space) for name in names]
+        runs = tuple(replace(r, path=str(p)) for r, p in zip(runs, paths, strict=True))
+    return history.ask(runs, sql)
 
-    The newest run stays in any case, and so does what cannot be read.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What is kept: the `last` runs, and those of the last `days`. At least one is said."""
+
+    last: int | None = None
+    days: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.last is None and self.days is None:
+            raise UsageError("say what to keep: --keep-last, --keep-days, or both")
+
+    def gone(self, found: history.Found, now: dt.datetime) -> tuple[str, ...]:
+        """Return the runs that are not kept: never the newest.
+
+        One that was never finished goes when it began before the last `days` and before the
+        newest finished one: that is no run at work.
+        """
+        kept = {run.path for run in found.runs[-max(self.last or 1, 1) :]}
+        since = None if self.days is None else now - dt.timedelta(days=self.days)
+        if since is not None:
+            kept |= {run.path for run in found.runs if _moment(run.started) >= since}
+        gone = [run.path for run in found.runs if run.path not in kept]
+        if since is not None and found.runs:
+            until = min(since, _moment(found.runs[-1].started))
+            gone += [one.path for one in found.left if _moment(one.started) < until]
+        return tuple(gone)
+
+
+def _moment(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
+
+
+def prune(
+    root: Path | Place, keep: Retention, now: dt.datetime, *, dry: bool = False
+) -> tuple[str, ...]:
+    """Delete the runs of `root` that are not kept, unless `dry`; return them.
+
+    What cannot be read stays, and what is no run; and an unfinished one while another audit writes
+    below the root. Of an object store only finished runs go.
     """
-    if last is None and days is None:
-        raise UsageError("say what to keep: --keep-last, --keep-days, or both")
-    runs = history.find(root).runs
-    kept = {run.path for run in runs[-max(last or 1, 1) :]}
-    if days is not None:
-        since = now - dt.timedelta(days=days)
-        kept |= {run.path for run in runs if dt.datetime.fromisoformat(run.started) >= since}
-    gone = tuple(run for run in runs if run.path not in kept)
-    history.remove(gone)
+    with ExitStack() as stack:
+        found = _found(root, stack)
+        if isinstance(root, Path):
+            try:
+                stack.enter_context(exclusively(root))
+            except OutputError:
+                found = replace(found, left=())
+        gone = keep.gone(found, now)
+        if not dry:
+            _remove(root, gone)
     return gone
+
+
+def _remove(root: Path | Place, gone: tuple[str, ...]) -> None:
+    if isinstance(root, Path):
+        history.remove(gone)
+        return
+    for path in gone:
+        remote.remove(root / path.rpartition("/")[2])

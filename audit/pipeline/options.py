@@ -83,3 +83,5 @@ class Options:
     """Cells, drawn at random, whose packets are sent through the replayed switches."""
     planes: frozenset[PlaneName] = frozenset({PlaneName.LOGICAL})
     command: str = ""
+    destination: str = ""
+    """The object store the run is put on when it is finished; empty when it stays on the disk."""

@@ -7,14 +7,14 @@ traced, to be gone on with, and nothing when nothing was.
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from audit.errors import EngineError, ExitCode, OutputError
 from audit.model.changes import ChangedCells
 from audit.model.facts import Note
-from audit.model.matrix import CellVerdicts
+from audit.model.matrix import CellVerdicts, Matrix
 from audit.pipeline import intending, meanings, switches
 from audit.pipeline.asking import Traced, logical_worker, trace
 from audit.pipeline.intending import Judged
@@ -26,10 +26,11 @@ from audit.pipeline.sitting import planned as planning
 from audit.pipeline.switches import Start
 from audit.replay import toolchain
 from audit.report import render, sentences
-from audit.store import evidence, manifest, reader, signing
+from audit.store import evidence, manifest, reader, remote, signing
 from audit.store.encode import Planes
-from audit.store.files import replacing
+from audit.store.files import replacing, writing
 from audit.store.layout import SIGNATURE
+from audit.verdict import exposure
 from audit.verdict import legs as composing
 
 
@@ -43,6 +44,8 @@ class Outcome:
     unproven: tuple[str, ...]
     """A sentence per reason for cells that are not proven."""
     exit_code: ExitCode
+    url: str = ""
+    """Where it is on an object store, if it was put on one."""
 
 
 def run(
@@ -119,6 +122,7 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         )
         said |= judged.fields(planned.state)
         said |= {**traced.checks, "incomplete": traced.incomplete, **sitting.fields(journal)}
+        said |= {"place": _place(options, out.path), **_open(planned.matrix, verdicts)}
         out.finish(said)
     return Outcome(
         path=out.path,
@@ -187,6 +191,7 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
         )
         said |= judged.fields(intended.state)
         said |= {"prediction": None, "drift": None, "incomplete": False, **sitting.fields(journal)}
+        said |= {"place": _place(options, out.path), **_open(intended.matrix, verdicts)}
         out.finish(said)
     return Outcome(
         path=out.path,
@@ -197,22 +202,41 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
     )
 
 
-def write_report(path: Path, changed: ChangedCells | None = None) -> Path:
-    """Render the report of the run at `path` into it, with what `changed`; return where it is.
+def _open(matrix: Matrix, verdicts: CellVerdicts) -> dict[str, Any]:
+    """Return how open the cluster is, for run.json and for who compares many of them."""
+    found = exposure.openness(matrix, verdicts)
+    return {
+        "pairs": {"total": found.pairs, "passing": found.passing},
+        "drifting": found.drifting,
+        "exposure": {name: asdict(one) for name, one in found.namespaces.items()},
+    }
 
-    OutputError when the run is signed: what was signed includes its report.
+
+def _place(options: Options, path: Path) -> str | None:
+    """Return where the run will be, if that is not where it is written."""
+    return str(remote.located(options.destination) / path.name) if options.destination else None
+
+
+def write_report(path: Path, changed: ChangedCells | None = None, out: Path | None = None) -> Path:
+    """Render the report of the run at `path`, with what `changed`; return where it is.
+
+    It goes into the run, where `run.json` lists it, or into `out`. OutputError when it is to go
+    into a run that is signed: what was signed includes its report.
     """
-    target = path / evidence.REPORT
-    if (path / SIGNATURE).exists():
+    target = (out or path) / evidence.REPORT
+    if out is None and (path / SIGNATURE).exists():
         raise OutputError(
             f"{path} is signed, its report included; copy it without {SIGNATURE} to render again"
         )
     run = reader.stream_run(path)
     meant = meanings.of_run(run)
     content = render.render_html(run, meanings=meant, changed=changed).encode()
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as file:
         file.write(content)
-    evidence.list_report(path)
+    if out is None:
+        evidence.list_report(path)
     return target
 
 

@@ -1,9 +1,10 @@
 """Several runs below one directory: which there are, and SQL over all of them at once."""
 
+import datetime as dt
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from audit.errors import OutputError, RunReadError, UsageError
-from audit.model.history import Kept
+from audit.model.history import Exposed, Kept, Left
 from audit.store import query
-from audit.store.layout import MANIFEST, read_manifest, reading, table_files
+from audit.store.layout import MANIFEST, PLAN, read_manifest, reading, table_files
 from audit.store.schema import TABLES
 
 _RUNS = pa.schema(
@@ -25,16 +26,25 @@ _RUNS = pa.schema(
         *((name, pa.int64()) for name in ("cells", "reachable", "exits", "blocked")),
         *((name, pa.int64()) for name in ("unroutable", "inconclusive", "untraced")),
         *((name, pa.int64()) for name in ("proven", "drifting", "findings", "traces")),
+        *((name, pa.int64()) for name in ("pairs", "passing")),
+    ]
+)
+_EXPOSURE = pa.schema(
+    [
+        ("run", pa.string()),
+        ("namespace", pa.string()),
+        *((name, pa.int64()) for name in ("passes", "proven", "cells")),
     ]
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The runs below a directory, oldest first, and why others there cannot be read."""
+    """The runs below a directory, oldest first, why others there cannot be read, and the rest."""
 
     runs: tuple[Kept, ...]
     skipped: tuple[str, ...]
+    left: tuple[Left, ...]
 
 
 def find(root: Path) -> Found:
@@ -49,12 +59,30 @@ def find(root: Path) -> Found:
             skipped.append(str(error))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             skipped.append(f"{path / MANIFEST} does not say what a run says: {error!r}")
-    return Found(runs=tuple(sorted(runs, key=lambda r: (r.started, r.run))), skipped=tuple(skipped))
+    return Found(
+        runs=tuple(sorted(runs, key=lambda r: (r.started, r.run))),
+        skipped=tuple(skipped),
+        left=tuple(_left(root)),
+    )
+
+
+def _left(root: Path) -> Iterator[Left]:
+    """Yield what began as a run and is none: it has a plan, which says when."""
+    for path in sorted(child for child in root.iterdir() if (child / PLAN).is_file()):
+        if not (path / MANIFEST).exists():
+            try:
+                plan = json.loads((path / PLAN).read_text(encoding="utf-8"))
+                started = dt.datetime.fromisoformat(plan["started"])
+            except (OSError, ValueError, LookupError, TypeError):
+                continue  # who cannot say when it began is not known to be old
+            if started.tzinfo is not None:
+                yield Left(path=str(path), started=started.isoformat())
 
 
 def _kept(path: Path, manifest: Any) -> Kept:  # noqa: ANN401 - JSON
     counts = {str(name): int(count) for name, count in manifest["counts"].items()}
     checks = [manifest.get(name) or {} for name in ("verify", "prediction", "packets")]
+    pairs = manifest.get("pairs") or {"total": None, "passing": None}  # none before 0.1
     return Kept(
         path=str(path),
         run=str(manifest["run_id"]),
@@ -63,25 +91,27 @@ def _kept(path: Path, manifest: Any) -> Kept:  # noqa: ANN401 - JSON
         scope=json.dumps([manifest.get("scope"), manifest.get("planes")], sort_keys=True),
         counts=counts,
         proven=int(manifest["coverage"]["proven"]),
-        drifting=int((manifest.get("drift") or {}).get("cells", 0)),
+        drifting=int(manifest.get("drifting") or 0),
         findings=len(manifest.get("findings") or ())
         + sum(len(check.get("disagreements", ())) for check in checks),
+        pairs=pairs["total"],
+        passing=pairs["passing"],
+        exposure={n: Exposed(**one) for n, one in (manifest.get("exposure") or {}).items()},
     )
 
 
-def remove(runs: Sequence[Kept]) -> None:
+def remove(paths: Sequence[str]) -> None:
     """Delete runs: first what makes each a run, so that half of one is never taken for one."""
-    for run in runs:
-        path = Path(run.path)
+    for path in map(Path, paths):
         try:
-            (path / MANIFEST).unlink()
+            (path / MANIFEST).unlink(missing_ok=True)
             shutil.rmtree(path)
         except OSError as error:
             raise OutputError(f"{path} cannot be removed: {error.strerror}") from error
 
 
 def ask(runs: Sequence[Kept], sql: str) -> tuple[list[str], Iterator[tuple[query.Plain, ...]]]:
-    """Run `sql` on all these runs: the tables of one, each with a column `run`, and `runs`.
+    """Run `sql` on all these runs: the tables of one with a column `run`, `runs` and `exposure`.
 
     Raises UsageError with DuckDB's sentence when the SQL is wrong.
     """
@@ -90,6 +120,12 @@ def ask(runs: Sequence[Kept], sql: str) -> tuple[list[str], Iterator[tuple[query
     connection = duckdb.connect(":memory:", config=dict(query.SANDBOX))
     rows = [{"run": r.run, "started": r.started, "source": r.source, **r.numbers} for r in runs]
     connection.register("runs", pa.Table.from_pylist(rows, schema=_RUNS))
+    rows = [
+        {"run": r.run, "namespace": name, **asdict(one)}
+        for r in runs
+        for name, one in r.exposure.items()
+    ]
+    connection.register("exposure", pa.Table.from_pylist(rows, schema=_EXPOSURE))
     for table in TABLES:
         parts = []
         for number, run in enumerate(runs):

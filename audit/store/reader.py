@@ -49,7 +49,7 @@ def stream_run(path: Path | str) -> StreamedRun:
     policies, endpoints = decode.policies(policies_file), decode.endpoints(endpoints_file)
     parts = decode.CellParts(cell_files, endpoints)
     return StreamedRun(
-        path=str(path),
+        path=str(manifest.get("place") or path),
         manifest=manifest,
         endpoints=endpoints,
         ports=decode.ports_of(cell_files),

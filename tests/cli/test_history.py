@@ -1,9 +1,13 @@
 """`audit history`: what is below a directory, how it moved, and what is taken away."""
 
+import fcntl
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 
+import pyarrow.dataset as pads
 import pytest
 
 from tests.end_to_end.conftest import Audit
@@ -11,7 +15,7 @@ from tests.end_to_end.conftest import Audit
 
 @pytest.fixture
 def root(small_run: Path, tmp_path: Path) -> Path:
-    """Return a directory with three runs, of which the middle one is of another scope."""
+    """Return a directory with three runs, the middle one of another scope, and what is none."""
     root = tmp_path / "kept"
     for day, scope in ((1, "a"), (2, "b"), (3, "a")):
         path = root / f"run-{day}"
@@ -20,27 +24,63 @@ def root(small_run: Path, tmp_path: Path) -> Path:
         manifest |= {"run_id": f"run-{day}", "started": f"2026-11-0{day}T00:00:00+00:00"}
         manifest["scope"] = {"selector": scope}
         manifest["counts"]["blocked"] += day
+        manifest["exposure"]["default"]["passes"] += day
+        manifest["exposure"][f"new-{day}"] = {"passes": day, "proven": 2 * day, "cells": 9}
         (path / "run.json").write_text(json.dumps(manifest))
     old = json.loads((root / "run-2" / "run.json").read_text())
     (root / "another").mkdir()
     (root / "another" / "run.json").write_text(json.dumps({**old, "schema_version": 999}))
-    (root / "unfinished").mkdir()
+    for name, moment in (("old", "2020-01-01"), ("young", "2026-11-04"), ("odd", "some day")):
+        (root / name).mkdir()
+        (root / name / "plan.json").write_text(json.dumps({"started": f"{moment}T00:00:00+00:00"}))
+    (root / "notes").mkdir()
     return root
 
 
 def test_numbers_are_compared_with_the_last_of_the_same_scope(audit: Audit, root: Path) -> None:
     done = audit("history", root)
     assert done.code == 0
-    head, *lines = done.out.splitlines()
-    assert head.split()[:3] == ["run", "reachable", "blocked"]
+    table, exposure = done.out.split("\n\n")
+    head, *lines = table.splitlines()
+    assert head.split()[:4] == ["run", "reachable", "pairs", "reachable"]
     assert [line.split()[0] for line in lines] == ["run-1", "run-2", "run-3"]
     assert "(" not in lines[0] + lines[1]
     assert "(+2)" in lines[2]
     assert "schema version 999" in done.err
+    title, _, *namespaces = exposure.splitlines()
+    assert title.endswith("in run-3 (and since run-1):")
+    rows = [re.split(r"  +", line) for line in namespaces]
+    passes = cells_into_default(root / "run-3") + 3
+    assert rows == [
+        ["new-3", "3 (+3)", "50.0%", "3"],
+        ["default", f"{passes} (+2)", rows[1][2], "0"],
+        ["new-1", "0 (-1)", "\N{EN DASH}", "0"],
+    ]
+
+
+def cells_into_default(run: Path) -> int:
+    """Count from the cells themselves what the run's exposure says of `default`."""
+    table = pads.dataset(run / "cells").to_table()
+    return sum(
+        row["verdict"] == "reachable"
+        for row in table.select(["src_namespace", "dst_namespace", "verdict"]).to_pylist()
+        if row["dst_namespace"] == "default" != row["src_namespace"]
+    )
+
+
+def test_programs_are_told_what_moved(audit: Audit, root: Path) -> None:
+    first, second, third = audit("history", root, "-o", "json").json
+    assert (first["moved"], second["moved"]) == (None, None)
+    assert third["moved"]["since"] == "run-1"
+    assert third["moved"]["numbers"]["blocked"] == 2
+    assert third["moved"]["exposure"] == {"default": 2, "new-1": -1, "new-3": 3}
 
 
 def test_sql_sees_all_runs(audit: Audit, root: Path) -> None:
     own = audit("query", root / "run-1", "SELECT count(*) AS n FROM cells", "-o", "json").json
+    sql = "SELECT run, passes FROM exposure WHERE namespace LIKE 'new-%' ORDER BY run"
+    exposed = audit("history", root, "--sql", sql, "-o", "json")
+    assert exposed.json == [{"run": f"run-{day}", "passes": day} for day in (1, 2, 3)]
     sql = "SELECT run, count(*) AS n FROM cells JOIN runs USING (run) GROUP BY run ORDER BY run"
     done = audit("history", root, "--sql", sql, "-o", "json")
     assert done.json == [{"run": f"run-{day}", "n": own[0]["n"]} for day in (1, 2, 3)]
@@ -50,8 +90,19 @@ def test_sql_sees_all_runs(audit: Audit, root: Path) -> None:
 
 def test_retention_keeps_the_newest_and_what_it_cannot_read(audit: Audit, root: Path) -> None:
     assert audit("history", root, "--prune").code == 2
+    assert audit("history", root, "--dry-run").code == 2
+    everything = sorted(path.name for path in root.iterdir())
+    gone = ["run-1", "run-2", "old"]
+    dry = audit("history", root, "--prune", "--keep-days", "0", "--dry-run")
+    assert dry.out.splitlines() == [f"would remove {root / name}" for name in gone]
+    assert sorted(path.name for path in root.iterdir()) == everything
+    descriptor = os.open(root, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # as an audit that writes a run
+    busy = audit("history", root, "--prune", "--keep-days", "0", "--dry-run")
+    assert busy.out.splitlines() == [f"would remove {root / name}" for name in gone[:2]]
+    os.close(descriptor)
     done = audit("history", root, "--prune", "--keep-days", "0")
-    assert done.code == 0
-    assert done.out.splitlines() == [f"removed {root / name}" for name in ("run-1", "run-2")]
-    assert sorted(path.name for path in root.iterdir()) == ["another", "run-3", "unfinished"]
+    assert done.out.splitlines() == [f"removed {root / name}" for name in gone]
+    left = ["another", "notes", "odd", "run-3", "young"]
+    assert sorted(path.name for path in root.iterdir()) == left
     assert audit("history", root, "--prune", "--keep-last", "1").out == ""

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,13 @@ class Audit:
 
     command: tuple[str, ...]
     directory: Path
+    environment: Mapping[str, str] | None = None
 
     def __call__(self, *arguments: str | Path, timeout: float = 240) -> Called:
         done = subprocess.run(
             [*self.command, *map(str, arguments)],
             cwd=self.directory,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=timeout,

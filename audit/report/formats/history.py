@@ -2,21 +2,109 @@
 
 from collections.abc import Iterator, Sequence
 
-from audit.model.history import Kept
+from audit.model.history import Exposed, Kept, Moved
 from audit.report.explain import printable
+from audit.report.tally import percent
 
 _COLUMNS = (
+    ("reachable pairs", ("passing",)),
     ("reachable", ("reachable", "exits")),
     ("blocked", ("blocked", "unroutable")),
     ("unproven", ("inconclusive", "untraced")),
     ("drifting", ("drifting",)),
     ("findings", ("findings",)),
 )
+MOST_NAMESPACES = 20
+"""Namespaces that are shown; the JSON has all."""
+_NOTHING = Exposed(passes=0, proven=0, cells=0)
+
+
+def moves(runs: Sequence[Kept]) -> tuple[Moved | None, ...]:
+    """Return what moved since the last run of the same scope, for each; None for a first."""
+    last: dict[str, Kept] = {}
+    found: list[Moved | None] = []
+    for run in runs:
+        before = last.get(run.scope)
+        found.append(None if before is None else _moved(before, run))
+        last[run.scope] = run
+    return tuple(found)
+
+
+def _moved(before: Kept, run: Kept) -> Moved:
+    known = before.numbers.keys() & run.numbers.keys()
+    names = before.exposure.keys() | run.exposure.keys() if known >= {"pairs"} else ()
+    return Moved(
+        since=before.run,
+        numbers={n: run.numbers[n] - before.numbers[n] for n in run.numbers if n in known},
+        exposure={
+            name: run.exposure.get(name, _NOTHING).passes
+            - before.exposure.get(name, _NOTHING).passes
+            for name in sorted(names)
+        },
+    )
 
 
 def history(runs: Sequence[Kept]) -> str:
-    """Return a line per run; in brackets what is more or less than in the last of its scope."""
-    rows = [("run", *(title for title, _ in _COLUMNS)), *_rows(runs)]
+    """Return a line per run; in brackets what is more or less than in the last of its scope.
+
+    Below it, how exposed the namespaces were in the last run.
+    """
+    moved = moves(runs)
+    rows = [("run", *(title for title, _ in _COLUMNS))]
+    rows += [
+        (_one_line(run.run), *(_entry(run, since, names) for _, names in _COLUMNS))
+        for run, since in zip(runs, moved, strict=True)
+    ]
+    text = _table(rows)
+    if runs and runs[-1].exposure:
+        text += "\n" + "".join(_exposure(runs[-1], moved[-1]))
+    return text
+
+
+def _entry(run: Kept, since: Moved | None, names: Sequence[str]) -> str:
+    if not all(name in run.numbers for name in names):
+        return "?"
+    count = sum(run.numbers[name] for name in names)
+    if since is None or not all(name in since.numbers for name in names):
+        return f"{count:,}"
+    return f"{count:,} {_change(sum(since.numbers[name] for name in names))}"
+
+
+def _exposure(run: Kept, since: Moved | None) -> Iterator[str]:
+    """Yield the namespaces that moved most, then the most exposed ones."""
+    moved = {} if since is None else since.exposure
+    names = sorted(
+        run.exposure.keys() | {name for name, change in moved.items() if change},
+        key=lambda n: (-abs(moved.get(n, 0)), -run.exposure.get(n, _NOTHING).passes, n),
+    )
+    yield f"from elsewhere into each namespace, in {_one_line(run.run)}"
+    yield f" (and since {_one_line(since.since)}):\n" if moved and since else ":\n"
+    rows = [("namespace", "gets through", "of the proven", "unproven")]
+    for name in names[:MOST_NAMESPACES]:
+        one = run.exposure.get(name, _NOTHING)
+        rows.append(
+            (
+                _one_line(name),
+                f"{one.passes:,}" + (f" {_change(moved.get(name, 0))}" if moved else ""),
+                f"{percent(one.passes, one.proven)}%" if one.proven else percent(0, 0),
+                f"{one.cells - one.proven:,}",
+            )
+        )
+    yield _table(rows)
+    if len(names) > MOST_NAMESPACES:
+        yield f"and {len(names) - MOST_NAMESPACES:,} more (-o json)\n"
+
+
+def _change(moved: int) -> str:
+    return f"({moved:+,})" if moved else "(=)"
+
+
+def _one_line(name: str) -> str:
+    return printable(name).replace("\n", "�")
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as lines: the first column to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(
@@ -26,22 +114,3 @@ def history(runs: Sequence[Kept]) -> str:
         for row in rows
     )
     return "".join(f"{line}\n" for line in lines)
-
-
-def _rows(runs: Sequence[Kept]) -> Iterator[tuple[str, ...]]:
-    last: dict[str, Kept] = {}
-    for run in runs:
-        before = last.get(run.scope)
-        yield (
-            printable(run.run).replace("\n", "�"),
-            *(_entry(run, before, names) for _, names in _COLUMNS),
-        )
-        last[run.scope] = run
-
-
-def _entry(run: Kept, before: Kept | None, names: Sequence[str]) -> str:
-    count = sum(run.numbers.get(name, 0) for name in names)
-    if before is None:
-        return f"{count:,}"
-    moved = count - sum(before.numbers.get(name, 0) for name in names)
-    return f"{count:,} ({moved:+,})" if moved else f"{count:,} (=)"

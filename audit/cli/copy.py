@@ -1,0 +1,24 @@
+"""`audit copy`: a finished run from a disk to an object store, or back."""
+
+from pathlib import Path
+
+import click
+
+from audit import pipeline
+from audit.cli import places
+
+
+@click.command()
+@click.argument("run", type=places.Place())
+@click.argument("to", type=places.Place())
+def copy(*, run: Path | pipeline.Place, to: Path | pipeline.Place) -> None:
+    """Copy a finished run below TO, compared with its run.json, and print where it is.
+
+    RUN or TO is on an object store: s3://BUCKET/PREFIX.
+
+    \b
+    Examples:
+      audit copy runs/20261123T043457Z-9510 s3://audits/prod
+      audit copy s3://audits/prod/20261123T043457Z-9510 runs
+    """
+    click.echo(str(pipeline.copy(run, to)))

@@ -1,0 +1,81 @@
+"""Where runs are, as arguments: a directory, or `s3://BUCKET/PREFIX` on an object store.
+
+A run that is named there is fetched before the command that reads it begins, so no command knows
+of it; the copy lasts as long as the command. Errors about the copy name the run.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from audit import pipeline
+from audit.errors import AuditError, UsageError
+
+_FETCHED = "audit.cli.places"
+
+
+class Place(click.ParamType[Any]):
+    """A directory, or a place on an object store, neither of which is looked at yet."""
+
+    name = "dir|s3://…"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | pipeline.Place:
+        """Return the path, or the place."""
+        del param, ctx
+        return value if isinstance(value, Path) else pipeline.located(str(value))
+
+
+class Run(Place):
+    """A finished run: its directory, or that of a copy. `whole`: with all that is there."""
+
+    name = "run"
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self._whole = whole
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        """Return where the run can be read."""
+        place = super().convert(value, param, ctx)
+        if isinstance(place, Path):
+            return place
+        context = ctx or click.get_current_context()
+        path = pipeline.fetched(place, context.with_resource(ExitStack()), whole=self._whole)
+        context.meta.setdefault(_FETCHED, {})[str(path)] = str(place)
+        return path
+
+
+class RunOrManifests(Run):
+    """What `audit diff` compares: a run, else text that names manifests."""
+
+    def convert(  # type: ignore[override]  # what names manifests is no path to be normalised
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return a run's directory, or the text as it is."""
+        return str(super().convert(value, param, ctx)) if "://" in str(value) else str(value)
+
+
+def require_written(run: Path, advice: str) -> None:
+    """Refuse to write into a copy that is about to go; UsageError with the run and the advice."""
+    place = _fetched().get(str(run))
+    if place is not None:
+        raise UsageError(f"{place} is on an object store, where it is only read; {advice}")
+
+
+def _fetched() -> Mapping[str, str]:
+    found: dict[str, str] = click.get_current_context().meta.get(_FETCHED, {})
+    return found
+
+
+def rename(error: AuditError, context: click.Context) -> None:
+    """Have an error name runs as they were named to the command."""
+    text = str(error)
+    for path, place in context.meta.get(_FETCHED, {}).items():
+        text = text.replace(path, place)
+    error.args = (text,)

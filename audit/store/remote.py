@@ -1,0 +1,318 @@
+"""Runs on an object store: put there whole, and fetched to be read.
+
+What is known of one is what pyarrow's file systems know: credentials come from where every AWS
+client looks for them (the environment, `~/.aws`, the machine), an S3-compatible store's endpoint
+from AWS_ENDPOINT_URL or the place's own `endpoint_override`. `run.json` is put there last, as on a
+disk, and what is fetched is compared with it.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from audit.errors import OutputError, RunReadError, UsageError
+from audit.store.evidence import REPORT, listed
+from audit.store.files import PARTIAL, replacing, writing
+from audit.store.layout import MANIFEST
+
+MARK = ".audit-runs"
+"""An object beside the runs of a place: written before each run, to see that it can be."""
+_MARKED = b"Runs of `audit`, a directory each; one with run.json is whole.\n"
+_OPTIONS = frozenset({"endpoint_override", "region", "scheme"})
+"""What a place may say of how to get there; pyarrow's words. The rest of them is none of it."""
+_AT_ONCE = 8
+_CHUNK = 4 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A directory of an object store, as `s3://bucket/prefix`; `options` are the URI's query."""
+
+    url: str
+    options: str = ""
+
+    def __truediv__(self, name: str) -> "Place":
+        """Return what is called `name` in it."""
+        return Place(url=f"{self.url}/{name}", options=self.options)
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def uri(self) -> str:
+        """The place as it is typed."""
+        return f"{self.url}?{self.options}" if self.options else self.url
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def parent(self) -> "Place":
+        """The place it is in."""
+        return Place(url=self.url.rpartition("/")[0], options=self.options)
+
+
+def located(text: str) -> Path | Place:
+    """Return where `text` leads: a path of this machine (also as `file://`), or an object store.
+
+    UsageError for any other kind of place, and for one with a credential in it: places are told
+    in logs and in run.json.
+    """
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
+    if scheme is None:
+        return Path(text)
+    kind = scheme[1].lower()
+    parts = urlsplit(text)
+    if kind == "file":
+        if parts.netloc not in ("", "localhost") or not parts.path:
+            raise UsageError(f"{text} is no file of this machine: write file:///PATH, or the path")
+        return Path(unquote(parts.path))
+    if kind != "s3":
+        raise UsageError(
+            f"{kind}:// is not supported: name a directory, or s3://BUCKET/PREFIX of an "
+            "S3-compatible object store"
+        )
+    if "@" in parts.netloc:
+        raise UsageError(
+            "a place must not hold credentials, which would be in logs and in run.json: write "
+            "s3://BUCKET/PREFIX and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    unknown = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} - _OPTIONS
+    names = [part for part in parts.path.split("/") if part]
+    if unknown or not parts.netloc or parts.fragment or {".", ".."} & set(names):
+        raise UsageError(
+            "an object store is written s3://BUCKET/PREFIX, and may end with "
+            f"?{'=…&'.join(sorted(_OPTIONS))}=…"
+        )
+    return Place(url="/".join([f"s3://{parts.netloc}", *names]), options=parts.query)
+
+
+def require_writable(place: Place) -> None:
+    """Write the mark of a place; OutputError when runs cannot be put there."""
+    with _putting(place):
+        system, path = _reach(place)
+        _put(system, f"{path}/{MARK}", _MARKED)
+
+
+def put(run: Path, place: Place) -> None:
+    """Put the finished run at `run` below `place`, `run.json` last; OutputError when it cannot be.
+
+    Without `run.json` what is there is no run: one that was cut short can be put there again.
+    """
+    listed(run)  # it is a run
+    with writing(run):
+        files = {
+            path.relative_to(run).as_posix(): path.stat().st_size
+            for path in sorted(run.rglob("*"))
+            if path.is_file() and not path.match(PARTIAL)
+        }
+    target = place / run.name
+    with _putting(target):
+        system, base = _reach(target)
+
+        def send(name: str) -> None:
+            with (run / name).open("rb") as source, _sink(system, f"{base}/{name}") as sink:
+                while part := source.read(_CHUNK):
+                    sink.write(part)
+
+        others = [name for name in files if name != MANIFEST]
+        _each(send, others)
+        there = _sizes(system, base)
+        missing = [name for name in others if there.get(name) != files[name]]
+        if missing:
+            raise OSError(f"{missing[0]} is not there as it was sent")
+        send(MANIFEST)
+
+
+def fetch(place: Place, into: Path, *, whole: bool = False) -> Path:
+    """Fetch a finished run into the directory `into`; return where it is.
+
+    Every file is compared with its SHA-256 in `run.json`; the report is left out. `whole`: take
+    everything that is there, compared with nothing, for who wants to compare it.
+
+    RunReadError when it is no run, or a file is not as the audit wrote it.
+    """
+    target = into / place.name
+    with _getting(place):
+        system, base = _reach(place)
+        manifest = _read(system, f"{base}/{MANIFEST}")
+        if manifest is None:
+            raise RunReadError(_without_manifest(place, _sizes(system, base)))
+        _save(target / MANIFEST, manifest)
+        with _named(target, place):
+            known = listed(target)
+        names = _sizes(system, base) if whole else known.keys() - {REPORT}
+        for name in names:
+            if PurePosixPath(name).is_absolute() or {"..", ""} & set(name.split("/")):
+                raise RunReadError(f"{place} has a file {name!r}, which is not in the run")
+
+        def take(name: str) -> None:
+            digest = _copy(system, f"{base}/{name}", target / name)
+            if not whole and digest != known[name]["sha256"]:
+                raise RunReadError(
+                    f"{place}/{name} is missing or has other content than run.json says "
+                    f"(SHA-256 {digest or 'of nothing'}): restore it, or run again"
+                )
+
+        _each(take, sorted(set(names) - {MANIFEST}))
+    return target
+
+
+def fetch_manifests(root: Place, into: Path) -> None:
+    """Fetch `run.json` of every finished run right below `root`, each into its own directory."""
+    with _getting(root):
+        system, path = _reach(root)
+        found = system.get_file_info(fs.FileSelector(path))
+
+        def take(name: str) -> None:
+            manifest = _read(system, f"{path}/{name}/{MANIFEST}")
+            if manifest is not None:
+                _save(into / name / MANIFEST, manifest)
+
+        _each(take, [one.base_name for one in found if one.type is fs.FileType.Directory])
+
+
+def remove(run: Place) -> None:
+    """Delete a run: first what makes it one, so that half of one is never taken for one."""
+    with _putting(run):
+        system, base = _reach(run)
+        system.delete_file(f"{base}/{MANIFEST}")
+        system.delete_dir(base)
+
+
+def _reach(place: Place) -> tuple[fs.FileSystem, str]:
+    """Return the file system of a place, and its path there; nothing is asked yet."""
+    system, path = fs.FileSystem.from_uri(place.uri)
+    return system, path.rstrip("/")
+
+
+def _sink(system: fs.FileSystem, path: str) -> Any:  # noqa: ANN401 - pyarrow has no types
+    return system.open_output_stream(path, buffer_size=0)
+
+
+def _put(system: fs.FileSystem, path: str, content: bytes) -> None:
+    with _sink(system, path) as sink:
+        sink.write(content)
+
+
+def _read(system: fs.FileSystem, path: str) -> bytes | None:
+    """Return a small object's content; None when there is none."""
+    try:
+        with system.open_input_stream(path) as source:
+            content: bytes = source.read()
+    except FileNotFoundError:
+        return None
+    return content
+
+
+def _copy(system: fs.FileSystem, path: str, target: Path) -> str:
+    """Fetch an object; return its SHA-256, empty when there is none."""
+    digest = hashlib.sha256()
+    try:
+        source = system.open_input_stream(path)
+    except FileNotFoundError:
+        return ""
+    with source, _replacing(target) as sink:
+        while part := source.read(_CHUNK):
+            digest.update(part)
+            sink.write(part)
+    return digest.hexdigest()
+
+
+def _sizes(system: fs.FileSystem, base: str) -> dict[str, int]:
+    """Return the size of every object below `base`, by its name there."""
+    selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
+    return {
+        one.path.removeprefix(f"{base}/"): one.size
+        for one in system.get_file_info(selector)
+        if one.type is fs.FileType.File
+    }
+
+
+def _each(work: Any, names: list[str]) -> None:  # noqa: ANN401 - called with a name
+    """Do something with every name, some at once; the first error ends it."""
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        done = [pool.submit(partial(work, name)) for name in names]
+        try:
+            for one in done:
+                one.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _save(target: Path, content: bytes) -> None:
+    with _replacing(target) as sink:
+        sink.write(content)
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Any]:
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as sink:
+        yield sink
+
+
+@contextmanager
+def _named(local: Path, place: Place) -> Iterator[None]:
+    """Have errors about a copy name what it is a copy of."""
+    try:
+        yield
+    except RunReadError as error:
+        raise RunReadError(str(error).replace(str(local), str(place))) from error
+
+
+def _without_manifest(place: Place, there: Mapping[str, int]) -> str:
+    if there:
+        return (
+            f"{place} is an unfinished run: it has no {MANIFEST}, which is put there last; wait "
+            "for its audit to end, or run again"
+        )
+    return f"{place} is not a run: there is nothing; name what `audit run` printed"
+
+
+@contextmanager
+def _putting(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"cannot write {place}: {_said(error)}") from error
+
+
+@contextmanager
+def _getting(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise RunReadError(f"{place} cannot be read: {_said(error)}") from error
+
+
+_ADVICE = (
+    ("NO_SUCH_BUCKET", "there is no such bucket; make it, or name another"),
+    ("ACCESS_DENIED", "the credentials do not allow it (docs/operations.md says what is needed)"),
+    ("INVALID_ACCESS_KEY_ID", "the store does not know the credentials (AWS_ACCESS_KEY_ID)"),
+    ("SIGNATURE_DOES_NOT_MATCH", "the credentials are wrong (AWS_SECRET_ACCESS_KEY)"),
+    ("NETWORK_CONNECTION", "the store does not answer; is the endpoint right (AWS_ENDPOINT_URL)?"),
+)
+
+
+def _said(error: Exception) -> str:
+    """Return what a store said, in one sentence, and what to do about it."""
+    text = " ".join(str(error).split())
+    for code, advice in _ADVICE:
+        if f"AWS Error {code} " in text:
+            return advice
+    return re.sub(r" \(Request ID: [^)]*\)", "", text)
