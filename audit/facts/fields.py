@@ -93,6 +93,9 @@ class Field:
 
     def texts(self) -> Mapping[str, str]:
         """Return a map of strings: labels, annotations."""
+        for key in self.mapping():
+            if not isinstance(key, str):  # as YAML may have it
+                raise FieldError(f"{self.path} has the key {key!r}, not a string; quote it")
         return {key: self[key].text() for key in self.mapping()}
 
     def _wrong(self, wanted: str) -> FieldError:

@@ -14,6 +14,7 @@ import yaml
 
 from audit.facts import policies
 from audit.facts.addresses import network
+from audit.facts.documents import documents
 from audit.facts.fields import Field, FieldError
 from audit.model.endpoints import MAX_PORT, NamedPort, Port
 from audit.model.facts import Policy, Service, ServiceEndpoint
@@ -47,7 +48,6 @@ _MANAGEMENT_MACS = "k8s.ovn.org/node-mgmt-port-mac-addresses"
 _MANAGEMENT_MAC = "k8s.ovn.org/node-mgmt-port-mac-address"
 _NODE_SUBNETS = "k8s.ovn.org/node-subnets"
 # libyaml writes the same text eight times faster: seconds, at ten thousand policies.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -318,7 +318,7 @@ def policy(item: Object, kind: str) -> Policy:
 
 def policy_of(stored: Policy) -> Policy:
     """Return a policy of a finished run with its meaning, read from its manifest again."""
-    item = yaml.load(stored.manifest, Loader=_Loader)  # noqa: S506 - the safe one, in C
+    [item] = documents(stored.manifest)
     return replace(stored, spec=policies.spec(item, stored.ref.kind))
 
 

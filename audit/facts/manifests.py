@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from audit.errors import SnapshotError
 from audit.facts import kube
+from audit.facts.documents import DocumentError, documents
 from audit.facts.fields import Field, FieldError
 from audit.model.facts import Input, Note, Policy
 
@@ -38,7 +37,6 @@ _TEMPLATES: Mapping[str, tuple[str, ...]] = {
 }
 """Where each workload has its pods' template."""
 _MOST_PODS = 2
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,11 +97,10 @@ class _Reader:
     def read(self, name: str, text: str) -> None:
         """Read every document of a file, and every item of a List."""
         try:
-            documents = list(yaml.load_all(text, Loader=_Loader))
-        except (yaml.YAMLError, RecursionError) as error:
-            said = str(error).replace("\n", " ")
-            raise SnapshotError(f"{name} is not YAML: {said}; render templates first") from error
-        for number, document in enumerate(documents, start=1):
+            found = documents(text)
+        except DocumentError as error:
+            raise SnapshotError(f"{name} is not YAML: {error}; render templates first") from error
+        for number, document in enumerate(found, start=1):
             try:
                 for item in _items(document):
                     self._add(name, item)

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-import yaml
-
 from audit.errors import SnapshotError
+from audit.facts.documents import DocumentError, documents
+from audit.facts.fields import Field, FieldError
 from audit.facts.live.resources import LISTED
 
 _GROUPS: Mapping[str, str] = {listed.resource: listed.group or "core" for listed in LISTED}
@@ -25,7 +25,6 @@ _ALWAYS = frozenset(listed.resource for listed in LISTED if not listed.policy)
 _STORE = "ovnk_database_store"
 _SIDES = {"_nbdb": "nb.db", "_sbdb": "sb.db"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def find(path: Path) -> Path | None:
@@ -41,12 +40,12 @@ def convert(root: Path, target: Path) -> Path:
     for resource, items in lists.items():
         if items or resource in _ALWAYS:
             whole = {"apiVersion": "v1", "kind": "List", "items": items}
-            (target / "kube" / f"{resource}.json").write_text(json.dumps(whole, default=str))
-    nodes = {p["metadata"]["name"]: p.get("spec", {}).get("nodeName", "") for p in lists["pods"]}
+            (target / "kube" / f"{resource}.json").write_text(_json(whole, root, resource))
     try:
+        nodes = {p["metadata"]["name"]: _node_of(p) for p in lists["pods"]}
         for name, content in _databases(root / "network_logs"):
             pod = next((name.removesuffix(s) for s in _SIDES if name.endswith(s)), name)
-            called = str(nodes.get(pod) or pod)
+            called = nodes.get(pod) or pod
             if not _NAME.fullmatch(called):
                 raise SnapshotError(f"{root}: {called!r} cannot be the name of a node")
             zone = target / "ovn" / called
@@ -54,6 +53,8 @@ def convert(root: Path, target: Path) -> Path:
             side = next(file for suffix, file in _SIDES.items() if name.endswith(suffix))
             with content, (zone / side).open("wb") as sink:
                 shutil.copyfileobj(content, sink)
+    except FieldError as error:
+        raise SnapshotError(f"a pod of {root} cannot be read: {error}; gather it again") from error
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise SnapshotError(f"the databases of {root} cannot be unpacked: {error}") from error
     said = {
@@ -72,6 +73,20 @@ def convert(root: Path, target: Path) -> Path:
     return target
 
 
+def _json(value: object, root: Path, resource: str) -> str:
+    """Write what YAML said as JSON, times as text; YAML can say more than that."""
+    try:
+        return json.dumps(value, default=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SnapshotError(
+            f"the {resource} of {root} are no Kubernetes objects: {error}; gather them again"
+        ) from error
+
+
+def _node_of(pod: Mapping[str, Any]) -> str:
+    return Field(pod)["spec"]["nodeName"].text()
+
+
 def _objects(root: Path, resource: str) -> Iterator[Mapping[str, Any]]:
     """Yield the objects of a resource, each once, wherever `oc adm inspect` has put them."""
     group = _GROUPS[resource]
@@ -87,16 +102,24 @@ def _objects(root: Path, resource: str) -> Iterator[Mapping[str, Any]]:
     seen: set[tuple[str, str]] = set()
     for file in (file for pattern in globs for file in sorted(root.glob(pattern))):
         try:
-            content = yaml.load(file.read_bytes(), Loader=_LOADER)  # noqa: S506 - a safe loader
-        except (OSError, yaml.YAMLError) as error:
-            raise SnapshotError(f"{file} cannot be read as YAML: {error}") from error
-        items = content.get("items", [content]) if isinstance(content, dict) else []
-        for item in items or ():
-            metadata = item.get("metadata") or {}
-            name = (str(metadata.get("namespace", "")), str(metadata.get("name", "")))
-            if name[1] and name not in seen:
-                seen.add(name)
-                yield item
+            for item in _items(file):
+                metadata = item["metadata"]
+                name = metadata["namespace"].text(), metadata["name"].text()
+                if name[1] and name not in seen:
+                    seen.add(name)
+                    yield item.mapping()
+        except (OSError, DocumentError, FieldError) as error:
+            raise SnapshotError(f"{file} cannot be read: {error}; gather it again") from error
+
+
+def _items(file: Path) -> Iterator[Field]:
+    """Yield the objects in a file: those of a List, or the one that it is."""
+    for content in documents(file.read_bytes()):
+        root = Field(content)
+        if "items" in root.mapping():
+            yield from root["items"].each()
+        else:
+            yield root
 
 
 def _databases(logs: Path) -> Iterator[tuple[str, IO[bytes]]]:

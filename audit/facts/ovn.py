@@ -66,7 +66,7 @@ def read_zone(reader: DatabaseReader, name: str, northbound: Path, southbound: P
     """Read a zone from two staged databases. DatabaseError when one cannot be read."""
     try:
         return _zone(reader, name, northbound, southbound)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DatabaseError(
             f"zone {name} holds what OVN does not write: {type(error).__name__}: {error}; copy its "
             "databases again"

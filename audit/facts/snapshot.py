@@ -204,7 +204,7 @@ def describe(snapshot: Snapshot) -> Description:
             unread_policies=tuple(one.text() for one in said["unread_policies"].each()),
             changed=frozenset(one.text() for one in said["changed"].each()),
         )
-    except (OSError, ValueError, FieldError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SnapshotError(f"{snapshot.shown(path)} cannot be read: {error}") from error
 
 

@@ -43,7 +43,11 @@ def selector(name: str, node: yaml.MappingNode) -> Selector:
         fail(name, str(error), _descend(node, error.path))
     except yaml.MarkedYAMLError as error:
         fail(name, f"not a selector: {error.problem}", node)
-    except (ValueError, OverflowError, RecursionError) as error:  # as of a day that is none
+    # What a tag promises and a value does not keep, as of a day that is none.
+    except (
+        *(ValueError, OverflowError, RecursionError),
+        *(LookupError, TypeError, AttributeError),
+    ) as error:
         fail(name, f"not a selector: {error}", node)
     finally:
         loader.dispose()

@@ -60,7 +60,7 @@ class Tables:
                 tables._apply(_RAW_OBJECT.decode(transaction))
         except OSError as error:
             raise DatabaseError(f"{database} cannot be read: {error.strerror}") from error
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise DatabaseError(f"{database} cannot be read as an OVSDB file: {error}") from error
         if found != schema:
             raise DatabaseError(f"{database} holds {found}, not {schema}; swap the two files")

@@ -59,6 +59,9 @@ def differences(run: Path) -> Iterator[str]:
         except OSError as error:
             yield f"{name} cannot be read: {error.strerror or error}"
             continue
+        except ValueError as error:  # no file can be called so
+            yield f"{name!r} cannot be read: {error}"
+            continue
         if found["sha256"] != said["sha256"]:
             yield f"{name} has other content: SHA-256 {found['sha256']}, listed {said['sha256']}"
     for path in sorted(run.rglob("*")):

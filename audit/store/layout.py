@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from audit.errors import RunReadError
+from audit.store import shape
 from audit.store.schema import ENDPOINTS, OLDEST_VERSION, SCHEMA_VERSION, Table
 
 MANIFEST = "run.json"
@@ -32,7 +33,7 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunReadError(_without_manifest(path)) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunReadError(f"{path / MANIFEST} cannot be read: {error}") from error
     if not isinstance(manifest, dict) or "schema_version" not in manifest:
         raise RunReadError(f"{path} is not a run: its {MANIFEST} has no schema_version")
@@ -41,6 +42,10 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
         raise RunReadError(
             f"{path} has schema version {version} and this audit reads {OLDEST_VERSION} to "
             f"{SCHEMA_VERSION}: read it with the audit that wrote it, or run again"
+        )
+    if mistake := shape.wrong(manifest):
+        raise RunReadError(
+            f"{path / MANIFEST} is not as an audit writes it: {mistake}; restore it, or run again"
         )
     return manifest
 

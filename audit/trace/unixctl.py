@@ -89,6 +89,8 @@ class Unixctl:
                     reply = json.loads(received.decode(errors="replace"))
                 except ValueError:
                     continue
+                except RecursionError as error:
+                    raise UnixctlError(f"{self._path}: a reply that is nested too deep") from error
                 if isinstance(reply, dict):
                     return reply
 
