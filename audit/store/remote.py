@@ -28,7 +28,7 @@ from audit.store.layout import MANIFEST
 MARK = ".audit-runs"
 """An object beside the runs of a place: written before each run, to see that it can be."""
 _MARKED = b"Runs of `audit`, a directory each; one with run.json is whole.\n"
-_OPTIONS = frozenset({"endpoint_override", "region", "scheme"})
+_OPTIONS = frozenset({"endpoint_override", "region", "scheme", "tls_ca_file_path"})
 """What a place may say of how to get there; pyarrow's words. The rest of them is none of it."""
 _AT_ONCE = 8
 _CHUNK = 4 << 20
@@ -305,14 +305,22 @@ _ADVICE = (
     ("ACCESS_DENIED", "the credentials do not allow it (docs/operations.md says what is needed)"),
     ("INVALID_ACCESS_KEY_ID", "the store does not know the credentials (AWS_ACCESS_KEY_ID)"),
     ("SIGNATURE_DOES_NOT_MATCH", "the credentials are wrong (AWS_SECRET_ACCESS_KEY)"),
-    ("NETWORK_CONNECTION", "the store does not answer; is the endpoint right (AWS_ENDPOINT_URL)?"),
+    (
+        "NETWORK_CONNECTION",
+        "the store cannot be reached; is the endpoint right (AWS_ENDPOINT_URL)?",
+    ),
 )
+_DETAILS = re.compile(r"curlCode: .*?, (?:.*Details: )?(.*)")
+"""What libcurl says of a connection: an unknown name, a certificate that is not trusted."""
 
 
 def _said(error: Exception) -> str:
     """Return what a store said, in one sentence, and what to do about it."""
+    if isinstance(error, FileNotFoundError):
+        return "there is nothing"
     text = " ".join(str(error).split())
     for code, advice in _ADVICE:
         if f"AWS Error {code} " in text:
-            return advice
+            details = _DETAILS.search(text)
+            return f"{advice} ({details[1]})" if details else advice
     return re.sub(r" \(Request ID: [^)]*\)", "", text)

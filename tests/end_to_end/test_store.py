@@ -37,9 +37,10 @@ def stored(
 ) -> tuple[str, list[str]]:
     """Return a run on the store, and the names that were written for it, in their order."""
     directory = tmp_path_factory.mktemp("writer")
-    audit = Audit(command=audit_command, directory=directory, environment=store.environment())
+    environment = {**store.environment(), "AUDIT_RUN_OUT": ROOT, "AUDIT_RUN_STAGING": "here"}
+    audit = Audit(command=audit_command, directory=directory, environment=environment)
     before = len(store.line.asked)
-    done = audit("run", "--snapshot", example_snapshot, "--out", ROOT, *SCOPE, "-o", "json")
+    done = audit("run", "--snapshot", example_snapshot, *SCOPE, "-o", "json")  # as `jobs/` does
     assert done.code == 0, done.err
     assert list(directory.iterdir()) == [], "the copy here is gone"
     url: str = done.json["path"]
@@ -168,7 +169,7 @@ def test_a_run_is_kept_here_when_the_store_goes_away_and_put_there_later(
     finally:
         store.line.cut_at, store.line.down = "", False
     assert (done.code, done.err.count("\n")) == (4, 1), done.err
-    assert "the store does not answer" in done.err
+    assert "the store cannot be reached" in done.err
     [command] = re.findall(r"`audit (copy \S+ \S+)`", done.err)
     assert not [name for name in store.names("later") if name.endswith("run.json")]
     local = Path(command.split()[1])

@@ -1,11 +1,13 @@
 """The manifests in `jobs/`: built by kubectl, checked against Kubernetes' schemas, and least."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -21,6 +23,8 @@ KUBECTL = Path(sys.prefix) / "bin" / "kubectl"
 
 VERSIONS = ("1.31", "1.37")
 """The oldest whose podFailurePolicy is stable (KEP-3329), and the newest there are schemas of."""
+
+RAYJOB = yaml.safe_load((Path(__file__).parent / "rayjob.yaml").read_text())
 
 BUILT = [
     *("nightly", "preupgrade", "kuberay"),
@@ -46,9 +50,9 @@ EXECS = {
 Manifest = dict[str, Any]
 
 
-def build(name: str) -> list[Manifest]:
+def build(name: str, jobs: Path = JOBS) -> list[Manifest]:
     done = subprocess.run(
-        [str(KUBECTL), "kustomize", str(JOBS / name)],
+        [str(KUBECTL), "kustomize", str(jobs / name)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -86,10 +90,12 @@ def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_everything_is_as_the_schemas_say(manifests: list[Manifest], version: str) -> None:
-    """A RayJob has no schema of Kubernetes: its pods are checked as pods."""
+    """A RayJob's own fields are checked against `rayjob.yaml`, and its pods as pods."""
     assert manifests
     for manifest in manifests:
-        if manifest["kind"] != "RayJob":
+        if manifest["kind"] == "RayJob":
+            jsonschema.validate(manifest, RAYJOB)
+        else:
             kubernetes_validate.validate(manifest, version, strict=True)
         for template in templates(manifest):
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}
@@ -101,6 +107,20 @@ def test_the_check_against_the_schemas_notices_a_wrong_field() -> None:
     job["spec"]["podFailurePolicy"]["rules"][0]["onPodCondition"] = []
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(job, VERSIONS[0], strict=True)
+
+
+def test_the_check_of_a_ray_job_notices_a_wrong_field() -> None:
+    [job] = of_kind(build("kuberay"), "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    for spoilt in (
+        {"authOptions": {"mode": "tokens"}},
+        {"authOption": {"mode": "token"}},
+        {"workerGroupSpecs": [{**cluster["workerGroupSpecs"][0], "minReplicas": "1"}]},
+        {"headGroupSpec": {**cluster["headGroupSpec"], "rayStartParams": {"num-cpus": 0}}},
+    ):
+        wrong = {**job, "spec": {**job["spec"], "rayClusterSpec": {**cluster, **spoilt}}}
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, RAYJOB)
 
 
 def granted(manifests: list[Manifest], kind: str) -> set[tuple[str, str, str]]:
@@ -134,7 +154,8 @@ def test_bindings_lead_from_an_account_that_is_there_to_a_role_that_is_there(
     }
     for binding in of_kind(manifests, "ClusterRoleBinding", "RoleBinding"):
         kind, name = binding["roleRef"]["kind"], binding["roleRef"]["name"]
-        assert (kind, binding["metadata"].get("namespace"), name) in roles
+        place = None if kind == "ClusterRole" else binding["metadata"]["namespace"]
+        assert (kind, place, name) in roles or name == SCC
         for subject in binding["subjects"]:
             assert (subject["namespace"], subject["name"]) in accounts
 
@@ -151,6 +172,78 @@ def test_only_who_talks_to_the_api_server_has_a_token(manifests: list[Manifest])
             assert ("token" in mounts) == (reads and not is_agent), container["name"]
 
 
+SCC = "system:openshift:scc:privileged"
+"""OpenShift's own role, which is not ours to define."""
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (JOBS / "overlays").iterdir()))
+def test_openshift_chooses_users_and_is_asked_for_a_constraint_for_agents_alone(name: str) -> None:
+    """`restricted-v2` refuses a user it did not choose; hostPath, root and spc_t need a grant."""
+    manifests, openshift = build(f"overlays/{name}"), name.startswith("openshift")
+    agents = set()
+    for template in (t for manifest in manifests for t in templates(manifest)):
+        spec = template["spec"]
+        agent = template["metadata"]["labels"]["app.kubernetes.io/component"] == "agent"
+        fixed = {"runAsUser", "runAsGroup", "fsGroup"} & spec["securityContext"].keys()
+        assert bool(fixed) is (agent or not openshift)
+        labels = [c["securityContext"].get("seLinuxOptions") for c in containers(template)]
+        assert labels == [{"type": "spc_t"} if agent and openshift else None] * len(labels)
+        if agent:
+            agents.add(spec["serviceAccountName"])
+    allowed = [b for b in of_kind(manifests, "RoleBinding") if b["roleRef"]["name"] == SCC]
+    granted_to = {subject["name"] for binding in allowed for subject in binding["subjects"]}
+    assert granted_to == (agents if openshift else set())
+    for binding in allowed:
+        assert binding["metadata"]["namespace"].startswith("ovn-audit-")
+
+
+def test_an_object_store_takes_the_place_of_the_claim() -> None:
+    """Where runs go and the key are a Secret's; the driver may reach it; nothing else changes."""
+    for name in ("upstream-store", "openshift-store"):
+        manifests = build(f"overlays/{name}")
+        assert not of_kind(manifests, "PersistentVolumeClaim")
+        [cron] = of_kind(manifests, "CronJob")
+        [template] = templates(cron)
+        [container] = containers(template)
+        assert not {"--out", "--staging"} & set(container["args"]), "the environment says it"
+        env = {one["name"]: one for one in container["env"]}
+        secrets = {
+            name: one["valueFrom"]["secretKeyRef"]
+            for name, one in env.items()
+            if "secretKeyRef" in one.get("valueFrom", {})
+        }
+        needed = {name for name, key in secrets.items() if not key.get("optional")}
+        assert needed == {"AUDIT_RUN_OUT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+        assert {key["name"] for key in secrets.values()} == {"object-store"}
+        staging = env["AUDIT_RUN_STAGING"]["value"]
+        [mounted] = [m["name"] for m in container["volumeMounts"] if m["mountPath"] == staging]
+        [volume] = [v for v in template["spec"]["volumes"] if v["name"] == mounted]
+        assert volume.keys() == {"name", "emptyDir"}
+        [policy] = [
+            one
+            for one in of_kind(manifests, "NetworkPolicy")
+            if one["metadata"]["name"] == "object-store"
+        ]
+        labels = policy["spec"]["podSelector"]["matchLabels"]
+        assert labels.items() <= template["metadata"]["labels"].items()
+        assert policy["spec"]["policyTypes"] == ["Egress"]
+
+
+def test_agents_and_an_object_store_go_together(tmp_path: Path) -> None:
+    """Two components patch one job: an overlay of both has both."""
+    overlay = tmp_path / "jobs" / "overlays" / "both"
+    shutil.copytree(JOBS, tmp_path / "jobs")
+    overlay.mkdir()
+    (overlay / "kustomization.yaml").write_text(
+        "resources: [../../nightly]\ncomponents: [../../agents, ../../object-store]\n"
+    )
+    [cron] = of_kind(build("overlays/both", tmp_path / "jobs"), "CronJob")
+    [container] = containers(next(templates(cron)))
+    assert "agents" in container["args"]
+    names = {one["name"] for one in container["env"]}
+    assert {"AUDIT_RUN_OUT", "AWS_ACCESS_KEY_ID", "RAY_AUTH_MODE"} <= names
+
+
 def test_pods_are_restricted_but_for_what_an_agent_needs(manifests: list[Manifest]) -> None:
     """The restricted Pod Security Standard, field by field; agents: root, and one hostPath."""
     for template in (t for manifest in manifests for t in templates(manifest)):
@@ -158,7 +251,7 @@ def test_pods_are_restricted_but_for_what_an_agent_needs(manifests: list[Manifes
         agent = template["metadata"]["labels"]["app.kubernetes.io/component"] == "agent"
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert spec["securityContext"].get("runAsNonRoot", False) is not agent
-        assert (spec["securityContext"]["runAsUser"] == 0) is agent
+        assert (spec["securityContext"].get("runAsUser") == 0) is agent
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
         paths = [v["hostPath"]["path"] for v in spec["volumes"] if "hostPath" in v]
         assert paths in ([["/var/run/openvswitch"], ["/var/run/ovn-ic"]] if agent else [[]])
