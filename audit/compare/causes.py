@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.compare.pairing import Pairing, name_of
+from audit.compare.pairing import Pairing
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.recorded import Recorded
 from audit.model.verdicts import Blame, PolicyRef
@@ -35,7 +35,7 @@ class Causes:
                 )
             )
         }
-        self._namespace_of = {name_of(e): e.namespace for e in after.endpoints}
+        self._namespace_of = {e.belongs_to: e.namespace for e in after.endpoints}
         self._versions = tuple(_versions(before, after))
         self._compare_endpoints(before, after, pairs)
 
@@ -89,7 +89,7 @@ class Causes:
             self._compare_pods(before.endpoints[counterpart], new)
 
     def _compare_pods(self, old: Endpoint, new: Endpoint) -> None:
-        name = name_of(new)
+        name = new.belongs_to
         if text := labels_changed(_selectable(old), _selectable(new)):
             self._ends[name][f"labels of {name}: {text}"] = None
         if old.name != new.name:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.compare.pairing import name_of
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.expectations import (
     Checked,
@@ -134,7 +133,7 @@ class _Open:
         self._space = np.array(codes, np.int64)
         names: dict[str, int] = {}
         self._name = np.array(
-            [names.setdefault(name_of(e), len(names)) for e in run.endpoints], np.int64
+            [names.setdefault(e.belongs_to, len(names)) for e in run.endpoints], np.int64
         )
         self._names = tuple(names)
         self._port_names = tuple(str(port) for port in run.ports)

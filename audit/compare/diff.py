@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.compare import causes, pairing
-from audit.compare.pairing import Pairing, name_of
+from audit.compare.pairing import Pairing
 from audit.compare.ports import Overlaps, overlaps
 from audit.model.changes import ChangedPath, Changes
 from audit.model.matrix import FAMILIES
@@ -61,7 +61,7 @@ class _Comparison:
         self._pairs: Pairing = pairing.pair(before.endpoints, after.endpoints)
         self._ports: Overlaps = overlaps(before.ports, after.ports)
         names: dict[str, int] = {}
-        narrow = [names.setdefault(name_of(e), len(names)) for e in after.endpoints]
+        narrow = [names.setdefault(e.belongs_to, len(names)) for e in after.endpoints]
         wide = [
             names.setdefault(f"namespace {e.namespace}" if e.namespace else e.key, len(names))
             for e in after.endpoints

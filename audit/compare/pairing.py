@@ -29,14 +29,6 @@ class Pairing:
     """(earlier, later) pods of different names: one stands in for the other."""
 
 
-def name_of(endpoint: Endpoint) -> str:
-    """Return what an endpoint belongs to: its workload, or itself."""
-    if endpoint.workload:
-        kind, _, name = endpoint.workload.partition("/")
-        return f"{kind.lower()} {endpoint.namespace}/{name}"
-    return endpoint.key
-
-
 def pair(before: Sequence[Endpoint], after: Sequence[Endpoint]) -> Pairing:
     """Find each later endpoint's counterpart."""
     places = {_identity(endpoint): place for place, endpoint in enumerate(before)}
@@ -56,9 +48,9 @@ def pair(before: Sequence[Endpoint], after: Sequence[Endpoint]) -> Pairing:
             replaced.append((int(found[place]), place))
         elif _owned(endpoint):  # one more replica: nothing vanished for it
             found[place] = others.get(team, -1)
-    old, new = ({name_of(e) for e in endpoints} for endpoints in (before, after))
-    used = {name_of(before[place]) for place in found[found >= 0].tolist()}
-    known = {name_of(e) for place, e in enumerate(after) if found[place] >= 0}
+    old, new = ({e.belongs_to for e in endpoints} for endpoints in (before, after))
+    used = {before[place].belongs_to for place in found[found >= 0].tolist()}
+    known = {e.belongs_to for place, e in enumerate(after) if found[place] >= 0}
     return Pairing(
         before=found,
         appeared=tuple(sorted(new - old - known)),

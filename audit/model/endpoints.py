@@ -104,6 +104,14 @@ class Endpoint:
         via = f" via {self.node}" if self.kind is EndpointKind.EXTERNAL and self.node else ""
         return f"{self.kind} {name}{via}"
 
+    @property
+    def belongs_to(self) -> str:
+        """`deployment shop/web`, or itself where nothing made it: the same when pods come anew."""
+        if self.workload:
+            kind, _, name = self.workload.partition("/")
+            return f"{kind.lower()} {self.namespace}/{name}"
+        return self.key
+
     def address(self, family: Family) -> str | None:
         """Return the address others reach this endpoint at in `family`, if it has one."""
         return next((a for a in self.addresses if Family.of(a) is family), None)

@@ -21,10 +21,23 @@ FAILING = frozenset({FindingKind.DRIFT, FindingKind.NOT_ENFORCED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Disagreement:
+    """Two answers about one thing, in a sentence.
+
+    `about` is what makes it the same in another run: workloads, a port and the answers, but no
+    pods' names, addresses or traces.
+    """
+
+    text: str
+    about: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One sentence, what it is about, and the number of cells it explains, if it is about cells.
 
     `cause` is the deviation of OVN-Kubernetes it comes from, empty when it comes from none.
+    `about` is what makes a finding about cells the same in another run, as a Disagreement's.
     """
 
     kind: FindingKind
@@ -32,3 +45,4 @@ class Finding:
     subjects: tuple[str, ...] = ()
     cells: int = 0
     cause: str = ""
+    about: tuple[str, ...] = ()

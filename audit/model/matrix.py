@@ -39,6 +39,16 @@ class Matrix:
     def __len__(self) -> int:
         return len(self.src)
 
+    def told(self, cell: int) -> str:
+        """Return a cell as a sentence begins with it: `pod a/b to pod a/c on tcp/80`."""
+        src, dst = self.endpoints[self.src[cell]], self.endpoints[self.dst[cell]]
+        return f"{src.key} to {dst.key} on {self.ports[self.port[cell]]}"
+
+    def about(self, cell: int) -> tuple[str, str, str]:
+        """Return what a cell is in any run: the workloads of its ends, and the port."""
+        src, dst = self.endpoints[self.src[cell]], self.endpoints[self.dst[cell]]
+        return src.belongs_to, dst.belongs_to, str(self.ports[self.port[cell]])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellVerdicts:

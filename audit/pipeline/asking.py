@@ -62,7 +62,7 @@ def trace(
         verdicts=verdicts,
         count=logical.count,
         checks={**logical.checks(), "datapath": None, "drift": None, "packets": None},
-        findings=logical.disagreements,
+        findings=tuple(one.text for one in logical.disagreements),
         incomplete=_incomplete(verdicts),
     )
     if PlaneName.DATAPATH not in options.planes or not planned.cover.tasks:
@@ -81,9 +81,11 @@ def trace(
         },
         findings=(
             *one.findings,
-            *below.disagreements,
-            *drift.said,
-            *(sent.disagreements if sent is not None else ()),
+            *(
+                one.text
+                for found in (below.disagreements, drift.said, sent.disagreements if sent else ())
+                for one in found
+            ),
         ),
         incomplete=one.incomplete or _incomplete(theirs),
         notes=(*drift.notes(), *unheard(one.verdicts, theirs)),

@@ -8,9 +8,10 @@ import numpy as np
 
 from audit.model.endpoints import Endpoint
 from audit.model.facts import Note
+from audit.model.findings import Disagreement
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.verdicts import NO_VERDICT, REASONS, STOPPED, VERDICTS, Verdict
-from audit.pipeline.tracing import MOST_SAID, Tracing
+from audit.pipeline.tracing import MOST_SAID, Tracing, told
 from audit.verdict.drift import DRIFT, proven
 from audit.verdict.judge import Judgement
 
@@ -22,12 +23,11 @@ class Drifted:
     cells: int
     of: int
     nodes: dict[str, int]
-    said: tuple[str, ...]
+    said: tuple[Disagreement, ...]
 
     def fields(self) -> dict[str, Any]:
         """Return it for run.json."""
-        said = list(self.said)
-        return {"cells": self.cells, "of": self.of, "nodes": self.nodes, "disagreements": said}
+        return {"cells": self.cells, "of": self.of, "nodes": self.nodes, **told(self.said)}
 
     def notes(self) -> tuple[Note, ...]:
         """Return what the report says of it; nothing where the planes agree."""
@@ -38,7 +38,7 @@ class Drifted:
             f"on {self.cells} of {self.of} cells a node's datapath does not do what OVN decided "
             f"for it; nodes and cells: {at}"
         )
-        return (Note(code="drift", text=text, subjects=self.said),)
+        return (Note(code="drift", text=text, subjects=tuple(one.text for one in self.said)),)
 
 
 def drifted(matrix: Matrix, verdicts: CellVerdicts, logical: Tracing, datapath: Tracing) -> Drifted:
@@ -46,12 +46,12 @@ def drifted(matrix: Matrix, verdicts: CellVerdicts, logical: Tracing, datapath: 
     assert verdicts.drift is not None  # noqa: S101 - two planes were merged
     cells = np.flatnonzero(verdicts.drift == DRIFT)
     nodes: Counter[str] = Counter()
-    said: list[str] = []
+    said: list[Disagreement] = []
     for cell in cells.tolist():
-        told = _Cell(matrix, verdicts, cell, logical, datapath)
-        nodes[told.node] += 1
+        one = _Cell(matrix, verdicts, cell, logical, datapath)
+        nodes[one.node] += 1
         if len(said) < MOST_SAID:
-            said.append(str(told))
+            said.append(one.disagreement())
     return Drifted(
         cells=len(cells),
         of=int((verdicts.drift != NO_VERDICT).sum()),
@@ -90,7 +90,7 @@ class _Cell:
         assert verdicts.other_trace is not None  # noqa: S101
         self._src: Endpoint = matrix.endpoints[matrix.src[cell]]
         self._dst: Endpoint = matrix.endpoints[matrix.dst[cell]]
-        self._port = matrix.ports[matrix.port[cell]]
+        self._name, self._about = matrix.told(cell), matrix.about(cell)
         self._verdicts: tuple[Verdict, Verdict] = (
             VERDICTS[verdicts.logical[cell]],
             VERDICTS[verdicts.datapath[cell]],
@@ -115,16 +115,18 @@ class _Cell:
             sent = _at(logical[0], self._dst) and not _sending(logical[0])
         return self._dst.node if sent else self._src.node
 
-    def __str__(self) -> str:
+    def disagreement(self) -> Disagreement:
+        """Say what each plane says of it, and what decides there."""
         logical, datapath = (
             f"{verdict}{_why(end[0]) if end is not None else ''}"
             for verdict, end in zip(self._verdicts, self._ends, strict=True)
         )
         if self._verdicts[0] is self._verdicts[1]:
             datapath = f"{datapath}, but of the reply something else than the logical plane"
-        return (
-            f"{self._src.key} to {self._dst.key} on {self._port}: by the logical plane {logical}, "
-            f"by the datapath of node {self.node} {datapath}"
+        return Disagreement(
+            text=f"{self._name}: by the logical plane {logical}, "
+            f"by the datapath of node {self.node} {datapath}",
+            about=(*self._about, *map(str, self._verdicts)),
         )
 
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.findings import Disagreement
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
 from audit.model.traces import DatapathTask, TraceTask
 from audit.model.verdicts import CODE, NO_VERDICT, UNPROVEN, VERDICTS, Verdict
@@ -32,7 +33,7 @@ def verify(
     among = _sendable(planned, running, verdicts)
     draw = np.random.default_rng(list(hashlib.blake2b(b"packets", digest_size=16).digest()))
     cells = np.sort(draw.choice(among, size=min(count, len(among)), replace=False))
-    wrong = []
+    wrong: list[Disagreement] = []
     with ExitStack() as stack:
         probes = {
             node: stack.enter_context(PacketProbe(switch))
@@ -41,7 +42,8 @@ def verify(
         for cell in cells.tolist():
             said = _Sent(matrix, plane, verdicts, cell).compare(probes)
             if said:
-                wrong.append(said)
+                about = (*matrix.about(cell), str(VERDICTS[verdicts.verdict[cell]]))
+                wrong.append(Disagreement(text=said, about=about))
     return Verified(agree=len(cells) - len(wrong), of=len(cells), disagreements=tuple(wrong))
 
 
@@ -70,7 +72,7 @@ class _Sent:
 
     def __init__(self, matrix: Matrix, plane: Plane, verdicts: CellVerdicts, cell: int) -> None:
         src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
-        self._name = f"{src.key} to {dst.key} on {matrix.ports[matrix.port[cell]]}"
+        self._name = matrix.told(cell)
         family, port = FAMILIES[matrix.family[cell]], matrix.ports[matrix.port[cell]]
         self._request = plane.place(cover.request_for(src, dst, family, port))
         self._reply = plane.place(cover.reply_for(self._request, src, dst))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from audit.fanout.backlog import Backlog
 from audit.fanout.base import Fanout
 from audit.model.endpoints import Endpoint
+from audit.model.findings import Disagreement
 from audit.model.matrix import FAMILIES, CellVerdicts
 from audit.model.run import TraceRecord
 from audit.model.traces import DatapathTask, DatapathTrace, TraceOutcome, TraceTask
@@ -44,12 +45,20 @@ class Verified:
 
     agree: int
     of: int
-    disagreements: tuple[str, ...]
+    disagreements: tuple[Disagreement, ...]
 
     def fields(self) -> dict[str, Any]:
         """Return it for run.json."""
-        said = list(self.disagreements[:MOST_SAID])
-        return {"agree": self.agree, "of": self.of, "disagreements": said}
+        return {"agree": self.agree, "of": self.of, **told(self.disagreements)}
+
+
+def told(disagreements: Sequence[Disagreement]) -> dict[str, Any]:
+    """Return what run.json says of disagreements: sentences, and what each is about."""
+    said = disagreements[:MOST_SAID]
+    return {
+        "disagreements": [one.text for one in said],
+        "about": [list(one.about) for one in said],
+    }
 
 
 class Tracing:
@@ -146,8 +155,8 @@ class Tracing:
         return None
 
     @property
-    def disagreements(self) -> tuple[str, ...]:
-        """Sentences about traces that contradict a prediction or a composed cell.
+    def disagreements(self) -> tuple[Disagreement, ...]:
+        """Traces that contradict a prediction or a composed cell.
 
         A prediction is of what OVN decides: what the datapath does instead is drift.
         """
@@ -159,14 +168,13 @@ class Tracing:
     def checks(self) -> dict[str, Any]:
         """Return how prediction and verification came out, for run.json."""
         compared = [known.compare() for known in self._requests]
-        wrong = [sentence for one in compared for sentence in one.disagreements]
-        prediction = {
-            "agree": sum(one.agree for one in compared),
-            "of": sum(one.of for one in compared),
-            "disagreements": wrong[:MOST_SAID],
-        }
+        prediction = Verified(
+            agree=sum(one.agree for one in compared),
+            of=sum(one.of for one in compared),
+            disagreements=tuple(wrong for one in compared for wrong in one.disagreements),
+        )
         return {
-            "prediction": prediction if self._requests and self._cover.tasks else None,
+            "prediction": prediction.fields() if self._requests and self._cover.tasks else None,
             "verify": self._verified.fields() if self._verified.of else None,
         }
 
@@ -239,10 +247,15 @@ class Tracing:
                     continue  # nothing was shown: there is nothing to compare
                 count += 1
                 if not composing.same(expected, found):
+                    said = (
+                        f"composed {expected.verdict} ({expected.blame})",
+                        f"traced {found.verdict} ({found.blame})",
+                    )
+                    text = f"{of.told(cell)}: {', '.join(said)}"
                     wrong.append(
-                        f"{of.endpoints[of.src[cell]].key} to {of.endpoints[of.dst[cell]].key} "
-                        f"on {of.ports[of.port[cell]]}: composed {expected.verdict} "
-                        f"({expected.blame}), traced {found.verdict} ({found.blame})"
+                        Disagreement(
+                            text=text, about=(*of.about(cell), expected.verdict, found.verdict)
+                        )
                     )
         self._verified = Verified(agree=count - len(wrong), of=count, disagreements=tuple(wrong))
 

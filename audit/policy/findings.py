@@ -238,12 +238,13 @@ def _difference(
     return Finding(
         kind=FindingKind.DRIFT if cause < 0 else FindingKind.NOT_ENFORCED,
         text=text,
-        subjects=tuple(_cell(matrix, cell) for cell in cells[:MOST_NAMED]),
+        subjects=tuple(matrix.told(cell) for cell in cells[:MOST_NAMED]),
         cells=len(cells),
         cause="" if cause < 0 else "+".join(causes.causes[cause]),
+        about=(does, policy, *(() if cause >= 0 else _workloads(matrix, cells))),
     )
 
 
-def _cell(matrix: Matrix, cell: int) -> str:
-    src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
-    return f"{src.key} to {dst.key} on {matrix.ports[matrix.port[cell]]}"
+def _workloads(matrix: Matrix, cells: Sequence[int]) -> Sequence[str]:
+    """Return the pairs of workloads that have these cells."""
+    return sorted({f"{src} to {dst} on {port}" for src, dst, port in map(matrix.about, cells)})

@@ -26,6 +26,7 @@ class _Check(TypedDict, total=False):
     agree: int
     cells: int
     disagreements: list[str]
+    about: list[list[str]]
 
 
 class _Counts(TypedDict):

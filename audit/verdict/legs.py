@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint
+from audit.model.findings import Disagreement
 from audit.model.legs import STOP, CellLegs, LegPlan
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.verdicts import (
@@ -158,7 +159,7 @@ class Compared:
 
     agree: int
     of: int
-    disagreements: tuple[str, ...]
+    disagreements: tuple[Disagreement, ...]
 
 
 class LegResults:
@@ -269,7 +270,7 @@ class LegResults:
     def compare(self) -> Compared:
         """Compare the legs that traces decided with what the planner predicts of them."""
         agree = of = 0
-        wrong: list[str] = []
+        wrong: list[Disagreement] = []
         for part, table in ((Part.EGRESS, self.plan.egress), (Part.INGRESS, self.plan.ingress)):
             legs = self._parts[part].legs
             for leg in np.flatnonzero(legs != UNKNOWN).tolist():
@@ -289,11 +290,12 @@ class LegResults:
                 if expected == traced or (tied and expected and traced):
                     agree += 1
                 else:
-                    wrong.append(
-                        f"trace {decision.trace}, {part} leg: predicted "
-                        f"{f'blocked by {expected}' if expected else 'passing'}, traced "
-                        f"{f'blocked by {traced}' if traced else 'passing'}"
+                    said = (
+                        f"predicted {f'blocked by {expected}' if expected else 'passing'}",
+                        f"traced {f'blocked by {traced}' if traced else 'passing'}",
                     )
+                    text = f"trace {decision.trace}, {part} leg: {', '.join(said)}"
+                    wrong.append(Disagreement(text=text, about=(str(part), *said)))
         return Compared(agree=agree, of=of, disagreements=tuple(wrong))
 
 

@@ -247,6 +247,7 @@ def test_a_node_whose_controller_stopped_before_a_policy_came(tmp_path: Path) ->
     said = ran.drift["disagreements"][0]
     assert "networkpolicy default/deny-by-default ingress" in said
     assert "node ovn-worker" in said
+    assert {(*about[3:],) for about in ran.drift["about"]} == {("blocked", "reachable")}
 
 
 def _without(

@@ -18,9 +18,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from audit.compare.check import check
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.expectations import Exemption, Expect, Expectation, Side, Status, Where
+from audit.model.findings import Disagreement
+from audit.model.matrix import Matrix
 from audit.model.packets import Protocol
 from audit.model.recorded import Cells, Recorded
 from audit.model.verdicts import CODE, REASON_CODE, VERDICTS, Blame, PolicyRef, Reason, Verdict
+from audit.pipeline.tracing import told as told_of
+from audit.policy.deviations import Causes
+from audit.policy.findings import about_drift
 from audit.report.formats import junit, markdown, plain, prometheus, sarif, structured, terminal
 from audit.report.formats.told import Told, tell
 
@@ -213,6 +218,51 @@ def test_fingerprints_are_of_workloads_and_not_of_counts(told: Told) -> None:
     other = dataclasses.replace(first, key=("else",))
     assert sarif.fingerprint(first) == sarif.fingerprint(again) != sarif.fingerprint(other)
     assert len({sarif.fingerprint(result) for result in told.results}) == len(told.results)
+
+
+def drifting(churn: str) -> Told:
+    """Return a run with drift of both kinds between two Deployments' pods, called after `churn`."""
+    pods = tuple(
+        Endpoint(
+            kind=EndpointKind.POD,
+            namespace="shop",
+            name=f"{name}-{churn}-{number}",
+            workload=f"Deployment/{name}",
+        )
+        for name in ("api", "db")
+        for number in range(2)
+    )
+    src, dst = (axis.ravel().astype(np.int16) for axis in np.indices((4, 4)))
+    zeros = np.zeros(16, np.int16)
+    matrix = Matrix(
+        endpoints=pods,
+        ports=(Port(protocol=Protocol.TCP, number=80),),
+        src=src,
+        dst=dst,
+        family=zeros.astype(np.int8),
+        port=zeros,
+    )
+    cells = np.array([2, 3, 6], np.int64)  # api to db
+    causes = Causes(cells=cells, cause=np.full(3, -1, np.int8), causes=())
+    found = about_drift(matrix, causes, np.ones(3, np.bool_), ["networkpolicy shop/db"] * 3)
+    disagree = [
+        Disagreement(text=f"{matrix.told(cell)}: blocked, reachable", about=matrix.about(cell))
+        for cell in cells.tolist()
+    ]
+    run = made()
+    said = {"agree": 0, "of": 3, **told_of(disagree)}
+    findings = [{**dataclasses.asdict(one), "subjects": list(one.subjects)} for one in found]
+    manifest = json.loads(json.dumps({**run.manifest, "findings": findings, "verify": said}))
+    return tell(dataclasses.replace(run, manifest=manifest))
+
+
+def test_fingerprints_survive_that_pods_come_anew() -> None:
+    one, two = drifting("7d9f8"), drifting("c4b21")
+    assert [result.text for result in one.results] != [result.text for result in two.results]
+    prints = [{sarif.fingerprint(r): r.rule for r in told.results} for told in (one, two)]
+    assert prints[0] == prints[1]
+    assert sorted(prints[0].values()) == ["drift", "verification-disagrees"]  # pods of one are one
+    assert [result.cells for result in one.results] == [3, 3]
 
 
 def test_hostile_names_are_text_in_markup(told: Told) -> None:

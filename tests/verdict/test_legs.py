@@ -276,7 +276,7 @@ def test_predictions_that_hold_are_counted_and_others_named() -> None:
     compared = results.compare()
     # egress of 0, 1, 2 and ingress of 3, 1: two of the five are not as predicted
     assert (compared.agree, compared.of) == (3, 5)
-    assert compared.disagreements == (
+    assert tuple(one.text for one in compared.disagreements) == (
         "trace t, ingress leg: predicted passing, traced blocked by in",
         "trace t, ingress leg: predicted blocked by in, traced passing",
     )
@@ -285,8 +285,9 @@ def test_predictions_that_hold_are_counted_and_others_named() -> None:
 def test_the_right_verdict_of_the_wrong_acl_is_a_disagreement() -> None:
     results = LegResults(plan())
     learn(results, 1, 2, Shown(egress=said(STOP, IN), transit=None, ingress=None))
-    (sentence,) = results.compare().disagreements
-    assert sentence.endswith("predicted blocked by out, traced blocked by in")
+    (one,) = results.compare().disagreements
+    assert one.text.endswith("predicted blocked by out, traced blocked by in")
+    assert one.about == ("egress", "predicted blocked by out", "traced blocked by in")
 
 
 def nothing_traced(**changes: Mapping[int, int]) -> CellVerdicts:

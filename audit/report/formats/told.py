@@ -166,21 +166,33 @@ def _results(manifest: Mapping[str, Any]) -> Iterator[Result]:
     """Yield what the run itself found."""
     for finding in manifest.get("findings") or ():
         failing = finding["kind"] in FAILING
+        # Earlier versions said less: the cells' own names.
+        about = finding.get("about") or sorted(map(str, finding["subjects"]))
+        key = [finding.get("cause", ""), *about] if failing else [finding["text"]]
         yield Result(
             rule=str(finding["kind"]),
             level="error" if failing else "warning",
             text=str(finding["text"]),
-            key=(str(finding["text"]) if not failing else str(finding.get("cause", "")),)
-            + (() if failing else tuple(sorted(map(str, finding["subjects"])))),
+            key=tuple(map(str, key)),
             subjects=tuple(map(str, finding["subjects"])),
             cells=int(finding.get("cells", 0)),
         )
     for rule, name in _DISAGREEMENTS.items():
-        found = manifest.get(name) or {}
-        for sentence in found.get("disagreements", ()):
-            yield Result(
-                rule=rule, level="error", text=str(sentence), key=(str(sentence),), cells=1
-            )
+        yield from _disagreements(rule, manifest.get(name) or {})
+
+
+def _disagreements(rule: str, check: Mapping[str, Any]) -> Iterator[Result]:
+    """Yield a result for what disagrees about the same: pods of a workload are one."""
+    said = [str(sentence) for sentence in check.get("disagreements", ())]
+    about = check.get("about") or [[sentence] for sentence in said]  # as earlier versions had it
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for key, sentence in zip(about, said, strict=False):
+        alike.setdefault((*map(str, key),), []).append(sentence)
+    for key, sentences in alike.items():
+        more = f"; and {len(sentences) - 1} more like it" if len(sentences) > 1 else ""
+        yield Result(
+            rule=rule, level="error", text=f"{sentences[0]}{more}", key=key, cells=len(sentences)
+        )
 
 
 _DISAGREEMENTS = {
