@@ -144,14 +144,16 @@ const csvField = (value) => {
 };
 const MOST_EXPORTED = 200_000;
 
+// The lines of what is shown, made between frames; undefined when something else is shown meanwhile.
 function csvOf() {
-  const [head, body] = scene.level === "endpoints" ? cellLines() : tallyLines();
-  return `${[head, ...body].map((line) => line.map(csvField).join(",")).join("\r\n")}\r\n`;
+  const shown = scene;
+  return inSlices(shown.level === "endpoints" ? cellLines() : tallyLines(), () => scene === shown);
 }
 
-function cellLines() {
-  const head = ["source", "destination", "family", "protocol", "port", "verdict", "reply", "drift", ...T.planes, "decided_by", "direction", "rule", "reason"];
-  const body = [];
+const csvLine = (values) => `${values.map(csvField).join(",")}\r\n`;
+
+function* cellLines() {
+  const lines = [csvLine(["source", "destination", "family", "protocol", "port", "verdict", "reply", "drift", ...T.planes, "decided_by", "direction", "rule", "reason"])];
   const word = (verdict) => (verdict === NO_VERDICT || verdict === ABSENT ? "" : T.verdicts[verdict].name);
   for (let r = 0; r < scene.rows.length; r += 1) {
     const looks = scene.rowLooks(r);
@@ -159,51 +161,63 @@ function cellLines() {
       if (scene.filtered && !scene.looks[looks[c]].hit) continue;
       for (const { code, slice } of scene.between(r, c)) {
         if (!scene.hit[code]) continue;
-        if (body.length === MOST_EXPORTED) return [head, body];
+        if (lines.length > MOST_EXPORTED) return lines;
         const state = stateOf(code);
         const [family, port] = T.slices[slice];
         const [protocol, number] = T.ports[port].split("/");
         const rule = state.blame && state.blame.rule >= 0 ? state.blame.rule : "";
         const policy = state.decider >= 0 ? T.deciders[state.decider][0] : "";
-        body.push([scene.rows[r].key, scene.columns[c].key, T.families[family], protocol, number, word(scene.shown[code]), word(state.reply), state.drift, ...T.planes.map((plane) => word(state[plane])), policy, state.blame ? state.blame.direction : "", rule, T.reasons[state.reason]]);
+        lines.push(csvLine([scene.rows[r].key, scene.columns[c].key, T.families[family], protocol, number, word(scene.shown[code]), word(state.reply), state.drift, ...T.planes.map((plane) => word(state[plane])), policy, state.blame ? state.blame.direction : "", rule, T.reasons[state.reason]]));
       }
+      if (c % 500 === 499) yield;
     }
+    yield;
   }
-  return [head, body];
+  return lines;
 }
 
-function tallyLines() {
-  const body = [];
-  for (let r = 0; r < scene.rows.length && body.length < MOST_EXPORTED; r += 1) {
+function* tallyLines() {
+  const lines = [csvLine(["source", "destination", ...T.verdicts.map(({ name }) => name), "drift", "chosen_by_filter"])];
+  for (let r = 0; r < scene.rows.length; r += 1) {
     for (let c = 0; c < scene.columns.length; c += 1) {
+      if (lines.length > MOST_EXPORTED) return lines;
       const counts = scene.between(r, c);
-      if (scene.filtered ? counts[HITS] : counts.subarray(0, VERDICTS).some(Boolean)) body.push([scene.rows[r].key, scene.columns[c].key, ...counts]);
+      if (scene.filtered ? counts[HITS] : counts.subarray(0, VERDICTS).some(Boolean)) lines.push(csvLine([scene.rows[r].key, scene.columns[c].key, ...counts]));
     }
+    yield;
   }
-  return [["source", "destination", ...T.verdicts.map(({ name }) => name), "drift", "chosen_by_filter"], body.slice(0, MOST_EXPORTED)];
+  return lines;
 }
 
-function exportCsv() {
-  const text = csvOf();
-  const link = el("a", { download: `audit-${scene.level}.csv`, href: URL.createObjectURL(new Blob([text], { type: "text/csv" })) });
+async function exportCsv() {
+  const lines = await csvOf();
+  if (!lines) return;
+  const link = el("a", { download: `audit-${scene.level}.csv`, href: URL.createObjectURL(new Blob(lines, { type: "text/csv" })) });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-  const lines = text.split("\r\n").length - 2;
-  $("status").textContent = lines === MOST_EXPORTED ? `The first ${figure(lines)} lines were exported; choose less to have all.` : `${figure(lines)} lines exported.`;
+  const many = lines.length - 1;
+  $("status").textContent = many === MOST_EXPORTED ? `The first ${figure(many)} lines were exported; choose less to have all.` : `${figure(many)} lines exported.`;
 }
 
-const MOST_LISTED = 400;
+const MOST_LISTED = 200;
 
 // What the canvas shows, for who does not see it: from the row of the cursor on.
-function listCells() {
+function* listCells() {
   const place = $("cells-table");
   const rows = [];
-  let last = cursor.r;
-  for (let r = cursor.r; r < scene.rows.length && rows.length < MOST_LISTED; r += 1) {
+  const first = cursor.r;
+  let last = first;
+  for (let r = first; r < scene.rows.length && rows.length < MOST_LISTED; r += 1) {
     last = r;
-    for (let c = 0; c < scene.columns.length && rows.length < MOST_LISTED; c += 1) rows.push(...tableRows(r, c));
+    const looks = scene.level === "endpoints" ? scene.rowLooks(r) : null;
+    for (let c = 0; c < scene.columns.length && rows.length < MOST_LISTED; c += 1) {
+      if (looks && scene.filtered && !scene.looks[looks[c]].hit) continue;
+      rows.push(...tableRows(r, c));
+      if (rows.length % 20 === 19) yield;
+    }
+    yield;
   }
-  const part = cursor.r || last < scene.rows.length - 1 ? `, rows ${cursor.r + 1} to ${last + 1} of ${figure(scene.rows.length)}` : "";
+  const part = first || last < scene.rows.length - 1 ? `, rows ${first + 1} to ${last + 1} of ${figure(scene.rows.length)}` : "";
   const what = view.rows ? `from ${plain(specText(view.rows))} to ${plain(specText(view.columns))}` : "from namespace to namespace";
   const head = scene.level === "endpoints" ? ["Source", "Destination", "Port", "Verdict", "Why"] : ["Source", "Destination", "Cells"];
   place.replaceChildren(el("table", {}, el("caption", {}, `Cells ${what}${part}`),
@@ -216,6 +230,5 @@ function tableRows(r, c) {
     const lines = countLines(r, c);
     return lines.length ? [el("tr", {}, ends(), el("td", {}, lines.map((line) => `${line.figure} ${line.text}`.trim()).join(", ")))] : [];
   }
-  if (scene.filtered && !scene.looks[scene.rowLooks(r)[c]].hit) return [];
   return scene.between(r, c).map(({ code, slice }) => el("tr", {}, ends(), el("td", {}, sliceName(slice)), el("td", {}, T.verdicts[scene.shown[code]].name), el("td", {}, plain(stateOf(code).cause))));
 }

@@ -66,14 +66,40 @@ function arrange() {
   layout.height = scroller.clientHeight;
 }
 
+// A frame paints cells for so many milliseconds; the rows it does not come to, the next one paints.
+const PAINTING = 16;
 let pending = 0;
+let unpainted = -1; // the first row that the last frame did not come to
+
 function redraw() {
-  if (!pending) pending = requestAnimationFrame(() => { pending = 0; draw(); });
+  unpainted = -1;
+  soon();
 }
 
-function draw() {
+function soon() {
+  if (!pending) pending = requestAnimationFrame(() => { pending = 0; draw(PAINTING); });
+}
+
+function draw(milliseconds = Infinity) {
   if (!scene || scroller.hidden) return;
   const { width, height } = layout;
+  if (unpainted < 0) clear(width, height);
+  if (!scene.rows.length || !scene.columns.length) return drawNothing(width, height);
+  const seen = visible(width, height);
+  const first = unpainted < 0;
+  if (layout.size >= SMALLEST_DRAWN) unpainted = drawCells(first ? seen : { ...seen, r0: unpainted }, width, height, performance.now() + milliseconds);
+  else drawTiles(seen, width, height);
+  drawMarks(seen, width, height);
+  if (first) {
+    drawHeads(seen, width, height);
+    drawMini(seen, width, height);
+  }
+  if (unpainted >= 0) soon();
+  makeMore();
+  return undefined;
+}
+
+function clear(width, height) {
   const ratio = window.devicePixelRatio || 1;
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);
@@ -84,15 +110,6 @@ function draw() {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.fillStyle = colours.surface;
   context.fillRect(0, 0, width, height);
-  if (!scene.rows.length || !scene.columns.length) return drawNothing(width, height);
-  const seen = visible(width, height);
-  if (layout.size >= SMALLEST_DRAWN) drawCells(seen, width, height);
-  else drawTiles(seen, width, height);
-  drawMarks(seen, width, height);
-  drawHeads(seen, width, height);
-  drawMini(seen, width, height);
-  makeMore();
-  return undefined;
 }
 
 // Tiles are made between frames; the map is drawn again when there are new ones.
@@ -136,21 +153,63 @@ function clipped(width, height, paint) {
   context.restore();
 }
 
-function drawCells(seen, width, height) {
-  const { size, x, y, rowHead, columnHead } = layout;
+// Paints rows until `end`; returns the first that is left, -1 when none is.
+function drawCells(seen, width, height, end) {
+  const { size, y, columnHead } = layout;
   const side = size - (size >= 12 ? 2 : 1);
+  let r = seen.r0;
   clipped(width, height, () => {
-    for (let r = seen.r0; r <= seen.r1; r += 1) {
+    for (; r <= seen.r1; r += 1) {
+      if (r > seen.r0 && performance.now() > end) return;
       const top = columnHead + y[r] - seen.top;
-      if (scene.level === "endpoints") {
-        const looks = scene.rowLooks(r);
-        for (let c = seen.c0; c <= seen.c1; c += 1) paintCell(rowHead + x[c] - seen.left, top, side, scene.looks[looks[c]]);
-      } else {
-        const tally = scene.tally(r);
-        for (let c = seen.c0; c <= seen.c1; c += 1) paintMix(rowHead + x[c] - seen.left, top, side, tally.subarray(c * FIELDS, (c + 1) * FIELDS));
-      }
+      if (scene.level === "endpoints") drawLooks(scene.rowLooks(r), seen, top, side);
+      else drawTally(scene.tally(r), seen, top, side);
     }
   });
+  return r <= seen.r1 ? r : -1;
+}
+
+// The last of the columns from c on that stand without a gap and are `alike` the first.
+function lastAlike(c, last, alike) {
+  const { size, x } = layout;
+  let to = c;
+  while (to < last && x[to + 1] - x[to] === size && alike(to + 1)) to += 1;
+  return to;
+}
+
+function drawLooks(looks, seen, top, side) {
+  const { size, x, rowHead } = layout;
+  for (let c = seen.c0; c <= seen.c1; c += 1) {
+    const left = rowHead + x[c] - seen.left;
+    const look = scene.looks[looks[c]];
+    if (look.plain) {
+      const to = lastAlike(c, seen.c1, (other) => looks[other] === looks[c]);
+      paintAlike(left, top, side, look.verdicts[0], look.hit, to + 1 - c, size);
+      c = to;
+    } else paintCell(left, top, side, look);
+  }
+}
+
+function drawTally(tally, seen, top, side) {
+  const { size, x, rowHead } = layout;
+  const at = (c) => tally.subarray(c * FIELDS, (c + 1) * FIELDS);
+  for (let c = seen.c0; c <= seen.c1; c += 1) {
+    const left = rowHead + x[c] - seen.left;
+    const counts = at(c);
+    const whole = wholeOf(counts);
+    if (whole >= 0) {
+      const hit = counts[HITS] > 0;
+      const to = lastAlike(c, seen.c1, (other) => wholeOf(at(other)) === whole && at(other)[HITS] > 0 === hit);
+      paintAlike(left, top, side, whole, hit, to + 1 - c, size);
+      c = to;
+    } else paintMix(left, top, side, counts);
+  }
+}
+
+function paintAlike(left, top, side, verdict, hit, many, distance) {
+  if (scene.filtered && !hit) context.globalAlpha = DIM;
+  paintWhole(left, top, side, verdict, many, distance);
+  context.globalAlpha = 1;
 }
 
 function drawTiles(seen, width, height) {

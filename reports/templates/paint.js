@@ -109,25 +109,49 @@ function paintCell(x, y, side, look) {
   return undefined;
 }
 
-// A square of one verdict with its glyph, drawn once for each size.
-function paintWhole(x, y, side, verdict) {
+// Squares of one verdict with their glyph, side by side at a distance: drawn once for each size,
+// and then many at a time, for neighbours are mostly alike.
+const STRIP = 512; // pixels
+
+function paintWhole(x, y, side, verdict, many = 1, distance = side) {
   const ratio = window.devicePixelRatio || 1;
-  const key = `${verdict} ${side} ${ratio}`;
+  const inStrip = Math.max(1, Math.floor(STRIP / distance));
+  const height = Math.ceil(side * ratio);
+  const key = `${verdict} ${side} ${distance} ${ratio}`;
   if (!stamps.has(key)) {
     if (stamps.size > 60) stamps.clear();
     const stamp = document.createElement("canvas");
-    stamp.width = Math.ceil(side * ratio);
-    stamp.height = stamp.width;
+    stamp.width = Math.ceil(inStrip * distance * ratio);
+    stamp.height = height;
     const pen = stamp.getContext("2d");
     pen.scale(ratio, ratio);
-    pen.fillStyle = fillOf(verdict);
-    pen.beginPath();
-    pen.roundRect(0, 0, side, side, side >= 14 ? 3 : 0);
-    pen.fill();
-    paintGlyph(pen, 0, 0, side, verdict);
+    for (let i = 0; i < inStrip; i += 1) {
+      pen.fillStyle = fillOf(verdict);
+      pen.beginPath();
+      pen.roundRect(i * distance, 0, side, side, side >= 14 ? 3 : 0);
+      pen.fill();
+      paintGlyph(pen, i * distance, 0, side, verdict);
+    }
     stamps.set(key, stamp);
   }
-  context.drawImage(stamps.get(key), x, y, Math.ceil(side * ratio) / ratio, Math.ceil(side * ratio) / ratio);
+  const stamp = stamps.get(key);
+  for (let i = 0; i < many; i += inStrip) {
+    const width = Math.min(stamp.width, Math.ceil((distance * (Math.min(many - i, inStrip) - 1) + side) * ratio));
+    context.drawImage(stamp, 0, 0, width, height, x + i * distance, y, width / ratio, height / ratio);
+  }
+}
+
+// The verdict of a pair of groups that is drawn as one square without marks, else -1.
+function wholeOf(counts) {
+  if (counts[4] || counts[5] || counts[DRIFTS]) return -1;
+  let found = -1;
+  for (let v = 0; v < 4; v += 1) {
+    if (counts[v]) {
+      if (found >= 0) return -1;
+      found = v;
+    }
+  }
+  return found;
 }
 
 function paintAbsent(x, y, side) {

@@ -158,12 +158,14 @@ function tallyScene(made) {
   const itemClass = Int32Array.from(items, ([key]) => key % cells.width);
   const itemWeight = Int32Array.from(items, ([, weight]) => weight);
   const { shown, hit, drift } = made;
+  const kinds = Uint8Array.from(shown, (verdict, code) => verdict | (drift[code] << 3) | (hit[code] << 4));
   const count = (counts, at, code, weight) => {
-    const verdict = shown[code];
+    const kind = kinds[code];
+    const verdict = kind & 7;
     if (verdict === ABSENT) return;
     counts[at + verdict] += weight;
-    if (drift[code]) counts[at + DRIFTS] += weight;
-    if (hit[code]) counts[at + HITS] += weight;
+    if (kind & 8) counts[at + DRIFTS] += weight;
+    if (kind & 16) counts[at + HITS] += weight;
   };
   const tally = remembering(clamp(Math.round(400_000 / made.columns.length), 100, 700), (r) => {
     const counts = new Int32Array(made.columns.length * FIELDS);
@@ -203,21 +205,49 @@ function endpointScene(made) {
   const { shown, hit, drift, lost, place, kept, classes, dstClass } = made;
   const looks = [null]; // 0: not looked at yet
   const lookOf = new Map();
-  const look = (codes) => {
+  const lookAt = (codes) => {
     const present = codes.filter((code) => shown[code] !== ABSENT);
     const verdicts = present.map((code) => shown[code]);
     const flags = [drift, lost].map((of) => (present.some((code) => of[code]) ? 1 : 0));
     const key = `${verdicts} ${flags} ${present.some((code) => hit[code])}`;
     if (!lookOf.has(key)) {
       lookOf.set(key, looks.length);
+      const uniform = verdicts.length > 0 && verdicts.every((v) => v === verdicts[0]);
       looks.push({
-        verdicts, uniform: verdicts.length > 0 && verdicts.every((v) => v === verdicts[0]), drift: flags[0], lost: flags[1],
+        verdicts, uniform, drift: flags[0], lost: flags[1], plain: uniform && !flags[0] && !flags[1],
         doubt: verdicts.some(unproven), hit: present.some((code) => hit[code]),
       });
     }
     return lookOf.get(key);
   };
-  const classLooks = remembering(1500, (rowClass) => Uint16Array.from(classes, (of) => look(of.map((k) => cells.base[rowClass * cells.width + k]))));
+  // The codes of a pair's ports are folded into one number, code by code; what that number looks
+  // like is found out once. There are few such numbers and many pairs.
+  const tuples = [[]];
+  const lookOfTuple = [0];
+  const longer = new Map(); // by number of the tuple and the code that is added
+  const fold = (tuple, code) => {
+    const key = tuple * shown.length + code;
+    let found = longer.get(key);
+    if (found === undefined) {
+      found = tuples.push([...tuples[tuple], code]) - 1;
+      lookOfTuple.push(0);
+      longer.set(key, found);
+    }
+    return found;
+  };
+  const look = (tuple) => {
+    if (!lookOfTuple[tuple]) lookOfTuple[tuple] = lookAt(tuples[tuple]);
+    return lookOfTuple[tuple];
+  };
+  const most = classes.reduce((top, of) => Math.max(top, of.length), 0);
+  const classLooks = remembering(1500, (rowClass) => {
+    const base = rowClass * cells.width;
+    const folded = new Uint32Array(classes.length);
+    for (let i = 0; i < most; i += 1) {
+      for (let k = 0; k < folded.length; k += 1) if (i < classes[k].length) folded[k] = fold(folded[k], cells.base[base + classes[k][i]]);
+    }
+    return Uint16Array.from(folded, look);
+  });
   const rowLooks = remembering(700, (r) => {
     const row = rowOf[made.rows[r].id];
     const known = classLooks(cells.rowClass[row]);
@@ -225,7 +255,7 @@ function endpointScene(made) {
     for (let c = 0; c < found.length; c += 1) found[c] = known[dstClass[c]];
     for (let i = cells.begins[row]; i < cells.begins[row + 1]; i += 1) {
       const c = place[cells.columns[i]];
-      if (c >= 0) found[c] = look(kept[c].map((column) => codeAt(row, column)));
+      if (c >= 0) found[c] = look(kept[c].reduce((tuple, column) => fold(tuple, codeAt(row, column)), 0));
     }
     return found;
   });

@@ -1,23 +1,19 @@
 
 // 9. Showing a view, and starting.
 
-let turn = 0;
 let drawn = "";
 
 async function show() {
-  turn += 1;
-  const mine = turn;
   const before = view;
   view = fromHash(location.hash);
   const wantedHash = toHash({ ...view, cell: null, at: "" });
   if (wantedHash !== drawn || !scene) {
-    scene = makeScene();
+    const made = makeScene();
+    scene = made;
     forgetTiles();
     drawn = wantedHash;
     settle(before);
-    const list = () => { if (mine === turn) listCells(); };
-    if (typeof requestIdleCallback === "function") requestIdleCallback(list, { timeout: 400 });
-    else setTimeout(list, 50);
+    inSlices(listCells(), () => scene === made);
   }
   for (const name of SELECTORS) $(name).value = name === "level" ? scene.level : view[name];
   document.body.dataset.level = scene.level;
@@ -67,7 +63,7 @@ async function start() {
   }
   new ResizeObserver(() => { if (scene) { arrange(); redraw(); } }).observe(scroller.parentElement);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); redraw(); });
-  window.addEventListener("beforeprint", draw);
+  window.addEventListener("beforeprint", () => { unpainted = -1; draw(); });
 }
 
 const ready = start().catch((error) => {
@@ -79,7 +75,7 @@ const ready = start().catch((error) => {
 // For who drives the page from outside: where a cell is, as window coordinates of its square.
 window.auditReport = {
   ready,
-  csv: () => csvOf(),
+  csv: async () => (await csvOf()).join(""),
   busy: () => wanted.length > 0 || making !== null || pending !== 0,
   cellRect(source, destination) {
     const r = scene.rows.findIndex((entry) => entry.key === source);
@@ -87,6 +83,7 @@ window.auditReport = {
     if (r < 0 || c < 0) return null;
     reveal(r, c);
     scroller.scrollIntoView({ block: "nearest" });
+    unpainted = -1;
     draw();
     return rectOf(r, c);
   },

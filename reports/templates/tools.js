@@ -52,6 +52,26 @@ const shellWord = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.rep
 const sqlText = (text) => `'${text.replaceAll("'", "''")}'`;
 const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 
+// Runs a generator a few milliseconds at a time: no frame waits for what takes long. Undefined when
+// its result is no longer wanted.
+const SLICE = 6;
+const pause = () => new Promise((done) => {
+  if (typeof requestIdleCallback === "function") requestIdleCallback(done, { timeout: 200 });
+  else setTimeout(done, 10);
+});
+
+async function inSlices(steps, wanted = () => true) {
+  for (;;) {
+    await pause();
+    if (!wanted()) return undefined;
+    const end = performance.now() + SLICE;
+    do {
+      const step = steps.next();
+      if (step.done) return step.value;
+    } while (performance.now() < end);
+  }
+}
+
 // The position of the last element that is not greater than `value`, in an ascending array.
 function floorIndex(array, value) {
   let low = 0;
