@@ -27,10 +27,9 @@ from playwright.sync_api import CDPSession, Page, sync_playwright
 CHROMIUM = "/usr/bin/chromium"
 RENDER = """
 import resource, sys
-from pathlib import Path
-from audit import pipeline
-run, out = map(Path, sys.argv[1:])
-pipeline.render_page(run, out)
+from audit.report.render import render_html
+from audit.store.reader import stream_run
+open(sys.argv[2], "w", encoding="utf-8").write(render_html(stream_run(sys.argv[1])))
 own = resource.getrusage(resource.RUSAGE_SELF)
 print(f"{own.ru_utime + own.ru_stime:.0f} s of CPU time, {own.ru_maxrss // 1024} MiB")
 """
@@ -103,7 +102,7 @@ def measure(report: Path) -> None:
         own = (heap["usedSize"] + heap.get("backingStorageSize", 0)) / 1e6
         print(
             f"memory of the renderer alone: {most:.0f} MB at most, {private():.0f} MB without "
-            f"garbage (an empty page: {empty:.0f} MB); objects and arrays of the script {own:.0f} MB"
+            f"garbage (an empty page: {empty:.0f} MB); of it the script's objects {own:.0f} MB"
         )
         browser.close()
 

@@ -145,8 +145,8 @@ class Part:
 class StreamedRun:
     """A run whose cells come part by part, in the matrix' order: nothing holds them all.
 
-    `blames` and `trace_keys` are what the parts' codes index; they are complete, and may be asked
-    for, once all parts were read.
+    `blames` and `trace_keys` are what the parts' codes index: asked for after a part, they have at
+    least all that this part and those before it index, at the same places ever after.
     """
 
     path: str

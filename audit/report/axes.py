@@ -40,17 +40,15 @@ class Axes:
     column_slice: NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """Where rows and columns that came in any order go on the page, as indices to take."""
-
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-
-
 def group_name(endpoint: Endpoint) -> str:
     """Return the group an endpoint is shown in: its namespace, or what stands for one."""
     return GROUP_OF_KIND.get(endpoint.kind, endpoint.namespace)
+
+
+def reading_order(endpoints: Sequence[Endpoint]) -> NDArray[np.int64]:
+    """Return the indices of endpoints in the order in which the page has them."""
+    order = sorted(range(len(endpoints)), key=lambda index: _order(endpoints[index]))
+    return np.array(order, np.int64)
 
 
 def axes(
@@ -58,15 +56,16 @@ def axes(
     ports: int,
     sources: NDArray[np.int64],
     columns: NDArray[np.int64],
-) -> tuple[Axes, Order]:
-    """Order what a matrix uses.
+) -> tuple[Axes, NDArray[np.int64]]:
+    """Order what a matrix uses; return where on the page each column goes, as indices to take.
 
-    `sources` are indices into `endpoints`; a column is (destination, family,
-    port) as one number. Both in any order, each once.
+    `sources` are indices into `endpoints`, in reading order; a column is (destination, family,
+    port) as one number, and they come in any order. Each once.
     """
     width = 2 * max(ports, 1)
-    used = np.union1d(sources, columns // width)
-    order = sorted(used.tolist(), key=lambda index: _order(endpoints[index]))
+    used = np.zeros(len(endpoints), np.bool_)
+    used[sources] = used[columns // width] = True
+    order = [index for index in reading_order(endpoints).tolist() if used[index]]
     place = np.full(len(endpoints), -1, np.int64)
     place[order] = np.arange(len(order))
     shown = tuple(endpoints[index] for index in order)
@@ -75,18 +74,18 @@ def axes(
     slices = np.unique(columns % width)
     keys = place[columns // width] * max(len(slices), 1)
     keys += np.searchsorted(slices, columns % width)
-    by_row, by_column = np.argsort(place[sources]), np.argsort(keys)
+    by_column = np.argsort(keys)
     keys = keys[by_column]
     page = Axes(
         endpoints=shown,
         groups=groups,
         group_of=np.array([number[group_name(e)] for e in shown], np.int32),
-        sources=place[sources][by_row].astype(np.int32),
+        sources=place[sources].astype(np.int32),
         slices=tuple(divmod(key, max(ports, 1)) for key in slices.tolist()),
         column_dst=(keys // max(len(slices), 1)).astype(np.int32),
         column_slice=(keys % max(len(slices), 1)).astype(np.int32),
     )
-    return page, Order(rows=by_row, columns=by_column)
+    return page, by_column
 
 
 def _order(endpoint: Endpoint) -> tuple[int, str, str, str, str, str]:

@@ -9,7 +9,6 @@ How the classes are chosen decides how much there is to carry, never what a cell
 that is not its classes' is an exception.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,7 @@ ALIKE = BLOCKS // 4
 FEW = 64
 """A row joins a class when at most one cell in 64 differs."""
 REMEMBERED = 8
-"""Classes that are remembered for each piece: the last, since what is alike stands together."""
+"""Classes that are remembered for each piece: late ones, since what is alike stands together."""
 TRIED = 3
 
 
@@ -70,35 +69,48 @@ def classes(grid: Grid) -> Classes:
 def _alike(codes: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Return the class of each row, and the row each class was made of."""
     count, width = codes.shape
-    draw = np.random.default_rng(0)
-    block = np.asarray(draw.integers(0, BLOCKS, width))
-    order = np.argsort(block, kind="stable")
-    begins = np.flatnonzero(np.diff(block[order], prepend=-1))
-    odd = draw.integers(0, 2**62, width, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    kinds = int(codes.max(initial=0)) + 1
-    salt: NDArray[np.uint64] = draw.integers(0, 2**63, kinds, dtype=np.uint64)
-    seen: list[dict[int, list[int]]] = [{} for _ in begins]
+    hashes = _hashes(codes)
+    # Of each piece and each value it has, some of the classes that were made with it, late ones.
+    recent = np.full((hashes.shape[1], int(hashes.max(initial=-1)) + 1, REMEMBERED), -1, np.int32)
+    pieces = np.arange(hashes.shape[1])
     made: list[int] = []
     of = np.empty(count, np.int32)
     for row in range(count):
-        salted = (salt[codes[row]] * odd)[order]
-        hashes: list[int] = np.add.reduceat(salted, begins).tolist() if width else []
-        for best in _most_alike(seen, hashes):
+        for best in _most_alike(recent[pieces, hashes[row]]):
             if np.count_nonzero(codes[row] != codes[made[best]]) * FEW <= width:
                 of[row] = best
                 break
         else:
             of[row] = len(made)
-            for known, value in zip(seen, hashes, strict=True):
-                known.setdefault(value, []).append(len(made))
-                del known[value][:-REMEMBERED]
+            place = len(made) % REMEMBERED
+            recent[pieces, hashes[row], place] = len(made)
             made.append(row)
     return of, np.array(made, np.int64)
 
 
-def _most_alike(seen: list[dict[int, list[int]]], hashes: list[int]) -> list[int]:
+def _hashes(codes: NDArray[Any]) -> NDArray[np.int32]:
+    """Return a number per row and piece: the same for rows with the same codes in that piece."""
+    count, width = codes.shape
+    draw = np.random.default_rng(0)
+    block = np.asarray(draw.integers(0, BLOCKS, width))
+    order = np.argsort(block, kind="stable")
+    begins = np.flatnonzero(np.diff(block[order], prepend=-1))
+    odd = np.asarray(draw.integers(0, 2**62, width, dtype=np.uint64) * np.uint64(2) + np.uint64(1))
+    odd = odd[order]
+    kinds = int(codes.max(initial=0)) + 1
+    salt: NDArray[np.uint64] = draw.integers(0, 2**63, kinds, dtype=np.uint64)
+    found = np.empty((count, len(begins)), np.uint64)
+    for row in range(count if width else 0):
+        found[row] = np.add.reduceat(salt[codes[row].take(order)] * odd, begins)
+    numbers = np.empty(found.shape, np.int32)
+    for piece in range(len(begins)):
+        numbers[:, piece] = np.unique(found[:, piece], return_inverse=True)[1].reshape(-1)
+    return numbers
+
+
+def _most_alike(voted: NDArray[np.int32]) -> list[int]:
     """Return the classes that most pieces of a row are the same as, those few first."""
-    votes: Counter[int] = Counter()
-    for known, value in zip(seen, hashes, strict=True):
-        votes.update(known.get(value, ()))
-    return [of for of, many in votes.most_common(TRIED) if many * BLOCKS >= ALIKE * len(hashes)]
+    classes, votes = np.unique(voted[voted >= 0], return_counts=True)
+    best = np.argsort(-votes, kind="stable")[:TRIED]
+    most: list[int] = classes[best[votes[best] * BLOCKS >= ALIKE * len(voted)]].tolist()
+    return most

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.matrix import FAMILIES, Indices
+from audit.model.matrix import FAMILIES
 from audit.model.run import Part, StreamedRun
 from audit.model.verdicts import NO_VERDICT, Blame
-from audit.report.axes import Axes, Order, axes
+from audit.report.axes import Axes, axes, reading_order
 
 MOST_TRACED = 8_000_000
 """Entries of a grid up to which the traces of single cells are gathered too."""
@@ -78,13 +78,16 @@ class _Gathering:
         self._run = run
         self._width = len(FAMILIES) * max(len(run.ports), 1)
         count = len(run.endpoints)
-        self._row = np.full(count, -1, np.int64)
+        self._order = reading_order(run.endpoints)
+        self._row = np.argsort(self._order)
+        self._used = np.zeros(count, np.bool_)
         self._column = np.full(count * self._width, -1, np.int64)
-        self._sources: list[int] = []
         self._columns = np.empty(0, np.int64)
         self._keys: dict[int, int] = {}
+        self._blames: dict[Blame, int] = {}
+        self._decided: list[int] = []
         # Pages of memory that nothing is written to cost nothing: rows may be many more than used.
-        self._codes = np.zeros((count, count), np.uint32)
+        self._codes: NDArray[Any] = np.zeros((count, count), np.uint16)
         traced = bool(run.manifest.get("counts", {}).get("traces", 1))
         self._starts = np.zeros((count, count), np.int32) if traced else None
         self._others = np.zeros((count, count), np.int32) if traced else None
@@ -96,19 +99,21 @@ class _Gathering:
             return
         column = part.dst.astype(np.int64) * self._width
         column += part.family.astype(np.int64) * max(len(self._run.ports), 1) + part.port
-        self._number(part.src, column)
+        self._used[self._row[part.src]] = True
+        self._number(column)
         row, column = self._row[part.src], self._column[column]
-        self._codes[row, column] = self._code(part, changed)
+        codes = self._code(part, changed)
+        if len(self._keys) > np.iinfo(self._codes.dtype).max:
+            self._codes = self._codes.astype(np.uint32)
+        self._codes[row, column] = codes
         if self._starts is not None and self._others is not None:
             self._starts[row, column] = part.trace + 1
             if part.other_trace is not None:
                 self._has_others = True
                 self._others[row, column] = part.other_trace + 1
 
-    def _number(self, src: Indices, column: NDArray[np.int64]) -> None:
-        for source in np.unique(src[self._row[src] < 0]).tolist():
-            self._row[source] = len(self._sources)
-            self._sources.append(source)
+    def _number(self, column: NDArray[np.int64]) -> None:
+        """Give columns that are new a number."""
         new = np.unique(column[self._column[column] < 0])
         if not len(new):
             return
@@ -123,25 +128,22 @@ class _Gathering:
 
     def _wider(self, array: NDArray[Any]) -> NDArray[Any]:
         grown = np.zeros((array.shape[0], 2 * array.shape[1]), array.dtype)
-        grown[: len(self._sources), : array.shape[1]] = array[: len(self._sources)]
+        grown[self._used, : array.shape[1]] = array[self._used]
         return grown
 
     def _code(self, part: Part, changed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
         """Return the code of each cell's state, counted from 1."""
-        none = np.uint8(NO_VERDICT)
+        planes = (part.intent, part.logical, part.datapath, part.drift)
+        none, unchanged = np.uint8(NO_VERDICT), np.uint8(0)
         fields = (
-            part.verdict,
-            part.reply,
-            part.reason,
-            none if part.intent is None else part.intent,
-            none if part.logical is None else part.logical,
-            none if part.datapath is None else part.datapath,
-            none if part.drift is None else part.drift,
-            np.uint8(0) if changed is None else changed,
+            *(part.verdict, part.reply, part.reason),
+            *(none if plane is None else plane for plane in planes),
+            unchanged if changed is None else changed.astype(np.uint8),
         )
-        keys = part.blame.astype(np.int64) + 1
+        keys = self._deciders()[part.blame]
         for bits, field in zip(_BITS, fields, strict=True):
-            keys = keys << bits | np.minimum(field, (1 << bits) - 1).astype(np.int64)
+            keys <<= bits
+            keys |= np.minimum(field, np.uint8((1 << bits) - 1))
         # Neighbours are mostly alike: only where a run of them begins is anything looked up.
         begins = np.flatnonzero(np.diff(keys, prepend=~keys[:1]))
         values, inverse = np.unique(keys[begins], return_inverse=True)
@@ -149,45 +151,52 @@ class _Gathering:
         lengths = np.diff(begins, append=len(keys))
         return np.repeat(np.array(codes, np.int64)[inverse.reshape(-1)], lengths)
 
+    def _deciders(self) -> NDArray[np.int64]:
+        """Return, by a part's `blame`, who decided as the page says it: one more, 0 for nobody.
+
+        What differs from zone to zone only is one.
+        """
+        for blame in self._run.blames()[len(self._decided) :]:
+            self._decided.append(self._blames.setdefault(_decision(blame), len(self._blames)) + 1)
+        return np.array([*self._decided, 0], np.int64)
+
     def grid(self) -> Grid:
-        """Return everything in page order, with what differs by zone only made one."""
-        sources = np.array(self._sources, np.int64)
+        """Return everything in page order."""
+        sources = self._order[self._used]
         page, order = axes(self._run.endpoints, len(self._run.ports), sources, self._columns)
-        states, blames, renamed = self._states()
-        kind = np.uint16 if len(states) < 1 << 16 else np.uint32
-        lookup = renamed.astype(kind)
-        codes = np.empty((len(order.rows), len(order.columns)), kind)
-        for row, source in enumerate(order.rows.tolist()):
-            codes[row] = lookup[self._codes[source, order.columns]]
-        self._codes = np.zeros((0, 0), np.uint32)
         return Grid(
             page=page,
-            codes=codes,
-            states=states,
-            blames=blames,
-            starts=_ordered(self._starts, order),
-            others=_ordered(self._others, order) if self._has_others else None,
+            codes=self._ordered(self._codes, order),
+            states=tuple(map(_state, self._keys)),
+            blames=tuple(self._blames),
+            starts=self._traces(self._starts, order),
+            others=self._traces(self._others, order) if self._has_others else None,
             trace_keys=self._run.trace_keys(),
         )
 
-    def _states(self) -> tuple[tuple[State, ...], tuple[Blame, ...], NDArray[np.int64]]:
-        """Return the states, the blames they index, and the state of each key that was seen."""
-        found = self._run.blames()
-        blames: dict[Blame, int] = {}
-        states: dict[State, int] = {}
-        renamed = [0]
-        for key in self._keys:
-            fields: list[int] = []
-            rest = key
-            for bits in reversed(_BITS):
-                fields.append(rest & ((1 << bits) - 1))
-                rest >>= bits
-            decided = -1
-            if rest:
-                decided = blames.setdefault(_decision(found[rest - 1]), len(blames))
-            state = State._make([*reversed(fields), decided])
-            renamed.append(states.setdefault(state, len(states)) + 1)
-        return tuple(states), tuple(blames), np.array(renamed, np.int64)
+    def _ordered(self, array: NDArray[Any], order: NDArray[np.int64]) -> NDArray[Any]:
+        """Return an array's rows and columns in page order; they are moved in place."""
+        rows = np.flatnonzero(self._used)
+        for to, row in enumerate(rows.tolist()):  # never to below where it was
+            array[to, : len(order)] = array[row].take(order)
+        return array[: len(rows), : len(order)]
+
+    def _traces(
+        self, array: NDArray[np.int32] | None, order: NDArray[np.int64]
+    ) -> NDArray[np.int32] | None:
+        """Return traces in page order, -1 where there is none."""
+        if array is None or not array[self._used].any():
+            return None
+        return self._ordered(array, order) - 1
+
+
+def _state(key: int) -> State:
+    """Return the state that a key is made of."""
+    fields: list[int] = []
+    for bits in reversed(_BITS):
+        fields.append(key & ((1 << bits) - 1))
+        key >>= bits
+    return State._make([*reversed(fields), key - 1])
 
 
 def _decision(blame: Blame) -> Blame:
@@ -195,14 +204,6 @@ def _decision(blame: Blame) -> Blame:
     if blame.policy is None and not blame.owner:
         return replace(blame, acl_match="", logical_flow="", zone="")
     return replace(blame, acl="", acl_match="", logical_flow="", stage="", zone="")
-
-
-def _ordered(array: NDArray[np.int32] | None, order: Order) -> NDArray[np.int32] | None:
-    """Return traces in page order, -1 where there is none."""
-    if array is None or not array[: len(order.rows)].any():
-        return None
-    placed: NDArray[np.int32] = array[np.ix_(order.rows, order.columns)] - 1
-    return placed
 
 
 def deflate(data: bytes) -> bytes:

@@ -12,69 +12,42 @@ The manifests were written by this program in block style:
 The layout is all that is looked at; what cannot be found is not marked.
 """
 
-from audit.model.facts import Policy
-
 Lines = tuple[int, int]
 """A half-open range of line numbers, counted from zero."""
 
 
-def rule_lines(manifest: str, direction: str) -> tuple[Lines, ...]:
-    """Return the lines of each item of `spec.<direction>`, in order."""
+def marks(manifest: str, kind: str) -> dict[str, tuple[Lines, ...]]:
+    """Return every range of a policy's manifest a cell may point to.
+
+    Of `ingress` and `egress` the lines of each rule, in order; of `selector` those that make a
+    policy deny by default: whom it selects, in which direction.
+    """
     lines = manifest.splitlines()
-    block = _key_lines(lines, direction)
-    if block is None:
-        return ()
-    first, end = block[0] + 1, block[1]
-    if first >= end or not lines[first].lstrip().startswith("- "):
-        return ()
-    dash = _indent(lines[first]) * " " + "- "
-    starts = [number for number in range(first, end) if lines[number].startswith(dash)]
-    return tuple(zip(starts, [*starts[1:], end], strict=True))
-
-
-def selector_lines(manifest: str, kind: str) -> tuple[Lines, ...]:
-    """Return the lines that make a policy deny by default: whom it selects, in which direction."""
-    keys = ("podSelector", "policyTypes") if kind == "NetworkPolicy" else ("subject",)
-    lines = manifest.splitlines()
-    found = (_key_lines(lines, key) for key in keys)
-    return tuple(block for block in found if block is not None)
-
-
-def marks(policy: Policy) -> dict[str, tuple[Lines, ...]]:
-    """Return every range of a policy's manifest a cell may point to."""
+    keys = _spec(lines)
+    selecting = ("podSelector", "policyTypes") if kind == "NetworkPolicy" else ("subject",)
     return {
-        "ingress": rule_lines(policy.manifest, "ingress"),
-        "egress": rule_lines(policy.manifest, "egress"),
-        "selector": selector_lines(policy.manifest, policy.ref.kind),
+        "ingress": _items(lines, keys.get("ingress")),
+        "egress": _items(lines, keys.get("egress")),
+        "selector": tuple(keys[key] for key in selecting if key in keys),
     }
 
 
-def _key_lines(lines: list[str], key: str) -> Lines | None:
-    """Return the lines of `spec.<key>`: its own and everything that belongs to it."""
-    spec = next((n for n, line in enumerate(lines) if line.rstrip() == "spec:"), None)
-    if spec is None:
-        return None
-    for number in range(spec + 1, len(lines)):
-        if not lines[number].startswith(" "):
-            break
-        if lines[number].startswith(f"  {key}:"):
-            return number, _end_of_key(lines, number)
-    return None
+def _spec(lines: list[str]) -> dict[str, Lines]:
+    """Return the lines of each key of `spec`: its own and everything that belongs to it."""
+    first = next((n for n, line in enumerate(lines) if line.rstrip() == "spec:"), len(lines)) + 1
+    after = (n for n, line in enumerate(lines[first:], first) if line.strip() and line[0] != " ")
+    end = next(after, len(lines))
+    # A list's `- ` may stand at the indent of its key.
+    starts = [n for n in range(first, end) if lines[n][:2] == "  " and lines[n][2:3] not in " -"]
+    names = (lines[number][2:].partition(":")[0] for number in starts)
+    return dict(zip(names, zip(starts, [*starts[1:], end], strict=False), strict=True))
 
 
-def _end_of_key(lines: list[str], number: int) -> int:
-    """Return the line after the value of the key at `number`; `- ` may stand at its own indent."""
-    indent = _indent(lines[number])
-    end = number + 1
-    while end < len(lines):
-        line = lines[end]
-        item = _indent(line) == indent and line.lstrip().startswith("- ")
-        if line.strip() and _indent(line) <= indent and not item:
-            break
-        end += 1
-    return end
-
-
-def _indent(line: str) -> int:
-    """Return how many spaces a line starts with."""
-    return len(line) - len(line.lstrip(" "))
+def _items(lines: list[str], block: Lines | None) -> tuple[Lines, ...]:
+    """Return the lines of each item of a list, given the lines of its key."""
+    first, end = (block[0] + 1, block[1]) if block else (0, 0)
+    if first >= end or not lines[first].lstrip().startswith("- "):
+        return ()
+    dash = lines[first].partition("-")[0] + "- "
+    starts = [number for number in range(first, end) if lines[number].startswith(dash)]
+    return tuple(zip(starts, [*starts[1:], end], strict=True))

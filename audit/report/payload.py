@@ -2,7 +2,8 @@
 
 Everything is deflated and base64-encoded: JSON for tables, little-endian arrays where there are
 many. What does not fit is left out whole, is listed in `left_out`, and the page says how to ask
-for it instead. The tables and the counts always fit: they are what the summary is made of.
+for it instead. The tables always fit, and the counts by namespace, which stand for the cells where
+these do not: they are what the summary is made of.
 """
 
 import base64
@@ -83,15 +84,18 @@ def payload(
     tables = _tables(run, grid, counted, policies, deciding)
     tables["meanings"] = _meanings(meanings, grid)
     blobs.always("tables", _json(tables))
-    blobs.always("pairs", counted.pairs.astype("<u4").tobytes())
-    blobs.put("cells", map(deflate, _class_arrays(found, grid)))
-    texts = [policy.manifest if policy else "" for policy in policies.values()]
+    if blobs.put("cells", map(deflate, _class_arrays(found, grid))) is None:
+        blobs.always("pairs", counted.pairs.astype("<u4").tobytes())
+    texts = [
+        [policy.manifest, manifests.marks(policy.manifest, policy.ref.kind)] if policy else None
+        for policy in policies.values()
+    ]
     blobs.put("manifests", [deflate(_json(texts))], most=MOST_MANIFEST_BYTES)
     rows = max(1, CHUNK // max(len(grid.page.column_dst), 1))
     if "cells" in blobs.pieces:
         _put_traces(blobs, run, grid, rows, trace_budget)
     return {
-        "version": 2,
+        "version": 3,
         "codeBytes": grid.codes.dtype.itemsize,
         "rowsPerChunk": rows,
         "tracesPerChunk": raw.PER_CHUNK,
@@ -287,15 +291,13 @@ def _policies(run: StreamedRun, grid: Grid) -> dict[PolicyRef, Policy | None]:
 
 
 def _policy(ref: PolicyRef, policy: Policy | None) -> dict[str, Any]:
-    """Return a policy and where its rules stand in its manifest."""
-    where = {"ingress": (), "egress": (), "selector": ()}
+    """Return a policy, and whether the run has its object."""
     return {
         "kind": ref.kind,
         "namespace": ref.namespace,
         "name": ref.name,
         "label": str(ref),
         "known": policy is not None,
-        "marks": manifests.marks(policy) if policy else where,
     }
 
 

@@ -17,7 +17,7 @@ from audit.model.changes import ChangedCells
 from audit.model.meaning import Meanings
 from audit.model.run import Run, StreamedRun
 from audit.report.census import census, deciders
-from audit.report.grid import gather
+from audit.report.grid import Grid, gather
 from audit.report.payload import MOST_BYTES, MOST_TRACE_BYTES, payload
 from audit.report.view import summary
 
@@ -32,6 +32,7 @@ SCRIPTS = (
 def render_html(
     run: Run | StreamedRun,
     *,
+    grid: Grid | None = None,
     meanings: Meanings | None = None,
     changed: ChangedCells | None = None,
     trace_budget: int = MOST_TRACE_BYTES,
@@ -39,12 +40,12 @@ def render_html(
 ) -> str:
     """Return the report of a run as one HTML page. The same run gives the same text.
 
-    `meanings` is what the policy objects say of its cells, `changed` what a comparison with an
-    earlier run found. The budgets bound the compressed bytes of the traces and of all data; what
-    does not fit is left out, and the page says so.
+    `grid` are its cells, where they were gathered before; `meanings` is what the policy objects say
+    of them, `changed` what a comparison with an earlier run found. The budgets bound the compressed
+    bytes of the traces and of all data; what does not fit is left out, and the page says so.
     """
     streamed = run.streamed() if isinstance(run, Run) else run
-    grid = gather(streamed, changed.cells if changed else None)
+    grid = grid or gather(streamed, changed.cells if changed else None)
     counted = census(grid)
     deciding = deciders(grid, counted, streamed.policies)
     data = payload(

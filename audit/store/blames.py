@@ -5,7 +5,7 @@ trace that decided, or in one that took over from it. They are put together once
 that occurs, of which there are as many as decisions, never per cell.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from audit.model.facts import Policy
@@ -28,18 +28,24 @@ class Combination(NamedTuple):
     trace_id: str | None
 
 
-def rebuild(
-    combinations: Sequence[Combination], traces: TraceFiles, policies: Sequence[Policy]
-) -> Iterator[Blame]:
-    """Yield the blame of each combination, in order.
+class Rebuilt:
+    """The blames of combinations, rebuilt as these are met.
 
     The policy, direction and rule are the cell's own. The rest is filled in where a trace of the
     cell decided by that same policy and rule, and left empty where none did.
     """
-    decisions = traces.decisions({c.trace_id for c in combinations if c.trace_id})
-    names = {str(policy.ref): policy.ref for policy in policies}
-    for combination in combinations:
-        yield _blame(combination, _decision(combination, decisions), names)
+
+    def __init__(self, traces: TraceFiles, policies: Sequence[Policy]) -> None:
+        self._traces = traces
+        self._names = {str(policy.ref): policy.ref for policy in policies}
+        self._found: list[Blame] = []
+
+    def of(self, combinations: Sequence[Combination]) -> Sequence[Blame]:
+        """Return the blame of each; those asked for before are the first of them, and known."""
+        new = combinations[len(self._found) :]
+        decisions = self._traces.decisions({c.trace_id for c in new if c.trace_id})
+        self._found += [_blame(c, _decision(c, decisions), self._names) for c in new]
+        return self._found
 
 
 def _blame(

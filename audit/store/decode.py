@@ -52,9 +52,12 @@ class Vocabulary:
     def codes(self, column: pa.DictionaryArray) -> _Ints:
         """Return the code of each row, -1 for nulls; raise ValueError for an unknown word."""
         codes = [self._code(word) for word in column.dictionary.to_pylist()]
+        if column.null_count == len(column):
+            return np.full(len(column), -1, np.int64)
         lookup = np.array([*codes, -1], dtype=np.int64)  # index -1 is its last: the null
-        indices: _Ints = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        return lookup[indices]
+        if len(codes) == 1 and not column.null_count:
+            return np.full(len(column), lookup[0])
+        return lookup[_indices(column)]
 
     def _code(self, word: str) -> int:
         if self._grow:
@@ -80,16 +83,18 @@ class EndpointIndex:
 
     def places(self, table: pa.Table, side: str) -> _Ints:
         """Return the endpoint of each row on `side`; raise ValueError when one is not listed."""
+        columns = [words(table, f"{side}_{name}") for name in ENDPOINT_KEY]
+        begins = _begins(columns)
         keys = self._combine(
             [
-                vocabulary.codes(words(table, f"{side}_{name}"))
-                for vocabulary, name in zip(self._vocabularies, ENDPOINT_KEY, strict=True)
+                vocabulary.codes(column.take(pa.array(begins)))
+                for vocabulary, column in zip(self._vocabularies, columns, strict=True)
             ]
         )
         places = np.searchsorted(self._keys, keys)
         if len(keys) and not np.array_equal(self._keys.take(places, mode="clip"), keys):
             raise ValueError("a cell names an endpoint that endpoints.parquet does not have")
-        return self._order[places]
+        return np.repeat(self._order[places], np.diff(begins, append=table.num_rows))
 
     def _combine(self, codes: Sequence[_Ints]) -> _Ints:
         """Return one number per row for its four codes."""
@@ -183,13 +188,13 @@ class _Cells:
 
     def _fill_blame(self, rows: slice, table: pa.Table) -> None:
         codes, firsts = distinct(table)
-        found = table.take(firsts)
-        blamed = found["blame_name"].is_valid().to_pylist()
+        found = [_plain(column).to_pylist() for column in table.take(firsts).columns]
+        name = table.column_names.index("blame_name")
         places = [
-            self.combinations.setdefault(Combination(**row), len(self.combinations))
-            if known
-            else -1
-            for row, known in zip(found.to_pylist(), blamed, strict=True)
+            -1
+            if row[name] is None
+            else self.combinations.setdefault(Combination(*row), len(self.combinations))
+            for row in zip(*found, strict=True)
         ]
         self.blame[rows] = np.array(places, dtype=np.int32)[codes]
 
@@ -272,8 +277,9 @@ class CellParts:
         for file in self._files:
             with reading(file), pq.ParquetFile(file) as parquet:
                 for group in range(parquet.num_row_groups):
-                    table = parquet.read_row_group(group, columns=_COLUMNS)
-                    yield self._cells.part(self._cells.fill(0, table))
+                    # The table is let go of before the next one is read.
+                    end = self._cells.fill(0, parquet.read_row_group(group, columns=_COLUMNS))
+                    yield self._cells.part(end)
 
     @property
     def combinations(self) -> list[Combination]:
@@ -307,17 +313,44 @@ def distinct(table: pa.Table) -> tuple[_Ints, _Ints]:
     codes, bound = np.zeros(table.num_rows, dtype=np.int64), 1
     for name in table.column_names:
         column = table[name].combine_chunks()
+        if column.null_count == len(column):
+            continue
         column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         width = len(column.dictionary) + 1
         if bound * width >= _FOLDED:
             codes, bound = _dense(codes), table.num_rows
-        indices = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        codes = codes * width + (indices + 1)
+        codes *= width
+        codes += _indices(column)
+        codes += 1
         bound *= width
-    codes = _dense(codes)
-    firsts = np.empty(int(codes.max(initial=-1)) + 1, dtype=np.int64)
-    firsts[codes[::-1]] = np.arange(len(codes))[::-1]  # the last to be written is the first row
-    return codes, firsts
+    # Neighbours are mostly alike: only where a run of them begins is anything looked up.
+    begins = np.flatnonzero(np.diff(codes, prepend=~codes[:1]))
+    dense = _dense(codes[begins])
+    firsts = np.empty(int(dense.max(initial=-1)) + 1, dtype=np.int64)
+    firsts[dense[::-1]] = begins[::-1]  # the last to be written is the first row
+    return np.repeat(dense, np.diff(begins, append=len(codes))), firsts
+
+
+def _begins(columns: Sequence[pa.DictionaryArray]) -> _Ints:
+    """Return the rows that differ from the one before in any of the columns."""
+    differs = np.zeros(len(columns[0]), np.bool_)
+    differs[:1] = True
+    for column in columns:
+        indices = _indices(column)
+        differs[1:] |= indices[1:] != indices[:-1]
+    return np.flatnonzero(differs)
+
+
+def _indices(column: pa.DictionaryArray) -> NDArray[np.int32]:
+    """Return the index of each row into the column's dictionary, -1 for nulls."""
+    indices = column.indices.fill_null(-1) if column.null_count else column.indices
+    found: NDArray[np.int32] = indices.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column without its dictionary."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
 def _dense(codes: _Ints) -> _Ints:

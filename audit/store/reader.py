@@ -23,7 +23,7 @@ def open_run(path: Path | str) -> Run:
     matrix, verdicts = decode.cells(
         table_files(path, manifest, schema.CELLS),
         decode.endpoints(endpoints_file),
-        lambda combinations: blames.rebuild(combinations, traces, policies),
+        blames.Rebuilt(traces, policies).of,
     )
     return Run(
         path=str(path),
@@ -48,6 +48,7 @@ def stream_run(path: Path | str) -> StreamedRun:
     traces = TraceFiles(table_files(path, manifest, schema.TRACES))
     policies, endpoints = decode.policies(policies_file), decode.endpoints(endpoints_file)
     parts = decode.CellParts(cell_files, endpoints)
+    rebuilt = blames.Rebuilt(traces, policies)
     return StreamedRun(
         path=str(manifest.get("place") or path),
         manifest=manifest,
@@ -56,7 +57,7 @@ def stream_run(path: Path | str) -> StreamedRun:
         policies=policies,
         traces=traces,
         parts=parts.read,
-        blames=lambda: tuple(blames.rebuild(parts.combinations, traces, policies)),
+        blames=lambda: rebuilt.of(parts.combinations),
         trace_keys=lambda: parts.trace_keys,
     )
 

@@ -71,8 +71,7 @@ class TraceFiles:
 
     def decisions(self, keys: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
         """Return DECISION_COLUMNS of these traces and of all that took over from them."""
-        table = self._read_all(DECISION_COLUMNS).unify_dictionaries()
-        places = {key: place for place, key in enumerate(table["trace_id"].to_pylist())}
+        table, places = self._decided
         found: dict[str, Mapping[str, Any]] = {}
         wanted = set(keys)
         while wanted := {key for key in wanted if key in places and key not in found}:
@@ -80,6 +79,17 @@ class TraceFiles:
             found.update((row["trace_id"], row) for row in rows)
             wanted = {key for row in rows for key in row["next_ids"]}
         return found
+
+    @cached_property
+    def _decided(self) -> tuple[pa.Table, Mapping[str, int]]:
+        """DECISION_COLUMNS of all traces in one piece, as plain text, and the row of each."""
+        table = self._read_all(DECISION_COLUMNS)
+        kinds = [
+            field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+            for field in table.schema
+        ]
+        table = table.cast(pa.schema(kinds)).combine_chunks()
+        return table, {key: place for place, key in enumerate(table["trace_id"].to_pylist())}
 
     @cached_property
     def _index(self) -> dict[str, pa.Array]:

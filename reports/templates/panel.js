@@ -114,9 +114,10 @@ async function yamlPart(index, blame, folded) {
   const policy = T.policies[index];
   if (!policy.known) return el("p", { class: "muted" }, "The run does not have this object's text.");
   if (!has("manifests")) return null;
-  const lines = (await manifests(0))[index].replace(/\n$/, "").split("\n");
-  const rules = policy.marks[blame.direction] || [];
-  const marks = blame.rule >= 0 ? rules.slice(blame.rule, blame.rule + 1) : policy.marks.selector;
+  const [text, ranges] = (await manifests(0))[index];
+  const lines = text.replace(/\n$/, "").split("\n");
+  const rules = ranges[blame.direction] || [];
+  const marks = blame.rule >= 0 ? rules.slice(blame.rule, blame.rule + 1) : ranges.selector;
   const pre = el("pre", { testid: "panel-yaml", tabindex: "0" }, lines.map((line, n) => el("span", { class: marks.some(([from, to]) => n >= from && n < to) ? "on" : null }, line || " ")));
   return el("details", { open: !folded }, el("summary", {}, folded ? policy.label : "YAML"), pre);
 }

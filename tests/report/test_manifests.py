@@ -26,24 +26,33 @@ def text(manifest: str, lines: tuple[int, int]) -> str:
     return "\n".join(manifest.splitlines()[slice(*lines)])
 
 
+def marks(manifest: str) -> dict[str, tuple[tuple[int, int], ...]]:
+    return manifests.marks(manifest, "NetworkPolicy")
+
+
 def test_rules_of_a_written_policy(made: "Made") -> None:
     manifest = made.manifest.format(name="a", namespace="b")
-    first, second = manifests.rule_lines(manifest, "ingress")
+    found = marks(manifest)
+    first, second = found["ingress"]
     assert text(manifest, first).startswith("  - from:\n    - namespaceSelector:")
     assert text(manifest, first).endswith("protocol: TCP")
     assert text(manifest, second) == "  - from:\n    - podSelector: {}"
-    assert manifests.rule_lines(manifest, "egress") == ()
-    selector, types = manifests.selector_lines(manifest, "NetworkPolicy")
+    assert found["egress"] == ()
+    selector, types = found["selector"]
     assert text(manifest, selector) == "  podSelector: {}"
     assert text(manifest, types) == "  policyTypes:\n  - Ingress"
 
 
 def test_items_may_be_indented() -> None:
-    first, second = manifests.rule_lines(INDENTED, "egress")
+    found = marks(INDENTED)
+    first, second = found["egress"]
     assert text(INDENTED, first).endswith("cidr: 10.0.0.0/8")
     assert text(INDENTED, second) == "    - ports:\n        - port: 53"
+    assert [text(INDENTED, lines) for lines in found["selector"]] == [
+        "  podSelector:\n    matchLabels:\n      app: web"
+    ]
 
 
 def test_what_cannot_be_found_is_not_marked() -> None:
     for manifest in ("", "spec:", "spec: {}", "spec:\n  ingress: []\n", "kind: X\n  ingress:\n"):
-        assert manifests.rule_lines(manifest, "ingress") == ()
+        assert marks(manifest)["ingress"] == ()
