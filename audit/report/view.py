@@ -113,8 +113,8 @@ class Summary:
     zones: tuple[tuple[str, str, str], ...]
     zones_left_out: int
     counters: tuple[Counter, ...]
-    checks: tuple[tuple[str, str, bool], ...]
-    """What was verified: its name, what came out, whether it is in order."""
+    checks: tuple[tuple[str, str], ...]
+    """What was verified and is not in order: its name, what came out. `coverage` says all."""
     failing: int
     findings: tuple[FindingRow, ...]
     changed_since: str
@@ -123,8 +123,8 @@ class Summary:
     least_exposed: tuple[ExposureRow, ...]
     deciders: tuple[DeciderRow, ...]
     deciders_left_out: int
-    idle: int
-    """Policies that decide no cell."""
+    idle: str
+    """How many policies decide no cell, in a sentence."""
     notes: tuple[NoteRow, ...]
     table_head: tuple[str, ...]
     table: tuple[TableRow, ...]
@@ -156,7 +156,7 @@ def summary(
         zones=zones[:ZONES_SHOWN],
         zones_left_out=max(0, len(zones) - ZONES_SHOWN),
         counters=_counters(tally),
-        checks=tuple(_checks(manifest)),
+        checks=tuple((name, text) for name, text, agrees in _checks(manifest) if not agrees),
         failing=sum(row.failing for row in found),
         findings=found,
         changed_since=changed.since if changed else "",
@@ -165,7 +165,7 @@ def summary(
         least_exposed=tuple(map(_exposure, least)),
         deciders=_decider_rows(deciding[:MOST_LISTED], tally.of(Verdict.BLOCKED)),
         deciders_left_out=max(0, len(deciding) - MOST_LISTED),
-        idle=sum(not (d.blocks or d.allows or d.shared) for d in deciding),
+        idle=_idle(sum(not (d.blocks or d.allows or d.shared) for d in deciding)),
         notes=tuple(
             _note(note) for note in manifest.get("notes", ()) if note["code"] not in _FINDINGS
         ),
@@ -193,6 +193,11 @@ def _findings(manifest: Mapping[str, Any]) -> tuple[FindingRow, ...]:
                 failing=kind in FAILING,
             )
     return tuple(sorted(rows.values(), key=lambda row: not row.failing))
+
+
+def _idle(count: int) -> str:
+    """Return how many policies decide nothing."""
+    return f"{number(count)} {'policy decides' if count == 1 else 'policies decide'} no cell."
 
 
 def _changed(changed: ChangedCells, counted: Census) -> tuple[str, ...]:

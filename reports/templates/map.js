@@ -38,7 +38,7 @@ function longest(entries) {
 
 function arrange() {
   if (!scene.heads) scene.heads = [longest(scene.rows), longest(scene.columns)];
-  const width = Math.max(260, scroller.parentElement.clientWidth - 32);
+  const width = Math.max(260, scroller.parentElement.clientWidth);
   const most = Math.min(LABEL, width / 3);
   const rowHead = Math.ceil(Math.min(most, Math.max(72, scene.heads[0])) + 16);
   const columnLabel = Math.min(most, scene.heads[1]);

@@ -63,7 +63,7 @@ async function start() {
   }
   new ResizeObserver(() => { if (scene) { arrange(); redraw(); } }).observe(scroller.parentElement);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); redraw(); });
-  window.addEventListener("beforeprint", () => { unpainted = -1; draw(); });
+  matchMedia("print").addEventListener("change", () => { readColours(); unpainted = -1; draw(); });
 }
 
 const ready = start().catch((error) => {
