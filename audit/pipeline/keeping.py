@@ -86,16 +86,27 @@ class Retention:
             raise UsageError("say what to keep: --keep-last, --keep-days, or both")
 
     def gone(self, found: history.Found, now: dt.datetime) -> tuple[str, ...]:
-        """Return the runs that are not kept: never the newest.
+        """Return the runs that are not kept: never the newest, nor one that was given a name.
 
-        One that was never finished goes when it began before the last `days` and before the
-        newest finished one: that is no run at work.
+        What is called otherwise than its id was put there by somebody, as a copy of a run or a
+        link to one, which stays too. One that was never finished goes when it began before the
+        last `days` and before the newest finished one: that is no run at work.
         """
         kept = {run.path for run in found.runs[-max(self.last or 1, 1) :]}
         since = None if self.days is None else now - dt.timedelta(days=self.days)
         if since is not None:
             kept |= {run.path for run in found.runs if _moment(run.started) >= since}
-        gone = [run.path for run in found.runs if run.path not in kept]
+        paths = [Path(run.path) for run in found.runs]
+        named = {
+            path.resolve()
+            for path, run in zip(paths, found.runs, strict=True)
+            if path.name != run.run
+        }
+        gone = [
+            run.path
+            for path, run in zip(paths, found.runs, strict=True)
+            if run.path not in kept and path.resolve() not in named
+        ]
         if since is not None and found.runs:
             until = min(since, _moment(found.runs[-1].started))
             gone += [one.path for one in found.left if _moment(one.started) < until]

@@ -57,7 +57,7 @@ def find(root: Path) -> Found:
             runs.append(_kept(path, read_manifest(path)))
         except RunReadError as error:
             skipped.append(str(error))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except _NOT_SAID as error:
             skipped.append(f"{path / MANIFEST} does not say what a run says: {error!r}")
     return Found(
         runs=tuple(sorted(runs, key=lambda r: (r.started, r.run))),
@@ -73,20 +73,27 @@ def _left(root: Path) -> Iterator[Left]:
             try:
                 plan = json.loads((path / PLAN).read_text(encoding="utf-8"))
                 started = dt.datetime.fromisoformat(plan["started"])
-            except (OSError, ValueError, LookupError, TypeError):
+            except (OSError, *_NOT_SAID):
                 continue  # who cannot say when it began is not known to be old
             if started.tzinfo is not None:
                 yield Left(path=str(path), started=started.isoformat())
 
 
+_NOT_SAID = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What it ends in to read a JSON that is not ours."""
+
+
 def _kept(path: Path, manifest: Any) -> Kept:  # noqa: ANN401 - JSON
     counts = {str(name): int(count) for name, count in manifest["counts"].items()}
     checks = [manifest.get(name) or {} for name in ("verify", "prediction", "packets")]
-    pairs = manifest.get("pairs") or {"total": None, "passing": None}  # none before 0.1
+    pairs = manifest.get("pairs")
+    started = str(manifest["started"])
+    if dt.datetime.fromisoformat(started).tzinfo is None:
+        raise ValueError(f"started is {started!r}, which has no time zone")
     return Kept(
         path=str(path),
         run=str(manifest["run_id"]),
-        started=str(manifest["started"]),
+        started=started,
         source=str(manifest.get("source") or ""),
         scope=json.dumps([manifest.get("scope"), manifest.get("planes")], sort_keys=True),
         counts=counts,
@@ -94,9 +101,12 @@ def _kept(path: Path, manifest: Any) -> Kept:  # noqa: ANN401 - JSON
         drifting=int(manifest.get("drifting") or 0),
         findings=len(manifest.get("findings") or ())
         + sum(len(check.get("disagreements", ())) for check in checks),
-        pairs=pairs["total"],
-        passing=pairs["passing"],
-        exposure={n: Exposed(**one) for n, one in (manifest.get("exposure") or {}).items()},
+        pairs=None if pairs is None else int(pairs["total"]),
+        passing=None if pairs is None else int(pairs["passing"]),
+        exposure={
+            str(name): Exposed(**{what: int(count) for what, count in one.items()})
+            for name, one in (manifest.get("exposure") or {}).items()
+        },
     )
 
 

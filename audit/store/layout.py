@@ -58,7 +58,10 @@ def _without_manifest(path: Path) -> str:
             f"{path} is an unfinished run: it has no {MANIFEST}, which is written last; "
             "wait for its audit to end, or run again"
         )
-    return f"{path} is not a run: it has no {MANIFEST}; name the directory `audit run` made"
+    advice = "name the directory `audit run` made"
+    if any(path.glob(f"*/{MANIFEST}")):
+        advice = "name one of the runs in it, or ask all of them with `audit history --sql`"
+    return f"{path} is not a run: it has no {MANIFEST}; {advice}"
 
 
 def table_files(path: Path, manifest: Mapping[str, Any], table: Table) -> tuple[Path, ...]:

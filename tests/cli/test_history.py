@@ -84,8 +84,25 @@ def test_sql_sees_all_runs(audit: Audit, root: Path) -> None:
     sql = "SELECT run, count(*) AS n FROM cells JOIN runs USING (run) GROUP BY run ORDER BY run"
     done = audit("history", root, "--sql", sql, "-o", "json")
     assert done.json == [{"run": f"run-{day}", "n": own[0]["n"]} for day in (1, 2, 3)]
+    assert "ask all of them with `audit history --sql`" in audit("query", root, "SELECT 1").err
     refused = audit("history", root, "--sql", "SELECT * FROM read_csv('/etc/passwd')")
     assert (refused.code, refused.out) == (2, "")
+
+
+def test_retention_keeps_what_was_given_a_name(audit: Audit, root: Path) -> None:
+    """A baseline is a link to a run, or a copy of one: both stay, and what the link leads to."""
+    (root / "linked").symlink_to("run-1")
+    shutil.copytree(root / "run-2", root / "copied")
+    shutil.copytree(root / "run-2", root / "strange")
+    spoilt = json.loads((root / "strange" / "run.json").read_text())
+    spoilt["exposure"] = {"default": {"passes": "many", "proven": 1e999, "cells": []}}
+    (root / "strange" / "run.json").write_text(json.dumps(spoilt))
+    done = audit("history", root, "--prune", "--keep-last", "1")
+    assert done.out.splitlines() == [f"removed {root / 'run-2'}"]
+    assert "strange/run.json does not say" in audit("history", root).err
+    assert (root / "linked" / "run.json").is_file()
+    assert (root / "copied" / "run.json").is_file()
+    assert (root / "strange" / "run.json").is_file()
 
 
 def test_retention_keeps_the_newest_and_what_it_cannot_read(audit: Audit, root: Path) -> None:
