@@ -31,7 +31,8 @@ from audit.pipeline.sitting import options_of
 from audit.plan import expectations
 from audit.plan.scope import parse_scope_file
 from audit.replay.tables import Tables
-from audit.store import layout, unfinished
+from audit.report.formats import history as told
+from audit.store import history, layout, unfinished
 from audit.store.evidence import differences
 from audit.store.schema import TABLES
 from audit.trace import ofproto_tree, ofproto_walk, tree, walk
@@ -364,6 +365,17 @@ def _run_json(data: bytes) -> None:
     list(differences(run))
 
 
+def _history(data: bytes) -> None:
+    """List a run that is damaged, twice, so that it is compared too."""
+    root = _place("runs")
+    (root / "one").mkdir(exist_ok=True)
+    (root / "one" / layout.MANIFEST).write_bytes(data)
+    found = history.find(root)
+    told.history(found.runs * 2)
+    for sentence in found.skipped:
+        raise RunReadError(sentence)
+
+
 def _plan_json(data: bytes) -> None:
     run = _place("plan")
     (run / layout.PLAN).write_bytes(data)
@@ -430,6 +442,20 @@ RUN = {
         {"path": "endpoints.parquet", "size": 12, "sha256": "cd"},
     ],
 }
+KEPT = {
+    **RUN,
+    "run_id": "20261125T081220Z-be65",
+    "started": "2026-11-25T08:12:20+00:00",
+    "scope": {"namespaces": ["shop"]},
+    "planes": ["logical"],
+    "counts": {"cells": 24, "reachable": 12, "blocked": 12, "traces": 51},
+    "coverage": {"proven": 24, "total": 24},
+    "pairs": {"total": 24, "passing": 12},
+    "drifting": 0,
+    "exposure": {"shop": {"passes": 12, "proven": 24, "cells": 24}},
+    "verify": {"of": 5, "disagreements": []},
+    "findings": [],
+}
 MANIFESTS = (
     b"""\
 apiVersion: networking.k8s.io/v1
@@ -493,6 +519,7 @@ READERS = {
     "plan.json": Reader(
         seeds=lambda: _json(PLAN), read=_plan_json, own=RunReadError, mutate=reshaped
     ),
+    "history": Reader(seeds=lambda: _json(KEPT), read=_history, own=RunReadError, mutate=reshaped),
     "unixctl": Reader(seeds=_replies, read=_unixctl, own=UnixctlError, mutate=reshaped),
     "ovn-trace": Reader(seeds=_golden, read=_ovn_trace, own=tree.TraceSyntaxError),
     "archive": Reader(seeds=_archives, read=_archive, own=SnapshotError),
