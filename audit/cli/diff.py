@@ -33,7 +33,7 @@ def diff(
 
     BEFORE and AFTER are two run directories, or two directories or files of YAML manifests, as
     `audit run --manifests` reads them; then neither a cluster nor OVN is asked, and the scope
-    flags say what is compared. Exits with 1 when a verdict changed.
+    flags say what is compared. Exits with 1 when a verdict changed, or a reply's.
 
     \b
     Examples:
@@ -74,7 +74,8 @@ def is_run(place: str) -> bool:
 def show(found: Changes, output: str) -> None:
     """Print what changed as `text`, `markdown` or `json`."""
     if output == "json":
-        click.echo(json.dumps(dataclasses.asdict(found), indent=2, ensure_ascii=False))
+        said = {**dataclasses.asdict(found), "counts": found.counts}
+        click.echo(json.dumps(said, indent=2, ensure_ascii=False))
     elif output == "markdown":
         click.echo(pipeline.changes_markdown(found), nl=False)
     else:

@@ -1,4 +1,4 @@
-"""Two finished runs → the cells whose verdict changed, folded to workloads.
+"""Two finished runs → the cells whose verdict or reply changed, folded to workloads.
 
 A source of the later run and its counterpart are compared at a time, as arrays: memory is two
 sources' cells, and what differs is folded at once.
@@ -17,12 +17,14 @@ from audit.compare.ports import Overlaps, overlaps
 from audit.model.changes import ChangedPath, Changes
 from audit.model.matrix import FAMILIES
 from audit.model.recorded import Cells, Recorded
-from audit.model.verdicts import VERDICTS, Verdict
+from audit.model.verdicts import NO_VERDICT, VERDICTS, Verdict
 
 MOST_PATHS = 100_000
 """Beyond this many kinds of changes, further ones are folded to namespaces."""
 _DRIFTS = 1 << 3
 """The bit of a state that says that planes disagree; below it is the verdict's code."""
+_REPLY = 1 << 4
+"""Counts, in a state, one more than the code of the reply; 0 where something else changed too."""
 
 _Ints = NDArray[np.int64]
 _Path = tuple[int, int, int, int, int, int]
@@ -113,11 +115,13 @@ class _Comparison:
         compared = len(np.unique(cells))
         self._found.compared += compared
         self._found.unmatched += len(now) - compared
-        states = _states(was)[place], _states(now)[cells]
+        states = _with_replies(
+            (_states(was)[place], _states(now)[cells]), (was.reply[place], now.reply[cells])
+        )
         differ = np.flatnonzero(states[0] != states[1])
         if not len(differ):
             return differ
-        drifts = [state[differ] >= _DRIFTS for state in states]
+        drifts = [state[differ] & _DRIFTS != 0 for state in states]
         self._found.drift_appeared += int((drifts[1] & ~drifts[0]).sum())
         self._found.drift_gone += int((drifts[0] & ~drifts[1]).sum())
         names = self._narrow if len(self._paths) < MOST_PATHS else self._wide
@@ -164,7 +168,8 @@ class _Comparison:
                     after=_verdict(is_),
                     was=said[0],
                     why=said[1],
-                    drift=(was >= _DRIFTS, is_ >= _DRIFTS),
+                    drift=(was & _DRIFTS != 0, is_ & _DRIFTS != 0),
+                    reply=(_reply(was), _reply(is_)) if was >= _REPLY else None,
                     because=explain.of(self._names[src], self._names[dst], *sides),
                     cells=count,
                 )
@@ -178,5 +183,25 @@ def _states(cells: Cells) -> _Ints:
     return states
 
 
+def _with_replies(
+    states: tuple[_Ints, _Ints], replies: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+) -> tuple[_Ints, _Ints]:
+    """Put both replies into the states of cells whose replies alone changed.
+
+    A reply that one of the runs did not ask for has not changed.
+    """
+    asked = (replies[0] != NO_VERDICT) & (replies[1] != NO_VERDICT)
+    alone = asked & (replies[0] != replies[1]) & (states[0] == states[1])
+    one, two = (
+        state + np.where(alone, (reply.astype(np.int64) + 1) * _REPLY, 0)
+        for state, reply in zip(states, replies, strict=True)
+    )
+    return one, two
+
+
 def _verdict(state: int) -> Verdict:
     return VERDICTS[state % _DRIFTS]
+
+
+def _reply(state: int) -> Verdict:
+    return VERDICTS[state // _REPLY - 1]

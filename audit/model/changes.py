@@ -1,5 +1,6 @@
 """Two runs, or two evaluations of policies, compared."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,11 @@ from audit.model.verdicts import PASSES, STOPPED, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedPath:
-    """Cells between two workloads whose verdict changed alike, on some ports.
+    """Cells between two workloads that changed alike, on some ports.
 
     `was` and `why` are what decides before and after the change, empty where no policy does.
     `because` is what explains it, `drift` whether planes disagreed before and disagree after.
+    `reply` are the verdicts of the reply where these alone changed.
     """
 
     src: str
@@ -26,6 +28,7 @@ class ChangedPath:
     was: str = ""
     because: tuple[str, ...] = ()
     drift: tuple[bool, bool] = (False, False)
+    reply: tuple[Verdict, Verdict] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +65,26 @@ class Changes:
         return tuple(p for p in self.paths if p.after in STOPPED and p.before not in STOPPED)
 
     @property
+    def replies(self) -> tuple[ChangedPath, ...]:
+        """Whose request fares as before, and its reply does not."""
+        return tuple(p for p in self.paths if p.reply is not None)
+
+    @property
     def otherwise(self) -> tuple[ChangedPath, ...]:
         """What changed in another way: it is not proven any more, drifts, or ends elsewhere."""
-        told = {*self.opened, *self.closed}
+        told = {*self.opened, *self.closed, *self.replies}
         return tuple(p for p in self.paths if p not in told)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many cells changed in each of these ways."""
+        kinds = {
+            "opened": self.opened,
+            "closed": self.closed,
+            "replies": self.replies,
+            "otherwise": self.otherwise,
+        }
+        return {kind: sum(path.cells for path in paths) for kind, paths in kinds.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,8 @@ def _rows(paths: Sequence[ChangedPath], *, blame: bool) -> list[_Row]:
     by_dst: dict[tuple[tuple[object, ...], str], list[ChangedPath]] = defaultdict(list)
     for path in paths:
         said = (path.was, path.why) if blame else ()
-        alike = (path.before, path.after, path.drift, path.because, path.ports, *said)
+        state = (path.before, path.after, path.drift, path.reply)
+        alike = (*state, path.because, path.ports, *said)
         by_dst[alike, path.dst].append(path)
     rows: dict[tuple[object, ...], list[ChangedPath]] = defaultdict(list)
     for (alike, _), found in by_dst.items():
@@ -74,8 +75,7 @@ def markdown(changes: Changes) -> str:
 
 
 def _lines(changes: Changes) -> Iterator[str]:
-    opened, closed = changes.opened, changes.closed
-    yield f"### Connectivity: {_said(opened, 'opened')}, {_said(closed, 'closed')}"
+    yield f"### Connectivity: {_counted(changes)}"
     yield ""
     by = f", by {changes.by}" if changes.by else ""
     yield f"{changes.compared:,} cells compared{by}."
@@ -94,8 +94,9 @@ def _lines(changes: Changes) -> Iterator[str]:
             yield f"- {word}, not compared: {_text(', '.join(names[:MOST_ROWS]))}{more}"
     yield ""
     for title, paths in (
-        ("Opened", opened),
-        ("Closed", closed),
+        ("Opened", changes.opened),
+        ("Closed", changes.closed),
+        ("Replies changed", changes.replies),
         ("Otherwise changed", changes.otherwise),
     ):
         if paths:
@@ -108,15 +109,7 @@ MOST_SENTENCES = 12
 
 def sentences(changes: Changes) -> tuple[str, ...]:
     """Return what changed as the page of the later run says it."""
-    counted = ", ".join(
-        _said(paths, word)
-        for word, paths in (
-            ("opened", changes.opened),
-            ("closed", changes.closed),
-            ("otherwise changed", changes.otherwise),
-        )
-    )
-    said = [f"{changes.compared:,} cells compared: {counted}."]
+    said = [f"{changes.compared:,} cells compared: {_counted(changes)}."]
     if changes.unmatched:
         said.append(f"{changes.unmatched:,} cells are in none of the earlier run's: not compared.")
     if changes.drift_appeared or changes.drift_gone:
@@ -128,9 +121,25 @@ def sentences(changes: Changes) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _said(paths: Sequence[ChangedPath], word: str) -> str:
-    cells = sum(path.cells for path in paths)
-    return f"{cells:,} {'cell' if cells == 1 else 'cells'} {word}"
+def _counted(changes: Changes) -> str:
+    """Return what opened and what closed in cells, and the other kinds where there are some."""
+    return ", ".join(
+        f"{cells:,} {'cell' if cells == 1 else 'cells'} {_KINDS.get(kind, kind)}"
+        for kind, cells in changes.counts.items()
+        if cells or kind not in _KINDS
+    )
+
+
+_KINDS = {"replies": "with another reply", "otherwise": "otherwise changed"}
+"""Ways to change that are spoken of only where there are some."""
+
+
+def _states(path: ChangedPath) -> Sequence[tuple[str, bool]]:
+    """Return what a path was and is, as it is said, and whether it drifted then."""
+    said = [str(path.before), str(path.after)]
+    if path.reply is not None:
+        said = [f"{one}, reply {reply}" for one, reply in zip(said, path.reply, strict=True)]
+    return list(zip(said, path.drift, strict=True))
 
 
 def _table(title: str, paths: Sequence[ChangedPath]) -> Iterator[str]:
@@ -145,8 +154,7 @@ def _table(title: str, paths: Sequence[ChangedPath]) -> Iterator[str]:
             _names(row.srcs),
             _names(row.dsts),
             ", ".join(path.ports),
-            path.before + (" (drifting)" if path.drift[0] else ""),
-            path.after + (" (drifting)" if path.drift[1] else ""),
+            *(said + (" (drifting)" if drift else "") for said, drift in _states(path)),
             "; ".join(path.because) or path.why,
             f"{row.cells:,}",
         )
@@ -165,8 +173,7 @@ def _text(text: str) -> str:
 
 def plain(changes: Changes) -> str:
     """Return what changed for a terminal: a path in a line, what explains it below."""
-    said = f"{_said(changes.opened, 'opened')}, {_said(changes.closed, 'closed')}"
-    lines = [f"{changes.compared:,} cells compared: {said}"]
+    lines = [f"{changes.compared:,} cells compared: {_counted(changes)}"]
     if changes.unmatched:
         lines.append(f"{changes.unmatched:,} cells of the later run are in none of the earlier's")
     if changes.drift_appeared or changes.drift_gone:
@@ -185,11 +192,8 @@ def plain(changes: Changes) -> str:
 def _plain_row(row: _Row) -> Iterator[str]:
     path = row.path
     before, after = (
-        f"{verdict}{f' ({blame})' if blame else ''}{', drifting' if drift else ''}"
-        for verdict, blame, drift in (
-            (path.before, path.was, path.drift[0]),
-            (path.after, path.why, path.drift[1]),
-        )
+        f"{said}{f' ({blame})' if blame else ''}{', drifting' if drift else ''}"
+        for (said, drift), blame in zip(_states(path), (path.was, path.why), strict=True)
     )
     count = f"{row.cells:,} {'cell' if row.cells == 1 else 'cells'}"
     ends = f"{_names(row.srcs)} to {_names(row.dsts)}"

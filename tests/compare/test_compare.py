@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from hypothesis import given
@@ -13,7 +14,8 @@ from audit.model.changes import Changes
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.packets import Protocol
 from audit.model.recorded import Cells, Recorded
-from audit.model.verdicts import CODE, Blame, Verdict
+from audit.model.verdicts import CODE, NO_VERDICT, Blame, Verdict
+from audit.report import changes
 
 REACHABLE, BLOCKED = CODE[Verdict.REACHABLE], CODE[Verdict.BLOCKED]
 
@@ -50,6 +52,7 @@ def run(
     endpoints: tuple[Endpoint, ...],
     ports: tuple[Port, ...],
     verdicts: Mapping[tuple[int, int, int], int],
+    replies: Mapping[tuple[int, int, int], int] = MappingProxyType({}),
 ) -> Recorded:
     """Return a run with these cells, (source, destination, port) each."""
     keys = np.array(sorted(verdicts), np.int32).reshape(-1, 3)
@@ -61,7 +64,7 @@ def run(
         family=none,
         port=keys[:, 2],
         verdict=codes,
-        reply=codes,
+        reply=np.array([replies.get(k, verdicts[k]) for k in sorted(verdicts)], np.uint8),
         reason=none.astype(np.uint8),
         drift=none.astype(np.uint8),
         blame=np.full(len(codes), -1, np.int32),
@@ -91,6 +94,26 @@ def test_a_roll_out_is_no_change() -> None:
     (path,) = changed.paths
     assert (path.src, path.dst, path.cells) == ("deployment shop/web", "pod shop/x", 1)
     assert (path.before, path.after) == (Verdict.BLOCKED, Verdict.REACHABLE)
+
+
+def test_a_change_of_the_reply_alone_is_a_change_of_its_own_kind() -> None:
+    ends, ports = (pod("a"), pod("b")), (port(80), port(81), port(82), port(83))
+    cells = {(0, 1, number): REACHABLE for number in range(4)}
+    before = run(ends, ports, {**cells, (0, 1, 3): BLOCKED})
+    other = {(0, 1, 0): BLOCKED, (0, 1, 1): NO_VERDICT, (0, 1, 3): BLOCKED}
+    after, marks = run(ends, ports, cells, other), np.zeros(4, np.bool_)
+    found = diff.compare(before, after, lambda _: None, marks)
+    assert found.counts == {"opened": 1, "closed": 0, "replies": 1, "otherwise": 0}
+    assert marks.tolist() == [True, False, False, True]  # of tcp/81's reply one run knows nothing
+    (reply,), (opened,) = found.replies, found.opened
+    assert (reply.ports, reply.before, reply.after) == (("tcp/80",), *2 * (Verdict.REACHABLE,))
+    assert reply.reply == (Verdict.REACHABLE, Verdict.BLOCKED)
+    assert (opened.ports, opened.reply) == (("tcp/83",), None)  # its reply changed with it
+    assert "after    reachable, reply blocked" in changes.plain(found)
+    assert "#### Replies changed" in changes.markdown(found)
+    assert "| reachable, reply reachable | reachable, reply blocked |" in changes.markdown(found)
+    said = "4 cells compared: 1 cell opened, 0 cells closed, 1 cell with another reply."
+    assert changes.sentences(found)[0] == said
 
 
 def test_bare_pods_stand_in_for_those_with_the_same_labels_only() -> None:
