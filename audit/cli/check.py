@@ -6,13 +6,13 @@ from pathlib import Path
 import click
 
 from audit import pipeline
-from audit.cli import options, progress
+from audit.cli import options, places, progress
 from audit.errors import ExitCode, UsageError
 from audit.model.expectations import Status
 
 
 @click.command()
-@options.run_argument
+@click.argument("run", type=places.Run(pipeline.Part.CELLS))
 @click.option(
     "-f",
     "--file",

@@ -14,8 +14,8 @@ from audit.plan.scope import Scope
 
 
 @click.command()
-@click.argument("before", type=places.RunOrManifests())
-@click.argument("after", type=places.RunOrManifests())
+@click.argument("before", type=places.RunOrManifests(pipeline.Part.CELLS))
+@click.argument("after", type=places.RunOrManifests(pipeline.Part.CELLS))
 @options.scope_options
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when something changed.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")

@@ -31,12 +31,12 @@ class Place(click.ParamType[Any]):
 
 
 class Run(Place):
-    """A finished run: its directory, or that of a copy. `whole`: with all that is there."""
+    """A finished run: its directory, or that of a copy of the part that is needed."""
 
     name = "run"
 
-    def __init__(self, *, whole: bool = False) -> None:
-        self._whole = whole
+    def __init__(self, part: pipeline.Part = pipeline.Part.TABLES) -> None:
+        self._part = part
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
@@ -46,7 +46,7 @@ class Run(Place):
         if isinstance(place, Path):
             return place
         context = ctx or click.get_current_context()
-        path = pipeline.fetched(place, context.with_resource(ExitStack()), whole=self._whole)
+        path = pipeline.fetched(place, context.with_resource(ExitStack()), self._part)
         context.meta.setdefault(_FETCHED, {})[str(path)] = str(place)
         return path
 

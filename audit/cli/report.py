@@ -28,7 +28,7 @@ from audit.errors import UsageError
 )
 @click.option(
     "--since",
-    type=places.Run(),
+    type=places.Run(pipeline.Part.CELLS),
     help="An earlier run: the page marks the cells that changed, and says what did.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")

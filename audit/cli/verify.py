@@ -13,7 +13,7 @@ from audit.report.explain import printable
 
 
 @click.command()
-@click.argument("run", type=places.Run(whole=True))
+@click.argument("run", type=places.Run(pipeline.Part.EVERYTHING))
 @click.option(
     "--key",
     type=click.Path(path_type=Path, dir_okay=False),

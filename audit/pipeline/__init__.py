@@ -23,6 +23,7 @@ from audit.pipeline.comparing import markdown as changes_markdown
 from audit.pipeline.comparing import plain as changes_text
 from audit.pipeline.delivering import (
     Destination,
+    Part,
     Place,
     copy,
     destination,
@@ -57,6 +58,7 @@ __all__ = [
     "History",
     "Options",
     "Outcome",
+    "Part",
     "Place",
     "PlaneName",
     "Planned",

@@ -15,9 +15,9 @@ from audit.errors import AuditError, OutputError, UsageError
 from audit.pipeline.options import Progress
 from audit.pipeline.running import Outcome
 from audit.store import evidence, remote, unfinished
-from audit.store.remote import Place, located
+from audit.store.remote import Part, Place, located
 
-__all__ = ["Place", "copy", "destination", "fetched", "located", "place_of", "resumable"]
+__all__ = ["Part", "Place", "copy", "destination", "fetched", "located", "place_of", "resumable"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,13 +85,10 @@ def place_of(path: Path) -> Path | Place:
     return located(str(said)) if said else path.absolute().parent
 
 
-def fetched(place: Place, stack: ExitStack, *, whole: bool = False) -> Path:
-    """Return a copy of a finished run that lasts as long as `stack`.
-
-    `whole`: with all that is there, as it is; else what the run needs, compared with run.json.
-    """
+def fetched(place: Place, stack: ExitStack, part: Part = Part.TABLES) -> Path:
+    """Return a copy of part of a finished run that lasts as long as `stack`."""
     space = stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-run-"))
-    return remote.fetch(place, Path(space), whole=whole)
+    return remote.fetch(place, Path(space), part)
 
 
 def resumable(run: Place, staging: Path, stack: ExitStack) -> Path:
@@ -121,7 +118,7 @@ def copy(source: Path | Place, target: Path | Place) -> Path | Place:
     if (target / name).exists():
         raise OutputError(f"{target / name} is there already; name another directory")
     with ExitStack() as stack:
-        found = fetched(source, stack, whole=True)
+        found = fetched(source, stack, Part.EVERYTHING)
         for difference in evidence.differences(found):
             raise AuditError(f"{source} is not as the audit wrote it: {difference}")
         try:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +25,7 @@ from audit.errors import OutputError, RunReadError, UsageError
 from audit.store.evidence import REPORT, listed
 from audit.store.files import PARTIAL, replacing, writing
 from audit.store.layout import MANIFEST
+from audit.store.schema import TRACES
 
 MARK = ".audit-runs"
 """An object beside the runs of a place: written before each run, to see that it can be."""
@@ -136,11 +138,26 @@ def put(run: Path, place: Place) -> None:
         send(MANIFEST)
 
 
-def fetch(place: Place, into: Path, *, whole: bool = False) -> Path:
-    """Fetch a finished run into the directory `into`; return where it is.
+class Part(Enum):
+    """What of a run is fetched."""
 
-    Every file is compared with its SHA-256 in `run.json`; the report is left out. `whole`: take
-    everything that is there, compared with nothing, for who wants to compare it.
+    CELLS = 1
+    """Without its traces, which are most of its bytes, and its report."""
+    TABLES = 2
+    """Without its report."""
+    EVERYTHING = 3
+    """All that is there, compared with nothing: for who compares it."""
+
+    def has(self, name: str) -> bool:
+        """Say whether a file of the run belongs to it."""
+        traces = PurePosixPath(name).parts[0] == TRACES.directory
+        return self is Part.EVERYTHING or (name != REPORT and not (traces and self is Part.CELLS))
+
+
+def fetch(place: Place, into: Path, part: Part = Part.TABLES) -> Path:
+    """Fetch a finished run, or part of one, into the directory `into`; return where it is.
+
+    Every file is compared with its SHA-256 in `run.json`, unless everything is asked for.
 
     RunReadError when it is no run, or a file is not as the audit wrote it.
     """
@@ -153,7 +170,8 @@ def fetch(place: Place, into: Path, *, whole: bool = False) -> Path:
         _save(target / MANIFEST, manifest)
         with _named(target, place):
             known = listed(target)
-        names = _sizes(system, base) if whole else known.keys() - {REPORT}
+        whole = part is Part.EVERYTHING
+        names = [name for name in (_sizes(system, base) if whole else known) if name != MANIFEST]
         for name in names:
             if PurePosixPath(name).is_absolute() or {"..", ""} & set(name.split("/")):
                 raise RunReadError(f"{place} has a file {name!r}, which is not in the run")
@@ -166,7 +184,7 @@ def fetch(place: Place, into: Path, *, whole: bool = False) -> Path:
                     f"(SHA-256 {digest or 'of nothing'}): restore it, or run again"
                 )
 
-        _each(take, sorted(set(names) - {MANIFEST}))
+        _each(take, [name for name in names if part.has(name)])
     return target
 
 

@@ -59,6 +59,21 @@ def example_run(
     return run_of(audit_command, tmp_path_factory.mktemp("runs"), example_snapshot)
 
 
+def openssl(*words: str | Path) -> int:
+    done = subprocess.run(["openssl", *map(str, words)], capture_output=True, check=False)
+    return done.returncode
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a private key that OpenSSL made, and its public half."""
+    place = tmp_path_factory.mktemp("keys")
+    private, public = place / "key.pem", place / "public.pem"
+    assert openssl("genpkey", "-algorithm", "ed25519", "-out", private) == 0
+    assert openssl("pkey", "-in", private, "-pubout", "-out", public) == 0
+    return private, public
+
+
 def run_of(command: Sequence[str], root: Path, snapshot: Path, *flags: str, code: int = 0) -> Path:
     """Run the command and return the run's directory."""
     done = subprocess.run(

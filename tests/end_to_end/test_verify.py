@@ -3,29 +3,14 @@
 import hashlib
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import Audit
+from tests.end_to_end.conftest import Audit, openssl
 from tests.end_to_end.test_failures import one_sentence
 
 pytestmark = pytest.mark.ovn
-
-
-def openssl(*words: str | Path) -> int:
-    done = subprocess.run(["openssl", *map(str, words)], capture_output=True, check=False)
-    return done.returncode
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    place = tmp_path_factory.mktemp("keys")
-    private, public = place / "key.pem", place / "public.pem"
-    assert openssl("genpkey", "-algorithm", "ed25519", "-out", private) == 0
-    assert openssl("pkey", "-in", private, "-pubout", "-out", public) == 0
-    return private, public
 
 
 def test_everything_is_listed_and_every_change_is_seen(audit: Audit, example_run: Path) -> None:
