@@ -12,6 +12,7 @@ from audit.model.tasks import keyed
 from audit.model.traces import LogicalTrace, TraceBatch, TraceTask
 from audit.replay import databases
 from audit.replay.toolchain import Toolchain
+from audit.trace.local import Copies
 from audit.trace.tracer import LogicalTracer
 from bench import pairs
 from bench.pairs import PORT, Pair
@@ -40,7 +41,8 @@ def measure(sampled: Sequence[Pair], snapshot: Path, programs: Toolchain) -> Mea
     files = {zone: snapshot / "ovn" / zone / "sb.db" for zone in zones}
     start = running = 0.0
     serve = partial(databases.serve, programs)
-    with LogicalTracer(programs=programs, serve=serve, databases=files) as tracer:
+    copies = Copies(programs=programs, serve=serve, databases=files)
+    with LogicalTracer(transport=copies) as tracer:
         for zone, tasks in zones.items():
             began = time.monotonic()
             _trace(tracer, zone, tasks[:1])

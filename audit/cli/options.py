@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,6 +86,24 @@ def _scope(flags: dict[str, Any], file: Path | None) -> scope.Scope:
     except (OSError, UnicodeDecodeError) as error:
         raise ScopeError(f"{file} cannot be read: {error}") from error
     return scope.parse_scope_file(text, str(file))
+
+
+traces_option = click.option(
+    "--traces",
+    type=click.Choice(["copied", "exec"]),
+    default="copied",
+    show_default=True,
+    help="Of a live cluster: trace here on copies of its databases, or by exec in the pods that "
+    "have them, with the OVN that is there.",
+)
+
+
+def traced_cluster(traces: str, access: Access) -> Access | None:
+    """Return the cluster whose pods trace; None when traces run here."""
+    if traces == "copied":
+        return None
+    file = access.kubeconfig
+    return replace(access, kubeconfig=file.absolute() if file else None)
 
 
 ovn_prefix_option = click.option(

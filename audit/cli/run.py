@@ -80,6 +80,7 @@ class Duration(click.ParamType[float]):
     help="Where traces run: Ray processes here, this process, or agents on the nodes. Default: "
     "Ray when it is worth its start.",
 )
+@options.traces_option
 @click.option(
     "--worker-count",
     type=click.IntRange(min=1),
@@ -187,6 +188,7 @@ def run(
     out: Path | pipeline.Place,
     staging: Path,
     workers: str | None,
+    traces: str,
     worker_count: int,
     agents_listen: str,
     agents_wait: float,
@@ -236,12 +238,15 @@ def run(
     on_nodes = workers == str(pipeline.Workers.AGENTS)
     if on_nodes and planes - {pipeline.PlaneName.LOGICAL, pipeline.PlaneName.INTENT}:
         raise UsageError("agents trace the logical plane only; leave datapath out of --planes")
+    elsewhere = snapshot is not None or manifests is not None or recompile
+    _check_traces(traces, workers, planes, elsewhere=elsewhere)
     asked = pipeline.Options(
         snapshot=snapshot,
         manifests=manifests or "",
         scope=scope,
         ovn_prefix=ovn_prefix,
         workers=pipeline.Workers(workers) if workers else None,
+        cluster=options.traced_cluster(traces, access),
         worker_count=worker_count,
         agents_listen=agents_listen,
         agents_wait_s=agents_wait,
@@ -288,6 +293,20 @@ def _resumed(
     path = run if isinstance(run, Path) else pipeline.resumable(run, root, stack)
     changes = {**changes, "destination": to.uri}
     return to.deliver(pipeline.resume(path, changes, shown), shown)
+
+
+def _check_traces(
+    traces: str, workers: str | None, planes: frozenset[pipeline.PlaneName], *, elsewhere: bool
+) -> None:
+    """Refuse --traces exec where there is no pod to trace in."""
+    if traces != "exec":
+        return
+    if elsewhere:
+        raise UsageError("--traces exec asks the pods of a live cluster, not a snapshot of one")
+    if pipeline.PlaneName.LOGICAL not in planes:
+        raise UsageError("--traces exec goes with --planes logical: nothing else is traced there")
+    if workers not in (None, str(pipeline.Workers.INLINE)):
+        raise UsageError(f"--traces exec traces in the pods; leave out --workers {workers}")
 
 
 _CHANGEABLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {

@@ -63,6 +63,7 @@ _COLOURS = {"success": "green", "failure": "red", "": "yellow"}
     help="2 shows what the tools say, 5 each command as well.",
 )
 @options.source_options()
+@options.traces_option
 @click.option(
     "--expect",
     type=click.Choice([str(verdict) for verdict in VERDICTS if verdict in PASSES | STOPPED]),
@@ -85,6 +86,7 @@ def trace(
     access: pipeline.Access,
     snapshot: Path | None,
     ovn_prefix: Path | None,
+    traces: str,
     expect: str | None,
     output: str,
 ) -> int:
@@ -109,6 +111,8 @@ def trace(
     if len(set(protocols)) != 1:
         raise UsageError("give exactly one of --tcp, --udp and --sctp")
     if snapshot is not None:
+        if traces == "exec":
+            raise UsageError("--traces exec asks the pods of a live cluster, not a --snapshot")
         _say_unused(access)
     raw = loglevel >= rendering.OUTPUTS_FROM
     asked = functools.partial(
@@ -124,6 +128,7 @@ def trace(
             family=Family(addr_family) if addr_family else None,
         ),
         ovn_prefix=ovn_prefix,
+        cluster=options.traced_cluster(traces, access),
         detrace=not skip_detrace,
         raw=raw,
     )

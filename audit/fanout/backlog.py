@@ -37,15 +37,23 @@ class Backlog:
         """Take back a batch whose worker was lost; it is the next to be handed out."""
         self._returned.append(batch)
 
-    def take(self, preferred: str, busy: Collection[str]) -> TraceBatch | None:
-        """Cut a batch of the preferred zone, else of the fullest one nobody works on."""
+    def take(
+        self, preferred: str, busy: Collection[str], *, alone: bool = False
+    ) -> TraceBatch | None:
+        """Cut a batch of the preferred zone, else of the fullest one nobody works on.
+
+        Where somebody works on all of them, of one of those, unless that is to be `alone` there.
+        """
         if self._returned:
             return self._returned.popleft()
         if not self._zones:
             return None
         zone = preferred
-        if preferred not in self._zones:
-            free = [zone for zone in self._zones if zone not in busy] or list(self._zones)
+        if preferred not in self._zones or (alone and preferred in busy):
+            free = [zone for zone in self._zones if zone not in busy]
+            if not free and alone:
+                return None
+            free = free or list(self._zones)
             zone = max(sorted(free), key=self.waiting)
         return self._cut(zone)
 

@@ -31,12 +31,14 @@ class _Member:
 class InlineFanout:
     """Runs batches on `workers` threads, whose workers it keeps between calls. Use as a context.
 
-    From `until` on, by the monotonic clock, no trace is begun any more.
+    From `until` on, by the monotonic clock, no trace is begun any more. `alone`: a zone has one
+    worker at a time.
     """
 
     make_worker: MakeWorker
     workers: int = 1
     until: float = math.inf
+    alone: bool = False
     _idle: list[_Member] = field(default_factory=list)
     _made: int = 0
     _open: ExitStack = field(default_factory=ExitStack)
@@ -99,7 +101,8 @@ class InlineFanout:
         """Give each worker that has nothing to do a batch, while there are any."""
         while len(running) < self.workers and time.monotonic() < self.until:
             known = self._idle[0].zone if self._idle else ""
-            batch = backlog.take(known, {member.zone for member, _ in running.values()})
+            busy = {member.zone for member, _ in running.values()}
+            batch = backlog.take(known, busy, alone=self.alone)
             if batch is None:
                 return
             member = self._member(batch.zone)

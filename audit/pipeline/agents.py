@@ -9,6 +9,7 @@ from pathlib import Path
 from audit.errors import EngineError
 from audit.fanout import agents
 from audit.replay import own, toolchain
+from audit.trace.local import Copies
 from audit.trace.tracer import LogicalTracer
 
 _ZONE = "AUDIT_AGENT_ZONE"
@@ -73,9 +74,9 @@ def worker(timeout_s: float) -> Callable[[], LogicalTracer]:
 def _tracer(*, timeout_s: float) -> LogicalTracer:
     prefix = os.environ.get(_PREFIX)
     engine = toolchain.find(Path(prefix) if prefix else None)[0]
-    return LogicalTracer(
+    copies = Copies(
         programs=engine,
         serve=functools.partial(own.serve, engine),
         databases={os.environ[_ZONE]: Path(os.environ[_SOUTHBOUND])},
-        timeout_s=timeout_s,
     )
+    return LogicalTracer(transport=copies, timeout_s=timeout_s)

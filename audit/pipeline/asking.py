@@ -25,6 +25,8 @@ from audit.pipeline.planning import Planned
 from audit.pipeline.switches import Start, idle, require
 from audit.pipeline.tracing import Tracing, Verified
 from audit.replay import databases
+from audit.trace.local import Copies
+from audit.trace.pods import DAEMONS
 from audit.trace.tracer import LogicalTracer
 from audit.verdict.drift import merged
 
@@ -118,17 +120,22 @@ def _datapath(
 
 
 def logical_worker(planned: Planned, timeout_s: float) -> Callable[[], LogicalTracer]:
-    """Return what makes a tracer, here or in another process."""
+    """Return what makes a tracer, here or in another process; of pods, here only."""
+    if planned.pods is not None:
+        return functools.partial(
+            LogicalTracer, transport=planned.pods, daemons=DAEMONS, timeout_s=timeout_s
+        )
     zones = planned.state.zones.values()
-    return functools.partial(
-        LogicalTracer,
+    copies = Copies(
         programs=planned.engine,
         serve=functools.partial(databases.serve, planned.engine),
         databases={zone.name: zone.southbound for zone in zones},
-        timeout_s=timeout_s,
     )
+    return functools.partial(LogicalTracer, transport=copies, timeout_s=timeout_s)
 
 
+PODS_AT_ONCE = 8
+"""Pods that trace at a time, one stream and a thread that waits for it each."""
 WORTH_RAY = 20_000
 """Requests from which Ray's start, some six seconds, is won back."""
 WORTH_THREADS = 2
@@ -146,6 +153,8 @@ def _fanout(options: Options, planned: Planned, until: float) -> AbstractContext
             until=until,
         )
     make = logical_worker(planned, options.trace_timeout_s)
+    if planned.pods is not None:
+        return InlineFanout(make, workers=PODS_AT_ONCE, until=until, alone=True)
     large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > WORTH_THREADS
     if options.workers is Workers.RAY or (options.workers is None and large):
         return RayFanout(make, workers=options.worker_count, until=until)

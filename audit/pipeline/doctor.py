@@ -13,6 +13,7 @@ from audit.errors import AuditError, ClusterError, EngineError
 from audit.facts import assemble
 from audit.facts.live.access import Access
 from audit.replay import databases, toolchain
+from audit.trace.pods import program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,10 @@ def examine_cluster(access: Access) -> list[Finding]:
     from audit.facts.live import rights  # noqa: PLC0415 - only who asks a cluster pays for its client
 
     try:
-        return [Finding(good=good, text=text) for good, text in rights.examine(access)]
+        return [
+            Finding(good=good, text=text)
+            for good, text in rights.examine(access, program("version"))
+        ]
     except ClusterError as error:
         return [Finding(good=False, text=str(error))]
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from audit.facts.live.access import Access
 from audit.plan.scope import Scope
 
 
@@ -64,6 +65,8 @@ class Options:
     manifests: str = ""
     """A directory, a file, or `-`: objects instead of a cluster, for the intent plane alone."""
     ovn_prefix: Path | None = None
+    cluster: Access | None = None
+    """The live cluster whose pods trace; None: copies of their databases are traced here."""
     workers: Workers | None = None
     """None: Ray, when there is enough to trace to be worth its start."""
     worker_count: int = field(default_factory=lambda: os.cpu_count() or 1)

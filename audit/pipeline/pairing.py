@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from audit.errors import EngineError
+from audit.facts.live.access import Access
 from audit.fanout.base import MakeWorker
 from audit.fanout.inline import InlineFanout
 from audit.model.datapath import Switch
@@ -40,6 +41,8 @@ class TraceOptions:
     snapshot: Path
     names: pair.Names
     ovn_prefix: Path | None = None
+    cluster: Access | None = None
+    """The live cluster whose pods trace; None: copies of their databases are traced here."""
     detrace: bool = True
     raw: bool = False
     trace_timeout_s: float = 30.0
@@ -48,7 +51,9 @@ class TraceOptions:
 def trace(options: TraceOptions, progress: Progress) -> PairTrace:
     """Trace one pair from a snapshot, in every plane that can be had."""
     with ExitStack() as stack:
-        state, engine = read(options.snapshot, options.ovn_prefix, progress, stack)
+        state, engine, pods = read(
+            options.snapshot, options.ovn_prefix, progress, stack, cluster=options.cluster
+        )
         asked = pair.resolve(state, options.names)
         owners = owners_of(state)
         matrix = asked.matrix()
@@ -60,6 +65,7 @@ def trace(options: TraceOptions, progress: Progress) -> PairTrace:
             legs=(),
             owners=owners,
             notes=state.notes,
+            pods=pods,
         )
         progress.phase("tracing", 0)
         return _Asked(options=options, pair=asked, planned=planned, progress=progress).trace()

@@ -12,14 +12,17 @@ import numpy as np
 
 from audit.errors import UsageError
 from audit.facts import assemble
+from audit.facts.live.access import Access
 from audit.model.endpoints import Endpoint
 from audit.model.facts import ClusterState, Note
 from audit.model.legs import LegPlan
 from audit.model.matrix import Matrix
+from audit.pipeline import inpods
 from audit.pipeline.options import Covering, Options, PlaneName, Progress
 from audit.plan import cover, expand, legs, matrix, ports, portspace, represent
 from audit.plan.headless import Headless, headless
 from audit.replay import databases, toolchain
+from audit.trace.pods import Pods
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,8 @@ class Planned:
     owners: Mapping[str, Endpoint]
     """Who has which address."""
     notes: tuple[Note, ...]
+    pods: Pods | None = None
+    """Where traces run, if not on copies here."""
 
 
 def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
@@ -44,7 +49,9 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
     """
     if options.snapshot is None:
         raise UsageError("manifests have no OVN to trace; ask of them with --planes intent")
-    state, engine = read(options.snapshot, options.ovn_prefix, progress, stack)
+    state, engine, pods = read(
+        options.snapshot, options.ovn_prefix, progress, stack, cluster=options.cluster
+    )
     versions = {zone.name: zone.northd_version for zone in state.zones.values()}
     progress.phase("planning", 0)
     sides = expand.sources_and_destinations(state, options.scope)
@@ -67,15 +74,24 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         cover=_cover(options.cover, built.matrix, decomposed, headless(state, owners)),
         legs=decomposed.plans,
         owners=owners,
+        pods=pods,
         notes=(*state.notes, *_unknown_versions(versions), *built.notes(), *decomposed.notes),
     )
 
 
 def read(
-    snapshot: Path, ovn_prefix: Path | None, progress: Progress, stack: ExitStack
-) -> tuple[ClusterState, toolchain.Toolchain]:
-    """Read a cluster, and choose an OVN that is not older than any of its databases."""
-    candidates = toolchain.find(ovn_prefix)
+    snapshot: Path,
+    ovn_prefix: Path | None,
+    progress: Progress,
+    stack: ExitStack,
+    *,
+    cluster: Access | None = None,
+) -> tuple[ClusterState, toolchain.Toolchain, Pods | None]:
+    """Read a cluster, and choose an OVN that is not older than any of its databases.
+
+    With `cluster` that is the pods' own, whose daemons the last of these reaches.
+    """
+    candidates = toolchain.find(ovn_prefix) if cluster is None else [inpods.NO_ENGINE]
     newest = max(candidates, key=lambda found: found.version, default=None)
     if newest is None:
         toolchain.choose(candidates, {})  # raises, with what to install
@@ -84,8 +100,13 @@ def read(
     workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-facts-")))
     with _without_garbage_collection():
         state = assemble.load(snapshot, workdir, databases.OvsdbTool(programs=newest))
+    if cluster is not None:
+        progress.phase("reaching the pods", 0)
+        reached = inpods.reach(cluster, snapshot, state.zones, ovn_prefix)
+        state = replace(state, notes=(*state.notes, *reached.notes))
+        return state, reached.engine, reached.pods
     versions = {zone.name: zone.northd_version for zone in state.zones.values()}
-    return state, toolchain.choose(candidates, versions)
+    return state, toolchain.choose(candidates, versions), None
 
 
 @contextlib.contextmanager

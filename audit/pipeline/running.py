@@ -103,7 +103,7 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         planned = plan(options, progress, stack)
         asked = planning(options, planned.state, _engine(planned))
         journal = sitting.begin(asked, options.time_limit_s)
-        if planned.cover.tasks:
+        if planned.cover.tasks and planned.pods is None:  # a pod's ovn-trace is its database's own
             _preflight(options, planned, progress)
         out.write_endpoints(planned.matrix.endpoints)
         out.write_policies(planned.state.policies)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from audit.errors import EngineError
 from audit.model.engine import Programs
-from audit.trace.tracer import Serve
+from audit.trace.local import Serve
 
 _SHOWN = 300
 """Characters of its complaint that are repeated."""

@@ -1,19 +1,16 @@
 """Batch → outcomes, one per task, whatever happens: the worker's whole job.
 
-A tracer serves each zone's database as long as it traces there, with a daemon per conntrack
-state and ECMP choice. It is made of picklable parts, so that it can be shipped to where it runs.
+A tracer has a zone's database open as long as it traces there, with a daemon per conntrack state
+and ECMP choice; where that is, its transport knows. It is made of picklable parts, so that it can
+be shipped to where it runs.
 """
 
-import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from audit.errors import EngineError
-from audit.model.engine import Programs
 from audit.model.packets import ConntrackState
 from audit.model.traces import (
     HopEnd,
@@ -29,13 +26,12 @@ from audit.trace.daemon import (
     STATES_AT_START,
     EngineLostError,
     EngineTimeoutError,
+    Launch,
     TraceDaemon,
+    Transport,
     Unparsed,
 )
 from audit.trace.unixctl import RefusedError
-
-Serve = Callable[[Path, Path], AbstractContextManager[Path]]
-"""(database, run directory) → the socket it is served on, while the context lasts."""
 
 KEPT_OUTPUT = 256 << 10
 """Characters of a trace that are kept: beyond, a flood repeats itself."""
@@ -47,22 +43,21 @@ _SHOWN = 200
 class LogicalTracer:
     """Traces batches through the logical network. Use as a context, or `close()` it.
 
-    `databases` maps zones to staged southbound databases.
+    At most `daemons` run at a time: where they are another's guests, few.
     """
 
-    programs: Programs
-    serve: Serve
-    databases: Mapping[str, Path]
+    transport: Transport
+    daemons: int = 64
     timeout_s: float = 30.0
     states_at_start: int = STATES_AT_START
     _zone: str = ""
-    _socket: Path | None = None
-    _serving: ExitStack = field(default_factory=ExitStack)
+    _launch: Launch | None = None
+    _opened: ExitStack = field(default_factory=ExitStack)
     _daemons: dict[tuple[ConntrackState, int], TraceDaemon] = field(default_factory=dict)
 
     def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
         """Return one outcome per task, in order. Nothing a trace does raises."""
-        if batch.zone not in self.databases:
+        if not self.transport.has(batch.zone):
             message = f"there is no database of zone {batch.zone}"
             return tuple(_failure(task, Reason.ZONE_MISSING, message) for task in batch.tasks)
         outcomes: list[TraceOutcome] = []
@@ -87,18 +82,13 @@ class LogicalTracer:
         return self._trace(task)
 
     def _turn_to(self, zone: str) -> None:
-        """Serve `zone`; a tracer serves one zone at a time, so that memory stays bounded."""
-        if self._zone == zone and self._socket is not None:
+        """Open `zone`; a tracer has one zone open at a time, so that memory stays bounded."""
+        if self._zone == zone and self._launch is not None:
             return
         self.close()
-        if zone not in self.databases:
+        if not self.transport.has(zone):
             raise EngineError(f"there is no database of zone {zone}")
-        try:
-            rundir = Path(self._serving.enter_context(_rundir()))
-            self._socket = self._serving.enter_context(self.serve(self.databases[zone], rundir))
-        except BaseException:
-            self.close()
-            raise
+        self._launch = self._opened.enter_context(self.transport.open(zone))
         self._zone = zone
 
     def _trace(self, task: TraceTask) -> TraceOutcome:
@@ -137,12 +127,13 @@ class LogicalTracer:
 
     def _daemon(self, task: TraceTask) -> TraceDaemon:
         """Return the daemon for a task's state and choice."""
-        assert self._socket is not None  # noqa: S101 - run() turned to the zone
+        assert self._launch is not None  # noqa: S101 - run() turned to the zone
         key = (task.state, task.select)
         if key not in self._daemons:
+            while len(self._daemons) >= self.daemons:
+                self._daemons.pop(next(iter(self._daemons))).stop()
             daemon = TraceDaemon(
-                self.programs,
-                self._socket,
+                self._launch,
                 state=task.state,
                 select=task.select,
                 timeout_s=self.timeout_s,
@@ -155,21 +146,19 @@ class LogicalTracer:
     def unparsed(self, zone: str) -> Unparsed:
         """Return what the engine cannot read of a zone's logical flows; EngineError if nothing."""
         self._turn_to(zone)
-        assert self._socket is not None  # noqa: S101 - _turn_to() serves
-        daemon = TraceDaemon(
-            self.programs, self._socket, state=ConntrackState.REQUEST, states_at_start=1
-        )
+        assert self._launch is not None  # noqa: S101 - _turn_to() opens
+        daemon = TraceDaemon(self._launch, state=ConntrackState.REQUEST, states_at_start=1)
         daemon.start()
         daemon.stop()
         return daemon.unparsed
 
     def close(self) -> None:
-        """Stop the daemons and the database server; the next batch starts them again."""
-        self._socket = None
+        """Stop the daemons and close the zone; the next batch starts them again."""
+        self._launch = None
         self._zone = ""
-        with self._serving:
+        with self._opened:
             for daemon in self._daemons.values():
-                self._serving.callback(daemon.stop)
+                self._opened.callback(daemon.stop)
             self._daemons.clear()
 
     def __enter__(self) -> Self:
@@ -182,11 +171,6 @@ class LogicalTracer:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _rundir() -> tempfile.TemporaryDirectory[str]:
-    """Make a directory for sockets: short, since a Unix socket's path has at most 107 bytes."""
-    return tempfile.TemporaryDirectory(prefix="audit-", ignore_cleanup_errors=True)
 
 
 def _failure(task: TraceTask, reason: Reason, message: str, output: str = "") -> TraceFailure:

@@ -1,5 +1,7 @@
 """A client for OVS's `unixctl` sockets: JSON-RPC 1.0 over a Unix stream (ovs-appctl(8)).
 
+The stream may also be another that leads to such a socket (`audit.trace.pods`).
+
 The `ovs` package has one, but its pure-Python JSON parser takes 6 ms for a trace's 9 kB, ten
 times what the trace itself takes; the standard library's takes 0.03 ms.
 """
@@ -10,7 +12,7 @@ import socket
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 _RECEIVE = 1 << 18
 _LARGEST_REPLY = 64 << 20
@@ -29,21 +31,53 @@ class RefusedError(Exception):
     """The server answered that it will not."""
 
 
-class Unixctl:
-    """One connection; requests are answered in order."""
+class Channel(Protocol):
+    """What a connection needs of a socket; it raises OSError, and TimeoutError, as one does."""
 
-    def __init__(self, path: Path, *, timeout_s: float) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout_s)
+    def settimeout(self, value: float, /) -> None:
+        """Say how long anything may take from now on."""
+        ...
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send bytes."""
+        ...
+
+    def recv(self, bufsize: int, /) -> bytes:
+        """Return some bytes, none at the end."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+def connect(path: Path, timeout_s: float) -> Channel:
+    """Connect to a Unix socket; UnixctlError when nobody listens."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.settimeout(timeout_s)
+    try:
+        made.connect(str(path))
+    except OSError as error:
+        made.close()
+        # A path too long for a socket's address has no strerror.
+        raise UnixctlError(f"{path}: {error.strerror or error}") from error
+    return made
+
+
+class Unixctl:
+    """One connection; requests are answered in order. To a socket, unless a channel is given."""
+
+    def __init__(self, path: Path, *, timeout_s: float, channel: Channel | None = None) -> None:
+        self._socket = channel or connect(path, timeout_s)
         self._timeout_s = timeout_s
         self._path = path
         self._numbers = itertools.count(1)
-        try:
-            self._socket.connect(str(path))
-        except OSError as error:
-            self._socket.close()
-            # A path too long for a socket's address has no strerror.
-            raise UnixctlError(f"{path}: {error.strerror or error}") from error
+        self.answers = 0
+        """How many commands were answered."""
+
+    def greeting(self, timeout_s: float) -> str:
+        """Return what is said before the first command is sent; errors as of `transact`."""
+        return self._reply(0, time.monotonic() + timeout_s)
 
     def transact(self, method: str, *arguments: str) -> str:
         """Send one command and return its reply.
@@ -58,6 +92,16 @@ class Unixctl:
         try:
             self._socket.settimeout(self._timeout_s)
             self._socket.sendall(json.dumps(request).encode())
+        except TimeoutError as error:
+            raise UnixctlTimeoutError(f"{self._path}: not taken in time") from error
+        except OSError as error:
+            raise UnixctlError(f"{self._path}: {error.strerror or error}") from error
+        reply = self._reply(number, deadline)
+        self.answers += 1
+        return reply
+
+    def _reply(self, number: int, deadline: float) -> str:
+        try:
             reply = self._receive(deadline)
         except TimeoutError as error:
             raise UnixctlTimeoutError(f"{self._path}: no answer in time") from error

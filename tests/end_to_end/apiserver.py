@@ -1,13 +1,17 @@
 """An API server of a recorded cluster: Lists by kmock, and pod exec over a real WebSocket.
 
 What is executed are the real programs, on the databases of the node whose pod was named: an
-`ovsdb-server` per database, as in the pod.
+`ovsdb-server` per database, as in the pod. A pod's Python finds its own node's sockets, programs
+and temporary directory by its environment; as a container runtime does, nothing ends it when the
+client goes but that its standard input ends.
 """
 
 import asyncio
 import contextlib
 import json
+import os
 import re
+import shlex
 import subprocess
 import tempfile
 import threading
@@ -65,14 +69,18 @@ class Cluster:
     """Answers to the List of a resource that are given instead; None from one: the usual."""
     execs: dict[str, list[str]] = field(default_factory=dict)
     """How the execs of a pod go, one after another: `hang`, `die`, `403`, `ok`; the last stays."""
+    streams: dict[str, list[str]] = field(default_factory=dict)
+    """The same for traces in a pod: `hang`, `dieN` after N pieces of output, `403`, `ok`."""
     calls: Counter[str] = field(default_factory=Counter)
     commands: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     running: int = 0
     """Commands that run in pods now."""
     after_exec: Callable[["Cluster"], None] | None = None
     url: str = ""
+    nodes: Path = Path("/nonexistent")
+    """A directory per node: `run` with its sockets, and `tmp`, which is to be empty at the end."""
     _sockets: dict[tuple[str, str], Path] = field(default_factory=dict)
-    _loop: asyncio.AbstractEventLoop | None = None
+    _of_pods: set["asyncio.Task[Any]"] = field(default_factory=set)
 
     def kubeconfig(self, path: Path, *, token: str = TOKEN) -> Path:
         """Write a kubeconfig that leads here."""
@@ -110,7 +118,7 @@ class Cluster:
 
     def reset(self) -> None:
         """Behave as recorded again, and forget what was asked."""
-        self.answers, self.execs, self.denied = {}, {}, set()
+        self.answers, self.execs, self.streams, self.denied = {}, {}, {}, set()
         self.calls, self.commands, self.after_exec = Counter(), [], None
 
     def idle(self) -> bool:
@@ -129,7 +137,8 @@ class Cluster:
     async def exec(self, request: web.BaseRequest, pod: str) -> web.StreamResponse:
         """Run a command in a pod, its channels as the protocol numbers them."""
         argv = request.query.getall("command")
-        planned = self.execs.get(pod, ["ok"])
+        tracing = "trace" in argv
+        planned = (self.streams if tracing else self.execs).get(pod, ["ok"])
         how = planned.pop(0) if len(planned) > 1 else planned[0]
         if how.isdigit():
             return web.json_response({"message": "no"}, status=int(how))
@@ -139,12 +148,67 @@ class Cluster:
         self.running += 1
         try:
             if how == "hang":
-                await stream.receive()  # until the client is gone
+                while (await stream.receive()).type is web.WSMsgType.BINARY:
+                    pass  # until the client is gone
+            elif argv[0] == "python3":
+                left = int(how.removeprefix("die")) if how.startswith("die") else -1
+                await self._talk(request, stream, pod, pieces=left)
             else:
                 await self._run(request, stream, pod, dies=how == "die")
         finally:
             self.running -= 1
         return stream
+
+    async def _talk(
+        self, request: web.BaseRequest, stream: web.WebSocketResponse, pod: str, *, pieces: int
+    ) -> None:
+        """Run Python in a pod and hand on its input and output, so many `pieces` of that."""
+        assert request.query["container"] in _CONTAINERS["sb"]
+        argv = request.query.getall("command")
+        home = self.nodes / self.node_of(pod)
+        process = await asyncio.create_subprocess_exec(
+            "/usr/bin/python3",
+            *argv[1:],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={
+                **os.environ,
+                "OVN_RUNDIR": str(home / "run"),
+                "OVS_RUNDIR": str(home / "run"),
+                "TMPDIR": str(home / "tmp"),
+                "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
+            },
+            limit=1 << 22,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        feeding = asyncio.create_task(self._feed(stream, process.stdin))
+        try:
+            while chunk := await process.stdout.read(_CHUNK):
+                if not pieces:
+                    assert request.transport is not None
+                    request.transport.abort()
+                    return
+                pieces -= 1
+                await stream.send_bytes(b"\x01" + chunk)
+            await stream.send_bytes(b"\x02" + await process.stderr.read())
+            await stream.send_bytes(b'\x03{"status": "Success"}')
+            await stream.close()
+        except ConnectionError:
+            pass  # the client is gone
+        finally:
+            feeding.cancel()
+            process.stdin.close()
+            self._of_pods.add(asyncio.create_task(process.wait()))
+
+    @staticmethod
+    async def _feed(stream: web.WebSocketResponse, sink: asyncio.StreamWriter) -> None:
+        async for message in stream:
+            assert message.data[0] == 0, "standard input's channel"
+            sink.write(message.data[1:])
+        sink.close()
 
     async def _run(
         self,
@@ -204,13 +268,25 @@ class Cluster:
         for path in (self.directory / "kube").glob("*.json"):
             self.lists[path.stem] = json.loads(path.read_text())["items"]
         with ExitStack() as stack:
+            self.nodes = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nodes-")))
             for database in self.directory.glob("ovn/*/*.db"):
                 rundir = stack.enter_context(tempfile.TemporaryDirectory(prefix="ap-"))
                 socket = databases.serve(programs, database, Path(rundir))
                 place = (database.parent.name, database.stem)
                 self._sockets[place] = stack.enter_context(socket)
+                self._settle(*place)
             stack.enter_context(self._listening())
             yield self
+
+    def _settle(self, node: str, side: str) -> None:
+        """Put a database's socket where a pod of its node finds it, and programs beside it."""
+        home = self.nodes / node
+        for name in ("run", "tmp", "bin"):
+            (home / name).mkdir(parents=True, exist_ok=True)
+        (home / "run" / f"ovn{side}_db.sock").symlink_to(self._sockets[node, side])
+        program = home / "bin" / "ovn-trace"
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(self._argv("ovn-trace"))} "$@"\n')
+        program.chmod(0o755)
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:

@@ -1,13 +1,26 @@
-"""One audit of the bundled example, run by the real command, for every test that reads it."""
+"""Audits of the bundled example by the real command, and the same cluster behind an API server."""
 
+import copy
+import csv
+import io
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from audit.replay.toolchain import Toolchain
+from tests.end_to_end.apiserver import Cluster
+
+SCOPE = ("-n", "shop", "--port", "tcp/80", "--verify", "5", "--workers", "inline", "-o", "json")
+COLUMNS = (
+    "src_namespace, src_name, dst_namespace, dst_name, protocol, port, verdict, reply, reason, "
+    "blame_kind, blame_name, blame_rule, src_node, dst_node"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,3 +98,50 @@ def run_of(command: Sequence[str], root: Path, snapshot: Path, *flags: str, code
     )
     assert done.returncode == code, done.stderr
     return Path(json.loads(done.stdout)["path"])
+
+
+@pytest.fixture(scope="module")
+def recorded(example_snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("recorded")
+    with tarfile.open(example_snapshot) as tar:
+        tar.extractall(root, filter="data")
+    return root
+
+
+@pytest.fixture(scope="module")
+def serving(recorded: Path, toolchain: Toolchain) -> Iterator[Cluster]:
+    with Cluster(directory=recorded).serving(toolchain) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(serving: Cluster) -> Iterator[Cluster]:
+    """Return the cluster as it is recorded; what a test changes is undone."""
+    lists = copy.deepcopy(serving.lists)
+    yield serving
+    serving.lists = lists
+    serving.reset()
+
+
+@pytest.fixture
+def live(cluster: Cluster, tmp_path: Path) -> tuple[str, ...]:
+    """Return the flags that lead to the cluster."""
+    return ("--kubeconfig", str(cluster.kubeconfig(tmp_path / "kubeconfig")))
+
+
+def cells(audit: Audit, run: str) -> list[dict[str, str]]:
+    """Return the cells of a run, in order."""
+    done = audit("query", run, f"SELECT {COLUMNS} FROM cells ORDER BY ALL", "-o", "csv")
+    assert done.code == 0, done.err
+    return list(csv.DictReader(io.StringIO(done.out)))
+
+
+@pytest.fixture(scope="module")
+def expected(
+    audit_command: tuple[str, ...], recorded: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, str]]:
+    """Return what a run of the recorded files says."""
+    audit = Audit(command=audit_command, directory=tmp_path_factory.mktemp("expected"))
+    done = audit("run", "--snapshot", recorded, *SCOPE)
+    assert done.code == 0, done.err
+    return cells(audit, done.json["path"])

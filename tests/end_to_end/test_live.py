@@ -4,16 +4,13 @@ What a run of the recorded files says is held against the recorded answers elsew
 the same cluster, read over the API and by exec, has to say the same.
 """
 
-import copy
-import csv
-import io
 import json
 import os
 import signal
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,63 +20,11 @@ from audit.facts.live.resources import LISTED
 from audit.replay.toolchain import Toolchain
 from tests.conftest import REPOSITORY
 from tests.end_to_end.apiserver import Answer, Cluster, refusal
-from tests.end_to_end.conftest import Audit
+from tests.end_to_end.conftest import SCOPE, Audit, cells
 
 pytestmark = pytest.mark.ovn
 
-SCOPE = ("-n", "shop", "--port", "tcp/80", "--verify", "5", "--workers", "inline", "-o", "json")
-COLUMNS = (
-    "src_namespace, src_name, dst_namespace, dst_name, protocol, port, verdict, reply, reason, "
-    "blame_kind, blame_name, blame_rule, src_node, dst_node"
-)
 WORKER = "ovnkube-node-ovn-worker"
-
-
-@pytest.fixture(scope="module")
-def recorded(example_snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("recorded")
-    with tarfile.open(example_snapshot) as tar:
-        tar.extractall(root, filter="data")
-    return root
-
-
-@pytest.fixture(scope="module")
-def serving(recorded: Path, toolchain: Toolchain) -> Iterator[Cluster]:
-    with Cluster(directory=recorded).serving(toolchain) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(serving: Cluster) -> Iterator[Cluster]:
-    """Return the cluster as it is recorded; what a test changes is undone."""
-    lists = copy.deepcopy(serving.lists)
-    yield serving
-    serving.lists = lists
-    serving.reset()
-
-
-@pytest.fixture
-def live(cluster: Cluster, tmp_path: Path) -> tuple[str, ...]:
-    """Return the flags that lead to the cluster."""
-    return ("--kubeconfig", str(cluster.kubeconfig(tmp_path / "kubeconfig")))
-
-
-def cells(audit: Audit, run: str) -> list[dict[str, str]]:
-    """Return the cells of a run, in order."""
-    done = audit("query", run, f"SELECT {COLUMNS} FROM cells ORDER BY ALL", "-o", "csv")
-    assert done.code == 0, done.err
-    return list(csv.DictReader(io.StringIO(done.out)))
-
-
-@pytest.fixture(scope="module")
-def expected(
-    audit_command: tuple[str, ...], recorded: Path, tmp_path_factory: pytest.TempPathFactory
-) -> list[dict[str, str]]:
-    """Return what a run of the recorded files says."""
-    audit = Audit(command=audit_command, directory=tmp_path_factory.mktemp("expected"))
-    done = audit("run", "--snapshot", recorded, *SCOPE)
-    assert done.code == 0, done.err
-    return cells(audit, done.json["path"])
 
 
 def between(found: list[dict[str, str]], *, without: str) -> list[dict[str, str]]:
@@ -194,6 +139,11 @@ def test_the_doctor_says_what_is_missing_and_how_to_grant_it(
     assert "v1.34.1" in well.out
     assert "3 pairs of databases in ovn-kubernetes: interconnect, a zone per node" in well.out
     assert "6 databases answer in their pods" in well.out
+    assert "traces can run in all 3 pods (--traces exec): ovn-trace 25." in well.out
+    cluster.execs[WORKER] = ["ok", "ok", "404"]
+    part = audit("doctor", "--live", *live)
+    assert part.code == 0, part.out
+    assert "traces cannot run in 1 of 3 pods (--traces exec), of ovn-worker: " in part.out
     cluster.denied = {("create", "pods/exec"), ("list", "networkpolicies")}
     ill = audit("doctor", "--live", *live)
     assert ill.code == 4

@@ -34,7 +34,7 @@ PAIRS = [
 @pytest.fixture(scope="module")
 def cluster(example_snapshot: Path) -> Iterator[tuple[Planned, InlineFanout, InlineFanout]]:
     with ExitStack() as stack:
-        state, engine = read(example_snapshot, None, Silent(), stack)
+        state, engine, _ = read(example_snapshot, None, Silent(), stack)
         names = pair.Names(
             src_namespace="prod",
             src="prod-client-0",

@@ -1,5 +1,6 @@
 """Matches mean to `parse` what they mean to OVN."""
 
+import functools
 import ipaddress
 import itertools
 import os
@@ -43,6 +44,7 @@ from audit.replay.tables import Tables
 from audit.replay.toolchain import Toolchain
 from audit.trace import microflow
 from audit.trace.daemon import TraceDaemon
+from audit.trace.local import LocalDaemon
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECORDED = (
@@ -646,7 +648,9 @@ def compiled(matched: list[str], toolchain: Toolchain) -> Iterator[TraceDaemon]:
         subprocess.run(
             toolchain.argv(*nbctl, *switches(matched)), check=True, stdout=subprocess.DEVNULL
         )
-        daemon = TraceDaemon(toolchain, sockets["sb"], state=ConntrackState.REQUEST)
+        daemon = TraceDaemon(
+            functools.partial(LocalDaemon, toolchain, sockets["sb"]), state=ConntrackState.REQUEST
+        )
         stack.callback(daemon.stop)
         daemon.start()
         yield daemon

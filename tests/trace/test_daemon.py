@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from audit.errors import EngineError
+from audit.model.engine import Programs
 from audit.model.packets import ConntrackState, Microflow, Protocol
 from audit.model.traces import (
     HopEnd,
@@ -31,7 +32,14 @@ from audit.replay import toolchain as toolchains
 from audit.replay.databases import serve
 from audit.replay.toolchain import Toolchain, Version
 from audit.trace import microflow, tracer, walk
-from audit.trace.daemon import EngineLostError, EngineTimeoutError, TraceDaemon, Unparsed
+from audit.trace.daemon import (
+    EngineLostError,
+    EngineTimeoutError,
+    Launch,
+    TraceDaemon,
+    Unparsed,
+)
+from audit.trace.local import Copies, LocalDaemon
 from audit.trace.tracer import LogicalTracer
 from audit.trace.unixctl import Unixctl, UnixctlError
 
@@ -51,6 +59,10 @@ WEB = Microflow(
     dst_port=80,
 )
 """Allowed by the ACL of the golden case `acl-allow`; takes two conntrack steps."""
+
+
+def launch(programs: Programs, database: Path) -> Launch:
+    return functools.partial(LocalDaemon, programs, database)
 
 
 def _flow(**changed: object) -> Microflow:
@@ -90,7 +102,7 @@ def served(
 
 @pytest.fixture
 def daemon(toolchain: Toolchain, served: Path) -> Iterator[TraceDaemon]:
-    daemon = TraceDaemon(toolchain, served, state=ConntrackState.REQUEST, timeout_s=10)
+    daemon = TraceDaemon(launch(toolchain, served), state=ConntrackState.REQUEST, timeout_s=10)
     yield daemon
     daemon.stop()
 
@@ -100,12 +112,12 @@ def tracing(
     temporary: Path, toolchain: Toolchain, southbound: Southbound, release: str
 ) -> Iterator[LogicalTracer]:
     assert temporary.is_dir()
-    with LogicalTracer(
+    copies = Copies(
         programs=toolchain,
         serve=functools.partial(serve, toolchain),
         databases={"z": southbound(release)},
-        timeout_s=10,
-    ) as tracing:
+    )
+    with LogicalTracer(transport=copies, timeout_s=10) as tracing:
         yield tracing
 
 
@@ -140,7 +152,7 @@ def test_the_daemon_answers_as_a_process_of_its_own_does(
 def test_states_that_ran_out_are_noticed_and_the_trace_is_repeated(
     toolchain: Toolchain, served: Path
 ) -> None:
-    daemon = TraceDaemon(toolchain, served, state=ConntrackState.REQUEST, states_at_start=3)
+    daemon = TraceDaemon(launch(toolchain, served), state=ConntrackState.REQUEST, states_at_start=3)
     expression = microflow.expression(WEB)
     expected = _one_shot(toolchain, served, expression)
     try:
@@ -154,14 +166,14 @@ def test_states_that_ran_out_are_noticed_and_the_trace_is_repeated(
 def test_a_microflow_that_takes_more_states_than_there_are_is_not_answered_wrongly(
     toolchain: Toolchain, served: Path
 ) -> None:
-    daemon = TraceDaemon(toolchain, served, state=ConntrackState.REQUEST, states_at_start=1)
+    daemon = TraceDaemon(launch(toolchain, served), state=ConntrackState.REQUEST, states_at_start=1)
     with pytest.raises(EngineLostError, match="conntrack states"):
         daemon.trace(microflow.expression(WEB))
     assert daemon.pid == 0
 
 
 def test_a_reply_is_established_at_every_step(toolchain: Toolchain, served: Path) -> None:
-    daemon = TraceDaemon(toolchain, served, state=ConntrackState.REPLY)
+    daemon = TraceDaemon(launch(toolchain, served), state=ConntrackState.REPLY)
     try:
         output = daemon.trace(microflow.expression(WEB))
     finally:
@@ -180,7 +192,7 @@ def test_a_daemon_killed_between_traces_is_replaced(daemon: TraceDaemon) -> None
 
 
 def test_a_daemon_that_hangs_is_given_up_and_replaced(toolchain: Toolchain, served: Path) -> None:
-    daemon = TraceDaemon(toolchain, served, state=ConntrackState.REQUEST, timeout_s=0.5)
+    daemon = TraceDaemon(launch(toolchain, served), state=ConntrackState.REQUEST, timeout_s=0.5)
     expression = microflow.expression(WEB)
     try:
         before = daemon.trace(expression)
@@ -205,7 +217,7 @@ def test_a_poisonous_command_really_kills(temporary: Path, southbound: Southboun
     for toolchain in toolchains.find():
         rundir = Path(tempfile.mkdtemp())
         with serve(toolchain, southbound("23.03"), rundir) as socket:
-            daemon = TraceDaemon(toolchain, socket, state=ConntrackState.REQUEST)
+            daemon = TraceDaemon(launch(toolchain, socket), state=ConntrackState.REQUEST)
             expression = microflow.expression(WEB)
             before = daemon.trace(expression)
             datapath = re.findall(r'ingress\(dp="([^"]*)"', before)[0]
@@ -381,7 +393,8 @@ def test_flows_beyond_the_engine_are_counted(
 def _first_look(toolchain: Toolchain, database: Path) -> tuple[Unparsed, TraceOutcome]:
     """Return what an engine cannot read of a database, and what it makes of a packet there."""
     serving = functools.partial(serve, toolchain)
-    with LogicalTracer(programs=toolchain, serve=serving, databases={"z": database}) as tracing:
+    copies = Copies(programs=toolchain, serve=serving, databases={"z": database})
+    with LogicalTracer(transport=copies) as tracing:
         (outcome,) = tracing.run(_batch(_task()))
         return tracing.unparsed("z"), outcome
 
@@ -423,15 +436,17 @@ from audit.model.packets import ConntrackState, Microflow, Protocol
 from audit.model.traces import TraceBatch, TraceTask
 from audit.replay import toolchain as toolchains
 from audit.replay.databases import serve
+from audit.trace.local import Copies, LocalDaemon
 from audit.trace.tracer import LogicalTracer
 
 tempfile.tempdir, database = sys.argv[1:]
 toolchain = max(toolchains.find(), key=lambda found: found.version)
-tracing = LogicalTracer(
+copies = Copies(
     programs=toolchain,
     serve=functools.partial(serve, toolchain),
     databases={"z": Path(database)},
 )
+tracing = LogicalTracer(transport=copies)
 flow = Microflow(
     inport="client", eth_src="0a:00:00:00:02:01", eth_dst="0a:00:00:00:02:02",
     ip_src="10.0.2.1", ip_dst="10.0.2.2", protocol=Protocol.TCP, src_port=52888, dst_port=80,
@@ -510,8 +525,10 @@ class _Script:
 def test_a_daemon_that_does_not_start_leaves_nothing(
     temporary: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
 ) -> None:
-    monkeypatch.setattr("audit.trace.daemon._START_TIMEOUT_S", 1)
-    daemon = TraceDaemon(_Script(script), temporary / "db.sock", state=ConntrackState.REQUEST)
+    monkeypatch.setattr("audit.trace.local._START_TIMEOUT_S", 1)
+    daemon = TraceDaemon(
+        launch(_Script(script), temporary / "db.sock"), state=ConntrackState.REQUEST
+    )
     for _ in range(2):
         with pytest.raises(EngineError, match=message):
             daemon.start()
@@ -523,12 +540,13 @@ def test_a_full_or_missing_temporary_directory_is_the_engines_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toolchain: Toolchain
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    daemon = TraceDaemon(toolchain, tmp_path / "db.sock", state=ConntrackState.REQUEST)
+    daemon = TraceDaemon(launch(toolchain, tmp_path / "db.sock"), state=ConntrackState.REQUEST)
     with pytest.raises(EngineError, match="could not be started"):
         daemon.trace("ip4")
-    tracing = LogicalTracer(
+    copies = Copies(
         programs=toolchain, serve=functools.partial(serve, toolchain), databases={"z": tmp_path}
     )
+    tracing = LogicalTracer(transport=copies)
     outcomes = tracing.run(_batch(_task(), _task()))
     assert [_end(outcome) for outcome in outcomes] == [Reason.ENGINE_LOST] * 2
 
@@ -538,9 +556,11 @@ def test_a_pid_that_has_passed_on_to_another_process_is_left_alone(daemon: Trace
     os.kill(daemon.pid, signal.SIGKILL)
     with subprocess.Popen(["/bin/sleep", "60"]) as bystander:
         # As if the kernel had given the daemon's number to it.
-        process = daemon._process  # noqa: SLF001 - a pid cannot be reused on demand
+        launched = daemon._launched  # noqa: SLF001 - a pid cannot be reused on demand
+        assert isinstance(launched, LocalDaemon)
+        process = launched.process
         assert process is not None
-        daemon._process = type(process)(bystander.pid, process.started)  # noqa: SLF001
+        launched.process = type(process)(bystander.pid, process.started)
         daemon.stop()
         assert bystander.poll() is None
         bystander.kill()
@@ -550,11 +570,12 @@ def test_a_tracer_can_be_sent_to_where_it_runs(
     temporary: Path, toolchain: Toolchain, southbound: Southbound, release: str
 ) -> None:
     assert temporary.is_dir()
-    made = LogicalTracer(
+    copies = Copies(
         programs=toolchain,
         serve=functools.partial(serve, toolchain),
         databases={"z": southbound(release)},
     )
+    made = LogicalTracer(transport=copies)
     with pickle.loads(pickle.dumps(made)) as tracing:  # noqa: S301 - our own bytes
         assert _end(tracing.run(_batch(_task()))[0]) is HopEnd.OUTPUT
 

@@ -14,6 +14,7 @@ from audit.model.traces import LogicalTrace, TraceBatch, TraceFailure, TraceTask
 from audit.model.verdicts import Reason
 from audit.trace import tracer
 from audit.trace.daemon import EngineLostError, EngineTimeoutError, Unparsed
+from audit.trace.local import Copies, Serve
 from audit.trace.tracer import LogicalTracer
 from audit.trace.unixctl import RefusedError
 
@@ -74,12 +75,13 @@ def _serve(database: Path, rundir: Path) -> Iterator[Path]:
     yield rundir / "db.sock"
 
 
-def _tracer(database: str = "sb.db") -> LogicalTracer:
-    return LogicalTracer(
+def _tracer(database: str = "sb.db", serve: Serve = _serve) -> LogicalTracer:
+    copies = Copies(
         programs=None,  # type: ignore[arg-type]  # the fake daemon runs nothing
-        serve=_serve,
+        serve=serve,
         databases={"z": Path(database)},
     )
+    return LogicalTracer(transport=copies)
 
 
 def _batch(ports: list[str]) -> TraceBatch:
@@ -170,8 +172,7 @@ def test_a_tracer_is_closed_though_a_daemon_does_not_stop(
             yield socket
 
     monkeypatch.setattr(tracer, "TraceDaemon", Stubborn)
-    tracing = _tracer()
-    tracing.serve = recording
+    tracing = _tracer(serve=recording)
     tracing.run(_batch(["answers"]))
     with pytest.raises(OSError, match="no"):
         tracing.close()

@@ -50,6 +50,8 @@ class Capture:
     unread_policies: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     markers: dict[str, str] = field(default_factory=dict)
+    zones: dict[str, str] = field(default_factory=dict)
+    """Where each zone was read: the name of its place."""
     source: str = ""
 
     def take(self, *, databases: bool = True) -> Path:
@@ -139,6 +141,7 @@ class Capture:
         """Move a pair of databases to the zone that it says it is."""
         said = self.zone_name(unfinished / "nb.db")
         zone = said if _ZONE_NAME.fullmatch(said) else name
+        self.zones[zone] = name
         kept = self.target / "ovn" / zone
         kept.mkdir(parents=True, exist_ok=True)
         for file in ("sb.db", "nb.db"):
@@ -188,6 +191,7 @@ class Capture:
             "started": started,
             "finished": _now(),
             "deployment": mode,
+            "zones": self.zones,
             "resource_versions": self.markers,
             "unread_policies": self.unread_policies,
             "changed": self.changed,

@@ -1,5 +1,7 @@
 """A command in a pod, its output streamed to a file: argv, no shell, nothing left behind.
 
+One that is talked to while it runs is `audit.facts.live.streams`' matter.
+
 Each stream has a connection of its own (`kubernetes.stream.stream()` swaps a method of the client
 it is given and is not safe in threads, so it is not used). Only the transport is tried again: what
 the command itself says is its answer.
@@ -7,10 +9,10 @@ the command itself says is its answer.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import websocket
 from kubernetes.client.exceptions import ApiException
@@ -34,6 +36,9 @@ _POLL_S = 1.0
 _CONNECT_TIMEOUT_S = 15.0
 _KEPT_STDERR = 4096
 _SHOWN = 300
+
+
+_T = TypeVar("_T")
 
 
 class ExecError(ClusterError):
@@ -60,16 +65,30 @@ def run(
     access: Access, where: Container, argv: Sequence[str], target: Path, *, timeout_s: float
 ) -> None:
     """Run `argv` and leave its standard output in `target`; ExecError says why it is not there."""
+
+    def once() -> None:
+        with target.open("wb") as sink:
+            _once(access, where, argv, sink, timeout_s)
+
+    _tried(where, once)
+
+
+def connected(
+    access: Access, where: Container, argv: Sequence[str], *, stdin: bool = False
+) -> WSClient:
+    """Run `argv` and return the stream to it; ExecError when it cannot be opened."""
+    return _tried(where, lambda: _connect(access, where, argv, stdin=stdin))
+
+
+def _tried(where: Container, attempt: Callable[[], _T]) -> _T:
+    """Try something again while the transport fails; ExecError when it still does."""
     said = ""
-    for attempt in range(_ATTEMPTS):
+    for number in range(_ATTEMPTS):
         try:
-            with target.open("wb") as sink:
-                _once(access, where, argv, sink, timeout_s)
+            return attempt()
         except _TransportError as error:
             said = str(error)
-            time.sleep(0.2 * 2**attempt)
-        else:
-            return
+            time.sleep(0.2 * 2**number)
     raise ExecError(f"{where}: {said[:_SHOWN]} (tried {_ATTEMPTS} times)")
 
 
@@ -85,7 +104,7 @@ def _once(
             left = deadline - time.monotonic()
             if left <= 0:
                 raise ExecError(
-                    f"{where}: `{' '.join(argv)}` did not finish in {timeout_s:g} s; the pod may "
+                    f"{where}: {argv[0]} did not finish in {timeout_s:g} s; the pod may "
                     "be overloaded: look at it, and try again"
                 )
             stream.update(timeout=min(left, _POLL_S))
@@ -97,18 +116,21 @@ def _once(
     except (OSError, websocket.WebSocketException) as error:
         raise _TransportError(f"the stream broke: {error}") from error
     finally:
-        _close(stream)
+        close(stream)
     _judge(where, argv, errors, status)
 
 
-def _connect(access: Access, where: Container, argv: Sequence[str]) -> WSClient:
+def _connect(
+    access: Access, where: Container, argv: Sequence[str], *, stdin: bool = False
+) -> WSClient:
     """Open a WebSocket to a pod's exec; with the credentials of an API client of its own."""
     websocket.setdefaulttimeout(_CONNECT_TIMEOUT_S)  # WSClient hands on no timeout of its own
     with connect(access) as own:
         query = [
             ("container", where.name),
             *(("command", word) for word in argv),
-            *(("stdout", "true"), ("stderr", "true"), ("stdin", "false"), ("tty", "false")),
+            *(("stdout", "true"), ("stderr", "true"), ("tty", "false")),
+            ("stdin", "true" if stdin else "false"),
         ]
         path = f"/api/v1/namespaces/{where.namespace}/pods/{where.pod}/exec"
         _, url, headers, *_ = own.param_serialize(
@@ -156,7 +178,7 @@ def _judge(where: Container, argv: Sequence[str], errors: bytes, status: bytes) 
         raise ExecError(f"{where}: `{argv[0]}` failed: {said or ended.get('message', 'no reason')}")
 
 
-def _close(stream: WSClient) -> None:
+def close(stream: WSClient) -> None:
     """Close a stream without waiting for the other side: the exec ends with it."""
     try:
         stream.close(timeout=1)

@@ -12,6 +12,7 @@ from typing import Any
 
 from audit.errors import ClusterError
 from audit.facts.live.execs import Container
+from audit.facts.live.resources import LISTED
 
 Object = Mapping[str, Any]
 
@@ -20,6 +21,9 @@ NAMESPACES = ("ovn-kubernetes", "openshift-ovn-kubernetes")
 NORTHBOUND = ("nb-ovsdb", "nbdb")
 """Containers with the northbound server: upstream's name, and OpenShift's."""
 SOUTHBOUND = ("sb-ovsdb", "sbdb")
+
+PODS = next(listed for listed in LISTED if listed.resource == "pods")
+"""What the databases are found by."""
 
 SOCKETS = {
     "OVN_Northbound": "unix:/var/run/ovn/ovnnb_db.sock",

@@ -3,13 +3,13 @@
 import shlex
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from audit.errors import ClusterError
-from audit.facts.live import execs, places
+from audit.facts.live import execs, places, streams
 from audit.facts.live.access import Access
 from audit.facts.live.api import Server
 from audit.facts.live.resources import EXEC, LISTED, Right, rights
@@ -21,8 +21,11 @@ Examined = tuple[bool, str]
 """Whether it is good, and a sentence."""
 
 
-def examine(access: Access) -> Iterator[Examined]:
-    """Look at everything a run of this cluster needs. ClusterError when it cannot be asked."""
+def examine(access: Access, tracing: Sequence[str]) -> Iterator[Examined]:
+    """Look at everything a run of this cluster needs. ClusterError when it cannot be asked.
+
+    `tracing` is the command that says, in a pod, with what traces would run there.
+    """
     with Server(access) as server:
         yield True, f"{server.host} is Kubernetes {server.version()}"
         found, why = _places(server, access)
@@ -38,7 +41,9 @@ def examine(access: Access) -> Iterator[Examined]:
     yield True, f"{len(found.places)} pairs of databases in {namespace}: {found.mode}"
     yield from ((False, f"the pod of node {node} does not run") for node in found.silent)
     if not any(right.subresource for right in missing):
-        yield from _sockets(replace(access, exec_timeout_s=_PROBE_TIMEOUT_S), found.places)
+        probing = replace(access, exec_timeout_s=_PROBE_TIMEOUT_S)
+        yield from _sockets(probing, found.places)
+        yield _tracers(probing, found.places, tracing)
 
 
 def _allowed(server: Server, right: Right, namespace: str) -> bool:
@@ -51,9 +56,8 @@ def _allowed(server: Server, right: Right, namespace: str) -> bool:
 
 def _places(server: Server, access: Access) -> tuple[places.Places | None, str]:
     """Return where the databases are, or why they are not found."""
-    pods = next(listed for listed in LISTED if listed.resource == "pods")
     try:
-        return places.find(server.items(pods)[1], access.namespace), ""
+        return places.find(server.items(places.PODS)[1], access.namespace), ""
     except ClusterError as error:
         return None, str(error)
 
@@ -92,6 +96,26 @@ def _sockets(access: Access, found: Iterable[places.Place]) -> Iterator[Examined
     yield from ((False, answer) for answer in bad)
     if not bad:
         yield True, f"{len(wanted)} databases answer in their pods"
+
+
+def _tracers(access: Access, found: Iterable[places.Place], argv: Sequence[str]) -> Examined:
+    """Say whether traces can run in the pods, which is a choice: copies are traced elsewhere."""
+    containers = {place.name: tuple(south for _, south in place.members) for place in found}
+    said = streams.Opener(access=access, containers=containers).said(argv)
+    bad = {name: str(one) for name, one in said.items() if isinstance(one, ClusterError)}
+    versions = sorted(
+        {str(one).partition("\n")[0] for name, one in said.items() if name not in bad}
+    )
+    if not bad:
+        return (
+            True,
+            f"traces can run in all {len(said)} pods (--traces exec): {', '.join(versions)}",
+        )
+    name, why = next(iter(bad.items()))
+    return True, (
+        f"traces cannot run in {len(bad)} of {len(said)} pods (--traces exec), of {name}: {why}; "
+        "copies can be traced all the same"
+    )
 
 
 def _probe(access: Access, container: execs.Container, schema: str) -> str:

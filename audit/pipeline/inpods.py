@@ -1,0 +1,135 @@
+"""plan → traces where the databases are: what is asked of a live cluster's pods, by exec."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit.errors import AuditError, EngineError
+from audit.facts.live.access import Access
+from audit.model.facts import Note, Zone
+from audit.replay import toolchain
+from audit.trace.pods import Pods, Streams, program
+
+if TYPE_CHECKING:
+    from audit.facts.live.execs import Container
+
+_DESCRIPTION = "snapshot.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PodEngine(toolchain.Toolchain):
+    """The pods' own OVN, as old as the oldest of them.
+
+    What else of OVN is needed is run here, by `local` if there is one that fits the databases.
+    """
+
+    local: toolchain.Toolchain | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is, as a reader is told."""
+        return "the cluster's pods"
+
+    def argv(self, program: str, *args: str) -> tuple[str, ...]:
+        """Return the command that runs `program` here; EngineError when it should not be."""
+        if self.local is None:
+            raise EngineError(
+                f"{program} is run here, where no OVN is that fits the databases; install one "
+                f"with `{toolchain.INSTALL_COMMAND}`"
+            )
+        return self.local.argv(program, *args)
+
+    def schema(self, name: str) -> Path:
+        """Return the path of an OVSDB schema here; EngineError as of `argv`."""
+        self.argv("ovsdb-tool")
+        assert self.local is not None  # noqa: S101 - argv() raised
+        return self.local.schema(name)
+
+
+NO_ENGINE = PodEngine(toolchain.Version(0, 0, 0))
+"""What facts are read with before the pods are asked: databases from pods are standalone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """The pods that have the databases of zones, and what traces there."""
+
+    engine: PodEngine
+    pods: Pods
+    notes: tuple[Note, ...]
+    """Why there is no tracing in the pods of some zones."""
+
+
+def reach(
+    cluster: Access, snapshot: Path, zones: Mapping[str, Zone], ovn_prefix: Path | None
+) -> Reached:
+    """Ask the pods of every zone for their ovn-trace; EngineError when none can trace."""
+    from audit.facts.live import streams  # noqa: PLC0415 - only who asks a cluster pays for its client
+
+    opener = streams.Opener(access=cluster, containers=_containers(cluster, snapshot, zones))
+    shared = Streams(stream=opener, ready_s=cluster.exec_timeout_s)
+    able: dict[str, toolchain.Version] = {}
+    failures: dict[str, str] = dict.fromkeys(zones.keys() - opener.containers.keys(), _NO_POD)
+    for name, said in opener.said(program("version")).items():
+        version = None if isinstance(said, AuditError) else toolchain.Version.parse(said)
+        if version is None:
+            failures[name] = str(said) or "its ovn-trace does not say its version"
+        elif _too_old(version, zones[name].northd_version):
+            failures[name] = f"its ovn-trace {version} is older than its database"
+        else:
+            able[name] = version
+    for name, why in failures.items():
+        shared.give_up(name, why)
+    if not able:
+        raise EngineError(
+            f"no pod can trace: {next(iter(failures.values()))}; leave out --traces exec, or ask "
+            "`audit doctor --live`"
+        )
+    return Reached(
+        engine=PodEngine(min(able.values()), local=_local(ovn_prefix, zones)),
+        pods=Pods(zones=tuple(zones), streams=shared),
+        notes=tuple(_notes(failures)),
+    )
+
+
+def _local(prefix: Path | None, zones: Mapping[str, Zone]) -> toolchain.Toolchain | None:
+    """Return an OVN here that fits the databases, if there is one."""
+    try:
+        versions = {zone.name: zone.northd_version for zone in zones.values()}
+        return toolchain.choose(toolchain.find(prefix), versions)
+    except EngineError:
+        return None
+
+
+_NO_POD = "no running pod has its databases now"
+
+
+def _containers(
+    cluster: Access, snapshot: Path, zones: Mapping[str, Zone]
+) -> dict[str, tuple["Container", ...]]:
+    """Return where each zone's southbound database is now; pods may have come and gone."""
+    from audit.facts.live import api, places  # noqa: PLC0415 - as above
+
+    try:
+        where = json.loads((snapshot / _DESCRIPTION).read_text(encoding="utf-8"))["zones"]
+    except (OSError, ValueError, LookupError) as error:
+        raise EngineError(
+            f"{snapshot} does not say in which pods its databases were read: {error}"
+        ) from error
+    with api.Server(cluster) as server:
+        found = places.find(server.items(places.PODS)[1], cluster.namespace)
+    members = {place.name: tuple(south for _, south in place.members) for place in found.places}
+    return {name: members[where[name]] for name in zones if where.get(name) in members}
+
+
+def _too_old(version: toolchain.Version, northd: str) -> bool:
+    database = toolchain.Version.parse(northd)
+    return database is not None and not version.can_trace(database)
+
+
+def _notes(failures: Mapping[str, str]) -> Iterator[Note]:
+    for name, why in sorted(failures.items()):
+        text = f"zone {name} is not traced in its pod: {why}"
+        yield Note(code="zone-untraceable", text=text, subjects=(name,))

@@ -1,0 +1,154 @@
+"""ovn-audit in a pod of OVN-Kubernetes: one ovn-trace daemon, or the way to ovs-vswitchd.
+
+    python3 -I -S -c PROGRAM trace SECONDS STATE SELECT STATES
+    python3 -I -S -c PROGRAM switch SECONDS
+    python3 -I -S -c PROGRAM version SECONDS
+
+Standard input and output are the server's unixctl connection, after one reply of our own. All ends
+when standard input does, after SECONDS at the latest, and whichever process here is killed.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+OVN = os.environ.get("OVN_RUNDIR") or "/var/run/ovn"
+OVS = os.environ.get("OVS_RUNDIR") or "/var/run/openvswitch"
+LOG = 1 << 20
+
+
+def adopt() -> None:
+    """Have orphans below us become our children: PR_SET_CHILD_SUBREAPER, prctl(2)."""
+    if ctypes.CDLL(None).prctl(36, 1, 0, 0, 0):
+        raise OSError("orphans cannot be adopted")
+
+
+def end() -> None:
+    """Kill all below us, and bury them."""
+    while True:
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{name}/stat") as stat:
+                    if int(stat.read().rpartition(")")[2].split()[1]) == os.getpid():
+                        os.kill(int(name), signal.SIGKILL)
+            except OSError:
+                pass
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def keep(alive: int, told: int, seconds: int, state: str, choice: str, states: str) -> None:
+    """Run a daemon until our parent or the time is gone, and leave nothing of it."""
+    os.setsid()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(null, stream)
+    place = ""
+    try:
+        adopt()
+        place = tempfile.mkdtemp(prefix="ovn-audit-")
+        argv = ["ovn-trace", f"--db=unix:{OVN}/ovnsb_db.sock", "--detach", "--no-chdir"]
+        argv += ["-vsyslog:off", f"--unixctl={place}/ctl"]
+        argv += [f"--select-id={choice}"] * (choice != "0") + [f"--ct={state}"] * int(states)
+        log = tempfile.TemporaryFile()
+        child = subprocess.Popen(argv, stdin=null, stdout=null, stderr=log)
+        while child.poll() is None and not select.select([alive], [], [], 0.01)[0]:
+            pass
+        log.seek(0)
+        said = log.read(LOG).decode("utf-8", "replace")
+        reply = ["" if child.returncode else place, said]
+    except OSError as error:
+        reply = ["", str(error)]
+    try:
+        with os.fdopen(told, "w") as answer:
+            json.dump(reply, answer)
+        select.select([alive], [], [], seconds if reply[0] else 0)
+    finally:
+        end()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def relay(path: str) -> None:
+    """Hand on bytes both ways until either side ends."""
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(path)
+    while True:
+        for ready in select.select([0, server.fileno()], [], [])[0]:
+            data = server.recv(1 << 18) if ready else os.read(0, 1 << 16)
+            if not data:
+                return
+            if ready:
+                write(data)
+            else:
+                server.sendall(data)
+
+
+def write(data: bytes) -> None:
+    """Write all of it to standard output."""
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def serve(path: str, said: str) -> None:
+    """Say that the server can be asked, or why not; then let it be asked."""
+    error = None if path else said[-300:].strip() or "no reason given"
+    write(json.dumps({"id": 0, "result": said, "error": error}).encode())
+    if path:
+        relay(path)
+
+
+def trace(seconds: int, *daemon: str) -> None:
+    """Have a keeper run a daemon, and serve it."""
+    alive, ours = os.pipe()
+    listen, told = os.pipe()
+    adopt()
+    keeper = os.fork()
+    if not keeper:
+        os.close(ours)
+        try:
+            keep(alive, told, seconds, *daemon)
+        finally:
+            os._exit(0)
+    place = ""
+    try:
+        os.close(alive)
+        os.close(told)
+        # Before the daemon has read its database nobody asks: input can only end.
+        if 0 not in select.select([0, listen], [], [])[0]:
+            with os.fdopen(listen) as reply:
+                place, said = json.loads(reply.read() or '["", "it was cut off"]')
+            serve(place and f"{place}/ctl", said)
+    finally:
+        os.close(ours)
+        os.waitpid(keeper, 0)
+        end()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def main(mode: str, seconds: str, *daemon: str) -> None:
+    """Do what is asked, for so long at most."""
+    signal.alarm(int(seconds))
+    if mode == "trace":
+        trace(int(seconds), *daemon)
+    elif mode == "version":
+        os.execlp("ovn-trace", "ovn-trace", "--version")
+    else:
+        with open(f"{OVS}/ovs-vswitchd.pid") as file:
+            serve(f"{OVS}/ovs-vswitchd.{file.read().strip()}.ctl", "")
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        main(*sys.argv[1:])

@@ -1,0 +1,118 @@
+"""`ovn-trace` daemons and switches in the pods that have them, over a stream to each.
+
+A stream's other end is a program of ours (`inpod.py`), sent along as a constant: what varies are a
+conntrack state, a number and a time. The stream is the server's unixctl connection, and its end is
+the daemon's, so nothing is left in a pod however this process ends. A daemon reads the zone's own
+southbound database as it is when it starts, with the ovn-trace that was installed beside it.
+"""
+
+import contextlib
+import functools
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from audit.errors import AuditError, EngineError
+from audit.trace import inpod
+from audit.trace.daemon import Launch, Start
+from audit.trace.unixctl import Channel, RefusedError, Unixctl, UnixctlError
+
+DAEMONS = 2
+"""Daemons at a time in a pod, for requests and for replies: each holds the southbound database."""
+LIFE_S = 900
+"""After so long a server's end of a stream ends in any case; if there is more to ask it is made
+anew."""
+
+_STREAMS_LOST = 2
+"""After so many streams in a row on which nothing was answered, a place is left alone."""
+
+OpenStream = Callable[[str, Sequence[str]], Channel]
+"""(place, argv) → the standard input and output of a command there; AuditError when not."""
+
+
+def program(mode: str, *words: str) -> tuple[str, ...]:
+    """Return the command that is run in a pod: a constant, and a few words of ours.
+
+    It travels in a URL, where each character of an indentation takes three: with tabs it stays
+    below the 8 kB that some proxies in front of an API server allow.
+    """
+    text = Path(inpod.__file__).read_text(encoding="utf-8").replace("    ", "\t")
+    return ("python3", "-I", "-S", "-c", text, mode, str(LIFE_S), *words)
+
+
+@dataclass(slots=True, kw_only=True)
+class Streams:
+    """Opens streams to places, and gives a place up where they lead to nothing.
+
+    The threads of a run share it. `ready_s` is how long a server may take to be ready.
+    """
+
+    stream: OpenStream
+    ready_s: float = 120.0
+    _lost: Counter[str] = field(default_factory=Counter)
+    _said: dict[str, str] = field(default_factory=dict)
+
+    def connect(self, place: str, argv: Sequence[str], timeout_s: float) -> "PodServer":
+        """Return a server at a place, ready to be asked; EngineError when there is none."""
+        if self._lost[place] >= _STREAMS_LOST:
+            raise EngineError(f"{place} is given up: {self._said[place]}")
+        try:
+            channel = self.stream(place, argv)
+            connection = Unixctl(Path(place), timeout_s=timeout_s, channel=channel)
+            try:
+                log = connection.greeting(self.ready_s)
+            except BaseException:
+                connection.close()
+                raise
+        except (AuditError, RefusedError, UnixctlError, OSError) as error:
+            self._lost[place] += 1
+            self._said[place] = str(error)
+            raise EngineError(str(error)) from error
+        return PodServer(connection=connection, log=log, left=functools.partial(self._left, place))
+
+    def give_up(self, place: str, why: str) -> None:
+        """Open no stream to a place."""
+        self._lost[place] = _STREAMS_LOST
+        self._said[place] = why
+
+    def _left(self, place: str, answers: int) -> None:
+        """Take note of a stream that was left after so many answers."""
+        self._lost[place] = 0 if answers else self._lost[place] + 1
+        self._said[place] = "it did not answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodServer:
+    """A server in a pod, asked over a stream, which is its life (`audit.trace.daemon.Launched`)."""
+
+    connection: Unixctl
+    log: str
+    left: Callable[[int], None]
+    pid: int = 0
+
+    def end(self) -> None:
+        """Close the stream."""
+        self.connection.close()
+        self.left(self.connection.answers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pods:
+    """The zones' own databases, in their pods (`audit.trace.daemon.Transport`)."""
+
+    zones: Collection[str]
+    streams: Streams
+
+    def has(self, zone: str) -> bool:
+        """Say whether there is a database of a zone."""
+        return zone in self.zones
+
+    @contextlib.contextmanager
+    def open(self, zone: str) -> Iterator[Launch]:
+        """Yield what starts daemons of a zone; there is nothing to make ready."""
+        yield functools.partial(self._launch, zone)
+
+    def _launch(self, zone: str, start: Start) -> PodServer:
+        argv = program("trace", str(start.state), str(start.select), str(start.states))
+        return self.streams.connect(zone, argv, start.timeout_s)

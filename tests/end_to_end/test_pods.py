@@ -1,0 +1,150 @@
+"""Traces by exec: asked of the pods that have the databases, and gone from there afterwards."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.apiserver import Cluster
+from tests.end_to_end.conftest import SCOPE, Audit, cells
+
+pytestmark = pytest.mark.ovn
+
+EXEC = ("--traces", "exec", "--exec-timeout", "5")
+ASKED = tuple(word for word in SCOPE if word not in ("--workers", "inline"))
+WORKER = "ovnkube-node-ovn-worker"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(cluster: Cluster) -> Iterator[None]:
+    """After each test nothing runs in any pod, and nothing lies there."""
+    yield
+    assert cluster.idle()
+    deadline = time.monotonic() + 10
+    while (left := (*processes(cluster), *cluster.nodes.glob("*/tmp/*"))) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    assert not left
+
+
+def processes(cluster: Cluster) -> list[str]:
+    """Return the command lines of what was started in a pod, by its environment, and runs."""
+    mark, found = f"={cluster.nodes}/".encode(), []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (place / "environ").read_bytes():
+                found.append((place / "cmdline").read_text()[-200:])
+    return found
+
+
+def traced(cluster: Cluster) -> dict[str, int]:
+    """Return how many daemons were started in each pod."""
+    pods = [pod for pod, argv in cluster.commands if "trace" in argv]
+    return {pod: pods.count(pod) for pod in pods}
+
+
+def test_a_run_by_exec_says_what_a_run_of_copies_says_and_needs_no_ovn_here(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...], expected: list[dict[str, str]]
+) -> None:
+    bare = ("/usr/bin/env", "PATH=/nonexistent", "XDG_DATA_HOME=/nonexistent", *audit.command)
+    without = Audit(command=bare, directory=audit.directory)
+    assert "OVN is not installed here" in without("doctor").out
+    done = without("run", *live, *ASKED, *EXEC)
+    assert done.code == 0, done.err
+    assert cells(audit, done.json["path"]) == expected
+    assert done.json["engine"]["place"] == "the cluster's pods"
+    assert sum(count > 0 for count in traced(cluster).values()) == 3
+    assert all(count <= 4 for count in traced(cluster).values()), "many traces per exec"
+    programs = {argv[4] for _, argv in cluster.commands if argv[0] == "python3"}
+    assert len(programs) == 1, "what runs in a pod is a constant"
+
+
+def test_a_pair_by_exec_is_traced_as_on_copies(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...], recorded: Path
+) -> None:
+    pair = ("-src", "front-0", "-src-namespace", "shop", "-dst", "back-0", "-dst-namespace", "shop")
+    asked = (*pair, "-tcp", "-dst-port", "8080", "-loglevel", "0")
+    done = audit("trace", *live, *EXEC, *asked)
+    assert done.code == 0, done.err
+    assert done.out == audit("trace", "--snapshot", recorded, *asked).out
+    assert len(traced(cluster)) == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [["hang"], ["403"], ["die3", "404"], ["die3", "hang"]],
+    ids=["hangs", "forbidden", "disappears mid-run", "hangs mid-run"],
+)
+def test_a_node_that_is_lost_costs_its_own_cells_and_the_run_is_resumed(
+    audit: Audit,
+    cluster: Cluster,
+    live: tuple[str, ...],
+    expected: list[dict[str, str]],
+    fault: list[str],
+) -> None:
+    cluster.streams[WORKER] = fault
+    done = audit("run", *live, *ASKED, *EXEC, "--cover", "exhaustive")
+    assert done.code == 3, done.err
+    found = cells(audit, done.json["path"])
+    lost = [(now, then) for now, then in zip(found, expected, strict=True) if now != then]
+    assert lost
+    for now, _ in lost:
+        assert "ovn-worker" in (now["src_node"], now["dst_node"])
+        unproven = now["verdict"] == "untraced" or now["reply"] == "untraced"
+        assert unproven, now
+    reasons = {now["reason"] for now, _ in lost if now["verdict"] == "untraced"}
+    assert reasons == {"engine-lost"}
+    traces = audit(
+        "query",
+        done.json["path"],
+        "SELECT zone, count(*) n FROM traces WHERE reason = 'engine-lost' GROUP BY zone",
+        *("-o", "csv"),
+    ).out.split()
+    assert [line.split(",")[0] for line in traces[1:]] == ["ovn-worker"]
+    tried = traced(cluster).get(WORKER, 0)
+    assert tried <= 4, "what does not answer is given up"
+    kept = json.loads((audit.directory / done.json["path"] / "plan.json").read_text())
+    said = kept["options"]["cluster"]
+    assert set(said) == {"kubeconfig", "context", "namespace", "exec_timeout_s"}, "no credentials"
+    cluster.streams.clear()
+    whole = audit("run", "--resume", done.json["path"], "-o", "json")
+    assert whole.code == 0, whole.err
+    assert cells(audit, whole.json["path"]) == expected
+    assert whole.json["resumed"]["traces_kept"] > 0
+
+
+def test_a_stream_that_dies_is_made_anew(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...], expected: list[dict[str, str]]
+) -> None:
+    cluster.streams[WORKER] = ["die2", "500", "die4", "ok"]
+    done = audit("run", *live, *ASKED, *EXEC)
+    assert done.code == 0, done.err
+    assert cells(audit, done.json["path"]) == expected
+
+
+def test_nothing_runs_on_in_a_pod_when_the_audit_is_killed(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...]
+) -> None:
+    command = [*audit.command, "run", *live, "--traces", "exec", "--cover", "exhaustive"]
+    process = subprocess.Popen(command, cwd=audit.directory, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(traced(cluster)) < 3 or not list(cluster.nodes.glob("*/tmp/*/ctl")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    assert processes(cluster), "they are looked for in the right place"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_exec_is_refused_where_there_is_no_pod(audit: Audit, recorded: Path) -> None:
+    done = audit("run", "--snapshot", recorded, "--traces", "exec")
+    assert (done.code, done.out) == (2, "")
+    assert "live cluster" in done.err
