@@ -39,7 +39,7 @@ def plan(
     """
     with ExitStack() as stack, progress.shown(quiet=True) as shown:
         if snapshot is None:
-            snapshot = stack.enter_context(pipeline.captured(access, shown)).path
+            snapshot = stack.enter_context(pipeline.captured(access, shown))
         asked = pipeline.Options(snapshot=snapshot, scope=scope, ovn_prefix=ovn_prefix)
         described = _described(pipeline.plan(asked, shown, stack))
     if output == "json":

@@ -263,16 +263,18 @@ def run(
         to = kept.enter_context(pipeline.destination(out, staging))
         asked = dataclasses.replace(asked, destination=to.uri)
         with progress.shown(quiet=quiet) as shown, ExitStack() as stack:
-            cluster = None
             if snapshot is None and manifests is None:
-                live = pipeline.captured(access, shown, keep=to.root, databases=planes != only)
-                cluster = stack.enter_context(live)
-                asked = dataclasses.replace(asked, snapshot=cluster.path)
+                live = pipeline.captured(
+                    access,
+                    shown,
+                    keep=to.root,
+                    elsewhere=bool(to.uri),
+                    databases=planes != only,
+                )
+                asked = dataclasses.replace(asked, snapshot=stack.enter_context(live))
             if recompile:
                 return _rehearse(asked, to, shown, exit_zero=exit_zero, output=output)
             done = pipeline.run(asked, to.root, shown)
-            if cluster is not None and done.manifest.get("incomplete"):
-                cluster.held = True
             done = to.deliver(done, shown)
         return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
 
@@ -292,7 +294,9 @@ def _resumed(
     to = stack.enter_context(pipeline.destination(place, root))
     path = run if isinstance(run, Path) else pipeline.resumable(run, root, stack)
     changes = {**changes, "destination": to.uri}
-    return to.deliver(pipeline.resume(path, changes, shown), shown)
+    done = pipeline.resume(path, changes, shown)
+    pipeline.sweep(root)
+    return to.deliver(done, shown)
 
 
 def _check_traces(

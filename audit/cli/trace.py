@@ -134,7 +134,7 @@ def trace(
     )
     with progress.shown(quiet=not sys.stderr.isatty()) as shown, ExitStack() as stack:
         if snapshot is None:
-            snapshot = stack.enter_context(pipeline.captured(access, shown)).path
+            snapshot = stack.enter_context(pipeline.captured(access, shown))
         found = pipeline.trace(asked(snapshot=snapshot), shown)
     if output == "json":
         fields = rendering.fields(found, raw=raw)

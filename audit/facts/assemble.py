@@ -55,6 +55,7 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
             *(*described.notes, *zone_notes, *service_notes, *policy_notes),
             *(*_node_notes(nodes), *pod_notes),
         ),
+        resource_versions=MappingProxyType(dict(described.resource_versions)),
         unread_policies=described.unread_policies,
         inputs=inputs.result(),
         gateways=MappingProxyType(topology.gateways(node_facts)),

@@ -86,6 +86,7 @@ def _zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path)
         southbound=southbound,
         northd_version=options.get("northd_internal_version", ""),
         sequence="/".join(str(number) for number in sequence),
+        markers=MappingProxyType(markers(nb["NB_Global"], sb["SB_Global"], sb["Chassis_Private"])),
         switches=MappingProxyType(_switches(nb["Logical_Switch"])),
         ports=MappingProxyType(ports),
         by_tunnel_key=MappingProxyType(
@@ -113,6 +114,22 @@ def _zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path)
     )
 
 
+NB_MARKERS = ("nb_cfg", "sb_cfg", "hv_cfg")
+SB_MARKERS = ("nb_cfg",)
+CHASSIS_MARKERS = ("name", "nb_cfg")
+"""Columns of NB_Global, SB_Global and Chassis_Private that say how far each part has come
+(ovn-nb(5), ovn-sb(5))."""
+
+
+def markers(
+    northbound: Sequence[Row], southbound: Sequence[Row], chassis: Sequence[Row]
+) -> dict[str, int]:
+    """Return these tables' counters: what is wanted, and how far northd and each chassis are."""
+    found = {name: _first(northbound).get(name, 0) for name in NB_MARKERS}
+    found |= {f"southbound {name}": _first(southbound).get(name, 0) for name in SB_MARKERS}
+    return found | {f"chassis {row['name']}": row["nb_cfg"] for row in chassis}
+
+
 def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
     """Read what is in force: of ACLs those of a switch or of a port group that has ports."""
     groups = tables.rows(
@@ -128,7 +145,7 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
     sets = tables.rows("Address_Set", ("name", "addresses"))
     balancer = ("vips", "protocol", "options", "external_ids", "name")
     return {
-        "NB_Global": tables.rows("NB_Global", ("name", "options", "nb_cfg")),
+        "NB_Global": tables.rows("NB_Global", ("name", "options", *NB_MARKERS)),
         "Logical_Switch": switches,
         "Logical_Switch_Port": tables.rows("Logical_Switch_Port", ("_uuid", "name")),
         "Port_Group": [group for group in groups if group["ports"]],
@@ -146,7 +163,8 @@ def _southbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
     flow = ("_uuid", "external_ids", "match")
     flows = tables.rows("Logical_Flow", flow, mentioning=[f'"{stage}"' for stage in ACL_STAGES])
     return {
-        "SB_Global": tables.rows("SB_Global", ("options", "nb_cfg")),
+        "SB_Global": tables.rows("SB_Global", ("options", *SB_MARKERS)),
+        "Chassis_Private": tables.rows("Chassis_Private", CHASSIS_MARKERS),
         "Datapath_Binding": tables.rows("Datapath_Binding", ("_uuid", "external_ids")),
         "Port_Binding": tables.rows("Port_Binding", binding),
         **{table: tables.rows(table, columns) for table, columns in _SB_ADDRESSES.items()},

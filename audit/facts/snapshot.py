@@ -11,7 +11,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -178,6 +178,8 @@ class Description:
 
     source: str = ""
     notes: tuple[Note, ...] = ()
+    resource_versions: Mapping[str, str] = field(default_factory=dict)
+    """Of each List, when it was first read."""
     unread_policies: tuple[str, ...] = ()
     """Policy kinds that exist and could not be listed."""
     changed: frozenset[str] = frozenset()
@@ -201,6 +203,7 @@ def describe(snapshot: Snapshot) -> Description:
                 )
                 for note in said["notes"].each()
             ),
+            resource_versions=said["first_resource_versions"].texts(),
             unread_policies=tuple(one.text() for one in said["unread_policies"].each()),
             changed=frozenset(one.text() for one in said["changed"].each()),
         )

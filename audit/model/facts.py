@@ -193,6 +193,8 @@ class Zone:
     routed: frozenset[str] = frozenset()
     """Addresses and networks that something on the way can tell from others, port addresses and
     the matches of router policies apart: routes, router ports, NAT, VIPs, known neighbours."""
+    markers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """How far the zone's parts had come: counters of NB_Global, SB_Global and each chassis."""
     torn: bool = False
     """The last transaction of a database file was cut off, and is not part of this."""
 
@@ -224,6 +226,8 @@ class ClusterState:
     zones: Mapping[str, Zone]
     notes: tuple[Note, ...] = ()
     inputs: tuple[Input, ...] = ()
+    resource_versions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Of each List of a live cluster when it was first read, by resource."""
     unread_policies: tuple[str, ...] = ()
     """Policy kinds that exist and could not be read: what the objects mean is unknown."""
     gateways: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))

@@ -6,7 +6,7 @@ and leave nothing half-written.
 
 from audit.pipeline.agents import AgentOptions
 from audit.pipeline.agents import serve as serve_agent
-from audit.pipeline.capturing import Access, Saved, captured, save
+from audit.pipeline.capturing import Access, Saved, captured, save, sweep
 from audit.pipeline.checking import (
     Format,
     baseline,
@@ -102,6 +102,7 @@ __all__ = [
     "run",
     "save",
     "serve_agent",
+    "sweep",
     "trace",
     "verify",
     "write_formats",

@@ -5,18 +5,26 @@ import os
 import shutil
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.errors import AuditError, OutputError
+from audit.errors import OutputError
 from audit.facts.live.access import Access
 from audit.model.facts import Note
 from audit.pipeline.options import Progress
 from audit.replay.tables import Tables
+from audit.store import unfinished
+from audit.store.lock import exclusively
 
-__all__ = ["Access", "Saved", "captured", "save"]
+__all__ = ["Access", "Saved", "captured", "save", "sweep"]
+
+_PREFIX = ".cluster-"
+_OLD_S = 3600
+"""Snapshots that no run names are left alone for so long: where directories cannot be locked, one
+may be in use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,42 +37,54 @@ class Saved:
     notes: tuple[Note, ...]
 
 
-@dataclass(slots=True, kw_only=True)
-class Captured:
-    """A snapshot that lasts as long as a block; `held` makes it stay where it may."""
-
-    path: Path
-    held: bool = False
-
-
 @contextmanager
 def captured(
-    access: Access, progress: Progress, *, keep: Path | None = None, databases: bool = True
-) -> Iterator[Captured]:
+    access: Access,
+    progress: Progress,
+    *,
+    keep: Path | None = None,
+    elsewhere: bool = False,
+    databases: bool = True,
+) -> Iterator[Path]:
     """Read a live cluster, and yield the snapshot it is while the block lasts.
 
-    Below `keep` it stays when the block is cut short, or it is held: an ended run is gone on with
-    from it.
+    Below `keep`, where runs are, it stays as long as one that is not whole needs it to go on; so do
+    earlier ones. `elsewhere`: runs are moved from there when they are finished.
     """
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="audit-cluster-") as space:
             _take(access, Path(space), progress, databases=databases)
-            yield Captured(path=Path(space))
+            yield Path(space)
         return
     place = _beside(keep)
     try:
-        _take(access, place, progress, databases=databases)
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
-    taken = Captured(path=place)
-    try:
-        yield taken
-    except AuditError:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
-    if not taken.held:
-        shutil.rmtree(place, ignore_errors=True)
+        with exclusively(place):
+            _take(access, place, progress, databases=databases)
+            yield place
+    finally:
+        if not unfinished.snapshots(keep).get(place.name):
+            shutil.rmtree(place, ignore_errors=True)
+        sweep(keep, lost=not elsewhere)
+
+
+def sweep(root: Path, *, lost: bool = False) -> None:
+    """Remove the snapshots of live clusters below `root` that no run there needs any more.
+
+    `lost`: also those that no run there names, as theirs was removed; but none that is in use.
+    """
+    needed = unfinished.snapshots(root)
+    for place in root.glob(f"{_PREFIX}*"):
+        with suppress(OSError, OutputError):
+            named = place.name in needed
+            if needed.get(place.name) or not (named or (lost and _is_old(place))):
+                continue
+            with exclusively(place):
+                shutil.rmtree(place)
+
+
+def _is_old(place: Path) -> bool:
+    """Say whether a run that read it would have its plan by now, were there one."""
+    return time.time() - place.stat().st_mtime > _OLD_S
 
 
 def save(access: Access, target: Path, progress: Progress, *, databases: bool = True) -> Saved:
@@ -75,16 +95,16 @@ def save(access: Access, target: Path, progress: Progress, *, databases: bool = 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as space:
-            unfinished = Path(space) / "snapshot"
-            unfinished.mkdir()
-            saved = _take(access, unfinished, progress, databases=databases)
+            begun = Path(space) / "snapshot"
+            begun.mkdir()
+            saved = _take(access, begun, progress, databases=databases)
             if packed:
                 archive = Path(space) / "snapshot.tar.gz"
                 with tarfile.open(archive, "w:gz") as tar:
-                    tar.add(unfinished, arcname=".")
+                    tar.add(begun, arcname=".")
                 archive.replace(target)
             else:
-                unfinished.rename(target)
+                begun.rename(target)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
     return Saved(path=target, source=saved.source, zones=saved.zones, notes=saved.notes)
@@ -110,7 +130,7 @@ def _zone_name(northbound: Path) -> str:
 def _beside(root: Path) -> Path:
     """Make a directory for what a run reads, beside the runs."""
     moment = dt.datetime.now(dt.UTC)
-    place = root / f".cluster-{moment:%Y%m%dT%H%M%SZ}-{os.getpid()}"
+    place = root / f"{_PREFIX}{moment:%Y%m%dT%H%M%SZ}-{os.getpid()}"
     try:
         place.mkdir(parents=True, mode=0o700)
     except OSError as error:

@@ -1,6 +1,5 @@
 """plan → traces where the databases are: what is asked of a live cluster's pods, by exec."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,6 @@ from audit.trace.pods import Pods, Streams, program
 
 if TYPE_CHECKING:
     from audit.facts.live.execs import Container
-
-_DESCRIPTION = "snapshot.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +65,13 @@ def reach(
     """Ask the pods of every zone for their ovn-trace; EngineError when none can trace."""
     from audit.facts.live import streams  # noqa: PLC0415 - only who asks a cluster pays for its client
 
-    opener = streams.Opener(access=cluster, containers=_containers(cluster, snapshot, zones))
+    opener = streams.Opener(access=cluster, containers=_containers(cluster, snapshot))
     shared = Streams(stream=opener, ready_s=cluster.exec_timeout_s)
     able: dict[str, toolchain.Version] = {}
     failures: dict[str, str] = dict.fromkeys(zones.keys() - opener.containers.keys(), _NO_POD)
     for name, said in opener.said(program("version")).items():
+        if name not in zones:
+            continue
         version = None if isinstance(said, AuditError) else toolchain.Version.parse(said)
         if version is None:
             failures[name] = str(said) or "its ovn-trace does not say its version"
@@ -106,22 +105,14 @@ def _local(prefix: Path | None, zones: Mapping[str, Zone]) -> toolchain.Toolchai
 _NO_POD = "no running pod has its databases now"
 
 
-def _containers(
-    cluster: Access, snapshot: Path, zones: Mapping[str, Zone]
-) -> dict[str, tuple["Container", ...]]:
-    """Return where each zone's southbound database is now; pods may have come and gone."""
+def _containers(cluster: Access, snapshot: Path) -> dict[str, tuple["Container", ...]]:
+    """Return where each zone's southbound database is now."""
     from audit.facts.live import api, places  # noqa: PLC0415 - as above
 
-    try:
-        where = json.loads((snapshot / _DESCRIPTION).read_text(encoding="utf-8"))["zones"]
-    except (OSError, ValueError, LookupError) as error:
-        raise EngineError(
-            f"{snapshot} does not say in which pods its databases were read: {error}"
-        ) from error
     with api.Server(cluster) as server:
         found = places.find(server.items(places.PODS)[1], cluster.namespace)
-    members = {place.name: tuple(south for _, south in place.members) for place in found.places}
-    return {name: members[where[name]] for name in zones if where.get(name) in members}
+    members = places.by_zone(found, snapshot)
+    return {zone: tuple(south for _, south in both) for zone, both in members.items()}
 
 
 def _too_old(version: toolchain.Version, northd: str) -> bool:

@@ -19,6 +19,7 @@ from audit.pipeline import intending, meanings, switches
 from audit.pipeline.asking import Traced, logical_worker, trace
 from audit.pipeline.intending import Judged
 from audit.pipeline.journal import Journal
+from audit.pipeline.marking import settle
 from audit.pipeline.options import Options, PlaneName, Progress
 from audit.pipeline.planning import Planned, plan
 from audit.pipeline.sitting import Sitting, options_of
@@ -107,8 +108,10 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
             _preflight(options, planned, progress)
         out.write_endpoints(planned.matrix.endpoints)
         out.write_policies(planned.state.policies)
-        traced = trace(options, planned, journal, progress, start)
-        verdicts = traced.verdicts
+        settled = settle(
+            options, planned, trace(options, planned, journal, progress, start), progress
+        )
+        traced, verdicts = settled.traced, settled.traced.verdicts
         progress.phase("writing", 0)
         judged = _with_intent(options, planned, verdicts, progress)
         verdicts = judged.verdicts
@@ -122,7 +125,11 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         )
         said |= judged.fields(planned.state)
         said |= {**traced.checks, "incomplete": traced.incomplete, **sitting.fields(journal)}
-        said |= {"place": _place(options, out.path), **_open(planned.matrix, verdicts)}
+        said |= {
+            "markers": settled.markers,
+            "place": _place(options, out.path),
+            **_open(planned.matrix, verdicts),
+        }
         out.finish(said)
     return Outcome(
         path=out.path,
@@ -191,7 +198,11 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
         )
         said |= judged.fields(intended.state)
         said |= {"prediction": None, "drift": None, "incomplete": False, **sitting.fields(journal)}
-        said |= {"place": _place(options, out.path), **_open(intended.matrix, verdicts)}
+        said |= {
+            "markers": None,
+            "place": _place(options, out.path),
+            **_open(intended.matrix, verdicts),
+        }
         out.finish(said)
     return Outcome(
         path=out.path,

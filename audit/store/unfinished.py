@@ -6,7 +6,9 @@ A trace that failed is no result to go on from: it is taken out, and run again.
 import json
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,28 @@ def read_plan(path: Path) -> Mapping[str, Any]:
 def is_finished(path: Path) -> bool:
     """Say whether `path` is a run, which is never written again."""
     return (path / MANIFEST).exists()
+
+
+def snapshots(root: Path) -> dict[str, bool]:
+    """Return the names of what runs right below `root` read, and whether a run needs it still.
+
+    An unfinished run does, and one of which something failed, until one that went on with it
+    is whole.
+    """
+    states: dict[str, set[bool | None]] = defaultdict(set)
+    for plan in root.glob(f"*/{PLAN}"):
+        # What has no readable plan cannot be gone on with.
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            source = json.loads(plan.read_text(encoding="utf-8"))["options"]["snapshot"]
+            states[Path(source).name].add(_is_whole(plan.parent))
+    return {name: None in state or True not in state for name, state in states.items()}
+
+
+def _is_whole(path: Path) -> bool | None:
+    """Say whether all of a finished run was traced; None of an unfinished one."""
+    if not is_finished(path):
+        return None
+    return not json.loads((path / MANIFEST).read_text(encoding="utf-8")).get("incomplete")
 
 
 def take_over(old: Path, new: Path, outputs: Mapping[str, str]) -> None:

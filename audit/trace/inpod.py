@@ -1,11 +1,10 @@
-"""ovn-audit in a pod of OVN-Kubernetes: one ovn-trace daemon, or the way to ovs-vswitchd.
+"""ovn-audit in a pod of OVN-Kubernetes: one ovn-trace daemon, asked over standard input and output.
 
     python3 -I -S -c PROGRAM trace SECONDS STATE SELECT STATES
-    python3 -I -S -c PROGRAM switch SECONDS
     python3 -I -S -c PROGRAM version SECONDS
 
-Standard input and output are the server's unixctl connection, after one reply of our own. All ends
-when standard input does, after SECONDS at the latest, and whichever process here is killed.
+They are its unixctl connection, after one reply of our own; `version` says what it would be. All
+ends when standard input does, after SECONDS at the latest, and whichever process here is killed.
 """
 
 import contextlib
@@ -21,7 +20,6 @@ import sys
 import tempfile
 
 OVN = os.environ.get("OVN_RUNDIR") or "/var/run/ovn"
-OVS = os.environ.get("OVS_RUNDIR") or "/var/run/openvswitch"
 LOG = 1 << 20
 
 
@@ -142,11 +140,8 @@ def main(mode: str, seconds: str, *daemon: str) -> None:
     signal.alarm(int(seconds))
     if mode == "trace":
         trace(int(seconds), *daemon)
-    elif mode == "version":
-        os.execlp("ovn-trace", "ovn-trace", "--version")
     else:
-        with open(f"{OVS}/ovs-vswitchd.pid") as file:
-            serve(f"{OVS}/ovs-vswitchd.{file.read().strip()}.ctl", "")
+        os.execlp("ovn-trace", "ovn-trace", "--version")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`ovn-trace` daemons and switches in the pods that have them, over a stream to each.
+"""`ovn-trace` daemons in the pods that have the databases, over a stream to each.
 
 A stream's other end is a program of ours (`inpod.py`), sent along as a constant: what varies are a
 conntrack state, a number and a time. The stream is the server's unixctl connection, and its end is

@@ -76,6 +76,8 @@ class Cluster:
     running: int = 0
     """Commands that run in pods now."""
     after_exec: Callable[["Cluster"], None] | None = None
+    when_traced: Callable[["Cluster"], None] | None = None
+    """Called when a trace in a pod is asked for."""
     url: str = ""
     nodes: Path = Path("/nonexistent")
     """A directory per node: `run` with its sockets, and `tmp`, which is to be empty at the end."""
@@ -119,7 +121,8 @@ class Cluster:
     def reset(self) -> None:
         """Behave as recorded again, and forget what was asked."""
         self.answers, self.execs, self.streams, self.denied = {}, {}, {}, set()
-        self.calls, self.commands, self.after_exec = Counter(), [], None
+        self.calls, self.commands = Counter(), []
+        self.after_exec = self.when_traced = None
 
     def idle(self) -> bool:
         """Say whether no command runs in a pod any more, or soon."""
@@ -166,6 +169,8 @@ class Cluster:
         assert request.query["container"] in _CONTAINERS["sb"]
         argv = request.query.getall("command")
         home = self.nodes / self.node_of(pod)
+        if self.when_traced is not None and "trace" in argv:
+            self.when_traced(self)
         process = await asyncio.create_subprocess_exec(
             "/usr/bin/python3",
             *argv[1:],
@@ -175,7 +180,6 @@ class Cluster:
             env={
                 **os.environ,
                 "OVN_RUNDIR": str(home / "run"),
-                "OVS_RUNDIR": str(home / "run"),
                 "TMPDIR": str(home / "tmp"),
                 "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
             },

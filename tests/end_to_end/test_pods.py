@@ -1,6 +1,7 @@
 """Traces by exec: asked of the pods that have the databases, and gone from there afterwards."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from audit.replay.toolchain import Toolchain
 from tests.end_to_end.apiserver import Cluster
 from tests.end_to_end.conftest import SCOPE, Audit, cells
 
@@ -62,6 +64,11 @@ def test_a_run_by_exec_says_what_a_run_of_copies_says_and_needs_no_ovn_here(
     assert done.json["engine"]["place"] == "the cluster's pods"
     assert sum(count > 0 for count in traced(cluster).values()) == 3
     assert all(count <= 4 for count in traced(cluster).values()), "many traces per exec"
+    start, end = (done.json["markers"][when] for when in ("start", "end"))
+    assert end["resource_versions"]["pods"] == start["resource_versions"]["pods"] == "1000"
+    assert end["zones"] == start["zones"]
+    assert sorted(end["zones"]) == ["ovn-control-plane", "ovn-worker", "ovn-worker2"]
+    assert {"nb_cfg", "sb_cfg", "hv_cfg", "southbound nb_cfg"} <= set(end["zones"]["ovn-worker"])
     programs = {argv[4] for _, argv in cluster.commands if argv[0] == "python3"}
     assert len(programs) == 1, "what runs in a pod is a constant"
 
@@ -113,11 +120,65 @@ def test_a_node_that_is_lost_costs_its_own_cells_and_the_run_is_resumed(
     kept = json.loads((audit.directory / done.json["path"] / "plan.json").read_text())
     said = kept["options"]["cluster"]
     assert set(said) == {"kubeconfig", "context", "namespace", "exec_timeout_s"}, "no credentials"
+    (copied,) = (audit.directory / "runs").glob(".cluster-*")
     cluster.streams.clear()
     whole = audit("run", "--resume", done.json["path"], "-o", "json")
     assert whole.code == 0, whole.err
     assert cells(audit, whole.json["path"]) == expected
     assert whole.json["resumed"]["traces_kept"] > 0
+    assert not copied.exists(), "no run needs it any more"
+
+
+def test_what_changes_while_it_is_traced_is_not_known(
+    audit: Audit,
+    cluster: Cluster,
+    live: tuple[str, ...],
+    expected: list[dict[str, str]],
+    toolchain: Toolchain,
+) -> None:
+    pod = next(p for p in cluster.lists["pods"] if p["metadata"]["name"] == "front-0")
+    socket = cluster.nodes / "ovn-worker2" / "run" / "ovnnb_db.sock"
+    mutate = {"op": "mutate", "table": "NB_Global", "where": []}
+    asked = json.dumps(["OVN_Northbound", {**mutate, "mutations": [["nb_cfg", "+=", 1]]}])
+
+    def change(now: Cluster) -> None:
+        now.when_traced = None
+        pod["metadata"]["labels"]["turn"] = "1"
+        argv = toolchain.argv("ovsdb-client", "transact", f"unix:{socket}", asked)
+        subprocess.run(argv, check=True, capture_output=True)
+
+    cluster.when_traced = change
+    done = audit("run", *live, *ASKED, *EXEC)
+    assert done.code == 3, done.err
+    found = cells(audit, done.json["path"])
+    changed = [(now, then) for now, then in zip(found, expected, strict=True) if now != then]
+    concerned = [c for c in found if "front-0" in (c["src_name"], c["dst_name"])]
+    assert [now for now, _ in changed] == [c for c in concerned if c["reason"] != "to-itself"]
+    assert {(now["verdict"], now["reason"]) for now, _ in changed} == {
+        ("untraced", "changed-meanwhile")
+    }
+    notes = {note["code"]: note["subjects"] for note in done.json["notes"]}
+    assert notes["changed-meanwhile"] == ["shop/front-0"]
+    assert notes["zone-went-on"] == ["ovn-worker2"]
+
+
+def test_copies_that_no_run_needs_are_removed_and_others_are_not(
+    audit: Audit, live: tuple[str, ...]
+) -> None:
+    runs = audit.directory / "runs"
+    for name, age in (("lost", 7200), ("needed", 7200), ("young", 0), ("used", 7200)):
+        (runs / f".cluster-{name}").mkdir(parents=True)
+        os.utime(runs / f".cluster-{name}", (time.time() - age,) * 2)
+    (runs / "cut-short").mkdir()
+    plan = {"options": {"snapshot": str(runs / ".cluster-needed")}}
+    (runs / "cut-short" / "plan.json").write_text(json.dumps(plan))
+    in_use = os.open(runs / ".cluster-used", os.O_RDONLY)
+    fcntl.flock(in_use, fcntl.LOCK_EX)
+    done = audit("run", *live, *SCOPE, "--planes", "intent")
+    os.close(in_use)
+    assert done.code == 0, done.err
+    left = sorted(path.name for path in runs.glob(".cluster-*"))
+    assert left == [".cluster-needed", ".cluster-used", ".cluster-young"]
 
 
 def test_a_stream_that_dies_is_made_anew(

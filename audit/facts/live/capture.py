@@ -50,6 +50,8 @@ class Capture:
     unread_policies: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     markers: dict[str, str] = field(default_factory=dict)
+    """The resourceVersion of each List when it was last read, and `first` when it first was."""
+    first: dict[str, str] = field(default_factory=dict)
     zones: dict[str, str] = field(default_factory=dict)
     """Where each zone was read: the name of its place."""
     source: str = ""
@@ -64,6 +66,7 @@ class Capture:
         with Server(self.access) as server:
             self.source = f"cluster {server.host}"
             lists = self._lists(server)
+            self.first = dict(self.markers)
             if databases:
                 found = places.find(lists["pods"], self.access.namespace)
                 mode = str(found.mode)
@@ -155,7 +158,7 @@ class Capture:
             return after
         self._read_zones(found.places)  # what changed may be in address sets of every zone
         last = self._again(server, after)
-        self.changed = sorted(_pods_of(_changes(after, last), last))
+        self.changed = sorted(concerned(after, last))
         if self.changed:
             text = (
                 f"{len(self.changed)} pods, or policies that may concern them, changed while the "
@@ -167,12 +170,9 @@ class Capture:
         return last
 
     def _again(self, server: Server, before: Lists) -> Lists:
-        watched = [one for one in LISTED if one.policy or one.resource in _WATCHED]
-        again = {}
-        for listed in watched:
-            if listed.resource in before:
-                self.markers[listed.resource], again[listed.resource] = server.items(listed)
-        return {**before, **again}
+        versions, after = watched(server, before)
+        self.markers |= versions
+        return after
 
     def _write(self, lists: Lists) -> None:
         directory = self.target / "kube"
@@ -192,6 +192,7 @@ class Capture:
             "finished": _now(),
             "deployment": mode,
             "zones": self.zones,
+            "first_resource_versions": self.first,
             "resource_versions": self.markers,
             "unread_policies": self.unread_policies,
             "changed": self.changed,
@@ -201,6 +202,20 @@ class Capture:
         }
         text = json.dumps(said, indent=2, ensure_ascii=False)
         (self.target / _DESCRIPTION).write_text(text, encoding="utf-8")
+
+
+def watched(server: Server, before: Lists) -> tuple[dict[str, str], Lists]:
+    """List again what may have changed; return its resourceVersions, and all Lists as of now."""
+    versions, again = {}, {}
+    for listed in LISTED:
+        if (listed.policy or listed.resource in _WATCHED) and listed.resource in before:
+            versions[listed.resource], again[listed.resource] = server.items(listed)
+    return versions, {**before, **again}
+
+
+def concerned(before: Lists, after: Lists) -> set[str]:
+    """Return the pods (`namespace/name`) that changed, or whose policies or namespaces did."""
+    return _pods_of(_changes(before, after), after)
 
 
 def _needed(item: Object) -> Object:

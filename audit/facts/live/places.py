@@ -4,10 +4,12 @@ Node annotations such as `k8s.ovn.org/zone-name` are not written any more (since
 August 2026), and process arguments cannot be read without a shell. What a pod is made of can.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from audit.errors import ClusterError
@@ -95,6 +97,21 @@ def find(pods: Iterable[Object], namespace: str = "") -> Places:
         places=tuple(places),
         silent=() if central else tuple(sorted(set(silent) - alive)),
     )
+
+
+def by_zone(found: Places, snapshot: Path) -> dict[str, tuple[tuple[Container, Container], ...]]:
+    """Return where the databases of each zone of a snapshot are now: of each member, both.
+
+    Pods may have come and gone since. ClusterError when the snapshot does not say where they were.
+    """
+    try:
+        where = json.loads((snapshot / "snapshot.json").read_text(encoding="utf-8"))["zones"]
+    except (OSError, ValueError, LookupError) as error:
+        raise ClusterError(
+            f"{snapshot} does not say in which pods its databases were read: {error}"
+        ) from error
+    members = {place.name: place.members for place in found.places}
+    return {zone: members[name] for zone, name in where.items() if name in members}
 
 
 def _namespace(candidates: Mapping[str, Sequence[Object]], asked: str) -> str:
