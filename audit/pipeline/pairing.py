@@ -103,7 +103,8 @@ class _Asked:
 
     def _run(self, plane: planes.Plane, make: MakeWorker) -> tuple[TracedPair, Answer]:
         """Trace the pair in a plane; of two workers each keeps one end's zone open."""
-        with InlineFanout(make, workers=2) as workers:
+        in_pods = self.planned.pods is not None
+        with InlineFanout(make, workers=2, alone=in_pods) as workers:
             traced = TracedPair(
                 pair=self.pair, owners=self.planned.owners, plane=plane, workers=workers
             )
