@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
@@ -609,3 +611,23 @@ class Made:
 def made() -> Made:
     """Return the makers of synthetic runs."""
     return Made()
+
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = (
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The distribution's Chromium; root needs it without its sandbox."""
+    flags = [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()

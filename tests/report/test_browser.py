@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import axe_core_python
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from audit.model.changes import ChangedCells
 from audit.model.run import Run
@@ -21,25 +20,6 @@ if TYPE_CHECKING:
     from tests.report.conftest import Made
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = (
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The distribution's Chromium; root needs it without its sandbox."""
-    flags = [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield chromium
-        chromium.close()
 
 
 class Reader:
@@ -398,7 +378,9 @@ def test_no_serious_violation_of_accessibility(
 
 def test_on_paper(made: "Made", read: Read) -> None:
     reader = read(made.shop())
-    reader.page.emulate_media(media="print")
+    reader.page.emulate_media(media="print", color_scheme="dark")
+    heading = reader.page.get_by_role("heading", level=1)
+    expect(heading).to_have_css("color", "rgb(26, 33, 43)")  # paper is light
     expect(reader.page.get_by_test_id("search")).to_be_hidden()
     expect(reader.page.get_by_test_id("coverage")).to_be_visible()
     expect(reader.page.locator("#policy-rows tr").first).to_be_visible()

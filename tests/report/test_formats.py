@@ -1,18 +1,21 @@
 """Every format of one run: valid by its own schema or parser, the same counts, hostile names."""
 
+import csv
 import dataclasses
 import datetime as dt
+import io
 import json
 import lzma
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import numpy as np
 import pytest
+from playwright.sync_api import Browser
 from prometheus_client.parser import text_string_to_metric_families
 
 from audit.compare.check import check
@@ -22,12 +25,17 @@ from audit.model.findings import Disagreement
 from audit.model.matrix import Matrix
 from audit.model.packets import Protocol
 from audit.model.recorded import Cells, Recorded
+from audit.model.run import Part, StreamedRun
 from audit.model.verdicts import CODE, REASON_CODE, VERDICTS, Blame, PolicyRef, Reason, Verdict
 from audit.pipeline.tracing import told as told_of
 from audit.policy.deviations import Causes
 from audit.policy.findings import about_drift
 from audit.report.formats import junit, markdown, plain, prometheus, sarif, structured, terminal
 from audit.report.formats.told import Told, tell
+from audit.report.render import render_html
+
+if TYPE_CHECKING:
+    from tests.report.conftest import Made
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 HOSTILE = (
@@ -178,6 +186,63 @@ def test_all_formats_state_the_same_counts(run: Recorded, told: Told) -> None:
     assert f"{proven} of {total} cells proven, {total - proven} unproven." in page
     for verdict, count in counts.items():
         assert f"| {verdict} | {count} |" in page
+
+
+@pytest.mark.browser
+def test_the_page_shows_the_same_counts(
+    run: Recorded, told: Told, browser: Browser, made: "Made", tmp_path: Path
+) -> None:
+    """What stands on the page in Chromium: its figures, and the cells its map is drawn from."""
+    (tmp_path / "report.html").write_text(render_html(streamed(run, made)), encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    page.evaluate("window.auditReport.ready")
+    counts = expected_counts(run)
+    total = sum(counts.values())
+    unproven = counts["inconclusive"] + counts["untraced"]
+    for verdict, count in counts.items():
+        assert page.get_by_test_id(f"counter-{verdict}").locator("b").inner_text() == f"{count}"
+    coverage = page.get_by_test_id("coverage").inner_text()
+    assert coverage.startswith(f"{total - unproven} cells decided")
+    assert f"; {unproven} unproven;" in coverage
+    blocks = page.locator("#policy-rows tr td:nth-child(2)").all_inner_texts()
+    assert sorted(map(int, blocks)) == sorted(count for _, count in told.blockers)
+    text = page.evaluate("window.auditReport.csv()")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    for name in told.namespaces:
+        mine = [row for row in rows if row["destination"] == name.name]
+        shown = tuple(sum(int(row[verdict]) for row in mine) for verdict in VERDICTS)
+        assert shown == name.counts
+    assert sum(int(row["drift"]) for row in rows) == told.drifting == 8
+    page.goto((tmp_path / "report.html").as_uri() + "#ns=*,*")
+    page.reload()
+    page.evaluate("window.auditReport.ready")
+    cells = csv.DictReader(io.StringIO(page.evaluate("window.auditReport.csv()"), newline=""))
+    said = [cell["verdict"] for cell in cells]
+    assert {verdict: said.count(verdict) for verdict in counts} == counts
+    page.close()
+
+
+def streamed(run: Recorded, made: "Made") -> StreamedRun:
+    """Return the same run as the page reads it."""
+    names = ("src", "dst", "family", "port", "verdict", "reply", "reason", "blame", "drift")
+
+    def parts() -> Iterator[Part]:
+        for cells in run.cells:
+            columns = {name: getattr(cells, name) for name in names}
+            yield Part(**columns, trace=np.full(len(cells), -1, np.int32))
+
+    return StreamedRun(
+        path=run.path,
+        manifest=run.manifest,
+        endpoints=run.endpoints,
+        ports=run.ports,
+        policies=run.policies,
+        traces=made.traces({}),
+        parts=parts,
+        blames=lambda: run.cells.blames,
+        trace_keys=tuple,
+    )
 
 
 def test_findings_are_as_many_in_each(told: Told) -> None:
