@@ -27,9 +27,9 @@ from playwright.sync_api import CDPSession, Page, sync_playwright
 CHROMIUM = "/usr/bin/chromium"
 RENDER = """
 import resource, sys
-from audit.report.render import render_html
-from audit.store.reader import stream_run
-open(sys.argv[2], "w", encoding="utf-8").write(render_html(stream_run(sys.argv[1])))
+from pathlib import Path
+from audit import pipeline
+pipeline.write_report(Path(sys.argv[1]), out=Path(sys.argv[2]).parent)
 own = resource.getrusage(resource.RUSAGE_SELF)
 print(f"{own.ru_utime + own.ru_stime:.0f} s of CPU time, {own.ru_maxrss // 1024} MiB")
 """

@@ -1,6 +1,6 @@
 """One cell of a finished run, by its policy objects: why, and what would have to change."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from audit.facts import kube
@@ -31,17 +31,21 @@ class Objects:
     ports: Sequence[Port]
 
     @classmethod
-    def of(cls, run: Run | StreamedRun) -> "Objects | None":
-        """Read them; None where the run does not know enough."""
+    def of(cls, run: Run | StreamedRun, spaces: Collection[str] | None = None) -> "Objects | None":
+        """Read them, of these namespaces or all; None where the run does not know enough."""
         known = run.manifest.get("labels")
         if known is None:
             return None
-        spaces = known["namespaces"].items()
+        labels = known["namespaces"].items()
         listed = run.matrix if isinstance(run, Run) else run
         return cls(
-            policies=tuple(kube.policy_of(policy) for policy in run.policies),
+            policies=tuple(
+                kube.policy_of(policy)
+                for policy in run.policies
+                if spaces is None or policy.ref.namespace in spaces
+            ),
             cluster=Cluster(
-                namespaces={name: tuple(sorted(pairs.items())) for name, pairs in spaces},
+                namespaces={name: tuple(sorted(pairs.items())) for name, pairs in labels},
                 nodes=known["nodes"],
             ),
             endpoints=tuple(e for e in listed.endpoints if e.kind is not EndpointKind.SERVICE),
@@ -58,6 +62,23 @@ class Objects:
             family=family,
             src=self.endpoints.index(src),
             dst=self.endpoints.index(dst),
+            port=port,
+        )
+
+    def between(self, src: Endpoint, dst: Endpoint, family: Family, port: int) -> edits.Question:
+        """Return the same question with nothing else in the cluster, for who counts nothing else.
+
+        A policy of another namespace selects neither end.
+        """
+        spaces = ("", src.namespace, dst.namespace)
+        return edits.Question(
+            policies=tuple(p for p in self.policies if p.ref.namespace in spaces),
+            endpoints=(src, dst),
+            cluster=self.cluster,
+            ports=self.ports,
+            family=family,
+            src=0,
+            dst=1,
             port=port,
         )
 

@@ -27,6 +27,7 @@ from audit.pipeline.sitting import planned as planning
 from audit.pipeline.switches import Start
 from audit.replay import toolchain
 from audit.report import render, sentences
+from audit.report.grid import gather
 from audit.store import evidence, manifest, reader, remote, signing
 from audit.store.encode import Planes
 from audit.store.files import replacing, writing
@@ -240,8 +241,9 @@ def write_report(path: Path, changed: ChangedCells | None = None, out: Path | No
             f"{path} is signed, its report included; copy it without {SIGNATURE} to render again"
         )
     run = reader.stream_run(path)
-    meant = meanings.of_run(run)
-    content = render.render_html(run, meanings=meant, changed=changed).encode()
+    grid = gather(run, changed.cells if changed else None)
+    meant = meanings.of_run(run, grid)
+    content = render.render_html(run, grid=grid, meanings=meant, changed=changed).encode()
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as file:

@@ -2,11 +2,16 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
 
+from audit.model.verdicts import VERDICTS
+from audit.pipeline import meanings
+from audit.report.grid import gather
+from audit.store import reader
 from tests.end_to_end.conftest import Audit, run_of
 
 MANIFESTS = """
@@ -92,6 +97,32 @@ def test_every_difference_between_objects_and_ovn_has_a_known_cause(
     ).out
     assert "OVN does otherwise: a named port of a NetworkPolicy opens" in differs
     assert "a named port of a NetworkPolicy opens" in (run / "report.html").read_text()
+    said = what_kinds_say(run)
+    assert sum(said.values()) > 1_000
+    assert {meant for meant, decided in said if meant != decided} == set()
+
+
+def what_kinds_say(path: Path) -> Counter[tuple[str, str]]:
+    """Count cells of a run by what the page says of their kind, and by their own `intent`.
+
+    The one is asked of one pair and the policies of its namespaces, the other of all at once.
+    """
+    run = reader.stream_run(path)
+    grid = gather(run)
+    meant = meanings.of_run(run, grid)
+    assert meant is not None
+    page = grid.page
+    kind = [meant.kind_of.get(endpoint.key, -1) for endpoint in page.endpoints]
+    said: Counter[tuple[str, str]] = Counter()
+    for row, src in enumerate(page.sources.tolist()):
+        for column, (dst, place) in enumerate(
+            zip(page.column_dst.tolist(), page.column_slice.tolist(), strict=True)
+        ):
+            found = meant.of.get((kind[src], kind[dst], *page.slices[place]))
+            code = int(grid.codes[row, column])
+            if found is not None and code and src != dst:
+                said[str(found.verdict), str(VERDICTS[grid.states[code - 1].intent])] += 1
+    return said
 
 
 def test_objects_alone_need_no_ovn(audit: Audit, example_snapshot: Path) -> None:
