@@ -11,6 +11,7 @@ OUT = Path("docs/images")
 VIEWS = {
     "report-summary": "",
     "report-namespaces": "",
+    "report-workloads": "ns=*,*&level=workloads",
     "report-pods": "ns=*,*",
     "report-cell": "cell=pod%20shop%2Ffront-0,pod%20default%2Fweb-0",
 }
