@@ -204,12 +204,12 @@ function meaningPart(src, dst, cell) {
     return left ? [heading("By the policy objects"), el("p", { class: "muted", testid: "panel-meaning" }, "Not in this page: the first command below says it.")] : null;
   }
   const [, , , , verdict, egress, ingress, changes] = found;
-  const others = (also, count) => (count > 0 ? el("p", { class: "muted" }, `It opens ${cellsText(count)} more: ${also.join("; ")}${count > also.length ? " …" : ""}`)
-    : el("p", { class: "muted" }, count ? "What else it opens was not counted: the first command below does." : "It opens no other cell."));
+  const others = (also, count) => (count < 0 ? null : el("p", { class: "muted" }, count ? `It opens ${cellsText(count)} more: ${also.join("; ")}${count > also.length ? " …" : ""}` : "It opens no other cell."));
+  const uncounted = changes.some(([, , count]) => count < 0);
   return [
     heading(`By the policy objects: ${T.verdicts[verdict].name}`),
     el("div", { testid: "panel-meaning" }, terms([["Egress", known.texts[egress]], ["Ingress", known.texts[ingress]]])),
-    ...(changes.length ? [heading("What would open it (each was tried)"), el("ol", { class: "changes", testid: "panel-changes" }, changes.map(([edits, also, count]) => el("li", {}, edits.join("; and "), others(also, count))))] : []),
+    ...(changes.length ? [heading("What would open it (each was tried)"), el("ol", { class: "changes", testid: "panel-changes" }, changes.map(([edits, also, count]) => el("li", {}, edits.join("; and "), others(also, count)))), uncounted ? el("p", { class: "muted" }, "What else these open was not counted: the first command below does.") : null] : []),
   ];
 }
 
