@@ -1,5 +1,5 @@
 
-// 8. Around the map: breadcrumbs, selectors, policies, search, export, the table for screen readers.
+// 9. Around the map: breadcrumbs, selectors, policies, search, export, the table for screen readers.
 
 function drawCrumbs() {
   const crumb = (text, change) => (change ? el("button", { type: "button", on: { click: () => { go(change); scroller.focus({ preventScroll: true }); } } }, text) : el("span", {}, text));

@@ -1,5 +1,5 @@
 
-// 9. Showing a view, and starting.
+// 10. Showing a view, and starting.
 
 let drawn = "";
 
