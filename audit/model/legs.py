@@ -43,7 +43,8 @@ class LegTable:
     Where the ACLs in force say the same either way the class is the same, and so is the leg. Of
     class c, `atoms[c, o]` is the atom the other end o falls in,
     `port_atoms[c, p]` that of port p, and the leg's id is
-    `first[c] + atoms[c, o] * width[c] + port_atoms[c, p]`. `predicted` and `decider` are by id:
+    `legs[first[c] + atoms[c, o] * width[c] + port_atoms[c, p]]`: where nothing that can match what
+    is in an atom tells ports apart, they have one leg. `predicted` and `decider` are by id:
     PASS or STOP, and the index into `LegPlan.deciders` of what decides, -1 for nothing.
 
     Where several ACLs decide alike, OVN takes any, and each zone's database its own: such a leg
@@ -55,6 +56,7 @@ class LegTable:
     port_atoms: NDArray[np.int32]
     first: NDArray[np.int64]
     width: NDArray[np.int64]
+    legs: NDArray[np.int64]
     predicted: NDArray[np.uint8]
     decider: NDArray[np.int32]
     zonal: NDArray[np.int64]
@@ -69,7 +71,7 @@ class LegTable:
         """Return the legs of many cells, by their own end, other end, port and locality."""
         classes = self.classes[locality, own]
         within = self.atoms[classes, other] * self.width[classes] + self.port_atoms[classes, port]
-        legs: NDArray[np.int64] = self.first[classes] + within
+        legs = self.legs[self.first[classes] + within]
         zonal = self.zonal[legs]
         return np.where(zonal < 0, legs, zonal + self.zone[own])
 

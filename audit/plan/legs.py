@@ -133,23 +133,32 @@ class _Planner:
     def _table(self, entries: Sequence[_Views]) -> LegTable:
         """Return the legs of one side: classes by entries in each locality, then their atoms."""
         numbers: dict[tuple[Entry, ...], int] = {}
+        everyone = self._predicates.number(np.ones(len(entries), dtype=np.bool_))
+        deciding = {
+            one[locality]: _deciding(one[locality], everyone)
+            for one in entries
+            for locality in Locality
+        }
         classes = np.array(
             [
-                [numbers.setdefault(one[locality], len(numbers)) for one in entries]
+                [numbers.setdefault(deciding[one[locality]], len(numbers)) for one in entries]
                 for locality in Locality
             ],
             dtype=np.int32,
         ).reshape(len(Locality), len(entries))
         made = [_Class(one, self._matrix.ports, self._predicates) for one in numbers]
-        sizes = np.array([one.atom_count * one.port_atom_count for one in made], dtype=np.int64)
-        decided = [leg for one in made for leg in one.predict()]
+        sizes = np.array([one.legs.size for one in made], dtype=np.int64)
+        counts = np.array([len(one.decided) for one in made], dtype=np.int64)
+        decided = [leg for one in made for leg in one.decided]
         tied = np.array([leg.tied for leg in decided], dtype=np.bool_)
+        legs = np.concatenate([np.zeros(0, np.int64), *(one.legs.reshape(-1) for one in made)])
         return LegTable(
             classes=classes,
             atoms=np.array([one.atoms for one in made], dtype=np.int32),
             port_atoms=np.array([one.port_atoms for one in made], dtype=np.int32),
             first=np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64),
-            width=np.array([one.port_atom_count for one in made], dtype=np.int64),
+            width=np.array([one.legs.shape[1] for one in made], dtype=np.int64),
+            legs=legs + np.repeat(np.cumsum(counts) - counts, sizes),
             predicted=np.array([leg.verdict for leg in decided], dtype=np.uint8),
             decider=np.array([leg.decider for leg in decided], dtype=np.int32),
             zonal=np.full(len(decided), -1, dtype=np.int64),
@@ -318,8 +327,35 @@ class _Trim:
         return tuple(sorted(set(true)))
 
 
+def _deciding(entries: tuple[Entry, ...], everyone: int) -> tuple[Entry, ...]:
+    """Leave out the entries that another one is always asked before, and answers for.
+
+    In a tier the highest priority decides. `everyone` numbers the vector of all endpoints.
+    """
+    above: dict[tuple[int, int], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.others == everyone or entry.l4 == matches.ANY_L4:
+            above[entry.stage, entry.tier].append(entry)
+
+    def answers_for(other: Entry, entry: Entry) -> bool:
+        return (
+            other.priority > entry.priority
+            and other.others in (everyone, entry.others)
+            and other.l4 in (matches.ANY_L4, entry.l4)
+        )
+
+    return tuple(
+        entry
+        for entry in entries
+        if not any(answers_for(other, entry) for other in above[entry.stage, entry.tier])
+    )
+
+
 class _Class:
-    """The atoms and predicted legs of endpoints with the same entries."""
+    """The atoms and predicted legs of endpoints with the same entries.
+
+    `legs[a, p]` is the leg of atom a and port atom p, `decided` what each leg should answer.
+    """
 
     def __init__(
         self, entries: tuple[Entry, ...], ports: Sequence[Port], predicates: Predicates
@@ -333,19 +369,23 @@ class _Class:
         self._l4_row = {l4: row for row, l4 in enumerate(l4s)}
         holds = [np.array([_holds(l4, port) for port in ports]) for l4 in l4s]
         self.port_atoms, self._port_truth = _atoms(holds, len(ports))
-        self.atom_count = self._truth.shape[1]
-        self.port_atom_count = self._port_truth.shape[1]
+        self.legs = np.empty((self._truth.shape[1], self._port_truth.shape[1]), dtype=np.int64)
+        self.decided: list[Decided] = []
+        for atom in range(len(self.legs)):
+            numbers: dict[tuple[Entry, ...], int] = {}
+            for port_atom in range(self.legs.shape[1]):
+                entries = tuple(self._matching(atom, port_atom))
+                if entries not in numbers:
+                    numbers[entries] = len(self.decided)
+                    self.decided.append(evaluate(entries))
+                self.legs[atom, port_atom] = numbers[entries]
 
-    def predict(self) -> Iterator["Decided"]:
-        """Yield what each leg of the class should answer, in the order of their ids."""
-        for atom in range(self.atom_count):
-            for port_atom in range(self.port_atom_count):
-                yield evaluate(
-                    entry
-                    for entry in self._entries
-                    if self._truth[self._vector_row[entry.others], atom]
-                    and self._port_truth[self._l4_row[entry.l4], port_atom]
-                )
+    def _matching(self, atom: int, port_atom: int) -> Iterator[Entry]:
+        """Yield the entries that are true of packets of an atom and a port atom."""
+        for entry in self._entries:
+            other = self._truth[self._vector_row[entry.others], atom]
+            if other and self._port_truth[self._l4_row[entry.l4], port_atom]:
+                yield entry
 
 
 def _atoms(

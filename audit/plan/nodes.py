@@ -29,16 +29,19 @@ def _split(table: LegTable, node: NDArray[np.int64]) -> LegTable:
     pairs = np.stack([table.classes.astype(np.int64), np.broadcast_to(node, table.classes.shape)])
     found, classes = np.unique(pairs.reshape(2, -1), axis=1, return_inverse=True)
     old = found[0]
-    ends = np.append(table.first[1:], len(table.zonal))
+    ends = np.append(table.first[1:], len(table.legs))
     sizes = (ends - table.first)[old]
-    legs = [np.arange(table.first[one], ends[one]) for one in old.tolist()]
-    taken = np.concatenate(legs) if legs else np.zeros(0, dtype=np.int64)
+    places = [np.arange(table.first[one], ends[one]) for one in old.tolist()]
+    placed = table.legs[np.concatenate(places)] if places else np.zeros(0, dtype=np.int64)
+    owned = np.stack([np.repeat(np.arange(len(old)), sizes), placed])
+    (_, taken), legs = np.unique(owned, axis=1, return_inverse=True)
     return LegTable(
         classes=classes.reshape(table.classes.shape).astype(np.int32),
         atoms=table.atoms[old],
         port_atoms=table.port_atoms[old],
         first=np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64),
         width=table.width[old],
+        legs=legs.reshape(-1),
         predicted=table.predicted[taken],
         decider=table.decider[taken],
         # A node is in one zone, so what is tied is by node already.

@@ -7,11 +7,22 @@ as a destination, on its own node, and every ordered pair of nodes at least once
 security, routes and a node's own flows are not in any ACL.
 """
 
+from collections.abc import Collection, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.legs import CellLegs, LegPlan
 from audit.model.matrix import Matrix
+
+Ids = Mapping[str, NDArray[np.integer]]
+"""What cells show, by kind of thing."""
+
+_ROUNDS = 12
+"""How often the cells at hand are gone through for more that are worth it."""
+
+_AT_A_TIME = 1 << 16
+_BESIDES = ("egress", "source", "destination")
 
 
 def choose(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
@@ -93,10 +104,12 @@ class _ChosenReplies:
 class _Chosen:
     """The cells chosen so far, and what they show.
 
-    A packet between two switches takes two traces and shows the way between; one that stays on its
-    switch takes one. So a cell between switches is chosen at once only where it shows a pair of
-    places *and* an ingress leg that are new, and one on a switch where its ingress leg is. For all
-    else the first cell that would show it is remembered, and chosen at the end if need be.
+    A packet between two switches costs as much as two that stay on theirs, and is all that shows a
+    way between. So such a cell is chosen at once where its way and its ingress leg are both new,
+    and one that stops at its source's side where its egress leg and its source are. For all else
+    the first cell that would show it is remembered, one on a single switch before others, and
+    chosen in the end if need be. Among cells that would do, chance takes those that have little
+    else in common; it is the same chance every time.
     """
 
     def __init__(self, matrix: Matrix, plan: LegPlan) -> None:
@@ -104,12 +117,13 @@ class _Chosen:
         self._plan = plan
         count = len(matrix.endpoints)
         self._things = {
-            "ingress": _Things(len(plan.ingress)),
             "transit": _Things(plan.transit_count),
+            "ingress": _Things(len(plan.ingress)),
             "egress": _Things(len(plan.egress)),
             "destination": _Things(count),
             "source": _Things(count),
         }
+        self._chance = np.random.default_rng(0)
         self._found: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
 
     def cells(self) -> NDArray[np.int64]:
@@ -120,28 +134,54 @@ class _Chosen:
 
     def add(self, legs: CellLegs) -> None:
         """Choose among these cells what is worth it at once, and remember the others."""
+        legs = _some(legs, np.flatnonzero(self._news(legs)))
         shows = self._shows(legs)
-        for name, (ids, shown) in shows.items():
-            self._things[name].remember(ids, shown, legs.cells)
-        arrives = shows["ingress"][1]
-        fresh = arrives.copy()
-        fresh[arrives] = ~self._things["ingress"].done[legs.ingress[arrives]]
         apart = legs.transit >= 0
-        both = fresh & apart
-        both[both] = ~self._things["transit"].done[legs.transit[both]]
-        picked = _distinct(np.flatnonzero(both), legs.transit)
-        picked = _distinct(picked, legs.ingress)
-        here = np.flatnonzero(fresh & ~apart)
-        here = _distinct(here[~np.isin(legs.ingress[here], legs.ingress[picked])], legs.ingress)
-        self._take(_some(legs, np.concatenate([picked, here])))
+        for kind, (numbers, shown) in shows.items():
+            self._things[kind].remember(numbers, shown, apart, legs.cells)
+        passes = shows["ingress"][1]
+        ids: Ids = {kind: numbers for kind, (numbers, _) in shows.items()}
+        self._choose(legs, passes & apart, ("transit", "ingress"), ids)
+        self._choose(legs, ~passes, ("egress", "source"), ids)
+
+    def _news(self, legs: CellLegs) -> NDArray[np.bool_]:
+        """Say which cells' traces would show anything that nothing chosen shows."""
+        new = np.zeros(len(legs.cells), dtype=np.bool_)
+        for kind, (ids, shown) in self._shows(legs).items():
+            new |= shown & ~self._things[kind].done[ids]
+        return new
+
+    def _choose(
+        self,
+        legs: CellLegs,
+        among: NDArray[np.bool_],
+        kinds: Collection[str],
+        ids: Ids,
+    ) -> None:
+        """Choose among these cells until none shows a new thing of each of these kinds.
+
+        Those that show new things of other kinds besides come first.
+        """
+        places = np.flatnonzero(among)
+        for _ in range(_ROUNDS):
+            for kind in kinds:
+                places = places[~self._things[kind].done[ids[kind][places]]]
+            if not places.size:
+                return
+            picked = self._chance.permutation(places)[:_AT_A_TIME]
+            old = [self._things[kind].done[ids[kind][picked]] for kind in _BESIDES]
+            picked = picked[np.argsort(np.sum(old, axis=0), kind="stable")]
+            for kind in kinds:
+                picked = _distinct(picked, ids[kind], len(self._things[kind].done))
+            self._take(_some(legs, picked))
 
     def _shows(self, legs: CellLegs) -> dict[str, tuple[NDArray[np.integer], NDArray[np.bool_]]]:
         """Return, by kind of thing, what each cell's trace shows if it goes as predicted."""
         passes, _ = self._plan.predicted(legs)
         always = np.ones(len(legs.cells), dtype=np.bool_)
         return {
-            "ingress": (legs.ingress, passes),
             "transit": (legs.transit, passes & (legs.transit >= 0)),
+            "ingress": (legs.ingress, passes),
             "egress": (legs.egress, always),
             "destination": (self._matrix.dst[legs.cells], passes),
             "source": (self._matrix.src[legs.cells], always),
@@ -159,27 +199,33 @@ class _Things:
 
     def __init__(self, count: int) -> None:
         self.done = np.zeros(count, dtype=np.bool_)
-        self._by = np.full(count, -1, dtype=np.int64)
+        self._near, self._far = np.full((2, count), -1, dtype=np.int64)
 
     def remember(
-        self, ids: NDArray[np.integer], shown: NDArray[np.bool_], cells: NDArray[np.int64]
+        self,
+        ids: NDArray[np.integer],
+        shown: NDArray[np.bool_],
+        apart: NDArray[np.bool_],
+        cells: NDArray[np.int64],
     ) -> None:
-        """Note the first cell that would show a thing."""
-        among = np.flatnonzero(shown)
-        fresh = among[self._by[ids[among]] < 0]
-        picked = _distinct(fresh, ids)
-        self._by[ids[picked]] = cells[picked]
+        """Note the first cell on a single switch, and the first between two, that show a thing."""
+        for first, among in ((self._near, shown & ~apart), (self._far, shown & apart)):
+            places = np.flatnonzero(among)
+            fresh = places[first[ids[places]] < 0]
+            first[ids[fresh[::-1]]] = cells[fresh[::-1]]  # the last one written stays
 
     def missing(self) -> NDArray[np.int64]:
         """Return the cells that would show what nothing chosen shows."""
-        unshown = np.flatnonzero((self._by >= 0) & ~self.done)
-        return self._by[unshown]
+        first = np.where(self._near < 0, self._far, self._near)
+        unshown: NDArray[np.int64] = first[(first >= 0) & ~self.done]
+        return unshown
 
 
-def _distinct(places: NDArray[np.int64], ids: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the first of these places for each id."""
-    _, first = np.unique(ids[places], return_index=True)
-    distinct: NDArray[np.int64] = places[np.sort(first)]
+def _distinct(places: NDArray[np.int64], ids: NDArray[np.integer], count: int) -> NDArray[np.int64]:
+    """Return the first of these places for each id; ids are below `count`."""
+    first = np.empty(count, dtype=np.int64)
+    first[ids[places[::-1]]] = places[::-1]  # the last one written stays
+    distinct: NDArray[np.int64] = places[first[ids[places]] == places]
     return distinct
 
 

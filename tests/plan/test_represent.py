@@ -79,7 +79,10 @@ class Case:
         atoms = self.draw.integers(1, self.count + 1, classes)
         width = self.draw.integers(1, len(PORTS) + 1, classes)
         sizes = atoms * width
-        predicted = (self.draw.random(int(sizes.sum())) < 0.4).astype(np.uint8)
+        # Within a class, some ports of an atom share a leg.
+        drawn = np.repeat(np.arange(len(sizes)), sizes) * 64 + self.draw.integers(0, 9, sizes.sum())
+        legs = np.unique(drawn, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        predicted = (self.draw.random(int(legs.max()) + 1) < 0.4).astype(np.uint8)
         return LegTable(
             classes=np.stack([self._some(classes) for _ in Locality]),
             atoms=np.stack([self._some(int(n)) for n in atoms]),
@@ -88,6 +91,7 @@ class Case:
             ),
             first=np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64),
             width=width.astype(np.int64),
+            legs=legs,
             predicted=predicted,
             decider=np.where(predicted == 1, 0, -1).astype(np.int32),
             zonal=np.full(len(predicted), -1, dtype=np.int64),

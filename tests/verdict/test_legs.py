@@ -147,6 +147,7 @@ def table(predicted: Sequence[int], decider: int) -> LegTable:
         port_atoms=np.zeros((12, 1), dtype=np.int32),
         first=np.arange(12, dtype=np.int64),
         width=np.ones(12, dtype=np.int64),
+        legs=np.arange(12, dtype=np.int64),
         predicted=stops,
         decider=np.where(stops == 1, decider, -1).astype(np.int32),
         zonal=np.full(12, -1, dtype=np.int64),
