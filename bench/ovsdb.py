@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import socket as sockets
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -139,8 +140,14 @@ def _daemon(programs: Toolchain, run: Path, program: str, *arguments: str) -> It
 
 
 def _wait_for(socket: Path) -> None:
+    """Return when somebody listens: the file is there as soon as the socket is bound."""
     deadline = time.monotonic() + _START_TIMEOUT_S
-    while not socket.exists():
+    while not _listens(socket):
         if time.monotonic() > deadline:
             raise RuntimeError(f"ovsdb-server does not listen on {socket}")
         time.sleep(0.005)
+
+
+def _listens(path: Path) -> bool:
+    with sockets.socket(sockets.AF_UNIX) as asking:
+        return asking.connect_ex(str(path)) == 0

@@ -62,7 +62,7 @@ def _described(planned: pipeline.Planned) -> dict[str, Any]:
     """Return what a plan amounts to, for people and programs."""
     zones = Counter(task.zone for task in planned.cover.tasks)
     traces = len(planned.cover.tasks)
-    without = planned.cover.request < 0
+    without = ~planned.cover.asked
     composed = sum(int((plan.composed & without).sum()) for plan in planned.legs)
     return {
         "endpoints": len(planned.matrix.endpoints),

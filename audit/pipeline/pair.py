@@ -61,7 +61,7 @@ class TracedPair:
     def run(self) -> Answer:
         """Trace the request, its replies and the other direction; return what is known."""
         plan = self.plane.cover
-        if plan.request[0] < 0:
+        if not plan.cells.size:
             reason = REASONS[int(plan.settled[0])]
             return Answer(verdict=verdict_of(reason), reason=reason)
         self.key = plan.keys[int(plan.request[0])]

@@ -63,7 +63,7 @@ def datapath(planned: Planned, chassis: Sequence[Chassis]) -> Plane:
         chosen = [np.flatnonzero(composed)] if each else []
         chosen += [represent.choose(planned.matrix, plan) for plan in legs]
         missing = np.unique(np.concatenate(chosen))
-        missing = missing[covered.request[missing] < 0]
+        missing = missing[covered.of(missing) < 0]
         covered = cover.extended(covered, planned.matrix, missing)
     return Plane(
         name=records.DATAPATH,

@@ -99,7 +99,8 @@ class Tracing:
         ]
         self._waiting: set[str] = set()
         """What the phase at hand traces."""
-        self._learned = np.zeros(len(planned.matrix), dtype=np.bool_)
+        self._learned = np.zeros(0, dtype=np.int64)
+        """Cells whose traces were learnt from."""
         self._drawn = np.zeros(0, dtype=np.int64)
         """Cells that are traced to verify what is composed; no leg is learnt from them."""
         self._verified = Verified(agree=0, of=0, disagreements=())
@@ -129,6 +130,7 @@ class Tracing:
         """Compose the judgements into the verdict of every cell."""
         requests = compose.Requests(
             keys=self._cover.keys,
+            cells=self._cover.cells,
             request=self._cover.request,
             settled=self._cover.settled,
             replies=self._replies,
@@ -186,7 +188,7 @@ class Tracing:
         composed = [known.plan.composed for known in self._requests]
         if not composed:
             return np.zeros(0, dtype=np.int64)
-        among = np.flatnonzero((self._cover.request < 0) & np.logical_or.reduce(composed))
+        among = np.flatnonzero(~self._cover.asked & np.logical_or.reduce(composed))
         seed = "".join(file.sha256 for file in self._planned.state.inputs).encode()
         draw = np.random.default_rng(list(hashlib.blake2b(seed, digest_size=16).digest()))
         count = min(self._options.verify, len(among))
@@ -207,7 +209,7 @@ class Tracing:
             # A drawn cell verifies no longer when it is all that shows a leg.
             needed = np.isin(self._drawn, missing)
             self._drawn, shows = self._drawn[~needed], self._drawn[needed]
-            missing = missing[self._cover.request[missing] < 0]
+            missing = missing[self._cover.of(missing) < 0]
             if not missing.size and not shows.size:
                 return
             self._trace("tracing missing legs", self._extend(missing), workers)
@@ -220,27 +222,27 @@ class Tracing:
         nobody else.
         """
         cells = disputed(self._requests, self._planned.matrix)
-        cells = cells[self._cover.request[cells] < 0]
+        cells = cells[self._cover.of(cells) < 0]
         if 0 < cells.size <= MOST_DISPUTED:
             self._trace("tracing disputed cells", self._extend(cells), workers)
 
     def _learn(self) -> None:
         """Note what the traces since the last time show of their cells' legs."""
+        fresh = np.setdiff1d(self._cover.cells, np.concatenate([self._learned, self._drawn]))
         for known in self._requests:
-            fresh = known.plan.composed & (self._cover.request >= 0) & ~self._learned
-            fresh[self._drawn] = False
-            cells = np.flatnonzero(fresh)
-            keys = [self._cover.tasks[i].key for i in self._cover.request[cells].tolist()]
+            cells = fresh[known.plan.composed[fresh]]
+            keys = [self._cover.tasks[i].key for i in self._cover.of(cells).tolist()]
             known.learn_from(self._planned.matrix, cells, keys, self._judgements)
-            self._learned |= fresh
+        self._learned = np.concatenate([self._learned, fresh])
 
     def _verify(self) -> None:
         """Compare what was traced of the drawn cells with what their legs compose."""
         of = self._planned.matrix
         wrong, count = [], 0
         for known in self._requests:
-            for cell in self._drawn[known.plan.composed[self._drawn]].tolist():
-                task = self._cover.tasks[self._cover.request[cell]]
+            drawn = self._drawn[known.plan.composed[self._drawn]]
+            for cell, request in zip(drawn.tolist(), self._cover.of(drawn).tolist(), strict=True):
+                task = self._cover.tasks[request]
                 found = compose.decide(task.key, self._judgements)
                 expected = known.decision(of, cell)
                 if Verdict.UNTRACED in (found.verdict, expected.verdict):
@@ -261,7 +263,7 @@ class Tracing:
 
     def _predicted_arrivals(self) -> NDArray[np.int64]:
         """Return the composed cells whose replies show every leg of replies, if all goes well."""
-        of, traced = self._planned.matrix, self._cover.request >= 0
+        of, traced = self._planned.matrix, self._cover.asked
         chosen = [represent.choose_replies(of, plan, traced) for plan in self.plane.legs]
         return np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
 
@@ -362,10 +364,10 @@ class Tracing:
         tasks: dict[str, TraceTask] = {}
         requests = (*plan.tasks, *plan.forks)
         traced, first = np.unique(plan.request, return_index=True)
-        for index, cell in zip(traced.tolist(), first.tolist(), strict=True):
+        for index, cell in zip(traced.tolist(), plan.cells[first].tolist(), strict=True):
             composed = any(known.plan.composed[cell] for known in self._requests)
             # Replies of composed cells have legs of their own, traced afterwards.
-            if index < 0 or composed or not arrivals.passed(requests[index].key):
+            if composed or not arrivals.passed(requests[index].key):
                 continue
             request = requests[index]
             src = matrix_.endpoints[matrix_.src[cell]]

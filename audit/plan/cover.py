@@ -36,15 +36,31 @@ class Fork:
 class Cover:
     """The requests to trace, and which of them decides each cell.
 
-    `request[i]` indexes `keys` for cell i; -1 where no trace is needed, and `settled[i]` says
-    why as a code into REASONS.
+    `cells` are those with a request of their own, sorted; `request` indexes `keys` for each of
+    them. `settled` is by cell of the matrix: why one without a request has none, as a code into
+    REASONS.
     """
 
     name: str
     tasks: tuple[TraceTask, ...]
     forks: tuple[Fork, ...] = ()
+    cells: NDArray[np.int64]
     request: NDArray[np.int32]
     settled: NDArray[np.uint8]
+
+    def of(self, cells: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the requests of these cells, -1 where there is none."""
+        if not self.cells.size:
+            return np.full(len(cells), -1, dtype=np.int32)
+        places = np.minimum(np.searchsorted(self.cells, cells), len(self.cells) - 1)
+        return np.where(self.cells[places] == cells, self.request[places], np.int32(-1))
+
+    @property
+    def asked(self) -> NDArray[np.bool_]:
+        """Say, by cell of the matrix, which have a request."""
+        asked = np.zeros(len(self.settled), dtype=np.bool_)
+        asked[self.cells] = True
+        return asked
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -67,28 +83,29 @@ def exhaustive(
     obstacles = _obstacles(matrix)
     _settle_ranges(matrix, obstacles, opaque)
     asked = _Asked()
-    request = np.full(len(matrix), -1, dtype=np.int32)
+    cells = np.flatnonzero(obstacles < 0 if only is None else (obstacles < 0) & only)
+    request = np.full(len(cells), -1, dtype=np.int32)
     forked: dict[int, str] = {}
-    traceable = obstacles < 0 if only is None else (obstacles < 0) & only
-    for cell in np.flatnonzero(traceable).tolist():
+    for place, cell in enumerate(cells.tolist()):
         src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
         family, port = FAMILIES[matrix.family[cell]], matrix.ports[matrix.port[cell]]
         if dst.kind is not EndpointKind.SERVICE or dst.key not in headless.services:
-            request[cell] = asked.index(request_for(src, dst, family, port))
+            request[place] = asked.index(request_for(src, dst, family, port))
             continue
         found = _legs(src, headless.receivers(dst.key, family, port))
         if isinstance(found, Reason):
             obstacles[cell] = REASON_CODE[found]
         else:
-            forked[cell] = asked.fork(found)
+            forked[place] = asked.fork(found)
     forks = {key: number for number, key in enumerate(asked.forks)}
-    for cell, key in forked.items():
-        request[cell] = len(asked.tasks) + forks[key]
+    for place, key in forked.items():
+        request[place] = len(asked.tasks) + forks[key]
     return Cover(
         name="exhaustive",
         tasks=tuple(asked.tasks.values()),
         forks=tuple(asked.forks.values()),
-        request=request,
+        cells=cells[request >= 0],
+        request=request[request >= 0],
         settled=np.maximum(obstacles, 0).astype(np.uint8),
     )
 
@@ -100,22 +117,18 @@ def predict_only(matrix: Matrix) -> Cover:
     return Cover(
         name="predict",
         tasks=(),
-        request=np.full(len(matrix), -1, dtype=np.int32),
+        cells=np.zeros(0, dtype=np.int64),
+        request=np.zeros(0, dtype=np.int32),
         settled=np.where(obstacles < 0, unasked, obstacles).astype(np.uint8),
     )
 
 
 def extended(cover: Cover, matrix: Matrix, cells: NDArray[np.int64]) -> Cover:
     """Return `cover` with a request of its own for each of these cells, which have none yet."""
-    if cover.forks:
-        # Requests of forks are numbered after the tasks': they move up by what is added.
-        moved = np.where(cover.request >= len(cover.tasks), np.int32(1), np.int32(0))
-    else:
-        moved = np.zeros(len(cover.request), dtype=np.int32)
     tasks = {task.key: number for number, task in enumerate(cover.tasks)}
     listed = list(cover.tasks)
-    request = cover.request.copy()
-    for cell in cells.tolist():
+    added = np.empty(len(cells), dtype=np.int32)
+    for place, cell in enumerate(cells.tolist()):
         task = request_for(
             matrix.endpoints[matrix.src[cell]],
             matrix.endpoints[matrix.dst[cell]],
@@ -125,9 +138,14 @@ def extended(cover: Cover, matrix: Matrix, cells: NDArray[np.int64]) -> Cover:
         number = tasks.setdefault(task.key, len(listed))
         if number == len(listed):
             listed.append(task)
-        request[cell] = number
-    request += moved * np.int32(len(listed) - len(cover.tasks))
-    return replace(cover, tasks=tuple(listed), request=request)
+        added[place] = number
+    # Requests of forks are numbered after the tasks': they move up by what is added.
+    new = np.int32(len(listed) - len(cover.tasks))
+    moved = np.where(cover.request >= len(cover.tasks), cover.request + new, cover.request)
+    known = np.concatenate([cover.cells, cells])
+    order = np.argsort(known, kind="stable")
+    request = np.concatenate([moved, added])[order]
+    return replace(cover, tasks=tuple(listed), cells=known[order], request=request)
 
 
 def placed(cover: Cover, place: Callable[[TraceTask], TraceTask]) -> Cover:

@@ -147,22 +147,20 @@ NOT_TRACEABLE = ""
 class Requests:
     """Which requests decide which cells, and with which replies.
 
-    `request[i]` indexes `keys` for cell i, -1 where the cell was not traced; `settled[i]` is
-    then the reason's code. `replies` lists, for a request's key, the first trace of each reply;
-    NOT_TRACEABLE stands for one that no trace can follow.
+    `cells` were traced, and `request` indexes `keys` for each of them; `settled` is by cell of the
+    matrix: for the others, the reason's code. `replies` lists, for a request's key, the first
+    trace of each reply; NOT_TRACEABLE stands for one that no trace can follow.
     """
 
     keys: Sequence[str]
+    cells: NDArray[np.int64]
     request: NDArray[np.int32]
     settled: NDArray[np.uint8]
     replies: Mapping[str, Sequence[str]]
 
 
 def cells(requests: Requests, judgements: Mapping[str, Judgement]) -> CellVerdicts:
-    """Return the verdicts of every cell: decisions per request, then taken by array.
-
-    `requests.request` becomes their `trace`: it is not copied, for there are N² of it.
-    """
+    """Return the verdicts of every cell: decisions per request, then taken by array."""
     known = Decisions(judgements)
     decisions = [known.of(key) for key in requests.keys]
     blames: dict[Blame, int] = {}
@@ -174,7 +172,9 @@ def cells(requests: Requests, judgements: Mapping[str, Judgement]) -> CellVerdic
         for key, decision in zip(requests.keys, decisions, strict=True)
     ]
     settled_verdict = np.array([CODE[verdict_of(reason)] for reason in Reason], dtype=np.uint8)
-    count = len(requests.request)
+    count = len(requests.settled)
+    trace = np.full(count, -1, dtype=np.int32)
+    trace[requests.cells] = requests.request
     verdict, reply, reason = np.empty((3, count), dtype=np.uint8)
     blame = np.empty(count, dtype=np.int32)
     # One more entry, the last: what a cell without a request (-1) is given.
@@ -184,7 +184,7 @@ def cells(requests: Requests, judgements: Mapping[str, Judgement]) -> CellVerdic
     accused = np.array([*blame_of, -1], dtype=np.int32)
     for start in range(0, count, CELLS_AT_A_TIME):
         some = slice(start, start + CELLS_AT_A_TIME)
-        pick, settled = requests.request[some], requests.settled[some]
+        pick, settled = trace[some], requests.settled[some]
         traced = pick >= 0
         verdict[some] = np.where(traced, verdicts[pick], settled_verdict[settled])
         reply[some] = answers[pick]
@@ -195,7 +195,7 @@ def cells(requests: Requests, judgements: Mapping[str, Judgement]) -> CellVerdic
         reply=reply,
         reason=reason,
         blame=blame,
-        trace=requests.request,
+        trace=trace,
         blames=tuple(blames),
         trace_keys=tuple(requests.keys),
     )

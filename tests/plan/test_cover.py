@@ -158,7 +158,7 @@ def test_every_cell_has_the_request_that_its_endpoints_make() -> None:
         *((s, d, p) for s in range(4) for d in range(6) for p in range(2) if s != d),
     )
     found = cover.exhaustive(whole)
-    assert (found.request >= 0).all()
+    assert found.asked.all()
     for cell in range(len(whole)):
         task = cover.request_for(
             endpoints[whole.src[cell]],
@@ -205,7 +205,7 @@ def test_what_cannot_be_traced_is_settled_with_its_reason(
     src: Endpoint, dst: Endpoint, reason: Reason | None
 ) -> None:
     found = cover.exhaustive(matrix((src, dst), (0, 1, 0)))
-    assert (found.request[0] < 0) == (reason is not None)
+    assert found.asked.tolist() == [reason is None]
     assert len(found.tasks) == (reason is None)
     if reason is not None:
         assert REASONS[found.settled[0]] == reason
@@ -280,7 +280,7 @@ def test_a_headless_service_that_cannot_be_traced(
     src: Endpoint, endpoints: tuple[ServiceEndpoint, ...], reason: Reason
 ) -> None:
     found = cover.exhaustive(matrix((src, DB), (0, 1, 0)), headless(*endpoints, owners=OWNERS))
-    assert (found.tasks, found.forks, found.request[0]) == ((), (), -1)
+    assert (found.tasks, found.forks, found.cells.tolist()) == ((), (), [])
     assert REASONS[found.settled[0]] is reason
 
 
@@ -302,3 +302,14 @@ def test_endpoints_outside_and_on_hosts_are_traced_to_where_they_are() -> None:
 def test_services_with_an_address_are_not_headless() -> None:
     found = cover.exhaustive(matrix((A, VIP), (0, 1, 0)), NO_HEADLESS)
     assert (len(found.tasks), found.forks) == (1, ())
+
+
+def test_requests_that_are_added_leave_the_others_as_they_were() -> None:
+    known = headless(behind("10.2.0.6"), owners=OWNERS)
+    whole = matrix((A, B, C, DB), (0, 1, 0), (0, 2, 0), (0, 3, 0))
+    found = cover.exhaustive(whole, known, only=np.array([False, False, True]))
+    assert found.of(np.arange(3)).tolist() == [-1, -1, 1]
+    more = cover.extended(found, whole, np.array([1]))
+    assert more.asked.tolist() == [False, True, True]
+    keys = [more.keys[i] for i in more.of(np.array([1, 2])).tolist()]
+    assert keys == [cover.request_for(A, C, Family.IP4, HTTP).key, found.forks[0].key]

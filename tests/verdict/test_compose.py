@@ -225,7 +225,8 @@ def test_cells_are_their_requests_one_by_one(
 ) -> None:
     requests = Requests(
         keys=KEYS,
-        request=np.array([request for request, _ in asked], dtype=np.int32),
+        cells=np.array([i for i, (one, _) in enumerate(asked) if one >= 0], dtype=np.int64),
+        request=np.array([one for one, _ in asked if one >= 0], dtype=np.int32),
         settled=np.array([REASON_CODE[reason] for _, reason in asked], dtype=np.uint8),
         replies=replies,
     )
@@ -255,6 +256,7 @@ def cells_of(judgements: Mapping[str, Judgement], replies: Mapping[str, Sequence
     """Return the reply of one cell, whose request is `a`."""
     requests = Requests(
         keys=["a"],
+        cells=np.zeros(1, dtype=np.int64),
         request=np.zeros(1, dtype=np.int32),
         settled=np.zeros(1, dtype=np.uint8),
         replies=replies,
