@@ -13,7 +13,6 @@ other zones go on.
 import logging
 import math
 import os
-import socket
 import sys
 import time
 from collections import defaultdict, deque
@@ -26,7 +25,18 @@ from typing import Any, NamedTuple, Self
 from audit.errors import EngineError, UsageError
 from audit.fanout.backlog import Backlog
 from audit.fanout.base import Finished, MakeWorker
-from audit.fanout.ray import ATTEMPTS, GRACE_S, IN_FLIGHT, Actor, close, load, lost, start_node
+from audit.fanout.ray import (
+    ATTEMPTS,
+    GRACE_S,
+    IN_FLIGHT,
+    Actor,
+    close,
+    listens,
+    load,
+    lost,
+    require_listening,
+    start_node,
+)
 from audit.model.traces import TraceBatch
 
 NODE_LABEL = "ovn-audit/node"
@@ -105,6 +115,7 @@ class AgentFanout:
     address: str = ""
     until: float = math.inf
     _ray: Any = None
+    _head: str = ""
     _open: ExitStack = field(default_factory=ExitStack)
     _members: list[_Member] = field(default_factory=list)
     _last_words: dict[str, str] = field(default_factory=dict)
@@ -118,7 +129,7 @@ class AgentFanout:
         self._open.enter_context(redirect_stdout(sys.stderr))
         self._ray = load()
         try:
-            self._ray.init(**how)
+            self._head = self._ray.init(**how).address_info["gcs_address"]
         except Exception as error:
             self._ray = None
             self._open.close()
@@ -153,7 +164,8 @@ class AgentFanout:
             )
 
     def _agents(self) -> list[_Agent]:
-        """Return the agents Ray believes alive."""
+        """Return the agents Ray believes alive; EngineError when the head is lost."""
+        require_listening(self._head)
         return [
             _Agent(
                 ray_id=node["NodeID"],
@@ -174,7 +186,8 @@ class AgentFanout:
         if self._ray is None:
             return
         try:
-            close(self._ray, [member.handle for member in self._members])
+            if listens(self._head):  # else nothing would answer
+                close(self._ray, [member.handle for member in self._members])
         finally:
             self._members.clear()
             self._ray.shutdown()
@@ -276,12 +289,9 @@ def _await_head(address: str, wait_s: float) -> None:
         raise UsageError(f"{address!r} is no address of a head; write HOST:PORT")
     deadline = time.monotonic() + wait_s
     while True:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_POLL_S).close()
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise EngineError(f"no run listens at {address}: {error}") from error
-            time.sleep(_POLL_S)
-        else:
+        if listens(address):
             time.sleep(_SETTLE_S)
             return
+        if time.monotonic() > deadline:
+            raise EngineError(f"no run listens at {address}")
+        time.sleep(_POLL_S)

@@ -12,6 +12,7 @@ reports no usage and has no dashboard.
 import logging
 import math
 import os
+import socket
 import sys
 import time
 from collections import defaultdict
@@ -30,8 +31,10 @@ from audit.model.verdicts import Reason
 IN_FLIGHT = 2
 """Batches per actor: one that runs and one that waits, so that no actor waits for the driver."""
 
-PATIENCE_S = 15.0
-"""How long no batch may finish before Ray is asked whether it is still there."""
+_LOOK_S = 3.0
+"""How often is looked whether Ray is still there. Actors go on without a head, but 60 s after it
+Ray ends the process that asks them, without a word of ours (2.60)."""
+_LISTEN_S = 1.0
 GRACE_S = 10.0
 """How long the batches at hand are waited for when the time is up; they take half a second."""
 
@@ -53,6 +56,22 @@ def load() -> Any:  # noqa: ANN401 - Ray ships no complete types
     import ray.util.scheduling_strategies  # noqa: PLC0415 - as above
 
     return ray
+
+
+def listens(address: str) -> bool:
+    """Say whether something listens at `HOST:PORT`."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_LISTEN_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def require_listening(head: str) -> None:
+    """Raise EngineError when Ray's head is gone: to ask Ray anything would be to wait for it."""
+    if head and not listens(head):
+        raise EngineError(f"Ray's head was lost: nothing listens at {head} any more")
 
 
 def start_node(*arguments: str) -> None:
@@ -102,18 +121,21 @@ class RayFanout:
     workers: int
     until: float = math.inf
     _ray: Any = None
+    _head: str = ""
+    _looked: float = 0.0
     _members: list[_Member] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self._ray = load()
         try:
-            self._ray.init(
+            context = self._ray.init(
                 address="local",  # else it joins what was last started on this machine
                 num_cpus=self.workers,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
+            self._head = context.address_info["gcs_address"]
         except Exception as error:
             self._ray = None
             raise EngineError(f"Ray did not start: {error}; try --workers inline") from error
@@ -128,7 +150,8 @@ class RayFanout:
         if self._ray is None:
             return
         try:
-            close(self._ray, [member.handle for member in self._members])
+            if listens(self._head):  # else nothing would answer
+                close(self._ray, [member.handle for member in self._members])
         finally:
             self._members.clear()
             self._ray.shutdown()
@@ -145,12 +168,13 @@ class RayFanout:
         self._fill(backlog, running)
         while running:
             left = self.until + GRACE_S - time.monotonic()
-            patience = min(max(left, 0.001), PATIENCE_S)
+            patience = min(max(left, 0.001), _LOOK_S)
             done, _ = self._ray.wait(list(running), num_returns=1, timeout=patience)
             if not done and left <= 0:
                 return  # what is left of these batches is not worth more waiting
-            if not done:
+            if time.monotonic() > self._looked + _LOOK_S:
                 self._require_head()
+            if not done:
                 continue
             member, batch = running.pop(done[0])
             member.running -= 1
@@ -170,6 +194,8 @@ class RayFanout:
 
     def _require_head(self) -> None:
         """Raise EngineError when nothing is left of Ray: batches would be waited for for ever."""
+        self._looked = time.monotonic()
+        require_listening(self._head)
         try:
             alive = any(node["Alive"] for node in self._ray.nodes())
         except Exception as error:
@@ -201,6 +227,7 @@ class RayFanout:
 
     def _hire(self) -> _Member:
         """Start an actor. It is not restarted by Ray: a batch that kills it must be known."""
+        self._require_head()  # which an actor would be waited for with
         actor = self._ray.remote(num_cpus=1, max_restarts=0)(Actor)
         member = _Member(handle=actor.remote(self.make_worker))
         self._members.append(member)

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -174,6 +176,92 @@ def test_a_run_out_of_time_ends_in_order_and_is_completed_beside_itself(
     assert (batches(first), (first / "run.json").read_bytes()) == before
     assert before[0].items() <= batches(second).items()  # the very files, by another name
     assert_as_if_never(second, whole)
+
+
+def engines_of(process: int) -> list[int]:
+    """Return the head and the node manager of the Ray that a process has started."""
+    found = []
+    for one in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (one / "stat").read_text().rpartition(")")[2].split()[1]
+            program = (one / "cmdline").read_bytes().split(b"\0")[0]
+        except OSError:
+            continue  # it has just ended
+        if parent == str(process) and program.endswith((b"/gcs_server", b"/raylet")):
+            found.append(int(one.name))
+    return found
+
+
+@pytest.mark.ray
+def test_a_ray_head_that_is_killed_is_told_in_a_sentence_and_gone_on_without(
+    audit: Audit, example_snapshot: Path, whole: Path
+) -> None:
+    command = ("run", "--snapshot", str(example_snapshot), "--out", "runs", *SCOPE)
+    process = subprocess.Popen(
+        [*audit.command, *command, "--workers", "ray", "--worker-count", "1"],
+        cwd=audit.directory,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        while process.poll() is None and not list(audit.directory.glob("runs/*/traces/*.parquet")):
+            time.sleep(0.05)
+        engines = engines_of(process.pid)
+        assert len(engines) == 2
+        for engine in engines:
+            os.kill(engine, signal.SIGKILL)
+        err = process.communicate(timeout=50)[1]  # Ray itself would end it after 60 s, unheard
+    finally:
+        process.kill()
+    assert process.returncode == 4, err
+    [run] = (audit.directory / "runs").iterdir()
+    sentence = err.splitlines()[-1]
+    assert sentence.startswith("audit: Ray's head was lost")
+    assert sentence.endswith(f"--resume runs/{run.name}`")
+    before = batches(run)
+    done = audit("run", "--resume", run, "--workers", "inline", "-o", "json")
+    assert done.code == 0, done.err
+    assert done.json["resumed"]["traces_kept"] > 0
+    assert before.items() <= batches(run).items()
+    assert_as_if_never(run, whole)
+
+
+def test_killed_while_it_asks_the_datapath_a_run_goes_on_with_both_planes(
+    audit: Audit, example_snapshot: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    asked = ("--planes", "logical,datapath", "-n", "default", "-n", "shop", "-n", "prod", *SCOPE)
+    root = tmp_path_factory.mktemp("planes")
+    undisturbed = run_of(audit.command, root, example_snapshot, *asked)
+    process = subprocess.Popen(
+        [*audit.command, "run", "--snapshot", str(example_snapshot), "--out", "runs", *asked],
+        cwd=audit.directory,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    while process.poll() is None and "datapath" not in planes_in(audit.directory):
+        time.sleep(0.02)
+    process.kill()
+    process.wait(timeout=60)
+    [run] = (audit.directory / "runs").iterdir()
+    assert not (run / "run.json").exists()  # killed too late, else
+    kept, before = traced(run), batches(run)
+    assert planes_in(audit.directory) == {"logical", "datapath"}
+    assert len(kept) < len(traced(undisturbed))
+    done = audit("run", "--resume", run, "-o", "json")
+    assert done.code == 0, done.err
+    assert done.json["resumed"]["traces_kept"] == len(kept)
+    assert before.items() <= batches(run).items()
+    assert_as_if_never(run, undisturbed)
+
+
+def planes_in(directory: Path) -> set[str]:
+    """Return the planes that the traces on disk are of."""
+    return {
+        plane
+        for file in directory.glob("runs/*/traces/*.parquet")
+        for plane in pq.read_table(file, columns=["plane"])["plane"].unique().to_pylist()
+    }
 
 
 def test_two_runs_at_once_below_one_directory_are_refused(
