@@ -106,6 +106,23 @@ def test_what_northd_would_change_is_named(
         ("blocked", "exits"),
         ("blocked", "reachable"),
     }
+    # A cover that is planned from northbound ACLs does not fit, which is said and proves nothing.
+    short = audit("run", "--snapshot", snapshot, *flags[:3], *flags[5:], "-q", "-o", "json")
+    assert short.code == 1
+    assert "rehearse with --cover exhaustive" in short.json["changes"]["facts"][-1]
+    recorded = short.json["recorded"]["path"]
+    stopped, passed = (
+        {
+            (row["src"], row["dst"], row["port"])
+            for row in audit(
+                "query", recorded, sql.replace("= 'blocked'", asked), "-o", "json"
+            ).json
+        }
+        for asked in ("= 'blocked'", "IN ('reachable', 'exits')")
+    )
+    assert stopped < before
+    assert passed
+    assert not passed & before
 
 
 def test_what_cannot_be_rehearsed_is_refused(audit: Audit) -> None:
