@@ -44,7 +44,8 @@ def diff(
     runs = [is_run(place) for place in (before, after)]
     if any(runs) and not all(runs):
         other = after if runs[0] else before
-        raise UsageError(f"{other} is not a run; a run is compared with a run")
+        why = "" if Path(other).exists() else ": there is no such directory"
+        raise UsageError(f"{other} is not a run{why}; a run is compared with a run")
     if all(runs) and scope != Scope():
         raise UsageError("scope flags go with manifests: two runs are compared as they are")
     if output == "html" and not all(runs):

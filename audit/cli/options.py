@@ -83,8 +83,10 @@ def _scope(flags: dict[str, Any], file: Path | None) -> scope.Scope:
         raise UsageError("-f and scope flags contradict each other; write them in the file")
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScopeError(f"{file} cannot be read: {error}") from error
+    except OSError as error:
+        raise ScopeError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ScopeError(f"{file} cannot be read: it is no UTF-8 text") from error
     return scope.parse_scope_file(text, str(file))
 
 

@@ -42,6 +42,10 @@ def verify(*, run: Path, key: Path | None, snapshot: Path | None, output: str) -
         inputs = "" if found.inputs is None else f", {found.inputs:,} inputs"
         click.echo(
             f"{found.files:,} files{inputs}, signature {found.signature}: "
-            + (f"{len(found.problems):,} differences" if found.problems else "as written")
+            + (_differences(len(found.problems)) if found.problems else "as written")
         )
     return ExitCode.FINDINGS if found.problems else ExitCode.CLEAN
+
+
+def _differences(count: int) -> str:
+    return f"{count:,} difference{'' if count == 1 else 's'}"

@@ -106,6 +106,9 @@ class _Selection:
     def __init__(self, run: Recorded, src: Side, dst: Side, ports: Sequence[Port]) -> None:
         self._src, self._dst = selects(run, src), selects(run, dst)
         self._ports = _ports(run, ports)
+        sides = {"`from`": self._src, "`to`": self._dst, "`ports`": self._ports}
+        self.nothing = tuple(name for name, mask in sides.items() if not mask.any())
+        """The parts of it that nothing in the run fits."""
         chosen = np.flatnonzero(self._src)
         self._range = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
 
@@ -230,7 +233,9 @@ class _Open:
             expected = "decided by a policy" if expected == Expect.ANY else f"{expected} by one"
         if status is Status.EMPTY:
             needs = f"; {self._one.needs}" if self._one.needs else ""
-            return f"no cell of the run is about it, so nothing is proven{needs}"
+            nothing = " or ".join(self._selection.nothing)
+            why = f": nothing in the run fits its {nothing}" if nothing else ""
+            return f"no cell of the run is about it, so nothing is proven{why}{needs}"
         text = f"{counts['as_expected']:,} of {total:,} cells are {expected}"
         if counts["violating"]:
             text += f", {counts['violating']:,} are not"
@@ -261,10 +266,10 @@ class _Open:
 
     def _notes(self) -> Iterator[str]:
         for one in self._expired:
-            yield f"an exemption expired on {one.expires}: {_told(one)}"
+            yield f"an exception expired on {one.expires} and is ignored: {_told(one)}"
         for (one, _), used in zip(self._exemptions, self._used, strict=True):
             if not used:
-                yield f"an exemption is not needed, as no cell is about it: {_told(one)}"
+                yield f"an exception is not needed, as no cell is about it: {_told(one)}"
 
 
 def _told(exemption: Exemption) -> str:

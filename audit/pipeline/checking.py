@@ -61,8 +61,10 @@ def read_expectations(file: Path | None, packs: Sequence[str]) -> tuple[Expectat
     if file is not None:
         try:
             text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ScopeError(f"{file} cannot be read: {error}") from error
+        except OSError as error:
+            raise ScopeError(f"{file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ScopeError(f"{file} cannot be read: it is no UTF-8 text") from error
         found += expectations.parse(text, str(file))
     if not found:
         raise UsageError(

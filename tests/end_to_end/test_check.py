@@ -138,7 +138,7 @@ def test_exceptions_end(audit: Audit, run: Path, expires: str) -> None:
     assert found["exempt"] == (clients if exempt else 0)
     assert clients > 0
     assert [text.partition(":")[0] for text in found["notes"]] == (
-        [] if exempt else ["an exemption expired on 2020-01-01"]
+        [] if exempt else ["an exception expired on 2020-01-01 and is ignored"]
     )
 
 

@@ -330,6 +330,11 @@ def test_fingerprints_survive_that_pods_come_anew() -> None:
     assert [result.cells for result in one.results] == [3, 3]
 
 
+def test_an_expectation_about_nothing_says_which_part_of_it_nothing_fits(told: Told) -> None:
+    (nobody,) = (one for one in told.checks if one.status is Status.EMPTY and one.name == "nobody")
+    assert nobody.sentence.endswith("nothing in the run fits its `from`")
+
+
 def test_hostile_names_are_text_in_markup(told: Told) -> None:
     parsed(told)
     failures = [case.get("name") for case in parsed(told).iter("testcase")]
