@@ -143,6 +143,12 @@ def test_what_was_changed_there_is_noticed(store: Store, as_writer: Audit, copie
     verified = as_writer("verify", url)
     assert verified.code == 1
     assert "cells/part-00000.parquet has other content" in verified.out
+    manifest = json.loads((copied / "run.json").read_text())
+    manifest["outputs"].append({"path": "../../../evil", "size": 1, "sha256": "0" * 64})
+    store.put(f"changed/{copied.name}/run.json", json.dumps(manifest).encode())
+    asked = as_writer("query", url, "SELECT 1")
+    assert (asked.code, asked.err.count("\n")) == (4, 1)
+    assert "evil', which is not in the run" in asked.err
     store.delete(f"changed/{copied.name}/run.json")
     asked = as_writer("query", url, "SELECT 1")
     assert (asked.code, asked.err.count("\n")) == (4, 1)
