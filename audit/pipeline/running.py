@@ -198,12 +198,9 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
             traces=0,
         )
         said |= judged.fields(intended.state)
-        said |= {"prediction": None, "drift": None, "incomplete": False, **sitting.fields(journal)}
-        said |= {
-            "markers": None,
-            "place": _place(options, out.path),
-            **_open(intended.matrix, verdicts),
-        }
+        said |= {"prediction": None, "drift": None, "packets": None, "markers": None}
+        said |= {"incomplete": False, **sitting.fields(journal)}
+        said |= {"place": _place(options, out.path), **_open(intended.matrix, verdicts)}
         out.finish(said)
     return Outcome(
         path=out.path,

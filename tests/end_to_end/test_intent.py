@@ -136,6 +136,9 @@ def test_objects_alone_need_no_ovn(audit: Audit, example_snapshot: Path) -> None
     assert manifest["counts"]["blocked"] > 0
     page = Path(audit.directory / manifest["report"]).read_text()
     assert "decided by the policy objects alone" in page
+    told = audit("run", "--snapshot", example_snapshot, *flags, *nowhere)
+    assert (told.code, told.err) == (0, "")
+    assert f"{manifest['counts']['cells']:,} cells decided by the policy objects\n" in told.out
 
 
 def test_manifests_of_a_repository(audit: Audit) -> None:
