@@ -25,6 +25,7 @@ class Backlog:
         self._size = size
         self._zones: dict[str, dict[_Like, deque[TraceTask]]] = defaultdict(dict)
         self._returned: deque[TraceBatch] = deque()
+        self._begun: set[str] = set()
         self.add(tasks)
 
     def add(self, tasks: Iterable[TraceTask]) -> None:
@@ -42,7 +43,9 @@ class Backlog:
     ) -> TraceBatch | None:
         """Cut a batch of the preferred zone, else of the fullest one nobody works on.
 
-        Where somebody works on all of them, of one of those, unless that is to be `alone` there.
+        Zones that nobody has worked on yet come first: what they lead to joins the others, which
+        so need to be gone back to once only. Where somebody works on all of them, it is of one of
+        those, unless that is to be `alone` there.
         """
         if self._returned:
             return self._returned.popleft()
@@ -54,7 +57,8 @@ class Backlog:
             if not free and alone:
                 return None
             free = free or list(self._zones)
-            zone = max(sorted(free), key=self.waiting)
+            new = [zone for zone in free if zone not in self._begun]
+            zone = max(sorted(new or free), key=self.waiting)
         return self._cut(zone)
 
     def zones(self) -> tuple[str, ...]:
@@ -71,6 +75,7 @@ class Backlog:
 
     def _cut(self, zone: str) -> TraceBatch:
         """Cut a batch of the longest queue of a zone."""
+        self._begun.add(zone)
         queues = self._zones[zone]
         like = max(sorted(queues), key=lambda like: len(queues[like]))
         queue = queues[like]

@@ -86,3 +86,11 @@ def test_what_is_put_back_is_handed_out_next() -> None:
     assert first is not None
     backlog.put_back(first)
     assert backlog.take("b", ()) is first
+
+
+def test_zones_that_were_left_wait_until_every_other_was_begun() -> None:
+    backlog = Backlog([*waiting("a", 3), *waiting("b", 2), *waiting("c", 1)], size=3)
+    begun = [zone_of(backlog.take("", set()))]
+    backlog.add(waiting("a", 9))  # what others lead to
+    begun += [zone_of(backlog.take("none", set())) for _ in "bca"]
+    assert begun == ["a", "b", "c", "a"]
