@@ -348,10 +348,11 @@ class Tracing:
             self._nodes[task.key] = task.node
         self.count += 1
         hops = {hop.key: hop for hop in judgement.next_hops}
-        fresh = hops.keys() - self._waiting - self._judgements.keys()
-        self._waiting |= fresh
+        # Asked key by key: a difference of sets goes through all that was ever traced.
+        fresh = [k for k in hops if k not in self._waiting and k not in self._judgements]
+        self._waiting.update(fresh)
         self._progress.expect(len(fresh))
-        return [hop for key, hop in hops.items() if key in fresh]
+        return [hops[key] for key in fresh]
 
     def _reply_tasks(self) -> list[TraceTask]:
         """Return the reply to every request that arrived, each once."""
