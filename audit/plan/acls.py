@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.facts import Acl, LogicalPort, Zone
 from audit.model.packets import Family
+from audit.model.verdicts import PolicyRef
 from audit.plan import matches
 from audit.plan.matches import AddressIn, MatchError, PortIs, Side, Term
 
@@ -40,7 +41,9 @@ class Stage(IntEnum):
 class Entry(NamedTuple):
     """A term of an ACL that is true of the own end: `others` and `l4` say for which packets.
 
-    `others` numbers a vector in `Predicates`, `decider` the ACL's owner there.
+    `others` numbers a vector in `Predicates`, `decider` the ACL's owner there. A namespace's
+    default deny is every policy's that selects the own end: `selecting` numbers them there, 0 for
+    any other ACL.
     """
 
     stage: int
@@ -50,6 +53,7 @@ class Entry(NamedTuple):
     decider: int
     others: int
     l4: L4
+    selecting: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +91,7 @@ class Predicates:
     deciders: list[str] = field(default_factory=list)
     _numbers: dict[object, int] = field(default_factory=dict)
     _deciders: dict[str, int] = field(default_factory=dict)
+    _selecting: dict[frozenset[PolicyRef], int] = field(default_factory=dict)
     _places: dict[Side, dict[int, list[int]]] = field(default_factory=dict)
     _networks: dict[tuple[Side, str], Vector] = field(default_factory=dict)
     _members: dict[tuple[Side, tuple[str, ...]], Vector] = field(default_factory=dict)
@@ -106,6 +111,10 @@ class Predicates:
             self._deciders[owner] = len(self.deciders)
             self.deciders.append(owner)
         return self._deciders[owner]
+
+    def selecting(self, policies: frozenset[PolicyRef]) -> int:
+        """Return the number of a set of policies, from 1."""
+        return self._selecting.setdefault(policies, len(self._selecting) + 1)
 
     def number(self, vector: Vector) -> int:
         """Return the number of a vector, the same for the same content."""
@@ -185,10 +194,13 @@ class ZoneAcls:
         self._groups = groups
         self._by_uuid = {acl.uuid: acl for acls in zone.acls.values() for acl in acls}
         self._groups_of: dict[str, set[str]] = defaultdict(set)
+        self._policies_of: dict[str, set[PolicyRef]] = defaultdict(set)
         self._groups_on: dict[str, set[str]] = defaultdict(set)
         for group in zone.port_groups:
             for name in group.ports:
                 self._groups_of[name].add(group.name)
+                if group.policy is not None:
+                    self._policies_of[name].add(group.policy)
                 if (port := zone.ports.get(name)) is not None:
                     self._groups_on[port.datapath].add(group.name)
         self._acls_of = {group.name: group.acls for group in zone.port_groups}
@@ -283,6 +295,10 @@ class ZoneAcls:
     def names_of(self, port: str) -> list[str]:
         """Return everything a literal can call a port by: itself and its groups, sorted."""
         return sorted({port, *self._groups_of.get(port, ())})
+
+    def selecting(self, port: str) -> int:
+        """Return the number of the policies whose port groups hold a port."""
+        return self._predicates.selecting(frozenset(self._policies_of.get(port, ())))
 
     def in_groups(self, port: str, literal: PortIs) -> bool:
         """Evaluate an `inport`/`outport` literal for one port."""
@@ -409,6 +425,7 @@ class _View:
                 decider=predicates.decider(found.acl.owner),
                 others=others,
                 l4=tuple((str(p), low, high) for p, low, high in found.term.l4),
+                selecting=self.acls.selecting(self.own.port) if found.acl.namespace_default else 0,
             )
 
     def _candidates(self, stages: Sequence[Stage], ports: Mapping[Side, str]) -> Iterator[_InForce]:
