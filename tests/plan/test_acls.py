@@ -298,3 +298,34 @@ def test_sets_with_the_same_content_have_one_number() -> None:
     assert np.flatnonzero(second).tolist() == [0, 2, 4]
     assert predicates.number(first) != predicates.number(second)
     assert acls.address_as(PODS[0], matches.Side.SRC, Family.IP6) is None
+
+
+def test_pods_that_only_a_default_denys_policies_tell_apart_are_told_apart() -> None:
+    first, second, third = (pod for pod in PODS if pod.node == "n0")
+    deny = made.acl("ac100000-deny", match="outport == @pg0", namespace_default="shop")
+    groups = [
+        PortGroup(
+            name="pg0", ports=ports(first, second, third), policy=None, acls=frozenset({deny.uuid})
+        ),
+        PortGroup(name="pg1", ports=ports(first, third), policy=made.ref("web")),
+        PortGroup(name="pg2", ports=ports(second), policy=made.ref("db")),
+    ]
+    zone = replace(
+        made.zone("n0", ports=logical_ports("n0"), acls=[deny]),
+        switches={"n0": ("10.128.0.0/24",)},
+        switch_acls={},
+        port_groups=tuple(groups),
+    )
+    predicates = Predicates(PODS, Family.IP4)
+    seeing = ZoneAcls(zone, predicates, {})
+    one, two, three = (
+        seeing.seen_by(pod, pod.attachment).ingress
+        for pod in (first, second, third)
+        if pod.attachment is not None
+    )
+    assert one == three != two
+    assert [len(entries) for entries in (*one, *two)] == [1, 1, 1, 1]
+
+
+def ports(*pods: Endpoint) -> frozenset[str]:
+    return frozenset(port_of(pod) for pod in pods)
