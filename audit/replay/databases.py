@@ -20,6 +20,8 @@ from audit.model.engine import Programs
 from audit.replay.tables import Tables
 
 _TOOL_TIMEOUT_S = 300
+_ECHO = b'{"method":"echo","params":[],"id":0}'
+"""RFC 7047, 4.1.11."""
 _SERVER_START_TIMEOUT_S = 60
 _STANDALONE = b"OVSDB JSON "
 _CLUSTERED = b"OVSDB CLUSTER "
@@ -210,22 +212,31 @@ def serve(programs: Programs, database: Path, rundir: Path) -> Iterator[Path]:
 
 
 def _wait_for(socket: Path, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Return when the server listens; EngineError with its own words when it does not."""
+    """Return when the server answers; EngineError with its own words when it does not."""
     deadline = time.monotonic() + _SERVER_START_TIMEOUT_S
-    while not _listens(socket):
+    while not _answers(socket):
         if server.poll() is not None or time.monotonic() > deadline:
             said = " ".join(log.read_text(errors="replace").split())[-_SHOWN:]
             raise EngineError(f"ovsdb-server did not start: {said or 'no reason given'}")
         time.sleep(0.005)
 
 
-def _listens(path: Path) -> bool:
-    """Say whether somebody listens: the file is there as soon as the socket is bound."""
+def _answers(path: Path) -> bool:
+    """Say whether the server answers: it listens before it has read its database, or failed to."""
     with sockets.socket(sockets.AF_UNIX) as asking:
-        return asking.connect_ex(str(path)) == 0
+        asking.settimeout(_SERVER_START_TIMEOUT_S)
+        try:
+            asking.connect(str(path))
+            asking.sendall(_ECHO)
+            return bool(asking.recv(1))
+        except OSError:
+            return False
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server, which has nothing to save: what it serves is a copy."""
-    server.kill()
-    server.wait()
+    """End the server: politely by its pipe, so that its child goes too, then by signal."""
+    try:
+        server.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
