@@ -2,7 +2,8 @@
 
 A zone's database takes a second to serve and to read, a trace a millisecond. So batches are cut
 when a worker asks for one, of the zone it has open while there is anything left there, and the
-hops that traces lead to join the zones they go on in.
+hops that traces lead to join the zones they go on in. On the datapath a node takes the part of a
+zone here: each has flows of its own, and is asked for itself.
 """
 
 from collections import defaultdict, deque
@@ -32,7 +33,7 @@ class Backlog:
         """Let traces wait."""
         for task in tasks:
             like = (task.state, task.select)
-            self._zones[task.zone].setdefault(like, deque()).append(task)
+            self._zones[task.place].setdefault(like, deque()).append(task)
 
     def put_back(self, batch: TraceBatch) -> None:
         """Take back a batch whose worker was lost; it is the next to be handed out."""

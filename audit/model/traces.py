@@ -33,6 +33,11 @@ class TraceTask:
     to_service: bool = False
     depth: int = 0
 
+    @property
+    def place(self) -> str:
+        """Where it is run: traces of one place are run together."""
+        return self.zone
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tunnel:
@@ -59,10 +64,18 @@ class DatapathTask(TraceTask):
     node: str
     tunnel: Tunnel | None = None
 
+    @property
+    def place(self) -> str:
+        """Where it is run: at its node, if it is known."""
+        return self.node or self.zone
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceBatch:
-    """Tasks of one zone and one conntrack state, traced in order by one engine."""
+    """Tasks of one place and one conntrack state, traced in order by one engine.
+
+    `zone` is the place: a zone, or on the datapath a node.
+    """
 
     zone: str
     tasks: tuple[TraceTask, ...]
