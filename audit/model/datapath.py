@@ -36,6 +36,10 @@ class Chassis:
     interconnect: bool = False
 
 
+NOWHERE = Path("/nonexistent")
+"""Where the sockets of a switch are that is asked on another machine."""
+
+
 class Ofport(NamedTuple):
     """An interface of `br-int`: its name and OpenFlow port number."""
 
@@ -48,17 +52,17 @@ class Switch:
     """A node's running Open vSwitch: where to ask it, and what its ports stand for.
 
     `vswitchd`, `controller` and `database` are the Unix sockets of ovs-vswitchd's and
-    ovn-controller's unixctl and of the switch's OVSDB. `vifs` maps logical ports to interfaces,
-    `localnets` the logical ports of physical networks to their patch ports, and `tunnels` the
-    chassis by name to the tunnel towards each. `encaps` says where each tunnel leads (its
-    `remote_ip`). `captures` are the files to which what leaves by each interface is written, by
-    logical port; a replay has them.
+    ovn-controller's unixctl and of the switch's OVSDB, if they are here. `vifs` maps logical ports
+    to interfaces, `localnets` the logical ports of physical networks to their patch ports, and
+    `tunnels` the chassis by name to the tunnel towards each. `encaps` says where each tunnel
+    leads (its `remote_ip`). `captures` are the files to which what leaves by each interface is
+    written, by logical port; a replay has them.
     """
 
     chassis: Chassis
-    vswitchd: Path
-    controller: Path
-    database: Path
+    vswitchd: Path = NOWHERE
+    controller: Path = NOWHERE
+    database: Path = NOWHERE
     vifs: Mapping[str, Ofport] = field(default_factory=lambda: MappingProxyType({}))
     localnets: Mapping[str, Ofport] = field(default_factory=lambda: MappingProxyType({}))
     tunnels: Mapping[str, Ofport] = field(default_factory=lambda: MappingProxyType({}))

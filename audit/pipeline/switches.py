@@ -9,31 +9,37 @@ from pathlib import Path
 
 from audit.facts import openflow
 from audit.model.datapath import Chassis, Pipelines, Switch
+from audit.model.facts import Note
 from audit.pipeline.options import Progress
 from audit.pipeline.planning import Planned
 from audit.replay import databases, datapath
-from audit.trace.datapath import DatapathTracer
+from audit.trace.datapath import DatapathTracer, Reach, Sockets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """The switches by node, and what is known of them. `southbound` maps zones to sockets."""
+    """The switches by node, and what is known of them.
+
+    `southbound` maps the zones of a replay to sockets. `reach` is how the switches are asked if
+    not here; `notes` say which are not there.
+    """
 
     chassis: tuple[Chassis, ...]
     switches: Mapping[str, Switch]
     southbound: Mapping[str, Path]
+    reach: Reach | None = None
+    notes: tuple[Note, ...] = ()
 
     def tracers(self, planned: Planned, timeout_s: float) -> Callable[[], DatapathTracer]:
         """Return what makes a tracer through them."""
         zones = planned.state.zones
+        known = {one.chassis.zone for one in self.switches.values()}
         return functools.partial(
             DatapathTracer,
-            programs=planned.engine,
+            reach=self.reach or Sockets(programs=planned.engine, switches=self.switches),
             switches=self.switches,
             zones=zones,
-            pipelines={
-                name: _pipelines(planned, zones[name].southbound) for name in self.southbound
-            },
+            pipelines={name: _pipelines(planned, zones[name].southbound) for name in known},
             timeout_s=timeout_s,
         )
 

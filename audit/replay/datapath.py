@@ -15,14 +15,14 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from audit.errors import EngineError
-from audit.model.datapath import Chassis, Ofport, Switch
+from audit.model.datapath import Chassis, Switch
 from audit.model.engine import Programs, SchemaPrograms
-from audit.replay import keeper
+from audit.replay import keeper, ports
 from audit.replay.configuration import BRIDGE, Json, configuration
 
 START_TIMEOUT_S = 120.0
@@ -299,44 +299,8 @@ class _Node:
 
 def interfaces(programs: Programs, switch: Switch) -> Switch:
     """Return `switch` with its ports as they are now."""
-    columns = ["name", "ofport", "external_ids", "options", "type"]
-    select = {"op": "select", "table": "Interface", "where": [], "columns": columns}
-    ports = {**select, "table": "Port", "columns": ["name", "external_ids"]}
-    rows, port_rows = (
-        result["rows"]
-        for result in transact(
-            programs, switch.database, "Open_vSwitch", [select, ports], timeout_s=30
-        )
-    )
-    made_for = {row["name"]: _map(row["external_ids"]) for row in port_rows}
-    vifs, localnets, tunnels, encaps, captures = {}, {}, {}, {}, {}
-    for row in rows:
-        if not isinstance(row["ofport"], int) or row["ofport"] < 0:
-            continue
-        name, ids, options = row["name"], _map(row["external_ids"]), _map(row["options"])
-        port, number = made_for.get(name, {}), Ofport(row["name"], row["ofport"])
-        if "iface-id" in ids:
-            vifs[ids["iface-id"]] = number
-            captures[ids["iface-id"]] = Path(options["tx_pcap"])
-        elif "ovn-chassis-id" in port:
-            # The chassis' name, then the addresses of both ends (encaps.c).
-            other = port["ovn-chassis-id"].partition("@")[0]
-            tunnels[other] = number
-            encaps[other] = options.get("remote_ip", "")
-        elif "ovn-localnet-port" in port and name.startswith(f"patch-{BRIDGE}-to-"):
-            localnets[port["ovn-localnet-port"]] = number
-    return replace(
-        switch,
-        vifs=vifs,
-        localnets=localnets,
-        tunnels=tunnels,
-        encaps=encaps,
-        captures=captures,
-    )
-
-
-def _map(value: Any) -> dict[str, str]:  # noqa: ANN401 - an OVSDB <map> as JSON
-    return dict(value[1])
+    found = transact(programs, switch.database, "Open_vSwitch", ports.QUERY, timeout_s=30)
+    return ports.with_ports(switch, found)
 
 
 def _short(text: str) -> str:

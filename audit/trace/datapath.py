@@ -1,14 +1,15 @@
 """Batch → outcomes, through running Open vSwitches: one `ofproto/trace` per task.
 
-The switches are asked over their unixctl sockets, which is where both time and text go: a trace
-costs the switch about a millisecond, and is 20 kB.
+The switches are asked by unixctl, which is where both time and text go: a trace costs the switch
+about a millisecond, and is 20 kB. How one gets there is its reach's business: to sockets here, or
+into the nodes' pods (`audit.trace.pods`).
 """
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Protocol, Self
 
 from audit.errors import EngineError
 from audit.model.datapath import Pipelines, Switch
@@ -32,23 +33,73 @@ from audit.trace.odp_actions import Encapsulated
 from audit.trace.unixctl import RefusedError, Unixctl, UnixctlError, UnixctlTimeoutError
 
 KEPT_OUTPUT = 256 << 10
+_ATTEMPTS = 2
+"""How often a packet is traced whose connection breaks."""
 _MOST_DRAWS = 64
 """Hashes tried until a group draws the bucket that is asked for."""
+
+
+class Asked(NamedTuple):
+    """A connection to a switch, and how it is left."""
+
+    connection: Unixctl
+    end: Callable[[], None]
+
+
+class Reach(Protocol):
+    """How the switches of nodes are asked."""
+
+    def connect(self, node: str, timeout_s: float) -> Asked:
+        """Connect to a node's; EngineError or UnixctlError when that cannot be."""
+        ...
+
+    def groups(self, node: str, timeout_s: float) -> ofproto_walk.Groups:
+        """Return the group table of a node's; EngineError when it cannot be had."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sockets:
+    """Switches whose sockets are here."""
+
+    programs: Programs
+    switches: Mapping[str, Switch]
+
+    def connect(self, node: str, timeout_s: float) -> Asked:
+        """Connect to a socket; UnixctlError when nobody listens."""
+        connection = Unixctl(self.switches[node].vswitchd, timeout_s=timeout_s)
+        return Asked(connection, connection.close)
+
+    def groups(self, node: str, timeout_s: float) -> ofproto_walk.Groups:
+        """Ask with `ovs-ofctl`; EngineError when it does not answer."""
+        socket = self.switches[node].vswitchd.with_name(f"{ofproto.BRIDGE}.mgmt")
+        argv = self.programs.argv(*ofproto.dump_groups(f"unix:{socket}"))
+        try:
+            done = subprocess.run(  # noqa: S603 - argv of our own words and paths, no shell
+                argv, capture_output=True, text=True, timeout=timeout_s, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise EngineError(f"{socket}: {error}") from error
+        if done.returncode:
+            raise EngineError(f"{socket}: {done.stderr.strip()}")
+        return ofproto.groups(done.stdout)
 
 
 @dataclass(slots=True, kw_only=True)
 class DatapathTracer:
     """Traces batches through nodes' Open vSwitches. Use as a context, or `close()` it.
 
-    `switches` maps nodes to theirs, `zones` and `pipelines` zones to what is known of them.
+    `switches` maps nodes to theirs, `zones` and `pipelines` zones to what is known of them. One
+    node's is connected to at a time.
     """
 
-    programs: Programs
+    reach: Reach
     switches: Mapping[str, Switch]
     zones: Mapping[str, Zone]
     pipelines: Mapping[str, Pipelines]
     timeout_s: float = 30.0
-    _connections: dict[str, Unixctl] = field(default_factory=dict)
+    _node: str = ""
+    _asked: Asked | None = None
     _places: dict[str, ofproto_walk.Place] = field(default_factory=dict)
     _groups: dict[str, ofproto_walk.Groups] = field(default_factory=dict)
 
@@ -61,17 +112,28 @@ class DatapathTracer:
             node = task.node if isinstance(task, DatapathTask) else "no node"
             return _failure(task, Reason.NODE_MISSING, f"no Open vSwitch of {node} is at hand")
         try:
-            return self._trace(task)
+            return self._traced(task)
         except UnixctlTimeoutError as error:
-            self._drop(task.node)
+            self.close()
             return _failure(task, Reason.ENGINE_TIMEOUT, str(error))
         except (UnixctlError, EngineError) as error:
-            self._drop(task.node)
+            self.close()
             return _failure(task, Reason.ENGINE_LOST, str(error))
         except RefusedError as error:
             return _failure(task, Reason.ENGINE_REFUSED, str(error))
         except ofproto_tree.OfprotoSyntaxError as error:
             return _failure(task, Reason.UNPARSABLE, str(error))
+
+    def _traced(self, task: DatapathTask) -> TraceOutcome:
+        """Trace a packet, again where the connection broke."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._trace(task)
+            except UnixctlTimeoutError:
+                raise
+            except UnixctlError:
+                self.close()
+        return self._trace(task)
 
     def _trace(self, task: DatapathTask) -> TraceOutcome:
         """Trace a packet, if there is an interface it can enter by."""
@@ -117,10 +179,10 @@ class DatapathTracer:
         return outcome, walked.chosen
 
     def _connection(self, node: str) -> Unixctl:
-        if node not in self._connections:
-            socket = self.switches[node].vswitchd
-            self._connections[node] = Unixctl(socket, timeout_s=self.timeout_s)
-        return self._connections[node]
+        if self._asked is None or self._node != node:
+            self.close()
+            self._asked, self._node = self.reach.connect(node, self.timeout_s), node
+        return self._asked.connection
 
     def _place(self, task: DatapathTask) -> ofproto_walk.Place:
         if task.node not in self._places:
@@ -131,18 +193,14 @@ class DatapathTracer:
 
     def _group_table(self, node: str) -> ofproto_walk.Groups:
         if node not in self._groups:
-            self._groups[node] = groups(self.programs, self.switches[node], self.timeout_s)
+            self._groups[node] = self.reach.groups(node, self.timeout_s)
         return self._groups[node]
 
-    def _drop(self, node: str) -> None:
-        connection = self._connections.pop(node, None)
-        if connection is not None:
-            connection.close()
-
     def close(self) -> None:
-        """Close the connections; the next trace opens them again."""
-        for node in tuple(self._connections):
-            self._drop(node)
+        """Close the connection; the next trace opens one again."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.end()
 
     def __enter__(self) -> Self:
         return self
@@ -164,26 +222,6 @@ def entrance(task: DatapathTask, switch: Switch) -> str | None:
         return switch.tunnels[chassis].name if chassis is not None else None
     found = switch.vifs.get(task.microflow.inport) or switch.localnets.get(task.microflow.inport)
     return found.name if found is not None else None
-
-
-def groups(programs: Programs, switch: Switch, timeout_s: float) -> ofproto_walk.Groups:
-    """Return a switch's group table; EngineError when it cannot be had."""
-    socket = switch.vswitchd.with_name(f"{ofproto.BRIDGE}.mgmt")
-    argv = programs.argv("ovs-ofctl", "-O", "OpenFlow15", "dump-groups", f"unix:{socket}")
-    try:
-        done = subprocess.run(  # noqa: S603 - argv of our own words and paths, no shell
-            argv, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EngineError(f"{socket}: {error}") from error
-    if done.returncode:
-        raise EngineError(f"{socket}: {done.stderr.strip()}")
-    found = {}
-    for line in done.stdout.splitlines():
-        head, _, rest = line.strip().partition(",")
-        if head.startswith("group_id="):
-            found[int(head.removeprefix("group_id="))] = rest
-    return found
 
 
 def _tunnel(left: Encapsulated | None, switch: Switch) -> Tunnel | None:

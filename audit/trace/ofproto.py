@@ -1,10 +1,10 @@
-"""Microflow → what `ofproto/trace` takes. Pure.
+"""Microflow → what `ofproto/trace` takes, and what a switch says of its groups. Pure.
 
 The packet is written as ovnkube-trace writes it, so that both can be compared word by word; only
 the conntrack state is stated at every step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from audit.model.packets import ConntrackState, Family, Microflow
 from audit.model.traces import Tunnel
@@ -42,6 +42,24 @@ def flow(microflow: Microflow, in_port: str, *, tunnel: Tunnel | None = None) ->
         f"{microflow.protocol}_src={microflow.src_port}",
     ]
     return ", ".join(words)
+
+
+def dump_groups(socket: str) -> Sequence[str]:
+    """Return the command that prints the group table of a bridge, for `groups`."""
+    return ("ovs-ofctl", "-O", "OpenFlow15", "dump-groups", socket)
+
+
+def groups(said: str) -> Mapping[int, str]:
+    """Return a group table as it was printed: number → its buckets.
+
+    ValueError when a number is none.
+    """
+    found = {}
+    for line in said.splitlines():
+        head, _, rest = line.strip().partition(",")
+        if head.startswith("group_id="):
+            found[int(head.removeprefix("group_id="))] = rest
+    return found
 
 
 def arguments(flow_text: str, state: ConntrackState | None) -> Sequence[str]:

@@ -17,7 +17,7 @@ from audit.model.traces import (
 )
 from audit.model.verdicts import Reason
 from audit.replay.toolchain import Toolchain
-from audit.trace.datapath import DatapathTracer, entrance
+from audit.trace.datapath import DatapathTracer, Sockets, entrance
 from tests.verdict import made
 
 CHASSIS = Chassis(name="c1", node="worker", zone="worker", address="10.0.0.1")
@@ -42,7 +42,7 @@ def task(**changed: object) -> DatapathTask:
 @pytest.fixture
 def tracer(toolchain: Toolchain) -> DatapathTracer:
     return DatapathTracer(
-        programs=toolchain,
+        reach=Sockets(programs=toolchain, switches={"worker": SWITCH}),
         switches={"worker": SWITCH},
         zones={"worker": made.zone()},
         pipelines={"worker": Pipelines(stages={}, datapaths={})},
