@@ -257,4 +257,6 @@ def has_findings(found: PairTrace) -> bool:
 
 def is_complete(found: PairTrace) -> bool:
     """Say whether the question is answered, and by the datapath too if there was any to ask."""
-    return bool(found.answer.indicates) and (found.datapath is not None or not found.stages)
+    datapath = found.datapath
+    asked = datapath is not None and datapath.verdict is not Verdict.UNTRACED
+    return bool(found.answer.indicates) and (asked or not found.stages)
