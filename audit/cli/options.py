@@ -96,7 +96,7 @@ traces_option = click.option(
     default="copied",
     show_default=True,
     help="Of a live cluster: trace here on copies of its databases, or by exec in the pods that "
-    "have them, with the OVN that is there.",
+    "have them, with the OVN and the Open vSwitch that are there.",
 )
 
 

@@ -239,7 +239,7 @@ def run(
     if on_nodes and planes - {pipeline.PlaneName.LOGICAL, pipeline.PlaneName.INTENT}:
         raise UsageError("agents trace the logical plane only; leave datapath out of --planes")
     elsewhere = snapshot is not None or manifests is not None or recompile
-    _check_traces(traces, workers, planes, elsewhere=elsewhere)
+    _check_traces(traces, workers, planes, elsewhere=elsewhere, packets=bool(verify_packets))
     asked = pipeline.Options(
         snapshot=snapshot,
         manifests=manifests or "",
@@ -300,15 +300,25 @@ def _resumed(
 
 
 def _check_traces(
-    traces: str, workers: str | None, planes: frozenset[pipeline.PlaneName], *, elsewhere: bool
+    traces: str,
+    workers: str | None,
+    planes: frozenset[pipeline.PlaneName],
+    *,
+    elsewhere: bool,
+    packets: bool,
 ) -> None:
-    """Refuse --traces exec where there is no pod to trace in."""
+    """Refuse --traces exec where there is no pod to trace in, and packets through its switches."""
     if traces != "exec":
         return
     if elsewhere:
         raise UsageError("--traces exec asks the pods of a live cluster, not a snapshot of one")
     if pipeline.PlaneName.LOGICAL not in planes:
         raise UsageError("--traces exec goes with --planes logical: nothing else is traced there")
+    if packets:
+        raise UsageError(
+            "--verify-packets sends packets, which no switch of a live cluster is made to do; it "
+            "goes with --traces copied"
+        )
     if workers not in (None, str(pipeline.Workers.INLINE)):
         raise UsageError(f"--traces exec traces in the pods; leave out --workers {workers}")
 

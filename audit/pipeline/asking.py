@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from audit.fanout.agents import AgentFanout
-from audit.fanout.base import Fanout
+from audit.fanout.base import Fanout, MakeWorker
 from audit.fanout.inline import InlineFanout
 from audit.fanout.ray import RayFanout
 from audit.model.facts import Note
@@ -54,7 +54,7 @@ def trace(
     start: Start,
 ) -> Traced:
     """Trace every plane that is asked, as far as the journal's time allows."""
-    if PlaneName.DATAPATH in options.planes:
+    if PlaneName.DATAPATH in options.planes and planned.pods is None:
         require(planned)
     logical = Tracing(options, planned, planes.logical(planned), journal, progress)
     with _fanout(options, planned, journal.until) as workers:
@@ -69,7 +69,7 @@ def trace(
     )
     if PlaneName.DATAPATH not in options.planes or not planned.cover.tasks:
         return one
-    below, theirs, sent = _datapath(options, planned, journal, progress, start)
+    below, theirs, sent, missing = _datapath(options, planned, journal, progress, start)
     verdicts = merged(one.verdicts, theirs)
     drift = drifted(planned.matrix, verdicts, logical, below)
     return Traced(
@@ -90,7 +90,7 @@ def trace(
             ),
         ),
         incomplete=one.incomplete or _incomplete(theirs),
-        notes=(*drift.notes(), *unheard(one.verdicts, theirs)),
+        notes=(*missing, *drift.notes(), *unheard(one.verdicts, theirs)),
     )
 
 
@@ -101,22 +101,25 @@ def _incomplete(verdicts: CellVerdicts) -> bool:
 
 def _datapath(
     options: Options, planned: Planned, journal: Journal, progress: Progress, start: Start
-) -> tuple[Tracing, CellVerdicts, Verified | None]:
-    """Trace the datapath plane, through switches that run for as long as it takes."""
+) -> tuple[Tracing, CellVerdicts, Verified | None, tuple[Note, ...]]:
+    """Trace the datapath plane, through switches that run for as long as it takes.
+
+    Returns with it what became of real packets, and what is said of switches that are missing.
+    """
     with ExitStack() as stack:
         late = time.monotonic() >= journal.until
         running = idle(planned) if late else start(planned, progress, stack)
         plane = planes.datapath(planned, running.chassis)
         traced = Tracing(options, planned, plane, journal, progress)
         make = running.tracers(planned, options.trace_timeout_s)
-        fanout = InlineFanout(make, workers=options.worker_count, until=journal.until)
+        fanout = _inline(options, planned, make, journal.until)
         traced.run(stack.enter_context(fanout))
         verdicts = traced.cells()
         if not options.verify_packets or time.monotonic() >= journal.until:
-            return traced, verdicts, None
+            return traced, verdicts, None, running.notes
         progress.phase("sending packets", 0)
         sent = packets.verify(planned, plane, running, verdicts, options.verify_packets)
-    return traced, verdicts, sent
+    return traced, verdicts, sent, running.notes
 
 
 def logical_worker(planned: Planned, timeout_s: float) -> Callable[[], LogicalTracer]:
@@ -153,9 +156,16 @@ def _fanout(options: Options, planned: Planned, until: float) -> AbstractContext
             until=until,
         )
     make = logical_worker(planned, options.trace_timeout_s)
+    large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > WORTH_THREADS
+    if planned.pods is None and (
+        options.workers is Workers.RAY or (options.workers is None and large)
+    ):
+        return RayFanout(make, workers=options.worker_count, until=until)
+    return _inline(options, planned, make, until)
+
+
+def _inline(options: Options, planned: Planned, make: MakeWorker, until: float) -> InlineFanout:
+    """Return what traces with threads of this process: in pods one in each, in a few at a time."""
     if planned.pods is not None:
         return InlineFanout(make, workers=PODS_AT_ONCE, until=until, alone=True)
-    large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > WORTH_THREADS
-    if options.workers is Workers.RAY or (options.workers is None and large):
-        return RayFanout(make, workers=options.worker_count, until=until)
     return InlineFanout(make, workers=options.worker_count, until=until)

@@ -5,21 +5,21 @@ those nodes that have a part in it.
 """
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from audit.errors import EngineError
+from audit.errors import ClusterError, EngineError
 from audit.facts.live.access import Access
 from audit.fanout.base import MakeWorker
 from audit.fanout.inline import InlineFanout
-from audit.model.datapath import Switch
+from audit.model.datapath import Chassis, Switch
 from audit.model.endpoints import Port
 from audit.model.facts import Note
 from audit.model.stages import Answer, Ends, Leg, PairTrace, Stage, Tool, strongest
 from audit.model.traces import DatapathTask, LogicalTrace, TraceTask
-from audit.pipeline import planes, switches
+from audit.pipeline import ownswitches, planes, switches
 from audit.pipeline.asking import logical_worker
 from audit.pipeline.detraces import Detraces
 from audit.pipeline.options import Progress
@@ -121,7 +121,6 @@ class _Asked:
     def _datapath(self, logical: TracedPair) -> tuple[TracedPair | None, Answer | None]:
         """Trace the pair through the switches of its nodes; say why when that cannot be."""
         try:
-            switches.require(self.planned)
             with ExitStack() as stack:
                 chassis = switches.chassis_of(self.planned)
                 places = planes.Places(self.planned.state, chassis)
@@ -129,15 +128,14 @@ class _Asked:
                 if len(nodes) > MOST_NODES:
                     self.notes.append(
                         f"{len(nodes)} nodes have a part in it, and the switches of "
-                        f"{MOST_NODES} were replayed"
+                        f"{MOST_NODES} were asked"
                     )
                 wanted = [one for one in chassis if one.node in nodes[:MOST_NODES]]
-                self.progress.phase("starting the nodes' switches", 0)
-                running = switches.started(self.planned, chassis, wanted, stack)
+                running = self._switches(chassis, wanted, stack)
                 plane = planes.datapath(self.planned, running.chassis)
                 make = running.tracers(self.planned, self.options.trace_timeout_s)
                 traced, answer = self._run(plane, make)
-        except EngineError as error:
+        except (ClusterError, EngineError) as error:
             self.notes.append(f"skipped ofproto/trace and ovn-detrace: {error}")
             return None, None
         command = functools.partial(_command, running.switches)
@@ -153,6 +151,19 @@ class _Asked:
             self.stages += detraces.stages(own)
             self.notes += detraces.notes
         return traced, answer
+
+    def _switches(
+        self, chassis: Sequence[Chassis], wanted: Sequence[Chassis], stack: ExitStack
+    ) -> switches.Running:
+        """Return these switches: where pods trace the cluster's own, else made again here."""
+        if self.options.cluster is not None:
+            self.progress.phase("asking the nodes' switches", 0)
+            running = ownswitches.asked(self.options.cluster, chassis, wanted)
+            self.notes += [note.text for note in running.notes]
+            return running
+        switches.require(self.planned)
+        self.progress.phase("starting the nodes' switches", 0)
+        return switches.started(self.planned, chassis, wanted, stack)
 
 
 _CLUSTER_NOTES = frozenset(

@@ -15,7 +15,7 @@ from audit.errors import EngineError, ExitCode, OutputError
 from audit.model.changes import ChangedCells
 from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts, Matrix
-from audit.pipeline import intending, meanings, switches
+from audit.pipeline import intending, meanings, ownswitches, switches
 from audit.pipeline.asking import Traced, logical_worker, trace
 from audit.pipeline.intending import Judged
 from audit.pipeline.journal import Journal
@@ -50,19 +50,18 @@ class Outcome:
     """Where it is on an object store, if it was put on one."""
 
 
-def run(
-    options: Options, root: Path, progress: Progress, *, start: Start = switches.replayed
-) -> Outcome:
+def run(options: Options, root: Path, progress: Progress, *, start: Start | None = None) -> Outcome:
     """Audit a cluster: decide every cell in scope and write a run below `root`.
 
-    `start` makes the nodes' switches run, where the datapath is asked.
+    `start` makes the nodes' switches run, where the datapath is asked; by default they are replayed
+    or, where pods trace, the cluster's own.
     """
     key = _key(options)
     with Sitting.new(root) as sitting:
         if options.planes == {PlaneName.INTENT}:
             written = _write_intent(options, sitting, progress)
         else:
-            written = _write_run(options, sitting, progress, start)
+            written = _write_run(options, sitting, progress, start or _start(options))
     return _completed(written, key)  # what it held is free again
 
 
@@ -71,7 +70,7 @@ def resume(
     changes: Mapping[str, Any],
     progress: Progress,
     *,
-    start: Start = switches.replayed,
+    start: Start | None = None,
 ) -> Outcome:
     """Go on with a run that was ended, or run again what failed in one that was finished.
 
@@ -81,8 +80,12 @@ def resume(
         assert sitting.before is not None  # noqa: S101 - it is resumed
         options = options_of(sitting.before, changes, path)
         key = _key(options)
-        written = _write_run(options, sitting, progress, start)
+        written = _write_run(options, sitting, progress, start or _start(options))
     return _completed(written, key)
+
+
+def _start(options: Options) -> Start:
+    return ownswitches.of(options.cluster) if options.cluster is not None else switches.replayed
 
 
 def _key(options: Options) -> signing.PrivateKey | None:

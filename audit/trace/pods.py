@@ -1,21 +1,24 @@
-"""`ovn-trace` daemons in the pods that have the databases, over a stream to each.
+"""Traces in a cluster's own pods: `ovn-trace` daemons, and the nodes' Open vSwitches.
 
-A stream's other end is a program of ours (`inpod.py`), sent along as a constant: what varies are a
-conntrack state, a number and a time. The stream is the server's unixctl connection, and its end is
-the daemon's, so nothing is left in a pod however this process ends. A daemon reads the zone's own
-southbound database as it is when it starts, with the ovn-trace that was installed beside it.
+A stream's other end is a program of ours, sent along as a constant: what varies are a conntrack
+state, a number and a time. The stream is the server's unixctl connection. A daemon (`inpod.py`)
+reads the zone's own southbound database as it is when it starts, with the ovn-trace that was
+installed beside it; the stream's end is its end, so nothing is left in a pod however this process
+ends. A node's ovs-vswitchd (`inswitch.py`) is its own, and runs on.
 """
 
 import contextlib
 import functools
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from audit.errors import AuditError, EngineError
-from audit.trace import inpod
+from audit.trace import inpod, inswitch
 from audit.trace.daemon import Launch, Start
+from audit.trace.datapath import Asked
+from audit.trace.ofproto_walk import Groups
 from audit.trace.unixctl import Channel, RefusedError, Unixctl, UnixctlError
 
 DAEMONS = 2
@@ -32,13 +35,23 @@ OpenStream = Callable[[str, Sequence[str]], Channel]
 
 
 def program(mode: str, *words: str) -> tuple[str, ...]:
-    """Return the command that is run in a pod: a constant, and a few words of ours.
+    """Return the command that is run where a database is: a constant, and a few words of ours."""
+    return _python(inpod.__file__, mode, str(LIFE_S), *words)
+
+
+def switch_program() -> tuple[str, ...]:
+    """Return the command that is run where a node's switch is."""
+    return _python(inswitch.__file__, str(LIFE_S))
+
+
+def _python(file: str, *words: str) -> tuple[str, ...]:
+    """Return a command that runs the text of a file.
 
     It travels in a URL, where each character of an indentation takes three: with tabs it stays
     below the 8 kB that some proxies in front of an API server allow.
     """
-    text = Path(inpod.__file__).read_text(encoding="utf-8").replace("    ", "\t")
-    return ("python3", "-I", "-S", "-c", text, mode, str(LIFE_S), *words)
+    text = Path(file).read_text(encoding="utf-8").replace("    ", "\t")
+    return ("python3", "-I", "-S", "-c", text, *words)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,3 +129,30 @@ class Pods:
     def _launch(self, zone: str, start: Start) -> PodServer:
         argv = program("trace", str(start.state), str(start.select), str(start.states))
         return self.streams.connect(zone, argv, start.timeout_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSwitches:
+    """The nodes' own Open vSwitches, in a pod of each node (`audit.trace.datapath.Reach`).
+
+    `tables` are their group tables. One that ends while it is asked is not asked again when it is
+    back: it may have been the question, and its node's pods need it.
+    """
+
+    streams: Streams
+    tables: Mapping[str, Groups]
+    _lives: dict[str, str] = field(default_factory=dict)
+    """The process that was asked first, by node."""
+
+    def connect(self, node: str, timeout_s: float) -> Asked:
+        """Open a stream to a node's; EngineError when there is none, or it is another by now."""
+        server = self.streams.connect(node, switch_program(), timeout_s)
+        if self._lives.setdefault(node, server.log) != server.log:
+            server.end()
+            self.streams.give_up(node, "its ovs-vswitchd was started anew while it was asked")
+            raise EngineError(f"the ovs-vswitchd of {node} was started anew while it was asked")
+        return Asked(server.connection, server.end)
+
+    def groups(self, node: str, _timeout_s: float, /) -> Groups:
+        """Return the group table that was read."""
+        return self.tables[node]

@@ -3,7 +3,8 @@
 What is executed are the real programs, on the databases of the node whose pod was named: an
 `ovsdb-server` per database, as in the pod. A pod's Python finds its own node's sockets, programs
 and temporary directory by its environment; as a container runtime does, nothing ends it when the
-client goes but that its standard input ends.
+client goes but that its standard input ends. Where a test wants them, each node has a switch, a
+replayed one, whose sockets are in another container than the databases'.
 """
 
 import asyncio
@@ -29,7 +30,9 @@ import yaml
 from aiohttp import web
 
 from audit.facts.live.resources import LISTED
-from audit.replay import databases
+from audit.facts.openflow import read_chassis
+from audit.model.datapath import Switch
+from audit.replay import databases, datapath
 from audit.replay.toolchain import Toolchain
 
 TOKEN = "the-token-of-the-test"  # noqa: S105 - of no other server
@@ -38,8 +41,16 @@ _GROUP = re.compile(r"/apis/([^/]+)/[^/]+")
 _SOCKETS = {
     "unix:/var/run/ovn/ovnnb_db.sock": "nb",
     "unix:/var/run/ovn/ovnsb_db.sock": "sb",
+    "unix:/var/run/openvswitch/db.sock": "db.sock",
+    "unix:/var/run/openvswitch/br-int.mgmt": "br-int.mgmt",
 }
-_CONTAINERS = {"nb": {"nbdb", "nb-ovsdb"}, "sb": {"sbdb", "sb-ovsdb"}}
+_SWITCH = {"ovn-controller"}
+_CONTAINERS = {
+    "nb": {"nbdb", "nb-ovsdb"},
+    "sb": {"sbdb", "sb-ovsdb"},
+    "db.sock": _SWITCH,
+    "br-int.mgmt": _SWITCH,
+}
 _CHUNK = 32 << 10
 
 
@@ -71,6 +82,10 @@ class Cluster:
     """How the execs of a pod go, one after another: `hang`, `die`, `403`, `ok`; the last stays."""
     streams: dict[str, list[str]] = field(default_factory=dict)
     """The same for traces in a pod: `hang`, `dieN` after N pieces of output, `403`, `ok`."""
+    switch_streams: dict[str, list[str]] = field(default_factory=dict)
+    """The same for traces of its node's switch."""
+    switches: Mapping[str, Switch] = field(default_factory=dict)
+    """By node, those that run."""
     calls: Counter[str] = field(default_factory=Counter)
     commands: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     running: int = 0
@@ -121,6 +136,7 @@ class Cluster:
     def reset(self) -> None:
         """Behave as recorded again, and forget what was asked."""
         self.answers, self.execs, self.streams, self.denied = {}, {}, {}, set()
+        self.switch_streams = {}
         self.calls, self.commands = Counter(), []
         self.after_exec = self.when_traced = None
 
@@ -132,16 +148,22 @@ class Cluster:
         return not self.running
 
     def node_of(self, pod: str) -> str:
-        """Return the node a pod of OVN-Kubernetes is on."""
-        found = [p for p in self.lists["pods"] if p["metadata"]["name"] == pod]
-        node = str(found[0]["spec"]["nodeName"]) if found else pod.removeprefix("ovnkube-node-")
+        """Return the node whose databases a pod of OVN-Kubernetes has."""
+        node = self.host_of(pod)
         return node if (node, "nb") in self._sockets else "global"
+
+    def host_of(self, pod: str) -> str:
+        """Return the node a pod is on, whichever has its databases."""
+        found = [p for p in self.lists["pods"] if p["metadata"]["name"] == pod]
+        return str(found[0]["spec"]["nodeName"]) if found else pod.removeprefix("ovnkube-node-")
 
     async def exec(self, request: web.BaseRequest, pod: str) -> web.StreamResponse:
         """Run a command in a pod, its channels as the protocol numbers them."""
         argv = request.query.getall("command")
-        tracing = "trace" in argv
-        planned = (self.streams if tracing else self.execs).get(pod, ["ok"])
+        faults = self.streams if "trace" in argv else self.execs
+        if argv[0] == "python3" and request.query["container"] in _SWITCH:
+            faults = self.switch_streams
+        planned = faults.get(pod, ["ok"])
         how = planned.pop(0) if len(planned) > 1 else planned[0]
         if how.isdigit():
             return web.json_response({"message": "no"}, status=int(how))
@@ -166,9 +188,10 @@ class Cluster:
         self, request: web.BaseRequest, stream: web.WebSocketResponse, pod: str, *, pieces: int
     ) -> None:
         """Run Python in a pod and hand on its input and output, so many `pieces` of that."""
-        assert request.query["container"] in _CONTAINERS["sb"]
         argv = request.query.getall("command")
-        home = self.nodes / self.node_of(pod)
+        at_switch = request.query["container"] in _SWITCH
+        assert at_switch or request.query["container"] in _CONTAINERS["sb"]
+        home = self.nodes / (self.host_of(pod) if at_switch else self.node_of(pod))
         if self.when_traced is not None and "trace" in argv:
             self.when_traced(self)
         process = await asyncio.create_subprocess_exec(
@@ -180,6 +203,7 @@ class Cluster:
             env={
                 **os.environ,
                 "OVN_RUNDIR": str(home / "run"),
+                "OVS_RUNDIR": str(home / "ovs"),
                 "TMPDIR": str(home / "tmp"),
                 "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
             },
@@ -226,7 +250,8 @@ class Cluster:
         socket = next((word for word in argv if word in _SOCKETS), "")
         side = _SOCKETS[socket]
         assert container in _CONTAINERS[side], "its own container has the socket"
-        served = self._sockets[self.node_of(pod), side]
+        of_switch = self.nodes / self.host_of(pod) / "ovs" / side
+        served = of_switch if container in _SWITCH else self._sockets[self.node_of(pod), side]
         real = [f"unix:{served}" if word == socket else word for word in argv]
         process = await asyncio.create_subprocess_exec(
             *self._argv(*real), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -266,8 +291,8 @@ class Cluster:
     _programs: Toolchain | None = None
 
     @contextlib.contextmanager
-    def serving(self, programs: Toolchain) -> Iterator["Cluster"]:
-        """Serve the cluster while the block lasts."""
+    def serving(self, programs: Toolchain, *, switches: bool = False) -> Iterator["Cluster"]:
+        """Serve the cluster while the block lasts; `switches` with those of its nodes."""
         self._programs = programs
         for path in (self.directory / "kube").glob("*.json"):
             self.lists[path.stem] = json.loads(path.read_text())["items"]
@@ -279,8 +304,32 @@ class Cluster:
                 place = (database.parent.name, database.stem)
                 self._sockets[place] = stack.enter_context(socket)
                 self._settle(*place)
+            if switches:
+                self._run_switches(programs, stack)
             stack.enter_context(self._listening())
             yield self
+
+    def _run_switches(self, programs: Toolchain, stack: ExitStack) -> None:
+        """Make every node's switch, and put its sockets where a pod of the node finds them."""
+        reader = databases.OvsdbTool(programs=programs)
+        southbound = {zone: place for (zone, side), place in self._sockets.items() if side == "sb"}
+        chassis = [
+            one
+            for zone in southbound
+            for one in read_chassis(reader, zone, self.directory / "ovn" / zone / "sb.db")
+        ]
+        rundir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sw-")))
+        running = datapath.replay(programs, chassis, southbound, rundir / "d")
+        self.switches = stack.enter_context(running)
+        for node, switch in self.switches.items():
+            place = self.nodes / node / "ovs"
+            place.mkdir(parents=True)
+            for name in ("tmp", "bin"):
+                (self.nodes / node / name).mkdir(exist_ok=True)
+            (place / "ovs-vswitchd.pid").write_text("7\n")
+            (place / "ovs-vswitchd.7.ctl").symlink_to(switch.vswitchd)
+            for name in ("db.sock", "br-int.mgmt"):
+                (place / name).symlink_to(switch.vswitchd.with_name(name))
 
     def _settle(self, node: str, side: str) -> None:
         """Put a database's socket where a pod of its node finds it, and programs beside it."""

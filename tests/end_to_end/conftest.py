@@ -1,11 +1,13 @@
 """Audits of the bundled example by the real command, and the same cluster behind an API server."""
 
+import contextlib
 import copy
 import csv
 import io
 import json
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,9 +131,32 @@ def live(cluster: Cluster, tmp_path: Path) -> tuple[str, ...]:
     return ("--kubeconfig", str(cluster.kubeconfig(tmp_path / "kubeconfig")))
 
 
-def cells(audit: Audit, run: str) -> list[dict[str, str]]:
-    """Return the cells of a run, in order."""
-    done = audit("query", run, f"SELECT {COLUMNS} FROM cells ORDER BY ALL", "-o", "csv")
+@pytest.fixture
+def nothing_is_left(cluster: Cluster) -> Iterator[None]:
+    """After the test nothing runs in any pod, and nothing lies there."""
+    yield
+    assert cluster.idle()
+    deadline = time.monotonic() + 10
+    while (left := (*processes(cluster), *cluster.nodes.glob("*/tmp/*"))) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    assert not left
+
+
+def processes(cluster: Cluster) -> list[str]:
+    """Return the command lines of what was started in a pod, by its environment, and runs."""
+    mark, found = f"={cluster.nodes}/".encode(), []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (place / "environ").read_bytes():
+                found.append((place / "cmdline").read_text()[-200:])
+    return found
+
+
+def cells(audit: Audit, run: str, more: str = "") -> list[dict[str, str]]:
+    """Return the cells of a run, in order; `more` columns than the usual."""
+    done = audit("query", run, f"SELECT {COLUMNS}{more} FROM cells ORDER BY ALL", "-o", "csv")
     assert done.code == 0, done.err
     return list(csv.DictReader(io.StringIO(done.out)))
 

@@ -23,6 +23,10 @@ NAMESPACES = ("ovn-kubernetes", "openshift-ovn-kubernetes")
 NORTHBOUND = ("nb-ovsdb", "nbdb")
 """Containers with the northbound server: upstream's name, and OpenShift's."""
 SOUTHBOUND = ("sb-ovsdb", "sbdb")
+CONTROLLER = ("ovn-controller",)
+"""The container with the sockets of its node's Open vSwitch, in every deployment."""
+OVS_RUNDIR = "/var/run/openvswitch"
+"""Where they are there."""
 
 PODS = next(listed for listed in LISTED if listed.resource == "pods")
 """What the databases are found by."""
@@ -97,6 +101,16 @@ def find(pods: Iterable[Object], namespace: str = "") -> Places:
         places=tuple(places),
         silent=() if central else tuple(sorted(set(silent) - alive)),
     )
+
+
+def switches(pods: Iterable[Object], namespace: str) -> dict[str, Container]:
+    """Return where the switch of each node is: in a namespace, the containers that run for it."""
+    return {
+        _node(pod): Container(namespace=namespace, pod=pod["metadata"]["name"], name=name)
+        for pod in pods
+        if pod["metadata"]["namespace"] == namespace and _runs(pod)
+        if (name := _container(pod, CONTROLLER))
+    }
 
 
 def by_zone(found: Places, snapshot: Path) -> dict[str, tuple[tuple[Container, Container], ...]]:
