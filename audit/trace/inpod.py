@@ -57,8 +57,8 @@ def keep(alive: int, told: int, seconds: int, state: str, choice: str, states: s
     try:
         adopt()
         place = tempfile.mkdtemp(prefix="ovn-audit-")
-        argv = ["ovn-trace", f"--db=unix:{OVN}/ovnsb_db.sock", "--detach", "--no-chdir"]
-        argv += ["-vsyslog:off", f"--unixctl={place}/ctl"]
+        argv = ["ovn-trace", f"--db=unix:{OVN}/ovnsb_db.sock", "--no-leader-only"]
+        argv += ["--detach", "--no-chdir", "-vsyslog:off", f"--unixctl={place}/ctl"]
         argv += [f"--select-id={choice}"] * (choice != "0") + [f"--ct={state}"] * int(states)
         log = tempfile.TemporaryFile()
         child = subprocess.Popen(argv, stdin=null, stdout=null, stderr=log)

@@ -1,21 +1,27 @@
-"""What is asked of a node's own ovs-vswitchd, and what never is."""
+"""What runs in pods: what is asked of a node's own ovs-vswitchd, and what never is."""
 
 import ast
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
 
 from audit.errors import EngineError
-from audit.trace.pods import PodSwitches, Streams, program, switch_program
+from audit.model.packets import ConntrackState
+from audit.replay.toolchain import Toolchain
+from audit.trace.daemon import TraceDaemon
+from audit.trace.pods import Pods, PodSwitches, Streams, program, switch_program
 from audit.trace.unixctl import UnixctlError
 
 FLOW = "in_port=a, tcp, nw_src=10.0.0.1"
@@ -74,7 +80,14 @@ class Pipe:
 
     def __init__(self, argv: Sequence[str], rundir: Path) -> None:
         self.process = subprocess.Popen(
-            ["/usr/bin/env", f"OVS_RUNDIR={rundir}", sys.executable, *argv[1:]],
+            [sys.executable, *argv[1:]],
+            env={
+                **os.environ,
+                "OVN_RUNDIR": str(rundir),
+                "OVS_RUNDIR": str(rundir),
+                "TMPDIR": str(rundir),
+                "PATH": f"{rundir}:{os.environ['PATH']}",
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -172,6 +185,66 @@ def test_a_switch_that_is_not_there_is_said_not_to_be(
         switches.connect("worker", 10)
     with pytest.raises(EngineError, match="given up"):
         switches.connect("worker", 10)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def follower(toolchain: Toolchain, southbound: Callable[[str], Path]) -> Iterator[Path]:
+    """Yield the run directory of a member of a RAFT cluster that is not its leader."""
+    with tempfile.TemporaryDirectory(prefix="t-") as name, ExitStack() as stack:
+        rundir = Path(name)
+        one, other = (f"tcp:127.0.0.1:{free_port()}" for _ in range(2))
+
+        def tool(*arguments: str | Path) -> None:
+            argv = toolchain.argv("ovsdb-tool", *map(str, arguments))
+            subprocess.run(argv, check=True, capture_output=True)
+
+        tool("create-cluster", rundir / "leader.db", southbound("25.03"), one)
+        tool("join-cluster", rundir / "member.db", "OVN_Southbound", other, one)
+        for database, sock in (("leader.db", "leader.sock"), ("member.db", "ovnsb_db.sock")):
+            argv = toolchain.argv(
+                "ovsdb-server",
+                *(f"--remote=punix:{rundir / sock}", f"--unixctl={rundir / sock}.ctl"),
+                *("-vsyslog:off", str(rundir / database)),
+            )
+            server = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
+            stack.callback(server.wait)
+            stack.callback(server.kill)
+        program = rundir / "ovn-trace"
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(toolchain.argv("ovn-trace"))} "$@"\n')
+        program.chmod(0o755)
+        status = ("-t", f"{rundir}/ovnsb_db.sock.ctl", "cluster/status", "OVN_Southbound")
+        deadline = time.monotonic() + 30
+        while True:
+            done = subprocess.run(
+                toolchain.argv("ovs-appctl", *status), capture_output=True, text=True, check=False
+            )
+            if "Status: cluster member" in done.stdout and "Role: follower" in done.stdout:
+                break
+            assert time.monotonic() < deadline, done
+            time.sleep(0.05)
+        yield rundir
+
+
+@pytest.mark.ovn
+def test_a_member_that_is_not_the_leader_is_traced_on_too(follower: Path) -> None:
+    """By default ovn-trace leaves a server of a cluster that does not lead it."""
+
+    def stream(_: str, argv: Sequence[str]) -> Pipe:
+        return Pipe(argv, follower)
+
+    pods = Pods(zones=("global",), streams=Streams(stream=stream, ready_s=30))
+    with pods.open("global") as launch:
+        daemon = TraceDaemon(launch, state=ConntrackState.REQUEST, states_at_start=100)
+        said = daemon.trace('inport == "nowhere"')
+        daemon.stop()
+    assert "nowhere" in said
+    assert not list(follower.glob("ovn-audit-*"))
 
 
 @pytest.mark.parametrize("argv", [program("version"), switch_program()], ids=["trace", "switch"])
