@@ -13,7 +13,7 @@ from audit.errors import AuditError, ClusterError, EngineError
 from audit.facts import assemble
 from audit.facts.live.access import Access
 from audit.replay import databases, toolchain
-from audit.trace.pods import program
+from audit.trace.pods import program, switch_program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ def examine_cluster(access: Access) -> list[Finding]:
     try:
         return [
             Finding(good=good, text=text)
-            for good, text in rights.examine(access, program("version"))
+            for good, text in rights.examine(access, program("version"), switch_program())
         ]
     except ClusterError as error:
         return [Finding(good=False, text=str(error))]

@@ -212,6 +212,8 @@ class Cluster:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
+        if request.query["stdin"] == "false":
+            process.stdin.close()
         feeding = asyncio.create_task(self._feed(stream, process.stdin))
         try:
             while chunk := await process.stdout.read(_CHUNK):

@@ -140,6 +140,8 @@ def test_the_doctor_says_what_is_missing_and_how_to_grant_it(
     assert "3 pairs of databases in ovn-kubernetes: interconnect, a zone per node" in well.out
     assert "6 databases answer in their pods" in well.out
     assert "traces can run in all 3 pods (--traces exec): ovn-trace 25." in well.out
+    assert "3 of 3 nodes' switches cannot be asked" in well.out
+    assert "/ovs-vswitchd.pid'; copies can be replayed all the same" in well.out
     cluster.execs[WORKER] = ["ok", "ok", "404"]
     part = audit("doctor", "--live", *live)
     assert part.code == 0, part.out
@@ -288,8 +290,7 @@ def test_the_databases_are_found_by_the_names_of_each_distribution(
     assert done.json["notes"] == [n for n in done.json["notes"] if "zone" not in n]
 
 
-def member(name: str) -> dict[str, Any]:
-    containers = [{"name": one} for one in ("northd", "nbdb", "sbdb", "ovnkube-master")]
+def pod_of_ovn(app: str, name: str, node: str, *containers: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -297,11 +298,30 @@ def member(name: str) -> dict[str, Any]:
             "name": name,
             "namespace": "openshift-ovn-kubernetes",
             "uid": name,
-            "labels": {"app": "ovnkube-master"},
+            "labels": {"app": app},
         },
-        "spec": {"nodeName": "", "hostNetwork": True, "containers": containers},
+        "spec": {
+            "nodeName": node,
+            "hostNetwork": True,
+            "containers": [{"name": one} for one in containers],
+        },
         "status": {"phase": "Running"},
     }
+
+
+def run_central(cluster: Cluster) -> None:
+    """Give a recorded central cluster the pods it would have; the first member does not answer."""
+    nodes = [node["metadata"]["name"] for node in cluster.lists["nodes"]]
+    databases = ("northd", "nbdb", "sbdb", "ovnkube-master")
+    for member in ("ovnkube-master-a", "ovnkube-master-b"):
+        pod = pod_of_ovn("ovnkube-master", member, nodes[0], *databases)
+        cluster.lists["pods"].append(pod)
+    for node in nodes:
+        pod = pod_of_ovn(
+            "ovnkube-node", f"ovnkube-node-{node}", node, "ovn-controller", "ovnkube-node"
+        )
+        cluster.lists["pods"].append(pod)
+    cluster.execs["ovnkube-master-a"] = cluster.streams["ovnkube-master-a"] = ["404"]
 
 
 def test_a_central_cluster_is_read_from_the_first_member_that_answers(
@@ -311,15 +331,32 @@ def test_a_central_cluster_is_read_from_the_first_member_that_answers(
         tar.extractall(tmp_path / "central", filter="data")
     recorded = tmp_path / "central"
     with Cluster(directory=recorded).serving(toolchain) as cluster:
-        node = cluster.lists["nodes"][0]["metadata"]["name"]
-        members = [member("ovnkube-master-a"), member("ovnkube-master-b")]
-        for one in members:
-            one["spec"]["nodeName"] = node
-        cluster.lists["pods"] += members
-        cluster.execs["ovnkube-master-a"] = ["404"]
+        run_central(cluster)
         flags = ("--kubeconfig", cluster.kubeconfig(tmp_path / "kubeconfig"))
         done = audit("run", *flags, *SCOPE)
         assert done.code == 0, done.err
         assert {pod for pod, _ in cluster.commands} == {"ovnkube-master-b"}
     files = audit("run", "--snapshot", recorded, *SCOPE)
     assert cells(audit, done.json["path"]) == cells(audit, files.json["path"])
+
+
+def test_a_central_cluster_is_traced_by_exec_in_both_planes(
+    audit: Audit, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    """Requests go to a member that answers, and to each node's switch in the node's own pod."""
+    with tarfile.open(REPOSITORY / "tests" / "data" / "ovn-23.03-central.tar.xz") as tar:
+        tar.extractall(tmp_path / "central", filter="data")
+    planes = ("--planes", "logical,datapath")
+    with Cluster(directory=tmp_path / "central").serving(toolchain, switches=True) as cluster:
+        run_central(cluster)
+        flags = ("--kubeconfig", cluster.kubeconfig(tmp_path / "kubeconfig"), "--traces", "exec")
+        done = audit("run", *flags, *SCOPE, *planes)
+        assert done.code == 0, done.err
+        switches = {pod for pod, _ in cluster.commands} - {"ovnkube-master-b"}
+        assert switches == {f"ovnkube-node-{node}" for node in cluster.switches}
+        assert cluster.idle()
+        assert not list(cluster.nodes.glob("*/tmp/*"))
+    files = audit("run", "--snapshot", tmp_path / "central", *SCOPE, *planes)
+    found = cells(audit, done.json["path"], ", logical, datapath, drift")
+    assert found == cells(audit, files.json["path"], ", logical, datapath, drift")
+    assert "reachable" in {cell["datapath"] for cell in found}

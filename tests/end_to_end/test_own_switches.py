@@ -164,6 +164,15 @@ def test_a_switch_that_is_lost_costs_its_own_cells_of_that_plane_and_the_run_is_
     assert whole.json["resumed"]["traces_kept"] > 0
 
 
+def test_the_doctor_says_whether_they_can_be_asked(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...]
+) -> None:
+    done = audit("doctor", "--live", *live)
+    assert done.code == 0, done.out
+    assert "the switches of 3 nodes can be asked (--traces exec, datapath)" in done.out
+    assert len(asked_of_switches(cluster)) == 3
+
+
 def test_no_packet_is_sent_through_a_clusters_switches(
     audit: Audit, cluster: Cluster, live: tuple[str, ...]
 ) -> None:

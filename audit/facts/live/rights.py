@@ -1,9 +1,10 @@
 """What a live cluster lets these credentials do, and the commands that grant what is missing."""
 
+import json
 import shlex
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +22,15 @@ Examined = tuple[bool, str]
 """Whether it is good, and a sentence."""
 
 
-def examine(access: Access, tracing: Sequence[str]) -> Iterator[Examined]:
+def examine(access: Access, tracing: Sequence[str], switching: Sequence[str]) -> Iterator[Examined]:
     """Look at everything a run of this cluster needs. ClusterError when it cannot be asked.
 
-    `tracing` is the command that says, in a pod, with what traces would run there.
+    `tracing` is the command that says, in a pod, with what traces would run there; `switching` the
+    one that is asked about a node's switch, which says first whether it can be.
     """
     with Server(access) as server:
         yield True, f"{server.host} is Kubernetes {server.version()}"
-        found, why = _places(server, access)
+        found, why, switches = _places(server, access)
         namespace = found.namespace if found else access.namespace or places.NAMESPACES[0]
         missing = [right for right in rights() if not _allowed(server, right, namespace)]
     if missing:
@@ -44,6 +46,7 @@ def examine(access: Access, tracing: Sequence[str]) -> Iterator[Examined]:
         probing = replace(access, exec_timeout_s=_PROBE_TIMEOUT_S)
         yield from _sockets(probing, found.places)
         yield _tracers(probing, found.places, tracing)
+        yield _switches(probing, switches, switching)
 
 
 def _allowed(server: Server, right: Right, namespace: str) -> bool:
@@ -54,12 +57,16 @@ def _allowed(server: Server, right: Right, namespace: str) -> bool:
     return not right.subresource and not any(server.serves(one) for one in listed)
 
 
-def _places(server: Server, access: Access) -> tuple[places.Places | None, str]:
-    """Return where the databases are, or why they are not found."""
+def _places(
+    server: Server, access: Access
+) -> tuple[places.Places | None, str, Mapping[str, execs.Container]]:
+    """Return where the databases are, or why they are not found, and where the switches are."""
     try:
-        return places.find(server.items(places.PODS)[1], access.namespace), ""
+        pods = server.items(places.PODS)[1]
+        found = places.find(pods, access.namespace)
+        return found, "", places.switches(pods, found.namespace)
     except ClusterError as error:
-        return None, str(error)
+        return None, str(error), {}
 
 
 def _grants(missing: Iterable[Right], namespace: str) -> Iterator[Examined]:
@@ -116,6 +123,32 @@ def _tracers(access: Access, found: Iterable[places.Place], argv: Sequence[str])
         f"traces cannot run in {len(bad)} of {len(said)} pods (--traces exec), of {name}: {why}; "
         "copies can be traced all the same"
     )
+
+
+def _switches(
+    access: Access, where: Mapping[str, execs.Container], argv: Sequence[str]
+) -> Examined:
+    """Say whether the nodes' own switches can be asked, which is a choice too."""
+    containers = {node: (container,) for node, container in where.items()}
+    said = streams.Opener(access=access, containers=containers).said(argv)
+    bad = {node: why for node, one in said.items() if (why := _unwilling(one))}
+    if not bad:
+        return True, f"the switches of {len(said)} nodes can be asked (--traces exec, datapath)"
+    node, why = next(iter(bad.items()))
+    return True, (
+        f"{len(bad)} of {len(said)} nodes' switches cannot be asked (--traces exec, datapath), "
+        f"that of {node}: {why}; copies can be replayed all the same"
+    )
+
+
+def _unwilling(said: str | ClusterError) -> str:
+    """Return why a switch cannot be asked; empty when it can."""
+    if isinstance(said, ClusterError):
+        return str(said)
+    try:
+        return str(json.loads(said)["error"] or "")
+    except (ValueError, LookupError, TypeError):
+        return f"{said[:100]!r} is no answer"
 
 
 def _probe(access: Access, container: execs.Container, schema: str) -> str:
