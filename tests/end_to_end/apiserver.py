@@ -29,7 +29,7 @@ import kmock
 import yaml
 from aiohttp import web
 
-from audit.facts.live.resources import LISTED
+from audit.facts.live.resources import EXEC, LISTED
 from audit.facts.openflow import read_chassis
 from audit.model.datapath import Switch
 from audit.replay import databases, datapath
@@ -87,6 +87,13 @@ class Cluster:
     switches: Mapping[str, Switch] = field(default_factory=dict)
     """By node, those that run."""
     calls: Counter[str] = field(default_factory=Counter)
+    needed: set[tuple[str, str, str]] = field(default_factory=set)
+    """(verb, resource, API group) of every right that was used; exec takes both of its verbs, as
+    API servers from Kubernetes 1.35 on ask for."""
+    execs_in: set[str] = field(default_factory=set)
+    """The namespaces of those pods."""
+    elsewhere: list[str] = field(default_factory=list)
+    """What was asked for besides."""
     commands: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     running: int = 0
     """Commands that run in pods now."""
@@ -138,6 +145,7 @@ class Cluster:
         self.answers, self.execs, self.streams, self.denied = {}, {}, {}, set()
         self.switch_streams = {}
         self.calls, self.commands = Counter(), []
+        self.needed, self.execs_in, self.elsewhere = set(), set(), []
         self.after_exec = self.when_traced = None
 
     def idle(self) -> bool:
@@ -397,12 +405,26 @@ class Cluster:
         name = asked["resource"] + (f"/{asked['subresource']}" if asked["subresource"] else "")
         return {"status": {"allowed": (asked["verb"], name) not in self.denied}}
 
+    def _note(self, request: web.BaseRequest) -> None:
+        """Note which right a request takes."""
+        listed = [
+            one for one in LISTED if request.path in {one.path(version) for version in one.versions}
+        ]
+        if executed := _EXEC.fullmatch(request.path):
+            self.execs_in.add(executed[1])
+            self.needed |= {(verb, "pods/exec", "") for verb in EXEC}
+        elif listed and request.method == "GET":
+            self.needed.add(("list", listed[0].resource, listed[0].group))
+        else:
+            self.elsewhere.append(f"{request.method} {request.path}")
+
     def _server(self, handler: Any, **settings: Any) -> aiohttp.test_utils.RawTestServer:
         """Return kmock's server, with exec in front of it: kmock has no WebSockets."""
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             if request.headers.get("Authorization") != f"Bearer {TOKEN}":
                 return web.json_response({"message": "Unauthorized"}, status=401)
+            self._note(request)
             group = _GROUP.fullmatch(request.path)
             if group is not None:
                 names = [one.resource for one in LISTED if one.group == group[1]]

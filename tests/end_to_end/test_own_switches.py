@@ -16,6 +16,7 @@ import pytest
 from audit.replay.toolchain import Toolchain
 from tests.end_to_end.apiserver import Cluster
 from tests.end_to_end.conftest import Audit, cells
+from tests.jobs.test_manifests import build, granted, of_kind
 
 pytestmark = [pytest.mark.ovn, pytest.mark.usefixtures("nothing_is_left")]
 
@@ -74,6 +75,12 @@ def test_the_nodes_own_switches_say_what_a_replay_says_and_need_none_here(
     assert all(count <= 4 for count in streams.values()), "many traces per exec"
     asked = {argv for _, argv in cluster.commands if "openvswitch" in " ".join(argv)}
     assert sorted(argv[0] for argv in asked) == ["ovs-ofctl", "ovsdb-client", "python3"]
+    assert cluster.elsewhere == []
+    manifests = build("overlays/upstream-exec")
+    rights = granted(manifests, "ClusterRole") | granted(manifests, "Role")
+    assert cluster.needed == rights, "the nightly job by exec has what it takes, and no more"
+    roles = [one["metadata"]["namespace"] for one in of_kind(manifests, "Role")]
+    assert cluster.execs_in == set(roles)
 
 
 def test_a_pair_is_traced_through_the_switches_of_its_nodes_alone(
