@@ -24,11 +24,11 @@ function draw(milliseconds = Infinity) {
   const first = unpainted < 0;
   if (layout.size >= SMALLEST_DRAWN) unpainted = drawCells(first ? seen : { ...seen, r0: unpainted }, width, height, performance.now() + milliseconds);
   else drawTiles(seen, width, height);
-  drawMarks(seen, width, height);
   if (first) {
     drawHeads(seen, width, height);
     drawMini(seen, width, height);
   }
+  drawMarks(seen, width, height);
   if (unpainted >= 0) soon();
   makeMore();
   return undefined;
@@ -78,11 +78,11 @@ function visible(width, height) {
   };
 }
 
-function clipped(width, height, paint) {
+function clipped(width, height, paint, over = 0) {
   const { rowHead, columnHead } = layout;
   context.save();
   context.beginPath();
-  context.rect(rowHead, columnHead, width - rowHead, height - columnHead);
+  context.rect(rowHead - over, columnHead - over, width, height);
   context.clip();
   paint();
   context.restore();
@@ -180,7 +180,7 @@ function drawMarks(seen, width, height) {
       context.lineWidth = line;
       context.strokeRect(rowHead + x[spot.c] - seen.left - 0.5, columnHead + y[spot.r] - seen.top - 0.5, side + 1, side + 1);
     }
-  });
+  }, 2); // the frame of the first cell is as thick as any other's
 }
 
 function chosen() {

@@ -36,6 +36,9 @@ function longest(entries) {
   return few.reduce((width, entry) => Math.max(width, context.measureText(entry.label).width), 0);
 }
 
+// Cells are whole pixels wide where that can be seen. What just fits would not, rounded up.
+const fitting = (size) => (size >= 2 ? Math.floor(size) : size);
+
 function arrange() {
   if (!scene.heads) scene.heads = [longest(scene.rows), longest(scene.columns)];
   const width = Math.max(260, scroller.parentElement.clientWidth);
@@ -51,13 +54,15 @@ function arrange() {
     (tall - columnHead - gap * gaps(scene.rows)) / Math.max(1, scene.rows.length),
   );
   // A map that would have tiny cells scrolls instead: a cell must be big enough to point at.
-  const comfortable = clamp(Math.max(fit(1), 14), 14, scene.largest);
-  let size = clamp(comfortable * zoom, Math.min(fit(0), comfortable), LARGEST);
+  const comfortable = fitting(clamp(Math.max(fit(1), 14), 14, scene.largest));
+  // The whole map; where cells are drawn, gaps are too.
+  const least = Math.min(fitting(fit(1) >= SMALLEST_DRAWN ? fit(1) : Math.min(fit(0), SMALLEST_DRAWN - 1)), comfortable);
+  let size = clamp(comfortable * zoom, least, LARGEST);
   if (size >= 2) size = Math.round(size);
   const x = positions(scene.columns, size, size >= SMALLEST_DRAWN ? GAP : 0);
   const y = positions(scene.rows, size, size >= SMALLEST_DRAWN ? GAP : 0);
   const total = { width: rowHead + x[x.length - 1] + overhang, height: columnHead + y[y.length - 1] + 2 };
-  layout = { size, x, y, rowHead, columnHead, total, comfortable, least: Math.min(fit(0), comfortable) };
+  layout = { size, x, y, rowHead, columnHead, total, comfortable, least };
   const scrollsX = total.width > width;
   sizer.style.width = `${Math.max(total.width, scrollsX ? 0 : width)}px`;
   sizer.style.height = `${total.height}px`;
