@@ -30,8 +30,10 @@ from audit.model.verdicts import CODE, REASON_CODE, VERDICTS, Blame, PolicyRef, 
 from audit.pipeline.tracing import told as told_of
 from audit.policy.deviations import Causes
 from audit.policy.findings import about_drift
+from audit.report.census import census, exposures
 from audit.report.formats import junit, markdown, plain, prometheus, sarif, structured, terminal
 from audit.report.formats.told import Told, tell
+from audit.report.grid import gather
 from audit.report.render import render_html
 
 if TYPE_CHECKING:
@@ -186,6 +188,20 @@ def test_all_formats_state_the_same_counts(run: Recorded, told: Told) -> None:
     assert f"{proven} of {total} cells proven, {total - proven} unproven." in page
     for verdict, count in counts.items():
         assert f"| {verdict} | {count} |" in page
+
+
+def test_the_comment_and_the_page_rank_the_same_namespaces(
+    run: Recorded, told: Told, made: "Made"
+) -> None:
+    whole = streamed(run, made)
+    grid = gather(whole)
+    counted = census(grid)
+    ranked = [(one.group, f"{one.passes} of {one.proven}") for one in exposures(grid, counted)]
+    assert len(ranked) > 3
+    page = markdown.markdown(told).partition("Most exposed namespaces")[2]
+    rows = [line.split(" | ")[:2] for line in page.splitlines() if " of " in line][1:]
+    expected = [[f"| {markdown.escaped(name)}", text] for name, text in ranked]
+    assert rows == expected
 
 
 @pytest.mark.browser

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from audit.model.expectations import Status
-from audit.report.formats.told import Told
+from audit.report.formats.told import OUTSIDE, Namespace, Told
 from audit.report.tally import NO_SHARE, percent
 
 MOST_ROWS = 20
@@ -51,10 +51,24 @@ def _lines(told: Told) -> Iterator[str]:
         yield from _section("What blocks")
         blockers = [(escaped(name), f"{count:,}") for name, count in told.blockers]
         yield from _table(("policy", "cells"), blockers)
-    exposed = sorted(told.namespaces, key=lambda one: (-one.passes, one.name))
-    yield from _section("Most exposed namespaces")
-    rows = [(escaped(one.name), f"{one.passes:,}", f"{sum(one.counts):,}") for one in exposed]
-    yield from _table(("namespace", "cells that get through to it", "of"), rows)
+    asked = [one for one in told.namespaces if one.exposed[1] and one.name != OUTSIDE]
+    if asked:
+        yield from _section("Most exposed namespaces")
+        yield from _table(_EXPOSED, [_exposed(one) for one in sorted(asked, key=_openness)])
+
+
+_EXPOSED = ("namespace", "of the cells from elsewhere", "get through")
+
+
+def _openness(one: Namespace) -> tuple[float, int, str]:
+    """Return what the page sorts by too: those first of which most gets through."""
+    passes, proven = one.exposed
+    return -passes / proven, -passes, one.name
+
+
+def _exposed(one: Namespace) -> tuple[str, str, str]:
+    passes, proven = one.exposed
+    return escaped(one.name), f"{passes:,} of {proven:,}", f"{percent(passes, proven)} %"
 
 
 def _share(told: Told, verdict: str, count: int) -> str:

@@ -1,7 +1,7 @@
 """Prometheus' text format, for node_exporter's textfile collector or a Pushgateway.
 
 The number of series is bounded whatever the cluster is: labels are verdicts, expectations' names
-and the MOST_NAMESPACES most exposed namespaces; the rest are summed under `other`.
+and the MOST_NAMESPACES namespaces that most gets through to; the rest are summed under `other`.
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
@@ -41,7 +41,7 @@ def _metrics(told: Told) -> Iterator[tuple[str, str, list[_Sample]]]:
     if finished:
         moment = dt.datetime.fromisoformat(str(finished)).timestamp()
         yield "audit_run_finished_timestamp_seconds", "When the run ended.", [({}, moment)]
-    yield "audit_namespace_cells_passing", _PASSING, _exposure(told)
+    yield "audit_namespace_cells_passing", _PASSING, _passing(told)
     levels = dict.fromkeys(("error", "warning", "note"), 0)
     for result in told.results:
         levels[result.level] += 1
@@ -64,7 +64,7 @@ def _metrics(told: Told) -> Iterator[tuple[str, str, list[_Sample]]]:
         )
 
 
-_PASSING = "Cells that get through to a namespace; the most exposed, and (other) for the rest."
+_PASSING = "Cells into a namespace that get through; those with most, and (other) for the rest."
 
 
 def _least(pairs: Iterator[tuple[str, float]]) -> dict[str, float]:
@@ -76,7 +76,7 @@ def _least(pairs: Iterator[tuple[str, float]]) -> dict[str, float]:
     return found
 
 
-def _exposure(told: Told) -> list[_Sample]:
+def _passing(told: Told) -> list[_Sample]:
     ranked = sorted(told.namespaces, key=lambda one: (-one.passes, one.name))
     samples: list[_Sample] = [
         ({"namespace": one.name[:MOST_LABEL]}, one.passes) for one in ranked[:MOST_NAMESPACES]

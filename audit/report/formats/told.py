@@ -42,6 +42,8 @@ class Namespace:
 
     name: str
     counts: tuple[int, ...]
+    exposed: tuple[int, int]
+    """Of its cells from anywhere else: how many get through, and how many are proven."""
 
     @property
     def passes(self) -> int:
@@ -113,14 +115,21 @@ def tell(run: Recorded, checks: Sequence[Checked] = ()) -> Told:
     total, into = by_pair.sum(axis=(0, 1)).tolist(), by_pair.sum(axis=0).tolist()
     passing = [place for place, verdict in enumerate(VERDICTS) if verdict in PASSES]
     known = [place for place, verdict in enumerate(VERDICTS) if verdict not in UNPROVEN]
+    through, decided = (by_pair[:, :, places].sum(axis=2) for places in (passing, known))
+    exposed = [(many.sum(axis=0) - many.diagonal()).tolist() for many in (through, decided)]
     return Told(
         manifest=run.manifest,
         counts=dict(zip(VERDICTS, total, strict=True)),
         namespaces=tuple(
-            Namespace(name=name, counts=tuple(into[place])) for name, place in names.items()
+            Namespace(
+                name=name,
+                counts=tuple(into[place]),
+                exposed=(exposed[0][place], exposed[1][place]),
+            )
+            for name, place in names.items()
         ),
-        matrix=tuple(map(tuple, by_pair[:, :, passing].sum(axis=2).tolist())),
-        proven=tuple(map(tuple, by_pair[:, :, known].sum(axis=2).tolist())),
+        matrix=tuple(map(tuple, through.tolist())),
+        proven=tuple(map(tuple, decided.tolist())),
         pairs=tuple(map(tuple, by_pair.sum(axis=2).tolist())),
         blockers=_blockers((None, *run.cells.blames), blocking.tolist()),
         unproven=tuple(_unproven(reasons.reshape(len(REASONS), len(VERDICTS)).tolist())),
