@@ -13,8 +13,8 @@ from audit.model.matrix import FAMILIES, Matrix
 from audit.model.verdicts import REASONS, VERDICTS
 from audit.policy.intent import IntentVerdicts
 
-_Row = tuple[str, str, int, int, str]
-"""Source, destination, verdicts before and after, why."""
+_Row = tuple[str, str, int, int, str, str]
+"""Source, destination, verdicts before and after, and why each."""
 
 
 def compare(
@@ -86,16 +86,18 @@ def _paths(
             names[matrix.dst[cell]],
             int(verdicts[0].verdict[before]),
             int(verdicts[1].verdict[cell]),
+            _why(verdicts[0], before),
             _why(verdicts[1], cell),
         )
         grouped[row].append(int(matrix.port[cell]))
-    for (src, dst, was, is_, why), ports in sorted(grouped.items()):
+    for (src, dst, was, is_, why_before, why), ports in sorted(grouped.items()):
         yield ChangedPath(
             src=src,
             dst=dst,
             ports=tuple(str(matrix.ports[port]) for port in sorted(set(ports))),
             before=VERDICTS[was],
             after=VERDICTS[is_],
+            was=why_before,
             why=why,
             cells=len(ports),
         )

@@ -200,4 +200,5 @@ def _plain_row(row: _Row) -> Iterator[str]:
     yield from ("", *wrap(f"{ends} on {', '.join(path.ports)}: {count}"))
     yield from wrap(f"before   {before}", indent=2, hang=11)
     yield from wrap(f"after    {after}", indent=2, hang=11)
-    yield from wrap(f"because  {'; '.join(path.because) or 'not known'}", indent=2, hang=11)
+    if path.because:  # of manifests, what decides before and after is all there is to say
+        yield from wrap(f"because  {'; '.join(path.because)}", indent=2, hang=11)

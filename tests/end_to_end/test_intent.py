@@ -253,5 +253,9 @@ def test_what_a_change_of_manifests_changes(audit: Audit) -> None:
     assert back.code == 0
     [path] = back.json["paths"]
     assert (path["before"], path["after"], path["cells"]) == ("reachable", "blocked", 2)
+    text = audit("diff", "after", "before", "-p", "tcp/5432", "-q", "-o", "text").out
+    assert "before   reachable (networkpolicy shop/allow-db ingress[0]" in text
+    assert "after    blocked (networkpolicy shop/allow-db ingress (default-deny))" in text
+    assert "because" not in text  # what decides on both sides is all that objects can say
     same = audit("diff", "after", "after", "-p", "tcp/5432", "-q")
     assert (same.code, same.out.count("|")) == (0, 0)
