@@ -53,9 +53,7 @@ def history(
         raise UsageError("--prune and --sql contradict each other; give one of them")
     if prune:
         keep = pipeline.Retention(last=keep_last, days=keep_days)
-        verb = "would remove" if dry_run else "removed"
-        for gone in pipeline.prune(root, keep, dt.datetime.now(dt.UTC), dry=dry_run):
-            click.echo(f"{verb} {printable(gone)}")
+        _prune(root, keep, dry=dry_run)
         return
     if sql is not None:
         with ExitStack() as stack:
@@ -65,6 +63,8 @@ def history(
     found = pipeline.past(root)
     for sentence in found.skipped:
         click.echo(f"audit: {printable(sentence)}", err=True)
+    if not found.runs:
+        click.echo(f"audit: no finished run is right below {root}", err=True)
     if output == "json":
         click.echo(json.dumps(found.records, indent=2, ensure_ascii=False))
     elif output == "csv":
@@ -73,3 +73,11 @@ def history(
         show(names, iter(numbers), output)
     else:
         click.echo(found.text, nl=False)
+
+
+def _prune(root: Path | pipeline.Place, keep: pipeline.Retention, *, dry: bool) -> None:
+    gone = pipeline.prune(root, keep, dt.datetime.now(dt.UTC), dry=dry)
+    for path in gone:
+        click.echo(f"{'would remove' if dry else 'removed'} {printable(path)}")
+    if not gone:
+        click.echo("audit: all runs are kept", err=True)

@@ -122,4 +122,8 @@ def test_retention_keeps_the_newest_and_what_it_cannot_read(audit: Audit, root: 
     assert done.out.splitlines() == [f"removed {root / name}" for name in gone]
     left = ["another", "notes", "odd", "run-3", "young"]
     assert sorted(path.name for path in root.iterdir()) == left
-    assert audit("history", root, "--prune", "--keep-last", "1").out == ""
+    nothing = audit("history", root, "--prune", "--keep-last", "1")
+    assert (nothing.code, nothing.out, nothing.err) == (0, "", "audit: all runs are kept\n")
+    empty = audit("history", root / "notes")
+    assert empty.code == 0
+    assert "no finished run is right below" in empty.err
