@@ -236,6 +236,19 @@ def whole(page: Page) -> None:
     settle(page)
 
 
+def choose_policy(page: Page) -> None:
+    """Choose the policy that blocks most."""
+    page.locator("#policy-rows button").first.click()
+    settle(page)
+
+
+def find(page: Page) -> None:
+    """Type what some pods and policies are called, letter by letter."""
+    page.get_by_test_id("search").press_sequentially("team-1", delay=60)
+    settle(page)
+    page.get_by_test_id("search").press("Escape")
+
+
 ACTS: dict[str, Callable[[Page], None]] = {
     "pan over namespaces": pan,
     "point at namespaces": point,
@@ -261,6 +274,9 @@ ACTS: dict[str, Callable[[Page], None]] = {
     "one port": go("ns=*,*&port=tcp/80"),
     "namespaces by exposure": go("order=exposure"),
     "back to all namespaces": go(""),
+    "choose a policy": choose_policy,
+    "choose none": go(""),
+    "find": find,
 }
 
 

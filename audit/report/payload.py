@@ -8,7 +8,7 @@ these do not: they are what the summary is made of.
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,9 @@ WHOLE = ("cells", "manifests", "hops", "raw")
 """What may be left out, each as a whole: the first part of it that does not fit takes it along."""
 CHUNK = 1_000_000
 """Entries of a grid of traces in one chunk: some milliseconds to inflate."""
+PIECE = 300_000
+"""Characters of JSON in one chunk, or not much more: some milliseconds to parse."""
+MANIFESTS_PER_CHUNK = 250
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,11 +63,11 @@ class Blobs:
         self.pieces[name] = taken
         return size
 
-    def always(self, name: str, data: bytes) -> None:
-        """Take a piece, whatever room there is."""
-        chunk = deflate(data)
-        self.room -= len(chunk)
-        self.pieces[name] = [base64.b64encode(chunk).decode()]
+    def always(self, name: str, data: Iterable[bytes]) -> None:
+        """Take all of it, whatever room there is."""
+        chunks = [*map(deflate, data)]
+        self.room -= sum(map(len, chunks))
+        self.pieces[name] = [base64.b64encode(chunk).decode() for chunk in chunks]
 
 
 def payload(
@@ -83,22 +86,25 @@ def payload(
     policies = _policies(run, grid)
     tables = _tables(run, grid, counted, policies, deciding)
     tables["meanings"] = _meanings(meanings, grid)
-    blobs.always("tables", _json(tables))
+    blobs.always("tables", map(_json, _pieces(tables)))
     if blobs.put("cells", map(deflate, _class_arrays(found, grid))) is None:
-        blobs.always("pairs", counted.pairs.astype("<u4").tobytes())
+        blobs.always("pairs", [counted.pairs.astype("<u4").tobytes()])
     texts = [
         [policy.manifest, manifests.marks(policy.manifest, policy.ref.kind)] if policy else None
         for policy in policies.values()
     ]
-    blobs.put("manifests", [deflate(_json(texts))], most=MOST_MANIFEST_BYTES)
+    some = range(0, len(texts), MANIFESTS_PER_CHUNK)
+    chunks = (deflate(_json(texts[start : start + MANIFESTS_PER_CHUNK])) for start in some)
+    blobs.put("manifests", chunks, most=MOST_MANIFEST_BYTES)
     rows = max(1, CHUNK // max(len(grid.page.column_dst), 1))
     if "cells" in blobs.pieces:
         _put_traces(blobs, run, grid, rows, trace_budget)
     return {
-        "version": 3,
+        "version": 4,
         "codeBytes": grid.codes.dtype.itemsize,
         "rowsPerChunk": rows,
         "tracesPerChunk": raw.PER_CHUNK,
+        "manifestsPerChunk": MANIFESTS_PER_CHUNK,
         "composes": run.manifest.get("cover") == "legs",
         "leftOut": [name for name in WHOLE if name not in blobs.pieces],
         "blobs": blobs.pieces,
@@ -183,7 +189,7 @@ def _put_traces(blobs: Blobs, run: StreamedRun, grid: Grid, rows: int, budget: i
         taken = blobs.put("others", raw.start_chunks(traces, grid.others, rows), most=left)
         left -= taken or 0
     if traces.texts is not None:
-        lines = [deflate(_json(traces.lines))]
+        lines = (deflate(_json(part)) for part in _parts(traces.lines))
         _put_both(blobs, ("lines", lines), ("raw", raw.text_chunks(traces.texts)), most=left)
 
 
@@ -317,6 +323,29 @@ def _blame(blame: Blame, number: Mapping[PolicyRef, int]) -> dict[str, Any]:
         "zone": blame.zone,
         "owner": blame.owner,
     }
+
+
+def _pieces(tables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the tables in pieces; a list may be in several, which the page puts together again."""
+    piece: dict[str, Any] = {}
+    size = 0
+    for name, table in tables.items():
+        for part in _parts(table) if isinstance(table, list) else (table,):
+            more = len(_json(part))
+            if piece and (size + more > PIECE or name in piece):
+                yield piece
+                piece, size = {}, 0
+            piece[name] = part
+            size += more
+    yield piece
+
+
+def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Yield a list in parts of about PIECE characters of JSON each; an empty one as it is."""
+    many = -(-len(_json(values)) // PIECE)
+    length = max(1, -(-len(values) // many))
+    for start in range(0, max(1, len(values)), length):
+        yield values[start : start + length]
 
 
 def _json(value: object) -> bytes:

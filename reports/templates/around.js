@@ -202,8 +202,16 @@ async function exportCsv() {
 const MOST_LISTED = 200;
 
 // What the canvas shows, for who does not see it: from the row of the cursor on.
-function* listCells() {
-  const place = $("cells-table");
+async function listCells(shown) {
+  const wanted = () => scene === shown;
+  const found = await inSlices(listedRows(), wanted);
+  if (!found) return;
+  const body = el("tbody");
+  $("cells-table").replaceChildren(el("table", {}, ...found.top, body));
+  await inTurns(found.rows, (some) => body.append(...some), wanted);
+}
+
+function* listedRows() {
   const rows = [];
   const first = cursor.r;
   let last = first;
@@ -220,8 +228,8 @@ function* listCells() {
   const part = first || last < scene.rows.length - 1 ? `, rows ${first + 1} to ${last + 1} of ${figure(scene.rows.length)}` : "";
   const what = view.rows ? `from ${plain(specText(view.rows))} to ${plain(specText(view.columns))}` : "from namespace to namespace";
   const head = scene.level === "endpoints" ? ["Source", "Destination", "Port", "Verdict", "Why"] : ["Source", "Destination", "Cells"];
-  place.replaceChildren(el("table", {}, el("caption", {}, `Cells ${what}${part}`),
-    el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows)));
+  const top = [el("caption", {}, `Cells ${what}${part}`), el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text))))];
+  return { top, rows };
 }
 
 function tableRows(r, c) {

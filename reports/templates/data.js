@@ -19,15 +19,28 @@ let firstColumn = null; // of each destination, and one past the last
 let rowOf = null; // of each endpoint, -1 where it is no source
 const cells = {}; // rowClass, columnClass, base, width, begins, columns, codes, rowRank, columnRank
 
+const PIECE = 32_768; // letters, four to three bytes: a stream inflates at once what it is given
+
 async function inflate(text) {
-  const binary = atob(text);
-  const bytes = new Uint8Array(binary.length);
-  for (let i = 0; i < binary.length; i += 1) bytes[i] = binary.charCodeAt(i);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-  return new Response(stream).arrayBuffer();
+  const { readable, writable } = new DecompressionStream("deflate-raw");
+  const inflated = new Response(readable).arrayBuffer();
+  const writer = writable.getWriter();
+  for (let at = 0; at < text.length; at += PIECE) {
+    await breathe();
+    const binary = atob(text.slice(at, at + PIECE));
+    const bytes = new Uint8Array(binary.length);
+    for (let i = 0; i < binary.length; i += 1) bytes[i] = binary.charCodeAt(i);
+    await writer.write(bytes);
+  }
+  writer.close();
+  return inflated;
 }
 
-const json = async (text) => JSON.parse(new TextDecoder().decode(await inflate(text)));
+async function json(text) {
+  const bytes = await inflate(text);
+  await breathe();
+  return JSON.parse(new TextDecoder().decode(bytes));
+}
 
 // Remembers the last few results: a reader looks at one place at a time.
 function remembering(most, make) {
@@ -52,21 +65,35 @@ const startChunk = (name) => remembering(4, async (chunk) => {
 const chunksOf = { starts: startChunk("starts"), others: startChunk("others") };
 const hopChunk = remembering(8, (chunk) => json(data.blobs.hops[chunk]));
 const rawChunk = remembering(4, (chunk) => json(data.blobs.raw[chunk]));
-const manifests = remembering(1, () => json(data.blobs.manifests[0]));
-const rawLines = remembering(1, () => json(data.blobs.lines[0]));
+const manifests = remembering(4, (chunk) => json(data.blobs.manifests[chunk]));
+const rawLines = remembering(1, async () => {
+  const lines = [];
+  for (const part of data.blobs.lines) for (const line of await json(part)) lines.push(line);
+  return lines;
+});
 
 async function load() {
-  T = await json(data.blobs.tables[0]);
+  const tables = {};
+  for (const piece of data.blobs.tables) {
+    for (const [name, part] of Object.entries(await json(piece))) {
+      if (tables[name]) for (const entry of part) tables[name].push(entry);
+      else tables[name] = part;
+    }
+  }
+  T = tables;
   if (!has("cells")) pairs = new Uint32Array(await inflate(data.blobs.pairs[0]));
   data.blobs.tables = data.blobs.pairs = null;
+  await breathe();
   rowOf = new Int32Array(T.endpoints.length).fill(-1);
   T.sources.forEach((endpoint, row) => { rowOf[endpoint] = row; });
   firstColumn = new Int32Array(T.endpoints.length + 1);
   for (const dst of T.columnDst) firstColumn[dst + 1] += 1;
   for (let i = 0; i < T.endpoints.length; i += 1) firstColumn[i + 1] += firstColumn[i];
+  await breathe();
   T.byKey = new Map(T.endpoints.map(([key], index) => [key, index]));
   T.byGroup = new Map(T.groups.map((name, index) => [name, index]));
   T.byPolicy = new Map(T.deciders.map(([label], index) => [label, index]));
+  await breathe();
   loadWorkloads();
   if (has("cells")) await loadCells();
 }
@@ -91,10 +118,12 @@ async function loadCells() {
   cells.rowClass = new Uint32Array(arrays[0]);
   cells.columnClass = new Uint32Array(arrays[1]);
   cells.base = new CODES(arrays[2]);
+  await breathe();
   cells.width = cells.columnClass.reduce((most, value) => Math.max(most, value + 1), 0);
   const counts = new Uint32Array(arrays[3]);
   cells.begins = new Uint32Array(counts.length + 1);
   for (let i = 0; i < counts.length; i += 1) cells.begins[i + 1] = cells.begins[i] + counts[i];
+  await breathe();
   cells.columns = new Uint32Array(arrays[4]);
   for (let row = 0; row < counts.length; row += 1) {
     for (let i = cells.begins[row] + 1; i < cells.begins[row + 1]; i += 1) cells.columns[i] += cells.columns[i - 1];
@@ -124,10 +153,10 @@ const sliceName = (slice) => {
   const [family, port] = T.slices[slice];
   return T.bothFamilies ? `${T.ports[port]} ${T.families[family]}` : T.ports[port];
 };
-const sliceChosen = (slice) => {
+const sliceChosen = (slice, v = view) => {
   const [family, port] = T.slices[slice];
-  return (view.port === "" || T.ports[port] === view.port)
-    && (view.family === "" || T.families[family] === view.family);
+  return (v.port === "" || T.ports[port] === v.port)
+    && (v.family === "" || T.families[family] === v.family);
 };
 
 // Every cell from one endpoint to another: {slice, code, state, start, other}, by port.

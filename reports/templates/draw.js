@@ -1,8 +1,8 @@
 
 // 7. Drawing the map: cells or tiles, marks, headers, the small map in the corner.
 
-// A frame paints cells for so many milliseconds; the rows it does not come to, the next one paints.
-const PAINTING = 16;
+// A frame paints for so many milliseconds, and one row at least; what it does not come to, the next one does.
+const PAINTING = 8;
 let pending = 0;
 let unpainted = -1; // the first row that the last frame did not come to
 
@@ -17,17 +17,18 @@ function soon() {
 
 function draw(milliseconds = Infinity) {
   if (!scene || scroller.hidden) return;
+  const end = performance.now() + milliseconds;
   const { width, height } = layout;
   if (unpainted < 0) clear(width, height);
   if (!scene.rows.length || !scene.columns.length) return drawNothing(width, height);
   const seen = visible(width, height);
   const first = unpainted < 0;
-  if (layout.size >= SMALLEST_DRAWN) unpainted = drawCells(first ? seen : { ...seen, r0: unpainted }, width, height, performance.now() + milliseconds);
-  else drawTiles(seen, width, height);
   if (first) {
     drawHeads(seen, width, height);
     drawMini(seen, width, height);
   }
+  if (layout.size >= SMALLEST_DRAWN) unpainted = drawCells(first ? seen : { ...seen, r0: unpainted }, width, height, end);
+  else drawTiles(seen, width, height);
   drawMarks(seen, width, height);
   if (unpainted >= 0) soon();
   makeMore();

@@ -114,7 +114,7 @@ async function yamlPart(index, blame, folded) {
   const policy = T.policies[index];
   if (!policy.known) return el("p", { class: "muted" }, "The run does not have this object's text.");
   if (!has("manifests")) return null;
-  const [text, ranges] = (await manifests(0))[index];
+  const [text, ranges] = (await manifests(Math.floor(index / data.manifestsPerChunk)))[index % data.manifestsPerChunk];
   const lines = text.replace(/\n$/, "").split("\n");
   const rules = ranges[blame.direction] || [];
   const marks = blame.rule >= 0 ? rules.slice(blame.rule, blame.rule + 1) : ranges.selector;
@@ -279,19 +279,21 @@ async function showPolicy(index) {
     return el("li", {}, el("button", { type: "button", on: { click: () => go({ rows: spec(row), columns: spec(column), level: "", cell: null }) } },
       el("span", {}, `${row.key} → ${column.key}`), el("span", { class: "number" }, figure(count))));
   };
-  const places = placesOfHits();
+  const where = el("div");
   const idle = !blocks && !allows && !shared;
   setPanel([
     head(el("span", { class: "verdict", testid: "panel-policy" }, label)),
     el("p", { testid: "panel-sentence" }, idle ? "Decides no cell of this run." : `Blocks ${cellsText(blocks)} and allows ${figure(allows)}${shared ? `; it shares the default deny of ${figure(shared)} more` : ""}. On the map they stand out.`),
-    ...(places.length ? [heading("Where it decides most"), el("ul", { class: "links" }, places.map(link))] : []),
+    where,
     heading("Commands"), about ? command(kubectl(about)) : command(["audit", "explain", T.path, "SRC", "DST", "PORT"].map(shellWord).join(" ")),
     ...(yaml ? [heading("Object"), yaml] : []),
   ]);
+  const places = await inSlices(placesOfHits(), () => mine === panelTurn);
+  if (places?.length) where.replaceChildren(heading("Where it decides most"), el("ul", { class: "links" }, places.map(link)));
 }
 
 // The pairs of groups with most cells that the filter chooses.
-function placesOfHits() {
+function* placesOfHits() {
   if (scene.level === "endpoints" || !has("cells") || scene.rows.length * scene.columns.length > 400_000) return [];
   const found = [];
   for (let r = 0; r < scene.rows.length; r += 1) {
@@ -299,6 +301,7 @@ function placesOfHits() {
       const count = scene.between(r, c)[HITS];
       if (count) found.push([r, c, count]);
     }
+    yield;
   }
   return found.sort((a, b) => b[2] - a[2] || a[0] - b[0] || a[1] - b[1]).slice(0, 8);
 }

@@ -1,18 +1,19 @@
 
-// 4. Scenes: what is drawn, as rows, columns and a way to ask what is between them.
+// 4. Scenes: what is drawn, as rows, columns and a way to ask what is between them. Of thousands of
+// pods one takes longer to make than a frame may: generators, for inSlices, of the view that is wanted.
 
 let scene = null;
 const DRIFTS = 6, HITS = 7, FIELDS = 8; // of a tally, after the six verdicts
 
 // What the chosen plane says of each state, and which states the filters mean.
-function lookups() {
+function lookups(v) {
   const shown = new Uint8Array(T.states.length + 1).fill(ABSENT);
   const hit = new Uint8Array(T.states.length + 1);
   const drift = new Uint8Array(T.states.length + 1);
   const lost = new Uint8Array(T.states.length + 1);
-  const column = view.plane ? S[view.plane] : S.verdict;
-  const policy = view.policy ? T.byPolicy.get(view.policy) : -1;
-  const wanted = T.verdicts.findIndex(({ name }) => name === view.only);
+  const column = v.plane ? S[v.plane] : S.verdict;
+  const policy = v.policy ? T.byPolicy.get(v.policy) : -1;
+  const wanted = T.verdicts.findIndex(({ name }) => name === v.only);
   T.states.forEach((state, i) => {
     const verdict = state[column] === NO_VERDICT ? ABSENT : state[column];
     shown[i + 1] = verdict;
@@ -20,9 +21,9 @@ function lookups() {
     lost[i + 1] = passes(verdict) && stops(state[S.reply]) ? 1 : 0;
     const only = { "": true, unproven: unproven(verdict), drift: state[S.drift] === 1, changed: state[S.changed] === 1, reply: lost[i + 1] === 1 };
     const named = policy < 0 || state[S.decider] === policy || (verdict === BLOCKED && state[S.shared].includes(policy));
-    hit[i + 1] = named && verdict !== ABSENT && (wanted >= 0 ? verdict === wanted : only[view.only]) ? 1 : 0;
+    hit[i + 1] = named && verdict !== ABSENT && (wanted >= 0 ? verdict === wanted : only[v.only]) ? 1 : 0;
   });
-  return { shown, hit, drift, lost, filtered: policy >= 0 || view.only !== "" };
+  return { shown, hit, drift, lost, filtered: policy >= 0 || v.only !== "" };
 }
 
 function members(spec) {
@@ -33,12 +34,12 @@ function members(spec) {
 }
 
 // Puts entries into the chosen order; what is not in order of names has no gaps.
-function ordered(entries, side) {
-  if (!view.order) return entries;
+function ordered(entries, side, order) {
+  if (!order) return entries;
   const rank = side === "rows"
     ? { exposure: (e) => -T.sends[e], similarity: (e) => (cells.rowRank ? cells.rowRank[rowOf[e]] : 0) }
     : { exposure: (e) => -T.receives[e], similarity: (e) => (cells.columnRank ? cells.columnRank[firstColumn[e]] : 0) };
-  for (const entry of entries) entry.rank = entry.members.reduce((sum, e) => sum + rank[view.order](e), 0) / entry.members.length;
+  for (const entry of entries) entry.rank = entry.members.reduce((sum, e) => sum + rank[order](e), 0) / entry.members.length;
   entries.sort((a, b) => a.rank - b.rank || (a.key < b.key ? -1 : 1));
   for (const entry of entries) entry.gap = false;
   return entries;
@@ -54,48 +55,56 @@ function gathered(endpoints, of, names) {
   return [...found.values()];
 }
 
-function makeScene() {
-  const frame = frames(toHash({ ...EMPTY, rows: view.rows, columns: view.columns, level: view.level, port: view.port, family: view.family, order: view.order }));
-  const made = { ...frame, ...lookups() };
-  return frame.level === "endpoints" ? endpointScene(made) : tallyScene(made);
+const SOME = 250; // entries of a step
+
+function* makeScene(v) {
+  const known = frames(toHash({ ...EMPTY, rows: v.rows, columns: v.columns, level: v.level, port: v.port, family: v.family, order: v.order }));
+  if (!known.frame) known.frame = yield* makeFrame(v);
+  const made = { ...known.frame, ...lookups(v) };
+  yield;
+  return made.level === "endpoints" ? endpointScene(made) : yield* tallyScene(made);
 }
 
 // What of a scene depends on no filter: its rows and columns, and where the grid's columns are.
-const frames = remembering(3, () => {
-  const level = levelOf(view);
-  const rowIds = members(view.rows || { all: true }).filter((e) => rowOf[e] >= 0);
-  const columnIds = members(view.columns || { all: true }).filter((e) => firstColumn[e + 1] > firstColumn[e]);
-  const entries = (ids, spec) => (level === "endpoints" ? endpointEntries(ids, spec)
-    : level === "groups" ? groupEntries(ids) : workloadEntries(ids, spec));
-  const columns = ordered(entries(columnIds, view.columns), "columns");
-  return {
-    level,
-    rows: ordered(entries(rowIds, view.rows), "rows"),
-    columns,
-    place: placesOf(columns),
-    largest: level === "groups" ? 58 : 44,
-    ...(level === "endpoints" ? keptOf(columns) : {}),
-  };
-});
+const frames = remembering(3, () => ({ frame: null }));
+
+function* makeFrame(v) {
+  const level = levelOf(v);
+  const rowIds = members(v.rows || { all: true }).filter((e) => rowOf[e] >= 0);
+  const columnIds = members(v.columns || { all: true }).filter((e) => firstColumn[e + 1] > firstColumn[e]);
+  yield;
+  const columns = ordered(yield* makeEntries(level, columnIds, v.columns), "columns", v.order);
+  yield;
+  const rows = ordered(yield* makeEntries(level, rowIds, v.rows), "rows", v.order);
+  yield;
+  const place = placesOf(columns, v);
+  yield;
+  return { level, rows, columns, place, largest: level === "groups" ? 58 : 44, ...(level === "endpoints" ? yield* keptOf(columns, v) : {}) };
+}
+
+function* makeEntries(level, ids, spec) {
+  return level === "endpoints" ? yield* endpointEntries(ids, spec) : level === "groups" ? groupEntries(ids) : workloadEntries(ids, spec);
+}
 
 // Of each destination the columns that are shown, and the class that these make it one of.
-function keptOf(entries) {
-  const kept = entries.map(({ id }) => {
-    const columns = [];
-    for (let column = firstColumn[id]; column < firstColumn[id + 1]; column += 1) if (sliceChosen(T.columnSlice[column])) columns.push(column);
-    return columns;
-  });
+function* keptOf(entries, v) {
+  const kept = [];
   const classOf = new Map();
   const classes = [];
-  const dstClass = Int32Array.from(kept, (columns) => {
+  const dstClass = new Int32Array(entries.length);
+  for (const { id } of entries) {
+    const columns = [];
+    for (let column = firstColumn[id]; column < firstColumn[id + 1]; column += 1) if (sliceChosen(T.columnSlice[column], v)) columns.push(column);
     const of = columns.map((column) => cells.columnClass[column]);
     const key = of.join();
     if (!classOf.has(key)) {
       classOf.set(key, classes.length);
       classes.push(of);
     }
-    return classOf.get(key);
-  });
+    dstClass[kept.length] = classOf.get(key);
+    kept.push(columns);
+    if (kept.length % SOME === 0) yield;
+  }
   return { kept, classes, dstClass };
 }
 
@@ -115,28 +124,31 @@ function workloadEntries(ids, spec) {
   return entries;
 }
 
-function endpointEntries(ids, spec) {
+function* endpointEntries(ids, spec) {
   const bare = spec.group !== undefined || spec.workload !== undefined;
-  return ids.map((id, i) => {
+  // A pod of its own is a workload of one; a gap around each of them would separate nothing.
+  const alone = (e) => (T.endpoints[e][3].startsWith("Pod/") ? -1 : T.workloadOf[e]);
+  const entries = [];
+  for (const [i, id] of ids.entries()) {
     const before = i ? ids[i - 1] : id;
     const kind = T.endpoints[id][1];
     const name = bare ? shortName(id).replace(/^[^/]*\//, "") : shortName(id);
-    // A pod of its own is a workload of one; a gap around each of them would separate nothing.
-    const alone = (e) => (T.endpoints[e][3].startsWith("Pod/") ? -1 : T.workloadOf[e]);
-    return {
+    entries.push({
       id, key: keyOf(id), label: bare && kind === "service" ? `${name} (service)` : name, members: [id],
       gap: kind === "pod" ? alone(before) !== alone(id) || T.groupOf[before] !== T.groupOf[id] : T.endpoints[before][1] !== kind,
-    };
-  });
+    });
+    if (i % SOME === 0) yield;
+  }
+  return entries;
 }
 
 // Where columns of the grid are in the scene: an index, -1 where they are not.
-function placesOf(columns) {
+function placesOf(columns, v) {
   const place = new Int32Array(T.columnDst.length).fill(-1);
   columns.forEach((entry, c) => {
     for (const dst of entry.members) {
       for (let column = firstColumn[dst]; column < firstColumn[dst + 1]; column += 1) {
-        if (sliceChosen(T.columnSlice[column])) place[column] = c;
+        if (sliceChosen(T.columnSlice[column], v)) place[column] = c;
       }
     }
   });
@@ -145,14 +157,15 @@ function placesOf(columns) {
 
 // Between namespaces or workloads: how many cells of each verdict, counted class by class, a row
 // when it is looked at.
-function tallyScene(made) {
+function* tallyScene(made) {
   const { place } = made;
   const weights = new Map(); // by scene column and column class
-  place.forEach((c, column) => {
-    if (c < 0 || !has("cells")) return;
-    const key = c * cells.width + cells.columnClass[column];
+  for (let column = 0; column < place.length && has("cells"); column += 1) {
+    if (place[column] < 0) continue;
+    const key = place[column] * cells.width + cells.columnClass[column];
     weights.set(key, (weights.get(key) || 0) + 1);
-  });
+    if (column % (8 * SOME) === 0) yield;
+  }
   const items = [...weights.entries()];
   const itemPlace = Int32Array.from(items, ([key]) => Math.floor(key / cells.width) * FIELDS);
   const itemClass = Int32Array.from(items, ([key]) => key % cells.width);

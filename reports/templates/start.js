@@ -2,19 +2,39 @@
 // 10. Showing a view, and starting.
 
 let drawn = "";
+let turn = 0;
+let shownTurn = 0;
+let showing = Promise.resolve();
 
-async function show() {
+// Of several changes in a row only the last is shown; until then what was shown stays.
+function show() {
+  turn += 1;
+  showing = showTurn(turn);
+  return showing;
+}
+
+async function shown() {
+  do await showing; while (shownTurn !== turn);
+}
+
+async function showTurn(mine) {
+  const wantedView = fromHash(location.hash);
+  const wantedHash = toHash({ ...wantedView, cell: null, at: "" });
+  const fresh = wantedHash !== drawn || !scene;
+  const made = fresh ? await inSlices(makeScene(wantedView), () => mine === turn, moment) : scene;
+  if (mine !== turn) return;
   const before = view;
-  view = fromHash(location.hash);
-  const wantedHash = toHash({ ...view, cell: null, at: "" });
-  if (wantedHash !== drawn || !scene) {
-    const made = makeScene();
+  view = wantedView;
+  if (fresh) {
     scene = made;
     forgetTiles();
     drawn = wantedHash;
+    $("loading").hidden = true;
+    scroller.hidden = false;
     settle(before);
-    inSlices(listCells(), () => scene === made);
+    listCells(made);
   }
+  shownTurn = mine;
   for (const name of SELECTORS) $(name).value = name === "level" ? scene.level : view[name];
   document.body.dataset.level = scene.level;
   for (const node of document.querySelectorAll(".at-groups")) node.hidden = scene.level === "endpoints";
@@ -49,21 +69,30 @@ async function start() {
     return;
   }
   await load();
+  await moment();
   readColours();
   fillSelectors();
   listPolicies();
-  $("loading").hidden = true;
-  scroller.hidden = false;
+  window.addEventListener("hashchange", show);
+  show();
+  await shown();
   listenToMap();
   listenToSearch();
-  await show();
-  window.addEventListener("hashchange", show);
   for (const link of document.querySelectorAll("[data-group]")) {
     link.addEventListener("click", () => go({ rows: { all: true }, columns: { group: T.byGroup.get(link.dataset.group) }, level: "workloads", cell: null, at: "" }));
   }
   new ResizeObserver(() => { if (scene) { arrange(); redraw(); } }).observe(scroller.parentElement);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); redraw(); });
+  lateTable();
   matchMedia("print").addEventListener("change", () => { readColours(); unpainted = -1; draw(); });
+}
+
+// A table of hundreds of namespaces is not laid out while the page is waited for, nor all at once.
+async function lateTable() {
+  const rows = [...$("namespaces").querySelectorAll("tbody tr")];
+  for (const row of rows) row.hidden = true;
+  $("namespaces").hidden = false;
+  await inTurns(rows, (some) => { for (const row of some) row.hidden = false; });
 }
 
 const ready = start().catch((error) => {
@@ -75,8 +104,11 @@ const ready = start().catch((error) => {
 // For who drives the page from outside: where a cell is, as window coordinates of its square.
 window.auditReport = {
   ready,
-  csv: async () => (await csvOf()).join(""),
-  busy: () => wanted.length > 0 || making !== null || pending !== 0,
+  csv: async () => {
+    await shown();
+    return (await csvOf()).join("");
+  },
+  busy: () => shownTurn !== turn || wanted.length > 0 || making !== null || pending !== 0,
   cellRect(source, destination) {
     const r = scene.rows.findIndex((entry) => entry.key === source);
     const c = scene.columns.findIndex((entry) => entry.key === destination);

@@ -35,7 +35,8 @@ function glyph(verdict) {
   return svg;
 }
 
-const figure = (value) => value.toLocaleString("en-US");
+// As toLocaleString("en-US") would, which takes milliseconds for some hundred of them.
+const figure = (value) => String(value).replace(/\B(?=(\d{3})+$)/g, ",");
 const cellsText = (count) => `${figure(count)} ${count === 1 ? "cell" : "cells"}`;
 
 // The same rounding as the figures above the heatmap: 0 is none of it and 100 is all of it.
@@ -52,23 +53,41 @@ const shellWord = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.rep
 const sqlText = (text) => `'${text.replaceAll("'", "''")}'`;
 const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 
-// Runs a generator a few milliseconds at a time: no frame waits for what takes long. Undefined when
-// its result is no longer wanted.
+// Runs a generator a few milliseconds at a time: no frame waits for what takes long. In between it
+// rests: a moment, where somebody waits for it, else until there is nothing else to do. Undefined
+// when its result is no longer wanted.
 const SLICE = 6;
+const moment = () => new Promise((done) => { setTimeout(done); });
+// Rests when this has not been done for some milliseconds.
+let breath = 0; // until when
+async function breathe() {
+  if (performance.now() < breath) return;
+  await moment();
+  breath = performance.now() + SLICE;
+}
 const pause = () => new Promise((done) => {
   if (typeof requestIdleCallback === "function") requestIdleCallback(done, { timeout: 200 });
   else setTimeout(done, 10);
 });
 
-async function inSlices(steps, wanted = () => true) {
+async function inSlices(steps, wanted = () => true, rest = pause) {
   for (;;) {
-    await pause();
+    await rest();
     if (!wanted()) return undefined;
     const end = performance.now() + SLICE;
     do {
       const step = steps.next();
       if (step.done) return step.value;
     } while (performance.now() < end);
+  }
+}
+
+// Hands on rows of a table a few at a time: laying them out takes longer than making them.
+async function inTurns(rows, take, wanted = () => true) {
+  for (let at = 0; at < rows.length; at += 50) {
+    await pause();
+    if (!wanted()) return;
+    take(rows.slice(at, at + 50));
   }
 }
 

@@ -58,7 +58,8 @@ function fromHash(text) {
 const levelOf = (v) => (v.rows ? v.level || "endpoints" : "groups");
 
 function go(change) {
-  const hash = toHash({ ...view, ...change });
+  // Not of `view`, which is what is shown: the last change may be on its way.
+  const hash = toHash({ ...fromHash(location.hash), ...change });
   if (location.hash.replace(/^#/, "") === hash) return show();
   location.hash = hash; // the browser's own history; `hashchange` shows it
   return undefined;

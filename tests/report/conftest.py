@@ -583,6 +583,15 @@ def unpack(text: str) -> bytes:
     return zlib.decompress(base64.b64decode(text), -zlib.MAX_WBITS)
 
 
+def tables_of(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables: lists that are in several pieces are put together."""
+    tables: dict[str, Any] = {}
+    for piece in data["blobs"]["tables"]:
+        for name, part in json.loads(unpack(piece)).items():
+            tables[name] = tables[name] + part if name in tables else part
+    return tables
+
+
 @dataclass(frozen=True)
 class Made:
     """The makers above, for tests: test modules are not importable from each other."""
@@ -590,6 +599,7 @@ class Made:
     shop: Callable[..., Run] = shop
     hostile: Callable[[], Run] = hostile
     hostile_with_formula: Callable[[], Run] = hostile_with_formula
+    tables_of: Callable[[dict[str, Any]], dict[str, Any]] = tables_of
     random: Callable[..., Run] = random_run
     large: Callable[[int], Run] = large_run
     drifting: Callable[[], Run] = drifting

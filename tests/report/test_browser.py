@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -352,6 +353,63 @@ def pixel(reader: Reader, source: str, destination: str) -> list[int]:
     return colour
 
 
+def where(reader: Reader) -> dict[str, Any]:
+    found: dict[str, Any] = reader.page.evaluate("window.auditReport.where()")
+    return found
+
+
+def test_zooming_by_button_wheel_and_key_and_the_small_map(made: "Made", read: Read) -> None:
+    reader = read(made.large(300))
+    reader.open("ns=*,*")
+    reader.at("endpoints")
+    usual = where(reader)["size"]
+    reader.page.get_by_role("button", name="Larger cells").click()
+    assert where(reader)["size"] > usual
+    reader.page.get_by_role("button", name="Smaller cells").click()
+    assert where(reader)["size"] == usual
+    heatmap = reader.page.get_by_test_id("heatmap")
+    heatmap.hover()
+    reader.page.keyboard.down("Control")
+    reader.page.mouse.wheel(0, -100)
+    reader.page.keyboard.up("Control")
+    reader.page.wait_for_timeout(100)
+    assert where(reader)["size"] > usual
+    heatmap.press("-")
+    heatmap.press("-")
+    assert where(reader)["size"] < usual
+    heatmap.press("+")
+    reader.page.get_by_test_id("mini").click(position={"x": 100, "y": 100})
+    left, top = heatmap.evaluate("map => [map.scrollLeft, map.scrollTop]")
+    assert left > 500
+    assert top > 500
+
+
+def test_the_other_controls(made: "Made", read: Read) -> None:
+    reader = read(made.shop())
+    page = reader.page
+    page.get_by_test_id("exposure").get_by_role("button", name="shop", exact=True).click()
+    reader.at("workloads")
+    expect(page.get_by_test_id("crumbs")).to_contain_text("everything → shop")
+    page.get_by_test_id("crumbs").get_by_role("button", name="All namespaces").click()
+    reader.at("groups")
+    spot = page.evaluate("window.auditReport.cellRect('shop', 'data')")
+    box = page.get_by_test_id("heatmap").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 20, spot["y"] + spot["height"] / 2)  # the head of the row
+    reader.at("endpoints")
+    expect(page.get_by_test_id("crumbs")).to_contain_text("shop → everything")
+    page.get_by_test_id("only").select_option("blocked")
+    expect(page.get_by_test_id("crumbs")).to_contain_text("only blocked")
+    page.get_by_role("button", name="Show everything").click()
+    expect(page.get_by_test_id("only")).to_have_value("")
+    reader.click("pod shop/front-0", "pod payments/api-0")
+    button = page.get_by_test_id("panel-commands").get_by_role("button").first
+    button.click()
+    expect(button).to_have_text(re.compile("Copied|Selected"))
+    page.get_by_test_id("panel-close").click()
+    expect(page.get_by_test_id("panel")).to_be_hidden()
+
+
 AXE = Path(axe_core_python.__file__).parent / "axe.min.js"
 
 
@@ -411,6 +469,12 @@ def test_what_is_drawn_is_a_table_too(made: "Made", read: Read) -> None:
     rows = reader.page.get_by_test_id("cells-table").locator("tbody tr")
     expect(rows).to_have_count(9 * 9 * 2)
     expect(rows.first).to_contain_text("pod shop/cart-0")
+    # Not only in the document: what a screen reader is given.
+    session = reader.page.context.new_cdp_session(reader.page)
+    given = session.send("Accessibility.getFullAXTree")["nodes"]
+    tables = [node["name"]["value"] for node in given if node["role"]["value"] == "table"]
+    assert "Cells from shop to payments" in tables
+    assert any(name.startswith("Cells by verdict, from each namespace") for name in tables)
 
 
 def test_names_stay_text_everywhere(made: "Made", read: Read) -> None:

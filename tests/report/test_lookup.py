@@ -1,6 +1,5 @@
 """A cell is found by every word the report and the command line use for its ends."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +91,7 @@ def test_an_address_outside_by_the_gateway_it_enters(run: Run, word: str) -> Non
 
 
 def test_every_cell_by_the_words_the_report_prints(run: Run, made: "Made") -> None:
-    [packed] = made.data_of(render_html(run))["blobs"]["tables"]
-    table = json.loads(made.unpack(packed))["endpoints"]
+    table = made.tables_of(made.data_of(render_html(run)))["endpoints"]
     keys = [row[0] for row in table]
     names = [key.split(" ", 1)[1] for key in keys]
 

@@ -40,17 +40,12 @@ def starts_of(made: "Made", data: dict[str, Any], name: str) -> NDArray[Any]:
     return np.concatenate([np.cumsum(chunk) for chunk in chunks])
 
 
-def tables_of(made: "Made", data: dict[str, Any]) -> dict[str, Any]:
-    tables: dict[str, Any] = json.loads(made.unpack(data["blobs"]["tables"][0]))
-    return tables
-
-
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_cell_comes_back(made: "Made", seed: int) -> None:
     run = made.random(seed)
     data = made.data_of(render_html(run))
-    tables = tables_of(made, data)
+    tables = made.tables_of(data)
     codes = codes_of(made, data)
     assert int((codes > 0).sum()) == len(run.matrix)
     keys = [endpoint[0] for endpoint in tables["endpoints"]]
@@ -78,7 +73,7 @@ def test_a_cell_leads_to_its_raw_trace(made: "Made") -> None:
     starts = starts_of(made, data, "starts").tolist()
     hops = [hop for chunk in data["blobs"]["hops"] for hop in json.loads(made.unpack(chunk))]
     texts = [text for chunk in data["blobs"]["raw"] for text in json.loads(made.unpack(chunk))]
-    lines = json.loads(made.unpack(data["blobs"]["lines"][0]))
+    lines = [line for part in data["blobs"]["lines"] for line in json.loads(made.unpack(part))]
     assert len(hops) == len(texts) == len(list(run.traces.all()))
     traced = sorted(start for start in starts if start)
     assert len(traced) == int((run.verdicts.trace >= 0).sum())
@@ -175,7 +170,7 @@ def test_drift_leads_to_the_traces_of_both_planes(made: "Made") -> None:
     run = made.drifting()
     assert run.verdicts.drift is not None
     data = made.data_of(render_html(run))
-    tables = tables_of(made, data)
+    tables = made.tables_of(data)
     hops = [hop for chunk in data["blobs"]["hops"] for hop in json.loads(made.unpack(chunk))]
     codes = codes_of(made, data).reshape(-1)
     drifting = [i for i, code in enumerate(codes) if code and tables["states"][code - 1][8]]
