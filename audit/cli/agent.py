@@ -36,6 +36,13 @@ from audit.cli import options
     help="The directory with the node's ovnsb_db.sock and ovnnb_db.sock.",
 )
 @click.option(
+    "--ovs-rundir",
+    type=click.Path(path_type=Path),
+    default=pipeline.OVS_RUNDIR,
+    show_default=True,
+    help="The directory with the sockets of the node's Open vSwitch, for --planes datapath.",
+)
+@click.option(
     "--worker-count",
     type=click.IntRange(min=1),
     default=1,
@@ -57,6 +64,7 @@ def agent(
     node: str,
     zone: str,
     ovn_rundir: Path,
+    ovs_rundir: Path,
     worker_count: int,
     wait: float,
     ovn_prefix: Path | None,
@@ -76,6 +84,7 @@ def agent(
             node=node,
             zone=zone,
             ovn_rundir=ovn_rundir,
+            ovs_rundir=ovs_rundir,
             workers=worker_count,
             wait_s=wait,
             ovn_prefix=ovn_prefix,

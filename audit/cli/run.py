@@ -235,11 +235,13 @@ def run(
         raise UsageError("--recompile asks OVN; it goes with --planes logical")
     if verify_packets and pipeline.PlaneName.DATAPATH not in planes:
         raise click.UsageError("--verify-packets sends them through --planes logical,datapath")
-    on_nodes = workers == str(pipeline.Workers.AGENTS)
-    if on_nodes and planes - {pipeline.PlaneName.LOGICAL, pipeline.PlaneName.INTENT}:
-        raise UsageError("agents trace the logical plane only; leave datapath out of --planes")
+    if verify_packets and (traces == "exec" or workers == str(pipeline.Workers.AGENTS)):
+        raise UsageError(
+            "--verify-packets sends packets, which no switch of a live cluster is made to do; "
+            "leave it out, or have the switches replayed here"
+        )
     elsewhere = snapshot is not None or manifests is not None or recompile
-    _check_traces(traces, workers, planes, elsewhere=elsewhere, packets=bool(verify_packets))
+    _check_traces(traces, workers, planes, elsewhere=elsewhere)
     asked = pipeline.Options(
         snapshot=snapshot,
         manifests=manifests or "",
@@ -300,25 +302,15 @@ def _resumed(
 
 
 def _check_traces(
-    traces: str,
-    workers: str | None,
-    planes: frozenset[pipeline.PlaneName],
-    *,
-    elsewhere: bool,
-    packets: bool,
+    traces: str, workers: str | None, planes: frozenset[pipeline.PlaneName], *, elsewhere: bool
 ) -> None:
-    """Refuse --traces exec where there is no pod to trace in, and packets through its switches."""
+    """Refuse --traces exec where there is no pod to trace in."""
     if traces != "exec":
         return
     if elsewhere:
         raise UsageError("--traces exec asks the pods of a live cluster, not a snapshot of one")
     if pipeline.PlaneName.LOGICAL not in planes:
         raise UsageError("--traces exec goes with --planes logical: nothing else is traced there")
-    if packets:
-        raise UsageError(
-            "--verify-packets sends packets, which no switch of a live cluster is made to do; it "
-            "goes with --traces copied"
-        )
     if workers not in (None, str(pipeline.Workers.INLINE)):
         raise UsageError(f"--traces exec traces in the pods; leave out --workers {workers}")
 

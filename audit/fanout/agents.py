@@ -3,7 +3,7 @@
 This process is the head of a Ray cluster that lasts as long as the run; the agents (`audit agent`)
 look for it and join, and each says by Ray's node labels which node it is on and which zone's
 databases it has. An actor is bound to the Ray node it was made for and is given batches of that
-zone alone: nothing of one zone is asked of another's agent.
+zone alone, on the datapath of that node alone: nothing of one is asked of another's agent.
 
 A batch whose actor dies is run once more, by another agent of the zone if there is one. When the
 last agent of a zone is gone, what is left of the zone comes back as failures that say so, and the
@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -103,11 +103,12 @@ class _Work:
 class AgentFanout:
     """Runs batches at the agents. Use as a context; it waits up to `wait_s` for `zones`.
 
-    `address` names a Ray cluster to join instead of heading one, as a RayJob's driver does. From
-    `until` on, by the monotonic clock, no batch is begun any more.
+    `make_worker` says how one is made at a node. `address` names a Ray cluster to join instead of
+    heading one, as a RayJob's driver does. From `until` on, by the monotonic clock, no batch is
+    begun any more.
     """
 
-    make_worker: MakeWorker
+    make_worker: Callable[[str], MakeWorker]
     zones: Collection[str]
     listen: str
     """[IP:]PORT."""
@@ -136,6 +137,12 @@ class AgentFanout:
             raise EngineError(f"Ray did not start: {error}") from error
         self._await_agents()
         return self
+
+    def turn(self, make_worker: Callable[[str], MakeWorker]) -> None:
+        """Leave the workers that were made; from now on others are."""
+        close(self._ray, [member.handle for member in self._members])
+        self._members.clear()  # with its last handle an actor ends
+        self.make_worker = make_worker
 
     def _how(self) -> dict[str, Any]:
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -210,7 +217,8 @@ class AgentFanout:
         """Give each zone's actors enough to do; yield what no agent is left for, as failures."""
         agents = self._agents()
         for zone in work.zones():
-            here = [agent for agent in agents if agent.zone == zone]
+            # A batch is of a zone, or of a node: where a zone has a node's name it is the node's.
+            here = [agent for agent in agents if zone in (agent.zone, agent.node)]
             while here and (member := self._free(here)) is not None:
                 batch = work.take(zone)
                 if batch is None:
@@ -241,7 +249,7 @@ class AgentFanout:
             node_id=agent.ray_id, soft=False
         )
         actor = self._ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy=bound)(Actor)
-        member = _Member(handle=actor.remote(self.make_worker), agent=agent)
+        member = _Member(handle=actor.remote(self.make_worker(agent.node)), agent=agent)
         self._members.append(member)
         return member
 

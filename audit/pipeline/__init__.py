@@ -4,7 +4,7 @@ Each public function is one command's work. They raise AuditError with a sentenc
 and leave nothing half-written.
 """
 
-from audit.pipeline.agents import AgentOptions
+from audit.pipeline.agents import OVS_RUNDIR, AgentOptions
 from audit.pipeline.agents import serve as serve_agent
 from audit.pipeline.capturing import Access, Saved, captured, save, sweep
 from audit.pipeline.checking import (
@@ -46,6 +46,7 @@ from audit.plan.expectations import PACKS
 
 __all__ = [
     "MOST_ROUNDS",
+    "OVS_RUNDIR",
     "PACKS",
     "Access",
     "AgentOptions",

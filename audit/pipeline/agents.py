@@ -1,25 +1,36 @@
-"""The node's side: an agent that joins a run, and the tracer that is made where it is."""
+"""The node's side: an agent that joins a run, and the tracers that are made where it is."""
 
 import functools
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audit.errors import EngineError
 from audit.fanout import agents
+from audit.fanout.base import MakeWorker
+from audit.model.datapath import Chassis, Pipelines
+from audit.model.facts import Zone
+from audit.pipeline import switches
+from audit.pipeline.planning import Planned
 from audit.replay import own, toolchain
+from audit.trace.datapath import DatapathTracer, Sockets
 from audit.trace.local import Copies
 from audit.trace.tracer import LogicalTracer
 
 _ZONE = "AUDIT_AGENT_ZONE"
 _SOUTHBOUND = "AUDIT_AGENT_SOUTHBOUND"
+_SWITCH = "AUDIT_AGENT_SWITCH"
 _PREFIX = "AUDIT_AGENT_PREFIX"
 """How an agent tells the actors that Ray starts below it what is at hand: they get nothing of
 what only one node knows from the run."""
 
 _SOUTHBOUND_SOCKET = "ovnsb_db.sock"
 _NORTHBOUND_SOCKET = "ovnnb_db.sock"
+
+
+OVS_RUNDIR = Path("/var/run/openvswitch")
+"""Where a node's Open vSwitch has its sockets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +40,7 @@ class AgentOptions:
     address: str
     node: str
     ovn_rundir: Path
+    ovs_rundir: Path = OVS_RUNDIR
     zone: str = ""
     workers: int = 1
     wait_s: float = 300.0
@@ -55,6 +67,7 @@ def serve(options: AgentOptions) -> None:
     zone = options.zone or own.zone(candidates[0], northbound)
     engine = toolchain.choose(candidates, {zone: own.northd_version(candidates[0], southbound)})
     os.environ |= {_ZONE: zone, _SOUTHBOUND: str(southbound.absolute())}
+    os.environ[_SWITCH] = str(options.ovs_rundir.absolute())
     if engine.prefix is not None:
         os.environ[_PREFIX] = str(engine.prefix)
     agents.join(
@@ -66,14 +79,64 @@ def serve(options: AgentOptions) -> None:
     )
 
 
-def worker(timeout_s: float) -> Callable[[], LogicalTracer]:
+def workers(timeout_s: float) -> Callable[[str], MakeWorker]:
     """Return what makes a tracer at an agent, of the zone whose databases are there."""
-    return functools.partial(_tracer, timeout_s=timeout_s)
+    return lambda _: functools.partial(_tracer, timeout_s=timeout_s)
+
+
+def switch_workers(
+    planned: Planned, chassis: Sequence[Chassis], timeout_s: float
+) -> Callable[[str], MakeWorker]:
+    """Return what makes a tracer at the agent of a node, through the node's own switch."""
+    known = {one.node: one for one in chassis}
+    pipelines = functools.cache(functools.partial(switches.pipelines, planned))
+
+    def make(node: str) -> MakeWorker:
+        if node not in known:
+            return functools.partial(_switchless, f"no chassis of node {node} is in the databases")
+        zone = planned.state.zones[known[node].zone]
+        return functools.partial(
+            _switch_tracer,
+            chassis=known[node],
+            # It crosses the network: no more than what OpenFlow refers to.
+            zone=replace(zone, acls={}, port_groups=(), flow_hints={}, load_balancers=()),
+            pipelines=pipelines(zone.name),
+            timeout_s=timeout_s,
+        )
+
+    return make
+
+
+def _engine() -> toolchain.Toolchain:
+    prefix = os.environ.get(_PREFIX)
+    return toolchain.find(Path(prefix) if prefix else None)[0]
+
+
+def _switch_tracer(
+    *, chassis: Chassis, zone: Zone, pipelines: Pipelines, timeout_s: float
+) -> DatapathTracer:
+    engine = _engine()
+    try:
+        rundir = Path(os.environ.get(_SWITCH) or OVS_RUNDIR)
+        running = {chassis.node: own.switch(engine, chassis, rundir)}
+    except EngineError as error:
+        return _switchless(str(error))
+    return DatapathTracer(
+        reach=Sockets(programs=engine, switches=running),
+        switches=running,
+        zones={zone.name: zone},
+        pipelines={zone.name: pipelines},
+        timeout_s=timeout_s,
+    )
+
+
+def _switchless(why: str) -> DatapathTracer:
+    reach = Sockets(programs=_engine(), switches={})
+    return DatapathTracer(reach=reach, switches={}, zones={}, pipelines={}, why=why)
 
 
 def _tracer(*, timeout_s: float) -> LogicalTracer:
-    prefix = os.environ.get(_PREFIX)
-    engine = toolchain.find(Path(prefix) if prefix else None)[0]
+    engine = _engine()
     copies = Copies(
         programs=engine,
         serve=functools.partial(own.serve, engine),

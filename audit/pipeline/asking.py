@@ -54,22 +54,21 @@ def trace(
     start: Start,
 ) -> Traced:
     """Trace every plane that is asked, as far as the journal's time allows."""
-    if PlaneName.DATAPATH in options.planes and planned.pods is None:
+    replayed = planned.pods is None and options.workers is not Workers.AGENTS
+    if PlaneName.DATAPATH in options.planes and replayed:
         require(planned)
     logical = Tracing(options, planned, planes.logical(planned), journal, progress)
-    with _fanout(options, planned, journal.until) as workers:
+    with ExitStack() as stack:
+        workers = stack.enter_context(_fanout(options, planned, journal.until))
         logical.run(workers)
-    verdicts = logical.cells()
-    one = Traced(
-        verdicts=verdicts,
-        count=logical.count,
-        checks={**logical.checks(), "datapath": None, "drift": None, "packets": None},
-        findings=tuple(one.text for one in logical.disagreements),
-        incomplete=_incomplete(verdicts),
-    )
-    if PlaneName.DATAPATH not in options.planes or not planned.cover.tasks:
-        return one
-    below, theirs, sent, missing = _datapath(options, planned, journal, progress, start)
+        if not isinstance(workers, AgentFanout):
+            stack.close()  # others trace the datapath
+        one = _one_plane(logical)
+        if PlaneName.DATAPATH not in options.planes or not planned.cover.tasks:
+            return one
+        below, theirs, sent, missing = _datapath(
+            options, planned, journal, progress, start, workers
+        )
     verdicts = merged(one.verdicts, theirs)
     drift = drifted(planned.matrix, verdicts, logical, below)
     return Traced(
@@ -94,26 +93,49 @@ def trace(
     )
 
 
+def _one_plane(logical: Tracing) -> Traced:
+    verdicts = logical.cells()
+    return Traced(
+        verdicts=verdicts,
+        count=logical.count,
+        checks={**logical.checks(), "datapath": None, "drift": None, "packets": None},
+        findings=tuple(one.text for one in logical.disagreements),
+        incomplete=_incomplete(verdicts),
+    )
+
+
 def _incomplete(verdicts: CellVerdicts) -> bool:
     operational = [REASON_CODE[reason] for reason in OPERATIONAL]
     return bool(np.isin(verdicts.reason, operational).any())
 
 
 def _datapath(
-    options: Options, planned: Planned, journal: Journal, progress: Progress, start: Start
+    options: Options,
+    planned: Planned,
+    journal: Journal,
+    progress: Progress,
+    start: Start,
+    workers: Fanout,
 ) -> tuple[Tracing, CellVerdicts, Verified | None, tuple[Note, ...]]:
     """Trace the datapath plane, through switches that run for as long as it takes.
 
-    Returns with it what became of real packets, and what is said of switches that are missing.
+    Agents, if they are the `workers`, have their own. Returns with it what became of real packets,
+    and what is said of switches that are missing.
     """
     with ExitStack() as stack:
+        at_agents = workers if isinstance(workers, AgentFanout) else None
         late = time.monotonic() >= journal.until
-        running = idle(planned) if late else start(planned, progress, stack)
+        unstarted = late or at_agents is not None
+        running = idle(planned) if unstarted else start(planned, progress, stack)
         plane = planes.datapath(planned, running.chassis)
         traced = Tracing(options, planned, plane, journal, progress)
-        make = running.tracers(planned, options.trace_timeout_s)
-        fanout = _inline(options, planned, make, journal.until)
-        traced.run(stack.enter_context(fanout))
+        timeout_s = options.trace_timeout_s
+        if at_agents is not None:
+            at_agents.turn(agents.switch_workers(planned, running.chassis, timeout_s))
+            traced.run(at_agents)
+        else:
+            make = running.tracers(planned, timeout_s)
+            traced.run(stack.enter_context(_inline(options, planned, make, journal.until)))
         verdicts = traced.cells()
         if not options.verify_packets or time.monotonic() >= journal.until:
             return traced, verdicts, None, running.notes
@@ -148,7 +170,7 @@ WORTH_THREADS = 2
 def _fanout(options: Options, planned: Planned, until: float) -> AbstractContextManager[Fanout]:
     if options.workers is Workers.AGENTS:
         return AgentFanout(
-            agents.worker(options.trace_timeout_s),
+            agents.workers(options.trace_timeout_s),
             zones={task.zone for task in planned.cover.tasks},
             listen=options.agents_listen,
             wait_s=options.agents_wait_s,

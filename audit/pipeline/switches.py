@@ -39,7 +39,7 @@ class Running:
             reach=self.reach or Sockets(programs=planned.engine, switches=self.switches),
             switches=self.switches,
             zones=zones,
-            pipelines={name: _pipelines(planned, zones[name].southbound) for name in known},
+            pipelines={name: pipelines(planned, name) for name in known},
             timeout_s=timeout_s,
         )
 
@@ -80,7 +80,7 @@ def replayed(planned: Planned, progress: Progress, stack: ExitStack) -> Running:
 
 
 def idle(planned: Planned) -> Running:
-    """Return what is known of the switches when there is no time to make them run."""
+    """Return what is known of the switches when they are not made to run here."""
     return Running(chassis=chassis_of(planned), switches={}, southbound={})
 
 
@@ -116,5 +116,7 @@ def _able(chassis: Sequence[Chassis]) -> list[Chassis]:
     return list(by_node.values())
 
 
-def _pipelines(planned: Planned, southbound: Path) -> Pipelines:
-    return openflow.read_pipelines(databases.OvsdbTool(programs=planned.engine), southbound)
+def pipelines(planned: Planned, zone: str) -> Pipelines:
+    """Read what numbers in the OpenFlow of a zone's chassis stand for."""
+    reader = databases.OvsdbTool(programs=planned.engine)
+    return openflow.read_pipelines(reader, planned.state.zones[zone].southbound)

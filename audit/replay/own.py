@@ -1,4 +1,4 @@
-"""A node's own databases, asked over the sockets of its running servers.
+"""A node's own databases and its own switch, over the sockets of its running servers.
 
 An agent traces on a copy: one `ovsdb-client backup` is one transaction, so all its daemons read the
 same moment, and the node's server is asked for the database once and not by every daemon. The
@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from audit.errors import DatabaseError
+from audit.errors import DatabaseError, EngineError
+from audit.model.datapath import Chassis, Switch
 from audit.model.engine import Programs
-from audit.replay import databases
+from audit.replay import databases, datapath
 
 _BACKUP_TIMEOUT_S = 300
 _QUERY_TIMEOUT_S = 20
@@ -32,6 +33,20 @@ def serve(programs: Programs, socket: Path, rundir: Path) -> Iterator[Path]:
     with databases.serve(programs, copy, rundir) as served:
         copy.unlink()  # what is served is a copy of it
         yield served
+
+
+def switch(programs: Programs, chassis: Chassis, rundir: Path) -> Switch:
+    """Return the running switch whose sockets are in a directory, with its ports as they are now.
+
+    It is found as ovs-appctl(8) does. EngineError when it is not there.
+    """
+    try:
+        pid = (rundir / "ovs-vswitchd.pid").read_text().strip()
+    except OSError as error:
+        raise EngineError(f"{rundir} has no ovs-vswitchd: {error.strerror}") from error
+    control = rundir / f"ovs-vswitchd.{pid}.ctl"
+    bare = Switch(chassis=chassis, vswitchd=control, database=rundir / "db.sock")
+    return datapath.interfaces(programs, bare)
 
 
 def zone(programs: Programs, northbound: Path) -> str:

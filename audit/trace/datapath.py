@@ -89,8 +89,8 @@ class Sockets:
 class DatapathTracer:
     """Traces batches through nodes' Open vSwitches. Use as a context, or `close()` it.
 
-    `switches` maps nodes to theirs, `zones` and `pipelines` zones to what is known of them. One
-    node's is connected to at a time.
+    `switches` maps nodes to theirs, `zones` and `pipelines` zones to what is known of them; `why`
+    says why others are missing. One node's is connected to at a time.
     """
 
     reach: Reach
@@ -98,6 +98,7 @@ class DatapathTracer:
     zones: Mapping[str, Zone]
     pipelines: Mapping[str, Pipelines]
     timeout_s: float = 30.0
+    why: str = ""
     _node: str = ""
     _asked: Asked | None = None
     _places: dict[str, ofproto_walk.Place] = field(default_factory=dict)
@@ -110,7 +111,8 @@ class DatapathTracer:
     def _run(self, task: TraceTask) -> TraceOutcome:
         if not isinstance(task, DatapathTask) or task.node not in self.switches:
             node = task.node if isinstance(task, DatapathTask) else "no node"
-            return _failure(task, Reason.NODE_MISSING, f"no Open vSwitch of {node} is at hand")
+            said = f"no Open vSwitch of {node} is at hand{f': {self.why}' if self.why else ''}"
+            return _failure(task, Reason.NODE_MISSING, said)
         try:
             return self._traced(task)
         except UnixctlTimeoutError as error:

@@ -11,14 +11,15 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from audit.replay import databases
+from audit.facts import openflow
+from audit.replay import databases, datapath
 from audit.replay.toolchain import Toolchain
 from tests.end_to_end.conftest import run_of
 
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.ovn, pytest.mark.ray]
 NODES = ("ovn-worker", "ovn-worker2")
 GONE = "ovn-control-plane"
 COVER = ("--cover", "exhaustive")
+PLANES = ("--planes", "logical,datapath")
 
 
 def free_port() -> int:
@@ -74,6 +76,7 @@ class Cluster:
         agent = (
             *(sys.executable, "-m", "audit", "agent", "--node", node),
             *("--address", f"127.0.0.1:{self.port}", "--ovn-rundir", str(self.sockets[node])),
+            *("--ovs-rundir", str(self.sockets[node])),
         )
         with (self.home / f"{node}.log").open("ab") as log:
             self.agents[node] = subprocess.Popen(
@@ -151,6 +154,7 @@ def cluster(
                 source = two_nodes / "ovn" / node / f"{name}.db"
                 served = stack.enter_context(databases.serve(toolchain, source, place))
                 (sockets[node] / f"ovn{name}_db.sock").symlink_to(served)
+            stack.enter_context(own_switch(toolchain, two_nodes / "ovn" / node, sockets[node]))
         home = Path(stack.enter_context(short_directory()))
         token = home / "token"
         token.write_text(secrets.token_hex(32))
@@ -159,13 +163,28 @@ def cluster(
         yield made
 
 
+@contextmanager
+def own_switch(programs: Toolchain, recorded: Path, place: Path) -> Iterator[None]:
+    """Run a node's switch below the directory of its sockets, and name them as a node does."""
+    reader = databases.OvsdbTool(programs=programs)
+    chassis = openflow.read_chassis(reader, recorded.name, recorded / "sb.db")
+    southbound = {recorded.name: place / "ovnsb_db.sock"}
+    with datapath.replay(programs, chassis, southbound, place / "d") as running:
+        [switch] = running.values()
+        (place / "ovs-vswitchd.pid").write_text("7\n")
+        (place / "ovs-vswitchd.7.ctl").symlink_to(switch.vswitchd)
+        for name in ("db.sock", "br-int.mgmt"):
+            (place / name).symlink_to(switch.vswitchd.with_name(name))
+        yield
+
+
 def short_directory() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="ar-", ignore_cleanup_errors=True)
 
 
 def cells(run: Path) -> list[tuple[object, ...]]:
     columns = "src_namespace, src_name, dst_namespace, dst_name, family, protocol, port"
-    more = "verdict, reason, src_node, dst_node, blame_name, trace_id"
+    more = "verdict, reason, src_node, dst_node, blame_name, trace_id, logical, datapath, drift"
     return rows(f"select {columns}, {more} from '{run}/cells/*.parquet' order by all")
 
 
@@ -186,12 +205,12 @@ def finished(process: subprocess.Popen[str], cluster: Cluster, code: int) -> Pat
 def test_agents_answer_as_this_machine_does_and_one_that_is_killed_takes_its_node_only(
     cluster: Cluster, two_nodes: Path, audit_command: tuple[str, ...], tmp_path: Path
 ) -> None:
-    alone = run_of(audit_command, tmp_path / "alone", two_nodes, *COVER)
-    expected = cells(alone)
+    both = run_of(audit_command, tmp_path / "both", two_nodes, *COVER, *PLANES)
+    expected = cells(run_of(audit_command, tmp_path / "alone", two_nodes, *COVER))
 
-    run = cluster.run(tmp_path / "runs", "--snapshot", two_nodes, *COVER)
+    run = cluster.run(tmp_path / "runs", "--snapshot", two_nodes, *COVER, *PLANES)
     cluster.start_all()
-    assert cells(finished(run, cluster, 0)) == expected
+    assert cells(finished(run, cluster, 0)) == cells(both)
     cluster.stop()
 
     run = cluster.run(tmp_path / "lost", "--snapshot", two_nodes, *COVER)

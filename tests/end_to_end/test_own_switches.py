@@ -184,6 +184,8 @@ def test_no_packet_is_sent_through_a_clusters_switches(
     audit: Audit, cluster: Cluster, live: tuple[str, ...]
 ) -> None:
     done = audit("run", *live, *ASKED, *EXEC, "--verify-packets", "5")
-    assert (done.code, done.out) == (2, "")
-    assert "--verify-packets" in done.err
+    agents = audit("run", *live, *ASKED, "--workers", "agents", "--verify-packets", "5")
+    for refused in (done, agents):
+        assert (refused.code, refused.out) == (2, "")
+        assert "--verify-packets" in refused.err
     assert cluster.commands == []

@@ -70,7 +70,7 @@ def test_a_pair_by_exec_is_traced_as_on_copies_where_pods_answer(
     [["hang"], ["403"], ["die3", "404"], ["die3", "hang"]],
     ids=["hangs", "forbidden", "disappears mid-run", "hangs mid-run"],
 )
-def test_a_node_that_is_lost_costs_its_own_cells_and_the_run_is_resumed(
+def test_a_node_that_is_lost_costs_its_own_cells_and_what_it_began_is_resumed(
     audit: Audit,
     cluster: Cluster,
     live: tuple[str, ...],
@@ -101,6 +101,8 @@ def test_a_node_that_is_lost_costs_its_own_cells_and_the_run_is_resumed(
     kept = json.loads((audit.directory / done.json["path"] / "plan.json").read_text())
     said = kept["options"]["cluster"]
     assert set(said) == {"kubeconfig", "context", "namespace", "exec_timeout_s"}, "no credentials"
+    if len(fault) == 1:
+        return  # nothing of the node was traced: --resume would do no more than with the others
     (copied,) = (audit.directory / "runs").glob(".cluster-*")
     cluster.streams.clear()
     whole = audit("run", "--resume", done.json["path"], "-o", "json")

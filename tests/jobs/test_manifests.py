@@ -245,7 +245,9 @@ def test_agents_and_an_object_store_go_together(tmp_path: Path) -> None:
 
 
 def test_pods_are_restricted_but_for_what_an_agent_needs(manifests: list[Manifest]) -> None:
-    """The restricted Pod Security Standard, field by field; agents: root, and one hostPath."""
+    """The restricted Pod Security Standard, field by field; agents: root, and one hostPath, or two
+    where they ask the node's switch."""
+    asked = any("logical,datapath" in words and "agents" in words for words in commands(manifests))
     for template in (t for manifest in manifests for t in templates(manifest)):
         spec = template["spec"]
         agent = template["metadata"]["labels"]["app.kubernetes.io/component"] == "agent"
@@ -254,7 +256,9 @@ def test_pods_are_restricted_but_for_what_an_agent_needs(manifests: list[Manifes
         assert (spec["securityContext"].get("runAsUser") == 0) is agent
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
         paths = [v["hostPath"]["path"] for v in spec["volumes"] if "hostPath" in v]
-        assert paths in ([["/var/run/openvswitch"], ["/var/run/ovn-ic"]] if agent else [[]])
+        sockets = [["/var/run/openvswitch"], ["/var/run/ovn-ic"]] if agent else [[]]
+        switch = ["/var/run/openvswitch"] if agent and asked else []
+        assert paths in [[*place, *switch] for place in sockets]
         for container in containers(template):
             context = container["securityContext"]
             assert context["allowPrivilegeEscalation"] is False
@@ -262,7 +266,7 @@ def test_pods_are_restricted_but_for_what_an_agent_needs(manifests: list[Manifes
             assert context["readOnlyRootFilesystem"] is True
             assert not context.get("privileged")
             for mount in container["volumeMounts"]:
-                if mount["name"] in ("ovn", "token", "ray-token"):
+                if mount["name"] in ("ovn", "ovs", "token", "ray-token"):
                     assert mount["readOnly"] is True
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from audit.errors import EngineError
 from audit.model.datapath import Chassis, Ofport, Pipelines, Switch
 from audit.model.tasks import keyed
 from audit.model.traces import (
@@ -16,6 +17,7 @@ from audit.model.traces import (
     Tunnel,
 )
 from audit.model.verdicts import Reason
+from audit.replay import own
 from audit.replay.toolchain import Toolchain
 from audit.trace.datapath import DatapathTracer, Sockets, entrance
 from tests.verdict import made
@@ -76,3 +78,17 @@ def test_each_task_has_its_outcome_whatever_is_missing(tracer: DatapathTracer) -
     assert refused.hop.end is HopEnd.UNBOUND
     assert "shop_b" in refused.hop.text
     assert [logical.key, missing.key, lost.key, refused.key] == [one.key for one in tasks]
+
+
+def test_a_switch_that_is_missing_at_an_agent_is_said_to_be(
+    toolchain: Toolchain, tmp_path: Path
+) -> None:
+    with pytest.raises(EngineError, match="has no ovs-vswitchd: No such file") as failed:
+        own.switch(toolchain, CHASSIS, tmp_path)
+    reach = Sockets(programs=toolchain, switches={})
+    why = str(failed.value)
+    tracer = DatapathTracer(reach=reach, switches={}, zones={}, pipelines={}, why=why)
+    [outcome] = tracer.run(TraceBatch(zone="worker", tasks=(task(),)))
+    assert isinstance(outcome, TraceFailure)
+    assert outcome.reason is Reason.NODE_MISSING
+    assert outcome.message == f"no Open vSwitch of worker is at hand: {why}"
