@@ -206,6 +206,13 @@ class LegPlan:
         outside: NDArray[np.bool_] = self.host[dst] & (self.switch[src] != self.switch[dst])
         return outside
 
+    def crosses(self, matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which cells' packets are predicted to get to another switch."""
+        legs = self.of(matrix, cells)
+        sent, _ = self.predicted(legs)
+        apart: NDArray[np.bool_] = legs.transit != NO_WAY
+        return sent & apart & ~self.leaves(matrix, cells)
+
     def arrives(self, matrix: Matrix, legs: CellLegs) -> NDArray[np.bool_]:
         """Return which cells' packets are predicted to get to their destination."""
         egress, ingress = self.predicted(legs)

@@ -108,8 +108,10 @@ class Tracing:
     def run(self, workers: Fanout) -> None:
         """Trace everything; failures are outcomes.
 
-        Opening a zone costs more than a thousand traces in it. So what is known beforehand goes out
-        at once: requests, those that verify, and the replies of what is predicted to arrive.
+        Opening a zone costs more than a hundred traces in it. So what is known beforehand goes out
+        at once: requests, those that verify, the replies of what is predicted to arrive, and for
+        both what they are predicted to lead to in other zones. What comes differently is traced
+        when it is known.
         """
         if not self._cover.tasks:
             return
@@ -117,7 +119,8 @@ class Tracing:
         self._drawn = self._draw()
         self._extend(self._drawn)
         replies = self._replies_to(self._predicted_arrivals())
-        self._trace("tracing", [*self._cover.tasks, *_by_key(replies)], workers)
+        first = [*self._cover.tasks, *_by_key(replies)]
+        self._trace("tracing", [*first, *self._expected(replies)], workers)
         self._learn_replies(replies)
         self._show_legs(workers)
         if self.plane.name == records.DATAPATH:
@@ -278,6 +281,25 @@ class Tracing:
             asked[cell] = self.plane.place(cover.reply_for(request, src, dst))
             self._replied[asked[cell].key].add(self.plane.place(request).key)
         return asked
+
+    def _expected(self, replies: Mapping[int, TraceTask]) -> list[TraceTask]:
+        """Return what requests and these replies are predicted to lead to in other zones."""
+        if self.plane.name == records.DATAPATH:
+            return []  # its next half is known by the tunnel it comes through
+        of = self._planned.matrix
+        bound = [(reply, of.src[cell]) for cell, reply in replies.items()]
+        for known in self._requests:
+            cells = self._cover.cells[known.plan.composed[self._cover.cells]]
+            cells = cells[known.plan.crosses(of, cells)]
+            requests = (self._cover.tasks[number] for number in self._cover.of(cells).tolist())
+            bound += zip(requests, of.dst[cells].tolist(), strict=True)
+        onward: dict[str, TraceTask] = {}
+        for task, end in bound:
+            attached = of.endpoints[end].attachment
+            hop = self._judge.hops.expected(task, attached.zone) if attached else None
+            if hop is not None:
+                onward[hop.key] = hop
+        return list(onward.values())
 
     def _learn_replies(self, asked: Mapping[int, TraceTask]) -> None:
         """Note what the replies to these cells show of the legs of replies."""

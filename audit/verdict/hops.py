@@ -4,14 +4,15 @@ Three ways on: into the zone behind a remote port, to each backend of a load bal
 member of an ECMP choice.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from audit.model.endpoints import Endpoint
 from audit.model.facts import LogicalPort, Zone
 from audit.model.packets import Family
 from audit.model.tasks import keyed
-from audit.model.traces import Hop, TraceTask
+from audit.model.traces import Hop, HopEnd, TraceTask
 
 DRAWS_PER_BACKEND = 12
 """Traces per backend until a given one is drawn: it is missed once in e^12 times."""
@@ -23,6 +24,7 @@ class NextHops:
 
     zones: Mapping[str, Zone]
     owners: Mapping[str, Endpoint]
+    _ways: dict[str, dict[str, Hop]] = field(default_factory=dict, compare=False)
 
     def beyond(self, task: TraceTask, hop: Hop) -> TraceTask | None:
         """Return the trace in the zone behind remote port `hop.port`; None when it is not here.
@@ -51,6 +53,29 @@ class NextHops:
             ttl=task.microflow.ttl - 1,
         )
         return keyed(replace(task, zone=found.name, microflow=flow, select=0, depth=task.depth + 1))
+
+    def expected(self, task: TraceTask, zone: str) -> TraceTask | None:
+        """Return what `beyond` will, should the packet go on unchanged to this other zone.
+
+        So the second half can be traced before the first has been. None where no way, or more than
+        one, leads there.
+        """
+        if task.zone not in self._ways:
+            self._ways[task.zone] = dict(self._single_ways(task.zone))
+        left = self._ways[task.zone].get(zone)
+        return None if left is None else self.beyond(task, left)
+
+    def _single_ways(self, zone: str) -> Iterator[tuple[str, Hop]]:
+        """Yield how packets leave a zone for each other one to which a single way leads."""
+        ports = self.zones[zone].ports.values() if zone in self.zones else ()
+        routers = {port.datapath: port.name for port in ports if port.kind == "patch"}
+        ways: dict[str, list[Hop]] = defaultdict(list)
+        for port in ports:
+            there = self._behind(port) if port.kind == "remote" else None
+            if there is not None and port.datapath in routers:
+                entered = routers[port.datapath]
+                ways[there.name].append(Hop(end=HopEnd.OUTPUT, port=port.name, entered=entered))
+        return ((other, found[0]) for other, found in ways.items() if len(found) == 1)
 
     def _behind(self, port: LogicalPort) -> Zone | None:
         """Return the zone in which a remote port is a local one."""

@@ -135,6 +135,27 @@ def exhaustive(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return run(snapshot, tmp_path_factory.mktemp("exhaustive"), Covering.EXHAUSTIVE, **flags)
 
 
+class Unforeseen(progress.Silent):
+    """Counts the traces that only other traces led to."""
+
+    count = 0
+
+    def expect(self, steps: int) -> None:
+        self.count += steps
+
+
+def test_what_traces_lead_to_in_other_zones_is_traced_before_they_are_gone_back_to(
+    tmp_path: Path,
+) -> None:
+    unforeseen = Unforeseen()
+    asked = options(EXAMPLE, Covering.LEGS, ports=("tcp/8080", "udp/53"))
+    done = pipeline.run(asked, tmp_path, unforeseen)
+    ran = Ran(path=done.path, said=done.manifest, code=done.exit_code)
+    onward = f"SELECT count(*) FROM '{ran.path}/traces/*.parquet' WHERE len(next_ids) > 0"
+    assert ran.ask(onward)[0][0] > 0
+    assert unforeseen.count == 0
+
+
 @pytest.mark.parametrize("name", RECORDED)
 def test_legs_say_what_tracing_every_cell_of_a_recorded_cluster_says(
     name: str, exhaustive: Ran, tmp_path: Path

@@ -70,6 +70,23 @@ def test_a_packet_enters_the_next_zone_by_the_senders_port_from_router_to_router
     )
 
 
+def test_where_one_way_leads_what_a_packet_leads_to_is_known_beforehand() -> None:
+    assert HOPS.expected(made.task(), "other") == HOPS.beyond(made.task(), LEFT)
+    assert HOPS.expected(made.task(), "third") is None
+    assert HOPS.expected(made.task(zone="nowhere"), "other") is None
+
+
+def test_where_two_ways_lead_nothing_is_expected() -> None:
+    ports = ZONES["worker"].ports.values()
+    second = made.port("pod", kind="remote", datapath=made.TRANSIT, tunnel_key=5)
+    there = [*ZONES["other"].ports.values(), replace(second, kind="")]
+    zones = {
+        "worker": made.zone(ports=[*ports, second]),
+        "other": made.zone("other", ports=there),
+    }
+    assert NextHops(zones=zones, owners={}).expected(made.task(), "other") is None
+
+
 def test_a_packet_goes_on_with_the_addresses_it_left_with() -> None:
     onward = HOPS.beyond(made.task(), replace(LEFT, ip_src="172.18.0.3", ip_dst="10.130.0.9"))
     assert onward is not None
