@@ -75,10 +75,10 @@ class Backlog:
         return sum(map(len, self._zones[zone].values())) if zone in self._zones else 0
 
     def _cut(self, zone: str) -> TraceBatch:
-        """Cut a batch of the longest queue of a zone."""
+        """Cut a batch of a zone: replies first, since a daemon of replies can turn to requests."""
         self._begun.add(zone)
         queues = self._zones[zone]
-        like = max(sorted(queues), key=lambda like: len(queues[like]))
+        like = min(queues, key=lambda like: (like[0] is not ConntrackState.REPLY, like[1]))
         queue = queues[like]
         tasks = tuple(queue.popleft() for _ in range(min(self._size, len(queue))))
         if not queue:

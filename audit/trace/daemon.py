@@ -6,7 +6,8 @@ each trace. It has traps, all of them real:
 - It reads the database once: a frozen snapshot, which is what an audit wants.
 - `--ct` is given at start, consumed one per conntrack step over all traces, and never reset.
   Past the last it assumes `est` and says so in a comment: then the trace is repeated on a fresh
-  daemon. The states are given by the ten thousand.
+  daemon. The states are given by the ten thousand. Which one a step was given is mostly not said:
+  where a daemon has replies' states before requests', traces on the seam are counted out.
 - A microflow with an unknown inport and a datapath kills OVN 23.03's by assertion; no datapath
   is ever named. Whatever kills it twice is poison and becomes a failure of its own.
 - `--select-id` is taken at start only: a daemon per ECMP member asked for.
@@ -18,17 +19,21 @@ has the database (`audit.trace.pods`).
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from audit.errors import EngineError
 from audit.model.packets import ConntrackState
 from audit.trace.unixctl import Unixctl, UnixctlError, UnixctlTimeoutError
-from audit.trace.walk import ran_out_of_states
+from audit.trace.walk import ran_out_of_states, states_taken
 
 STATES_AT_START = 20_000
 """A trace takes four to eight conntrack steps: some three thousand traces per daemon. Each value
 is one argument; the command line stays far below the kernel's limit."""
+
+REPLIES_FIRST = 24
+"""Conntrack steps of replies that a daemon may be given before those of requests: a zone has a
+few replies and many requests, and reading its database costs more than a hundred traces."""
 
 _ATTEMPTS = 2
 """How often a microflow may take its daemon down before it is called poison."""
@@ -50,9 +55,9 @@ class EngineTimeoutError(Exception):
 class Start:
     """What a daemon is started with; `timeout_s` is how long each of its answers may take."""
 
-    state: ConntrackState
+    states: tuple[tuple[ConntrackState, int], ...]
+    """What conntrack steps are told, each so often, in this order."""
     select: int = 0
-    states: int = STATES_AT_START
     timeout_s: float = 30.0
 
 
@@ -117,7 +122,10 @@ def _unparsed(log: str) -> Unparsed:
 
 
 class TraceDaemon:
-    """One `ovn-trace` daemon for one database, conntrack state and ECMP choice."""
+    """One `ovn-trace` daemon for one database, conntrack state and ECMP choice.
+
+    With `turns`, one of replies can `turn` to requests once its replies are traced.
+    """
 
     def __init__(
         self,
@@ -127,10 +135,17 @@ class TraceDaemon:
         select: int = 0,
         timeout_s: float = 30.0,
         states_at_start: int = STATES_AT_START,
+        turns: bool = False,
     ) -> None:
         self._launch = launch
-        self._start = Start(state=state, select=select, states=states_at_start, timeout_s=timeout_s)
+        self._state = state
+        only = ((state, states_at_start),)
+        first = (ConntrackState.REPLY, REPLIES_FIRST), (ConntrackState.REQUEST, states_at_start)
+        self._only = Start(states=only, select=select, timeout_s=timeout_s)
+        self._start = replace(self._only, states=first) if turns else self._only
         self._launched: Launched | None = None
+        self._replies_at_least = self._replies_at_most = 0
+        """Bounds of how many of the daemon's states are still replies'."""
         self.starts = 0
         self.unparsed = Unparsed(flows=0, templates=0, example="")
 
@@ -138,6 +153,14 @@ class TraceDaemon:
     def pid(self) -> int:
         """The daemon's process id, 0 while there is none."""
         return self._launched.pid if self._launched is not None else 0
+
+    def turn(self) -> bool:
+        """Trace requests from now on; False where this daemon cannot."""
+        if self._start is self._only:
+            return False
+        self._state = ConntrackState.REQUEST
+        self._start = self._only = replace(self._only, states=self._start.states[1:])
+        return True
 
     def trace(self, expression: str) -> str:
         """Return the detailed trace of a microflow.
@@ -153,7 +176,8 @@ class TraceDaemon:
                 output = self._ask(expression)
             except UnixctlTimeoutError as error:
                 self.stop()
-                raise EngineTimeoutError(f"no answer within {self._start.timeout_s:g} s") from error
+                timeout_s = self._start.timeout_s
+                raise EngineTimeoutError(f"no answer within {timeout_s:g} s") from error
             except UnixctlError as error:
                 self.stop()
                 deaths += 1
@@ -163,12 +187,28 @@ class TraceDaemon:
             except KeyboardInterrupt:
                 self.stop()  # the next answer would be this one's
                 raise
-            if not ran_out_of_states(output):
+            left = self._replies_at_most
+            if self._had_its_states(output):
                 return output
+            if self._state is ConntrackState.REQUEST and self._replies_at_most < left:
+                continue  # replies' states are before its own: once more, until they are used up
             # The states are used up: the same question to a daemon that has all of them.
             self.stop()
-            if fresh:
+            if fresh and self._start is self._only:
                 raise EngineLostError("ovn-trace ran out of conntrack states on one microflow")
+            self._start = self._only
+
+    def _had_its_states(self, output: str) -> bool:
+        """Say whether every conntrack step of a trace was given this daemon's state."""
+        least, most = states_taken(output)
+        left = self._replies_at_most
+        self._replies_at_most = max(left - least, 0)
+        self._replies_at_least -= most
+        if ran_out_of_states(output):
+            return False
+        if self._state is ConntrackState.REQUEST:
+            return not left or not most
+        return self._replies_at_least >= 0 or not most
 
     def _ask(self, expression: str) -> str:
         if self._launched is None:
@@ -186,6 +226,8 @@ class TraceDaemon:
         except UnixctlError as error:
             raise EngineError(f"ovn-trace does not answer: {error}") from error
         self.unparsed = _unparsed(self._launched.log)
+        replies = dict(self._start.states).get(ConntrackState.REPLY, 0)
+        self._replies_at_least = self._replies_at_most = replies
         self.starts += 1
 
     def stop(self) -> None:

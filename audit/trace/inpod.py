@@ -1,6 +1,6 @@
 """ovn-audit in a pod of OVN-Kubernetes: one ovn-trace daemon, asked over standard input and output.
 
-    python3 -I -S -c PROGRAM trace SECONDS STATE SELECT STATES
+    python3 -I -S -c PROGRAM trace SECONDS SELECT STATE*COUNT...
     python3 -I -S -c PROGRAM version SECONDS
 
 They are its unixctl connection, after one reply of our own; `version` says what it would be. All
@@ -45,7 +45,7 @@ def end() -> None:
             return
 
 
-def keep(alive: int, told: int, seconds: int, state: str, choice: str, states: str) -> None:
+def keep(alive: int, told: int, seconds: int, choice: str, *states: str) -> None:
     """Run a daemon until our parent or the time is gone, and leave nothing of it."""
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -59,7 +59,9 @@ def keep(alive: int, told: int, seconds: int, state: str, choice: str, states: s
         place = tempfile.mkdtemp(prefix="ovn-audit-")
         argv = ["ovn-trace", f"--db=unix:{OVN}/ovnsb_db.sock", "--no-leader-only"]
         argv += ["--detach", "--no-chdir", "-vsyslog:off", f"--unixctl={place}/ctl"]
-        argv += [f"--select-id={choice}"] * (choice != "0") + [f"--ct={state}"] * int(states)
+        argv += [f"--select-id={choice}"] * (choice != "0")
+        for state, count in (one.split("*") for one in states):
+            argv += [f"--ct={state}"] * int(count)
         log = tempfile.TemporaryFile()
         child = subprocess.Popen(argv, stdin=null, stdout=null, stderr=log)
         while child.poll() is None and not select.select([alive], [], [], 0.01)[0]:

@@ -125,7 +125,7 @@ def _arguments(rundir: Path, database: Path, start: Start) -> tuple[str, ...]:
         f"--pidfile={rundir / _PID_FILE}",
         f"--unixctl={rundir / 'ctl'}",
         *([f"--select-id={start.select}"] if start.select else []),
-        *([f"--ct={start.state}"] * start.states),
+        *(f"--ct={state}" for state, count in start.states for _ in range(count)),
     )
 
 

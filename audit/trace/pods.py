@@ -127,7 +127,8 @@ class Pods:
         yield functools.partial(self._launch, zone)
 
     def _launch(self, zone: str, start: Start) -> PodServer:
-        argv = program("trace", str(start.state), str(start.select), str(start.states))
+        states = (f"{state}*{count}" for state, count in start.states)
+        argv = program("trace", str(start.select), *states)
         return self.streams.connect(zone, argv, start.timeout_s)
 
 

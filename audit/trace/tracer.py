@@ -129,6 +129,9 @@ class LogicalTracer:
         """Return the daemon for a task's state and choice."""
         assert self._launch is not None  # noqa: S101 - run() turned to the zone
         key = (task.state, task.select)
+        reply = (ConntrackState.REPLY, task.select)
+        if key not in self._daemons and reply in self._daemons and self._daemons[reply].turn():
+            self._daemons[key] = self._daemons.pop(reply)
         if key not in self._daemons:
             while len(self._daemons) >= self.daemons:
                 self._daemons.pop(next(iter(self._daemons))).stop()
@@ -138,6 +141,7 @@ class LogicalTracer:
                 select=task.select,
                 timeout_s=self.timeout_s,
                 states_at_start=self.states_at_start,
+                turns=key == reply and (ConntrackState.REQUEST, task.select) not in self._daemons,
             )
             daemon.start()
             self._daemons[key] = daemon

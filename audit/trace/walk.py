@@ -41,6 +41,8 @@ _BACKENDS = re.compile(r"ct_lb(?:_mark)?\(backends=(?P<list>[^;)]*)")
 _SELECT = re.compile(r"= select\((?:values=\()?(?P<list>[^)]*)\)")
 _NAT = re.compile(r"ct_[sd]nat(?:_?in_czone)?\(ip[46]\.(?P<side>src|dst)=(?P<ip>[0-9a-fA-F.:]+)\)")
 _DEFAULT_STATE = re.compile(r"^ *ct_.*/\* default \(use --ct to customize\) \*/", re.MULTILINE)
+_CONNTRACK_TITLE = re.compile(r"^ *ct_(?:next|lb|lb_mark)\b.*(?<!;)$", re.MULTILINE)
+_TAKES_A_STATE = re.compile(r"^ *ct_(?:next(?:\(\w+\))?|lb|lb_mark);$", re.MULTILINE)
 _BLOCKED = re.compile(r"ct_commit ?\{.*\bct_(?:mark|label)\.blocked = 1\b")
 _NOTES = ("log(", "sample(")
 """Actions that northd writes before a drop it does not spell out; ovn-trace then prints no other.
@@ -55,6 +57,16 @@ def ran_out_of_states(output: str) -> bool:
     it assumes `est` and only this comment tells.
     """
     return "/* default (use --ct" in output and _DEFAULT_STATE.search(output) is not None
+
+
+def states_taken(output: str) -> tuple[int, int]:
+    """Return how many conntrack states a trace took, at least and at most.
+
+    Only `ct_next` says which state it was given. The titles counted are those that tell when there
+    was none left; whether `ct_lb` takes one when it draws a backend is left open.
+    """
+    least = _TAKES_A_STATE.search(output) is not None
+    return int(least), len(_CONNTRACK_TITLE.findall(output))
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,15 @@ import pytest
 from audit import pipeline
 from audit.cli import progress
 from audit.errors import ExitCode
+from audit.model.packets import ConntrackState
 from audit.model.run import Run
 from audit.model.verdicts import REASONS, Reason
+from audit.pipeline.asking import logical_worker
+from audit.pipeline.planning import plan
 from audit.plan import scope
 from audit.store import reader
 from audit.trace.daemon import TraceDaemon
+from audit.trace.microflow import expression
 from audit.trace.unixctl import Unixctl
 from tests.end_to_end.conftest import run_of
 
@@ -91,6 +96,38 @@ def test_daemons_killed_during_the_run_cost_nothing(
     assert code is ExitCode.CLEAN
     assert np.array_equal(found.verdicts.verdict, undisturbed.verdicts.verdict)
     assert np.array_equal(found.verdicts.reply, undisturbed.verdicts.reply)
+
+
+def test_replies_and_then_requests_of_one_daemon_are_as_of_daemons_of_their_own(
+    example_snapshot: Path,
+) -> None:
+    asked = pipeline.Options(snapshot=example_snapshot, scope=SCOPE)
+    with ExitStack() as stack:
+        planned = plan(asked, progress.Silent(), stack)
+        zone = planned.cover.tasks[0].zone
+        flows = [expression(t.microflow) for t in planned.cover.tasks if t.zone == zone]
+        launch = stack.enter_context(logical_worker(planned, 30)().transport.open(zone))
+
+        def daemon(state: ConntrackState, *, turns: bool = False) -> TraceDaemon:
+            made = TraceDaemon(launch, state=state, turns=turns)
+            stack.callback(made.stop)
+            return made
+
+        replies, requests = (
+            {flow: one.trace(flow) for flow in flows}
+            for one in map(daemon, (ConntrackState.REPLY, ConntrackState.REQUEST))
+        )
+        told = [flow for flow in flows if replies[flow] != requests[flow]] * 4
+        for count in range(0, 9, 2):
+            both = daemon(ConntrackState.REPLY, turns=True)
+            first = [both.trace(flow) for flow in told[:count]]
+            assert both.turn()
+            assert [both.trace(flow) for flow in told] == [requests[flow] for flow in told]
+            assert first == [replies[flow] for flow in told[:count]]
+            assert both.starts == 1
+        more = daemon(ConntrackState.REPLY, turns=True)
+        assert [more.trace(flow) for flow in told] == [replies[flow] for flow in told]
+        assert more.starts == 2
 
 
 Disturb = Callable[[Unixctl, Callable[[], str]], str]

@@ -94,3 +94,11 @@ def test_zones_that_were_left_wait_until_every_other_was_begun() -> None:
     backlog.add(waiting("a", 9))  # what others lead to
     begun += [zone_of(backlog.take("none", set())) for _ in "bca"]
     assert begun == ["a", "b", "c", "a"]
+
+
+@given(tasks(), st.integers(1, 7))
+def test_replies_of_a_zone_come_before_its_requests(some: list[TraceTask], size: int) -> None:
+    for zone in {task.zone for task in some}:
+        found = work_off(Backlog([task for task in some if task.zone == zone], size=size), [])
+        states = [batch.tasks[0].state for batch in found]
+        assert states == sorted(states, key=lambda state: state is not ConntrackState.REPLY)

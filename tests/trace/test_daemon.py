@@ -182,6 +182,45 @@ def test_a_reply_is_established_at_every_step(toolchain: Toolchain, served: Path
     assert not walk.ran_out_of_states(output)
 
 
+def test_a_daemon_of_replies_turns_to_requests_once(toolchain: Toolchain, served: Path) -> None:
+    """Each answer is one of a daemon that has never had another state."""
+    expression = microflow.expression(WEB)
+    plain = {}
+    for state in ConntrackState:
+        daemon = TraceDaemon(launch(toolchain, served), state=state)
+        plain[state] = daemon.trace(expression)
+        assert not daemon.turn()
+        daemon.stop()
+    daemon = TraceDaemon(launch(toolchain, served), state=ConntrackState.REPLY, turns=True)
+    try:
+        replies = [daemon.trace(expression) for _ in range(3)]
+        assert daemon.turn()
+        requests = [daemon.trace(expression) for _ in range(3)]
+        assert daemon.starts == 1
+        os.kill(daemon.pid, signal.SIGKILL)
+        requests.append(daemon.trace(expression))
+        assert not daemon.turn()
+    finally:
+        daemon.stop()
+    assert replies == [plain[ConntrackState.REPLY]] * 3
+    assert requests == [plain[ConntrackState.REQUEST]] * 4
+
+
+def test_replies_beyond_the_first_few_are_a_daemon_of_their_own(
+    toolchain: Toolchain, served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.trace.daemon.REPLIES_FIRST", 3)
+    daemon = TraceDaemon(launch(toolchain, served), state=ConntrackState.REPLY, turns=True)
+    try:
+        outputs = [daemon.trace(microflow.expression(WEB)) for _ in range(4)]
+        assert daemon.starts == 2
+        assert not daemon.turn()
+    finally:
+        daemon.stop()
+    assert len(set(outputs)) == 1
+    assert "ct_next(ct_state=est|rpl|trk)" in outputs[0]
+
+
 def test_a_daemon_killed_between_traces_is_replaced(daemon: TraceDaemon) -> None:
     expression = microflow.expression(WEB)
     before = daemon.trace(expression)
@@ -260,6 +299,24 @@ def test_poison_is_isolated(tracing: LogicalTracer, monkeypatch: pytest.MonkeyPa
     assert _Poisoned.deaths == 4
     assert isinstance(outcomes[1], TraceFailure)
     assert outcomes[1].message == "ovn-trace died on it 2 times"
+
+
+def test_a_few_replies_and_then_requests_take_one_daemon(
+    tracing: LogicalTracer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[int] = []
+    start = TraceDaemon.start
+
+    def counted(self: TraceDaemon) -> None:
+        start(self)
+        starts.append(self.pid)
+
+    monkeypatch.setattr(TraceDaemon, "start", counted)
+    reply = _task(state=ConntrackState.REPLY)
+    first = tracing.run(_batch(reply, _task()))
+    assert len(starts) == 1
+    assert tracing.run(_batch(_task(), reply)) == first[::-1]
+    assert len(starts) == 2, "who has turned does not turn back"
 
 
 def test_a_database_server_that_died_is_replaced(tracing: LogicalTracer, temporary: Path) -> None:
