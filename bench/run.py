@@ -116,7 +116,7 @@ def _whole(
         f"  audit run, {named}, cover {run.cover}: {counts['cells']:,} cells by "
         f"{counts['traces']:,} traces in {run.seconds:.1f} s = {run.cells_per_s:.0f} cells/s; "
         f"{counts['untraced'] + counts['inconclusive']:,} unproven; "
-        f"at most {run.peak_bytes / 2**20:.0f} MiB in all processes"
+        f"{run.cpu_s:.0f} s of CPU and at most {run.peak_bytes / 2**20:.0f} MiB in all processes"
     )
     spent = "; ".join(f"{name} {seconds:.1f} s" for name, seconds in run.phases)
     print(f"    {spent}", flush=True)

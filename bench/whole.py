@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import threading
@@ -13,9 +14,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-_SAMPLE_EVERY_S = 0.25
+_SAMPLE_EVERY_S = 1.0
+"""Adding up what memory a process has costs time in proportion, on the machine that is measured."""
 _PHASE = re.compile(r"(?P<name>[a-z][a-z, ]*)(?: \((?P<total>[\d,]+)\))?")
 _BECOME_REAPER = 36
 """PR_SET_CHILD_SUBREAPER of prctl(2): what the run detaches stays below this process."""
@@ -26,6 +27,8 @@ class Watched:
     """A run that has ended."""
 
     seconds: float
+    cpu_s: float
+    """CPU seconds of all its processes."""
     peak_bytes: int
     phases: list[tuple[str, float]]
     counts: dict[str, int]
@@ -80,6 +83,16 @@ def _size(process: int) -> int:
     return int(line.split()[1]) * 1024
 
 
+def _cpu_s() -> float:
+    """Return the CPU seconds of all processes below this one that have ended."""
+    buried = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ticks = 0
+    for process in _descendants(os.getpid()):
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += sum(map(int, fields[11:15]))  # utime to cstime, proc(5)
+    return buried.ru_utime + buried.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
+
+
 def watch(snapshot: Path, out: Path, flags: Sequence[str]) -> Watched:
     """Run `audit run` over a snapshot, in a process of its own."""
     ctypes.CDLL(None).prctl(_BECOME_REAPER, 1, 0, 0, 0)
@@ -87,7 +100,7 @@ def watch(snapshot: Path, out: Path, flags: Sequence[str]) -> Watched:
     memory = _Memory()
     watcher = threading.Thread(target=memory.watch)
     watcher.start()
-    started = time.monotonic()
+    started, before = time.monotonic(), _cpu_s()
     try:
         # Both pipes are read at once: the manifest of a big run is more than a pipe holds.
         with (
@@ -109,7 +122,14 @@ def watch(snapshot: Path, out: Path, flags: Sequence[str]) -> Watched:
         watcher.join()
     if not printed.startswith("{"):
         raise RuntimeError(f"audit run failed: {said.strip()}")
-    return _watched(started, ended, begun, json.loads(printed), memory.peak)
+    return Watched(
+        seconds=ended - started,
+        cpu_s=_cpu_s() - before,
+        peak_bytes=memory.peak,
+        phases=_by_name([("starting", started), *begun, ("", ended)]),
+        counts=(manifest := json.loads(printed))["counts"],
+        cover=manifest["cover"],
+    )
 
 
 def _phases(running: "subprocess.Popen[str]") -> tuple[list[tuple[str, float]], str]:
@@ -123,21 +143,9 @@ def _phases(running: "subprocess.Popen[str]") -> tuple[list[tuple[str, float]], 
     return begun, said
 
 
-def _watched(
-    started: float,
-    ended: float,
-    begun: list[tuple[str, float]],
-    manifest: dict[str, Any],
-    peak: int,
-) -> Watched:
-    marks = [("starting", started), *begun, ("", ended)]
+def _by_name(marks: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Return how long phases took, from when each began."""
     phases: dict[str, float] = {}
     for (name, began), (_, until) in itertools.pairwise(marks):
         phases[name] = phases.get(name, 0) + until - began
-    return Watched(
-        seconds=ended - started,
-        peak_bytes=peak,
-        phases=list(phases.items()),
-        counts=manifest["counts"],
-        cover=manifest["cover"],
-    )
+    return list(phases.items())

@@ -5,6 +5,8 @@ and read by whoever composes: a cell's legs are looked up, never searched. `docs
 why this is enough.
 """
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -146,6 +148,17 @@ class LegPlan:
         """Yield the legs of all composed cells, some at a time, in the matrix's order."""
         for start in range(0, len(matrix), CELLS_AT_A_TIME):
             chosen = np.flatnonzero(self.composed[start : start + CELLS_AT_A_TIME]) + start
+            if chosen.size:
+                yield self.of(matrix, chosen)
+
+    def spread(self, matrix: Matrix) -> Iterator[CellLegs]:
+        """Yield what `walk` does, each time cells from all over the matrix."""
+        runs = -(-len(matrix) // CELLS_AT_A_TIME)
+        # With a common divisor a run would be of some ports or destinations only.
+        step = next(step for step in itertools.count(runs) if math.gcd(step, len(matrix)) == 1)
+        for start in range(step):
+            chosen = np.arange(start, len(matrix), step)
+            chosen = chosen[self.composed[chosen]]
             if chosen.size:
                 yield self.of(matrix, chosen)
 

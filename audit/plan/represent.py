@@ -7,22 +7,17 @@ as a destination, on its own node, and every ordered pair of nodes at least once
 security, routes and a node's own flows are not in any ACL.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.legs import CellLegs, LegPlan
+from audit.model.legs import CELLS_AT_A_TIME, NO_WAY, CellLegs, LegPlan
 from audit.model.matrix import Matrix
 
-Ids = Mapping[str, NDArray[np.integer]]
-"""What cells show, by kind of thing."""
-
-_ROUNDS = 12
-"""How often the cells at hand are gone through for more that are worth it."""
-
-_AT_A_TIME = 1 << 16
-_BESIDES = ("egress", "source", "destination")
+_CANDIDATES = 8
+"""Cells on one switch, and as many between two, that are remembered for each thing to be shown."""
 
 
 def choose(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
@@ -31,10 +26,10 @@ def choose(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
     An ingress leg that no predicted packet reaches needs no trace of its own: whatever it says,
     its cells end at their egress legs.
     """
-    chosen = _Chosen(matrix, plan)
-    for legs in plan.walk(matrix):
-        chosen.add(legs)
-    return chosen.cells()
+    candidates = np.flatnonzero(plan.composed)
+    if len(candidates) > CELLS_AT_A_TIME:
+        candidates = _candidates(matrix, plan)
+    return _Choice(matrix, plan, candidates).cells()
 
 
 def choose_pairs(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
@@ -101,138 +96,146 @@ class _ChosenReplies:
                 done[other[picked][other[picked] >= 0]] = True
 
 
-class _Chosen:
-    """The cells chosen so far, and what they show.
+class _Shown(NamedTuple):
+    """Things of one kind: which one each cell's trace is about, and whether it shows it."""
+
+    ids: NDArray[np.int64]
+    by: NDArray[np.bool_]
+
+
+def _shows(matrix: Matrix, plan: LegPlan, legs: CellLegs) -> dict[str, _Shown]:
+    """Return, by kind of thing, what each cell's trace shows if it goes as predicted."""
+    passes, _ = plan.predicted(legs)
+    always = np.ones(len(legs.cells), dtype=np.bool_)
+    return {
+        "transit": _Shown(legs.transit, passes & (legs.transit != NO_WAY)),
+        "ingress": _Shown(legs.ingress, passes),
+        "egress": _Shown(legs.egress, always),
+        "destination": _Shown(matrix.dst[legs.cells].astype(np.int64), passes),
+        "source": _Shown(matrix.src[legs.cells].astype(np.int64), always),
+    }
+
+
+def _counts(matrix: Matrix, plan: LegPlan) -> dict[str, int]:
+    """Return how many things of each kind there are."""
+    ends = len(matrix.endpoints)
+    return {
+        "transit": plan.transit_count,
+        "ingress": len(plan.ingress),
+        "egress": len(plan.egress),
+        "destination": ends,
+        "source": ends,
+    }
+
+
+def _candidates(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
+    """Return, for every thing that any cell shows, some cells that do, from all over the matrix.
+
+    Both on one switch and between two, where there are such.
+    """
+    counts = _counts(matrix, plan)
+    kept: list[NDArray[np.int64]] = []
+    first = [
+        {kind: np.full(2 * count, NO_WAY, dtype=np.int64) for kind, count in counts.items()}
+        for _ in range(_CANDIDATES)
+    ]
+    for number, legs in enumerate(plan.spread(matrix)):
+        known = first[number % _CANDIDATES]
+        apart = (legs.transit != NO_WAY).astype(np.int64)
+        for kind, (ids, by) in _shows(matrix, plan, legs).items():
+            places = np.flatnonzero(by)
+            numbers = 2 * ids[places] + apart[places]
+            fresh = known[kind][numbers] == NO_WAY
+            # The last one written stays.
+            known[kind][numbers[fresh][::-1]] = legs.cells[places[fresh]][::-1]
+    kept = [cells[cells != NO_WAY] for known in first for cells in known.values()]
+    return np.unique(np.concatenate(kept))
+
+
+class _Choice:
+    """The candidates chosen so far, and what they show.
 
     A packet between two switches costs as much as two that stay on theirs, and is all that shows a
-    way between. So such a cell is chosen at once where its way and its ingress leg are both new,
-    and one that stops at its source's side where its egress leg and its source are. For all else
-    the first cell that would show it is remembered, one on a single switch before others, and
-    chosen in the end if need be. Among cells that would do, chance takes those that have little
-    else in common; it is the same chance every time.
+    way between. So where it must be, it is to show an ingress leg besides, by preference one that
+    no packet on a single switch shows; whatever is left is shown by those. Among cells that would
+    do, those come first that show what few others could, then those that show most besides; then
+    chance decides, the same chance every time.
     """
 
-    def __init__(self, matrix: Matrix, plan: LegPlan) -> None:
-        self._matrix = matrix
-        self._plan = plan
-        count = len(matrix.endpoints)
-        self._things = {
-            "transit": _Things(plan.transit_count),
-            "ingress": _Things(len(plan.ingress)),
-            "egress": _Things(len(plan.egress)),
-            "destination": _Things(count),
-            "source": _Things(count),
-        }
+    def __init__(self, matrix: Matrix, plan: LegPlan, candidates: NDArray[np.int64]) -> None:
+        legs = plan.of(matrix, candidates)
+        self._candidates = candidates
+        self._apart = legs.transit != NO_WAY
+        self._shows = _shows(matrix, plan, legs)
+        counts = _counts(matrix, plan)
+        self._done = {kind: np.zeros(count, dtype=np.bool_) for kind, count in counts.items()}
+        self._chosen = np.zeros(len(candidates), dtype=np.bool_)
         self._chance = np.random.default_rng(0)
-        self._found: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
 
     def cells(self) -> NDArray[np.int64]:
-        """Return the chosen cells, once all were added."""
-        for things in self._things.values():
-            self._take(self._plan.of(self._matrix, np.unique(things.missing())))
-        return np.unique(np.concatenate(self._found))
+        """Return the chosen cells."""
+        passes = self._shows["ingress"].by
+        far, near = passes & self._apart, passes & ~self._apart
+        ingress = self._shows["ingress"].ids
+        within = np.zeros(len(self._done["ingress"]), dtype=np.bool_)
+        within[ingress[near]] = True
+        cheap = ~far
+        everywhere = np.ones(len(passes), dtype=np.bool_)
+        for among, *kinds in (
+            (~passes, "egress", "source"),
+            (~passes, "egress"),
+            (far & ~within[ingress], "transit", "ingress"),
+            (far, "transit", "ingress"),
+            (near, "ingress", "egress"),
+            (near, "ingress"),
+            (near, "egress"),
+            (far, "transit"),
+            (far, "ingress"),
+            (far, "egress"),
+            (cheap, "source"),
+            (cheap, "destination"),
+            (everywhere, "source"),
+            (everywhere, "destination"),
+        ):
+            self._choose(among, kinds)
+        return self._candidates[self._chosen]
 
-    def add(self, legs: CellLegs) -> None:
-        """Choose among these cells what is worth it at once, and remember the others."""
-        legs = _some(legs, np.flatnonzero(self._news(legs)))
-        shows = self._shows(legs)
-        apart = legs.transit >= 0
-        for kind, (numbers, shown) in shows.items():
-            self._things[kind].remember(numbers, shown, apart, legs.cells)
-        passes = shows["ingress"][1]
-        ids: Ids = {kind: numbers for kind, (numbers, _) in shows.items()}
-        self._choose(legs, passes & apart, ("transit", "ingress"), ids)
-        self._choose(legs, ~passes, ("egress", "source"), ids)
+    def _choose(self, among: NDArray[np.bool_], kinds: Sequence[str]) -> None:
+        """Choose among these until none shows a new thing of each of these kinds."""
+        places = np.flatnonzero(among)
+        while (places := places[self._new(places, kinds)]).size:
+            picked = self._chance.permutation(places)
+            besides = np.sum([self._new(picked, [kind]) for kind in self._shows], axis=0)
+            others = np.min([self._others(picked, kind) for kind in kinds], axis=0)
+            picked = picked[np.lexsort((-besides, others))]
+            for kind in kinds:
+                picked = _distinct(picked, self._shows[kind].ids, len(self._done[kind]))
+            self._take(picked)
 
-    def _news(self, legs: CellLegs) -> NDArray[np.bool_]:
-        """Say which cells' traces would show anything that nothing chosen shows."""
-        new = np.zeros(len(legs.cells), dtype=np.bool_)
-        for kind, (ids, shown) in self._shows(legs).items():
-            new |= shown & ~self._things[kind].done[ids]
+    def _new(self, places: NDArray[np.int64], kinds: Sequence[str]) -> NDArray[np.bool_]:
+        """Say which of these show a new thing of each of these kinds."""
+        new = np.ones(len(places), dtype=np.bool_)
+        for kind in kinds:
+            ids, by = self._shows[kind]
+            new &= by[places] & ~self._done[kind][ids[places]]
         return new
 
-    def _choose(
-        self,
-        legs: CellLegs,
-        among: NDArray[np.bool_],
-        kinds: Collection[str],
-        ids: Ids,
-    ) -> None:
-        """Choose among these cells until none shows a new thing of each of these kinds.
+    def _others(self, places: NDArray[np.int64], kind: str) -> NDArray[np.int64]:
+        """Return for each of these how many of them show the same thing of a kind."""
+        ids = self._shows[kind].ids[places]
+        numbers: NDArray[np.int64] = np.bincount(ids, minlength=len(self._done[kind]))[ids]
+        return numbers
 
-        Those that show new things of other kinds besides come first.
-        """
-        places = np.flatnonzero(among)
-        for _ in range(_ROUNDS):
-            for kind in kinds:
-                places = places[~self._things[kind].done[ids[kind][places]]]
-            if not places.size:
-                return
-            picked = self._chance.permutation(places)[:_AT_A_TIME]
-            old = [self._things[kind].done[ids[kind][picked]] for kind in _BESIDES]
-            picked = picked[np.argsort(np.sum(old, axis=0), kind="stable")]
-            for kind in kinds:
-                picked = _distinct(picked, ids[kind], len(self._things[kind].done))
-            self._take(_some(legs, picked))
-
-    def _shows(self, legs: CellLegs) -> dict[str, tuple[NDArray[np.integer], NDArray[np.bool_]]]:
-        """Return, by kind of thing, what each cell's trace shows if it goes as predicted."""
-        passes, _ = self._plan.predicted(legs)
-        always = np.ones(len(legs.cells), dtype=np.bool_)
-        return {
-            "transit": (legs.transit, passes & (legs.transit >= 0)),
-            "ingress": (legs.ingress, passes),
-            "egress": (legs.egress, always),
-            "destination": (self._matrix.dst[legs.cells], passes),
-            "source": (self._matrix.src[legs.cells], always),
-        }
-
-    def _take(self, legs: CellLegs) -> None:
-        """Choose these cells and note what their traces will show."""
-        self._found.append(legs.cells)
-        for name, (ids, shown) in self._shows(legs).items():
-            self._things[name].done[ids[shown]] = True
+    def _take(self, places: NDArray[np.int64]) -> None:
+        """Choose these and note what their traces will show."""
+        self._chosen[places] = True
+        for kind, (ids, by) in self._shows.items():
+            self._done[kind][ids[places[by[places]]]] = True
 
 
-class _Things:
-    """Things of one kind that are to be shown, by number."""
-
-    def __init__(self, count: int) -> None:
-        self.done = np.zeros(count, dtype=np.bool_)
-        self._near, self._far = np.full((2, count), -1, dtype=np.int64)
-
-    def remember(
-        self,
-        ids: NDArray[np.integer],
-        shown: NDArray[np.bool_],
-        apart: NDArray[np.bool_],
-        cells: NDArray[np.int64],
-    ) -> None:
-        """Note the first cell on a single switch, and the first between two, that show a thing."""
-        for first, among in ((self._near, shown & ~apart), (self._far, shown & apart)):
-            places = np.flatnonzero(among)
-            fresh = places[first[ids[places]] < 0]
-            first[ids[fresh[::-1]]] = cells[fresh[::-1]]  # the last one written stays
-
-    def missing(self) -> NDArray[np.int64]:
-        """Return the cells that would show what nothing chosen shows."""
-        first = np.where(self._near < 0, self._far, self._near)
-        unshown: NDArray[np.int64] = first[(first >= 0) & ~self.done]
-        return unshown
-
-
-def _distinct(places: NDArray[np.int64], ids: NDArray[np.integer], count: int) -> NDArray[np.int64]:
+def _distinct(places: NDArray[np.int64], ids: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Return the first of these places for each id; ids are below `count`."""
     first = np.empty(count, dtype=np.int64)
     first[ids[places[::-1]]] = places[::-1]  # the last one written stays
     distinct: NDArray[np.int64] = places[first[ids[places]] == places]
     return distinct
-
-
-def _some(legs: CellLegs, places: NDArray[np.int64]) -> CellLegs:
-    return CellLegs(
-        cells=legs.cells[places],
-        egress=legs.egress[places],
-        transit=legs.transit[places],
-        ingress=legs.ingress[places],
-    )
