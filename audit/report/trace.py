@@ -256,7 +256,7 @@ def has_findings(found: PairTrace) -> bool:
 
 
 def is_complete(found: PairTrace) -> bool:
-    """Say whether the question is answered, and by the datapath too if there was any to ask."""
-    datapath = found.datapath
-    asked = datapath is not None and datapath.verdict is not Verdict.UNTRACED
+    """Say whether the question is answered, and by both planes if there was any to ask."""
+    planes = (found.logical, found.datapath)
+    asked = all(one is not None and one.verdict is not Verdict.UNTRACED for one in planes)
     return bool(found.answer.indicates) and (asked or not found.stages)

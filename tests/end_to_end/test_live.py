@@ -21,6 +21,7 @@ from audit.replay.toolchain import Toolchain
 from tests.conftest import REPOSITORY
 from tests.end_to_end.apiserver import Answer, Cluster, refusal
 from tests.end_to_end.conftest import SCOPE, Audit, cells
+from tests.jobs.test_manifests import build, granted
 
 pytestmark = pytest.mark.ovn
 
@@ -50,6 +51,10 @@ def test_a_live_run_says_what_the_recorded_files_say(
     assert cluster.running == 0
     assert not list((audit.directory / "runs").glob(".cluster-*"))
     assert set(cluster.calls) <= {f"list {one.resource}" for one in LISTED}
+    manifests = build("nightly")
+    rights = granted(manifests, "ClusterRole") | granted(manifests, "Role")
+    assert cluster.needed == rights, "the nightly job has what it takes, and no more"
+    assert cluster.elsewhere == []
 
 
 def test_a_live_pair_is_traced_with_every_tool(

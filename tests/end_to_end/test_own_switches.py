@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from audit.replay.toolchain import Toolchain
-from tests.end_to_end.apiserver import Cluster
+from tests.end_to_end.apiserver import Cluster, refusal
 from tests.end_to_end.conftest import Audit, cells
 from tests.jobs.test_manifests import build, granted, of_kind
 
@@ -93,6 +93,21 @@ def test_a_pair_is_traced_through_the_switches_of_its_nodes_alone(
     assert done.out == audit("trace", "--snapshot", recorded, *asked).out
     assert "ofproto/trace" in done.out
     assert len(asked_of_switches(cluster)) == 2
+
+    slow = [refusal(429, "slow down", {"Retry-After": "1"})]
+    cluster.answers["pods"] = lambda _: slow.pop() if slow else None
+    cluster.execs[WORKER] = ["die", "500", "ok"]
+    cluster.streams[WORKER], cluster.switch_streams[WORKER] = ["die2", "ok"], ["die1", "ok"]
+    broken = bare("trace", *live, *EXEC, *asked)
+    assert (broken.code, broken.out) == (0, done.out), broken.err
+    assert not slow
+    assert cluster.execs[WORKER] == cluster.streams[WORKER] == ["ok"], "all of it happened"
+    assert cluster.switch_streams[WORKER] == ["ok"]
+
+    cluster.streams[WORKER] = ["403"]
+    lost = bare("trace", *live, *EXEC, *asked)
+    assert lost.code == 3, "what the datapath says alone is not all that was asked"
+    assert "ofproto/trace source pod to destination pod indicates success" in lost.out
 
 
 @contextlib.contextmanager

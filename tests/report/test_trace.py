@@ -256,4 +256,5 @@ def test_an_answer_is_proven_and_asked_of_every_plane() -> None:
     assert not rendering.is_complete(found(stage(), answer=doubt))
     assert not rendering.is_complete(found(stage(), datapath=None))
     assert not rendering.is_complete(found(stage(), answer=blocked, datapath=doubt))
+    assert not rendering.is_complete(found(stage(), answer=blocked, logical=doubt))
     assert rendering.is_complete(found(answer=answer(Verdict.UNROUTABLE), datapath=None))
