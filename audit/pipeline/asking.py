@@ -22,7 +22,7 @@ from audit.pipeline.drifting import drifted, unheard
 from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options, PlaneName, Progress, Workers
 from audit.pipeline.planning import Planned
-from audit.pipeline.switches import Start, idle, require
+from audit.pipeline.switches import OWN, Running, Start, idle, require
 from audit.pipeline.tracing import Tracing, Verified
 from audit.replay import databases
 from audit.trace.local import Copies
@@ -66,7 +66,7 @@ def trace(
         one = _one_plane(logical)
         if PlaneName.DATAPATH not in options.planes or not planned.cover.tasks:
             return one
-        below, theirs, sent, missing = _datapath(
+        below, theirs, sent, running = _datapath(
             options, planned, journal, progress, start, workers
         )
     verdicts = merged(one.verdicts, theirs)
@@ -76,7 +76,11 @@ def trace(
         count=one.count + below.count,
         checks={
             **one.checks,
-            "datapath": {"traces": below.count, "verify": below.checks()["verify"]},
+            "datapath": {
+                "traces": below.count,
+                "verify": below.checks()["verify"],
+                "place": running.place or None,
+            },
             "drift": drift.fields(),
             "packets": sent.fields() if sent is not None else None,
         },
@@ -89,7 +93,7 @@ def trace(
             ),
         ),
         incomplete=one.incomplete or _incomplete(theirs),
-        notes=(*missing, *drift.notes(), *unheard(one.verdicts, theirs)),
+        notes=(*running.notes, *drift.notes(), *unheard(one.verdicts, theirs)),
     )
 
 
@@ -116,17 +120,21 @@ def _datapath(
     progress: Progress,
     start: Start,
     workers: Fanout,
-) -> tuple[Tracing, CellVerdicts, Verified | None, tuple[Note, ...]]:
+) -> tuple[Tracing, CellVerdicts, Verified | None, Running]:
     """Trace the datapath plane, through switches that run for as long as it takes.
 
     Agents, if they are the `workers`, have their own. Returns with it what became of real packets,
-    and what is said of switches that are missing.
+    and what the switches were.
     """
     with ExitStack() as stack:
         at_agents = workers if isinstance(workers, AgentFanout) else None
         late = time.monotonic() >= journal.until
-        unstarted = late or at_agents is not None
-        running = idle(planned) if unstarted else start(planned, progress, stack)
+        if late:
+            running = idle(planned)
+        elif at_agents is not None:
+            running = idle(planned, OWN)
+        else:
+            running = start(planned, progress, stack)
         plane = planes.datapath(planned, running.chassis)
         traced = Tracing(options, planned, plane, journal, progress)
         timeout_s = options.trace_timeout_s
@@ -138,10 +146,10 @@ def _datapath(
             traced.run(stack.enter_context(_inline(options, planned, make, journal.until)))
         verdicts = traced.cells()
         if not options.verify_packets or time.monotonic() >= journal.until:
-            return traced, verdicts, None, running.notes
+            return traced, verdicts, None, running
         progress.phase("sending packets", 0)
         sent = packets.verify(planned, plane, running, verdicts, options.verify_packets)
-    return traced, verdicts, sent, running.notes
+    return traced, verdicts, sent, running
 
 
 def logical_worker(planned: Planned, timeout_s: float) -> Callable[[], LogicalTracer]:

@@ -13,7 +13,7 @@ from audit.model.datapath import Chassis, Switch
 from audit.model.facts import Note
 from audit.pipeline.options import Progress
 from audit.pipeline.planning import Planned
-from audit.pipeline.switches import Running, Start, chassis_of
+from audit.pipeline.switches import OWN, Running, Start, chassis_of
 from audit.replay import ports
 from audit.trace import ofproto
 from audit.trace.ofproto_walk import Groups
@@ -67,6 +67,7 @@ def asked(cluster: Access, chassis: Sequence[Chassis], wanted: Iterable[Chassis]
             streams=Streams(stream=opener, ready_s=cluster.exec_timeout_s), tables=tables
         ),
         notes=tuple(_notes(failures)),
+        place=OWN,
     )
 
 

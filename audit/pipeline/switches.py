@@ -21,7 +21,7 @@ class Running:
     """The switches by node, and what is known of them.
 
     `southbound` maps the zones of a replay to sockets. `reach` is how the switches are asked if
-    not here; `notes` say which are not there.
+    not here; `notes` say which are not there. `place` is what a reader is told of where they are.
     """
 
     chassis: tuple[Chassis, ...]
@@ -29,6 +29,7 @@ class Running:
     southbound: Mapping[str, Path]
     reach: Reach | None = None
     notes: tuple[Note, ...] = ()
+    place: str = "replayed here"
 
     def tracers(self, planned: Planned, timeout_s: float) -> Callable[[], DatapathTracer]:
         """Return what makes a tracer through them."""
@@ -43,6 +44,9 @@ class Running:
             timeout_s=timeout_s,
         )
 
+
+OWN = "the nodes' own"
+"""The place of switches that carry a cluster's packets."""
 
 PROGRAMS = (
     *("ovsdb-tool", "ovsdb-server", "ovsdb-client", "ovs-vswitchd", "ovn-controller"),
@@ -79,9 +83,9 @@ def replayed(planned: Planned, progress: Progress, stack: ExitStack) -> Running:
     return started(planned, chassis, chassis, stack)
 
 
-def idle(planned: Planned) -> Running:
+def idle(planned: Planned, place: str = "") -> Running:
     """Return what is known of the switches when they are not made to run here."""
-    return Running(chassis=chassis_of(planned), switches={}, southbound={})
+    return Running(chassis=chassis_of(planned), switches={}, southbound={}, place=place)
 
 
 def started(

@@ -210,7 +210,9 @@ def test_agents_answer_as_this_machine_does_and_one_that_is_killed_takes_its_nod
 
     run = cluster.run(tmp_path / "runs", "--snapshot", two_nodes, *COVER, *PLANES)
     cluster.start_all()
-    assert cells(finished(run, cluster, 0)) == cells(both)
+    done = finished(run, cluster, 0)
+    assert cells(done) == cells(both)
+    assert json.loads((done / "run.json").read_text())["datapath"]["place"] == "the nodes' own"
     cluster.stop()
 
     run = cluster.run(tmp_path / "lost", "--snapshot", two_nodes, *COVER)

@@ -99,6 +99,7 @@ def test_on_an_intact_cluster_both_planes_prove_the_same_of_every_cell(whole: Ra
     assert whole.drift["cells"] == 0
     assert whole.drift["of"] == whole.said["coverage"]["proven"]
     assert whole.code is ExitCode.CLEAN
+    assert whole.said["datapath"]["place"] == "replayed here"
 
 
 def test_real_packets_do_what_was_traced_in_every_cell_of_one_node(whole: Ran) -> None:

@@ -70,6 +70,7 @@ def test_the_nodes_own_switches_say_what_a_replay_says_and_need_none_here(
     assert done.code == 0, done.err
     assert cells(audit, done.json["path"], PLANES) == expected
     assert done.json["datapath"]["traces"] > 200
+    assert done.json["datapath"]["place"] == "the nodes' own"
     streams = asked_of_switches(cluster)
     assert len(streams) == 3
     assert all(count <= 4 for count in streams.values()), "many traces per exec"
