@@ -83,7 +83,6 @@ async function start() {
   }
   new ResizeObserver(() => { if (scene) { arrange(); redraw(); } }).observe(scroller.parentElement);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); redraw(); });
-  lateTable();
   matchMedia("print").addEventListener("change", () => { readColours(); unpainted = -1; draw(); });
 }
 
@@ -95,7 +94,7 @@ async function lateTable() {
   await inTurns(rows, (some) => { for (const row of some) row.hidden = false; });
 }
 
-const ready = start().catch((error) => {
+const ready = start().finally(() => { lateTable(); }).catch((error) => {
   $("loading").hidden = false;
   $("loading").textContent = `The cells cannot be shown: ${error.message}`;
   throw error;

@@ -537,3 +537,18 @@ def test_without_the_cells_the_namespaces_remain(
     expect(page.get_by_test_id("left-out")).to_contain_text("too large")
     assert reader.complaints == []
     page.close()
+
+
+@pytest.mark.parametrize("without", ["script", "DecompressionStream"])
+def test_without_what_unpacks_the_cells_the_table_remains(
+    made: "Made", browser: Browser, tmp_path: Path, without: str
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render_html(made.shop()), encoding="utf-8")
+    context = browser.new_context(java_script_enabled=without != "script")
+    page = context.new_page()
+    page.add_init_script("delete window.DecompressionStream")
+    page.goto(path.as_uri())
+    expect(page.get_by_test_id("namespace-table")).to_be_visible()
+    expect(page.get_by_test_id("coverage")).to_contain_text("3,047 cells decided")
+    context.close()
