@@ -7,7 +7,9 @@ why this is enough.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -35,6 +37,9 @@ NO_WAY = -1
 """The transit leg of a packet that stays on its switch: there is nothing between."""
 
 CELLS_AT_A_TIME = 1 << 20
+
+_RUNS_AHEAD = 2
+"""Of which each takes some 40 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,21 +151,34 @@ class LegPlan:
 
     def walk(self, matrix: Matrix) -> Iterator[CellLegs]:
         """Yield the legs of all composed cells, some at a time, in the matrix's order."""
-        for start in range(0, len(matrix), CELLS_AT_A_TIME):
-            chosen = np.flatnonzero(self.composed[start : start + CELLS_AT_A_TIME]) + start
-            if chosen.size:
-                yield self.of(matrix, chosen)
+        starts = range(0, len(matrix), CELLS_AT_A_TIME)
+        return self._of_each(matrix, (slice(start, start + CELLS_AT_A_TIME) for start in starts))
 
     def spread(self, matrix: Matrix) -> Iterator[CellLegs]:
         """Yield what `walk` does, each time cells from all over the matrix."""
         runs = -(-len(matrix) // CELLS_AT_A_TIME)
         # With a common divisor a run would be of some ports or destinations only.
         step = next(step for step in itertools.count(runs) if math.gcd(step, len(matrix)) == 1)
-        for start in range(step):
-            chosen = np.arange(start, len(matrix), step)
-            chosen = chosen[self.composed[chosen]]
-            if chosen.size:
-                yield self.of(matrix, chosen)
+        return self._of_each(matrix, (slice(start, None, step) for start in range(step)))
+
+    def _of_each(self, matrix: Matrix, runs: Iterable[slice]) -> Iterator[CellLegs]:
+        """Yield the legs of the composed cells of each run, where it has any.
+
+        The next runs are looked up meanwhile: numpy does so beside other threads.
+        """
+
+        def found(run: slice) -> CellLegs:
+            first, _, step = run.indices(len(matrix))
+            return self.of(matrix, np.flatnonzero(self.composed[run]) * step + first)
+
+        ahead: deque[Future[CellLegs]] = deque()
+        with ThreadPoolExecutor(_RUNS_AHEAD) as threads:
+            for run in runs:
+                ahead.append(threads.submit(found, run))
+                if len(ahead) > _RUNS_AHEAD:
+                    yield from _any(ahead.popleft().result())
+            while ahead:
+                yield from _any(ahead.popleft().result())
 
     def of(self, matrix: Matrix, cells: NDArray[np.int64]) -> CellLegs:
         """Return the legs of these cells."""
@@ -230,3 +248,8 @@ class LegPlan:
         """Return which cells' packets are predicted to get to their destination."""
         egress, ingress = self.predicted(legs)
         return egress & ingress & ~self.leaves(matrix, legs.cells)
+
+
+def _any(legs: CellLegs) -> Iterator[CellLegs]:
+    if legs.cells.size:
+        yield legs
