@@ -30,13 +30,13 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
     is `untraced`; when no zone can be read, that is the error.
     """
     found = snapshot.open_snapshot(path, workdir)
-    pod_facts = snapshot.required(found, "pods", kube.pod)
-    node_facts = snapshot.required(found, "nodes", kube.node)
-    namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
-    services, service_notes = _services(found)
-    policies, policy_notes = _policies(found)
     with ThreadPoolExecutor(1) as aside:
-        inputs = aside.submit(snapshot.hash_inputs, found)
+        inputs = aside.submit(snapshot.hash_inputs, found)  # computed beside everything else
+        pod_facts = snapshot.required(found, "pods", kube.pod)
+        node_facts = snapshot.required(found, "nodes", kube.node)
+        namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
+        services, service_notes = _services(found)
+        policies, policy_notes = _policies(found)
         zones, zone_notes = _read_zones(found, workdir, reader)
     topology = Topology.of(zones, node_facts)
     nodes = {node.name: _node_endpoint(node, topology) for node in node_facts}

@@ -42,6 +42,24 @@ class Planned:
     """Where traces run, if not on copies here."""
 
 
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Make facts or a plan without looking for cycles, of which they have none, then or later.
+
+    A big cluster is millions of values that live as long as the run: the collector would visit
+    them again and again, a fifth of the time it takes to make them.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
+
+
+@_without_garbage_collection()
 def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
     """Read the cluster, expand the scope and choose the traces; nothing is traced.
 
@@ -107,21 +125,6 @@ def read(
         return state, reached.engine, reached.pods
     versions = {zone.name: zone.northd_version for zone in state.zones.values()}
     return state, toolchain.choose(candidates, versions), None
-
-
-@contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Read facts without looking for cycles, of which they have none, then never look there.
-
-    A big cluster is millions of values that live as long as the run: the collector would visit
-    them again and again, a fifth of the time it takes to read them.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _port_space(state: ClusterState, options: Options) -> portspace.PortSpace:

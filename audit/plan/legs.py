@@ -18,7 +18,7 @@ from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import Note, RouterPolicy, Zone
 from audit.model.legs import PASS, STOP, LegPlan, LegTable, Locality
 from audit.model.matrix import FAMILIES, Matrix
-from audit.model.packets import Family
+from audit.model.packets import Family, Protocol
 from audit.plan import acls, matches, ways
 from audit.plan.acls import L4, Entry, Predicates, Seen, ZoneAcls
 from audit.plan.matches import AddressIn, MatchError, Side
@@ -230,25 +230,19 @@ def _balanced(matrix: Matrix, zones: Mapping[str, Zone]) -> NDArray[np.bool_]:
 
     A NodePort is at every node's address, as a VIP or by a template, and no ACL says so.
     """
-    vips: set[tuple[str, Port]] = set()
-    templates: set[Port] = set()
+    # Made of many zones that mostly say the same: as plain tuples.
+    vips: set[tuple[str, Protocol, int]] = set()
     for zone in zones.values():
         for balancer in zone.load_balancers:
             for address, number, _ in balancer.vips:
-                port = Port(protocol=balancer.protocol, number=number)
-                if balancer.template:
-                    templates.add(port)
-                else:
-                    vips.add((address, port))
+                vips.add(("" if balancer.template else address, balancer.protocol, number))
+
+    def balanced(endpoint: Endpoint, port: Port) -> bool:
+        addresses = (*endpoint.addresses, "") if endpoint.host_network else endpoint.addresses
+        return not port.last and any((a, port.protocol, port.number) in vips for a in addresses)
+
     return np.array(
-        [
-            [
-                (endpoint.host_network and port in templates)
-                or any((address, port) in vips for address in endpoint.addresses)
-                for port in matrix.ports
-            ]
-            for endpoint in matrix.endpoints
-        ],
+        [[balanced(endpoint, port) for port in matrix.ports] for endpoint in matrix.endpoints],
         dtype=np.bool_,
     ).reshape(len(matrix.endpoints), len(matrix.ports))
 
