@@ -62,7 +62,7 @@ def render_html(
     script = Markup(f'"use strict";\n(() => {{\n{parts}\n}})();')  # noqa: S704
     style = Markup(_source("style.css"))  # noqa: S704
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             summary=summary(streamed.manifest, grid, counted, deciding, changed=changed),
@@ -76,7 +76,7 @@ def render_html(
     )
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     """Return the templates' environment: everything is escaped, nothing may be undefined."""
     return Environment(
         loader=PackageLoader("reports"),
@@ -108,8 +108,8 @@ _HIDING = dict.fromkeys(
 
 def _source(name: str) -> str:
     """Return the text of the stylesheet or the script, as it will stand in the page."""
-    environment = _environment()
-    return environment.loader.get_source(environment, name)[0] if environment.loader else ""
+    made = environment()
+    return made.loader.get_source(made, name)[0] if made.loader else ""
 
 
 def _content_security_policy(style: str, script: str) -> str:

@@ -89,6 +89,7 @@ class NoteRow:
     code: str
     text: str
     subjects: tuple[str, ...]
+    more: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,7 +383,12 @@ def _zones(manifest: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
 def _note(note: Mapping[str, Any]) -> NoteRow:
     """Return a note of the manifest."""
     subjects = tuple(str(subject) for subject in note.get("subjects", ()))
-    return NoteRow(code=str(note["code"]), text=str(note["text"]), subjects=subjects)
+    return NoteRow(
+        code=str(note["code"]),
+        text=str(note["text"]),
+        subjects=subjects[:LISTED],
+        more=max(0, len(subjects) - LISTED),
+    )
 
 
 def _table(page: Axes, pairs: NDArray[np.int64]) -> tuple[tuple[str, ...], tuple[TableRow, ...]]:

@@ -6,6 +6,10 @@ import re
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
+import pytest
+from jinja2 import UndefinedError, nodes
+
+from audit.report import render
 from audit.report.render import render_html
 
 if TYPE_CHECKING:
@@ -58,6 +62,20 @@ def test_nothing_is_loaded_and_nothing_is_styled_or_scripted_inline(made: "Made"
         assert not any(name.startswith("on") for name in attributes)
         assert (attributes.get("href") or "#").startswith(("#", "data:"))
         assert tag not in {"img", "iframe", "object", "base", "form"}
+
+
+def test_the_template_computes_nothing_and_lets_nothing_be_missing_or_unescaped() -> None:
+    environment = render.environment()
+    assert environment.autoescape is True
+    with pytest.raises(UndefinedError):
+        environment.from_string("{{ nobody.said }}").render()
+    for name in environment.list_templates(extensions=["j2"]):
+        assert environment.loader is not None
+        template = environment.parse(environment.loader.get_source(environment, name)[0])
+        found = {type(node).__name__ for node in template.find_all(nodes.Node)}
+        arithmetic = {"Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Pow", "Slice"}
+        assert not found & (arithmetic | {"Assign", "ScopedEvalContextModifier"})
+        assert {one.name for one in template.find_all(nodes.Filter)} <= {"length", "join"}
 
 
 def test_names_stay_text(made: "Made") -> None:
