@@ -107,13 +107,22 @@ class Case:
 cases = st.integers(0, 1 << 32).map(Case)
 
 
+def choose(case: Case, *, big: bool) -> NDArray[np.int64]:
+    """Choose as of a matrix that is gone through at once, or of one that is too big for that."""
+    with pytest.MonkeyPatch.context() as patch:
+        if big:
+            patch.setattr(represent, "CELLS_AT_A_TIME", 0)
+            patch.setattr("audit.model.legs.CELLS_AT_A_TIME", 8)
+        return represent.choose(case.matrix, case.plan)
+
+
 def pairs(found: CellLegs) -> NDArray[np.int64]:
     return found.transit[found.transit >= 0]
 
 
-@given(cases)
-def test_every_leg_that_a_packet_comes_to_is_shown(case: Case) -> None:
-    chosen = represent.choose(case.matrix, case.plan)
+@given(case=cases, big=st.booleans())
+def test_every_leg_that_a_packet_comes_to_is_shown(*, case: Case, big: bool) -> None:
+    chosen = choose(case, big=big)
     assert chosen.tolist() == sorted(set(chosen.tolist()))
     assert case.plan.composed[chosen].all()
     everything, shown = case.composed, case.plan.of(case.matrix, chosen)
@@ -125,9 +134,9 @@ def test_every_leg_that_a_packet_comes_to_is_shown(case: Case) -> None:
     assert set(pairs(needed)) == set(pairs(case.plan.of(case.matrix, chosen[shows])))
 
 
-@given(cases)
-def test_every_endpoint_is_used_as_a_source_and_as_a_destination(case: Case) -> None:
-    chosen = represent.choose(case.matrix, case.plan)
+@given(case=cases, big=st.booleans())
+def test_every_endpoint_is_used_as_a_source_and_as_a_destination(*, case: Case, big: bool) -> None:
+    chosen = choose(case, big=big)
     everything, shown = case.composed, case.plan.of(case.matrix, chosen)
     coming, _ = case.plan.predicted(everything)
     shows, _ = case.plan.predicted(shown)
@@ -136,9 +145,9 @@ def test_every_endpoint_is_used_as_a_source_and_as_a_destination(case: Case) -> 
     assert set(m.dst[everything.cells[coming]]) == set(m.dst[chosen[shows]])
 
 
-@given(cases)
-def test_no_more_cells_are_chosen_than_there_is_to_show(case: Case) -> None:
-    chosen = represent.choose(case.matrix, case.plan)
+@given(case=cases, big=st.booleans())
+def test_no_more_cells_are_chosen_than_there_is_to_show(*, case: Case, big: bool) -> None:
+    chosen = choose(case, big=big)
     found = case.composed
     things = sum(len(set(ids)) for ids in (found.egress, found.transit, found.ingress))
     assert len(chosen) <= things + 2 * case.count
