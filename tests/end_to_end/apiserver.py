@@ -239,7 +239,13 @@ class Cluster:
         finally:
             feeding.cancel()
             process.stdin.close()
-            self._of_pods.add(asyncio.create_task(process.wait()))
+            self._end(process)
+
+    def _end(self, process: asyncio.subprocess.Process) -> "asyncio.Task[Any]":
+        """Read what nobody read, so that its pipes are closed, also when nobody waits for it."""
+        ending = asyncio.create_task(process.communicate())
+        self._of_pods.add(ending)
+        return ending
 
     @staticmethod
     async def _feed(stream: web.WebSocketResponse, sink: asyncio.StreamWriter) -> None:
@@ -284,7 +290,7 @@ class Cluster:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
-            await process.communicate()  # what nobody read: its pipes are closed with it
+            await asyncio.shield(self._end(process))
         if self.after_exec is not None:
             self.after_exec(self)
         status: dict[str, Any] = {"metadata": {}, "status": "Success"}
@@ -364,6 +370,7 @@ class Cluster:
                     self.url = str(server.url).rstrip("/")
                     ready.set()
                     await over.wait()
+            await asyncio.wait_for(asyncio.gather(*self._of_pods), 10)
 
         def run() -> None:
             try:

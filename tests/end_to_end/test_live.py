@@ -26,6 +26,10 @@ from tests.jobs.test_manifests import build, granted
 pytestmark = pytest.mark.ovn
 
 WORKER = "ovnkube-node-ovn-worker"
+FRONT_TO_BACK = (
+    *("-src", "front-0", "-src-namespace", "shop", "-dst", "back-0", "-dst-namespace", "shop"),
+    *("-tcp", "-dst-port", "8080"),
+)
 
 
 def between(found: list[dict[str, str]], *, without: str) -> list[dict[str, str]]:
@@ -60,8 +64,7 @@ def test_a_live_run_says_what_the_recorded_files_say(
 def test_a_live_pair_is_traced_with_every_tool(
     audit: Audit, cluster: Cluster, live: tuple[str, ...], recorded: Path
 ) -> None:
-    pair = ("-src", "front-0", "-src-namespace", "shop", "-dst", "back-0", "-dst-namespace", "shop")
-    asked = (*pair, "-tcp", "-dst-port", "8080", "-loglevel", "0")
+    asked = (*FRONT_TO_BACK, "-loglevel", "0")
     done = audit(
         "trace", *live, "--context", "test", "-ovn-config-namespace", "ovn-kubernetes", *asked
     )
@@ -90,9 +93,10 @@ def test_without_rights_nothing_is_guessed(
     audit: Audit, cluster: Cluster, live: tuple[str, ...], status: int, words: str
 ) -> None:
     cluster.answers["pods"] = lambda _: refusal(status, "no")
-    done = audit("run", *live, *SCOPE)
-    assert (done.code, done.out) == (4, "")
-    assert words in done.err
+    for asked in (("run", *live, *SCOPE), ("trace", *live, *FRONT_TO_BACK)):
+        done = audit(*asked)
+        assert (done.code, done.out) == (4, "")
+        assert words in done.err
     assert not list(audit.directory.glob("runs/*"))
 
 
@@ -204,6 +208,20 @@ def test_a_node_that_cannot_be_read_costs_its_own_cells(
     assert cluster.idle()
 
 
+@pytest.mark.parametrize("fault", ["hang", "die", "404", "403"])
+def test_a_pair_of_a_node_that_cannot_be_read_is_not_said_to_pass(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...], fault: str
+) -> None:
+    del cluster.lists["egressfirewalls"]  # a kind that is not there is no matter here
+    cluster.execs[WORKER] = [fault]
+    done = audit("trace", *live, "--exec-timeout", "4", *FRONT_TO_BACK)
+    said = " ".join(f"{done.out} {done.err}".split())
+    assert (done.code, "indicates success" in said) == (3, False)
+    assert "front-0 was not traced to pod shop/back-0" in said
+    assert "zone ovn-worker could not be read" in said
+    assert cluster.idle()
+
+
 def test_a_stream_that_dies_is_opened_again(
     audit: Audit, cluster: Cluster, live: tuple[str, ...], expected: list[dict[str, str]]
 ) -> None:
@@ -213,18 +231,20 @@ def test_a_stream_that_dies_is_opened_again(
     assert cells(audit, done.json["path"]) == expected
 
 
+def leave(gone: Cluster) -> None:
+    """Take the node away."""
+    for kind in ("pods", "nodes"):
+        gone.lists[kind] = [
+            one
+            for one in gone.lists[kind]
+            if "ovn-worker" not in (one["metadata"]["name"], one["spec"].get("nodeName"))
+        ]
+    gone.execs[WORKER] = ["404"]
+
+
 def test_a_node_that_disappears_is_one_that_is_not_there(
     audit: Audit, cluster: Cluster, live: tuple[str, ...], expected: list[dict[str, str]]
 ) -> None:
-    def leave(gone: Cluster) -> None:
-        for kind in ("pods", "nodes"):
-            gone.lists[kind] = [
-                one
-                for one in gone.lists[kind]
-                if "ovn-worker" not in (one["metadata"]["name"], one["spec"].get("nodeName"))
-            ]
-        gone.execs[WORKER] = ["404"]
-
     cluster.after_exec = leave
     done = audit("run", *live, *SCOPE)
     found = cells(audit, done.json["path"])
@@ -232,6 +252,15 @@ def test_a_node_that_disappears_is_one_that_is_not_there(
     assert between(found, without="ovn-worker") == kept
     others = [c for c in found if c not in kept]
     assert {c["verdict"] for c in others} <= {"untraced"}
+
+
+def test_a_pair_of_a_node_that_disappears_is_not_said_to_pass(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...]
+) -> None:
+    cluster.after_exec = leave
+    done = audit("trace", *live, *FRONT_TO_BACK)
+    assert (done.code, done.out) == (2, "")
+    assert "'back-0' does not exist in namespace shop" in done.err
 
 
 def test_what_changes_meanwhile_is_read_again_or_untraced(
