@@ -19,6 +19,9 @@ from audit.model.matrix import Matrix
 _CANDIDATES = 8
 """Cells on one switch, and as many between two, that are remembered for each thing to be shown."""
 
+_NONE = -1
+"""No cell is remembered."""
+
 
 def choose(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
     """Return the cells to trace, sorted, such that every needed leg is shown by one of them.
@@ -134,9 +137,8 @@ def _candidates(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
     Both on one switch and between two, where there are such.
     """
     counts = _counts(matrix, plan)
-    kept: list[NDArray[np.int64]] = []
     first = [
-        {kind: np.full(2 * count, NO_WAY, dtype=np.int64) for kind, count in counts.items()}
+        {kind: np.full(2 * count, _NONE, dtype=np.int64) for kind, count in counts.items()}
         for _ in range(_CANDIDATES)
     ]
     for number, legs in enumerate(plan.spread(matrix)):
@@ -145,10 +147,10 @@ def _candidates(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
         for kind, (ids, by) in _shows(matrix, plan, legs).items():
             places = np.flatnonzero(by)
             numbers = 2 * ids[places] + apart[places]
-            fresh = known[kind][numbers] == NO_WAY
+            fresh = known[kind][numbers] == _NONE
             # The last one written stays.
             known[kind][numbers[fresh][::-1]] = legs.cells[places[fresh]][::-1]
-    kept = [cells[cells != NO_WAY] for known in first for cells in known.values()]
+    kept = [cells[cells != _NONE] for known in first for cells in known.values()]
     return np.unique(np.concatenate(kept))
 
 
