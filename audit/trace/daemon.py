@@ -200,14 +200,16 @@ class TraceDaemon:
 
     def _had_its_states(self, output: str) -> bool:
         """Say whether every conntrack step of a trace was given this daemon's state."""
-        least, most = states_taken(output)
-        left = self._replies_at_most
-        self._replies_at_most = max(left - least, 0)
-        self._replies_at_least -= most
         if ran_out_of_states(output):
             return False
+        left = self._replies_at_most
+        if self._state is ConntrackState.REQUEST and not left:
+            return True
+        least, most = states_taken(output)
+        self._replies_at_most = max(left - least, 0)
+        self._replies_at_least -= most
         if self._state is ConntrackState.REQUEST:
-            return not left or not most
+            return not most
         return self._replies_at_least >= 0 or not most
 
     def _ask(self, expression: str) -> str:
