@@ -161,12 +161,19 @@ def cells(audit: Audit, run: str, more: str = "") -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(done.out)))
 
 
+def cells_of_files(
+    audit: Audit, recorded: Path, asked: Sequence[str], more: str = ""
+) -> list[dict[str, str]]:
+    """Run on recorded files, and return what is said of each cell."""
+    done = audit("run", "--snapshot", recorded, *asked)
+    assert done.code == 0, done.err
+    return cells(audit, done.json["path"], more)
+
+
 @pytest.fixture(scope="module")
 def expected(
     audit_command: tuple[str, ...], recorded: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, str]]:
     """Return what a run of the recorded files says."""
     audit = Audit(command=audit_command, directory=tmp_path_factory.mktemp("expected"))
-    done = audit("run", "--snapshot", recorded, *SCOPE)
-    assert done.code == 0, done.err
-    return cells(audit, done.json["path"])
+    return cells_of_files(audit, recorded, SCOPE)

@@ -15,7 +15,7 @@ import pytest
 
 from audit.replay.toolchain import Toolchain
 from tests.end_to_end.apiserver import Cluster, refusal
-from tests.end_to_end.conftest import Audit, cells
+from tests.end_to_end.conftest import Audit, cells, cells_of_files
 from tests.jobs.test_manifests import build, granted, of_kind
 
 pytestmark = [pytest.mark.ovn, pytest.mark.usefixtures("nothing_is_left")]
@@ -39,9 +39,7 @@ def expected(
 ) -> list[dict[str, str]]:
     """Return what a run of both planes says of the recorded files and replayed switches."""
     audit = Audit(command=audit_command, directory=tmp_path_factory.mktemp("expected"))
-    done = audit("run", "--snapshot", recorded, *ASKED)
-    assert done.code == 0, done.err
-    found = cells(audit, done.json["path"], PLANES)
+    found = cells_of_files(audit, recorded, ASKED, PLANES)
     assert len({cell["datapath"] for cell in found}) > 1
     return found
 
