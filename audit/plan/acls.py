@@ -24,7 +24,7 @@ from audit.model.facts import Acl, LogicalPort, Zone
 from audit.model.packets import Family
 from audit.model.verdicts import PolicyRef
 from audit.plan import matches
-from audit.plan.matches import AddressIn, MatchError, PortIs, Side, Term
+from audit.plan.matches import AddressIn, Match, MatchError, PortIs, Side, Term
 
 Vector = NDArray[np.bool_]
 L4 = tuple[tuple[str, int, int], ...]
@@ -76,9 +76,14 @@ class _InForce(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1 << 17)
+def read(match: str) -> Match:
+    """Return what a match says; MatchError when it is not understood. Zones share most."""
+    return matches.read(match)
+
+
 def terms(match: str) -> tuple[Term, ...]:
-    """Return the terms of a match; MatchError when it is not understood. Zones share most."""
-    return matches.parse(match)
+    """Return the terms of a match; MatchError when it is not understood."""
+    return read(match).terms
 
 
 @dataclass(slots=True)
@@ -93,7 +98,7 @@ class Predicates:
     _deciders: dict[str, int] = field(default_factory=dict)
     _selecting: dict[frozenset[PolicyRef], int] = field(default_factory=dict)
     _places: dict[Side, dict[int, list[int]]] = field(default_factory=dict)
-    _networks: dict[tuple[Side, str], Vector] = field(default_factory=dict)
+    _networks: dict[tuple[Side, matches.Pattern], Vector] = field(default_factory=dict)
     _members: dict[tuple[Side, tuple[str, ...]], Vector] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -142,23 +147,25 @@ class Predicates:
         for text in content:
             if Family.of(text) is not self.family:
                 continue
-            address, _, length = text.partition("/")
-            if not length or int(length) == self.family.bits:
-                vector[self._places[side].get(_number(address), [])] = True
+            pattern = matches.masked(text)
+            if pattern is None:
+                continue  # OVN leaves out of a set what is no address
+            value, mask = pattern
+            if mask == (1 << self.family.bits) - 1:
+                vector[self._places[side].get(value, [])] = True
             else:
-                vector |= self._network(side, text)
+                vector |= self._network(side, pattern)
         return vector
 
-    def _network(self, side: Side, text: str) -> Vector:
-        if (side, text) not in self._networks:
-            network = ipaddress.ip_network(text, strict=False)
-            first, last = int(network.network_address), int(network.broadcast_address)
+    def _network(self, side: Side, pattern: matches.Pattern) -> Vector:
+        if (side, pattern) not in self._networks:
+            value, mask = pattern
             vector = np.zeros(len(self.endpoints), dtype=np.bool_)
             for address, indices in self._places[side].items():
-                if first <= address <= last:
+                if address & mask == value:
                     vector[indices] = True
-            self._networks[side, text] = vector
-        return self._networks[side, text]
+            self._networks[side, pattern] = vector
+        return self._networks[side, pattern]
 
 
 @functools.lru_cache(maxsize=1 << 17)
@@ -207,7 +214,7 @@ class ZoneAcls:
         self._switches: dict[str, _Switch] = {}
         self._contents: dict[AddressIn, Vector] = {}
         self._port_vectors: dict[PortIs, Vector] = {}
-        self._uniform: dict[tuple[Family, str], bool] = {}
+        self._uniform: dict[tuple[int, str], bool] = {}
         self._others: dict[tuple[int, Side, bool], int | None] = {}
         self.opaque: dict[str, set[str]] = defaultdict(set)
         """Switches with an ACL whose match is not understood, and those matches."""
@@ -232,44 +239,48 @@ class ZoneAcls:
             stage = _stage(acl)
             self.stateless |= acl.action == "allow-stateless"
             try:
-                found_terms = terms(acl.match)
+                match = read(acl.match)
             except MatchError:
                 self.opaque[name].add(acl.match)
                 continue
-            if self._ignored(name, found_terms) or (
+            possible = [term for term in match.terms if self._possible(name, term)]
+            if possible and (
+                self._ignored(name, match)
                 # The output port is not known yet in these stages: nobody means this.
-                stage is not Stage.TO_LPORT and any(map(_asks_outport, found_terms))
+                or (stage is not Stage.TO_LPORT and any(map(_asks_outport, possible)))
             ):
                 self.opaque[name].add(acl.match)
                 continue
-            for term in found_terms:
+            for term in possible:
                 found.add(_InForce(stage, acl, term))
         return found
 
-    def _ignored(self, switch: str, terms: Sequence[Term]) -> bool:
-        """Say whether OVN may drop the whole match where our reading would use a part of it.
-
-        It ignores a logical flow that names an address set that does not exist or holds another
-        family's addresses, or a port group without a port on the switch (expr.c). A match that
-        is one term is false then anyway.
-        """
-        literals = [literal for term in terms for literal in term.literals]
-        groups = {g for part in literals if isinstance(part, PortIs) for g in part.groups}
-        if len(terms) > 1 and not groups <= self._groups_on[switch]:
-            return True
-        return any(
-            name not in self._zone.address_sets or not self._all(part.family, name)
-            for part in literals
-            if isinstance(part, AddressIn)
-            for name in part.sets
+    def _possible(self, switch: str, term: Term) -> bool:
+        """Say whether a switch has a port that each literal for ports may be true of."""
+        return all(
+            part.names or part.groups & self._groups_on[switch]
+            for part in term.literals
+            if isinstance(part, PortIs)
         )
 
-    def _all(self, family: Family, name: str) -> bool:
-        """Say whether an address set holds addresses of this family only."""
-        if (family, name) not in self._uniform:
-            addresses = self._zone.address_sets[name]
-            self._uniform[family, name] = _families(addresses) <= {family}
-        return self._uniform[family, name]
+    def _ignored(self, switch: str, match: Match) -> bool:
+        """Say whether OVN ignores the whole match, where our reading would use a part of it.
+
+        It ignores a logical flow that names, wherever and to whatever purpose, an address set that
+        does not exist or holds what is wider than the field, or a port group without a port on the
+        switch (expr.c). IPv4 addresses it takes for IPv6 ones, which nobody means.
+        """
+        return not match.groups <= self._groups_on[switch] or any(
+            name not in self._zone.address_sets or not self._of_width(width, name)
+            for name, width in match.sets
+        )
+
+    def _of_width(self, width: int, name: str) -> bool:
+        """Say whether an address set holds only addresses of so many bits."""
+        if (width, name) not in self._uniform:
+            families = _families(self._zone.address_sets[name])
+            self._uniform[width, name] = all(family.bits == width for family in families)
+        return self._uniform[width, name]
 
     def seen_by(self, endpoint: Endpoint, attached: Attachment) -> Seen:
         """Return the entries of an endpoint, attached so."""
