@@ -53,6 +53,13 @@ def mac_of(address: str) -> str:
     return ":".join(["0a", "58", *(f"{octet:02x}" for octet in octets)])
 
 
+def link_local(mac: str) -> str:
+    """Return the link-local address of a MAC (RFC 4291, appendix A)."""
+    octets = [int(octet, 16) for octet in mac.split(":")]
+    whole = [octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]]
+    return str(ipaddress.IPv6Address(bytes([0xFE, 0x80, *(0,) * 6, *whole])))
+
+
 def host_prefix(address: str) -> str:
     """Return an address as a network of one: `100.64.0.3/32`."""
     return f"{address}/{_BITS[':' in address]}"

@@ -6,7 +6,7 @@ from typing import Any
 from bench import addresses
 from bench.addresses import MASQUERADE, uuid_of
 from bench.cluster import Cluster, Node, Pod
-from bench.identities import EGRESS, INGRESS, PortGroup, acl, marks
+from bench.identities import EGRESS, INGRESS, PortGroup, acl, marks, name_of
 from bench.ovsdb import Key, Row
 
 _RATE_LIMITERS = {
@@ -25,6 +25,8 @@ _TRANSIT_KEY = "16711683"
 _HOST_ROUTE_PRIORITY = 1004
 _MASQUERADE_MACS = ("0a:58:a9:fe:a9:04", "0a:58:1b:ac:71:41")
 _ALLOW = 1001
+_MULTICAST_DENY, _MULTICAST_ALLOW = 1011, 1012
+_MULTICAST = "(ip4.mcast || mldv1 || mldv2 || (ip6.dst[120..127] == 0xff && ip6.dst[116] == 1))"
 _MOMENT_S = 1767225600
 """When OVN-Kubernetes is said to have looked last: the beginning of 2026."""
 _CHASSIS_CONFIG = {
@@ -161,9 +163,17 @@ class ZoneTopology:
         )
         management = " ".join([node.management_mac, *node.management])
         host = self._port(f"k8s-{node.name}", addresses=[management], up=True)
-        config = {"subnet": str(node.networks[0])}
+        gateway = addresses.at(node.networks[0], 1)
+        config = {
+            "subnet": str(node.networks[0]),
+            "mcast_eth_src": addresses.mac_of(gateway),
+            "mcast_ip4_src": gateway,
+            "mcast_querier": "true",
+            "mcast_snoop": "true",
+        }
         if self._families > 1:
             config["ipv6_prefix"] = str(node.networks[1].network_address)
+            config["mcast_ip6_src"] = addresses.link_local(addresses.mac_of(gateway))
         allowed = [node_acl(node.name, address) for address in node.management]
         yield from allowed
         yield from self._switch(
@@ -233,7 +243,7 @@ class ZoneTopology:
         columns = {
             "name": CLUSTER_ROUTER,
             "external_ids": {"k8s-cluster-router": "yes"},
-            "options": {"always_learn_from_arp_request": "false"},
+            "options": {"always_learn_from_arp_request": "false", "mcast_relay": "true"},
         }
         yield Row.of(
             "Logical_Router",
@@ -360,7 +370,7 @@ def node_acl(node: str, address: str) -> Row:
 
 
 def cluster_groups(cluster: Cluster) -> list[PortGroup]:
-    """Return the port groups of the whole cluster, with the ACLs of service hairpins."""
+    """Return the port groups of the whole cluster, with ACLs of service hairpins and multicast."""
     sources = ("ip4.src == 169.254.169.5", "ip6.src == fd69::5")[: cluster.size.families]
     match = f"({' || '.join(sources)})" if len(sources) > 1 else sources[0]
     acls = [
@@ -373,11 +383,34 @@ def cluster_groups(cluster: Cluster) -> list[PortGroup]:
         )
         for direction in (INGRESS, EGRESS)
     ]
-    hosts = [(node.name, f"k8s-{node.name}") for node in cluster.population.nodes]
-    return [
-        PortGroup(marks("Cluster", "clusterPortGroup"), hosts, acls),
-        PortGroup(marks("Cluster", "clusterRtrPortGroup"), []),
+    nodes = cluster.population.nodes
+    hosts = [(node.name, f"k8s-{node.name}") for node in nodes]
+    routers = [(node.name, f"stor-{node.name}") for node in nodes]
+    cluster_ids, router_ids = (
+        marks("Cluster", name) for name in ("clusterPortGroup", "clusterRtrPortGroup")
+    )
+    denials = [_multicast("DefaultDeny", side) for side in (INGRESS, EGRESS)]
+    between = [
+        _multicast("AllowInterNode", side, name_of(router_ids)) for side in (INGRESS, EGRESS)
     ]
+    return [
+        PortGroup(cluster_ids, hosts, [*acls, *denials]),
+        PortGroup(router_ids, routers, between),
+    ]
+
+
+def _multicast(kind: str, direction: str, group: str = "") -> Row:
+    """Return an ACL of `--enable-multicast`: nobody's, but what goes between nodes of a group."""
+    external_ids = marks("MulticastCluster", kind, direction=direction)
+    external_ids["type"] = external_ids.pop("k8s.ovn.org/name")
+    port = "outport" if direction == INGRESS else "inport"
+    return acl(
+        external_ids,
+        f"{port} == @{group} && {_MULTICAST}" if group else _MULTICAST,
+        direction=direction,
+        action="allow" if group else "drop",
+        priority=_MULTICAST_ALLOW if group else _MULTICAST_DENY,
+    )
 
 
 def chassis_rows(cluster: Cluster, own: Node) -> Iterator[Row]:

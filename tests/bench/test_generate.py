@@ -76,6 +76,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, example_snapshot: Path) -
     return [unpacked(found, tmp_path_factory.mktemp("recorded")) for found in archives]
 
 
+@pytest.fixture(scope="module")
+def multicast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a recorded cluster with multicast, which the interconnect ones are without."""
+    return unpacked(DATA / "head-shared.tar.xz", tmp_path_factory.mktemp("multicast"))
+
+
 Shape = tuple[frozenset[str], frozenset[str], frozenset[str]]
 
 
@@ -113,16 +119,18 @@ def shapes(root: Path, name: str) -> dict[tuple[str, str], set[Shape]]:
 @pytest.mark.ovn
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_rows_have_the_shapes_recorded_ones_have(
-    rich: Path, recorded: list[Path], name: str
+    rich: Path, recorded: list[Path], multicast: Path, name: str
 ) -> None:
     made = shapes(rich, name)
     known: dict[tuple[str, str], set[Shape]] = {}
     for root in recorded:
         for kind, found in shapes(root, name).items():
             known.setdefault(kind, set()).update(found)
-    assert set(made) <= set(known)
     # Which groups a controller joins for multicast is learned by a real one only.
     assert set(known) - set(made) <= {("IGMP_Group", "")}
+    for kind, found in shapes(multicast, name).items():
+        known.setdefault(kind, set()).update(found)
+    assert set(made) <= set(known)
     for kind in sorted(made):
         if kind[0] == "Logical_Flow":
             continue
@@ -168,14 +176,18 @@ def _acl_skeletons(root: Path) -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.ovn
-def test_acl_matches_are_written_as_recorded_ones_are(rich: Path, recorded: list[Path]) -> None:
-    known = set().union(*(_acl_skeletons(root) for root in recorded))
+def test_acl_matches_are_written_as_recorded_ones_are(
+    rich: Path, recorded: list[Path], multicast: Path
+) -> None:
+    known = set().union(*(_acl_skeletons(root) for root in (*recorded, multicast)))
     strange = _acl_skeletons(rich) - known
     assert not strange, strange
 
 
 @pytest.mark.ovn
-def test_acls_have_recorded_priorities_tiers_and_actions(rich: Path, recorded: list[Path]) -> None:
+def test_acls_have_recorded_priorities_tiers_and_actions(
+    rich: Path, recorded: list[Path], multicast: Path
+) -> None:
     def settings(root: Path) -> set[tuple[object, ...]]:
         return {
             (
@@ -190,8 +202,36 @@ def test_acls_have_recorded_priorities_tiers_and_actions(rich: Path, recorded: l
             for row in tables["ACL"]
         }
 
-    known = set().union(*map(settings, recorded))
+    known = set().union(*map(settings, (*recorded, multicast)))
     assert settings(rich) <= known
+
+
+@pytest.mark.ovn
+def test_multicast_is_on_as_ovn_kubernetes_turns_it_on(rich: Path, multicast: Path) -> None:
+    def turned_on(root: Path, controller: str = "default-network-controller") -> set[str]:
+        said = set()
+        for tables in databases(root, "nb.db"):
+            acls = {
+                row["_uuid"]: row
+                for row in tables["ACL"]
+                if row["external_ids"]["k8s.ovn.org/owner-type"] == "MulticastCluster"
+                and row["external_ids"]["k8s.ovn.org/owner-controller"] == controller
+            }
+            for group in tables["Port_Group"]:
+                for own in (acls[uuid] for uuid in group["acls"] if uuid in acls):
+                    name = group["external_ids"]["k8s.ovn.org/id"]
+                    columns = ("match", "action", "direction", "priority", "tier", "options")
+                    said.add(f"{name} {own['external_ids']} {[own[c] for c in columns]}")
+            said.update(
+                f"{router['name']} relays"
+                for router in tables["Logical_Router"]
+                if router["name"] == "ovn_cluster_router"
+                and router["options"].get("mcast_relay") == "true"
+            )
+        return said
+
+    assert turned_on(rich) == turned_on(multicast)
+    assert len(turned_on(rich)) == 5
 
 
 @pytest.mark.ovn
