@@ -135,7 +135,6 @@ def _of_metadata() -> Iterator[Symbol]:
         *(("tun_if", 8, 8), ("tun_if_id", 80, 95)),
     ):
         yield _bits("ct_label", f"ct_label.{name}", low, last)
-    yield _field("ct_proto", 8, nominal=True)
 
 
 _PREDICATES = {

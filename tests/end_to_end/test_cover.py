@@ -18,6 +18,7 @@ import pytest
 from audit import pipeline
 from audit.cli import progress
 from audit.errors import ExitCode
+from audit.model.endpoints import EndpointKind
 from audit.pipeline import Covering
 from audit.plan import scope
 from audit.plan.acls import Vector, ZoneAcls
@@ -46,6 +47,7 @@ RECORDED: Mapping[str, tuple[Path, Mapping[str, Any]]] = {
     "ovn-25.03-interconnect": (EXAMPLE, {"ports": ("tcp/8080", "udp/53")}),
     "ovn-23.03-central": (DATA / "ovn-23.03-central.tar.xz", {"ports": ("tcp/8080",)}),
     "upgrade-after": (DATA / "upgrade-after.tar.xz", {"ports": ("tcp/8080",)}),
+    "multicast": (DATA / "cases" / "multicast.tar.xz", {"ports": ("tcp/80",)}),
     "services-egressip": (DATA / "services-egressip.tar.xz", {"ports": ("tcp/8080", "tcp/80")}),
 }
 
@@ -330,6 +332,29 @@ def test_the_cells_of_an_acl_that_is_not_understood_are_traced_one_by_one(
     doubt = f"SELECT DISTINCT reason FROM {whole.cells} WHERE port != port_end"
     assert whole.ask(f"{doubt} AND verdict = 'reachable'") == []
     assert ("ports-not-told-apart",) in whole.ask(doubt)
+
+
+def planned(snapshot: Path, stack: ExitStack) -> pipeline.Planned:
+    asked = options(snapshot, Covering.LEGS, ports=("tcp/80",))
+    return pipeline.plan(asked, progress.Silent(), stack)
+
+
+def test_multicast_acls_cost_no_requests() -> None:
+    """The case is the example with the ACLs that OpenShift has on every switch."""
+    with ExitStack() as stack:
+        case, example = (
+            planned(snapshot, stack) for snapshot in (RECORDED["multicast"][0], EXAMPLE)
+        )
+    assert not [note for note in case.notes if note.code == "opaque-matches"]
+    between_pods = np.array(
+        [e.kind is EndpointKind.POD and not e.host_network for e in case.matrix.endpoints]
+    )
+    asked = between_pods[case.matrix.src] & between_pods[case.matrix.dst]
+    (plan,) = case.legs
+    assert asked.sum() > 1000
+    assert plan.composed[asked].mean() >= 0.95
+    assert len(case.cover.tasks) <= 1.1 * len(example.cover.tasks)
+    assert (plan.composed == example.legs[0].composed).all()
 
 
 def test_a_prediction_traces_nothing_and_is_what_the_traces_say(

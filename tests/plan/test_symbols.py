@@ -21,7 +21,7 @@ AT_ONCE = 250
 
 NEWER = {
     *("flags.network_id", "flags.igmp_loopback", "flags.pkt_sampled", "ct_label.nf"),
-    *("ct_label.nf_id", "ct_label.tun_if", "ct_label.tun_if_id", "ct_proto"),
+    *("ct_label.nf_id", "ct_label.tun_if", "ct_label.tun_if_id"),
 }
 """Symbols that only OVN 26.03 has."""
 UNMATCHED = {"icmp4.frag_mtu", "icmp6.frag_mtu"}
