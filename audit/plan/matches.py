@@ -110,6 +110,9 @@ _ETHER_TYPES = {0x800: Family.IP4, 0x86DD: Family.IP6}
 _RESIDENT = "is_chassis_resident"
 """The one function; what it says differs from chassis to chassis."""
 
+_TRACKED = ("ct_state", "ct.trk")
+"""What is 0 of a packet that conntrack has not seen: one from a router's port, before ACLs."""
+
 _INVERTED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _TURNED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
@@ -441,7 +444,10 @@ def _number(
         # Not 0 is 1: there is no need for a negation.
         relation, patterns = "==", [(patterns[0][0] ^ patterns[0][1], patterns[0][1])]
     names = frozenset(name[1:] for name in sets)
-    met = _matching(SYMBOLS[own], [(v << low, mask << low) for v, mask in patterns], names)
+    shifted = [(v << low, mask << low) for v, mask in patterns]
+    met = _matching(SYMBOLS[own], shifted, names)
+    if symbol.name in _TRACKED and not met and has(0, shifted):
+        met = of(varying=[symbol.name])
     if names and own in _ADDRESSES and field.width < symbol.width:
         met = of(varying=[f"bits of {symbol.name}"])
     if relation == "!=":

@@ -68,7 +68,7 @@ PREDICATES = (
     "mldv2",
 )
 BITS = {
-    **dict.fromkeys(("ct.trk", "ct.new"), True),
+    "ct.new": True,
     **dict.fromkeys(("ct.est", "ct.rel", "ct.rpl", "ct.inv"), False),
     **dict.fromkeys(
         ("eth.mcast", "eth.mcastv6", "eth.bcast", "ip4.mcast", "ip4.src_mcast", "ip6.mcast"), False
@@ -509,6 +509,8 @@ def test_too_many_terms_are_refused_early() -> None:
         ("eth.src == $macs", "depends on eth.src"),
         ("arp.tpa != $a1", "depends on whether \\$a1 is empty"),
         ("tcp.flags == 2", "depends on tcp.flags"),
+        ("!ct.trk && tcp", "depends on ct.trk"),
+        ("ct_state == 0", "depends on ct_state"),
         ("tcp.dst[0]", "depends on single bits of tcp.dst"),
         ("ip.ttl == 64", "depends on ip.ttl"),
         ("ip.dscp == 0", "depends on ip.dscp"),
