@@ -74,7 +74,7 @@ def spelled(pattern: Pattern, family: Family) -> str:
     return f"{version(value)}/{family.bits - free.bit_length() if prefix else version(mask)}"
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@functools.lru_cache(maxsize=1 << 17)
 def masked(text: str) -> Pattern | None:
     """Return the pattern of an address or of a network, as `AddressIn` or an address set has it.
 
