@@ -37,7 +37,10 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
         namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
         services, service_notes = _services(found)
         policies, policy_notes = _policies(found)
-        zones, zone_notes = _read_zones(found, workdir, reader)
+        own = frozenset(
+            a for facts in (pod_facts, node_facts) for one in facts for a in one.addresses
+        )
+        zones, zone_notes = _read_zones(found, workdir, reader, own)
     topology = Topology.of(zones, node_facts)
     nodes = {node.name: _node_endpoint(node, topology) for node in node_facts}
     joined = _Join(topology=topology, nodes=nodes)
@@ -113,7 +116,7 @@ def _missing(resource: str, consequence: str) -> Note:
 
 
 def _read_zones(
-    found: snapshot.Snapshot, workdir: Path, reader: DatabaseReader
+    found: snapshot.Snapshot, workdir: Path, reader: DatabaseReader, own: Collection[str]
 ) -> tuple[dict[str, Zone], list[Note]]:
     """Stage and read every zone; a zone that cannot be read becomes a note.
 
@@ -128,7 +131,7 @@ def _read_zones(
     threads = ThreadPoolExecutor(_ZONES_AT_A_TIME)
     try:
         reading = {
-            name: threads.submit(_read_zone, found, name, workdir / "zones" / name, reader)
+            name: threads.submit(_read_zone, found, name, workdir / "zones" / name, reader, own)
             for name in found.zones
         }
         for name, read in reading.items():
@@ -148,14 +151,20 @@ def _read_zones(
     return zones, notes
 
 
-def _read_zone(found: snapshot.Snapshot, name: str, place: Path, reader: DatabaseReader) -> Zone:
+def _read_zone(
+    found: snapshot.Snapshot,
+    name: str,
+    place: Path,
+    reader: DatabaseReader,
+    own: Collection[str],
+) -> Zone:
     """Stage and read one zone; errors name the user's files, not the copies made of them."""
     northbound, southbound = found.zones[name]
     copies = {place / "nb.db": northbound, place / "sb.db": southbound}
     place.mkdir(parents=True)
     try:
         torn = [reader.stage(original, copy) for copy, original in copies.items()]
-        zone = ovn.read_zone(reader, name, *copies)
+        zone = ovn.read_zone(reader, name, *copies, own=own)
     except DatabaseError as error:
         text = str(error)
         for copy, original in copies.items():

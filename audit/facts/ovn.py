@@ -1,8 +1,7 @@
 """One zone's northbound and southbound databases → Zone.
 
 Ports, switches, MACs and router MACs are what the databases say; no name is composed here. Only
-the tables and columns below are read: of a large southbound database most bytes are logical
-flows, and of those only the ones that carry an ACL's verdict are needed, for blame.
+the tables and columns below are read, and logical flows by `audit.facts.flows`.
 """
 
 import functools
@@ -15,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from audit.errors import DatabaseError
-from audit.facts import identity
+from audit.facts import flows, identity
 from audit.facts.addresses import network
 from audit.model.engine import DatabaseReader, Tables
 from audit.model.facts import (
@@ -62,10 +61,21 @@ _SB_ADDRESSES = {
 (northd.c, OVN 25.03; `Learned_Route` is as new)."""
 
 
-def read_zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path) -> Zone:
-    """Read a zone from two staged databases. DatabaseError when one cannot be read."""
+def read_zone(
+    reader: DatabaseReader,
+    name: str,
+    northbound: Path,
+    southbound: Path,
+    *,
+    own: Collection[str] = (),
+) -> Zone:
+    """Read a zone from two staged databases. DatabaseError when one cannot be read.
+
+    `own` are the addresses of the cluster's pods and nodes: logical flows for packets to other
+    addresses of load balancers are not kept.
+    """
     try:
-        return _zone(reader, name, northbound, southbound)
+        return _zone(reader, name, northbound, southbound, own)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DatabaseError(
             f"zone {name} holds what OVN does not write: {type(error).__name__}: {error}; copy its "
@@ -73,9 +83,16 @@ def read_zone(reader: DatabaseReader, name: str, northbound: Path, southbound: P
         ) from error
 
 
-def _zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path) -> Zone:
+def _zone(
+    reader: DatabaseReader, name: str, northbound: Path, southbound: Path, own: Collection[str]
+) -> Zone:
     nb = _northbound(reader.tables(northbound, "OVN_Northbound"))
-    sb = _southbound(reader.tables(southbound, "OVN_Southbound"))
+    tables = reader.tables(southbound, "OVN_Southbound")
+    sb = _southbound(tables)
+    balancers = tuple(_load_balancers(nb["Load_Balancer"]))
+    routed = _routed(nb, sb)
+    met, kept = flows.logical_flows(tables, flows.service_sieve(balancers, {*own, *routed}))
+    used = set(_sets_named(flow.match for some in met.values() for flow in some))
     primary = primary_networks(nb["Logical_Switch"])
     options = _first(sb["SB_Global"]).get("options", {})
     ports = _ports(sb["Port_Binding"], sb["Datapath_Binding"])
@@ -94,8 +111,8 @@ def _zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path)
         ),
         acls=MappingProxyType(_acls(nb["ACL"], primary)),
         port_groups=_port_groups(nb["Port_Group"], nb["Logical_Switch_Port"], primary),
-        flow_hints=MappingProxyType(_flow_hints(sb["Logical_Flow"])),
-        load_balancers=tuple(_load_balancers(nb["Load_Balancer"])),
+        flow_hints=MappingProxyType(_flow_hints(kept)),
+        load_balancers=balancers,
         address_sets=MappingProxyType(
             {row["name"]: _shared(as_tuple(row["addresses"])) for row in nb["Address_Set"]}
         ),
@@ -110,7 +127,10 @@ def _zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path)
             RouterPolicy(match=row["match"], action=row["action"], priority=row["priority"])
             for row in nb["Logical_Router_Policy"]
         ),
-        routed=_routed(nb, sb),
+        routed=routed,
+        flows=met,
+        installed_sets=flows.installed_sets(tables, used),
+        installed_groups=flows.installed_groups(tables),
     )
 
 
@@ -141,7 +161,7 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
     uuids = sorted({uuid for row in holders for uuid in as_tuple(row.get("acls", ()))})
     acl = ("_uuid", "direction", "action", "priority", "tier", "match", "name", "options")
     acls = tables.pick("ACL", (*acl, "external_ids"), uuids)
-    used = {name for row in (*acls, *policies) for name in _SET_NAME.findall(row["match"])}
+    used = set(_sets_named(row["match"] for row in (*acls, *policies)))
     sets = tables.rows("Address_Set", ("name", "addresses"))
     balancer = ("vips", "protocol", "options", "external_ids", "name")
     return {
@@ -157,18 +177,19 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
     }
 
 
+def _sets_named(matches: Iterable[str]) -> Iterable[str]:
+    return (name for match in matches for name in _SET_NAME.findall(match))
+
+
 def _southbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
-    """Read ports and datapaths; of logical flows those that are made from ACLs."""
+    """Read ports and datapaths, and where routers find addresses."""
     binding = ("logical_port", "type", "datapath", "tunnel_key", "mac", "options", "external_ids")
-    flow = ("_uuid", "external_ids", "match")
-    flows = tables.rows("Logical_Flow", flow, mentioning=[f'"{stage}"' for stage in ACL_STAGES])
     return {
         "SB_Global": tables.rows("SB_Global", ("options", *SB_MARKERS)),
         "Chassis_Private": tables.rows("Chassis_Private", CHASSIS_MARKERS),
         "Datapath_Binding": tables.rows("Datapath_Binding", ("_uuid", "external_ids")),
         "Port_Binding": tables.rows("Port_Binding", binding),
         **{table: tables.rows(table, columns) for table, columns in _SB_ADDRESSES.items()},
-        "Logical_Flow": [r for r in flows if r["external_ids"].get("stage-name") in ACL_STAGES],
     }
 
 
@@ -321,7 +342,8 @@ def _flow_hints(rows: Sequence[Row]) -> dict[str, tuple[FlowHint, ...]]:
             ),
         )
         for row in rows
-        if "stage-hint" in row["external_ids"]
+        if row["external_ids"].get("stage-name") in ACL_STAGES
+        and "stage-hint" in row["external_ids"]
     )
 
 

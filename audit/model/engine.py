@@ -1,6 +1,6 @@
 """How the stages that run OVN's programs are given them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,9 +21,17 @@ class Tables(Protocol):
     """The tables of one database: rows as dicts of columns; sets are lists, uuids strings."""
 
     def rows(
-        self, table: str, columns: Sequence[str], *, mentioning: Collection[str] = ()
+        self,
+        table: str,
+        columns: Sequence[str],
+        *,
+        mentioning: Collection[str] = (),
+        unless: Callable[[bytes], bool] | None = None,
     ) -> list[dict[str, Any]]:
-        """Return a table's rows; `mentioning`: those whose text has one of these words in it."""
+        """Return a table's rows; `mentioning`: those whose text has one of these words in it.
+
+        `unless` leaves out those of whose JSON text it says so.
+        """
         ...
 
     def pick(

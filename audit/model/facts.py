@@ -1,9 +1,10 @@
 """The cluster's facts, as the stages after `facts` see them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from audit.model.endpoints import MAX_PORT, Endpoint, NamedPort, Port
 from audit.model.packets import Protocol
@@ -135,6 +136,19 @@ class RouterPolicy:
     priority: int
 
 
+class LogicalFlow(NamedTuple):
+    """A row of the southbound `Logical_Flow`, as one datapath has it; sorted by what it says.
+
+    A row of a table that actions look packets up in is written as one too: its stage is the table.
+    """
+
+    stage: str
+    priority: int
+    match: str
+    actions: str
+    uuid: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowHint:
     """What ties a logical flow to the northbound row it was made from."""
@@ -195,6 +209,12 @@ class Zone:
     the matches of router policies apart: routes, router ports, NAT, VIPs, known neighbours."""
     markers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """How far the zone's parts had come: counters of NB_Global, SB_Global and each chassis."""
+    flows: Mapping[str, Sequence[LogicalFlow]] = field(default_factory=lambda: MappingProxyType({}))
+    """By datapath, what packets between endpoints can meet there: of the southbound, sorted."""
+    installed_sets: Mapping[str, tuple[str, ...]] | None = None
+    """The southbound's address sets, which decide; None where it was not read."""
+    installed_groups: Mapping[str, frozenset[str]] | None = None
+    """The southbound's port groups and their ports, likewise."""
     torn: bool = False
     """The last transaction of a database file was cut off, and is not part of this."""
 

@@ -135,6 +135,10 @@ class LegPlan:
     ingress: LegTable
     deciders: tuple[str, ...]
     """Owners of the ACLs predicted to decide, as `Acl.owner` names them."""
+    met_own: NDArray[np.int64]
+    """By endpoint: a number for what the flows of its switch, which is part of it, say of it."""
+    met_other: NDArray[np.int64]
+    """By switch and endpoint: a number for what the switch's flows say of it as another's peer."""
     stateful: bool
     """No ACL is `allow-stateless`: an established reply passes before any ACL is looked at."""
 
@@ -207,21 +211,27 @@ class LegPlan:
         way = np.where(self.host[dst], self.transit_count + self.sending[dst], way)
         return CellLegs(
             cells=cells,
-            egress=self._reply_ends(dst, locality),
+            egress=self._reply_ends(dst, src, locality),
             transit=np.where(locality == Locality.APART, way, NO_WAY),
-            ingress=self._reply_ends(src, locality),
+            ingress=self._reply_ends(src, dst, locality),
         )
 
-    def _reply_ends(self, end: Indices, locality: NDArray[np.int8]) -> NDArray[np.int64]:
-        """Return numbers for where a reply begins or ends: switch, locality, kind of end."""
+    def _reply_ends(
+        self, end: Indices, other: Indices, locality: NDArray[np.int8]
+    ) -> NDArray[np.int64]:
+        """Return numbers for where a reply begins or ends: switch, locality, and what of both."""
         kind = self.host[end] * len(Locality) + locality
-        numbers: NDArray[np.int64] = self.switch[end] * np.int64(2 * len(Locality)) + kind
-        return numbers
+        numbers: NDArray[np.int64] = self.met_own[end] * np.int64(2 * len(Locality)) + kind
+        return numbers * self._kinds_of_others + self.met_other[self.switch[end], other]
+
+    @property
+    def _kinds_of_others(self) -> int:
+        return int(self.met_other.max(initial=0)) + 1
 
     @property
     def reply_counts(self) -> tuple[int, int, int]:
         """How many egress, transit and ingress legs replies have."""
-        ends = (int(self.switch.max(initial=-1)) + 1) * 2 * len(Locality)
+        ends = (int(self.met_own.max(initial=-1)) + 1) * 2 * len(Locality) * self._kinds_of_others
         return ends, self.transit_count + len(self.ways), ends
 
     def predicted(self, legs: CellLegs) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

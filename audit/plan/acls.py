@@ -192,6 +192,18 @@ def sends(endpoint: Endpoint) -> bool:
     return known and endpoint.attachment is not None and not endpoint.obstacle
 
 
+def address_sets(zone: Zone) -> Mapping[str, tuple[str, ...]]:
+    """Return the address sets that packets meet: the southbound's."""
+    return zone.address_sets if zone.installed_sets is None else zone.installed_sets
+
+
+def group_ports(zone: Zone) -> Mapping[str, frozenset[str]]:
+    """Return the port groups that packets meet, and their ports: the southbound's."""
+    if zone.installed_groups is None:
+        return {group.name: group.ports for group in zone.port_groups}
+    return zone.installed_groups
+
+
 class ZoneAcls:
     """The ACLs of one zone, seen from its endpoints."""
 
@@ -202,14 +214,20 @@ class ZoneAcls:
         self._by_uuid = {acl.uuid: acl for acls in zone.acls.values() for acl in acls}
         self._groups_of: dict[str, set[str]] = defaultdict(set)
         self._policies_of: dict[str, set[PolicyRef]] = defaultdict(set)
+        self._applied_on: dict[str, set[str]] = defaultdict(set)
         self._groups_on: dict[str, set[str]] = defaultdict(set)
         for group in zone.port_groups:
             for name in group.ports:
-                self._groups_of[name].add(group.name)
                 if group.policy is not None:
                     self._policies_of[name].add(group.policy)
                 if (port := zone.ports.get(name)) is not None:
-                    self._groups_on[port.datapath].add(group.name)
+                    self._applied_on[port.datapath].add(group.name)
+        for installed, names in group_ports(zone).items():
+            for name in names:
+                self._groups_of[name].add(installed)
+                if (port := zone.ports.get(name)) is not None:
+                    self._groups_on[port.datapath].add(installed)
+        self._sets = address_sets(zone)
         self._acls_of = {group.name: group.acls for group in zone.port_groups}
         self._switches: dict[str, _Switch] = {}
         self._contents: dict[AddressIn, Vector] = {}
@@ -227,15 +245,16 @@ class ZoneAcls:
             self._switches[name] = self._read(name)
         return self._switches[name]
 
-    def _read(self, name: str) -> "_Switch":
+    def in_force(self, name: str) -> tuple[Acl, ...]:
+        """Return the ACLs in force on a switch, of which northd makes flows, by uuid."""
         uuids = set(self._zone.switch_acls.get(name, ()))
-        for group in self._groups_on.get(name, ()):
+        for group in self._applied_on.get(name, ()):
             uuids |= self._acls_of.get(group, frozenset())
+        return tuple(self._by_uuid[uuid] for uuid in sorted(uuids) if uuid in self._by_uuid)
+
+    def _read(self, name: str) -> "_Switch":
         found = _Switch(router_port=_router_port(self._zone, name))
-        for uuid in sorted(uuids):
-            acl = self._by_uuid.get(uuid)
-            if acl is None:
-                continue
+        for acl in self.in_force(name):
             stage = _stage(acl)
             self.stateless |= acl.action == "allow-stateless"
             try:
@@ -271,14 +290,13 @@ class ZoneAcls:
         switch (expr.c). IPv4 addresses it takes for IPv6 ones, which nobody means.
         """
         return not match.groups <= self._groups_on[switch] or any(
-            name not in self._zone.address_sets or not self._of_width(width, name)
-            for name, width in match.sets
+            name not in self._sets or not self._of_width(width, name) for name, width in match.sets
         )
 
     def _of_width(self, width: int, name: str) -> bool:
         """Say whether an address set holds only addresses of so many bits."""
         if (width, name) not in self._uniform:
-            families = _families(self._zone.address_sets[name])
+            families = _families(self._sets[name])
             self._uniform[width, name] = all(family.bits == width for family in families)
         return self._uniform[width, name]
 
@@ -336,7 +354,7 @@ class ZoneAcls:
     def address_vector(self, literal: AddressIn) -> Vector:
         """Evaluate an address literal for every endpoint, with this zone's address sets."""
         if literal not in self._contents:
-            sets = (self._zone.address_sets.get(name, ()) for name in literal.sets)
+            sets = (self._sets.get(name, ()) for name in literal.sets)
             content = (*literal.networks, *itertools.chain.from_iterable(sets))
             vector = self._predicates.members(literal.side, content)
             self._contents[literal] = ~vector if literal.negated else vector

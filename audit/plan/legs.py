@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint, Port
-from audit.model.facts import Note, RouterPolicy, Zone
+from audit.model.facts import LogicalFlow, Note, Zone
 from audit.model.legs import PASS, STOP, LegPlan, LegTable, Locality
 from audit.model.matrix import FAMILIES, Matrix
 from audit.model.packets import Family, Protocol
 from audit.plan import acls, matches, ways
 from audit.plan.acls import L4, Entry, Predicates, Seen, ZoneAcls
-from audit.plan.matches import AddressIn, MatchError, Side
+from audit.plan.flows import At
+from audit.plan.matches import MatchError, Side
+from audit.plan.met import NO_ACL, Met, sides_of
 
 _DENIES = frozenset({"drop", "reject"})
 _GOES_ON = "pass"
@@ -54,14 +56,19 @@ def legs(matrix: Matrix, zones: Mapping[str, Zone]) -> Legs:
     """
     plans: list[LegPlan] = []
     opaque: dict[str, set[str]] = defaultdict(set)
+    notes: dict[object, Note] = {}
     for index, family in enumerate(FAMILIES):
         if (matrix.family == index).any():
-            plan, unread = _Planner(matrix, zones, family).plan()
+            plan, unread, said = _Planner(matrix, zones, family).plan()
             plans.append(plan)
+            notes |= {(note.code, note.text): note for note in said}
             for switch, found in unread.items():
                 opaque[switch] |= found
-    notes = tuple(_opaque_notes(opaque))
-    return Legs(plans=tuple(plans), notes=notes, opaque=frozenset(opaque))
+    return Legs(
+        plans=tuple(plans),
+        notes=(*notes.values(), *_opaque_notes(opaque)),
+        opaque=frozenset(opaque),
+    )
 
 
 def _opaque_notes(opaque: Mapping[str, set[str]]) -> Iterable[Note]:
@@ -90,8 +97,8 @@ class _Planner:
             name: ZoneAcls(zone, self._predicates, groups) for name, zone in zones.items()
         }
 
-    def plan(self) -> tuple[LegPlan, Mapping[str, set[str]]]:
-        """Return the plan, and the matches that are not understood by switch."""
+    def plan(self) -> tuple[LegPlan, Mapping[str, set[str]], Sequence[Note]]:
+        """Return the plan, the matches that are not understood by switch, and notes."""
         endpoints = self._matrix.endpoints
         seen = [self._seen(endpoint) for endpoint in endpoints]
         opaque = {
@@ -104,31 +111,55 @@ class _Planner:
             dtype=np.int32,
         )
         host = np.array([e.host_network for e in endpoints])
-        places, unread = self._places(switch, host)
-        opaque |= unread
+        met = Met(
+            endpoints=endpoints,
+            zones=self._zones,
+            predicates=self._predicates,
+            acls=self._acls,
+            switch=switch,
+            switches=numbers,
+            host=host,
+            ports=self._matrix.ports,
+        )
+        met_own, met_other = met.ends()
+        places, host_marks, unread = self._places(switch, host, met)
+        for found in (unread, met.opaque):
+            for name, some in found.items():
+                opaque[name] = opaque.get(name, set()) | some
         trim = _Trim(self._predicates, switch, host)
         plan = LegPlan(
             family=self._family,
-            composed=self._composed(seen, opaque),
+            composed=self._composed(seen, opaque, met),
             switch=switch,
             host=host,
             sending=places.sending,
             receiving=places.receiving,
             answered=places.answered,
-            ways=ways.ways(endpoints, self._zones, self._predicates.family, places),
+            ways=ways.ways(endpoints, places, host_marks),
             egress=self._table(
-                [trim.egress(NOTHING if one is None else one.egress) for one in seen]
+                [
+                    _with(
+                        trim.egress(NOTHING if one is None else one.egress),
+                        met.entries(index, At.SRC),
+                    )
+                    for index, one in enumerate(seen)
+                ]
             ),
             ingress=self._table(
                 [
-                    trim.ingress(index, NOTHING if one is None else one.ingress)
+                    _with(
+                        trim.ingress(index, NOTHING if one is None else one.ingress),
+                        met.entries(index, At.DST),
+                    )
                     for index, one in enumerate(seen)
                 ]
             ),
             deciders=tuple(self._predicates.deciders),
+            met_own=met_own,
+            met_other=met_other,
             stateful=not any(acl.stateless for acl in self._acls.values()),
         )
-        return plan, opaque
+        return plan, opaque, met.notes
 
     def _table(self, entries: Sequence[_Views]) -> LegTable:
         """Return the legs of one side: classes by entries in each locality, then their atoms."""
@@ -173,26 +204,37 @@ class _Planner:
         return self._acls[endpoint.attachment.zone].seen_by(endpoint, endpoint.attachment)
 
     def _places(
-        self, switch: NDArray[np.int32], host: NDArray[np.bool_]
-    ) -> tuple[ways.Places, Mapping[str, set[str]]]:
-        """Return where packets come from and go to, and unread router policies by switch."""
+        self, switch: NDArray[np.int32], host: NDArray[np.bool_], met: Met
+    ) -> tuple[ways.Places, dict[str, dict[int, object]], Mapping[str, set[str]]]:
+        """Return where packets come from and go to, with unread router policies by switch.
+
+        Besides, by zone, what is said of hosts' addresses there.
+        """
         endpoints, family = self._matrix.endpoints, self._predicates.family
         # Nodes are answered at their management port's address: as a pod there would be.
         ports = [
             replace(e, addresses=e.attachment.addresses, host_network=False) if e.attachment else e
             for e in itertools.compress(endpoints, host)
         ]
-        rows, columns, unread = _routing(self._zones, Predicates([*endpoints, *ports], family))
+        routing = _routing(self._zones, Predicates([*endpoints, *ports], family), met)
         count = len(endpoints)
+        to, replied = met.places(At.DST), met.places(At.REPLY_TO)
         receiving = _numbered(
             np.concatenate([switch, switch[host]]),
-            columns,
+            routing.columns,
             np.concatenate([self._own_addresses(host), np.zeros(len(ports), dtype=np.int64)]),
+            np.concatenate([to, replied[host]]),
         )
         answered = receiving[:count].copy()
         answered[host] = receiving[count:]
-        sending = _numbered(switch, rows[:count])
-        return ways.Places(sending=sending, receiving=receiving[:count], answered=answered), unread
+        sending = _numbered(switch, routing.rows[:count], met.places(At.SRC))
+        hosts = met.host_marks()
+        for zone, marks in hosts.items():
+            column = routing.by_zone[zone]
+            for index, number in marks.items():
+                marks[index] = (number, int(column[index]))
+        places = ways.Places(sending=sending, receiving=receiving[:count], answered=answered)
+        return places, hosts, routing.unread
 
     def _own_addresses(self, host: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return numbers for the addresses of nodes, 0 for endpoints that are on their switch."""
@@ -207,7 +249,7 @@ class _Planner:
         )
 
     def _composed(
-        self, seen: Sequence[Seen | None], opaque: Mapping[str, set[str]]
+        self, seen: Sequence[Seen | None], opaque: Mapping[str, set[str]], met: Met
     ) -> NDArray[np.bool_]:
         """Return which cells are decided by legs."""
         matrix = self._matrix
@@ -222,7 +264,10 @@ class _Planner:
             known[matrix.src] & known[matrix.dst] & (matrix.family == self._family)
         )
         composed &= ~(host[matrix.src] & host[matrix.dst])  # two hosts talk past OVN
-        return composed & ~_balanced(matrix, self._zones)[matrix.dst, matrix.port]
+        composed &= ~_balanced(matrix, self._zones)[matrix.dst, matrix.port]
+        if met.limits:
+            composed &= ~met.limited(matrix.src, matrix.dst, matrix.port, matrix.ports)
+        return composed
 
 
 def _balanced(matrix: Matrix, zones: Mapping[str, Zone]) -> NDArray[np.bool_]:
@@ -257,13 +302,19 @@ def _group_vectors(
             places[endpoint.attachment.zone, endpoint.attachment.port].append(index)
     vectors: dict[str, NDArray[np.bool_]] = {}
     for zone in zones.values():
-        for group in zone.port_groups:
-            for port in group.ports:
+        for name, ports in acls.group_ports(zone).items():
+            for port in ports:
                 for index in places.get((zone.name, port), ()):
-                    if group.name not in vectors:
-                        vectors[group.name] = np.zeros(len(endpoints), dtype=np.bool_)
-                    vectors[group.name][index] = True
+                    if name not in vectors:
+                        vectors[name] = np.zeros(len(endpoints), dtype=np.bool_)
+                    vectors[name][index] = True
     return vectors
+
+
+def _with(views: _Views, flows: Sequence[tuple[Entry, ...]]) -> _Views:
+    """Return what ACLs see of an endpoint with what other flows tell of it, by Locality."""
+    apart, together, own_node = ((*seen, *told) for seen, told in zip(views, flows, strict=True))
+    return apart, together, own_node
 
 
 class _Trim:
@@ -420,7 +471,8 @@ def evaluate(entries: Iterable[Entry]) -> Decided:
     """
     by_stage: dict[int, dict[int, list[Entry]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
-        by_stage[entry.stage][entry.tier].append(entry)
+        if entry.stage != NO_ACL:
+            by_stage[entry.stage][entry.tier].append(entry)
     allowed_by, tied = -1, False
     for stage in sorted(by_stage):
         for tier in sorted(by_stage[stage]):
@@ -443,33 +495,47 @@ def _numbered(*numbers: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int
     return places.reshape(-1).astype(np.int64)
 
 
-def _routing(
-    zones: Mapping[str, Zone], predicates: Predicates
-) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, set[str]]]:
-    """Give endpoints two numbers by what router policies decide: as source, as destination.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Routing:
+    """What router policies decide of endpoints, as numbers: as source and as destination.
 
     Two endpoints with the same number are treated alike by every policy that decides a packet
-    between endpoints. Policies whose match is not understood are returned by switch.
+    between endpoints. `by_zone` are the columns of each zone, `unread` by switch the policies whose
+    match is not understood.
     """
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    by_zone: Mapping[str, NDArray[np.int32]]
+    unread: Mapping[str, set[str]]
+
+
+def _routing(zones: Mapping[str, Zone], predicates: Predicates, met: Met) -> _Routing:
+    """Read the flows that router policies are in the southbound, by priority."""
     rows: list[NDArray[np.int32]] = [np.zeros(len(predicates.endpoints), dtype=np.int32)]
     columns = [*rows]
+    by_zone: dict[str, NDArray[np.int32]] = {}
     unread: dict[str, set[str]] = defaultdict(set)
-    for _, zone in sorted(zones.items()):
-        row, column, opaque = _decisions(zone.router_policies, zone, predicates)
+    for name, zone in sorted(zones.items()):
+        row, column, opaque = _decisions(met.policies(name), zone, predicates)
         rows.append(row)
         columns.append(column)
+        by_zone[name] = column
         for switch in zone.switches if opaque else ():
             unread[switch] |= opaque
-    return _numbered(*rows), _numbered(*columns), dict(unread)
+    return _Routing(
+        rows=_numbered(*rows), columns=_numbered(*columns), by_zone=by_zone, unread=dict(unread)
+    )
 
 
 def _decisions(
-    policies: Sequence[RouterPolicy], zone: Zone, predicates: Predicates
+    policies: Sequence[LogicalFlow], zone: Zone, predicates: Predicates
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], set[str]]:
     """Return each endpoint's row and its column among what policies decide."""
     count = len(predicates.endpoints)
     sources, destinations, opaque = [], [], set()
-    order: list[RouterPolicy] = []
+    order: list[LogicalFlow] = []
+    default = [flow.actions for flow in policies if flow.match == "1"]
     for policy in sorted(policies, key=lambda one: -one.priority):
         try:
             terms = matches.parse(policy.match)
@@ -479,7 +545,9 @@ def _decisions(
         for term in terms:
             if predicates.family not in term.families:
                 continue
-            src, dst = _sides_of(term.literals, zone, predicates, count)
+            # Where a packet enters the router is its switch, which a transit leg has anyway.
+            sides = sides_of(term, zone, predicates)
+            src, dst = sides[Side.SRC], sides[Side.DST]
             if src.any() and dst.any():
                 sources.append(src)
                 destinations.append(dst)
@@ -488,7 +556,7 @@ def _decisions(
     columns, column_truth = _atoms(destinations, count)
     decided = np.zeros((row_truth.shape[1], column_truth.shape[1]), dtype=np.int32)
     for number in range(len(order) - 1, -1, -1):
-        action = 0 if order[number].action == "allow" else number + 1
+        action = 0 if order[number].actions in default else number + 1
         both = row_truth[number][:, None] & column_truth[number][None, :]
         decided[both] = action
     _, row_numbers = np.unique(decided, axis=0, return_inverse=True)
@@ -498,20 +566,3 @@ def _decisions(
         column_numbers.reshape(-1)[columns].astype(np.int32),
         opaque,
     )
-
-
-def _sides_of(
-    literals: Iterable[matches.Literal], zone: Zone, predicates: Predicates, count: int
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the endpoints whose addresses fit as source, and as destination.
-
-    Where a packet enters the router is its switch, which a transit leg has anyway.
-    """
-    sides = {Side.SRC: np.ones(count, dtype=np.bool_), Side.DST: np.ones(count, dtype=np.bool_)}
-    for literal in literals:
-        if isinstance(literal, AddressIn):
-            sets = (zone.address_sets.get(name, ()) for name in literal.sets)
-            content = (*literal.networks, *itertools.chain.from_iterable(sets))
-            vector = predicates.members(literal.side, content)
-            sides[literal.side] &= ~vector if literal.negated else vector
-    return sides[Side.SRC], sides[Side.DST]

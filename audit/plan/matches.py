@@ -77,6 +77,8 @@ __all__ = [
     "masked",
     "parse",
     "read",
+    "united",
+    "widened",
 ]
 
 _MAX_DEPTH = 100
@@ -173,6 +175,29 @@ def read(match: str) -> Match:
     if varying := sorted({name for term in terms for name in term.varying}):
         raise MatchError(f"{match!r} depends on {' and '.join(varying)}")
     return Match(terms=terms, groups=frozenset(parser.groups), sets=frozenset(parser.sets))
+
+
+_CONNTRACK = r"\b(?:ct[._]\w+(?:\.\w+)*|pkt\.mark)(?:\[[^\]]*\])?"
+"""What flows before may have given a packet, or a reply has otherwise than a request."""
+_COMPARED = re.compile(_CONNTRACK + r"(?=\s*(?:[=!<>]=|[<>]))")
+_BARE = re.compile(_CONNTRACK)
+_NAMES_NOBODY = re.compile(r"\b(?:ip[46]\.(?:src|dst)|eth\.(?:src|dst))(?:\[(?!40\])|\s*[<>])")
+"""Bits and ranges of addresses: whom they are of, no name in the match tells.
+
+Bit 40 of a MAC says that it is a group's, which no endpoint's is."""
+
+
+def widened(match: str) -> Terms:
+    """Return terms of which one is true of every packet asked that `match` may be true of.
+
+    Registers, MACs, conntrack and whatever else is not known of a packet may be anything here, in
+    requests and in replies to them. MatchError also where a match looks at bits of an address.
+    """
+    blurred = _BARE.sub("flags.loopback", _COMPARED.sub("xxreg0", match))
+    terms = _Parser(blurred).whole()
+    if terms and _NAMES_NOBODY.search(match):
+        raise MatchError(f"{match!r} looks at parts of an address")
+    return terms
 
 
 class _Parser:

@@ -11,7 +11,7 @@ of which a zone uses a tenth. So rows stay text until somebody asks for them.
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,18 +104,25 @@ class Tables:
         return row
 
     def rows(
-        self, table: str, columns: Sequence[str], *, mentioning: Collection[str] = ()
+        self,
+        table: str,
+        columns: Sequence[str],
+        *,
+        mentioning: Collection[str] = (),
+        unless: Callable[[bytes], bool] | None = None,
     ) -> list[Row]:
         """Return the rows of a table, of those only these columns.
 
         A table or a column that this database's version does not have is left out. `mentioning`
-        keeps the rows whose text has one of these in it, a cheap first sieve.
+        keeps the rows whose text has one of these in it, `unless` leaves out those of whose text it
+        says so: cheap first sieves.
         """
         sieve = re.compile(b"|".join(re.escape(word.encode()) for word in mentioning))
         return [
             self._row(table, uuid, stored, columns)
             for uuid, stored in self._rows.get(table, {}).items()
-            if not mentioning or sieve.search(_text(stored))
+            if (not mentioning or sieve.search(_text(stored)))
+            and (unless is None or not unless(_text(stored)))
         ]
 
     def pick(self, table: str, columns: Sequence[str], uuids: Iterable[str]) -> list[Row]:

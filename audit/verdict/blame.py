@@ -7,7 +7,7 @@ in that direction, so all of them are named.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from audit.model.facts import Acl, FlowHint, Policy, PortGroup, Zone
@@ -112,20 +112,37 @@ _RAISED = 1000
 
 
 def _acl_of(zone: Zone, match: AclMatch) -> Acl | None:
-    """Return the ACL a logical flow was made from; None where it may have been one of several."""
+    """Return the ACL a logical flow was made from; None where it may have been one of several.
+
+    That is one that the flow can have been made from. northd keeps the hint of a flow when an equal
+    ACL takes the place of the one that it was made for, so where the hint names none that fits, the
+    match, the priority and the verdict do.
+    """
     hints = [
         hint for hint in zone.flow_hints.get(match.logical_flow, ()) if hint.stage == match.stage
     ]
-    candidates = [
+    hinted = [
         (hint, acl) for hint in hints for acl in zone.acls.get(hint.hint, ()) if _fits(acl, match)
     ]
-    if len(candidates) > 1:
-        candidates = [(hint, acl) for hint, acl in candidates if _made(acl, hint, match)]
+    candidates = [acl for hint, acl in hinted if _made(acl, hint, match)]
+    if not candidates:
+        candidates = [
+            acl
+            for hint in hints
+            for acl in _of_priority(zone, match.priority)
+            if _fits(acl, match) and _made(acl, hint, match)
+        ]
     # One object's ACLs, a rule's for tcp and udp say, name the same culprit.
     culprits = {
-        (acl.owner or acl.uuid, acl.policy, acl.policy_direction, acl.rule) for _, acl in candidates
+        (acl.owner or acl.uuid, acl.policy, acl.policy_direction, acl.rule) for acl in candidates
     }
-    return candidates[0][1] if len(culprits) == 1 else None
+    return candidates[0] if len(culprits) == 1 else None
+
+
+def _of_priority(zone: Zone, priority: int) -> Iterator[Acl]:
+    return (
+        acl for acls in zone.acls.values() for acl in acls if acl.priority + _RAISED == priority
+    )
 
 
 def _fits(acl: Acl, match: AclMatch) -> bool:
@@ -137,7 +154,12 @@ def _fits(acl: Acl, match: AclMatch) -> bool:
 def _made(acl: Acl, hint: FlowHint, match: AclMatch) -> bool:
     """Say whether a flow with this match, verdict and priority can have been made from an ACL."""
     return (
-        acl.match in hint.match
+        _is(acl.match, hint.match)
         and acl.priority + _RAISED == match.priority
         and acl.action.startswith(match.action)
     )
+
+
+def _is(match: str, of_flow: str) -> bool:
+    """Say whether a flow's match is an ACL's between northd's own conditions, and no more."""
+    return of_flow == match or of_flow.endswith((f"({match})", f"&& {match}"))

@@ -35,9 +35,10 @@ def snapshot(name: str) -> Path:
 
 
 def answers(name: str) -> list[dict[str, str]]:
-    """Return the recorded answers; of a cluster without any, one that says which port to ask of."""
+    """Return the recorded answers; of a cluster without any, what ports were recorded of others."""
     if name in WITH_MULTICAST:
-        return [{"protocol": "tcp", "port": "80"}]
+        recorded = (("tcp", "80"), ("tcp", "8080"), ("udp", "53"))
+        return [{"protocol": protocol, "port": port} for protocol, port in recorded]
     with gzip.open(DATA / f"{name}.csv.gz", "rt", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 

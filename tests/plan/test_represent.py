@@ -51,6 +51,8 @@ class Case:
             egress=self._table(),
             ingress=self._table(),
             deciders=("one",),
+            met_own=switch.astype(np.int64),
+            met_other=np.zeros((int(switch.max()) + 1, self.count), dtype=np.int64),
             stateful=True,
         )
 

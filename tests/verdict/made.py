@@ -133,9 +133,6 @@ def zone(
         "flow_hints": flows,
         "load_balancers": tuple(balancers),
     }
-    # Fields that came later and that verdicts do not look at are left empty.
-    for other in Zone.__dataclass_fields__:
-        fields.setdefault(other, () if other != "torn" else False)
     return Zone(**fields)
 
 

@@ -23,6 +23,7 @@ NODE_PORT = LoadBalancer(
 )
 DENY = made.acl(namespace_default="shop")
 DROP = made.acl("ac200000")
+REJECT = made.acl("ac500000", action="reject")
 ALLOW = made.acl("ac300000", action="allow-related", policy=made.ref("web"), rule=0)
 ZONE = made.zone(
     ports=[
@@ -40,12 +41,13 @@ ZONE = made.zone(
             peer="rtots-worker",
         ),
     ],
-    acls=[DENY, DROP, ALLOW],
+    acls=[DENY, DROP, REJECT, ALLOW],
     hints=[
         made.hint("f1000000", DENY),
         made.hint("f2000000", DROP),
         made.hint("f3000000", ALLOW),
         made.hint("f4000000", DROP, stage="ls_out_acl"),
+        made.hint("f5000000", REJECT),
     ],
     groups=[made.group(made.ref("plain"), "shop_b")],
     balancers=[NODE_PORT],
@@ -168,7 +170,7 @@ def test_what_does_not_decide(fields: dict[str, object], hop: Hop, reason: str) 
         (made.match("drop", logical_flow="f1000000"), "ls_out_acl_action", "default-deny"),
         (made.match("drop", logical_flow="f2000000"), "ls_out_acl_action", "acl-drop"),
         (made.match("drop", logical_flow="f2000000"), "ls_out_acl_eval", "acl-drop"),
-        (made.match("reject", logical_flow="f2000000"), "ls_out_acl_action", "acl-reject"),
+        (made.match("reject", logical_flow="f5000000"), "ls_out_acl_action", "acl-reject"),
         (made.match("drop", "ls_out_acl", logical_flow="f4000000"), "ls_out_acl", "acl-drop"),
         (made.match("drop", logical_flow="f9999999"), "ls_out_acl_action", "acl-drop"),
     ],

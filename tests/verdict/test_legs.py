@@ -180,6 +180,8 @@ def plan(**fields: Any) -> LegPlan:
         "egress": table([0, 1, 0, 0], 0),
         "ingress": table([0, 0, 0, 1], 1),
         "deciders": DECIDERS,
+        "met_own": places,
+        "met_other": np.zeros((2, 4), dtype=np.int64),
         "stateful": True,
     }
     return LegPlan(**{**given, **fields})

@@ -1,0 +1,130 @@
+"""What packets meet in a zone besides ACLs' rows: its southbound's logical flows. Pure.
+
+`ovn-trace` and every node work from the southbound alone, so what the southbound holds decides,
+whatever feature of the northbound it came from, and also where it came from none. Beside the flows
+stand the rows that actions look up (port security, known neighbours, learned MACs): they are
+written as flows of a stage that is called after their table.
+
+Most flows of a large zone translate Services' addresses. A packet between endpoints, whose
+destination is none of those, meets none of them, so they are not kept.
+"""
+
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from audit.model.engine import Tables
+from audit.model.facts import LoadBalancer, LogicalFlow
+
+Row = Mapping[str, Any]
+
+_LOOKED_UP = {
+    "Port_Binding": ("logical_port", "type", "mac", "port_security"),
+    "MAC_Binding": ("logical_port", "ip", "mac"),
+    "Static_MAC_Binding": ("logical_port", "ip", "mac"),
+    "FDB": ("mac", "port_key"),
+}
+"""Columns of the tables that logical flows' actions look packets up in (ovn-sb(5): get_arp,
+lookup_fdb, check_in_port_sec, …)."""
+
+_CONJUNCTION = re.compile(rb'"match":"([^"|(\\]*)"')
+"""The match of a row where it is a plain conjunction; `||` and `!(` may ask for less."""
+_ONE_ADDRESS = re.compile(rb"(?:ip[46]\.dst|x*reg[0-9]) == ([0-9a-f.:]+)(?= |$)")
+_GROUP_OF_DATAPATH = re.compile(r"\d+_")
+"""What northd puts before a port group's name: its switch's tunnel key (northd.c)."""
+
+
+def service_sieve(
+    balancers: Iterable[LoadBalancer], own: Collection[str]
+) -> Callable[[bytes], bool]:
+    """Return what says of a `Logical_Flow`'s text that no packet between endpoints meets it.
+
+    `own` are addresses that endpoints or routers have: a NodePort is at a node's.
+    """
+    vips = {address for one in balancers for address, _, _ in one.vips} - set(own)
+    encoded = {address.encode() for address in vips}
+
+    def met_by_services_only(text: bytes) -> bool:
+        match = _CONJUNCTION.search(text)
+        # An ACL's flow is kept in any case: a packet to a Service may be denied by it.
+        if match is None or b"_acl" in text:
+            return False
+        return not encoded.isdisjoint(_ONE_ADDRESS.findall(match[1]))
+
+    return met_by_services_only
+
+
+def logical_flows(
+    tables: Tables, unmet: Callable[[bytes], bool]
+) -> tuple[Mapping[str, Sequence[LogicalFlow]], Sequence[Row]]:
+    """Return what packets can meet by datapath, and the rows of all logical flows that are kept.
+
+    `unmet` says which rows are not kept, by their text.
+    """
+    names = {
+        row["_uuid"]: row["external_ids"].get("name", "")
+        for row in tables.rows("Datapath_Binding", ("_uuid", "external_ids"))
+    }
+    groups = {
+        row["_uuid"]: _uuids(row["datapaths"])
+        for row in tables.rows("Logical_DP_Group", ("_uuid", "datapaths"))
+    }
+    columns = ("logical_datapath", "logical_dp_group", "priority", "match", "actions")
+    rows = tables.rows("Logical_Flow", ("_uuid", "external_ids", *columns), unless=unmet)
+    by_datapath: dict[str, list[LogicalFlow]] = defaultdict(list)
+    for row in rows:
+        flow = LogicalFlow(
+            stage=row["external_ids"].get("stage-name", ""),
+            priority=row["priority"],
+            match=sys.intern(row["match"]),
+            actions=sys.intern(row["actions"]),
+            uuid=row["_uuid"],
+        )
+        uuids = [*_uuids(row.get("logical_datapath", ()))]
+        for group in _uuids(row.get("logical_dp_group", ())):
+            uuids += groups.get(group, ())
+        for uuid in dict.fromkeys(uuids):
+            by_datapath[names.get(uuid, "")].append(flow)
+    for table, looked_up in _LOOKED_UP.items():
+        for row in tables.rows(table, ("datapath", "dp_key", *looked_up)):
+            by_datapath[names.get(str(row.get("datapath", "")), "")].append(
+                LogicalFlow(stage=table, priority=0, match=_listed(row, looked_up), actions="")
+            )
+    kept = {name: tuple(sorted(flows)) for name, flows in sorted(by_datapath.items())}
+    return MappingProxyType(kept), rows
+
+
+def installed_sets(tables: Tables, used: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+    """Return the southbound's address sets of these names."""
+    return MappingProxyType(
+        {
+            row["name"]: tuple(sorted(_uuids(row["addresses"])))
+            for row in tables.rows("Address_Set", ("name", "addresses"))
+            if row["name"] in used
+        }
+    )
+
+
+def installed_groups(tables: Tables) -> Mapping[str, frozenset[str]]:
+    """Return the southbound's port groups, each whole: there is a row per switch there."""
+    ports: dict[str, set[str]] = defaultdict(set)
+    for row in tables.rows("Port_Group", ("name", "ports")):
+        ports[_GROUP_OF_DATAPATH.sub("", row["name"], count=1)] |= set(_uuids(row["ports"]))
+    return MappingProxyType({name: frozenset(found) for name, found in ports.items()})
+
+
+def _listed(row: Row, columns: Sequence[str]) -> str:
+    """Return columns as text in which every word is one thing, names in quotes as flows do."""
+    words = []
+    for column in columns:
+        values = [str(value) for value in _uuids(row.get(column, ()))]
+        quoted = column in ("logical_port", "type")
+        words += [f'"{value}"' if quoted else value for value in sorted(values)]
+    return f"{row['dp_key']} {' '.join(words)}" if "dp_key" in row else " ".join(words)
+
+
+def _uuids(value: Any) -> Sequence[str]:  # noqa: ANN401 - an OVSDB set: its only member, or a list
+    return value if isinstance(value, (list, tuple)) else (value,)
