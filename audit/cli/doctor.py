@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from audit import pipeline
-from audit.cli import options
+from audit.cli import engines, options
 from audit.errors import ExitCode
 from audit.report.explain import printable
 
@@ -21,8 +21,9 @@ from audit.report.explain import printable
 @click.option(
     "--install-ovn",
     is_flag=True,
-    help="Install a current OVN beside the system's: from the distribution's packages, into a "
-    "directory of its own. Needs no root and touches nothing else.",
+    help="Install an OVN beside the system's: from the distribution's packages, into a directory "
+    "of its own. Needs no root and touches nothing else. With --snapshot, one that is new enough "
+    "for that, unless there is one.",
 )
 @click.option(
     "--snapshot",
@@ -52,12 +53,11 @@ def doctor(
       audit doctor
       audit doctor --install-ovn
       audit doctor --snapshot cluster.tar.gz
+      audit doctor --install-ovn --snapshot cluster.tar.gz
       audit doctor --live --context prod
     """
     if install_ovn:
-        installed = pipeline.install_engine(
-            ovn_prefix, progress=lambda line: click.echo(line, err=True)
-        )
+        installed = pipeline.install_engine(ovn_prefix, snapshot=snapshot, progress=engines.say)
         click.echo(f"ok: OVN {installed.version} in {installed.place}")
         return ExitCode.CLEAN
     findings = pipeline.examine(ovn_prefix, snapshot)
