@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from audit.errors import EngineError, ExitCode, OutputError, UsageError
+from audit.errors import EngineError, ExitCode, NoEngineError, OutputError, UsageError
 from audit.facts import snapshot
 from audit.model.changes import Changes
 from audit.pipeline.comparing import diff_runs
@@ -42,6 +42,7 @@ def rehearse(options: Options, root: Path, progress: Progress) -> Rehearsed:
     if options.snapshot is None:
         raise UsageError("--recompile needs a snapshot: manifests have no northbound database")
     programs = _programs(options)
+    options = replace(options, ovn_prefix=programs.prefix)  # the system's is preferred by itself
     recorded = run(options, root, progress)
     with _recompiled(options.snapshot, programs, progress) as place:
         recompiled = run(replace(options, snapshot=place), root, progress)
@@ -73,7 +74,7 @@ def _programs(options: Options) -> toolchain.Toolchain:
     newest = max(found, key=lambda one: one.version, default=None)
     if newest is None:
         where = f" below {options.ovn_prefix}" if options.ovn_prefix else ""
-        raise EngineError(f"no OVN{where}; install one with `{toolchain.INSTALL_COMMAND}`")
+        raise NoEngineError(f"no OVN{where}", needed="", advice=toolchain.ADVICE)
     missing = [program for program in _NEEDED if not newest.has(program)]
     if missing:
         raise EngineError(
