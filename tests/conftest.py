@@ -34,7 +34,7 @@ def engine_for(version: str) -> Toolchain:
     try:
         return toolchains.choose(toolchains.find(), {"z": version})
     except EngineError as error:
-        pytest.fail(f"{error}; or `make ovn`")
+        pytest.fail(f"{error}; or `make ovns`")
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,14 @@
 """`audit doctor`: what is here, and what to do about what is not."""
 
 import json
+import re
 from pathlib import Path
 
 import click
 
 from audit import pipeline
 from audit.cli import engines, options
-from audit.errors import ExitCode
+from audit.errors import ExitCode, UsageError
 from audit.report.explain import printable
 
 
@@ -31,6 +32,12 @@ from audit.report.explain import printable
     help="Also say whether this snapshot can be audited here.",
 )
 @click.option(
+    "--at-least",
+    metavar="RELEASE",
+    default="",
+    help="With --install-ovn: not older than this release of OVN (26.03), for a live cluster.",
+)
+@click.option(
     "--live",
     is_flag=True,
     help="Also look at the live cluster: rights, where the databases are, whether they answer.",
@@ -42,6 +49,7 @@ def doctor(
     ovn_prefix: Path | None,
     install_ovn: bool,
     snapshot: Path | None,
+    at_least: str,
     live: bool,
     access: pipeline.Access,
     output: str,
@@ -54,10 +62,17 @@ def doctor(
       audit doctor --install-ovn
       audit doctor --snapshot cluster.tar.gz
       audit doctor --install-ovn --snapshot cluster.tar.gz
+      audit doctor --install-ovn --at-least 26.03
       audit doctor --live --context prod
     """
+    if at_least and (not install_ovn or snapshot is not None):
+        raise UsageError("--at-least goes with --install-ovn, and instead of --snapshot")
+    if at_least and not re.fullmatch(r"\d+\.\d+(\.\d+)?", at_least):
+        raise UsageError(f"{at_least!r} is no release of OVN; write 26.03")
     if install_ovn:
-        installed = pipeline.install_engine(ovn_prefix, snapshot=snapshot, progress=engines.say)
+        installed = pipeline.install_engine(
+            ovn_prefix, snapshot=snapshot, needed=at_least, progress=engines.say
+        )
         click.echo(f"ok: OVN {installed.version} in {installed.place}")
         return ExitCode.CLEAN
     findings = pipeline.examine(ovn_prefix, snapshot)

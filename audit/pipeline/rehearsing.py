@@ -41,10 +41,11 @@ def rehearse(options: Options, root: Path, progress: Progress) -> Rehearsed:
     """Audit a snapshot as recorded and as another OVN would make it; compare the two."""
     if options.snapshot is None:
         raise UsageError("--recompile needs a snapshot: manifests have no northbound database")
-    programs = _programs(options)
-    options = replace(options, ovn_prefix=programs.prefix)  # the system's is preferred by itself
+    snapshot, programs = options.snapshot, _programs(options)
+    # The system's is preferred by itself.
+    options = replace(options, ovn_prefix=programs.prefix)
     recorded = run(options, root, progress)
-    with _recompiled(options.snapshot, programs, progress) as place:
+    with _recompiled(snapshot, programs, progress) as place:
         recompiled = run(replace(options, snapshot=place), root, progress)
     changes = diff_runs(recorded.path, recompiled.path, progress)
     changes = replace(changes, facts=(*changes.facts, *_behind(recorded, options)))

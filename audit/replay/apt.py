@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import subprocess
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ QUERY_TIMEOUT_S = 30
 
 PRUNED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/zoneinfo")
 """What no program of ours reads; a third of the files."""
+
+LISTING = "packages.txt"
+"""What was unpacked, a package a line: nothing else tells when there is a security update."""
 
 SUITE_ALIASES = frozenset({"stable", "oldstable", "testing", "unstable", "sid"})
 """What Debian's mirrors call their releases besides their code names."""
@@ -326,6 +330,9 @@ def _unpack(archives: Sequence[Path], root: Path, *, progress: Callable[[str], N
     for name in PRUNED:
         shutil.rmtree(root / name, ignore_errors=True)
     _disarm(root)
+    # apt's names of files: package_version_architecture, with a version's colon encoded.
+    listed = (urllib.parse.unquote(archive.stem).replace("_", " ") for archive in archives)
+    (root / LISTING).write_text("".join(f"{line}\n" for line in listed), encoding="utf-8")
 
 
 def _disarm(root: Path) -> None:

@@ -82,11 +82,13 @@ class Version:
     def parse(cls, text: str) -> Self | None:
         """Return the first release number in `text`, or None when it holds none.
 
-        Reads `ovn-trace --version` ("ovn-trace 25.03.0 …") and `NB_Global`'s
-        `northd_internal_version` ("25.03.0-20.41.0-77.6": OVN, schema, internal).
+        Reads `ovn-trace --version` ("ovn-trace 25.03.0 …"), `SB_Global`'s
+        `northd_internal_version` ("25.03.0-20.41.0-77.6": OVN, schema, internal), and the release
+        alone ("25.03").
         """
         found = re.search(r"(?<![\d.])(\d+)\.(\d+)\.(\d+)(?![\d.])", text)
-        return cls(*(int(part) for part in found.groups())) if found else None
+        found = found or re.fullmatch(r"(\d+)\.(\d+)()", text)
+        return cls(*(int(part or 0) for part in found.groups())) if found else None
 
     def can_trace(self, database: "Version") -> bool:
         """Whether this `ovn-trace` understands what that release's `ovn-northd` wrote.

@@ -31,6 +31,7 @@ OFFERED = {"trixie": "25.03.0-1+deb13u1", "sid": "26.03.1-2"}
             id="ovn-trace --version",
         ),
         pytest.param(NEW_DATABASE, Version(25, 3, 0), id="northd_internal_version"),
+        pytest.param("26.03", Version(26, 3, 0), id="a release"),
         pytest.param("2.12.0", Version(2, 12, 0), id="before the year-month releases"),
         pytest.param("", None, id="a zone that does not say"),
         pytest.param("unknown", None, id="no number"),
