@@ -36,6 +36,7 @@ from audit.trace.daemon import (
     EngineLostError,
     EngineTimeoutError,
     Launch,
+    Start,
     TraceDaemon,
     Unparsed,
 )
@@ -121,8 +122,8 @@ def tracing(
         yield tracing
 
 
-def _one_shot(toolchain: Toolchain, socket: Path, expression: str) -> str:
-    states = ["--ct=new"] * 8
+def _one_shot(toolchain: Toolchain, socket: Path, expression: str, state: str = "new") -> str:
+    states = [f"--ct={state}"] * 8
     arguments = [f"--db=unix:{socket}", "--detailed", *states, expression]
     return subprocess.run(
         toolchain.argv("ovn-trace", *arguments),
@@ -147,6 +148,68 @@ def test_the_daemon_answers_as_a_process_of_its_own_does(
         expression = microflow.expression(_flow(dst_port=port))
         assert daemon.trace(expression) == _one_shot(toolchain, served, expression)
     assert daemon.starts == 1
+
+
+def _steady(release: str) -> Iterator[dict[str, str]]:
+    """Yield what was asked in the golden cases that end the same each time."""
+    for case in sorted((REPOSITORY / f"tests/trace/golden/ovn-{release}").glob("*/")):
+        asked = json.loads((case / "asked.json").read_text())
+        text = (case / "trace.txt").read_text()
+        if not re.search(r"backends=[^;)]*,|Randomly", text) and not asked["select"]:
+            yield {**asked, "text": text}
+
+
+def test_many_packets_get_their_own_states_from_one_daemon(
+    temporary: Path, newest_toolchain: Toolchain, southbound: Southbound
+) -> None:
+    """The golden packets of 26.03, replies first, then requests."""
+    assert temporary.is_dir()
+    asked = list(_steady("26.03"))
+    replies = [one["microflow"] for one in asked if one["ct"] == "est,rpl"]
+    requests = [one["microflow"] for one in asked if one["ct"] == "new"]
+    assert len(replies) >= 1
+    assert len(requests) > 30
+    rundir = Path(tempfile.mkdtemp())
+    with serve(newest_toolchain, southbound("26.03"), rundir) as socket:
+        daemon = TraceDaemon(
+            launch(newest_toolchain, socket), state=ConntrackState.REPLY, turns=True
+        )
+        for expression in replies:
+            expected = _one_shot(newest_toolchain, socket, expression, "est,rpl")
+            assert daemon.trace(expression) == expected
+        assert daemon.turn()
+        for expression in requests:
+            assert daemon.trace(expression) == _one_shot(newest_toolchain, socket, expression)
+        assert daemon.starts == 1
+        daemon.stop()
+    shutil.rmtree(rundir)
+
+
+def test_the_states_a_trace_took_are_within_what_its_text_says(
+    temporary: Path, engine: Toolchain, southbound: Southbound
+) -> None:
+    """How many it takes, a daemon with sixty of them tells by how long they last."""
+    assert temporary.is_dir()
+    release = "26.03" if engine.version >= Version(26, 3, 0) else "25.03"
+    taken = set()
+    rundir = Path(tempfile.mkdtemp())
+    with serve(engine, southbound(release), rundir) as socket:
+        for asked in (one for one in _steady(release) if "ct_" in one["text"]):
+            start = Start(states=((ConntrackState.REQUEST, 60),))
+            daemon = LocalDaemon(engine, socket, start)
+            trace = functools.partial(
+                daemon.connection.transact, "trace", "--detailed", asked["microflow"]
+            )
+            first, traces = trace(), 1
+            while traces <= 60 and "default (use --ct" not in trace():
+                traces += 1
+            daemon.end()
+            took = 60 // traces if traces <= 60 else 0
+            least, most = walk.states_taken(first)
+            assert least <= took <= most, asked
+            taken.add(took)
+    shutil.rmtree(rundir)
+    assert {1, 2, 3} <= taken
 
 
 def test_states_that_ran_out_are_noticed_and_the_trace_is_repeated(
