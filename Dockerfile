@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # The audit as a batch image. `make image-test` runs these steps in a root made by debootstrap.
-# Name BASE by digest where images are admitted by digest; name a newer Debian for a newer OVN,
-# which must not be older than the cluster's.
+# Name BASE by digest where images are admitted by digest. OVN must not be older than the cluster's:
+# NEWER_OVN=26.03 puts one beside Debian 13's, from Debian's unstable.
 ARG BASE=debian:13-slim
 
 FROM ${BASE} AS build
@@ -11,8 +11,11 @@ COPY . /src
 RUN python3 -m venv /opt/ovn-audit && /opt/ovn-audit/bin/pip install --no-cache-dir --only-binary :all: --no-binary ovn-audit --constraint /src/constraints.txt /src
 # KubeRay's RayJob needs RAY_EXTRA=default: the job server.
 RUN [ -z "$RAY_EXTRA" ] || /opt/ovn-audit/bin/pip install --no-cache-dir --constraint /src/constraints.txt "ray[$RAY_EXTRA]"
+ARG NEWER_OVN=""
+RUN mkdir /opt/ovn-audit/sbom
+RUN [ -z "$NEWER_OVN" ] || { XDG_DATA_HOME=/opt /opt/ovn-audit/bin/audit doctor --install-ovn --at-least "$NEWER_OVN" && cat /opt/ovn-audit/ovn*/packages.txt > /opt/ovn-audit/sbom/ovn.txt; }
 RUN python3 -m venv /opt/tools && /opt/tools/bin/pip install --no-cache-dir cyclonedx-bom==7.5.0
-RUN mkdir /opt/ovn-audit/sbom && /opt/tools/bin/cyclonedx-py environment --output-reproducible --output-file /opt/ovn-audit/sbom/python.cdx.json /opt/ovn-audit/bin/python
+RUN /opt/tools/bin/cyclonedx-py environment --output-reproducible --output-file /opt/ovn-audit/sbom/python.cdx.json /opt/ovn-audit/bin/python
 RUN /opt/ovn-audit/bin/pip uninstall -y pip && rm -rf /opt/ovn-audit/lib/python3*/site-packages/setuptools*
 
 FROM ${BASE}
@@ -23,6 +26,7 @@ COPY --from=build /opt/ovn-audit /opt/ovn-audit
 RUN dpkg-query --show --showformat '${Package} ${Version} ${Architecture}\n' > /opt/ovn-audit/sbom/debian.txt
 ENV PATH=/opt/ovn-audit/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ENV HOME=/tmp
+ENV XDG_DATA_HOME=/opt
 USER 65532:65532
 WORKDIR /tmp
 ENTRYPOINT ["audit"]

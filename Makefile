@@ -1,12 +1,13 @@
 # Everything from a fresh Debian or Ubuntu machine on: `make demo`, `make test`.
 # What the machine lacks is installed with apt-get, and only what it lacks; Python packages go to
-# .venv, a newer OVN to ~/.local/share/ovn-audit. ARGS is handed on: `make test ARGS="-k store"`.
+# .venv, newer OVNs to ~/.local/share/ovn-audit. ARGS is handed on: `make test ARGS="-k store"`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install ovn chromium demo test check fmt parity bench fuzz screenshots clean
+.PHONY: help install ovn ovns chromium demo test check fmt parity bench fuzz screenshots clean
 
 INSTALLED := .venv/.installed
 EXAMPLE := examples/interconnect.tar.gz
+NEWEST := tests/data/head-shared.tar.xz
 
 # Prints the first Python that is new enough and can make virtual environments.
 FIND_PYTHON = for python in $(PYTHON) python3 /usr/bin/python3 \
@@ -46,6 +47,9 @@ $(INSTALLED): pyproject.toml
 ovn: install  ## Install a current OVN beside the machine's own, unless it is there
 	@.venv/bin/audit doctor --install-ovn
 
+ovns: ovn  ## Install also the newest OVN that a recorded cluster needs, unless it is there
+	@.venv/bin/audit doctor --install-ovn --snapshot $(NEWEST)
+
 # Ubuntu's own chromium is a snap, which containers cannot run: there Playwright's build is used.
 chromium: install
 	@command -v chromium >/dev/null || \
@@ -55,10 +59,10 @@ chromium: install
 		.venv/bin/playwright install --with-deps chromium; \
 	fi
 
-demo: install ovn  ## Audit the recorded example cluster and say where the report is
-	@.venv/bin/audit run --snapshot $(EXAMPLE) --out runs
+demo: install  ## Audit the recorded example cluster and say where the report is
+	@.venv/bin/audit run --snapshot $(EXAMPLE) --install-ovn --out runs
 
-test: install chromium ovn  ## Run every test, on real OVN, Ray and Chromium
+test: install chromium ovns  ## Run every test, on real OVN, Ray and Chromium
 	@.venv/bin/pytest $(ARGS)
 
 check: install  ## Lint, formatting, types, layers
@@ -71,7 +75,7 @@ fmt: install  ## Format the code
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
 
-parity: install ovn  ## Compare recorded clusters with the real tools' recorded answers
+parity: install ovns  ## Compare recorded clusters with the real tools' recorded answers
 	@.venv/bin/python -m tests.parity $(ARGS)
 
 image-test: install  ## Run the Dockerfile's steps in a fresh Debian: root, debootstrap, minutes

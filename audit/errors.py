@@ -55,6 +55,18 @@ class EngineError(AuditError):
     """No OVN on this machine can trace these databases."""
 
 
+class NoEngineError(EngineError):
+    """No OVN on this machine is new enough; one that is may be installed.
+
+    `needed` is the release it must not be older than, empty when any will do.
+    """
+
+    def __init__(self, what: str, *, needed: str, advice: str) -> None:
+        super().__init__(f"{what}; {advice}")
+        self.what = what
+        self.needed = needed
+
+
 class OutputError(AuditError):
     """The run directory cannot be written."""
 

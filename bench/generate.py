@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from audit.errors import EngineError
 from audit.replay import toolchain
 from audit.replay.toolchain import Toolchain
 from bench import manifests, policies, topology, workloads
@@ -110,11 +111,11 @@ class _Zones:
 
 
 def newest() -> Toolchain:
-    """Return the newest OVN at hand."""
-    found = toolchain.find()
-    if not found:
-        raise SystemExit(f"OVN is not installed; run `{toolchain.INSTALL_COMMAND}`")
-    return max(found, key=lambda candidate: candidate.version)
+    """Return the OVN that clusters are made and measured with: of 25.03, as far as it is there."""
+    try:
+        return toolchain.choose(toolchain.find(), {"z": "25.03.0"})
+    except EngineError as error:
+        raise SystemExit(str(error)) from error
 
 
 def size_flags(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from audit.errors import EngineError
 from audit.replay import toolchain as toolchains
 from audit.replay.toolchain import Toolchain
 
@@ -18,11 +19,22 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def toolchain() -> Toolchain:
-    """Return the newest OVN at hand; without one the test fails, for a skip proves nothing."""
-    found = toolchains.find()
-    if not found:
-        pytest.fail(f"OVN is not installed; run `{toolchains.INSTALL_COMMAND}` (or `make ovn`)")
-    return max(found, key=lambda candidate: candidate.version)
+    """Return the OVN that a database of 25.03 is traced with; without one the test fails."""
+    return engine_for("25.03.0")
+
+
+@pytest.fixture(scope="session")
+def newest_toolchain() -> Toolchain:
+    """Return the OVN that a database of 26.03 is traced with; without one the test fails."""
+    return engine_for("26.03.0")
+
+
+def engine_for(version: str) -> Toolchain:
+    """Return what `audit` would choose; a test that lacks it fails, for a skip proves nothing."""
+    try:
+        return toolchains.choose(toolchains.find(), {"z": version})
+    except EngineError as error:
+        pytest.fail(f"{error}; or `make ovns`")
 
 
 @pytest.fixture(scope="session")

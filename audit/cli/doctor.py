@@ -1,13 +1,14 @@
 """`audit doctor`: what is here, and what to do about what is not."""
 
 import json
+import re
 from pathlib import Path
 
 import click
 
 from audit import pipeline
-from audit.cli import options
-from audit.errors import ExitCode
+from audit.cli import engines, options
+from audit.errors import ExitCode, UsageError
 from audit.report.explain import printable
 
 
@@ -21,13 +22,20 @@ from audit.report.explain import printable
 @click.option(
     "--install-ovn",
     is_flag=True,
-    help="Install a current OVN beside the system's: from the distribution's packages, into a "
-    "directory of its own. Needs no root and touches nothing else.",
+    help="Install an OVN beside the system's: from the distribution's packages, into a directory "
+    "of its own. Needs no root and touches nothing else. With --snapshot, one that is new enough "
+    "for that, unless there is one.",
 )
 @click.option(
     "--snapshot",
     type=click.Path(path_type=Path),
     help="Also say whether this snapshot can be audited here.",
+)
+@click.option(
+    "--at-least",
+    metavar="RELEASE",
+    default="",
+    help="With --install-ovn: not older than this release of OVN (26.03), for a live cluster.",
 )
 @click.option(
     "--live",
@@ -41,6 +49,7 @@ def doctor(
     ovn_prefix: Path | None,
     install_ovn: bool,
     snapshot: Path | None,
+    at_least: str,
     live: bool,
     access: pipeline.Access,
     output: str,
@@ -52,11 +61,17 @@ def doctor(
       audit doctor
       audit doctor --install-ovn
       audit doctor --snapshot cluster.tar.gz
+      audit doctor --install-ovn --snapshot cluster.tar.gz
+      audit doctor --install-ovn --at-least 26.03
       audit doctor --live --context prod
     """
+    if at_least and (not install_ovn or snapshot is not None):
+        raise UsageError("--at-least goes with --install-ovn, and instead of --snapshot")
+    if at_least and not re.fullmatch(r"\d+\.\d+(\.\d+)?", at_least):
+        raise UsageError(f"{at_least!r} is no release of OVN; write 26.03")
     if install_ovn:
         installed = pipeline.install_engine(
-            ovn_prefix, progress=lambda line: click.echo(line, err=True)
+            ovn_prefix, snapshot=snapshot, needed=at_least, progress=engines.say
         )
         click.echo(f"ok: OVN {installed.version} in {installed.place}")
         return ExitCode.CLEAN

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from audit import pipeline
-from audit.cli import options, progress
+from audit.cli import engines, options, progress
 from audit.plan.scope import Scope
 from audit.report.explain import printable
 
@@ -24,6 +24,7 @@ zone's southbound database, which is served and read before. Measured at 0.3, 2 
 @click.command()
 @options.source_options()
 @options.scope_options
+@engines.install_option
 @options.output_option("text", "json")
 def plan(
     *,
@@ -31,6 +32,7 @@ def plan(
     access: pipeline.Access,
     ovn_prefix: Path | None,
     scope: Scope,
+    install_ovn: bool,
     output: str,
 ) -> None:
     """Say what a run would trace: endpoints, cells, traces, an estimate. Nothing is traced.
@@ -40,10 +42,15 @@ def plan(
       audit plan --snapshot cluster.tar.gz --selector app=web --port tcp/80
     """
     with ExitStack() as stack, progress.shown(quiet=True) as shown:
-        if snapshot is None:
-            snapshot = stack.enter_context(pipeline.captured(access, shown))
-        asked = pipeline.Options(snapshot=snapshot, scope=scope, ovn_prefix=ovn_prefix)
-        described = _described(pipeline.plan(asked, shown, stack))
+        taken = snapshot or stack.enter_context(pipeline.captured(access, shown))
+        asked = pipeline.Options(snapshot=taken, scope=scope, ovn_prefix=ovn_prefix)
+        planned = engines.provided(
+            lambda: pipeline.plan(asked, shown, stack),
+            snapshot=snapshot,
+            prefix=ovn_prefix,
+            install=install_ovn,
+        )
+        described = _described(planned)
     if output == "json":
         click.echo(json.dumps(described, indent=2, ensure_ascii=False))
         return

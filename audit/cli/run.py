@@ -1,6 +1,7 @@
 """`audit run`: the whole pipeline."""
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from typing import Any
 import click
 
 from audit import pipeline
-from audit.cli import options, places, progress
+from audit.cli import engines, options, places, progress
 from audit.errors import ExitCode, UsageError
 from audit.model.verdicts import VERDICTS
 from audit.plan.scope import Scope
@@ -59,6 +60,7 @@ class Duration(click.ParamType[float]):
 @click.command()
 @options.source_options(manifests=True)
 @options.scope_options
+@engines.install_option
 @click.option(
     "--out",
     type=places.Place(),
@@ -185,6 +187,7 @@ def run(
     manifests: str | None,
     ovn_prefix: Path | None,
     scope: Scope,
+    install_ovn: bool,
     out: Path | pipeline.Place,
     staging: Path,
     workers: str | None,
@@ -212,6 +215,7 @@ def run(
     Examples:
       audit run --context prod --selector app=web
       audit run --snapshot cluster.tar.gz
+      audit run --snapshot cluster.tar.gz --install-ovn
       audit run --snapshot cluster.tar.gz --selector app=web --with-peers
       audit run --snapshot cluster/ -n shop --to-service openshift-dns/dns-default --port udp/53
       audit run --snapshot cluster.tar.gz --planes intent,logical
@@ -222,8 +226,12 @@ def run(
     if resumed is not None:
         changes = _changes(click.get_current_context())
         with ExitStack() as stack:
-            with progress.shown(quiet=quiet) as shown:
-                done = _resumed(resumed, changes, staging, shown, stack)
+            done = engines.provided(
+                functools.partial(_resumed, resumed, changes, staging, stack, quiet=quiet),
+                snapshot=None,
+                prefix=ovn_prefix,
+                install=install_ovn,
+            )
             return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
     if snapshot is not None and manifests is not None:
         raise UsageError("give either --snapshot or --manifests")
@@ -264,29 +272,50 @@ def run(
     with ExitStack() as kept:
         to = kept.enter_context(pipeline.destination(out, staging))
         asked = dataclasses.replace(asked, destination=to.uri)
-        with progress.shown(quiet=quiet) as shown, ExitStack() as stack:
+        with ExitStack() as stack:
             if snapshot is None and manifests is None:
-                live = pipeline.captured(
-                    access,
-                    shown,
-                    keep=to.root,
-                    elsewhere=bool(to.uri),
-                    databases=planes != only,
-                )
-                asked = dataclasses.replace(asked, snapshot=stack.enter_context(live))
-            if recompile:
-                return _rehearse(asked, to, shown, exit_zero=exit_zero, output=output)
-            done = pipeline.run(asked, to.root, shown)
-            done = to.deliver(done, shown)
-        return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
+                with progress.shown(quiet=quiet) as shown:
+                    live = pipeline.captured(
+                        access,
+                        shown,
+                        keep=to.root,
+                        elsewhere=bool(to.uri),
+                        databases=planes != only,
+                    )
+                    asked = dataclasses.replace(asked, snapshot=stack.enter_context(live))
+            audited = engines.provided(
+                functools.partial(_ask, asked, to, recompile=recompile, quiet=quiet),
+                snapshot=snapshot,
+                prefix=ovn_prefix,
+                install=install_ovn,
+            )
+        if isinstance(audited, pipeline.Rehearsed):
+            return _told(audited, output, exit_zero=exit_zero)
+        return _said(audited, output, fail_coverage_below, exit_zero=exit_zero)
+
+
+def _ask(
+    asked: pipeline.Options, to: pipeline.Destination, *, recompile: bool, quiet: bool
+) -> pipeline.Outcome | pipeline.Rehearsed:
+    """Audit a cluster, and with `recompile` also as another OVN would make it."""
+    with progress.shown(quiet=quiet) as shown:
+        if not recompile:
+            return to.deliver(pipeline.run(asked, to.root, shown), shown)
+        done = pipeline.rehearse(asked, to.root, shown)
+        return dataclasses.replace(
+            done,
+            recorded=to.deliver(done.recorded, shown),
+            recompiled=to.deliver(done.recompiled, shown),
+        )
 
 
 def _resumed(
     run: Path | pipeline.Place,
     changes: Mapping[str, Any],
     staging: Path,
-    shown: pipeline.Progress,
     stack: ExitStack,
+    *,
+    quiet: bool,
 ) -> pipeline.Outcome:
     """Go on with a run, and put it where the first sitting would have."""
     if isinstance(run, Path):
@@ -296,9 +325,10 @@ def _resumed(
     to = stack.enter_context(pipeline.destination(place, root))
     path = run if isinstance(run, Path) else pipeline.resumable(run, root, stack)
     changes = {**changes, "destination": to.uri}
-    done = pipeline.resume(path, changes, shown)
-    pipeline.sweep(root)
-    return to.deliver(done, shown)
+    with progress.shown(quiet=quiet) as shown:
+        done = pipeline.resume(path, changes, shown)
+        pipeline.sweep(root)
+        return to.deliver(done, shown)
 
 
 def _check_traces(
@@ -327,8 +357,11 @@ _CHANGEABLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "sign_key": ("sign_key", Path),
 }
 """What a resumed run may be given anew, and the field of `pipeline.Options` it is."""
-_ABOUT_THE_RESULT = frozenset(
-    {"resumed", "quiet", "output", "fail_coverage_below", "exit_zero", "out", "staging"}
+_NOT_ABOUT_THE_RUN = frozenset(
+    {
+        *("resumed", "quiet", "output", "fail_coverage_below", "exit_zero", "out", "staging"),
+        "install_ovn",
+    }
 )
 
 
@@ -341,7 +374,7 @@ def _changes(context: click.Context) -> dict[str, Any]:
     ]
     for parameter in context.command.params:
         name = str(parameter.name)
-        if name in given and name not in _ABOUT_THE_RESULT and name not in _CHANGEABLE:
+        if name in given and name not in _NOT_ABOUT_THE_RUN and name not in _CHANGEABLE:
             flag = max(parameter.opts, key=len)
             raise UsageError(
                 f"--resume goes on with what the run was asked; {flag} cannot be given anew"
@@ -374,20 +407,9 @@ def _places(done: pipeline.Outcome) -> dict[str, str]:
     return {"path": str(done.path), "report": str(done.report)}
 
 
-def _rehearse(
-    asked: pipeline.Options,
-    to: pipeline.Destination,
-    shown: pipeline.Progress,
-    *,
-    exit_zero: bool,
-    output: str,
-) -> int:
-    """Audit a snapshot as recorded and as another OVN would make it; print what changes."""
-    done = pipeline.rehearse(asked, to.root, shown)
-    runs = {
-        "recorded": to.deliver(done.recorded, shown),
-        "recompiled": to.deliver(done.recompiled, shown),
-    }
+def _told(done: pipeline.Rehearsed, output: str, *, exit_zero: bool) -> int:
+    """Print what changes under another OVN; return the exit code."""
+    runs = {"recorded": done.recorded, "recompiled": done.recompiled}
     if output == "json":
         fields = {name: {**one.manifest, **_places(one)} for name, one in runs.items()}
         changes = dataclasses.asdict(done.changes)

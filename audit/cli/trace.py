@@ -11,10 +11,11 @@ from pathlib import Path
 import click
 
 from audit import pipeline
-from audit.cli import options, progress
+from audit.cli import engines, options, progress
 from audit.errors import ExitCode, UsageError
 from audit.model.endpoints import MAX_PORT, Port
 from audit.model.packets import Family, Protocol
+from audit.model.stages import PairTrace
 from audit.model.verdicts import PASSES, STOPPED, VERDICTS
 from audit.plan.pair import Names
 from audit.report import trace as rendering
@@ -64,6 +65,7 @@ _COLOURS = {"success": "green", "failure": "red", "": "yellow"}
 )
 @options.source_options()
 @options.traces_option
+@engines.install_option
 @click.option(
     "--expect",
     type=click.Choice([str(verdict) for verdict in VERDICTS if verdict in PASSES | STOPPED]),
@@ -87,6 +89,7 @@ def trace(
     snapshot: Path | None,
     ovn_prefix: Path | None,
     traces: str,
+    install_ovn: bool,
     expect: str | None,
     output: str,
 ) -> int:
@@ -132,10 +135,19 @@ def trace(
         detrace=not skip_detrace,
         raw=raw,
     )
-    with progress.shown(quiet=not sys.stderr.isatty()) as shown, ExitStack() as stack:
+    quiet = not sys.stderr.isatty()
+    with ExitStack() as stack:
         if snapshot is None:
-            snapshot = stack.enter_context(pipeline.captured(access, shown))
-        found = pipeline.trace(asked(snapshot=snapshot), shown)
+            with progress.shown(quiet=quiet) as shown:
+                taken = stack.enter_context(pipeline.captured(access, shown))
+        else:
+            taken = snapshot
+
+        def ask() -> PairTrace:
+            with progress.shown(quiet=quiet) as shown:
+                return pipeline.trace(asked(snapshot=taken), shown)
+
+        found = engines.provided(ask, snapshot=snapshot, prefix=ovn_prefix, install=install_ovn)
     if output == "json":
         fields = rendering.fields(found, raw=raw)
         click.echo(json.dumps(fields, indent=2, ensure_ascii=False))

@@ -32,7 +32,13 @@ from audit.pipeline.delivering import (
     place_of,
     resumable,
 )
-from audit.pipeline.doctor import Finding, examine, examine_cluster, install_engine
+from audit.pipeline.doctor import (
+    Finding,
+    examine,
+    examine_cluster,
+    install_advice,
+    install_engine,
+)
 from audit.pipeline.keeping import History, Retention, ask_all, past, prune
 from audit.pipeline.options import Covering, Options, PlaneName, Progress, Workers
 from audit.pipeline.pairing import TraceOptions, trace
@@ -86,6 +92,7 @@ __all__ = [
     "explain",
     "fetched",
     "formatted",
+    "install_advice",
     "install_engine",
     "located",
     "mark_runs",

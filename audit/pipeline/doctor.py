@@ -1,6 +1,7 @@
 """What is installed here, and whether it is enough."""
 
 import importlib.util
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from audit import __version__
-from audit.errors import AuditError, ClusterError, EngineError
+from audit.errors import AuditError, ClusterError, EngineError, NoEngineError
 from audit.facts import assemble
 from audit.facts.live.access import Access
-from audit.replay import databases, toolchain
+from audit.model.facts import ClusterState
+from audit.pipeline import inpods
+from audit.replay import databases, installing, toolchain
 from audit.trace.pods import program, switch_program
 
 
@@ -28,9 +31,24 @@ class Finding:
         return {"good": self.good, "text": self.text}
 
 
-def install_engine(prefix: Path | None, *, progress: Callable[[str], None]) -> toolchain.Toolchain:
-    """Install a private OVN, at its default place unless one is named."""
-    return toolchain.install(prefix or toolchain.default_prefix(), progress=progress)
+def install_engine(
+    prefix: Path | None,
+    *,
+    snapshot: Path | None = None,
+    needed: str = "",
+    progress: Callable[[str], None],
+) -> toolchain.Toolchain:
+    """Return a private OVN that is not older than `needed`, installed if it is not there.
+
+    With a snapshot, return what would trace that, and install only if nothing at hand would.
+    """
+    if snapshot is not None:
+        candidates = [] if prefix is not None else toolchain.find()
+        try:
+            return toolchain.choose(candidates, _versions(_read(candidates, snapshot)))
+        except NoEngineError as error:
+            needed = error.needed
+    return installing.install(prefix, needed=needed, progress=progress)
 
 
 def examine_cluster(access: Access) -> list[Finding]:
@@ -56,33 +74,49 @@ def examine(prefix: Path | None, snapshot: Path | None) -> list[Finding]:
     findings += [
         Finding(good=True, text=f"OVN {found.version} in {found.place}") for found in candidates
     ]
-    if not candidates:
+    if not candidates and snapshot is None:
         findings.append(Finding(good=False, text=_said_by(toolchain.choose, candidates, {})))
     if importlib.util.find_spec("ray") is None:
         text = "Ray is not installed, so --workers ray is not available; pip install ray"
         findings.append(Finding(good=False, text=text))
-    if snapshot is not None and candidates:
+    if snapshot is not None:
         findings.append(_examine_snapshot(candidates, snapshot))
     return findings
 
 
 def _examine_snapshot(candidates: Sequence[toolchain.Toolchain], snapshot: Path) -> Finding:
     """Say whether a snapshot can be read and traced by one of these."""
-    newest = max(candidates, key=lambda found: found.version)
     try:
-        with tempfile.TemporaryDirectory(prefix="audit-facts-") as workdir:
-            tool = databases.OvsdbTool(programs=newest)
-            state = assemble.load(snapshot, Path(workdir), tool)
-        versions = {zone.name: zone.northd_version for zone in state.zones.values()}
+        state = _read(candidates, snapshot)
+        versions = _versions(state)
         engine = toolchain.choose(candidates, versions)
+    except NoEngineError as error:
+        return Finding(good=False, text=f"{error.what}; {install_advice(snapshot)}")
     except AuditError as error:
         return Finding(good=False, text=str(error))
-    made_by = ", ".join(sorted(set(versions.values())))
+    made_by = ", ".join(sorted(version or "an unknown OVN" for version in set(versions.values())))
     return Finding(
         good=True,
         text=f"{snapshot}: {len(versions)} zones made by ovn-northd {made_by}, {len(state.pods)} "
         f"pods; OVN {engine.version} in {engine.place} would trace it",
     )
+
+
+def install_advice(snapshot: Path) -> str:
+    """Return what installs an OVN that can trace a snapshot."""
+    command = f"{toolchain.INSTALL_COMMAND} --snapshot {shlex.quote(str(snapshot))}"
+    return f"install one with `{command}`"
+
+
+def _read(candidates: Sequence[toolchain.Toolchain], snapshot: Path) -> ClusterState:
+    newest = max(candidates, key=lambda found: found.version, default=inpods.NO_ENGINE)
+    with tempfile.TemporaryDirectory(prefix="audit-facts-") as workdir:
+        tool = databases.OvsdbTool(programs=newest)
+        return assemble.load(snapshot, Path(workdir), tool)
+
+
+def _versions(state: ClusterState) -> dict[str, str]:
+    return {zone.name: zone.northd_version for zone in state.zones.values()}
 
 
 def _said_by(function: Callable[..., Any], *arguments: Any) -> str:  # noqa: ANN401

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit.errors import AuditError, EngineError
+from audit.errors import AuditError, EngineError, NoEngineError
 from audit.facts.live.access import Access
 from audit.model.facts import Note, Zone
 from audit.replay import toolchain
@@ -32,9 +32,10 @@ class PodEngine(toolchain.Toolchain):
     def argv(self, program: str, *args: str) -> tuple[str, ...]:
         """Return the command that runs `program` here; EngineError when it should not be."""
         if self.local is None:
-            raise EngineError(
-                f"{program} is run here, where no OVN is that fits the databases; install one "
-                f"with `{toolchain.INSTALL_COMMAND}`"
+            raise NoEngineError(
+                f"{program} is run here, where no OVN is that fits the databases",
+                needed="",
+                advice=toolchain.ADVICE,
             )
         return self.local.argv(program, *args)
 

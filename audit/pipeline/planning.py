@@ -70,7 +70,6 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
     state, engine, pods = read(
         options.snapshot, options.ovn_prefix, progress, stack, cluster=options.cluster
     )
-    versions = {zone.name: zone.northd_version for zone in state.zones.values()}
     progress.phase("planning", 0)
     sides = expand.sources_and_destinations(state, options.scope)
     whole = ports.asks_for_all(options.scope.ports)
@@ -93,7 +92,7 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         legs=decomposed.plans,
         owners=owners,
         pods=pods,
-        notes=(*state.notes, *_unknown_versions(versions), *built.notes(), *decomposed.notes),
+        notes=(*state.notes, *built.notes(), *decomposed.notes),
     )
 
 
@@ -109,11 +108,8 @@ def read(
 
     With `cluster` that is the pods' own, whose daemons the last of these reaches.
     """
-    candidates = toolchain.find(ovn_prefix) if cluster is None else [inpods.NO_ENGINE]
-    newest = max(candidates, key=lambda found: found.version, default=None)
-    if newest is None:
-        toolchain.choose(candidates, {})  # raises, with what to install
-    assert newest is not None  # noqa: S101 - choose() raised
+    candidates = toolchain.find(ovn_prefix) if cluster is None else []
+    newest = max(candidates, key=lambda found: found.version, default=inpods.NO_ENGINE)
     progress.phase("reading the snapshot", 0)
     workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-facts-")))
     with _without_garbage_collection():
@@ -124,7 +120,9 @@ def read(
         state = replace(state, notes=(*state.notes, *reached.notes))
         return state, reached.engine, reached.pods
     versions = {zone.name: zone.northd_version for zone in state.zones.values()}
-    return state, toolchain.choose(candidates, versions), None
+    engine = toolchain.choose(candidates, versions)
+    notes = (*state.notes, *_unknown_versions(versions, engine))
+    return replace(state, notes=notes), engine, None
 
 
 def _port_space(state: ClusterState, options: Options) -> portspace.PortSpace:
@@ -152,13 +150,13 @@ def _cover(covering: Covering, of: Matrix, decomposed: legs.Legs, names: Headles
     return replace(found, name=str(covering))
 
 
-def _unknown_versions(versions: Mapping[str, str]) -> Iterator[Note]:
+def _unknown_versions(versions: Mapping[str, str], engine: toolchain.Toolchain) -> Iterator[Note]:
     """Say which zones do not tell which OVN made them: their engine could not be checked."""
     silent = tuple(sorted(zone for zone, version in versions.items() if not version))
     if silent:
         text = (
-            f"{len(silent)} zones do not say which ovn-northd made them; the newest OVN at hand "
-            "was used, and what it could not parse was counted"
+            f"{len(silent)} zones do not say which ovn-northd made them; OVN {engine.version} was "
+            "used, the newest at hand, and it can read all their logical flows"
         )
         yield Note(code="northd-version-unknown", text=text, subjects=silent)
 

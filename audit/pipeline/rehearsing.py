@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from audit.errors import EngineError, ExitCode, OutputError, UsageError
+from audit.errors import EngineError, ExitCode, NoEngineError, OutputError, UsageError
 from audit.facts import snapshot
 from audit.model.changes import Changes
 from audit.pipeline.comparing import diff_runs
@@ -41,9 +41,11 @@ def rehearse(options: Options, root: Path, progress: Progress) -> Rehearsed:
     """Audit a snapshot as recorded and as another OVN would make it; compare the two."""
     if options.snapshot is None:
         raise UsageError("--recompile needs a snapshot: manifests have no northbound database")
-    programs = _programs(options)
+    snapshot, programs = options.snapshot, _programs(options)
+    # The system's is preferred by itself.
+    options = replace(options, ovn_prefix=programs.prefix)
     recorded = run(options, root, progress)
-    with _recompiled(options.snapshot, programs, progress) as place:
+    with _recompiled(snapshot, programs, progress) as place:
         recompiled = run(replace(options, snapshot=place), root, progress)
     changes = diff_runs(recorded.path, recompiled.path, progress)
     changes = replace(changes, facts=(*changes.facts, *_behind(recorded, options)))
@@ -73,7 +75,7 @@ def _programs(options: Options) -> toolchain.Toolchain:
     newest = max(found, key=lambda one: one.version, default=None)
     if newest is None:
         where = f" below {options.ovn_prefix}" if options.ovn_prefix else ""
-        raise EngineError(f"no OVN{where}; install one with `{toolchain.INSTALL_COMMAND}`")
+        raise NoEngineError(f"no OVN{where}", needed="", advice=toolchain.ADVICE)
     missing = [program for program in _NEEDED if not newest.has(program)]
     if missing:
         raise EngineError(

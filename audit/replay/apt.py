@@ -11,7 +11,8 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,19 @@ QUERY_TIMEOUT_S = 30
 PRUNED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/zoneinfo")
 """What no program of ours reads; a third of the files."""
 
+LISTING = "packages.txt"
+"""What was unpacked, a package a line: nothing else tells when there is a security update."""
+
 SUITE_ALIASES = frozenset({"stable", "oldstable", "testing", "unstable", "sid"})
 """What Debian's mirrors call their releases besides their code names."""
+
+DEBIAN_SUITES = ("trixie", "sid")
+"""Debian's suites that have an OVN, oldest first: trixie stays at 25.03, sid (26.03 in November
+2026) moves on. Testing has none, and bookworm's is older than any current cluster's."""
+
+UBUNTU_RELEASES = ("jammy", "noble", "questing", "resolute")
+"""Ubuntu's releases, oldest first: OVN 22.03, 24.03, 25.09 and 26.03. Mirrors drop those that are
+no longer supported."""
 
 HOOKS = ("APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success", "APT::Update::Pre-Invoke")
 """The machine's hooks speak of the machine's lists and often need root."""
@@ -50,36 +62,44 @@ class Distribution:
     release: str
     """The running release: its entry in apt's configuration names the mirror."""
     suites: tuple[str, ...]
+    """Where packages may come from, oldest first; the first is what is taken where any will do."""
     components: tuple[str, ...]
     keyring: Path
+    pockets: tuple[str, ...] = ("",)
+    """What is added to a suite's name for all parts of it."""
 
 
 def distribution(os_release: Mapping[str, str]) -> Distribution:
     """Return where packages come from on the machine `os_release` (os-release(5)) describes.
 
-    Debian 12's OVN (23.03) is older than current clusters, so on Debian the suite is Debian 13's;
-    Ubuntu's archive keeps only a release's own packages apart, so there it is the running one.
+    On Ubuntu that is the running release, then those after it that are known.
     """
     release = os_release.get("VERSION_CODENAME", "")
     match os_release.get("ID"):
         case "debian":
             return Distribution(
                 release=release,
-                suites=("trixie",),
+                suites=DEBIAN_SUITES,
                 components=("main",),
                 keyring=Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
             )
         case "ubuntu":
             return Distribution(
                 release=release,
-                suites=(release, f"{release}-updates"),
+                suites=(release, *_after(release, UBUNTU_RELEASES)),
                 components=("main", "universe"),
                 keyring=Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg"),
+                pockets=("", "-updates"),
             )
         case other:
             raise EngineError(
                 f"OVN can be installed here only on Debian and Ubuntu; this is {other or 'neither'}"
             )
+
+
+def _after(release: str, releases: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the releases after one; none when it is not known."""
+    return releases[releases.index(release) + 1 :] if release in releases else ()
 
 
 def parse_os_release(text: str) -> dict[str, str]:
@@ -197,13 +217,17 @@ def fetch(
     work: Path,
     *,
     wanted: Distribution,
+    suite: str,
+    check: Callable[[str], None],
     progress: Callable[[str], None],
 ) -> None:
-    """Unpack `packages` and everything they depend on into the directory `root`.
+    """Unpack a suite's `packages` and everything they depend on into the directory `root`.
 
-    `work` is an existing directory for lists and downloads; the caller removes it.
+    `work` is an existing directory for lists and downloads; the caller removes it. `check` is given
+    the version of the first package that the suite has, before anything is downloaded, and raises
+    EngineError where that will not do.
     """
-    for program in ("apt-get", "dpkg-deb", "dpkg"):
+    for program in ("apt-get", "apt-cache", "dpkg-deb", "dpkg"):
         if shutil.which(program) is None:
             raise EngineError(f"{program} is missing: OVN can be installed only where apt is")
     if not wanted.keyring.is_file():
@@ -215,7 +239,11 @@ def fetch(
     for number, uri in enumerate(uris):
         area = work / str(number)
         try:
-            _download(packages, uri, area, wanted=wanted, progress=progress)
+            apt = _update(uri, area, wanted=wanted, suite=suite, progress=progress)
+            check(_offered(apt, packages[0]))
+            progress(f"downloading {', '.join(packages)} and what they need")
+            run = [*apt("apt-get"), "--download-only", "install", *packages]
+            _run(run, DOWNLOAD_TIMEOUT_S)
         except EngineError as error:
             failures.append(str(error))
             continue
@@ -224,29 +252,44 @@ def fetch(
     raise EngineError("\n".join(failures))
 
 
-def _download(
-    packages: Sequence[str],
+def _update(
     uri: str,
     area: Path,
     *,
     wanted: Distribution,
+    suite: str,
     progress: Callable[[str], None],
-) -> None:
-    """Download `packages` and their closure from `uri` into `area`/cache/archives."""
+) -> Callable[[str], list[str]]:
+    """Read a suite's package lists from `uri` into `area`.
+
+    Returns how a program of apt's is called to use these; packages go to `area`/cache/archives.
+    """
     for name in ("state/lists/partial", "cache/archives/partial"):
         (area / name).mkdir(parents=True)
     (area / "status").touch()
     architecture = _run(["dpkg", "--print-architecture"], QUERY_TIMEOUT_S).strip()
     options = f"[signed-by={wanted.keyring} arch={architecture} target=Packages]"
     components = " ".join(wanted.components)
-    lines = [f"deb {options} {uri} {suite} {components}\n" for suite in wanted.suites]
+    suites = (f"{suite}{pocket}" for pocket in wanted.pockets)
+    lines = [f"deb {options} {uri} {name} {components}\n" for name in suites]
     (area / "sources.list").write_text("".join(lines), encoding="utf-8")
     (area / "apt.conf").write_text("".join(f"#clear {hook};\n" for hook in HOOKS), encoding="utf-8")
-    apt = ["apt-get", "-q", "-y", "-c", str(area / "apt.conf"), *_apt_options(area)]
-    progress(f"reading the package lists of {wanted.suites[0]} from {uri}")
-    _run([*apt, "update"], UPDATE_TIMEOUT_S)
-    progress(f"downloading {', '.join(packages)} and what they need")
-    _run([*apt, "--download-only", "install", *packages], DOWNLOAD_TIMEOUT_S)
+
+    def apt(program: str) -> list[str]:
+        return [program, "-q", "-c", str(area / "apt.conf"), *_apt_options(area)]
+
+    progress(f"reading the package lists of {suite} from {uri}")
+    _run([*apt("apt-get"), "update"], UPDATE_TIMEOUT_S)
+    return apt
+
+
+def _offered(apt: Callable[[str], Iterable[str]], package: str) -> str:
+    """Return the version of a package that would be installed; EngineError when there is none."""
+    said = _run([*apt("apt-cache"), "show", "--no-all-versions", package], QUERY_TIMEOUT_S)
+    for fields in _stanzas(said):
+        if version := fields.get("version"):
+            return version
+    raise EngineError(f"there is no {package}")
 
 
 def _apt_options(area: Path) -> list[str]:
@@ -263,6 +306,7 @@ def _apt_options(area: Path) -> list[str]:
         "Dir::State::status": str(area / "status"),
         "Dir::Cache": str(area / "cache"),
         "APT::Install-Recommends": "0",
+        "APT::Get::Assume-Yes": "1",
         # Without it a failed download of a list is a warning, and the installation runs on nothing.
         "APT::Update::Error-Mode": "any",
         "Acquire::Retries": "3",
@@ -286,6 +330,9 @@ def _unpack(archives: Sequence[Path], root: Path, *, progress: Callable[[str], N
     for name in PRUNED:
         shutil.rmtree(root / name, ignore_errors=True)
     _disarm(root)
+    # apt's names of files: package_version_architecture, with a version's colon encoded.
+    listed = (urllib.parse.unquote(archive.stem).replace("_", " ") for archive in archives)
+    (root / LISTING).write_text("".join(f"{line}\n" for line in listed), encoding="utf-8")
 
 
 def _disarm(root: Path) -> None:
@@ -313,7 +360,8 @@ def _run(argv: Sequence[str], timeout_s: float) -> str:
             errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=timeout_s,
-            env={**os.environ, "LC_ALL": "C"},
+            # APT_CONFIG names settings that whoever else set it wants, weaker ones among them.
+            env={k: v for k, v in os.environ.items() if k != "APT_CONFIG"} | {"LC_ALL": "C"},
         )
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"{argv[0]} did not finish within {timeout_s:.0f} s") from error

@@ -3,8 +3,9 @@
 An `ovn-trace` older than the database it reads does not fail: it drops the logical flows it cannot
 parse, reports everything as undelivered and exits 0. So the version of every zone's `ovn-northd` is
 compared with the programs at hand before anything is traced (`choose`), and a machine whose OVN is
-too old gets a newer one beside it (`install`), unpacked from its distribution's packages and run
-through its own loader and C library. Nothing of that needs root or touches the system.
+too old gets a newer one beside it (`audit.replay.installing`), unpacked from its distribution's
+packages and run through its own loader and C library. There may be several side by side, each of
+one release.
 """
 
 import os
@@ -12,20 +13,15 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from audit.errors import EngineError
-from audit.replay import apt
+from audit.errors import EngineError, NoEngineError
 
 INSTALL_COMMAND = "audit doctor --install-ovn"
-PACKAGES = ("ovn-central", "ovn-host", "openvswitch-switch", "python3-openvswitch")
-"""Debian's and Ubuntu's names for everything in `PROGRAMS`; the last is what ovn-detrace imports,
-and no package of OVN's depends on it."""
-
+ADVICE = f"install one with `{INSTALL_COMMAND}`"
 VERSION_TIMEOUT_S = 20
 
 PROGRAMS = (
@@ -59,8 +55,8 @@ RUN_DIRECTORY_VARIABLES = (
 )
 
 _PYTHON_PROGRAMS = frozenset({"ovn-detrace"})
-_PYTHON_MODULES = "usr/lib/python3/dist-packages"
-_OVS_MODULE = "ovs"
+PYTHON_MODULES = "usr/lib/python3/dist-packages"
+"""Where a prefix made of packages has what ovn-detrace imports."""
 _SYSTEM_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where the daemons are; not on a normal user's PATH on Debian."""
 # Debian's /usr/sbin/ovs-vswitchd is an alternative, a link made when the package is configured; a
@@ -86,11 +82,13 @@ class Version:
     def parse(cls, text: str) -> Self | None:
         """Return the first release number in `text`, or None when it holds none.
 
-        Reads `ovn-trace --version` ("ovn-trace 25.03.0 …") and `NB_Global`'s
-        `northd_internal_version` ("25.03.0-20.41.0-77.6": OVN, schema, internal).
+        Reads `ovn-trace --version` ("ovn-trace 25.03.0 …"), `SB_Global`'s
+        `northd_internal_version` ("25.03.0-20.41.0-77.6": OVN, schema, internal), and the release
+        alone ("25.03").
         """
         found = re.search(r"(?<![\d.])(\d+)\.(\d+)\.(\d+)(?![\d.])", text)
-        return cls(*(int(part) for part in found.groups())) if found else None
+        found = found or re.fullmatch(r"(\d+)\.(\d+)()", text)
+        return cls(*(int(part or 0) for part in found.groups())) if found else None
 
     def can_trace(self, database: "Version") -> bool:
         """Whether this `ovn-trace` understands what that release's `ovn-northd` wrote.
@@ -99,8 +97,13 @@ class Version:
         """
         return (self.major, self.minor) >= (database.major, database.minor)
 
+    @property
+    def release(self) -> str:
+        """Year and month, `25.03`."""
+        return f"{self.major}.{self.minor:02}"
+
     def __str__(self) -> str:
-        return f"{self.major}.{self.minor:02}.{self.patch}"
+        return f"{self.release}.{self.patch}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ class Toolchain:
 
     def has(self, program: str) -> bool:
         """Whether `program` is there: a machine may have OVN's central half only."""
-        return _locate(program, self.prefix) is not None
+        return locate(program, self.prefix) is not None
 
     def schema(self, name: str) -> Path:
         """Return the path of an OVSDB schema, one of `SCHEMAS`."""
@@ -141,26 +144,45 @@ class Toolchain:
         return dict.fromkeys(RUN_DIRECTORY_VARIABLES, str(rundir))
 
 
-def default_prefix() -> Path:
-    """Return where a private OVN is installed unless another place is named."""
+NEWEST = Version(26, 3, 0)
+"""The newest release whose databases this program is tested with. What a database of an unknown
+release needs: newer programs read older databases, never the reverse."""
+
+
+def home() -> Path:
+    """Return the directory below which OVNs are installed unless another place is named."""
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
-    return Path(data) / "ovn-audit" / "ovn"
+    return Path(data) / "ovn-audit"
+
+
+def default_prefix() -> Path:
+    """Return where an OVN is that was installed for nothing in particular.
+
+    Others are beside it, each named after its release.
+    """
+    return home() / "ovn"
+
+
+def private_places() -> Iterator[Path]:
+    """Yield where OVNs may have been installed."""
+    yield default_prefix()
+    yield from sorted(home().glob("ovn-[0-9]*"))
 
 
 def find(prefix: Path | None = None) -> list[Toolchain]:
     """Return the OVN installations at hand in order of preference.
 
     A named `prefix` is the only candidate, and it is an error when it holds no OVN. Otherwise the
-    system's comes first, then the private one at its default place; one that does not run is passed
-    over as long as another does.
+    system's comes first, then the private ones, oldest first; one that does not run is passed over
+    as long as another does.
     """
     if prefix is not None:
         return [Toolchain(version_of(prefix), prefix.absolute())]
     found: list[Toolchain] = []
     broken: list[EngineError] = []
-    for place in (None, default_prefix()):
+    for place in (None, *private_places()):
         try:
-            if _locate("ovn-trace", place) is not None:
+            if locate("ovn-trace", place) is not None:
                 found.append(Toolchain(version_of(place), place))
         except OSError as error:
             broken.append(EngineError(f"OVN cannot be looked for in {place}: {error.strerror}"))
@@ -168,7 +190,9 @@ def find(prefix: Path | None = None) -> list[Toolchain]:
             broken.append(error)
     if broken and not found:
         raise broken[0]
-    return found
+    private = [candidate for candidate in found if candidate.prefix is not None]
+    private.sort(key=lambda candidate: candidate.version)
+    return [*(candidate for candidate in found if candidate.prefix is None), *private]
 
 
 def version_of(prefix: Path | None) -> Version:
@@ -197,122 +221,71 @@ def choose(candidates: Sequence[Toolchain], needed: Mapping[str, str]) -> Toolch
     """Return the first candidate that is not older than any zone's database.
 
     `needed` maps a zone to its `northd_internal_version`. Where a zone does not say, only the
-    newest candidate is as safe as can be: newer programs read older databases, never the reverse.
+    newest candidate will do, and only one that is not older than any release known (`NEWEST`).
+    NoEngineError when there is none.
     """
-    if not candidates:
-        raise EngineError(
-            f"OVN is not installed here: no ovn-trace on the system or in {default_prefix()}; "
-            f"install one with `{INSTALL_COMMAND}`"
-        )
     versions = {zone: Version.parse(text) for zone, text in sorted(needed.items())}
     stated = {zone: version for zone, version in versions.items() if version is not None}
+    if not candidates:
+        lowest = [NEWEST] if len(stated) < len(versions) else []
+        raise NoEngineError(
+            f"OVN is not installed here: no ovn-trace on the system or in {home()}",
+            needed=str(max([*stated.values(), *lowest], default="")),
+            advice=ADVICE,
+        )
     fit = [
         candidate
         for candidate in candidates
         if all(candidate.version.can_trace(database) for database in stated.values())
     ]
     if not fit:
-        raise EngineError(_too_old(candidates, stated))
-    if len(stated) < len(versions) or not versions:
-        return max(fit, key=lambda candidate: candidate.version)
-    return fit[0]
+        raise _too_old(candidates, stated)
+    if len(stated) == len(versions):
+        return fit[0]
+    newest = max(candidates, key=lambda candidate: candidate.version)
+    if not newest.version.can_trace(NEWEST):
+        raise _too_old_to_tell(candidates, sorted(versions.keys() - stated.keys()))
+    return newest
 
 
-def _too_old(candidates: Sequence[Toolchain], databases: Mapping[str, Version]) -> str:
+def _too_old(candidates: Sequence[Toolchain], databases: Mapping[str, Version]) -> NoEngineError:
     """Say which zone is newer than every candidate, and what to do."""
     newest = max(databases, key=lambda zone: databases[zone])
-    found = ", ".join(f"{candidate.version} ({candidate.place})" for candidate in candidates)
     others = sum(
         not any(candidate.version.can_trace(version) for candidate in candidates)
         for zone, version in databases.items()
         if zone != newest
     )
-    more = f" (and {others} more)" if others else ""
-    if all(candidate.prefix is None for candidate in candidates):
-        advice = f"install a newer one with `{INSTALL_COMMAND}`"
-    else:  # what that command installs is among the candidates already
-        advice = f"name a directory that holds OVN {databases[newest]} or newer with --ovn-prefix"
-    return (
-        f"the database of zone {newest}{more} was made by OVN {databases[newest]}, and an older "
-        f"ovn-trace reports everything in it as undelivered; found here: {found}; {advice}"
+    return NoEngineError(
+        f"the database of zone {newest}{_more(others)} was made by OVN {databases[newest]}, and an "
+        f"older ovn-trace reports everything in it as undelivered; {_here(candidates)}",
+        needed=str(databases[newest]),
+        advice=ADVICE,
     )
 
 
-def install(prefix: Path, *, progress: Callable[[str], None]) -> Toolchain:
-    """Install OVN below `prefix` from the distribution's packages; return it.
-
-    Returns at once when it is there and works. It appears complete or not at all: packages are
-    unpacked beside `prefix` and renamed into place once `ovn-trace` there has said its version.
-    One that lacks what ovn-detrace imports is given that.
-    """
-    prefix = prefix.absolute()
-    if _locate("ovn-trace", prefix) is not None:
-        found = Toolchain(version_of(prefix), prefix)
-        if _lacks_modules(prefix):
-            _add_modules(prefix, progress=progress)
-        return found
-    if prefix.exists() and (not prefix.is_dir() or any(prefix.iterdir())):
-        raise EngineError(f"{prefix} exists and holds no OVN: remove it or name another place")
-    try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=prefix.parent, prefix=f".{prefix.name}-", ignore_cleanup_errors=True
-        ) as work:
-            root = Path(work) / "root"
-            _unpack_packages(root, Path(work), progress=progress)
-            version = version_of(root)
-            if _locate("ovn-trace", prefix) is None:  # else another installation was quicker
-                root.rename(prefix)
-    except OSError as error:
-        raise EngineError(f"OVN cannot be installed in {prefix}: {error}") from error
-    progress(f"OVN {version} is in {prefix}")
-    return Toolchain(version, prefix)
-
-
-def _lacks_modules(prefix: Path) -> bool:
-    """Whether a prefix made of packages has an ovn-detrace without what it imports.
-
-    No package of OVN's depends on its Python modules, so a prefix may have been made without.
-    """
-    modules = prefix / _PYTHON_MODULES
-    return (
-        modules.is_dir()
-        and _locate("ovn-detrace", prefix) is not None
-        and not (modules / _OVS_MODULE).is_dir()
+def _too_old_to_tell(candidates: Sequence[Toolchain], silent: Sequence[str]) -> NoEngineError:
+    """Say which zone may be newer than every candidate."""
+    return NoEngineError(
+        f"the database of zone {silent[0]}{_more(len(silent) - 1)} does not say which OVN made it "
+        "(northd_internal_version), and an older ovn-trace would report everything in it as "
+        f"undelivered; only OVN {NEWEST.release} or newer can be trusted with it; "
+        f"{_here(candidates)}",
+        needed=str(NEWEST),
+        advice=ADVICE,
     )
 
 
-def _add_modules(prefix: Path, *, progress: Callable[[str], None]) -> None:
-    """Add Python modules to a prefix; the one that is looked for comes last, and whole."""
-    try:
-        with tempfile.TemporaryDirectory(
-            dir=prefix.parent, prefix=f".{prefix.name}-", ignore_cleanup_errors=True
-        ) as work:
-            root = Path(work) / "root"
-            _unpack_packages(root, Path(work), progress=progress)
-            fresh = (root / _PYTHON_MODULES).iterdir()
-            for module in sorted(fresh, key=lambda path: path.name == _OVS_MODULE):
-                if not (prefix / _PYTHON_MODULES / module.name).exists():
-                    module.rename(prefix / _PYTHON_MODULES / module.name)
-    except OSError as error:
-        raise EngineError(f"{prefix} cannot be completed: {error}") from error
+def _more(others: int) -> str:
+    return f" (and {others} more)" if others else ""
 
 
-def _unpack_packages(root: Path, work: Path, *, progress: Callable[[str], None]) -> None:
-    """Unpack OVN's packages into `root`; when that fails, say what else can be done."""
-    try:
-        os_release = Path("/etc/os-release").read_text(encoding="utf-8")
-        wanted = apt.distribution(apt.parse_os_release(os_release))
-        apt.fetch(PACKAGES, root, work, wanted=wanted, progress=progress)
-    except EngineError as error:
-        raise EngineError(
-            f"a private OVN could not be installed: {error}\n"
-            f"install the distribution's own with `apt-get install {' '.join(PACKAGES)}`, "
-            "or name a directory that holds a newer OVN with --ovn-prefix"
-        ) from error
+def _here(candidates: Sequence[Toolchain]) -> str:
+    found = ", ".join(f"{candidate.version} ({candidate.place})" for candidate in candidates)
+    return f"found here: {found}"
 
 
-def _locate(program: str, prefix: Path | None) -> Path | None:
+def locate(program: str, prefix: Path | None) -> Path | None:
     """Return the path of `program`, or None when it is not installed there."""
     if prefix is None:
         path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_SBIN))
@@ -327,7 +300,7 @@ def _locate(program: str, prefix: Path | None) -> Path | None:
 
 def _command(program: str, prefix: Path | None) -> tuple[str, ...]:
     """Return the argument vector that starts `program`, without its arguments."""
-    path = _locate(program, prefix)
+    path = locate(program, prefix)
     if path is None:
         place = "on the system" if prefix is None else f"below {prefix}"
         raise EngineError(f"there is no {program} {place}; install OVN with `{INSTALL_COMMAND}`")
@@ -335,7 +308,7 @@ def _command(program: str, prefix: Path | None) -> tuple[str, ...]:
         return (str(path),)
     if program in _PYTHON_PROGRAMS:
         # Its own interpreter was built for another C library; any Python 3 runs the script.
-        modules = prefix / _PYTHON_MODULES
+        modules = prefix / PYTHON_MODULES
         return ("/usr/bin/env", f"PYTHONPATH={modules}", sys.executable, str(path))
     return (*_loader(prefix, program), str(path))
 

@@ -11,6 +11,8 @@ each trace. It has traps, all of them real:
 - A microflow with an unknown inport and a datapath kills OVN 23.03's by assertion; no datapath
   is ever named. Whatever kills it twice is poison and becomes a failure of its own.
 - `--select-id` is taken at start only: a daemon per ECMP member asked for.
+- Logical flows it cannot read are left out, and a warning is all that tells. Since OVN 25.09 there
+  is one a second at most, of whatever kind, so it is told to say everything before it reads.
 
 Where it runs is its launcher's business: here on a copy (`audit.trace.local`), or in the pod that
 has the database (`audit.trace.pods`).
@@ -38,7 +40,14 @@ few replies and many requests, and reading its database costs more than a hundre
 _ATTEMPTS = 2
 """How often a microflow may take its daemon down before it is called poison."""
 
-_UNPARSED = re.compile(r"\|WARN\|(?P<flow>.*): parsing (?:expression|actions) failed")
+SAY_EVERYTHING = "vlog/disable-rate-limit"
+"""The command (ovs-appctl(8)) that a launcher gives a daemon before it reads its database."""
+
+_UNPARSED = re.compile(
+    r"\|WARN\|(?:(?P<flow>.*): parsing (?:expression|actions) failed"
+    r"|match annotation failed|logical flow missing datapath)"
+)
+"""What ovn-trace says of each logical flow that it leaves out, in each datapath."""
 _TEMPLATE_VARIABLE = "^"
 """Marks template load balancers' flows (`^NODEIP_IPv4_0`), which no ovn-trace can read."""
 
@@ -112,12 +121,12 @@ class Unparsed:
 
 def _unparsed(log: str) -> Unparsed:
     """Count what a daemon complained about while it read the database."""
-    failed = [found["flow"] for found in _UNPARSED.finditer(log)]
+    failed = [found["flow"] or found[0] for found in _UNPARSED.finditer(log)]
     others = [flow for flow in failed if _TEMPLATE_VARIABLE not in flow]
     return Unparsed(
         flows=len(others),
         templates=len(failed) - len(others),
-        example=others[0].rpartition("|")[2] if others else "",
+        example=others[0] if others else "",
     )
 
 

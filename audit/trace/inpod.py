@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
 OVN = os.environ.get("OVN_RUNDIR") or "/var/run/ovn"
 LOG = 1 << 20
@@ -57,7 +58,11 @@ def keep(alive: int, told: int, seconds: int, choice: str, *states: str) -> None
     try:
         adopt()
         place = tempfile.mkdtemp(prefix="ovn-audit-")
-        argv = ["ovn-trace", f"--db=unix:{OVN}/ovnsb_db.sock", "--no-leader-only"]
+        gate = socket.socket(socket.AF_UNIX)
+        gate.bind(f"{place}/gate")
+        gate.listen(1)
+        threading.Thread(target=admit, args=(gate, f"{place}/ctl"), daemon=True).start()
+        argv = ["ovn-trace", f"--db=unix:{place}/gate", "--no-leader-only"]
         argv += ["--detach", "--no-chdir", "-vsyslog:off", f"--unixctl={place}/ctl"]
         argv += [f"--select-id={choice}"] * (choice != "0")
         for state, count in (one.split("*") for one in states):
@@ -80,33 +85,47 @@ def keep(alive: int, told: int, seconds: int, choice: str, *states: str) -> None
         shutil.rmtree(place, ignore_errors=True)
 
 
-def relay(path: str) -> None:
-    """Hand on bytes both ways until either side ends."""
+def admit(gate: socket.socket, control: str) -> None:
+    """Let a daemon at its database when it was told to leave no warning out."""
+    with gate.accept()[0] as daemon, connect(control) as asked:
+        asked.sendall(b'{"id":0,"method":"vlog/disable-rate-limit","params":[]}')
+        asked.recv(1 << 12)
+        relay(f"{OVN}/ovnsb_db.sock", daemon.fileno(), daemon.fileno())
+
+
+def connect(path: str) -> socket.socket:
+    """Connect to a server's socket."""
     server = socket.socket(socket.AF_UNIX)
     server.connect(path)
+    return server
+
+
+def relay(path: str, source: int, sink: int) -> None:
+    """Hand on bytes both ways until either side ends."""
+    server = connect(path)
     while True:
-        for ready in select.select([0, server.fileno()], [], [])[0]:
-            data = server.recv(1 << 18) if ready else os.read(0, 1 << 16)
+        for ready in select.select([source, server.fileno()], [], [])[0]:
+            data = os.read(ready, 1 << 18)
             if not data:
                 return
-            if ready:
-                write(data)
-            else:
+            if ready == source:
                 server.sendall(data)
+            else:
+                write(sink, data)
 
 
-def write(data: bytes) -> None:
-    """Write all of it to standard output."""
+def write(sink: int, data: bytes) -> None:
+    """Write all of it."""
     while data:
-        data = data[os.write(1, data) :]
+        data = data[os.write(sink, data) :]
 
 
 def serve(path: str, said: str) -> None:
     """Say that the server can be asked, or why not; then let it be asked."""
     error = None if path else said[-300:].strip() or "no reason given"
-    write(json.dumps({"id": 0, "result": said, "error": error}).encode())
+    write(1, json.dumps({"id": 0, "result": said, "error": error}).encode())
     if path:
-        relay(path)
+        relay(path, 0, 1)
 
 
 def trace(seconds: int, *daemon: str) -> None:

@@ -2,14 +2,21 @@
 
 A daemon puts itself in the background, so it is not our child: it is known by its pid file. Losing
 the database connection kills it, which is how it goes when this process is killed.
+
+What a daemon cannot read of its database it says while it reads, and since OVN 25.09 it gives one
+warning a second, of whatever kind. So its way to the database leads through this process, and is
+opened when it has been told to leave nothing out.
 """
 
 import contextlib
 import functools
 import os
+import selectors
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -18,8 +25,8 @@ from pathlib import Path
 
 from audit.errors import EngineError
 from audit.model.engine import Programs
-from audit.trace.daemon import Launch, Start
-from audit.trace.unixctl import Unixctl
+from audit.trace.daemon import SAY_EVERYTHING, Launch, Start
+from audit.trace.unixctl import Unixctl, UnixctlError
 
 Serve = Callable[[Path, Path], AbstractContextManager[Path]]
 """(database, run directory) → the socket it is served on, while the context lasts."""
@@ -31,7 +38,11 @@ megabytes, and most of its time is looking up where the next flow is."""
 _START_TIMEOUT_S = 120
 _STOP_TIMEOUT_S = 5
 _POLL_S = 0.002
+_ACCEPT_S = 0.05
+_RELAYED = 1 << 18
 _PID_FILE = "pid"
+_CONTROL = "ctl"
+_GATE = "gate"
 _SHOWN = 300
 """Characters of the daemon's complaint that are repeated."""
 
@@ -74,8 +85,6 @@ class LocalDaemon:
         try:
             self.log = self._run(programs, database, start)
             self.process = _Process.of(self._rundir / _PID_FILE)
-            self.connection = Unixctl(self._rundir / "ctl", timeout_s=start.timeout_s)
-            self._open.callback(self.connection.close)
         except BaseException:
             self.end()
             raise
@@ -87,25 +96,58 @@ class LocalDaemon:
 
     def _run(self, programs: Programs, database: Path, start: Start) -> str:
         """Run `ovn-trace`, which returns once its daemon has read the database; return its log."""
-        try:
-            done = subprocess.run(  # noqa: S603 - argv of our own words and paths, no shell
-                programs.argv("ovn-trace", *_arguments(self._rundir, database, start)),
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        with tempfile.TemporaryFile() as log, socket.socket(socket.AF_UNIX) as gate:
+            gate.bind(str(self._rundir / _GATE))
+            gate.listen()
+            starting = subprocess.Popen(  # noqa: S603 - argv of our own words and paths, no shell
+                programs.argv("ovn-trace", *_arguments(self._rundir, start)),
                 env={**os.environ, **_MEMORY, **programs.environment(self._rundir)},
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_START_TIMEOUT_S,
-                check=False,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
             )
-        except subprocess.TimeoutExpired as error:
-            raise EngineError(
-                f"ovn-trace did not read {database} in {_START_TIMEOUT_S} s"
-            ) from error
-        if done.returncode:
-            said = " ".join(done.stderr.split())[-_SHOWN:]
-            raise EngineError(f"ovn-trace did not start: {said or f'exit {done.returncode}'}")
-        return done.stderr
+            try:
+                admitted = self._admit(gate, starting, database, start.timeout_s)
+                starting.wait(max(deadline - time.monotonic(), 0))
+            except subprocess.TimeoutExpired as error:
+                raise EngineError(
+                    f"ovn-trace did not read {database} in {_START_TIMEOUT_S} s"
+                ) from error
+            finally:
+                starting.kill()
+                starting.wait()
+            log.seek(0)
+            text = log.read().decode(errors="replace")
+        if starting.returncode:
+            said = " ".join(text.split())[-_SHOWN:]
+            raise EngineError(f"ovn-trace did not start: {said or f'exit {starting.returncode}'}")
+        if not admitted:
+            raise UnixctlError("it has not asked for its database")
+        return text
+
+    def _admit(
+        self,
+        gate: socket.socket,
+        starting: subprocess.Popen[bytes],
+        database: Path,
+        timeout_s: float,
+    ) -> bool:
+        """Let the daemon at its database when it has been told to say everything.
+
+        It listens to commands before it connects, and reads nothing before it is answered. False
+        when it ends before.
+        """
+        asking = _accepted(gate, starting)
+        if asking is None:
+            return False
+        relay = _Relay(asking)
+        self._open.callback(relay.end)
+        self.connection = Unixctl(self._rundir / _CONTROL, timeout_s=timeout_s)
+        self._open.callback(self.connection.close)
+        self.connection.transact(SAY_EVERYTHING)
+        relay.begin(database)
+        return True
 
     def end(self) -> None:
         """Close the connection, kill the daemon, and remove its directory."""
@@ -118,12 +160,68 @@ class LocalDaemon:
                 process.end()
 
 
-def _arguments(rundir: Path, database: Path, start: Start) -> tuple[str, ...]:
+def _accepted(gate: socket.socket, starting: subprocess.Popen[bytes]) -> socket.socket | None:
+    """Return the first connection; None when the process ends without one."""
+    gate.settimeout(_ACCEPT_S)
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            return gate.accept()[0]
+        except TimeoutError:
+            if starting.poll() is not None:
+                return None
+    raise subprocess.TimeoutExpired(starting.args, _START_TIMEOUT_S)
+
+
+class _Relay:
+    """A daemon's connection to its database's server, through a thread of this process.
+
+    The thread ends with either side, and both sides with this process.
+    """
+
+    def __init__(self, daemon: socket.socket) -> None:
+        """Take the daemon's side."""
+        self._daemon = daemon
+        self._server = socket.socket(socket.AF_UNIX)
+        self._thread = threading.Thread(target=self._hand_on, name="ovn-trace", daemon=True)
+
+    def begin(self, database: Path) -> None:
+        """Connect the daemon to the server at a socket; OSError when it does not listen."""
+        self._server.connect(str(database))
+        self._daemon.setblocking(True)  # noqa: FBT003 - the method of the standard library
+        self._thread.start()
+
+    def _hand_on(self) -> None:
+        other = {self._daemon: self._server, self._server: self._daemon}
+        with self._daemon, self._server, selectors.DefaultSelector() as selector:
+            for side in other:
+                selector.register(side, selectors.EVENT_READ)
+            with contextlib.suppress(OSError):
+                while True:
+                    for key, _ in selector.select():
+                        side = other[key.fileobj]  # type: ignore[index]  # what was registered
+                        data = other[side].recv(_RELAYED)
+                        if not data:
+                            return
+                        side.sendall(data)
+
+    def end(self) -> None:
+        """Cut the connection."""
+        for side in (self._daemon, self._server):
+            with contextlib.suppress(OSError):  # it may have ended by itself
+                side.shutdown(socket.SHUT_RDWR)
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._daemon.close()
+        self._server.close()
+
+
+def _arguments(rundir: Path, start: Start) -> tuple[str, ...]:
     return (
-        f"--db=unix:{database}",
+        f"--db=unix:{rundir / _GATE}",
         *("--detach", "--no-chdir"),
         f"--pidfile={rundir / _PID_FILE}",
-        f"--unixctl={rundir / 'ctl'}",
+        f"--unixctl={rundir / _CONTROL}",
         *([f"--select-id={start.select}"] if start.select else []),
         *(f"--ct={state}" for state, count in start.states for _ in range(count)),
     )

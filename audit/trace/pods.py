@@ -9,6 +9,7 @@ ends. A node's ovs-vswitchd (`inswitch.py`) is its own, and runs on.
 
 import contextlib
 import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ anew."""
 _STREAMS_LOST = 2
 """After so many streams in a row on which nothing was answered, a place is left alone."""
 
+_FOR_READERS = re.compile(r'^ +(?:"""[^"]*"""|#.*)\n', re.MULTILINE)
+"""Functions' docstrings, and comments; the module's own docstring says in logs what it is."""
+
 OpenStream = Callable[[str, Sequence[str]], Channel]
 """(place, argv) → the standard input and output of a command there; AuditError when not."""
 
@@ -47,10 +51,11 @@ def switch_program() -> tuple[str, ...]:
 def _python(file: str, *words: str) -> tuple[str, ...]:
     """Return a command that runs the text of a file.
 
-    It travels in a URL, where each character of an indentation takes three: with tabs it stays
-    below the 8 kB that some proxies in front of an API server allow.
+    It travels in a URL, where each character of an indentation takes three: with tabs, and without
+    what is written for readers, it stays below the 8 kB that some proxies in front of an API server
+    allow.
     """
-    text = Path(file).read_text(encoding="utf-8").replace("    ", "\t")
+    text = _FOR_READERS.sub("", Path(file).read_text(encoding="utf-8")).replace("    ", "\t")
     return ("python3", "-I", "-S", "-c", text, *words)
 
 

@@ -37,12 +37,14 @@ _PIPELINE = re.compile(
     r'(?:, inport="(?P<in>[^"]*)")?(?:, outport="(?P<out>[^"]*)")?'
 )
 _OUTPUT = re.compile(r'/\* output to "(?P<port>.*)", type "(?P<type>[a-z0-9]*)" \*/')
-_BACKENDS = re.compile(r"ct_lb(?:_mark)?\(backends=(?P<list>[^;)]*)")
+_BACKENDS = re.compile(r"ct_lb(?:_mark(?:_local)?)?\(backends=(?P<list>[^;)]*)")
+_PORT_OF_BACKEND = re.compile(r'"(?:[^"\\]|\\.)*":')
+"""What `ct_lb_mark_local` writes before each backend."""
 _SELECT = re.compile(r"= select\((?:values=\()?(?P<list>[^)]*)\)")
 _NAT = re.compile(r"ct_[sd]nat(?:_?in_czone)?\(ip[46]\.(?P<side>src|dst)=(?P<ip>[0-9a-fA-F.:]+)\)")
 _DEFAULT_STATE = re.compile(r"^ *ct_.*/\* default \(use --ct to customize\) \*/", re.MULTILINE)
-_CONNTRACK_TITLE = re.compile(r"^ *ct_(?:next|lb|lb_mark)\b.*(?<!;)$", re.MULTILINE)
-_TAKES_A_STATE = re.compile(r"^ *ct_(?:next(?:\(\w+\))?|lb|lb_mark);$", re.MULTILINE)
+_CONNTRACK_TITLE = re.compile(r"^ *ct_.*(?<!;)$", re.MULTILINE)
+_TAKES_A_STATE = re.compile(r"^ *ct_(?:next(?:\(\w+\))?|lb(?:_mark(?:_local)?)?);$", re.MULTILINE)
 _BLOCKED = re.compile(r"ct_commit ?\{.*\bct_(?:mark|label)\.blocked = 1\b")
 _NOTES = ("log(", "sample(")
 """Actions that northd writes before a drop it does not spell out; ovn-trace then prints no other.
@@ -62,8 +64,8 @@ def ran_out_of_states(output: str) -> bool:
 def states_taken(output: str) -> tuple[int, int]:
     """Return how many conntrack states a trace took, at least and at most.
 
-    Only `ct_next` says which state it was given. The titles counted are those that tell when there
-    was none left; whether `ct_lb` takes one when it draws a backend is left open.
+    Only `ct_next` says which state it was given. The titles counted are all that tell when there
+    was none left: a translation takes one too where the packet was not tracked before.
     """
     least = _TAKES_A_STATE.search(output) is not None
     return int(least), len(_CONNTRACK_TITLE.findall(output))
@@ -154,7 +156,7 @@ def _follow(block: Block, path: _Path, walk: _Walk) -> None:
     ended = False
     for index, step in enumerate(block.steps):
         match step:
-            case Title(text) if text in GENERATED:
+            case Title(text) if _generates(path, text):
                 # What follows in this block happens to the packet that OVN made.
                 ended = _generate(text, block.steps[index + 1 :], path, walk)
                 break
@@ -191,11 +193,19 @@ def _settled(path: _Path, end: Hop) -> Hop:
 def _branch(inner: Block, path: _Path, walk: _Walk) -> bool:
     """Walk a branch that forks off; say whether the packet itself ended in it."""
     first, *rest = inner.steps
-    if isinstance(first, Title) and first.text in GENERATED:
+    if isinstance(first, Title) and _generates(path, first.text):
         return _generate(first.text, rest, path, walk)
     before = len(walk.ends)
     _follow(inner, replace(path), walk)
     return len(walk.ends) > before
+
+
+def _generates(path: _Path, title: str) -> bool:
+    """Say whether a branch is of a packet that OVN makes.
+
+    OVN 25.09 and later copies what is mirrored to another port under the title `clone`.
+    """
+    return title in GENERATED or (title == "clone" and path.text.startswith("mirror("))
 
 
 def _generate(title: str, steps: Sequence[Step], path: _Path, walk: _Walk) -> bool:
@@ -306,7 +316,7 @@ def _act(path: _Path, text: str, walk: _Walk) -> Hop | None:
         path.acls = (*path.acls[:-1], replace(path.acls[-1], action="reject"))
     if (found := _OUTPUT.fullmatch(text)) and found["type"] not in _PATCHES:
         return path.end(HopEnd.OUTPUT, port=found["port"], port_type=found["type"])
-    if not walk.through_balancer and (found := _BACKENDS.match(text)):
+    if not walk.through_balancer and (found := _BACKENDS.match(_PORT_OF_BACKEND.sub("", text))):
         return path.end(HopEnd.BALANCED, backends=tuple(_split(found["list"])))
     if not walk.through_select and (found := _SELECT.search(text)):
         members = [member.partition("=")[0] for member in _split(found["list"])]

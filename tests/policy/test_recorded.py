@@ -14,7 +14,8 @@ from audit.facts import assemble
 from audit.plan import expand, matrix, ports, scope
 from audit.policy import deviations
 from audit.policy.intent import evaluate
-from audit.replay import databases, toolchain
+from audit.replay import databases
+from audit.replay.toolchain import Toolchain
 from tests import parity
 
 KNOWN = {
@@ -31,10 +32,11 @@ KNOWN = {
 
 @pytest.mark.ovn
 @pytest.mark.parametrize("name", parity.POD_ANSWERS)
-def test_objects_say_what_ovn_does_but_for_known_deviations(name: str, tmp_path: Path) -> None:
+def test_objects_say_what_ovn_does_but_for_known_deviations(
+    name: str, tmp_path: Path, toolchain: Toolchain
+) -> None:
     answers = parity.read_answers(name)
-    newest = max(toolchain.find(), key=lambda found: found.version)
-    state = assemble.load(parity.SNAPSHOTS[name], tmp_path, databases.OvsdbTool(programs=newest))
+    state = assemble.load(parity.SNAPSHOTS[name], tmp_path, databases.OvsdbTool(programs=toolchain))
     asked = scope.from_flags(
         ports=sorted({f"{a['protocol']}/{a['port']}" for a in answers}),
         family=parity.families(answers),

@@ -144,7 +144,8 @@ def test_ubuntus_mirror_is_found_and_asked_for_the_running_release() -> None:
     assert apt.mirrors([*apt.parse_deb822(UBUNTU_DEB822)], UBUNTU) == (
         "http://archive.example.org/ubuntu/",
     )
-    assert UBUNTU.suites == ("noble", "noble-updates")
+    assert UBUNTU.suites[0] == "noble"
+    assert UBUNTU.pockets == ("", "-updates")
     assert UBUNTU.components == ("main", "universe")
 
 
@@ -154,8 +155,25 @@ def test_a_mirror_named_by_alias_is_found_when_no_code_name_is() -> None:
     assert apt.mirrors(sources, DEBIAN)[0] == "http://mirror.example.org/debian"
 
 
-def test_debian_is_asked_for_a_newer_release_than_the_running_one() -> None:
-    assert (DEBIAN.release, DEBIAN.suites) == ("bookworm", ("trixie",))
+def test_debian_is_asked_for_newer_suites_than_the_running_one_oldest_first() -> None:
+    assert (DEBIAN.release, DEBIAN.suites) == ("bookworm", ("trixie", "sid"))
+
+
+def test_ubuntu_is_asked_for_later_releases_after_its_own() -> None:
+    assert UBUNTU.suites == ("noble", "questing", "resolute")
+    unknown = apt.distribution({"ID": "ubuntu", "VERSION_CODENAME": "zesty"})
+    assert unknown.suites == ("zesty",)
+
+
+def test_settings_that_the_environment_names_are_not_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    weaker = tmp_path / "apt.conf"
+    weaker.write_text('APT::Get::AllowUnauthenticated "true";\n')
+    monkeypatch.setenv("APT_CONFIG", str(weaker))
+    words = ["apt-config", "dump", "APT::Get::AllowUnauthenticated"]
+    assert "true" in subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "true" not in apt._run(words, 10)  # noqa: SLF001  what runs everything of apt's
 
 
 def test_another_distribution_is_named() -> None:

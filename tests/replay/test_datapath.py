@@ -177,7 +177,7 @@ HOLD = textwrap.dedent("""
     from audit.facts import openflow
     from audit.replay import databases, datapath, toolchain
 
-    engine = max(toolchain.find(), key=lambda found: found.version)
+    engine = toolchain.choose(toolchain.find(), {"z": "25.03.0"})
     database, root = Path(sys.argv[1]), Path(sys.argv[2])
     chassis = openflow.read_chassis(databases.OvsdbTool(programs=engine), "z", database)
     with databases.serve(engine, database, root) as socket:

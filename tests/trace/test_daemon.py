@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,7 @@ from audit.trace.daemon import (
     EngineLostError,
     EngineTimeoutError,
     Launch,
+    Start,
     TraceDaemon,
     Unparsed,
 )
@@ -121,8 +122,8 @@ def tracing(
         yield tracing
 
 
-def _one_shot(toolchain: Toolchain, socket: Path, expression: str) -> str:
-    states = ["--ct=new"] * 8
+def _one_shot(toolchain: Toolchain, socket: Path, expression: str, state: str = "new") -> str:
+    states = [f"--ct={state}"] * 8
     arguments = [f"--db=unix:{socket}", "--detailed", *states, expression]
     return subprocess.run(
         toolchain.argv("ovn-trace", *arguments),
@@ -147,6 +148,68 @@ def test_the_daemon_answers_as_a_process_of_its_own_does(
         expression = microflow.expression(_flow(dst_port=port))
         assert daemon.trace(expression) == _one_shot(toolchain, served, expression)
     assert daemon.starts == 1
+
+
+def _steady(release: str) -> Iterator[dict[str, str]]:
+    """Yield what was asked in the golden cases that end the same each time."""
+    for case in sorted((REPOSITORY / f"tests/trace/golden/ovn-{release}").glob("*/")):
+        asked = json.loads((case / "asked.json").read_text())
+        text = (case / "trace.txt").read_text()
+        if not re.search(r"backends=[^;)]*,|Randomly", text) and not asked["select"]:
+            yield {**asked, "text": text}
+
+
+def test_many_packets_get_their_own_states_from_one_daemon(
+    temporary: Path, newest_toolchain: Toolchain, southbound: Southbound
+) -> None:
+    """The golden packets of 26.03, replies first, then requests."""
+    assert temporary.is_dir()
+    asked = list(_steady("26.03"))
+    replies = [one["microflow"] for one in asked if one["ct"] == "est,rpl"]
+    requests = [one["microflow"] for one in asked if one["ct"] == "new"]
+    assert len(replies) >= 1
+    assert len(requests) > 30
+    rundir = Path(tempfile.mkdtemp())
+    with serve(newest_toolchain, southbound("26.03"), rundir) as socket:
+        daemon = TraceDaemon(
+            launch(newest_toolchain, socket), state=ConntrackState.REPLY, turns=True
+        )
+        for expression in replies:
+            expected = _one_shot(newest_toolchain, socket, expression, "est,rpl")
+            assert daemon.trace(expression) == expected
+        assert daemon.turn()
+        for expression in requests:
+            assert daemon.trace(expression) == _one_shot(newest_toolchain, socket, expression)
+        assert daemon.starts == 1
+        daemon.stop()
+    shutil.rmtree(rundir)
+
+
+def test_the_states_a_trace_took_are_within_what_its_text_says(
+    temporary: Path, engine: Toolchain, southbound: Southbound
+) -> None:
+    """How many it takes, a daemon with sixty of them tells by how long they last."""
+    assert temporary.is_dir()
+    release = "26.03" if engine.version >= Version(26, 3, 0) else "25.03"
+    taken = set()
+    rundir = Path(tempfile.mkdtemp())
+    with serve(engine, southbound(release), rundir) as socket:
+        for asked in (one for one in _steady(release) if "ct_" in one["text"]):
+            start = Start(states=((ConntrackState.REQUEST, 60),))
+            daemon = LocalDaemon(engine, socket, start)
+            trace = functools.partial(
+                daemon.connection.transact, "trace", "--detailed", asked["microflow"]
+            )
+            first, traces = trace(), 1
+            while traces <= 60 and "default (use --ct" not in trace():
+                traces += 1
+            daemon.end()
+            took = 60 // traces if traces <= 60 else 0
+            least, most = walk.states_taken(first)
+            assert least <= took <= most, asked
+            taken.add(took)
+    shutil.rmtree(rundir)
+    assert {1, 2, 3} <= taken
 
 
 def test_states_that_ran_out_are_noticed_and_the_trace_is_repeated(
@@ -427,24 +490,57 @@ def test_each_state_and_choice_has_its_own_daemon(tracing: LogicalTracer, tempor
     assert len(list(temporary.glob("audit-trace-*"))) == 4
 
 
-def test_flows_beyond_the_engine_are_counted(
-    temporary: Path, toolchain: Toolchain, southbound: Southbound, release: str
+@pytest.fixture(params=["25.03", "26.03"])
+def engine(request: pytest.FixtureRequest) -> Toolchain:
+    """Return an OVN that says all its warnings, and one that says one a second."""
+    name = {"25.03": "toolchain", "26.03": "newest_toolchain"}[request.param]
+    found: Toolchain = request.getfixturevalue(name)
+    return found
+
+
+MANY = 60
+"""Far more than a limited engine would have time to say."""
+
+
+def test_flows_beyond_the_engine_are_counted_all_of_them(
+    temporary: Path, engine: Toolchain, southbound: Southbound
 ) -> None:
     assert temporary.is_dir()
-    readable = southbound(release)
+    readable = southbound("25.03")
     newer = Path(shutil.copy(readable, readable.with_name("newer.db")))
-    for number in range(3):  # what an ovn-northd of the future may write
-        _add_flow(toolchain, newer, f"teleport(speed={number}); next;")
-    plain, passing = _first_look(toolchain, readable)
+    future = [{"actions": f"teleport(speed={number}); next;"} for number in range(MANY)]
+    future += [{"match": f"tcp.flavour == {number}"} for number in range(MANY)]
+    # The one that no annotation can be found for, and one with an operator that logs write too.
+    future += [{"match": "ip4 || tcp.flavour == 1"}]
+    _add_flows(engine, newer, future)
+    plain, passing = _first_look(engine, readable)
     assert _end(passing) is HopEnd.OUTPUT
     assert plain.templates > 0
     assert (plain.flows, plain.example) == (0, "")
-    unparsed, refused = _first_look(toolchain, newer)
-    assert (unparsed.flows, unparsed.templates) == (3, plain.templates)
-    assert "teleport" in unparsed.example
+    unparsed, refused = _first_look(engine, newer)
+    assert (unparsed.flows, unparsed.templates) == (len(future), plain.templates)
+    assert unparsed.example in {flow.get("actions") or flow["match"] for flow in future}
     assert isinstance(refused, TraceFailure)
     assert refused.reason is Reason.ENGINE_REFUSED
-    assert refused.message == "3 logical flows are beyond this ovn-trace"
+    assert refused.message == f"{len(future)} logical flows are beyond this ovn-trace"
+
+
+def test_a_flow_is_not_hidden_behind_what_else_is_warned_of(
+    temporary: Path, engine: Toolchain, southbound: Southbound
+) -> None:
+    """Templates' and others' warnings are said before, and are more than a limited engine's."""
+    assert temporary.is_dir()
+    database = southbound("25.03")
+    _add_flows(
+        engine,
+        database,
+        [{"match": f"ip4.dst == ^VIP{number}"} for number in range(MANY)],
+    )
+    before, _ = _first_look(engine, database)
+    _add_flows(engine, database, [{"actions": "teleport(speed=1); next;"}])
+    after, _ = _first_look(engine, database)
+    assert before.templates >= MANY
+    assert (before.flows, after.flows, after.templates) == (0, 1, before.templates)
 
 
 def _first_look(toolchain: Toolchain, database: Path) -> tuple[Unparsed, TraceOutcome]:
@@ -456,25 +552,25 @@ def _first_look(toolchain: Toolchain, database: Path) -> tuple[Unparsed, TraceOu
         return tracing.unparsed("z"), outcome
 
 
-def _add_flow(toolchain: Toolchain, database: Path, actions: str) -> None:
-    """Add a logical flow to a southbound database, in the datapath of some other flow."""
+def _add_flows(toolchain: Toolchain, database: Path, flows: Sequence[Mapping[str, str]]) -> None:
+    """Add logical flows to a southbound database, in the datapath of some other flow."""
     query = [
         "OVN_Southbound",
         {"op": "select", "table": "Datapath_Binding", "where": [], "columns": ["_uuid"]},
     ]
     asked = toolchain.argv("ovsdb-tool", "query", str(database), json.dumps(query))
     done = subprocess.run(asked, check=True, capture_output=True, text=True)
-    datapath = json.loads(done.stdout)[0]["rows"][0]["_uuid"]
     row = {
-        "logical_datapath": datapath,
+        "logical_datapath": json.loads(done.stdout)[0]["rows"][0]["_uuid"],
         "pipeline": "ingress",
         "table_id": 0,
         "priority": 1,
         "match": "ip",
-        "actions": actions,
+        "actions": "next;",
     }
-    insert = ["OVN_Southbound", {"op": "insert", "table": "Logical_Flow", "row": row}]
-    told = toolchain.argv("ovsdb-tool", "transact", str(database), json.dumps(insert))
+    inserted = [{"op": "insert", "table": "Logical_Flow", "row": {**row, **flow}} for flow in flows]
+    operations = json.dumps(["OVN_Southbound", *inserted])
+    told = toolchain.argv("ovsdb-tool", "transact", str(database), operations)
     subprocess.run(told, check=True, capture_output=True)
 
 
@@ -497,7 +593,7 @@ from audit.trace.local import Copies, LocalDaemon
 from audit.trace.tracer import LogicalTracer
 
 tempfile.tempdir, database = sys.argv[1:]
-toolchain = max(toolchains.find(), key=lambda found: found.version)
+toolchain = toolchains.choose(toolchains.find(), {"z": "25.03.0"})
 copies = Copies(
     programs=toolchain,
     serve=functools.partial(serve, toolchain),

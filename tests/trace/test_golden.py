@@ -33,7 +33,7 @@ def _read(case: Path) -> tuple[Hop, str]:
 
 
 def test_nothing_is_missing_and_nothing_is_left_over() -> None:
-    assert [release.name for release in RELEASES] == ["ovn-23.03", "ovn-25.03"]
+    assert [release.name for release in RELEASES] == ["ovn-23.03", "ovn-25.03", "ovn-26.03"]
     assert {path.name for path in GOLDEN.iterdir() if path.is_file()} == {"README.md", "make.py"}
     for release in RELEASES:
         assert [path.name for path in release.iterdir() if path.is_file()] == ["sb.db.gz"]
@@ -41,10 +41,11 @@ def test_nothing_is_missing_and_nothing_is_left_over() -> None:
         assert {path.name for path in case.iterdir()} == FILES, case
 
 
-def test_the_older_release_knows_every_case_but_tiers() -> None:
-    older, newer = ({case.name for case in release.iterdir()} for release in RELEASES)
-    assert older < newer
+def test_a_newer_release_knows_every_case_of_the_older_ones() -> None:
+    older, newer, newest = ({case.name for case in release.iterdir()} for release in RELEASES)
+    assert older < newer < newest
     assert all(name.startswith("tier-") for name in newer - older)
+    assert all(name.startswith(("mirrored", "lb-distributed")) for name in newest - newer)
 
 
 @pytest.mark.parametrize("case", CASES, ids=_name)

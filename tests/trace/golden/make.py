@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -22,8 +23,11 @@ from audit.replay import toolchain as toolchains
 from audit.replay.toolchain import Toolchain, Version
 
 HERE = Path(__file__).resolve().parent
+OLDEST = Version(23, 3, 0)
 SPLIT = Version(23, 6, 0)
 """Since this release an ACL stage is two, `_eval` and `_action`."""
+DISTRIBUTED = Version(26, 3, 0)
+"""Since this release there is what `LATEST` needs."""
 _DEADLINE_S = 60
 
 TOPOLOGY = """
@@ -147,6 +151,38 @@ lsp-add tiered t2 -- lsp-set-addresses t2 '0a:00:00:00:06:02 10.0.6.2'
 """
 """ACL tiers exist since OVN 23.06."""
 
+LATEST = """
+ls-add mirrored
+lsp-add mirrored m1 -- lsp-set-addresses m1 '0a:00:00:00:07:01 10.0.7.1'
+lsp-add mirrored m2 -- lsp-set-addresses m2 '0a:00:00:00:07:02 10.0.7.2'
+lsp-add mirrored tap -- lsp-set-addresses tap unknown
+acl-add mirrored to-lport 1001 'outport == "m2" && tcp.dst == 81' drop
+mirror-add copies lport both tap -- mirror-rule-add copies 100 ip mirror
+lsp-attach-mirror m1 copies
+lsp-attach-mirror m2 copies
+
+lr-add spreader
+lrp-add spreader spreader-in 0e:00:00:00:00:08 10.8.0.254/24
+lrp-add spreader spreader-out 0e:00:00:00:00:09 10.9.0.254/24
+lrp-set-gateway-chassis spreader-in hv1 10
+ls-add s8
+lsp-add s8 s8-spreader -- lsp-set-type s8-spreader router -- lsp-set-addresses s8-spreader router
+lsp-set-options s8-spreader router-port=spreader-in
+lsp-add s8 c8 -- lsp-set-addresses c8 '0a:00:00:08:00:01 10.8.0.1'
+ls-add s9
+lsp-add s9 s9-spreader -- lsp-set-type s9-spreader router -- lsp-set-addresses s9-spreader router
+lsp-set-options s9-spreader router-port=spreader-out
+lsp-add s9 d1 -- lsp-set-addresses d1 '0a:00:00:09:00:01 10.9.0.1'
+lsp-add s9 d2 -- lsp-set-addresses d2 '0a:00:00:09:00:02 10.9.0.2'
+lb-add distributed 10.96.0.7:80 10.9.0.1:8080,10.9.0.2:8080 tcp
+set load_balancer distributed options:distributed=true
+set load_balancer distributed ip_port_mappings:10.9.0.1=d1 ip_port_mappings:10.9.0.2=d2
+lb-add alone 10.96.0.8:80 10.9.0.1:8080 tcp
+set load_balancer alone options:distributed=true ip_port_mappings:10.9.0.1=d1
+lr-lb-add spreader distributed -- lr-lb-add spreader alone
+"""
+"""Mirrors to a logical port exist since OVN 25.09, distributed load balancers since 26.03."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
@@ -162,7 +198,7 @@ class Case:
     target: str = ""
     select: int = 0
     draws: int = 0
-    tiers: bool = False
+    since: Version = OLDEST
     expected: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -200,6 +236,11 @@ ADDRESSES = {
     "ecmp": "0e:00:00:00:00:01 192.0.2.7",
     "outside": "0e:00:00:00:00:01 198.51.100.7",
     "outside-silent": "0e:00:00:00:00:01 198.51.101.7",
+    "m1": "0a:00:00:00:07:01 10.0.7.1",
+    "m2": "0a:00:00:00:07:02 10.0.7.2",
+    "c8": "0a:00:00:08:00:01 10.8.0.1",
+    "distributed": "0e:00:00:00:00:08 10.96.0.7",
+    "alone": "0e:00:00:00:00:08 10.96.0.8",
     "e1": "0a:00:00:06:00:01 10.6.0.1",
     "e2": "0e:00:00:00:00:06 10.7.0.2",
 }
@@ -210,9 +251,8 @@ INPORTS = {"spoofed": "p1", "lc6": "lc", "x1-6": "x1"}
 
 def cases(version: Version) -> Iterator[Case]:
     """Yield the cases that this release can build."""
-    for case in (*_switching(), *_acls(version), *_balancers(), *_routing(version)):
-        if version >= SPLIT or not case.tiers:
-            yield case
+    made = (*_switching(), *_acls(version), *_balancers(), *_routing(version), *_latest())
+    yield from (case for case in made if version >= case.since)
 
 
 def _switching() -> Iterator[Case]:
@@ -425,7 +465,7 @@ def _acls(version: Version) -> Iterator[Case]:
             "acls": acls(("ls_out_acl", "drop")),
         },
     )
-    tiers: dict[str, Any] = {"source": "t1", "to": "t2", "target": "t2", "tiers": True}
+    tiers: dict[str, Any] = {"source": "t1", "to": "t2", "target": "t2", "since": SPLIT}
     tier_drop = {
         "end": "dropped",
         "stage": "ls_out_acl_action",
@@ -579,6 +619,45 @@ def _routing(version: Version) -> Iterator[Case]:
     )
 
 
+def _latest() -> Iterator[Case]:
+    mirrored: dict[str, Any] = {"since": DISTRIBUTED, "source": "m1", "to": "m2"}
+    yield Case(
+        name="mirrored",
+        **mirrored,
+        target="m2",
+        expected={"end": "output", "port": "m2", "datapath": "mirrored"},
+    )
+    yield Case(
+        name="mirrored-drop",
+        **mirrored,
+        port=81,
+        # Only the copy gets there.
+        target="mp-mirrored-tap",
+        expected={
+            "end": "dropped",
+            "stage": "ls_out_acl_action",
+            "outport": "m2",
+            "acls": [["ls_out_acl_eval", "drop"]],
+        },
+    )
+    yield Case(
+        name="lb-distributed",
+        source="c8",
+        to="distributed",
+        since=DISTRIBUTED,
+        expected={"end": "balanced", "backends": ["10.9.0.1:8080", "10.9.0.2:8080"]},
+    )
+    yield Case(
+        name="lb-distributed-drawn",
+        source="c8",
+        to="alone",
+        target="d1",
+        draws=1,
+        since=DISTRIBUTED,
+        expected={"end": "output", "port": "d1", "datapath": "s9"},
+    )
+
+
 @dataclass(frozen=True)
 class Sandbox:
     """A northbound and a southbound database, and an ovn-northd between them."""
@@ -707,6 +786,8 @@ def record(toolchain: Toolchain, directory: Path) -> None:
             box.learn("gw-ext", "203.0.113.254", "0c:00:00:00:00:fe")
             if toolchain.version >= SPLIT:
                 box.nbctl(TIERS)
+            if toolchain.version >= DISTRIBUTED:
+                box.nbctl(LATEST)
             for case in cases(toolchain.version):
                 expected = dict(case.expected)
                 if "datapath" in expected:
@@ -733,10 +814,12 @@ def _write(directory: Path, case: Case, expected: Mapping[str, Any], trace: str)
 
 
 def main() -> None:
-    """Record anew with every release at hand."""
+    """Record anew with the releases named, or with every release at hand."""
     for toolchain in toolchains.find():
-        version = toolchain.version
-        directory = HERE / f"ovn-{version.major}.{version.minor:02}"
+        release = toolchain.version.release
+        if sys.argv[1:] and release not in sys.argv[1:]:
+            continue
+        directory = HERE / f"ovn-{release}"
         shutil.rmtree(directory, ignore_errors=True)
         record(toolchain, directory)
         print(f"{directory.name}: {len(list(directory.iterdir())) - 1} cases")  # noqa: T201
