@@ -1,6 +1,7 @@
 """Cells, drawn at random → real packets through the replayed switches, and what became of them."""
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -15,7 +16,8 @@ from audit.pipeline.planning import Planned
 from audit.pipeline.switches import Running
 from audit.pipeline.tracing import Verified
 from audit.plan import cover
-from audit.trace.packets import SENT_PROTOCOLS, PacketProbe
+from audit.trace.frames import SENT_PROTOCOLS
+from audit.trace.packets import Departure, PacketProbe
 from audit.trace.unixctl import RefusedError, UnixctlError
 
 _UNPROVEN = [CODE[verdict] for verdict in UNPROVEN] + [NO_VERDICT]
@@ -85,13 +87,14 @@ class _Sent:
         probe = probes[_node(self._request)]
         try:
             probe.forget()
-            out = probe.send(self._request.microflow)
+            left = probe.send(self._request.microflow)
+            out = _ports(left)
             arrived = out == {self._request.target}
             if arrived is not (self._verdict is Verdict.REACHABLE):
                 return f"{self._name}: traced {self._verdict}, a packet {_came(out)}"
             if not arrived or self._replied is None:
                 return ""
-            out = probe.send(self._reply.microflow, reply=True)
+            out = _ports(probe.send(self._reply.microflow, reply=True))
             if (out == {self._reply.target}) is not (self._replied is Verdict.REACHABLE):
                 return f"{self._name}, reply: traced {self._replied}, a packet {_came(out)}"
         except (RefusedError, UnixctlError) as error:
@@ -101,6 +104,10 @@ class _Sent:
 
 def _node(task: TraceTask) -> str:
     return task.node if isinstance(task, DatapathTask) else ""
+
+
+def _ports(left: Sequence[Departure]) -> frozenset[str]:
+    return frozenset(departure.port for departure in left)
 
 
 def _came(ports: frozenset[str]) -> str:
