@@ -18,7 +18,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,17 +58,19 @@ class Draw:
     """What became of one packet of a request.
 
     `src_port` is what tells it from others; `backend` the address and port that a load balancer
-    translated its destination to, empty where none did.
+    translated its destination to, empty where none did. `answered` are the logical ports that the
+    answer to it came out at; None where it came to nobody who could answer, or to several.
     """
 
     src_port: int
     left: tuple[Departure, ...]
     backend: str = ""
+    answered: frozenset[str] | None = None
 
     @property
     def delivered(self) -> frozenset[str]:
         """The logical ports it came out at."""
-        return frozenset(departure.port for departure in self.left if departure.port)
+        return _ports(self.left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +200,16 @@ class PacketProbe:
             sent = replace(microflow, src_port=microflow.src_port + count)
             left = self.send(sent)
             backend = self._backend(sent)
-            yield Draw(src_port=sent.src_port, left=left, backend=backend)
+            if backend and not left and not count:
+                # It may have taught the switch, which must not go on from its cache.
+                self._transact("revalidator/purge")
+            reply = self.reply(left[0]) if len(left) == 1 and left[0].port else None
+            yield Draw(
+                src_port=sent.src_port,
+                left=left,
+                backend=backend,
+                answered=None if reply is None else _ports(reply),
+            )
             chosen |= {backend} - {""}
             if count + 1 >= DRAWS_PER_BACKEND * len(chosen):
                 return
@@ -278,6 +289,10 @@ class PacketProbe:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _ports(left: Iterable[Departure]) -> frozenset[str]:
+    return frozenset(departure.port for departure in left if departure.port)
 
 
 def _size(path: Path) -> int:
