@@ -20,7 +20,7 @@ import pytest
 from audit import pipeline
 from audit.cli import progress
 from audit.errors import ExitCode
-from audit.model.datapath import Switch
+from audit.model.datapath import Chassis, Switch
 from audit.model.endpoints import Attachment
 from audit.model.packets import Family
 from audit.model.traces import DatapathTask, DatapathTrace, TraceBatch
@@ -465,3 +465,20 @@ def test_a_node_without_its_switch_leaves_its_cells_to_the_logical_plane(tmp_pat
     said = notes["node-untraceable"]
     assert said["subjects"] == ["ovn-worker"]
     assert "ovn-worker could not be made again: its database cannot be made" in said["text"]
+
+
+def test_a_node_without_a_chassis_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    everyone = switches.chassis_of
+
+    def all_but_one(planned: Planned) -> tuple[Chassis, ...]:
+        return tuple(one for one in everyone(planned) if one.node != "ovn-worker2")
+
+    monkeypatch.setattr(switches, "chassis_of", all_but_one)
+    ran = run(tmp_path, scope.from_flags(ports=("tcp/80",), namespaces=("default",)))
+    assert ran.code is ExitCode.INCOMPLETE
+    [note] = [note for note in ran.said["notes"] if note["code"] == "node-untraceable"]
+    assert note["subjects"] == ["ovn-worker2"]
+    assert "has no chassis of it with a tunnel address" in note["text"]
+    assert ran.rows("select count(*) > 5 from cells where datapath = logical and not drift") == [
+        (True,)
+    ]
