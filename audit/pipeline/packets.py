@@ -41,8 +41,8 @@ class Sent(StrEnum):
 class SentCells(Verified):
     """How many cells packets confirmed, as `Verified`; `kinds` says of each kind (agree, of).
 
-    `silent` are the cells of which no packet was balanced to a pod at its own node: they say
-    nothing.
+    `silent` are the cells that say nothing: none of their packets was balanced to a pod at its
+    own node, or there was no time for them.
     """
 
     kinds: Mapping[Sent, tuple[int, int]]
@@ -87,7 +87,8 @@ def verify(
         ):
             compared = _Compared(sendable, cell, result)
             said = compared.said()
-            if said is None:
+            late = result.unknown and time.monotonic() >= deadline
+            if said is None or late:
                 silent += 1
                 continue
             of[compared.kind] += 1
