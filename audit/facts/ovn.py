@@ -53,6 +53,7 @@ _NB_ADDRESSES = {
     "Logical_Router_Port": ("networks",),
     "NAT": ("external_ip", "logical_ip"),
 }
+_NB_BESIDES = {"Logical_Router_Static_Route": ("policy",)}
 _SB_ADDRESSES = {
     "MAC_Binding": ("ip",),
     "Static_MAC_Binding": ("ip",),
@@ -111,6 +112,16 @@ def _zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path)
             for row in nb["Logical_Router_Policy"]
         ),
         routed=_routed(nb, sb),
+        source_routes=tuple(
+            (row["ip_prefix"], row["nexthop"])
+            for row in nb["Logical_Router_Static_Route"]
+            if row.get("policy") == "src-ip"
+        ),
+        user_defined=frozenset(
+            row["name"]
+            for row in (*nb["Logical_Switch"], *nb["Logical_Router"])
+            if _is_user_defined(row)
+        ),
     )
 
 
@@ -151,7 +162,11 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
         "Port_Group": [group for group in groups if group["ports"]],
         "Logical_Router_Policy": policies,
         "Load_Balancer": tables.rows("Load_Balancer", balancer),
-        **{table: tables.rows(table, columns) for table, columns in _NB_ADDRESSES.items()},
+        "Logical_Router": tables.rows("Logical_Router", ("name", "external_ids")),
+        **{
+            table: tables.rows(table, (*columns, *_NB_BESIDES.get(table, ())))
+            for table, columns in _NB_ADDRESSES.items()
+        },
         "ACL": acls,
         "Address_Set": [row for row in sets if row["name"] in used],
     }
@@ -195,6 +210,11 @@ def primary_networks(switches: Sequence[Row]) -> frozenset[str]:
     )
 
 
+def _is_user_defined(row: Row) -> bool:
+    """Say whether a switch or a router is of another network than the default one."""
+    return bool(row["external_ids"].get(_NETWORK, "default") != "default")
+
+
 def _switches(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     """Map each switch to its subnets: `other_config:subnet` and `ipv6_prefix` (a /64).
 
@@ -203,7 +223,7 @@ def _switches(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     found = {}
     for row in rows:
         config = row.get("other_config", {})
-        if row["external_ids"].get(_NETWORK, "default") != "default":
+        if _is_user_defined(row):
             config = {}
         subnets = [config["subnet"]] if "subnet" in config else []
         if "ipv6_prefix" in config:
