@@ -191,8 +191,24 @@ class _Planner:
         )
         answered = receiving[:count].copy()
         answered[host] = receiving[count:]
-        sending = _numbered(switch, rows[:count])
+        sending = _numbered(switch, rows[:count], self._by_host(host))
         return ways.Places(sending=sending, receiving=receiving[:count], answered=answered), unread
+
+    def _by_host(self, host: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Say which nodes' packets a router sends back to their host (local gateway mode)."""
+        hosts = [
+            e.attachment if own else None
+            for e, own in zip(self._matrix.endpoints, host, strict=True)
+        ]
+        return np.array(
+            [
+                at is not None
+                and at.zone in self._zones
+                and any(hop in at.addresses for _, hop in self._zones[at.zone].source_routes)
+                for at in hosts
+            ],
+            dtype=np.int64,
+        )
 
     def _own_addresses(self, host: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return numbers for the addresses of nodes, 0 for endpoints that are on their switch."""
