@@ -62,6 +62,7 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
         unread_policies=described.unread_policies,
         inputs=inputs.result(),
         gateways=MappingProxyType(topology.gateways(node_facts)),
+        ways_in=topology.ways_in(node_facts),
     )
 
 

@@ -47,6 +47,7 @@ _POD_NETWORKS = "k8s.ovn.org/pod-networks"
 _MANAGEMENT_MACS = "k8s.ovn.org/node-mgmt-port-mac-addresses"
 _MANAGEMENT_MAC = "k8s.ovn.org/node-mgmt-port-mac-address"
 _NODE_SUBNETS = "k8s.ovn.org/node-subnets"
+_HYBRID_SUBNET = "k8s.ovn.org/hybrid-overlay-node-subnet"
 # libyaml writes the same text eight times faster: seconds, at ten thousand policies.
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -78,6 +79,8 @@ class NodeFacts:
     labels: tuple[tuple[str, str], ...]
     subnets: tuple[str, ...]
     management_macs: frozenset[str]
+    hybrid_subnets: tuple[str, ...] = ()
+    """Subnets of a node that hybrid overlay joins to the cluster, and that has no OVN."""
 
 
 Slices = Mapping[tuple[str, str], Sequence[Object]]
@@ -230,6 +233,11 @@ def node(item: Object) -> NodeFacts:
         labels=labels_of(item),
         subnets=_node_subnets(_annotation(root, _NODE_SUBNETS)),
         management_macs=frozenset(mac.lower() for mac in (listed | {single}) if mac),
+        hybrid_subnets=tuple(
+            subnet
+            for subnet in root["metadata"]["annotations"][_HYBRID_SUBNET].text().split(",")
+            if network(subnet)
+        ),
     )
 
 

@@ -52,6 +52,7 @@ _NB_ADDRESSES = {
     "Logical_Router_Port": ("networks",),
     "NAT": ("external_ip", "logical_ip"),
 }
+_NB_BESIDES = {"Logical_Router_Static_Route": ("policy",)}
 _SB_ADDRESSES = {
     "MAC_Binding": ("ip",),
     "Static_MAC_Binding": ("ip",),
@@ -131,6 +132,16 @@ def _zone(
         flows=met,
         installed_sets=flows.installed_sets(tables, used),
         installed_groups=flows.installed_groups(tables),
+        source_routes=tuple(
+            (row["ip_prefix"], row["nexthop"])
+            for row in nb["Logical_Router_Static_Route"]
+            if row.get("policy") == "src-ip"
+        ),
+        user_defined=frozenset(
+            row["name"]
+            for row in (*nb["Logical_Switch"], *nb["Logical_Router"])
+            if _is_user_defined(row)
+        ),
     )
 
 
@@ -171,7 +182,11 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
         "Port_Group": [group for group in groups if group["ports"]],
         "Logical_Router_Policy": policies,
         "Load_Balancer": tables.rows("Load_Balancer", balancer),
-        **{table: tables.rows(table, columns) for table, columns in _NB_ADDRESSES.items()},
+        "Logical_Router": tables.rows("Logical_Router", ("name", "external_ids")),
+        **{
+            table: tables.rows(table, (*columns, *_NB_BESIDES.get(table, ())))
+            for table, columns in _NB_ADDRESSES.items()
+        },
         "ACL": acls,
         "Address_Set": [row for row in sets if row["name"] in used],
     }
@@ -216,6 +231,11 @@ def primary_networks(switches: Sequence[Row]) -> frozenset[str]:
     )
 
 
+def _is_user_defined(row: Row) -> bool:
+    """Say whether a switch or a router is of another network than the default one."""
+    return bool(row["external_ids"].get(_NETWORK, "default") != "default")
+
+
 def _switches(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     """Map each switch to its subnets: `other_config:subnet` and `ipv6_prefix` (a /64).
 
@@ -224,7 +244,7 @@ def _switches(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     found = {}
     for row in rows:
         config = row.get("other_config", {})
-        if row["external_ids"].get(_NETWORK, "default") != "default":
+        if _is_user_defined(row):
             config = {}
         subnets = [config["subnet"]] if "subnet" in config else []
         if "ipv6_prefix" in config:

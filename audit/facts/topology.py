@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from audit.facts.addresses import Network, networks
+from audit.facts.addresses import Network, network, networks
 from audit.facts.kube import NodeFacts
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
-from audit.model.facts import LogicalPort, Zone
+from audit.model.facts import LogicalPort, WayIn, Zone
 
 OUTSIDE_MAC = "02:00:5e:00:53:01"
 """What stands for the router outside: a locally administered address, as the first hop's MAC is
@@ -85,7 +85,8 @@ class Topology:
     def gateways(self, nodes: Iterable[NodeFacts]) -> dict[str, Endpoint]:
         """Map each node to the way packets from outside enter at it: its localnet port.
 
-        The gateway router beside that port has one of the node's own addresses.
+        The gateway router beside that port has one of the node's own addresses, and so has every
+        user-defined network's there: it is the default network's.
         """
         owners = {address: node.name for node in nodes for address in node.addresses}
         found = {}
@@ -94,11 +95,39 @@ class Topology:
             router = next(_routers(self.zones[zone], ports), None) if localnet else None
             if localnet is None or router is None:
                 continue
+            if {switch, router.datapath} & self.zones[zone].user_defined:
+                continue
             bare = (address.partition("/")[0] for address in router.addresses)
             node = next((owners[address] for address in bare if address in owners), None)
             if node is not None:
                 found[node] = _gateway(node, (zone, switch), localnet, router)
         return dict(sorted(found.items()))
+
+    def ways_in(self, nodes: Iterable[NodeFacts]) -> tuple[WayIn, ...]:
+        """Return how each node takes in what the underlay brings for its pods.
+
+        A host that its pods' packets leave by (local gateway mode) also routes what is for them.
+        """
+        nodes = tuple(nodes)
+        gateways = self.gateways(nodes)
+        found = []
+        for node in nodes:
+            zone, switch = self.switch_of_node.get(node.name, ("", ""))
+            known = self.zones[zone] if zone else None
+            host, gateway = self.host_attachment(node), gateways.get(node.name)
+            port = gateway.attachment if gateway is not None else None
+            subnets = known.switches[switch] if known is not None else ()
+            for subnet in networks((*subnets, *node.subnets, *node.hybrid_subnets)):
+                by_host = known is not None and _sends_by(known, subnet, host)
+                way = host if by_host else port if known is not None else None
+                found.append(WayIn(subnet=str(subnet), node=node.name, port=way, by_host=by_host))
+        return tuple(dict.fromkeys(found))
+
+
+def _sends_by(zone: Zone, subnet: Network, host: Attachment | None) -> bool:
+    """Say whether what a subnet's pods send to the outside is routed to the host."""
+    own = host.addresses if host is not None else ()
+    return any(to in own and network(of) == subnet for of, to in zone.source_routes)
 
 
 def _gateway(node: str, place: Place, localnet: LogicalPort, router: LogicalPort) -> Endpoint:
@@ -153,6 +182,8 @@ def _switches_of_nodes(zones: Mapping[str, Zone], nodes: Iterable[NodeFacts]) ->
     by_name: dict[str, Place] = {}
     for zone in zones.values():
         for switch, subnets in zone.switches.items():
+            if switch in zone.user_defined:
+                continue
             by_name.setdefault(switch, (zone.name, switch))
             for subnet in networks(subnets):
                 by_subnet.setdefault(subnet, (zone.name, switch))

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from audit.model.endpoints import MAX_PORT, Endpoint, NamedPort, Port
+from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, NamedPort, Port
 from audit.model.packets import Protocol
 from audit.model.policies import PolicySpec
 from audit.model.verdicts import PolicyRef
@@ -207,6 +207,11 @@ class Zone:
     routed: frozenset[str] = frozenset()
     """Addresses and networks that something on the way can tell from others, port addresses and
     the matches of router policies apart: routes, router ports, NAT, VIPs, known neighbours."""
+    source_routes: tuple[tuple[str, str], ...] = ()
+    """(network, next hop) of the routes that look at where a packet comes from."""
+    user_defined: frozenset[str] = frozenset()
+    """Logical switches and routers of other networks than the default one. What is beside them may
+    have the same addresses as the default network's, a node's own among them."""
     markers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """How far the zone's parts had come: counters of NB_Global, SB_Global and each chassis."""
     flows: Mapping[str, Sequence[LogicalFlow]] = field(default_factory=lambda: MappingProxyType({}))
@@ -217,6 +222,21 @@ class Zone:
     """The southbound's port groups and their ports, likewise."""
     torn: bool = False
     """The last transaction of a database file was cut off, and is not part of this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayIn:
+    """How a node takes in what the underlay brings for its pods' `subnet`.
+
+    `port` is where such a packet enters OVN: the default network's localnet port, or with
+    `by_host` (local gateway mode) the management port, to which the host routes it. None where the
+    databases do not say, as of a node that is not in them.
+    """
+
+    subnet: str
+    node: str
+    port: Attachment | None
+    by_host: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,3 +272,5 @@ class ClusterState:
     """Policy kinds that exist and could not be read: what the objects mean is unknown."""
     gateways: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))
     """Per node, the localnet port by which external packets enter, as an endpoint's attachment."""
+    ways_in: tuple[WayIn, ...] = ()
+    """How packets from the underlay get to the pods of each node, by subnet."""

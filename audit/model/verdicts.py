@@ -65,6 +65,8 @@ class Reason(StrEnum):
     TEMPLATE_LOAD_BALANCER = "template-load-balancer"
     HAIRPIN_NOT_DRAWN = "hairpin-not-drawn"
     NEXT_HOP_UNRESOLVED = "next-hop-unresolved"
+    WAY_IN_UNKNOWN = "way-in-unknown"
+    SOURCE_TRANSLATED = "source-translated"
     TOO_MANY_HOPS = "too-many-hops"
     TRACE_ENDS = "trace-ends"
     LEGS_DISAGREE = "legs-disagree"

@@ -18,6 +18,7 @@ from audit.verdict.blame import Blamer
 from audit.verdict.hops import NextHops
 from audit.verdict.judge import Judge
 from audit.verdict.tunnels import Tunnels
+from audit.verdict.underlay import Underlay
 
 MOST_CELLS_EACH = 4_000
 """Cells up to which every one is traced on the datapath, in some ten seconds. There a fault can
@@ -77,7 +78,11 @@ def datapath(planned: Planned, chassis: Sequence[Chassis]) -> Plane:
 def _judge(planned: Planned, chassis: Sequence[Chassis]) -> Judge:
     return Judge(
         blamer=Blamer.of(planned.state.zones, planned.state.policies),
-        hops=NextHops(zones=planned.state.zones, owners=planned.owners),
+        hops=NextHops(
+            zones=planned.state.zones,
+            owners=planned.owners,
+            underlay=Underlay.of(planned.state.ways_in),
+        ),
         tunnels=Tunnels.of(chassis),
     )
 

@@ -162,9 +162,12 @@ def _unknown_versions(versions: Mapping[str, str], engine: toolchain.Toolchain) 
 
 
 def owners_of(state: ClusterState) -> dict[str, Endpoint]:
-    """Map addresses to who has them: pods by their own, nodes by the host's."""
+    """Map addresses to who has them: pods by their own, nodes by the host's.
+
+    A pod of another network may have the address of one of the default network, which is meant.
+    """
     owners = {address: node for node in state.nodes for address in node.addresses}
-    for pod in state.pods:
-        if not pod.host_network:
-            owners.update(dict.fromkeys(pod.addresses, pod))
+    pods = (pod for pod in state.pods if not pod.host_network)
+    for pod in sorted(pods, key=lambda pod: pod.attachment is not None):
+        owners.update(dict.fromkeys(pod.addresses, pod))
     return owners

@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from audit.model.findings import Disagreement
 from audit.model.matrix import FAMILIES, CellVerdicts
 from audit.model.run import TraceRecord
 from audit.model.traces import DatapathTask, DatapathTrace, TraceOutcome, TraceTask
-from audit.model.verdicts import Verdict
+from audit.model.verdicts import Reason, Verdict
 from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options, Progress
 from audit.pipeline.planes import Plane
@@ -26,14 +26,14 @@ from audit.trace.microflow import expression
 from audit.verdict import compose, records
 from audit.verdict import legs as composing
 from audit.verdict.arrivals import Arrival, Arrivals
-from audit.verdict.disputes import disputed
+from audit.verdict.disputes import undecided
 from audit.verdict.judge import Judgement, forked
 
 MOST_ROUNDS = 5
 """How often legs that turn out unshown are asked for again; each round shows what it asks."""
 
 MOST_DISPUTED = 20_000
-"""Disputed cells that are traced; were there more, all of them stay inconclusive."""
+"""Cells that legs leave open and that are traced; were there more, all of them stay unproven."""
 
 MOST_SAID = 50
 """Disagreements written out in run.json; all are counted."""
@@ -123,8 +123,7 @@ class Tracing:
         self._trace("tracing", [*first, *self._expected(replies)], workers)
         self._learn_replies(replies)
         self._show_legs(workers)
-        if self.plane.name == records.DATAPATH:
-            self._settle_disputes(workers)
+        self._settle(workers)
         self._verify()
         self._trace("tracing replies", self._reply_tasks(), workers)
         self._show_reply_legs(workers)
@@ -218,16 +217,25 @@ class Tracing:
             self._trace("tracing missing legs", self._extend(missing), workers)
             self._learn()
 
-    def _settle_disputes(self, workers: Fanout) -> None:
-        """Trace every cell of the legs that traces contradict each other about.
+    def _settle(self, workers: Fanout) -> None:
+        """Trace every cell that its legs leave open; of those it is no longer composed.
 
-        A fault of one pod, or of one address, is no matter of its class: such a leg speaks for
-        nobody else.
+        On the datapath that is also a leg that traces contradict each other about: a fault of one
+        pod, or of one address, is no matter of its class.
         """
-        cells = disputed(self._requests, self._planned.matrix)
-        cells = cells[self._cover.of(cells) < 0]
-        if 0 < cells.size <= MOST_DISPUTED:
-            self._trace("tracing disputed cells", self._extend(cells), workers)
+        reasons = {Reason.LEG_NOT_SHOWN}
+        if self.plane.name == records.DATAPATH:
+            reasons.add(Reason.LEGS_DISAGREE)
+        cells = undecided(self._requests, self._planned.matrix, reasons)
+        asked = cells[self._cover.of(cells) < 0]
+        if asked.size > MOST_DISPUTED:
+            return
+        if asked.size:
+            self._trace("tracing cells that legs leave open", self._extend(asked), workers)
+        for known, answers in zip(self._requests, self._answers, strict=True):
+            composed = known.plan.composed.copy()
+            composed[cells] = False
+            known.plan = answers.plan = replace(known.plan, composed=composed)
 
     def _learn(self) -> None:
         """Note what the traces since the last time show of their cells' legs."""

@@ -227,7 +227,7 @@ class _Planner:
         )
         answered = receiving[:count].copy()
         answered[host] = receiving[count:]
-        sending = _numbered(switch, routing.rows[:count], met.places(At.SRC))
+        sending = _numbered(switch, routing.rows[:count], met.places(At.SRC), self._by_host(host))
         hosts = met.host_marks()
         for zone, marks in hosts.items():
             column = routing.by_zone[zone]
@@ -235,6 +235,22 @@ class _Planner:
                 marks[index] = (number, int(column[index]))
         places = ways.Places(sending=sending, receiving=receiving[:count], answered=answered)
         return places, hosts, routing.unread
+
+    def _by_host(self, host: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Say which nodes' packets a router sends back to their host (local gateway mode)."""
+        hosts = [
+            e.attachment if own else None
+            for e, own in zip(self._matrix.endpoints, host, strict=True)
+        ]
+        return np.array(
+            [
+                at is not None
+                and at.zone in self._zones
+                and any(hop in at.addresses for _, hop in self._zones[at.zone].source_routes)
+                for at in hosts
+            ],
+            dtype=np.int64,
+        )
 
     def _own_addresses(self, host: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return numbers for the addresses of nodes, 0 for endpoints that are on their switch."""

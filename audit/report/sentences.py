@@ -73,6 +73,10 @@ CAUSES: dict[Reason, str] = {
     Reason.TEMPLATE_LOAD_BALANCER: "the load balancer is a template, which a trace cannot expand",
     Reason.NEXT_HOP_UNRESOLVED: "its next hop does not tell its address in the recorded state",
     Reason.HAIRPIN_NOT_DRAWN: "no trace of the service drew the pod itself as its backend",
+    Reason.SOURCE_TRANSLATED: "a gateway translates its source between two nodes, and with its own "
+    "address it would fare otherwise",
+    Reason.WAY_IN_UNKNOWN: "it left towards a pod of the cluster, and how it gets there is in no "
+    "database",
     Reason.TOO_MANY_HOPS: "it was still on its way after the last hop that is followed",
     Reason.TRACE_ENDS: "the trace ends before the packet is delivered or dropped",
     Reason.HOST_TO_HOST: "both ends are in the host network, so OVN never sees it",

@@ -22,7 +22,7 @@ from audit.model.verdicts import (
     Reason,
     Verdict,
 )
-from audit.verdict.judge import Combine, Judgement
+from audit.verdict.judge import ONWARD, Combine, Judgement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +74,8 @@ class Decisions:
                 trace=key,
             )
         parts = [self.of(onward.key) for onward in judgement.next_hops]
-        if judgement.combine is Combine.FOLLOW and parts:
-            return _through(judgement, parts[0])
-        return combine(parts, judgement.combine)
+        decision = combine(parts, judgement.combine)
+        return _through(judgement, decision) if judgement.combine in ONWARD else decision
 
 
 def decide(key: str, judgements: Mapping[str, Judgement]) -> Decision:
@@ -100,6 +99,7 @@ _DIFFER = {
     Combine.FOLLOW: Reason.TRACE_ENDS,  # one way on: it cannot differ from itself
     Combine.BACKENDS: Reason.BACKENDS_DIFFER,
     Combine.GATEWAYS: Reason.GATEWAYS_DIFFER,
+    Combine.SOURCES: Reason.SOURCE_TRANSLATED,
 }
 
 

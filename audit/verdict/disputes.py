@@ -1,6 +1,6 @@
-"""Which cells no leg decides, because traces of other cells contradict each other. Pure."""
+"""Which cells no leg decides, though all legs were asked for. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,19 @@ from audit.model.verdicts import Reason
 from audit.verdict.legs import LegResults
 
 
-def disputed(results: Sequence[LegResults], matrix: Matrix) -> NDArray[np.int64]:
-    """Return the cells whose deciding leg is one that two traces showed differently."""
+def undecided(
+    results: Sequence[LegResults], matrix: Matrix, reasons: Collection[Reason]
+) -> NDArray[np.int64]:
+    """Return the composed cells whose legs come to one of these reasons.
+
+    LEGS_DISAGREE are those that two traces showed differently, LEG_NOT_SHOWN those that none showed
+    or that no trace but a cell's own can show.
+    """
     found = [np.zeros(0, dtype=np.int64)]
     for known in results:
         doubtful = np.array(
-            [*(d.reason is Reason.LEGS_DISAGREE for d in known.decisions), False], dtype=np.bool_
+            [*(d.reason in reasons for d in known.decisions), Reason.LEG_NOT_SHOWN in reasons],
+            dtype=np.bool_,
         )
         if doubtful.any():
             found += [

@@ -1,7 +1,7 @@
 """Where a packet goes on when one trace cannot take it further. Pure.
 
-Three ways on: into the zone behind a remote port, to each backend of a load balancer, by each
-member of an ECMP choice.
+Four ways on: into the zone behind a remote port, over the underlay to another node's gateway
+(`audit.verdict.underlay`), to each backend of a load balancer, by each member of an ECMP choice.
 """
 
 from collections import defaultdict
@@ -13,6 +13,7 @@ from audit.model.facts import LogicalPort, Zone
 from audit.model.packets import Family
 from audit.model.tasks import keyed
 from audit.model.traces import Hop, HopEnd, TraceTask
+from audit.verdict.underlay import NO_UNDERLAY, Underlay
 
 DRAWS_PER_BACKEND = 12
 """Traces per backend until a given one is drawn: it is missed once in e^12 times."""
@@ -24,6 +25,7 @@ class NextHops:
 
     zones: Mapping[str, Zone]
     owners: Mapping[str, Endpoint]
+    underlay: Underlay = NO_UNDERLAY
     _ways: dict[str, dict[str, Hop]] = field(default_factory=dict, compare=False)
 
     def beyond(self, task: TraceTask, hop: Hop) -> TraceTask | None:
@@ -67,7 +69,10 @@ class NextHops:
 
     def _single_ways(self, zone: str) -> Iterator[tuple[str, Hop]]:
         """Yield how packets leave a zone for each other one to which a single way leads."""
-        ports = self.zones[zone].ports.values() if zone in self.zones else ()
+        known = self.zones.get(zone)
+        others = known.user_defined if known is not None else frozenset()
+        named = known.ports.values() if known is not None else ()
+        ports = [port for port in named if port.datapath not in others]
         routers = {port.datapath: port.name for port in ports if port.kind == "patch"}
         ways: dict[str, list[Hop]] = defaultdict(list)
         for port in ports:

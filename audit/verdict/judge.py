@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
-from audit.model.endpoints import EndpointKind
-from audit.model.facts import LogicalPort
+from audit.model.endpoints import Endpoint, EndpointKind
+from audit.model.facts import LogicalPort, WayIn
 from audit.model.packets import Family
 from audit.model.traces import (
     DatapathTask,
@@ -26,6 +26,7 @@ from audit.model.verdicts import Blame, Reason, Verdict
 from audit.verdict.blame import Blamer
 from audit.verdict.hops import DRAWS_PER_BACKEND, NextHops
 from audit.verdict.tunnels import Tunnels
+from audit.verdict.underlay import is_pod, taken_in, untranslated
 
 DEEPEST = 4
 """Hops after the first: a service's backend in another zone that leaves by a third is three."""
@@ -58,6 +59,12 @@ class Combine(StrEnum):
     FOLLOW = "follow"
     BACKENDS = "backends"
     GATEWAYS = "gateways"
+    SOURCES = "sources"
+    """Of the packet with the source a gateway gave it, and with its own."""
+
+
+ONWARD = frozenset({Combine.FOLLOW, Combine.SOURCES})
+"""The packet got through this hop, and what comes after decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +119,14 @@ class Judge:
             case TraceFailure(reason=reason, message=message):
                 return Judgement(verdict=Verdict.UNTRACED, reason=reason, detail=message)
             case LogicalTrace(hop=hop):
-                tunnelled = hop.end is HopEnd.TUNNELLED
+                if self._came_in(task) and hop.ip_src:
+                    judged = _translated(hop)
+                elif hop.end is HopEnd.TUNNELLED:
+                    judged = self._tunnelled(task, outcome)
+                else:
+                    judged = self._hop(task, hop)
                 return replace(
-                    self._tunnelled(task, outcome) if tunnelled else self._hop(task, hop),
+                    judged,
                     datapath=hop.datapath,
                     stage=hop.stage,
                     allows=self.blamer.allows(task.zone, hop, task.microflow.inport),
@@ -166,7 +178,7 @@ class Judge:
         One that waits for its next hop's MAC at a gateway is as good as out.
         """
         if hop.port_type == "localnet":
-            return self._passed(task, hop, Verdict.EXITS, Reason.LEFT_BY_GATEWAY)
+            return self._left(task, hop, Reason.LEFT_BY_GATEWAY)
         if hop.end is HopEnd.RESOLVING:
             return _inconclusive(
                 Reason.NEXT_HOP_UNRESOLVED, f"the next hop's MAC is asked for at {hop.port}"
@@ -177,9 +189,63 @@ class Judge:
         if hop.port_type == "remote":
             return self._remote(task, hop)
         if _is_host(port):
-            return self._passed(task, hop, Verdict.EXITS, Reason.LEFT_BY_HOST)
+            return self._left(task, hop, Reason.LEFT_BY_HOST)
         return _inconclusive(
             Reason.UNEXPECTED_OUTPUT, f"output to {hop.port}, not to {task.target or 'a gateway'}"
+        )
+
+    def _left(self, task: TraceTask, hop: Hop, reason: Reason) -> Judgement:
+        """Judge a packet that left OVN: what is for a pod of the cluster has not arrived by that.
+
+        It is sent on at the node that takes in what is for that pod, where the databases say how.
+        """
+        address = hop.ip_dst or task.microflow.ip_dst
+        owner, way = self.hops.owners.get(address), self.hops.underlay.way_in(address)
+        port = self.blamer.zones[task.zone].ports.get(hop.port)
+        at_host = port is not None and address in port.addresses
+        if at_host or (way is None and not is_pod(owner)):
+            return self._passed(task, hop, Verdict.EXITS, reason)
+        left = f"left by {hop.port} towards {owner.key if owner is not None else address}"
+        if task.depth >= DEEPEST:
+            return _inconclusive(Reason.TOO_MANY_HOPS, f"{left}, again")
+        unknown = _no_way_in(task, hop, way)
+        if unknown or way is None or way.port is None:
+            return _inconclusive(Reason.WAY_IN_UNKNOWN, f"{left}, {unknown}")
+        return self._over_underlay(task, hop, taken_in(task, hop, way, way.port, owner), owner)
+
+    def _came_in(self, task: TraceTask) -> bool:
+        """Say whether a packet left a node before and came in again over the underlay."""
+        port = self.blamer.zones[task.zone].ports.get(task.microflow.inport)
+        return task.depth > 0 and port is not None and port.kind == "localnet"
+
+    def _over_underlay(
+        self, task: TraceTask, hop: Hop, onward: TraceTask, owner: Endpoint | None
+    ) -> Judgement:
+        """Send the packet on at the node that takes it in.
+
+        One that a gateway gave its own address is, to policies about pods, a node's. Between pods
+        OVN-Kubernetes means them to keep theirs, so what the pod's switch does with that counts
+        too.
+        """
+        sender = self.hops.owners.get(onward.microflow.ip_src)
+        if not hop.ip_src and sender is not None and sender.kind is EndpointKind.NODE:
+            return _translated(replace(hop, ip_src=onward.microflow.ip_src))  # by a hop before
+        hops = [onward]
+        if hop.ip_src:
+            to = owner.attachment if owner is not None else None
+            own = untranslated(task, hop, self.hops.zones, to) if to is not None else None
+            if own is None or isinstance(task, DatapathTask):
+                return _translated(hop)
+            hops.append(own)
+        snat = f", source address {hop.ip_src}" if hop.ip_src else ""
+        return Judgement(
+            verdict=None,
+            reason=Reason.DELIVERED,
+            blame=self.blamer.last(task.zone, hop, task.microflow.inport, _ALLOWS),
+            next_hops=tuple(hops),
+            combine=Combine.SOURCES if hop.ip_src else Combine.FOLLOW,
+            translated=hop.ip_src,
+            detail=f"over the underlay by {hop.port}, in by {onward.microflow.inport}{snat}",
         )
 
     def _templated(self, task: TraceTask) -> bool:
@@ -353,6 +419,19 @@ def _is_host(port: LogicalPort | None) -> bool:
     return port is not None and port.kind == "" and not port.is_pod
 
 
+def _no_way_in(task: TraceTask, hop: Hop, way: WayIn | None) -> str:
+    """Say why it is not known how a packet that left comes in; empty where it is."""
+    if way is None:
+        return "whose address is in no node's subnet"
+    if way.port is None:
+        return f"and how node {way.node} takes it in is in no database"
+    if hop.end is HopEnd.RESOLVING:
+        return "and waits for its next hop's MAC, before any translation"
+    if hop.port == task.microflow.inport:
+        return "by which the host sent it, which knows a way of its own"
+    return ""
+
+
 def _ended(hop: Hop) -> Judgement:
     """Say what is unproven when a trace just stops."""
     if hop.stage == "lr_in_unsnat" and hop.text.startswith("ct_snat"):
@@ -381,6 +460,11 @@ def _unserved(task: TraceTask, hop: Hop) -> Judgement:
     elif not detail:
         detail = f"{node} has no flow that takes it in"
     return Judgement(verdict=Verdict.UNROUTABLE, reason=Reason.PORT_NOT_BOUND, detail=detail)
+
+
+def _translated(hop: Hop) -> Judgement:
+    detail = f"between two nodes its source was made {hop.ip_src}"
+    return _inconclusive(Reason.SOURCE_TRANSLATED, detail)
 
 
 def _inconclusive(reason: Reason, detail: str) -> Judgement:

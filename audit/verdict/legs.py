@@ -51,7 +51,11 @@ class Shown:
 
 
 def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: Endpoint) -> Shown:
-    """Return what the trace of the request `key` from `src` to `dst` shows."""
+    """Return what the trace of the request `key` from `src` to `dst` shows.
+
+    A packet that is no longer the same on its way, or takes several, shows of the way between only
+    that no other cell's trace speaks for it: each such cell needs its own.
+    """
     decision = decide(key, judgements)
     path = list(_path(key, judgements))
     allowed: dict[Part, Blame] = {}
@@ -59,6 +63,9 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
         for datapath, by in judgement.allows:
             allowed[_part(datapath, by.stage, src, dst)] = by
     stopped = _part(path[-1].datapath, path[-1].stage, src, dst) if path else Part.EGRESS
+    if path and _singular(path[-1], stopped):
+        alone = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace=key)
+        return Shown(egress=_passed(allowed.get(Part.EGRESS), key), transit=alone, ingress=None)
     if decision.verdict in PASSES or decision.verdict in STOPPED:
         passed = decision.verdict in PASSES
         last = Part.INGRESS if decision.verdict is Verdict.REACHABLE else stopped
@@ -79,6 +86,15 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
             egress=found[Part.EGRESS], transit=found[Part.TRANSIT], ingress=found[Part.INGRESS]
         )
     return Shown(egress=None, transit=None, ingress=None)
+
+
+def _singular(last: Judgement, part: Part) -> bool:
+    """Say whether a way is one packet's only: it forks, or is not known, past the egress leg."""
+    return last.reason in _ONLY_THIS or (bool(last.next_hops) and part is not Part.EGRESS)
+
+
+_ONLY_THIS = frozenset({Reason.WAY_IN_UNKNOWN, Reason.SOURCE_TRANSLATED})
+"""Why what left its node is not followed as it is."""
 
 
 def _reason(blame: Blame | None, decision: Decision) -> Reason:
@@ -127,8 +143,10 @@ class _Outcomes:
     def learn(self, leg: int, decision: Decision) -> None:
         """Note what a trace shows of a leg; a contradiction leaves the leg undecided."""
         known = int(self.legs[leg])
-        if known == UNKNOWN:
+        if known == UNKNOWN or decision.verdict is Verdict.UNTRACED:
             self.legs[leg] = self._number(decision)
+        elif self.decisions[known].verdict is Verdict.UNTRACED:
+            pass  # what no trace speaks for stays so
         elif not same(self.decisions[known], decision):
             doubt = Decision(
                 verdict=Verdict.INCONCLUSIVE,

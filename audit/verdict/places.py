@@ -19,7 +19,7 @@ from audit.model.traces import (
 )
 from audit.model.verdicts import Reason, Verdict
 from audit.verdict.compose import Decision, combine
-from audit.verdict.judge import Combine, Judgement
+from audit.verdict.judge import ONWARD, Judgement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Places:
             return missing, (key,)
         if judgement.verdict is not None:
             return _decided(key, judgement, judgement.verdict), (key,)
-        if judgement.combine is Combine.FOLLOW:
+        if judgement.combine in ONWARD:
             return _decided(key, judgement, Verdict.REACHABLE), (key,)
         parts = [self._here(onward.key) for onward in judgement.next_hops]
         decision = combine([part for part, _ in parts], judgement.combine)
@@ -70,7 +70,7 @@ class Places:
         """Yield what takes over in other zones."""
         judgement = self.judgements.get(key)
         if judgement is not None and judgement.verdict is None:
-            yield from judgement.next_hops if judgement.combine is Combine.FOLLOW else ()
+            yield from judgement.next_hops if judgement.combine in ONWARD else ()
 
     def _answer(self, decision: Decision) -> Answer:
         judgement = self.judgements.get(decision.trace)

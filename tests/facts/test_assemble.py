@@ -1,8 +1,10 @@
 """Pods, nodes and gateways joined with the databases; what does not join is said."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +21,7 @@ from audit.model.facts import ClusterState, LogicalPort, Note, Zone
 from audit.model.verdicts import Reason
 from audit.replay.databases import OvsdbTool
 from audit.replay.toolchain import Toolchain
+from tests.conftest import REPOSITORY
 
 Rows = list[dict[str, Any]]
 Load = Callable[[Path], ClusterState]
@@ -559,3 +562,38 @@ def test_the_management_port_is_told_by_its_mac_or_by_being_alone() -> None:
     assert attached(*hosts, macs=frozenset({"00:00:00:00:00:03"})) == "h3"
     assert attached(hosts[0], macs=frozenset({"00:00:00:00:00:0e"})) == "h2"
     assert attached(pod) is None
+
+
+def test_the_underlay_leads_to_the_default_network_of_each_node(tmp_path: Path, load: Load) -> None:
+    """In `udn-interconnect` three networks' gateway routers have each node's address."""
+    with tarfile.open(REPOSITORY / "tests" / "data" / "udn-interconnect.tar.xz") as archive:
+        archive.extractall(tmp_path / "udn", filter="data")
+    state = load(tmp_path / "udn")
+    ports = {node: f"breth0_{node}" for node in NODES}
+    entered = {node: g.attachment.port for node, g in state.gateways.items() if g.attachment}
+    assert entered == ports
+    ways = {(way.subnet, way.node): way for way in state.ways_in}
+    assert len(ways) == len(state.ways_in) == 6
+    assert ("10.129.0.0/23", "ovn-worker") in ways
+    for way in state.ways_in:
+        assert way.port is not None
+        assert (way.port.port, way.by_host) == (ports[way.node], False)
+
+
+def test_a_host_that_its_pods_leave_by_takes_in_what_is_for_them() -> None:
+    host = port("k8s-w", "w", mac="0a:58:0a:80:00:02", addresses=("10.128.0.2",))
+    to_router = port("stor-w", "w", kind="patch", peer="rtos-w")
+    router = port(
+        "rtos-w", "r", kind="patch", mac="0a:58:0a:80:00:01", addresses=("10.128.0.1/23",)
+    )
+    known = zone("z", {"w": ("10.128.0.0/23",)}, host, to_router, router)
+    node = node_facts("w", "10.128.0.0/23")
+    windows = dataclasses.replace(node_facts("win"), hybrid_subnets=("10.132.0.0/24",))
+
+    def ways(hop: str) -> list[tuple[str, str | None, bool]]:
+        routed = dataclasses.replace(known, source_routes=(("10.128.0.0/23", hop),))
+        found = Topology.of({"z": routed}, [node, windows]).ways_in([node, windows])
+        return [(way.node, way.port.port if way.port else None, way.by_host) for way in found]
+
+    assert ways("10.128.0.2") == [("w", "k8s-w", True), ("win", None, False)]
+    assert ways("100.64.0.2") == [("w", None, False), ("win", None, False)]

@@ -78,14 +78,14 @@ def ended(end: HopEnd, stage: str, **fields: object) -> Hop:
     return made.hop(end, stage=stage, **fields)
 
 
+OUTSIDE = {"target": "", "microflow": replace(made.FLOW, ip_dst="192.0.2.1")}
 PASSED = [
     ({}, out("shop_b"), "reachable", "delivered"),
     ({"target": ""}, out("shop_b"), "reachable", "delivered"),
-    ({}, out("br-ex_worker", "localnet"), "exits", "left-by-gateway"),
-    ({}, out("k8s-worker"), "exits", "left-by-host"),
-    ({"target": ""}, out("k8s-worker"), "exits", "left-by-host"),
+    (OUTSIDE, out("br-ex_worker", "localnet"), "exits", "left-by-gateway"),
+    (OUTSIDE, out("k8s-worker"), "exits", "left-by-host"),
     (
-        {},
+        OUTSIDE,
         made.hop(HopEnd.RESOLVING, port="br-ex_worker", port_type="localnet"),
         "exits",
         "left-by-gateway",
