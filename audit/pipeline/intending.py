@@ -114,7 +114,8 @@ def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Pr
     drift = _drift(said, done)
     cells = np.flatnonzero(drift == 1)
     passing = _passes(done[cells])
-    causes = deviations.explain(of, state, cells, passing)
+    explained = _decided_by_objects(state, verdicts, cells)
+    causes = deviations.explain(of, state, cells, passing, explained)
     blamed = [_policy(said, cell) for cell in cells.tolist()]
     found = findings.about_drift(of, causes, passing, blamed)
     return Judged(
@@ -123,6 +124,19 @@ def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Pr
         compared=int((drift != NO_VERDICT).sum()),
         differing=len(cells),
     )
+
+
+def _decided_by_objects(
+    state: ClusterState, verdicts: CellVerdicts, cells: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Tell which cells OVN does not decide by a policy that is no object of the cluster's."""
+    known = {policy.ref for policy in state.policies}
+    strange = [
+        place
+        for place, blame in enumerate(verdicts.blames)
+        if blame.policy is not None and blame.policy not in known
+    ]
+    return ~np.isin(verdicts.blame[cells], strange)
 
 
 def _policy(said: IntentVerdicts, cell: int) -> str:
