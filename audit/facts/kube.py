@@ -78,6 +78,8 @@ class NodeFacts:
     labels: tuple[tuple[str, str], ...]
     subnets: tuple[str, ...]
     management_macs: frozenset[str]
+    hybrid: bool = False
+    """Whether it is made for the hybrid overlay, as Windows nodes are: no OVN runs there."""
 
 
 Slices = Mapping[tuple[str, str], Sequence[Object]]
@@ -230,7 +232,13 @@ def node(item: Object) -> NodeFacts:
         labels=labels_of(item),
         subnets=_node_subnets(_annotation(root, _NODE_SUBNETS)),
         management_macs=frozenset(mac.lower() for mac in (listed | {single}) if mac),
+        hybrid=_HYBRID_SUBNET in root["metadata"]["annotations"].texts()
+        or root["metadata"]["labels"].texts().get("kubernetes.io/os") == "windows",
     )
+
+
+_HYBRID_SUBNET = "k8s.ovn.org/hybrid-overlay-node-subnet"
+"""OVN-Kubernetes gives it to nodes that it does not run on itself, and to no others."""
 
 
 def _node_subnets(subnets: Any) -> tuple[str, ...]:  # noqa: ANN401 - parsed JSON

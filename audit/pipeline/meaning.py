@@ -16,7 +16,7 @@ from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
 from audit.pipeline import intending
 from audit.policy import chain, deviations, edits
 from audit.policy.deviations import Deviation
-from audit.policy.intent import Cluster
+from audit.policy.intent import Cluster, hosted
 from audit.policy.tables import PASSES, STOPS
 
 _WORDS = {PASSES: Verdict.REACHABLE, STOPS: Verdict.BLOCKED}
@@ -49,6 +49,7 @@ class Objects:
             cluster=Cluster(
                 namespaces={name: tuple(sorted(pairs.items())) for name, pairs in labels},
                 nodes=known["nodes"],
+                hosted=hosted(e for e in listed.endpoints if e.kind is EndpointKind.POD),
             ),
             endpoints=tuple(e for e in listed.endpoints if e.kind is not EndpointKind.SERVICE),
             ports=listed.ports,
