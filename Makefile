@@ -60,7 +60,7 @@ chromium: install
 	fi
 
 demo: install  ## Audit the recorded example cluster and say where the report is
-	@.venv/bin/audit run --snapshot $(EXAMPLE) --install-ovn --out runs
+	@.venv/bin/audit run --snapshot $(EXAMPLE) --install-ovn --out runs --exit-zero
 
 test: install chromium ovns  ## Run every test, on real OVN, Ray and Chromium
 	@.venv/bin/pytest $(ARGS)

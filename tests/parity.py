@@ -72,6 +72,7 @@ def audit(
     Every cell is traced: an answer is compared with the trace of that very packet.
     """
     options = pipeline.Options(
+        planes=frozenset({pipeline.PlaneName.LOGICAL}),
         snapshot=snapshot,
         scope=scope.from_flags(**flags),
         workers=pipeline.Workers.INLINE,

@@ -18,6 +18,7 @@ from audit.cli import engines, options, places, progress
 from audit.errors import ExitCode, UsageError
 from audit.model.verdicts import VERDICTS
 from audit.plan.scope import Scope
+from audit.report import messages
 from audit.report.explain import printable
 
 
@@ -127,9 +128,9 @@ class Duration(click.ParamType[float]):
     "--planes",
     type=Planes(),
     metavar="PLANE[,PLANE]",
-    help="What is asked of every cell: what OVN decides (logical, the default), what the policy "
-    "objects mean (intent, which alone needs no OVN), and what each node's Open vSwitch does "
-    "(datapath, beside logical). Several are compared.",
+    help="What is asked of every cell: what the policy objects mean (intent, which alone needs no "
+    "OVN), what OVN decides (logical), and what each node's Open vSwitch does (datapath, beside "
+    "logical). Several are compared. Default: intent,logical; of manifests intent.",
 )
 @click.option(
     "--cover",
@@ -237,7 +238,7 @@ def run(
       audit run --snapshot cluster.tar.gz --install-ovn
       audit run --snapshot cluster.tar.gz --selector app=web --with-peers
       audit run --snapshot cluster/ -n shop --to-service openshift-dns/dns-default --port udp/53
-      audit run --snapshot cluster.tar.gz --planes intent,logical
+      audit run --snapshot cluster.tar.gz --planes intent,logical,datapath
       audit run --snapshot cluster.tar.gz --recompile --ovn-prefix /opt/ovn-25.03
       kubectl kustomize overlays/prod | audit run --planes intent --manifests -
       audit run --resume runs/20261123T043457Z-9510
@@ -255,7 +256,7 @@ def run(
     if snapshot is not None and manifests is not None:
         raise UsageError("give either --snapshot or --manifests")
     only = frozenset({pipeline.PlaneName.INTENT})
-    planes = planes or (only if manifests else frozenset({pipeline.PlaneName.LOGICAL}))
+    planes = planes or (only if manifests is not None else pipeline.DEFAULT_PLANES)
     if manifests is not None and planes != only:
         raise UsageError("manifests have no OVN to ask; --manifests goes with --planes intent")
     if recompile and pipeline.PlaneName.LOGICAL not in planes:
@@ -414,7 +415,10 @@ def _said(
     else:
         _print(done.manifest, done)
     code = done.exit_code
-    if fail_coverage_below is not None and _percent(done.manifest) < fail_coverage_below:
+    proven = _percent(done.manifest)
+    if fail_coverage_below is not None and proven < fail_coverage_below:
+        text = f"{proven:.6g} % of the cells are proven, fewer than --fail-coverage-below asks for"
+        click.echo(f"coverage: {text} ({fail_coverage_below:g} %)", err=True)
         code = ExitCode.INCOMPLETE
     return ExitCode.CLEAN if exit_zero else code
 
@@ -437,6 +441,7 @@ def _told(done: pipeline.Rehearsed, output: str, *, exit_zero: bool) -> int:
         for name, one in runs.items():
             version = one.manifest["databases"][0]["northd_version"] or "unknown"
             click.echo(f"{name} by northd {printable(version)}: {_places(one)['path']}")
+            _print_messages(one.manifest)
         click.echo(pipeline.changes_text(done.changes), nl=False)
     return ExitCode.CLEAN if exit_zero else done.exit_code
 
@@ -447,17 +452,29 @@ def _percent(manifest: Mapping[str, Any]) -> float:
     return 100.0 * float(coverage["proven"]) / float(coverage["total"])
 
 
+_COMPARED = {"intent": "intent and logical", "drift": "logical and datapath"}
+"""The planes that are compared with each other, and where run.json says how that came out."""
+
+
 def _print_planes(manifest: Mapping[str, Any]) -> None:
     """Print how the planes, and real packets, compare; nothing when one plane was asked."""
-    drift, packets = manifest["drift"], manifest["packets"]
-    if drift is not None:
-        click.echo(f"planes: agree on {drift['of'] - drift['cells']:,} of {drift['of']:,} cells")
-        for sentence in drift["disagreements"]:
-            click.echo(f"drift: {printable(sentence)}")
+    for key, planes in _COMPARED.items():
+        compared = manifest[key]
+        if compared is not None:
+            agree = compared["of"] - compared["cells"]
+            click.echo(f"planes: {planes} agree on {agree:,} of {compared['of']:,} cells")
+    packets = manifest["packets"]
     if packets is not None:
         click.echo(f"packets: agree in {packets['agree']:,} of {packets['of']:,} cells")
-        for sentence in packets["disagreements"]:
-            click.echo(f"packets: {printable(sentence)}")
+
+
+def _print_messages(manifest: Mapping[str, Any]) -> None:
+    """Print what was found, and what is to be known: errors, warnings and notes, each as such."""
+    said = messages.messages(manifest)
+    if said:
+        click.echo(messages.counted(said))
+    for one in said:
+        click.echo(f"{one.severity}: {printable(one.text)}")
 
 
 def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
@@ -469,9 +486,8 @@ def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
         if counts[verdict]:
             click.echo(f"  {verdict:<13}{counts[verdict]:>12,}")
     click.echo(pipeline.namespaces_text(done.path), nl=False)
-    for note in manifest["notes"]:
-        click.echo(f"note: {printable(note['text'])}")
     _print_planes(manifest)
+    _print_messages(manifest)
     for sentence in done.unproven:
         click.echo(f"unproven: {sentence}")
     where = _places(done)

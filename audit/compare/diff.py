@@ -72,6 +72,16 @@ class _Comparison:
         self._narrow, self._wide = np.array(narrow, np.int64), np.array(wide, np.int64)
         self._paths: dict[_Key, int] = defaultdict(int)
         self._found = _Found()
+        planes = [run.manifest.get("planes") for run in (before, after)]
+        self._same_planes = planes[0] == planes[1]
+
+    def _states(self, cells: Cells) -> _Ints:
+        """Return the state of each cell: its verdict, and whether planes disagree about it.
+
+        What a plane says that only one of the runs asked is nothing that changed.
+        """
+        states: _Ints = cells.verdict.astype(np.int64)
+        return states + cells.drift.astype(np.int64) * _DRIFTS if self._same_planes else states
 
     def run(self, advance: Callable[[int], None]) -> Changes:
         """Go through the sources, and say what was found."""
@@ -116,7 +126,8 @@ class _Comparison:
         self._found.compared += compared
         self._found.unmatched += len(now) - compared
         states = _with_replies(
-            (_states(was)[place], _states(now)[cells]), (was.reply[place], now.reply[cells])
+            (self._states(was)[place], self._states(now)[cells]),
+            (was.reply[place], now.reply[cells]),
         )
         differ = np.flatnonzero(states[0] != states[1])
         if not len(differ):
@@ -175,12 +186,6 @@ class _Comparison:
                 )
             )
         return tuple(sorted(found, key=lambda p: (-p.cells, p.src, p.dst, p.ports, p.was, p.why)))
-
-
-def _states(cells: Cells) -> _Ints:
-    """Return the state of each cell: its verdict, and whether planes disagree about it."""
-    states: _Ints = cells.verdict.astype(np.int64) + cells.drift.astype(np.int64) * _DRIFTS
-    return states
 
 
 def _with_replies(

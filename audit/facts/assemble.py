@@ -189,7 +189,8 @@ def _node_endpoint(node: kube.NodeFacts, topology: Topology) -> Endpoint:
     obstacle = ""
     if attached is None:
         known = node.name in topology.switch_of_node
-        obstacle = Reason.NO_LOGICAL_PORT if known else Reason.ZONE_MISSING
+        absent = Reason.HYBRID_OVERLAY if node.hybrid else Reason.ZONE_MISSING
+        obstacle = Reason.NO_LOGICAL_PORT if known else absent
     elif not node.addresses:
         obstacle = Reason.NO_ADDRESS
     return Endpoint(
@@ -260,6 +261,8 @@ def _notes(texts: Mapping[str, str], groups: Mapping[str, Sequence[str]], word: 
 
 
 _NODE_NOTES: Mapping[str, str] = {
+    Reason.HYBRID_OVERLAY: "{n} of the hybrid overlay, where no OVN runs: untraced, as are "
+    "the pods there",
     Reason.ZONE_MISSING: "{n} with a zone that is not in the snapshot: untraced, as are all cells "
     "that need it",
     Reason.NO_LOGICAL_PORT: "{n} without a management port in OVN: untraced, with host-network "
@@ -277,6 +280,8 @@ _POD_NOTES: Mapping[str, str] = {
     "port-elsewhere": "{n} on another node's switch in OVN than Kubernetes says: audited where "
     "OVN has them",
     Reason.NO_LOGICAL_PORT: "{n} running without a logical port: their cells are untraced",
+    Reason.HYBRID_OVERLAY: "{n} on nodes of the hybrid overlay, where no OVN runs: their cells are "
+    "untraced",
     Reason.ZONE_MISSING: "{n} on nodes whose zone is not in the snapshot: their cells are untraced",
     Reason.USER_DEFINED_NETWORK: "{n} whose primary network is a user-defined one: their cells "
     "are untraced, as only the default network is audited",
@@ -289,7 +294,7 @@ def _pod_endpoint(pod: kube.PodFacts, joined: _Join) -> Endpoint:
     if pod.host_network:
         addresses, attachment, obstacle = _host_network(pod, joined.nodes)
     else:
-        addresses, attachment, obstacle = _pod_network(pod, joined.topology)
+        addresses, attachment, obstacle = _pod_network(pod, joined)
     if not obstacle and not addresses:
         obstacle = Reason.NO_ADDRESS
     return Endpoint(
@@ -321,14 +326,18 @@ def _host_network(pod: kube.PodFacts, nodes: Mapping[str, Endpoint]) -> _Joined:
     return node.addresses or pod.addresses, node.attachment, obstacle
 
 
-def _pod_network(pod: kube.PodFacts, topology: Topology) -> _Joined:
+def _pod_network(pod: kube.PodFacts, joined: _Join) -> _Joined:
     """Join a pod with its logical port."""
     if pod.primary_network:
         return pod.addresses, None, Reason.USER_DEFINED_NETWORK
+    topology, nodes = joined.topology, joined.nodes
     found = topology.pod_port(pod.namespace, pod.name, pod.node)
     if found is None:
         known = pod.node in topology.switch_of_node
-        return pod.addresses, None, Reason.NO_LOGICAL_PORT if known else Reason.ZONE_MISSING
+        node = nodes.get(pod.node)
+        hybrid = node is not None and node.obstacle == Reason.HYBRID_OVERLAY
+        absent = Reason.HYBRID_OVERLAY if hybrid else Reason.ZONE_MISSING
+        return pod.addresses, None, Reason.NO_LOGICAL_PORT if known else absent
     attachment = topology.attachment(*found)
     if attachment is None:
         return pod.addresses, None, Reason.NO_LOGICAL_PORT

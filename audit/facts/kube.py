@@ -81,6 +81,8 @@ class NodeFacts:
     management_macs: frozenset[str]
     hybrid_subnets: tuple[str, ...] = ()
     """Subnets of a node that hybrid overlay joins to the cluster, and that has no OVN."""
+    hybrid: bool = False
+    """Whether it is made for the hybrid overlay, as Windows nodes are: no OVN runs there."""
 
 
 Slices = Mapping[tuple[str, str], Sequence[Object]]
@@ -238,7 +240,13 @@ def node(item: Object) -> NodeFacts:
             for subnet in root["metadata"]["annotations"][_HYBRID_SUBNET].text().split(",")
             if network(subnet)
         ),
+        hybrid=_HYBRID_SUBNET in root["metadata"]["annotations"].texts()
+        or root["metadata"]["labels"].texts().get("kubernetes.io/os") == "windows",
     )
+
+
+_HYBRID_SUBNET = "k8s.ovn.org/hybrid-overlay-node-subnet"
+"""OVN-Kubernetes gives it to nodes that it does not run on itself, and to no others."""
 
 
 def _node_subnets(subnets: Any) -> tuple[str, ...]:  # noqa: ANN401 - parsed JSON

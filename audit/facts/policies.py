@@ -128,6 +128,7 @@ def _network_peer(field: Field) -> Iterator[Peer]:
     yield PodPeer(
         namespaces=None if spaces.value is None else selector(spaces),
         pods=selector(field["podSelector"]),
+        whole=spaces.value is not None and field["podSelector"].value is None,
     )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, NamedPort, Port
+from audit.model.findings import severity_of_note
 from audit.model.packets import Protocol
 from audit.model.policies import PolicySpec
 from audit.model.verdicts import PolicyRef
@@ -19,6 +20,15 @@ class Note:
     code: str
     text: str
     subjects: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, Any]:
+        """Return it for run.json."""
+        return {
+            "code": self.code,
+            "text": self.text,
+            "subjects": list(self.subjects),
+            "severity": str(severity_of_note(self.code)),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

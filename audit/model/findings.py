@@ -1,14 +1,38 @@
-"""Findings: what a run has to say about policies, beyond the verdict of each cell."""
+"""Findings: what a run has to say beyond the verdict of each cell, and the exit code it makes.
 
-from dataclasses import dataclass
+A run ends with exit code 1 when, and only when, one of its findings is an error. So there is one
+list of them, in run.json, and whatever is read of a run is read of that.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
+
+from audit.errors import ExitCode
+
+
+class Severity(StrEnum):
+    """How much a sentence matters: in the order in which they are told.
+
+    An error makes a run end with exit code 1. A warning is about something to look at, or about
+    what is not known that was asked for. A note is for the reader to know.
+    """
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
 
 
 class FindingKind(StrEnum):
-    """The kinds of finding. DRIFT and NOT_ENFORCED make a run end with exit code 1."""
+    """The kinds of finding; those in FAILING are errors, the others warnings."""
 
     DRIFT = "drift"
     NOT_ENFORCED = "not-enforced-as-written"
+    DATAPATH_DRIFT = "datapath-drift"
+    PREDICTION = "prediction-disagrees"
+    VERIFICATION = "verification-disagrees"
+    PACKETS = "packets-disagree"
     NOT_IMPLEMENTED = "not-implemented"
     SELECTS_NOTHING = "selects-nothing"
     RULE_WITHOUT_EFFECT = "rule-without-effect"
@@ -17,7 +41,48 @@ class FindingKind(StrEnum):
     SAME_PRIORITY = "same-priority"
 
 
-FAILING = frozenset({FindingKind.DRIFT, FindingKind.NOT_ENFORCED})
+FAILING = frozenset(
+    {
+        FindingKind.DRIFT,
+        FindingKind.NOT_ENFORCED,
+        FindingKind.DATAPATH_DRIFT,
+        FindingKind.PREDICTION,
+        FindingKind.VERIFICATION,
+        FindingKind.PACKETS,
+    }
+)
+
+WARNED = frozenset(
+    {
+        "changed-meanwhile",
+        "datapath-unproven",
+        "end-unread",
+        "list-forbidden",
+        "list-missing",
+        "node-untraceable",
+        "no-address",
+        "no-logical-port",
+        "northd-version-unknown",
+        "port-elsewhere",
+        "time-limit",
+        "user-defined-network",
+        "zone-incomplete",
+        "zone-missing",
+        "zone-torn",
+        "zone-unreadable",
+        "zone-untraceable",
+    }
+)
+"""Codes of notes that are warnings: something that was asked for is not known."""
+
+
+def severity_of_note(code: str) -> Severity:
+    """Return the severity of a note about the facts: it never fails a run."""
+    return Severity.WARNING if code in WARNED else Severity.NOTE
+
+
+MOST_SAID = 50
+"""Disagreements of a kind that are written out; the rest are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,24 +90,134 @@ class Disagreement:
     """Two answers about one thing, in a sentence.
 
     `about` is what makes it the same in another run: workloads, a port and the answers, but no
-    pods' names, addresses or traces.
+    pods' names, addresses or traces. `cause` is what several of them come from, if that is known.
     """
 
     text: str
     about: tuple[str, ...]
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One sentence, what it is about, and the number of cells it explains, if it is about cells.
 
-    `cause` is the deviation of OVN-Kubernetes it comes from, empty when it comes from none.
-    `about` is what makes a finding about cells the same in another run, as a Disagreement's.
+    `kind` is a FindingKind, or a word of another version's. `cause` is what it comes from, empty
+    when that is not known: a deviation of OVN-Kubernetes, or what a node's datapath lacks. `about`
+    is what makes a finding about cells the same in another run, as a Disagreement's.
     """
 
-    kind: FindingKind
+    kind: str
     text: str
     subjects: tuple[str, ...] = ()
     cells: int = 0
     cause: str = ""
     about: tuple[str, ...] = ()
+
+    @property
+    def severity(self) -> Severity:
+        """An error, which makes a run end with exit code 1, or a warning."""
+        return Severity.ERROR if self.kind in FAILING else Severity.WARNING
+
+    def fields(self, most_subjects: int) -> dict[str, Any]:
+        """Return it for run.json."""
+        subjects = list(self.subjects[:most_subjects])
+        return {**asdict(self), "subjects": subjects, "severity": str(self.severity)}
+
+
+FROM_DISAGREEMENTS = {
+    FindingKind.DATAPATH_DRIFT: "a node's datapath does not do what OVN decided",
+    FindingKind.PREDICTION: "OVN decides otherwise than its ACLs say",
+    FindingKind.VERIFICATION: "a cell's own trace decides otherwise than the traces of its legs",
+    FindingKind.PACKETS: "a real packet does otherwise than its trace",
+}
+"""What the findings of a kind have in common, for those that come from disagreements."""
+
+
+def of_disagreements(
+    kind: FindingKind, disagreements: Sequence[Disagreement], *, count: int | None = None
+) -> tuple[Finding, ...]:
+    """Return a finding for what disagrees about the same, and one for what is not written out.
+
+    `count` is how many there are in all, where not all of them are given.
+    """
+    total = len(disagreements) if count is None else count
+    return tuple(_grouped(kind, disagreements[:MOST_SAID], total))
+
+
+def _grouped(
+    kind: FindingKind, disagreements: Sequence[Disagreement], total: int
+) -> Iterator[Finding]:
+    alike: dict[tuple[str, ...], list[Disagreement]] = {}
+    for one in disagreements:
+        alike.setdefault(one.about, []).append(one)
+    meaning = FROM_DISAGREEMENTS[kind]
+    for about, same in alike.items():
+        more = f"; and {len(same) - 1} more like it" if len(same) > 1 else ""
+        yield Finding(
+            kind=kind,
+            text=f"{meaning}: {same[0].text}{more}",
+            subjects=tuple(one.text for one in same[1:]),
+            cells=len(same),
+            cause=same[0].cause,
+            about=about,
+        )
+    left = total - len(disagreements)
+    if left:
+        text = f"{meaning}, {left:,} times more than is written out here"
+        yield Finding(kind=kind, text=text, cells=left, about=("more",))
+
+
+_CHECKS = {
+    FindingKind.DATAPATH_DRIFT: "drift",
+    FindingKind.VERIFICATION: "verify",
+    FindingKind.PREDICTION: "prediction",
+    FindingKind.PACKETS: "packets",
+}
+"""Where an earlier version's run.json has what disagrees, which were no findings then."""
+
+
+def recorded(manifest: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Return the findings of a run.json, errors first; also of one that an earlier audit wrote."""
+    found = [
+        Finding(
+            kind=str(one["kind"]),
+            text=str(one["text"]),
+            subjects=tuple(map(str, one.get("subjects") or ())),
+            cells=int(one.get("cells") or 0),
+            cause=str(one.get("cause") or ""),
+            about=tuple(map(str, one.get("about") or ())),
+        )
+        for one in manifest.get("findings") or ()
+    ]
+    known = {one.kind for one in found}
+    for kind, name in _CHECKS.items():
+        check = manifest.get(name) or {}
+        if kind not in known:
+            texts = [str(text) for text in check.get("disagreements") or ()]
+            about = check.get("about") or [[text] for text in texts]  # as the first ones had it
+            said = [
+                Disagreement(text=text, about=tuple(map(str, key)))
+                for text, key in zip(texts, about, strict=False)
+            ]
+            found += of_disagreements(kind, said)
+    return tuple(sorted(found, key=lambda one: one.severity is not Severity.ERROR))
+
+
+def notes_of(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the notes of a run.json about the facts: an earlier audit listed findings there too."""
+    found = {(one.get("kind"), one.get("text")) for one in manifest.get("findings") or ()}
+    for note in manifest.get("notes") or ():
+        earlier = note["code"] == FindingKind.DRIFT
+        if not earlier and (note["code"], note["text"]) not in found:
+            yield note
+
+
+def exit_code(manifest: Mapping[str, Any]) -> ExitCode:
+    """Return the exit code that a run deserves: 1 for an error among its findings, and only then.
+
+    3 when the run did not do what it set out to.
+    """
+    if any(one.severity is Severity.ERROR for one in recorded(manifest)):
+        return ExitCode.FINDINGS
+    return ExitCode.INCOMPLETE if manifest.get("incomplete") else ExitCode.CLEAN

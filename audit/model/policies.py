@@ -76,10 +76,15 @@ class PortMatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodPeer:
-    """Pods on the pod network, of the namespaces selected; None is the policy's own namespace."""
+    """Pods on the pod network, of the namespaces selected; None is the policy's own namespace.
+
+    `whole` is a NetworkPolicy's peer that selects namespaces and says nothing of pods: one with a
+    pod selector, an empty one too, is another thing to OVN-Kubernetes where hosts are concerned.
+    """
 
     namespaces: Selector | None = None
     pods: Selector = EVERYTHING
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

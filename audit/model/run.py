@@ -66,6 +66,10 @@ class TraceReader(Protocol):
         """Return the first trace of the reply to what trace `key` delivered, if one was traced."""
         ...
 
+    def deciding(self, zone: str, like: Blame) -> TraceRecord | None:
+        """Return a trace that the same policy, rule and match decided in a zone, if one was."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:

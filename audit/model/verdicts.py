@@ -79,6 +79,7 @@ class Reason(StrEnum):
     ENDPOINTS_UNKNOWN = "endpoints-unknown"
     OWN_ENDPOINT = "own-endpoint"
     ZONE_MISSING = "zone-missing"
+    HYBRID_OVERLAY = "hybrid-overlay"
     NODE_MISSING = "node-missing"
     CHANGED_MEANWHILE = "changed-meanwhile"
     ENGINE_LOST = "engine-lost"

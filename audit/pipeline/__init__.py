@@ -40,7 +40,7 @@ from audit.pipeline.doctor import (
     install_engine,
 )
 from audit.pipeline.keeping import History, Retention, ask_all, past, prune
-from audit.pipeline.options import Covering, Options, PlaneName, Progress, Workers
+from audit.pipeline.options import DEFAULT_PLANES, Covering, Options, PlaneName, Progress, Workers
 from audit.pipeline.pairing import TraceOptions, trace
 from audit.pipeline.planning import Planned, plan
 from audit.pipeline.reading import Explained, explain, query
@@ -51,6 +51,7 @@ from audit.pipeline.verifying import Evidence, verify
 from audit.plan.expectations import PACKS
 
 __all__ = [
+    "DEFAULT_PLANES",
     "MOST_ROUNDS",
     "OVS_RUNDIR",
     "PACKS",

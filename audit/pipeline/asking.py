@@ -15,6 +15,7 @@ from audit.fanout.base import Fanout, MakeWorker
 from audit.fanout.inline import InlineFanout
 from audit.fanout.ray import RayFanout
 from audit.model.facts import Note
+from audit.model.findings import Finding, FindingKind, of_disagreements
 from audit.model.matrix import CellVerdicts
 from audit.model.verdicts import OPERATIONAL, REASON_CODE
 from audit.pipeline import agents, packets, planes
@@ -33,13 +34,13 @@ from audit.verdict.drift import merged
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traced:
-    """What all planes say together. `findings` are sentences about what does not agree."""
+    """What all planes say together. `findings` are about what does not agree."""
 
     verdicts: CellVerdicts
     count: int
     checks: Mapping[str, Any]
     """How prediction, verification and the planes came out, for run.json."""
-    findings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     incomplete: bool
     """A cell is untraced because the run did not do what it set out to."""
     notes: tuple[Note, ...] = ()
@@ -86,14 +87,12 @@ def trace(
         },
         findings=(
             *one.findings,
-            *(
-                one.text
-                for found in (below.disagreements, drift.said, sent.disagreements if sent else ())
-                for one in found
-            ),
+            *below.findings(),
+            *drift.findings(),
+            *(of_disagreements(FindingKind.PACKETS, sent.disagreements) if sent else ()),
         ),
         incomplete=one.incomplete or _incomplete(theirs),
-        notes=(*running.notes, *drift.notes(), *unheard(one.verdicts, theirs)),
+        notes=(*running.notes, *unheard(one.verdicts, theirs)),
     )
 
 
@@ -103,7 +102,7 @@ def _one_plane(logical: Tracing) -> Traced:
         verdicts=verdicts,
         count=logical.count,
         checks={**logical.checks(), "datapath": None, "drift": None, "packets": None},
-        findings=tuple(one.text for one in logical.disagreements),
+        findings=logical.findings(),
         incomplete=_incomplete(verdicts),
     )
 

@@ -8,10 +8,16 @@ import numpy as np
 
 from audit.model.endpoints import Endpoint
 from audit.model.facts import Note
-from audit.model.findings import Disagreement
+from audit.model.findings import (
+    MOST_SAID,
+    Disagreement,
+    Finding,
+    FindingKind,
+    of_disagreements,
+)
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.verdicts import NO_VERDICT, REASONS, STOPPED, VERDICTS, Verdict
-from audit.pipeline.tracing import MOST_SAID, Tracing, told
+from audit.pipeline.tracing import Tracing, told
 from audit.verdict.drift import DRIFT, proven
 from audit.verdict.judge import Judgement
 
@@ -29,16 +35,9 @@ class Drifted:
         """Return it for run.json."""
         return {"cells": self.cells, "of": self.of, "nodes": self.nodes, **told(self.said)}
 
-    def notes(self) -> tuple[Note, ...]:
-        """Return what the report says of it; nothing where the planes agree."""
-        if not self.cells:
-            return ()
-        at = ", ".join(f"{node} ({count})" for node, count in self.nodes.items())
-        text = (
-            f"on {self.cells} of {self.of} cells a node's datapath does not do what OVN decided "
-            f"for it; nodes and cells: {at}"
-        )
-        return (Note(code="drift", text=text, subjects=tuple(one.text for one in self.said)),)
+    def findings(self) -> tuple[Finding, ...]:
+        """Return it as findings; none where the planes agree."""
+        return of_disagreements(FindingKind.DATAPATH_DRIFT, self.said, count=self.cells)
 
 
 def drifted(matrix: Matrix, verdicts: CellVerdicts, logical: Tracing, datapath: Tracing) -> Drifted:
@@ -127,7 +126,15 @@ class _Cell:
             text=f"{self._name}: by the logical plane {logical}, "
             f"by the datapath of node {self.node} {datapath}",
             about=(*self._about, *map(str, self._verdicts)),
+            cause=self._cause(),
         )
+
+    def _cause(self) -> str:
+        """Return what the datapath lacks where it stops the packet by no ACL; else nothing."""
+        end = self._ends[1]
+        if end is None or self._verdicts[1] is not Verdict.UNROUTABLE:
+            return ""
+        return end[0].detail or str(end[0].reason)
 
 
 def _at(judgement: Judgement, endpoint: Endpoint) -> bool:

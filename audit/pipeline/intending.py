@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from audit.facts import manifests, objects
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Note
-from audit.model.findings import FAILING, Finding
+from audit.model.findings import Finding
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, Verdict
 from audit.pipeline.options import Options, Progress
@@ -40,28 +40,22 @@ class Judged:
 
     verdicts: CellVerdicts
     findings: tuple[Finding, ...]
+    compared: int | None = None
+    """How many cells the objects and OVN both decide; None where only one of them was asked."""
+    differing: int = 0
 
-    @property
-    def failing(self) -> bool:
-        """Whether a finding is one that ends a run with exit code 1."""
-        return any(found.kind in FAILING for found in self.findings)
+    def fields(self, state: ClusterState, others: Sequence[Finding] = ()) -> dict[str, Any]:
+        """Return what run.json says of it: the findings, with those of `others`; labels.
 
-    def fields(self, state: ClusterState) -> dict[str, Any]:
-        """Return the findings for run.json, and what the policies refer to, for explaining."""
+        The labels are what policies refer to, for explaining.
+        """
         return {
-            "findings": [
-                {**asdict(found), "subjects": list(found.subjects[:MOST_SUBJECTS])}
-                for found in self.findings
-            ],
+            "findings": [one.fields(MOST_SUBJECTS) for one in (*others, *self.findings)],
+            "intent": None
+            if self.compared is None
+            else {"cells": self.differing, "of": self.compared},
             "labels": labels(state),
         }
-
-    def notes(self) -> tuple[Note, ...]:
-        """Return the findings as the report shows them."""
-        return tuple(
-            Note(code=found.kind, text=found.text, subjects=found.subjects)
-            for found in self.findings
-        )
 
 
 def labels(state: ClusterState) -> dict[str, dict[str, dict[str, str]]]:
@@ -109,20 +103,40 @@ def alone(intended: Intended, progress: Progress) -> Judged:
 
 
 def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Progress) -> Judged:
-    """Compare what the objects say with what OVN does, cell by cell."""
+    """Compare what the objects say with what OVN does, cell by cell.
+
+    Policies are OVN's to enforce: what a node's datapath does otherwise than OVN decided is drift
+    of its own, and counts as OVN's word only where there is no other.
+    """
     progress.phase("evaluating policies", 0)
     said = evaluate(of, state)
-    drift = _drift(said, verdicts)
-    other = np.where(drift == NO_VERDICT, 0, drift).astype(np.bool_)
-    cells = np.flatnonzero(other)
-    passing = _passes(verdicts.verdict[cells])
-    causes = deviations.explain(of, state, cells, passing)
+    done = ovn_verdicts(verdicts)
+    drift = _drift(said, done)
+    cells = np.flatnonzero(drift == 1)
+    passing = _passes(done[cells])
+    explained = _decided_by_objects(state, verdicts, cells)
+    causes = deviations.explain(of, state, cells, passing, explained)
     blamed = [_policy(said, cell) for cell in cells.tolist()]
     found = findings.about_drift(of, causes, passing, blamed)
     return Judged(
-        verdicts=replace(verdicts, intent=said.verdict, drift=drift),
+        verdicts=replace(verdicts, intent=said.verdict, drift=_either(drift, verdicts.drift)),
         findings=(*found, *_hygiene(state, of)),
+        compared=int((drift != NO_VERDICT).sum()),
+        differing=len(cells),
     )
+
+
+def _decided_by_objects(
+    state: ClusterState, verdicts: CellVerdicts, cells: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Tell which cells OVN does not decide by a policy that is no object of the cluster's."""
+    known = {policy.ref for policy in state.policies}
+    strange = [
+        place
+        for place, blame in enumerate(verdicts.blames)
+        if blame.policy is not None and blame.policy not in known
+    ]
+    return ~np.isin(verdicts.blame[cells], strange)
 
 
 def _policy(said: IntentVerdicts, cell: int) -> str:
@@ -138,22 +152,36 @@ def _outside(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
     return [e for e in endpoints if e.kind is EndpointKind.EXTERNAL]
 
 
-def _drift(said: IntentVerdicts, verdicts: CellVerdicts) -> NDArray[np.uint8]:
+def ovn_verdicts(verdicts: CellVerdicts) -> NDArray[np.uint8]:
+    """Return what OVN decides of each cell: the logical plane's word, the datapath's without it."""
+    logical = verdicts.logical
+    if logical is None:
+        return verdicts.verdict
+    unproven = np.isin(logical, [NO_VERDICT, *(CODE[verdict] for verdict in UNPROVEN)])
+    return np.where(unproven, verdicts.verdict, logical)
+
+
+def _drift(said: IntentVerdicts, done: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return 1 where the objects and OVN disagree, NO_VERDICT where they cannot be compared.
 
     What the objects allow and OVN has no way for is not compared: no policy speaks of routes.
     """
     unproven = [CODE[verdict] for verdict in UNPROVEN]
-    allowed, passes = said.passes(), _passes(verdicts.verdict)
-    known = ~np.isin(said.verdict, unproven) & ~np.isin(verdicts.verdict, unproven)
-    no_way = verdicts.verdict == CODE[Verdict.UNROUTABLE]
+    allowed, passes = said.passes(), _passes(done)
+    known = ~np.isin(said.verdict, unproven) & ~np.isin(done, unproven)
+    no_way = done == CODE[Verdict.UNROUTABLE]
     known &= ~(allowed & no_way)
     drift: NDArray[np.uint8] = np.where(known, allowed != passes, NO_VERDICT).astype(np.uint8)
-    if verdicts.drift is not None:
-        known_before = verdicts.drift != NO_VERDICT
-        both = np.where(drift == NO_VERDICT, 0, drift) | np.where(known_before, verdicts.drift, 0)
-        drift = np.where(known | known_before, both, NO_VERDICT).astype(np.uint8)
     return drift
+
+
+def _either(one: NDArray[np.uint8], other: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Return 1 where either comparison says so, NO_VERDICT where neither could be made."""
+    if other is None:
+        return one
+    some = (one == 1) | (other == 1)
+    known = (one != NO_VERDICT) | (other != NO_VERDICT)
+    return np.where(known, some, NO_VERDICT).astype(np.uint8)
 
 
 def _passes(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from audit.facts import kube
+from audit.model import findings
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
 from audit.model.matrix import FAMILIES
@@ -12,9 +13,10 @@ from audit.model.packets import Family
 from audit.model.run import Run, StreamedRun
 from audit.model.verdicts import PASSES as PASSING
 from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
+from audit.pipeline import intending
 from audit.policy import chain, deviations, edits
 from audit.policy.deviations import Deviation
-from audit.policy.intent import Cluster
+from audit.policy.intent import Cluster, hosted
 from audit.policy.tables import PASSES, STOPS
 
 _WORDS = {PASSES: Verdict.REACHABLE, STOPS: Verdict.BLOCKED}
@@ -47,6 +49,7 @@ class Objects:
             cluster=Cluster(
                 namespaces={name: tuple(sorted(pairs.items())) for name, pairs in labels},
                 nodes=known["nodes"],
+                hosted=hosted(e for e in listed.endpoints if e.kind is EndpointKind.POD),
             ),
             endpoints=tuple(e for e in listed.endpoints if e.kind is not EndpointKind.SERVICE),
             ports=listed.ports,
@@ -117,26 +120,32 @@ def meaning(question: edits.Question, *, count: bool = True) -> tuple[Meaning, i
 
 def _cause(run: Run, cell: int, question: edits.Question, meant: int) -> str:
     """Return the deviation that explains why OVN does otherwise; nothing where it does not."""
-    found = VERDICTS[run.verdicts.verdict[cell]]
+    found = VERDICTS[intending.ovn_verdicts(run.verdicts)[cell]]
     done = PASSES if found in PASSING else STOPS
     if found in UNPROVEN or found is Verdict.UNROUTABLE or done == meant:
         return ""
+    blame = run.verdicts.blame[cell]
+    decider = run.verdicts.blames[blame].policy if blame >= 0 else None
     policies = list(question.policies)
-    for deviation in deviations.present(policies):
-        if deviation is Deviation.ADMIN_NAMED_PORT:
-            continue
-        intent = question.intent(deviations.as_enforced(policies, [deviation]), narrow=True)
+    if decider is not None and decider not in {policy.ref for policy in policies}:
+        return ""
+    # What leaks depends on pods that are in no cell; the run's findings have worked it out.
+    leaking = Deviation.ADMIN_NAMED_PORT
+    rewritten = [one for one in deviations.present(policies) if one is not leaking]
+    for tried in deviations.candidates(rewritten):
+        intent = question.intent(deviations.as_enforced(policies, tried), narrow=True)
         decided = intent.decide(*(intent.index(i) for i in (0, 1, 0)))
         if int(decided.outcome[0]) == done:
-            return deviations.MEANINGS[deviation]
-    # What leaks depends on pods that are in no cell; the run's findings have worked it out.
-    src, dst = question.endpoints[question.src], question.endpoints[question.dst]
-    name = f"{src.key} to {dst.key} on {question.ports[question.port]}"
-    listed = any(
-        finding["cause"] == Deviation.ADMIN_NAMED_PORT and name in finding["subjects"]
-        for finding in run.manifest.get("findings", ())
-    )
-    return deviations.MEANINGS[Deviation.ADMIN_NAMED_PORT] if listed else ""
+            return _meanings(tried)
+    name = run.matrix.told(cell)
+    for finding in findings.recorded(run.manifest):
+        if leaking in finding.cause.split("+") and name in finding.subjects:
+            return _meanings([Deviation(word) for word in finding.cause.split("+")])
+    return ""
+
+
+def _meanings(causes: Sequence[Deviation]) -> str:
+    return "; ".join(deviations.MEANINGS[one] for one in causes)
 
 
 def _change(question: edits.Question, opening: edits.Opening) -> Change:

@@ -35,6 +35,10 @@ class PlaneName(StrEnum):
     DATAPATH = "datapath"
 
 
+DEFAULT_PLANES = frozenset({PlaneName.INTENT, PlaneName.LOGICAL})
+"""What is asked unless something else is: what was meant, and what OVN makes of it."""
+
+
 class Progress(Protocol):
     """Told what is going on, for whoever watches."""
 
@@ -85,7 +89,7 @@ class Options:
     verify_packets: int = 0
     """Cells, drawn at random, whose packets are sent through the replayed switches: as many as
     there are, at most."""
-    planes: frozenset[PlaneName] = frozenset({PlaneName.LOGICAL})
+    planes: frozenset[PlaneName] = DEFAULT_PLANES
     command: str = ""
     destination: str = ""
     """The object store the run is put on when it is finished; empty when it stays on the disk."""

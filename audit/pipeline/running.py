@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import EngineError, ExitCode, OutputError
+from audit.model import findings
 from audit.model.changes import ChangedCells
 from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts, Matrix
@@ -37,16 +38,20 @@ from audit.verdict import legs as composing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A finished run: where it is, what it says, and the exit code it deserves."""
+    """A finished run: where it is, and what it says."""
 
     path: Path
     report: Path
     manifest: Mapping[str, Any]
     unproven: tuple[str, ...]
     """A sentence per reason for cells that are not proven."""
-    exit_code: ExitCode
     url: str = ""
     """Where it is on an object store, if it was put on one."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code it deserves by what it says: 1 for a finding that is an error."""
+        return findings.exit_code(self.manifest)
 
 
 def run(options: Options, root: Path, progress: Progress, *, start: Start | None = None) -> Outcome:
@@ -122,11 +127,11 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         said = manifest.describe(
             planned.state,
             verdicts,
-            (*planned.notes, *traced.notes, *judged.notes(), *_late(options, journal, traced)),
+            (*planned.notes, *traced.notes, *_late(options, journal, traced)),
             asked=_asked(options, planned),
             traces=traced.count,
         )
-        said |= judged.fields(planned.state)
+        said |= judged.fields(planned.state, traced.findings)
         said |= {**traced.checks, "incomplete": traced.incomplete, **sitting.fields(journal)}
         said |= {
             "markers": settled.markers,
@@ -139,7 +144,6 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         report=out.path,
         manifest=said,
         unproven=tuple(sentences.unproven(verdicts)),
-        exit_code=ExitCode.FINDINGS if judged.failing else _exit_code(traced),
     )
 
 
@@ -189,7 +193,7 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
         said = manifest.describe(
             intended.state,
             verdicts,
-            (*intended.notes, *judged.notes()),
+            intended.notes,
             asked={
                 "command": options.command,
                 "scope": options.scope.describe(),
@@ -209,7 +213,6 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
         report=out.path,
         manifest=said,
         unproven=tuple(sentences.unproven(verdicts)),
-        exit_code=ExitCode.CLEAN,
     )
 
 
@@ -289,10 +292,3 @@ def _engine(planned: Planned) -> dict[str, Any]:
         "version": str(planned.engine.version),
         "place": planned.engine.place,
     }
-
-
-def _exit_code(traced: Traced) -> ExitCode:
-    """Return 1 for a finding, 3 when the run did not do what it set out to."""
-    if traced.findings:
-        return ExitCode.FINDINGS
-    return ExitCode.INCOMPLETE if traced.incomplete else ExitCode.CLEAN

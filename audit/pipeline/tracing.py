@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from audit.fanout.backlog import Backlog
 from audit.fanout.base import Fanout
 from audit.model.endpoints import Endpoint
-from audit.model.findings import Disagreement
+from audit.model.findings import (
+    MOST_SAID,
+    Disagreement,
+    Finding,
+    FindingKind,
+    of_disagreements,
+)
 from audit.model.matrix import FAMILIES, CellVerdicts
 from audit.model.run import TraceRecord
 from audit.model.traces import DatapathTask, DatapathTrace, TraceOutcome, TraceTask
@@ -34,9 +40,6 @@ MOST_ROUNDS = 5
 
 MOST_DISPUTED = 20_000
 """Cells that legs leave open and that are traced; were there more, all of them stay unproven."""
-
-MOST_SAID = 50
-"""Disagreements written out in run.json; all are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,16 +161,16 @@ class Tracing:
                 return known.sent(self._planned.matrix, cell)
         return None
 
-    @property
-    def disagreements(self) -> tuple[Disagreement, ...]:
-        """Traces that contradict a prediction or a composed cell.
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what contradicts a prediction or a composed cell.
 
         A prediction is of what OVN decides: what the datapath does instead is drift.
         """
+        verified = of_disagreements(FindingKind.VERIFICATION, self._verified.disagreements)
         if self.plane.name == records.DATAPATH:
-            return self._verified.disagreements
-        compared = [known.compare() for known in self._requests]
-        return (*(s for one in compared for s in one.disagreements), *self._verified.disagreements)
+            return verified
+        compared = [one for known in self._requests for one in known.compare().disagreements]
+        return (*of_disagreements(FindingKind.PREDICTION, compared), *verified)
 
     def checks(self) -> dict[str, Any]:
         """Return how prediction and verification came out, for run.json."""
@@ -261,8 +264,8 @@ class Tracing:
                 count += 1
                 if not composing.same(expected, found):
                     said = (
-                        f"composed {expected.verdict} ({expected.blame})",
-                        f"traced {found.verdict} ({found.blame})",
+                        f"composed {expected.verdict} ({expected.blame or expected.reason})",
+                        f"traced {found.verdict} ({found.blame or found.reason})",
                     )
                     text = f"{of.told(cell)}: {', '.join(said)}"
                     wrong.append(

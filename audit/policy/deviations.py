@@ -9,6 +9,7 @@ its cause. What none explains is drift.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,13 +122,21 @@ class Causes:
 
 
 def explain(
-    matrix: Matrix, state: ClusterState, cells: NDArray[np.int64], passes: NDArray[np.bool_]
+    matrix: Matrix,
+    state: ClusterState,
+    cells: NDArray[np.int64],
+    passes: NDArray[np.bool_],
+    among: NDArray[np.bool_] | None = None,
 ) -> Causes:
-    """Find the cause of each disagreement; `passes[i]` is what OVN says of `cells[i]`."""
+    """Find the cause of each disagreement; `passes[i]` is what OVN says of `cells[i]`.
+
+    Only of those `among` them, where that is given: what no object of the cluster decided has
+    another cause.
+    """
     cause = np.full(len(cells), -1, dtype=np.int8)
-    causes = tuple(_candidates(present(state.policies))) if cells.size else ()
+    causes = tuple(candidates(present(state.policies))) if cells.size else ()
     for number, deviations in enumerate(causes):
-        open_ = np.flatnonzero(cause < 0)
+        open_ = np.flatnonzero((cause < 0) if among is None else (cause < 0) & among)
         if Deviation.ADMIN_NAMED_PORT in deviations:
             open_ = open_[~_of_services(matrix, cells[open_])]
         if not open_.size:
@@ -149,14 +158,10 @@ def _of_services(matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
     return found
 
 
-def _candidates(found: Sequence[Deviation]) -> Iterator[tuple[Deviation, ...]]:
-    """Yield each deviation alone, then those that a rewriting says, then all."""
-    yield from ((deviation,) for deviation in found)
-    rewritten = tuple(d for d in found if d is not Deviation.ADMIN_NAMED_PORT)
-    if 1 < len(rewritten) < len(found):
-        yield rewritten
-    if len(found) > 1:
-        yield tuple(found)
+def candidates(found: Sequence[Deviation]) -> Iterator[tuple[Deviation, ...]]:
+    """Yield the sets of deviations, small ones first: what is not needed is no cause."""
+    for size in range(1, len(found) + 1):
+        yield from combinations(found, size)
 
 
 def _part(matrix: Matrix, cells: NDArray[np.int64]) -> Matrix:

@@ -26,6 +26,7 @@ from audit.model.policies import (
 )
 from audit.model.selectors import Operator, Requirement, Selector
 from audit.policy.intent import Cluster, Intent
+from audit.policy.population import HOST_NAMESPACES
 from audit.policy.tables import PASSES, STOPS
 
 MOST_EDITS = 5
@@ -280,6 +281,8 @@ def _ordered_edits(
         address = asked.endpoints[asked.dst].address(asked.family) or ""
         peer = BlockPeer(cidr=_host(address))
     wins = f" (priority {spec.priority}) wins first" if spec.tier is Tier.ADMIN else " decides"
+    if direction is Direction.INGRESS and not isinstance(peer, PodPeer):
+        return  # no rule of these can say an address, or a node, as a source
     for rule in spec.facing(direction):
         if rule.action is not Action.DENY:
             continue
@@ -299,9 +302,14 @@ def _peer_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) ->
 
     `local` policies are of a namespace, and may mean it by naming none.
     """
-    if other.kind is not EndpointKind.POD or other.host_network:
+    sending = asked.endpoints[asked.src] is other
+    hosts = _host_spaces(asked) if other.host_network and sending and local else None
+    if hosts is not None:
+        return PodPeer(namespaces=hosts, whole=True)
+    # A NetworkPolicy's pod selector also means pods in the host network, where packets go to them.
+    named = other.kind is EndpointKind.POD and not (other.host_network and (sending or not local))
+    if not named:
         sends = other.attachment.addresses if other.attachment else other.addresses
-        sending = asked.endpoints[asked.src] is other
         addresses = sends if sending else other.addresses
         return BlockPeer(
             cidr=_host(next((a for a in addresses if Family.of(a) is asked.family), ""))
@@ -330,6 +338,24 @@ def _space_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) -
     )
 
 
+def _host_spaces(asked: Question) -> Selector | None:
+    """Return how to select the namespace that stands for the nodes' own addresses, if there is one.
+
+    Nodes come and go: one node's address is no rule for a source in the host network.
+    """
+    for name in sorted(HOST_NAMESPACES & asked.cluster.namespaces.keys()):
+        labels = dict(asked.cluster.namespaces[name])
+        chosen = {_NAME: labels[_NAME]} if _NAME in labels else labels
+        if chosen:
+            return Selector(
+                requirements=tuple(
+                    Requirement(key=key, operator=Operator.IN, values=(value,))
+                    for key, value in sorted(chosen.items())
+                )
+            )
+    return None
+
+
 def _host(address: str) -> str:
     if not address:
         return "0.0.0.0/0"
@@ -338,6 +364,8 @@ def _host(address: str) -> str:
 
 def _said(peer: Peer) -> str:
     match peer:
+        case PodPeer(namespaces=spaces, whole=True):
+            return f"namespace {spaces} with no pod selector (what the hosts' network sends from)"
         case PodPeer(namespaces=None, pods=pods):
             return f"pods {str(pods) or '(all)'} of its own namespace"
         case PodPeer(namespaces=spaces, pods=pods):

@@ -6,7 +6,7 @@ reaches its own pods, and a Service is as reachable as its endpoints. Routes are
 says who may talk, not that there is a way.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from audit.model.policies import Action, Direction
 from audit.model.verdicts import CODE, REASON_CODE, Blame, Reason, Verdict
 from audit.model.verdicts import PASSES as PASSED
 from audit.policy import ports as porting
-from audit.policy.population import Labels, Population, Vocabulary
+from audit.policy.population import Hosted, Labels, Population, Vocabulary
 from audit.policy.tables import EITHER, NOBODY, PASSES, STOPS, Deciders, SideBuilder
 
 CELLS_AT_A_TIME = 1 << 20
@@ -32,10 +32,11 @@ _NOT_APPLICABLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """What policies refer to besides endpoints: labels of namespaces and of nodes."""
+    """What policies refer to besides endpoints: labels of namespaces and nodes, pods on hosts."""
 
     namespaces: Mapping[str, tuple[tuple[str, str], ...]]
     nodes: Mapping[str, Labels]
+    hosted: Hosted = frozenset()
 
     @classmethod
     def of(cls, state: ClusterState) -> "Cluster":
@@ -43,7 +44,13 @@ class Cluster:
         return cls(
             namespaces=state.namespaces,
             nodes={node.name: dict(node.labels) for node in state.nodes},
+            hosted=hosted(state.pods),
         )
+
+
+def hosted(pods: Iterable[Endpoint]) -> Hosted:
+    """Return the pods in the host network as selectors see them."""
+    return frozenset((p.node, p.namespace, p.labels) for p in pods if p.host_network)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +84,9 @@ class Intent:
         """Make the tables of both sides; nothing is done per pair of endpoints."""
         self.deciders = Deciders(policies)
         words = Vocabulary.of(self.deciders.specs)
-        self.people = Population(endpoints, cluster.namespaces, cluster.nodes, words, family)
+        self.people = Population(
+            endpoints, cluster.namespaces, cluster.nodes, words, family, cluster.hosted
+        )
         self.ports = porting.atoms(ports, words.ports, self.people.used_ports())
         self.sides = {
             direction: SideBuilder(self.deciders, self.people, self.ports, direction, blame=blame)

@@ -28,6 +28,9 @@ from audit.model.policies import (
 )
 from audit.model.selectors import EVERYTHING, Requirement, Selector
 
+Hosted = frozenset[tuple[str, str, tuple[tuple[str, str], ...]]]
+"""Pods in the host network, as far as selectors tell them apart: node, namespace, labels."""
+
 Classes = NDArray[np.intp]
 Labels = Mapping[str, str]
 
@@ -129,8 +132,10 @@ class Population:
         nodes: Mapping[str, Labels],
         words: Vocabulary,
         family: Family,
+        hosted: Hosted = frozenset(),
     ) -> None:
         """Sort endpoints into classes. Namespaces and nodes come with their labels."""
+        self._hosted = hosted
         self._words = words
         self._family = family
         self._line = _Line(words.cidrs, family)
@@ -269,6 +274,8 @@ class Population:
                 surely = self.pods(peer, namespace)
                 if direction is Direction.INGRESS and namespace and self._means_hosts(peer):
                     surely = np.union1d(surely, np.flatnonzero(self.host))
+                if direction is Direction.EGRESS and namespace and not peer.whole:
+                    surely = np.union1d(surely, self._hosting(peer, namespace))
                 return Chosen(surely=surely, perhaps=_NONE)
             case BlockPeer():
                 return self._block(peer, direction)
@@ -281,11 +288,36 @@ class Population:
     def _means_hosts(self, peer: PodPeer) -> bool:
         """Tell whether a NetworkPolicy's peer selects the namespace that stands for the nodes."""
         selector = peer.namespaces
-        if selector is None or peer.pods != EVERYTHING:
+        if selector is None or not peer.whole:
             return False
         return any(
             selector.matches(self._spaces[name]) for name in HOST_NAMESPACES & self._spaces.keys()
         )
+
+    def _hosting(self, peer: PodPeer, namespace: str) -> Classes:
+        """Return the hosts at whose address a NetworkPolicy's peer selects a pod.
+
+        Its address set has the pod's address, which is the node's and so that of everything there.
+        """
+        where: object = namespace if peer.namespaces is None else peer.namespaces
+        key = ("hosting", where, peer.pods)
+        found = self._chosen.get(key)
+        if found is None:
+            nodes = {
+                node
+                for node, space, labels in self._hosted
+                if self._is_of(space, peer.namespaces, namespace)
+                and peer.pods.matches(dict(labels))
+            }
+            hosts = np.flatnonzero(self.host)
+            found = hosts[[self.samples[c].node in nodes for c in hosts]] if nodes else _NONE
+            self._chosen[key] = found
+        return found
+
+    def _is_of(self, space: str, selector: Selector | None, namespace: str) -> bool:
+        if selector is None:
+            return space == namespace
+        return selector.matches(self._spaces.get(space, {}))
 
     def _block(self, peer: BlockPeer, direction: Direction) -> Chosen:
         if Family.of(peer.cidr) is not self._family:

@@ -39,6 +39,7 @@ def fields(run: Run, cell: int, *, raw: bool) -> dict[str, Any]:
     reply = int(verdicts.reply[cell])
     policy = blame.policy if blame is not None else None
     traces = traces_of(run, cell)
+    composed = bool(traces) and chains.is_composed(run, cell, traces[0])
     return {
         "src": matrix.endpoints[matrix.src[cell]].key,
         "dst": matrix.endpoints[matrix.dst[cell]].key,
@@ -46,6 +47,7 @@ def fields(run: Run, cell: int, *, raw: bool) -> dict[str, Any]:
         "port": str(matrix.ports[matrix.port[cell]]),
         "verdict": str(VERDICTS[verdicts.verdict[cell]]),
         "reason": str(REASONS[verdicts.reason[cell]]),
+        "intent": _word(verdicts.intent, cell),
         "logical": _word(verdicts.logical, cell),
         "datapath": _word(verdicts.datapath, cell),
         "drift": bool(verdicts.drift[cell] == 1) if verdicts.drift is not None else None,
@@ -58,14 +60,16 @@ def fields(run: Run, cell: int, *, raw: bool) -> dict[str, Any]:
         "blame_direction": blame.direction if blame is not None else None,
         "blame_rule": blame.rule if blame is not None and blame.rule >= 0 else None,
         "policies": [str(ref) for ref in blame.policies] if blame is not None else [],
-        "composed": bool(traces) and chains.is_composed(run, cell, traces[0]),
+        "composed": composed,
+        "equivalent": chains.equivalent(run, traces[0]) if composed else None,
         "traces": [_trace(record, raw=raw) for record in traces],
     }
 
 
 def _word(codes: NDArray[np.uint8] | None, cell: int) -> str | None:
     """Return a plane's verdict; None where it was not asked beside another."""
-    return None if codes is None else str(VERDICTS[codes[cell]])
+    known = codes is not None and codes[cell] != NO_VERDICT
+    return str(VERDICTS[codes[cell]]) if codes is not None and known else None
 
 
 def _trace(record: TraceRecord, *, raw: bool) -> dict[str, Any]:

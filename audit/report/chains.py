@@ -1,5 +1,10 @@
 """Chains of traces: the hops a cell's packet took, in order, and those of its reply."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audit.model.endpoints import Endpoint
 from audit.model.matrix import FAMILIES
 from audit.model.run import Run, TraceReader, TraceRecord
 
@@ -48,22 +53,72 @@ def policy_of(record: TraceRecord) -> str:
     return f"{name} {record.policy_direction}{rule}".rstrip()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packet:
+    """What a microflow says of its packet, in either engine's words; empty what it does not say."""
+
+    inport: str
+    src: str
+    dst: str
+    port: str
+
+    @classmethod
+    def of(cls, microflow: str) -> "Packet":
+        """Read one."""
+        found = {name: pattern.search(microflow) for name, pattern in _WORDS.items()}
+        return cls(**{name: match[1] if match else "" for name, match in found.items()})
+
+
+_WORDS = {
+    "inport": re.compile(r'\binport=="([^"]*)"'),
+    "src": re.compile(r"\b(?:ip[46]\.src==|nw_src=|ipv6_src=)([^\s,]+)"),
+    "dst": re.compile(r"\b(?:ip[46]\.dst==|nw_dst=|ipv6_dst=)([^\s,]+)"),
+    "port": re.compile(r"\b((?:tcp|udp|sctp)(?:\.dst==|_dst=)\d+)"),
+}
+
+
+def _port(packet: Packet) -> str:
+    """Return the port as people write it, `tcp/80`."""
+    return re.sub(r"(\.dst==|_dst=)", "/", packet.port)
+
+
 def is_composed(run: Run, cell: int, first: TraceRecord) -> bool:
     """Say whether the trace that decides a cell is another cell's: an equivalent packet.
 
-    `first` is the first trace behind the cell. A packet is the cell's own when it enters by the
-    source's port and goes to the destination's address and port.
+    `first` is the first trace behind the cell. A packet is the cell's own when it enters as the
+    source's and goes to the destination's address and port.
     """
-    matrix = run.matrix
-    src = matrix.endpoints[matrix.src[cell]]
-    address = matrix.endpoints[matrix.dst[cell]].address(FAMILIES[matrix.family[cell]])
+    if not first.microflow:
+        return False
+    matrix, packet = run.matrix, Packet.of(first.microflow)
+    src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
     port = matrix.ports[matrix.port[cell]]
-    words = set(first.microflow.split(" && "))
-    if first.plane != "logical":
-        return False  # where the datapath's trace is the cell's evidence, it is the cell's own
-    own = {
-        f'inport=="{src.attachment.port if src.attachment else ""}"',
-        f"{FAMILIES[matrix.family[cell]]}.dst=={address}",
-        f"{port.protocol}.dst=={port.sample}",
-    }
-    return bool(first.microflow) and not own <= words
+    numbered = f"{port.protocol}/{port.sample}"
+    asked = dst.address(FAMILIES[matrix.family[cell]])
+    return not _sends(src, packet) or packet.dst != asked or _port(packet) not in ("", numbered)
+
+
+def equivalent(run: Run, first: TraceRecord) -> str:
+    """Return whose packet a trace is of: `pod a/b to pod a/c on tcp/80`."""
+    packet, endpoints = Packet.of(first.microflow), run.matrix.endpoints
+    src = next((one.key for one in endpoints if _sends(one, packet)), packet.src or packet.inport)
+    dst = next((one.key for one in endpoints if packet.dst in one.addresses), packet.dst)
+    return f"{src} to {dst} on {_port(packet)}".removesuffix(" on ")
+
+
+def _sends(endpoint: Endpoint, packet: Packet) -> bool:
+    attached = endpoint.attachment
+    if packet.inport:
+        return attached is not None and attached.port == packet.inport
+    return packet.src in (attached.addresses if attached else endpoint.addresses)
+
+
+def backends(records: Sequence[TraceRecord], address: str) -> tuple[str, ...]:
+    """Return what a Service's traces were balanced to, `172.18.0.2:6443`; `address` is its own."""
+    found: dict[str, None] = {}
+    for record in records:
+        packet = Packet.of(record.microflow)
+        if packet.dst and packet.dst != address:
+            host = f"[{packet.dst}]" if ":" in packet.dst else packet.dst
+            found[f"{host}:{_port(packet).partition('/')[2]}"] = None
+    return tuple(found)

@@ -2,15 +2,17 @@
 
 import textwrap
 
+from audit.model.endpoints import EndpointKind
+from audit.model.matrix import FAMILIES
 from audit.model.meaning import Meaning
 from audit.model.run import Run, TraceRecord
-from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame
-from audit.report import chains, sentences
+from audit.model.verdicts import NO_VERDICT, PASSES, REASONS, VERDICTS, Blame, Verdict
+from audit.report import chains, owndecision, sentences
 
 COLUMNS = 80
 COMPOSED = (
-    "This cell is composed of legs (docs/cover.md): the traces below are of a packet that every "
-    "ACL on its way treats alike. --cover exhaustive traces each cell itself."
+    "That packet is treated alike on its way (docs/cover.md); the traces below are of it. --cover "
+    "exhaustive traces each cell itself."
 )
 
 
@@ -23,17 +25,21 @@ def explain(run: Run, cell: int) -> str:
     verdicts = run.verdicts
     verdict = VERDICTS[int(verdicts.verdict[cell])]
     reason = REASONS[int(verdicts.reason[cell])]
-    lines = [*wrap(sentences.cell_sentence(run, cell)), "", f"Verdict  {verdict} ({reason})"]
-    lines += _plane_lines(run, cell)
-    blame = sentences.blame_of(run, cell)
-    if blame is not None:
-        lines += blame_lines(blame)
     trace = int(verdicts.trace[cell])
     key = verdicts.trace_keys[trace] if trace >= 0 else ""
     request = chains.request(run.traces, key) if key else ()
-    if request and chains.is_composed(run, cell, request[0]):
-        lines += ["", *wrap(COMPOSED)]
     others = chains.other(run, cell)
+    lines = []
+    if request and chains.is_composed(run, cell, request[0]):
+        pair = chains.equivalent(run, request[0])
+        lines += [*wrap(f"Decided together with an equivalent packet: {pair}. {COMPOSED}"), ""]
+    lines += [*wrap(sentences.cell_sentence(run, cell)), "", f"Verdict  {verdict} ({reason})"]
+    lines += _plane_lines(run, cell)
+    blame = sentences.blame_of(run, cell)
+    if blame is not None:
+        own, elsewhere = owndecision.of_cell(run, cell, blame)
+        lines += blame_lines(own, elsewhere)
+    lines += wrap(_balanced(run, cell, request), indent=9)
     lines += _hop_lines(_by_plane("Request", request if others else ()), request)
     lines += _hop_lines(_by_plane("Request", others), others)
     code = int(verdicts.reply[cell])
@@ -71,17 +77,61 @@ def meaning(meant: Meaning | None) -> str:
     return printable("\n".join(lines)) + "\n"
 
 
+def _balanced(run: Run, cell: int, request: tuple[TraceRecord, ...]) -> str:
+    """Say what policies see of a Service's packets; nothing of other cells."""
+    matrix = run.matrix
+    dst = matrix.endpoints[matrix.dst[cell]]
+    address = dst.address(FAMILIES[matrix.family[cell]])
+    if dst.kind is not EndpointKind.SERVICE or address is None:
+        return ""
+    host = f"[{address}]" if ":" in address else address
+    seen = ", ".join(chains.backends(request, address))
+    if not seen and run.manifest.get("engine"):
+        return ""
+    return (
+        "OVN balances the load before it looks at policies: they see the backend's address and "
+        f"port{seen and f', {seen},'} and not the Service's, "
+        f"{host}:{matrix.ports[matrix.port[cell]].number}."
+    )
+
+
 def _plane_lines(run: Run, cell: int) -> list[str]:
     """Return what each plane says, when more than one was asked."""
     verdicts = run.verdicts
-    if verdicts.logical is None or verdicts.datapath is None or verdicts.drift is None:
+    planes = {
+        "intent": verdicts.intent,
+        "logical": verdicts.logical,
+        "datapath": verdicts.datapath,
+    }
+    said = {
+        name: VERDICTS[int(codes[cell])]
+        for name, codes in planes.items()
+        if codes is not None and int(codes[cell]) != NO_VERDICT
+    }
+    if len(said) < 2 or verdicts.drift is None:  # noqa: PLR2004 - one has none to agree with
         return []
-    said = ", ".join(
-        f"{name} {VERDICTS[int(codes[cell])]}"
-        for name, codes in (("logical", verdicts.logical), ("datapath", verdicts.datapath))
-    )
-    drifts = " (drift: the planes disagree)" if verdicts.drift[cell] == 1 else ""
-    return wrap(f"Planes   {said}{drifts}", hang=9)
+    text = ", ".join(f"{name} {verdict}" for name, verdict in said.items())
+    drift = int(verdicts.drift[cell])
+    if drift == 1:
+        return wrap(f"Planes   {text} (drift: {_differing(said)})", hang=9)
+    agree = " and ".join(filter(None, (", ".join([*said][:-1]), [*said][-1])))
+    same = f" ({agree} agree)" if drift == 0 else ""
+    return wrap(f"Planes   {text}{same}", hang=9)
+
+
+def _differing(said: dict[str, Verdict]) -> str:
+    """Return which planes disagree: each is compared with what OVN decides."""
+    decided = said.get("logical")
+    others = [
+        name
+        for name, verdict in said.items()
+        if name != "logical" and decided is not None and _side(verdict) != _side(decided)
+    ]
+    return f"logical and {' and '.join(others)} disagree" if others else "the planes disagree"
+
+
+def _side(verdict: Verdict) -> str:
+    return "passes" if verdict in PASSES else str(verdict)
 
 
 def _by_plane(title: str, hops: tuple[TraceRecord, ...]) -> str:
@@ -89,9 +139,13 @@ def _by_plane(title: str, hops: tuple[TraceRecord, ...]) -> str:
     return f"{title}, {hops[0].plane} plane" if hops else title
 
 
-def blame_lines(blame: Blame) -> list[str]:
-    """Return who decided: the policy, its ACL and logical flow, and who shares a default deny."""
+def blame_lines(blame: Blame, elsewhere: str = "") -> list[str]:
+    """Return who decided: the policy, its ACL and logical flow, and who shares a default deny.
+
+    `elsewhere` says that ACL and flow are not those of the cell's own zone, where they are not.
+    """
     lines = wrap(f"Decided  {blame}", hang=9)
+    lines += wrap(elsewhere, indent=9)
     if blame.stage:
         where = f" of zone {blame.zone}" if blame.zone else ""
         lines += wrap(f"stage {blame.stage}{where}", indent=9)

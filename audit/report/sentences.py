@@ -85,6 +85,8 @@ CAUSES: dict[Reason, str] = {
     Reason.NO_ADDRESS: "an end of it has no address of this family",
     Reason.ENDPOINTS_UNKNOWN: "the snapshot does not say which endpoints the service has",
     Reason.OWN_ENDPOINT: "the service's only endpoint is the sender itself",
+    Reason.HYBRID_OVERLAY: "an end of it is on a node of the hybrid overlay (Windows), which has "
+    "no OVN to ask",
     Reason.ZONE_MISSING: "the databases of a zone on its way are missing",
     Reason.NODE_MISSING: "the Open vSwitch of a node on its way is not at hand",
     Reason.CHANGED_MEANWHILE: "the pod, or what concerns it, changed while the cluster was read",

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.changes import ChangedCells
-from audit.model.findings import FAILING, FindingKind
+from audit.model.findings import Severity
 from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
+from audit.report import messages
 from audit.report.axes import Axes
 from audit.report.census import Census, Decider, Exposure, exposures
 from audit.report.grid import Grid
+from audit.report.messages import Message
 from audit.report.sentences import MEANINGS
 from audit.report.tally import NO_SHARE, Tally, percent
 
@@ -63,13 +65,18 @@ class DeciderRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingRow:
-    """A finding: what kind, in a sentence, about what; `failing` where it ends a run with 1."""
+    """A finding, or a note about the facts: what kind, in a sentence, about what."""
 
     kind: str
+    severity: str
     text: str
     subjects: tuple[str, ...]
     more: int
-    failing: bool
+
+    @property
+    def failing(self) -> bool:
+        """Whether it ends a run with exit code 1."""
+        return self.severity == Severity.ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,16 +87,6 @@ class ExposureRow:
     share: str
     text: str
     width: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoteRow:
-    """A note about the facts, and what it is about."""
-
-    code: str
-    text: str
-    subjects: tuple[str, ...]
-    more: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +114,8 @@ class Summary:
     checks: tuple[tuple[str, str], ...]
     """What was verified and is not in order: its name, what came out. `coverage` says all."""
     failing: int
+    found: str
+    """How many errors and warnings there are among the findings, those not shown too."""
     findings: tuple[FindingRow, ...]
     changed_since: str
     changed: tuple[str, ...]
@@ -126,7 +125,9 @@ class Summary:
     deciders_left_out: int
     idle: str
     """How many policies decide no cell, in a sentence."""
-    notes: tuple[NoteRow, ...]
+    noted: str
+    """How many warnings and notes there are about the facts."""
+    notes: tuple[FindingRow, ...]
     table_head: tuple[str, ...]
     table: tuple[TableRow, ...]
 
@@ -143,7 +144,7 @@ def summary(
     tally = counted.total()
     zones = _zones(manifest)
     head, table = _table(grid.page, counted.pairs)
-    found = _findings(manifest)
+    found, noted = messages.findings_of(manifest), messages.notes_of(manifest)
     exposed = exposures(grid, counted)
     least = exposed[MOST_EXPOSED:][-MOST_EXPOSED:][::-1]
     return Summary(
@@ -158,8 +159,9 @@ def summary(
         zones_left_out=max(0, len(zones) - ZONES_SHOWN),
         counters=_counters(tally),
         checks=tuple((name, text) for name, text, agrees in _checks(manifest) if not agrees),
-        failing=sum(row.failing for row in found),
-        findings=found,
+        failing=sum(1 + one.alike for one in found if one.severity is Severity.ERROR),
+        found=messages.counted(found),
+        findings=_rows(found),
         changed_since=changed.since if changed else "",
         changed=_changed(changed, counted) if changed else (),
         most_exposed=tuple(map(_exposure, exposed[:MOST_EXPOSED])),
@@ -167,33 +169,25 @@ def summary(
         deciders=_decider_rows(deciding[:MOST_LISTED], tally.of(Verdict.BLOCKED)),
         deciders_left_out=max(0, len(deciding) - MOST_LISTED),
         idle=_idle(sum(not (d.blocks or d.allows or d.shared) for d in deciding)),
-        notes=tuple(
-            _note(note) for note in manifest.get("notes", ()) if note["code"] not in _FINDINGS
-        ),
+        noted=messages.counted(noted),
+        notes=_rows(noted),
         table_head=head,
         table=table,
     )
 
 
-_FINDINGS = frozenset(map(str, FindingKind))
-
-
-def _findings(manifest: Mapping[str, Any]) -> tuple[FindingRow, ...]:
-    """Return the findings, those that fail the run first; of each text one."""
-    rows: dict[str, FindingRow] = {}
-    said = [*manifest.get("findings", ()), *manifest.get("notes", ())]
-    for finding in said:
-        kind, text = str(finding.get("kind", finding.get("code"))), str(finding["text"])
-        if kind in _FINDINGS and text not in rows:
-            subjects = tuple(map(str, finding.get("subjects", ())))
-            rows[text] = FindingRow(
-                kind=kind,
-                text=text,
-                subjects=subjects[:LISTED],
-                more=max(0, len(subjects) - LISTED),
-                failing=kind in FAILING,
-            )
-    return tuple(sorted(rows.values(), key=lambda row: not row.failing))
+def _rows(said: Iterable[Message]) -> tuple[FindingRow, ...]:
+    """Return sentences as the page lists them, the first of what they are about."""
+    return tuple(
+        FindingRow(
+            kind=one.kind,
+            severity=one.severity,
+            text=one.text,
+            subjects=one.subjects[:LISTED],
+            more=max(0, len(one.subjects) - LISTED),
+        )
+        for one in said
+    )
 
 
 def _idle(count: int) -> str:
@@ -255,7 +249,8 @@ def _checks(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
     """Yield what the run compared with something else, what came out, and whether all agree."""
     said = (
         ("verify", "Verified", "{} of {} cells verified from end to end agree"),
-        ("drift", "Planes", "the planes agree on {} of {} cells"),
+        ("intent", "Intent", "intent and logical agree on {} of {} cells"),
+        ("drift", "Planes", "logical and datapath agree on {} of {} cells"),
         ("packets", "Packets", "real packets agree in {} of {} cells"),
         ("prediction", "Prediction", "{} of {} traced legs answer as predicted"),
     )
@@ -377,17 +372,6 @@ def _zones(manifest: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
     keys = ("zone", "northd_version", "sequence")
     return tuple(
         (_text(r.get(keys[0])), _text(r.get(keys[1])), _text(r.get(keys[2]))) for r in rows
-    )
-
-
-def _note(note: Mapping[str, Any]) -> NoteRow:
-    """Return a note of the manifest."""
-    subjects = tuple(str(subject) for subject in note.get("subjects", ()))
-    return NoteRow(
-        code=str(note["code"]),
-        text=str(note["text"]),
-        subjects=subjects[:LISTED],
-        more=max(0, len(subjects) - LISTED),
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from audit.errors import OutputError, RunReadError, UsageError
+from audit.model import findings
 from audit.model.history import Exposed, Kept, Left
 from audit.store import query
 from audit.store.layout import MANIFEST, PLAN, read_manifest, reading, table_files
@@ -85,7 +86,6 @@ _NOT_SAID = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError
 
 def _kept(path: Path, manifest: Any) -> Kept:  # noqa: ANN401 - JSON
     counts = {str(name): int(count) for name, count in manifest["counts"].items()}
-    checks = [manifest.get(name) or {} for name in ("verify", "prediction", "packets")]
     pairs = manifest.get("pairs")
     started = str(manifest["started"])
     if dt.datetime.fromisoformat(started).tzinfo is None:
@@ -99,8 +99,7 @@ def _kept(path: Path, manifest: Any) -> Kept:  # noqa: ANN401 - JSON
         counts=counts,
         proven=int(manifest["coverage"]["proven"]),
         drifting=int(manifest.get("drifting") or 0),
-        findings=len(manifest.get("findings") or ())
-        + sum(len(check.get("disagreements", ())) for check in checks),
+        findings=len(findings.recorded(manifest)),
         pairs=None if pairs is None else int(pairs["total"]),
         passing=None if pairs is None else int(pairs["passing"]),
         exposure={

@@ -43,10 +43,7 @@ def describe(
         "counts": {"cells": cells, **counts, "traces": traces},
         "coverage": {"proven": cells - unproven, "total": cells},
         "verify": None,
-        "notes": [
-            {"code": note.code, "text": note.text, "subjects": list(note.subjects)}
-            for note in notes
-        ],
+        "notes": [note.fields() for note in notes],
         "inputs": inputs(state),
     }
 

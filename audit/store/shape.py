@@ -15,10 +15,16 @@ class _Note(TypedDict):
     subjects: list[str]
 
 
-class _Finding(TypedDict):
+class _FindingNow(TypedDict):
     kind: str
     text: str
     subjects: list[str]
+
+
+class _Finding(_FindingNow, total=False):
+    cells: int
+    cause: str
+    about: list[str]
 
 
 class _Check(TypedDict, total=False):
@@ -65,6 +71,7 @@ class _Run(TypedDict, total=False):
     databases: list[_Database]
     counts: _Counts
     coverage: _Coverage
+    intent: _Check | None
     verify: _Check | None
     prediction: _Check | None
     drift: _Check | None

@@ -5,6 +5,7 @@ then one row group away, and row groups are small. Each file is sorted by id, so
 order are a merge that holds one row group per file.
 """
 
+import functools
 import heapq
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from audit.model.run import TraceRecord
+from audit.model.verdicts import Blame
 from audit.store import schema
 from audit.store.layout import reading
 
@@ -68,6 +70,26 @@ class TraceFiles:
         """Return the first trace of the reply to what trace `key` delivered, if one was traced."""
         place = _find(self._replies["reply_of"], key)
         return None if place is None else self.get(self._replies["trace_id"][place].as_py())
+
+    def deciding(self, zone: str, like: Blame) -> TraceRecord | None:
+        """Return a trace that the same policy, rule and match decided in a zone, if one was."""
+        table, _ = self._decided
+        policy = like.policy
+        wanted = {
+            "zone": zone,
+            "acl_match": like.acl_match,
+            "policy_kind": policy.kind if policy else "",
+            "policy_namespace": policy.namespace if policy else "",
+            "policy_name": policy.name if policy else "",
+            "policy_direction": like.direction,
+        }
+        rows = functools.reduce(
+            pc.and_,
+            (pc.equal(table[name], value) for name, value in wanted.items()),
+            pc.equal(pc.fill_null(table["policy_rule"], -1), like.rule),
+        )
+        keys = sorted(table.filter(rows)["trace_id"].to_pylist())
+        return self.get(keys[0]) if keys else None
 
     def decisions(self, keys: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
         """Return DECISION_COLUMNS of these traces and of all that took over from them."""

@@ -297,7 +297,11 @@ def test_every_pod_and_node_is_attached(
 def _audited(snapshot: Path, root: Path) -> Run:
     asked = scope.from_flags(family="both", ports=("tcp/8080", "tcp/9100", "udp/53"))
     options = pipeline.Options(
-        snapshot=snapshot, scope=asked, workers=pipeline.Workers.INLINE, worker_count=1
+        planes=frozenset({pipeline.PlaneName.LOGICAL}),
+        snapshot=snapshot,
+        scope=asked,
+        workers=pipeline.Workers.INLINE,
+        worker_count=1,
     )
     return reader.open_run(pipeline.run(options, root, progress.Silent()).path)
 

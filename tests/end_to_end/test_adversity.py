@@ -101,6 +101,7 @@ def test_a_clock_that_jumps_changes_nothing_but_what_it_said(
     tmp_path: Path, example_snapshot: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = pipeline.Options(
+        planes=frozenset({pipeline.PlaneName.LOGICAL}),
         snapshot=example_snapshot,
         scope=scope.from_flags(namespaces=("default",), ports=("tcp/80",)),
         time_limit_s=600.0,

@@ -76,6 +76,7 @@ class Ran:
 
 def options(snapshot: Path, covering: Covering, **flags: Any) -> pipeline.Options:
     return pipeline.Options(
+        planes=frozenset({pipeline.PlaneName.LOGICAL}),
         snapshot=snapshot,
         scope=scope.from_flags(**{"family": "ip4", **flags}),
         workers=pipeline.Workers.INLINE,

@@ -183,9 +183,10 @@ def test_a_flow_deleted_on_one_node(tmp_path: Path) -> None:
     assert ran.drifting("datapath") == {("unroutable",)}
     assert ran.drift["cells"] > 30
     # Both sides are in the report, and hop by hop in the explanation of a cell.
-    [note] = [note for note in ran.said["notes"] if note["code"] == "drift"]
-    assert "ovn-worker (" in note["text"]
-    assert note["subjects"][0] in html.unescape((ran.path / "report.html").read_text())
+    found = [one for one in ran.said["findings"] if one["kind"] == "datapath-drift"]
+    assert "by the datapath of node ovn-worker unroutable" in found[0]["text"]
+    assert sum(one["cells"] for one in found) == ran.drift["cells"]
+    assert found[0]["text"] in html.unescape((ran.path / "report.html").read_text())
     told = pipeline.explain(
         ran.path, "infra/node-exporter-1", "default/client-1", "80", family=None, raw=False
     )

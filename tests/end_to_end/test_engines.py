@@ -43,6 +43,7 @@ class Watcher(progress.Silent):
 
 def run(snapshot: Path, root: Path, act: Callable[[], None] = lambda: None) -> tuple[Run, ExitCode]:
     options = pipeline.Options(
+        planes=frozenset({pipeline.PlaneName.LOGICAL}),
         snapshot=snapshot,
         scope=SCOPE,
         workers=pipeline.Workers.INLINE,

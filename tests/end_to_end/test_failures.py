@@ -125,7 +125,19 @@ def test_a_database_of_a_newer_ovn_is_refused_before_anything_is_traced(
 
 def test_a_truncated_zone_costs_its_own_cells_only(audit: Audit, snapshot: Path) -> None:
     os.truncate(snapshot / "ovn" / "ovn-worker" / "sb.db", 50_000)
-    done = audit("run", "--snapshot", snapshot, "--out", "runs", "-o", "json", "-p", "tcp/80")
+    done = audit(
+        "run",
+        "--snapshot",
+        snapshot,
+        "--out",
+        "runs",
+        "-o",
+        "json",
+        "-p",
+        "tcp/80",
+        "--planes",
+        "logical",
+    )
     assert done.code == 3
     run = Path(audit.directory / done.json["path"])
     assert any("ovn-worker" in note["text"] for note in done.json["notes"])
@@ -252,7 +264,16 @@ def test_a_cell_that_is_not_in_the_run(audit: Audit, example_run: Path) -> None:
 
 
 def test_coverage_below_what_is_asked(audit: Audit, example_snapshot: Path) -> None:
-    scope = ("--from-node", "ovn-worker", "--to-node", "ovn-worker2", "-p", "tcp/80")
+    scope = (
+        "--from-node",
+        "ovn-worker",
+        "--to-node",
+        "ovn-worker2",
+        "-p",
+        "tcp/80",
+        "--planes",
+        "logical",
+    )
     command = ("run", "--snapshot", example_snapshot, "--out", "runs", *scope)
     assert audit(*command).code == 0
     assert audit(*command, "--fail-coverage-below", "100").code == 3

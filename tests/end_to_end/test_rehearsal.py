@@ -16,7 +16,19 @@ from audit.replay.toolchain import Toolchain
 from tests.end_to_end.conftest import Audit
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-FLAGS = ("--recompile", "-p", "tcp/80", "-p", "tcp/8080", "-p", "udp/53", "--workers", "inline")
+FLAGS = (
+    "--planes",
+    "logical",
+    "--recompile",
+    "-p",
+    "tcp/80",
+    "-p",
+    "tcp/8080",
+    "-p",
+    "udp/53",
+    "--workers",
+    "inline",
+)
 
 
 def pod(logical_port: str) -> str:

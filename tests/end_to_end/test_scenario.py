@@ -25,7 +25,7 @@ def run(
     audit = Audit(command=audit_command, directory=root)
     done = audit(
         *("run", "--snapshot", example_snapshot, "--out", root, "-o", "json"),
-        *("-p", "tcp/80", "-p", "udp/53", "--cover", "exhaustive"),
+        *("-p", "tcp/80", "-p", "udp/53", "--cover", "exhaustive", "--planes", "logical"),
     )
     assert done.code == 0, done.err
     return Path(done.json["path"])

@@ -33,6 +33,7 @@ class World:
     namespaces: Mapping[str, Mapping[str, str]]
     nodes: Mapping[str, Mapping[str, str]]
     policies: Sequence[Object]
+    host_pods: Sequence[Party] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,26 +139,30 @@ def _network_peer(
         if address not in ipaddress.ip_network(block["cidr"]):
             return False
         return not any(address in ipaddress.ip_network(e) for e in block.get("except") or [])
-    if other.kind != "pod":
-        # OVN-Kubernetes keeps the nodes' addresses in a namespace of their own, as sources.
-        return (
-            direction == "ingress"
-            and other.kind in ("node", "host-pod")
-            and peer.get("namespaceSelector") is not None
-            and not _says_anything(peer.get("podSelector"))
-            and "ovn-host-network" in world.namespaces
-            and label_match(peer["namespaceSelector"], world.namespaces["ovn-host-network"])
+    if other.kind in ("node", "host-pod"):
+        if direction == "ingress":
+            # OVN-Kubernetes keeps the addresses that nodes send from in a namespace of their own,
+            # which a peer without a pod selector may select.
+            return (
+                peer.get("namespaceSelector") is not None
+                and peer.get("podSelector") is None
+                and "ovn-host-network" in world.namespaces
+                and label_match(peer["namespaceSelector"], world.namespaces["ovn-host-network"])
+            )
+        # A pod selector also selects pods in the host network, by their address: the node's.
+        return peer.get("podSelector") is not None and any(
+            pod.node == other.node and _selects(world, policy, peer, pod) for pod in world.host_pods
         )
+    return other.kind == "pod" and _selects(world, policy, peer, other)
+
+
+def _selects(world: World, policy: Object, peer: Object, pod: Party) -> bool:
     if peer.get("namespaceSelector") is None:
-        if other.namespace != policy["metadata"]["namespace"]:
+        if pod.namespace != policy["metadata"]["namespace"]:
             return False
-    elif not label_match(peer["namespaceSelector"], world.namespaces[other.namespace]):
+    elif not label_match(peer["namespaceSelector"], world.namespaces[pod.namespace]):
         return False
-    return label_match(peer.get("podSelector") or {}, other.labels)
-
-
-def _says_anything(selector: Object | None) -> bool:
-    return bool(selector and (selector.get("matchLabels") or selector.get("matchExpressions")))
+    return label_match(peer.get("podSelector") or {}, pod.labels)
 
 
 def _network_port(packet: Packet, port: Object) -> bool:

@@ -37,6 +37,7 @@ PARTIES = [
     outside("203.0.113.7"),
     outside("2001:db8::7"),
 ]
+HOSTED = [party for party in PARTIES if party.kind == "host-pod"]
 PORTS = [("TCP", 80), ("TCP", 8080), ("UDP", 80), ("UDP", 8080), ("SCTP", 443)]
 NODES = {"n1": {"role": "control"}, "n2": {}}
 
@@ -258,7 +259,7 @@ NAMED_PORT_OF_A_NODE = [
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(policy_sets)
 def test_every_cell_is_what_the_specification_says(objects: list[dict[str, Any]]) -> None:
-    world = literal.World(namespaces=SPACES, nodes=NODES, policies=objects)
+    world = literal.World(namespaces=SPACES, nodes=NODES, policies=objects, host_pods=HOSTED)
     state = worlds.state(world, PARTIES)
     endpoints = [worlds.endpoint(party) for party in PARTIES]
     ports = [Port(protocol=Protocol(p.lower()), number=n) for p, n in PORTS]
@@ -305,7 +306,7 @@ def test_what_is_not_known_covers_everything_that_may_come(objects: list[dict[st
 
 def _all_outcomes(objects: list[dict[str, Any]], first: literal.Party) -> NDArray[np.uint8]:
     parties = [first, *PARTIES[1:]]
-    world = literal.World(namespaces=SPACES, nodes=NODES, policies=objects)
+    world = literal.World(namespaces=SPACES, nodes=NODES, policies=objects, host_pods=HOSTED)
     state = worlds.state(world, parties)
     ports = [Port(protocol=Protocol(p.lower()), number=n) for p, n in PORTS]
     endpoints = [worlds.endpoint(party) for party in parties]

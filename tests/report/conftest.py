@@ -101,6 +101,17 @@ class Traces:
     def reply_to(self, key: str) -> TraceRecord | None:
         return next((record for record in self.all() if key in record.reply_of), None)
 
+    def deciding(self, zone: str, like: Blame) -> TraceRecord | None:
+        return next(
+            (
+                record
+                for record in self.all()
+                if (record.zone, record.acl_match) == (zone, like.acl_match)
+                and (record.policy_direction, record.policy_rule) == (like.direction, like.rule)
+            ),
+            None,
+        )
+
 
 def trace(key: str, **fields: object) -> TraceRecord:
     """Return a trace that says nothing but `fields`."""

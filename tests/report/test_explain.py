@@ -30,7 +30,7 @@ def words(text: str) -> str:
 def test_a_blocked_cell_names_who_decided_and_everyone_who_shares_it(run: Run) -> None:
     text = told(run, "shop/front-0", "payments/api-0")
     said = words(text)
-    assert said.startswith("pod shop/front-0 cannot reach pod payments/api-0 on tcp/80: blocked by")
+    assert "pod shop/front-0 cannot reach pod payments/api-0 on tcp/80: blocked by" in said
     assert "Verdict blocked (default-deny)" in said
     assert "Decided networkpolicy payments/api-from-shop ingress" in said
     assert "match outport == @a9921774 && ip" in said

@@ -139,7 +139,7 @@ def test_findings_come_first_and_those_that_fail_before_the_others(made: "Made")
     ]
     assert seen.failing == 1
     assert seen.findings[0].more == 2
-    assert [note.code for note in seen.notes] == ["pod-finished"]
+    assert [note.kind for note in seen.notes] == ["pod-finished"]
 
 
 def test_exposure_is_of_what_others_ask(made: "Made") -> None:

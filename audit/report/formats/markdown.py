@@ -44,6 +44,9 @@ def _lines(told: Told) -> Iterator[str]:
     if told.results:
         yield from _section("Findings")
         yield from _list([f"{r.level}: {r.text}" for r in told.results])
+    if told.notes:
+        yield from _section("About the facts")
+        yield from _list([f"{r.level}: {r.text}" for r in told.notes])
     if told.unproven:
         yield from _section("Unproven")
         yield from _list([f"{n:,} cells: {text} ({why})" for why, text, n in told.unproven])

@@ -1,11 +1,13 @@
 """Prometheus' text format, for node_exporter's textfile collector or a Pushgateway.
 
-The number of series is bounded whatever the cluster is: labels are verdicts, expectations' names
-and the MOST_NAMESPACES namespaces that most gets through to; the rest are summed under `other`.
+The number of series is bounded whatever the cluster is: labels are verdicts, expectations' names,
+the sentences of the first findings of each kind, and the MOST_NAMESPACES namespaces that most gets
+through to; the rest are summed under `other`.
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from audit.model.expectations import Status
@@ -15,6 +17,9 @@ MOST_NAMESPACES = 50
 MOST_EXPECTATIONS = 200
 MOST_LABEL = 200
 """Characters of a label's value."""
+MOST_OF_A_KIND = 3
+MOST_FINDINGS = 100
+MOST_SENTENCE = 1_000
 OTHER = "(other)"
 
 _Sample = tuple[Mapping[str, str], float]
@@ -43,13 +48,14 @@ def _metrics(told: Told) -> Iterator[tuple[str, str, list[_Sample]]]:
         yield "audit_run_finished_timestamp_seconds", "When the run ended.", [({}, moment)]
     yield "audit_namespace_cells_passing", _PASSING, _passing(told)
     levels = dict.fromkeys(("error", "warning", "note"), 0)
-    for result in told.results:
+    for result in (*told.results, *told.notes):
         levels[result.level] += 1
     yield (
         "audit_findings",
-        "Findings, by level.",
+        "Findings, and notes about the facts, by level.",
         [({"level": level}, count) for level, count in levels.items()],
     )
+    yield "audit_finding_cells", "Cells that a finding is about, the first of a kind.", _said(told)
     if told.checks:
         shown = told.checks[:MOST_EXPECTATIONS]
         yield (
@@ -74,6 +80,22 @@ def _least(pairs: Iterator[tuple[str, float]]) -> dict[str, float]:
         short = name[:MOST_LABEL]
         found[short] = min(value, found.get(short, value))
     return found
+
+
+def _said(told: Told) -> list[_Sample]:
+    """Return a series for each finding that fails or warns; a kind of many by its first few."""
+    samples: dict[tuple[str, ...], float] = {}
+    kinds: Counter[str] = Counter()
+    for result in told.results:
+        kinds[result.rule] += 1
+        if kinds[result.rule] <= MOST_OF_A_KIND:
+            labels = (result.level, result.rule[:MOST_LABEL], result.text[:MOST_SENTENCE])
+            samples[labels] = max(samples.get(labels, 0), result.cells)
+    listed = list(samples.items())[:MOST_FINDINGS]
+    return [
+        (dict(zip(("level", "kind", "text"), labels, strict=True)), cells)
+        for labels, cells in listed
+    ]
 
 
 def _passing(told: Told) -> list[_Sample]:

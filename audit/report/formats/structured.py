@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Any
 
 from audit.model.verdicts import VERDICTS
-from audit.report.formats.told import Told
+from audit.report.formats.told import Result, Told
 
 VERSION = 1
 """Counted up when a field changes its meaning or goes; a field that is added does not."""
@@ -45,16 +45,18 @@ def structured(told: Told) -> str:
             {"reason": reason, "text": text, "cells": count}
             for reason, text, count in told.unproven
         ],
-        "findings": [
-            {
-                "rule": result.rule,
-                "level": result.level,
-                "text": result.text,
-                "subjects": list(result.subjects[:MOST_SUBJECTS]),
-                "cells": result.cells,
-            }
-            for result in told.results
-        ],
+        "findings": [_fields(result) for result in told.results],
+        "notes": [_fields(note) for note in told.notes],
         "expectations": [asdict(check) for check in told.checks],
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _fields(result: Result) -> dict[str, Any]:
+    return {
+        "rule": result.rule,
+        "level": result.level,
+        "text": result.text,
+        "subjects": list(result.subjects[:MOST_SUBJECTS]),
+        "cells": result.cells,
+    }

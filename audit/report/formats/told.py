@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from audit.model import findings
 from audit.model.expectations import Checked, Status
-from audit.model.findings import FAILING
+from audit.model.findings import Finding, Severity
 from audit.model.matrix import FAMILIES
 from audit.model.recorded import Recorded
 from audit.model.verdicts import PASSES, REASONS, UNPROVEN, VERDICTS, Blame, Verdict
@@ -72,6 +73,9 @@ class Told:
     drifting: int
     families: tuple[str, ...]
     results: tuple[Result, ...]
+    """What was found: errors first, then warnings."""
+    notes: tuple[Result, ...]
+    """What is to be known about the facts: warnings first, then notes."""
     checks: tuple[Checked, ...]
 
     @property
@@ -135,7 +139,8 @@ def tell(run: Recorded, checks: Sequence[Checked] = ()) -> Told:
         unproven=tuple(_unproven(reasons.reshape(len(REASONS), len(VERDICTS)).tolist())),
         drifting=drifting,
         families=tuple(str(FAMILIES[family]) for family in sorted(families)),
-        results=(*_results(run.manifest), *_violations(checks)),
+        results=(*map(_result, findings.recorded(run.manifest)), *_violations(checks)),
+        notes=tuple(_noted(run.manifest)),
         checks=tuple(checks),
     )
 
@@ -171,45 +176,35 @@ def _unproven(counts: Sequence[Sequence[int]]) -> Iterator[tuple[str, str, int]]
             yield str(reason), CAUSES[reason], count
 
 
-def _results(manifest: Mapping[str, Any]) -> Iterator[Result]:
-    """Yield what the run itself found."""
-    for finding in manifest.get("findings") or ():
-        failing = finding["kind"] in FAILING
-        # Earlier versions said less: the cells' own names.
-        about = finding.get("about") or sorted(map(str, finding["subjects"]))
-        key = [finding.get("cause", ""), *about] if failing else [finding["text"]]
-        yield Result(
-            rule=str(finding["kind"]),
-            level="error" if failing else "warning",
-            text=str(finding["text"]),
-            key=tuple(map(str, key)),
-            subjects=tuple(map(str, finding["subjects"])),
-            cells=int(finding.get("cells", 0)),
+def _result(finding: Finding) -> Result:
+    """Return a finding of the run as a result."""
+    failing = finding.severity is Severity.ERROR
+    # Earlier versions said less: the cells' own names.
+    about = finding.about or sorted(finding.subjects)
+    cause = () if finding.kind in findings.FROM_DISAGREEMENTS else (finding.cause,)
+    return Result(
+        rule=finding.kind,
+        level=str(finding.severity),
+        text=finding.text,
+        key=(*cause, *about) if failing else (finding.text,),
+        subjects=finding.subjects,
+        cells=finding.cells,
+    )
+
+
+def _noted(manifest: Mapping[str, Any]) -> Iterator[Result]:
+    """Yield what the run notes about the facts, warnings first."""
+    noted = [
+        Result(
+            rule=str(note["code"]),
+            level=str(findings.severity_of_note(str(note["code"]))),
+            text=str(note["text"]),
+            key=(str(note["text"]),),
+            subjects=tuple(map(str, note.get("subjects") or ())),
         )
-    for rule, name in _DISAGREEMENTS.items():
-        yield from _disagreements(rule, manifest.get(name) or {})
-
-
-def _disagreements(rule: str, check: Mapping[str, Any]) -> Iterator[Result]:
-    """Yield a result for what disagrees about the same: pods of a workload are one."""
-    said = [str(sentence) for sentence in check.get("disagreements", ())]
-    about = check.get("about") or [[sentence] for sentence in said]  # as earlier versions had it
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for key, sentence in zip(about, said, strict=False):
-        alike.setdefault((*map(str, key),), []).append(sentence)
-    for key, sentences in alike.items():
-        more = f"; and {len(sentences) - 1} more like it" if len(sentences) > 1 else ""
-        yield Result(
-            rule=rule, level="error", text=f"{sentences[0]}{more}", key=key, cells=len(sentences)
-        )
-
-
-_DISAGREEMENTS = {
-    "datapath-drift": "drift",
-    "verification-disagrees": "verify",
-    "prediction-disagrees": "prediction",
-    "packets-disagree": "packets",
-}
+        for note in findings.notes_of(manifest)
+    ]
+    yield from sorted(noted, key=lambda note: note.level != Severity.WARNING)
 
 
 def _violations(checks: Sequence[Checked]) -> Iterator[Result]:
