@@ -47,6 +47,8 @@ _POD_NETWORKS = "k8s.ovn.org/pod-networks"
 _MANAGEMENT_MACS = "k8s.ovn.org/node-mgmt-port-mac-addresses"
 _MANAGEMENT_MAC = "k8s.ovn.org/node-mgmt-port-mac-address"
 _NODE_SUBNETS = "k8s.ovn.org/node-subnets"
+_NODE_CHASSIS = "k8s.ovn.org/node-chassis-id"
+_HOST_CIDRS = "k8s.ovn.org/host-cidrs"
 # libyaml writes the same text eight times faster: seconds, at ten thousand policies.
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -67,6 +69,9 @@ class PodFacts:
     declared: tuple[NamedPort, ...]
     primary_network: str
     """Name of the user-defined network that is this pod's primary one; empty for the default."""
+    assigned: tuple[str, ...] = ()
+    """Addresses on the default network that OVN-Kubernetes' annotation gives the pod."""
+    assigned_mac: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +83,10 @@ class NodeFacts:
     labels: tuple[tuple[str, str], ...]
     subnets: tuple[str, ...]
     management_macs: frozenset[str]
+    chassis: str = ""
+    """The name of its chassis in OVN, by annotation."""
+    host_addresses: tuple[str, ...] = ()
+    """All addresses of its host that OVN-Kubernetes knows, its InternalIPs among them."""
 
 
 Slices = Mapping[tuple[str, str], Sequence[Object]]
@@ -98,6 +107,8 @@ def pod(item: Object) -> PodFacts:
     """Read a Pod."""
     root = Field(item)
     metadata, spec, status = root["metadata"], root["spec"], root["status"]
+    networks = _annotation(root, _POD_NETWORKS)
+    assigned, assigned_mac = _assigned(networks)
     return PodFacts(
         namespace=metadata["namespace"].required(),
         name=metadata["name"].required(),
@@ -109,8 +120,24 @@ def pod(item: Object) -> PodFacts:
         labels=labels_of(item),
         workload=_workload(root),
         declared=_declared(spec),
-        primary_network=_primary_network(_annotation(root, _POD_NETWORKS)),
+        primary_network=_primary_network(networks),
+        assigned=assigned,
+        assigned_mac=assigned_mac,
     )
+
+
+def _assigned(networks: Any) -> tuple[tuple[str, ...], str]:  # noqa: ANN401 - parsed JSON
+    """Return a pod's addresses and MAC on the default network; one address was a plain string."""
+    default = networks.get("default") if isinstance(networks, dict) else None
+    if not isinstance(default, dict):
+        return (), ""
+    listed = default.get("ip_addresses") or [default.get("ip_address")]
+    addresses = tuple(
+        address.partition("/")[0]
+        for address in (listed if isinstance(listed, list) else ())
+        if isinstance(address, str) and network(address)
+    )
+    return addresses, str(default.get("mac_address", "")).lower()
 
 
 def _pod_addresses(status: Field) -> tuple[str, ...]:
@@ -220,16 +247,22 @@ def node(item: Object) -> NodeFacts:
     macs = _annotation(root, _MANAGEMENT_MACS)
     listed = {str(macs.get("default", ""))} if isinstance(macs, dict) else set()
     single = root["metadata"]["annotations"][_MANAGEMENT_MAC].text()
+    cidrs = _annotation(root, _HOST_CIDRS)
+    own = tuple(
+        address["address"].address()
+        for address in root["status"]["addresses"].each()
+        if address["type"].text() == "InternalIP"
+    )
+    listed_cidrs = cidrs if isinstance(cidrs, list) else []
+    hosts = (c.partition("/")[0] for c in listed_cidrs if isinstance(c, str) and network(c))
     return NodeFacts(
         name=root["metadata"]["name"].required(),
-        addresses=tuple(
-            address["address"].address()
-            for address in root["status"]["addresses"].each()
-            if address["type"].text() == "InternalIP"
-        ),
+        addresses=own,
         labels=labels_of(item),
         subnets=_node_subnets(_annotation(root, _NODE_SUBNETS)),
         management_macs=frozenset(mac.lower() for mac in (listed | {single}) if mac),
+        chassis=root["metadata"]["annotations"][_NODE_CHASSIS].text(),
+        host_addresses=tuple(dict.fromkeys((*own, *hosts))),
     )
 
 

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from audit.facts import identity
-from audit.facts.ovn import as_tuple, primary_networks
+from audit.facts.ovn import primary_networks
+from audit.facts.rows import as_tuple
 from audit.model.engine import DatabaseReader, Tables
 from audit.model.origins import PREFIX, Origin, Origins, Source, prefix_of
 from audit.model.verdicts import Blame

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from audit.errors import DatabaseError
 from audit.facts import identity
 from audit.facts.addresses import network
+from audit.facts.inventory import stock
+from audit.facts.rows import as_tuple
 from audit.model.engine import DatabaseReader, Tables
 from audit.model.facts import (
     Acl,
@@ -74,11 +76,13 @@ def read_zone(reader: DatabaseReader, name: str, northbound: Path, southbound: P
 
 
 def _zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path) -> Zone:
-    nb = _northbound(reader.tables(northbound, "OVN_Northbound"))
-    sb = _southbound(reader.tables(southbound, "OVN_Southbound"))
+    north = reader.tables(northbound, "OVN_Northbound")
+    south = reader.tables(southbound, "OVN_Southbound")
+    nb, sb = _northbound(north), _southbound(south)
     primary = primary_networks(nb["Logical_Switch"])
     options = _first(sb["SB_Global"]).get("options", {})
     ports = _ports(sb["Port_Binding"], sb["Datapath_Binding"])
+    balancers = tuple(_load_balancers(nb["Load_Balancer"]))
     sequence = (_first(nb["NB_Global"]).get("nb_cfg"), _first(sb["SB_Global"]).get("nb_cfg"))
     return Zone(
         name=name,
@@ -95,7 +99,8 @@ def _zone(reader: DatabaseReader, name: str, northbound: Path, southbound: Path)
         acls=MappingProxyType(_acls(nb["ACL"], primary)),
         port_groups=_port_groups(nb["Port_Group"], nb["Logical_Switch_Port"], primary),
         flow_hints=MappingProxyType(_flow_hints(sb["Logical_Flow"])),
-        load_balancers=tuple(_load_balancers(nb["Load_Balancer"])),
+        load_balancers=balancers,
+        stock=stock.read(north, south, nb, balancers, primary),
         address_sets=MappingProxyType(
             {row["name"]: _shared(as_tuple(row["addresses"])) for row in nb["Address_Set"]}
         ),
@@ -142,8 +147,8 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
     acl = ("_uuid", "direction", "action", "priority", "tier", "match", "name", "options")
     acls = tables.pick("ACL", (*acl, "external_ids"), uuids)
     used = {name for row in (*acls, *policies) for name in _SET_NAME.findall(row["match"])}
-    sets = tables.rows("Address_Set", ("name", "addresses"))
-    balancer = ("vips", "protocol", "options", "external_ids", "name")
+    sets = tables.rows("Address_Set", ("name", "addresses", "external_ids"))
+    balancer = ("_uuid", "vips", "protocol", "options", "external_ids", "name")
     return {
         "NB_Global": tables.rows("NB_Global", ("name", "options", *NB_MARKERS)),
         "Logical_Switch": switches,
@@ -175,11 +180,6 @@ def _southbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
 def _first(rows: Sequence[Row]) -> Row:
     """Return the only row of a singleton table; an empty one when the table is empty."""
     return rows[0] if rows else {}
-
-
-def as_tuple(value: str | Sequence[str]) -> tuple[str, ...]:
-    """Return an OVSDB set of strings; one with a single member is written as the member."""
-    return (value,) if isinstance(value, str) else tuple(value)
 
 
 _NETWORK = "k8s.ovn.org/network"

@@ -26,6 +26,10 @@ class Tables(Protocol):
         """Return a table's rows; `mentioning`: those whose text has one of these words in it."""
         ...
 
+    def external_ids(self, table: str, key: str) -> frozenset[str]:
+        """Return the values that rows of a table have for a key; no row is decoded for it."""
+        ...
+
     def pick(
         self, table: str, columns: Sequence[str], uuids: Iterable[str]
     ) -> list[dict[str, Any]]:

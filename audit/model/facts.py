@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from audit.model.endpoints import MAX_PORT, Endpoint, NamedPort, Port
+from audit.model.inventory import Difference, Stock
 from audit.model.packets import Protocol
 from audit.model.policies import PolicySpec
 from audit.model.verdicts import PolicyRef
@@ -195,6 +196,8 @@ class Zone:
     the matches of router policies apart: routes, router ports, NAT, VIPs, known neighbours."""
     markers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """How far the zone's parts had come: counters of NB_Global, SB_Global and each chassis."""
+    stock: Stock = field(default_factory=Stock)
+    """Whose its rows are, for who compares them with the objects."""
     torn: bool = False
     """The last transaction of a database file was cut off, and is not part of this."""
 
@@ -230,5 +233,7 @@ class ClusterState:
     """Of each List of a live cluster when it was first read, by resource."""
     unread_policies: tuple[str, ...] = ()
     """Policy kinds that exist and could not be read: what the objects mean is unknown."""
+    differences: tuple[Difference, ...] = ()
+    """What OVN's databases and the objects do not agree on."""
     gateways: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))
     """Per node, the localnet port by which external packets enter, as an endpoint's attachment."""

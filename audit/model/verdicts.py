@@ -74,6 +74,7 @@ class Reason(StrEnum):
     USER_DEFINED_NETWORK = "user-defined-network"
     NO_LOGICAL_PORT = "no-logical-port"
     NO_ADDRESS = "no-address"
+    POD_DIFFERS = "pod-differs"
     ENDPOINTS_UNKNOWN = "endpoints-unknown"
     OWN_ENDPOINT = "own-endpoint"
     ZONE_MISSING = "zone-missing"

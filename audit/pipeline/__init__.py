@@ -33,6 +33,7 @@ from audit.pipeline.delivering import (
     resumable,
 )
 from audit.pipeline.doctor import Finding, examine, examine_cluster, install_engine
+from audit.pipeline.intending import inventory
 from audit.pipeline.keeping import History, Retention, ask_all, past, prune
 from audit.pipeline.options import Covering, Options, PlaneName, Progress, Workers
 from audit.pipeline.pairing import TraceOptions, trace
@@ -87,6 +88,7 @@ __all__ = [
     "fetched",
     "formatted",
     "install_engine",
+    "inventory",
     "located",
     "mark_runs",
     "namespaces_text",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.facts import manifests, objects
+from audit.facts.inventory import findings as told
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Note
 from audit.model.findings import FAILING, Finding
@@ -19,6 +20,7 @@ from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, Verdict
 from audit.pipeline.options import Options, Progress
 from audit.plan import expand, matrix, ports, portspace
 from audit.policy import deviations, findings
+from audit.policy import inventory as explaining
 from audit.policy.intent import IntentVerdicts, evaluate
 
 MOST_SUBJECTS = 200
@@ -118,11 +120,23 @@ def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Pr
     passing = _passes(verdicts.verdict[cells])
     causes = deviations.explain(of, state, cells, passing)
     blamed = [_policy(said, cell) for cell in cells.tolist()]
-    found = findings.about_drift(of, causes, passing, blamed)
+    why = explaining.explain(of, cells, passing, state.differences)
+    explained = [state.differences[one] if one >= 0 else None for one in why.tolist()]
+    found = findings.about_drift(of, causes, passing, blamed, explained)
     return Judged(
         verdicts=replace(verdicts, intent=said.verdict, drift=drift),
-        findings=(*found, *_hygiene(state, of)),
+        findings=(*found, *inventory(state), *_hygiene(state, of)),
     )
+
+
+def unasked(state: ClusterState, verdicts: CellVerdicts) -> Judged:
+    """Return what is found without asking what the objects mean: what of them is not in OVN."""
+    return Judged(verdicts=verdicts, findings=inventory(state))
+
+
+def inventory(state: ClusterState) -> tuple[Finding, ...]:
+    """Return what OVN's databases and the objects do not agree on, a finding of each kind."""
+    return told.findings(state.differences)
 
 
 def _policy(said: IntentVerdicts, cell: int) -> str:

@@ -1,0 +1,389 @@
+"""Members of address sets and port groups beside the pods that policies select. Pure.
+
+Zones have most sets alike: each distinct one is compared once.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from audit.facts.addresses import network
+from audit.facts.inventory.cluster import (
+    Cluster,
+    Name,
+    family_of,
+    in_zones,
+    key_of,
+    listed,
+    name_of,
+    plain,
+)
+from audit.facts.inventory.selecting import selection
+from audit.facts.inventory.stock import hash_of
+from audit.facts.kube import FINISHED, PodFacts
+from audit.model.facts import Acl, Policy, Zone
+from audit.model.findings import FindingKind
+from audit.model.inventory import Difference, Effect, OwnedGroup, OwnedSet
+from audit.model.policies import BlockPeer, Direction, NamePeer, NodePeer, PodPeer
+from audit.model.selectors import EVERYTHING
+
+_FAMILIES = {"v4": "IPv4", "v6": "IPv6"}
+_ADMIN = frozenset({"AdminNetworkPolicy", "BaselineAdminNetworkPolicy"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Expected:
+    """What a set should have: addresses of pods that must be there, and others that may."""
+
+    words: str
+    sure: Mapping[str, PodFacts]
+    networks: frozenset[str]
+    maybe: frozenset[str]
+    pods_only: bool
+    """Whether what is no pod's address is of no interest: what nodes have in it depends."""
+
+
+class Sets:
+    """Compares the address sets that are in force."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._expected: dict[str, _Expected | None] = {}
+        self._users: dict[str, dict[str, list[Acl]]] = {}
+        self._policies = {(p.ref.kind, p.ref.name): p for p in cluster.policies}
+
+    def differences(self) -> Iterator[Difference]:
+        """Yield what a set lacks, and what it has too much, once for all zones that say so."""
+        alike: dict[OwnedSet, list[str]] = defaultdict(list)
+        for zone in self._cluster.zones.values():
+            for owned in zone.stock.sets:
+                alike[owned].append(zone.name)
+        found: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
+        named: dict[str, OwnedSet] = {}
+        for owned, zones in alike.items():
+            expected = self._expectation(owned)
+            if expected is None:
+                continue
+            named[owned.set] = owned
+            lacks, extra = self._compared(owned, expected)
+            for address in lacks:
+                found[owned.set, address, False] += zones
+            for address in extra:
+                found[owned.set, address, True] += zones
+        for (name, address, too_much), zones in sorted(found.items()):
+            yield self._difference(named[name], address, sorted(zones), too_much=too_much)
+
+    def _compared(
+        self, owned: OwnedSet, expected: _Expected
+    ) -> tuple[Iterable[str], Iterable[str]]:
+        has = frozenset(str(network(a)) if "/" in a else plain(a) for a in owned.addresses)
+        wanted = expected.sure.keys() | expected.networks
+        extra = has - wanted - expected.maybe
+        return wanted - has, [a for a in extra if self._counts(a, expected)]
+
+    def _counts(self, address: str, expected: _Expected) -> bool:
+        """Whether an address that is too much says that the set is wrong."""
+        if "/" in address:
+            return not expected.pods_only
+        cluster = self._cluster
+        owners = cluster.owners.get(address, ())
+        if owners:
+            return True
+        if address in cluster.hosts or not cluster.on_pod_network(address):
+            return False
+        return not cluster.unlisted
+
+    def _expectation(self, owned: OwnedSet) -> _Expected | None:
+        if owned.set not in self._expected:
+            self._expected[owned.set] = self._expect(owned)
+        return self._expected[owned.set]
+
+    def _expect(self, owned: OwnedSet) -> _Expected | None:
+        """Return what a set should have; None for one whose content is no matter of pods."""
+        if owned.owner_type == "PodSelector":
+            chosen = selection(owned.name)
+            if chosen is None:
+                return None
+            return self._pods(
+                owned,
+                str(chosen),
+                [PodPeer(namespaces=chosen.namespaces, pods=chosen.pods)],
+                chosen.namespace,
+            )
+        if owned.owner_type == "Namespace":
+            return self._pods(owned, f"all pods of namespace {owned.name}", [PodPeer()], owned.name)
+        policy = self._policies.get((owned.owner_type, owned.name))
+        if owned.owner_type not in _ADMIN or policy is None or policy.spec is None:
+            return None
+        rules = policy.spec.facing(Direction(owned.direction))
+        rule = next((one for one in rules if one.index == owned.rule), None)
+        if rule is None or rule.peers is None:
+            return None
+        words = f"the peers of {policy.ref} {owned.direction}[{owned.rule}]"
+        pods = [peer for peer in rule.peers if isinstance(peer, PodPeer)]
+        blocks = [peer for peer in rule.peers if isinstance(peer, BlockPeer)]
+        others = any(isinstance(peer, NodePeer | NamePeer) for peer in rule.peers)
+        return self._pods(owned, words, pods, "", blocks=blocks, others=others)
+
+    def _pods(
+        self,
+        owned: OwnedSet,
+        words: str,
+        peers: Iterable[PodPeer],
+        namespace: str,
+        *,
+        blocks: Iterable[BlockPeer] = (),
+        others: bool = False,
+    ) -> _Expected:
+        selected = [self._cluster.peer(peer, namespace) for peer in peers]
+        sure = {
+            plain(address): pod
+            for one in selected
+            for pod in one.sure
+            for address in pod.addresses
+            if family_of(address) == owned.family
+        }
+        maybe = {
+            plain(address)
+            for one in selected
+            for pod in (*one.sure, *one.maybe)
+            for address in (*pod.addresses, *pod.assigned)
+        } | self._cluster.doubtful
+        cidrs = {str(network(b.cidr)) for b in blocks if family_of(b.cidr) == owned.family}
+        return _Expected(
+            words=words,
+            sure=sure,
+            networks=frozenset(cidrs),
+            maybe=frozenset(maybe),
+            pods_only=others or owned.owner_type not in _ADMIN,
+        )
+
+    def _difference(
+        self, owned: OwnedSet, address: str, zones: list[str], *, too_much: bool
+    ) -> Difference:
+        expected = self._expectation(owned)
+        assert expected is not None  # noqa: S101 - it was compared
+        owners = self._cluster.owners.get(address, ())
+        if not too_much and address in expected.sure:
+            owners = (expected.sure[address], *owners)
+        living = [pod for pod in owners if pod.phase not in FINISHED]
+        whose = f" of pod {'/'.join(name_of(living[0]))}" if living else ""
+        completed = [f"{'/'.join(name_of(pod))}" for pod in owners if pod.phase in FINISHED]
+        if completed and not (living and too_much):
+            verb = "has" if not living else "had"
+            whose += f", an address that completed pod {completed[0]} {verb}"
+        elif too_much and not owners and "/" not in address:
+            whose = ", which no pod has"
+        does = "has too much" if too_much else "lacks"
+        return Difference(
+            kind=FindingKind.ADDRESS_SET_DIFFERS,
+            text=f"address set {owned.set} ({expected.words}, "
+            f"{_FAMILIES.get(owned.family, owned.family)}) {in_zones(zones)} {does} "
+            f"{address}{whose}",
+            zones=tuple(zones),
+            effects=tuple(self._effects(owned.set, zones, living, too_much=too_much)),
+        )
+
+    def _effects(
+        self, name: str, zones: Iterable[str], pods: Iterable[PodFacts], *, too_much: bool
+    ) -> Iterator[Effect]:
+        """Yield which cells it matters to: those of the ACLs' own pods with these."""
+        others = frozenset(key_of(name_of(pod)) for pod in pods) or None
+        for zone in zones:
+            for acl in self._using(zone).get(name, ()):
+                allows = acl.action.startswith("allow")
+                yield Effect(
+                    direction=acl.policy_direction,
+                    pods=governed(self._cluster, self._cluster.zones[zone], acl.uuid),
+                    others=others,
+                    passes=None if acl.action == "pass" else allows is too_much,
+                )
+
+    def _using(self, zone: str) -> Mapping[str, list[Acl]]:
+        """Return the ACLs of a zone by the sets that they use."""
+        if zone not in self._users:
+            found: dict[str, list[Acl]] = defaultdict(list)
+            for acls in self._cluster.zones[zone].acls.values():
+                for acl in acls:
+                    for part in acl.match.split("$")[1:]:
+                        found[part.split("}")[0].split(",")[0].split(")")[0].split()[0]].append(acl)
+            self._users[zone] = found
+        return self._users[zone]
+
+
+def governed(cluster: Cluster, zone: Zone, acl: str) -> frozenset[str]:
+    """Return the keys of the pods in the port groups that have an ACL."""
+    return frozenset(
+        key_of(pod)
+        for group in zone.port_groups
+        if acl in group.acls
+        for port in group.ports
+        if (pod := cluster.pods_of_ports.get((zone.name, port))) is not None
+    )
+
+
+MOST_ADMIN_PRIORITY = 99
+"""OVN-Kubernetes refuses AdminNetworkPolicies of a higher one."""
+
+
+def refused(policy: Policy) -> bool:
+    """Whether OVN-Kubernetes does not accept a policy, so that nothing of it is in OVN."""
+    spec = policy.spec
+    admin = policy.ref.kind == "AdminNetworkPolicy"
+    return spec is not None and admin and spec.priority > MOST_ADMIN_PRIORITY
+
+
+Key = tuple[str, str, str]
+"""(owner type, name, direction) of a port group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A port group that policies call for: its words, and who is in it."""
+
+    key: Key
+    words: str
+    sure: frozenset[Name]
+    maybe: frozenset[Name]
+    denies: bool | None
+    """Whether what its ACLs do is to stop; None where they do either."""
+
+
+def groups(cluster: Cluster) -> Iterator[Group]:
+    """Yield every port group that the policies call for, and the namespaces' own."""
+    isolated: dict[tuple[str, str], list[Policy]] = defaultdict(list)
+    for policy in cluster.policies:
+        spec = policy.spec
+        if spec is None or policy.ref.kind not in (*_ADMIN, "NetworkPolicy") or refused(policy):
+            continue
+        name = f"{policy.ref.namespace}:" if policy.ref.namespace else ""
+        key = (policy.ref.kind, f"{name}{policy.ref.name}", "")
+        yield _group(cluster, key, f"the pods of {policy.ref}", [policy])
+        for isolating in spec.isolates:
+            isolated[policy.ref.namespace, isolating].append(policy)
+    for (namespace, direction), policies in isolated.items():
+        yield _group(
+            cluster,
+            ("NetpolNamespace", namespace, direction),
+            f"the pods of namespace {namespace} that a NetworkPolicy isolates for {direction}",
+            policies,
+            denies=True,
+        )
+    for namespace in cluster.by_namespace:
+        chosen = cluster.select(None, namespace, EVERYTHING)
+        yield Group(
+            key=("Namespace", namespace, ""),
+            words=f"the pods of namespace {namespace}",
+            sure=frozenset(map(name_of, chosen.sure)),
+            maybe=frozenset(map(name_of, chosen.maybe)),
+            denies=None,
+        )
+
+
+def _group(
+    cluster: Cluster,
+    key: Key,
+    words: str,
+    policies: Iterable[Policy],
+    *,
+    denies: bool | None = None,
+) -> Group:
+    chosen = [
+        cluster.peer(policy.spec.subject, policy.spec.namespace)
+        for policy in policies
+        if policy.spec is not None
+    ]
+    return Group(
+        key=key,
+        words=words,
+        sure=frozenset(name_of(pod) for one in chosen for pod in one.sure),
+        maybe=frozenset(name_of(pod) for one in chosen for pod in one.maybe),
+        denies=denies,
+    )
+
+
+class Groups:
+    """Compares port groups zone by zone: each holds the ports of its own zone."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._hashed = {hash_of(name): name for name in cluster.namespaces}
+        self._there: dict[Key, dict[str, OwnedGroup]] = defaultdict(dict)
+        for zone in cluster.zones.values():
+            with_acls = {group.name for group in zone.port_groups if group.acls}
+            for owned in zone.stock.groups:
+                # A namespace's group has ACLs where something needs it: a firewall, multicast.
+                if owned.owner_type != "Namespace" or owned.group in with_acls:
+                    self._there[self._key(owned)][zone.name] = owned
+
+    def _key(self, owned: OwnedGroup) -> Key:
+        return owned.owner_type, self._hashed.get(owned.name, owned.name), owned.direction
+
+    def differences(
+        self, wanted: Iterable[Group], absent: Mapping[str, set[str]]
+    ) -> Iterator[Difference]:
+        """Yield what port groups lack or have too much; not of policies that are not in OVN.
+
+        `absent` are the zones in which a policy (`type:name`) is not.
+        """
+        for group in wanted:
+            there = self._there.get(group.key, {})
+            without = absent.get(":".join(group.key[:2]), set())
+            lacking: dict[str, set[Name]] = defaultdict(set)
+            for name in group.sure:
+                zone = self._cluster.zone_of.get(name)
+                if zone is None or zone in without:
+                    continue
+                owned = there.get(zone)
+                if owned is None:
+                    if group.key[0] != "Namespace":
+                        lacking[zone].add(name)
+                elif not self._is_in(name, zone, owned):
+                    lacking[zone].add(name)
+            for zone, names in sorted(lacking.items()):
+                yield from self._told(group, zone, names, too_much=False)
+            for zone, owned in sorted(there.items()):
+                known = {self._cluster.pods_of_ports.get((zone, port)) for port in owned.ports} - {
+                    None
+                }
+                extra = {name for name in known if name is not None} - group.sure - group.maybe
+                yield from self._told(group, zone, extra - self._unsure, too_much=True)
+
+    @property
+    def _unsure(self) -> frozenset[Name]:
+        """Pods that are gone: that their port is still there is told as that."""
+        return frozenset(self._cluster.topology.pod_ports) - {
+            name_of(pod) for pod in self._cluster.present
+        }
+
+    def _is_in(self, name: Name, zone: str, owned: OwnedGroup) -> bool:
+        ports = self._cluster.topology.pod_ports.get(name, ())
+        return any(there == zone and port.name in owned.ports for there, port in ports)
+
+    def _told(
+        self, group: Group, zone: str, names: Collection[Name], *, too_much: bool
+    ) -> Iterator[Difference]:
+        if not names:
+            return
+        owned = self._there.get(group.key, {}).get(zone)
+        pods = listed(["/".join(name) for name in sorted(names)])
+        which = f"pod{'' if len(names) == 1 else 's'} {pods}"
+        if owned is None:
+            text = f"no port group of {group.words} {in_zones([zone])} has {which}"
+        else:
+            does = "has too much" if too_much else "lacks"
+            text = f"port group {owned.group} ({group.words}) {in_zones([zone])} {does} {which}"
+        directions = [group.key[2]] if group.key[2] else list(Direction)
+        yield Difference(
+            kind=FindingKind.PORT_GROUP_DIFFERS,
+            text=text,
+            zones=(zone,),
+            effects=tuple(
+                Effect(
+                    direction=direction,
+                    pods=frozenset(map(key_of, names)),
+                    passes=None if group.denies is None else group.denies is not too_much,
+                )
+                for direction in directions
+            ),
+        )
