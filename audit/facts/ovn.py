@@ -147,7 +147,8 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
     acl = ("_uuid", "direction", "action", "priority", "tier", "match", "name", "options")
     acls = tables.pick("ACL", (*acl, "external_ids"), uuids)
     used = {name for row in (*acls, *policies) for name in _SET_NAME.findall(row["match"])}
-    sets = tables.rows("Address_Set", ("name", "addresses", "external_ids"))
+    sets = tables.rows("Address_Set", ("_uuid", "name"))
+    in_use = [row["_uuid"] for row in sets if row["name"] in used]
     balancer = ("_uuid", "vips", "protocol", "options", "external_ids", "name")
     return {
         "NB_Global": tables.rows("NB_Global", ("name", "options", *NB_MARKERS)),
@@ -158,7 +159,7 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
         "Load_Balancer": tables.rows("Load_Balancer", balancer),
         **{table: tables.rows(table, columns) for table, columns in _NB_ADDRESSES.items()},
         "ACL": acls,
-        "Address_Set": [row for row in sets if row["name"] in used],
+        "Address_Set": tables.pick("Address_Set", ("name", "addresses", "external_ids"), in_use),
     }
 
 

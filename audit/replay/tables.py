@@ -125,7 +125,7 @@ class Tables:
         long, and there may be a hundred zones.
         """
         rows = b"\n".join(_text(stored) for stored in self._rows.get(table, {}).values())
-        pair = rb'"%b",("(?:[^"\\]|\\.)*")' % re.escape(key.encode())
+        pair = rb'"%b",("[^"\\]*(?:\\.[^"\\]*)*")' % re.escape(key.encode())
         return frozenset(_ANY.decode(value) for value in set(re.findall(pair, rows)))
 
     def pick(self, table: str, columns: Sequence[str], uuids: Iterable[str]) -> list[Row]:

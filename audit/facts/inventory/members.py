@@ -6,6 +6,7 @@ Zones have most sets alike: each distinct one is compared once.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from audit.facts.addresses import network
 from audit.facts.inventory.cluster import (
@@ -349,7 +350,7 @@ class Groups:
                 extra = {name for name in known if name is not None} - group.sure - group.maybe
                 yield from self._told(group, zone, extra - self._unsure, too_much=True)
 
-    @property
+    @cached_property
     def _unsure(self) -> frozenset[Name]:
         """Pods that are gone: that their port is still there is told as that."""
         return frozenset(self._cluster.topology.pod_ports) - {

@@ -6,7 +6,7 @@ with a primary user-defined network has its rows there.
 """
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -43,9 +43,9 @@ def read(
     `Load_Balancer`, and `primary` the user-defined networks that are the primary one of their pods.
     """
     ids = northbound.external_ids("Port_Group", _ID)
-    names = () if ids else northbound.external_ids("Port_Group", "name")
+    names = frozenset() if ids else northbound.external_ids("Port_Group", "name")
     return Stock(
-        policies=_shared(frozenset(_policies(ids, names, primary))),
+        policies=_policies(ids, names, frozenset(primary)),
         groups=tuple(_groups(rows["Port_Group"], rows["Logical_Switch_Port"])),
         sets=tuple(_sets(rows["Address_Set"])),
         balancers=tuple(_in_force(northbound, rows["Load_Balancer"], balancers)),
@@ -55,23 +55,25 @@ def read(
 
 
 @functools.lru_cache(maxsize=_ALIKE)
-def _shared(names: frozenset[str]) -> frozenset[str]:
-    """Return one object for all zones that have the same policies: nearly always all of them."""
-    return names
+def _policies(
+    ids: frozenset[str], names: frozenset[str], primary: frozenset[str]
+) -> frozenset[str]:
+    """Return `type:name` of each policy; before April 2024 groups were named otherwise.
 
-
-def _policies(ids: Iterable[str], names: Iterable[str], primary: Collection[str]) -> Iterator[str]:
-    """Yield `type:name` of each policy; before April 2024 groups were named otherwise."""
+    Nearly always all zones have the same: they are read once, and are one object then.
+    """
+    found = set()
     for text in ids:
         controller, _, rest = text.partition(":")
         owner_type, _, name = rest.partition(":")
         network = controller.removesuffix(_SUFFIX)
         if owner_type in POLICY_TYPES and (controller == _DEFAULT or network in primary):
-            yield f"{owner_type}:{name}"
+            found.add(f"{owner_type}:{name}")
     for text in names:
         namespace, _, name = text.partition("_")
         if name and not text.endswith(tuple(_DEFAULT_DENY)):
-            yield f"NetworkPolicy:{namespace}:{name}"
+            found.add(f"NetworkPolicy:{namespace}:{name}")
+    return frozenset(found)
 
 
 def _groups(rows: Sequence[Row], ports: Sequence[Row]) -> Iterator[OwnedGroup]:
