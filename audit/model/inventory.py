@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from audit.model.findings import FindingKind
 from audit.model.packets import Protocol
+from audit.model.verdicts import PolicyRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +73,15 @@ class Effect:
     """Cells that a difference explains: those of `pods` on the side of `direction`.
 
     `others` are who is on the other side, None for anyone; `passes` is what OVN does with the
-    packet other than the objects say, None for either. Endpoints are named by their keys.
+    packet other than the objects say, None for either; `policy` is what must have decided it in
+    OVN, if it is one policy's doing. Endpoints are named by their keys.
     """
 
     direction: str
     pods: frozenset[str]
     others: frozenset[str] | None = None
     passes: bool | None = None
+    policy: PolicyRef | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Note
 from audit.model.findings import FAILING, Finding
 from audit.model.matrix import CellVerdicts, Matrix
-from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, Verdict
+from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, PolicyRef, Verdict
 from audit.pipeline.options import Options, Progress
 from audit.plan import expand, matrix, ports, portspace
 from audit.policy import deviations, findings
@@ -120,7 +120,8 @@ def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Pr
     passing = _passes(verdicts.verdict[cells])
     causes = deviations.explain(of, state, cells, passing)
     blamed = [_policy(said, cell) for cell in cells.tolist()]
-    why = explaining.explain(of, cells, passing, state.differences)
+    decided = [_decided(verdicts, cell) for cell in cells.tolist()]
+    why = explaining.explain(of, cells, passing, decided, state.differences)
     explained = [state.differences[one] if one >= 0 else None for one in why.tolist()]
     found = findings.about_drift(of, causes, passing, blamed, explained)
     return Judged(
@@ -142,6 +143,15 @@ def inventory(state: ClusterState) -> tuple[Finding, ...]:
 def _policy(said: IntentVerdicts, cell: int) -> str:
     index = int(said.blame[cell])
     return str(said.blames[index].policy) if index >= 0 else ""
+
+
+def _decided(verdicts: CellVerdicts, cell: int) -> tuple[PolicyRef, ...]:
+    """Return the policies that share in what OVN decides about a cell."""
+    index = int(verdicts.blame[cell])
+    blame = verdicts.blames[index] if index >= 0 else None
+    if blame is None:
+        return ()
+    return blame.policies or ((blame.policy,) if blame.policy else ())
 
 
 def _hygiene(state: ClusterState, of: Matrix) -> tuple[Finding, ...]:

@@ -4,7 +4,7 @@ A difference says whose packets it concerns, with whom, and which way OVN errs. 
 of that is explained by it, and no other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from audit.model.inventory import Difference
 from audit.model.matrix import Matrix
 from audit.model.policies import Direction
+from audit.model.verdicts import PolicyRef
 
 NOTHING = -1
 
@@ -20,11 +21,13 @@ def explain(
     matrix: Matrix,
     cells: NDArray[np.int64],
     passes: NDArray[np.bool_],
+    decided: Sequence[Collection[PolicyRef]],
     differences: Sequence[Difference],
 ) -> NDArray[np.int32]:
     """Return the difference that explains each cell, by its place; NOTHING where none does.
 
-    `passes[i]` is what OVN does with `cells[i]`.
+    `passes[i]` is what OVN does with `cells[i]`, and `decided[i]` are the policies that share in
+    that decision.
     """
     found = np.full(len(cells), NOTHING, dtype=np.int32)
     ends = {
@@ -43,6 +46,8 @@ def explain(
                 met &= _among(effect.others, places, len(places))[other[open_]]
             if effect.passes is not None:
                 met &= passes[open_] == effect.passes
+            if effect.policy is not None:
+                met &= [effect.policy in decided[place] for place in open_.tolist()]
             found[open_[met]] = number
     return found
 

@@ -91,7 +91,9 @@ class Policies:
                 kind=kind,
                 text=f"{_words(ref)} is in OVN and no longer in Kubernetes: {force}",
                 zones=tuple(in_force or sorted(zones[ref])),
-                effects=tuple(Effect(direction=d, pods=pods) for d in _BOTH) if in_force else (),
+                effects=tuple(Effect(direction=d, pods=pods, policy=ref) for d in _BOTH)
+                if in_force
+                else (),
             )
 
     def _missing(self, wanted: Mapping[str, Group]) -> Iterator[Difference]:
@@ -181,7 +183,7 @@ class Policies:
                 text=f"{_words(policy.ref)}: a rule {direction}[{index}] is in OVN "
                 f"{in_zones(sorted(zones))} and no longer in Kubernetes",
                 zones=tuple(sorted(zones)),
-                effects=(Effect(direction=direction, pods=pods),),
+                effects=(Effect(direction=direction, pods=pods, policy=policy.ref),),
             )
 
     def _needs_acl(self, rule: Rule, namespace: str) -> bool:
