@@ -44,10 +44,17 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
         zones, zone_notes = _read_zones(found, workdir, reader)
     topology = Topology.of(zones, node_facts)
     nodes = {node.name: _node_endpoint(node, topology) for node in node_facts}
-    differing = ports.differing(pod_facts, topology)
+    described = snapshot.describe(found)
+    changed = frozenset(
+        (namespace, name) for namespace, _, name in (c.partition("/") for c in described.changed)
+    )
+    differing = {
+        name: difference
+        for name, difference in ports.differing(pod_facts, topology).items()
+        if name not in changed
+    }
     joined = _Join(topology=topology, nodes=nodes, differing=differing.keys())
     pods, pod_notes = _pods(pod_facts, joined)
-    described = snapshot.describe(found)
     cluster = Cluster(
         pods=pod_facts,
         nodes=node_facts,
@@ -56,7 +63,7 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
         kinds=kinds - frozenset(described.unread_policies),
         zones=zones,
         topology=topology,
-        differing=frozenset(differing),
+        differing=changed.union(differing),
     )
     return ClusterState(
         source=described.source or found.source,

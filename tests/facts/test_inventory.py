@@ -533,6 +533,50 @@ def test_without_endpointslices_nothing_is_said_of_backends(services: Path, load
     assert load(services).differences == ()
 
 
+def test_a_template_has_the_backends_of_the_endpointslices(
+    tmp_path: Path, load: Load, change: Change
+) -> None:
+    with tarfile.open(DATA / "ovn-23.03-central.tar.xz") as tar:
+        tar.extractall(tmp_path / "cluster", filter="data")
+    place = tmp_path / "cluster/ovn/global/nb.db"
+    template = has_set("Service_shop/front_TCP_node_switch_template_IPv4_merged")
+    change(
+        place,
+        "Load_Balancer",
+        template,
+        row={"vips": ["map", [["^NODEIP_IPv4_0:30080", "^BACKENDS"]]]},
+    )
+    values = ["map", [["BACKENDS", "10.128.0.12:8080,10.129.0.11:8080"]]]
+    change(place, "Chassis_Template_Var", [], mutate=["variables", "insert", values])
+    assert load(tmp_path / "cluster").differences == ()
+    shutil.rmtree(tmp_path / "work")
+    wrong = [["^NODEIP_IPv4_0:30080", "10.128.0.12:8080"]]
+    change(place, "Load_Balancer", template, row={"vips": ["map", wrong]})
+    found = only(load(tmp_path / "cluster"), FindingKind.LOAD_BALANCER_DIFFERS)
+    assert "tcp ^NODEIP_IPv4_0:30080 lacks 10.129.0.11:8080 of the EndpointSlices" in found.text
+
+
+def test_services_of_user_defined_networks_are_left_out(services: Path, load: Load) -> None:
+    def label(namespace: dict[str, Any]) -> None:
+        namespace["metadata"]["labels"]["k8s.ovn.org/primary-user-defined-network"] = ""
+
+    without(services, "services", "extip")
+    edit(services, "namespaces", "svc", label)
+    assert load(services).differences == ()
+
+
+def test_pods_that_changed_while_they_were_read_say_nothing(cluster: Path, load: Load) -> None:
+    def differ(pod: dict[str, Any]) -> None:
+        pod["status"]["podIPs"] = [{"ip": "10.128.0.55"}]
+
+    edit(cluster, "pods", "prod-client-1", differ)
+    (cluster / "snapshot.json").write_text('{"changed": ["prod/prod-client-1"]}')
+    state = load(cluster)
+    assert state.differences == ()
+    pod = next(pod for pod in state.pods if pod.name == "prod-client-1")
+    assert pod.obstacle == Reason.CHANGED_MEANWHILE
+
+
 # --- words
 
 

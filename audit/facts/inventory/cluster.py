@@ -29,11 +29,11 @@ _HOST_PLACES = 4
 
 @lru_cache(maxsize=1 << 16)
 def plain(address: str) -> str:
-    """Return an address as OVN-Kubernetes writes it."""
-    try:
-        return str(ipaddress.ip_address(address))
-    except ValueError:
+    """Return an address, or a network, in its canonical form; a network of one is an address."""
+    found = network(address)
+    if found is None:
         return address
+    return str(found.network_address if found.num_addresses == 1 else found)
 
 
 def family_of(address: str) -> str:
@@ -76,7 +76,7 @@ class Cluster:
     zones: Mapping[str, Zone]
     topology: Topology
     differing: frozenset[Name] = frozenset()
-    """Pods whose port differs: what is in sets may be either address."""
+    """Pods whose port differs, or that changed while they were read: sets may have what was."""
     _chosen: dict[object, Selected] = field(default_factory=dict)
 
     @cached_property
@@ -151,8 +151,12 @@ class Cluster:
 
     @cached_property
     def doubtful(self) -> frozenset[str]:
-        """Addresses that OVN gives to pods which Kubernetes says are elsewhere."""
-        ports = (self.topology.pod_ports.get(name, ()) for name in self.differing)
+        """Addresses that OVN gives to pods which Kubernetes says are elsewhere, or does not have.
+
+        That a pod is gone and its port is there is told as that.
+        """
+        gone = self.topology.pod_ports.keys() - set(map(name_of, self.pods))
+        ports = (self.topology.pod_ports.get(name, ()) for name in self.differing | gone)
         return frozenset(plain(a) for own in ports for _, port in own for a in port.addresses)
 
     def peer(self, peer: PodPeer, namespace: str) -> Selected:

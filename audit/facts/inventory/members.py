@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from audit.facts.addresses import network
 from audit.facts.inventory.cluster import (
     Cluster,
     Name,
@@ -77,7 +76,7 @@ class Sets:
     def _compared(
         self, owned: OwnedSet, expected: _Expected
     ) -> tuple[Iterable[str], Iterable[str]]:
-        has = frozenset(str(network(a)) if "/" in a else plain(a) for a in owned.addresses)
+        has = frozenset(map(plain, owned.addresses))
         wanted = expected.sure.keys() | expected.networks
         extra = has - wanted - expected.maybe
         return wanted - has, [a for a in extra if self._counts(a, expected)]
@@ -150,7 +149,7 @@ class Sets:
             for pod in (*one.sure, *one.maybe)
             for address in (*pod.addresses, *pod.assigned)
         } | self._cluster.doubtful
-        cidrs = {str(network(b.cidr)) for b in blocks if family_of(b.cidr) == owned.family}
+        cidrs = {plain(b.cidr) for b in blocks if family_of(b.cidr) == owned.family}
         return _Expected(
             words=words,
             sure=sure,

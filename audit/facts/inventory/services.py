@@ -21,6 +21,10 @@ Vip = tuple[str, str, int]
 """(protocol, address, port)."""
 
 _PROTOCOLS = frozenset({"tcp", "udp", "sctp"})
+_PRIMARY = "k8s.ovn.org/primary-user-defined-network"
+"""The label of namespaces whose Services are load-balanced in a user-defined network."""
+_LOCAL_FIRST = "local-with-fallback"
+"""How OpenShift marks Services, DNS among them, of which a node may prefer its own endpoints."""
 _MASQUERADE = ("169.254.", "fd69::")
 """What OVN-Kubernetes puts for a host's own address, so that it can be a backend of its node."""
 
@@ -60,6 +64,7 @@ class Declared:
     internal_local: bool
     external_local: bool
     not_ready_too: bool
+    local_first: bool
     targets: Mapping[tuple[str, int], tuple[Target, ...]] = field(default_factory=dict)
     """By (protocol, the Service's port)."""
 
@@ -93,6 +98,7 @@ def declared(item: Object, slices: Iterable[Object]) -> Declared | None:
         internal_local=spec["internalTrafficPolicy"].text() == "Local",
         external_local=spec["externalTrafficPolicy"].text() == "Local",
         not_ready_too=spec["publishNotReadyAddresses"].flag(),
+        local_first=any(_LOCAL_FIRST in key for key in root["metadata"]["annotations"].mapping()),
         targets={key: tuple(found) for key, found in _targets(ports, slices).items()},
     )
 
@@ -137,7 +143,10 @@ class Balancers:
         self._cluster = cluster
         self._services = {f"{one.namespace}/{one.name}": one for one in services}
         self._sliced = sliced
-        self._other_network = frozenset(p.namespace for p in cluster.pods if p.primary_network)
+        self._other_network = frozenset(
+            {pod.namespace for pod in cluster.pods if pod.primary_network}
+            | {name for name, labels in cluster.namespaces.items() if _PRIMARY in dict(labels)}
+        )
 
     def differences(self) -> Iterator[Difference]:
         """Yield VIPs with other backends than they should have, of no Service, and missing."""
@@ -240,15 +249,16 @@ class Balancers:
         own = [target for target in targets if family_of(target.address) == family]
         everywhere = _eligible(own, service)
         internal = plain(address) in service.cluster_ips
-        if not (service.internal_local if internal else service.external_local):
+        is_local = service.internal_local if internal else service.external_local
+        if not (is_local or service.local_first):
             return [everywhere]
         local = [
             _eligible([target for target in own if target.node == node], service)
             for node in self._cluster.nodes_of(zones)
         ]
-        if internal and balancer.on_switch and not balancer.on_router:
+        if internal and is_local and balancer.on_switch and not balancer.on_router:
             return local
-        if internal and balancer.on_router and not balancer.on_switch:
+        if internal and is_local and balancer.on_router and not balancer.on_switch:
             return [everywhere]
         return [everywhere, *local]
 
