@@ -12,7 +12,6 @@ from audit import __version__
 from audit.errors import AuditError, ClusterError, EngineError
 from audit.facts import assemble
 from audit.facts.live.access import Access
-from audit.pipeline.intending import inventory
 from audit.replay import databases, toolchain
 from audit.trace.pods import program, switch_program
 
@@ -63,14 +62,14 @@ def examine(prefix: Path | None, snapshot: Path | None) -> list[Finding]:
         text = "Ray is not installed, so --workers ray is not available; pip install ray"
         findings.append(Finding(good=False, text=text))
     if snapshot is not None and candidates:
-        findings += _examine_snapshot(candidates, snapshot)
+        findings.append(_examine_snapshot(candidates, snapshot))
     return findings
 
 
-def _examine_snapshot(candidates: Sequence[toolchain.Toolchain], snapshot: Path) -> list[Finding]:
+def _examine_snapshot(candidates: Sequence[toolchain.Toolchain], snapshot: Path) -> Finding:
     """Say whether a snapshot can be read and traced by one of these.
 
-    What OVN and Kubernetes do not agree on keeps nobody from tracing, and is told beside it.
+    What OVN and Kubernetes do not agree on keeps nobody from tracing, and is counted.
     """
     newest = max(candidates, key=lambda found: found.version)
     try:
@@ -80,14 +79,15 @@ def _examine_snapshot(candidates: Sequence[toolchain.Toolchain], snapshot: Path)
         versions = {zone.name: zone.northd_version for zone in state.zones.values()}
         engine = toolchain.choose(candidates, versions)
     except AuditError as error:
-        return [Finding(good=False, text=str(error))]
+        return Finding(good=False, text=str(error))
     made_by = ", ".join(sorted(set(versions.values())))
-    readable = Finding(
+    count = len(state.differences)
+    differ = f"; `audit plan` says where OVN and Kubernetes differ ({count})" if count else ""
+    return Finding(
         good=True,
         text=f"{snapshot}: {len(versions)} zones made by ovn-northd {made_by}, {len(state.pods)} "
-        f"pods; OVN {engine.version} in {engine.place} would trace it",
+        f"pods; OVN {engine.version} in {engine.place} would trace it{differ}",
     )
-    return [readable, *(Finding(good=True, text=one.text) for one in inventory(state))]
 
 
 def _said_by(function: Callable[..., Any], *arguments: Any) -> str:  # noqa: ANN401
