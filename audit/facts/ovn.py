@@ -149,6 +149,7 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
     used = {name for row in (*acls, *policies) for name in _SET_NAME.findall(row["match"])}
     sets = tables.rows("Address_Set", ("_uuid", "name"))
     in_use = [row["_uuid"] for row in sets if row["name"] in used]
+    absent = used - {row["name"] for row in sets}
     balancer = ("_uuid", "vips", "protocol", "options", "external_ids", "name")
     return {
         "NB_Global": tables.rows("NB_Global", ("name", "options", *NB_MARKERS)),
@@ -160,6 +161,7 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
         **{table: tables.rows(table, columns) for table, columns in _NB_ADDRESSES.items()},
         "ACL": acls,
         "Address_Set": tables.pick("Address_Set", ("name", "addresses", "external_ids"), in_use),
+        stock.ABSENT_SETS: [{"name": name} for name in absent],
     }
 
 

@@ -61,6 +61,8 @@ class Stock:
     """`owner type:name` of every policy with a port group, whether a port is in it or not."""
     groups: tuple[OwnedGroup, ...] = ()
     sets: tuple[OwnedSet, ...] = ()
+    absent_sets: tuple[str, ...] = ()
+    """Address sets that ACLs in force use and that are not there: no packet is in them."""
     balancers: tuple[Balancer, ...] = ()
     variables: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Values of each template variable, of all chassis."""

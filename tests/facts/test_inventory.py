@@ -230,6 +230,15 @@ def test_a_completed_pods_address_is_said_to_be_one(
     assert "an address that completed pod" in found.text
 
 
+def test_an_address_set_that_is_not_there(cluster: Path, load: Load, change: Change) -> None:
+    place = cluster / "ovn/ovn-worker/nb.db"
+    where = named("Namespace", "prod", "v4")
+    change(place, "Address_Set", where)
+    found = only(load(cluster), FindingKind.ADDRESS_SET_DIFFERS)
+    assert f"address set {where[2]} in zone ovn-worker is not there" in found.text
+    assert "networkpolicy default/web-allow-prod" in found.text
+
+
 # --- port groups
 
 

@@ -24,6 +24,7 @@ from audit.facts.kube import FINISHED, PodFacts
 from audit.model.facts import Acl, Policy, Zone
 from audit.model.findings import FindingKind
 from audit.model.inventory import Difference, Effect, OwnedGroup, OwnedSet
+from audit.model.owners import words
 from audit.model.policies import BlockPeer, Direction, NamePeer, NodePeer, PodPeer
 from audit.model.selectors import EVERYTHING
 
@@ -72,6 +73,17 @@ class Sets:
                 found[owned.set, address, True] += zones
         for (name, address, too_much), zones in sorted(found.items()):
             yield self._difference(named[name], address, sorted(zones), too_much=too_much)
+        for zone in self._cluster.zones.values():
+            for name in zone.stock.absent_sets:
+                acls = self._using(zone.name).get(name, ())
+                users = {str(acl.policy or words(acl.owner)) for acl in acls}
+                yield Difference(
+                    kind=FindingKind.ADDRESS_SET_DIFFERS,
+                    text=f"address set {name} {in_zones([zone.name])} is not there, and is "
+                    f"used by {listed(sorted(users)) or 'router policies'}",
+                    zones=(zone.name,),
+                    effects=tuple(self._effects(name, [zone.name], (), too_much=False)),
+                )
 
     def _compared(
         self, owned: OwnedSet, expected: _Expected

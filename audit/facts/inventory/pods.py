@@ -93,14 +93,21 @@ def unbound(cluster: Cluster) -> Iterator[Difference]:
 
 
 def left_behind(pods: Iterable[PodFacts], topology: Topology) -> Iterator[Difference]:
-    """Yield the ports of pods that are gone, or completed."""
-    phases = {name_of(pod): pod.phase for pod in pods}
+    """Yield the ports of pods that are gone, or completed, and second ports of others."""
+    known = {name_of(pod): pod for pod in pods}
     for name, ports in sorted(topology.pod_ports.items()):
-        phase = phases.get(name)
-        if phase is not None and phase not in FINISHED:
+        pod = known.get(name)
+        own = None
+        if pod is None or pod.phase in FINISHED:
+            why = "is not in Kubernetes" if pod is None else "is completed"
+        elif len(ports) > 1:
+            own = topology.pod_port(*name, pod.node)
+            why = f"has another one, and runs on node {pod.node}"
+        else:
             continue
-        why = "is not in Kubernetes" if phase is None else "is completed"
         for zone, port in ports:
+            if own == (zone, port):
+                continue
             yield Difference(
                 kind=FindingKind.PORT_WITHOUT_POD,
                 text=f"port {port.name} in zone {zone}: pod {'/'.join(name)} {why}",

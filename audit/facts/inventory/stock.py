@@ -25,6 +25,8 @@ _NETWORK = "k8s.ovn.org/network"
 _OWNER = "k8s.ovn.org/owner"
 _DEFAULT = "default-network-controller"
 _SUFFIX = "-network-controller"
+ABSENT_SETS = "Address_Set that is not there"
+"""Among the rows that were read: the names of sets that are used and have no row."""
 POLICY_TYPES = frozenset({"NetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"})
 _DEFAULT_DENY = {"_ingressDefaultDeny": "ingress", "_egressDefaultDeny": "egress"}
 _ALIKE = 1 << 6
@@ -48,6 +50,7 @@ def read(
         policies=_policies(ids, names, frozenset(primary)),
         groups=tuple(_groups(rows["Port_Group"], rows["Logical_Switch_Port"])),
         sets=tuple(_sets(rows["Address_Set"])),
+        absent_sets=tuple(sorted(row["name"] for row in rows[ABSENT_SETS])),
         balancers=tuple(_in_force(northbound, rows["Load_Balancer"], balancers)),
         variables=MappingProxyType(_variables(northbound)),
         bound=MappingProxyType(_bound(southbound)),
