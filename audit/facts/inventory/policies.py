@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from audit.facts.inventory.cluster import Cluster, Name, family_of, in_zones, key_of, name_of
-from audit.facts.inventory.members import Group, governed
+from audit.facts.inventory.groups import Group
+from audit.facts.inventory.sets import governed
 from audit.model.facts import Acl, Policy, Zone
 from audit.model.findings import FindingKind
 from audit.model.inventory import Difference, Effect

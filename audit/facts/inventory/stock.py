@@ -27,7 +27,8 @@ _DEFAULT = "default-network-controller"
 _SUFFIX = "-network-controller"
 ABSENT_SETS = "Address_Set that is not there"
 """Among the rows that were read: the names of sets that are used and have no row."""
-POLICY_TYPES = frozenset({"NetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"})
+ADMIN_TYPES = frozenset({"AdminNetworkPolicy", "BaselineAdminNetworkPolicy"})
+POLICY_TYPES = ADMIN_TYPES | {"NetworkPolicy"}
 _DEFAULT_DENY = {"_ingressDefaultDeny": "ingress", "_egressDefaultDeny": "egress"}
 _ALIKE = 1 << 6
 
