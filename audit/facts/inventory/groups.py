@@ -45,11 +45,7 @@ def groups(cluster: Cluster) -> Iterator[Group]:
     isolated: dict[tuple[str, str], list[Policy]] = defaultdict(list)
     for policy in cluster.policies:
         spec = policy.spec
-        if (
-            spec is None
-            or policy.ref.kind not in (*ADMIN_TYPES, "NetworkPolicy")
-            or refused(policy)
-        ):
+        if spec is None or policy.ref.kind not in POLICY_TYPES or refused(policy):
             continue
         name = f"{policy.ref.namespace}:" if policy.ref.namespace else ""
         key = (policy.ref.kind, f"{name}{policy.ref.name}", "")
