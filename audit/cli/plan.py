@@ -83,7 +83,10 @@ def _described(planned: pipeline.Planned) -> dict[str, Any]:
         "estimate_s": round(sum(_seconds(planned, *zone) for zone in zones.items())),
         "engine": f"OVN {planned.engine.version}",
         "zones": dict(sorted(zones.items())),
-        "notes": [note.text for note in planned.notes],
+        "notes": [
+            *(note.text for note in planned.notes),
+            *(finding.text for finding in pipeline.inventory(planned.state)),
+        ],
     }
 
 

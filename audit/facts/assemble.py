@@ -13,6 +13,10 @@ from types import MappingProxyType
 
 from audit.errors import DatabaseError
 from audit.facts import kube, ovn, snapshot
+from audit.facts.inventory import pods as ports
+from audit.facts.inventory.cluster import Cluster, Name
+from audit.facts.inventory.compare import compare
+from audit.facts.inventory.services import Declared, declared
 from audit.facts.topology import Topology
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.engine import DatabaseReader
@@ -35,17 +39,35 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
         pod_facts = snapshot.required(found, "pods", kube.pod)
         node_facts = snapshot.required(found, "nodes", kube.node)
         namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
-        services, service_notes = _services(found)
-        policies, policy_notes = _policies(found)
+        services, balanced, service_notes = _services(found)
+        policies, kinds, policy_notes = _policies(found)
         own = frozenset(
             a for facts in (pod_facts, node_facts) for one in facts for a in one.addresses
         )
         zones, zone_notes = _read_zones(found, workdir, reader, own)
     topology = Topology.of(zones, node_facts)
     nodes = {node.name: _node_endpoint(node, topology) for node in node_facts}
-    joined = _Join(topology=topology, nodes=nodes)
-    pods, pod_notes = _pods(pod_facts, joined)
     described = snapshot.describe(found)
+    changed = frozenset(
+        (namespace, name) for namespace, _, name in (c.partition("/") for c in described.changed)
+    )
+    differing = {
+        name: difference
+        for name, difference in ports.differing(pod_facts, topology).items()
+        if name not in changed
+    }
+    joined = _Join(topology=topology, nodes=nodes, differing=differing.keys())
+    pods, pod_notes = _pods(pod_facts, joined)
+    cluster = Cluster(
+        pods=pod_facts,
+        nodes=node_facts,
+        namespaces=namespaces,
+        policies=policies,
+        kinds=kinds - frozenset(described.unread_policies),
+        zones=zones,
+        topology=topology,
+        differing=changed.union(differing),
+    )
     return ClusterState(
         source=described.source or found.source,
         pods=unsettled(pods, described.changed),
@@ -60,6 +82,12 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
         ),
         resource_versions=MappingProxyType(dict(described.resource_versions)),
         unread_policies=described.unread_policies,
+        differences=compare(
+            cluster,
+            balanced.services,
+            differing=tuple(differing.values()),
+            sliced=balanced.sliced,
+        ),
         inputs=inputs.result(),
         gateways=MappingProxyType(topology.gateways(node_facts)),
         ways_in=topology.ways_in(node_facts),
@@ -76,7 +104,17 @@ def unsettled(pods: Iterable[Endpoint], changed: Collection[str]) -> tuple[Endpo
     )
 
 
-def _services(found: snapshot.Snapshot) -> tuple[tuple[Service, ...], list[Note]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Balanced:
+    """Services as load balancers are made of them; `sliced` if their endpoints are known."""
+
+    services: tuple[Declared, ...]
+    sliced: bool
+
+
+def _services(
+    found: snapshot.Snapshot,
+) -> tuple[tuple[Service, ...], _Balanced, list[Note]]:
     """Read the services with their endpoints, and say what is missing for that."""
     slices: dict[tuple[str, str], list[kube.Object]] = defaultdict(list)
     listed = snapshot.read_objects(
@@ -85,18 +123,35 @@ def _services(found: snapshot.Snapshot) -> tuple[tuple[Service, ...], list[Note]
     for owner, item in listed or ():
         if owner is not None:
             slices[owner].append(item)
-    services = snapshot.read_objects(found, "services", partial(kube.service, slices=slices))
-    if services is None:
-        return (), [_missing("services", "services cannot be audited")]
+
+    def both(item: kube.Object) -> tuple[Service, Declared | None]:
+        service = kube.service(item, slices)
+        return service, declared(item, slices.get((service.namespace, service.name), ()))
+
+    read = snapshot.read_objects(found, "services", both)
+    if read is None:
+        unknown = _Balanced(services=(), sliced=False)
+        return (), unknown, [_missing("services", "services cannot be audited")]
+    services = sorted((service for service, _ in read), key=lambda s: (s.namespace, s.name))
+    balanced = _Balanced(
+        services=tuple(one for _, one in read if one is not None),
+        # A list that is there and empty is one that was not asked for: every Service has a slice.
+        sliced=bool(slices),
+    )
     headless = tuple(sorted(f"{s.namespace}/{s.name}" for s in services if s.headless))
     notes = []
     if listed is None and headless:
         notes.append(_missing("endpointslices", "headless services have no known endpoints"))
-    return tuple(sorted(services, key=lambda s: (s.namespace, s.name))), notes
+    return tuple(services), balanced, notes
 
 
-def _policies(found: snapshot.Snapshot) -> tuple[tuple[Policy, ...], list[Note]]:
-    """Read the policies. Only of NetworkPolicy every cluster has a list: the rest are CRDs."""
+def _policies(
+    found: snapshot.Snapshot,
+) -> tuple[tuple[Policy, ...], frozenset[str], list[Note]]:
+    """Read the policies, and which kinds were listed.
+
+    Only of NetworkPolicy every cluster has a list: the rest are CRDs.
+    """
     read = {
         resource: snapshot.read_objects(found, resource, partial(kube.policy, kind=kind))
         for resource, kind in kube.POLICY_RESOURCES.items()
@@ -108,7 +163,8 @@ def _policies(found: snapshot.Snapshot) -> tuple[tuple[Policy, ...], list[Note]]
     absent = read["networkpolicies"] is None
     notes = [_missing("networkpolicies", consequence)] if absent else []
     policies = [policy for objects in read.values() for policy in objects or ()]
-    return tuple(sorted(policies, key=lambda policy: policy.ref)), notes
+    kinds = {kind for resource, kind in kube.POLICY_RESOURCES.items() if read[resource] is not None}
+    return tuple(sorted(policies, key=lambda policy: policy.ref)), frozenset(kinds), notes
 
 
 def _missing(resource: str, consequence: str) -> Note:
@@ -181,6 +237,8 @@ class _Join:
 
     topology: Topology
     nodes: Mapping[str, Endpoint]
+    differing: Collection[Name]
+    """Pods whose port is not as Kubernetes says."""
 
 
 def _node_endpoint(node: kube.NodeFacts, topology: Topology) -> Endpoint:
@@ -217,9 +275,8 @@ def _pods(pods: Sequence[kube.PodFacts], joined: _Join) -> tuple[tuple[Endpoint,
     """Return the pods that can be rows and columns, and a note for each kind that cannot."""
     groups: dict[str, list[str]] = defaultdict(list)
     endpoints = []
-    ports = joined.topology.pod_ports
     for pod in pods:
-        has_port = (pod.namespace, pod.name) in ports
+        has_port = (pod.namespace, pod.name) in joined.topology.pod_ports
         name = f"{pod.namespace}/{pod.name}"
         if pod.phase in kube.FINISHED:
             groups["pod-finished"].append(name)
@@ -233,18 +290,8 @@ def _pods(pods: Sequence[kube.PodFacts], joined: _Join) -> tuple[tuple[Endpoint,
             groups[endpoint.obstacle].append(name)
         elif pod.terminating:
             groups["pod-terminating"].append(name)
-        if not pod.host_network and _is_elsewhere(endpoint, joined.topology):
-            groups["port-elsewhere"].append(name)
-    known = {(pod.namespace, pod.name) for pod in pods}
-    groups["port-without-pod"] = [f"{ns}/{pod}" for ns, pod in ports.keys() - known]
     notes = _notes(_POD_NOTES, groups, "pod")
     return tuple(sorted(endpoints, key=lambda e: (e.namespace, e.name))), notes
-
-
-def _is_elsewhere(endpoint: Endpoint, topology: Topology) -> bool:
-    """Whether OVN has a pod on another switch than its node's: one of the two is behind."""
-    home, attached = topology.switch_of_node.get(endpoint.node), endpoint.attachment
-    return attached is not None and home is not None and (attached.zone, attached.switch) != home
 
 
 def _notes(texts: Mapping[str, str], groups: Mapping[str, Sequence[str]], word: str) -> list[Note]:
@@ -276,9 +323,6 @@ _POD_NOTES: Mapping[str, str] = {
     "pod-pending-with-port": "{n} pending with a logical port already: not audited, though "
     "policies may select them",
     "pod-terminating": "{n} being deleted and still in OVN: audited as they are",
-    "port-without-pod": "{n} in OVN but not in Kubernetes: their ports were not audited",
-    "port-elsewhere": "{n} on another node's switch in OVN than Kubernetes says: audited where "
-    "OVN has them",
     Reason.NO_LOGICAL_PORT: "{n} running without a logical port: their cells are untraced",
     Reason.HYBRID_OVERLAY: "{n} on nodes of the hybrid overlay, where no OVN runs: their cells are "
     "untraced",
@@ -295,6 +339,8 @@ def _pod_endpoint(pod: kube.PodFacts, joined: _Join) -> Endpoint:
         addresses, attachment, obstacle = _host_network(pod, joined.nodes)
     else:
         addresses, attachment, obstacle = _pod_network(pod, joined)
+    if (pod.namespace, pod.name) in joined.differing:
+        addresses, obstacle = pod.addresses or addresses, Reason.POD_DIFFERS
     if not obstacle and not addresses:
         obstacle = Reason.NO_ADDRESS
     return Endpoint(

@@ -48,6 +48,8 @@ _MANAGEMENT_MACS = "k8s.ovn.org/node-mgmt-port-mac-addresses"
 _MANAGEMENT_MAC = "k8s.ovn.org/node-mgmt-port-mac-address"
 _NODE_SUBNETS = "k8s.ovn.org/node-subnets"
 _HYBRID_SUBNET = "k8s.ovn.org/hybrid-overlay-node-subnet"
+_NODE_CHASSIS = "k8s.ovn.org/node-chassis-id"
+_HOST_CIDRS = "k8s.ovn.org/host-cidrs"
 # libyaml writes the same text eight times faster: seconds, at ten thousand policies.
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -68,6 +70,9 @@ class PodFacts:
     declared: tuple[NamedPort, ...]
     primary_network: str
     """Name of the user-defined network that is this pod's primary one; empty for the default."""
+    assigned: tuple[str, ...] = ()
+    """Addresses on the default network that OVN-Kubernetes' annotation gives the pod."""
+    assigned_mac: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +88,10 @@ class NodeFacts:
     """Subnets of a node that hybrid overlay joins to the cluster, and that has no OVN."""
     hybrid: bool = False
     """Whether it is made for the hybrid overlay, as Windows nodes are: no OVN runs there."""
+    chassis: str = ""
+    """The name of its chassis in OVN, by annotation."""
+    host_addresses: tuple[str, ...] = ()
+    """All addresses of its host that OVN-Kubernetes knows, its InternalIPs among them."""
 
 
 Slices = Mapping[tuple[str, str], Sequence[Object]]
@@ -103,6 +112,8 @@ def pod(item: Object) -> PodFacts:
     """Read a Pod."""
     root = Field(item)
     metadata, spec, status = root["metadata"], root["spec"], root["status"]
+    networks = _annotation(root, _POD_NETWORKS)
+    assigned, assigned_mac = _assigned(networks)
     return PodFacts(
         namespace=metadata["namespace"].required(),
         name=metadata["name"].required(),
@@ -114,8 +125,24 @@ def pod(item: Object) -> PodFacts:
         labels=labels_of(item),
         workload=_workload(root),
         declared=_declared(spec),
-        primary_network=_primary_network(_annotation(root, _POD_NETWORKS)),
+        primary_network=_primary_network(networks),
+        assigned=assigned,
+        assigned_mac=assigned_mac,
     )
+
+
+def _assigned(networks: Any) -> tuple[tuple[str, ...], str]:  # noqa: ANN401 - parsed JSON
+    """Return a pod's addresses and MAC on the default network; one address was a plain string."""
+    default = networks.get("default") if isinstance(networks, dict) else None
+    if not isinstance(default, dict):
+        return (), ""
+    listed = default.get("ip_addresses") or [default.get("ip_address")]
+    addresses = tuple(
+        address.partition("/")[0]
+        for address in (listed if isinstance(listed, list) else ())
+        if isinstance(address, str) and network(address)
+    )
+    return addresses, str(default.get("mac_address", "")).lower()
 
 
 def _pod_addresses(status: Field) -> tuple[str, ...]:
@@ -225,13 +252,17 @@ def node(item: Object) -> NodeFacts:
     macs = _annotation(root, _MANAGEMENT_MACS)
     listed = {str(macs.get("default", ""))} if isinstance(macs, dict) else set()
     single = root["metadata"]["annotations"][_MANAGEMENT_MAC].text()
+    cidrs = _annotation(root, _HOST_CIDRS)
+    own = tuple(
+        address["address"].address()
+        for address in root["status"]["addresses"].each()
+        if address["type"].text() == "InternalIP"
+    )
+    listed_cidrs = cidrs if isinstance(cidrs, list) else []
+    hosts = (c.partition("/")[0] for c in listed_cidrs if isinstance(c, str) and network(c))
     return NodeFacts(
         name=root["metadata"]["name"].required(),
-        addresses=tuple(
-            address["address"].address()
-            for address in root["status"]["addresses"].each()
-            if address["type"].text() == "InternalIP"
-        ),
+        addresses=own,
         labels=labels_of(item),
         subnets=_node_subnets(_annotation(root, _NODE_SUBNETS)),
         management_macs=frozenset(mac.lower() for mac in (listed | {single}) if mac),
@@ -242,6 +273,8 @@ def node(item: Object) -> NodeFacts:
         ),
         hybrid=_HYBRID_SUBNET in root["metadata"]["annotations"].texts()
         or root["metadata"]["labels"].texts().get("kubernetes.io/os") == "windows",
+        chassis=root["metadata"]["annotations"][_NODE_CHASSIS].text(),
+        host_addresses=tuple(dict.fromkeys((*own, *hosts))),
     )
 
 

@@ -12,9 +12,11 @@ from types import MappingProxyType
 from typing import Any
 
 from audit.facts import identity
-from audit.facts.ovn import as_tuple, primary_networks
+from audit.facts.ovn import primary_networks
+from audit.facts.rows import as_tuple
 from audit.model.engine import DatabaseReader, Tables
 from audit.model.origins import PREFIX, Origin, Origins, Source, prefix_of
+from audit.model.owners import words
 from audit.model.verdicts import Blame
 
 Row = Mapping[str, Any]
@@ -159,7 +161,7 @@ def _owner(owner: identity.Identity, table: str) -> str:
         return str(
             Blame(action="", policy=owner.policy, direction=owner.direction, rule=owner.rule)
         )
-    return owner.owner if owner.owner_type or table == "ACL" else ""
+    return words(owner.owner) if owner.owner_type or table == "ACL" else ""
 
 
 def _nobody(_row: Row) -> str:

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from audit.errors import DatabaseError
 from audit.facts import flows, identity
 from audit.facts.addresses import network
+from audit.facts.inventory import stock
+from audit.facts.rows import as_tuple
 from audit.model.engine import DatabaseReader, Tables
 from audit.model.facts import (
     Acl,
@@ -87,16 +89,17 @@ def read_zone(
 def _zone(
     reader: DatabaseReader, name: str, northbound: Path, southbound: Path, own: Collection[str]
 ) -> Zone:
-    nb = _northbound(reader.tables(northbound, "OVN_Northbound"))
-    tables = reader.tables(southbound, "OVN_Southbound")
-    sb = _southbound(tables)
+    north = reader.tables(northbound, "OVN_Northbound")
+    south = reader.tables(southbound, "OVN_Southbound")
+    nb, sb = _northbound(north), _southbound(south)
     balancers = tuple(_load_balancers(nb["Load_Balancer"]))
     routed = _routed(nb, sb)
-    met, kept = flows.logical_flows(tables, flows.service_sieve(balancers, {*own, *routed}))
+    met, kept = flows.logical_flows(south, flows.service_sieve(balancers, {*own, *routed}))
     used = set(_sets_named(flow.match for some in met.values() for flow in some))
     primary = primary_networks(nb["Logical_Switch"])
     options = _first(sb["SB_Global"]).get("options", {})
     ports = _ports(sb["Port_Binding"], sb["Datapath_Binding"])
+    balancers = tuple(_load_balancers(nb["Load_Balancer"]))
     sequence = (_first(nb["NB_Global"]).get("nb_cfg"), _first(sb["SB_Global"]).get("nb_cfg"))
     return Zone(
         name=name,
@@ -114,6 +117,7 @@ def _zone(
         port_groups=_port_groups(nb["Port_Group"], nb["Logical_Switch_Port"], primary),
         flow_hints=MappingProxyType(_flow_hints(kept)),
         load_balancers=balancers,
+        stock=stock.read(north, south, nb, balancers, primary),
         address_sets=MappingProxyType(
             {row["name"]: _shared(as_tuple(row["addresses"])) for row in nb["Address_Set"]}
         ),
@@ -130,8 +134,8 @@ def _zone(
         ),
         routed=routed,
         flows=met,
-        installed_sets=flows.installed_sets(tables, used),
-        installed_groups=flows.installed_groups(tables),
+        installed_sets=flows.installed_sets(south, used),
+        installed_groups=flows.installed_groups(south),
         source_routes=tuple(
             (row["ip_prefix"], row["nexthop"])
             for row in nb["Logical_Router_Static_Route"]
@@ -173,8 +177,10 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
     acl = ("_uuid", "direction", "action", "priority", "tier", "match", "name", "options")
     acls = tables.pick("ACL", (*acl, "external_ids"), uuids)
     used = set(_sets_named(row["match"] for row in (*acls, *policies)))
-    sets = tables.rows("Address_Set", ("name", "addresses"))
-    balancer = ("vips", "protocol", "options", "external_ids", "name")
+    sets = tables.rows("Address_Set", ("_uuid", "name"))
+    in_use = [row["_uuid"] for row in sets if row["name"] in used]
+    absent = used - {row["name"] for row in sets}
+    balancer = ("_uuid", "vips", "protocol", "options", "external_ids", "name")
     return {
         "NB_Global": tables.rows("NB_Global", ("name", "options", *NB_MARKERS)),
         "Logical_Switch": switches,
@@ -188,7 +194,8 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
             for table, columns in _NB_ADDRESSES.items()
         },
         "ACL": acls,
-        "Address_Set": [row for row in sets if row["name"] in used],
+        "Address_Set": tables.pick("Address_Set", ("name", "addresses", "external_ids"), in_use),
+        stock.ABSENT_SETS: [{"name": name} for name in absent],
     }
 
 
@@ -211,11 +218,6 @@ def _southbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
 def _first(rows: Sequence[Row]) -> Row:
     """Return the only row of a singleton table; an empty one when the table is empty."""
     return rows[0] if rows else {}
-
-
-def as_tuple(value: str | Sequence[str]) -> tuple[str, ...]:
-    """Return an OVSDB set of strings; one with a single member is written as the member."""
-    return (value,) if isinstance(value, str) else tuple(value)
 
 
 _NETWORK = "k8s.ovn.org/network"

@@ -34,6 +34,10 @@ class Tables(Protocol):
         """
         ...
 
+    def external_ids(self, table: str, key: str) -> frozenset[str]:
+        """Return the values that rows of a table have for a key; no row is decoded for it."""
+        ...
+
     def pick(
         self, table: str, columns: Sequence[str], uuids: Iterable[str]
     ) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, NamedPort, Port
 from audit.model.findings import severity_of_note
+from audit.model.inventory import Difference, Stock
 from audit.model.packets import Protocol
 from audit.model.policies import PolicySpec
 from audit.model.verdicts import PolicyRef
@@ -230,6 +231,8 @@ class Zone:
     """The southbound's address sets, which decide; None where it was not read."""
     installed_groups: Mapping[str, frozenset[str]] | None = None
     """The southbound's port groups and their ports, likewise."""
+    stock: Stock = field(default_factory=Stock)
+    """Whose its rows are, for who compares them with the objects."""
     torn: bool = False
     """The last transaction of a database file was cut off, and is not part of this."""
 
@@ -280,6 +283,8 @@ class ClusterState:
     """Of each List of a live cluster when it was first read, by resource."""
     unread_policies: tuple[str, ...] = ()
     """Policy kinds that exist and could not be read: what the objects mean is unknown."""
+    differences: tuple[Difference, ...] = ()
+    """What OVN's databases and the objects do not agree on."""
     gateways: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))
     """Per node, the localnet port by which external packets enter, as an endpoint's attachment."""
     ways_in: tuple[WayIn, ...] = ()

@@ -39,7 +39,28 @@ class FindingKind(StrEnum):
     POLICY_WITHOUT_EFFECT = "policy-without-effect"
     NO_DEFAULT_DENY = "no-default-deny"
     SAME_PRIORITY = "same-priority"
+    # OVN's inventory beside Kubernetes'
+    POLICY_ONLY_IN_OVN = "policy-only-in-ovn"
+    POLICY_NOT_IN_OVN = "policy-not-in-ovn"
+    ADDRESS_SET_DIFFERS = "address-set-differs"
+    PORT_GROUP_DIFFERS = "port-group-differs"
+    LOAD_BALANCER_DIFFERS = "load-balancer-differs"
+    POD_DIFFERS = "pod-differs"
+    PORT_NOT_BOUND = "port-not-bound"
+    POLICY_LEFT_OVER = "policy-left-over"
+    POLICY_AWAITED = "policy-awaited"
+    PORT_WITHOUT_POD = "port-without-pod"
 
+
+INVENTORY = frozenset(
+    {
+        *(FindingKind.POLICY_ONLY_IN_OVN, FindingKind.POLICY_NOT_IN_OVN),
+        *(FindingKind.ADDRESS_SET_DIFFERS, FindingKind.PORT_GROUP_DIFFERS),
+        *(FindingKind.LOAD_BALANCER_DIFFERS, FindingKind.POD_DIFFERS),
+        *(FindingKind.PORT_NOT_BOUND,),
+    }
+)
+"""Differences between OVN's databases and the objects that are in force: packets meet them."""
 
 FAILING = frozenset(
     {
@@ -49,6 +70,7 @@ FAILING = frozenset(
         FindingKind.PREDICTION,
         FindingKind.VERIFICATION,
         FindingKind.PACKETS,
+        *INVENTORY,
     }
 )
 
@@ -63,7 +85,7 @@ WARNED = frozenset(
         "no-address",
         "no-logical-port",
         "northd-version-unknown",
-        "port-elsewhere",
+        "southbound-differs",
         "time-limit",
         "user-defined-network",
         "zone-incomplete",
@@ -103,8 +125,9 @@ class Finding:
     """One sentence, what it is about, and the number of cells it explains, if it is about cells.
 
     `kind` is a FindingKind, or a word of another version's. `cause` is what it comes from, empty
-    when that is not known: a deviation of OVN-Kubernetes, or what a node's datapath lacks. `about`
-    is what makes a finding about cells the same in another run, as a Disagreement's.
+    when that is not known: a deviation of OVN-Kubernetes, what a node's datapath lacks, or the kind
+    of the finding about OVN's inventory that explains it. `about` is what makes a finding about
+    cells the same in another run, as a Disagreement's.
     """
 
     kind: str

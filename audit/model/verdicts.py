@@ -6,6 +6,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from audit.model.owners import words
+
 
 class Verdict(StrEnum):
     """What is known about a cell. The order is the code in every columnar array."""
@@ -76,6 +78,7 @@ class Reason(StrEnum):
     USER_DEFINED_NETWORK = "user-defined-network"
     NO_LOGICAL_PORT = "no-logical-port"
     NO_ADDRESS = "no-address"
+    POD_DIFFERS = "pod-differs"
     ENDPOINTS_UNKNOWN = "endpoints-unknown"
     OWN_ENDPOINT = "own-endpoint"
     ZONE_MISSING = "zone-missing"
@@ -133,8 +136,8 @@ class Blame:
     `policy` is the object named in the cell; `policies` is every one that shares the decision (for
     a default deny: all that select the pod in that direction). `rule` is the index in
     `spec.ingress` / `spec.egress`, -1 when no single rule decided. `direction` is `ingress` or
-    `egress`, as the policy's author wrote it, or empty. `owner` is OVN-Kubernetes' own id, kept
-    for owner types this version does not know.
+    `egress`, as the policy's author wrote it, or empty. `owner` is OVN-Kubernetes' own id, of
+    which people are told what it stands for.
     """
 
     action: str
@@ -151,6 +154,6 @@ class Blame:
 
     def __str__(self) -> str:
         if self.policy is None:
-            return self.owner or (f"ACL {self.acl}" if self.acl else self.stage)
+            return words(self.owner) or (f"ACL {self.acl}" if self.acl else self.stage)
         rule = f"[{self.rule}]" if self.rule >= 0 else ""
         return f"{self.policy} {self.direction}{rule}".rstrip()

@@ -39,6 +39,7 @@ from audit.pipeline.doctor import (
     install_advice,
     install_engine,
 )
+from audit.pipeline.intending import inventory
 from audit.pipeline.keeping import History, Retention, ask_all, past, prune
 from audit.pipeline.options import DEFAULT_PLANES, Covering, Options, PlaneName, Progress, Workers
 from audit.pipeline.pairing import TraceOptions, trace
@@ -95,6 +96,7 @@ __all__ = [
     "formatted",
     "install_advice",
     "install_engine",
+    "inventory",
     "located",
     "mark_runs",
     "namespaces_text",

@@ -85,7 +85,10 @@ def examine(prefix: Path | None, snapshot: Path | None) -> list[Finding]:
 
 
 def _examine_snapshot(candidates: Sequence[toolchain.Toolchain], snapshot: Path) -> Finding:
-    """Say whether a snapshot can be read and traced by one of these."""
+    """Say whether a snapshot can be read and traced by one of these.
+
+    What OVN and Kubernetes do not agree on keeps nobody from tracing, and is counted.
+    """
     try:
         state = _read(candidates, snapshot)
         versions = _versions(state)
@@ -95,10 +98,12 @@ def _examine_snapshot(candidates: Sequence[toolchain.Toolchain], snapshot: Path)
     except AuditError as error:
         return Finding(good=False, text=str(error))
     made_by = ", ".join(sorted(version or "an unknown OVN" for version in set(versions.values())))
+    count = len(state.differences)
+    differ = f"; `audit plan` says where OVN and Kubernetes differ ({count})" if count else ""
     return Finding(
         good=True,
         text=f"{snapshot}: {len(versions)} zones made by ovn-northd {made_by}, {len(state.pods)} "
-        f"pods; OVN {engine.version} in {engine.place} would trace it",
+        f"pods; OVN {engine.version} in {engine.place} would trace it{differ}",
     )
 
 

@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.facts import manifests, objects
+from audit.facts.inventory import findings as told
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Note
 from audit.model.findings import Finding
 from audit.model.matrix import CellVerdicts, Matrix
-from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, Verdict
+from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, PolicyRef, Verdict
 from audit.pipeline.options import Options, Progress
 from audit.plan import expand, matrix, ports, portspace
 from audit.policy import deviations, findings
+from audit.policy import inventory as explaining
 from audit.policy.intent import IntentVerdicts, evaluate
 
 MOST_SUBJECTS = 200
@@ -114,16 +116,29 @@ def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Pr
     drift = _drift(said, done)
     cells = np.flatnonzero(drift == 1)
     passing = _passes(done[cells])
-    explained = _decided_by_objects(state, verdicts, cells)
-    causes = deviations.explain(of, state, cells, passing, explained)
+    by_objects = _decided_by_objects(state, verdicts, cells)
+    causes = deviations.explain(of, state, cells, passing, by_objects)
     blamed = [_policy(said, cell) for cell in cells.tolist()]
-    found = findings.about_drift(of, causes, passing, blamed)
+    decided = [_decided(verdicts, cell) for cell in cells.tolist()]
+    why = explaining.explain(of, cells, passing, decided, state.differences)
+    explained = [state.differences[one] if one >= 0 else None for one in why.tolist()]
+    found = findings.about_drift(of, causes, passing, blamed, explained)
     return Judged(
         verdicts=replace(verdicts, intent=said.verdict, drift=_either(drift, verdicts.drift)),
-        findings=(*found, *_hygiene(state, of)),
+        findings=(*found, *inventory(state), *_hygiene(state, of)),
         compared=int((drift != NO_VERDICT).sum()),
         differing=len(cells),
     )
+
+
+def unasked(state: ClusterState, verdicts: CellVerdicts) -> Judged:
+    """Return what is found without asking what the objects mean: what of them is not in OVN."""
+    return Judged(verdicts=verdicts, findings=inventory(state))
+
+
+def inventory(state: ClusterState) -> tuple[Finding, ...]:
+    """Return what OVN's databases and the objects do not agree on, a finding of each kind."""
+    return told.findings(state.differences)
 
 
 def _decided_by_objects(
@@ -142,6 +157,15 @@ def _decided_by_objects(
 def _policy(said: IntentVerdicts, cell: int) -> str:
     index = int(said.blame[cell])
     return str(said.blames[index].policy) if index >= 0 else ""
+
+
+def _decided(verdicts: CellVerdicts, cell: int) -> tuple[PolicyRef, ...]:
+    """Return the policies that share in what OVN decides about a cell."""
+    index = int(verdicts.blame[cell])
+    blame = verdicts.blames[index] if index >= 0 else None
+    if blame is None:
+        return ()
+    return blame.policies or ((blame.policy,) if blame.policy else ())
 
 
 def _hygiene(state: ClusterState, of: Matrix) -> tuple[Finding, ...]:

@@ -17,6 +17,8 @@ from audit.fanout.inline import InlineFanout
 from audit.model.datapath import Chassis, Switch
 from audit.model.endpoints import Port
 from audit.model.facts import Note
+from audit.model.inventory import Difference
+from audit.model.policies import Direction
 from audit.model.stages import Answer, Ends, Leg, PairTrace, Stage, Tool, strongest
 from audit.model.traces import DatapathTask, LogicalTrace, TraceTask
 from audit.pipeline import ownswitches, planes, switches
@@ -98,7 +100,11 @@ class _Asked:
             datapath=other,
             legs=_legs(logical, datapath),
             stages=in_order(self.stages),
-            notes=(*_of_the_cluster(self.planned.notes), *self.notes),
+            notes=(
+                *_of_the_cluster(self.planned.notes),
+                *_of_the_pair(self.planned.state.differences, self.pair),
+                *self.notes,
+            ),
         )
 
     def _run(self, plane: planes.Plane, make: MakeWorker) -> tuple[TracedPair, Answer]:
@@ -178,6 +184,23 @@ _CLUSTER_NOTES = frozenset(
 def _of_the_cluster(notes: Iterable[Note]) -> Iterator[str]:
     """Yield what is missing of the snapshot; what is said of single pods concerns others."""
     return (note.text for note in notes if note.code in _CLUSTER_NOTES)
+
+
+def _of_the_pair(differences: Iterable[Difference], asked: pair.Pair) -> Iterator[str]:
+    """Yield what OVN and Kubernetes do not agree on about the two ends."""
+    for difference in differences:
+        if difference.about & {asked.src.key, asked.dst.key} or _met(difference, asked):
+            yield difference.text
+
+
+def _met(difference: Difference, asked: pair.Pair) -> bool:
+    ends = {Direction.INGRESS: (asked.dst.key, asked.src.key)}
+    ends[Direction.EGRESS] = ends[Direction.INGRESS][::-1]
+    for effect in difference.effects:
+        own, other = ends[Direction(effect.direction)]
+        if own in effect.pods and (effect.others is None or other in effect.others):
+            return True
+    return False
 
 
 def _concerned(logical: TracedPair, places: planes.Places) -> tuple[str, ...]:

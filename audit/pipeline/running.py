@@ -174,7 +174,7 @@ def _with_intent(
 ) -> Judged:
     """Return what OVN said, with what the objects say beside it where they are asked."""
     if PlaneName.INTENT not in options.planes:
-        return Judged(verdicts=verdicts, findings=())
+        return intending.unasked(planned.state, verdicts)
     return intending.beside(planned.matrix, planned.state, verdicts, progress)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from audit.model.endpoints import MAX_PORT, Endpoint, Port
 from audit.model.facts import ClusterState, Policy
 from audit.model.findings import Finding, FindingKind
+from audit.model.inventory import Difference
 from audit.model.matrix import Matrix
 from audit.model.packets import Family, Protocol
 from audit.model.policies import Direction, PodPeer, Tier
@@ -211,36 +212,60 @@ def _same_priority(policies: Sequence[Policy]) -> Iterator[Finding]:
 
 
 def about_drift(
-    matrix: Matrix, causes: Causes, passes: NDArray[np.bool_], blamed: Sequence[str]
+    matrix: Matrix,
+    causes: Causes,
+    passes: NDArray[np.bool_],
+    blamed: Sequence[str],
+    explained: Sequence[Difference | None],
 ) -> tuple[Finding, ...]:
     """Return a finding for each cause and policy of disagreement, and one for what has no cause.
 
     `passes[i]` is what OVN does with `causes.cells[i]`, `blamed[i]` the policy that the objects
-    name for it.
+    name for it, and `explained[i]` what of OVN's databases is otherwise than the objects and is
+    why, where no deviation is.
     """
-    groups: dict[tuple[int, str, bool], list[int]] = defaultdict(list)
-    found = zip(causes.cells.tolist(), causes.cause.tolist(), passes, blamed, strict=True)
-    for cell, cause, passing, policy in found:
-        groups[cause, policy, bool(passing)].append(cell)
-    return tuple(_difference(matrix, causes, key, cells) for key, cells in sorted(groups.items()))
+    groups: dict[_Drift, list[int]] = defaultdict(list)
+    why: dict[_Drift, list[Difference]] = defaultdict(list)
+    found = zip(
+        causes.cells.tolist(), causes.cause.tolist(), passes, blamed, explained, strict=True
+    )
+    for cell, cause, passing, policy, difference in found:
+        key = (cause, policy, bool(passing), difference.kind if difference else "")
+        groups[key].append(cell)
+        if difference is not None and difference not in why[key]:
+            why[key].append(difference)
+    return tuple(
+        _difference(matrix, causes, key, cells, why[key]) for key, cells in sorted(groups.items())
+    )
+
+
+_Drift = tuple[int, str, bool, str]
+"""Deviations, policy, what OVN does, and the kind of difference that explains it, if one does."""
 
 
 def _difference(
-    matrix: Matrix, causes: Causes, key: tuple[int, str, bool], cells: Sequence[int]
+    matrix: Matrix,
+    causes: Causes,
+    key: _Drift,
+    cells: Sequence[int],
+    why: Sequence[Difference],
 ) -> Finding:
-    cause, policy, passing = key
+    cause, policy, passing, kind = key
     does = "lets through what the objects stop" if passing else "stops what the objects allow"
     by = f" by {policy}" if policy else ""
     text = f"OVN {does}{by}, in {_count(cells, 'cell', 'cells')}"
     if cause >= 0:
         deviations = causes.causes[cause]
         text += ": " + "; ".join(MEANINGS[deviation] for deviation in deviations)
+    elif why:
+        more = f"; and {len(why) - 1} more like it" if len(why) > 1 else ""
+        text += f": {why[0].text}{more}"
     return Finding(
         kind=FindingKind.DRIFT if cause < 0 else FindingKind.NOT_ENFORCED,
         text=text,
         subjects=tuple(matrix.told(cell) for cell in cells[:MOST_NAMED]),
         cells=len(cells),
-        cause="" if cause < 0 else "+".join(causes.causes[cause]),
+        cause=kind if cause < 0 else "+".join(causes.causes[cause]),
         about=(does, policy, *(() if cause >= 0 else _workloads(matrix, cells))),
     )
 

@@ -16,6 +16,7 @@ from audit.model.endpoints import Endpoint
 from audit.model.findings import Disagreement
 from audit.model.legs import STOP, CellLegs, LegPlan
 from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.owners import words
 from audit.model.verdicts import (
     CODE,
     NO_VERDICT,
@@ -309,8 +310,8 @@ class LegResults:
                     agree += 1
                 else:
                     said = (
-                        f"predicted {f'blocked by {expected}' if expected else 'passing'}",
-                        f"traced {f'blocked by {traced}' if traced else 'passing'}",
+                        f"predicted {f'blocked by {words(expected)}' if expected else 'passing'}",
+                        f"traced {f'blocked by {words(traced)}' if traced else 'passing'}",
                     )
                     text = f"trace {decision.trace}, {part} leg: {', '.join(said)}"
                     wrong.append(Disagreement(text=text, about=(str(part), *said)))

@@ -18,6 +18,7 @@ from audit.facts.kube import NodeFacts
 from audit.facts.topology import OUTSIDE_MAC, Topology
 from audit.model.endpoints import EndpointKind
 from audit.model.facts import ClusterState, LogicalPort, Note, Zone
+from audit.model.findings import FindingKind
 from audit.model.verdicts import Reason
 from audit.replay.databases import OvsdbTool
 from audit.replay.toolchain import Toolchain
@@ -184,9 +185,10 @@ def test_an_archive_gives_the_same_state(
 def test_a_port_whose_pod_is_gone(cluster: Path, load: Load) -> None:
     edit(cluster, "pods", lambda pods: [p for p in pods if p["metadata"]["name"] != "web-0"])
     state = load(cluster)
-    assert note(state, "port-without-pod").subjects == ("default/web-0",)
-    assert note(state, "port-without-pod").text == (
-        "1 pod in OVN but not in Kubernetes: their ports were not audited"
+    [gone] = state.differences
+    assert (gone.kind, gone.zones) == (FindingKind.PORT_WITHOUT_POD, ("ovn-control-plane",))
+    assert gone.text == (
+        "port default_web-0 in zone ovn-control-plane: pod default/web-0 is not in Kubernetes"
     )
     assert "pod default/web-0" not in {pod.key for pod in state.pods}
 
@@ -238,11 +240,11 @@ def test_a_pod_that_ovn_has_on_another_node(cluster: Path, load: Load) -> None:
 
     edit(cluster, "pods", change)
     state = load(cluster)
-    assert note(state, "port-elsewhere").subjects == ("default/web-0",)
+    [moved] = state.differences
+    assert moved.kind is FindingKind.POD_DIFFERS
+    assert "Kubernetes says node ovn-worker2, OVN has it on switch ovn-control-plane" in moved.text
     pod = next(pod for pod in state.pods if pod.key == "pod default/web-0")
-    assert pod.node == "ovn-worker2"
-    assert pod.attachment is not None
-    assert pod.attachment.zone == "ovn-control-plane"
+    assert (pod.node, pod.obstacle) == ("ovn-worker2", Reason.POD_DIFFERS)
 
 
 @pytest.mark.parametrize("damage", ["absent", "half", "unreadable"])

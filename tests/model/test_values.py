@@ -161,7 +161,22 @@ def test_a_key_is_made_of_content_and_nothing_else() -> None:
             ),
             "adminnetworkpolicy tenants",
         ),
-        (Blame(action="drop", owner="x:NetpolNode:worker", acl="7f"), "x:NetpolNode:worker"),
+        (
+            Blame(action="allow", owner="default-network-controller:NetpolNode:worker:fd01::2"),
+            "OVN-Kubernetes' own ACL that lets a node reach its own pods",
+        ),
+        (
+            Blame(action="drop", owner="default-network-controller:MulticastNS:shop:Egress"),
+            "OVN-Kubernetes' own ACL for multicast in namespace shop",
+        ),
+        (
+            Blame(action="drop", owner="default-network-controller:Novelty:x", acl="7f"),
+            "OVN-Kubernetes' own ACL of type Novelty",
+        ),
+        (
+            Blame(action="drop", owner="shop_ingressDefaultDeny"),
+            "OVN-Kubernetes' own ACL that isolates pods of namespace shop",
+        ),
         (Blame(action="drop", acl="7f"), "ACL 7f"),
         (Blame(action="drop", stage="ls_in_check_port_sec"), "ls_in_check_port_sec"),
     ],

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -200,3 +201,23 @@ def test_a_mark_of_a_later_format_is_not_passed_over(zone: Path, tmp_path: Path)
     marked.write_bytes((zone / "nb.db").read_bytes() + header + text)
     with pytest.raises(DatabaseError, match="_squeezed"):
         Tables.of(marked, NB)
+
+
+def test_values_of_external_ids_are_found_without_decoding_rows(
+    zone: Path, tmp_path: Path, ovsdb: Ovsdb
+) -> None:
+    database = Path(shutil.copy(zone / "nb.db", tmp_path / "nb.db"))
+    strange = r'quoted " and \ and "k8s.ovn.org/id","inner"'
+    ids = ["map", [["k8s.ovn.org/id", strange]]]
+    ovsdb(
+        "transact",
+        database,
+        {"op": "insert", "table": "Port_Group", "row": {"name": "odd", "external_ids": ids}},
+    )
+    tables = Tables.of(database, NB)
+    rows = tables.rows("Port_Group", ("external_ids",))
+    wanted = {row["external_ids"]["k8s.ovn.org/id"] for row in rows}
+    assert strange in wanted
+    assert tables.external_ids("Port_Group", "k8s.ovn.org/id") == wanted
+    assert tables.external_ids("Port_Group", "k8s.ovn.org") == frozenset()
+    assert tables.external_ids("No_Such_Table", "k8s.ovn.org/id") == frozenset()

@@ -325,7 +325,9 @@ def drifting(churn: str) -> Told:
     )
     cells = np.array([2, 3, 6], np.int64)  # api to db
     causes = Causes(cells=cells, cause=np.full(3, -1, np.int8), causes=())
-    found = about_drift(matrix, causes, np.ones(3, np.bool_), ["networkpolicy shop/db"] * 3)
+    found = about_drift(
+        matrix, causes, np.ones(3, np.bool_), ["networkpolicy shop/db"] * 3, [None] * 3
+    )
     disagree = [
         Disagreement(text=f"{matrix.told(cell)}: blocked, reachable", about=matrix.about(cell))
         for cell in cells.tolist()

@@ -1,0 +1,115 @@
+"""Pods beside their logical ports: address, MAC, node, chassis; and ports of pods that are gone."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from audit.facts.inventory.cluster import (
+    Cluster,
+    Name,
+    family_of,
+    key_of,
+    name_of,
+    plain,
+    settled,
+)
+from audit.facts.kube import FINISHED, PodFacts
+from audit.facts.topology import Topology
+from audit.model.facts import LogicalPort
+from audit.model.findings import FindingKind
+from audit.model.inventory import Difference
+
+
+def differing(pods: Iterable[PodFacts], topology: Topology) -> dict[Name, Difference]:
+    """Return what differs, of the running pods whose port is not as Kubernetes says.
+
+    What others send to is `status.podIPs`, so that is what a port must have; the annotation is
+    asked where there is none, and of the MAC. Of a pod in a user-defined network the port on the
+    default one is no way to it.
+    """
+    found = {}
+    for pod in pods:
+        if pod.host_network or pod.primary_network or pod.phase in FINISHED or not pod.node:
+            continue
+        there = topology.pod_port(pod.namespace, pod.name, pod.node)
+        if there is None or pod.phase == "Pending":
+            continue
+        text = "; ".join(_differences(pod, *there, topology))
+        if text:
+            found[name_of(pod)] = Difference(
+                kind=FindingKind.POD_DIFFERS,
+                text=f"pod {pod.namespace}/{pod.name}: {text} (port {there[1].name} in zone "
+                f"{there[0]})",
+                zones=(there[0],),
+                about=frozenset({key_of(name_of(pod))}),
+            )
+    return found
+
+
+def _differences(pod: PodFacts, zone: str, port: LogicalPort, topology: Topology) -> Iterator[str]:
+    """Say what differs, both sides of it."""
+    wanted = _by_family(pod.addresses or pod.assigned)
+    has = _by_family(port.addresses)
+    for family, addresses in wanted.items():
+        if addresses != has.get(family, ()):
+            own = ", ".join(has.get(family, ())) or f"no IP{family} address"
+            yield f"Kubernetes says {', '.join(addresses)}, OVN {own}"
+    if pod.assigned_mac and port.mac and pod.assigned_mac != port.mac.lower():
+        yield f"Kubernetes says MAC {pod.assigned_mac}, OVN {port.mac}"
+    home = topology.switch_of_node.get(pod.node)
+    if home is not None and (zone, port.datapath) != home:
+        yield f"Kubernetes says node {pod.node}, OVN has it on switch {port.datapath}"
+
+
+def _by_family(addresses: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for address in addresses:
+        found[family_of(address)].append(plain(address))
+    return {family: tuple(sorted(own)) for family, own in found.items()}
+
+
+def unbound(cluster: Cluster) -> Iterator[Difference]:
+    """Yield the running pods whose port is bound to no chassis, or to another node's."""
+    chassis = {node.name: node.chassis for node in cluster.nodes}
+    names = {node.chassis: node.name for node in cluster.nodes if node.chassis}
+    for pod in cluster.present:
+        if not settled(pod) or cluster.moving(pod) or name_of(pod) in cluster.differing:
+            continue
+        there = cluster.topology.pod_port(pod.namespace, pod.name, pod.node)
+        bindings = cluster.zones[there[0]].stock.bound if there is not None else {}
+        if there is None or there[1].name not in bindings:
+            continue
+        own = bindings[there[1].name]
+        wanted = chassis.get(pod.node, "")
+        if own == wanted or (own and not wanted):
+            continue
+        bound = f"to the chassis of node {names.get(own, own)}" if own else "to no chassis"
+        yield Difference(
+            kind=FindingKind.PORT_NOT_BOUND,
+            text=f"port {there[1].name} in zone {there[0]} is bound {bound}; its pod runs on node "
+            f"{pod.node}",
+            zones=(there[0],),
+            about=frozenset({key_of(name_of(pod))}),
+        )
+
+
+def left_behind(pods: Iterable[PodFacts], topology: Topology) -> Iterator[Difference]:
+    """Yield the ports of pods that are gone, or completed, and second ports of others."""
+    known = {name_of(pod): pod for pod in pods}
+    for name, ports in sorted(topology.pod_ports.items()):
+        pod = known.get(name)
+        own = None
+        if pod is None or pod.phase in FINISHED:
+            why = "is not in Kubernetes" if pod is None else "is completed"
+        elif len(ports) > 1:
+            own = topology.pod_port(*name, pod.node)
+            why = f"has another one, and runs on node {pod.node}"
+        else:
+            continue
+        for zone, port in ports:
+            if own == (zone, port):
+                continue
+            yield Difference(
+                kind=FindingKind.PORT_WITHOUT_POD,
+                text=f"port {port.name} in zone {zone}: pod {'/'.join(name)} {why}",
+                zones=(zone,),
+            )
