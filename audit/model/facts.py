@@ -195,6 +195,8 @@ class Zone:
     the matches of router policies apart: routes, router ports, NAT, VIPs, known neighbours."""
     markers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """How far the zone's parts had come: counters of NB_Global, SB_Global and each chassis."""
+    chassis: int = 1
+    """How many nodes the zone is of."""
     torn: bool = False
     """The last transaction of a database file was cut off, and is not part of this."""
 

@@ -13,8 +13,10 @@ from audit.model.traces import DatapathTask, TraceTask
 from audit.pipeline.options import Covering
 from audit.pipeline.planning import Planned
 from audit.plan import cover, nodes, represent
+from audit.plan.contradictions import Contradictions
 from audit.verdict import records
 from audit.verdict.blame import Blamer
+from audit.verdict.blindness import Blindness
 from audit.verdict.hops import NextHops
 from audit.verdict.judge import Judge
 from audit.verdict.tunnels import Tunnels
@@ -78,6 +80,11 @@ def _judge(planned: Planned, chassis: Sequence[Chassis]) -> Judge:
     return Judge(
         blamer=Blamer.of(planned.state.zones, planned.state.policies),
         hops=NextHops(zones=planned.state.zones, owners=planned.owners),
+        blindness=Blindness(
+            zones=planned.state.zones,
+            owners=planned.owners,
+            rivals=Contradictions(zones=planned.state.zones),
+        ),
         tunnels=Tunnels.of(chassis),
     )
 

@@ -38,7 +38,7 @@ _TABLE = re.compile(
 )
 _TITLE = re.compile(
     r"(?:ingress|egress|multicast)\(dp=.*\)"
-    r"|(?:ct_next\(ct_state=.*\)|ct_lb(?:_mark)?|ct_[ds]nat(?:_?in_czone)?(?:\(ip[46]\..*\))?"
+    r"|(?:ct_next\(ct_state=.*\)|ct_lb(?:_mark(?:_local)?)?|ct_[ds]nat(?:_?in_czone)?(?:\(ip[46]\..*\))?"
     r"|ct_commit_nat|ct_commit_to_zone\([ds]nat\)|select: .*)(?: /\*.*\*/)*"
     r"|clone|mirror|arp|nd_n[as]|icmp[46]|tcp_reset|sctp_abort|LOG: .*"
 )

@@ -2,7 +2,8 @@
 
 A trace of a cell shows more than the cell: it shows what the egress leg does, and if the packet
 got that far, the way between and the ingress leg. Every leg's outcome comes from real traces; two
-that contradict each other make the leg `inconclusive`, and every cell that needs it.
+that contradict each other make the leg `inconclusive`, and every cell that needs it. A trace that
+met what its engine is blind to is contradicted by nothing: any other outweighs it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.blindness import BLIND_REASONS
 from audit.model.endpoints import Endpoint
 from audit.model.findings import Disagreement
 from audit.model.legs import STOP, CellLegs, LegPlan
@@ -51,7 +53,10 @@ class Shown:
 
 
 def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: Endpoint) -> Shown:
-    """Return what the trace of the request `key` from `src` to `dst` shows."""
+    """Return what the trace of the request `key` from `src` to `dst` shows.
+
+    A trace shows nothing from the part on in which its engine was blind, except that.
+    """
     decision = decide(key, judgements)
     path = list(_path(key, judgements))
     allowed: dict[Part, Blame] = {}
@@ -59,7 +64,7 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
         for datapath, by in judgement.allows:
             allowed[_part(datapath, by.stage, src, dst)] = by
     stopped = _part(path[-1].datapath, path[-1].stage, src, dst) if path else Part.EGRESS
-    if decision.verdict in PASSES or decision.verdict in STOPPED:
+    if decision.verdict in PASSES or decision.verdict in STOPPED or _blind(decision):
         passed = decision.verdict in PASSES
         last = Part.INGRESS if decision.verdict is Verdict.REACHABLE else stopped
         last = Part.TRANSIT if decision.verdict is Verdict.EXITS else last
@@ -127,9 +132,10 @@ class _Outcomes:
     def learn(self, leg: int, decision: Decision) -> None:
         """Note what a trace shows of a leg; a contradiction leaves the leg undecided."""
         known = int(self.legs[leg])
-        if known == UNKNOWN:
+        # Where a tracer was blind another trace may not be: it is the one that shows the leg.
+        if known == UNKNOWN or _blind(self.decisions[known]):
             self.legs[leg] = self._number(decision)
-        elif not same(self.decisions[known], decision):
+        elif not _blind(decision) and not same(self.decisions[known], decision):
             doubt = Decision(
                 verdict=Verdict.INCONCLUSIVE,
                 reason=Reason.LEGS_DISAGREE,
@@ -141,6 +147,10 @@ class _Outcomes:
     def _number(self, decision: Decision) -> int:
         self.decisions.append(decision)
         return len(self.decisions) - 1
+
+
+def _blind(decision: Decision) -> bool:
+    return decision.reason in BLIND_REASONS
 
 
 def same(first: Decision, second: Decision) -> bool:
