@@ -68,7 +68,7 @@ def _served(pair: Pair, snapshot: Path, programs: Toolchain, stack: ExitStack) -
     return _Nodes(
         northbound=served["nb.db"],
         southbound=served["sb.db"],
-        switches=stack.enter_context(replayed),
+        switches=stack.enter_context(replayed).switches,
     )
 
 

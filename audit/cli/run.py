@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,6 +38,23 @@ class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
         if pipeline.PlaneName.DATAPATH in planes and pipeline.PlaneName.LOGICAL not in planes:
             self.fail("the datapath is compared with the logical plane: name it too", param, ctx)
         return planes
+
+
+class Count(click.ParamType[int]):
+    """A number from 0 on, or `all`, which is more than there can be."""
+
+    name = "count"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the number that `value` says."""
+        text = str(value)
+        if text == "all":
+            return sys.maxsize
+        if not (text.isascii() and text.isdigit()):
+            self.fail(f"{text!r} is neither a number from 0 on nor all", param, ctx)
+        return int(text)
 
 
 class Duration(click.ParamType[float]):
@@ -129,12 +147,13 @@ class Duration(click.ParamType[float]):
 )
 @click.option(
     "--verify-packets",
-    type=click.IntRange(min=0),
+    type=Count(),
     default=0,
     show_default=True,
-    metavar="K",
-    help="Cells of pods on one node, drawn at random, for which real packets are sent through the "
-    "replayed datapath, with their replies, and compared.",
+    metavar="K|all",
+    help="Cells that stay on one node, services and what a pod sends itself with them, drawn at "
+    "random, for which real packets are sent through the replayed datapath, with their replies, "
+    "and compared; 'all' sends every one.",
 )
 @click.option(
     "--recompile",

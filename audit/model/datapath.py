@@ -47,6 +47,16 @@ class Ofport(NamedTuple):
     number: int
 
 
+class Wire(NamedTuple):
+    """The interface of a replay that stands for a physical network.
+
+    Its name, and the file to which what leaves by it is written.
+    """
+
+    name: str
+    capture: Path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
     """A node's running Open vSwitch: where to ask it, and what its ports stand for.
@@ -55,8 +65,9 @@ class Switch:
     ovn-controller's unixctl and of the switch's OVSDB, if they are here. `vifs` maps logical ports
     to interfaces, `localnets` the logical ports of physical networks to their patch ports, and
     `tunnels` the chassis by name to the tunnel towards each. `encaps` says where each tunnel
-    leads (its `remote_ip`). `captures` are the files to which what leaves by each interface is
-    written, by logical port; a replay has them.
+    leads (its `remote_ip`). A replay also has `captures`, the files to which what leaves by each
+    interface is written, by logical port, and `wires`, where a physical network's logical port
+    leads, which may be one for several.
     """
 
     chassis: Chassis
@@ -68,6 +79,7 @@ class Switch:
     tunnels: Mapping[str, Ofport] = field(default_factory=lambda: MappingProxyType({}))
     encaps: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     captures: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    wires: Mapping[str, Wire] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def node(self) -> str:

@@ -148,7 +148,9 @@ def _datapath(
         if not options.verify_packets or time.monotonic() >= journal.until:
             return traced, verdicts, None, running
         progress.phase("sending packets", 0)
-        sent = packets.verify(planned, plane, running, verdicts, options.verify_packets)
+        left_s = min(journal.until - time.monotonic(), PACKETS_TIMEOUT_S)
+        count = options.verify_packets
+        sent = packets.verify(planned, running, verdicts, count, timeout_s=left_s)
     return traced, verdicts, sent, running
 
 
@@ -167,6 +169,8 @@ def logical_worker(planned: Planned, timeout_s: float) -> Callable[[], LogicalTr
     return functools.partial(LogicalTracer, transport=copies, timeout_s=timeout_s)
 
 
+PACKETS_TIMEOUT_S = 600.0
+"""How long packets are sent; of cells whose packets are not sent by then that is said."""
 PODS_AT_ONCE = 8
 """Pods that trace at a time, one stream and a thread that waits for it each."""
 WORTH_RAY = 20_000

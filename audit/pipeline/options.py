@@ -83,7 +83,8 @@ class Options:
     verify: int = 50
     """Composed cells, drawn at random, that are traced end to end and compared."""
     verify_packets: int = 0
-    """Cells, drawn at random, whose packets are sent through the replayed switches."""
+    """Cells, drawn at random, whose packets are sent through the replayed switches: as many as
+    there are, at most."""
     planes: frozenset[PlaneName] = frozenset({PlaneName.LOGICAL})
     command: str = ""
     destination: str = ""

@@ -66,6 +66,7 @@ def asked(cluster: Access, chassis: Sequence[Chassis], wanted: Iterable[Chassis]
         reach=PodSwitches(
             streams=Streams(stream=opener, ready_s=cluster.exec_timeout_s), tables=tables
         ),
+        missing=failures,
         notes=tuple(_notes(failures)),
         place=OWN,
     )

@@ -1,107 +1,251 @@
 """Cells, drawn at random → real packets through the replayed switches, and what became of them."""
 
 import hashlib
-from contextlib import ExitStack
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.datapath import Switch
+from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.findings import Disagreement
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
-from audit.model.traces import DatapathTask, TraceTask
-from audit.model.verdicts import CODE, NO_VERDICT, UNPROVEN, VERDICTS, Verdict
-from audit.pipeline.planes import Plane
+from audit.model.traces import TraceTask
+from audit.model.verdicts import CODE, NO_VERDICT, PASSES, STOPPED, UNPROVEN, VERDICTS, Verdict
 from audit.pipeline.planning import Planned
 from audit.pipeline.switches import Running
 from audit.pipeline.tracing import Verified
 from audit.plan import cover
-from audit.trace.packets import SENT_PROTOCOLS, PacketProbe
-from audit.trace.unixctl import RefusedError, UnixctlError
+from audit.trace.frames import SENT_PROTOCOLS
+from audit.trace.packets import Draw, PacketResult, entered, inject
 
 _UNPROVEN = [CODE[verdict] for verdict in UNPROVEN] + [NO_VERDICT]
+_AT_A_TIME = 500
+"""Requests that are sent before it is counted how many of them say something."""
+
+
+class Sent(StrEnum):
+    """The kinds of request that packets can be sent for."""
+
+    POD = "pod"
+    SERVICE = "service"
+    HAIRPIN = "hairpin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentCells(Verified):
+    """How many cells packets confirmed, as `Verified`; `kinds` says of each kind (agree, of).
+
+    `silent` are the cells whose packets all went to backends at other nodes: they say nothing.
+    """
+
+    kinds: Mapping[Sent, tuple[int, int]]
+    silent: int
+
+    def fields(self) -> dict[str, object]:
+        """Return it for run.json."""
+        kinds = {str(kind): {"agree": agree, "of": of} for kind, (agree, of) in self.kinds.items()}
+        return {**Verified.fields(self), "kinds": kinds, "silent": self.silent}
 
 
 def verify(
-    planned: Planned, plane: Plane, running: Running, verdicts: CellVerdicts, count: int
-) -> Verified:
+    planned: Planned,
+    running: Running,
+    verdicts: CellVerdicts,
+    count: int,
+    *,
+    timeout_s: float,
+) -> SentCells:
     """Send the packets of `count` cells, and the replies to what arrives.
 
-    Of cells whose ends are pods of one node: between nodes a replay has no wire. `verdicts` are
-    the datapath's.
+    Of cells whose ends are pods of one node, or a pod and an address that a load balancer has and
+    of whose backends one is at its node: between nodes a replay has no wire. `verdicts` are the
+    datapath's.
     """
-    matrix = planned.matrix
-    among = _sendable(planned, running, verdicts)
+    deadline = time.monotonic() + timeout_s
+    sendable = _Sendable(planned, running, verdicts)
+    among = sendable.cells()
     draw = np.random.default_rng(list(hashlib.blake2b(b"packets", digest_size=16).digest()))
-    cells = np.sort(draw.choice(among, size=min(count, len(among)), replace=False))
+    among = draw.permutation(among)
+    agree: Counter[Sent] = Counter()
+    of: Counter[Sent] = Counter()
     wrong: list[Disagreement] = []
-    with ExitStack() as stack:
-        probes = {
-            node: stack.enter_context(PacketProbe(switch))
-            for node, switch in running.switches.items()
-        }
-        for cell in cells.tolist():
-            said = _Sent(matrix, plane, verdicts, cell).compare(probes)
+    silent = start = 0
+    while (wanted := min(count - of.total(), _AT_A_TIME)) > 0 and start < len(among):
+        some = np.sort(among[start : start + wanted]).tolist()
+        start += wanted
+        tasks = [sendable.request(cell) for cell in some]
+        left_s = deadline - time.monotonic()
+        for cell, result in zip(
+            some, inject(tasks, running.switches, timeout_s=left_s), strict=True
+        ):
+            compared = _Compared(sendable, cell, result)
+            said = compared.said()
+            if said is None:
+                silent += 1
+                continue
+            of[compared.kind] += 1
+            agree[compared.kind] += not said
             if said:
-                about = (*matrix.about(cell), str(VERDICTS[verdicts.verdict[cell]]))
-                wrong.append(Disagreement(text=said, about=about))
-    return Verified(agree=len(cells) - len(wrong), of=len(cells), disagreements=tuple(wrong))
-
-
-def _sendable(planned: Planned, running: Running, verdicts: CellVerdicts) -> NDArray[np.int64]:
-    """Return the decided cells whose packets can be sent and seen."""
-    matrix = planned.matrix
-    bound = {port: name for name, one in running.switches.items() for port in one.captures}
-    numbers = {name: number for number, name in enumerate(running.switches)}
-    pods = {pod.key for pod in planned.state.pods if not pod.host_network}
-    at = np.array(
-        [
-            numbers[bound[e.attachment.port]]
-            if e.key in pods and e.attachment is not None and e.attachment.port in bound
-            else -1
-            for e in matrix.endpoints
-        ],
-        dtype=np.int64,
+                wrong.append(compared.disagreement(said))
+    return SentCells(
+        agree=agree.total(),
+        of=of.total(),
+        disagreements=tuple(wrong),
+        kinds={kind: (agree[kind], of[kind]) for kind in Sent if of[kind]},
+        silent=silent,
     )
-    sent = np.array([port.protocol in SENT_PROTOCOLS for port in matrix.ports], dtype=np.bool_)
-    chosen = (at[matrix.src] >= 0) & (at[matrix.src] == at[matrix.dst]) & sent[matrix.port]
-    return np.flatnonzero(chosen & ~np.isin(verdicts.verdict, _UNPROVEN))
 
 
-class _Sent:
-    """One cell whose packets are sent."""
+class _Sendable:
+    """The decided cells whose packets can be sent and seen."""
 
-    def __init__(self, matrix: Matrix, plane: Plane, verdicts: CellVerdicts, cell: int) -> None:
-        src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
-        self._name = matrix.told(cell)
-        family, port = FAMILIES[matrix.family[cell]], matrix.ports[matrix.port[cell]]
-        self._request = plane.place(cover.request_for(src, dst, family, port))
-        self._reply = plane.place(cover.reply_for(self._request, src, dst))
+    def __init__(self, planned: Planned, running: Running, verdicts: CellVerdicts) -> None:
+        self.planned = planned
+        self.matrix: Matrix = planned.matrix
+        self.verdicts = verdicts
+        self.switches: Mapping[str, Switch] = running.switches
+        balancers = [lb for zone in planned.state.zones.values() for lb in zone.load_balancers]
+        self._vips = {
+            (lb.protocol, "" if lb.template else address, port)
+            for lb in balancers
+            for address, port, _ in lb.vips
+        }
+
+    def cells(self) -> NDArray[np.int64]:
+        """Return them in order."""
+        matrix, endpoints = self.matrix, self.matrix.endpoints
+        at = np.array([self._node(endpoint) for endpoint in endpoints], dtype=np.int64)
+        pods = np.array([_is_pod(endpoint) for endpoint in endpoints], dtype=np.bool_)
+        sent = np.array([port.protocol in SENT_PROTOCOLS for port in matrix.ports], dtype=np.bool_)
+        decided = ~np.isin(self.verdicts.verdict, _UNPROVEN) & sent[matrix.port]
+        among = decided & pods[matrix.src] & (at[matrix.src] >= 0)
+        direct = among & pods[matrix.dst] & (at[matrix.src] == at[matrix.dst])
+        named = np.flatnonzero(among & ~pods[matrix.dst])
+        balanced = [cell for cell in named.tolist() if self._is_balanced(cell)]
+        return np.union1d(np.flatnonzero(direct), np.array(balanced, dtype=np.int64))
+
+    def _node(self, endpoint: Endpoint) -> int:
+        """Return the number of the node whose switch an endpoint's packets enter; -1 for none."""
+        attached = endpoint.attachment
+        node = entered(attached.port, self.switches) if attached is not None else ""
+        return self._numbers.get(node, -1)
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, int]:
+        return {name: number for number, name in enumerate(self.switches)}
+
+    def _is_balanced(self, cell: int) -> bool:
+        """Say whether a cell's destination is an address that a load balancer may have."""
+        matrix = self.matrix
+        dst, port = matrix.endpoints[matrix.dst[cell]], matrix.ports[matrix.port[cell]]
+        address = dst.address(FAMILIES[matrix.family[cell]])
+        known = (port.protocol, address, port.sample) in self._vips
+        # A template's address is each node's own.
+        template = dst.kind is EndpointKind.NODE
+        return known or (template and (port.protocol, "", port.sample) in self._vips)
+
+    def request(self, cell: int) -> TraceTask:
+        """Return a cell's request."""
+        matrix = self.matrix
+        return cover.request_for(
+            matrix.endpoints[matrix.src[cell]],
+            matrix.endpoints[matrix.dst[cell]],
+            FAMILIES[matrix.family[cell]],
+            matrix.ports[matrix.port[cell]],
+        )
+
+    def receiver(self, src: Endpoint, backend: str) -> str:
+        """Return the port of a backend, a pod at the sender's node; empty where it is none."""
+        address = backend.rpartition(":")[0].strip("[]")
+        owner = self.planned.owners.get(address)
+        if owner is None or owner.attachment is None or not _is_pod(owner):
+            return ""
+        return owner.attachment.port if self._node(owner) == self._node(src) else ""
+
+
+def _is_pod(endpoint: Endpoint) -> bool:
+    return endpoint.kind is EndpointKind.POD and not endpoint.host_network
+
+
+class _Compared:
+    """One cell, and what became of its packets."""
+
+    def __init__(self, sendable: _Sendable, cell: int, result: PacketResult) -> None:
+        matrix, verdicts = sendable.matrix, sendable.verdicts
+        self._matrix, self._cell, self._result = matrix, cell, result
+        self._src = matrix.endpoints[matrix.src[cell]]
         self._verdict = VERDICTS[verdicts.verdict[cell]]
         reply = int(verdicts.reply[cell])
-        self._replied = None if reply in _UNPROVEN else VERDICTS[reply]
+        self._reply = None if reply in _UNPROVEN else VERDICTS[reply]
+        self._direct = _is_pod(matrix.endpoints[matrix.dst[cell]])
+        self._target = sendable.request(cell).target
+        self._draws = [(draw, sendable.receiver(self._src, draw.backend)) for draw in result.draws]
+        self.kind = self._kind()
 
-    def compare(self, probes: dict[str, PacketProbe]) -> str:
-        """Return what a packet did otherwise than its trace; nothing when they agree."""
-        probe = probes[_node(self._request)]
-        try:
-            probe.forget()
-            out = probe.send(self._request.microflow)
-            arrived = out == {self._request.target}
-            if arrived is not (self._verdict is Verdict.REACHABLE):
-                return f"{self._name}: traced {self._verdict}, a packet {_came(out)}"
-            if not arrived or self._replied is None:
-                return ""
-            out = probe.send(self._reply.microflow, reply=True)
-            if (out == {self._reply.target}) is not (self._replied is Verdict.REACHABLE):
-                return f"{self._name}, reply: traced {self._replied}, a packet {_came(out)}"
-        except (RefusedError, UnixctlError) as error:
-            return f"{self._name}: no packet could be sent: {error}"
+    def _kind(self) -> Sent:
+        own = self._src.attachment.port if self._src.attachment is not None else ""
+        if self._target == own or any(receiver == own for _, receiver in self._draws):
+            return Sent.HAIRPIN
+        return Sent.POD if self._direct else Sent.SERVICE
+
+    def disagreement(self, said: str) -> Disagreement:
+        """Return what is told of a cell whose packets did otherwise."""
+        about = (*self._matrix.about(self._cell), str(self._verdict))
+        return Disagreement(text=f"{self._matrix.told(self._cell)}{said}", about=about)
+
+    def said(self) -> str | None:
+        """Return what packets did otherwise than was traced: nothing when they agree.
+
+        None when none of them says anything: what is balanced to another node leaves unseen.
+        """
+        if self._result.unknown:
+            return f": no packet could be sent: {self._result.unknown}"
+        told = [self._of_draw(draw, receiver) for draw, receiver in self._telling()]
+        return next((said for said in told if said), "") if told else None
+
+    def _telling(self) -> Iterator[tuple[Draw, str]]:
+        """Yield the packets that say something, and the port that each is for, if any."""
+        for place, (draw, receiver) in enumerate(self._draws):
+            if self._direct:
+                yield draw, self._target
+            elif not draw.backend:
+                # Stopped before a load balancer, or there is nothing to balance to.
+                if self._verdict in STOPPED:
+                    yield draw, ""
+            elif receiver and not (place == 0 and self._learned(draw)):
+                yield draw, receiver
+
+    def _learned(self, first: Draw) -> bool:
+        """Say whether the first packet only taught the switch: later ones arrived where it did not.
+
+        With session affinity it is dropped, and with it what is sent on that connection.
+        """
+        later = self._result.draws[1:]
+        same = [draw.delivered for draw in later if draw.backend == first.backend]
+        return not first.left and any(same)
+
+    def _of_draw(self, draw: Draw, receiver: str) -> str:
+        came = {departure.port for departure in draw.left}
+        arrived = bool(receiver) and came == {receiver}
+        passes = self._verdict in PASSES
+        if arrived is not passes or (not arrived and came):
+            return f": traced {self._verdict}, a packet {_came(draw)}"
+        if draw.answered is None or self._reply is None:
+            return ""
+        own = self._src.attachment.port if self._src.attachment is not None else ""
+        if (draw.answered == {own}) is not (self._reply is Verdict.REACHABLE):
+            at = ", ".join(sorted(draw.answered)) or "nowhere"
+            return f", reply: traced {self._reply}, a packet came out at {at}"
         return ""
 
 
-def _node(task: TraceTask) -> str:
-    return task.node if isinstance(task, DatapathTask) else ""
-
-
-def _came(ports: frozenset[str]) -> str:
-    return f"came out at {', '.join(sorted(ports))}" if ports else "came out nowhere"
+def _came(draw: Draw) -> str:
+    ports = sorted(departure.port or "a physical network" for departure in draw.left)
+    to = f" (balanced to {draw.backend})" if draw.backend else ""
+    return f"came out at {', '.join(ports)}{to}" if ports else f"came out nowhere{to}"

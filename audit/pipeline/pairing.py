@@ -159,11 +159,12 @@ class _Asked:
         if self.options.cluster is not None:
             self.progress.phase("asking the nodes' switches", 0)
             running = ownswitches.asked(self.options.cluster, chassis, wanted)
-            self.notes += [note.text for note in running.notes]
-            return running
-        switches.require(self.planned)
-        self.progress.phase("starting the nodes' switches", 0)
-        return switches.started(self.planned, chassis, wanted, stack)
+        else:
+            switches.require(self.planned)
+            self.progress.phase("starting the nodes' switches", 0)
+            running = switches.started(self.planned, chassis, wanted, stack)
+        self.notes += [note.text for note in running.notes]
+        return running
 
 
 _CLUSTER_NOTES = frozenset(

@@ -2,11 +2,13 @@
 
 import functools
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
+from audit.errors import EngineError
 from audit.facts import openflow
 from audit.model.datapath import Chassis, Pipelines, Switch
 from audit.model.facts import Note
@@ -21,13 +23,15 @@ class Running:
     """The switches by node, and what is known of them.
 
     `southbound` maps the zones of a replay to sockets. `reach` is how the switches are asked if
-    not here; `notes` say which are not there. `place` is what a reader is told of where they are.
+    not here. `missing` says of nodes why their switch is not there, and so do `notes`. `place` is
+    what a reader is told of where they are.
     """
 
     chassis: tuple[Chassis, ...]
     switches: Mapping[str, Switch]
     southbound: Mapping[str, Path]
     reach: Reach | None = None
+    missing: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[Note, ...] = ()
     place: str = "replayed here"
 
@@ -42,6 +46,7 @@ class Running:
             zones=zones,
             pipelines={name: pipelines(planned, name) for name in known},
             timeout_s=timeout_s,
+            missing=self.missing,
         )
 
 
@@ -94,17 +99,34 @@ def started(
     """Make the switches of those that are wanted among all `chassis`."""
     workdir = tempfile.TemporaryDirectory(prefix="audit-dp-", ignore_cleanup_errors=True)
     rundir = Path(stack.enter_context(workdir))
-    southbound = {}
+    southbound: dict[str, Path] = {}
+    missing: dict[str, str] = {}
     for number, name in enumerate(dict.fromkeys(one.zone for one in wanted)):
         place = rundir / f"z{number}"
         place.mkdir()
-        southbound[name] = stack.enter_context(
-            databases.serve(planned.engine, planned.state.zones[name].southbound, place)
-        )
-    switches = stack.enter_context(
-        datapath.replay(planned.engine, wanted, southbound, rundir / "dp")
+        served = databases.serve(planned.engine, planned.state.zones[name].southbound, place)
+        try:
+            southbound[name] = stack.enter_context(served)
+        except EngineError as error:
+            missing |= {one.node: str(error) for one in wanted if one.zone == name}
+    possible = [one for one in wanted if one.zone in southbound]
+    running = stack.enter_context(
+        datapath.replay(planned.engine, possible, southbound, rundir / "dp")
     )
-    return Running(chassis=tuple(chassis), switches=switches, southbound=southbound)
+    missing |= running.failures
+    return Running(
+        chassis=tuple(chassis),
+        switches=running.switches,
+        southbound=southbound,
+        missing=missing,
+        notes=tuple(_notes(missing)),
+    )
+
+
+def _notes(missing: Mapping[str, str]) -> Iterator[Note]:
+    for node, why in sorted(missing.items()):
+        text = f"the switch of node {node} could not be made again: {why}"
+        yield Note(code="node-untraceable", text=text, subjects=(node,))
 
 
 def _able(chassis: Sequence[Chassis]) -> list[Chassis]:

@@ -1,9 +1,10 @@
 """What an Open vSwitch's database says at the start: bridges, interfaces, and who the chassis is.
 
-OVSDB operations (RFC 7047, 5.2), as `ovs-vsctl` would make them.
+OVSDB operations (RFC 7047, 5.2), as `ovs-vsctl` would make them. Interfaces are numbered: what a
+cluster calls its ports and networks says nothing of them, and is longer than a name may be.
 """
 
-import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,21 +12,32 @@ from typing import Any, NamedTuple
 from audit.model.datapath import Chassis, Vif
 
 BRIDGE = "br-int"
-MANAGEMENT_PORT = "k8s-"
-"""OVN-Kubernetes names a node's management port `k8s-<node>`, its interface `ovn-k8s-mp0`."""
 
 Json = dict[str, Any]
 
-
-def interface_of(port: str) -> str:
-    """Return the name of the interface made for a logical port, as long as one may be."""
-    if port.startswith(MANAGEMENT_PORT):
-        return "ovn-k8s-mp0"
-    return hashlib.blake2b(port.encode(), digest_size=7).hexdigest()
+_AT_A_TIME = 100
+"""Interfaces that one transaction adds: programs take one as an argument, which Linux bounds at
+128 KiB (execve(2)), and an interface is some 600 bytes."""
 
 
-def configuration(chassis: Chassis, southbound: Path, rundir: Path) -> Iterator[Json]:
-    """Yield the operations that fill an empty switch database."""
+def transactions(chassis: Chassis, southbound: Path, rundir: Path) -> Iterator[Sequence[Json]]:
+    """Yield the transactions that fill an empty switch database.
+
+    Every bridge to a physical network has an interface that stands for the network.
+    """
+    outside = sorted({bridge for _, bridge in chassis.bridges} - {BRIDGE})
+    bridges = (BRIDGE, *outside)
+    names = (name for n in itertools.count() if (name := f"if{n}") not in bridges)
+    yield _switch(chassis, southbound, bridges)
+    members = [(BRIDGE, _vif(vif, next(names), rundir)) for vif in chassis.vifs]
+    members += [(bridge, _captured(next(names), {}, rundir)) for bridge in outside]
+    for start in range(0, len(members), _AT_A_TIME):
+        some = members[start : start + _AT_A_TIME]
+        yield [one for bridge, member in some for one in _added(bridge, member)]
+
+
+def _switch(chassis: Chassis, southbound: Path, bridges: Sequence[str]) -> list[Json]:
+    """Return the operations that make the switch with its bridges."""
     ids = {
         "system-id": chassis.name,
         "hostname": chassis.node,
@@ -36,15 +48,7 @@ def configuration(chassis: Chassis, southbound: Path, rundir: Path) -> Iterator[
         "ovn-is-interconn": "true" if chassis.interconnect else "false",
         "ovn-bridge-mappings": ",".join(":".join(pair) for pair in chassis.bridges),
     }
-    bridges = [_bridge(BRIDGE, 0, [_vif(vif, rundir) for vif in chassis.vifs])]
-    outside = sorted({bridge for _, bridge in chassis.bridges})
-    bridges += [
-        _bridge(name, number, [_Member(f"eth-{name}"[:15], {}, {})])
-        for number, name in enumerate(outside, 1)
-    ]
-    for operations in bridges:
-        yield from operations
-    yield {
+    root: Json = {
         "op": "insert",
         "table": "Open_vSwitch",
         "row": {
@@ -55,6 +59,17 @@ def configuration(chassis: Chassis, southbound: Path, rundir: Path) -> Iterator[
             "other_config": _pairs({"n-handler-threads": "1", "n-revalidator-threads": "1"}),
         },
     }
+    return [*(one for n, name in enumerate(bridges) for one in _bridge(name, n)), root]
+
+
+def _bridge(name: str, number: int) -> list[Json]:
+    """Return the operations that insert a bridge with its own port."""
+    row: Json = {"name": name, "datapath_type": "system"}
+    row["ports"] = ["named-uuid", f"port{number}"]
+    if name == BRIDGE:
+        row["fail_mode"] = "secure"
+    own = _Member(name, {}, {})
+    return [*_port(own, str(number), kind="internal"), _insert("Bridge", f"bridge{number}", row)]
 
 
 class _Member(NamedTuple):
@@ -65,30 +80,40 @@ class _Member(NamedTuple):
     options: Mapping[str, str]
 
 
-def _vif(vif: Vif, rundir: Path) -> _Member:
-    """Return the interface of a logical port: what makes ovn-controller bind it, and a capture."""
+def _vif(vif: Vif, name: str, rundir: Path) -> _Member:
+    """Return the interface of a logical port: by its `iface-id` ovn-controller binds it."""
     ids = {"iface-id": vif.port} | ({"iface-id-ver": vif.version} if vif.version else {})
-    name = interface_of(vif.port)
+    return _captured(name, ids, rundir)
+
+
+def _captured(name: str, ids: Mapping[str, str], rundir: Path) -> _Member:
+    """Return an interface; what leaves by it is written to a file."""
     return _Member(name, ids, {"tx_pcap": str(rundir / f"{name}.pcap")})
 
 
-def _bridge(name: str, number: int, members: Sequence[_Member]) -> list[Json]:
-    """Return the operations that insert a bridge with its own port and its members."""
-    operations: list[Json] = []
-    ports = []
-    for place, (interface, ids, options) in enumerate([_Member(name, {}, {}), *members]):
-        mark = f"{number}x{place}"
-        kind = "internal" if place == 0 else "system"
-        row: Json = {"name": interface, "type": kind, "external_ids": _pairs(ids)}
-        row["options"] = _pairs(options)
-        operations.append(_insert("Interface", f"interface{mark}", row))
-        row = {"name": interface, "interfaces": ["named-uuid", f"interface{mark}"]}
-        operations.append(_insert("Port", f"port{mark}", row))
-        ports.append(["named-uuid", f"port{mark}"])
-    bridge = {"name": name, "ports": _set(ports), "datapath_type": "system"}
-    if name == BRIDGE:
-        bridge["fail_mode"] = "secure"
-    return [*operations, _insert("Bridge", f"bridge{number}", bridge)]
+def _added(bridge: str, member: _Member) -> list[Json]:
+    """Return the operations that add an interface to a bridge."""
+    mutation = ["ports", "insert", _set([["named-uuid", f"port_{member.name}"]])]
+    return [
+        *_port(member, f"_{member.name}", kind="system"),
+        {
+            "op": "mutate",
+            "table": "Bridge",
+            "where": [["name", "==", bridge]],
+            "mutations": [mutation],
+        },
+    ]
+
+
+def _port(member: _Member, mark: str, *, kind: str) -> list[Json]:
+    """Return the operations that insert an interface and its port, `port<mark>`."""
+    row: Json = {"name": member.name, "type": kind, "external_ids": _pairs(member.ids)}
+    row["options"] = _pairs(member.options)
+    port: Json = {"name": member.name, "interfaces": ["named-uuid", f"interface{mark}"]}
+    return [
+        _insert("Interface", f"interface{mark}", row),
+        _insert("Port", f"port{mark}", port),
+    ]
 
 
 def _insert(table: str, name: str, row: Json) -> Json:

@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from audit.errors import EngineError
 from audit.model.datapath import Chassis, Switch
 from audit.model.engine import Programs, SchemaPrograms
 from audit.replay import keeper, ports
-from audit.replay.configuration import BRIDGE, Json, configuration
+from audit.replay.configuration import BRIDGE, Json, transactions
 
 START_TIMEOUT_S = 120.0
 _BARRIERS = 3
@@ -32,8 +32,24 @@ were there at the start; by the second the switch has the tunnels and patch port
 controllers made; the third covers what came between those two databases' notifications."""
 _CONTROLLER = "ovn-controller.*.ctl"
 """ovn-controller's unixctl socket, named by its process id; 23.03 cannot be told another."""
+_LARGEST_PID = 1 << 22
 _SHOWN = 300
 _SOCKET_PATH_BYTES = 107
+_SOUTHBOUND = "OVN_Southbound"
+_PATIENCE_S = 1.0
+"""After this long it is looked whether the daemons that are waited for are alive."""
+_WAITS_AT_A_TIME = 200
+"""A transaction is an argument, which Linux bounds at 128 KiB (execve(2))."""
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
+"""What reading an answer raises that is something else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """The switches that run, by node, and why the others do not."""
+
+    switches: Mapping[str, Switch]
+    failures: Mapping[str, str]
 
 
 @contextlib.contextmanager
@@ -45,34 +61,46 @@ def replay(
     *,
     parallel: int | None = None,
     timeout_s: float = START_TIMEOUT_S,
-) -> Iterator[Mapping[str, Switch]]:
-    """Run the switches of `chassis` and yield them by node, their flows installed.
+) -> Iterator[Replayed]:
+    """Run the switches of `chassis` and yield them, their flows installed.
 
     `southbound` maps zones to the sockets their databases are served on. `rundir` is to be short,
-    as sockets are made below it. EngineError when a node does not start in `timeout_s`.
+    as sockets are made below it: EngineError when it is not. A node that does not start in
+    `timeout_s`, to which each node adds a second, is left out, and the others run.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s + len(chassis)
+    nodes = [
+        _Node(programs, one, southbound[one.zone], rundir / f"n{number}")
+        for number, one in enumerate(chassis)
+    ]
+    if nodes:
+        nodes[-1].require_short()
     with contextlib.ExitStack() as stack:
-        nodes = [
-            stack.enter_context(_Node(programs, one, southbound[one.zone], rundir / f"n{number}"))
-            for number, one in enumerate(chassis)
-        ]
+        for node in nodes:
+            stack.enter_context(node)
         with ThreadPoolExecutor(max_workers=parallel or os.cpu_count() or 1) as pool:
-            list(pool.map(lambda node: node.start(deadline), nodes))
+            list(pool.map(lambda node: node.attempt(node.start, deadline), nodes))
             for _ in range(_BARRIERS):
                 _confirm(programs, nodes, deadline)
-                list(pool.map(lambda node: node.reconfigured(deadline), nodes))
-            switches = list(pool.map(lambda node: node.switch(deadline), nodes))
-        yield {switch.node: switch for switch in switches}
+                list(pool.map(lambda node: node.attempt(node.reconfigured, deadline), nodes))
+            list(pool.map(lambda node: node.attempt(node.look, deadline), nodes))
+        yield Replayed(
+            switches={node.chassis.node: node.switch for node in nodes if node.switch},
+            failures={node.chassis.node: node.failure for node in nodes if node.failure},
+        )
 
 
 def confirm(programs: Programs, switches: Sequence[Switch], southbound: Path) -> None:
     """Return when the controllers of these switches, of one zone, have installed what is known.
 
-    For whoever changed the southbound database of a running replay.
+    For whoever changed the southbound database of a running replay. EngineError when they do not.
     """
-    chassis = [switch.chassis for switch in switches]
-    _barrier(programs, chassis, southbound, time.monotonic() + START_TIMEOUT_S)
+    deadline = time.monotonic() + START_TIMEOUT_S
+    names = {switch.chassis.name for switch in switches}
+    number = _ask(programs, southbound, deadline)
+    while names := _late(programs, southbound, names, number, deadline):
+        if time.monotonic() > deadline:
+            raise EngineError(f"{southbound}: flows were not installed in time")
 
 
 def transact(
@@ -97,53 +125,77 @@ def transact(
 
 
 def _confirm(programs: Programs, nodes: Sequence["_Node"], deadline: float) -> None:
-    by_database: dict[Path, list[Chassis]] = {}
+    """Wait until the nodes' controllers have installed what they know; who does not has failed."""
+    by_database: dict[Path, list[_Node]] = {}
     for node in nodes:
-        by_database.setdefault(node.southbound, []).append(node.chassis)
-    for southbound, chassis in by_database.items():
+        if not node.failure:
+            by_database.setdefault(node.southbound, []).append(node)
+    for southbound, there in by_database.items():
+        waiting = there
         try:
-            _barrier(programs, chassis, southbound, deadline)
+            number = _ask(programs, southbound, deadline)
+            while waiting:
+                names = {node.chassis.name for node in waiting}
+                late = _late(programs, southbound, names, number, deadline)
+                waiting = [node for node in waiting if node.chassis.name in late]
+                for node in waiting:
+                    node.give_up(deadline)
+                waiting = [node for node in waiting if not node.failure]
         except EngineError as error:
-            dead = next((node.complaint() for node in nodes if node.complaint()), str(error))
-            raise EngineError(f"flows were not installed in time: {dead}") from error
+            for node in waiting:
+                node.fail(error)
 
 
-def _barrier(
-    programs: Programs, chassis: Sequence[Chassis], southbound: Path, deadline: float
-) -> None:
-    """Ask for a confirmation, and wait for all of them.
+def _ask(programs: Programs, southbound: Path, deadline: float) -> int:
+    """Ask for a confirmation, and return its number.
 
     ovn-controller copies `SB_Global.nb_cfg` to its row of `Chassis_Private` when the switch has
     acknowledged every flow made of what it knew (ovn-sb(5)).
     """
     everywhere: list[Any] = []
-    name = "OVN_Southbound"
     bump = {"op": "mutate", "table": "SB_Global", "where": everywhere}
     results = transact(
         programs,
         southbound,
-        name,
+        _SOUTHBOUND,
         [
             {**bump, "mutations": [["nb_cfg", "+=", 1]]},
             {"op": "select", "table": "SB_Global", "where": everywhere, "columns": ["nb_cfg"]},
         ],
         timeout_s=_left(deadline),
     )
-    number = results[1]["rows"][0]["nb_cfg"]
-    timeout_s = _left(deadline)
-    waits = [
-        {
-            "op": "wait",
-            "timeout": int(timeout_s * 1000),
-            "table": "Chassis_Private",
-            "where": [["name", "==", one.name]],
-            "columns": ["nb_cfg"],
-            "until": "==",
-            "rows": [{"nb_cfg": number}],
-        }
-        for one in chassis
-    ]
-    transact(programs, southbound, name, waits, timeout_s=timeout_s + 1)
+    rows = results[1]["rows"]
+    if not rows:
+        raise EngineError(f"{southbound}: SB_Global is empty")
+    return int(rows[0]["nb_cfg"])
+
+
+def _late(
+    programs: Programs, southbound: Path, names: Collection[str], number: int, deadline: float
+) -> set[str]:
+    """Wait for a confirmation of these chassis, not for long; return those that have not made it.
+
+    EngineError when the database does not answer.
+    """
+    patience_s = min(_left(deadline), _PATIENCE_S)
+    wait = {
+        "op": "wait",
+        "timeout": int(patience_s * 1000),
+        "table": "Chassis_Private",
+        "columns": ["nb_cfg"],
+        "until": "==",
+        "rows": [{"nb_cfg": number}],
+    }
+    waits = [{**wait, "where": [["name", "==", name]]} for name in sorted(names)]
+    with contextlib.suppress(EngineError):
+        for start in range(0, len(waits), _WAITS_AT_A_TIME):
+            some = waits[start : start + _WAITS_AT_A_TIME]
+            transact(programs, southbound, _SOUTHBOUND, some, timeout_s=patience_s + 1)
+        return set()
+    select = {"op": "select", "table": "Chassis_Private", "columns": ["name", "nb_cfg"]}
+    asked = [{**select, "where": [["nb_cfg", ">=", number]]}]
+    [result] = transact(programs, southbound, _SOUTHBOUND, asked, timeout_s=_left(deadline))
+    return set(names) - {row["name"] for row in result["rows"]}
 
 
 def _left(deadline: float) -> float:
@@ -158,23 +210,55 @@ class _Node:
     chassis: Chassis
     southbound: Path
     rundir: Path
+    switch: Switch | None = None
+    failure: str = ""
+    """Why the node has no switch."""
     _keeper: "subprocess.Popen[bytes] | None" = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._keeper is not None:
-            keeper.end(self._keeper)
+        self._end()
 
-    def start(self, deadline: float) -> None:
-        """Start the daemons and return when the switch has its ports."""
-        self.rundir.mkdir(parents=True)
-        if len(os.fsencode(self._path("br-int.mgmt"))) > _SOCKET_PATH_BYTES:
+    def _end(self) -> None:
+        running, self._keeper = self._keeper, None
+        if running is not None:
+            keeper.end(running)
+
+    def require_short(self) -> None:
+        """Raise EngineError when the sockets' paths are too long, which is no fault of a node."""
+        longest = _CONTROLLER.replace("*", str(_LARGEST_PID))
+        if len(os.fsencode(self._path(longest))) > _SOCKET_PATH_BYTES:
             raise EngineError(
                 f"{self.rundir} is too long for the path of a Unix socket; set TMPDIR to a "
                 "shorter directory"
             )
+
+    def attempt(self, step: Callable[[float], None], deadline: float) -> None:
+        """Do a step of the start, unless one has failed: what goes wrong is this node's alone."""
+        if self.failure:
+            return
+        try:
+            step(deadline)
+        except (EngineError, OSError, subprocess.SubprocessError, *_UNREADABLE) as error:
+            self.fail(error)
+
+    def fail(self, error: Exception | str) -> None:
+        """Do without this node."""
+        text = str(error) if isinstance(error, (EngineError, OSError, str)) else repr(error)
+        self.failure = self.complaint() or text
+        self.switch = None
+        self._end()
+
+    def give_up(self, deadline: float) -> None:
+        """Fail if one of the daemons has died, or time is up."""
+        if (complaint := self.complaint()) or time.monotonic() > deadline:
+            self.fail(complaint or "its flows were not installed in time")
+
+    def start(self, deadline: float) -> None:
+        """Start the daemons and return when the switch has its ports."""
+        self.rundir.mkdir(parents=True)
         self._create()
         sequence = [
             ("ovsdb-server", "db.sock", self._server()),
@@ -189,7 +273,7 @@ class _Node:
         while self._controller_socket() is None:
             complaint = self.complaint()
             if complaint or time.monotonic() > deadline:
-                raise EngineError(f"node {self.chassis.node} did not start: {complaint}")
+                raise EngineError(complaint or "it did not start in time")
             time.sleep(0.005)
         self._reconfigured(1, deadline)
 
@@ -201,7 +285,7 @@ class _Node:
             f"{path.stem}: {_short(path.read_text(errors='replace'))}"
             for path in sorted(self.rundir.glob("*.log"))
         ]
-        return f"{self.chassis.node}: {'; '.join(said)}"
+        return "; ".join(said)
 
     def reconfigured(self, deadline: float) -> None:
         """Return when ovs-vswitchd has done what the switch's database says by now."""
@@ -224,25 +308,22 @@ class _Node:
         }
         self._transact([wait], deadline)
 
-    def switch(self, deadline: float) -> Switch:
-        """Return the switch with its ports, told to end traces where a real one leaves the node.
-
-        EngineError when an interface was not bound.
-        """
+    def look(self, deadline: float) -> None:
+        """Read the switch's ports, and have it end traces where a real one leaves the node."""
         features = ("dpif/set-dp-features", BRIDGE, "tnl_push_pop", "false")
         argv = self.programs.argv("ovs-appctl", "-t", str(self._path("vs.ctl")), *features)
         done = subprocess.run(  # noqa: S603 - our own words
             argv, capture_output=True, text=True, check=False, timeout=_left(deadline)
         )
         if done.returncode:
-            raise EngineError(f"node {self.chassis.node}: {_short(done.stderr)}")
+            raise EngineError(_short(done.stderr))
         bare = Switch(
             chassis=self.chassis,
             vswitchd=self._path("vs.ctl"),
             controller=self._controller_socket() or self._path(_CONTROLLER),
             database=self._path("db.sock"),
         )
-        return interfaces(self.programs, bare)
+        self.switch = interfaces(self.programs, bare)
 
     def _transact(self, operations: Sequence[Json], deadline: float) -> list[Json]:
         socket = self._path("db.sock")
@@ -257,14 +338,20 @@ class _Node:
         """Make the switch's database: its bridges and interfaces, and who the chassis is."""
         database = str(self._path("conf.db"))
         schema = str(self.programs.schema("vswitch.ovsschema"))
-        rows = json.dumps(
-            ["Open_vSwitch", *configuration(self.chassis, self.southbound, self.rundir)]
-        )
-        for arguments in (("create", database, schema), ("transact", database, rows)):
-            argv = self.programs.argv("ovsdb-tool", *arguments)
-            done = subprocess.run(argv, capture_output=True, text=True, check=False)  # noqa: S603
-            if done.returncode or '"error"' in done.stdout:
-                raise EngineError(f"{database}: {_short(done.stderr + done.stdout)}")
+        self._tool("create", database, schema)
+        for operations in transactions(self.chassis, self.southbound, self.rundir):
+            self._tool("transact", database, json.dumps(["Open_vSwitch", *operations]))
+
+    def _tool(self, *arguments: str) -> None:
+        argv = self.programs.argv("ovsdb-tool", *arguments)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise EngineError(f"its database cannot be made: {_short(done.stderr)}")
+        results = json.loads(done.stdout) if arguments[0] == "transact" else []
+        for result in results:
+            if result is not None and "error" in result:
+                said = f"{result['error']}: {result.get('details', '')}"
+                raise EngineError(f"its database cannot be made: {said}")
 
     def _server(self) -> tuple[str, ...]:
         return self.programs.argv(

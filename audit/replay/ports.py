@@ -1,11 +1,11 @@
 """What a switch's own database says of its ports: a replay's, or a node's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from audit.model.datapath import Ofport, Switch
+from audit.model.datapath import Ofport, Switch, Wire
 from audit.replay.configuration import BRIDGE, Json
 
 QUERY: Sequence[Json] = (
@@ -15,7 +15,8 @@ QUERY: Sequence[Json] = (
         "where": [],
         "columns": ["name", "ofport", "external_ids", "options", "type"],
     },
-    {"op": "select", "table": "Port", "where": [], "columns": ["name", "external_ids"]},
+    {"op": "select", "table": "Port", "where": [], "columns": ["_uuid", "name", "external_ids"]},
+    {"op": "select", "table": "Bridge", "where": [], "columns": ["name", "ports"]},
 )
 """The operations (RFC 7047, 5.2) whose results `with_ports` reads; they change nothing."""
 
@@ -25,25 +26,28 @@ def with_ports(switch: Switch, results: Sequence[Json]) -> Switch:
 
     ValueError, TypeError, LookupError or AttributeError when they are results of something else.
     """
-    rows, port_rows = (result["rows"] for result in results)
-    made_for = {row["name"]: _map(row["external_ids"]) for row in port_rows}
+    rows, port_rows, bridge_rows = (result["rows"] for result in results)
+    bridge_of = {uuid: row["name"] for row in bridge_rows for uuid in _uuids(row["ports"])}
+    if BRIDGE not in bridge_of.values():
+        raise LookupError(f"no bridge {BRIDGE}")
+    ports = {row["name"]: row for row in port_rows}
     vifs, localnets, tunnels, encaps, captures = {}, {}, {}, {}, {}
     for row in rows:
-        if not isinstance(row["ofport"], int) or row["ofport"] < 0:
-            continue
         name, ids, options = row["name"], _map(row["external_ids"]), _map(row["options"])
-        port, number = made_for.get(name, {}), Ofport(row["name"], row["ofport"])
+        if bridge_of.get(_uuid(ports, name)) != BRIDGE or not _has_number(row):
+            continue
+        made_for, number = _map(ports[name]["external_ids"]), Ofport(name, row["ofport"])
         if "iface-id" in ids:
             vifs[ids["iface-id"]] = number
             if "tx_pcap" in options:
                 captures[ids["iface-id"]] = Path(options["tx_pcap"])
-        elif "ovn-chassis-id" in port:
+        elif "ovn-chassis-id" in made_for:
             # The chassis' name, then the addresses of both ends (encaps.c).
-            other = port["ovn-chassis-id"].partition("@")[0]
+            other = made_for["ovn-chassis-id"].partition("@")[0]
             tunnels[other] = number
             encaps[other] = options.get("remote_ip", "")
-        elif "ovn-localnet-port" in port and name.startswith(f"patch-{BRIDGE}-to-"):
-            localnets[port["ovn-localnet-port"]] = number
+        elif "ovn-localnet-port" in made_for:
+            localnets[made_for["ovn-localnet-port"]] = number
     return replace(
         switch,
         vifs=vifs,
@@ -51,8 +55,44 @@ def with_ports(switch: Switch, results: Sequence[Json]) -> Switch:
         tunnels=tunnels,
         encaps=encaps,
         captures=captures,
+        wires=_wires(rows, ports, bridge_of),
     )
+
+
+def _wires(
+    rows: Sequence[Json], ports: Mapping[str, Json], bridge_of: Mapping[str, str]
+) -> dict[str, Wire]:
+    """Map the logical ports of physical networks to what stands for the network, in a replay.
+
+    ovn-controller joins the bridge of each to `br-int` by a pair of ports, both marked with it.
+    """
+    wires = {}
+    for row in rows:
+        options = _map(row["options"])
+        bridge = bridge_of.get(_uuid(ports, row["name"]), BRIDGE)
+        if bridge != BRIDGE and "tx_pcap" in options:
+            wires[bridge] = Wire(row["name"], Path(options["tx_pcap"]))
+    marked = {
+        made_for["ovn-localnet-port"]: bridge_of.get(row["_uuid"][1], BRIDGE)
+        for row in ports.values()
+        if "ovn-localnet-port" in (made_for := _map(row["external_ids"]))
+        and bridge_of.get(row["_uuid"][1], BRIDGE) != BRIDGE
+    }
+    return {port: wires[bridge] for port, bridge in marked.items() if bridge in wires}
+
+
+def _has_number(row: Json) -> bool:
+    return isinstance(row["ofport"], int) and row["ofport"] >= 0
+
+
+def _uuid(ports: Mapping[str, Json], name: str) -> str:
+    """Return the uuid of the port that an interface is alone in, and named as; else nothing."""
+    return str(ports[name]["_uuid"][1]) if name in ports else ""
 
 
 def _map(value: Any) -> dict[str, str]:  # noqa: ANN401 - an OVSDB <map> as JSON
     return dict(value[1])
+
+
+def _uuids(value: Any) -> list[str]:  # noqa: ANN401 - an OVSDB <set> of uuids as JSON
+    return [value[1]] if value[0] == "uuid" else [uuid for _, uuid in value[1]]

@@ -8,7 +8,7 @@ into the nodes' pods (`audit.trace.pods`).
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from audit.errors import EngineError
@@ -90,8 +90,9 @@ class Sockets:
 class DatapathTracer:
     """Traces batches through nodes' Open vSwitches. Use as a context, or `close()` it.
 
-    `switches` maps nodes to theirs, `zones` and `pipelines` zones to what is known of them; `why`
-    says why others are missing. One node's is connected to at a time.
+    `switches` maps nodes to theirs, `zones` and `pipelines` zones to what is known of them;
+    `missing` says of nodes why theirs is not there, `why` of all others. One node's is connected
+    to at a time.
     """
 
     reach: Reach
@@ -100,6 +101,7 @@ class DatapathTracer:
     pipelines: Mapping[str, Pipelines]
     timeout_s: float = 30.0
     why: str = ""
+    missing: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     _node: str = ""
     _asked: Asked | None = None
     _places: dict[str, ofproto_walk.Place] = field(default_factory=dict)
@@ -112,7 +114,8 @@ class DatapathTracer:
     def _run(self, task: TraceTask) -> TraceOutcome:
         if not isinstance(task, DatapathTask) or task.node not in self.switches:
             node = task.node if isinstance(task, DatapathTask) else "no node"
-            said = f"no Open vSwitch of {node} is at hand{f': {self.why}' if self.why else ''}"
+            why = self.missing.get(node, self.why)
+            said = f"no Open vSwitch of {node} is at hand{f': {why}' if why else ''}"
             return _failure(task, Reason.NODE_MISSING, said)
         try:
             return self._traced(task)

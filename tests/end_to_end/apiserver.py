@@ -336,7 +336,7 @@ class Cluster:
         ]
         rundir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sw-")))
         running = datapath.replay(programs, chassis, southbound, rundir / "d")
-        self.switches = stack.enter_context(running)
+        self.switches = stack.enter_context(running).switches
         for node, switch in self.switches.items():
             place = self.nodes / node / "ovs"
             place.mkdir(parents=True)

@@ -170,7 +170,7 @@ def own_switch(programs: Toolchain, recorded: Path, place: Path) -> Iterator[Non
     chassis = openflow.read_chassis(reader, recorded.name, recorded / "sb.db")
     southbound = {recorded.name: place / "ovnsb_db.sock"}
     with datapath.replay(programs, chassis, southbound, place / "d") as running:
-        [switch] = running.values()
+        [switch] = running.switches.values()
         (place / "ovs-vswitchd.pid").write_text("7\n")
         (place / "ovs-vswitchd.7.ctl").symlink_to(switch.vswitchd)
         for name in ("db.sock", "br-int.mgmt"):

@@ -397,11 +397,12 @@ def test_node_ports_are_decided_and_real_packets_from_outside_agree(tmp_path: Pa
                 port = of.ports[of.port[cell]]
                 flow = cover.request_for(src, dst, Family.IP4, port).microflow
                 # A backend is drawn by the packet's hash: on this node or, unseen, on another.
-                found = [
-                    probes[src.node].send(replace(flow, src_port=number), by="eth-breth0")
+                sent = [
+                    probes[src.node].send(replace(flow, src_port=number))
                     for number in range(40_000, 40_024)
                 ]
-                came[src.node, port.number] = frozenset[str]().union(*found)
+                found = {departure.port for left in sent for departure in left}
+                came[src.node, port.number] = frozenset(found - {""})
         return running
 
     ran = run(tmp_path, asked, broken=sent, snapshot=DATA / "services-egressip.tar.xz")

@@ -73,7 +73,8 @@ def replayed(cluster: Cluster, chassis: tuple[Chassis, ...]) -> Iterator[Mapping
             place.mkdir()
             served = databases.serve(cluster.engine, database, place)
             sockets[zone] = stack.enter_context(served)
-        yield stack.enter_context(datapath.replay(cluster.engine, chassis, sockets, root / "d"))
+        running = datapath.replay(cluster.engine, chassis, sockets, root / "d")
+        yield stack.enter_context(running).switches
 
 
 @pytest.fixture(scope="module")

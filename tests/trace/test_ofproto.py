@@ -5,7 +5,6 @@ import pytest
 from audit.model.packets import ConntrackState, Microflow, Protocol
 from audit.model.traces import Tunnel
 from audit.trace import ofproto
-from audit.trace.packets import packet
 from tests.trace.recorded_datapath import CLUSTERS, recorded
 
 FLOW = Microflow(
@@ -58,11 +57,3 @@ def test_the_state_is_stated_at_every_step(state: ConntrackState) -> None:
 
 def test_without_a_state_the_tracer_has_its_own() -> None:
     assert list(ofproto.arguments("in_port=1", None)) == ["br-int", "in_port=1"]
-
-
-def test_real_packets_are_a_syn_and_the_answer_to_it() -> None:
-    assert packet(FLOW).endswith("tcp(src=12345,dst=80),tcp_flags(syn)")
-    assert packet(FLOW, reply=True).endswith("tcp_flags(syn|ack)")
-    assert "tcp_flags" not in packet(replace(FLOW, protocol=Protocol.UDP))
-    six = packet(replace(SIX, protocol=Protocol.UDP))
-    assert "eth_type(0x86dd),ipv6(src=fd01::5,dst=fd01::3" in six
