@@ -87,3 +87,7 @@ BLIND_REASONS = frozenset(
     row.reason for row in BLINDNESS if row.reason not in (None, Reason.NAT_NOT_TRACED)
 )
 """Reasons of a trace that ends as ever and proves nothing, for what its engine is blind to."""
+
+SENT_REASONS = frozenset({Reason.HAIRPIN_NOT_TRANSLATED, Reason.HAIRPIN_NOT_DRAWN})
+"""Reasons of a trace that a packet can decide. Not where two ACLs contradict each other: which of
+them a replayed switch takes says nothing about another."""

@@ -1,6 +1,6 @@
 """A plane: the traces that decide the cells, where they are run, and who judges them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -26,15 +26,23 @@ MOST_CELLS_EACH = 4_000
 be of a single address on a single node, which no other packet shows."""
 
 
+Send = Callable[[Sequence[TraceTask]], Mapping[str, bool]]
+"""Sends the packets of requests: says by key which came to their target, and which nowhere."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plane:
-    """What `Tracing` runs. `place` says where a packet's trace is run."""
+    """What `Tracing` runs. `place` says where a packet's trace is run.
+
+    `send` decides what no trace can, where packets can be sent.
+    """
 
     name: str
     cover: cover.Cover
     legs: tuple[LegPlan, ...]
     judge: Judge
     place: Callable[[TraceTask], TraceTask]
+    send: Send | None = None
 
 
 def logical(planned: Planned) -> Plane:
@@ -48,8 +56,8 @@ def logical(planned: Planned) -> Plane:
     )
 
 
-def datapath(planned: Planned, chassis: Sequence[Chassis]) -> Plane:
-    """Return the plane of the nodes' Open vSwitches.
+def datapath(planned: Planned, chassis: Sequence[Chassis], send: Send | None = None) -> Plane:
+    """Return the plane of the nodes' Open vSwitches, and what sends packets through them, if any.
 
     Its flows are each node's own: every cell is traced where there are few enough, and where there
     are not, every leg on every node.
@@ -73,6 +81,7 @@ def datapath(planned: Planned, chassis: Sequence[Chassis]) -> Plane:
         legs=legs,
         judge=_judge(planned, chassis),
         place=place,
+        send=send,
     )
 
 

@@ -22,7 +22,7 @@ from audit.model.traces import (
     TraceOutcome,
     TraceTask,
 )
-from audit.model.verdicts import Blame, Reason, Verdict
+from audit.model.verdicts import STOPPED, Blame, Reason, Verdict
 from audit.verdict.blame import Blamer
 from audit.verdict.blindness import Blindness
 from audit.verdict.hops import NextHops
@@ -132,6 +132,25 @@ class Judge:
                 )
             case _:
                 assert_never(outcome)
+
+    def sent(self, task: TraceTask, trace: LogicalTrace, *, arrived: bool) -> Judgement:
+        """Return what a packet that was sent makes of a trace that proves nothing.
+
+        Where it came out nowhere, what the trace says of it is believed if that is why.
+        """
+        if arrived:
+            return Judgement(
+                verdict=Verdict.REACHABLE,
+                reason=Reason.DELIVERED,
+                detail=f"a packet that was sent through the replayed switch came to {task.target}",
+                datapath=trace.hop.datapath,
+            )
+        doubted = self.judge(task, trace)
+        traced = self._hop(task, trace.hop)
+        if traced.verdict not in STOPPED or doubted.reason is Reason.HAIRPIN_NOT_DRAWN:
+            said = "a packet that was sent through the replayed switch came out nowhere"
+            return replace(doubted, detail=f"{said}, and no trace says why")
+        return replace(traced, datapath=trace.hop.datapath, stage=trace.hop.stage)
 
     def _hop(self, task: TraceTask, hop: Hop) -> Judgement:
         match hop.end:
