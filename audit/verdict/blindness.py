@@ -181,14 +181,13 @@ class Blindness:
         if self.rivals is None:
             return None
         stopped = hop.end in (HopEnd.DROPPED, HopEnd.REJECTED)
-        decided = (*hop.passes, *hop.acls)
-        for match in decided:
-            others = self.rivals(task, match)
+        for match in (*hop.passes, *hop.acls):
+            others = () if stopped and match.action == "allow" else self.rivals(task, match)
             if not others:
                 continue
-            if stopped and match is not decided[-1] and all(_stops(acl) for acl in others):
-                continue
-            names = sorted({f"{acl.owner or acl.uuid} ({acl.action})" for acl in others})
+            names = sorted(
+                {f"{acl.policy or acl.owner or acl.uuid} ({acl.action})" for acl in others}
+            )
             return Doubt(
                 reason=Reason.ACLS_CONTRADICT,
                 detail="ACLs of one tier and priority contradict each other, and each engine takes "
@@ -197,10 +196,6 @@ class Blindness:
                 stage=match.stage,
             )
         return None
-
-
-def _stops(acl: Acl) -> bool:
-    return acl.action in ("drop", "reject")
 
 
 def _drew_another(task: TraceTask, hop: Hop) -> bool:
