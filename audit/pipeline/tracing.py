@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from audit.fanout.backlog import Backlog
 from audit.fanout.base import Fanout
-from audit.model.blindness import SENT_REASONS
+from audit.model.blindness import BLIND_REASONS, SENT_REASONS
 from audit.model.endpoints import Endpoint
 from audit.model.findings import Disagreement
 from audit.model.matrix import FAMILIES, CellVerdicts
@@ -271,7 +271,8 @@ class Tracing:
                 task = self._cover.tasks[request]
                 found = compose.decide(task.key, self._judgements)
                 expected = known.decision(of, cell)
-                if Verdict.UNTRACED in (found.verdict, expected.verdict):
+                blind = BLIND_REASONS & {found.reason, expected.reason}
+                if blind or Verdict.UNTRACED in (found.verdict, expected.verdict):
                     continue  # nothing was shown: there is nothing to compare
                 count += 1
                 if not composing.same(expected, found):
