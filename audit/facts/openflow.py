@@ -21,11 +21,8 @@ def read_chassis(reader: DatabaseReader, zone: str, southbound: Path) -> tuple[C
     tables = reader.tables(southbound, _SCHEMA)
     addresses = {row["_uuid"]: row["ip"] for row in tables.rows("Encap", ("_uuid", "ip"))}
     vifs: dict[str, list[Vif]] = defaultdict(list)
-    binding = ("logical_port", "type", "chassis", "additional_chassis", "options")
-    for row in tables.rows("Port_Binding", binding):
-        # A virtual machine that moves is bound on both its nodes.
-        bound = (*as_tuple(row["chassis"]), *as_tuple(row.get("additional_chassis", ())))
-        for chassis in bound if row["type"] == "" else ():
+    for row in tables.rows("Port_Binding", ("logical_port", "type", "chassis", "options")):
+        for chassis in as_tuple(row["chassis"]) if row["type"] == "" else ():
             version = row["options"].get("iface-id-ver", "")
             vifs[chassis].append(Vif(port=row["logical_port"], version=version))
     columns = ("_uuid", "name", "hostname", "encaps", "other_config", "external_ids")

@@ -16,7 +16,7 @@ from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.findings import Disagreement
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
 from audit.model.traces import TraceTask
-from audit.model.verdicts import CODE, NO_VERDICT, PASSES, STOPPED, UNPROVEN, VERDICTS, Verdict
+from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, VERDICTS, Verdict
 from audit.pipeline.planning import Planned
 from audit.pipeline.switches import Running
 from audit.pipeline.tracing import Verified
@@ -41,7 +41,8 @@ class Sent(StrEnum):
 class SentCells(Verified):
     """How many cells packets confirmed, as `Verified`; `kinds` says of each kind (agree, of).
 
-    `silent` are the cells whose packets all went to backends at other nodes: they say nothing.
+    `silent` are the cells that say nothing: none of their packets was balanced to a pod at its
+    own node, or there was no time for them.
     """
 
     kinds: Mapping[Sent, tuple[int, int]]
@@ -86,7 +87,8 @@ def verify(
         ):
             compared = _Compared(sendable, cell, result)
             said = compared.said()
-            if said is None:
+            late = result.unknown and time.monotonic() >= deadline
+            if said is None or late:
                 silent += 1
                 continue
             of[compared.kind] += 1
@@ -233,14 +235,13 @@ class _Compared:
         return next((said for said in told if said), "") if told else None
 
     def _telling(self) -> Iterator[tuple[Draw, str]]:
-        """Yield the packets that say something, and the port that each is for, if any."""
+        """Yield the packets that say something, and the port that each is for.
+
+        What came out nowhere may have left by a tunnel, unless it was for a pod at this node.
+        """
         for place, (draw, receiver) in enumerate(self._draws):
             if self._direct:
                 yield draw, self._target
-            elif not draw.backend:
-                # Stopped before a load balancer, or there is nothing to balance to.
-                if self._verdict in STOPPED:
-                    yield draw, ""
             elif receiver and not (place == 0 and self._learned(draw)):
                 yield draw, receiver
 
@@ -255,7 +256,7 @@ class _Compared:
 
     def _of_draw(self, draw: Draw, receiver: str) -> str:
         came = {departure.port for departure in draw.left}
-        arrived = bool(receiver) and came == {receiver}
+        arrived = came == {receiver}
         passes = self._verdict in PASSES
         if arrived is not passes or (not arrived and came):
             return f": traced {self._verdict}, a packet {_came(draw)}"

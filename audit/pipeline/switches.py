@@ -4,7 +4,7 @@ import functools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -85,7 +85,16 @@ def replayed(planned: Planned, progress: Progress, stack: ExitStack) -> Running:
     """Make every node's switch again from its zone's database."""
     progress.phase("starting the nodes' switches", 0)
     chassis = chassis_of(planned)
-    return started(planned, chassis, chassis, stack)
+    running = started(planned, chassis, chassis, stack)
+    there = {one.node for one in chassis}
+    why = "the southbound database of its zone has no chassis of it with a tunnel address"
+    absent = {
+        node.name: why
+        for node in planned.state.nodes
+        if node.attachment is not None and not node.obstacle and node.name not in there
+    }
+    missing = {**running.missing, **absent}
+    return replace(running, missing=missing, notes=tuple(_notes(missing)))
 
 
 def idle(planned: Planned, place: str = "") -> Running:

@@ -29,7 +29,7 @@ from audit.model.datapath import Switch
 from audit.model.packets import ConntrackState, Microflow
 from audit.model.traces import DatapathTask, TraceTask
 from audit.trace import frames
-from audit.trace.frames import SENT_PROTOCOLS, Captured
+from audit.trace.frames import SENT_PROTOCOLS
 from audit.trace.unixctl import RefusedError, Unixctl, UnixctlError
 
 DRAWS_PER_BACKEND = 12
@@ -184,8 +184,6 @@ class PacketProbe:
     switch: Switch
     timeout_s: float = 30.0
     _connection: Unixctl | None = None
-    _read: dict[Path, int] = field(default_factory=dict)
-    """How far each capture was read."""
     _marks: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     """A number in each packet, by which it is known again whatever was translated."""
 
@@ -203,13 +201,8 @@ class PacketProbe:
             if backend and not left and not count:
                 # It may have taught the switch, which must not go on from its cache.
                 self._transact("revalidator/purge")
-            reply = self.reply(left[0]) if len(left) == 1 and left[0].port else None
-            yield Draw(
-                src_port=sent.src_port,
-                left=left,
-                backend=backend,
-                answered=None if reply is None else _ports(reply),
-            )
+            answered = _ports(self.reply(left[0])) if len(left) == 1 and left[0].port else None
+            yield Draw(src_port=sent.src_port, left=left, backend=backend, answered=answered)
             chosen |= {backend} - {""}
             if count + 1 >= DRAWS_PER_BACKEND * len(chosen):
                 return
@@ -231,10 +224,12 @@ class PacketProbe:
         return self.send(answer, reply=True)
 
     def send(self, microflow: Microflow, *, reply: bool = False) -> tuple[Departure, ...]:
-        """Send one packet from `microflow.inport`; return where it left, and as what."""
+        """Send one packet from `microflow.inport`; return where it left, and as what.
+
+        One at a time: of several at once, the switch drops some that it passes alone.
+        """
         places = self._places()
-        for path in places:
-            self._read[path] = _size(path)
+        read = {path: _size(path) for path in places}
         mark = next(self._marks)
         interface = _interface(microflow.inport, self.switch)
         packet = frames.packet(microflow, mark, reply=reply)
@@ -244,7 +239,8 @@ class PacketProbe:
         return tuple(
             Departure(port=port, packet=captured.packet)
             for path, port in places.items()
-            for captured in self._captured(path)
+            if _size(path) > read[path]
+            for captured in frames.captured(path, read[path])
             if captured.mark == mark
         )
 
@@ -252,10 +248,6 @@ class PacketProbe:
         """Return the captures, and the logical port of each that is one's own."""
         of_ports = {path: port for port, path in self.switch.captures.items()}
         return {wire.capture: "" for wire in self.switch.wires.values()} | of_ports
-
-    def _captured(self, path: Path) -> Iterator[Captured]:
-        if _size(path) > self._read[path]:
-            yield from frames.captured(path, self._read[path])
 
     def _backend(self, microflow: Microflow) -> str:
         """Return what a load balancer made of a packet's destination."""

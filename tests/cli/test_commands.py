@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from audit.cli import query as queries
 from audit.cli.main import audit as commands
@@ -241,3 +242,10 @@ def test_what_nobody_expected_is_one_line_unless_asked(
     assert "Traceback" not in said
     assert called(monkeypatch, "--debug", does=OutputError("no room")) == 4
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", ["many", "-1", "1.5"])
+def test_packets_are_sent_for_a_number_of_cells_or_all(count: str) -> None:
+    done = CliRunner().invoke(commands, ["run", "--snapshot", "x", "--verify-packets", count])
+    assert done.exit_code == 2
+    assert "neither a number from 0 on nor all" in done.output

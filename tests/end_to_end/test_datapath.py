@@ -20,13 +20,13 @@ import pytest
 from audit import pipeline
 from audit.cli import progress
 from audit.errors import ExitCode
-from audit.model.datapath import Switch
+from audit.model.datapath import Chassis, Switch
 from audit.model.endpoints import Attachment
 from audit.model.packets import Family
 from audit.model.traces import DatapathTask, DatapathTrace, TraceBatch
 from audit.pipeline import PlaneName, planes, switches
 from audit.pipeline.planning import Planned
-from audit.pipeline.switches import Running
+from audit.pipeline.switches import Running, Start
 from audit.plan import cover, scope
 from audit.replay import datapath as replay
 from audit.replay.toolchain import Toolchain
@@ -65,12 +65,13 @@ def run(
     asked: scope.Scope,
     *,
     broken: Break | None = None,
+    start: Start | None = None,
     snapshot: Path = EXAMPLE,
     **options: Any,
 ) -> Ran:
     """Run both planes over a recorded cluster, its switches broken by `broken` first."""
 
-    def start(planned: Planned, told: pipeline.Progress, stack: ExitStack) -> Running:
+    def replayed(planned: Planned, told: pipeline.Progress, stack: ExitStack) -> Running:
         running = switches.replayed(planned, told, stack)
         return running if broken is None else broken(planned, running)
 
@@ -78,7 +79,7 @@ def run(
         pipeline.Options(snapshot=snapshot, scope=asked, planes=BOTH, **options),
         root,
         progress.Silent(),
-        start=start,
+        start=start or replayed,
     )
     return Ran(path=done.path, said=done.manifest, code=done.exit_code)
 
@@ -435,16 +436,49 @@ def test_both_families_and_sctp_come_out_alike_on_both_planes(tmp_path: Path) ->
 
 
 def test_a_node_without_its_switch_leaves_its_cells_to_the_logical_plane(tmp_path: Path) -> None:
-    def broken(_: Planned, running: Running) -> Running:
-        there = {n: switch for n, switch in running.switches.items() if n != "ovn-worker"}
-        return replace(running, switches=there)
+    """The node's switch cannot be made; the others run, and so does the audit."""
 
-    ran = run(tmp_path, DEFAULT, broken=broken)
+    def start(planned: Planned, _: pipeline.Progress, stack: ExitStack) -> Running:
+        chassis = switches.chassis_of(planned)
+        wanted = [
+            replace(one, bridges=(("physnet", "no\0bridge"),)) if one.node == "ovn-worker" else one
+            for one in chassis
+        ]
+        return switches.started(planned, chassis, wanted, stack)
+
+    ran = run(tmp_path, DEFAULT, start=start)
     assert ran.code is ExitCode.INCOMPLETE
     assert ran.drift["cells"] == 0
+    untraced = ran.rows(
+        "select distinct src_node = 'ovn-worker' or dst_node = 'ovn-worker' "
+        "from cells where datapath = 'untraced'"
+    )
+    assert untraced == [(True,)]
     alone = ran.rows("select count(*) from cells where datapath = 'untraced' and drift is null")
     decided = ran.rows("select count(*) from cells where verdict != logical")
+    there = ran.rows("select count(*) from cells where datapath = logical and not drift")
     assert alone[0][0] > 50
+    assert there[0][0] > 50
     assert decided == [(0,)]
-    [note] = [note for note in ran.said["notes"] if note["code"] == "datapath-unproven"]
-    assert "node-missing (" in note["text"]
+    notes = {note["code"]: note for note in ran.said["notes"]}
+    assert "node-missing (" in notes["datapath-unproven"]["text"]
+    said = notes["node-untraceable"]
+    assert said["subjects"] == ["ovn-worker"]
+    assert "ovn-worker could not be made again: its database cannot be made" in said["text"]
+
+
+def test_a_node_without_a_chassis_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    everyone = switches.chassis_of
+
+    def all_but_one(planned: Planned) -> tuple[Chassis, ...]:
+        return tuple(one for one in everyone(planned) if one.node != "ovn-worker2")
+
+    monkeypatch.setattr(switches, "chassis_of", all_but_one)
+    ran = run(tmp_path, scope.from_flags(ports=("tcp/80",), namespaces=("default",)))
+    assert ran.code is ExitCode.INCOMPLETE
+    [note] = [note for note in ran.said["notes"] if note["code"] == "node-untraceable"]
+    assert note["subjects"] == ["ovn-worker2"]
+    assert "has no chassis of it with a tunnel address" in note["text"]
+    assert ran.rows("select count(*) > 5 from cells where datapath = logical and not drift") == [
+        (True,)
+    ]
