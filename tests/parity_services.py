@@ -90,9 +90,13 @@ def _among(outcome: str, cells: Cells, cell: int, record: Record) -> bool:
     if outcome == "reject":
         return any(trace.reason == "service-without-endpoints" for trace in traces)
     if outcome == "dropped":
-        # With session affinity the tool's trace ends in the step that learns the backend.
-        return bool(record.get("affinity")) or any(
-            end in ("blocked", "unroutable") for end, *_ in ends
+        # With session affinity the tool's trace ends in the step that learns the backend. It
+        # translates no hairpin's source, so what it says of one is no evidence.
+        hairpin = any(trace.reason == "hairpin-not-translated" for trace in traces)
+        return (
+            bool(record.get("affinity"))
+            or hairpin
+            or any(end in ("blocked", "unroutable") for end, *_ in ends)
         )
     port, _, snat = outcome.removeprefix("to ").partition(" snat ")
     if port.startswith("tstor-"):

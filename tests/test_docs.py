@@ -8,7 +8,9 @@ import pytest
 
 from audit.cli.main import audit
 from audit.errors import ExitCode
+from audit.model.blindness import BLINDNESS, OLDEST
 from audit.model.verdicts import OPERATIONAL, Reason, Verdict
+from audit.trace.blindness import PASSED_OVER
 from audit.verdict.compose import verdict_of
 from tests.conftest import REPOSITORY
 
@@ -64,3 +66,19 @@ def test_every_exit_code_is_documented() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_every_blind_spot_is_documented_once_and_no_other() -> None:
+    page = (REPOSITORY / "docs" / "traces.md").read_text(encoding="utf-8")
+    table = page.partition("## Where a tracer is blind")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    documented = {row[0]: row for row in rows[2:]}
+    assert list(documented) == [str(row.spot) for row in BLINDNESS]
+    for row in BLINDNESS:
+        name, engine, since, _, _, otherwise = documented[str(row.spot)]
+        assert engine == ("both" if len(row.engines) > 1 else f"`{row.engines[0]}`"), name
+        assert since == ("all" if row.since == OLDEST else f"{row.since} on"), name
+        if row.reason is not None:
+            assert otherwise == f"`{row.reason}`", name
+    for action, spot in PASSED_OVER.items():
+        assert f"`{action}`" in documented[str(spot)][3], action

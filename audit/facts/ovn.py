@@ -108,6 +108,7 @@ def _zone(
         northd_version=options.get("northd_internal_version", ""),
         sequence="/".join(str(number) for number in sequence),
         markers=MappingProxyType(markers(nb["NB_Global"], sb["SB_Global"], sb["Chassis_Private"])),
+        chassis=len(sb["Chassis_Private"]),
         switches=MappingProxyType(_switches(nb["Logical_Switch"])),
         ports=MappingProxyType(ports),
         by_tunnel_key=MappingProxyType(

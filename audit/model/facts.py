@@ -233,6 +233,8 @@ class Zone:
     """The southbound's port groups and their ports, likewise."""
     stock: Stock = field(default_factory=Stock)
     """Whose its rows are, for who compares them with the objects."""
+    chassis: int = 1
+    """How many nodes the zone is of."""
     torn: bool = False
     """The last transaction of a database file was cut off, and is not part of this."""
 

@@ -4,7 +4,7 @@ A trace answers for one *hop*: the part of a path one zone decides in one go. Wh
 a remote port or a load balancer, further traces take over (`next_hops`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from audit.model.packets import ConntrackState, Microflow
@@ -85,6 +85,7 @@ class HopEnd(StrEnum):
     """How a packet's way through one zone ended, before anyone judges it.
 
     `resolving`: the packet waits for its next hop's MAC, which a router asks for at `port`.
+    `patched`: it goes on from the peer of patch port `port`, where the engine would go on wrongly.
     `ended` is the honest rest: the trace stops without output and without a drop.
 
     On a node's Open vSwitch there are three more. `tunnelled`: it left for another chassis.
@@ -100,6 +101,7 @@ class HopEnd(StrEnum):
     REJECTED = "rejected"
     SPREAD = "spread"
     RESOLVING = "resolving"
+    PATCHED = "patched"
     ENDED = "ended"
     TUNNELLED = "tunnelled"
     UNBOUND = "unbound"
@@ -108,9 +110,10 @@ class HopEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AclMatch:
-    """An ACL stage that gave a verdict: `action` is `allow`, `drop` or `reject`.
+    """An ACL stage that gave a verdict: `action` is `allow`, `drop`, `reject` or `pass`.
 
-    `logical_flow` is the uuid prefix of the flow that set the verdict.
+    `logical_flow` is the uuid prefix of the flow that set the verdict. `inport` and `outport` are
+    the packet's there, as far as they were known.
     """
 
     stage: str
@@ -118,6 +121,21 @@ class AclMatch:
     action: str
     logical_flow: str
     priority: int
+    inport: str = field(default="", compare=False)
+    outport: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """What a packet met that its engine is blind to: `what` is the action or function, as printed.
+
+    `spot` is the row's name in `audit.model.blindness`.
+    """
+
+    spot: str
+    what: str
+    datapath: str
+    stage: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +144,11 @@ class Hop:
 
     `port` and `port_type` are where it was output; `entered` and `outport` the ports by which it
     entered and was to leave the last datapath. `acls` are the ACL stages with a verdict, in
-    order; `backends` the load balancer's whole list, `choices` the ECMP members; `stage`,
-    `logical_flow` and `text` the last logical flow and its last action. `spread` means output to
-    several ports. `ip_src` and `ip_dst` are the packet's as it left, empty where unchanged.
+    order; `passes` those that left it to a later tier; `backends` the load balancer's whole list,
+    `choices` the ECMP members; `stage`, `logical_flow` and `text` the last logical flow and its
+    last action. `spread` means output to several ports. `ip_src` and `ip_dst` are the packet's as
+    it left, empty where unchanged. `unseen` is what the engine passed over on the way: where there
+    is anything, what came after it proves nothing.
     """
 
     end: HopEnd
@@ -138,6 +158,7 @@ class Hop:
     outport: str = ""
     datapath: str = ""
     acls: tuple[AclMatch, ...] = ()
+    passes: tuple[AclMatch, ...] = ()
     backends: tuple[str, ...] = ()
     choices: tuple[int, ...] = ()
     stage: str = ""
@@ -145,6 +166,7 @@ class Hop:
     text: str = ""
     ip_src: str = ""
     ip_dst: str = ""
+    unseen: tuple[Unseen, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

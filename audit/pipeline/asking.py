@@ -3,7 +3,7 @@
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from audit.fanout.ray import RayFanout
 from audit.model.facts import Note
 from audit.model.findings import Finding, FindingKind, of_disagreements
 from audit.model.matrix import CellVerdicts
+from audit.model.traces import TraceTask
 from audit.model.verdicts import OPERATIONAL, REASON_CODE
 from audit.pipeline import agents, packets, planes
 from audit.pipeline.drifting import drifted, unheard
@@ -134,7 +135,7 @@ def _datapath(
             running = idle(planned, OWN)
         else:
             running = start(planned, progress, stack)
-        plane = planes.datapath(planned, running.chassis)
+        plane = planes.datapath(planned, running.chassis, _sending(running, journal))
         traced = Tracing(options, planned, plane, journal, progress)
         timeout_s = options.trace_timeout_s
         if at_agents is not None:
@@ -151,6 +152,18 @@ def _datapath(
         count = options.verify_packets
         sent = packets.verify(planned, running, verdicts, count, timeout_s=left_s)
     return traced, verdicts, sent, running
+
+
+def _sending(running: Running, journal: Journal) -> planes.Send | None:
+    """Return what sends packets: through switches that are replayed, never a cluster's own."""
+    if running.place == OWN or running.reach is not None or not running.switches:
+        return None
+
+    def send(tasks: Sequence[TraceTask]) -> Mapping[str, bool]:
+        left_s = min(journal.until - time.monotonic(), PACKETS_TIMEOUT_S)
+        return packets.arrivals(tasks, running.switches, timeout_s=left_s)
+
+    return send
 
 
 def logical_worker(planned: Planned, timeout_s: float) -> Callable[[], LogicalTracer]:

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -102,6 +102,29 @@ def verify(
         kinds={kind: (agree[kind], of[kind]) for kind in Sent if of[kind]},
         silent=silent,
     )
+
+
+def arrivals(
+    tasks: Sequence[TraceTask], switches: Mapping[str, Switch], *, timeout_s: float
+) -> dict[str, bool]:
+    """Send the packets of these requests; say by key which came to their target, and which nowhere.
+
+    What a load balancer sends elsewhere says nothing, and is left out.
+    """
+    results = inject(tasks, switches, timeout_s=timeout_s)
+    found: dict[str, bool] = {}
+    for task, result in zip(tasks, results, strict=True):
+        drawn = [draw for draw in result.draws if not task.draws or _is_own(draw, task)]
+        if any(draw.delivered == {task.target} for draw in drawn):
+            found[task.key] = True
+        elif drawn and not any(draw.left for draw in drawn):
+            found[task.key] = False
+    return found
+
+
+def _is_own(draw: Draw, task: TraceTask) -> bool:
+    """Say whether a load balancer drew the sender as its own backend."""
+    return draw.backend.rpartition(":")[0].strip("[]") == task.microflow.ip_src
 
 
 class _Sendable:

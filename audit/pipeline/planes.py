@@ -1,6 +1,6 @@
 """A plane: the traces that decide the cells, where they are run, and who judges them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,8 +13,10 @@ from audit.model.traces import DatapathTask, TraceTask
 from audit.pipeline.options import Covering
 from audit.pipeline.planning import Planned
 from audit.plan import cover, nodes, represent
+from audit.plan.contradictions import Contradictions
 from audit.verdict import records
 from audit.verdict.blame import Blamer
+from audit.verdict.blindness import Blindness
 from audit.verdict.hops import NextHops
 from audit.verdict.judge import Judge
 from audit.verdict.tunnels import Tunnels
@@ -25,15 +27,23 @@ MOST_CELLS_EACH = 4_000
 be of a single address on a single node, which no other packet shows."""
 
 
+Send = Callable[[Sequence[TraceTask]], Mapping[str, bool]]
+"""Sends the packets of requests: says by key which came to their target, and which nowhere."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plane:
-    """What `Tracing` runs. `place` says where a packet's trace is run."""
+    """What `Tracing` runs. `place` says where a packet's trace is run.
+
+    `send` decides what no trace can, where packets can be sent.
+    """
 
     name: str
     cover: cover.Cover
     legs: tuple[LegPlan, ...]
     judge: Judge
     place: Callable[[TraceTask], TraceTask]
+    send: Send | None = None
 
 
 def logical(planned: Planned) -> Plane:
@@ -47,8 +57,8 @@ def logical(planned: Planned) -> Plane:
     )
 
 
-def datapath(planned: Planned, chassis: Sequence[Chassis]) -> Plane:
-    """Return the plane of the nodes' Open vSwitches.
+def datapath(planned: Planned, chassis: Sequence[Chassis], send: Send | None = None) -> Plane:
+    """Return the plane of the nodes' Open vSwitches, and what sends packets through them, if any.
 
     Its flows are each node's own: every cell is traced where there are few enough, and where there
     are not, every leg on every node.
@@ -72,6 +82,7 @@ def datapath(planned: Planned, chassis: Sequence[Chassis]) -> Plane:
         legs=legs,
         judge=_judge(planned, chassis),
         place=place,
+        send=send,
     )
 
 
@@ -82,6 +93,11 @@ def _judge(planned: Planned, chassis: Sequence[Chassis]) -> Judge:
             zones=planned.state.zones,
             owners=planned.owners,
             underlay=Underlay.of(planned.state.ways_in),
+        ),
+        blindness=Blindness(
+            zones=planned.state.zones,
+            owners=planned.owners,
+            rivals=Contradictions(zones=planned.state.zones),
         ),
         tunnels=Tunnels.of(chassis),
     )

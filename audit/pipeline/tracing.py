@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from audit.fanout.backlog import Backlog
 from audit.fanout.base import Fanout
+from audit.model.blindness import BLIND_REASONS, SENT_REASONS
 from audit.model.endpoints import Endpoint
 from audit.model.findings import (
     MOST_SAID,
@@ -21,7 +22,13 @@ from audit.model.findings import (
 )
 from audit.model.matrix import FAMILIES, CellVerdicts
 from audit.model.run import TraceRecord
-from audit.model.traces import DatapathTask, DatapathTrace, TraceOutcome, TraceTask
+from audit.model.traces import (
+    DatapathTask,
+    DatapathTrace,
+    LogicalTrace,
+    TraceOutcome,
+    TraceTask,
+)
 from audit.model.verdicts import Reason, Verdict
 from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options, Progress
@@ -90,6 +97,8 @@ class Tracing:
         self._judgements: dict[str, Judgement] = {}
         self._nodes: dict[str, str] = {}
         """The node of each trace, on the datapath."""
+        self._doubted: dict[str, tuple[TraceTask, TraceOutcome]] = {}
+        """Traces that prove nothing, and that a packet may decide; they are kept when it has."""
         self._replies: dict[str, list[str]] = defaultdict(list)
         """The replies to each request."""
         self._replied: dict[str, set[str]] = defaultdict(set)
@@ -128,8 +137,22 @@ class Tracing:
         self._show_legs(workers)
         self._settle(workers)
         self._verify()
+        self._send()
         self._trace("tracing replies", self._reply_tasks(), workers)
         self._show_reply_legs(workers)
+
+    def _send(self) -> None:
+        """Decide by packets what no trace can."""
+        if not self._doubted or self.plane.send is None:
+            return
+        self._progress.phase("sending packets", len(self._doubted))
+        arrived = self.plane.send([task for task, _ in self._doubted.values()])
+        for key, (task, outcome) in self._doubted.items():
+            if key in arrived and isinstance(outcome, LogicalTrace):
+                self._judgements[key] = self._judge.sent(task, outcome, arrived=arrived[key])
+            self._journal.add([self._record(task, outcome, self._judgements[key])])
+        self._progress.advance(len(self._doubted))
+        self._journal.write()
 
     def cells(self) -> CellVerdicts:
         """Compose the judgements into the verdict of every cell."""
@@ -259,7 +282,8 @@ class Tracing:
                 task = self._cover.tasks[request]
                 found = compose.decide(task.key, self._judgements)
                 expected = known.decision(of, cell)
-                if Verdict.UNTRACED in (found.verdict, expected.verdict):
+                blind = BLIND_REASONS & {found.reason, expected.reason}
+                if blind or Verdict.UNTRACED in (found.verdict, expected.verdict):
                     continue  # nothing was shown: there is nothing to compare
                 count += 1
                 if not composing.same(expected, found):
@@ -350,7 +374,9 @@ class Tracing:
             for batch, outcomes in workers.run(backlog):
                 for task, outcome in zip(batch.tasks, outcomes, strict=True):
                     onward = self._judged(task, outcome)
-                    self._journal.add([self._record(task, outcome, self._judgements[task.key])])
+                    if task.key not in self._doubted:
+                        judgement = self._judgements[task.key]
+                        self._journal.add([self._record(task, outcome, judgement)])
                     backlog.add(self._untraced(onward))
                 waiting = len(backlog.zones())
                 self._progress.at(batch.zone, left=backlog.waiting(batch.zone), zones=waiting)
@@ -377,6 +403,8 @@ class Tracing:
         """Judge a trace; return the hops it leads to that nobody waits for yet."""
         judgement = self._judge.judge(task, outcome)
         self._judgements[task.key] = judgement
+        if self.plane.send is not None and judgement.reason in SENT_REASONS:
+            self._doubted[task.key] = task, outcome
         if isinstance(task, DatapathTask):
             self._nodes[task.key] = task.node
         self.count += 1

@@ -77,6 +77,14 @@ CAUSES: dict[Reason, str] = {
     "address it would fare otherwise",
     Reason.WAY_IN_UNKNOWN: "it left towards a pod of the cluster, and how it gets there is in no "
     "database",
+    Reason.HAIRPIN_NOT_TRANSLATED: (
+        "a pod calls itself by a service, and no trace translates the packet's source"
+    ),
+    Reason.ACTION_NOT_TRACED: "it meets an action that the tracer passes over",
+    Reason.ACLS_CONTRADICT: "ACLs of one tier and priority contradict each other about it",
+    Reason.HOST_TO_SERVICE: (
+        "a host reaches a service's address by its gateway router, a way that is not traced"
+    ),
     Reason.TOO_MANY_HOPS: "it was still on its way after the last hop that is followed",
     Reason.TRACE_ENDS: "the trace ends before the packet is delivered or dropped",
     Reason.HOST_TO_HOST: "both ends are in the host network, so OVN never sees it",

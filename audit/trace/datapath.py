@@ -12,10 +12,11 @@ from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from audit.errors import EngineError
+from audit.model.blindness import Spot
 from audit.model.datapath import Pipelines, Switch
 from audit.model.engine import Programs
 from audit.model.facts import Zone
-from audit.model.packets import Microflow
+from audit.model.packets import ConntrackState, Microflow
 from audit.model.traces import (
     DatapathTask,
     DatapathTrace,
@@ -164,14 +165,18 @@ class DatapathTracer:
         return _failure(task, Reason.ENGINE_REFUSED, said)
 
     def _ask(self, task: DatapathTask, flow: str) -> tuple[DatapathTrace, int]:
-        """Return a trace, and the member of an ECMP choice that it took."""
-        output = self._connection(task.node).transact(
-            "ofproto/trace", *ofproto.arguments(flow, task.state)
-        )
-        sections = ofproto_tree.parse(output)
-        walked = ofproto_walk.read(
-            sections, self._place(task), target=task.target, groups=self._group_table(task.node)
-        )
+        """Return a trace, and the member of an ECMP choice that it took.
+
+        Where the packet meets a flow that looks at its connection, that is told as well: what
+        conntrack will have of it. Before it is in conntrack that must have made no difference.
+        """
+        output, sections = self._said(task, flow)
+        walked = self._walked(task, sections)
+        if task.state is ConntrackState.REQUEST and _looks_at_connection(walked.hop):
+            with_it = f"{flow}, {ofproto.connection(task.microflow)}"
+            again, told = self._said(task, with_it)
+            if told[0].steps == sections[0].steps:
+                flow, output, walked = with_it, again, self._walked(task, told)
         kept = output if len(output) <= KEPT_OUTPUT else f"{output[:KEPT_OUTPUT]}\n*** cut ***\n"
         outcome = DatapathTrace(
             key=task.key,
@@ -182,6 +187,19 @@ class DatapathTracer:
             packet=_packet(walked.left, task.microflow),
         )
         return outcome, walked.chosen
+
+    def _said(self, task: DatapathTask, flow: str) -> tuple[str, tuple[ofproto_tree.Section, ...]]:
+        output = self._connection(task.node).transact(
+            "ofproto/trace", *ofproto.arguments(flow, task.state)
+        )
+        return output, ofproto_tree.parse(output)
+
+    def _walked(
+        self, task: DatapathTask, sections: tuple[ofproto_tree.Section, ...]
+    ) -> ofproto_walk.Walked:
+        return ofproto_walk.read(
+            sections, self._place(task), target=task.target, groups=self._group_table(task.node)
+        )
 
     def _connection(self, node: str) -> Unixctl:
         if self._asked is None or self._node != node:
@@ -227,6 +245,10 @@ def entrance(task: DatapathTask, switch: Switch) -> str | None:
         return switch.tunnels[chassis].name if chassis is not None else None
     found = switch.vifs.get(task.microflow.inport) or switch.localnets.get(task.microflow.inport)
     return found.name if found is not None else None
+
+
+def _looks_at_connection(hop: Hop) -> bool:
+    return any(unseen.spot == Spot.CONNECTION for unseen in hop.unseen)
 
 
 def _tunnel(left: Encapsulated | None, switch: Switch) -> Tunnel | None:

@@ -6,12 +6,14 @@ the conntrack state is stated at every step.
 
 from collections.abc import Mapping, Sequence
 
-from audit.model.packets import ConntrackState, Family, Microflow
+from audit.model.packets import ConntrackState, Family, Microflow, Protocol
 from audit.model.traces import Tunnel
 
 BRIDGE = "br-int"
 STEPS = 20
 """How many conntrack steps are told a state; a packet through both routers takes six."""
+
+_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 
 
 def flow(microflow: Microflow, in_port: str, *, tunnel: Tunnel | None = None) -> str:
@@ -41,6 +43,23 @@ def flow(microflow: Microflow, in_port: str, *, tunnel: Tunnel | None = None) ->
         f"{microflow.protocol}_dst={microflow.dst_port}",
         f"{microflow.protocol}_src={microflow.src_port}",
     ]
+    return ", ".join(words)
+
+
+def connection(microflow: Microflow) -> str:
+    """Return what conntrack has of a connection whose first packet this is, as OpenFlow writes it.
+
+    `ofproto/trace` keeps it from the packet that it is given, and knows nothing of it by itself.
+    """
+    prefix = "ct_ipv6" if microflow.family is Family.IP6 else "ct_nw"
+    words = (
+        f"ct_state=trk|{ConntrackState.REQUEST}",
+        f"ct_nw_proto={_NUMBERS[microflow.protocol]}",
+        f"{prefix}_src={microflow.ip_src}",
+        f"{prefix}_dst={microflow.ip_dst}",
+        f"ct_tp_src={microflow.src_port}",
+        f"ct_tp_dst={microflow.dst_port}",
+    )
     return ", ".join(words)
 
 

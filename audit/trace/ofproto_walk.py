@@ -9,9 +9,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from audit.model.blindness import Spot
 from audit.model.datapath import Pipelines, Switch
 from audit.model.facts import LogicalPort, Zone
-from audit.model.traces import AclMatch, Hop, HopEnd
+from audit.model.traces import AclMatch, Hop, HopEnd, Unseen
 from audit.trace.odp_actions import Encapsulated, encapsulated
 from audit.trace.ofproto_tree import (
     Action,
@@ -37,6 +38,8 @@ _REJECTING = frozenset({"ls_in_lb", "lr_in_dnat"})
 """Stages besides the ACLs' that answer with a reset: a load balancer without backends."""
 _ASKING = frozenset({"lr_in_arp_request"})
 _CHOOSING = ("lr_in_ip_routing", "lr_in_policy")
+_OF_THE_CONNECTION = re.compile(r"move:NXM_NX_(CT_(?:TP_DST|NW_PROTO|NW_DST|IPV6_DST))\[")
+"""What `ct_tp_dst()` and its like are made of; the tracer knows no connection, and has zeros."""
 _CHOICE = re.compile(r"(?:load|set_field):(?:0x)?([0-9a-f]+)(?:/0x[0-9a-f]+)?->")
 
 Groups = Mapping[int, str]
@@ -97,11 +100,15 @@ class _Walk:
     table: Table | None = None
     """The last flow that matched, a logical flow's or ovn-controller's own."""
     acls: tuple[AclMatch, ...] = ()
+    passes: tuple[AclMatch, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
     outputs: dict[str, Hop] = field(default_factory=dict)
     tunnelled: Hop | None = None
     group: Hop | None = None
     failed: str = ""
     controller: bool = False
+    connected: bool = False
+    """The packet carries what conntrack has of the first of its connection."""
     output: int = 0
     chosen: int = 0
     sent: tuple[str, str] = ("", "")
@@ -120,11 +127,13 @@ class _Walk:
                 entered=entered,
                 outport=outport,
                 acls=self.acls,
+                passes=self.passes,
                 stage=self.stage,
                 logical_flow=self.logical_flow,
                 text=self.text,
                 ip_src=self.now[0] if self.now[0] != self.sent[0] else "",
                 ip_dst=self.now[1] if self.now[1] != self.sent[1] else "",
+                unseen=self.unseen,
             ),
             **found,  # type: ignore[arg-type]  # fields of Hop, named by the callers below
         )
@@ -153,6 +162,7 @@ def _walked(sections: tuple[Section, ...], place: Place, target: str, groups: Gr
                 case Action(_, text):
                     if not text.startswith("resubmit("):
                         _act(walk, text)
+                        _look(walk, text)
                 case Detail(_, text):
                     _note(walk, text)
                 case Bridge(_, name):
@@ -175,6 +185,7 @@ def _begin(walk: _Walk, section: Section) -> None:
     walk.outport = int(fields.get("reg15", "0"), 16)
     side = "ipv6" if "ipv6_src" in fields else "nw"
     walk.now = fields.get(f"{side}_src", ""), fields.get(f"{side}_dst", "")
+    walk.connected = "ct_nw_proto" in fields
     if not section.recirculation:
         walk.sent = walk.now
 
@@ -194,9 +205,13 @@ def _match(walk: _Walk, table: Table) -> None:
     walk.text = ""
     walk.controller = False
     acl = ACL_STAGE.fullmatch(walk.stage)
-    if acl is not None and acl["part"] is None and table.priority >= _LOWEST_ACL_PRIORITY:
+    if acl is None or table.priority < _LOWEST_ACL_PRIORITY:
+        return
+    if acl["part"] is None:
         # Up to 23.03 the flow itself is the verdict; that it was a drop shows at the end.
         walk.acls += (_acl(walk, "allow"),)
+    elif acl["part"] == "_eval":
+        walk.passes += (_acl(walk, "pass"),)  # until an action says otherwise
 
 
 def _likeliest(walk: _Walk, stages: tuple[str, ...]) -> str:
@@ -206,12 +221,17 @@ def _likeliest(walk: _Walk, stages: tuple[str, ...]) -> str:
 
 
 def _acl(walk: _Walk, action: str) -> AclMatch:
+    datapath = walk.place.pipelines.datapaths.get(walk.metadata, "")
+    ports = (walk.place.port(datapath, key) for key in (walk.inport, walk.outport))
+    inport, outport = (port.name if port is not None else "" for port in ports)
     return AclMatch(
         stage=walk.stage,
-        datapath=walk.place.pipelines.datapaths.get(walk.metadata, ""),
+        datapath=datapath,
         action=action,
         logical_flow=walk.logical_flow,
         priority=walk.priority,
+        inport=inport,
+        outport=outport,
     )
 
 
@@ -242,6 +262,16 @@ def _act(walk: _Walk, text: str) -> None:
         walk.text = text
 
 
+def _look(walk: _Walk, text: str) -> None:
+    """Take note of what the tracer has none of: the packet's connection."""
+    found = None if walk.connected else _OF_THE_CONNECTION.match(text)
+    if found is not None:
+        datapath = walk.place.pipelines.datapaths.get(walk.metadata, "")
+        walk.unseen += (
+            Unseen(spot=str(Spot.CONNECTION), what=found[1], datapath=datapath, stage=walk.stage),
+        )
+
+
 _REGISTERS = frozenset({"metadata", "reg14", "reg15"})
 
 
@@ -261,6 +291,7 @@ def _verdict(walk: _Walk, value: str, *, wide: bool) -> None:
     bits = int(value.partition("/")[0], 16) >> (32 if wide else 0)
     if (action := _VERDICTS.get(bits)) is not None:
         walk.acls += (_acl(walk, action),)
+        walk.passes = walk.passes[:-1]
 
 
 def _note(walk: _Walk, text: str) -> None:

@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from audit.model.traces import AclMatch, Hop, HopEnd
+from audit.model.blindness import Spot
+from audit.model.traces import AclMatch, Hop, HopEnd, Unseen
+from audit.trace import blindness
 from audit.trace.tree import Action, Block, Fork, Step, Table, Title
 
 REJECTS = frozenset({"tcp_reset", "sctp_abort", "icmp4", "icmp6"})
@@ -84,9 +86,19 @@ class _Path:
     text: str = ""
     implicit_drop: bool = False
     acls: tuple[AclMatch, ...] = ()
+    passes: tuple[AclMatch, ...] = ()
     ip_src: str = ""
     ip_dst: str = ""
     waiting: Hop | None = None
+    unseen: tuple[Unseen, ...] = ()
+    registers: int = 0
+    """Bits of registers that this pipeline wrote and that are not zero, or not known to be."""
+    stale: int = 0
+    """Such bits of the pipeline before, on another datapath: a node clears them between."""
+    crossed: Hop | None = None
+    """The end at the patch port by which this datapath was entered, if there are such bits."""
+    rewritten: bool = False
+    """Headers that a hop does not tell are not as they were when the packet was sent."""
 
     def end(self, end: HopEnd, **found: object) -> Hop:
         """Return the hop that ends here."""
@@ -97,13 +109,21 @@ class _Path:
                 entered=self.entered,
                 outport=self.outport,
                 acls=self.acls,
+                passes=self.passes,
                 stage=self.stage,
                 logical_flow=self.logical_flow,
                 text=self.text,
                 ip_src=self.ip_src,
                 ip_dst=self.ip_dst,
+                unseen=self.unseen,
             ),
             **found,  # type: ignore[arg-type]  # fields of Hop, named by the callers below
+        )
+
+    def miss(self, spot: Spot, what: str) -> None:
+        """Take note of what the engine passes over here."""
+        self.unseen += (
+            Unseen(spot=str(spot), what=what, datapath=self.datapath, stage=self.stage),
         )
 
 
@@ -127,7 +147,7 @@ def _decide(walk: _Walk, target: str) -> Hop:
     """Choose among the ends of the packet's own branches."""
     outputs: dict[str, Hop] = {}
     for hop in walk.ends:
-        if hop.end is HopEnd.OUTPUT:
+        if hop.end in (HopEnd.OUTPUT, HopEnd.PATCHED):
             outputs.setdefault(hop.port, hop)
     if target and target in outputs:
         return outputs[target]
@@ -166,6 +186,9 @@ def _follow(block: Block, path: _Path, walk: _Walk) -> None:
                 flows = True
                 ended = False
                 _match(path, step)
+                if path.crossed is not None and path.stale & blindness.reads(step.match):
+                    walk.ends.append(_settled(path, path.crossed))
+                    return
             case Fork(inner):
                 ended = _branch(inner, path, walk)
             case Action(text):
@@ -273,6 +296,11 @@ def _is_own_verdict(path: _Path) -> bool:
 def _enter(path: _Path, text: str) -> None:
     """Take note of a pipeline or a NAT."""
     if found := _PIPELINE.match(text):
+        if text.startswith("ingress"):
+            if found["dp"] != path.datapath:  # by a patch port, or first of all
+                path.stale, path.registers = path.registers, 0
+        else:
+            path.stale, path.registers, path.crossed = 0, 0, None
         path.datapath = found["dp"]
         path.outport = found["out"] or ""
         if found["in"] is not None:
@@ -291,10 +319,16 @@ def _match(path: _Path, table: Table) -> None:
     path.priority = table.priority
     path.text = ""
     path.implicit_drop = not table.uuid
+    for port in blindness.residents(table.match):
+        path.miss(Spot.RESIDENCE, port)
     # Up to 23.03 the flow's own actions are the verdict; a later action overrides this.
     acl = ACL_STAGE.fullmatch(table.stage)
-    if acl is not None and acl["part"] is None and table.priority >= _LOWEST_ACL_PRIORITY:
+    if acl is None or table.priority < _LOWEST_ACL_PRIORITY:
+        return
+    if acl["part"] is None:
         path.acls += (_acl(path, "allow"),)
+    elif acl["part"] == "_eval":
+        path.passes += (_acl(path, "pass"),)  # until an action says otherwise
 
 
 def _acl(path: _Path, action: str) -> AclMatch:
@@ -304,18 +338,24 @@ def _acl(path: _Path, action: str) -> AclMatch:
         action=action,
         logical_flow=path.logical_flow,
         priority=path.priority,
+        inport=path.entered,
+        outport=path.outport,
     )
 
 
 def _act(path: _Path, text: str, walk: _Walk) -> Hop | None:
     """Take note of an action; return the hop if it ends here."""
     path.text = text
+    _look(path, text)
     if text in _VERDICTS and path.stage.endswith("_eval"):
         path.acls += (_acl(path, _VERDICTS[text]),)
+        path.passes = path.passes[:-1]
     elif text.startswith("reject") and _is_own_verdict(path):
         path.acls = (*path.acls[:-1], replace(path.acls[-1], action="reject"))
     if (found := _OUTPUT.fullmatch(text)) and found["type"] not in _PATCHES:
         return path.end(HopEnd.OUTPUT, port=found["port"], port_type=found["type"])
+    if found:
+        return _patched(path, found["port"])
     if not walk.through_balancer and (found := _BACKENDS.match(_PORT_OF_BACKEND.sub("", text))):
         return path.end(HopEnd.BALANCED, backends=tuple(_split(found["list"])))
     if not walk.through_select and (found := _SELECT.search(text)):
@@ -325,6 +365,41 @@ def _act(path: _Path, text: str, walk: _Walk) -> Hop | None:
     return None
 
 
+def _look(path: _Path, text: str) -> None:
+    """Take note of what an action does to registers and headers, and what of it is not done."""
+    effect = blindness.effect(text)
+    if effect is None:
+        return
+    path.registers = path.registers & ~effect.zeroed | effect.set
+    path.stale &= ~(effect.zeroed | effect.set)
+    path.rewritten |= _REWRITES.match(text) is not None or _BACKENDS.match(text) is not None
+    if effect.spot is not None and (not effect.left or effect.left & (path.registers | path.stale)):
+        path.miss(effect.spot, effect.name)
+
+
+def _patched(path: _Path, port: str) -> Hop | None:
+    """Return the end of a packet at a patch port where the engine cannot go on as a node does.
+
+    A node clears all registers there (ovn-controller's physical.c), and ovn-trace keeps them. What
+    is left of them matters where the next datapath looks at it: then the packet has to be traced
+    anew from there, with headers that are known.
+    """
+    path.crossed = None
+    if not path.registers:
+        return None
+    here = path.end(HopEnd.PATCHED, port=port, port_type="patch")
+    if path.rewritten:
+        unseen = Unseen(
+            spot=str(Spot.REGISTERS), what="registers", datapath=path.datapath, stage=path.stage
+        )
+        here = replace(here, unseen=(*here.unseen, unseen))
+    path.crossed = here
+    return here if path.registers & blindness.ROUTERS_FLAGS else None
+
+
+_REWRITES = re.compile(
+    r"(?:eth|ip|ip4|ip6|tcp|udp|sctp|arp|vlan)[.\w]*(?:\[[\d.]+\])? (?:=|<->) |ip\.ttl--"
+)
 _PATCHES = frozenset({"patch", "l3gateway"})
 """Port types with a peer: the trace goes on at the other side."""
 

@@ -1,7 +1,8 @@
 """Where a packet goes on when one trace cannot take it further. Pure.
 
-Four ways on: into the zone behind a remote port, over the underlay to another node's gateway
-(`audit.verdict.underlay`), to each backend of a load balancer, by each member of an ECMP choice.
+Five ways on: into the zone behind a remote port, over the underlay to another node's gateway
+(`audit.verdict.underlay`), to each backend of a load balancer, by each member of an ECMP choice,
+and from the other side of a patch port where the engine cannot go on.
 """
 
 from collections import defaultdict
@@ -55,6 +56,24 @@ class NextHops:
             ttl=task.microflow.ttl - 1,
         )
         return keyed(replace(task, zone=found.name, microflow=flow, select=0, depth=task.depth + 1))
+
+    def across(self, task: TraceTask, hop: Hop) -> TraceTask | None:
+        """Return the same packet as it comes out at the other side of patch port `hop.port`.
+
+        None where there is no such port.
+        """
+        ports = self.zones[task.zone].ports
+        port = ports.get(hop.port)
+        peer = ports.get(port.peer) if port is not None else None
+        if peer is None:
+            return None
+        flow = replace(
+            task.microflow,
+            inport=peer.name,
+            ip_src=hop.ip_src or task.microflow.ip_src,
+            ip_dst=hop.ip_dst or task.microflow.ip_dst,
+        )
+        return keyed(replace(task, microflow=flow, depth=task.depth + 1))
 
     def expected(self, task: TraceTask, zone: str) -> TraceTask | None:
         """Return what `beyond` will, should the packet go on unchanged to this other zone.

@@ -22,14 +22,16 @@ from audit.model.traces import (
     TraceOutcome,
     TraceTask,
 )
-from audit.model.verdicts import Blame, Reason, Verdict
+from audit.model.verdicts import STOPPED, Blame, Reason, Verdict
 from audit.verdict.blame import Blamer
-from audit.verdict.hops import DRAWS_PER_BACKEND, NextHops
+from audit.verdict.blindness import Blindness
+from audit.verdict.hops import NextHops
 from audit.verdict.tunnels import Tunnels
 from audit.verdict.underlay import is_pod, taken_in, untranslated
 
-DEEPEST = 4
-"""Hops after the first: a service's backend in another zone that leaves by a third is three."""
+DEEPEST = 5
+"""Hops after the first: a service's backend in another zone that leaves by a third is three, and
+more where a trace is taken up again behind a patch port."""
 
 _ALLOWS = frozenset({"allow"})
 _DENIES = {"drop": Reason.ACL_DROP, "reject": Reason.ACL_REJECT}
@@ -111,6 +113,7 @@ class Judge:
 
     blamer: Blamer
     hops: NextHops
+    blindness: Blindness
     tunnels: Tunnels = NO_TUNNELS
 
     def judge(self, task: TraceTask, outcome: TraceOutcome) -> Judgement:
@@ -119,6 +122,14 @@ class Judge:
             case TraceFailure(reason=reason, message=message):
                 return Judgement(verdict=Verdict.UNTRACED, reason=reason, detail=message)
             case LogicalTrace(hop=hop):
+                doubt = self.blindness.doubt(task, hop)
+                if doubt is not None:
+                    return replace(
+                        _inconclusive(doubt.reason, doubt.detail),
+                        datapath=doubt.datapath,
+                        stage=doubt.stage,
+                        allows=self.blamer.allows(task.zone, hop, task.microflow.inport),
+                    )
                 if self._came_in(task) and hop.ip_src:
                     judged = _translated(hop)
                 elif hop.end is HopEnd.TUNNELLED:
@@ -134,14 +145,31 @@ class Judge:
             case _:
                 assert_never(outcome)
 
-    def _hop(self, task: TraceTask, hop: Hop) -> Judgement:
-        if _drew_another(task, hop):
-            return _inconclusive(
-                Reason.HAIRPIN_NOT_DRAWN, f"not drawn in {task.draws} traces of the service"
+    def sent(self, task: TraceTask, trace: LogicalTrace, *, arrived: bool) -> Judgement:
+        """Return what a packet that was sent makes of a trace that proves nothing.
+
+        Where it came out nowhere, what the trace says of it is believed if that is why.
+        """
+        if arrived:
+            return Judgement(
+                verdict=Verdict.REACHABLE,
+                reason=Reason.DELIVERED,
+                detail=f"a packet that was sent through the replayed switch came to {task.target}",
+                datapath=trace.hop.datapath,
             )
+        doubted = self.judge(task, trace)
+        traced = self._hop(task, trace.hop)
+        if traced.verdict not in STOPPED or doubted.reason is Reason.HAIRPIN_NOT_DRAWN:
+            said = "a packet that was sent through the replayed switch came out nowhere"
+            return replace(doubted, detail=f"{said}, and no trace says why")
+        return replace(traced, datapath=trace.hop.datapath, stage=trace.hop.stage)
+
+    def _hop(self, task: TraceTask, hop: Hop) -> Judgement:
         match hop.end:
             case HopEnd.OUTPUT | HopEnd.RESOLVING:
                 return self._unbalanced(task, hop) or self._output(task, hop)
+            case HopEnd.PATCHED:
+                return self._patched(task, hop)
             case HopEnd.BALANCED:
                 return self._balanced(task, hop)
             case HopEnd.SELECTED:
@@ -158,17 +186,12 @@ class Judge:
                 assert_never(hop.end)
 
     def _unbalanced(self, task: TraceTask, hop: Hop) -> Judgement | None:
-        """Judge a packet on its way that a load balancer should have taken, or may have."""
+        """Judge a packet on its way that a load balancer should have taken."""
         if task.to_service and not task.draws:
             return Judgement(
                 verdict=Verdict.UNROUTABLE,
                 reason=Reason.SERVICE_NOT_PROGRAMMED,
                 detail=f"no load balancer took the packet; it went to {hop.port}",
-            )
-        if self._templated(task):
-            return _inconclusive(
-                Reason.TEMPLATE_LOAD_BALANCER,
-                "a template load balancer has this port, which ovn-trace cannot read",
             )
         return None
 
@@ -248,21 +271,6 @@ class Judge:
             detail=f"over the underlay by {hop.port}, in by {onward.microflow.inport}{snat}",
         )
 
-    def _templated(self, task: TraceTask) -> bool:
-        """Say whether a template load balancer may take this packet, unseen by the engine.
-
-        Templates stand for node addresses with NodePorts (`^NODEIP_IPv4_0:30080`).
-        """
-        flow = task.microflow
-        owner = self.hops.owners.get(flow.ip_dst)
-        if owner is None or owner.kind is not EndpointKind.NODE:
-            return False
-        return any(
-            balancer.template and balancer.protocol is flow.protocol and port == flow.dst_port
-            for balancer in self.blamer.zones[task.zone].load_balancers
-            for _, port, _ in balancer.vips
-        )
-
     def _from_outside_to_host(self, task: TraceTask) -> bool:
         """Say whether a packet enters by a gateway and is for a node's own address."""
         port = self.blamer.zones[task.zone].ports.get(task.microflow.inport)
@@ -301,6 +309,22 @@ class Judge:
             next_hops=(onward,),
             translated=hop.ip_src,
             detail=f"to zone {onward.zone} by {hop.port}",
+        )
+
+    def _patched(self, task: TraceTask, hop: Hop) -> Judgement:
+        """Send the packet on from the other side of a patch port."""
+        if task.depth >= DEEPEST:
+            return _inconclusive(Reason.TOO_MANY_HOPS, f"left by {hop.port}")
+        onward = self.hops.across(task, hop)
+        if onward is None:
+            return _inconclusive(Reason.TRACE_ENDS, f"nothing is known behind {hop.port}")
+        return Judgement(
+            verdict=None,
+            reason=Reason.DELIVERED,
+            blame=self.blamer.last(task.zone, hop, task.microflow.inport, _ALLOWS),
+            next_hops=(onward,),
+            translated=hop.ip_src,
+            detail=f"to {onward.microflow.inport} by {hop.port}",
         )
 
     def _tunnelled(self, task: TraceTask, trace: LogicalTrace) -> Judgement:
@@ -403,15 +427,6 @@ def _same_pipeline(hop: Hop) -> bool:
 def _stages(stage: str) -> str:
     """Return what the stages that evaluate the same ACLs have in common in their names."""
     return stage.removesuffix("_eval").removesuffix("_sample").removesuffix("_action")
-
-
-def _drew_another(task: TraceTask, hop: Hop) -> bool:
-    """Say whether a pod's way to itself by a service was not seen, but another backend's may be.
-
-    What is not on its way out to the pod may have been drawn for another; only a service's sole
-    backend is certain to be drawn.
-    """
-    return task.draws > DRAWS_PER_BACKEND and task.target not in (hop.outport, hop.port)
 
 
 def _is_host(port: LogicalPort | None) -> bool:

@@ -2,7 +2,8 @@
 
 A trace of a cell shows more than the cell: it shows what the egress leg does, and if the packet
 got that far, the way between and the ingress leg. Every leg's outcome comes from real traces; two
-that contradict each other make the leg `inconclusive`, and every cell that needs it.
+that contradict each other make the leg `inconclusive`, and every cell that needs it. A trace that
+met what its engine is blind to is contradicted by nothing: any other outweighs it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.blindness import BLIND_REASONS
 from audit.model.endpoints import Endpoint
 from audit.model.findings import Disagreement
 from audit.model.legs import STOP, CellLegs, LegPlan
@@ -55,7 +57,8 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
     """Return what the trace of the request `key` from `src` to `dst` shows.
 
     A packet that is no longer the same on its way, or takes several, shows of the way between only
-    that no other cell's trace speaks for it: each such cell needs its own.
+    that no other cell's trace speaks for it: each such cell needs its own. From the part on where
+    its engine was blind, a trace shows nothing but that.
     """
     decision = decide(key, judgements)
     path = list(_path(key, judgements))
@@ -67,7 +70,7 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
     if path and _singular(path[-1], stopped):
         alone = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace=key)
         return Shown(egress=_passed(allowed.get(Part.EGRESS), key), transit=alone, ingress=None)
-    if decision.verdict in PASSES or decision.verdict in STOPPED:
+    if decision.verdict in PASSES or decision.verdict in STOPPED or _blind(decision):
         passed = decision.verdict in PASSES
         last = Part.INGRESS if decision.verdict is Verdict.REACHABLE else stopped
         last = Part.TRANSIT if decision.verdict is Verdict.EXITS else last
@@ -148,7 +151,10 @@ class _Outcomes:
             self.legs[leg] = self._number(decision)
         elif self.decisions[known].verdict is Verdict.UNTRACED:
             pass  # what no trace speaks for stays so
-        elif not same(self.decisions[known], decision):
+        elif _blind(self.decisions[known]):
+            # Where a tracer was blind another trace may not be: it is the one that shows the leg.
+            self.legs[leg] = self._number(decision)
+        elif not _blind(decision) and not same(self.decisions[known], decision):
             doubt = Decision(
                 verdict=Verdict.INCONCLUSIVE,
                 reason=Reason.LEGS_DISAGREE,
@@ -160,6 +166,10 @@ class _Outcomes:
     def _number(self, decision: Decision) -> int:
         self.decisions.append(decision)
         return len(self.decisions) - 1
+
+
+def _blind(decision: Decision) -> bool:
+    return decision.reason in BLIND_REASONS
 
 
 def same(first: Decision, second: Decision) -> bool:

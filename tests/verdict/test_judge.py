@@ -12,6 +12,7 @@ from audit.model.packets import Protocol
 from audit.model.traces import Hop, HopEnd, LogicalTrace, TraceFailure, TraceTask
 from audit.model.verdicts import Reason, Verdict
 from audit.verdict.blame import Blamer
+from audit.verdict.blindness import Blindness
 from audit.verdict.hops import DRAWS_PER_BACKEND, NextHops
 from audit.verdict.judge import DEEPEST, Combine, Judge, Judgement, forked
 from tests.verdict import made
@@ -63,9 +64,11 @@ OTHER = made.zone(
 
 def judge(task: TraceTask, hop: Hop, zones: Mapping[str, Zone] | None = None) -> Judgement:
     known = {"worker": ZONE, "other": OTHER} if zones is None else zones
+    owners = made.owners(made.pod("a", "10.128.0.5"), B, C, NODE)
     judging = Judge(
         blamer=Blamer.of(known, ()),
-        hops=NextHops(zones=known, owners=made.owners(made.pod("a", "10.128.0.5"), B, C, NODE)),
+        hops=NextHops(zones=known, owners=owners),
+        blindness=Blindness(zones=known, owners=owners),
     )
     return judging.judge(task, LogicalTrace(key=task.key, hop=hop, output=""))
 
@@ -241,12 +244,19 @@ def hairpin(backends: int) -> TraceTask:
     return made.task(target="shop_a", draws=DRAWS_PER_BACKEND * backends, to_service=True)
 
 
-def test_a_pod_behind_its_own_service() -> None:
+def test_no_trace_says_what_becomes_of_a_hairpin_behind_its_translation() -> None:
     found = judge(hairpin(2), out("shop_a", outport="shop_a"))
-    assert (found.verdict, found.reason) == ("reachable", "delivered")
+    assert (found.verdict, found.reason) == ("inconclusive", "hairpin-not-translated")
     drop = made.match("drop", logical_flow="f2000000")
     own = ended(HopEnd.DROPPED, "ls_out_acl_action", outport="shop_a", acls=(drop,))
-    assert judge(hairpin(2), own).verdict == "blocked"
+    assert judge(hairpin(2), own).reason == "hairpin-not-translated"
+
+
+def test_an_acl_of_its_own_side_stops_a_hairpin_before_its_translation() -> None:
+    stage = "ls_in_acl_after_lb_action"
+    drop = made.match("drop", logical_flow="f1000000", stage="ls_in_acl_after_lb_eval")
+    found = judge(hairpin(1), ended(HopEnd.DROPPED, stage, acls=(drop,)))
+    assert found.verdict == "blocked"
 
 
 @pytest.mark.parametrize(
@@ -294,7 +304,11 @@ def test_each_next_hop_of_a_choice_is_traced() -> None:
 
 @pytest.mark.parametrize("reason", [Reason.ENGINE_LOST, Reason.UNPARSABLE, Reason.WORKER_LOST])
 def test_a_trace_that_failed(reason: Reason) -> None:
-    judging = Judge(blamer=Blamer.of({}, ()), hops=NextHops(zones={}, owners={}))
+    judging = Judge(
+        blamer=Blamer.of({}, ()),
+        hops=NextHops(zones={}, owners={}),
+        blindness=Blindness(zones={}, owners={}),
+    )
     failure = TraceFailure(key="k", reason=reason, message="it said no")
     found = judging.judge(made.task(), failure)
     assert found == Judgement(verdict=Verdict.UNTRACED, reason=reason, detail="it said no")

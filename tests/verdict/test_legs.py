@@ -1,6 +1,7 @@
 """What a trace shows of legs, what contradicts what, and what cells are made of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -257,6 +258,34 @@ def test_traces_that_contradict_each_other_leave_the_leg_undecided() -> None:
     assert results.decision(MATRIX, cell(0, 1)).verdict is PASS, "on one switch is another leg"
     learn(results, 0, 2, passed())
     assert results.decision(MATRIX, cell(0, 2)).reason is Reason.LEGS_DISAGREE, "and it stays so"
+
+
+def blind(part: str) -> Shown:
+    """Return what a trace shows whose engine was blind in this part."""
+    doubt = Decision(
+        verdict=Verdict.INCONCLUSIVE, reason=Reason.ACTION_NOT_TRACED, blame=None, trace="t"
+    )
+    parts = ("egress", "transit", "ingress")
+    shows = {name: said(PASS) for name in parts[: parts.index(part)]}
+    return Shown(**{**dict.fromkeys(parts), **shows, part: doubt})
+
+
+def test_a_blind_trace_decides_a_leg_until_another_shows_it() -> None:
+    results = LegResults(plan())
+    learn(results, 0, 2, blind("egress"))
+    found = results.decision(MATRIX, cell(0, 2))
+    assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, Reason.ACTION_NOT_TRACED)
+    learn(results, 0, 2, passed())
+    assert results.decision(MATRIX, cell(0, 2)).verdict is PASS
+    learn(results, 0, 2, blind("ingress"))
+    assert results.decision(MATRIX, cell(0, 2)).verdict is PASS, "nor does it take that back"
+
+
+def test_a_blind_trace_shows_what_is_before_it_was() -> None:
+    judged = ended(Verdict.INCONCLUSIVE, made.SWITCH, "ls_in_lb")
+    assert verdicts(shown("t", judged, HERE, THERE)) == (None, None, None)
+    doubted = {"t": replace(judged["t"], reason=Reason.ACLS_CONTRADICT, datapath="lr", stage="")}
+    assert verdicts(shown("t", doubted, HERE, THERE)) == (PASS, Verdict.INCONCLUSIVE, None)
 
 
 def test_two_blames_for_one_leg_contradict_each_other() -> None:

@@ -12,6 +12,7 @@ from audit.model.tasks import keyed
 from audit.model.traces import DatapathTask, DatapathTrace, Hop, HopEnd, Tunnel
 from audit.model.verdicts import Reason, Verdict
 from audit.verdict.blame import Blamer
+from audit.verdict.blindness import Blindness
 from audit.verdict.hops import NextHops
 from audit.verdict.judge import DEEPEST, Judge, Judgement
 from audit.verdict.tunnels import Tunnels
@@ -41,6 +42,7 @@ def judge(
     judging = Judge(
         blamer=Blamer.of(zones, ()),
         hops=NextHops(zones=zones, owners=owners),
+        blindness=Blindness(zones=zones, owners=owners),
         tunnels=Tunnels.of((HERE, THERE)),
     )
     trace = DatapathTrace(key=asked.key, hop=hop, output="", tunnel=tunnel, packet=LEFT)

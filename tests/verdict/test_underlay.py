@@ -8,6 +8,7 @@ from audit.model.endpoints import Attachment, EndpointKind
 from audit.model.facts import WayIn
 from audit.model.traces import Hop, HopEnd, LogicalTrace, TraceTask
 from audit.verdict.blame import Blamer
+from audit.verdict.blindness import Blindness
 from audit.verdict.hops import NextHops
 from audit.verdict.judge import DEEPEST, Combine, Judge, Judgement
 from audit.verdict.underlay import Underlay
@@ -55,7 +56,9 @@ def judge(task: TraceTask, hop: Hop, way: Attachment | None, *, by_host: bool = 
     node = made.pod("host", "172.18.0.4", host_network=True)
     owners = made.owners(far, LOST, replace(node, kind=EndpointKind.NODE))
     hops = NextHops(zones=ZONES, owners=owners, underlay=Underlay.of(ways))
-    judging = Judge(blamer=Blamer.of(ZONES, ()), hops=hops)
+    judging = Judge(
+        blamer=Blamer.of(ZONES, ()), hops=hops, blindness=Blindness(zones=ZONES, owners=owners)
+    )
     return judging.judge(task, LogicalTrace(key=task.key, hop=hop, output=""))
 
 
