@@ -1,0 +1,441 @@
+"""Recorded clusters edited at random: what legs say of each cell is what its own trace says.
+
+`python -m tests.mutate [--count N] [--seed S] [--only KIND]` (`make mutate`: ten thousand). A
+mutation is one of the recorded clusters with one to three edits (`tests/mutations.py`): of objects,
+of northbound rows, of which the real `ovn-northd` makes the southbound, or of southbound rows. Some
+of its pods, a port or two and sometimes nodes, services and outside addresses are asked twice, with
+`--cover legs` and with `--cover exhaustive`. A cell that passes by legs and not by its own trace
+is a *false pass*, and there is none. Any other difference is told by a note of the run by legs
+that names an end of the cell.
+
+What is drawn is a function of the seed: every line that is printed can be run again.
+"""
+
+import argparse
+import math
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from audit import pipeline
+from audit.cli import progress
+from audit.errors import AuditError
+from audit.model.endpoints import Endpoint
+from audit.model.facts import Note
+from audit.model.matrix import FAMILIES, Matrix
+from audit.model.run import TraceRecord
+from audit.model.verdicts import CODE, PASSES, VERDICTS, Blame
+from audit.pipeline.asking import Traced, trace
+from audit.pipeline.journal import Journal
+from audit.pipeline.planning import Planned
+from audit.pipeline.switches import replayed
+from audit.plan import scope
+from audit.replay import toolchain
+from audit.replay.recompile import recompile
+from audit.replay.toolchain import Toolchain
+from tests import parity
+from tests.mutable import SELECTED, Cluster, copied
+from tests.mutations import EDITS
+
+CLUSTERS: Mapping[str, Path] = {
+    path.name.split(".tar")[0]: path
+    for path in (*sorted(parity.DATA.glob("*.tar.xz")), *sorted(parity.EXAMPLES.glob("*.tar.gz")))
+}
+
+FALSE_PASS = "false pass"
+VERDICT = "verdict differs"
+BLAME = "blame differs"
+
+
+class _Forgetting(Journal):
+    """Keeps no trace: nothing is written."""
+
+    def __init__(self) -> None:
+        self.until = math.inf
+
+    def recall(self, key: str) -> None:
+        del key
+
+    def add(self, rows: Iterable[TraceRecord]) -> None:
+        del rows
+
+    def write(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A cell of which legs and its own trace do not say the same."""
+
+    kind: str
+    text: str
+    noted: bool
+    """A note of the run by legs names an end of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """What became of one: its edits in words, and what was compared."""
+
+    number: int
+    cluster: str
+    kinds: tuple[str, ...]
+    edits: tuple[str, ...]
+    asked: str
+    cells: int = 0
+    composed: int = 0
+    refused: str = ""
+    crashed: str = ""
+    differences: tuple[Difference, ...] = ()
+    seconds: float = 0.0
+
+    def told(self) -> Iterator[str]:
+        """Yield the lines to print of it, if there is something to say."""
+        if self.crashed:
+            yield f"--seed {self.number} --count 1: crashed; {self.cluster}, {self.asked}"
+            yield from (f"    {edit}" for edit in self.edits)
+            yield self.crashed
+        worst = [d for d in self.differences if d.kind == FALSE_PASS]
+        silent = [d for d in self.differences if d.kind != FALSE_PASS and not d.noted]
+        if not worst and not silent:
+            return
+        counts = Counter(d.kind for d in (*worst, *silent))
+        shown = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        yield f"--seed {self.number} --count 1: {shown} of {self.cells} cells; {self.cluster}, {self.asked}"
+        yield from (f"    {edit}" for edit in self.edits)
+        yield from (f"      {one.text}" for one in (*worst[:2], *silent[:1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """A recorded cluster, unpacked, and the OVN that can trace it."""
+
+    snapshot: Path
+    programs: Toolchain
+
+
+class Clusters:
+    """The recorded clusters that an OVN at hand can trace, each unpacked once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._engines: dict[str, Engine | None] = {}
+
+    def engine(self, name: str) -> Engine | None:
+        """Return a cluster; None when every OVN at hand is older than it."""
+        if name not in self._engines:
+            target = self._root / name
+            with tarfile.open(CLUSTERS[name]) as archive:
+                archive.extractall(target, filter="data")
+            if not (target / "kube").is_dir():
+                (target,) = target.iterdir()
+            cluster = Cluster(root=target, rng=random.Random(0))  # noqa: S311
+            needed = {zone: cluster.version(zone) for zone in cluster.zones}
+            try:
+                self._engines[name] = Engine(
+                    snapshot=target, programs=toolchain.choose(at_hand(), needed)
+                )
+            except AuditError:
+                self._engines[name] = None
+        return self._engines[name]
+
+
+def at_hand() -> list[Toolchain]:
+    """Return every OVN here: those that a run finds, and one that is named."""
+    named = os.environ.get("AUDIT_OVN_PREFIX")
+    return [*toolchain.find(), *(toolchain.find(Path(named)) if named else ())]
+
+
+def mutate(number: int, clusters: Clusters, root: Path, only: Sequence[str]) -> Mutation:
+    """Make one mutation and compare; `root` is a short directory of its own."""
+    began = time.monotonic()
+    rng = random.Random(number)  # noqa: S311 - damage, no secrets
+    name = rng.choice(sorted(CLUSTERS))
+    while (engine := clusters.engine(name)) is None:
+        name = rng.choice(sorted(CLUSTERS))
+    cluster = Cluster(root=copied(engine.snapshot, root / "s"), rng=rng)
+    cluster.choose(most=rng.choice((6, 9, 12)))
+    flags = _flags(cluster)
+    kinds = [rng.choice(list(only or EDITS)) for _ in range(rng.choice((1, 1, 1, 1, 2, 3)))]
+    edits: list[str] = []
+    about: dict[str, Any] = {
+        "number": number,
+        "cluster": name,
+        "kinds": tuple(kinds),
+        "asked": " ".join(f"{k}={v}" for k, v in flags.items() if k != "selector"),
+    }
+    try:
+        # Southbound rows are edited after ovn-northd has made them.
+        for kind in sorted(kinds, key=lambda kind: kind.startswith("southbound")):
+            if kind.startswith("southbound") and cluster.recompile:
+                _recompile(cluster, engine, root)
+            edits.append(f"{kind}: {EDITS[kind](cluster)}")
+        cluster.write()
+        _recompile(cluster, engine, root)
+        few = _run(cluster.root, engine, pipeline.Covering.LEGS, flags)
+        everything = _run(cluster.root, engine, pipeline.Covering.EXHAUSTIVE, flags)
+    except AuditError as error:
+        return Mutation(
+            **about,
+            edits=tuple(edits),
+            refused=f"{type(error).__name__}: {str(error)[:300]}",
+            seconds=time.monotonic() - began,
+        )
+    except Exception:  # noqa: BLE001 - a fault of the audit or of an edit, and the others go on
+        return Mutation(**about, edits=tuple(edits), crashed=traceback.format_exc())
+    return Mutation(
+        **about,
+        edits=tuple(edits),
+        cells=len(few[0].matrix),
+        composed=sum(int(plan.composed.sum()) for plan in few[0].legs),
+        differences=tuple(_differences(few, everything)),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _recompile(cluster: Cluster, engine: Engine, root: Path) -> None:
+    """Let the real ovn-northd make the southbound databases of what was changed."""
+    cluster.write()
+    zones = {
+        zone: (cluster.root / "ovn" / zone / "nb.db", cluster.root / "ovn" / zone / "sb.db")
+        for zone in sorted(cluster.recompile)
+    }
+    if not zones:
+        return
+    work = Path(tempfile.mkdtemp(dir=root))
+    recompile(engine.programs, zones, work / "made", work / "r", lambda _: None)
+    for zone, files in zones.items():
+        for file in files:
+            file.unlink()
+            made = work / "made" / zone / file.name
+            compact = engine.programs.argv("ovsdb-tool", "compact", str(made))
+            subprocess.run(compact, check=True)  # noqa: S603 - our own words and paths
+            shutil.move(made, file)
+    cluster.recompiled()
+
+
+def _flags(cluster: Cluster) -> dict[str, Any]:
+    """Draw what is asked."""
+    rng = cluster.rng
+    families = {"ip6" if ":" in a else "ip4" for pod in cluster.pods for a in pod.addresses}
+    family = rng.choice(sorted(families))
+    cluster.family = FAMILIES[0] if family == "ip4" else FAMILIES[1]
+    cluster.ports = rng.sample(cluster.policy_ports(), rng.choice((1, 2)))
+    flags: dict[str, Any] = {"family": family, "ports": tuple(cluster.ports)}
+    selected = f"{SELECTED}=yes"
+    nodes = tuple(one["metadata"]["name"] for one in cluster.objects("nodes"))
+    outside = "198.51.100.7" if family == "ip4" else "2001:db8::7"
+    services = [
+        f"{s['metadata']['namespace']}/{s['metadata']['name']}"
+        for s in cluster.objects("services")
+        if s["spec"].get("clusterIP") not in (None, "", "None")
+    ]
+    match rng.randrange(8):
+        case 0:
+            flags |= {"from_selector": selected, "from_nodes": nodes, "to_selector": selected}
+        case 1:
+            flags |= {"from_selector": selected, "to_selector": selected, "to_nodes": nodes}
+        case 2:
+            flags |= {
+                "from_selector": selected,
+                "to_selector": selected,
+                "to_services": tuple(rng.sample(services, min(3, len(services)))),
+            }
+        case 3:
+            flags |= {"from_selector": selected, "to_selector": selected, "to_ips": (outside,)}
+        case 4:
+            flags |= {"from_ips": (outside,), "from_selector": selected, "to_selector": selected}
+        case _:
+            flags["selector"] = selected
+    return flags
+
+
+_Ran = tuple[Planned, Traced]
+
+
+def _run(
+    snapshot: Path, engine: Engine, cover: pipeline.Covering, flags: Mapping[str, Any]
+) -> _Ran:
+    """Plan and trace; nothing is written."""
+    options = pipeline.Options(
+        snapshot=snapshot,
+        scope=scope.from_flags(**flags),
+        ovn_prefix=engine.programs.prefix,
+        workers=pipeline.Workers.INLINE,
+        worker_count=1,
+        cover=cover,
+        verify=0,
+    )
+    with ExitStack() as stack:
+        planned = pipeline.plan(options, progress.Silent(), stack)
+        traced = trace(options, planned, _Forgetting(), progress.Silent(), replayed)
+    return planned, traced
+
+
+def _differences(few: _Ran, everything: _Ran) -> Iterator[Difference]:
+    """Compare two runs cell by cell."""
+    planned, composed = few
+    _, traced = everything
+    names = {
+        name
+        for note in (*planned.notes, *composed.notes)
+        for name in _words(note)
+    }
+    passes = {CODE[verdict] for verdict in PASSES}
+    matrix = planned.matrix
+    for cell in range(len(matrix)):
+        one, other = int(composed.verdicts.verdict[cell]), int(traced.verdicts.verdict[cell])
+        kind = ""
+        if one in passes and other not in passes:
+            kind = FALSE_PASS
+        elif one != other or composed.verdicts.reply[cell] != traced.verdicts.reply[cell]:
+            kind = VERDICT
+        elif _blamed(composed, cell) != _blamed(traced, cell):
+            kind = BLAME
+        if kind:
+            ends = (matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]])
+            said = [_said(ran, cell) for ran in (composed, traced)]
+            yield Difference(
+                kind=kind,
+                text=f"{matrix.told(cell)}: {said[0]} by legs, {said[1]} by its own trace",
+                noted=any(not names.isdisjoint(_names(end)) for end in ends),
+            )
+
+
+def _words(note: Note) -> Iterator[str]:
+    yield from note.subjects
+
+
+def _names(end: Endpoint) -> Iterator[str]:
+    """Yield what a note may call an end of a cell."""
+    yield end.key
+    yield f"{end.namespace}/{end.name}" if end.namespace else end.name
+    yield f"{end.namespace}_{end.name}"
+    if end.attachment is not None:
+        yield end.attachment.port
+        yield end.attachment.switch
+
+
+def _blame(ran: Traced, cell: int) -> Blame | None:
+    index = int(ran.verdicts.blame[cell])
+    return ran.verdicts.blames[index] if index >= 0 else None
+
+
+def _blamed(ran: Traced, cell: int) -> tuple[object, ...]:
+    blame = _blame(ran, cell)
+    return () if blame is None else (blame.policy, blame.direction, blame.rule)
+
+
+def _said(ran: Traced, cell: int) -> str:
+    code = int(ran.verdicts.reply[cell])
+    reply = VERDICTS[code] if code < len(VERDICTS) else "none"
+    return f"{VERDICTS[ran.verdicts.verdict[cell]]} ({_blame(ran, cell) or '-'}; reply {reply})"
+
+
+@dataclass(slots=True)
+class Tally:
+    """The figures of many mutations, by kind of edit."""
+
+    mutations: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    crashed: Counter[str] = field(default_factory=Counter)
+    cells: Counter[str] = field(default_factory=Counter)
+    composed: int = 0
+    false: Counter[str] = field(default_factory=Counter)
+    noted: Counter[str] = field(default_factory=Counter)
+    silent: Counter[str] = field(default_factory=Counter)
+    blame: Counter[str] = field(default_factory=Counter)
+
+    def add(self, one: Mutation) -> None:
+        """Count one; a mutation with several edits counts for its first."""
+        kind = one.kinds[0] if len(one.kinds) == 1 else "several"
+        self.mutations[kind] += 1
+        self.refused[kind] += bool(one.refused)
+        self.crashed[kind] += bool(one.crashed)
+        self.cells[kind] += one.cells
+        self.composed += one.composed
+        for difference in one.differences:
+            if difference.kind == FALSE_PASS:
+                self.false[kind] += 1
+            elif difference.noted:
+                self.noted[kind] += 1
+            elif difference.kind == VERDICT:
+                self.silent[kind] += 1
+            else:
+                self.blame[kind] += 1
+
+    def __str__(self) -> str:
+        rows = [("", "mutations", "refused", "crashed", "cells", "false", "noted", "silent", "blame")]
+        counters = (self.mutations, self.refused, self.crashed, self.cells, self.false, self.noted)
+        counters = (*counters, self.silent, self.blame)
+        rows += [
+            (kind, *(str(counter[kind]) for counter in counters)) for kind in sorted(self.mutations)
+        ]
+        rows.append(("all", *(str(counter.total()) for counter in counters)))
+        lines = [f"{row[0]:28}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows]
+        return "\n".join([*lines, f"{self.composed} of {self.cells.total()} cells composed"])
+
+
+_clusters: Clusters | None = None
+"""Those of this worker process."""
+
+
+def _begin(root: str) -> None:
+    global _clusters  # noqa: PLW0603 - a pool's initializer has no other place
+    _clusters = Clusters(Path(tempfile.mkdtemp(dir=root, prefix="c")))
+
+
+def _one(job: tuple[int, str, Sequence[str]]) -> Mutation:
+    number, root, only = job
+    assert _clusters is not None  # noqa: S101 - _begin made it
+    directory = Path(tempfile.mkdtemp(dir=root, prefix="m"))
+    try:
+        return mutate(number, _clusters, directory, only)
+    finally:
+        shutil.rmtree(directory)
+
+
+def mutations(
+    numbers: Iterable[int], workers: int, only: Sequence[str] = ()
+) -> Iterator[Mutation]:
+    """Make these mutations in as many processes, and yield each as it is done."""
+    with tempfile.TemporaryDirectory(prefix="mu") as root:
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(workers, _begin, (root,)) as pool:
+            yield from pool.imap_unordered(_one, [(n, root, only) for n in numbers])
+
+
+def main() -> int:
+    """Make many, print what differs and the figures; exit with 1 when a cell is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0, help="of the first; the next is one more")
+    parser.add_argument("--only", action="append", default=[], help="kinds that begin so")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    only = [kind for kind in EDITS if not given.only or kind.startswith(tuple(given.only))]
+    tally = Tally()
+    numbers = range(given.seed, given.seed + given.count)
+    for one in mutations(numbers, given.workers, only):
+        tally.add(one)
+        for line in one.told():
+            print(line, flush=True)  # noqa: T201 - this is the command's output
+    print(tally)  # noqa: T201 - as above
+    return int(bool(tally.false.total() or tally.silent.total() or tally.blame.total()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
