@@ -23,7 +23,7 @@ import tarfile
 import tempfile
 import time
 import traceback
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -37,6 +37,7 @@ from audit.model.endpoints import Endpoint
 from audit.model.facts import Note
 from audit.model.matrix import FAMILIES, Matrix
 from audit.model.run import TraceRecord
+from audit.model.traces import TraceOutcome
 from audit.model.verdicts import CODE, PASSES, VERDICTS, Blame
 from audit.pipeline.asking import Traced, trace
 from audit.pipeline.journal import Journal
@@ -57,20 +58,26 @@ CLUSTERS: Mapping[str, Path] = {
 
 FALSE_PASS = "false pass"
 VERDICT = "verdict differs"
+FALSE_REPLY = "false reply"
+REPLY = "reply differs"
 BLAME = "blame differs"
 
 
-class _Forgetting(Journal):
-    """Keeps no trace: nothing is written."""
+class _Memory(Journal):
+    """Has every trace of a mutation run once: both covers read the same outcome of it.
+
+    What an engine draws at random (a backend, a route of several) is drawn for both alike.
+    """
 
     def __init__(self) -> None:
         self.until = math.inf
+        self._outcomes: dict[str, TraceOutcome] = {}
 
-    def recall(self, key: str) -> None:
-        del key
+    def recall(self, key: str) -> TraceOutcome | None:
+        return self._outcomes.get(key)
 
     def add(self, rows: Iterable[TraceRecord]) -> None:
-        del rows
+        self._outcomes.update((row.key, row.read) for row in rows if row.read is not None)
 
     def write(self) -> None:
         pass
@@ -185,8 +192,9 @@ def mutate(number: int, clusters: Clusters, root: Path, only: Sequence[str]) -> 
             edits.append(f"{kind}: {EDITS[kind](cluster)}")
         cluster.write()
         _recompile(cluster, engine, root)
-        few = _run(cluster.root, engine, pipeline.Covering.LEGS, flags)
-        everything = _run(cluster.root, engine, pipeline.Covering.EXHAUSTIVE, flags)
+        memory = _Memory()
+        everything = _run(cluster.root, engine, pipeline.Covering.EXHAUSTIVE, flags, memory)
+        few = _run(cluster.root, engine, pipeline.Covering.LEGS, flags, memory)
     except AuditError as error:
         return Mutation(
             **about,
@@ -267,7 +275,11 @@ _Ran = tuple[Planned, Traced]
 
 
 def _run(
-    snapshot: Path, engine: Engine, cover: pipeline.Covering, flags: Mapping[str, Any]
+    snapshot: Path,
+    engine: Engine,
+    cover: pipeline.Covering,
+    flags: Mapping[str, Any],
+    memory: _Memory,
 ) -> _Ran:
     """Plan and trace; nothing is written."""
     options = pipeline.Options(
@@ -281,7 +293,7 @@ def _run(
     )
     with ExitStack() as stack:
         planned = pipeline.plan(options, progress.Silent(), stack)
-        traced = trace(options, planned, _Forgetting(), progress.Silent(), replayed)
+        traced = trace(options, planned, memory, progress.Silent(), replayed)
     return planned, traced
 
 
@@ -298,11 +310,14 @@ def _differences(few: _Ran, everything: _Ran) -> Iterator[Difference]:
     matrix = planned.matrix
     for cell in range(len(matrix)):
         one, other = int(composed.verdicts.verdict[cell]), int(traced.verdicts.verdict[cell])
+        replies = [int(ran.verdicts.reply[cell]) for ran in (composed, traced)]
         kind = ""
         if one in passes and other not in passes:
             kind = FALSE_PASS
-        elif one != other or composed.verdicts.reply[cell] != traced.verdicts.reply[cell]:
+        elif one != other:
             kind = VERDICT
+        elif replies[0] != replies[1]:
+            kind = FALSE_REPLY if replies[0] in passes else REPLY
         elif _blamed(composed, cell) != _blamed(traced, cell):
             kind = BLAME
         if kind:
@@ -345,48 +360,55 @@ def _said(ran: Traced, cell: int) -> str:
     return f"{VERDICTS[ran.verdicts.verdict[cell]]} ({_blame(ran, cell) or '-'}; reply {reply})"
 
 
+KINDS = (FALSE_PASS, VERDICT, FALSE_REPLY, REPLY, BLAME)
+
+
 @dataclass(slots=True)
 class Tally:
     """The figures of many mutations, by kind of edit."""
 
     mutations: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    crashed: Counter[str] = field(default_factory=Counter)
-    cells: Counter[str] = field(default_factory=Counter)
-    composed: int = 0
-    false: Counter[str] = field(default_factory=Counter)
-    noted: Counter[str] = field(default_factory=Counter)
-    silent: Counter[str] = field(default_factory=Counter)
-    blame: Counter[str] = field(default_factory=Counter)
+    counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add(self, one: Mutation) -> None:
-        """Count one; a mutation with several edits counts for its first."""
+        """Count one; those with several edits are counted together."""
         kind = one.kinds[0] if len(one.kinds) == 1 else "several"
         self.mutations[kind] += 1
-        self.refused[kind] += bool(one.refused)
-        self.crashed[kind] += bool(one.crashed)
-        self.cells[kind] += one.cells
-        self.composed += one.composed
+        self.counts["refused"][kind] += bool(one.refused)
+        self.counts["crashed"][kind] += bool(one.crashed)
+        self.counts["cells"][kind] += one.cells
+        self.counts["composed"][kind] += one.composed
         for difference in one.differences:
-            if difference.kind == FALSE_PASS:
-                self.false[kind] += 1
-            elif difference.noted:
-                self.noted[kind] += 1
-            elif difference.kind == VERDICT:
-                self.silent[kind] += 1
-            else:
-                self.blame[kind] += 1
+            name = difference.kind if difference.kind == FALSE_PASS else (
+                f"{difference.kind.split()[0]} {'noted' if difference.noted else 'silent'}"
+            )
+            self.counts[name][kind] += 1
+        if any(difference.kind == FALSE_PASS for difference in one.differences):
+            self.counts["with false"][kind] += 1
+
+    def total(self, name: str) -> int:
+        """Return a figure of all kinds."""
+        return self.counts[name].total()
+
+    @property
+    def failing(self) -> int:
+        """How many cells, and runs, are not as they must be."""
+        return sum(
+            counter.total()
+            for name, counter in self.counts.items()
+            if name in (FALSE_PASS, "crashed") or name.endswith("silent")
+        )
 
     def __str__(self) -> str:
-        rows = [("", "mutations", "refused", "crashed", "cells", "false", "noted", "silent", "blame")]
-        counters = (self.mutations, self.refused, self.crashed, self.cells, self.false, self.noted)
-        counters = (*counters, self.silent, self.blame)
+        names = ["refused", "crashed", "cells", "composed", FALSE_PASS, "with false"]
+        names += sorted(name for name in self.counts if name not in names)
+        rows = [("", "mutations", *names)]
         rows += [
-            (kind, *(str(counter[kind]) for counter in counters)) for kind in sorted(self.mutations)
+            (kind, *(str(c[kind]) for c in (self.mutations, *(self.counts[n] for n in names))))
+            for kind in sorted(self.mutations)
         ]
-        rows.append(("all", *(str(counter.total()) for counter in counters)))
-        lines = [f"{row[0]:28}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows]
-        return "\n".join([*lines, f"{self.composed} of {self.cells.total()} cells composed"])
+        rows.append(("all", str(self.mutations.total()), *(str(self.total(n)) for n in names)))
+        return "\n".join(f"{row[0]:27}" + "".join(f"{cell:>15}" for cell in row[1:]) for row in rows)
 
 
 _clusters: Clusters | None = None
@@ -434,7 +456,7 @@ def main() -> int:
         for line in one.told():
             print(line, flush=True)  # noqa: T201 - this is the command's output
     print(tally)  # noqa: T201 - as above
-    return int(bool(tally.false.total() or tally.silent.total() or tally.blame.total()))
+    return int(bool(tally.failing))
 
 
 if __name__ == "__main__":
