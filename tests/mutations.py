@@ -52,7 +52,7 @@ def term(cluster: Cluster) -> str:
 
 
 def _opposite(cluster: Cluster, condition: str) -> str:
-    return f"!({condition})" if cluster.rng.random() < 0.5 else condition  # noqa: S311
+    return f"!({condition})" if cluster.rng.random() < 0.5 else condition
 
 
 def _stage(flow: Mapping[str, Any]) -> str:
@@ -147,11 +147,11 @@ def _set(cluster: Cluster, database: Database) -> str:
     pod = cluster.a_pod()
     own = set(pod.addresses)
     having = [r for r in rows.values() if own & set(members(r["addresses"]))]
-    if having and cluster.rng.random() < 0.6:  # noqa: S311
+    if having and cluster.rng.random() < 0.6:
         row = cluster.rng.choice(having)
         row["addresses"] = a_set([a for a in members(row["addresses"]) if a not in own])
         return f"address set {row['name']} without {pod.port}"
-    if cluster.rng.random() < 0.15:  # noqa: S311
+    if cluster.rng.random() < 0.15:
         key = cluster.rng.choice(sorted(rows))
         row = rows[key]
         row["addresses"] = a_set([])
@@ -169,7 +169,7 @@ def sb_group(cluster: Cluster) -> str:
     pod = cluster.a_pod()
     rows = cluster.database(zone, "sb").rows("Port_Group")
     having = [r for _, r in sorted(rows.items()) if pod.port in members(r["ports"])]
-    if having and cluster.rng.random() < 0.6:  # noqa: S311
+    if having and cluster.rng.random() < 0.6:
         row = cluster.rng.choice(having)
         row["ports"] = a_set([p for p in members(row["ports"]) if p != pod.port])
         return f"{zone}: southbound port group {row['name']} without {pod.port}"
@@ -216,11 +216,11 @@ def sb_balancer(cluster: Cluster) -> str:
 
 def sb_port(cluster: Cluster) -> str:
     pod = cluster.a_pod()
-    zone = cluster.zone_of(pod) if cluster.rng.random() < 0.7 else cluster.a_zone()  # noqa: S311
+    zone = cluster.zone_of(pod) if cluster.rng.random() < 0.7 else cluster.a_zone()
     database = cluster.database(zone, "sb")
     rows = database.rows("Port_Binding")
     own = [(k, r) for k, r in sorted(rows.items()) if r["logical_port"] == pod.port]
-    if not own or cluster.rng.random() < 0.35:  # noqa: S311
+    if not own or cluster.rng.random() < 0.35:
         own = sorted(rows.items())
     key, row = cluster.rng.choice(own)
     name = row["logical_port"]
@@ -287,7 +287,7 @@ def sb_datapath_group(cluster: Cluster) -> str:
     database = cluster.database(zone, "sb")
     key, row = cluster.rng.choice(sorted(database.rows("Logical_DP_Group").items()))
     among = members(row["datapaths"])
-    if len(among) > 1 and cluster.rng.random() < 0.7:  # noqa: S311
+    if len(among) > 1 and cluster.rng.random() < 0.7:
         gone = cluster.rng.choice(among)
         row["datapaths"] = a_set([d for d in among if d != gone])
         return f"{zone}: datapath group {key[:8]} without {gone[1][:8]}"
@@ -302,7 +302,7 @@ def sb_datapath_group(cluster: Cluster) -> str:
 def _nb(cluster: Cluster, *, everywhere: float = 0.5) -> list[tuple[str, Database]]:
     """Return the zones to change alike: each has rows of its own for one Kubernetes object."""
     zones = cluster.zones
-    if cluster.rng.random() >= everywhere:  # noqa: S311
+    if cluster.rng.random() >= everywhere:
         zones = [cluster.a_zone()]
     cluster.recompile.update(zones)
     return [(zone, cluster.database(zone, "nb")) for zone in zones]
@@ -312,7 +312,9 @@ def _where(changed: list[tuple[str, Database]]) -> str:
     return ", ".join(zone for zone, _ in changed)
 
 
-def _same(rows: Mapping[str, Any], wanted: Mapping[str, Any], columns: tuple[str, ...]) -> list[str]:
+def _same(
+    rows: Mapping[str, Any], wanted: Mapping[str, Any], columns: tuple[str, ...]
+) -> list[str]:
     return [
         key
         for key, row in sorted(rows.items())
@@ -406,7 +408,7 @@ def nb_group(cluster: Cluster) -> str:
     reference = ["uuid", ports[pod.port]]
     rows = [r for _, r in sorted(database.rows("Port_Group").items())]
     having = [r for r in rows if reference in members(r["ports"])]
-    if having and cluster.rng.random() < 0.6:  # noqa: S311
+    if having and cluster.rng.random() < 0.6:
         row = cluster.rng.choice(having)
         row["ports"] = a_set([p for p in members(row["ports"]) if p != reference])
         return f"{zone}: northbound port group {row['name']} without {pod.port}"
@@ -432,7 +434,11 @@ def nb_route(cluster: Cluster) -> str:
             database.drop("Logical_Router_Static_Route", key)
             return f"{zone}: route {before} deleted"
         case 1:
-            others = [r["nexthop"] for r in rows.values() if (":" in r["nexthop"]) == (":" in row["nexthop"])]
+            others = [
+                r["nexthop"]
+                for r in rows.values()
+                if (":" in r["nexthop"]) == (":" in row["nexthop"])
+            ]
             row["nexthop"] = cluster.rng.choice([*others, "100.88.0.99", "discard"])
             return f"{zone}: route {before} now via {row['nexthop']}"
         case _:
@@ -447,7 +453,7 @@ def nb_route(cluster: Cluster) -> str:
                 "nexthop": hop,
                 "external_ids": a_map({}),
             }
-            if cluster.rng.random() < 0.3:  # noqa: S311
+            if cluster.rng.random() < 0.3:
                 made["policy"] = "src-ip"
             new = _uuid(cluster)
             rows[new] = made
@@ -461,11 +467,11 @@ def nb_route(cluster: Cluster) -> str:
 def nb_router_policy(cluster: Cluster) -> str:
     ((zone, database),) = _nb(cluster, everywhere=0)
     rows = database.rows("Logical_Router_Policy")
-    if rows and cluster.rng.random() < 0.4:  # noqa: S311
+    if rows and cluster.rng.random() < 0.4:
         key = cluster.rng.choice(sorted(rows))
         row = rows[key]
         told = f"router policy {row['priority']} `{row['match']}`"
-        if cluster.rng.random() < 0.5:  # noqa: S311
+        if cluster.rng.random() < 0.5:
             database.drop("Logical_Router_Policy", key)
             return f"{zone}: {told} deleted"
         row["match"] = term(cluster)
@@ -491,7 +497,7 @@ def nb_router_policy(cluster: Cluster) -> str:
 def nb_nat(cluster: Cluster) -> str:
     ((zone, database),) = _nb(cluster, everywhere=0)
     rows = database.rows("NAT")
-    if rows and cluster.rng.random() < 0.3:  # noqa: S311
+    if rows and cluster.rng.random() < 0.3:
         key = cluster.rng.choice(sorted(rows))
         row = rows[key]
         database.drop("NAT", key)
@@ -499,7 +505,7 @@ def nb_nat(cluster: Cluster) -> str:
     router = _router(cluster, database)
     kind = cluster.rng.choice(("snat", "dnat", "dnat_and_snat"))
     inside, outside = cluster.an_address(), cluster.an_address()
-    if kind == "snat" and cluster.rng.random() < 0.5:  # noqa: S311
+    if kind == "snat" and cluster.rng.random() < 0.5:
         outside = "198.51.100.9" if cluster.family is Family.IP4 else "2001:db8::9"
     made = {
         "type": kind,
@@ -609,7 +615,7 @@ def object_policy(cluster: Cluster) -> str:
     items = cluster.objects("networkpolicies")
     item = cluster.rng.choice(items)
     name = f"{item['metadata']['namespace']}/{item['metadata']['name']}"
-    if cluster.rng.random() < 0.5:  # noqa: S311
+    if cluster.rng.random() < 0.5:
         cluster.keep("networkpolicies", [one for one in items if one is not item])
         return f"NetworkPolicy {name} deleted"
     item["spec"]["podSelector"] = {}
@@ -620,7 +626,7 @@ def object_namespace(cluster: Cluster) -> str:
     item = cluster.rng.choice(cluster.objects("namespaces"))
     labels = item["metadata"].setdefault("labels", {})
     key = cluster.rng.choice(sorted(labels) or ["team"])
-    if cluster.rng.random() < 0.5:  # noqa: S311
+    if cluster.rng.random() < 0.5:
         labels[key] = "edited"
     else:
         labels.pop(key, None)
@@ -644,7 +650,7 @@ def object_slice(cluster: Cluster) -> str:
         return object_service(cluster)
     item = cluster.rng.choice(items)
     name = f"{item['metadata']['namespace']}/{item['metadata']['name']}"
-    if cluster.rng.random() < 0.5:  # noqa: S311
+    if cluster.rng.random() < 0.5:
         item["endpoints"].pop(cluster.rng.randrange(len(item["endpoints"])))
         return f"EndpointSlice {name}: an endpoint less"
     version6 = item["addressType"] == "IPv6"
