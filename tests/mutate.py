@@ -380,11 +380,9 @@ class Tally:
         self.counts["cells"][kind] += one.cells
         self.counts["composed"][kind] += one.composed
         for difference in one.differences:
-            name = (
-                difference.kind
-                if difference.kind == FALSE_PASS
-                else (f"{difference.kind.split()[0]} {'noted' if difference.noted else 'silent'}")
-            )
+            name = difference.kind
+            if name not in TOLERATED:
+                name += ", noted" if difference.noted else ", silent"
             self.counts[name][kind] += 1
         if any(difference.kind == FALSE_PASS for difference in one.differences):
             self.counts["with false"][kind] += 1
