@@ -16,6 +16,7 @@ import math
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +36,6 @@ from audit import pipeline
 from audit.cli import progress
 from audit.errors import AuditError
 from audit.model.endpoints import Endpoint
-from audit.model.facts import Note
 from audit.model.matrix import FAMILIES
 from audit.model.run import TraceRecord
 from audit.model.traces import TraceOutcome
@@ -65,7 +66,7 @@ NO_REPLY = "untraced reply"
 BLAME = "blame differs"
 
 
-class _Memory(Journal):
+class Memory(Journal):
     """Has every trace of a mutation run once: both covers read the same outcome of it.
 
     What an engine draws at random (a backend, a route of several) is drawn for both alike.
@@ -178,7 +179,7 @@ def mutate(number: int, clusters: Clusters, root: Path, only: Sequence[str]) -> 
         name = rng.choice(sorted(CLUSTERS))
     cluster = Cluster(root=copied(engine.snapshot, root / "s"), rng=rng)
     cluster.choose(most=rng.choice((6, 9, 12)))
-    flags = _flags(cluster)
+    flags = draw_scope(cluster)
     kinds = [rng.choice(list(only or EDITS)) for _ in range(rng.choice((1, 1, 1, 1, 2, 3)))]
     edits: list[str] = []
     about: dict[str, Any] = {
@@ -195,9 +196,9 @@ def mutate(number: int, clusters: Clusters, root: Path, only: Sequence[str]) -> 
             edits.append(f"{kind}: {EDITS[kind](cluster)}")
         cluster.write()
         _recompile(cluster, engine, root)
-        memory = _Memory()
-        everything = _run(cluster.root, engine, pipeline.Covering.EXHAUSTIVE, flags, memory)
-        few = _run(cluster.root, engine, pipeline.Covering.LEGS, flags, memory)
+        memory = Memory()
+        everything = audit(cluster.root, engine, pipeline.Covering.EXHAUSTIVE, flags, memory)
+        few = audit(cluster.root, engine, pipeline.Covering.LEGS, flags, memory)
     except AuditError as error:
         return Mutation(
             **about,
@@ -212,7 +213,7 @@ def mutate(number: int, clusters: Clusters, root: Path, only: Sequence[str]) -> 
         edits=tuple(edits),
         cells=len(few[0].matrix),
         composed=sum(int(plan.composed.sum()) for plan in few[0].legs),
-        differences=tuple(_differences(few, everything)),
+        differences=tuple(differences(few, everything)),
         seconds=time.monotonic() - began,
     )
 
@@ -238,8 +239,8 @@ def _recompile(cluster: Cluster, engine: Engine, root: Path) -> None:
     cluster.recompiled()
 
 
-def _flags(cluster: Cluster) -> dict[str, Any]:
-    """Draw what is asked."""
+def draw_scope(cluster: Cluster) -> dict[str, Any]:
+    """Draw what is asked, as scope flags."""
     rng = cluster.rng
     families = {"ip6" if ":" in a else "ip4" for pod in cluster.pods for a in pod.addresses}
     family = rng.choice(sorted(families))
@@ -274,16 +275,16 @@ def _flags(cluster: Cluster) -> dict[str, Any]:
     return flags
 
 
-_Ran = tuple[Planned, Traced]
+Ran = tuple[Planned, Traced]
 
 
-def _run(
+def audit(
     snapshot: Path,
     engine: Engine,
     cover: pipeline.Covering,
     flags: Mapping[str, Any],
-    memory: _Memory,
-) -> _Ran:
+    memory: Memory,
+) -> Ran:
     """Plan and trace; nothing is written."""
     options = pipeline.Options(
         snapshot=snapshot,
@@ -300,11 +301,12 @@ def _run(
     return planned, traced
 
 
-def _differences(few: _Ran, everything: _Ran) -> Iterator[Difference]:
+def differences(few: Ran, everything: Ran) -> Iterator[Difference]:
     """Compare two runs cell by cell."""
     planned, composed = few
     _, traced = everything
-    names = {name for note in (*planned.notes, *composed.notes) for name in _words(note)}
+    names = {name for note in (*planned.notes, *composed.notes) for name in note.subjects}
+    texts = [*(note.text for note in (*planned.notes, *composed.notes)), *composed.findings]
     passes = {CODE[verdict] for verdict in PASSES}
     matrix = planned.matrix
     for cell in range(len(matrix)):
@@ -326,12 +328,14 @@ def _differences(few: _Ran, everything: _Ran) -> Iterator[Difference]:
             yield Difference(
                 kind=kind,
                 text=f"{matrix.told(cell)}: {said[0]} by legs, {said[1]} by its own trace",
-                noted=any(not names.isdisjoint(_names(end)) for end in ends),
+                noted=any(_named(end, names, texts) for end in ends),
             )
 
 
-def _words(note: Note) -> Iterator[str]:
-    yield from note.subjects
+def _named(end: Endpoint, names: AbstractSet[str], texts: Sequence[str]) -> bool:
+    """Say whether notes or findings name an end of a cell, as a subject or in their text."""
+    word = re.compile(rf"(?<![\w.-]){re.escape(end.key)}(?![\w.-])")
+    return not names.isdisjoint(_names(end)) or any(word.search(text) for text in texts)
 
 
 def _names(end: Endpoint) -> Iterator[str]:
@@ -359,6 +363,9 @@ def _said(ran: Traced, cell: int) -> str:
     reply = VERDICTS[code] if code < len(VERDICTS) else "none"
     return f"{VERDICTS[ran.verdicts.verdict[cell]]} ({_blame(ran, cell) or '-'}; reply {reply})"
 
+
+SAID_EVERY = 500
+"""Mutations after which the figures so far are printed."""
 
 TOLERATED = (FALSE_PASS, NO_REPLY)
 """What needs no note: the first is wrong with one too, the second is said of every such cell."""
@@ -423,14 +430,18 @@ def _begin(root: str) -> None:
     _clusters = Clusters(Path(tempfile.mkdtemp(dir=root, prefix="c")))
 
 
+def mutate_alone(
+    number: int, clusters: Clusters, only: Sequence[str], root: str | None = None
+) -> Mutation:
+    """Make one mutation in a directory that is removed; a short one, as sockets are made in it."""
+    with tempfile.TemporaryDirectory(prefix="m", dir=root) as directory:
+        return mutate(number, clusters, Path(directory), only)
+
+
 def _one(job: tuple[int, str, Sequence[str]]) -> Mutation:
     number, root, only = job
-    assert _clusters is not None
-    directory = Path(tempfile.mkdtemp(dir=root, prefix="m"))
-    try:
-        return mutate(number, _clusters, directory, only)
-    finally:
-        shutil.rmtree(directory)
+    assert _clusters is not None  # _begin made it
+    return mutate_alone(number, _clusters, only, root)
 
 
 def mutations(numbers: Iterable[int], workers: int, only: Sequence[str] = ()) -> Iterator[Mutation]:
@@ -456,6 +467,8 @@ def main() -> int:
         tally.add(one)
         for line in one.told():
             print(line, flush=True)  # noqa: T201 - this is the command's output
+        if tally.mutations.total() % SAID_EVERY == 0:
+            print(tally, flush=True)  # noqa: T201 - as above
     print(tally)  # noqa: T201 - as above
     return int(bool(tally.failing))
 
