@@ -39,7 +39,7 @@ from audit.model.endpoints import Endpoint
 from audit.model.matrix import FAMILIES
 from audit.model.run import TraceRecord
 from audit.model.traces import TraceOutcome
-from audit.model.verdicts import CODE, PASSES, VERDICTS, Blame, Verdict
+from audit.model.verdicts import CODE, PASSES, REASONS, VERDICTS, Blame, Verdict
 from audit.pipeline.asking import Traced, trace
 from audit.pipeline.journal import Journal
 from audit.pipeline.planning import Planned
@@ -361,7 +361,8 @@ def _blamed(ran: Traced, cell: int) -> tuple[object, ...]:
 def _said(ran: Traced, cell: int) -> str:
     code = int(ran.verdicts.reply[cell])
     reply = VERDICTS[code] if code < len(VERDICTS) else "none"
-    return f"{VERDICTS[ran.verdicts.verdict[cell]]} ({_blame(ran, cell) or '-'}; reply {reply})"
+    why = _blame(ran, cell) or REASONS[ran.verdicts.reason[cell]]
+    return f"{VERDICTS[ran.verdicts.verdict[cell]]} ({why}; reply {reply})"
 
 
 SAID_EVERY = 500

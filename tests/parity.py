@@ -23,7 +23,7 @@ from audit.cli import progress
 from audit.model.endpoints import EndpointKind
 from audit.model.matrix import Matrix
 from audit.model.run import Run
-from audit.model.verdicts import NO_VERDICT, STOPPED, VERDICTS, Verdict
+from audit.model.verdicts import NO_VERDICT, STOPPED, UNPROVEN, VERDICTS, Verdict
 from audit.plan import scope
 from audit.store import reader
 
@@ -215,10 +215,15 @@ def _composed(run: Run) -> list[bool]:
 
 
 def _same_verdict(run: Run, answer: Answer, cell: int) -> tuple[bool, str]:
-    """Say whether a cell's verdict is the recorded answer, and what it is about."""
+    """Say whether a cell's verdict is the recorded answer, and what it is about.
+
+    Where `ovn-trace` was wrong, what it says may also prove nothing.
+    """
     verdict = VERDICTS[run.verdicts.verdict[cell]]
     stopped = {Verdict.BLOCKED} if answer["acl"] else STOPPED
     wanted = {Verdict.REACHABLE} if answer["delivered"] == "1" else stopped
+    if answer.get("ovn_trace", answer["delivered"]) != answer["delivered"]:
+        wanted = wanted | UNPROVEN
     return verdict in wanted, f"{place(answer)}: {' or '.join(sorted(wanted))}, not {verdict}"
 
 
