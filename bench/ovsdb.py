@@ -69,11 +69,12 @@ def write(path: Path, schema: Path, zone: str, rows: Iterable[Row]) -> None:
         tables.setdefault(row.key[0], []).append(row.render(zone))
     texts = [f'"{table}":{{{",".join(found)}}}' for table, found in sorted(tables.items())]
     with path.open("wb") as file:
-        file.write(_record(json.dumps(json.loads(schema.read_text()), separators=(",", ":"))))
-        file.write(_record("{" + ",".join(['"_date":0', *texts]) + "}"))
+        file.write(record(json.dumps(json.loads(schema.read_text()), separators=(",", ":"))))
+        file.write(record("{" + ",".join(['"_date":0', *texts]) + "}"))
 
 
-def _record(text: str) -> bytes:
+def record(text: str) -> bytes:
+    """Return a record of a standalone file: its header, and the JSON text."""
     content = text.encode() + b"\n"
     digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
     return f"OVSDB JSON {len(content)} {digest}\n".encode() + content

@@ -20,9 +20,29 @@ def test_every_recorded_cell_is_decided_as_ovn_trace_did(name: str, tmp_path: Pa
 
 @pytest.mark.parametrize("name", parity.POD_ANSWERS)
 def test_every_recorded_cell_comes_out_of_legs_as_well(name: str, tmp_path: Path) -> None:
-    score = parity.compare_legs(name, tmp_path)
+    score, composed = parity.compare_legs(name, tmp_path)
     assert not score.wrong, (str(score), score.wrong[:5])
     assert score.total > 4_000
+    assert composed.good, (str(composed), composed.wrong[:5])
+
+
+# Of the larger two, `make parity` asks every port.
+NETWORKS = {
+    "udn-interconnect": ((), 80),
+    "head-shared": (("tcp/80",), 8_000),
+    "head-observability": (("tcp/80", "sctp/3868"), 6_000),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_pods_of_the_default_network_are_decided_beside_other_networks(
+    name: str, tmp_path: Path
+) -> None:
+    ports, least = NETWORKS[name]
+    score, composed = parity.compare_legs(name, tmp_path, ports)
+    assert not score.wrong, (str(score), score.wrong[:5])
+    assert score.total >= least
+    assert composed.good, (str(composed), composed.wrong[:5])
 
 
 @pytest.mark.parametrize("name", parity.REPLY_ANSWERS)
