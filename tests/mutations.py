@@ -52,7 +52,10 @@ def term(cluster: Cluster) -> str:
 
 
 def _opposite(cluster: Cluster, condition: str) -> str:
-    return f"!({condition})" if cluster.rng.random() < 0.5 else condition
+    """Return a condition or its opposite; names and protocols have none in OVN's language."""
+    negated = cluster.rng.random() < 0.5
+    nominal = condition.startswith(("inport", "outport")) or "." not in condition
+    return f"!({condition})" if negated and not nominal else condition
 
 
 def _stage(flow: Mapping[str, Any]) -> str:
