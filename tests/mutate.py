@@ -305,8 +305,9 @@ def differences(few: Ran, everything: Ran) -> Iterator[Difference]:
     """Compare two runs cell by cell."""
     planned, composed = few
     _, traced = everything
-    names = {name for note in (*planned.notes, *composed.notes) for name in note.subjects}
-    texts = [*(note.text for note in (*planned.notes, *composed.notes)), *composed.findings]
+    told = (*planned.notes, *composed.notes, *composed.findings)
+    names = {name for one in told for name in one.subjects}
+    texts = [one.text for one in told]
     passes = {CODE[verdict] for verdict in PASSES}
     matrix = planned.matrix
     for cell in range(len(matrix)):

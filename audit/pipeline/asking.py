@@ -93,7 +93,7 @@ def trace(
             *(of_disagreements(FindingKind.PACKETS, sent.disagreements) if sent else ()),
         ),
         incomplete=one.incomplete or _incomplete(theirs),
-        notes=(*running.notes, *unheard(one.verdicts, theirs)),
+        notes=(*one.notes, *below.notes(), *running.notes, *unheard(one.verdicts, theirs)),
     )
 
 
@@ -105,6 +105,7 @@ def _one_plane(logical: Tracing) -> Traced:
         checks={**logical.checks(), "datapath": None, "drift": None, "packets": None},
         findings=logical.findings(),
         incomplete=_incomplete(verdicts),
+        notes=logical.notes(),
     )
 
 

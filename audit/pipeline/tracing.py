@@ -13,6 +13,7 @@ from audit.fanout.backlog import Backlog
 from audit.fanout.base import Fanout
 from audit.model.blindness import BLIND_REASONS, SENT_REASONS
 from audit.model.endpoints import Endpoint
+from audit.model.facts import Note
 from audit.model.findings import (
     MOST_SAID,
     Disagreement,
@@ -26,10 +27,11 @@ from audit.model.traces import (
     DatapathTask,
     DatapathTrace,
     LogicalTrace,
+    TraceFailure,
     TraceOutcome,
     TraceTask,
 )
-from audit.model.verdicts import Reason, Verdict
+from audit.model.verdicts import REASON_CODE, Reason, Verdict
 from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options, Progress
 from audit.pipeline.planes import Plane
@@ -99,6 +101,12 @@ class Tracing:
         """The node of each trace, on the datapath."""
         self._doubted: dict[str, tuple[TraceTask, TraceOutcome]] = {}
         """Traces that prove nothing, and that a packet may decide; they are kept when it has."""
+        self._ran: set[str] = set()
+        """Places where a trace ran."""
+        self._failed: dict[str, Reason] = {}
+        """Places where one did not, and why the first did not."""
+        self._disputed = np.zeros(0, dtype=np.int64)
+        """Cells whose legs two traces show differently."""
         self._replies: dict[str, list[str]] = defaultdict(list)
         """The replies to each request."""
         self._replied: dict[str, set[str]] = defaultdict(set)
@@ -246,22 +254,59 @@ class Tracing:
     def _settle(self, workers: Fanout) -> None:
         """Trace every cell that its legs leave open; of those it is no longer composed.
 
-        On the datapath that is also a leg that traces contradict each other about: a fault of one
-        pod, or of one address, is no matter of its class.
+        Also where two traces contradict each other about a leg: what tells their cells apart is
+        something that no flow says of their ends, so that only a cell's own trace can show it.
         """
-        reasons = {Reason.LEG_NOT_SHOWN}
-        if self.plane.name == records.DATAPATH:
-            reasons.add(Reason.LEGS_DISAGREE)
-        cells = undecided(self._requests, self._planned.matrix, reasons)
+        self._withdraw()
+        disputed, cells = (
+            undecided(self._requests, self._planned.matrix, reasons)
+            for reasons in ({Reason.LEGS_DISAGREE}, {Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
+        )
         asked = cells[self._cover.of(cells) < 0]
         if asked.size > MOST_DISPUTED:
             return
+        self._disputed = disputed
         if asked.size:
             self._trace("tracing cells that legs leave open", self._extend(asked), workers)
         for known, answers in zip(self._requests, self._answers, strict=True):
             composed = known.plan.composed.copy()
             composed[cells] = False
             known.plan = answers.plan = replace(known.plan, composed=composed)
+
+    def _withdraw(self) -> None:
+        """Leave what begins or ends where no trace ran unproven, whatever legs say of others."""
+        of = self._planned.matrix
+        for place, reason in self._failed.items():
+            if place in self._ran or reason is Reason.INTERRUPTED:
+                continue
+            here = np.array([self._place(end) == place for end in of.endpoints], dtype=np.bool_)
+            cells = np.flatnonzero((here[of.src] | here[of.dst]) & ~self._cover.asked)
+            settled = self._cover.settled.copy()
+            for known, answers in zip(self._requests, self._answers, strict=True):
+                lost = cells[known.plan.composed[cells]]
+                settled[lost] = REASON_CODE[reason]
+                composed = known.plan.composed.copy()
+                composed[lost] = False
+                known.plan = answers.plan = replace(known.plan, composed=composed)
+            self._cover = replace(self._cover, settled=settled)
+
+    def _place(self, end: Endpoint) -> str:
+        """Return where traces of an endpoint's packets are run."""
+        zone = end.attachment.zone if end.attachment is not None else ""
+        return end.node if self.plane.name == records.DATAPATH else zone
+
+    def notes(self) -> tuple[Note, ...]:
+        """Say whose cells were traced one by one because their legs contradict each other."""
+        if not self._disputed.size:
+            return ()
+        of = self._planned.matrix
+        ends = np.unique(np.concatenate([of.src[self._disputed], of.dst[self._disputed]]))
+        keys = tuple(of.endpoints[end].key for end in ends.tolist())
+        text = (
+            f"{len(self._disputed)} cells between {len(keys)} endpoints were each traced, as traces "
+            f"of alike cells contradict each other ({self.plane.name} plane)"
+        )
+        return (Note(code="traced-one-by-one", text=text, subjects=keys),)
 
     def _learn(self) -> None:
         """Note what the traces since the last time show of their cells' legs."""
@@ -403,6 +448,10 @@ class Tracing:
         """Judge a trace; return the hops it leads to that nobody waits for yet."""
         judgement = self._judge.judge(task, outcome)
         self._judgements[task.key] = judgement
+        if isinstance(outcome, TraceFailure):
+            self._failed.setdefault(task.place, outcome.reason)
+        else:
+            self._ran.add(task.place)
         if self.plane.send is not None and judgement.reason in SENT_REASONS:
             self._doubted[task.key] = task, outcome
         if isinstance(task, DatapathTask):

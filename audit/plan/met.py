@@ -97,13 +97,15 @@ class Met:
         explained: dict[str, frozenset[int]] = {}
         strange: list[tuple[str, LogicalFlow]] = []
         lacking: list[tuple[str, Acl]] = []
-        for switch in flows.reached(zone, self._switches_of(zone)):
+        own = self._switches_of(zone)
+        for switch in flows.reached(zone, own):
             listed = zone.flows.get(switch, ())
             in_force = acls.in_force(switch)
             if not listed or not (in_force or switch in zone.switches):
                 continue
             agreed = agreement.compare(in_force, listed)
-            explained[switch] = agreed.explained
+            if switch in own:
+                explained[switch] = agreed.explained  # elsewhere no leg is made of ACLs
             lacking += [(switch, acl) for acl in agreed.lacking]
             strange += [
                 (switch, flow)
