@@ -305,7 +305,7 @@ def differences(few: Ran, everything: Ran) -> Iterator[Difference]:
     """Compare two runs cell by cell."""
     planned, composed = few
     _, traced = everything
-    told = (*planned.notes, *composed.notes, *composed.findings)
+    told: tuple[Note | Finding, ...] = (*planned.notes, *composed.notes, *composed.findings)
     names = {name for one in told for name in one.subjects}
     texts = [one.text for one in told]
     passes = {CODE[verdict] for verdict in PASSES}

@@ -303,8 +303,8 @@ class Tracing:
         ends = np.unique(np.concatenate([of.src[self._disputed], of.dst[self._disputed]]))
         keys = tuple(of.endpoints[end].key for end in ends.tolist())
         text = (
-            f"{len(self._disputed)} cells between {len(keys)} endpoints were each traced, as traces "
-            f"of alike cells contradict each other ({self.plane.name} plane)"
+            f"{len(self._disputed)} cells between {len(keys)} endpoints were each traced, as "
+            f"traces of alike cells contradict each other ({self.plane.name} plane)"
         )
         return (Note(code="traced-one-by-one", text=text, subjects=keys),)
 
