@@ -36,6 +36,8 @@ from audit import pipeline
 from audit.cli import progress
 from audit.errors import AuditError
 from audit.model.endpoints import Endpoint
+from audit.model.facts import Note
+from audit.model.findings import Finding
 from audit.model.matrix import FAMILIES
 from audit.model.run import TraceRecord
 from audit.model.traces import TraceOutcome
