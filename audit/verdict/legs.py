@@ -67,7 +67,9 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
         for datapath, by in judgement.allows:
             allowed[_part(datapath, by.stage, src, dst)] = by
     stopped = _part(path[-1].datapath, path[-1].stage, src, dst) if path else Part.EGRESS
-    if path and _singular(path[-1], stopped):
+    # Where what is delivered is not what was sent, its reply takes a way of its own.
+    changed = decision.verdict is Verdict.REACHABLE and any(one.translated for one in path)
+    if path and (changed or _singular(path[-1], stopped)):
         alone = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace=key)
         return Shown(egress=_passed(allowed.get(Part.EGRESS), key), transit=alone, ingress=None)
     if decision.verdict in PASSES or decision.verdict in STOPPED or _blind(decision):
