@@ -50,6 +50,7 @@ _COMPARISON = re.compile(
     r'(?P<constants>\{[^}]*\}|"(?:[^"\\]|\\.)*"|[^\s&|()]+)'
 )
 _PROTOCOL = re.compile(r"\b(?:tcp|udp|sctp)\b")
+LOOKS_AT_PORTS = re.compile(r"\b(?:tcp|udp|sctp)\.(?:src|dst)\b")
 _L4_FIELD = re.compile(r"\b(tcp|udp|sctp)\.(src|dst)\b")
 _CONSTANT = re.compile(r"[0-9]+(?:\.[0-9]+){3}|[0-9]+")
 _REGISTER_ASKED = re.compile(

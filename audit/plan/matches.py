@@ -64,6 +64,7 @@ __all__ = [
     "ANY_L4",
     "MAX_TERMS",
     "AddressIn",
+    "Interval",
     "Intervals",
     "Literal",
     "Match",

@@ -6,14 +6,14 @@ trace decides the whole range. What it costs is the number of such ranges, not 6
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from audit.model.endpoints import MAX_PORT, Endpoint, EndpointKind, Port
 from audit.model.facts import Policy, Zone
 from audit.model.packets import Protocol
-from audit.plan import acls
-from audit.plan.matches import MatchError
+from audit.plan import acls, flows
+from audit.plan.matches import Interval, MatchError
 
 _TEMPLATE = "^"
 """Begins the VIP of a template load balancer: a variable that stands for nodes' addresses."""
@@ -60,7 +60,7 @@ def ranges(protocol: Protocol, cuts: Iterable[int]) -> tuple[Port, ...]:
 
 
 def space(zones: Iterable[Zone]) -> PortSpace:
-    """Return the port space of a cluster: of every ACL in force and every load balancer.
+    """Return the port space of a cluster: of every ACL in force, every other flow, every VIP.
 
     A match that is not understood adds nothing: what it sees of ports is not known, and the
     cells it can decide are not claimed for whole ranges (`audit.plan.legs.Legs.opaque`).
@@ -79,6 +79,8 @@ def space(zones: Iterable[Zone]) -> PortSpace:
                 continue
             for protocol, low, high in (interval for term in terms for interval in term.l4):
                 cuts[Protocol(protocol)] |= {low, high + 1}
+        for protocol, low, high in _of_flows(zone):
+            cuts[Protocol(protocol)] |= {low, high + 1}
         for balancer in zone.load_balancers:
             for address, port, _ in balancer.vips:
                 into = of_nodes if address.startswith(_TEMPLATE) else of_address[address]
@@ -88,6 +90,24 @@ def space(zones: Iterable[Zone]) -> PortSpace:
         of_address={address: _frozen(found) for address, found in of_address.items()},
         of_nodes=_frozen(of_nodes),
     )
+
+
+def _of_flows(zone: Zone) -> Iterator[Interval]:
+    """Yield the ports that a zone's logical flows tell apart, load balancers' apart.
+
+    Those look at an address too, and tell ports apart there.
+    """
+    balanced = {address for balancer in zone.load_balancers for address, _, _ in balancer.vips}
+    for match in {flow.match for some in zone.flows.values() for flow in some}:
+        if not flows.LOOKS_AT_PORTS.search(match):
+            continue
+        asked = flows.names_in(match).asked
+        if any(balanced.issuperset(things) for things in asked):
+            continue
+        try:
+            yield from flows.read(match).l4 or ()
+        except MatchError:
+            continue
 
 
 def with_policies(
