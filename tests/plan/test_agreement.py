@@ -1,6 +1,7 @@
 """Which flows ACLs explain: one edited, one too many, one too few, and those of every version."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ MATCH = "outport == @a1 && ip4.src == $a2"
 ACL = replace(made.acl(), action="allow-related", priority=1001, tier=2, match=MATCH)
 
 
-def flow(hint: int, **changes: object) -> LogicalFlow:
+def flow(hint: int, **changes: Any) -> LogicalFlow:
     """Return a flow that northd makes of the ACL for one conntrack state (OVN 25.03)."""
     return LogicalFlow(
         stage="ls_out_acl_eval",
@@ -52,7 +53,7 @@ def test_up_to_ovn_23_03_flows_act_themselves() -> None:
         {"stage": "ls_in_acl_after_lb_eval"},
     ],
 )
-def test_an_edited_flow_is_not_and_its_acl_lacks_it(changed: dict[str, object]) -> None:
+def test_an_edited_flow_is_not_and_its_acl_lacks_it(changed: dict[str, Any]) -> None:
     found = compare([ACL], [flow(7, **changed), flow(8)])
     assert (found.explained, found.lacking) == (frozenset({1}), (ACL,))
 
