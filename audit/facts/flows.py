@@ -81,7 +81,6 @@ def logical_flows(
             priority=row["priority"],
             match=sys.intern(row["match"]),
             actions=sys.intern(row["actions"]),
-            uuid=row["_uuid"],
         )
         uuids = [*_uuids(row.get("logical_datapath", ()))]
         for group in _uuids(row.get("logical_dp_group", ())):

@@ -157,7 +157,6 @@ class LogicalFlow(NamedTuple):
     priority: int
     match: str
     actions: str
-    uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -267,6 +267,8 @@ def names_in(match: str) -> Named:
 
 def _alternatives(match: str) -> bool:
     """Say whether a match has `||` outside parentheses."""
+    if "||" not in match:
+        return False
     depth = 0
     for place, character in enumerate(match):
         depth += (character == "(") - (character == ")")
@@ -374,28 +376,34 @@ class ZoneFlows:
             told.kind[name] = []
         explained = self._explained.get(name, frozenset())
         every = self._zone.flows.get(name, ())
-        given = _Registers(filter(self._asked, every), self._ports, self._who.holders)
         going_on = _going_on(every)
-        flows = [
-            flow
+        by_acls = [every[place] for place in explained]
+        asked = [
+            (flow, reading)
             for place, flow in enumerate(every)
-            if place not in explained
-            and flow.stage not in going_on
-            and _TEMPLATE not in flow.match
-            and given.may_be(flow.match)
-            and not self._of_another_port(flow.match)
+            if place not in explained and (reading := self._read(flow, told)) is not None
         ]
-        for flow, reading in self._met(flows, told):
+        given = _Registers((flow for flow, _ in asked), by_acls, self._ports, self._who.holders)
+        met = [
+            (flow, reading)
+            for flow, reading in asked
+            if flow.stage not in going_on and given.may_be(flow.match)
+        ]
+        for flow, reading in _whatever_the_protocol(met):
             self._flow(flow, reading.l4, name, common if own else None, told)
 
-    def _asked(self, flow: LogicalFlow) -> bool:
-        """Say whether a packet of the family, to a port that is asked about, may meet a flow."""
+    def _read(self, flow: LogicalFlow, told: Told) -> Reading | None:
+        """Read a flow; None where no packet of the family, to a port asked about, can meet it."""
+        if flow.stage[:1].isupper():  # a row that actions look up
+            return Reading(frozenset(Family), None)
         if _TEMPLATE in flow.match or self._of_another_port(flow.match):
-            return False
+            return None
         try:
-            return self._family in read(flow.match).families
+            reading = read(flow.match)
         except MatchError:
-            return True
+            told.unread.add(flow.match)
+            return None
+        return reading if self._family in reading.families else None
 
     def _of_another_port(self, match: str) -> bool:
         """Say whether a match asks for a port that no request or reply is sent to."""
@@ -406,39 +414,6 @@ class ZoneFlows:
         return number != REQUEST_SOURCE_PORT and not any(
             port.number <= number <= (port.last or port.number) for port in self._ports
         )
-
-    def _met(
-        self, flows: Iterable[LogicalFlow], told: Told
-    ) -> Iterator[tuple[LogicalFlow, Reading]]:
-        """Yield the flows that packets of the family can meet.
-
-        Where the same is said of every protocol it is said of no port.
-        """
-        read_ones: list[tuple[LogicalFlow, Reading]] = []
-        alike: dict[object, list[Intervals]] = defaultdict(list)
-        for flow in flows:
-            if flow.stage[:1].isupper():  # a row that actions look up
-                read_ones.append((flow, Reading(frozenset(Family), None)))
-                continue
-            try:
-                reading = read(flow.match)
-            except MatchError:
-                told.unread.add(flow.match)
-                continue
-            if self._family not in reading.families:
-                continue
-            read_ones.append((flow, reading))
-            if reading.l4 is not None:
-                alike[_whatever_protocol(flow)].append(reading.l4)
-        for flow, reading in read_ones:
-            if reading.l4 is not None:
-                together = matches.united(
-                    itertools.chain.from_iterable(alike[_whatever_protocol(flow)])
-                )
-                if together == ANY_L4:
-                    yield flow, reading._replace(l4=None)
-                    continue
-            yield flow, reading
 
     def _flow(
         self,
@@ -592,6 +567,7 @@ class _Registers:
     def __init__(
         self,
         flows: Iterable[LogicalFlow],
+        by_acls: Iterable[LogicalFlow],
         ports: Sequence[Port],
         addresses: Collection[str],
     ) -> None:
@@ -599,6 +575,8 @@ class _Registers:
         self._ports = ports
         self._addresses = addresses
         self._given: dict[str, set[tuple[int, int, str]]] = defaultdict(set)
+        for written in {flow.actions for flow in by_acls}:
+            self._note(written)
         waiting = {(flow.match, flow.actions) for flow in flows if "reg" in flow.actions}
         # What no flow gives, the flows that ask for it do not give either.
         while met := {one for one in waiting if self.may_be(one[0])}:
@@ -648,7 +626,24 @@ def _plain(match: str) -> str:
     return "" if _alternatives(match) else match.partition("(")[0]
 
 
-def _whatever_protocol(flow: LogicalFlow) -> object:
+def _whatever_the_protocol(
+    flows: Sequence[tuple[LogicalFlow, Reading]],
+) -> Iterator[tuple[LogicalFlow, Reading]]:
+    """Yield flows; where the same is said of every protocol, it is said of no port."""
+    alike: dict[object, list[Intervals]] = defaultdict(list)
+    for flow, reading in flows:
+        if reading.l4 is not None:
+            alike[_but_for_the_protocol(flow)].append(reading.l4)
+    for flow, reading in flows:
+        if reading.l4 is not None:
+            said = itertools.chain.from_iterable(alike[_but_for_the_protocol(flow)])
+            if matches.united(said) == ANY_L4:
+                yield flow, reading._replace(l4=None)
+                continue
+        yield flow, reading
+
+
+def _but_for_the_protocol(flow: LogicalFlow) -> object:
     return (
         flow.stage,
         flow.priority,
