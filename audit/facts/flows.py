@@ -9,6 +9,7 @@ Most flows of a large zone translate Services' addresses. A packet between endpo
 destination is none of those, meets none of them, so they are not kept.
 """
 
+import functools
 import re
 import sys
 from collections import defaultdict
@@ -33,6 +34,7 @@ lookup_fdb, check_in_port_sec, …)."""
 _CONJUNCTION = re.compile(rb'"match":"([^"|(\\]*)"')
 """The match of a row where it is a plain conjunction; `||` and `!(` may ask for less."""
 _ONE_ADDRESS = re.compile(rb"(?:ip[46]\.dst|x*reg[0-9]) == ([0-9a-f.:]+)(?= |$)")
+_NAME = re.compile(rb'"name":"([^"\\]*)"')
 _GROUP_OF_DATAPATH = re.compile(r"\d+_")
 """What northd puts before a port group's name: its switch's tunnel key (northd.c)."""
 
@@ -98,13 +100,22 @@ def logical_flows(
 
 def installed_sets(tables: Tables, used: Collection[str]) -> Mapping[str, tuple[str, ...]]:
     """Return the southbound's address sets of these names."""
+    wanted = {name.encode() for name in used}
+
+    def unused(text: bytes) -> bool:
+        name = _NAME.search(text)
+        return name is not None and name[1] not in wanted
+
+    rows = tables.rows("Address_Set", ("name", "addresses"), unless=unused)
     return MappingProxyType(
-        {
-            row["name"]: tuple(sorted(_uuids(row["addresses"])))
-            for row in tables.rows("Address_Set", ("name", "addresses"))
-            if row["name"] in used
-        }
+        {row["name"]: _shared(tuple(sorted(_uuids(row["addresses"])))) for row in rows}
     )
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def _shared(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Return one object for all zones' sets of the same addresses."""
+    return addresses
 
 
 def installed_groups(tables: Tables) -> Mapping[str, frozenset[str]]:
