@@ -257,38 +257,50 @@ class Tracing:
         Also where two traces contradict each other about a leg: what tells their cells apart is
         something that no flow says of their ends, so that only a cell's own trace can show it.
         """
-        self._withdraw()
-        disputed, cells = (
+        lost = self._lost()
+        disputed, left_open = (
             undecided(self._requests, self._planned.matrix, reasons)
             for reasons in ({Reason.LEGS_DISAGREE}, {Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
         )
+        cells = np.union1d(left_open, np.concatenate([np.zeros(0, np.int64), *lost.values()]))
         asked = cells[self._cover.of(cells) < 0]
         if asked.size > MOST_DISPUTED:
+            self._withdraw(lost)
             return
         self._disputed = disputed
         if asked.size:
             self._trace("tracing cells that legs leave open", self._extend(asked), workers)
+        self._decompose(cells)
+
+    def _decompose(self, cells: NDArray[np.int64]) -> None:
+        """Let legs decide these cells no longer."""
         for known, answers in zip(self._requests, self._answers, strict=True):
             composed = known.plan.composed.copy()
             composed[cells] = False
             known.plan = answers.plan = replace(known.plan, composed=composed)
 
-    def _withdraw(self) -> None:
-        """Leave what begins or ends where no trace ran unproven, whatever legs say of others."""
+    def _lost(self) -> dict[Reason, NDArray[np.int64]]:
+        """Return composed cells that begin or end where no trace ran, by why the first did not."""
         of = self._planned.matrix
+        lost: dict[Reason, NDArray[np.int64]] = {}
         for place, reason in self._failed.items():
             if place in self._ran or reason is Reason.INTERRUPTED:
                 continue
             here = np.array([self._place(end) == place for end in of.endpoints], dtype=np.bool_)
-            cells = np.flatnonzero((here[of.src] | here[of.dst]) & ~self._cover.asked)
-            settled = self._cover.settled.copy()
-            for known, answers in zip(self._requests, self._answers, strict=True):
-                lost = cells[known.plan.composed[cells]]
-                settled[lost] = REASON_CODE[reason]
-                composed = known.plan.composed.copy()
-                composed[lost] = False
-                known.plan = answers.plan = replace(known.plan, composed=composed)
-            self._cover = replace(self._cover, settled=settled)
+            cells = np.flatnonzero(here[of.src] | here[of.dst])
+            composed = [known.plan.composed[cells] for known in self._requests]
+            cells = cells[np.logical_or.reduce(composed)] if composed else cells[:0]
+            lost[reason] = np.union1d(lost.get(reason, cells), cells)
+        return lost
+
+    def _withdraw(self, lost: Mapping[Reason, NDArray[np.int64]]) -> None:
+        """Leave what begins or ends where no trace ran unproven, whatever legs say of others."""
+        settled = self._cover.settled.copy()
+        for reason, cells in lost.items():
+            own = cells[self._cover.of(cells) < 0]
+            settled[own] = REASON_CODE[reason]
+            self._decompose(cells)
+        self._cover = replace(self._cover, settled=settled)
 
     def _place(self, end: Endpoint) -> str:
         """Return where traces of an endpoint's packets are run."""

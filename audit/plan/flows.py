@@ -67,6 +67,7 @@ _GIVEN = re.compile(
     r"\b(x{0,2}reg[0-9]+)(?:\[([0-9]+)(?:\.\.([0-9]+))?\])? *(?:=(?!=)|<->) *([^;{}]*)"
 )
 _GOES_ON = re.compile(r"(?:(?:set_meter\([^()]*\)|ip\.dscp = [0-9]+|next); *)*")
+_OUTPORT = re.compile(r'\boutport = "((?:[^"\\]|\\.)*)"')
 _TEMPLATE = "^"
 """Begins a chassis' own variable. `ovn-trace` passes over such flows; to a node's they are of a
 NodePort, whose cells are not composed anyway."""
@@ -307,6 +308,8 @@ class Told:
     """Of routers, which `audit.plan.legs` reads by priority."""
     limits: list[LogicalFlow] = field(default_factory=list)
     """Flows that look at ports and may be met by endpoints."""
+    redirected: set[int] = field(default_factory=set)
+    """Endpoints of which their switch sends what is for them to a port that is not theirs."""
     unread: set[str] = field(default_factory=set)
     """Matches that could not be read."""
 
@@ -440,12 +443,21 @@ class ZoneFlows:
                 key = (self._zone.name, datapath, *_said(flow, own))
                 told.between[at][index].append(self._numbers.of(key))
         elif marked:
+            outport = _OUTPORT.search(flow.actions)
             for at, index in marked:
-                names = {**common, **self._who.own[index]}
+                own = self._who.own[index]
+                names = {**common, **own}
                 told.on[datapath][at][index].append(self._numbers.of(_said(flow, names)))
+                elsewhere = outport is not None and own.get(outport[1]) != "port"
+                if elsewhere and at in (At.DST, At.REPLY_TO) and self._on(index, datapath):
+                    told.redirected.add(index)
         else:
             number = self._numbers.of(_said(flow, common))
             told.kind[datapath].append((number, ANY_L4 if l4 is None else l4))
+
+    def _on(self, index: int, switch: str) -> bool:
+        attached = self._who.endpoints[index].attachment
+        return attached is not None and attached.switch == switch
 
     def _marked(self, named: Named, switch: str | None) -> list[tuple[At, int]]:
         """Return the endpoints that a flow names, by where they stand in a packet it names."""

@@ -91,6 +91,8 @@ class Met:
                 self.opaque[switch] |= told.unread
             for flow in told.limits:
                 self._limit(zone, flow)
+            if told.redirected:
+                self._redirect(sorted(told.redirected))
 
     def _agreed(self, zone: Zone, acls: ZoneAcls) -> dict[str, frozenset[int]]:
         """Return the flows that ACLs in force explain, by switch; note where they do not agree."""
@@ -116,6 +118,13 @@ class Met:
             ]
         self._disagree(zone, strange, lacking)
         return explained
+
+    def _redirect(self, indices: Sequence[int]) -> None:
+        """Leave out endpoints whose packets go to another's port: its ACLs are not theirs."""
+        vector = np.zeros(len(self.endpoints), dtype=np.bool_)
+        vector[indices] = True
+        anybody = np.ones_like(vector)
+        self.limits += [(anybody, vector, matches.ANY_L4), (vector, anybody, matches.ANY_L4)]
 
     def _names_somebody(self, flow: LogicalFlow) -> bool:
         """Say whether a flow names more than northd's own do: routers' ports, the health checks'.
