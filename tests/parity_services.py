@@ -184,6 +184,10 @@ def _extra_agrees(cells: Cells, cell: int, record: Record) -> bool:
     ends = list(_ends(cells.traces(cell)))
     last = record["outputs"][-1] if record["outputs"] else ""
     reset = any(t.reason == "service-without-endpoints" for t in cells.traces(cell))
+    if last == record["src"] and any(
+        t.reason == "hairpin-not-translated" for t in cells.traces(cell)
+    ):  # the tool gives the pod its own packet with its own source, which is no evidence
+        return cells.verdict(cell) is Verdict.INCONCLUSIVE
     if last == record["src"] and reset:  # what a service without endpoints answers with
         return True
     if not last or last.startswith(_ROUTER_PORTS):

@@ -14,7 +14,7 @@ from audit.errors import EngineError, ExitCode, NoEngineError, OutputError, Usag
 from audit.facts import snapshot
 from audit.model.changes import Changes
 from audit.pipeline.comparing import diff_runs
-from audit.pipeline.options import Covering, Options, Progress
+from audit.pipeline.options import Options, Progress
 from audit.pipeline.running import Outcome, run
 from audit.replay import recompile, toolchain
 
@@ -48,25 +48,7 @@ def rehearse(options: Options, root: Path, progress: Progress) -> Rehearsed:
     with _recompiled(snapshot, programs, progress) as place:
         recompiled = run(replace(options, snapshot=place), root, progress)
     changes = diff_runs(recorded.path, recompiled.path, progress)
-    changes = replace(changes, facts=(*changes.facts, *_behind(recorded, options)))
     return Rehearsed(recorded=recorded, recompiled=recompiled, changes=changes)
-
-
-def _behind(recorded: Outcome, options: Options) -> Iterator[str]:
-    """Say it when the recorded southbound databases are not what the northbound ones ask for.
-
-    A cover is planned from northbound ACLs, so it does not fit what another northbound made.
-    """
-    known = recorded.manifest["prediction"]
-    if (
-        options.cover is not Covering.EXHAUSTIVE
-        and known is not None
-        and known["agree"] < known["of"]
-    ):
-        yield (
-            f"{known['of'] - known['agree']} of {known['of']} legs as recorded are not what the "
-            "northbound databases ask for: northd was behind; rehearse with --cover exhaustive"
-        )
 
 
 def _programs(options: Options) -> toolchain.Toolchain:

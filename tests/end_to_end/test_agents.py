@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.ovn, pytest.mark.ray]
 
 NODES = ("ovn-worker", "ovn-worker2")
 GONE = "ovn-control-plane"
-COVER = ("--cover", "exhaustive")
+COVER = ("--planes", "logical", "--cover", "exhaustive")
 PLANES = ("--planes", "logical,datapath")
 
 

@@ -77,7 +77,7 @@ def test_who_gets_into_an_isolated_namespace_and_by_what(audit: Audit, run: Path
     into = {
         (one["src"].split()[1].split("/")[0], one["by"].partition(" ingress")[0])
         for one in passing
-        if one["dst"].startswith("pod deny-in/") and "NetpolNode" not in one["by"]
+        if one["dst"].startswith("pod deny-in/") and "own ACL" not in one["by"]
     }
     assert into == {
         ("prod", "networkpolicy deny-in/allow-from-prod-idx"),

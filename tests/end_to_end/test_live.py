@@ -367,7 +367,7 @@ def test_a_central_cluster_is_read_from_the_first_member_that_answers(
     with Cluster(directory=recorded).serving(toolchain) as cluster:
         run_central(cluster)
         flags = ("--kubeconfig", cluster.kubeconfig(tmp_path / "kubeconfig"))
-        done = audit("run", *flags, *SCOPE)
+        done = audit("run", *flags, *SCOPE, "--planes", "logical")
         assert done.code == 0, done.err
         assert {pod for pod, _ in cluster.commands} == {"ovnkube-master-b"}
     files = audit("run", "--snapshot", recorded, *SCOPE)

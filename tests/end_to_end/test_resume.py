@@ -19,7 +19,7 @@ from tests.end_to_end.test_failures import no_runs, one_sentence
 
 pytestmark = pytest.mark.ovn
 
-SCOPE = ("--cover", "exhaustive", "-p", "tcp/80")
+SCOPE = ("--planes", "logical", "--cover", "exhaustive", "-p", "tcp/80")
 KILLS = 20
 
 
@@ -230,7 +230,7 @@ def test_a_ray_head_that_is_killed_is_told_in_a_sentence_and_gone_on_without(
 def test_killed_while_it_asks_the_datapath_a_run_goes_on_with_both_planes(
     audit: Audit, example_snapshot: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    asked = ("--planes", "logical,datapath", "-n", "default", "-n", "shop", "-n", "prod", *SCOPE)
+    asked = (*SCOPE, "--planes", "logical,datapath", "-n", "default", "-n", "shop", "-n", "prod")
     root = tmp_path_factory.mktemp("planes")
     undisturbed = run_of(audit.command, root, example_snapshot, *asked)
     process = subprocess.Popen(

@@ -98,6 +98,7 @@ def test_composed_cells_say_the_same_and_that_they_are_composed(
 ) -> None:
     done = audit(
         *("run", "--snapshot", example_snapshot, "-o", "json", "-p", "tcp/80", "-p", "udp/53"),
+        *("--planes", "logical"),
     )
     assert done.code == 0, done.err
     legs = audit.directory / done.json["path"]
