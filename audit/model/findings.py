@@ -47,6 +47,7 @@ class FindingKind(StrEnum):
     LOAD_BALANCER_DIFFERS = "load-balancer-differs"
     POD_DIFFERS = "pod-differs"
     PORT_NOT_BOUND = "port-not-bound"
+    SOUTHBOUND_DIFFERS = "southbound-differs"
     POLICY_LEFT_OVER = "policy-left-over"
     POLICY_AWAITED = "policy-awaited"
     PORT_WITHOUT_POD = "port-without-pod"
@@ -57,7 +58,7 @@ INVENTORY = frozenset(
         *(FindingKind.POLICY_ONLY_IN_OVN, FindingKind.POLICY_NOT_IN_OVN),
         *(FindingKind.ADDRESS_SET_DIFFERS, FindingKind.PORT_GROUP_DIFFERS),
         *(FindingKind.LOAD_BALANCER_DIFFERS, FindingKind.POD_DIFFERS),
-        *(FindingKind.PORT_NOT_BOUND,),
+        *(FindingKind.PORT_NOT_BOUND, FindingKind.SOUTHBOUND_DIFFERS),
     }
 )
 """Differences between OVN's databases and the objects that are in force: packets meet them."""

@@ -18,7 +18,7 @@ from audit.model.findings import Finding
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, PolicyRef, Verdict
 from audit.pipeline.options import Options, Progress
-from audit.plan import expand, matrix, ports, portspace
+from audit.plan import behind, expand, matrix, ports, portspace
 from audit.policy import deviations, findings
 from audit.policy import inventory as explaining
 from audit.policy.intent import IntentVerdicts, evaluate
@@ -137,8 +137,11 @@ def unasked(state: ClusterState, verdicts: CellVerdicts) -> Judged:
 
 
 def inventory(state: ClusterState) -> tuple[Finding, ...]:
-    """Return what OVN's databases and the objects do not agree on, a finding of each kind."""
-    return told.findings(state.differences)
+    """Return what OVN's databases and the objects do not agree on, a finding of each kind.
+
+    So is what a southbound has otherwise than its northbound.
+    """
+    return told.findings((*state.differences, *behind.differences(state.zones)))
 
 
 def _decided_by_objects(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import Acl, LogicalFlow, Note, Zone
 from audit.model.legs import Locality
-from audit.plan import agreement, flows, matches
+from audit.plan import agreement, behind, flows, matches
 from audit.plan.acls import Entry, Predicates, Vector, ZoneAcls, address_sets, group_ports
 from audit.plan.flows import At, Identities, Numbers, Told, ZoneFlows
 from audit.plan.matches import AddressIn, Intervals, MatchError, PortIs, Side, Term
@@ -26,9 +26,6 @@ NO_ACL = -1
 """The stage of an entry that is of no ACL: it tells endpoints apart and decides nothing."""
 
 _ANY = tuple((str(p), low, high) for p, low, high in matches.ANY_L4)
-
-_HEALTH_CHECK = "$svc_monitor_mac"
-"""The set that northd's flows for health checks of load balancers name (northd.c)."""
 
 MOST_NAMED = 50
 """Endpoints that a note lists; its text counts all."""
@@ -77,9 +74,7 @@ class Met:
         self._attached = np.array(
             [e.attachment is not None for e in self.endpoints], dtype=np.bool_
         )
-        self._router_ports = frozenset(
-            port.name for zone in self.zones.values() for port in zone.ports.values() if port.peer
-        )
+        self._router_ports = behind.router_ports(self.zones.values())
         self._everyone = self.predicates.number(np.ones(len(self.endpoints), dtype=np.bool_))
         for name, zone in sorted(self.zones.items()):
             explained = self._agreed(zone, self.acls[name])
@@ -111,10 +106,8 @@ class Met:
             lacking += [(switch, acl) for acl in agreed.lacking]
             strange += [
                 (switch, flow)
-                for place, flow in enumerate(listed)
-                if flow.stage in agreement.ACL_STAGES
-                and place not in agreed.explained
-                and self._names_somebody(flow)
+                for flow in behind.strange(listed, agreed.explained, self._router_ports)
+                if self._asked(flow)
             ]
         self._disagree(zone, strange, lacking)
         return explained
@@ -126,16 +119,8 @@ class Met:
         anybody = np.ones_like(vector)
         self.limits += [(anybody, vector, matches.ANY_L4), (vector, anybody, matches.ANY_L4)]
 
-    def _names_somebody(self, flow: LogicalFlow) -> bool:
-        """Say whether a flow names more than northd's own do: routers' ports, the health checks'.
-
-        It says nothing of a packet that is asked where it cannot be true of one.
-        """
-        things = {thing for thing, _ in flows.names_in(flow.match).things}
-        by_northd = {thing for thing in things if thing.startswith(_HEALTH_CHECK)}
-        routers = {thing for thing in things if thing in self._router_ports}
-        if things <= by_northd | routers:
-            return False
+    def _asked(self, flow: LogicalFlow) -> bool:
+        """Say whether a flow can be true of a packet that is asked."""
         try:
             reading = flows.read(flow.match)
         except MatchError:
@@ -180,7 +165,7 @@ class Met:
             switch, acl = lacking[0]
             parts.append(
                 f"lacks flows of {len(lacking)} northbound ACLs (the first on switch {switch}: "
-                f"{acl.owner or acl.uuid})"
+                f"{behind.whose(acl)})"
             )
         keys = [self.endpoints[index].key for index in np.flatnonzero(touched).tolist()]
         text = (

@@ -47,6 +47,11 @@ _TEXTS: dict[FindingKind, tuple[str, str, str]] = {
         "running pods have ports that are not bound to their nodes' chassis",
         "look at ovn-controller and the pods' interfaces on the nodes of {zones}",
     ),
+    FindingKind.SOUTHBOUND_DIFFERS: (
+        "row of a southbound, which is what packets meet, is not what its northbound asks for",
+        "rows of southbounds, which are what packets meet, are not what the northbounds ask for",
+        "look whether ovn-northd of {zones} runs, and is not paused; restart it",
+    ),
     FindingKind.POLICY_LEFT_OVER: (
         "policy is in OVN and no longer in Kubernetes, and holds no pod",
         "policies are in OVN and no longer in Kubernetes, and hold no pod",
