@@ -273,14 +273,16 @@ def test_what_the_databases_do_not_agree_on_is_traced_one_by_one_and_said(
 ) -> None:
     snapshot, flags = RECORDED["ovn-25.03-interconnect"]
     copy = unpacked(snapshot, tmp_path / "snapshot")
-    ((owner, match),) = clients_of_web(toolchain, copy)
+    ((_, match),) = clients_of_web(toolchain, copy)
     where = ("match", "==", match)
     assert changed(toolchain, copy, where, {"action": "drop"}) == 3
     few = run(copy, tmp_path / "runs", **flags)
     assert few.code is ExitCode.FINDINGS
-    prediction = few.said["prediction"]
-    assert prediction["agree"] < prediction["of"]
-    assert any(owner in sentence for sentence in prediction["disagreements"])
+    [finding] = few.said["findings"]
+    assert finding["kind"] == "southbound-differs"
+    assert len({text for text in finding["subjects"] if "default/web-allow-prod" in text}) == 3
+    [note, *_] = [note for note in few.said["notes"] if note["code"] == "southbound-differs"]
+    assert "pod default/web-0" in note["subjects"]
     verdicts = f"SELECT {COORDINATES}, verdict, reply FROM"
     assert few.ask(f"({verdicts} {few.cells}) EXCEPT ALL ({verdicts} {exhaustive.cells})") == []
 
