@@ -204,6 +204,25 @@ def group_ports(zone: Zone) -> Mapping[str, frozenset[str]]:
     return zone.installed_groups
 
 
+def in_force(zone: Zone) -> Mapping[str, tuple[Acl, ...]]:
+    """Return the ACLs in force on each switch, of which northd makes flows, by uuid.
+
+    They are the switch's own and those of the port groups that have a port there.
+    """
+    by_uuid = {acl.uuid: acl for some in zone.acls.values() for acl in some}
+    uuids: dict[str, set[str]] = defaultdict(set)
+    for switch, own in zone.switch_acls.items():
+        uuids[switch] |= own
+    for group in zone.port_groups:
+        ports = (zone.ports.get(name) for name in group.ports) if group.acls else ()
+        for switch in {port.datapath for port in ports if port is not None}:
+            uuids[switch] |= group.acls
+    return {
+        switch: tuple(by_uuid[uuid] for uuid in sorted(some) if uuid in by_uuid)
+        for switch, some in uuids.items()
+    }
+
+
 class ZoneAcls:
     """The ACLs of one zone, seen from its endpoints."""
 
@@ -211,24 +230,20 @@ class ZoneAcls:
         self._zone = zone
         self._predicates = predicates
         self._groups = groups
-        self._by_uuid = {acl.uuid: acl for acls in zone.acls.values() for acl in acls}
+        self._in_force = in_force(zone)
         self._groups_of: dict[str, set[str]] = defaultdict(set)
         self._policies_of: dict[str, set[PolicyRef]] = defaultdict(set)
-        self._applied_on: dict[str, set[str]] = defaultdict(set)
         self._groups_on: dict[str, set[str]] = defaultdict(set)
         for group in zone.port_groups:
             for name in group.ports:
                 if group.policy is not None:
                     self._policies_of[name].add(group.policy)
-                if (port := zone.ports.get(name)) is not None:
-                    self._applied_on[port.datapath].add(group.name)
         for installed, names in group_ports(zone).items():
             for name in names:
                 self._groups_of[name].add(installed)
                 if (port := zone.ports.get(name)) is not None:
                     self._groups_on[port.datapath].add(installed)
         self._sets = address_sets(zone)
-        self._acls_of = {group.name: group.acls for group in zone.port_groups}
         self._switches: dict[str, _Switch] = {}
         self._contents: dict[AddressIn, Vector] = {}
         self._port_vectors: dict[PortIs, Vector] = {}
@@ -246,11 +261,8 @@ class ZoneAcls:
         return self._switches[name]
 
     def in_force(self, name: str) -> tuple[Acl, ...]:
-        """Return the ACLs in force on a switch, of which northd makes flows, by uuid."""
-        uuids = set(self._zone.switch_acls.get(name, ()))
-        for group in self._applied_on.get(name, ()):
-            uuids |= self._acls_of.get(group, frozenset())
-        return tuple(self._by_uuid[uuid] for uuid in sorted(uuids) if uuid in self._by_uuid)
+        """Return the ACLs in force on a switch, by uuid."""
+        return self._in_force.get(name, ())
 
     def _read(self, name: str) -> "_Switch":
         found = _Switch(router_port=_router_port(self._zone, name))

@@ -5,15 +5,15 @@ since 1.2). So the rows that decide about packets are compared: flows of ACL sta
 force, address sets and port groups with theirs of the same names.
 """
 
+import itertools
 import re
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from audit.model.facts import Acl, LogicalFlow, Zone
 from audit.model.findings import FindingKind
 from audit.model.inventory import Difference
 from audit.model.owners import words
-from audit.plan import agreement, flows
+from audit.plan import acls, agreement, flows
 
 _SET = re.compile(r"\$(\w+)")
 
@@ -57,38 +57,23 @@ def whose(acl: Acl) -> str:
 
 def _of_zone(zone: Zone) -> Iterator[Difference]:
     routers = router_ports([zone])
-    in_force = _in_force(zone)
-    for switch, acls in sorted(in_force.items()):
+    in_force = acls.in_force(zone)
+    for switch in sorted({*zone.switches, *in_force}):
         listed = zone.flows.get(switch, ())
         if switch in zone.user_defined or not listed:
             continue
-        agreed = agreement.compare(acls, listed)
+        agreed = agreement.compare(in_force.get(switch, ()), listed)
         for acl in agreed.lacking:
             yield _difference(zone, f"switch {switch} lacks flows of {whose(acl)}")
         for flow in strange(listed, agreed.explained, routers):
             what = f"{flow.stage}, priority {flow.priority}: {flow.match}"
             yield _difference(zone, f"switch {switch} has a flow that is of no ACL ({what})")
     # Only these are surely there: of the southbound's sets those are read that its flows name.
-    named = {name for acls in in_force.values() for acl in acls for name in _SET.findall(acl.match)}
+    every = itertools.chain.from_iterable(in_force.values())
+    named = {name for acl in every for name in _SET.findall(acl.match)}
     yield from _members(zone, "address set", zone.address_sets, zone.installed_sets, named)
     groups = {group.name: group.ports for group in zone.port_groups}
     yield from _members(zone, "port group", groups, zone.installed_groups, groups)
-
-
-def _in_force(zone: Zone) -> Mapping[str, list[Acl]]:
-    """Return the ACLs of each of the zone's switches, by the rows of the northbound."""
-    by_uuid = {acl.uuid: acl for some in zone.acls.values() for acl in some}
-    uuids: dict[str, set[str]] = defaultdict(set)
-    for switch in zone.switches:
-        uuids[switch] |= zone.switch_acls.get(switch, frozenset())
-    for group in zone.port_groups:
-        for name in group.ports if group.acls else ():
-            if (port := zone.ports.get(name)) is not None:
-                uuids[port.datapath] |= group.acls
-    return {
-        switch: [by_uuid[uuid] for uuid in sorted(some) if uuid in by_uuid]
-        for switch, some in uuids.items()
-    }
 
 
 def _members(
@@ -105,11 +90,10 @@ def _members(
         members = installed.get(name, ())
         lacks = sorted(set(asked[name]) - set(members))
         extra = sorted(set(members) - set(asked[name]))
-        words = [
-            f"{verb} {_named(some)}" for verb, some in (("lacks", lacks), ("has", extra)) if some
-        ]
-        if words:
-            yield _difference(zone, f"{what} {name} {' and '.join(words)}")
+        parts = (("lacks", lacks), ("has", extra))
+        said = [f"{verb} {_named(some)}" for verb, some in parts if some]
+        if said:
+            yield _difference(zone, f"{what} {name} {' and '.join(said)}")
 
 
 def _named(members: list[str]) -> str:

@@ -40,7 +40,7 @@ class Contradictions:
     zones: Mapping[str, Zone]
     _switches: dict[tuple[str, str], _Rivals] = field(default_factory=dict, compare=False)
     _groups: dict[str, dict[str, frozenset[str]]] = field(default_factory=dict, compare=False)
-    _uuids: dict[str, dict[str, Acl]] = field(default_factory=dict, compare=False)
+    _acls: dict[str, Mapping[str, tuple[Acl, ...]]] = field(default_factory=dict, compare=False)
 
     def __call__(self, task: TraceTask, match: AclMatch) -> tuple[Acl, ...]:
         """Return all that could have decided at `match`, if they do not say the same; else none."""
@@ -61,17 +61,11 @@ class Contradictions:
         """Return the ACLs of a switch that others with the same right may contradict."""
         if (zone_name, switch) not in self._switches:
             zone = self.zones[zone_name]
-            if zone_name not in self._uuids:
-                self._uuids[zone_name] = {acl.uuid: acl for of in zone.acls.values() for acl in of}
+            if zone_name not in self._acls:
+                self._acls[zone_name] = acls.in_force(zone)
                 self._groups[zone_name] = {group.name: group.ports for group in zone.port_groups}
-            uuids = set(zone.switch_acls.get(switch, ()))
-            here = {name for name, port in zone.ports.items() if port.datapath == switch}
-            for group in zone.port_groups:
-                if not group.ports.isdisjoint(here):
-                    uuids |= group.acls
             by_right: dict[_Right, list[Acl]] = defaultdict(list)
-            for uuid in sorted(uuids & self._uuids[zone_name].keys()):
-                acl = self._uuids[zone_name][uuid]
+            for acl in self._acls[zone_name].get(switch, ()):
                 by_right[_Right(acl.direction, acl.after_lb, acl.tier, acl.priority)].append(acl)
             self._switches[zone_name, switch] = {
                 right: tuple(listed)
