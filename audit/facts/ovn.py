@@ -25,7 +25,6 @@ from audit.model.facts import (
     LoadBalancer,
     LogicalPort,
     PortGroup,
-    RouterPolicy,
     Zone,
 )
 from audit.model.packets import Protocol
@@ -99,7 +98,6 @@ def _zone(
     primary = primary_networks(nb["Logical_Switch"])
     options = _first(sb["SB_Global"]).get("options", {})
     ports = _ports(sb["Port_Binding"], sb["Datapath_Binding"])
-    balancers = tuple(_load_balancers(nb["Load_Balancer"]))
     sequence = (_first(nb["NB_Global"]).get("nb_cfg"), _first(sb["SB_Global"]).get("nb_cfg"))
     return Zone(
         name=name,
@@ -129,11 +127,6 @@ def _zone(
                 if (acls := frozenset(as_tuple(row.get("acls", ()))))
             }
         ),
-        router_policies=tuple(
-            RouterPolicy(match=row["match"], action=row["action"], priority=row["priority"])
-            for row in nb["Logical_Router_Policy"]
-        ),
-        routed=routed,
         flows=met,
         installed_sets=flows.installed_sets(south, used),
         installed_groups=flows.installed_groups(south),

@@ -126,6 +126,11 @@ class Acl:
     after_lb: bool = False
     """A `from-lport` ACL that is evaluated after load balancing (`options:apply-after-lb`)."""
 
+    @property
+    def flow_priority(self) -> int:
+        """The priority of its logical flows (northd.c, OVN_ACL_PRI_OFFSET)."""
+        return self.priority + 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortGroup:
@@ -136,15 +141,6 @@ class PortGroup:
     policy: PolicyRef | None
     acls: frozenset[str] = frozenset()
     """uuids of its ACLs: in force on every switch that has a port of the group."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouterPolicy:
-    """A row of the northbound `Logical_Router_Policy`."""
-
-    match: str
-    action: str
-    priority: int
 
 
 class LogicalFlow(NamedTuple):
@@ -213,10 +209,6 @@ class Zone:
     """Addresses and CIDRs of each address set."""
     switch_acls: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     """uuids of the ACLs a switch has itself, not through a port group."""
-    router_policies: tuple[RouterPolicy, ...] = ()
-    routed: frozenset[str] = frozenset()
-    """Addresses and networks that something on the way can tell from others, port addresses and
-    the matches of router policies apart: routes, router ports, NAT, VIPs, known neighbours."""
     source_routes: tuple[tuple[str, str], ...] = ()
     """(network, next hop) of the routes that look at where a packet comes from."""
     user_defined: frozenset[str] = frozenset()

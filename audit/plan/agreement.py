@@ -30,8 +30,6 @@ ACL_STAGES = {
 """Stages with flows made of ACLs: of which direction, and whether after load balancing (None:
 either). Up to OVN 23.03 and from 23.06 on (northd.h)."""
 
-_RAISED = 1000
-"""What northd adds to an ACL's priority for its flows (OVN_ACL_PRI_OFFSET)."""
 _FORM = re.compile(
     r"(?:reg8\[30\.\.31\] == (?P<tier>[0-3]) && )?(?:reg0\[(?P<hint>7|8|9|10)\] == 1 && )?"
     r"(?P<match>.*)",
@@ -58,7 +56,7 @@ def compare(acls: Iterable[Acl], flows: Sequence[LogicalFlow]) -> Agreement:
     """Return which of a switch's flows are made of these ACLs, which are in force there."""
     wanted: dict[tuple[str, int, str], list[Acl]] = defaultdict(list)
     for acl in acls:
-        wanted[acl.direction, acl.priority + _RAISED, acl.match].append(acl)
+        wanted[acl.direction, acl.flow_priority, acl.match].append(acl)
     explained: set[int] = set()
     hints: dict[str, set[int]] = defaultdict(set)
     for place, flow in enumerate(flows):

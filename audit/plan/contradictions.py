@@ -16,8 +16,6 @@ from audit.model.traces import AclMatch, TraceTask
 from audit.plan import acls, matches
 from audit.plan.matches import MatchError, PortIs, Side, Term
 
-_RAISED = 1000
-"""What northd adds to an ACL's priority for its logical flows (OVN_ACL_PRI_OFFSET)."""
 _KINDS = {"drop": "stop", "reject": "stop", "pass": "pass"}
 
 
@@ -27,7 +25,7 @@ class _Right(NamedTuple):
     direction: str
     after_lb: bool
     tier: int
-    priority: int
+    flow_priority: int
 
 
 _Rivals = Mapping[_Right, tuple[Acl, ...]]
@@ -49,7 +47,7 @@ class Contradictions:
         direction = "from-lport" if match.stage.startswith("ls_in_") else "to-lport"
         after_lb = match.stage.startswith("ls_in_acl_after_lb")
         for right, listed in self._in_force(task.zone, match.datapath).items():
-            if right[:2] != (direction, after_lb) or right.priority + _RAISED != match.priority:
+            if right[:2] != (direction, after_lb) or right.flow_priority != match.priority:
                 continue
             found = tuple(acl for acl in listed if self._holds(acl, task, match))
             kinds = {_kind(acl.action) for acl in found}
@@ -66,7 +64,9 @@ class Contradictions:
                 self._groups[zone_name] = {group.name: group.ports for group in zone.port_groups}
             by_right: dict[_Right, list[Acl]] = defaultdict(list)
             for acl in self._acls[zone_name].get(switch, ()):
-                by_right[_Right(acl.direction, acl.after_lb, acl.tier, acl.priority)].append(acl)
+                by_right[_Right(acl.direction, acl.after_lb, acl.tier, acl.flow_priority)].append(
+                    acl
+                )
             self._switches[zone_name, switch] = {
                 right: tuple(listed)
                 for right, listed in by_right.items()

@@ -347,11 +347,7 @@ class ZoneFlows:
         self._family = family
         self._explained = explained
         self._ports = ports
-        self._switches = {
-            e.attachment.switch
-            for e in who.endpoints
-            if e.attachment is not None and e.attachment.zone == zone.name
-        }
+        self._switches = switches_of(who.endpoints, zone)
         self._others = _everybody(zone.ports.values())
         self._whole = _by_switch(who.endpoints)
         self._everyone = frozenset(Holder(i) for i, own in enumerate(who.own) if own)
@@ -414,9 +410,7 @@ class ZoneFlows:
         if asked is None:
             return False
         number = int(asked[1])
-        return number != REQUEST_SOURCE_PORT and not any(
-            port.number <= number <= (port.last or port.number) for port in self._ports
-        )
+        return number != REQUEST_SOURCE_PORT and not any(number in port for port in self._ports)
 
     def _flow(
         self,
@@ -626,7 +620,7 @@ class _Registers:
             return given == value
         if given in _ITS_PORT and value.isdecimal():
             number = int(value)
-            return any(one.number <= number <= (one.last or one.number) for one in self._ports)
+            return any(number in port for port in self._ports)
         if given in _ITS_ADDRESS:
             return value in self._addresses
         return True
@@ -700,6 +694,15 @@ def _by_switch(endpoints: Sequence[Endpoint]) -> list[frozenset[Holder]]:
         groups[keys[-1]].add(Holder(index))
     frozen = {key: frozenset(ports) for key, ports in groups.items()}
     return [frozen[key] for key in keys]
+
+
+def switches_of(endpoints: Iterable[Endpoint], zone: Zone) -> set[str]:
+    """Return the switches of a zone that endpoints are on."""
+    return {
+        e.attachment.switch
+        for e in endpoints
+        if e.attachment is not None and e.attachment.zone == zone.name
+    }
 
 
 def reached(zone: Zone, switches: Iterable[str]) -> list[str]:

@@ -94,7 +94,7 @@ class Met:
         explained: dict[str, frozenset[int]] = {}
         strange: list[tuple[str, LogicalFlow]] = []
         lacking: list[tuple[str, Acl]] = []
-        own = self._switches_of(zone)
+        own = flows.switches_of(self.endpoints, zone)
         for switch in flows.reached(zone, own):
             listed = zone.flows.get(switch, ())
             in_force = acls.in_force(switch)
@@ -127,13 +127,6 @@ class Met:
             return True
         asked = reading.l4 is None or any(_touches(reading.l4, port) for port in self.ports)
         return asked and self.predicates.family in reading.families
-
-    def _switches_of(self, zone: Zone) -> set[str]:
-        return {
-            e.attachment.switch
-            for e in self.endpoints
-            if e.attachment is not None and e.attachment.zone == zone.name
-        }
 
     def _disagree(
         self,
@@ -378,9 +371,8 @@ class Met:
 
 
 def _touches(l4: Intervals, port: Port) -> bool:
-    last = port.last or port.number
     return any(
-        protocol is port.protocol and low <= last and port.number <= high
+        protocol is port.protocol and low <= port.sample and port.number <= high
         for protocol, low, high in l4
     )
 

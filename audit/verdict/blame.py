@@ -6,8 +6,9 @@ match the flow carries). A namespace's default deny belongs to every policy that
 in that direction, so all of them are named.
 """
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from audit.model.facts import Acl, FlowHint, Policy, PortGroup, Zone
@@ -107,10 +108,6 @@ class Blamer:
         return int(policy.rules[0 if acl.policy_direction == "ingress" else 1] > 0)
 
 
-_RAISED = 1000
-"""What northd adds to an ACL's priority for its logical flows (OVN_ACL_PRI_OFFSET)."""
-
-
 def _acl_of(zone: Zone, match: AclMatch) -> Acl | None:
     """Return the ACL a logical flow was made from; None where it may have been one of several.
 
@@ -129,7 +126,7 @@ def _acl_of(zone: Zone, match: AclMatch) -> Acl | None:
         candidates = [
             acl
             for hint in hints
-            for acl in _of_priority(zone, match.priority)
+            for acl in itertools.chain.from_iterable(zone.acls.values())
             if _fits(acl, match) and _made(acl, hint, match)
         ]
     # One object's ACLs, a rule's for tcp and udp say, name the same culprit.
@@ -137,12 +134,6 @@ def _acl_of(zone: Zone, match: AclMatch) -> Acl | None:
         (acl.owner or acl.uuid, acl.policy, acl.policy_direction, acl.rule) for acl in candidates
     }
     return candidates[0] if len(culprits) == 1 else None
-
-
-def _of_priority(zone: Zone, priority: int) -> Iterator[Acl]:
-    return (
-        acl for acls in zone.acls.values() for acl in acls if acl.priority + _RAISED == priority
-    )
 
 
 def _fits(acl: Acl, match: AclMatch) -> bool:
@@ -154,8 +145,8 @@ def _fits(acl: Acl, match: AclMatch) -> bool:
 def _made(acl: Acl, hint: FlowHint, match: AclMatch) -> bool:
     """Say whether a flow with this match, verdict and priority can have been made from an ACL."""
     return (
-        _is(acl.match, hint.match)
-        and acl.priority + _RAISED == match.priority
+        acl.flow_priority == match.priority
+        and _is(acl.match, hint.match)
         and acl.action.startswith(match.action)
     )
 
