@@ -6,7 +6,6 @@ force, address sets and port groups with theirs of the same names.
 """
 
 import itertools
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from audit.model.facts import Acl, LogicalFlow, Zone
@@ -14,8 +13,6 @@ from audit.model.findings import FindingKind
 from audit.model.inventory import Difference
 from audit.model.owners import words
 from audit.plan import acls, agreement, flows
-
-_SET = re.compile(r"\$(\w+)")
 
 _HEALTH_CHECK = "$svc_monitor_mac"
 """The set that northd's flows for health checks of load balancers name (northd.c)."""
@@ -70,7 +67,8 @@ def _of_zone(zone: Zone) -> Iterator[Difference]:
             yield _difference(zone, f"switch {switch} has a flow that is of no ACL ({what})")
     # Only these are surely there: of the southbound's sets those are read that its flows name.
     every = itertools.chain.from_iterable(in_force.values())
-    named = {name for acl in every for name in _SET.findall(acl.match)}
+    things = {thing for acl in every for thing, _ in flows.names_in(acl.match).things}
+    named = {thing[1:] for thing in things if thing.startswith("$")}
     yield from _members(zone, "address set", zone.address_sets, zone.installed_sets, named)
     groups = {group.name: group.ports for group in zone.port_groups}
     yield from _members(zone, "port group", groups, zone.installed_groups, groups)

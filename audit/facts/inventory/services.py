@@ -307,14 +307,7 @@ class Balancers:
                     everywhere = address in service.cluster_ips or len(without) < len(zones)
                     if without and everywhere:
                         shown = f"{port.protocol} {_vip(address, port.number)}"
-                        yield Difference(
-                            kind=FindingKind.LOAD_BALANCER_DIFFERS,
-                            text=f"service {owner} {in_zones(without)}: no load balancer has "
-                            f"{shown}",
-                            zones=tuple(without),
-                            about=frozenset({f"service {owner}"}),
-                            effects=_effects(owner),
-                        )
+                        yield _missing(owner, shown, without)
                 yield from self._node_port(owner, port, own, zones)
 
     def _node_port(
@@ -329,14 +322,18 @@ class Balancers:
         }
         if has and has < zones:
             without = sorted(zones - has)
-            yield Difference(
-                kind=FindingKind.LOAD_BALANCER_DIFFERS,
-                text=f"service {owner} {in_zones(without)}: no load balancer has its NodePort "
-                f"{port.protocol} {port.node_port}",
-                zones=tuple(without),
-                about=frozenset({f"service {owner}"}),
-                effects=_effects(owner),
-            )
+            yield _missing(owner, f"its NodePort {port.protocol} {port.node_port}", without)
+
+
+def _missing(owner: str, shown: str, zones: Sequence[str]) -> Difference:
+    """Return the difference that a service's address is in no load balancer of these zones."""
+    return Difference(
+        kind=FindingKind.LOAD_BALANCER_DIFFERS,
+        text=f"service {owner} {in_zones(zones)}: no load balancer has {shown}",
+        zones=tuple(zones),
+        about=frozenset({f"service {owner}"}),
+        effects=_effects(owner),
+    )
 
 
 def _eligible(targets: Sequence[Target], service: Declared) -> frozenset[Backend]:
