@@ -67,6 +67,10 @@ _GIVEN = re.compile(
     r"\b(x{0,2}reg[0-9]+)(?:\[([0-9]+)(?:\.\.([0-9]+))?\])? *(?:=(?!=)|<->) *([^;{}]*)"
 )
 _GOES_ON = re.compile(r"(?:(?:set_meter\([^()]*\)|ip\.dscp = [0-9]+|next); *)*")
+_SENT_TO = re.compile(
+    r"(?:x{0,2}reg[0-9]+|eth\.dst|ip[46]\.dst|outport)(?:\[[^\]]*\])? *= *([^;{}]*)"
+)
+"""Where actions send a packet: a next hop stands in a register."""
 _OUTPORT = re.compile(r'\boutport = "((?:[^"\\]|\\.)*)"')
 _TEMPLATE = "^"
 """Begins a chassis' own variable. `ovn-trace` passes over such flows; to a node's they are of a
@@ -428,7 +432,9 @@ class ZoneFlows:
         marked = self._marked(named, switch)
         if l4 is not None and (marked or common is None):
             told.limits.append(flow)
-        elif common is None:
+            return
+        self._sends_to(flow, named, datapath, switch, told)
+        if common is None:
             if flow.stage == _ROUTER_POLICY and _understood(flow.match):
                 told.policies.append(flow)
                 return
@@ -448,6 +454,27 @@ class ZoneFlows:
         else:
             number = self._numbers.of(_said(flow, common))
             told.kind[datapath].append((number, ANY_L4 if l4 is None else l4))
+
+    def _sends_to(
+        self, flow: LogicalFlow, named: Named, datapath: str, switch: str | None, told: Told
+    ) -> None:
+        """Mark whom a flow sends packets to that are not asked to be for it.
+
+        To a packet that is for it anyway such a flow does nothing wrong, to all others it does.
+        """
+        given = {
+            _thing(one) for sent in _SENT_TO.findall(flow.actions) for one in _THING.finditer(sent)
+        }
+        if not given:
+            return
+        asked = {holder for thing, _ in named.things for holder in self._members(thing, switch)}
+        marks = told.between if switch is None else told.on[switch]
+        for holder in sorted(
+            {one for thing in given for one in self._members(thing, switch)} - asked
+        ):
+            number = self._numbers.of((self._zone.name, datapath, flow))
+            host = self._who.endpoints[holder.place].host_network
+            marks[holder.at(Side.DST, host=host)][holder.place].append(number)
 
     def _on(self, index: int, switch: str) -> bool:
         attached = self._who.endpoints[index].attachment

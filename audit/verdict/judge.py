@@ -74,8 +74,8 @@ class Judgement:
     """What one trace decides. Without `verdict`, `next_hops` do, combined as `combine` says.
 
     `translated` is the source address the packet left with, empty when it kept its own. `datapath`
-    and `stage` are where the packet ended, and `allows` the ACLs that let it through on the way,
-    each with the datapath it did so in.
+    and `stage` are where the packet ended and `outport` the port it was to leave that by; `allows`
+    are the ACLs that let it through on the way, each with the datapath it did so in.
     """
 
     verdict: Verdict | None
@@ -87,6 +87,7 @@ class Judgement:
     detail: str = ""
     datapath: str = ""
     stage: str = ""
+    outport: str = ""
     allows: tuple[tuple[str, Blame], ...] = ()
 
 
@@ -140,6 +141,7 @@ class Judge:
                     judged,
                     datapath=hop.datapath,
                     stage=hop.stage,
+                    outport=hop.outport,
                     allows=self.blamer.allows(task.zone, hop, task.microflow.inport),
                 )
             case _:

@@ -57,8 +57,9 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
     """Return what the trace of the request `key` from `src` to `dst` shows.
 
     A packet that is no longer the same on its way, or takes several, shows of the way between only
-    that no other cell's trace speaks for it: each such cell needs its own. From the part on where
-    its engine was blind, a trace shows nothing but that.
+    that no other cell's trace speaks for it: each such cell needs its own. So does one that is
+    on its way to another's port. From the part on where its engine was blind, a trace shows nothing
+    but that.
     """
     decision = decide(key, judgements)
     path = list(_path(key, judgements))
@@ -69,9 +70,17 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
     stopped = _part(path[-1].datapath, path[-1].stage, src, dst) if path else Part.EGRESS
     # Where what is delivered is not what was sent, its reply takes a way of its own.
     changed = decision.verdict is Verdict.REACHABLE and any(one.translated for one in path)
-    if path and (changed or _singular(path[-1], stopped)):
+    astray = bool(path) and _astray(path[-1], dst)
+    if path and (changed or astray or _singular(path[-1], stopped)):
         alone = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace=key)
-        return Shown(egress=_passed(allowed.get(Part.EGRESS), key), transit=alone, ingress=None)
+        together = (
+            astray and src.attachment is not None and src.attachment.switch == path[-1].datapath
+        )
+        return Shown(
+            egress=_passed(allowed.get(Part.EGRESS), key),
+            transit=alone,
+            ingress=alone if together else None,
+        )
     if decision.verdict in PASSES or decision.verdict in STOPPED or _blind(decision):
         passed = decision.verdict in PASSES
         last = Part.INGRESS if decision.verdict is Verdict.REACHABLE else stopped
@@ -97,6 +106,20 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
 def _singular(last: Judgement, part: Part) -> bool:
     """Say whether a way is one packet's only: it forks, or is not known, past the egress leg."""
     return last.reason in _ONLY_THIS or (bool(last.next_hops) and part is not Part.EGRESS)
+
+
+def _astray(last: Judgement, dst: Endpoint) -> bool:
+    """Say whether a packet ended, on the destination's switch, on its way to another port.
+
+    Whatever stopped it there is no flow that packets to the destination's own port meet.
+    """
+    attached = dst.attachment
+    return (
+        attached is not None
+        and not dst.host_network
+        and last.datapath == attached.switch
+        and last.outport not in ("", attached.port)
+    )
 
 
 _ONLY_THIS = frozenset({Reason.WAY_IN_UNKNOWN, Reason.SOURCE_TRANSLATED})

@@ -84,6 +84,29 @@ def test_endpoints_of_which_the_same_is_said_have_the_same_marks() -> None:
     assert found[0] != found[1]
 
 
+@pytest.mark.parametrize(
+    ("match", "actions", "marked"),
+    [
+        # to all but B's packets, B is a wrong next hop: a packet to B shows nothing of theirs
+        ("ip4.src == 10.128.0.5", 'reg0 = 10.128.0.6; outport = "rtos-worker"; next;', {1}),
+        ("ip4", "eth.dst = 0a:58:0a:80:00:06; next;", {1}),
+        ("ip4", 'outport = "shop_b"; output;', {1}),
+        ("ip4", "ip4.dst = 10.128.0.6; next;", {1}),
+        ("ip4.dst == 10.128.0.6", "reg0 = 10.128.0.6; next;", set()),
+        ("ip4", "ct_lb_mark(backends=10.128.0.6:80);", set()),  # a Service's: not composed
+        ("ip4", "reg0 = 100.88.0.2; next;", set()),
+    ],
+)
+@pytest.mark.parametrize("stage", ["lr_in_policy", "lr_in_ip_routing"])
+def test_whom_packets_are_sent_to_is_marked(
+    match: str, actions: str, marked: set[int], stage: str
+) -> None:
+    sent = flow(match, actions)._replace(stage=stage)
+    found = told(sent, on=ROUTER).between[At.DST]
+    dropped = told(sent._replace(actions="drop;"), on=ROUTER).between[At.DST]
+    assert {place for place, marks in found.items() if len(marks) > len(dropped[place])} == marked
+
+
 def test_between_switches_a_network_that_holds_a_switch_tells_nothing_and_a_part_does() -> None:
     route = flow("ip4.dst == 10.128.0.0/24", 'outport = "rtos-worker"; next;')
     assert not told(route, on=ROUTER).between[At.DST]

@@ -87,6 +87,21 @@ def test_a_stop_shows_where_it_is_and_that_all_before_it_passes(
     assert (stop.blame, stop.reason, stop.trace) == (OUT, Reason.ACL_DROP, "t")
 
 
+@pytest.mark.parametrize(
+    ("dst", "expected"),
+    [(THERE, (PASS, Verdict.UNTRACED, None)), (NEAR, (PASS, Verdict.UNTRACED, Verdict.UNTRACED))],
+)
+def test_what_is_sent_to_another_port_shows_nothing_of_the_destinations(
+    dst: Endpoint, expected: tuple[Verdict | None, ...]
+) -> None:
+    """It met the other port's flows, as where a policy sends packets to a wrong next hop."""
+    assert dst.attachment is not None
+    stop = ended(STOP, dst.attachment.switch, "ls_out_acl_eval", IN, outport="somebody")
+    assert verdicts(shown("t", stop, HERE, dst)) == expected
+    own = ended(STOP, dst.attachment.switch, "ls_out_acl_eval", IN, outport=dst.attachment.port)
+    assert verdicts(shown("t", own, HERE, dst)) == (PASS, PASS, STOP)
+
+
 @pytest.mark.parametrize("dst", [NEAR, THERE])
 def test_an_arrival_shows_every_part_and_who_let_it_pass(dst: Endpoint) -> None:
     there = dst.attachment.switch if dst.attachment else ""
