@@ -580,10 +580,10 @@ _MADE_BY_NORTHD = ("_MC_", "none")
 """Begin the names that stand for no port: multicast groups, and that no port was found."""
 
 
-def _going_on(flows: Iterable[LogicalFlow]) -> frozenset[str]:
+def _going_on(flows: Sequence[LogicalFlow]) -> frozenset[str]:
     """Return the stages in which every packet goes on as it came, but for its service class.
 
-    Unless something asks for that.
+    Unless something asks for that. What no flow of a stage is for is dropped there.
     """
     if any("dscp" in flow.match for flow in flows):
         return frozenset()
@@ -591,7 +591,8 @@ def _going_on(flows: Iterable[LogicalFlow]) -> frozenset[str]:
     for flow in flows:
         plain = _GOES_ON.fullmatch(flow.actions) is not None
         stages[flow.stage] = stages.get(flow.stage, True) and plain
-    return frozenset(stage for stage, plain in stages.items() if plain and not stage[:1].isupper())
+    whole = {flow.stage for flow in flows if flow.match == "1"}
+    return frozenset(stage for stage, plain in stages.items() if plain and stage in whole)
 
 
 class _Registers:

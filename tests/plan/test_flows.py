@@ -138,6 +138,15 @@ def test_what_is_said_of_every_protocol_is_said_of_no_port() -> None:
     assert told(*alike[:2], on=ROUTER).limits
 
 
+@pytest.mark.parametrize(("default", "marked"), [("1", set()), ("ip6", {0})])
+def test_a_stage_in_which_all_goes_on_tells_nothing_if_it_has_a_flow_for_everything(
+    default: str, marked: set[int]
+) -> None:
+    """What no flow of a stage is for is dropped there (ovn-sb(5), Logical_Flow)."""
+    flows = flow("ip4.src == 10.128.0.5", "next;"), flow(default, "next;", 0)
+    assert set(told(*flows).on[HERE][At.SRC]) == marked
+
+
 def test_a_match_that_cannot_be_read_is_told() -> None:
     found = told(flow("ip4.dst[0..7] == 5"))
     assert found.unread == {"ip4.dst[0..7] == 5"}
