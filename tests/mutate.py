@@ -28,7 +28,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ from audit.pipeline.asking import Traced, trace
 from audit.pipeline.journal import Journal
 from audit.pipeline.planning import Planned
 from audit.pipeline.switches import replayed
-from audit.plan import scope
+from audit.plan import cover, scope
+from audit.plan.headless import headless
 from audit.replay import toolchain
 from audit.replay.recompile import recompile
 from audit.replay.toolchain import Toolchain
@@ -199,8 +200,7 @@ def mutate(number: int, clusters: Clusters, root: Path, only: Sequence[str]) -> 
         cluster.write()
         _recompile(cluster, engine, root)
         memory = Memory()
-        everything = audit(cluster.root, engine, pipeline.Covering.EXHAUSTIVE, flags, memory)
-        few = audit(cluster.root, engine, pipeline.Covering.LEGS, flags, memory)
+        few, everything = audit(cluster.root, engine, flags, memory)
     except AuditError as error:
         return Mutation(
             **about,
@@ -281,26 +281,29 @@ Ran = tuple[Planned, Traced]
 
 
 def audit(
-    snapshot: Path,
-    engine: Engine,
-    cover: pipeline.Covering,
-    flags: Mapping[str, Any],
-    memory: Memory,
-) -> Ran:
-    """Plan and trace; nothing is written."""
+    snapshot: Path, engine: Engine, flags: Mapping[str, Any], memory: Memory
+) -> tuple[Ran, Ran]:
+    """Plan and trace by legs, and with a trace for every cell; nothing is written."""
     options = pipeline.Options(
         snapshot=snapshot,
         scope=scope.from_flags(**flags),
         ovn_prefix=engine.programs.prefix,
         workers=pipeline.Workers.INLINE,
         worker_count=1,
-        cover=cover,
+        cover=pipeline.Covering.LEGS,
         verify=0,
     )
     with ExitStack() as stack:
         planned = pipeline.plan(options, progress.Silent(), stack)
-        traced = trace(options, planned, memory, progress.Silent(), replayed)
-    return planned, traced
+        # What `--cover exhaustive` makes of the same facts; ranges of ports are not asked here.
+        names = headless(planned.state, planned.owners)
+        every = replace(planned, legs=(), cover=cover.exhaustive(planned.matrix, names))
+        ran = [
+            (some, trace(options, some, memory, progress.Silent(), replayed))
+            for some in (every, planned)
+        ]
+    everything, few = ran
+    return few, everything
 
 
 def differences(few: Ran, everything: Ran) -> Iterator[Difference]:

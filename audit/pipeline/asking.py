@@ -43,7 +43,7 @@ class Traced:
     """How prediction, verification and the planes came out, for run.json."""
     findings: tuple[Finding, ...]
     incomplete: bool
-    """A cell is untraced because the run did not do what it set out to."""
+    """A cell, or a reply, is untraced because the run did not do what it set out to."""
     notes: tuple[Note, ...] = ()
     """What the report says of the planes."""
 
@@ -92,7 +92,7 @@ def trace(
             *drift.findings(),
             *(of_disagreements(FindingKind.PACKETS, sent.disagreements) if sent else ()),
         ),
-        incomplete=one.incomplete or _incomplete(theirs),
+        incomplete=one.incomplete or _incomplete(below, theirs),
         notes=(*one.notes, *below.notes(), *running.notes, *unheard(one.verdicts, theirs)),
     )
 
@@ -104,14 +104,15 @@ def _one_plane(logical: Tracing) -> Traced:
         count=logical.count,
         checks={**logical.checks(), "datapath": None, "drift": None, "packets": None},
         findings=logical.findings(),
-        incomplete=_incomplete(verdicts),
+        incomplete=_incomplete(logical, verdicts),
         notes=logical.notes(),
     )
 
 
-def _incomplete(verdicts: CellVerdicts) -> bool:
+def _incomplete(traced: Tracing, verdicts: CellVerdicts) -> bool:
+    """Say whether a cell, or a reply, is untraced because the run did not do what it set out to."""
     operational = [REASON_CODE[reason] for reason in OPERATIONAL]
-    return bool(np.isin(verdicts.reason, operational).any())
+    return bool(np.isin(verdicts.reason, operational).any()) or bool(traced.lost_replies())
 
 
 def _datapath(
@@ -179,9 +180,18 @@ def logical_worker(planned: Planned, timeout_s: float) -> Callable[[], LogicalTr
         serve=functools.partial(databases.serve, planned.engine),
         databases={zone.name: zone.southbound for zone in zones},
     )
-    return functools.partial(LogicalTracer, transport=copies, timeout_s=timeout_s)
+    largest = max((path.stat().st_size for path in copies.databases.values()), default=0)
+    return functools.partial(
+        LogicalTracer,
+        transport=copies,
+        zones=max(OPEN_BYTES // max(largest, 1), 1),
+        timeout_s=timeout_s,
+    )
 
 
+OPEN_BYTES = 8 << 20
+"""Southbound databases that a worker has open at a time, if not a single one: a server and two
+daemons each, of some ten times its size."""
 PACKETS_TIMEOUT_S = 600.0
 """How long packets are sent; of cells whose packets are not sent by then that is said."""
 PODS_AT_ONCE = 8

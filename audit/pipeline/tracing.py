@@ -1,7 +1,7 @@
 """plan → traces → verdicts: a cover run to its end, hop by hop and leg by leg."""
 
 import hashlib
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,7 +31,7 @@ from audit.model.traces import (
     TraceOutcome,
     TraceTask,
 )
-from audit.model.verdicts import REASON_CODE, Reason, Verdict
+from audit.model.verdicts import OPERATIONAL, PASSES, REASON_CODE, Reason, Verdict
 from audit.pipeline.journal import Journal
 from audit.pipeline.options import Options, Progress
 from audit.pipeline.planes import Plane
@@ -308,9 +308,13 @@ class Tracing:
         return end.node if self.plane.name == records.DATAPATH else zone
 
     def notes(self) -> tuple[Note, ...]:
+        """Say what was traced otherwise than planned, and what could not be."""
+        return (*self._disputes(), *self._silent_replies())
+
+    def _disputes(self) -> Iterator[Note]:
         """Say whose cells were traced one by one because their legs contradict each other."""
         if not self._disputed.size:
-            return ()
+            return
         of = self._planned.matrix
         ends = np.unique(np.concatenate([of.src[self._disputed], of.dst[self._disputed]]))
         keys = tuple(of.endpoints[end].key for end in ends.tolist())
@@ -318,7 +322,26 @@ class Tracing:
             f"{len(self._disputed)} cells between {len(keys)} endpoints were each traced, as "
             f"traces of alike cells contradict each other ({self.plane.name} plane)"
         )
-        return (Note(code="traced-one-by-one", text=text, subjects=keys),)
+        yield Note(code="traced-one-by-one", text=text, subjects=keys)
+
+    def _silent_replies(self) -> Iterator[Note]:
+        """Say how many replies the engines did not answer for."""
+        for reason, count in sorted(self.lost_replies().items()):
+            yield Note(
+                code="replies-lost",
+                text=f"{count} replies could not be traced ({reason}, {self.plane.name} plane); "
+                "resume the run to trace them",
+            )
+
+    def lost_replies(self) -> Mapping[Reason, int]:
+        """Count the replies to what arrived that no trace tells of because one failed."""
+        decisions = compose.Decisions(self._judgements)
+        lost: Counter[Reason] = Counter()
+        for reply, requests in self._replied.items():
+            reason = decisions.of(reply).reason
+            if reason in OPERATIONAL and any(decisions.of(r).verdict in PASSES for r in requests):
+                lost[reason] += 1
+        return lost
 
     def _learn(self) -> None:
         """Note what the traces since the last time show of their cells' legs."""

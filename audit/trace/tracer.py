@@ -1,8 +1,8 @@
 """Batch → outcomes, one per task, whatever happens: the worker's whole job.
 
-A tracer has a zone's database open as long as it traces there, with a daemon per conntrack state
-and ECMP choice; where that is, its transport knows. It is made of picklable parts, so that it can
-be shipped to where it runs.
+A tracer has a zone's database open as long as it traces there, and longer where there is room for
+several, each with a daemon per conntrack state and ECMP choice; where that is, its transport knows.
+It is made of picklable parts, so that it can be shipped to where it runs.
 """
 
 from contextlib import ExitStack
@@ -39,21 +39,37 @@ _SHOWN = 200
 """Characters of the engine's complaint that make a failure's message."""
 
 
+@dataclass(slots=True)
+class _OpenZone:
+    """A zone's database that is open, and its daemons by conntrack state and ECMP choice."""
+
+    launch: Launch
+    opened: ExitStack
+    daemons: dict[tuple[ConntrackState, int], TraceDaemon] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Stop the daemons, then close the database."""
+        with self.opened:
+            for daemon in self.daemons.values():
+                self.opened.callback(daemon.stop)
+            self.daemons.clear()
+
+
 @dataclass(slots=True, kw_only=True)
 class LogicalTracer:
     """Traces batches through the logical network. Use as a context, or `close()` it.
 
-    At most `daemons` run at a time: where they are another's guests, few.
+    At most `daemons` of a zone run at a time: where they are another's guests, few. At most `zones`
+    are open at a time, so that memory stays bounded.
     """
 
     transport: Transport
     daemons: int = 64
+    zones: int = 1
     timeout_s: float = 30.0
     states_at_start: int = STATES_AT_START
-    _zone: str = ""
-    _launch: Launch | None = None
-    _opened: ExitStack = field(default_factory=ExitStack)
-    _daemons: dict[tuple[ConntrackState, int], TraceDaemon] = field(default_factory=dict)
+    _open: dict[str, _OpenZone] = field(default_factory=dict)
+    """By name, the one used last at the end."""
 
     def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
         """Return one outcome per task, in order. Nothing a trace does raises."""
@@ -74,28 +90,30 @@ class LogicalTracer:
     def _served(self, zone: str, task: TraceTask) -> TraceOutcome:
         """Trace one task; when no engine starts, do it once more on a fresh database server."""
         try:
-            self._turn_to(zone)
-            return self._trace(task)
+            return self._trace(self._turn_to(zone), task)
         except (EngineError, OSError):
             self.close()
-        self._turn_to(zone)
-        return self._trace(task)
+        return self._trace(self._turn_to(zone), task)
 
-    def _turn_to(self, zone: str) -> None:
-        """Open `zone`; a tracer has one zone open at a time, so that memory stays bounded."""
-        if self._zone == zone and self._launch is not None:
-            return
-        self.close()
+    def _turn_to(self, zone: str) -> _OpenZone:
+        """Open `zone` unless it is; where there are too many, close what was not used longest."""
+        if zone in self._open:
+            self._open[zone] = self._open.pop(zone)
+            return self._open[zone]
+        while len(self._open) >= self.zones:
+            self._open.pop(next(iter(self._open))).close()
         if not self.transport.has(zone):
             raise EngineError(f"there is no database of zone {zone}")
-        self._launch = self._opened.enter_context(self.transport.open(zone))
-        self._zone = zone
+        with ExitStack() as opening:
+            launch = opening.enter_context(self.transport.open(zone))
+            self._open[zone] = _OpenZone(launch, opening.pop_all())
+        return self._open[zone]
 
-    def _trace(self, task: TraceTask) -> TraceOutcome:
+    def _trace(self, zone: _OpenZone, task: TraceTask) -> TraceOutcome:
         """Run one task and read what the packet did."""
         try:
             expression = microflow.expression(task.microflow)
-            daemon = self._daemon(task)
+            daemon = self._daemon(zone, task)
             if daemon.unparsed.flows:
                 message = f"{daemon.unparsed.flows} logical flows are beyond this ovn-trace"
                 return _failure(task, Reason.ENGINE_REFUSED, message)
@@ -125,45 +143,41 @@ class LogicalTracer:
         hop = walk.read(block, target=task.target, select=task.select, draws=task.draws)
         return LogicalTrace(key=task.key, hop=hop, output=kept)
 
-    def _daemon(self, task: TraceTask) -> TraceDaemon:
+    def _daemon(self, zone: _OpenZone, task: TraceTask) -> TraceDaemon:
         """Return the daemon for a task's state and choice."""
-        assert self._launch is not None  # noqa: S101 - run() turned to the zone
+        daemons = zone.daemons
         key = (task.state, task.select)
         reply = (ConntrackState.REPLY, task.select)
-        if key not in self._daemons and reply in self._daemons and self._daemons[reply].turn():
-            self._daemons[key] = self._daemons.pop(reply)
-        if key not in self._daemons:
-            while len(self._daemons) >= self.daemons:
-                self._daemons.pop(next(iter(self._daemons))).stop()
+        if key not in daemons and reply in daemons and daemons[reply].turn():
+            daemons[key] = daemons.pop(reply)
+        if key not in daemons:
+            while len(daemons) >= self.daemons:
+                daemons.pop(next(iter(daemons))).stop()
             daemon = TraceDaemon(
-                self._launch,
+                zone.launch,
                 state=task.state,
                 select=task.select,
                 timeout_s=self.timeout_s,
                 states_at_start=self.states_at_start,
-                turns=key == reply and (ConntrackState.REQUEST, task.select) not in self._daemons,
+                turns=key == reply and (ConntrackState.REQUEST, task.select) not in daemons,
             )
             daemon.start()
-            self._daemons[key] = daemon
-        return self._daemons[key]
+            daemons[key] = daemon
+        return daemons[key]
 
     def unparsed(self, zone: str) -> Unparsed:
         """Return what the engine cannot read of a zone's logical flows; EngineError if nothing."""
-        self._turn_to(zone)
-        assert self._launch is not None  # noqa: S101 - _turn_to() opens
-        daemon = TraceDaemon(self._launch, state=ConntrackState.REQUEST, states_at_start=1)
+        launch = self._turn_to(zone).launch
+        daemon = TraceDaemon(launch, state=ConntrackState.REQUEST, states_at_start=1)
         daemon.start()
         daemon.stop()
         return daemon.unparsed
 
     def close(self) -> None:
-        """Stop the daemons and close the zone; the next batch starts them again."""
-        self._launch = None
-        self._zone = ""
-        with self._opened:
-            for daemon in self._daemons.values():
-                self._opened.callback(daemon.stop)
-            self._daemons.clear()
+        """Stop the daemons and close the zones; the next batch starts them again."""
+        with ExitStack() as closing:
+            while self._open:
+                closing.callback(self._open.popitem()[1].close)
 
     def __enter__(self) -> Self:
         return self

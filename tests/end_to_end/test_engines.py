@@ -1,5 +1,6 @@
 """What the engine does to a run: it dies, it hangs, it talks nonsense; and where traces run."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from audit.pipeline.asking import logical_worker
 from audit.pipeline.planning import plan
 from audit.plan import scope
 from audit.store import reader
-from audit.trace.daemon import TraceDaemon
+from audit.trace.daemon import EngineLostError, TraceDaemon
 from audit.trace.microflow import expression
 from audit.trace.unixctl import Unixctl
 from tests.end_to_end.conftest import run_of
@@ -81,22 +82,43 @@ def test_daemons_killed_during_the_run_cost_nothing(
 
     def started(self: TraceDaemon) -> None:
         start(self)
-        daemons.append(self)
+        if self.starts == 1:  # what takes its daemon down twice is poison
+            daemons.append(self)
 
     monkeypatch.setattr(TraceDaemon, "start", started)
     killed = []
 
     def kill() -> None:
-        for daemon in daemons:
-            if daemon.pid:
-                os.kill(daemon.pid, signal.SIGKILL)
-                killed.append(daemon.pid)
+        while daemons:
+            pid = daemons.pop().pid
+            with contextlib.suppress(ProcessLookupError):  # its zone is closed at this moment
+                if pid:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
 
     found, code = run(example_snapshot, tmp_path, kill)
     assert killed
     assert code is ExitCode.CLEAN
     assert np.array_equal(found.verdicts.verdict, undisturbed.verdicts.verdict)
     assert np.array_equal(found.verdicts.reply, undisturbed.verdicts.reply)
+
+
+def test_replies_that_no_engine_answers_for_leave_the_run_incomplete(
+    example_snapshot: Path, tmp_path: Path, undisturbed: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = TraceDaemon.trace
+
+    def lost(self: TraceDaemon, expression: str) -> str:
+        if "tcp.dst==52888" in expression:
+            raise EngineLostError("ovn-trace died on it 2 times")
+        return trace(self, expression)
+
+    monkeypatch.setattr(TraceDaemon, "trace", lost)
+    found, code = run(example_snapshot, tmp_path)
+    assert code is ExitCode.INCOMPLETE
+    assert np.array_equal(found.verdicts.verdict, undisturbed.verdicts.verdict)
+    (note,) = [one for one in found.manifest["notes"] if one["code"] == "replies-lost"]
+    assert note["text"].endswith("(engine-lost, logical plane); resume the run to trace them")
 
 
 def test_replies_and_then_requests_of_one_daemon_are_as_of_daemons_of_their_own(

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from audit.model.verdicts import CODE, Verdict
-from audit.pipeline import Covering
 from tests import mutate
 from tests.mutable import Cluster, copied
 from tests.mutations import EDITS
@@ -53,8 +52,7 @@ def test_a_cell_that_legs_let_pass_wrongly_is_found_out(
     flags = mutate.draw_scope(cluster)
     cluster.write()
     memory = mutate.Memory()
-    everything = mutate.audit(cluster.root, engine, Covering.EXHAUSTIVE, flags, memory)
-    planned, few = mutate.audit(cluster.root, engine, Covering.LEGS, flags, memory)
+    (planned, few), everything = mutate.audit(cluster.root, engine, flags, memory)
     assert list(mutate.differences((planned, few), everything)) == []
     stopped = np.flatnonzero(few.verdicts.verdict == CODE[Verdict.BLOCKED])[0]
     verdict = few.verdicts.verdict.copy()
