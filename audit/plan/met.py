@@ -34,7 +34,7 @@ MOST_NAMED = 50
 class _Views(NamedTuple):
     """The entries that a switch's flows make of other ends, by Locality, and a number for them.
 
-    `plain` says that none of them looks at ports.
+    `plain` says that none of them looks at ports, nor tells other ends apart.
     """
 
     entries: tuple[tuple[Entry, ...], ...]
@@ -218,7 +218,7 @@ class Met:
     def _usual(self, side: At, *, host: bool) -> tuple[int, int] | None:
         """Return what is said of most endpoints of a kind, and of the others on their switches.
 
-        None where flows of it look at ports: such are told apart in any case.
+        None where flows of it look at ports, or tell its other ends apart: then so must legs.
         """
         key = (side, host)
         if key not in self._most:
@@ -245,7 +245,11 @@ class Met:
             self._common[key] = _Views(
                 entries=entries,
                 number=self._numbers.of(entries),
-                plain=all(entry.l4 == _ANY for some in entries for entry in some),
+                plain=all(
+                    entry.l4 == _ANY and entry.others == self._everyone
+                    for some in entries
+                    for entry in some
+                ),
             )
         return self._common[key]
 
