@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.blindness import BLIND_REASONS
 from audit.model.matrix import CellVerdicts
-from audit.model.verdicts import CODE, NO_VERDICT, UNPROVEN, Blame
+from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, UNPROVEN, Blame, Verdict
 
 NO_DRIFT, DRIFT = 0, 1
 _UNPROVEN = [CODE[verdict] for verdict in UNPROVEN] + [NO_VERDICT]
+_BLIND = [REASON_CODE[reason] for reason in BLIND_REASONS]
 
 
 def merged(logical: CellVerdicts, datapath: CellVerdicts) -> CellVerdicts:
@@ -18,16 +20,19 @@ def merged(logical: CellVerdicts, datapath: CellVerdicts) -> CellVerdicts:
 
     The datapath is the stronger evidence: where it proves something and the logical plane
     something else, or nothing, its verdict, reason and blame are the cell's. Where both say the
-    same, the logical plane's words stand, which name what was meant to happen. `drift` is where
-    both prove something, and the verdicts differ or those of the replies do; NO_VERDICT where a
-    plane proves nothing.
+    same, the logical plane's words stand, which name what was meant to happen. So they do where
+    neither proves anything, unless only `ovn-trace` was blind: then the datapath saw more. `drift`
+    is where both prove something, and the verdicts differ or those of the replies do; NO_VERDICT
+    where a plane proves nothing.
     """
     known = proven(datapath.verdict)
     both = known & proven(logical.verdict)
     replied = proven(logical.reply) & proven(datapath.reply)
     differ = datapath.verdict != logical.verdict
     drift = both & (differ | (replied & (datapath.reply != logical.reply)))
-    decides = known & (differ | drift)
+    sees = np.isin(logical.reason, _BLIND) & ~np.isin(datapath.reason, _BLIND)
+    doubts = sees & (datapath.verdict == CODE[Verdict.INCONCLUSIVE])
+    decides = (known & (differ | drift)) | doubts
     blames, moved = _joined(logical.blames, datapath.blames)
     keys = (*logical.trace_keys, *datapath.trace_keys)
     their_trace = _shifted(datapath.trace, len(logical.trace_keys))

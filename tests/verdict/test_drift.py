@@ -61,6 +61,27 @@ def test_what_the_datapath_proves_is_the_cell_s(
 
 
 @pytest.mark.parametrize(
+    ("logical", "datapath", "below", "reason"),
+    [
+        (I, I, Reason.BACKENDS_DIFFER, Reason.BACKENDS_DIFFER),
+        (I, I, Reason.HAIRPIN_NOT_TRANSLATED, Reason.HAIRPIN_NOT_TRANSLATED),
+        (I, N, Reason.NODE_MISSING, Reason.HAIRPIN_NOT_TRANSLATED),
+    ],
+)
+def test_where_ovn_trace_is_blind_the_datapath_says_why_nothing_is_proven(
+    logical: Verdict, datapath: Verdict, below: Reason, reason: Reason
+) -> None:
+    blind, sees = plane([logical], OURS, "l"), plane([datapath], THEIRS, "d")
+    blind.reason[:] = REASON_CODE[Reason.HAIRPIN_NOT_TRANSLATED]
+    sees.reason[:] = REASON_CODE[below]
+    both = merged(blind, sees)
+    assert both.reason.tolist() == [REASON_CODE[reason]]
+    assert both.verdict.tolist() == [CODE[I]]
+    assert both.drift is not None
+    assert both.drift.tolist() == [NO_VERDICT]
+
+
+@pytest.mark.parametrize(
     ("ours", "theirs", "drift"), [(R, R, 0), (R, B, 1), (None, R, 0), (I, B, 0), (R, None, 0)]
 )
 def test_replies_that_differ_are_drift_too(
