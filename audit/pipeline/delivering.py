@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from audit.errors import AuditError, OutputError, UsageError
+from audit.pipeline.completing import Outcome
 from audit.pipeline.options import Progress
-from audit.pipeline.running import Outcome
-from audit.store import evidence, remote, unfinished
+from audit.store import evidence, remote
 from audit.store.remote import Part, Place, located
 
-__all__ = ["Part", "Place", "copy", "destination", "fetched", "located", "place_of", "resumable"]
+__all__ = ["Part", "Place", "copy", "destination", "fetched", "located", "resumable"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,13 +76,6 @@ def destination(out: Path | Place, staging: Path) -> Iterator[Destination]:
         yield to
     finally:
         to.leave()
-
-
-def place_of(path: Path) -> Path | Place:
-    """Return where the run at `path` is to be kept, as its plan says."""
-    options = unfinished.read_plan(path).get("options")
-    said = options.get("destination") if isinstance(options, dict) else None
-    return located(str(said)) if said else path.absolute().parent
 
 
 def fetched(place: Place, stack: ExitStack, part: Part = Part.TABLES) -> Path:

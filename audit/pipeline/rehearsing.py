@@ -14,8 +14,9 @@ from audit.errors import EngineError, ExitCode, NoEngineError, OutputError, Usag
 from audit.facts import snapshot
 from audit.model.changes import Changes
 from audit.pipeline.comparing import diff_runs
+from audit.pipeline.completing import Outcome
 from audit.pipeline.options import Options, Progress
-from audit.pipeline.running import Outcome, run
+from audit.pipeline.running import run
 from audit.replay import recompile, toolchain
 
 _NEEDED = ("ovn-northd", "ovn-nbctl", "ovsdb-server", "ovsdb-tool")
