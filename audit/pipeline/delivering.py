@@ -5,12 +5,12 @@ the store gets is finished; an unfinished run stays where it is.
 """
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from audit import scratch
 from audit.errors import AuditError, OutputError, UsageError
 from audit.pipeline.completing import Outcome
 from audit.pipeline.options import Progress
@@ -80,8 +80,7 @@ def destination(out: Path | Place, staging: Path) -> Iterator[Destination]:
 
 def fetched(place: Place, stack: ExitStack, part: Part = Part.TABLES) -> Path:
     """Return a copy of part of a finished run that lasts as long as `stack`."""
-    space = stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-run-"))
-    return remote.fetch(place, Path(space), part)
+    return remote.fetch(place, stack.enter_context(scratch.directory("run")), part)
 
 
 def resumable(run: Place, staging: Path, stack: ExitStack) -> Path:
