@@ -227,6 +227,15 @@ def test_what_was_cut_short_is_gone_on_with_and_put_there(
     assert as_writer("verify", third.json["path"]).code == 0
     assert not unfinished.exists()
 
+    # One that was ended while it was being put there is whole on the disk, and is put there.
+    assert as_writer("copy", third.json["path"], unfinished.parent).code == 0
+    store.delete(f"{prefix}/run.json")
+    fourth = as_writer("run", "--resume", unfinished, "--out", root, "-q", "-o", "json")
+    assert (fourth.code, fourth.json["path"]) == (0, f"s3://{BUCKET}/{prefix}")
+    assert fourth.json["finished"] == third.json["finished"], "nothing was traced again"
+    assert as_writer("verify", fourth.json["path"]).code == 0
+    assert not unfinished.exists()
+
 
 def test_history_of_a_store(store: Store, as_writer: Audit, copied: Path) -> None:
     """Lists what is finished, asks all of it, and takes away what is told and no more."""
