@@ -5,11 +5,15 @@ go of a lock however a process ends: so a directory whose lock is free is remove
 command. Where directories cannot be locked, none is; what another user has made is not touched.
 """
 
+import atexit
 import errno
 import fcntl
 import os
+import secrets
 import shutil
+import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +25,8 @@ SHORT = Path("/tmp")  # noqa: S108 - sockets need short paths; the directories i
 """Where TMPDIR is too long for a socket in it."""
 
 
+VARIABLE = "AUDIT_SCRATCH"
+"""In the environment of what is started for a directory, and has to go with it."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -39,25 +45,52 @@ def require_room(error: BaseException | None) -> None:
 @contextmanager
 def directory(kind: str, above: Path | None = None) -> Iterator[Path]:
     """Yield a new directory, in TMPDIR or `above`, that goes when the block ends."""
-    path, lock = _made(kind, above)
+    path, lock = _made(kind, above or Path(tempfile.gettempdir()))
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
         os.close(lock)
 
 
-def _made(kind: str, above: Path | None) -> tuple[Path, int]:
+_mine: set[Path] = set()
+"""What this process has made and not removed, noted before it is: a signal may come at any time."""
+os.register_at_fork(after_in_child=_mine.clear)
+_REMOVED_WITHIN_S = 2.0
+
+
+def _remove(path: Path) -> None:
+    """Remove a directory, also where a process that is just ending still writes in it."""
+    until = time.monotonic() + _REMOVED_WITHIN_S
+    shutil.rmtree(path, ignore_errors=True)
+    while path.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+        shutil.rmtree(path, ignore_errors=True)
+    _mine.discard(path)
+
+
+@atexit.register
+def _remove_mine() -> None:
+    """Remove what a block has not that was interrupted as it began or ended."""
+    for path in list(_mine):
+        _remove(path)
+
+
+def _made(kind: str, above: Path) -> tuple[Path, int]:
     """Return a new directory, and what holds its lock."""
     while True:
-        path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}.", dir=above))
-        with suppress(FileNotFoundError):  # it was swept before it was locked: another one
+        path = above / f"{PREFIX}{kind}.{secrets.token_hex(4)}"
+        _mine.add(path)
+        # Its name is taken, or it was swept before it was locked: another one.
+        with suppress(FileExistsError, FileNotFoundError):
+            path.mkdir(mode=0o700)
             lock = _opened(path)
             with suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if _is(path, lock):
                 return path, lock
             os.close(lock)
+        _mine.discard(path)
 
 
 def sweep(*places: Path) -> None:
@@ -76,9 +109,22 @@ def _sweep(path: Path) -> None:
         if os.fstat(lock).st_uid == os.geteuid():
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is(path, lock):
+                end_processes_of(path)
                 shutil.rmtree(path)
     finally:
         os.close(lock)
+
+
+def end_processes_of(path: Path) -> None:
+    """Kill the processes that were started for a directory, and say so in their environment.
+
+    The rest ends by itself when the process that started it does; some of Ray's take a minute.
+    """
+    mark = os.fsencode(f"{VARIABLE}={path}")
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it is another's, or has just ended
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _opened(path: Path) -> int:

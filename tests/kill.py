@@ -61,7 +61,8 @@ class Killer:
 
     def first(self, root: str) -> tuple[str, ...]:
         """Return the arguments of a new run."""
-        return ("run", "--snapshot", str(SNAPSHOT), "--out", root, *SCOPE, *self.told())
+        place = str(self.space / root)  # which the page names
+        return ("run", "--snapshot", str(SNAPSHOT), "--out", place, *SCOPE, *self.told())
 
     def told(self) -> tuple[str, ...]:
         """Return what every sitting is told."""
@@ -125,12 +126,12 @@ class Killer:
         self.expect(process.returncode in allowed, f"{told}: {process.returncode}: {err[-500:]}")
         self.expect("Traceback" not in err, f"{told}: {err[-500:]}")
         patience_s = ENDS_ALONE_S if number is signal.SIGKILL else 1.0
+        if number is signal.SIGKILL:
+            self.finish("history", str(self.whole.parent))
         until = time.monotonic() + patience_s
         while (left := list(self.left())) and time.monotonic() < until:
             time.sleep(0.1)
         self.expect(not left, f"{told}: left running: {left}")
-        if number is signal.SIGKILL:
-            self.finish("history", "whole")
         files = [path.name for path in self.temporary.iterdir()]
         self.expect(not files, f"{told}: left in TMPDIR: {files}")
 

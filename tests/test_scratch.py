@@ -69,6 +69,28 @@ def test_what_a_killed_process_left_goes_and_what_one_has_stays(
     assert list(place.iterdir()) == []
 
 
+def test_what_an_interrupted_block_left_goes_at_the_end(place: Path) -> None:
+    code = "from audit import scratch; scratch.directory('kind').__enter__(); raise SystemExit(3)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=place, check=False)
+    assert done.returncode == 3
+    assert list(place.iterdir()) == []
+
+
+def test_what_was_started_for_it_ends_with_it(place: Path) -> None:
+    left = place / "audit.ray.1"
+    left.mkdir()
+    environment = {**os.environ, scratch.VARIABLE: str(left)}
+    with (
+        subprocess.Popen(["sleep", "60"], env=environment) as its,
+        subprocess.Popen(["sleep", "60"], env={**os.environ, "OTHER": str(left)}) as other,
+    ):
+        scratch.sweep()
+        assert its.wait(timeout=30) == -9
+        assert other.poll() is None
+        other.kill()
+    assert not left.exists()
+
+
 def test_what_is_not_ours_stays(place: Path) -> None:
     (place / "other.1").mkdir()
     (place / "audit.file").write_text("mine")
@@ -89,16 +111,15 @@ def test_what_is_not_ours_stays(place: Path) -> None:
 def test_one_that_is_swept_before_it_is_locked_is_made_again(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = tempfile.mkdtemp
+    made = Path.mkdir
     left = [True, False]
 
-    def swept(*arguments: str | None, **named: str | None) -> str:
-        path = made(*arguments, **named)
+    def swept(path: Path, mode: int = 0o777) -> None:
+        made(path, mode)
         if left.pop(0):
-            Path(path).rmdir()
-        return path
+            path.rmdir()
 
-    monkeypatch.setattr(tempfile, "mkdtemp", swept)
+    monkeypatch.setattr(Path, "mkdir", swept)
     with scratch.directory("kind") as path:
         assert path.is_dir()
     assert left == []

@@ -20,7 +20,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -59,8 +59,6 @@ ENVIRONMENT = {
 
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Without it Ray listens at 127.0.0.1 alone, on every system; it is read when Ray is imported."""
-_SPACE = "AUDIT_RAY_DIRECTORY"
-"""In the environment of every process that this Ray starts, and of no other."""
 _LONGEST_TMPDIR = 26
 """Ray's sockets have some 80 bytes more in their paths, of the 107 there are."""
 
@@ -111,18 +109,6 @@ def start_node(*arguments: str) -> None:
     load()
     program = (sys.executable, "-m", "ray.scripts.scripts", "start", *arguments)
     os.execv(program[0], program)  # noqa: S606 - argv and no shell, which is what is wanted
-
-
-def _end_left(mark: str) -> None:
-    """Kill what Ray has started and left: its agents, where it was ended while they were starting.
-
-    They would end by themselves, some seconds later.
-    """
-    os.environ.pop(_SPACE, None)
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it is another's, or has just ended
-            if mark.encode() in (process / "environ").read_bytes().split(b"\0"):
-                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _above() -> Path:
@@ -177,9 +163,11 @@ class RayFanout:
     _members: list[_Member] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        space = str(self._open.enter_context(scratch.directory("ray", _above())))
-        os.environ.update({**_ALONE, _SPACE: space})  # whatever Ray starts inherits it
-        self._open.callback(_end_left, f"{_SPACE}={space}")
+        space = self._open.enter_context(scratch.directory("ray", _above()))
+        # Whatever Ray starts inherits it. Ended as it starts, Ray leaves processes behind.
+        os.environ.update({**_ALONE, scratch.VARIABLE: str(space)})
+        self._open.callback(os.environ.pop, scratch.VARIABLE, None)
+        self._open.callback(scratch.end_processes_of, space)
         try:
             self._ray = load()
             self._head = start(
@@ -189,7 +177,7 @@ class RayFanout:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _temp_dir=space,
+                _temp_dir=str(space),
             )
         except BaseException as error:
             self.__exit__(None, None, None)

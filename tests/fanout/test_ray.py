@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from audit import scratch
 from audit.errors import OutputError
 from audit.fanout.backlog import Backlog
 from audit.fanout.base import Worker
@@ -101,7 +102,7 @@ def outcomes(fanout: InlineFanout | RayFanout, work: list[TraceTask]) -> dict[st
 
 def listened() -> set[str]:
     """Return the addresses, as the kernel writes them, at which this Ray and its driver listen."""
-    mark = f"AUDIT_RAY_DIRECTORY={os.environ['AUDIT_RAY_DIRECTORY']}".encode()
+    mark = f"{scratch.VARIABLE}={os.environ[scratch.VARIABLE]}".encode()
     sockets = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
