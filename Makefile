@@ -3,7 +3,7 @@
 # .venv, newer OVNs to ~/.local/share/ovn-audit. ARGS is handed on: `make test ARGS="-k store"`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install ovn ovns chromium demo test check fmt parity mutate bench fuzz screenshots clean
+.PHONY: help install ovn ovns chromium demo test check fmt parity mutate kill bench fuzz screenshots clean
 
 INSTALLED := .venv/.installed
 EXAMPLE := examples/interconnect.tar.gz
@@ -80,6 +80,9 @@ parity: install ovns  ## Compare recorded clusters with the real tools' recorded
 
 mutate: install ovns  ## Edit recorded clusters ten thousand times, and compare legs with traces (hours)
 	@.venv/bin/python -m tests.mutate $(ARGS)
+
+kill: install ovn  ## End audits by signals at random moments, and go on with each (an hour)
+	@.venv/bin/python -m tests.kill $(ARGS)
 
 image-test: install  ## Run the Dockerfile's steps in a fresh Debian: root, debootstrap, minutes
 	@.venv/bin/pytest --numprocesses=0 --timeout=3000 tests/image.py $(ARGS)

@@ -1,6 +1,67 @@
-"""`python -m audit` is the `audit` command."""
+"""The `audit` command, from its first moment on.
 
-from audit.cli.main import main
+Loading takes a second and some hundred megabytes. What ends a command meanwhile is told as later:
+in a sentence, and by an exit code that is not that of findings.
+"""
+
+import atexit
+import os
+import resource
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType
+from typing import NoReturn
+
+from audit.errors import ExitCode
+
+_LEAST_BYTES = 320 << 20
+"""Address space with less of which libraries end the process themselves while they are loaded."""
+_MEMORY = "there is not enough memory to load it: give it 1 GiB of address space (ulimit -v)"
+
+
+def main() -> None:
+    """Load the command line and run it; nothing has been begun until then."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupted)
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY and allowed < _LEAST_BYTES:
+        _end(ExitCode.COULD_NOT_RUN, _MEMORY)
+    try:
+        from audit.cli.main import main as command  # noqa: PLC0415 - it is what is watched
+    except MemoryError:
+        _end(ExitCode.COULD_NOT_RUN, _MEMORY)
+    except Exception as error:  # noqa: BLE001 - whatever a library ends in
+        text = " ".join(str(error).split()) or type(error).__name__
+        hint = "is it installed whole, with the libraries it needs, and is there 1 GiB of memory?"
+        _end(ExitCode.COULD_NOT_RUN, f"it cannot be loaded: {text}; {hint}")
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        command()
+    except SystemExit as ended:
+        _leave(ended.code)
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End at once: a library that is being loaded might make something else of an exception."""
+    _end(ExitCode.INTERRUPTED, "interrupted; nothing was begun")
+
+
+def _end(code: ExitCode, text: str) -> NoReturn:
+    os.write(sys.stderr.fileno(), f"audit: {text}\n".encode())
+    os._exit(code)  # without what libraries that are half loaded do at an exit
+
+
+def _leave(code: object) -> NoReturn:
+    """End with this code whatever libraries do last: Ray's may crash when it was interrupted."""
+    atexit._run_exitfuncs()  # noqa: SLF001 - what is registered there ends processes
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(int(code) if isinstance(code, int) else ExitCode.CLEAN)
+
 
 if __name__ == "__main__":
     main()

@@ -27,7 +27,7 @@ from audit.facts.ovn import read_zone
 from audit.model.datapath import Pipelines, Switch
 from audit.model.engine import DatabaseReader
 from audit.model.engine import Tables as TablesProtocol
-from audit.pipeline.sitting import options_of
+from audit.pipeline.plans import options_of
 from audit.plan import expectations
 from audit.plan.scope import parse_scope_file
 from audit.replay.tables import Tables

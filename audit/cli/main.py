@@ -4,14 +4,13 @@ import errno
 import os
 import signal
 import sys
-import tempfile
 import traceback
 from types import FrameType
 from typing import Any
 
 import click
 
-from audit import __version__
+from audit import __version__, scratch
 from audit.cli import (
     agent,
     check,
@@ -78,6 +77,7 @@ for _command in (
 def main() -> None:
     """Run the command line and exit as `audit.errors.ExitCode` says."""
     signal.signal(signal.SIGTERM, _interrupt)
+    scratch.sweep()
     try:
         sys.exit(audit.main(standalone_mode=False) or ExitCode.CLEAN)
     except click.ClickException as error:
@@ -88,20 +88,33 @@ def main() -> None:
         _fail(RunInterruptedError("; ".join(["interrupted", *notes])))
     except AuditError as error:
         _fail(error, *_notes(error))
-    except MemoryError as error:
-        text = "there is not enough memory for this many cells; narrow the scope, or give it more"
-        _fail(AuditError(text), *_notes(error))
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            _fail(_unexpected(error), *_notes(error))
-        where = error.filename or tempfile.gettempdir()
-        _fail(OutputError(f"cannot write {where}: {error.strerror}"), *_notes(error))
     except Exception as error:  # noqa: BLE001 - the interpreter's own exit code would be ours for findings
-        _fail(_unexpected(error), *_notes(error))
+        _fail(_told(error), *_notes(error))
 
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What temporary files may meet; the run directory's own errors say more."""
+_NO_MEMORY = (errno.ENOMEM, errno.EAGAIN)
+"""What it is to start a process or a thread without memory, or with too many of them."""
+_NO_THREAD = "can't start new thread"
+"""The words of Python's RuntimeError."""
+
+
+def _told(error: Exception) -> AuditError:
+    """Return what happened, in a sentence."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError):
+        return AuditError(
+            "there is not enough memory for this many cells; narrow the scope, or give it more"
+        )
+    if number in _NO_MEMORY or _NO_THREAD in str(error):
+        return AuditError(
+            "a process or a thread cannot be started: memory or their number is limited "
+            "(ulimit -v, ulimit -u); raise the limit, or give --worker-count 1"
+        )
+    try:
+        scratch.require_room(error)
+    except OutputError as full:
+        return full
+    return _unexpected(error)
 
 
 def _unexpected(error: Exception) -> AuditError:

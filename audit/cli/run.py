@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from audit import pipeline
-from audit.cli import engines, options, places, progress
+from audit.cli import engines, options, places, progress, resuming
 from audit.errors import ExitCode, UsageError
 from audit.model.verdicts import VERDICTS
 from audit.plan.scope import Scope
@@ -190,8 +190,9 @@ class Duration(click.ParamType[float]):
     type=places.Place(),
     metavar="DIR",
     help="Go on with a run that was ended: what it traced is not traced again. Of a finished run, "
-    "run what failed again.",
+    "make what is missing (report, signature), else run what failed again.",
 )
+@resuming.without_option
 @click.option(
     "--sign-key",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -224,6 +225,7 @@ def run(
     time_limit: float | None,
     fail_coverage_below: float | None,
     resumed: Path | pipeline.Place | None,
+    without: tuple[str, ...],
     sign_key: Path | None,
     exit_zero: bool,
     quiet: bool,
@@ -243,16 +245,40 @@ def run(
       kubectl kustomize overlays/prod | audit run --planes intent --manifests -
       audit run --resume runs/20261123T043457Z-9510
     """
+    own: dict[str, Any] = {
+        "ovn_prefix": ovn_prefix,
+        "workers": pipeline.Workers(workers) if workers else None,
+        "cluster": options.traced_cluster(traces, access),
+        "worker_count": worker_count,
+        "agents_listen": agents_listen,
+        "agents_wait_s": agents_wait,
+        "trace_timeout_s": trace_timeout,
+        "time_limit_s": time_limit,
+        "sign_key": sign_key,
+        "command": options.command_line(),
+    }
     if resumed is not None:
-        changes = _changes(click.get_current_context())
+        context = click.get_current_context()
+        resuming.refuse_anew(context)
         with ExitStack() as stack:
             done = engines.provided(
-                functools.partial(_resumed, resumed, changes, staging, stack, quiet=quiet),
+                functools.partial(
+                    resuming.resume,
+                    resumed,
+                    own if snapshot is None else {**own, "snapshot": snapshot},
+                    resuming.kept_at(out, resumed),
+                    staging,
+                    resuming.answered(context, without),
+                    stack,
+                    quiet=quiet,
+                ),
                 snapshot=None,
                 prefix=ovn_prefix,
                 install=install_ovn,
             )
             return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
+    if without:
+        raise UsageError("--without is about a run that is resumed: it goes with --resume")
     if snapshot is not None and manifests is not None:
         raise UsageError("give either --snapshot or --manifests")
     only = frozenset({pipeline.PlaneName.INTENT})
@@ -274,20 +300,11 @@ def run(
         snapshot=snapshot,
         manifests=manifests or "",
         scope=scope,
-        ovn_prefix=ovn_prefix,
-        workers=pipeline.Workers(workers) if workers else None,
-        cluster=options.traced_cluster(traces, access),
-        worker_count=worker_count,
-        agents_listen=agents_listen,
-        agents_wait_s=agents_wait,
         planes=planes,
         cover=pipeline.Covering(cover),
         verify=verify,
         verify_packets=verify_packets,
-        trace_timeout_s=trace_timeout,
-        time_limit_s=time_limit,
-        sign_key=sign_key,
-        command=options.command_line(),
+        **own,
     )
     with ExitStack() as kept:
         to = kept.enter_context(pipeline.destination(out, staging))
@@ -329,28 +346,6 @@ def _ask(
         )
 
 
-def _resumed(
-    run: Path | pipeline.Place,
-    changes: Mapping[str, Any],
-    staging: Path,
-    stack: ExitStack,
-    *,
-    quiet: bool,
-) -> pipeline.Outcome:
-    """Go on with a run, and put it where the first sitting would have."""
-    if isinstance(run, Path):
-        place, root = pipeline.place_of(run), run.absolute().parent
-    else:
-        place, root = run.parent, staging
-    to = stack.enter_context(pipeline.destination(place, root))
-    path = run if isinstance(run, Path) else pipeline.resumable(run, root, stack)
-    changes = {**changes, "destination": to.uri}
-    with progress.shown(quiet=quiet) as shown:
-        done = pipeline.resume(path, changes, shown)
-        pipeline.sweep(root)
-        return to.deliver(done, shown)
-
-
 def _check_traces(
     traces: str, workers: str | None, planes: frozenset[pipeline.PlaneName], *, elsewhere: bool
 ) -> None:
@@ -363,46 +358,6 @@ def _check_traces(
         raise UsageError("--traces exec goes with --planes logical: nothing else is traced there")
     if workers not in (None, str(pipeline.Workers.INLINE)):
         raise UsageError(f"--traces exec traces in the pods; leave out --workers {workers}")
-
-
-_CHANGEABLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "snapshot": ("snapshot", Path),
-    "ovn_prefix": ("ovn_prefix", Path),
-    "workers": ("workers", pipeline.Workers),
-    "worker_count": ("worker_count", int),
-    "agents_listen": ("agents_listen", str),
-    "agents_wait": ("agents_wait_s", float),
-    "trace_timeout": ("trace_timeout_s", float),
-    "time_limit": ("time_limit_s", float),
-    "sign_key": ("sign_key", Path),
-}
-"""What a resumed run may be given anew, and the field of `pipeline.Options` it is."""
-_NOT_ABOUT_THE_RUN = frozenset(
-    {
-        *("resumed", "quiet", "output", "fail_coverage_below", "exit_zero", "out", "staging"),
-        "install_ovn",
-    }
-)
-
-
-def _changes(context: click.Context) -> dict[str, Any]:
-    """Return the options that a resumed run is given anew; what it is about, it knows."""
-    given = [
-        name
-        for name in context.params
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    ]
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        if name in given and name not in _NOT_ABOUT_THE_RUN and name not in _CHANGEABLE:
-            flag = max(parameter.opts, key=len)
-            raise UsageError(
-                f"--resume goes on with what the run was asked; {flag} cannot be given anew"
-            )
-    changed = [name for name in _CHANGEABLE if name in given]
-    values = {_CHANGEABLE[name][0]: _CHANGEABLE[name][1](context.params[name]) for name in changed}
-    # How long this sitting may take is this sitting's own.
-    return {"time_limit_s": None, **values, "command": options.command_line()}
 
 
 def _said(

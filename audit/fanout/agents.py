@@ -35,6 +35,7 @@ from audit.fanout.ray import (
     load,
     lost,
     require_listening,
+    start,
     start_node,
 )
 from audit.model.traces import TraceBatch
@@ -130,12 +131,16 @@ class AgentFanout:
         self._open.enter_context(redirect_stdout(sys.stderr))
         self._ray = load()
         try:
-            self._head = self._ray.init(**how).address_info["gcs_address"]
+            self._head = start(self._ray, **how)
         except Exception as error:
             self._ray = None
             self._open.close()
             raise EngineError(f"Ray did not start: {error}") from error
-        self._await_agents()
+        try:
+            self._await_agents()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def turn(self, make_worker: Callable[[str], MakeWorker]) -> None:
@@ -164,7 +169,6 @@ class AgentFanout:
                 break
             time.sleep(_POLL_S / 4)
         if not self._agents():
-            self.__exit__(None, None, None)
             raise EngineError(
                 f"no agent joined within {self.wait_s:g} s; look at the agents' logs, and whether "
                 f"they reach {self.listen}"

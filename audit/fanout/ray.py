@@ -12,17 +12,22 @@ reports no usage and has no dashboard.
 import logging
 import math
 import os
+import signal
 import socket
 import sys
+import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from audit.errors import EngineError
+from audit import scratch
+from audit.errors import EngineError, OutputError
 from audit.fanout.backlog import Backlog
 from audit.fanout.base import Finished, MakeWorker
 from audit.model.traces import TraceBatch, TraceFailure, TraceOutcome
@@ -46,7 +51,16 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Else a signal, also SIGTERM, ends the process in Ray's own library, and none is handled once
+    # Ray is shut down.
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",
 }
+
+
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Without it Ray listens at 127.0.0.1 alone, on every system; it is read when Ray is imported."""
+_LONGEST_TMPDIR = 26
+"""Ray's sockets have some 80 bytes more in their paths, of the 107 there are."""
 
 
 def load() -> Any:  # noqa: ANN401 - Ray ships no complete types
@@ -56,6 +70,22 @@ def load() -> Any:  # noqa: ANN401 - Ray ships no complete types
     import ray.util.scheduling_strategies  # noqa: PLC0415 - as above
 
     return ray
+
+
+def start(ray: Any, **how: Any) -> str:  # noqa: ANN401 - Ray's own
+    """Start Ray, or join one; return where its head listens.
+
+    On SIGTERM Ray would end the process itself, with an exit code of its own: who handled the
+    signal before does so again.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        return str(ray.init(**how).address_info["gcs_address"])
+    except SystemExit as error:  # it came while Ray was starting
+        raise KeyboardInterrupt from error
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def listens(address: str) -> bool:
@@ -79,6 +109,12 @@ def start_node(*arguments: str) -> None:
     load()
     program = (sys.executable, "-m", "ray.scripts.scripts", "start", *arguments)
     os.execv(program[0], program)  # noqa: S606 - argv and no shell, which is what is wanted
+
+
+def _above() -> Path:
+    """Return where Ray's files and sockets go: TMPDIR, unless its name is too long for those."""
+    place = Path(tempfile.gettempdir())
+    return place if len(os.fsencode(place)) <= _LONGEST_TMPDIR else scratch.SHORT
 
 
 class Actor:
@@ -123,21 +159,30 @@ class RayFanout:
     _ray: Any = None
     _head: str = ""
     _looked: float = 0.0
+    _open: ExitStack = field(default_factory=ExitStack)
     _members: list[_Member] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        self._ray = load()
+        space = self._open.enter_context(scratch.directory("ray", _above()))
+        # Whatever Ray starts inherits it. Ended as it starts, Ray leaves processes behind.
+        os.environ.update({**_ALONE, scratch.VARIABLE: str(space)})
+        self._open.callback(os.environ.pop, scratch.VARIABLE, None)
+        self._open.callback(scratch.end_processes_of, space)
         try:
-            context = self._ray.init(
+            self._ray = load()
+            self._head = start(
+                self._ray,
                 address="local",  # else it joins what was last started on this machine
                 num_cpus=self.workers,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
+                _temp_dir=str(space),
             )
-            self._head = context.address_info["gcs_address"]
-        except Exception as error:
-            self._ray = None
+        except BaseException as error:
+            self.__exit__(None, None, None)
+            if not isinstance(error, Exception):
+                raise
             raise EngineError(f"Ray did not start: {error}; try --workers inline") from error
         return self
 
@@ -148,14 +193,17 @@ class RayFanout:
         traceback: TracebackType | None,
     ) -> None:
         if self._ray is None:
+            self._open.close()
             return
         try:
-            if listens(self._head):  # else nothing would answer
+            if self._head and listens(self._head):  # else nothing would answer
                 close(self._ray, [member.handle for member in self._members])
         finally:
             self._members.clear()
             self._ray.shutdown()
             self._ray = None
+            self._open.close()
+            scratch.sweep()  # of actors that did not answer, and are gone now
 
     def pids(self) -> list[int]:
         """Return the processes of the actors that are alive."""
@@ -180,6 +228,8 @@ class RayFanout:
             member.running -= 1
             try:
                 outcomes = self._ray.get(done[0])
+            except OutputError as error:  # as its worker raised it, in Ray's wrapping
+                raise OutputError(str(getattr(error, "cause", error))) from None
             except self._ray.exceptions.RayError as error:
                 self._drop(member)
                 attempts[batch.tasks[0].key] += 1

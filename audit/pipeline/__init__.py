@@ -21,6 +21,7 @@ from audit.pipeline.checking import (
 from audit.pipeline.comparing import diff_manifests, diff_runs, mark_runs
 from audit.pipeline.comparing import markdown as changes_markdown
 from audit.pipeline.comparing import plain as changes_text
+from audit.pipeline.completing import Outcome, write_report
 from audit.pipeline.delivering import (
     Destination,
     Part,
@@ -29,7 +30,6 @@ from audit.pipeline.delivering import (
     destination,
     fetched,
     located,
-    place_of,
     resumable,
 )
 from audit.pipeline.doctor import (
@@ -44,9 +44,10 @@ from audit.pipeline.keeping import History, Retention, ask_all, past, prune
 from audit.pipeline.options import DEFAULT_PLANES, Covering, Options, PlaneName, Progress, Workers
 from audit.pipeline.pairing import TraceOptions, trace
 from audit.pipeline.planning import Planned, plan
+from audit.pipeline.plans import OWN, REPEATED
 from audit.pipeline.reading import Explained, explain, query
 from audit.pipeline.rehearsing import Rehearsed, rehearse
-from audit.pipeline.running import Outcome, resume, run, write_report
+from audit.pipeline.running import resume, run
 from audit.pipeline.tracing import MOST_ROUNDS, Verified
 from audit.pipeline.verifying import Evidence, verify
 from audit.plan.expectations import PACKS
@@ -55,7 +56,9 @@ __all__ = [
     "DEFAULT_PLANES",
     "MOST_ROUNDS",
     "OVS_RUNDIR",
+    "OWN",
     "PACKS",
+    "REPEATED",
     "Access",
     "AgentOptions",
     "Covering",
@@ -101,7 +104,6 @@ __all__ = [
     "mark_runs",
     "namespaces_text",
     "past",
-    "place_of",
     "plan",
     "prune",
     "query",

@@ -4,13 +4,13 @@ import datetime as dt
 import os
 import shutil
 import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from audit import scratch
 from audit.errors import OutputError
 from audit.facts.live.access import Access
 from audit.model.facts import Note
@@ -52,9 +52,9 @@ def captured(
     earlier ones. `elsewhere`: runs are moved from there when they are finished.
     """
     if keep is None:
-        with tempfile.TemporaryDirectory(prefix="audit-cluster-") as space:
-            _take(access, Path(space), progress, databases=databases)
-            yield Path(space)
+        with scratch.directory("cluster") as space:
+            _take(access, space, progress, databases=databases)
+            yield space
         return
     place = _beside(keep)
     try:
@@ -94,12 +94,13 @@ def save(access: Access, target: Path, progress: Progress, *, databases: bool = 
         raise OutputError(f"{target} is there already; name a new directory, or a .tar.gz")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as space:
-            begun = Path(space) / "snapshot"
+        scratch.sweep(target.parent)
+        with scratch.directory("snapshot", target.parent) as space:
+            begun = space / "snapshot"
             begun.mkdir()
             saved = _take(access, begun, progress, databases=databases)
             if packed:
-                archive = Path(space) / "snapshot.tar.gz"
+                archive = space / "snapshot.tar.gz"
                 with tarfile.open(archive, "w:gz") as tar:
                     tar.add(begun, arcname=".")
                 archive.replace(target)

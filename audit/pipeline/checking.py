@@ -10,8 +10,8 @@ from audit.compare import check as checking
 from audit.errors import ScopeError, UsageError
 from audit.model.changes import ChangedCells
 from audit.model.expectations import Expectation
+from audit.pipeline.completing import write_report
 from audit.pipeline.options import Progress
-from audit.pipeline.running import write_report
 from audit.plan import expectations
 from audit.report.formats import (
     junit,

@@ -5,19 +5,19 @@ the store gets is finished; an unfinished run stays where it is.
 """
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from audit import scratch
 from audit.errors import AuditError, OutputError, UsageError
+from audit.pipeline.completing import Outcome
 from audit.pipeline.options import Progress
-from audit.pipeline.running import Outcome
-from audit.store import evidence, remote, unfinished
+from audit.store import evidence, remote
 from audit.store.remote import Part, Place, located
 
-__all__ = ["Part", "Place", "copy", "destination", "fetched", "located", "place_of", "resumable"]
+__all__ = ["Part", "Place", "copy", "destination", "fetched", "located", "resumable"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,17 +78,9 @@ def destination(out: Path | Place, staging: Path) -> Iterator[Destination]:
         to.leave()
 
 
-def place_of(path: Path) -> Path | Place:
-    """Return where the run at `path` is to be kept, as its plan says."""
-    options = unfinished.read_plan(path).get("options")
-    said = options.get("destination") if isinstance(options, dict) else None
-    return located(str(said)) if said else path.absolute().parent
-
-
 def fetched(place: Place, stack: ExitStack, part: Part = Part.TABLES) -> Path:
     """Return a copy of part of a finished run that lasts as long as `stack`."""
-    space = stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-run-"))
-    return remote.fetch(place, Path(space), part)
+    return remote.fetch(place, stack.enter_context(scratch.directory("run")), part)
 
 
 def resumable(run: Place, staging: Path, stack: ExitStack) -> Path:

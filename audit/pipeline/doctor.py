@@ -3,13 +3,12 @@
 import importlib.util
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audit import __version__
+from audit import __version__, scratch
 from audit.errors import AuditError, ClusterError, EngineError, NoEngineError
 from audit.facts import assemble
 from audit.facts.live.access import Access
@@ -115,7 +114,7 @@ def install_advice(snapshot: Path) -> str:
 
 def _read(candidates: Sequence[toolchain.Toolchain], snapshot: Path) -> ClusterState:
     newest = max(candidates, key=lambda found: found.version, default=inpods.NO_ENGINE)
-    with tempfile.TemporaryDirectory(prefix="audit-facts-") as workdir:
+    with scratch.directory("facts") as workdir:
         tool = databases.OvsdbTool(programs=newest)
         return assemble.load(snapshot, Path(workdir), tool)
 

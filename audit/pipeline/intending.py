@@ -1,15 +1,14 @@
 """The intent plane in a run: beside the others, or alone."""
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audit import scratch
 from audit.facts import manifests, objects
 from audit.facts.inventory import findings as told
 from audit.model.endpoints import Endpoint, EndpointKind
@@ -74,7 +73,7 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
     if options.snapshot is None:
         state = objects.load_manifests(manifests.read(options.manifests))
     else:
-        workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-facts-")))
+        workdir = stack.enter_context(scratch.directory("facts"))
         state = objects.load_snapshot(options.snapshot, workdir)
     sides = expand.sources_and_destinations(state, options.scope)
     space = portspace.with_policies(portspace.NO_SPACE, state.policies, state.pods)

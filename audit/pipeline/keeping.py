@@ -4,13 +4,13 @@ Of a store's runs `run.json` is fetched, which says all that a list shows; SQL f
 """
 
 import datetime as dt
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from audit import scratch
 from audit.errors import OutputError, UsageError
 from audit.model.history import Kept
 from audit.pipeline.delivering import Place
@@ -51,7 +51,7 @@ def _found(root: Path | Place, stack: ExitStack) -> history.Found:
     """Return the runs of `root`, named as they are there; copies last as long as `stack`."""
     if isinstance(root, Path):
         return history.find(root)
-    space = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-runs-")))
+    space = stack.enter_context(scratch.directory("runs"))
     remote.fetch_manifests(root, space)
     found = history.find(space)
     return replace(
@@ -67,7 +67,7 @@ def ask_all(
     """Run `sql` over all runs of `root`; what is fetched for it lasts as long as `stack`."""
     runs = _found(root, stack).runs
     if not isinstance(root, Path):
-        space = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-runs-")))
+        space = stack.enter_context(scratch.directory("runs"))
         names = [run.path.rpartition("/")[2] for run in runs]
         paths = [remote.fetch(root / name, space) for name in names]
         runs = tuple(replace(r, path=str(p)) for r, p in zip(runs, paths, strict=True))

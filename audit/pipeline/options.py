@@ -4,7 +4,9 @@ import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
+
+import msgspec
 
 from audit.facts.live.access import Access
 from audit.plan.scope import Scope
@@ -84,9 +86,9 @@ class Options:
     sign_key: Path | None = None
     """An Ed25519 private key, to sign the run with."""
     cover: Covering = Covering.LEGS
-    verify: int = 50
+    verify: Annotated[int, msgspec.Meta(ge=0)] = 50
     """Composed cells, drawn at random, that are traced end to end and compared."""
-    verify_packets: int = 0
+    verify_packets: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Cells, drawn at random, whose packets are sent through the replayed switches: as many as
     there are, at most."""
     planes: frozenset[PlaneName] = DEFAULT_PLANES

@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audit import scratch
 from audit.errors import UsageError
 from audit.facts import assemble
 from audit.facts.live.access import Access
@@ -111,7 +111,7 @@ def read(
     candidates = toolchain.find(ovn_prefix) if cluster is None else []
     newest = max(candidates, key=lambda found: found.version, default=inpods.NO_ENGINE)
     progress.phase("reading the snapshot", 0)
-    workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-facts-")))
+    workdir = stack.enter_context(scratch.directory("facts"))
     with _without_garbage_collection():
         state = assemble.load(snapshot, workdir, databases.OvsdbTool(programs=newest))
     if cluster is not None:

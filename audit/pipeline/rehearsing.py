@@ -4,18 +4,19 @@ The snapshot is audited as it was recorded and as the other OVN would make it fr
 northbound databases, with the same engine, and the two runs are compared.
 """
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from audit import scratch
 from audit.errors import EngineError, ExitCode, NoEngineError, OutputError, UsageError
 from audit.facts import snapshot
 from audit.model.changes import Changes
 from audit.pipeline.comparing import diff_runs
+from audit.pipeline.completing import Outcome
 from audit.pipeline.options import Options, Progress
-from audit.pipeline.running import Outcome, run
+from audit.pipeline.running import run
 from audit.replay import recompile, toolchain
 
 _NEEDED = ("ovn-northd", "ovn-nbctl", "ovsdb-server", "ovsdb-tool")
@@ -70,8 +71,7 @@ def _programs(options: Options) -> toolchain.Toolchain:
 @contextmanager
 def _recompiled(source: Path, programs: toolchain.Toolchain, progress: Progress) -> Iterator[Path]:
     """Yield a snapshot with the same objects, and southbound databases of another OVN."""
-    with tempfile.TemporaryDirectory(prefix="audit-") as made:
-        workdir = Path(made)
+    with scratch.directory("recompiled") as workdir:
         opened = snapshot.open_snapshot(source, workdir)
         name = source.name.partition(".tar")[0]
         place = workdir / f"{name}-by-ovn-{programs.version}"

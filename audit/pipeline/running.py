@@ -5,53 +5,30 @@ traced, to be gone on with, and nothing when nothing was.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from audit.errors import EngineError, ExitCode, OutputError
-from audit.model import findings
-from audit.model.changes import ChangedCells
+from audit.errors import EngineError, RunReadError
 from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts, Matrix
-from audit.pipeline import intending, meanings, ownswitches, switches
+from audit.pipeline import intending, ownswitches, plans, switches
 from audit.pipeline.asking import Traced, logical_worker, trace
+from audit.pipeline.completing import Outcome, complete, completed, lacks, signing_key
 from audit.pipeline.intending import Judged
 from audit.pipeline.journal import Journal
 from audit.pipeline.marking import settle
 from audit.pipeline.options import Options, PlaneName, Progress
 from audit.pipeline.planning import Planned, plan
-from audit.pipeline.sitting import Sitting, options_of
-from audit.pipeline.sitting import planned as planning
+from audit.pipeline.sitting import Sitting
 from audit.pipeline.switches import Start
-from audit.report import render, sentences
-from audit.report.grid import gather
-from audit.store import evidence, manifest, reader, remote, signing
+from audit.report import sentences
+from audit.store import manifest, remote, unfinished
 from audit.store.encode import Planes
-from audit.store.files import replacing, writing
-from audit.store.layout import SIGNATURE
 from audit.verdict import exposure
 from audit.verdict import legs as composing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A finished run: where it is, and what it says."""
-
-    path: Path
-    report: Path
-    manifest: Mapping[str, Any]
-    unproven: tuple[str, ...]
-    """A sentence per reason for cells that are not proven."""
-    url: str = ""
-    """Where it is on an object store, if it was put on one."""
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """The exit code it deserves by what it says: 1 for a finding that is an error."""
-        return findings.exit_code(self.manifest)
 
 
 def run(options: Options, root: Path, progress: Progress, *, start: Start | None = None) -> Outcome:
@@ -60,58 +37,65 @@ def run(options: Options, root: Path, progress: Progress, *, start: Start | None
     `start` makes the nodes' switches run, where the datapath is asked; by default they are replayed
     or, where pods trace, the cluster's own.
     """
-    key = _key(options)
+    key = signing_key(options)
     with Sitting.new(root) as sitting:
-        if options.planes == {PlaneName.INTENT}:
-            written = _write_intent(options, sitting, progress)
-        else:
-            written = _write_run(options, sitting, progress, start or _start(options))
-    return _completed(written, key)  # what it held is free again
+        written = _write(options, sitting, progress, start)
+    return completed(written, options, key)  # what it held is free again
 
 
 def resume(
     path: Path,
-    changes: Mapping[str, Any],
+    told: Mapping[str, Any],
     progress: Progress,
     *,
+    without: Collection[str] = (),
+    delivered: bool = False,
     start: Start | None = None,
 ) -> Outcome:
     """Go on with a run that was ended, or run again what failed in one that was finished.
 
-    `changes` are options that are not as they were; what is asked of the cluster stays.
+    What is asked of the cluster stays. What the rest of the options are is `told`; of what the run
+    names there, that is to be left out which is in `without` (`plans.options_of`). `delivered`: it
+    is a copy of a run on an object store, which lacks nothing there.
     """
-    with Sitting.resumed(path) as sitting:
-        assert sitting.before is not None  # noqa: S101 - it is resumed
-        options = options_of(sitting.before, changes, path)
-        key = _key(options)
-        written = _write_run(options, sitting, progress, start or _start(options))
-    return _completed(written, key)
+    before = unfinished.read_plan(path)
+    options = plans.options_of(before, told, path, without=without)
+    _require_snapshot(path, options.snapshot)
+    if unfinished.is_finished(path) and not delivered and lacks(path, options):
+        return complete(path, options)
+    key = signing_key(options)
+    with Sitting.resumed(path, before) as sitting:
+        written = _write(options, sitting, progress, start)
+    return completed(written, options, key)
+
+
+def _require_snapshot(run: Path, snapshot: Path | None) -> None:
+    """Refuse a snapshot that never ends, as a FIFO: a run's plan may name anything."""
+    if snapshot is not None and snapshot.exists() and not (snapshot.is_file() or snapshot.is_dir()):
+        raise RunReadError(
+            f"{run} says that it was made of {snapshot}, which is neither a file nor a directory; "
+            "name the snapshot with --snapshot"
+        )
+
+
+def _write(options: Options, sitting: Sitting, progress: Progress, start: Start | None) -> Outcome:
+    """Do everything but render the report."""
+    if options.planes == {PlaneName.INTENT}:
+        return _write_intent(options, sitting, progress)
+    return _write_run(options, sitting, progress, start or _start(options))
 
 
 def _start(options: Options) -> Start:
     return ownswitches.of(options.cluster) if options.cluster is not None else switches.replayed
 
 
-def _key(options: Options) -> signing.PrivateKey | None:
-    """Read the key before the work is done that it is for."""
-    return None if options.sign_key is None else signing.load_private(options.sign_key)
-
-
-def _completed(written: Outcome, key: signing.PrivateKey | None) -> Outcome:
-    """Render the report of a run that is written, and sign it."""
-    report = write_report(written.path)
-    if key is not None:
-        signing.sign(written.path, key)
-    return replace(written, report=report)
-
-
 def _write_run(options: Options, sitting: Sitting, progress: Progress, start: Start) -> Outcome:
-    """Do everything but render the report."""
+    """Trace what is asked, and write what came out."""
     out = sitting.out
     with ExitStack() as stack:
         planned = plan(options, progress, stack)
-        asked = planning(options, planned.state, _engine(planned))
-        journal = sitting.begin(asked, options.time_limit_s)
+        asked = plans.planned(options, planned.state, _engine(planned))
+        journal = sitting.begin(asked, options)
         if planned.cover.tasks and planned.pods is None:  # a pod's ovn-trace is its database's own
             _preflight(options, planned, progress)
         out.write_endpoints(planned.matrix.endpoints)
@@ -183,7 +167,7 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
     out = sitting.out
     with ExitStack() as stack:
         intended = intending.plan(options, progress, stack)
-        journal = sitting.begin(planning(options, intended.state, {}))
+        journal = sitting.begin(plans.planned(options, intended.state, {}), options)
         judged = intending.alone(intended, progress)
         progress.phase("writing", 0)
         out.write_endpoints(intended.matrix.endpoints)
@@ -229,30 +213,6 @@ def _open(matrix: Matrix, verdicts: CellVerdicts) -> dict[str, Any]:
 def _place(options: Options, path: Path) -> str | None:
     """Return where the run will be, if that is not where it is written."""
     return str(remote.located(options.destination) / path.name) if options.destination else None
-
-
-def write_report(path: Path, changed: ChangedCells | None = None, out: Path | None = None) -> Path:
-    """Render the report of the run at `path`, with what `changed`; return where it is.
-
-    It goes into the run, where `run.json` lists it, or into `out`. OutputError when it is to go
-    into a run that is signed: what was signed includes its report.
-    """
-    target = (out or path) / evidence.REPORT
-    if out is None and (path / SIGNATURE).exists():
-        raise OutputError(
-            f"{path} is signed, its report included; copy it without {SIGNATURE} to render again"
-        )
-    run = reader.stream_run(path)
-    grid = gather(run, changed.cells if changed else None)
-    meant = meanings.of_run(run, grid)
-    content = render.render_html(run, grid=grid, meanings=meant, changed=changed).encode()
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as file:
-        file.write(content)
-    if out is None:
-        evidence.list_report(path)
-    return target
 
 
 def _preflight(options: Options, planned: Planned, progress: Progress) -> None:

@@ -1,13 +1,13 @@
 """plan → the nodes' Open vSwitches, running, and what traces through them."""
 
 import functools
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from audit import scratch
 from audit.errors import EngineError
 from audit.facts import openflow
 from audit.model.datapath import Chassis, Pipelines, Switch
@@ -106,8 +106,7 @@ def started(
     planned: Planned, chassis: Sequence[Chassis], wanted: Sequence[Chassis], stack: ExitStack
 ) -> Running:
     """Make the switches of those that are wanted among all `chassis`."""
-    workdir = tempfile.TemporaryDirectory(prefix="audit-dp-", ignore_cleanup_errors=True)
-    rundir = Path(stack.enter_context(workdir))
+    rundir = stack.enter_context(scratch.directory("dp"))
     southbound: dict[str, Path] = {}
     missing: dict[str, str] = {}
     for number, name in enumerate(dict.fromkeys(one.zone for one in wanted)):

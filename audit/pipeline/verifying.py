@@ -1,10 +1,10 @@
 """`audit verify`: a run's files, its signature and its inputs against what `run.json` says."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from audit import scratch
 from audit.facts import snapshot as snapshots
 from audit.store import evidence, signing
 from audit.store.layout import SIGNATURE, read_manifest
@@ -54,8 +54,8 @@ def verify(run: Path, *, key: Path | None = None, snapshot: Path | None = None) 
 def _inputs(run: Path, snapshot: Path) -> Iterator[str]:
     """Yield a sentence per input of the run that is not in the snapshot as it was."""
     said = {one["path"]: one["sha256"] for one in read_manifest(run).get("inputs", ())}
-    with tempfile.TemporaryDirectory(prefix="audit-verify-") as workdir:
-        opened = snapshots.open_snapshot(snapshot, Path(workdir), databases=True)
+    with scratch.directory("verify") as workdir:
+        opened = snapshots.open_snapshot(snapshot, workdir, databases=True)
         found = {one.path: one.sha256 for one in snapshots.hash_inputs(opened)}
     for name, digest in said.items():
         if name not in found:

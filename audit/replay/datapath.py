@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from audit import scratch
 from audit.errors import EngineError
 from audit.model.datapath import Chassis, Switch
 from audit.model.engine import Programs, SchemaPrograms
@@ -242,6 +243,7 @@ class _Node:
         try:
             step(deadline)
         except (EngineError, OSError, subprocess.SubprocessError, *_UNREADABLE) as error:
+            scratch.require_room(error)
             self.fail(error)
 
     def fail(self, error: Exception | str) -> None:

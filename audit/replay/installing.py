@@ -5,10 +5,10 @@ one that was installed says itself which release it is.
 """
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from audit import scratch
 from audit.errors import EngineError
 from audit.replay import apt
 from audit.replay.toolchain import (
@@ -71,11 +71,10 @@ def _install(
         if prefix is not None:
             _require_room(prefix)
         above.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=above, prefix=".ovn-", ignore_cleanup_errors=True
-        ) as work:
-            root = Path(work) / "root"
-            first = _unpack_packages(root, Path(work), wanted=wanted, progress=progress)
+        scratch.sweep(above)
+        with scratch.directory("ovn", above) as work:
+            root = work / "root"
+            first = _unpack_packages(root, work, wanted=wanted, progress=progress)
             version = version_of(root)
             named = default_prefix() if first else home() / f"ovn-{version.release}"
             place = prefix or named
@@ -112,11 +111,9 @@ def _lacks_modules(prefix: Path) -> bool:
 def _add_modules(prefix: Path, *, progress: Callable[[str], None]) -> None:
     """Add Python modules to a prefix; the one that is looked for comes last, and whole."""
     try:
-        with tempfile.TemporaryDirectory(
-            dir=prefix.parent, prefix=f".{prefix.name}-", ignore_cleanup_errors=True
-        ) as work:
-            root = Path(work) / "root"
-            _unpack_packages(root, Path(work), wanted=version_of(prefix), progress=progress)
+        with scratch.directory("ovn", prefix.parent) as work:
+            root = work / "root"
+            _unpack_packages(root, work, wanted=version_of(prefix), progress=progress)
             fresh = (root / PYTHON_MODULES).iterdir()
             for module in sorted(fresh, key=lambda path: path.name == _OVS_MODULE):
                 if not (prefix / PYTHON_MODULES / module.name).exists():

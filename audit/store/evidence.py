@@ -2,22 +2,24 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audit.errors import RunReadError
+from audit.store import plain
 from audit.store.files import replacing, writing
 from audit.store.layout import MANIFEST, SIGNATURE, read_manifest
 
 REPORT = "report.html"
 
 
-def digest(path: Path) -> dict[str, str | int]:
-    """Return the size and the SHA-256 of a file."""
-    with path.open("rb") as file:
+def digest(run: Path, name: str) -> dict[str, str | int]:
+    """Return the size and the SHA-256 of a file of a run; OSError when it is no regular one."""
+    with plain.opened(run, name) as file:
         return {
-            "size": path.stat().st_size,
+            "size": os.fstat(file.fileno()).st_size,
             "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
         }
 
@@ -40,7 +42,7 @@ def list_report(run: Path) -> None:
     manifest = dict(read_manifest(run))
     others = [one for one in manifest["outputs"] if one["path"] != REPORT]
     with writing(run / REPORT):
-        report = {"path": REPORT, **digest(run / REPORT)}
+        report = {"path": REPORT, **digest(run, REPORT)}
     manifest["outputs"] = sorted([*others, report], key=lambda one: str(one["path"]))
     with replacing(run / MANIFEST) as file:
         file.write((json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
@@ -55,7 +57,7 @@ def differences(run: Path) -> Iterator[str]:
             yield f"{MANIFEST} lists {name}, which is not in the run"
             continue
         try:
-            found = digest(run / name)
+            found = digest(run, name)
         except OSError as error:
             yield f"{name} cannot be read: {error.strerror or error}"
             continue
@@ -64,7 +66,8 @@ def differences(run: Path) -> Iterator[str]:
             continue
         if found["sha256"] != said["sha256"]:
             yield f"{name} has other content: SHA-256 {found['sha256']}, listed {said['sha256']}"
-    for path in sorted(run.rglob("*")):
-        name = path.relative_to(run).as_posix()
-        if not path.is_dir() and name not in known and name not in (MANIFEST, SIGNATURE):
+    for name, mistake in plain.entries(run):
+        if mistake and name not in known:
+            yield f"{name} {mistake}"
+        elif name not in known and name not in (MANIFEST, SIGNATURE):
             yield f"{name} is not listed: the audit did not write it"

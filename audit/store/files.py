@@ -27,11 +27,14 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside `path` that takes its place when the block ends well, else vanishes."""
+    """Open a file beside `path` that takes its place when the block ends well, else vanishes.
+
+    What is there by its name, which may be a link to elsewhere, is never written through.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
         with writing(path):
-            with partial.open("wb") as file:
+            with _fresh(partial) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -40,6 +43,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _fresh(path: Path) -> BinaryIO:
+    """Make a file, instead of whatever has its name."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
 def sync_directory(path: Path) -> None:

@@ -15,7 +15,7 @@ import pyarrow.dataset as pads
 from audit.errors import OutputError, RunReadError, UsageError
 from audit.model import findings
 from audit.model.history import Exposed, Kept, Left
-from audit.store import query
+from audit.store import plain, query
 from audit.store.layout import MANIFEST, PLAN, read_manifest, reading, table_files
 from audit.store.schema import TABLES
 
@@ -72,7 +72,7 @@ def _left(root: Path) -> Iterator[Left]:
     for path in sorted(child for child in root.iterdir() if (child / PLAN).is_file()):
         if not (path / MANIFEST).exists():
             try:
-                plan = json.loads((path / PLAN).read_text(encoding="utf-8"))
+                plan = json.loads(plain.read(path, PLAN))
                 started = dt.datetime.fromisoformat(plan["started"])
             except (OSError, *_NOT_SAID):
                 continue  # who cannot say when it began is not known to be old

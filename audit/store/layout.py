@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from audit.errors import RunReadError
-from audit.store import shape
+from audit.store import plain, shape
 from audit.store.schema import ENDPOINTS, OLDEST_VERSION, SCHEMA_VERSION, Table
 
 MANIFEST = "run.json"
@@ -30,7 +30,7 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
     if not path.is_dir():
         raise RunReadError(f"{path} is not a run: there is no such directory")
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(plain.read(path, MANIFEST))
     except FileNotFoundError:
         raise RunReadError(_without_manifest(path)) from None
     except (OSError, ValueError, RecursionError) as error:
@@ -79,7 +79,15 @@ def table_files(path: Path, manifest: Mapping[str, Any], table: Table) -> tuple[
         raise RunReadError(f"{path} has no {table.pattern}: run again")
     for name in names:
         file = path / name
-        if not file.is_file() or file.stat().st_size != sizes[name]:
+        try:
+            whole = plain.require(path, name).st_size == sizes[name]
+        except FileNotFoundError:
+            whole = False
+        except (OSError, ValueError) as error:  # no file can be called so
+            raise RunReadError(
+                f"{file} cannot be read: {error}; restore it, or run again"
+            ) from error
+        if not whole:
             raise RunReadError(
                 f"{file} is missing or not as the audit wrote it: restore it, or run again"
             )

@@ -83,6 +83,8 @@ def _sentences() -> Iterator[None]:
     """Turn DuckDB's errors into UsageError, in its own words."""
     try:
         yield
+    except duckdb.OutOfMemoryException as error:
+        raise MemoryError from error
     except duckdb.Error as error:
         raise UsageError(str(error).strip()) from error
 

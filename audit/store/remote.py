@@ -22,6 +22,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from audit.errors import OutputError, RunReadError, UsageError
+from audit.store import plain
 from audit.store.evidence import REPORT, listed
 from audit.store.files import PARTIAL, replacing, writing
 from audit.store.layout import MANIFEST
@@ -114,18 +115,19 @@ def put(run: Path, place: Place) -> None:
     Without `run.json` what is there is no run: one that was cut short can be put there again.
     """
     listed(run)  # it is a run
+    plain.require_all(run)
     with writing(run):
         files = {
-            path.relative_to(run).as_posix(): path.stat().st_size
-            for path in sorted(run.rglob("*"))
-            if path.is_file() and not path.match(PARTIAL)
+            name: (run / name).stat().st_size
+            for name, _ in plain.entries(run)
+            if not PurePosixPath(name).match(PARTIAL)
         }
     target = place / run.name
     with _putting(target):
         system, base = _reach(target)
 
         def send(name: str) -> None:
-            with (run / name).open("rb") as source, _sink(system, f"{base}/{name}") as sink:
+            with plain.opened(run, name) as source, _sink(system, f"{base}/{name}") as sink:
                 while part := source.read(_CHUNK):
                     sink.write(part)
 

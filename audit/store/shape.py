@@ -1,10 +1,11 @@
-"""What `run.json` holds, as far as something reads it: whoever does may rely on these kinds.
+"""What `run.json` and `plan.json` hold, as far as it is read: who reads may rely on these kinds.
 
 Only what is there is checked: an earlier version says less, and every version more than this.
 """
 
+import datetime as dt
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 
@@ -83,10 +84,31 @@ class _Run(TypedDict, total=False):
     incomplete: bool
 
 
+class _Engine(TypedDict, total=False):
+    version: str
+
+
+class _Plan(TypedDict):
+    started: Annotated[dt.datetime, msgspec.Meta(tz=True)]
+    scope: dict[str, Any]
+    options: dict[str, Any]
+    engine: _Engine | None
+    inputs: list[_Input]
+
+
 def wrong(manifest: Mapping[str, Any]) -> str:
     """Say what is not as an audit writes it, and where in the file; nothing where all is."""
+    return _wrong(manifest, _Run)
+
+
+def wrong_plan(plan: Mapping[str, Any]) -> str:
+    """Say so of a `plan.json`."""
+    return _wrong(plan, _Plan)
+
+
+def _wrong(content: Mapping[str, Any], kind: type) -> str:
     try:
-        msgspec.convert(manifest, _Run)
+        msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         return str(error)
     return ""

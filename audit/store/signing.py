@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from audit.errors import UsageError
+from audit.store import plain
 from audit.store.files import replacing
 from audit.store.layout import MANIFEST, SIGNATURE
 
@@ -60,7 +61,7 @@ def _loaded(path: Path, read: Callable[[bytes], object]) -> object:
 
 def sign(run: Path, key: Ed25519PrivateKey) -> None:
     """Sign `run.json` of a finished run."""
-    content = (run / MANIFEST).read_bytes()
+    content = plain.read(run, MANIFEST)
     with replacing(run / SIGNATURE) as file:
         file.write(key.sign(content))
 
@@ -68,7 +69,7 @@ def sign(run: Path, key: Ed25519PrivateKey) -> None:
 def signed_by(run: Path, key: Ed25519PublicKey) -> bool:
     """Say whether `run.json` is what the owner of this key signed."""
     try:
-        key.verify((run / SIGNATURE).read_bytes(), (run / MANIFEST).read_bytes())
-    except InvalidSignature:
+        key.verify(plain.read(run, SIGNATURE), plain.read(run, MANIFEST))
+    except (InvalidSignature, OSError):
         return False
     return True

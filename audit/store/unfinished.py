@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from audit.errors import RunReadError
+from audit.store import plain, shape
 from audit.store.evidence import digest
 from audit.store.files import replacing, writing
 from audit.store.layout import MANIFEST, PLAN, reading
@@ -31,7 +32,7 @@ def read_plan(path: Path) -> Mapping[str, Any]:
     if not path.is_dir():
         raise RunReadError(f"{path} is not a run: there is no such directory")
     try:
-        plan = json.loads((path / PLAN).read_text(encoding="utf-8"))
+        plan = json.loads(plain.read(path, PLAN))
     except FileNotFoundError:
         raise RunReadError(
             f"{path} cannot be resumed: it has no {PLAN}, so nothing was traced; run again"
@@ -45,12 +46,14 @@ def read_plan(path: Path) -> Mapping[str, Any]:
             f"{SCHEMA_VERSION}; resume it with the audit that wrote it, or run again"
         )
     assert isinstance(plan, dict)  # noqa: S101 - it has a version
+    if mistake := shape.wrong_plan(plan):
+        raise RunReadError(f"{path / PLAN} is not as an audit writes it: {mistake}; run again")
     return plan
 
 
 def is_finished(path: Path) -> bool:
     """Say whether `path` is a run, which is never written again."""
-    return (path / MANIFEST).exists()
+    return os.path.lexists(path / MANIFEST)
 
 
 def snapshots(root: Path) -> dict[str, bool]:
@@ -62,8 +65,8 @@ def snapshots(root: Path) -> dict[str, bool]:
     states: dict[str, set[bool | None]] = defaultdict(set)
     for plan in root.glob(f"*/{PLAN}"):
         # What has no readable plan cannot be gone on with.
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            source = json.loads(plan.read_text(encoding="utf-8"))["options"]["snapshot"]
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            source = json.loads(plain.read(plan.parent, PLAN))["options"]["snapshot"]
             states[Path(source).name].add(_is_whole(plan.parent))
     return {name: None in state or True not in state for name, state in states.items()}
 
@@ -72,7 +75,7 @@ def _is_whole(path: Path) -> bool | None:
     """Say whether all of a finished run was traced; None of an unfinished one."""
     if not is_finished(path):
         return None
-    return not json.loads((path / MANIFEST).read_text(encoding="utf-8")).get("incomplete")
+    return not json.loads(plain.read(path, MANIFEST)).get("incomplete")
 
 
 def take_over(old: Path, new: Path, outputs: Mapping[str, str]) -> None:
@@ -84,7 +87,7 @@ def take_over(old: Path, new: Path, outputs: Mapping[str, str]) -> None:
         (new / TRACES.directory).mkdir(exist_ok=True)
         for file in sorted(old.glob(TRACES.pattern)):
             name = file.relative_to(old)
-            if outputs.get(name.as_posix()) == digest(file)["sha256"]:
+            if outputs.get(name.as_posix()) == digest(old, name.as_posix())["sha256"]:
                 _link(file, new / name)
 
 

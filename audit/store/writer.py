@@ -22,7 +22,7 @@ from audit.model.endpoints import Endpoint
 from audit.model.facts import Policy
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.run import TraceRecord
-from audit.store import encode, schema
+from audit.store import encode, plain, schema
 from audit.store.encode import Planes
 from audit.store.evidence import digest
 from audit.store.files import PARTIAL, replacing, writing
@@ -60,12 +60,13 @@ class RunWriter:
         """Return the writer of an unfinished run that goes on; its traces stay as they are.
 
         What is made anew at the end, and what a writer that was killed has left, is removed.
+        RunReadError when it holds what no writer makes, as links, which would lead elsewhere.
         """
+        plain.require_all(path)
+        tidy(path)
         self = cls.__new__(cls)
         self.path, self._made_root = path, False
         with writing(path):
-            for partial in path.rglob(PARTIAL):
-                partial.unlink()
             if (path / schema.CELLS.directory).exists():
                 shutil.rmtree(path / schema.CELLS.directory)
         return self
@@ -153,9 +154,16 @@ class RunWriter:
 
     def _outputs(self) -> Iterator[dict[str, str | int]]:
         """Yield every file of the run, sorted: its path in the run, size and SHA-256."""
-        for path in sorted(self.path.rglob("*")):
-            if path.is_file() and path.name != MANIFEST:
-                yield {"path": path.relative_to(self.path).as_posix(), **digest(path)}
+        for name, _ in plain.entries(self.path):
+            if name != MANIFEST:
+                yield {"path": name, **digest(self.path, name)}
+
+
+def tidy(path: Path) -> None:
+    """Remove what a writer that was killed has left half-written in a run."""
+    with writing(path):
+        for partial in path.rglob(PARTIAL):
+            partial.unlink()
 
 
 def _file_name(name: str) -> str:

@@ -6,12 +6,12 @@ cookie stands for is known in memory (`audit.model.origins`), and tests hold the
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from audit import scratch
 from audit.errors import EngineError
 from audit.model.engine import Programs
 from audit.trace.local import Serve
@@ -34,7 +34,7 @@ class Detracer:
         The databases are served once for all of them.
         """
         with ExitStack() as stack:
-            root = Path(stack.enter_context(_rundir()))
+            root = stack.enter_context(scratch.directory("db"))
             sockets = []
             for name, database in (("nb", northbound), ("sb", southbound)):
                 rundir = root / name
@@ -67,8 +67,3 @@ class Detracer:
 def command(programs: Programs, northbound: Path, southbound: Path) -> tuple[str, ...]:
     """Return the command whose standard input is a trace (ovn-detrace(1))."""
     return programs.argv("ovn-detrace", f"--ovnnb=unix:{northbound}", f"--ovnsb=unix:{southbound}")
-
-
-def _rundir() -> tempfile.TemporaryDirectory[str]:
-    """Make a directory for sockets, whose paths must be short."""
-    return tempfile.TemporaryDirectory(prefix="audit-", ignore_cleanup_errors=True)

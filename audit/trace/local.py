@@ -23,6 +23,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from audit import scratch
 from audit.errors import EngineError
 from audit.model.engine import Programs
 from audit.trace.daemon import SAY_EVERYTHING, Launch, Start
@@ -65,13 +66,12 @@ class Copies:
     @contextlib.contextmanager
     def open(self, zone: str) -> Iterator[Launch]:
         """Serve a zone's copy and yield what starts daemons of it."""
-        with _rundir("audit-") as rundir, self.serve(self.databases[zone], Path(rundir)) as socket:
+        # Sockets are in it, whose paths have at most 107 bytes: its name is short.
+        with (
+            scratch.directory("db") as rundir,
+            self.serve(self.databases[zone], rundir) as socket,
+        ):
             yield functools.partial(LocalDaemon, self.programs, socket)
-
-
-def _rundir(prefix: str) -> tempfile.TemporaryDirectory[str]:
-    """Make a directory for sockets: short, since a Unix socket's path has at most 107 bytes."""
-    return tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
 
 
 class LocalDaemon:
@@ -80,7 +80,7 @@ class LocalDaemon:
     def __init__(self, programs: Programs, database: Path, start: Start) -> None:
         """Start it (`audit.trace.daemon.Launch`); when that fails, leave nothing."""
         self._open = ExitStack()
-        self._rundir = Path(self._open.enter_context(_rundir("audit-trace-")))
+        self._rundir = self._open.enter_context(scratch.directory("trace"))
         self.process: _Process | None = None
         try:
             self.log = self._run(programs, database, start)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from audit import scratch
 from audit.errors import EngineError
 from audit.model.packets import ConntrackState
 from audit.model.traces import (
@@ -72,7 +73,10 @@ class LogicalTracer:
     """By name, the one used last at the end."""
 
     def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
-        """Return one outcome per task, in order. Nothing a trace does raises."""
+        """Return one outcome per task, in order. Nothing a trace does raises.
+
+        OutputError where the disk is full: that is the run's trouble, and no trace's.
+        """
         if not self.transport.has(batch.zone):
             message = f"there is no database of zone {batch.zone}"
             return tuple(_failure(task, Reason.ZONE_MISSING, message) for task in batch.tasks)
@@ -81,6 +85,7 @@ class LogicalTracer:
             try:
                 outcomes.append(self._served(batch.zone, task))
             except (EngineError, OSError) as error:
+                scratch.require_room(error)
                 # No engine, twice in a row: the rest of the batch would wait for it in vain.
                 self.close()
                 rest = batch.tasks[len(outcomes) :]

@@ -1,10 +1,45 @@
 """A small run of the bundled example, and the command to ask it."""
 
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import Audit, run_of
+from audit.cli.main import main
+from tests.end_to_end.conftest import Audit, Called, keys, run_of
+
+__all__ = ["keys"]
+
+
+class Inside:
+    """Calls commands in this process, as `main` ends them: for many that only read."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys = capsys
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, *arguments: str | Path) -> Called:
+        """Return how a command ended."""
+        self._monkeypatch.setattr(sys, "argv", ["audit", *map(str, arguments)])
+        self._capsys.readouterr()
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        out, err = self._capsys.readouterr()
+        return Called(code=int(ended.value.code or 0), out=out, err=err)
+
+
+@pytest.fixture
+def inside(
+    audit: Audit, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Inside:
+    """Return the commands as functions of this process, in the directory of `audit`."""
+    monkeypatch.chdir(audit.directory)
+    return Inside(capsys, monkeypatch)
 
 
 @pytest.fixture

@@ -2,7 +2,12 @@
 
 import errno
 import os
+import resource
 import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +24,8 @@ from audit.cli import main as commands
             "cannot write /scratch/x: No",
         ),
         (OSError(errno.EIO, "odd"), 4, "unexpected OSError"),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), 4, "a process or a thread cannot be"),
+        (RuntimeError("can't start new thread"), 4, "a process or a thread cannot be"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (ZeroDivisionError("odd"), 4, "please report it"),
     ],
@@ -43,3 +50,65 @@ def test_an_ending_is_a_sentence_and_says_how_to_go_on(
     [line] = capsys.readouterr().err.splitlines()
     assert words in line
     assert line.endswith("; go on with --resume")
+
+
+def begun(
+    command: tuple[str, ...], prepare: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
+    """Start a command that has to load everything."""
+    return subprocess.Popen(
+        [*command, "history", "nowhere"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=prepare,  # noqa: PLW1509 - this process has no other thread
+    )
+
+
+@pytest.mark.parametrize("megabytes", [100, 150, 200, 250, 300, 350, 400, 450])
+def test_too_little_memory_to_load_it_is_a_sentence_and_no_finding(
+    audit_command: tuple[str, ...], megabytes: int
+) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+
+    process = begun(audit_command, limit)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (4, "")
+    assert err.startswith("audit: ")
+    assert "memory" in err or megabytes > 350, err  # where it was enough, there is no such run
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("share", [0.15, 0.3, 0.45, 0.6, 0.75, 0.9])
+def test_a_signal_while_it_is_loaded_interrupts(
+    audit_command: tuple[str, ...], sent: signal.Signals, share: float
+) -> None:
+    start = time.monotonic()
+    begun(audit_command).communicate(timeout=120)
+    whole = time.monotonic() - start
+
+    process = begun(audit_command, lambda: _as_a_terminal_does(sent))
+    while process.poll() is None and not caught(process.pid, sent):
+        time.sleep(0.005)  # until then it is Python that starts
+    time.sleep(share * whole * 0.8)
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=120)
+    assert out == ""
+    assert err.count("\n") == 1
+    # It may have been done: whoever is quick is not to be interrupted.
+    expected = {130: "audit: interrupted", 4: "audit: nowhere is no directory of runs"}
+    assert err.startswith(expected[process.returncode])
+
+
+def _as_a_terminal_does(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)
+
+
+def caught(pid: int, number: signal.Signals) -> bool:
+    """Say whether a process handles a signal by now; of SIGINT Python does from the start."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    [line] = [line for line in lines if line.startswith("SigCgt")]
+    mask = int(line.split()[1], 16)
+    return bool(mask >> (signal.SIGTERM - 1) & 1) and bool(mask >> (number - 1) & 1)

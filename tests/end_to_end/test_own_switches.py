@@ -179,7 +179,10 @@ def test_a_switch_that_is_lost_costs_its_own_cells_of_that_plane_and_the_run_is_
     assert "node-missing" in notes["datapath-unproven"]["text"]
     cluster.lists["pods"] = pods
     cluster.switch_streams[WORKER] = ["die2", "500", "die4", "ok"]
-    whole = audit("run", "--resume", done.json["path"], "-o", "json")
+    told_again = audit("run", "--resume", done.json["path"], "-o", "json")
+    assert told_again.code == 2
+    assert "--traces exec --kubeconfig" in told_again.err
+    whole = audit("run", "--resume", done.json["path"], *live, *EXEC, "-o", "json")
     assert whole.code == 0, whole.err
     assert cells(audit, whole.json["path"], PLANES) == expected
     assert whole.json["resumed"]["traces_kept"] > 0

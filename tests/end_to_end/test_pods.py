@@ -105,7 +105,10 @@ def test_a_node_that_is_lost_costs_its_own_cells_and_what_it_began_is_resumed(
         return  # nothing of the node was traced: --resume would do no more than with the others
     (copied,) = (audit.directory / "runs").glob(".cluster-*")
     cluster.streams.clear()
-    whole = audit("run", "--resume", done.json["path"], "-o", "json")
+    told_again = audit("run", "--resume", done.json["path"], "-o", "json")
+    assert told_again.code == 2
+    assert "--traces exec --kubeconfig" in told_again.err
+    whole = audit("run", "--resume", done.json["path"], *live, *EXEC, "-o", "json")
     assert whole.code == 0, whole.err
     assert cells(audit, whole.json["path"]) == expected
     assert whole.json["resumed"]["traces_kept"] > 0

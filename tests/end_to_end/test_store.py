@@ -218,10 +218,22 @@ def test_what_was_cut_short_is_gone_on_with_and_put_there(
     shutil.rmtree(unfinished / "cells")
     prefix = f"short/{second.json['run_id']}"
     store.delete(f"{prefix}/run.json")
-    third = as_writer("run", "--resume", unfinished, "-q", "-o", "json")
+    untold = as_writer("run", "--resume", unfinished, "-q", "-o", "json")
+    assert untold.code == 2, "where it goes is not believed of a file of the run"
+    assert f"`--out {root}`" in untold.err
+    third = as_writer("run", "--resume", unfinished, "--out", root, "-q", "-o", "json")
     assert (third.code, third.json["path"]) == (0, f"s3://{BUCKET}/{prefix}")
     assert third.json["resumed"]["traces_kept"] == second.json["counts"]["traces"]
     assert as_writer("verify", third.json["path"]).code == 0
+    assert not unfinished.exists()
+
+    # One that was ended while it was being put there is whole on the disk, and is put there.
+    assert as_writer("copy", third.json["path"], unfinished.parent).code == 0
+    store.delete(f"{prefix}/run.json")
+    fourth = as_writer("run", "--resume", unfinished, "--out", root, "-q", "-o", "json")
+    assert (fourth.code, fourth.json["path"]) == (0, f"s3://{BUCKET}/{prefix}")
+    assert fourth.json["finished"] == third.json["finished"], "nothing was traced again"
+    assert as_writer("verify", fourth.json["path"]).code == 0
     assert not unfinished.exists()
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from audit import scratch
+from audit.errors import OutputError
 from audit.fanout.backlog import Backlog
 from audit.fanout.base import Worker
 from audit.fanout.inline import InlineFanout
@@ -66,6 +68,8 @@ class _Echo:
         self._deaths = deaths
 
     def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
+        if (self._deaths / "full").exists():
+            raise OutputError("cannot write /scratch: No space left on device")
         order = self._deaths / batch.tasks[0].key
         if order.exists():
             left = int(order.read_text()) - 1
@@ -96,14 +100,38 @@ def outcomes(fanout: InlineFanout | RayFanout, work: list[TraceTask]) -> dict[st
     return found
 
 
+def listened() -> set[str]:
+    """Return the addresses, as the kernel writes them, at which this Ray and its driver listen."""
+    mark = f"{scratch.VARIABLE}={os.environ[scratch.VARIABLE]}".encode()
+    sockets = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = int(process.name) == os.getpid() or mark in (process / "environ").read_bytes()
+            files = [str(file.readlink()) for file in (process / "fd").iterdir()] if ours else []
+        except OSError:
+            continue  # it has just ended
+        sockets |= {file[8:-1] for file in files if file.startswith("socket:[")}
+    lines = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]
+    ]
+    return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets}
+
+
 def test_ray_answers_as_inline_does_and_survives_its_workers(tmp_path: Path) -> None:
     """One Ray for all of it: starting one takes longer than everything else here."""
     work = tasks(zones=3, batches=4)
     make = partial(worker, tmp_path)
     with InlineFanout(make) as inline:
         expected = outcomes(inline, work)
+    handler = signal.getsignal(signal.SIGTERM)
     with RayFanout(make, workers=2) as ray:
+        assert signal.getsignal(signal.SIGTERM) is handler, "Ray's would end the process with 1"
         assert outcomes(ray, work) == expected
+        loopback = {"0100007F", "0000000000000000FFFF00000100007F"}
+        assert listened()
+        assert listened() <= loopback
         first = set(ray.pids())
         assert len(first) == 2
         assert outcomes(ray, work) == expected
@@ -122,6 +150,10 @@ def test_ray_answers_as_inline_does_and_survives_its_workers(tmp_path: Path) -> 
         assert {k: o for k, o in found.items() if k not in lost} == {
             k: o for k, o in expected.items() if k not in lost
         }
+
+        (tmp_path / "full").touch()
+        with pytest.raises(OutputError, match=r"^cannot write /scratch: No space left on device$"):
+            outcomes(ray, work)
     import ray as runtime  # noqa: PLC0415 - only to ask whether it is down
 
     assert not runtime.is_initialized()

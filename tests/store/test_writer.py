@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow.parquet as pq
 import pytest
 
 from audit.errors import ExitCode, OutputError, RunReadError
+from audit.store import files
 from audit.store.reader import open_run
 from audit.store.schema import SCHEMA_VERSION
 from audit.store.writer import RunWriter
@@ -178,11 +179,19 @@ def test_a_root_that_cannot_be_is_one_clear_sentence(tmp_path: Path) -> None:
     assert caught.value.exit_code is ExitCode.COULD_NOT_RUN
 
 
+def fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> BinaryIO:
+        path.touch()
+        return Path("/dev/full").open("wb")
+
+    monkeypatch.setattr(files, "_fresh", full)
+
+
 def test_a_full_disk_is_one_clear_sentence_and_leaves_no_half_file(
-    example: "Example", tmp_path: Path
+    example: "Example", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = RunWriter(tmp_path, "run")
-    (writer.path / ".endpoints.parquet.partial").symlink_to("/dev/full")
+    fill_the_disk(monkeypatch)
 
     with pytest.raises(OutputError) as caught:
         writer.write_endpoints(example.endpoints * 10_000)
@@ -191,9 +200,11 @@ def test_a_full_disk_is_one_clear_sentence_and_leaves_no_half_file(
     assert list(writer.path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_at_the_end_leaves_no_run(example: "Example", tmp_path: Path) -> None:
+def test_a_disk_that_is_full_at_the_end_leaves_no_run(
+    example: "Example", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writer = example.write(tmp_path)
-    (writer.path / ".run.json.partial").symlink_to("/dev/full")
+    fill_the_disk(monkeypatch)
 
     with pytest.raises(OutputError, match="No space left on device"):
         writer.finish({})

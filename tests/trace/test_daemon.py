@@ -386,7 +386,7 @@ def test_a_database_server_that_died_is_replaced(tracing: LogicalTracer, tempora
     first = tracing.run(_batch(_task()))
     servers = [
         pid
-        for entry in temporary.glob("audit-*/db.sock")
+        for entry in temporary.glob("audit.db.*/db.sock")
         for pid in _with_argument(f"--remote=punix:{entry}")
     ]
     assert len(servers) == 1
@@ -487,7 +487,7 @@ def test_each_state_and_choice_has_its_own_daemon(tracing: LogicalTracer, tempor
     first, second, *again = (o.hop.port for o in outcomes[1:5] if isinstance(o, LogicalTrace))
     assert {first, second} == {"y2", "y3"}
     assert again == [first, second]
-    assert len(list(temporary.glob("audit-trace-*"))) == 4
+    assert len(list(temporary.glob("audit.trace.*"))) == 4
 
 
 @pytest.fixture(params=["25.03", "26.03"])

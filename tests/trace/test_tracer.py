@@ -1,6 +1,8 @@
 """One outcome per task, in order, whatever the engine does."""
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.errors import EngineError
+from audit.errors import EngineError, OutputError
 from audit.model.packets import ConntrackState, Microflow, Protocol
 from audit.model.traces import LogicalTrace, TraceBatch, TraceFailure, TraceTask
 from audit.model.verdicts import Reason
@@ -178,3 +180,11 @@ def test_a_tracer_is_closed_though_a_daemon_does_not_stop(
         tracing.close()
     assert not left[0].exists()
     tracing.close()
+
+
+def test_a_full_disk_is_the_runs_trouble_and_no_traces() -> None:
+    def full(_: Path, rundir: Path) -> contextlib.AbstractContextManager[Path]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(rundir / "db"))
+
+    with pytest.raises(OutputError, match=r"cannot write .*/db: No space left on device"):
+        _tracer(serve=full).run(_batch(["p1"]))

@@ -2,13 +2,12 @@
 
 import json
 import shlex
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
+from audit import scratch
 from audit.errors import ClusterError
 from audit.facts.live import execs, places, streams
 from audit.facts.live.access import Access
@@ -154,10 +153,10 @@ def _unwilling(said: str | ClusterError) -> str:
 def _probe(access: Access, container: execs.Container, schema: str) -> str:
     """Return what is wrong with a database, empty when it is served."""
     argv = ("ovsdb-client", "list-dbs", places.SOCKETS[schema])
-    with tempfile.NamedTemporaryFile(prefix="audit-probe-") as file:
+    with scratch.directory("probe") as space:
         try:
-            execs.run(access, container, argv, Path(file.name), timeout_s=access.exec_timeout_s)
+            execs.run(access, container, argv, space / "probe", timeout_s=access.exec_timeout_s)
         except ClusterError as error:
             return str(error)
-        served = Path(file.name).read_text(errors="replace").split()
+        served = (space / "probe").read_text(errors="replace").split()
     return "" if schema in served else f"{container} does not serve {schema}"

@@ -3,12 +3,10 @@
 The stream is the command's life: when it ends, in whatever way, the command's input does.
 """
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import websocket
 from kubernetes.stream.ws_client import (
@@ -19,6 +17,7 @@ from kubernetes.stream.ws_client import (
     WSClient,
 )
 
+from audit import scratch
 from audit.errors import ClusterError
 from audit.facts.live import execs
 from audit.facts.live.access import Access
@@ -104,13 +103,13 @@ class Opener:
     def _said(self, place: str, argv: Sequence[str]) -> str | ClusterError:
         last: ClusterError | None = None
         for where in self.containers[place]:
-            with tempfile.NamedTemporaryFile(prefix="audit-said-") as file:
+            with scratch.directory("said") as space:
                 within = self.access.exec_timeout_s
                 try:
-                    execs.run(self.access, where, argv, Path(file.name), timeout_s=within)
+                    execs.run(self.access, where, argv, space / "said", timeout_s=within)
                 except ClusterError as error:
                     last = error
                 else:
-                    return Path(file.name).read_text(errors="replace")
+                    return (space / "said").read_text(errors="replace")
         assert last is not None  # noqa: S101 - a place has a container
         return last

@@ -1,0 +1,139 @@
+"""Temporary directories that a later command can tell to be nobody's any more.
+
+A process that is killed leaves its own behind. Each is locked by its process, and the kernel lets
+go of a lock however a process ends: so a directory whose lock is free is removed by the next
+command. Where directories cannot be locked, none is; what another user has made is not touched.
+"""
+
+import atexit
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from audit.errors import OutputError
+
+PREFIX = "audit."
+SHORT = Path("/tmp")  # noqa: S108 - sockets need short paths; the directories in it are unguessable
+"""Where TMPDIR is too long for a socket in it."""
+
+
+VARIABLE = "AUDIT_SCRATCH"
+"""In the environment of what is started for a directory, and has to go with it."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def require_room(error: BaseException | None) -> None:
+    """Raise OutputError, in a sentence, where an error comes of a disk that is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            place = error.filename2 or error.filename or tempfile.gettempdir()
+            raise OutputError(
+                f"cannot write {place}: {error.strerror}; make room, or set TMPDIR to a directory "
+                "on another disk"
+            ) from error
+        error = error.__cause__
+
+
+@contextmanager
+def directory(kind: str, above: Path | None = None) -> Iterator[Path]:
+    """Yield a new directory, in TMPDIR or `above`, that goes when the block ends."""
+    path, lock = _made(kind, above or Path(tempfile.gettempdir()))
+    try:
+        yield path
+    finally:
+        _remove(path)
+        os.close(lock)
+
+
+_mine: set[Path] = set()
+"""What this process has made and not removed, noted before it is: a signal may come at any time."""
+os.register_at_fork(after_in_child=_mine.clear)
+_REMOVED_WITHIN_S = 2.0
+
+
+def _remove(path: Path) -> None:
+    """Remove a directory, also where a process that is just ending still writes in it."""
+    until = time.monotonic() + _REMOVED_WITHIN_S
+    shutil.rmtree(path, ignore_errors=True)
+    while path.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+        shutil.rmtree(path, ignore_errors=True)
+    _mine.discard(path)
+
+
+@atexit.register
+def _remove_mine() -> None:
+    """Remove what a block has not that was interrupted as it began or ended."""
+    for path in list(_mine):
+        _remove(path)
+
+
+def _made(kind: str, above: Path) -> tuple[Path, int]:
+    """Return a new directory, and what holds its lock."""
+    while True:
+        path = above / f"{PREFIX}{kind}.{secrets.token_hex(4)}"
+        _mine.add(path)
+        # Its name is taken, or it was swept before it was locked: another one.
+        with suppress(FileExistsError, FileNotFoundError):
+            path.mkdir(mode=0o700)
+            lock = _opened(path)
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is(path, lock):
+                return path, lock
+            os.close(lock)
+        _mine.discard(path)
+
+
+def sweep(*places: Path) -> None:
+    """Remove what killed processes of this user have left in TMPDIR and in `places`."""
+    for place in {Path(tempfile.gettempdir()), SHORT, *places}:
+        with suppress(OSError):
+            for path in list(place.glob(f"{PREFIX}*")):
+                with suppress(OSError):
+                    _sweep(path)
+
+
+def _sweep(path: Path) -> None:
+    """Remove a directory if it is this user's, and no process's; OSError when it is another's."""
+    lock = _opened(path)
+    try:
+        if os.fstat(lock).st_uid == os.geteuid():
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is(path, lock):
+                end_processes_of(path)
+                shutil.rmtree(path)
+    finally:
+        os.close(lock)
+
+
+def end_processes_of(path: Path) -> None:
+    """Kill the processes that were started for a directory, and say so in their environment.
+
+    The rest ends by itself when the process that started it does; some of Ray's take a minute.
+    """
+    mark = os.fsencode(f"{VARIABLE}={path}")
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it is another's, or has just ended
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    """Say whether a name still leads to what is open."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

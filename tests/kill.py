@@ -1,0 +1,194 @@
+"""Ends audits at random moments, and goes on with them: each ends as if nothing had happened.
+
+    python -m tests.kill [--signals N] [--workers inline,ray] [--seed SEED] [--seconds S]
+
+Signals are sent at any time of a run or of its resume: while it is loaded, reads, starts workers,
+traces, writes, renders or signs. After each nothing may run or lie in TMPDIR once the next command
+has begun; the exit code is 130, or the signal's where none can be handled. A series ends when its
+run is whole: its cells are then those of a run that was never ended, byte for byte, its page is
+the one that is rendered of it again, and its signature is good.
+"""
+
+import argparse
+import filecmp
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SNAPSHOT = REPOSITORY / "examples" / "interconnect.tar.gz"
+SCOPE = ("--planes", "logical", "--cover", "exhaustive", "-n", "default", "-n", "shop")
+COMMAND = (sys.executable, "-m", "audit")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+ENDS_ALONE_S = 30.0
+"""How long what a killed process started may take to notice."""
+
+
+@dataclass(kw_only=True)
+class Killer:
+    """Runs series below a directory, and notes what is not as it should be."""
+
+    space: Path
+    workers: str
+    chance: random.Random
+    problems: list[str] = field(default_factory=list)
+    sent: Counter[str] = field(default_factory=Counter)
+    whole: Path = Path()
+    took_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Make the key, and the run that is not disturbed."""
+        self.temporary = self.space / "t"
+        self.temporary.mkdir(parents=True)
+        self.key, self.public = self.space / "key.pem", self.space / "public.pem"
+        made = ("openssl", "genpkey", "-algorithm", "ed25519", "-out", str(self.key))
+        subprocess.run(made, check=True)
+        shown = ("openssl", "pkey", "-in", str(self.key), "-pubout", "-out", str(self.public))
+        subprocess.run(shown, check=True)
+        begun = time.monotonic()
+        self.finish(*self.first("whole"))
+        self.took_s = time.monotonic() - begun
+        [self.whole] = (self.space / "whole").iterdir()
+
+    def first(self, root: str) -> tuple[str, ...]:
+        """Return the arguments of a new run."""
+        place = str(self.space / root)  # which the page names
+        return ("run", "--snapshot", str(SNAPSHOT), "--out", place, *SCOPE, *self.told())
+
+    def told(self) -> tuple[str, ...]:
+        """Return what every sitting is told."""
+        return ("--sign-key", str(self.key), "--workers", self.workers, "--worker-count", "2")
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command with a TMPDIR of its own."""
+        return subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=self.space,
+            env={**os.environ, "TMPDIR": str(self.temporary)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - this process has no other thread
+        )
+
+    def finish(self, *arguments: str, codes: tuple[int, ...] = (0, 1)) -> str:
+        """Run a command to its end, and note another exit code than it should have."""
+        process = self.begin(*arguments)
+        _, err = process.communicate()
+        self.expect(process.returncode in codes, f"{arguments}: {process.returncode}: {err[-500:]}")
+        return err
+
+    def expect(self, holds: object, problem: str) -> None:
+        """Note a problem unless something holds."""
+        if not holds:
+            self.problems.append(problem)
+
+    def series(self, most: int) -> int:
+        """Disturb one run until it is whole, or `most` signals were sent; return how many were."""
+        root, count = self.space / "runs", 0
+        while count < most:
+            run = next((path.parent for path in root.glob("*/plan.json")), None)
+            if run is not None and (run / "run.json.sig").exists():
+                break
+            going_on = ("run", "--resume", str(run), *self.told())
+            self.disturb(going_on if run is not None else self.first("runs"))
+            count += 1
+        runs = [path.parent for path in root.glob("*/plan.json")]
+        for run in runs:
+            if not (run / "run.json.sig").exists():
+                self.finish("run", "--resume", str(run), *self.told())
+            self.compare(run)
+        shutil.rmtree(root, ignore_errors=True)
+        return count
+
+    def disturb(self, arguments: tuple[str, ...]) -> None:
+        """Begin a command, and end it at some moment, early and late ones as well as others."""
+        number = self.chance.choice(SIGNALS)
+        process = self.begin(*arguments)
+        time.sleep(self.chance.random() * self.took_s * 1.1)
+        process.send_signal(number)
+        _, err = process.communicate()
+        allowed = {0, 1, -number} if number is signal.SIGKILL else {0, 1, 130}
+        # Until Python itself has started no program can handle a signal.
+        if number is not signal.SIGKILL and not err:
+            allowed.add(-number)
+        told = f"{number.name} to {arguments[1]} of {self.workers}"
+        self.sent[f"{number.name} {process.returncode}"] += 1
+        self.expect(process.returncode in allowed, f"{told}: {process.returncode}: {err[-500:]}")
+        self.expect("Traceback" not in err, f"{told}: {err[-500:]}")
+        patience_s = ENDS_ALONE_S if number is signal.SIGKILL else 1.0
+        if number is signal.SIGKILL:
+            self.finish("history", str(self.whole.parent))
+        until = time.monotonic() + patience_s
+        while (left := list(self.left())) and time.monotonic() < until:
+            time.sleep(0.1)
+        self.expect(not left, f"{told}: left running: {left}")
+        files = [path.name for path in self.temporary.iterdir()]
+        self.expect(not files, f"{told}: left in TMPDIR: {files}")
+
+    def left(self) -> Iterator[str]:
+        """Yield the programs that run with this TMPDIR."""
+        mark = f"TMPDIR={self.temporary}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    yield (process / "cmdline").read_bytes().replace(b"\0", b" ")[:80].decode()
+            except OSError:
+                continue  # it has just ended
+
+    def compare(self, run: Path) -> None:
+        """Compare a run that was disturbed with the one that was not, and with itself."""
+        names = sorted(path.name for path in (self.whole / "cells").iterdir())
+        directories = (self.whole / "cells", run / "cells")
+        _, differ, missing = filecmp.cmpfiles(*directories, names, shallow=False)
+        self.expect(not differ and not missing, f"{run}: other cells: {differ + missing}")
+        self.finish("verify", str(run), "--key", str(self.public), codes=(0,))
+        self.finish("report", str(run), "--out", "again")
+        same = filecmp.cmp(self.space / "again/report.html", run / "report.html", shallow=False)
+        self.expect(same, f"{run}: its page is not what is rendered of it")
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def kill(signals: int, workers: str, seed: int, seconds: float = float("inf")) -> Killer:
+    """Send so many signals to audits with these workers, as far as the time allows."""
+    with tempfile.TemporaryDirectory(prefix="k-") as space:
+        killer = Killer(space=Path(space), workers=workers, chance=random.Random(seed))  # noqa: S311 - moments, no secrets
+        until = time.monotonic() + seconds
+        while sum(killer.sent.values()) < signals and time.monotonic() < until:
+            killer.series(signals - sum(killer.sent.values()))
+        return killer
+
+
+def main() -> int:
+    """Say what was sent and what was not as it should be; return 1 where anything was not."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--signals", type=int, default=100)
+    parser.add_argument("--workers", default="inline,ray")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    given = parser.parse_args()
+    problems = 0
+    for workers in given.workers.split(","):
+        done = kill(given.signals, workers, given.seed, given.seconds)
+        problems += len(done.problems)
+        sent = ", ".join(f"{count} x {what}" for what, count in sorted(done.sent.items()))
+        print(f"{workers}: {sent}; {len(done.problems)} problems")  # noqa: T201
+        for problem in done.problems:
+            print(f"  {problem}")  # noqa: T201
+    return min(problems, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
