@@ -43,6 +43,12 @@ class SnapshotError(AuditError):
     """A snapshot is missing, unreadable or incomplete."""
 
 
+class ManifestError(SnapshotError):
+    """Manifests cannot be read, or hold what no API server accepts: whoever wrote them mends it."""
+
+    exit_code = ExitCode.USAGE
+
+
 class DatabaseError(SnapshotError):
     """An OVSDB file cannot be read."""
 
