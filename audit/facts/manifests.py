@@ -155,8 +155,8 @@ class _Reader:
             fault = validity.Fault(path=keys, text="is there twice; leave one of them")
             raise ManifestError(f"{name}, line {line}: {fault}")
         if document.value is not None and not is_object(document.value):
-            what = Field(document.value).kind
-            self.pass_over(described(document.value), f"{place}: it is {what}, not an object")
+            what = described(document.value)
+            self.pass_over(what, f"{place}: {_SAID.get(what, 'it says no kind')}")
 
     def _add(self, place: _Place, item: Mapping[str, Any]) -> bool:
         """Take an object, and return whether it is one that is read."""
@@ -196,9 +196,10 @@ class _Reader:
 
     def _one(self) -> str:
         """Say how to name one variant of several."""
-        if self._tree.kustomizations:
-            return "build one kustomization: audit run -k DIR"
-        return "name the directory or the file of one of them"
+        if not self._tree.kustomizations:
+            return "name the directory or the file of one of them"
+        places = [str(file.parent) for file in self._tree.kustomizations]
+        return f"build a kustomization with audit run -k: {_several(places)}"
 
     def _check(self, shown: str, place: _Place, kind: str, item: Mapping[str, Any]) -> None:
         """Refuse what an API server refuses, and remember fields that no one reads."""
@@ -257,9 +258,9 @@ class _Reader:
             text = f"what is no object was passed over: {_counted(self._no_objects)}"
             yield Note(code="files-passed-over", text=text)
         if self._tree.kustomizations:
-            listed = ", ".join(map(self._tree.shown, self._tree.kustomizations))
-            text = f"kustomizations were not built ({listed}); audit run -k DIR builds one"
-            yield Note(code="kustomizations-not-built", text=text)
+            files = tuple(map(self._tree.shown, self._tree.kustomizations))
+            text = f"kustomizations were not built; audit run -k DIR builds one: {_several(files)}"
+            yield Note(code="kustomizations-not-built", text=text, subjects=files)
         for code, text, names in (
             ("unknown-fields", "fields that Kubernetes does not have were passed over", "_unknown"),
             ("api-version-gone", "no API server serves the version of these any more", "_old"),
@@ -267,13 +268,13 @@ class _Reader:
         ):
             subjects: list[str] = getattr(self, names)
             if subjects:
-                more = f" and {len(subjects) - _MOST_TOLD} more" * (len(subjects) > _MOST_TOLD)
-                told = f"{text}: {', '.join(subjects[:_MOST_TOLD])}{more}"
+                told = f"{text}: {_several(subjects)}"
                 yield Note(code=code, text=told, subjects=tuple(subjects))
 
 
 _MOST_TOLD = 5
 """Names in a sentence; all are among the note's subjects."""
+_SAID = {"lists": "it is a list, not an object"}
 
 
 class _RefusedError(Exception):
@@ -283,6 +284,11 @@ class _RefusedError(Exception):
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         super().__init__(f"{shown}: {faults[0]}{more}; an API server refuses it")
         self.fault = faults[0]
+
+
+def _several(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
+    return ", ".join(names[:_MOST_TOLD]) + more
 
 
 def _counted(counts: Mapping[str, int]) -> str:

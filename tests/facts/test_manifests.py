@@ -212,7 +212,7 @@ def test_variants_of_an_object_are_not_chosen_from(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="name the directory or the file of one of them"):
         manifests.read(write(tmp_path, base=POD, overlay=variant))
     (tmp_path / "kustomization.yaml").write_text("resources: [base.yaml]")
-    with pytest.raises(ManifestError, match="build one kustomization: audit run -k DIR"):
+    with pytest.raises(ManifestError, match=f"build a kustomization with audit run -k: {tmp_path}"):
         manifests.read(str(tmp_path))
 
 
@@ -229,7 +229,7 @@ def test_a_patch_of_a_kustomization_is_no_object(tmp_path: Path, patches: str) -
     found = notes(tmp_path, **files)
     assert "patches of a kustomization (1)" in found[0].text
     assert found[1].text == (
-        "kustomizations were not built (kustomization.yaml); audit run -k DIR builds one"
+        "kustomizations were not built; audit run -k DIR builds one: kustomization.yaml"
     )
 
 
