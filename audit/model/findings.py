@@ -86,6 +86,7 @@ WARNED = frozenset(
         "no-address",
         "no-logical-port",
         "northd-version-unknown",
+        "policy-without-meaning",
         "southbound-differs",
         "time-limit",
         "user-defined-network",
