@@ -1,7 +1,19 @@
-"""A policy of each kind that every API server accepts, with everything that its API has in it."""
+"""A policy of each kind that every API server accepts, with everything that its API has in it.
 
+And the schemas' own word on others: by jsonschema, which the product does not use, and for
+NetworkPolicies by Kubernetes' package as it is meant to be called.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
 from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import yaml
+from referencing import Registry, Resource
 
 _SELECTOR = {
     "matchLabels": {"app": "web", "shop.example/tier": "front"},
@@ -123,3 +135,37 @@ SEEDS: Sequence[Mapping[str, Any]] = [
         },
     },
 ]
+
+
+def accepted_by_schemas(policy: Mapping[str, Any], kind: str) -> bool:
+    """Return whether a policy, its nulls left out, is what the schemas describe."""
+    plain = _without_nulls(policy)
+    if not _validator(kind).is_valid(plain):
+        return False
+    if kind == "NetworkPolicy":
+        named = {**plain, "apiVersion": "networking.k8s.io/v1", "kind": kind}
+        named.pop("status", None)  # older servers had one
+        try:
+            kubernetes_validate.validate(named, kubernetes_validate.latest_version(), strict=True)
+        except kubernetes_validate.ValidationError:
+            return False
+    return True
+
+
+@cache
+def _validator(kind: str) -> jsonschema.protocols.Validator:
+    package = resources.files("audit.facts.validity").joinpath("policies.yaml")
+    ours = yaml.safe_load(package.read_text("utf-8"))
+    directory = f"kubernetes-json-schema/v{kubernetes_validate.latest_version()}-local-strict"
+    theirs = resources.files(kubernetes_validate).joinpath(directory, "_definitions.json")
+    schemas = (ours, json.loads(theirs.read_text("utf-8")))
+    registry = Registry().with_resources((s["$id"], Resource.from_contents(s)) for s in schemas)
+    return jsonschema.Draft202012Validator(
+        {"$ref": f"{ours['$id']}#/$defs/{kind}"}, registry=registry
+    )
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(member) for key, member in value.items() if member is not None}
+    return [_without_nulls(member) for member in value] if isinstance(value, list) else value

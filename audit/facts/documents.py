@@ -48,15 +48,25 @@ class Document:
         return self._before + (node.start_mark.line + 1 if node is not None else 1)
 
     def repeated(self) -> tuple[Path, int] | None:
-        """Return the path and the line of the first key that is there twice, if one is."""
-        return next(
-            ((path, self._before + line) for path, line in _repeated(self._node(), ())), None
-        )
+        """Return the path and the line of the first key that is there twice, if one is.
+
+        The path is empty where it is not known which.
+        """
+        if not self.repeats:
+            return None
+        node = self._node()
+        if node is None:
+            return (), self._before + 1
+        return next(((path, self._before + line) for path, line in _repeated(node, ())), None)
 
     def _node(self) -> yaml.Node | None:
-        for index, node in enumerate(yaml.compose_all(self._text, Loader=Kubernetes)):
-            if index == self._index:
-                return node
+        """Return the document with its lines; None where it is JSON that YAML does not take."""
+        try:
+            for index, node in enumerate(yaml.compose_all(self._text, Loader=Kubernetes)):
+                if index == self._index:
+                    return node
+        except yaml.YAMLError:
+            pass
         return None
 
 

@@ -149,10 +149,11 @@ class _Reader:
             raise ManifestError(f"{place}: {error}") from error
         except _RefusedError as error:
             raise ManifestError(f"{place.below(error.fault.path)}: {error}") from error
-        twice = document.repeated() if objects and document.repeats else None
+        twice = document.repeated() if objects else None
         if twice is not None:
             keys, line = twice
-            fault = validity.Fault(path=keys, text="is there twice; leave one of them")
+            said = "is there twice; leave one of them"
+            fault = validity.Fault(path=keys, text=said if keys else f"a key {said}")
             raise ManifestError(f"{name}, line {line}: {fault}")
         if document.value is not None and not is_object(document.value):
             what = described(document.value)

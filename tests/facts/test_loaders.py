@@ -88,6 +88,13 @@ def test_a_key_that_is_there_twice_is_seen(text: str, repeated: object) -> None:
     assert document.repeats == (repeated is not None)
 
 
+def test_json_that_yaml_does_not_take_has_its_first_line() -> None:
+    first, second = read('{"a": "\\ud83d\\ude00"}\n{"b": 1, "b": "\x7f"}')
+    assert first.value == {"a": "😀"}
+    assert (first.repeated(), second.repeated()) == (None, ((), 2))
+    assert second.line(("b",)) == 2
+
+
 def test_the_line_of_a_field_or_of_what_should_hold_it() -> None:
     first, second = read("a: 1\n---\nb:\n  c:\n  - x\n  - d: 2\n")
     assert first.line(("a",)) == 1
