@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from audit.facts.validity import schemas, sentences
+from jsonschema_rs import ValidationError
+
+from audit.facts.validity import sentences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class Fault:
 
 def of_policy(item: Mapping[str, Any], kind: str) -> list[Fault]:
     """Return what an API server refuses in a policy; nothing where it accepts it."""
+    from audit.facts.validity import schemas  # noqa: PLC0415 - CEL is as slow to import as all else
+
     try:
         plain = _without_nulls(item)
         structure = [*_told(schemas.structure(kind).iter_errors(plain))]
@@ -43,6 +47,8 @@ def of_policy(item: Mapping[str, Any], kind: str) -> list[Fault]:
 
 def of_metadata(metadata: object, where: Sequence[str]) -> list[Fault]:
     """Return what is wrong with the names and labels of what is found at `where`."""
+    from audit.facts.validity import schemas  # noqa: PLC0415 - as above
+
     try:
         plain = _without_nulls({"metadata": metadata})
         told = [*_told(schemas.structure("labelled").iter_errors(plain))]
@@ -53,6 +59,8 @@ def of_metadata(metadata: object, where: Sequence[str]) -> list[Fault]:
 
 def unknown_fields(item: Mapping[str, Any], kind: str) -> list[Fault]:
     """Return the fields of an object of Kubernetes' own that no version of its kind has."""
+    from audit.facts.validity import schemas  # noqa: PLC0415 - as above
+
     try:
         told = schemas.published(kind).iter_errors(_without_nulls(item))
         return [*_told(error for error in told if error.kind.name == "additionalProperties")]
@@ -68,7 +76,7 @@ def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - JSON
     return value
 
 
-def _told(errors: Iterator[schemas.ValidationError]) -> Iterator[Fault]:
+def _told(errors: Iterator[ValidationError]) -> Iterator[Fault]:
     """Yield a validator's errors in sentences, each once."""
     seen = set[str]()
     for error in errors:

@@ -10,13 +10,11 @@ from importlib import resources
 from typing import Any
 
 import kubernetes_validate
-from jsonschema_rs import Draft202012Validator, Registry, ValidationError
+from jsonschema_rs import Draft202012Validator, Registry
 
 from audit.facts.documents import documents
 from audit.facts.validity.formats import FORMATS
 from audit.facts.validity.rules import KEYWORD, Rules
-
-__all__ = ["ValidationError", "published", "structure", "whole"]
 
 _PUBLISHED = {
     "Pod": "pod-v1",
