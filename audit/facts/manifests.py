@@ -21,6 +21,7 @@ from audit.facts.documents import Path as FieldPath
 from audit.facts.documents import read as read_documents
 from audit.facts.fields import Field, FieldError
 from audit.facts.items import described, is_object, items
+from audit.facts.passedover import PassedOver, several
 from audit.model.facts import Input, Note, Policy
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
@@ -108,16 +109,12 @@ class _Reader:
         self._tree = tree
         self._seen: dict[tuple[str, str, str], tuple[_Place, Mapping[str, Any]]] = {}
         self._generated: Counter[str] = Counter()
-        self._other_kinds: Counter[str] = Counter()
-        self._no_objects: Counter[str] = Counter()
+        self._passed = PassedOver(kustomizations=tuple(map(tree.shown, tree.kustomizations)))
         self._why = ""
-        self._unknown: list[str] = []
-        self._old: list[str] = []
-        self._repeated: list[str] = []
 
     def pass_over(self, what: str, why: str = "") -> None:
         """Count what is no object, and keep the first reason for when nothing else is there."""
-        self._no_objects[what] += 1
+        self._passed.others[what] += 1
         self._why = self._why or why
 
     def read(self, name: str, data: bytes, file: Path | None = None) -> None:
@@ -164,7 +161,7 @@ class _Reader:
         root = Field(item)
         kind, version = root["kind"].required(), root["apiVersion"].text()
         if not apis.is_read(kind, version):
-            self._other_kinds[apis.described(kind, version)] += 1
+            self._passed.kinds[apis.described(kind, version)] += 1
             return False
         metadata = dict(root["metadata"].mapping())
         metadata["name"] = self._name(root["metadata"])
@@ -179,11 +176,11 @@ class _Reader:
         if before[1] is not named:
             if before[1] != named:
                 raise FieldError(f"{shown} is also in {before[0]}, and not the same; {self._one()}")
-            self._repeated.append(shown)
+            self._passed.repeated.append(shown)
             return True
         self._check(shown, place, kind, named)
         if version in apis.GONE:
-            self._old.append(f"{shown} ({version})")
+            self._passed.old_versions.append(f"{shown} ({version})")
         self._take(kind, space, named)
         return True
 
@@ -200,7 +197,7 @@ class _Reader:
         if not self._tree.kustomizations:
             return "name the directory or the file of one of them"
         places = [str(file.parent) for file in self._tree.kustomizations]
-        return f"build a kustomization with audit run -k: {_several(places)}"
+        return f"build a kustomization with audit run -k: {several(places)}"
 
     def _check(self, shown: str, place: _Place, kind: str, item: Mapping[str, Any]) -> None:
         """Refuse what an API server refuses, and remember fields that no one reads."""
@@ -214,7 +211,8 @@ class _Reader:
                     metadata = metadata[step]
                 faults += validity.of_metadata(metadata.value, _TEMPLATES[kind])
             for fault in validity.unknown_fields(item, kind):
-                self._unknown.append(f"{fault.field} of {shown} ({place})")
+                where = place.below(fault.path)
+                self._passed.unknown_fields.append((f"{fault.field} of {shown}", where.__str__))
         if faults:
             raise _RefusedError(shown, faults)
 
@@ -243,7 +241,7 @@ class _Reader:
                 f"about{self._instead()}"
             )
         found.inputs = inputs
-        found.notes += self._notes()
+        found.notes += self._passed.notes()
         return found
 
     def _instead(self) -> str:
@@ -251,30 +249,7 @@ class _Reader:
             return f"; {self._one()}"
         return f"; {self._why}" if self._why else ""
 
-    def _notes(self) -> Iterator[Note]:
-        if self._other_kinds:
-            text = f"objects of other kinds were passed over: {_counted(self._other_kinds)}"
-            yield Note(code="kinds-passed-over", text=text)
-        if self._no_objects:
-            text = f"what is no object was passed over: {_counted(self._no_objects)}"
-            yield Note(code="files-passed-over", text=text)
-        if self._tree.kustomizations:
-            files = tuple(map(self._tree.shown, self._tree.kustomizations))
-            text = f"kustomizations were not built; audit run -k DIR builds one: {_several(files)}"
-            yield Note(code="kustomizations-not-built", text=text, subjects=files)
-        for code, text, names in (
-            ("unknown-fields", "fields that Kubernetes does not have were passed over", "_unknown"),
-            ("api-version-gone", "no API server serves the version of these any more", "_old"),
-            ("same-object-twice", "objects that are there twice were taken once", "_repeated"),
-        ):
-            subjects: list[str] = getattr(self, names)
-            if subjects:
-                told = f"{text}: {_several(subjects)}"
-                yield Note(code=code, text=told, subjects=tuple(subjects))
 
-
-_MOST_TOLD = 5
-"""Names in a sentence; all are among the note's subjects."""
 _SAID = {"lists": "it is a list, not an object"}
 
 
@@ -285,15 +260,6 @@ class _RefusedError(Exception):
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         super().__init__(f"{shown}: {faults[0]}{more}; an API server refuses it")
         self.fault = faults[0]
-
-
-def _several(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
-    return ", ".join(names[:_MOST_TOLD]) + more
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{what} ({n})" for what, n in sorted(counts.items()))
 
 
 def _pods_of(kind: str, item: Mapping[str, Any]) -> Iterator[kube.PodFacts]:
