@@ -55,13 +55,18 @@ def is_read(kind: str, version: str) -> bool:
         raise FieldError(f"kind is {kind}, which is written {written}")
     group = version.rpartition("/")[0]
     if kind in _GROUPS:
-        return group in _GROUPS[kind] or not version
-    if not version:
-        raise FieldError(f"apiVersion is missing; of a {kind} it is {_VERSIONS[kind][0]}")
-    if version in _VERSIONS[kind]:
-        return True
-    if group in {known.rpartition("/")[0] for known in _VERSIONS[kind]}:
-        raise FieldError(f"apiVersion is {version}, not {_VERSIONS[kind][0]}")
+        if group in _GROUPS[kind] or not version:
+            return True
+        right = f"{_GROUPS[kind][0]}/v1".removeprefix("/")
+    else:
+        right = _VERSIONS[kind][0]
+        if not version:
+            raise FieldError(f"apiVersion is missing; of a {kind} it is {right}")
+        if version in _VERSIONS[kind]:
+            return True
+    # Groups of Kubernetes' own have no dot or end in k8s.io; nobody else may have such a group.
+    if "." not in group or group.endswith(".k8s.io") or group == right.rpartition("/")[0]:
+        raise FieldError(f"apiVersion is {version}, not {right}")
     return False
 
 

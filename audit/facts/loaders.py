@@ -79,5 +79,17 @@ _AS_KEYS: Mapping[str, Callable[[Any, yaml.ScalarNode], str]] = {
 
 for _tag in ("value", "merge"):
     Plain.add_constructor(_TAG + _tag, lambda loader, node: loader.construct_scalar(node))
+
+
+def _untagged(loader: Any, _tag: str, node: yaml.Node) -> Any:  # noqa: ANN401 - PyYAML's loader
+    """Make what a tag of somebody else's is about, without it, as Go's YAML does."""
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node)
+
+
+Kubernetes.add_multi_constructor("!", _untagged)
 Kubernetes.add_constructor(_TAG + "int", _integer)
 Kubernetes.add_constructor(_TAG + "float", _number)

@@ -129,7 +129,7 @@ class _Reader:
                     f"helm template {chart} | audit run --manifests -"
                 ) from error
             why = f"{name} is not YAML: {error}; render templates first"
-            if self._tree.root is not None and not trees.mentions_a_kind(data):
+            if self._tree.root is not None and not trees.has_a_kind(data):
                 self.pass_over("files that are no YAML", why)
                 return
             raise ManifestError(why) from error

@@ -5,11 +5,13 @@ policy that does not keep the rules of its API is read as far as OVN-Kubernetes 
 with a note; of one that has none, nothing is known of what the objects mean.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from audit.facts import kube, snapshot, validity
-from audit.facts.fields import FieldError
+from audit.facts import apis, kube, snapshot, validity
+from audit.facts.fields import Field, FieldError
+from audit.facts.passedover import PassedOver
 from audit.model.facts import Note, Policy
 
 
@@ -24,11 +26,17 @@ class Listed:
     """Those of which every policy has a meaning."""
     unread: list[str] = field(default_factory=list)
     """Policies that have none."""
+    others: Counter[str] = field(default_factory=Counter)
+    """Objects of another API that has the same word for its kind."""
     notes: list[Note] = field(default_factory=list)
 
-    def take(self, item: Mapping[str, object], kind: str) -> Policy:
-        """Read one policy. FieldError where it is none at all."""
+    def take(self, item: Mapping[str, object], kind: str) -> Policy | None:
+        """Read one policy; None for another API's. FieldError where it is none at all."""
+        version = Field(item)["apiVersion"].text()
         try:
+            if version and not apis.is_read(kind, version):
+                self.others[apis.described(kind, version)] += 1
+                return None
             policy = kube.policy(item, kind)
         except FieldError as error:
             policy = kube.policy(item, kind, meant=False)
@@ -55,7 +63,7 @@ def policies(found: snapshot.Snapshot) -> Listed:
     for resource, kind in kube.POLICY_RESOURCES.items():
         known = len(listed.unread)
 
-        def take(item: Mapping[str, object], kind: str = kind) -> Policy:
+        def take(item: Mapping[str, object], kind: str = kind) -> Policy | None:
             return listed.take(item, kind)
 
         read = snapshot.read_objects(found, resource, take)
@@ -64,5 +72,6 @@ def policies(found: snapshot.Snapshot) -> Listed:
         listed.read.add(kind)
         if len(listed.unread) == known:
             listed.kinds.add(kind)
-        listed.policies += read
+        listed.policies += [policy for policy in read if policy is not None]
+    listed.notes += PassedOver(kinds=listed.others).notes()
     return listed

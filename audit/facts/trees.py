@@ -4,6 +4,7 @@ A directory of a repository has more in it than objects: patches that only a kus
 something of, and the templates of Helm charts, which are no YAML.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -76,12 +77,16 @@ def standard_input() -> bytes:
     return piped.read() if piped is not None else sys.stdin.read().encode()
 
 
-def mentions_a_kind(data: bytes) -> bool:
-    """Return whether a text that is no YAML may be meant for an object: it says `kind`."""
+_KIND = re.compile(r"""(?:^|[\s{,])["']?kind["']?\s*:""")
+
+
+def has_a_kind(data: bytes) -> bool:
+    """Return whether a text that is no YAML may be meant for an object: it has a key `kind`."""
     try:
-        return "kind" in decoded(data)
+        text = decoded(data)
     except DocumentError:
-        return b"kind" in data.replace(b"\0", b"")
+        text = data.replace(b"\0", b"").decode("latin-1")
+    return _KIND.search(text) is not None
 
 
 def _patches(kustomization: Path) -> Iterator[Path]:

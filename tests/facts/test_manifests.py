@@ -100,6 +100,14 @@ def test_lists_several_documents_and_standard_input(monkeypatch: pytest.MonkeyPa
             "apiVersion is networking.k8s.io/v2, not networking.k8s.io/v1",
         ),
         (
+            {"a": f"{{{NETWORK_POLICY}}}".replace("networking.k8s.io/v1", "v1")},
+            "apiVersion is v1, not networking.k8s.io/v1",
+        ),
+        (
+            {"a": workload("Deployment", "w").replace("{", '{"apiVersion": "v1", ', 1)},
+            "apiVersion is v1, not apps/v1",
+        ),
+        (
             {"a": f"kind: List\nitems:\n- {POD}\n- kind: Pod\n  metadata:\n    name: P\n"},
             "a.yaml, line 6: Pod default/P: metadata.name is 'P', not a DNS subdomain; an API",
         ),
@@ -187,7 +195,8 @@ def test_typed_lists_give_their_items_a_kind(tmp_path: Path) -> None:
 
 
 def test_what_is_no_object_is_counted_by_kind(tmp_path: Path) -> None:
-    [note] = notes(tmp_path, a="x: 1", b="x: 2", c="- op: add", d="{{ template }}")
+    files = {"a": "x: 1", "b": "x: !Ref y", "c": "- op: add", "d": "# of some kind\n{{ template }}"}
+    [note] = notes(tmp_path, **files)
     assert note.text == (
         "what is no object was passed over: documents without a kind (2), files that are no YAML "
         "(1), lists (1)"

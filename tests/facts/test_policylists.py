@@ -105,6 +105,18 @@ def test_without_a_known_meaning_nothing_is_said_of_what_the_objects_mean(
     assert "name: odd" in kept.manifest
 
 
+def test_another_apis_policies_are_not_read_as_kubernetes_own(
+    cluster: Path, tmp_path: Path
+) -> None:
+    known = len(load(cluster, tmp_path).policies)
+    add(cluster, "networkpolicies", {"apiVersion": "projectcalico.org/v3", **network()})
+    state = load(cluster, tmp_path)
+    assert len(state.policies) == known
+    assert "objects of other kinds were passed over: NetworkPolicy of projectcalico.org/v3 (1)" in [
+        note.text for note in state.notes
+    ]
+
+
 def test_a_list_in_utf_16_is_read(cluster: Path, tmp_path: Path) -> None:
     expected = load(cluster, tmp_path).pods
     file = cluster / "kube" / "pods.json"
