@@ -6,6 +6,7 @@ other.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -146,7 +147,8 @@ def _refused() -> Iterator[None]:
         *(yaml.YAMLError, RecursionError, ValueError, LookupError),
         *(TypeError, AttributeError, OverflowError),
     ) as error:
-        raise DocumentError(" ".join(str(error).split())) from error
+        text = re.sub(r'in "<[a-z]+ string>", ', "at ", " ".join(str(error).split()))
+        raise DocumentError(text) from error
 
 
 def _json(text: str) -> Iterator[Document]:
