@@ -156,9 +156,9 @@ def _json(text: str) -> Iterator[Document]:
 
     def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         nonlocal repeats
-        found = dict(pairs)
-        repeats = repeats or len(found) < len(pairs)
-        return found
+        mapping = dict(pairs)
+        repeats = repeats or len(mapping) < len(pairs)
+        return mapping
 
     decoder = json.JSONDecoder(object_pairs_hook=made)
     at, whole = 0, text.rstrip()

@@ -11,7 +11,7 @@ from audit.facts.trees import KUSTOMIZATIONS
 _PROGRAMS = (("kubectl", "kustomize"), ("oc", "kustomize"), ("kustomize", "build"))
 _TIMEOUT_S = 300.0
 """A kustomization may name others by URL, which are fetched."""
-_MOST_SAID = 600
+_LONGEST_MESSAGE = 600
 
 
 def build(directory: Path, *, timeout_s: float = _TIMEOUT_S) -> bytes:
@@ -42,6 +42,8 @@ def build(directory: Path, *, timeout_s: float = _TIMEOUT_S) -> bytes:
     except OSError as error:
         raise SnapshotError(f"`{shown}` cannot be run: {error.strerror}") from error
     if done.returncode != 0:
-        said = textwrap.shorten(done.stderr.decode(errors="replace"), _MOST_SAID, placeholder=" …")
-        raise ManifestError(f"{directory} cannot be built: `{shown}` says: {said or 'nothing'}")
+        message = textwrap.shorten(
+            done.stderr.decode(errors="replace"), _LONGEST_MESSAGE, placeholder=" …"
+        )
+        raise ManifestError(f"{directory} cannot be built: `{shown}` says: {message or 'nothing'}")
     return done.stdout

@@ -120,7 +120,7 @@ class _Reader:
     def read(self, name: str, data: bytes, file: Path | None = None) -> None:
         """Read every document of a file, and every item of a List."""
         try:
-            found = read_documents(data)
+            contents = read_documents(data)
         except DocumentError as error:
             chart = self._tree.chart(file) if file is not None else None
             if chart is not None:
@@ -133,7 +133,7 @@ class _Reader:
                 self.pass_over("files that are no YAML", why)
                 return
             raise ManifestError(why) from error
-        for document in found:
+        for document in contents:
             self._read(name, document)
 
     def _read(self, name: str, document: Document) -> None:
@@ -149,12 +149,12 @@ class _Reader:
         twice = document.repeated() if objects else None
         if twice is not None:
             keys, line = twice
-            said = "is there twice; leave one of them"
-            fault = validity.Fault(path=keys, text=said if keys else f"a key {said}")
+            fault_text = "is there twice; leave one of them"
+            fault = validity.Fault(path=keys, text=fault_text if keys else f"a key {fault_text}")
             raise ManifestError(f"{name}, line {line}: {fault}")
         if document.value is not None and not is_object(document.value):
             what = described(document.value)
-            self.pass_over(what, f"{place}: {_SAID.get(what, 'it says no kind')}")
+            self.pass_over(what, f"{place}: {_REASONS.get(what, 'it says no kind')}")
 
     def _add(self, place: _Place, item: Mapping[str, Any]) -> bool:
         """Take an object, and return whether it is one that is read."""
@@ -175,7 +175,9 @@ class _Reader:
         before = self._seen.setdefault((kind, space, metadata["name"]), (place, named))
         if before[1] is not named:
             if before[1] != named:
-                raise FieldError(f"{shown} is also in {before[0]}, and not the same; {self._one()}")
+                raise FieldError(
+                    f"{shown} is also in {before[0]}, and not the same; {self._how_to_choose()}"
+                )
             self._passed.repeated.append(shown)
             return True
         self._check(shown, place, kind, named)
@@ -192,7 +194,7 @@ class _Reader:
         self._generated[generated] += 1
         return f"{generated}{self._generated[generated] - 1}"
 
-    def _one(self) -> str:
+    def _how_to_choose(self) -> str:
         """Say how to name one variant of several."""
         if not self._tree.kustomizations:
             return "name the directory or the file of one of them"
@@ -246,11 +248,11 @@ class _Reader:
 
     def _instead(self) -> str:
         if self._tree.kustomizations:
-            return f"; {self._one()}"
+            return f"; {self._how_to_choose()}"
         return f"; {self._why}" if self._why else ""
 
 
-_SAID = {"lists": "it is a list, not an object"}
+_REASONS = {"lists": "it is a list, not an object"}
 
 
 class _RefusedError(Exception):

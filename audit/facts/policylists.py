@@ -57,7 +57,7 @@ class Listed:
         return policy
 
 
-def policies(found: snapshot.Snapshot) -> Listed:
+def policies(taken: snapshot.Snapshot) -> Listed:
     """Read every list of policies that a snapshot has. SnapshotError as `read_objects`."""
     listed = Listed()
     for resource, kind in kube.POLICY_RESOURCES.items():
@@ -66,7 +66,7 @@ def policies(found: snapshot.Snapshot) -> Listed:
         def take(item: Mapping[str, object], kind: str = kind) -> Policy | None:
             return listed.take(item, kind)
 
-        read = snapshot.read_objects(found, resource, take)
+        read = snapshot.read_objects(taken, resource, take)
         if read is None:
             continue
         listed.read.add(kind)

@@ -60,8 +60,8 @@ def _ours(kind: str, keywords: dict[str, Any]) -> Draft202012Validator:
 
 @cache
 def _registry() -> Registry:
-    found = (_policies(), _kubernetes("_definitions"))
-    return Registry([(schema["$id"], schema) for schema in found])
+    schemas = (_policies(), _kubernetes("_definitions"))
+    return Registry([(schema["$id"], schema) for schema in schemas])
 
 
 @cache
