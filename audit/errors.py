@@ -3,7 +3,7 @@
 A message says what is wrong, where, and what to do about it. A trace that fails is not an error:
 it is an outcome, and the run goes on (`audit.model.traces.TraceFailure`).
 
-Exit codes, and nothing else: 0 clean, 1 findings, 2 usage or scope, 3 incomplete,
+Exit codes, and nothing else: 0 clean, 1 findings, 2 usage, scope or manifests, 3 incomplete,
 4 could not run, 130 interrupted.
 """
 
@@ -41,6 +41,12 @@ class UsageError(AuditError):
 
 class SnapshotError(AuditError):
     """A snapshot is missing, unreadable or incomplete."""
+
+
+class ManifestError(SnapshotError):
+    """Manifests cannot be read, or hold what no API server accepts: whoever wrote them mends it."""
+
+    exit_code = ExitCode.USAGE
 
 
 class DatabaseError(SnapshotError):

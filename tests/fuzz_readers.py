@@ -22,7 +22,7 @@ from typing import Any, Literal, cast
 import yaml
 
 from audit.errors import DatabaseError, RunReadError, ScopeError, SnapshotError
-from audit.facts import kube, manifests, mustgather, objects, snapshot
+from audit.facts import kube, manifests, mustgather, objects, snapshot, validity
 from audit.facts.ovn import read_zone
 from audit.model.datapath import Pipelines, Switch
 from audit.model.engine import DatabaseReader
@@ -39,6 +39,7 @@ from audit.trace import ofproto_tree, ofproto_walk, tree, walk
 from audit.trace.unixctl import RefusedError, Unixctl, UnixctlError
 from tests.conftest import REPOSITORY
 from tests.fuzz import Reader, mutated, reshaped
+from tests.policy_seeds import SEEDS, accepted_by_schemas
 from tests.trace.recorded_datapath import CLUSTERS, recorded
 from tests.verdict import made
 
@@ -339,6 +340,24 @@ def _manifests(data: bytes) -> None:
     manifests.read(str(file))
 
 
+def _policy(data: bytes) -> None:
+    """Read a policy as manifests are; what is read is what the schemas accept, too."""
+    try:
+        item = json.loads(data)
+        kind = item["kind"]
+        faults = validity.of_policy(item, kind) if kind in _POLICY_KINDS else ["no policy"]
+        if not faults:
+            assert accepted_by_schemas(item, kind), item
+            kube.policy(item, kind)
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise SnapshotError(str(error)) from error
+    if faults:
+        raise SnapshotError(str(faults[0]))
+
+
+_POLICY_KINDS = frozenset(kube.POLICY_RESOURCES.values())
+
+
 # -- What a user writes -----------------------------------------------------------------------
 
 
@@ -528,6 +547,12 @@ READERS = {
     ),
     "manifests": Reader(
         seeds=lambda: _spelled(*MANIFESTS), read=_manifests, own=SnapshotError, mutate=_respelled
+    ),
+    "policies": Reader(
+        seeds=lambda: [json.dumps(seed).encode() for seed in SEEDS],
+        read=_policy,
+        own=SnapshotError,
+        mutate=reshaped,
     ),
     "must-gather": Reader(
         seeds=_gathered, read=_must_gather, own=SnapshotError, mutate=_relisted, named=True

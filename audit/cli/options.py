@@ -170,14 +170,19 @@ def source_options(*, manifests: bool = False) -> Callable[[_Command], _Command]
         cluster_options,
     ]
     if manifests:
-        chosen.insert(
-            1,
+        chosen[1:1] = [
+            click.option(
+                *("-k", "--kustomize", "kustomization"),
+                metavar="DIR",
+                help="As --manifests: what the kustomization in DIR makes, by kubectl or kustomize "
+                "of this machine.",
+            ),
             click.option(
                 "--manifests",
                 metavar="DIR|FILE|-",
                 help="YAML manifests instead of a cluster: workloads stand for their pods.",
             ),
-        )
+        ]
 
     def with_source(command: _Command) -> _Command:
         for option in chosen:

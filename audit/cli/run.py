@@ -206,6 +206,7 @@ def run(
     snapshot: Path | None,
     access: pipeline.Access,
     manifests: str | None,
+    kustomization: str | None,
     ovn_prefix: Path | None,
     scope: Scope,
     install_ovn: bool,
@@ -242,7 +243,9 @@ def run(
       audit run --snapshot cluster/ -n shop --to-service openshift-dns/dns-default --port udp/53
       audit run --snapshot cluster.tar.gz --planes intent,logical,datapath
       audit run --snapshot cluster.tar.gz --recompile --ovn-prefix /opt/ovn-25.03
-      kubectl kustomize overlays/prod | audit run --planes intent --manifests -
+      audit run --manifests deploy/
+      audit run -k overlays/prod
+      helm template charts/shop | audit run --manifests -
       audit run --resume runs/20261123T043457Z-9510
     """
     own: dict[str, Any] = {
@@ -255,6 +258,7 @@ def run(
         "trace_timeout_s": trace_timeout,
         "time_limit_s": time_limit,
         "sign_key": sign_key,
+        "kustomization": kustomization or "",
         "command": options.command_line(),
     }
     if resumed is not None:
@@ -279,12 +283,13 @@ def run(
             return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
     if without:
         raise UsageError("--without is about a run that is resumed: it goes with --resume")
-    if snapshot is not None and manifests is not None:
-        raise UsageError("give either --snapshot or --manifests")
+    if sum(source is not None for source in (snapshot, manifests, kustomization)) > 1:
+        raise UsageError("give one of --snapshot, --manifests and -k")
+    written = manifests is not None or kustomization is not None
     only = frozenset({pipeline.PlaneName.INTENT})
-    planes = planes or (only if manifests is not None else pipeline.DEFAULT_PLANES)
-    if manifests is not None and planes != only:
-        raise UsageError("manifests have no OVN to ask; --manifests goes with --planes intent")
+    planes = planes or (only if written else pipeline.DEFAULT_PLANES)
+    if written and planes != only:
+        raise UsageError("manifests have no OVN to ask; --manifests and -k go with --planes intent")
     if recompile and pipeline.PlaneName.LOGICAL not in planes:
         raise UsageError("--recompile asks OVN; it goes with --planes logical")
     if verify_packets and pipeline.PlaneName.DATAPATH not in planes:
@@ -294,7 +299,7 @@ def run(
             "--verify-packets sends packets, which no switch of a live cluster is made to do; "
             "leave it out, or have the switches replayed here"
         )
-    elsewhere = snapshot is not None or manifests is not None or recompile
+    elsewhere = snapshot is not None or written or recompile
     _check_traces(traces, workers, planes, elsewhere=elsewhere)
     asked = pipeline.Options(
         snapshot=snapshot,
@@ -310,7 +315,7 @@ def run(
         to = kept.enter_context(pipeline.destination(out, staging))
         asked = dataclasses.replace(asked, destination=to.uri)
         with ExitStack() as stack:
-            if snapshot is None and manifests is None:
+            if snapshot is None and not written:
                 with progress.shown(quiet=quiet) as shown:
                     live = pipeline.captured(
                         access,

@@ -7,12 +7,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 from audit.errors import DatabaseError
-from audit.facts import kube, ovn, snapshot
+from audit.facts import kube, ovn, policylists, snapshot
 from audit.facts.inventory import pods as ports
 from audit.facts.inventory.cluster import Cluster, Name
 from audit.facts.inventory.compare import compare
@@ -20,7 +19,7 @@ from audit.facts.inventory.services import Declared, declared
 from audit.facts.topology import Topology
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.engine import DatabaseReader
-from audit.model.facts import ClusterState, Note, Policy, Service, Zone
+from audit.model.facts import ClusterState, Note, Service, Zone
 from audit.model.verdicts import Reason
 
 _ZONES_AT_A_TIME = 2
@@ -40,7 +39,8 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
         node_facts = snapshot.required(found, "nodes", kube.node)
         namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
         services, balanced, service_notes = _services(found)
-        policies, kinds, policy_notes = _policies(found)
+        listed = policylists.policies(found)
+        policies = tuple(sorted(listed.policies, key=lambda policy: policy.ref))
         own = frozenset(
             a for facts in (pod_facts, node_facts) for one in facts for a in one.addresses
         )
@@ -63,7 +63,7 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
         nodes=node_facts,
         namespaces=namespaces,
         policies=policies,
-        kinds=kinds - frozenset(described.unread_policies),
+        kinds=frozenset(listed.kinds) - frozenset(described.unread_policies),
         zones=zones,
         topology=topology,
         differing=changed.union(differing),
@@ -77,11 +77,11 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
         policies=policies,
         zones=MappingProxyType(zones),
         notes=(
-            *(*described.notes, *zone_notes, *service_notes, *policy_notes),
+            *(*described.notes, *zone_notes, *service_notes, *_policy_notes(listed)),
             *(*_node_notes(nodes), *pod_notes),
         ),
         resource_versions=MappingProxyType(dict(described.resource_versions)),
-        unread_policies=described.unread_policies,
+        unread_policies=(*described.unread_policies, *listed.unread),
         differences=compare(
             cluster,
             balanced.services,
@@ -145,26 +145,17 @@ def _services(
     return tuple(services), balanced, notes
 
 
-def _policies(
-    found: snapshot.Snapshot,
-) -> tuple[tuple[Policy, ...], frozenset[str], list[Note]]:
-    """Read the policies, and which kinds were listed.
+def _policy_notes(listed: policylists.Listed) -> list[Note]:
+    """Say what is missing, and what is wrong with policies.
 
     Only of NetworkPolicy every cluster has a list: the rest are CRDs.
     """
-    read = {
-        resource: snapshot.read_objects(found, resource, partial(kube.policy, kind=kind))
-        for resource, kind in kube.POLICY_RESOURCES.items()
-    }
     consequence = (
         "policies are named but their text is not shown, and a default deny names the namespace "
         "only"
     )
-    absent = read["networkpolicies"] is None
-    notes = [_missing("networkpolicies", consequence)] if absent else []
-    policies = [policy for objects in read.values() for policy in objects or ()]
-    kinds = {kind for resource, kind in kube.POLICY_RESOURCES.items() if read[resource] is not None}
-    return tuple(sorted(policies, key=lambda policy: policy.ref)), frozenset(kinds), notes
+    absent = "NetworkPolicy" not in listed.read
+    return [*([_missing("networkpolicies", consequence)] if absent else []), *listed.notes]
 
 
 def _missing(resource: str, consequence: str) -> Note:

@@ -1,25 +1,199 @@
-"""YAML → plain values, by the safe loader; whatever is wrong with it is one kind of error."""
+"""YAML and JSON → plain values; whatever is wrong with it is one kind of error.
 
+What programs wrote is read by `documents`, and what people wrote by `read`, as Kubernetes' own
+programs would (audit.facts.loaders). A text may hold several documents of JSON, one after the
+other.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-# libyaml reads the same text eight times faster.
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from audit.facts.loaders import Kubernetes, Plain
+
+Path = tuple[str | int, ...]
+
+_MOST_VALUES = 1_000_000
+"""In a document, with its aliases written out: more than any real one, and no more than fit."""
 
 
 class DocumentError(ValueError):
     """A text that is no YAML, or holds a value that its tag does not allow."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A document of a text, and where it is found there."""
+
+    value: Any
+    repeats: bool
+    """Whether a key may be in some object twice."""
+    _text: str
+    _index: int
+    _before: int
+    """Lines before `_text`, and documents before this one in it."""
+
+    def line(self, path: Path) -> int:
+        """Return the line of a field, or of the nearest that there is above it."""
+        node = self._node()
+        for step in path:
+            below = _member(node, step)
+            if below is None:
+                break
+            node = below
+        return self._before + (node.start_mark.line + 1 if node is not None else 1)
+
+    def repeated(self) -> tuple[Path, int] | None:
+        """Return the path and the line of the first key that is there twice, if one is.
+
+        The path is empty where it is not known which.
+        """
+        if not self.repeats:
+            return None
+        node = self._node()
+        if node is None:
+            return (), self._before + 1
+        return next(((path, self._before + line) for path, line in _repeated(node, ())), None)
+
+    def _node(self) -> yaml.Node | None:
+        """Return the document with its lines; None where it is JSON that YAML does not take."""
+        try:
+            for index, node in enumerate(yaml.compose_all(self._text, Loader=Kubernetes)):
+                if index == self._index:
+                    return node
+        except yaml.YAMLError:
+            pass
+        return None
+
+
+def _member(node: yaml.Node | None, step: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.MappingNode):
+        # The last of several is what counts.
+        pairs = [(key, value) for key, value in node.value if key.value == str(step)]
+        if not pairs:
+            return None
+        key, value = pairs[-1]
+        # An object begins where its key stands, for who looks for it.
+        value.start_mark = key.start_mark
+        return value  # type: ignore[no-any-return]
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step]  # type: ignore[no-any-return]
+    return None
+
+
+def _repeated(node: yaml.Node | None, path: Path) -> Iterator[tuple[Path, int]]:
+    if isinstance(node, yaml.MappingNode):
+        seen = set[str]()
+        for key, value in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else ""
+            if name and name in seen:
+                yield (*path, name), key.start_mark.line + 1
+            seen.add(name)
+            yield from _repeated(value, (*path, name))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _repeated(value, (*path, index))
+
+
+def decoded(data: bytes) -> str:
+    """Return a text of UTF-8, UTF-16 or UTF-32, with or without its mark. DocumentError."""
+    try:
+        return data.decode(json.detect_encoding(data)).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"it is no Unicode text: {error}") from error
+
+
 def documents(text: str | bytes) -> list[Any]:
     """Return every document of a text. DocumentError with what is wrong and where, in a line."""
+    with _refused():
+        return [value for value, _ in _loaded(_plain(text), Plain)]
+
+
+def read(text: str | bytes) -> list[Document]:
+    """Return every document of a text, with its place. DocumentError as `documents`."""
+    with _refused():
+        plain = _plain(text)
+        if plain.lstrip()[:1] == "{":
+            with suppress(ValueError):  # YAML may begin with a brace too
+                return list(_json(plain))
+        loaded = enumerate(_loaded(plain, Kubernetes))
+        return [
+            Document(value=value, repeats=repeats, _text=plain, _index=index, _before=0)
+            for index, (value, repeats) in loaded
+        ]
+
+
+def _plain(text: str | bytes) -> str:
+    return decoded(text) if isinstance(text, bytes) else text.removeprefix("\ufeff")
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Make one kind of error of all.
+
+    What a tag promises and a value does not keep (`!!timestamp web`, the 30th of February) fails
+    in the loader in whatever way it happens to.
+    """
     try:
-        return list(yaml.load_all(text, Loader=LOADER))
-    # What a tag promises and a value does not keep (`!!timestamp web`, the 30th of February) fails
-    # in the loader in whatever way it happens to.
+        yield
+    except DocumentError:
+        raise
     except (
         *(yaml.YAMLError, RecursionError, ValueError, LookupError),
         *(TypeError, AttributeError, OverflowError),
     ) as error:
-        raise DocumentError(" ".join(str(error).split())) from error
+        text = re.sub(r'in "<[a-z]+ string>", ', "at ", " ".join(str(error).split()))
+        raise DocumentError(text) from error
+
+
+def _json(text: str) -> Iterator[Document]:
+    repeats = False
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repeats
+        mapping = dict(pairs)
+        repeats = repeats or len(mapping) < len(pairs)
+        return mapping
+
+    decoder = json.JSONDecoder(object_pairs_hook=made)
+    at, whole = 0, text.rstrip()
+    while at < len(whole):
+        start = at + len(whole[at:]) - len(whole[at:].lstrip())
+        repeats = False
+        value, at = decoder.raw_decode(whole, start)
+        yield Document(
+            value=value,
+            repeats=repeats,
+            _text=whole[start:at],
+            _index=0,
+            _before=whole.count("\n", 0, start),
+        )
+
+
+def _loaded(text: str, kind: Any) -> Iterator[tuple[Any, bool]]:  # noqa: ANN401 - a loader's class
+    """Yield each document, and whether a key was repeated in it or before it."""
+    loader = kind(text)
+    aliases = "*" in text and "&" in text
+    try:
+        while loader.check_data():
+            value = loader.get_data()
+            if aliases and _size(value, {}) > _MOST_VALUES:
+                raise DocumentError("its aliases stand for more values than are read")
+            yield value, loader.repeats
+    finally:
+        loader.dispose()
+
+
+def _size(value: object, known: dict[int, int]) -> int:
+    """Return how many values there are with every alias written out; RecursionError in a circle."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        members = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(member, known) for member in members)
+    return known[id(value)]

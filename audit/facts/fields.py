@@ -98,8 +98,13 @@ class Field:
                 raise FieldError(f"{self.path} has the key {key!r}, not a string; quote it")
         return {key: self[key].text() for key in self.mapping()}
 
+    @property
+    def kind(self) -> str:
+        """What JSON calls the value: `an object`, `a list`; `missing` where there is none."""
+        return _JSON_TYPES.get(type(self.value), "no JSON")
+
     def _wrong(self, wanted: str) -> FieldError:
-        found = _JSON_TYPES.get(type(self.value), "no JSON")
+        found = self.kind
         if found == "missing":
             return FieldError(f"{self.path} is missing")
         return FieldError(f"{self.path or 'it'} is {found}, not {wanted}")

@@ -350,8 +350,8 @@ def _ready(endpoint: Field) -> tuple[str, ...]:
     return tuple(address.address() for address in [*endpoint["addresses"].each()][:1])
 
 
-def policy(item: Object, kind: str) -> Policy:
-    """Read a policy object of any of the kinds in POLICY_RESOURCES."""
+def policy(item: Object, kind: str, *, meant: bool = True) -> Policy:
+    """Read a policy object of any of the kinds in POLICY_RESOURCES, with what it means or not."""
     root = Field(item)
     metadata, spec = root["metadata"], root["spec"]
     return Policy(
@@ -361,7 +361,7 @@ def policy(item: Object, kind: str) -> Policy:
         directions=_directions(kind, spec),
         rules=(len([*spec["ingress"].each()]), len([*spec["egress"].each()])),
         manifest=manifest(item, kind),
-        spec=policies.spec(item, kind),
+        spec=policies.spec(item, kind) if meant else None,
     )
 
 

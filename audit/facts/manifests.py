@@ -1,31 +1,31 @@
 """YAML manifests, as a repository has them → the objects in them; a workload stands for its pods.
 
-Everything that is no pod, workload, namespace, node or policy is passed over, and said to be.
-Nothing here was seen by an API server, so its defaults are applied: the namespace `default`, the
-label `kubernetes.io/metadata.name`. A workload of several replicas is two pods, so that what they
-may do with each other shows too.
+A policy that an API server would not accept is refused: what it means is not known. Everything
+that is no pod, workload, namespace, node or policy is passed over, and said to be. Nothing here was
+seen by an API server, so its defaults are applied: the namespace `default`, the label
+`kubernetes.io/metadata.name`. A workload of several replicas is two pods, so that what they may do
+with each other shows too.
 """
 
 import hashlib
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audit.errors import SnapshotError
-from audit.facts import kube
-from audit.facts.documents import DocumentError, documents
+from audit.errors import ManifestError
+from audit.facts import apis, kube, kustomize, trees, validity
+from audit.facts.documents import Document, DocumentError
+from audit.facts.documents import Path as FieldPath
+from audit.facts.documents import read as read_documents
 from audit.facts.fields import Field, FieldError
+from audit.facts.items import described, is_object, items
+from audit.facts.passedover import PassedOver, several
 from audit.model.facts import Input, Note, Policy
 
-_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 _NAME_LABEL = "kubernetes.io/metadata.name"
-_KINDS = {kind: resource for resource, kind in kube.POLICY_RESOURCES.items()}
-_CLUSTER_SCOPED = frozenset(
-    {"AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"}
-)
+_POLICIES = frozenset(kube.POLICY_RESOURCES.values())
 _TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "Deployment": ("spec", "template"),
     "ReplicaSet": ("spec", "template"),
@@ -53,77 +53,170 @@ class Manifests:
 
 
 def read(place: str) -> Manifests:
-    """Read a directory, a file, or `-` for standard input; SnapshotError says what is wrong."""
-    found = _Reader(place)
-    inputs = []
-    for name, text in _texts(place):
-        data = text.encode()
-        digest = hashlib.sha256(data).hexdigest()
-        inputs.append(Input(path=name, size=len(data), sha256=digest))
-        found.read(name, text)
-    return found.finish(tuple(inputs))
-
-
-def _texts(place: str) -> Iterator[tuple[str, str]]:
-    """Yield each file's name and text."""
+    """Read a directory, a file, or `-` for standard input; ManifestError says what is wrong."""
     if place == "-":
-        yield "-", sys.stdin.read()
-        return
-    path = Path(place)
-    if not path.exists():
-        raise SnapshotError(f"{place} does not exist; --manifests takes a directory, a file or -")
-    files = [path]
-    if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.suffix in _SUFFIXES and f.is_file())
-    if not files:
-        raise SnapshotError(f"{place} has no file that ends in .yaml, .yml or .json")
-    for file in files:
-        try:
-            yield str(file.relative_to(path) if path.is_dir() else file), file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SnapshotError(f"{file} cannot be read: {error}") from error
+        return _read_text(place, trees.standard_input())
+    tree = trees.of(place)
+    reader, inputs = _Reader(place, tree), []
+    for file in tree.files:
+        data = trees.contents(file)
+        inputs.append(_input(tree.shown(file), data))
+        if file.resolve() in tree.patches:
+            reader.pass_over("patches of a kustomization")
+        else:
+            reader.read(tree.shown(file), data, file)
+    return reader.finish(tuple(inputs))
+
+
+def build(directory: str) -> Manifests:
+    """Read what a kustomization makes; ManifestError or SnapshotError says what is wrong."""
+    return _read_text(directory, kustomize.build(Path(directory)))
+
+
+def _read_text(name: str, data: bytes) -> Manifests:
+    reader = _Reader(name, trees.Tree(place=name, files=()))
+    reader.read(name, data)
+    return reader.finish((_input(name, data),))
+
+
+def _input(name: str, data: bytes) -> Input:
+    return Input(path=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an object is. The line is looked for when somebody asks."""
+
+    file: str
+    document: Document
+    path: FieldPath = ()
+
+    def below(self, path: FieldPath) -> "_Place":
+        """Return the place of a field of the object."""
+        return _Place(self.file, self.document, (*self.path, *path))
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.document.line(self.path)}"
 
 
 class _Reader:
     """Collects objects; each is named once."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, tree: trees.Tree) -> None:
         self._found = Manifests(
             source=place, namespaces={}, pods=[], nodes=[], policies=[], notes=[], inputs=()
         )
-        self._files: dict[tuple[str, str, str], str] = {}
-        self._passed_over: Counter[str] = Counter()
+        self._tree = tree
+        self._seen: dict[tuple[str, str, str], tuple[_Place, Mapping[str, Any]]] = {}
+        self._generated: Counter[str] = Counter()
+        self._passed = PassedOver(kustomizations=tuple(map(tree.shown, tree.kustomizations)))
+        self._why = ""
 
-    def read(self, name: str, text: str) -> None:
+    def pass_over(self, what: str, why: str = "") -> None:
+        """Count what is no object, and keep the first reason for when nothing else is there."""
+        self._passed.others[what] += 1
+        self._why = self._why or why
+
+    def read(self, name: str, data: bytes, file: Path | None = None) -> None:
         """Read every document of a file, and every item of a List."""
         try:
-            found = documents(text)
+            contents = read_documents(data)
         except DocumentError as error:
-            raise SnapshotError(f"{name} is not YAML: {error}; render templates first") from error
-        for number, document in enumerate(found, start=1):
-            try:
-                for item in _items(document):
-                    self._add(name, item)
-            except FieldError as error:
-                raise SnapshotError(f"{name}, document {number}: {error}") from error
+            chart = self._tree.chart(file) if file is not None else None
+            if chart is not None:
+                raise ManifestError(
+                    f"{name} is a template of a Helm chart; render it: "
+                    f"helm template {chart} | audit run --manifests -"
+                ) from error
+            why = f"{name} is not YAML: {error}; render templates first"
+            if self._tree.root is not None and not trees.has_a_kind(data):
+                self.pass_over("files that are no YAML", why)
+                return
+            raise ManifestError(why) from error
+        for document in contents:
+            self._read(name, document)
 
-    def _add(self, file: str, item: Mapping[str, Any]) -> None:
-        kind = Field(item)["kind"].required()
-        metadata = dict(Field(item)["metadata"].mapping())
-        name = Field(item)["metadata"]["name"].required()
-        if kind in {*_TEMPLATES, "Pod", "NetworkPolicy", "EgressFirewall"}:
-            metadata["namespace"] = Field(item)["metadata"]["namespace"].text("default")
-        elif kind not in _CLUSTER_SCOPED | {"Namespace", "Node"}:
-            self._passed_over[kind] += 1
-            return
-        else:
+    def _read(self, name: str, document: Document) -> None:
+        place, objects = _Place(name, document), False
+        try:
+            for path, item in items(document.value, ()):
+                place = _Place(name, document, path)
+                objects |= self._add(place, item)
+        except FieldError as error:
+            raise ManifestError(f"{place}: {error}") from error
+        except _RefusedError as error:
+            raise ManifestError(f"{place.below(error.fault.path)}: {error}") from error
+        twice = document.repeated() if objects else None
+        if twice is not None:
+            keys, line = twice
+            fault_text = "is there twice; leave one of them"
+            fault = validity.Fault(path=keys, text=fault_text if keys else f"a key {fault_text}")
+            raise ManifestError(f"{name}, line {line}: {fault}")
+        if document.value is not None and not is_object(document.value):
+            what = described(document.value)
+            self.pass_over(what, f"{place}: {_REASONS.get(what, 'it says no kind')}")
+
+    def _add(self, place: _Place, item: Mapping[str, Any]) -> bool:
+        """Take an object, and return whether it is one that is read."""
+        root = Field(item)
+        kind, version = root["kind"].required(), root["apiVersion"].text()
+        if not apis.is_read(kind, version):
+            self._passed.kinds[apis.described(kind, version)] += 1
+            return False
+        metadata = dict(root["metadata"].mapping())
+        metadata["name"] = self._name(root["metadata"])
+        if kind in apis.CLUSTER_SCOPED:
             metadata.pop("namespace", None)
+        else:
+            metadata["namespace"] = root["metadata"]["namespace"].text("default")
         space = str(metadata.get("namespace", ""))
-        before = self._files.get((kind, space, name))
-        if before is not None:
-            raise FieldError(f"{kind} {space}/{name} is there twice, first in {before}")
-        self._files[kind, space, name] = file
-        self._take(kind, space, {**item, "metadata": metadata})
+        shown = f"{kind} {space}/{metadata['name']}" if space else f"{kind} {metadata['name']}"
+        named = {**item, "metadata": metadata}
+        before = self._seen.setdefault((kind, space, metadata["name"]), (place, named))
+        if before[1] is not named:
+            if before[1] != named:
+                raise FieldError(
+                    f"{shown} is also in {before[0]}, and not the same; {self._how_to_choose()}"
+                )
+            self._passed.repeated.append(shown)
+            return True
+        self._check(shown, place, kind, named)
+        if version in apis.GONE:
+            self._passed.old_versions.append(f"{shown} ({version})")
+        self._take(kind, space, named)
+        return True
+
+    def _name(self, metadata: Field) -> str:
+        """Return an object's name; the server would end a generated one with five characters."""
+        generated = metadata["generateName"].text()
+        if metadata["name"].value is not None or not generated:
+            return metadata["name"].required()
+        self._generated[generated] += 1
+        return f"{generated}{self._generated[generated] - 1}"
+
+    def _how_to_choose(self) -> str:
+        """Say how to name one variant of several."""
+        if not self._tree.kustomizations:
+            return "name the directory or the file of one of them"
+        places = [str(file.parent) for file in self._tree.kustomizations]
+        return f"build a kustomization with audit run -k: {several(places)}"
+
+    def _check(self, shown: str, place: _Place, kind: str, item: Mapping[str, Any]) -> None:
+        """Refuse what an API server refuses, and remember fields that no one reads."""
+        if kind in _POLICIES:
+            faults = validity.of_policy(item, kind)
+        else:
+            faults = validity.of_metadata(item["metadata"], ())
+            if kind in _TEMPLATES:
+                metadata = Field(item)
+                for step in (*_TEMPLATES[kind], "metadata"):
+                    metadata = metadata[step]
+                faults += validity.of_metadata(metadata.value, _TEMPLATES[kind])
+            for fault in validity.unknown_fields(item, kind):
+                where = place.below(fault.path)
+                self._passed.unknown_fields.append((f"{fault.field} of {shown}", where.__str__))
+        if faults:
+            raise _RefusedError(shown, faults)
 
     def _take(self, kind: str, space: str, item: Mapping[str, Any]) -> None:
         found = self._found
@@ -136,7 +229,7 @@ class _Reader:
             found.nodes.append(kube.node(item))
         elif kind == "Pod":
             found.pods.append(kube.pod(item))
-        elif kind in _KINDS:
+        elif kind in _POLICIES:
             found.policies.append(kube.policy(item, kind))
         else:
             found.pods += _pods_of(kind, item)
@@ -145,27 +238,30 @@ class _Reader:
         """Return everything, with what was passed over."""
         found = self._found
         if not found.pods:
-            raise SnapshotError(
+            raise ManifestError(
                 f"{found.source} has no Pod and no workload; without one there is nobody to ask "
-                "about"
+                f"about{self._instead()}"
             )
         found.inputs = inputs
-        if self._passed_over:
-            kinds = ", ".join(f"{kind} ({n})" for kind, n in sorted(self._passed_over.items()))
-            text = f"objects of other kinds were passed over: {kinds}"
-            found.notes.append(Note(code="kinds-passed-over", text=text))
+        found.notes += self._passed.notes()
         return found
 
+    def _instead(self) -> str:
+        if self._tree.kustomizations:
+            return f"; {self._how_to_choose()}"
+        return f"; {self._why}" if self._why else ""
 
-def _items(document: object) -> Iterator[Mapping[str, Any]]:
-    if document is None:
-        return
-    root = Field(document)
-    if root["kind"].text().endswith("List") and root["items"].value is not None:
-        for item in root["items"].each():
-            yield item.mapping()
-        return
-    yield root.mapping()
+
+_REASONS = {"lists": "it is a list, not an object"}
+
+
+class _RefusedError(Exception):
+    """An object that an API server would not accept."""
+
+    def __init__(self, shown: str, faults: Sequence[validity.Fault]) -> None:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        super().__init__(f"{shown}: {faults[0]}{more}; an API server refuses it")
+        self.fault = faults[0]
 
 
 def _pods_of(kind: str, item: Mapping[str, Any]) -> Iterator[kube.PodFacts]:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from audit.facts import kube, snapshot
+from audit.facts import kube, policylists, snapshot
 from audit.facts.manifests import Manifests
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Note
@@ -29,16 +29,12 @@ def load_snapshot(path: Path, workdir: Path) -> ClusterState:
     nodes = snapshot.required(found, "nodes", kube.node)
     namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
     slices: dict[tuple[str, str], list[kube.Object]] = defaultdict(list)
-    listed = snapshot.read_objects(found, "endpointslices", lambda i: (kube.slice_service(i), i))
-    for owner, item in listed or ():
+    sliced = snapshot.read_objects(found, "endpointslices", lambda i: (kube.slice_service(i), i))
+    for owner, item in sliced or ():
         if owner is not None:
             slices[owner].append(item)
     services = snapshot.read_objects(found, "services", partial(kube.service, slices=slices))
-    policies = [
-        policy
-        for resource, kind in kube.POLICY_RESOURCES.items()
-        for policy in snapshot.read_objects(found, resource, partial(kube.policy, kind=kind)) or ()
-    ]
+    policies = policylists.policies(found)
     described = snapshot.describe(found)
     missing = [
         Note(
@@ -48,7 +44,7 @@ def load_snapshot(path: Path, workdir: Path) -> ClusterState:
         )
         for resource, consequence, read in (
             ("services", "services cannot be audited", services),
-            ("endpointslices", "services have no known endpoints", listed),
+            ("endpointslices", "services have no known endpoints", sliced),
         )
         if read is None
     ]
@@ -62,10 +58,10 @@ def load_snapshot(path: Path, workdir: Path) -> ClusterState:
             nodes=tuple(hosts.values()),
             services=tuple(services or ()),
             namespaces=MappingProxyType(namespaces),
-            policies=tuple(policies),
+            policies=tuple(policies.policies),
             zones=MappingProxyType({}),
-            notes=(*described.notes, *missing, *_left_out(left_out)),
-            unread_policies=described.unread_policies,
+            notes=(*described.notes, *missing, *policies.notes, *_left_out(left_out)),
+            unread_policies=(*described.unread_policies, *policies.unread),
             inputs=snapshot.hash_inputs(found),
             gateways=_OUTSIDE,
         )

@@ -2,8 +2,9 @@
 
 The defaults of each API are applied here, once: a missing list of peers or ports is everyone and
 every port, `policyTypes` follow from what is there, a protocol is TCP unless it says otherwise. A
-peer of a cluster policy that has no field known here is of a newer API, and fails closed as that
-asks: an Allow matches nothing by it, a Deny or Pass denies everyone (v1alpha2, `…Peer`).
+peer that has no field known here is of a newer API, and fails closed as that asks: an Allow
+matches nothing by it, a Deny or Pass denies everyone (v1alpha2, `…Peer`). A protocol that is not
+known opens nothing, and what it denies cannot be said.
 """
 
 import ipaddress
@@ -37,6 +38,8 @@ _ACTIONS = {
     "Deny": Action.DENY,
     "Pass": Action.PASS,
 }
+_PROTOCOLS = {str(protocol).upper(): protocol for protocol in Protocol}
+"""The API's words; OVN-Kubernetes knows no others, in small letters either."""
 _CLUSTER_TIERS = {"Admin": Tier.ADMIN, "Baseline": Tier.BASELINE}
 _OPERATORS = {
     "In": Operator.IN,
@@ -125,6 +128,8 @@ def _network_peer(field: Field) -> Iterator[Peer]:
         yield BlockPeer(cidr=_cidr(block["cidr"]), excluded=excluded)
         return
     spaces = field["namespaceSelector"]
+    if spaces.value is None and field["podSelector"].value is None:
+        return
     yield PodPeer(
         namespaces=None if spaces.value is None else selector(spaces),
         pods=selector(field["podSelector"]),
@@ -154,9 +159,8 @@ def _network_ports(field: Field) -> Iterator[PortMatch]:
 
 
 def _protocol(field: Field) -> Protocol | None:
-    """Return a protocol, TCP unless said otherwise; None for one that is not audited."""
-    text = field.text("TCP").lower()
-    return Protocol(text) if text in set(Protocol) else None
+    """Return a protocol, TCP unless said otherwise; None for one that OVN-Kubernetes lacks."""
+    return _PROTOCOLS.get(field.text("TCP"))
 
 
 def _numbers(protocol: Protocol, first: Field, last: Field) -> PortMatch:
@@ -202,7 +206,7 @@ def _cluster(
         priority=priority,
         subject=subject,
         rules=tuple(
-            _cluster_rule(rule, direction, index, ports(rule))
+            _cluster_rule(rule, direction, index, ports)
             for direction in Direction
             for index, rule in enumerate(field[direction].each())
         ),
@@ -210,12 +214,15 @@ def _cluster(
 
 
 def _cluster_rule(
-    field: Field, direction: Direction, index: int, ports: tuple[PortMatch, ...] | None
+    field: Field,
+    direction: Direction,
+    index: int,
+    read_ports: Callable[[Field], tuple[PortMatch, ...] | None],
 ) -> Rule:
     word = field["action"].required()
     if word not in _ACTIONS:
         raise FieldError(f"{field['action'].path} is {word}, not Allow, Deny or Pass")
-    action, peers = _ACTIONS[word], list[Peer]()
+    action, peers, ports = _ACTIONS[word], list[Peer](), read_ports(field)
     everyone = False
     for peer in field[_PEERS[direction]].each():
         known = [*_cluster_peer(peer)]
@@ -223,6 +230,8 @@ def _cluster_rule(
         peers += known
     if everyone:
         action, ports = Action.DENY, None
+    elif ports is not None and action is not Action.ALLOW:
+        _refuse_unknown_ports(field, len(ports))
     return Rule(
         direction=direction,
         index=index,
@@ -231,6 +240,13 @@ def _cluster_rule(
         ports=ports,
         name=field["name"].text(),
     )
+
+
+def _refuse_unknown_ports(field: Field, known: int) -> None:
+    """Raise FieldError where a rule has ports that are not known, as what it stops is not."""
+    for name in ("ports", "protocols"):
+        if len([*field[name].each()]) > known:
+            raise FieldError(f"{field[name].path} has a protocol that is not known here")
 
 
 def _pods(field: Field) -> PodPeer | None:
@@ -296,15 +312,21 @@ def _firewall(field: Field, namespace: str) -> PolicySpec:
         namespace=namespace,
         subject=PodPeer(),
         rules=tuple(
-            Rule(
-                direction=Direction.EGRESS,
-                index=index,
-                action=_firewall_action(rule["type"]),
-                peers=(_firewall_peer(rule["to"]),),
-                ports=_all(rule["ports"], _network_ports),
-            )
-            for index, rule in enumerate(field["egress"].each())
+            _firewall_rule(rule, index) for index, rule in enumerate(field["egress"].each())
         ),
+    )
+
+
+def _firewall_rule(field: Field, index: int) -> Rule:
+    action, ports = _firewall_action(field["type"]), _all(field["ports"], _network_ports)
+    if ports is not None and action is not Action.ALLOW:
+        _refuse_unknown_ports(field, len(ports))
+    return Rule(
+        direction=Direction.EGRESS,
+        index=index,
+        action=action,
+        peers=(_firewall_peer(field["to"]),),
+        ports=ports,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from audit.errors import SnapshotError
 from audit.facts import mustgather
+from audit.facts.documents import decoded
 from audit.facts.fields import Field, FieldError
 from audit.model.facts import Input, Note
 
@@ -221,7 +222,7 @@ def read_list(snapshot: Snapshot, resource: str) -> Sequence[Mapping[str, Any]] 
         return None
     shown = snapshot.shown(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(decoded(path.read_bytes()))
     except OSError as error:
         raise SnapshotError(f"{shown} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -275,7 +275,8 @@ class ClusterState:
     resource_versions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Of each List of a live cluster when it was first read, by resource."""
     unread_policies: tuple[str, ...] = ()
-    """Policy kinds that exist and could not be read: what the objects mean is unknown."""
+    """Policies, or kinds of them, that exist and could not be read: what the objects mean is
+    unknown."""
     differences: tuple[Difference, ...] = ()
     """What OVN's databases and the objects do not agree on."""
     gateways: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))

@@ -86,6 +86,7 @@ WARNED = frozenset(
         "no-address",
         "no-logical-port",
         "northd-version-unknown",
+        "policy-without-meaning",
         "replies-lost",
         "southbound-differs",
         "time-limit",

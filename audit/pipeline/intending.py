@@ -70,7 +70,9 @@ def labels(state: ClusterState) -> dict[str, dict[str, dict[str, str]]]:
 def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
     """Read objects and expand the scope."""
     progress.phase("reading the objects", 0)
-    if options.snapshot is None:
+    if options.kustomization:
+        state = objects.load_manifests(manifests.build(options.kustomization))
+    elif options.snapshot is None:
         state = objects.load_manifests(manifests.read(options.manifests))
     else:
         workdir = stack.enter_context(scratch.directory("facts"))

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from audit.facts import kube
+from audit.facts.fields import FieldError
 from audit.model import findings
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
@@ -40,12 +41,16 @@ class Objects:
             return None
         labels = known["namespaces"].items()
         listed = run.matrix if isinstance(run, Run) else run
-        return cls(
-            policies=tuple(
+        try:
+            policies = tuple(
                 kube.policy_of(policy)
                 for policy in run.policies
                 if spaces is None or policy.ref.namespace in spaces
-            ),
+            )
+        except FieldError:  # one without a meaning, which a note of the run says
+            return None
+        return cls(
+            policies=policies,
             cluster=Cluster(
                 namespaces={name: tuple(sorted(pairs.items())) for name, pairs in labels},
                 nodes=known["nodes"],

@@ -70,6 +70,8 @@ class Options:
     scope: Scope
     manifests: str = ""
     """A directory, a file, or `-`: objects instead of a cluster, for the intent plane alone."""
+    kustomization: str = ""
+    """A directory with a kustomization that is built: instead of `manifests`."""
     ovn_prefix: Path | None = None
     cluster: Access | None = None
     """The live cluster whose pods trace; None: copies of their databases are traced here."""

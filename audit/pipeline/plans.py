@@ -24,7 +24,12 @@ ASKED = frozenset({"snapshot", "manifests", "planes", "cover", "verify", "verify
 """What a run is about, beside its scope: the fields of `Options` that are read from a plan."""
 OWN = frozenset(field.name for field in fields(Options)) - ASKED - {"scope"}
 """The rest, which every sitting is told by who starts it."""
-_NAMED = {"ovn_prefix": "ovn-prefix", "sign_key": "sign-key", "destination": "out"}
+_NAMED = {
+    "ovn_prefix": "ovn-prefix",
+    "sign_key": "sign-key",
+    "destination": "out",
+    "kustomization": "kustomize",  # a program builds it
+}
 REPEATED = (*_NAMED.values(), "traces", "workers")
 """The options that a run's plan may name, and that are never taken from it."""
 

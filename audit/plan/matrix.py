@@ -283,4 +283,7 @@ def _why_empty(built: Built, families: Sequence[Family]) -> str:
             "no destination in this scope declares a port; say which to ask for, as in "
             "--port tcp/80"
         )
-    return "this scope is one endpoint; a cell needs a source and another endpoint as destination"
+    return (
+        "this scope is one endpoint; a cell needs a source and another endpoint as destination, "
+        "such as an address outside: --from-ip 192.0.2.1"
+    )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -221,7 +222,9 @@ def panels(page: Path) -> dict[tuple[str, str, str], tuple[list[str], list[str]]
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--snapshot", "x", "--manifests", "y"), "give either --snapshot or --manifests"),
+        (("--snapshot", "x", "--manifests", "y"), "give one of --snapshot, --manifests and -k"),
+        (("-k", "x", "--manifests", "y"), "give one of --snapshot, --manifests and -k"),
+        (("-k", "x", "--planes", "logical"), "--manifests and -k go with --planes intent"),
         (("--manifests", "y", "--planes", "intent,logical"), "manifests have no OVN to ask"),
         (("--manifests", "y", "--planes", "intend"), "'intend' is no plane; there are intent"),
     ],
@@ -232,6 +235,40 @@ def test_what_contradicts_itself_is_refused(
     done = audit("run", *flags)
     assert done.code == 2
     assert said in done.err
+
+
+def test_what_a_kustomization_makes_is_audited(
+    audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    (audit.directory / "app.yaml").write_text(MANIFESTS)
+    patch = '[{"op": "remove", "path": "/spec/ingress"}]'
+    (audit.directory / "kustomization.yaml").write_text(
+        f"resources: [app.yaml]\npatches: [{{target: {{kind: NetworkPolicy}}, patch: '{patch}'}}]"
+    )
+    done = audit("run", "-k", ".", "-p", "tcp/5432", "--to-selector", "app=db", "-o", "json")
+    assert done.code == 0, done.err
+    counts = done.json["counts"]
+    assert (counts["blocked"], counts["reachable"]) == (counts["cells"], 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("podselector: {}", "spec.podselector is not a field of this API"),
+        ("podSelector: {}\n  podSelector: {}", "podSelector is there twice; leave one of them"),
+    ],
+)
+def test_a_policy_that_no_server_accepts_ends_the_run_before_it_begins(
+    audit: Audit, wrong: str, said: str
+) -> None:
+    policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: n}\nspec:\n"
+    (audit.directory / "app.yaml").write_text(f"{MANIFESTS.strip()}\n---\n{policy}  {wrong}\n")
+    done = audit("run", "--manifests", "app.yaml", "-p", "tcp/5432")
+    assert (done.code, done.out) == (2, "")
+    assert "app.yaml, line " in done.err
+    assert said in done.err
+    assert [one.name for one in audit.directory.iterdir()] == ["app.yaml"]
 
 
 def test_what_a_change_of_manifests_changes(audit: Audit) -> None:

@@ -1,17 +1,22 @@
 """Manifests as repositories have them: what stands for what, and what is refused."""
 
+import csv
 import io
 import json
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from audit.errors import SnapshotError
+from audit.errors import ExitCode, ManifestError, SnapshotError
 from audit.facts import manifests, objects
+from audit.model.facts import Note
 
+DATA = Path(__file__).resolve().parent.parent / "data"
 POD = "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: []}}"
-
-BROKEN = "{kind: NetworkPolicy, metadata: {name: n}, spec: {ingress: 3}}"
+NETWORK_POLICY = "apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: n}"
+BROKEN = f"{{{NETWORK_POLICY}, spec: {{ingress: 3}}}}"
 
 
 def write(directory: Path, **files: str) -> str:
@@ -76,14 +81,48 @@ def test_lists_several_documents_and_standard_input(monkeypatch: pytest.MonkeyPa
     [
         ({"a": "{{ .Values.x }}"}, "a.yaml is not YAML: "),
         ({"a": "a: ["}, "render templates first"),
-        ({"a": POD, "b": POD}, "b.yaml, document 1: Pod default/p is there twice, first in a.yaml"),
-        ({"a": "- x"}, "it is a list, not an object"),
+        (
+            {"a": POD, "b": POD.replace("spec", "status: {}, spec")},
+            "b.yaml, line 1: Pod default/p is also in a.yaml, line 1, and not the same; name the",
+        ),
+        ({"a": "- x"}, "a.yaml, line 1: it is a list, not an object"),
+        ({"a": f"- {POD}"}, "a.yaml, line 1: this is a list of objects; make it the items of"),
         ({"a": "{kind: Pod}"}, "metadata.name is missing"),
+        ({"a": "{apiVersion: v1, metadata: {name: p}}"}, "a.yaml, line 1: kind is missing"),
+        ({"a": "kind: pod\nmetadata: {name: p}"}, "kind is pod, which is written Pod"),
+        (
+            {"a": f"{POD}\n---\nkind: x\na: b: c"},
+            "a.yaml is not YAML: mapping values are not allowed in this context at line 4, column",
+        ),
+        (
+            {"a": "{kind: NetworkPolicy, metadata: {name: p}}"},
+            "apiVersion is missing; of a NetworkPolicy it is networking.k8s.io/v1",
+        ),
+        (
+            {"a": f"{{{NETWORK_POLICY}}}".replace("io/v1", "io/v2")},
+            "apiVersion is networking.k8s.io/v2, not networking.k8s.io/v1",
+        ),
+        (
+            {"a": f"{{{NETWORK_POLICY}}}".replace("networking.k8s.io/v1", "v1")},
+            "apiVersion is v1, not networking.k8s.io/v1",
+        ),
+        (
+            {"a": workload("Deployment", "w").replace("{", '{"apiVersion": "v1", ', 1)},
+            "apiVersion is v1, not apps/v1",
+        ),
+        (
+            {"a": f"kind: List\nitems:\n- {POD}\n- kind: Pod\n  metadata:\n    name: P\n"},
+            "a.yaml, line 6: Pod default/P: metadata.name is 'P', not a DNS subdomain; an API",
+        ),
+        (
+            {"a": "kind: Pod\nmetadata:\n  name: p\n  labels:\n    a: b\n    a: c\n"},
+            "a.yaml, line 6: metadata.labels.a is there twice; leave one of them",
+        ),
         ({"a": "{kind: Secret, metadata: {name: s}}"}, "has no Pod and no workload"),
         ({}, "has no file that ends in .yaml, .yml or .json"),
         (
             {"a": f"{POD}\n---\n{BROKEN}"},
-            "a.yaml, document 2: spec.ingress is a number, not a list",
+            "a.yaml, line 3: NetworkPolicy default/n: spec.ingress is 3, not a list; an API server",
         ),
     ],
 )
@@ -93,3 +132,170 @@ def test_what_cannot_be_read_is_said_with_its_place(
     with pytest.raises(SnapshotError) as caught:
         manifests.read(write(tmp_path, **files))
     assert said in str(caught.value)
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("manifests")
+    with tarfile.open(DATA / "manifests.tar.xz") as archive:
+        archive.extractall(place, filter="data")
+    return place
+
+
+def rows() -> Iterator[tuple[str, str]]:
+    with tarfile.open(DATA / "manifests.tar.xz") as archive:
+        content = archive.extractfile("right.csv")
+        assert content is not None
+        for row in csv.DictReader(io.TextIOWrapper(content)):
+            yield row["file"], row["right"]
+
+
+@pytest.mark.parametrize(("file", "right"), [*rows()])
+def test_what_no_server_accepts_is_refused_and_what_is_anothers_is_noted(
+    cases: Path, file: str, right: str
+) -> None:
+    """A misspelt key, `warn`, is refused as kubectl refuses it: no note could mend the verdict."""
+    if "note" in right:
+        [note] = manifests.read(str(cases / file)).notes
+        assert note.code == "kinds-passed-over"
+        assert "NetworkPolicy" in note.text
+        return
+    with pytest.raises(ManifestError, match=rf"{file}, line \d+: \w+ .*; an API server refuses it"):
+        manifests.read(str(cases / file))
+
+
+@pytest.mark.parametrize(
+    ("shape", "pods", "noted"),
+    [
+        ("kustomization", {"cli-0", "srv-0"}, {"files-passed-over", "kustomizations-not-built"}),
+        ("values", {"cli-0", "srv-0"}, {"files-passed-over"}),
+        ("patch", {"cli-0", "srv-0"}, {"files-passed-over"}),
+        ("packagejson", {"cli-0", "srv-0"}, {"files-passed-over"}),
+        ("wf", {"cli-0", "srv-0"}, {"files-passed-over"}),
+        ("typedlist", {"cli-0", "srv-0"}, set()),
+        ("equals", {"cli-0", "srv-0"}, {"kinds-passed-over"}),
+        ("jsonl", {"cli-0", "srv-0", "p", "q"}, set()),
+        ("nested", {"cli-0", "srv-0", "p"}, set()),
+    ],
+)
+def test_what_people_have_in_a_directory_is_read(
+    cases: Path, shape: str, pods: set[str], noted: set[str]
+) -> None:
+    found = manifests.read(str(cases / "shapes" / shape))
+    assert {pod.name for pod in found.pods} == pods
+    assert {note.code for note in found.notes} == noted
+
+
+def notes(directory: Path, **files: str) -> list[Note]:
+    return manifests.read(write(directory, p=POD, **files)).notes
+
+
+def test_typed_lists_give_their_items_a_kind(tmp_path: Path) -> None:
+    listed = "{kind: NamespaceList, apiVersion: v1, items: [{metadata: {name: x, labels: {a: b}}}]}"
+    found = manifests.read(write(tmp_path, a=POD, b=listed))
+    assert found.namespaces["x"] == {"kubernetes.io/metadata.name": "x", "a": "b"}
+
+
+def test_what_is_no_object_is_counted_by_kind(tmp_path: Path) -> None:
+    files = {"a": "x: 1", "b": "x: !Ref y", "c": "- op: add", "d": "# of some kind\n{{ template }}"}
+    [note] = notes(tmp_path, **files)
+    assert note.text == (
+        "what is no object was passed over: documents without a kind (2), files that are no YAML "
+        "(1), lists (1)"
+    )
+
+
+def test_a_file_that_is_no_yaml_and_may_hold_a_policy_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"a\.yaml is not YAML"):
+        notes(tmp_path, a="kind: NetworkPolicy\nspec: {{ .Values.x }}")
+
+
+def test_the_same_object_twice_is_one(tmp_path: Path) -> None:
+    found = manifests.read(write(tmp_path, a=POD, b=POD))
+    assert [pod.name for pod in found.pods] == ["p"]
+    assert [note.text for note in found.notes] == [
+        "objects that are there twice were taken once: Pod default/p"
+    ]
+
+
+def test_variants_of_an_object_are_not_chosen_from(tmp_path: Path) -> None:
+    variant = POD.replace("containers", "hostNetwork: true, containers")
+    with pytest.raises(ManifestError, match="name the directory or the file of one of them"):
+        manifests.read(write(tmp_path, base=POD, overlay=variant))
+    (tmp_path / "kustomization.yaml").write_text("resources: [base.yaml]")
+    with pytest.raises(ManifestError, match=f"build a kustomization with audit run -k: {tmp_path}"):
+        manifests.read(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "patches",
+    [
+        "patches: [{path: patch.yaml}]",
+        "patchesStrategicMerge: [patch.yaml]",
+        "patchesJson6902: [{path: patch.yaml, target: {kind: Pod, name: p}}]",
+    ],
+)
+def test_a_patch_of_a_kustomization_is_no_object(tmp_path: Path, patches: str) -> None:
+    files = {"kustomization": f"resources: [p.yaml]\n{patches}", "patch": POD[:-2] + ", x: 1}}"}
+    found = notes(tmp_path, **files)
+    assert "patches of a kustomization (1)" in found[0].text
+    assert found[1].text == (
+        "kustomizations were not built; audit run -k DIR builds one: kustomization.yaml"
+    )
+
+
+def test_generated_names_are_as_many_as_there_are_objects(tmp_path: Path) -> None:
+    generated = POD.replace("name: p", "generateName: job-")
+    found = manifests.read(write(tmp_path, a=f"{generated}\n---\n{generated}"))
+    assert [pod.name for pod in found.pods] == ["job-0", "job-1"]
+
+
+def test_another_apis_kinds_are_not_taken_for_kubernetes_own(tmp_path: Path) -> None:
+    others = {
+        "a": "{apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: n}}",
+        "b": "{apiVersion: batch.volcano.sh/v1alpha1, kind: Job, metadata: {name: n}}",
+        "c": "{apiVersion: management.cattle.io/v3, kind: Node, metadata: {name: n}}",
+    }
+    found = manifests.read(write(tmp_path, p=POD, **others))
+    assert (found.policies, found.nodes, len(found.pods)) == ([], [], 1)
+    assert [note.text for note in found.notes] == [
+        (
+            "objects of other kinds were passed over: Job of batch.volcano.sh/v1alpha1 (1), "
+            "NetworkPolicy of projectcalico.org/v3 (1), Node of management.cattle.io/v3 (1)"
+        )
+    ]
+
+
+def test_a_version_that_no_server_has_any_more_is_read_and_noted(tmp_path: Path) -> None:
+    old = f"{{{NETWORK_POLICY}}}".replace("networking.k8s.io/v1", "extensions/v1beta1")
+    found = manifests.read(write(tmp_path, p=POD, old=old))
+    assert [policy.ref.name for policy in found.policies] == ["n"]
+    assert [note.code for note in found.notes] == ["api-version-gone"]
+
+
+def test_fields_that_kubernetes_does_not_have_are_noted_with_their_place(tmp_path: Path) -> None:
+    [note] = notes(tmp_path, a=workload("Deployment", "w", replica=3))
+    assert note.text == (
+        "fields that Kubernetes does not have were passed over: spec.replica of Deployment "
+        "default/w (a.yaml, line 1)"
+    )
+
+
+def test_a_helm_chart_is_to_be_rendered(tmp_path: Path) -> None:
+    templates = tmp_path / "chart" / "templates"
+    templates.mkdir(parents=True)
+    (tmp_path / "chart" / "Chart.yaml").write_text("{apiVersion: v2, name: x, version: 1.0.0}")
+    (templates / "web.yaml").write_text("kind: Pod\nmetadata: {name: {{ .Release.Name }}}\n")
+    with pytest.raises(ManifestError) as caught:
+        manifests.read(str(tmp_path))
+    assert str(caught.value) == (
+        "chart/templates/web.yaml is a template of a Helm chart; render it: "
+        f"helm template {tmp_path / 'chart'} | audit run --manifests -"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_are_read_in_the_encodings_of_other_systems(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.yaml").write_bytes(POD.encode(encoding))
+    assert [pod.name for pod in manifests.read(str(tmp_path)).pods] == ["p"]

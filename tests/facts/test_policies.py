@@ -101,3 +101,19 @@ def test_cluster_policies_are_checked_too() -> None:
     ):
         with pytest.raises(FieldError, match=said.replace("[", r"\[")):
             admin(**spec)
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "ICMP", "All"])
+def test_what_a_rule_with_an_unknown_protocol_stops_is_not_guessed(protocol: str) -> None:
+    ports = [{"portNumber": {"port": 80, "protocol": protocol}}]
+    to: list[dict[str, Any]] = [{"namespaces": {}}]
+    [rule] = admin(egress=[{"action": "Allow", "to": to, "ports": ports}]).rules
+    assert rule.ports == ()
+    for action in ("Deny", "Pass"):
+        with pytest.raises(FieldError, match=r"spec\.egress\[0\]\.ports has a protocol"):
+            admin(egress=[{"action": action, "to": to, "ports": ports}])
+
+
+def test_a_network_policys_peer_of_an_unknown_kind_lets_nobody_in() -> None:
+    [rule] = network(ingress=[{"from": [{"services": {}}]}]).rules
+    assert rule.peers == ()

@@ -1,0 +1,75 @@
+"""Which objects of a manifest are read, by their kind and the API that it is of.
+
+A kind is a word that several APIs have: Calico and Antrea have a NetworkPolicy too, and Volcano a
+Job. Only the API says whose it is; what is another's is passed over.
+"""
+
+from collections.abc import Mapping
+
+from audit.facts.fields import FieldError
+
+_WORKLOADS = ("apps", "extensions")
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Namespace": ("",),
+    "Node": ("",),
+    "Pod": ("",),
+    "ReplicationController": ("",),
+    "Deployment": _WORKLOADS,
+    "ReplicaSet": _WORKLOADS,
+    "StatefulSet": _WORKLOADS,
+    "DaemonSet": _WORKLOADS,
+    "Job": ("batch",),
+    "CronJob": ("batch",),
+}
+"""Of these every version says the same about pods and labels."""
+
+_VERSIONS: Mapping[str, tuple[str, ...]] = {
+    "NetworkPolicy": ("networking.k8s.io/v1", "extensions/v1beta1"),
+    "AdminNetworkPolicy": ("policy.networking.k8s.io/v1alpha1",),
+    "BaselineAdminNetworkPolicy": ("policy.networking.k8s.io/v1alpha1",),
+    "ClusterNetworkPolicy": ("policy.networking.k8s.io/v1alpha2",),
+    "EgressFirewall": ("k8s.ovn.org/v1",),
+}
+"""What a policy says depends on its version, so only these are read."""
+
+CLUSTER_SCOPED = frozenset(
+    {
+        *("Namespace", "Node", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"),
+        "ClusterNetworkPolicy",
+    }
+)
+GONE = frozenset({"extensions/v1beta1"})
+"""Versions of policies that mean what their successors mean, and that no server serves any more."""
+_KINDS = {kind.lower(): kind for kind in (*_GROUPS, *_VERSIONS)}
+
+
+def is_read(kind: str, version: str) -> bool:
+    """Return whether objects of this `kind` and `apiVersion` are read, or are another API's.
+
+    FieldError where they are neither. A workload without apiVersion is taken for Kubernetes' own.
+    """
+    written = _KINDS.get(kind.lower())
+    if written is None:
+        return False
+    if written != kind:
+        raise FieldError(f"kind is {kind}, which is written {written}")
+    group = version.rpartition("/")[0]
+    if kind in _GROUPS:
+        if group in _GROUPS[kind] or not version:
+            return True
+        right = f"{_GROUPS[kind][0]}/v1".removeprefix("/")
+    else:
+        right = _VERSIONS[kind][0]
+        if not version:
+            raise FieldError(f"apiVersion is missing; of a {kind} it is {right}")
+        if version in _VERSIONS[kind]:
+            return True
+    # Groups of Kubernetes' own have no dot or end in k8s.io; nobody else may have such a group.
+    if "." not in group or group.endswith(".k8s.io") or group == right.rpartition("/")[0]:
+        raise FieldError(f"apiVersion is {version}, not {right}")
+    return False
+
+
+def described(kind: str, version: str) -> str:
+    """Return a kind as it is counted among what is passed over, with its API where it needs it."""
+    return f"{kind} of {version}" if kind.lower() in _KINDS else kind

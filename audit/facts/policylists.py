@@ -1,0 +1,77 @@
+"""The policies of a snapshot: what each means, and what is to be said of those no server accepts.
+
+An API server keeps what it once let in, and a newer one has fields that are not known here. So a
+policy that does not keep the rules of its API is read as far as OVN-Kubernetes gives it a meaning,
+with a note; of one that has none, nothing is known of what the objects mean.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from audit.facts import apis, kube, snapshot, validity
+from audit.facts.fields import Field, FieldError
+from audit.facts.passedover import PassedOver
+from audit.model.facts import Note, Policy
+
+
+@dataclass(slots=True, kw_only=True)
+class Listed:
+    """What is in a snapshot's lists of policies."""
+
+    policies: list[Policy] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
+    """Kinds that were listed."""
+    kinds: set[str] = field(default_factory=set)
+    """Those of which every policy has a meaning."""
+    unread: list[str] = field(default_factory=list)
+    """Policies that have none."""
+    others: Counter[str] = field(default_factory=Counter)
+    """Objects of another API that has the same word for its kind."""
+    notes: list[Note] = field(default_factory=list)
+
+    def take(self, item: Mapping[str, object], kind: str) -> Policy | None:
+        """Read one policy; None for another API's. FieldError where it is none at all."""
+        version = Field(item)["apiVersion"].text()
+        try:
+            if version and not apis.is_read(kind, version):
+                self.others[apis.described(kind, version)] += 1
+                return None
+            policy = kube.policy(item, kind)
+        except FieldError as error:
+            policy = kube.policy(item, kind, meant=False)
+            text = f"{policy.ref} has no meaning that is known: {error}"
+            self.notes.append(
+                Note(code="policy-without-meaning", text=text, subjects=(str(policy.ref),))
+            )
+            self.unread.append(str(policy.ref))
+            return policy
+        faults = validity.of_policy(item, kind)
+        if faults:
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            text = (
+                f"{policy.ref} is in the cluster, and no API server known here would accept it: "
+                f"{faults[0]}{more}; what is known of it is read"
+            )
+            self.notes.append(Note(code="policy-not-valid", text=text, subjects=(str(policy.ref),)))
+        return policy
+
+
+def policies(taken: snapshot.Snapshot) -> Listed:
+    """Read every list of policies that a snapshot has. SnapshotError as `read_objects`."""
+    listed = Listed()
+    for resource, kind in kube.POLICY_RESOURCES.items():
+        known = len(listed.unread)
+
+        def take(item: Mapping[str, object], kind: str = kind) -> Policy | None:
+            return listed.take(item, kind)
+
+        read = snapshot.read_objects(taken, resource, take)
+        if read is None:
+            continue
+        listed.read.add(kind)
+        if len(listed.unread) == known:
+            listed.kinds.add(kind)
+        listed.policies += [policy for policy in read if policy is not None]
+    listed.notes += PassedOver(kinds=listed.others).notes()
+    return listed

@@ -1,0 +1,124 @@
+"""Policies of a cluster that keep no rules are read, noted, or said to have no known meaning."""
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.facts import kube, objects, validity
+from audit.model.facts import ClusterState
+from audit.model.findings import Severity, severity_of_note
+from tests.conftest import REPOSITORY
+
+RECORDED = [
+    REPOSITORY / "examples" / "interconnect.tar.gz",
+    *sorted((REPOSITORY / "tests" / "data").glob("*-*.tar.xz")),
+]
+
+
+@pytest.mark.parametrize("archive", RECORDED, ids=lambda path: path.name)
+def test_what_a_real_api_server_accepted_is_accepted(archive: Path) -> None:
+    checked = 0
+    with tarfile.open(archive) as members:
+        for member in members:
+            kind = kube.POLICY_RESOURCES.get(Path(member.name).stem)
+            if kind is None:
+                continue
+            content = members.extractfile(member)
+            assert content is not None
+            for item in json.load(content)["items"] or ():
+                assert validity.of_policy(item, kind) == []
+                checked += 1
+    assert checked
+
+
+def load(cluster: Path, tmp_path: Path) -> ClusterState:
+    return objects.load_snapshot(cluster, tmp_path / "work")
+
+
+def add(cluster: Path, resource: str, policy: dict[str, Any]) -> None:
+    file = cluster / "kube" / f"{resource}.json"
+    listed = json.loads(file.read_text())
+    listed["items"].append(policy)
+    file.write_text(json.dumps(listed))
+
+
+def network(**spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "odd", "namespace": "default"}, "spec": spec}
+
+
+def admin(**rule: Any) -> dict[str, Any]:
+    deny = {"action": "Deny", "to": [{"namespaces": {}}], **rule}
+    spec = {"priority": 5, "subject": {"namespaces": {}}, "egress": [deny]}
+    return {"metadata": {"name": "odd"}, "spec": spec}
+
+
+def test_a_field_of_a_newer_api_is_noted_and_lets_nobody_in(cluster: Path, tmp_path: Path) -> None:
+    rule: dict[str, Any] = {"from": [{"services": {}}]}
+    add(cluster, "networkpolicies", network(podSelector={}, ingress=[rule]))
+    state = load(cluster, tmp_path)
+    [note] = [note for note in state.notes if note.code == "policy-not-valid"]
+    assert note.text == (
+        "networkpolicy default/odd is in the cluster, and no API server known here would accept "
+        "it: spec.ingress[0].from[0].services is not a field of this API; what is known of it is "
+        "read"
+    )
+    [policy] = [policy for policy in state.policies if policy.ref.name == "odd"]
+    assert policy.spec is not None
+    assert [rule.peers for rule in policy.spec.rules] == [()]
+    assert state.unread_policies == ()
+
+
+@pytest.mark.parametrize(
+    ("resource", "policy", "said"),
+    [
+        (
+            "networkpolicies",
+            network(ingress=[{"from": [{"ipBlock": {"cidr": "x"}}]}]),
+            (
+                "networkpolicy default/odd has no meaning that is known: "
+                "spec.ingress[0].from[0].ipBlock.cidr is 'x', not a CIDR"
+            ),
+        ),
+        (
+            "adminnetworkpolicies",
+            admin(ports=[{"portNumber": {"port": 80, "protocol": "tcp"}}]),
+            (
+                "adminnetworkpolicy odd has no meaning that is known: "
+                "spec.egress[0].ports has a protocol that is not known here"
+            ),
+        ),
+    ],
+)
+def test_without_a_known_meaning_nothing_is_said_of_what_the_objects_mean(
+    cluster: Path, tmp_path: Path, resource: str, policy: dict[str, Any], said: str
+) -> None:
+    add(cluster, resource, policy)
+    state = load(cluster, tmp_path)
+    [note] = [note for note in state.notes if note.code == "policy-without-meaning"]
+    assert (note.text, severity_of_note(note.code)) == (said, Severity.WARNING)
+    assert state.unread_policies == note.subjects
+    [kept] = [policy for policy in state.policies if policy.ref.name == "odd"]
+    assert kept.spec is None
+    assert "name: odd" in kept.manifest
+
+
+def test_another_apis_policies_are_not_read_as_kubernetes_own(
+    cluster: Path, tmp_path: Path
+) -> None:
+    known = len(load(cluster, tmp_path).policies)
+    add(cluster, "networkpolicies", {"apiVersion": "projectcalico.org/v3", **network()})
+    state = load(cluster, tmp_path)
+    assert len(state.policies) == known
+    assert "objects of other kinds were passed over: NetworkPolicy of projectcalico.org/v3 (1)" in [
+        note.text for note in state.notes
+    ]
+
+
+def test_a_list_in_utf_16_is_read(cluster: Path, tmp_path: Path) -> None:
+    expected = load(cluster, tmp_path).pods
+    file = cluster / "kube" / "pods.json"
+    file.write_text(file.read_text(), encoding="utf-16")
+    assert load(cluster, tmp_path).pods == expected
