@@ -77,15 +77,20 @@ FAILING = frozenset(
 
 WARNED = frozenset(
     {
+        "address-unknown",
         "changed-meanwhile",
         "datapath-unproven",
         "end-unread",
         "list-forbidden",
         "list-missing",
+        "namespace-unknown",
+        "network-unknown",
+        "node-unknown",
         "node-untraceable",
         "no-address",
         "no-logical-port",
         "northd-version-unknown",
+        "replicas-left-out",
         "southbound-differs",
         "time-limit",
         "user-defined-network",

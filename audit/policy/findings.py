@@ -17,9 +17,9 @@ from audit.model.inventory import Difference
 from audit.model.matrix import Matrix
 from audit.model.packets import Family, Protocol
 from audit.model.policies import Direction, PodPeer, Tier
+from audit.policy.cluster import Cluster, Vocabulary
 from audit.policy.deviations import MEANINGS, Causes, Deviation
-from audit.policy.intent import Cluster, Intent
-from audit.policy.population import Vocabulary
+from audit.policy.intent import Intent
 
 MOST_NAMED = 20
 
@@ -70,20 +70,13 @@ class _View:
     def selects(self, index: int) -> bool:
         """Tell whether a policy's subject is anybody."""
         spec = self.intent.deciders.specs[index]
-        return bool(len(self.intent.people.pods(spec.subject, spec.namespace)))
+        return bool(self.intent.people.pods(spec.subject, spec.namespace))
 
     def has_peers(self, number: int) -> bool:
         """Tell whether a rule's peers are anybody."""
         index, rule = self.intent.deciders.rules[number]
-        if rule.peers is None:
-            return True
         namespace = self.intent.deciders.specs[index].namespace
-        return any(
-            len(chosen.surely) or len(chosen.perhaps)
-            for chosen in (
-                self.intent.people.peers(peer, namespace, rule.direction) for peer in rule.peers
-            )
-        )
+        return rule.peers is None or bool(self.intent.people.others(rule, namespace))
 
 
 def _edges(words: Vocabulary) -> Iterator[Port]:
@@ -186,7 +179,9 @@ def _open_namespaces(state: ClusterState, policies: Sequence[Policy]) -> Iterato
         names = tuple(
             name
             for name in sorted(pods)
-            if not all(any(s.matches(labels) for s in chosen[name]) for labels in pods[name])
+            if not all(
+                any(s.judge(labels) is not False for s in chosen[name]) for labels in pods[name]
+            )
         )
         if names:
             text = (
@@ -206,7 +201,7 @@ def _same_priority(policies: Sequence[Policy]) -> Iterator[Finding]:
         if len(group) > 1:
             text = (
                 f"{len(group)} policies of the admin tier have priority {priority}: which goes "
-                "first is not defined; here they are taken by name"
+                "first is not defined, and what they contradict each other about is inconclusive"
             )
             yield Finding(kind=FindingKind.SAME_PRIORITY, text=text, subjects=_names(group))
 
