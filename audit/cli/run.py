@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from audit import pipeline
-from audit.cli import engines, options, places, progress
+from audit.cli import engines, options, places, progress, surroundings
 from audit.errors import ExitCode, UsageError
 from audit.model.verdicts import VERDICTS
 from audit.plan.scope import Scope
@@ -78,6 +78,7 @@ class Duration(click.ParamType[float]):
 
 @click.command()
 @options.source_options(manifests=True)
+@surroundings.surroundings_options
 @options.scope_options
 @engines.install_option
 @click.option(
@@ -205,6 +206,7 @@ def run(
     snapshot: Path | None,
     access: pipeline.Access,
     manifests: str | None,
+    around: pipeline.Surroundings,
     ovn_prefix: Path | None,
     scope: Scope,
     install_ovn: bool,
@@ -241,6 +243,7 @@ def run(
       audit run --snapshot cluster.tar.gz --planes intent,logical,datapath
       audit run --snapshot cluster.tar.gz --recompile --ovn-prefix /opt/ovn-25.03
       kubectl kustomize overlays/prod | audit run --planes intent --manifests -
+      audit run --manifests deploy/ --namespace-labels shop:team=web --pod-cidr 10.128.0.0/14
       audit run --resume runs/20261123T043457Z-9510
     """
     if resumed is not None:
@@ -255,6 +258,7 @@ def run(
             return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
     if snapshot is not None and manifests is not None:
         raise UsageError("give either --snapshot or --manifests")
+    surroundings.require_manifests(around, manifests=manifests is not None)
     only = frozenset({pipeline.PlaneName.INTENT})
     planes = planes or (only if manifests is not None else pipeline.DEFAULT_PLANES)
     if manifests is not None and planes != only:
@@ -273,6 +277,7 @@ def run(
     asked = pipeline.Options(
         snapshot=snapshot,
         manifests=manifests or "",
+        surroundings=around,
         scope=scope,
         ovn_prefix=ovn_prefix,
         workers=pipeline.Workers(workers) if workers else None,

@@ -1,42 +1,48 @@
 """YAML manifests, as a repository has them → the objects in them; a workload stands for its pods.
 
-Everything that is no pod, workload, namespace, node or policy is passed over, and said to be.
-Nothing here was seen by an API server, so its defaults are applied: the namespace `default`, the
-label `kubernetes.io/metadata.name`. A workload of several replicas is two pods, so that what they
-may do with each other shows too.
+Everything that is no pod, workload, namespace, node, policy or network is passed over, and said to
+be. Nothing here was seen by an API server, so its defaults are applied: the namespace `default`,
+the label `kubernetes.io/metadata.name`. What a cluster has and manifests have not, such as the
+labels of a namespace that they only mention, is not guessed: who asks may say it (Surroundings).
 """
 
 import hashlib
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from audit.errors import SnapshotError
-from audit.facts import kube
+from audit.facts import kube, networks, unsaid, workloads
 from audit.facts.documents import DocumentError, documents
 from audit.facts.fields import Field, FieldError
-from audit.model.facts import Input, Note, Policy
+from audit.facts.networks import Placed, PrimaryNetwork
+from audit.model.facts import AddressRanges, Input, Note, Policy
+from audit.model.selectors import UNSAID
 
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 _NAME_LABEL = "kubernetes.io/metadata.name"
 _KINDS = {kind: resource for resource, kind in kube.POLICY_RESOURCES.items()}
 _CLUSTER_SCOPED = frozenset(
-    {"AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"}
+    {
+        *("AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"),
+        *("ClusterUserDefinedNetwork", *networks.JOINING),
+    }
 )
-_TEMPLATES: Mapping[str, tuple[str, ...]] = {
-    "Deployment": ("spec", "template"),
-    "ReplicaSet": ("spec", "template"),
-    "StatefulSet": ("spec", "template"),
-    "DaemonSet": ("spec", "template"),
-    "ReplicationController": ("spec", "template"),
-    "Job": ("spec", "template"),
-    "CronJob": ("spec", "jobTemplate", "spec", "template"),
-}
-"""Where each workload has its pods' template."""
-_MOST_PODS = 2
+_NAMESPACED = frozenset(
+    {"Pod", "NetworkPolicy", "EgressFirewall"} | networks.KINDS - {"ClusterUserDefinedNetwork"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What whoever asks says about the cluster that is in no manifest."""
+
+    ranges: AddressRanges = field(default_factory=AddressRanges)
+    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Namespaces that are there, and all their labels but the one of their name."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,11 +56,23 @@ class Manifests:
     policies: list[Policy]
     notes: list[Note]
     inputs: tuple[Input, ...]
+    networks: list[PrimaryNetwork] = field(default_factory=list)
+    joined: bool = False
+    """Whether objects join networks that are apart otherwise."""
+    ranges: AddressRanges = field(default_factory=AddressRanges)
+
+    def places(self) -> Mapping[str, Placed]:
+        """Return which network the pods of each namespace are on."""
+        serving = tuple(self.networks)
+        return {
+            name: networks.place(name, labels, serving, joined=self.joined)
+            for name, labels in self.namespaces.items()
+        }
 
 
-def read(place: str) -> Manifests:
+def read(place: str, around: Surroundings | None = None) -> Manifests:
     """Read a directory, a file, or `-` for standard input; SnapshotError says what is wrong."""
-    found = _Reader(place)
+    found = _Reader(place, around or Surroundings())
     inputs = []
     for name, text in _texts(place):
         data = text.encode()
@@ -87,10 +105,14 @@ def _texts(place: str) -> Iterator[tuple[str, str]]:
 class _Reader:
     """Collects objects; each is named once."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, around: Surroundings) -> None:
         self._found = Manifests(
             source=place, namespaces={}, pods=[], nodes=[], policies=[], notes=[], inputs=()
         )
+        self._around = around
+        self._workloads: list[tuple[str, Mapping[str, Any]]] = []
+        self._templates: dict[tuple[str, str, str], Field] = {}
+        self._finished: list[str] = []
         self._files: dict[tuple[str, str, str], str] = {}
         self._passed_over: Counter[str] = Counter()
 
@@ -111,7 +133,7 @@ class _Reader:
         kind = Field(item)["kind"].required()
         metadata = dict(Field(item)["metadata"].mapping())
         name = Field(item)["metadata"]["name"].required()
-        if kind in {*_TEMPLATES, "Pod", "NetworkPolicy", "EgressFirewall"}:
+        if kind in _NAMESPACED or workloads.makes_pods(item):
             metadata["namespace"] = Field(item)["metadata"]["namespace"].text("default")
         elif kind not in _CLUSTER_SCOPED | {"Namespace", "Node"}:
             self._passed_over[kind] += 1
@@ -123,38 +145,90 @@ class _Reader:
         if before is not None:
             raise FieldError(f"{kind} {space}/{name} is there twice, first in {before}")
         self._files[kind, space, name] = file
-        self._take(kind, space, {**item, "metadata": metadata})
+        self._take(file, kind, space, {**item, "metadata": metadata})
 
-    def _take(self, kind: str, space: str, item: Mapping[str, Any]) -> None:
+    def _take(self, file: str, kind: str, space: str, item: Mapping[str, Any]) -> None:
         found = self._found
         if space:
-            found.namespaces.setdefault(space, {_NAME_LABEL: space})
+            found.namespaces.setdefault(space, {_NAME_LABEL: space, UNSAID: UNSAID})
         if kind == "Namespace":
             name, labels = kube.namespace(item)
-            found.namespaces[name] = {_NAME_LABEL: name, **dict(labels)}
+            found.namespaces[name] = {**dict(labels), _NAME_LABEL: name}
         elif kind == "Node":
             found.nodes.append(kube.node(item))
         elif kind == "Pod":
-            found.pods.append(kube.pod(item))
+            pod = kube.pod(item)
+            if pod.phase in kube.FINISHED:
+                self._finished.append(f"{pod.namespace}/{pod.name}")
+            else:
+                found.pods.append(pod)
         elif kind in _KINDS:
             found.policies.append(kube.policy(item, kind))
+        elif kind in networks.KINDS:
+            found.networks += networks.primary(item)
+        elif kind in networks.JOINING:
+            found.joined = True
         else:
-            found.pods += _pods_of(kind, item)
+            self._workloads.append((file, item))
+            template = workloads.template_of(item)
+            if template is not None:
+                self._templates[kind, space, Field(item)["metadata"]["name"].required()] = template
+
+    def _make_pods(self) -> None:
+        """Make the pods of all workloads, when what one refers to of another has been read."""
+        none, cut, unknown = [], [], []
+        for file, item in self._workloads:
+            try:
+                made = workloads.workload(item, self._templates)
+            except FieldError as error:
+                raise SnapshotError(f"{file}: {_name(item)}: {error}") from error
+            self._found.pods += made.pods
+            if not made.pods:
+                none.append(_name(item))
+            if made.replicas > workloads.MOST_TOLD_APART == len(made.pods):
+                cut.append(_name(item))
+            if not workloads.is_known(Field(item)["kind"].required()):
+                unknown.append(_name(item))
+        self._found.notes += unsaid.about_workloads(none, cut, unknown, self._finished)
+
+    def _add_surroundings(self) -> None:
+        """Add what was said about the cluster to what the manifests have."""
+        found = self._found
+        found.ranges = self._around.ranges
+        for name, labels in self._around.namespaces.items():
+            if UNSAID not in found.namespaces.get(name, {UNSAID: UNSAID}):
+                raise SnapshotError(
+                    f"{self._files['Namespace', '', name]} has the namespace {name}, and its "
+                    f"labels; leave out --namespace-labels {name}:…"
+                )
+            found.namespaces[name] = {**labels, _NAME_LABEL: name}
 
     def finish(self, inputs: tuple[Input, ...]) -> Manifests:
         """Return everything, with what was passed over."""
         found = self._found
+        self._make_pods()
+        self._add_surroundings()
         if not found.pods:
+            others = "; ".join(note.text for note in found.notes)
             raise SnapshotError(
                 f"{found.source} has no Pod and no workload; without one there is nobody to ask "
-                "about"
+                f"about{': ' if others else ''}{others}"
             )
         found.inputs = inputs
         if self._passed_over:
             kinds = ", ".join(f"{kind} ({n})" for kind, n in sorted(self._passed_over.items()))
             text = f"objects of other kinds were passed over: {kinds}"
             found.notes.append(Note(code="kinds-passed-over", text=text))
+        found.notes += unsaid.about_cluster(
+            found.namespaces, found.pods, found.policies, found.places(), found.ranges
+        )
         return found
+
+
+def _name(item: Mapping[str, Any]) -> str:
+    root = Field(item)
+    space = root["metadata"]["namespace"].text()
+    return f"{root['kind'].required()} {space}/{root['metadata']['name'].required()}"
 
 
 def _items(document: object) -> Iterator[Mapping[str, Any]]:
@@ -166,33 +240,3 @@ def _items(document: object) -> Iterator[Mapping[str, Any]]:
             yield item.mapping()
         return
     yield root.mapping()
-
-
-def _pods_of(kind: str, item: Mapping[str, Any]) -> Iterator[kube.PodFacts]:
-    """Yield the pods of a workload as its template describes them."""
-    root = Field(item)
-    name, space = root["metadata"]["name"].required(), root["metadata"]["namespace"].required()
-    template = root
-    for step in _TEMPLATES[kind]:
-        template = template[step]
-    metadata = template["metadata"]
-    several = kind == "DaemonSet" or (
-        isinstance(root["spec"]["replicas"].value, int) and root["spec"]["replicas"].number() > 1
-    )
-    for index in range(_MOST_PODS if several else 1):
-        pod_name = f"{name}-{index}"
-        labels = dict(metadata["labels"].texts())
-        if kind == "StatefulSet":
-            labels["statefulset.kubernetes.io/pod-name"] = pod_name
-        yield kube.pod(
-            {
-                "metadata": {
-                    "namespace": space,
-                    "name": pod_name,
-                    "labels": labels,
-                    "annotations": dict(metadata["annotations"].texts()),
-                    "ownerReferences": [{"controller": True, "kind": kind, "name": name}],
-                },
-                "spec": dict(template["spec"].mapping()),
-            }
-        )

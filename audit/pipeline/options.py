@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from audit.facts.live.access import Access
+from audit.facts.manifests import Surroundings
 from audit.plan.scope import Scope
 
 
@@ -68,6 +69,8 @@ class Options:
     scope: Scope
     manifests: str = ""
     """A directory, a file, or `-`: objects instead of a cluster, for the intent plane alone."""
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    """What is said of the cluster that the manifests do not have."""
     ovn_prefix: Path | None = None
     cluster: Access | None = None
     """The live cluster whose pods trace; None: copies of their databases are traced here."""
