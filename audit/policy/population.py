@@ -13,7 +13,6 @@ that perhaps are.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,15 +30,12 @@ from audit.model.policies import (
 )
 from audit.model.selectors import EVERYTHING, UNSAID, Requirement, Selector
 from audit.policy.addresses import NO_ADDRESS, Line, Somewhere
-from audit.policy.cluster import HOST_NAMESPACES, Cluster, Labels, Vocabulary
+from audit.policy.cluster import HOST_NAMESPACES, Cluster, Vocabulary
+from audit.policy.labels import GRADES, NO, PERHAPS, UNKNOWN_LABELS, YES, Column
 
 Classes = NDArray[np.intp]
 _NAME_LABEL = "kubernetes.io/metadata.name"
 _NONE: Classes = np.empty(0, dtype=np.intp)
-_NO, _PERHAPS, _YES = range(3)
-_GRADES = MappingProxyType({False: _NO, None: _PERHAPS, True: _YES})
-"""How much of a selector's answer is certain, as a number."""
-_UNKNOWN_LABELS: Labels = MappingProxyType({UNSAID: UNSAID})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +88,7 @@ class Population:
         self._somewhere = {d: [*self._unknown(d, family)] for d in Direction}
         self._chosen: dict[object, Chosen] = {}
         self._tables: dict[Requirement, NDArray[np.uint8]] = {}
-        self._columns = {key: self._column(key) for key in sorted(words.keys)}
+        self._columns = {key: Column.of(key, self.samples) for key in sorted(words.keys)}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -193,30 +189,12 @@ class Population:
         self._all_hosts = np.flatnonzero(self.host)
         self.everyone: Classes = np.arange(len(self.samples))
 
-    def _column(self, key: str) -> tuple[tuple[Labels, ...], NDArray[np.int32]]:
-        """Return what there is of a label, as labels, and which of that each class has."""
-        places: dict[str | None, int] = {None: 0, UNSAID: 1}
-        kinds: list[Labels] = [{}, _UNKNOWN_LABELS]
-        codes = np.zeros(len(self.samples), dtype=np.int32)
-        for number, endpoint in enumerate(self.samples):
-            labels = dict(endpoint.labels)
-            value = labels.get(key)
-            if value is None:
-                codes[number] = int(UNSAID in labels)
-            else:
-                if value not in places:
-                    places[value] = len(kinds)
-                    kinds.append({key: value})
-                codes[number] = places[value]
-        return tuple(kinds), codes
-
     def _grade(self, requirement: Requirement, among: Classes) -> NDArray[np.uint8]:
-        kinds, codes = self._columns[requirement.key]
+        column = self._columns[requirement.key]
         table = self._tables.get(requirement)
         if table is None:
-            table = np.array([_GRADES[requirement.judge(labels)] for labels in kinds], np.uint8)
-            self._tables[requirement] = table
-        grades: NDArray[np.uint8] = table[codes[among]]
+            table = self._tables[requirement] = column.table(requirement)
+        grades: NDArray[np.uint8] = table[column.codes[among]]
         return grades
 
     def pods(self, peer: PodPeer, namespace: str) -> Chosen:
@@ -233,10 +211,10 @@ class Population:
 
     def _narrowed(self, chosen: Chosen, requirement: Requirement) -> Chosen:
         grades = self._grade(requirement, chosen.surely)
-        doubtful = chosen.surely[grades == _PERHAPS]
-        still = chosen.perhaps[self._grade(requirement, chosen.perhaps) != _NO]
+        doubtful = chosen.surely[grades == PERHAPS]
+        still = chosen.perhaps[self._grade(requirement, chosen.perhaps) != NO]
         return Chosen(
-            surely=chosen.surely[grades == _YES],
+            surely=chosen.surely[grades == YES],
             perhaps=np.union1d(doubtful, still) if doubtful.size else still,
         )
 
@@ -282,7 +260,7 @@ class Population:
             case NodePeer():
                 return self._graded(
                     [
-                        peer.nodes.judge(self._cluster.nodes.get(e.node, _UNKNOWN_LABELS))
+                        peer.nodes.judge(self._cluster.nodes.get(e.node, UNKNOWN_LABELS))
                         for e in map(self.samples.__getitem__, self._all_hosts)
                     ]
                 )
@@ -292,9 +270,9 @@ class Population:
 
     def _graded(self, answers: Sequence[bool | None]) -> Chosen:
         """Return hosts by an answer for each."""
-        grades = np.array([_GRADES[answer] for answer in answers], np.uint8)
+        grades = np.array([GRADES[answer] for answer in answers], np.uint8)
         return Chosen(
-            surely=self._all_hosts[grades == _YES], perhaps=self._all_hosts[grades == _PERHAPS]
+            surely=self._all_hosts[grades == YES], perhaps=self._all_hosts[grades == PERHAPS]
         )
 
     def _hosts_of(self, peer: PodPeer) -> Chosen:
