@@ -16,12 +16,12 @@ def about_workloads(
 ) -> Iterator[Note]:
     """Yield notes about workloads that make no pod, very many, or in ways not known; about pods."""
     if finished:
-        text = f"{_count(finished, 'pod has', 'pods have')} completed and are not audited"
+        text = f"{_count(finished, 'pod has', 'pods have')} completed: not audited"
         yield Note(code="pod-not-running", text=text, subjects=tuple(sorted(finished)))
     if none:
         text = (
             f"{_count(none, 'workload makes', 'workloads make')} no pod (no replicas, suspended, "
-            "halted, or a template that is not in the manifests) and are not audited"
+            "halted, or a template that is not in the manifests): not audited"
         )
         yield Note(code="workload-without-pods", text=text, subjects=tuple(sorted(none)))
     if cut:
@@ -32,8 +32,9 @@ def about_workloads(
         yield Note(code="replicas-left-out", text=text, subjects=tuple(sorted(cut)))
     if unknown:
         text = (
-            f"{_count(unknown, 'object has', 'objects have')} pod templates and are of kinds that "
-            "are not known here: each template stands for its pods, and a policy that selects by "
+            f"{_count(unknown, 'object has', 'objects have')} pod templates and "
+            f"{'is of a kind that is' if len(unknown) == 1 else 'are of kinds that are'} not known "
+            "here: each template stands for its pods, and a policy that selects by "
             "a label that the template has not is inconclusive for them"
         )
         yield Note(code="workload-unknown", text=text, subjects=tuple(sorted(unknown)))

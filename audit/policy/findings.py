@@ -22,6 +22,10 @@ from audit.policy.deviations import MEANINGS, Causes, Deviation
 from audit.policy.intent import Intent
 
 MOST_NAMED = 20
+_OPEN = {
+    Direction.INGRESS: "everyone may connect to them",
+    Direction.EGRESS: "they may connect to everyone",
+}
 
 
 def about_policies(state: ClusterState, outside: Sequence[Endpoint] = ()) -> tuple[Finding, ...]:
@@ -116,7 +120,7 @@ def _selecting_nothing(policies: Sequence[Policy], views: Sequence[_View]) -> It
         if not any(view.selects(index) for view in views)
     )
     if names:
-        text = f"{_count(names, 'policy', 'policies')} with a subject that is no running pod"
+        text = f"{_count(names, 'policy selects', 'policies select')} no pod that is there"
         yield Finding(kind=FindingKind.SELECTS_NOTHING, text=text, subjects=names)
 
 
@@ -137,12 +141,15 @@ def _without_effect(policies: Sequence[Policy], views: Sequence[_View]) -> Itera
             empty.append(name)
     if shadowed:
         text = (
-            f"{_count(shadowed, 'rule', 'rules')} that can decide nothing: others decide all that "
-            "is matched, or nobody has the port that is named"
+            f"{_count(shadowed, 'rule decides', 'rules decide')} nothing: other rules decide all "
+            "that is matched, or no pod has the port that is named"
         )
         yield Finding(kind=FindingKind.RULE_WITHOUT_EFFECT, text=text, subjects=tuple(shadowed))
     if empty:
-        text = f"{_count(empty, 'rule', 'rules')} with peers that nobody in the cluster is"
+        text = (
+            f"{_count(empty, 'rule matches', 'rules match')} nobody: no pod or node is what it "
+            "selects as peers"
+        )
         yield Finding(kind=FindingKind.RULE_WITHOUT_EFFECT, text=text, subjects=tuple(empty))
     names = _names(
         policy
@@ -154,8 +161,8 @@ def _without_effect(policies: Sequence[Policy], views: Sequence[_View]) -> Itera
     )
     if names:
         text = (
-            f"{_count(names, 'policy', 'policies')} without effect on this cluster: no rule of "
-            "theirs decides anything"
+            f"{_count(names, 'policy changes', 'policies change')} nothing on this cluster: none "
+            "of its rules decides anything"
         )
         yield Finding(kind=FindingKind.POLICY_WITHOUT_EFFECT, text=text, subjects=names)
 
@@ -185,8 +192,8 @@ def _open_namespaces(state: ClusterState, policies: Sequence[Policy]) -> Iterato
         )
         if names:
             text = (
-                f"{len(names)} of {len(pods)} namespaces have pods that no NetworkPolicy isolates "
-                f"for {direction}"
+                f"{len(names)} of {len(pods)} namespaces have pods that no NetworkPolicy selects "
+                f"for {direction}: as far as NetworkPolicies go, {_OPEN[direction]}"
             )
             yield Finding(kind=FindingKind.NO_DEFAULT_DENY, text=text, subjects=names)
 

@@ -54,7 +54,7 @@ class Asked:
         self.notes = {note.code: note for note in planned.notes}
         self.state = planned.state
         self.pods = [pod.name for pod in planned.state.pods]
-        self.findings = {str(finding.kind): finding for finding in judged.findings}
+        self.all_findings = judged.findings
         self._matrix, self._verdicts = planned.matrix, judged.verdicts
 
     def _cell(self, src: str, dst: str) -> int:
