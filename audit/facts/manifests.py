@@ -187,7 +187,7 @@ class _Reader:
                 none.append(_name(item))
             if made.replicas > workloads.MOST_TOLD_APART == len(made.pods):
                 cut.append(_name(item))
-            if not workloads.is_known(Field(item)["kind"].required()):
+            if not workloads.is_known(item):
                 unknown.append(_name(item))
         self._found.notes += unsaid.about_workloads(none, cut, unknown, self._finished)
 

@@ -53,18 +53,24 @@ def template_of(item: kube.Object) -> Field | None:
 
 def makes_pods(item: kube.Object) -> bool:
     """Tell whether an object is a workload: of a kind known here, or one that holds a template."""
-    return Field(item)["kind"].text() in _CONTROLLERS or any(_templates(Field(item)["spec"]))
+    return is_known(item) or any(_templates(Field(item)["spec"]))
 
 
-def is_known(kind: str) -> bool:
-    """Tell whether it is known how the controller of a kind of workload names and labels pods."""
-    return kind in _CONTROLLERS
+def is_known(item: kube.Object) -> bool:
+    """Tell whether it is known how the controller of a workload names and labels its pods.
+
+    Other API groups have kinds of the same names, with other controllers.
+    """
+    root = Field(item)
+    group, slash, _ = root["apiVersion"].text().rpartition("/")
+    kind = root["kind"].text()
+    return kind in _CONTROLLERS and (not slash or group in _GROUPS[kind])
 
 
 def workload(item: kube.Object, templates: Templates) -> Workload:
     """Return the pods of a workload; FieldError where it is not what its kind should be."""
     root = Field(item)
-    makers = _CONTROLLERS.get(root["kind"].required(), _unknown_kind)
+    makers = _CONTROLLERS[root["kind"].required()] if is_known(item) else _unknown_kind
     pods, replicas = list[kube.PodFacts](), 0
     for made in makers(root, templates):
         replicas += made.count
@@ -259,6 +265,26 @@ _CONTROLLERS: Mapping[str, Callable[[Field, Templates], Iterator[_Made]]] = {
     "VirtualMachineInstanceReplicaSet": _machine_replicas("template"),
     "VirtualMachinePool": _machine_replicas("virtualMachineTemplate", "spec", "template"),
 }
+
+
+_APPS, _KUBEVIRT = frozenset({"apps", "extensions"}), frozenset({"kubevirt.io"})
+_GROUPS: Mapping[str, frozenset[str]] = {
+    "CronJob": frozenset({"batch"}),
+    "DaemonSet": _APPS,
+    "Deployment": _APPS,
+    "DeploymentConfig": frozenset({"apps.openshift.io"}),
+    "Job": frozenset({"batch"}),
+    "PodTemplate": frozenset(),
+    "ReplicaSet": _APPS,
+    "ReplicationController": frozenset(),
+    "Rollout": frozenset({"argoproj.io"}),
+    "StatefulSet": _APPS,
+    "VirtualMachine": _KUBEVIRT,
+    "VirtualMachineInstance": _KUBEVIRT,
+    "VirtualMachineInstanceReplicaSet": _KUBEVIRT,
+    "VirtualMachinePool": frozenset({"pool.kubevirt.io"}),
+}
+"""The API groups of each kind; the core group has no name."""
 
 
 def _unknown_kind(root: Field, _known: Templates) -> Iterator[_Made]:

@@ -195,3 +195,18 @@ def test_what_only_looks_like_a_template_is_no_workload(tmp_path: Path) -> None:
     bare = made("Prometheus", containers=TEMPLATE["spec"]["containers"])
     pod = {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}}
     assert [pod.name for pod in read(tmp_path, pattern, bare, pod).pods] == ["p"]
+
+
+def test_a_kind_of_another_group_has_another_controller(tmp_path: Path) -> None:
+    volcano = {
+        **made("Job", tasks=[{"replicas": 2, "template": TEMPLATE}]),
+        "apiVersion": "batch.volcano.sh/v1alpha1",
+    }
+    found = read(tmp_path, volcano)
+    assert [(pod.name, dict(pod.labels)) for pod in found.pods] == [
+        (f"w-{number}", {"app": "w", "?": "?"}) for number in range(2)
+    ]
+    assert [note.code for note in found.notes] == ["workload-unknown"]
+    ours = {**made("Job", template=TEMPLATE), "apiVersion": "batch/v1"}
+    [pod] = read(tmp_path, ours).pods
+    assert dict(pod.labels)["job-name"] == "w"
