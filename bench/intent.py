@@ -19,7 +19,8 @@ from audit.facts import kube
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
 from audit.model.packets import Family, Protocol
-from audit.policy.intent import Cluster, Intent
+from audit.policy.cluster import Cluster
+from audit.policy.intent import Intent
 from audit.policy.tables import PASSES
 from bench import generate, manifests
 from bench.cluster import Size

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from audit import pipeline
-from audit.cli import options, places, progress
+from audit.cli import options, places, progress, surroundings
 from audit.errors import ExitCode, UsageError
 from audit.model.changes import Changes
 from audit.plan.scope import Scope
@@ -16,6 +16,7 @@ from audit.plan.scope import Scope
 @click.command()
 @click.argument("before", type=places.RunOrManifests(pipeline.Part.CELLS))
 @click.argument("after", type=places.RunOrManifests(pipeline.Part.CELLS))
+@surroundings.surroundings_options
 @options.scope_options
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when something changed.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -27,7 +28,14 @@ from audit.plan.scope import Scope
     "AFTER's page with what changed marked, and prints its path.",
 )
 def diff(
-    *, before: str, after: str, scope: Scope, exit_zero: bool, quiet: bool, output: str | None
+    *,
+    before: str,
+    after: str,
+    around: pipeline.Surroundings,
+    scope: Scope,
+    exit_zero: bool,
+    quiet: bool,
+    output: str | None,
 ) -> int:
     """Say which cells changed between two runs, or what a change of manifests opens and closes.
 
@@ -48,6 +56,7 @@ def diff(
         raise UsageError(f"{other} is not a run{why}; a run is compared with a run")
     if all(runs) and scope != Scope():
         raise UsageError("scope flags go with manifests: two runs are compared as they are")
+    surroundings.require_manifests(around, manifests=not all(runs))
     if output == "html" and not all(runs):
         raise UsageError("-o html goes with runs: manifests have no page")
     if output == "html":
@@ -59,7 +68,7 @@ def diff(
         elif all(runs):
             found, page = pipeline.diff_runs(Path(before), Path(after), shown), None
         else:
-            found, page = pipeline.diff_manifests(before, after, scope, shown), None
+            found, page = pipeline.diff_manifests(before, after, scope, around, shown), None
     if page is not None:
         click.echo(str(page.absolute()))
     else:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from audit import pipeline
-from audit.cli import engines, options, places, progress, resuming
+from audit.cli import engines, options, places, progress, resuming, surroundings
 from audit.errors import ExitCode, UsageError
 from audit.model.verdicts import VERDICTS
 from audit.plan.scope import Scope
@@ -78,6 +78,7 @@ class Duration(click.ParamType[float]):
 
 @click.command()
 @options.source_options(manifests=True)
+@surroundings.surroundings_options
 @options.scope_options
 @engines.install_option
 @click.option(
@@ -207,6 +208,7 @@ def run(
     access: pipeline.Access,
     manifests: str | None,
     kustomization: str | None,
+    around: pipeline.Surroundings,
     ovn_prefix: Path | None,
     scope: Scope,
     install_ovn: bool,
@@ -246,6 +248,7 @@ def run(
       audit run --manifests deploy/
       audit run -k overlays/prod
       helm template charts/shop | audit run --manifests -
+      audit run --manifests deploy/ --namespace-labels shop:team=web --pod-cidr 10.128.0.0/14
       audit run --resume runs/20261123T043457Z-9510
     """
     own: dict[str, Any] = {
@@ -286,6 +289,7 @@ def run(
     if sum(source is not None for source in (snapshot, manifests, kustomization)) > 1:
         raise UsageError("give one of --snapshot, --manifests and -k")
     written = manifests is not None or kustomization is not None
+    surroundings.require_manifests(around, manifests=written)
     only = frozenset({pipeline.PlaneName.INTENT})
     planes = planes or (only if written else pipeline.DEFAULT_PLANES)
     if written and planes != only:
@@ -304,6 +308,7 @@ def run(
     asked = pipeline.Options(
         snapshot=snapshot,
         manifests=manifests or "",
+        surroundings=around,
         scope=scope,
         planes=planes,
         cover=pipeline.Covering(cover),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from audit.facts.fields import FieldError
 
 _WORKLOADS = ("apps", "extensions")
-_GROUPS: Mapping[str, tuple[str, ...]] = {
+_PUBLISHED: Mapping[str, tuple[str, ...]] = {
     "Namespace": ("",),
     "Node": ("",),
     "Pod": ("",),
@@ -21,7 +21,18 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "Job": ("batch",),
     "CronJob": ("batch",),
 }
-"""Of these every version says the same about pods and labels."""
+"""Kubernetes' own. Of these every version says the same about pods and labels."""
+
+_OVN = ("k8s.ovn.org",)
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    **_PUBLISHED,
+    "UserDefinedNetwork": _OVN,
+    "ClusterUserDefinedNetwork": _OVN,
+    "ClusterNetworkConnect": _OVN,
+    "RouteAdvertisements": _OVN,
+    "NetworkAttachmentDefinition": ("k8s.cni.cncf.io",),
+}
+"""All kinds of which the version does not matter, and their APIs."""
 
 _VERSIONS: Mapping[str, tuple[str, ...]] = {
     "NetworkPolicy": ("networking.k8s.io/v1", "extensions/v1beta1"),
@@ -35,7 +46,8 @@ _VERSIONS: Mapping[str, tuple[str, ...]] = {
 CLUSTER_SCOPED = frozenset(
     {
         *("Namespace", "Node", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"),
-        "ClusterNetworkPolicy",
+        *("ClusterNetworkPolicy", "ClusterUserDefinedNetwork", "ClusterNetworkConnect"),
+        "RouteAdvertisements",
     }
 )
 GONE = frozenset({"extensions/v1beta1"})
@@ -68,6 +80,11 @@ def is_read(kind: str, version: str) -> bool:
     if "." not in group or group.endswith(".k8s.io") or group == right.rpartition("/")[0]:
         raise FieldError(f"apiVersion is {version}, not {right}")
     return False
+
+
+def is_published(kind: str) -> bool:
+    """Return whether a kind that is read has a schema among Kubernetes' own."""
+    return kind in _PUBLISHED
 
 
 def described(kind: str, version: str) -> str:

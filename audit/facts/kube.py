@@ -44,6 +44,7 @@ _SERVICE_NAME = "kubernetes.io/service-name"
 """The label that ties an EndpointSlice to its Service. The mirrored slices of user-defined
 networks have another one, `k8s.ovn.org/service-name`, and so are not taken for these."""
 _POD_NETWORKS = "k8s.ovn.org/pod-networks"
+_OPEN_PORTS = "k8s.ovn.org/open-default-ports"
 _MANAGEMENT_MACS = "k8s.ovn.org/node-mgmt-port-mac-addresses"
 _MANAGEMENT_MAC = "k8s.ovn.org/node-mgmt-port-mac-address"
 _NODE_SUBNETS = "k8s.ovn.org/node-subnets"
@@ -73,6 +74,8 @@ class PodFacts:
     assigned: tuple[str, ...] = ()
     """Addresses on the default network that OVN-Kubernetes' annotation gives the pod."""
     assigned_mac: str = ""
+    opened: bool = False
+    """Whether ports of it are open on the default network, though that is not its primary one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +131,7 @@ def pod(item: Object) -> PodFacts:
         primary_network=_primary_network(networks),
         assigned=assigned,
         assigned_mac=assigned_mac,
+        opened=bool(metadata["annotations"][_OPEN_PORTS].text()),
     )
 
 
@@ -155,19 +159,21 @@ def _declared(spec: Field) -> tuple[NamedPort, ...]:
     """Return the ports of the containers that run together: sidecars too, not other init ones.
 
     An init container with restartPolicy Always is a sidecar; the others have ended when the pod
-    runs.
+    runs. A name stands for the first port of a protocol that has it, as in Kubernetes' FindPort.
     """
     sidecars = (
         container
         for container in spec["initContainers"].each()
         if container["restartPolicy"].text() == "Always"
     )
-    ports = {
-        named
-        for container in (*spec["containers"].each(), *sidecars)
-        for port in container["ports"].each()
-        if (named := _named_port(port, "containerPort")) is not None
-    }
+    ports, first = set[NamedPort](), dict[tuple[str, Protocol], NamedPort]()
+    for container in (*spec["containers"].each(), *sidecars):
+        for port in container["ports"].each():
+            named = _named_port(port, "containerPort")
+            if named is None:
+                continue
+            meant = first.setdefault((named.name, named.port.protocol), named)
+            ports.add(named if meant == named else replace(named, name=""))
     return tuple(sorted(ports, key=lambda declared: (declared.port, declared.name)))
 
 

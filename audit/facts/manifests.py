@@ -1,28 +1,30 @@
 """YAML manifests, as a repository has them → the objects in them; a workload stands for its pods.
 
 A policy that an API server would not accept is refused: what it means is not known. Everything
-that is no pod, workload, namespace, node or policy is passed over, and said to be. Nothing here was
-seen by an API server, so its defaults are applied: the namespace `default`, the label
-`kubernetes.io/metadata.name`. A workload of several replicas is two pods, so that what they may do
-with each other shows too.
+that is no pod, workload, namespace, node, policy or network is passed over, and said to be. Nothing
+here was seen by an API server, so its defaults are applied: the namespace `default`, the label
+`kubernetes.io/metadata.name`. What a cluster has and manifests have not, such as the labels of a
+namespace that they only mention, is not guessed: who asks may say it (Surroundings).
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from audit.errors import ManifestError
-from audit.facts import apis, kube, kustomize, trees, validity
+from audit.facts import apis, kube, kustomize, networks, trees, unsaid, validity, workloads
 from audit.facts.documents import Document, DocumentError
 from audit.facts.documents import Path as FieldPath
 from audit.facts.documents import read as read_documents
 from audit.facts.fields import Field, FieldError
 from audit.facts.items import described, is_object, items
+from audit.facts.networks import Placed, PrimaryNetwork
 from audit.facts.passedover import PassedOver, several
-from audit.model.facts import Input, Note, Policy
+from audit.model.facts import AddressRanges, Input, Note, Policy
+from audit.model.selectors import UNSAID
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
 _POLICIES = frozenset(kube.POLICY_RESOURCES.values())
@@ -35,8 +37,19 @@ _TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "Job": ("spec", "template"),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
 }
-"""Where each workload has its pods' template."""
-_MOST_PODS = 2
+"""Where each of Kubernetes' own workloads has its pods' template."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What whoever asks says about the cluster that is in no manifest."""
+
+    ranges: AddressRanges = field(default_factory=AddressRanges)
+    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Namespaces that are there, and all their labels but the one of their name."""
+
+
+NOTHING_MORE = Surroundings()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,14 +63,26 @@ class Manifests:
     policies: list[Policy]
     notes: list[Note]
     inputs: tuple[Input, ...]
+    networks: list[PrimaryNetwork] = field(default_factory=list)
+    joined: bool = False
+    """Whether objects join networks that are apart otherwise."""
+    ranges: AddressRanges = field(default_factory=AddressRanges)
+
+    def places(self) -> Mapping[str, Placed]:
+        """Return which network the pods of each namespace are on."""
+        serving = tuple(self.networks)
+        return {
+            name: networks.place(name, labels, serving, joined=self.joined)
+            for name, labels in self.namespaces.items()
+        }
 
 
-def read(place: str) -> Manifests:
+def read(place: str, around: Surroundings = NOTHING_MORE) -> Manifests:
     """Read a directory, a file, or `-` for standard input; ManifestError says what is wrong."""
     if place == "-":
-        return _read_text(place, trees.standard_input())
+        return _read_text(place, trees.standard_input(), around)
     tree = trees.of(place)
-    reader, inputs = _Reader(place, tree), []
+    reader, inputs = _Reader(place, tree, around), []
     for file in tree.files:
         data = trees.contents(file)
         inputs.append(_input(tree.shown(file), data))
@@ -68,13 +93,13 @@ def read(place: str) -> Manifests:
     return reader.finish(tuple(inputs))
 
 
-def build(directory: str) -> Manifests:
+def build(directory: str, around: Surroundings = NOTHING_MORE) -> Manifests:
     """Read what a kustomization makes; ManifestError or SnapshotError says what is wrong."""
-    return _read_text(directory, kustomize.build(Path(directory)))
+    return _read_text(directory, kustomize.build(Path(directory)), around)
 
 
-def _read_text(name: str, data: bytes) -> Manifests:
-    reader = _Reader(name, trees.Tree(place=name, files=()))
+def _read_text(name: str, data: bytes, around: Surroundings) -> Manifests:
+    reader = _Reader(name, trees.Tree(place=name, files=()), around)
     reader.read(name, data)
     return reader.finish((_input(name, data),))
 
@@ -102,11 +127,15 @@ class _Place:
 class _Reader:
     """Collects objects; each is named once."""
 
-    def __init__(self, place: str, tree: trees.Tree) -> None:
+    def __init__(self, place: str, tree: trees.Tree, around: Surroundings) -> None:
         self._found = Manifests(
             source=place, namespaces={}, pods=[], nodes=[], policies=[], notes=[], inputs=()
         )
         self._tree = tree
+        self._around = around
+        self._workloads: list[tuple[_Place, Mapping[str, Any]]] = []
+        self._templates: dict[tuple[str, str, str], Field] = {}
+        self._finished: list[str] = []
         self._seen: dict[tuple[str, str, str], tuple[_Place, Mapping[str, Any]]] = {}
         self._generated: Counter[str] = Counter()
         self._passed = PassedOver(kustomizations=tuple(map(tree.shown, tree.kustomizations)))
@@ -160,7 +189,7 @@ class _Reader:
         """Take an object, and return whether it is one that is read."""
         root = Field(item)
         kind, version = root["kind"].required(), root["apiVersion"].text()
-        if not apis.is_read(kind, version):
+        if not apis.is_read(kind, version) and not workloads.makes_pods(item):
             self._passed.kinds[apis.described(kind, version)] += 1
             return False
         metadata = dict(root["metadata"].mapping())
@@ -183,7 +212,7 @@ class _Reader:
         self._check(shown, place, kind, named)
         if version in apis.GONE:
             self._passed.old_versions.append(f"{shown} ({version})")
-        self._take(kind, space, named)
+        self._take(place, kind, space, named)
         return True
 
     def _name(self, metadata: Field) -> str:
@@ -212,38 +241,86 @@ class _Reader:
                 for step in (*_TEMPLATES[kind], "metadata"):
                     metadata = metadata[step]
                 faults += validity.of_metadata(metadata.value, _TEMPLATES[kind])
-            for fault in validity.unknown_fields(item, kind):
+            known = apis.is_published(kind) and apis.is_read(kind, Field(item)["apiVersion"].text())
+            for fault in validity.unknown_fields(item, kind) if known else ():
                 where = place.below(fault.path)
                 self._passed.unknown_fields.append((f"{fault.field} of {shown}", where.__str__))
         if faults:
             raise _RefusedError(shown, faults)
 
-    def _take(self, kind: str, space: str, item: Mapping[str, Any]) -> None:
+    def _take(self, place: _Place, kind: str, space: str, item: Mapping[str, Any]) -> None:
         found = self._found
         if space:
-            found.namespaces.setdefault(space, {_NAME_LABEL: space})
+            found.namespaces.setdefault(space, {_NAME_LABEL: space, UNSAID: UNSAID})
         if kind == "Namespace":
             name, labels = kube.namespace(item)
-            found.namespaces[name] = {_NAME_LABEL: name, **dict(labels)}
+            found.namespaces[name] = {**dict(labels), _NAME_LABEL: name}
         elif kind == "Node":
             found.nodes.append(kube.node(item))
         elif kind == "Pod":
-            found.pods.append(kube.pod(item))
+            pod = kube.pod(item)
+            if pod.phase in kube.FINISHED:
+                self._finished.append(f"{pod.namespace}/{pod.name}")
+            else:
+                found.pods.append(pod)
         elif kind in _POLICIES:
             found.policies.append(kube.policy(item, kind))
+        elif kind in networks.KINDS:
+            found.networks += networks.primary(item)
+        elif kind in networks.JOINING:
+            found.joined = True
         else:
-            found.pods += _pods_of(kind, item)
+            self._workloads.append((place, item))
+            template = workloads.template_of(item)
+            if template is not None:
+                self._templates[kind, space, Field(item)["metadata"]["name"].required()] = template
+
+    def _make_pods(self) -> None:
+        """Make the pods of all workloads, when what one refers to of another has been read."""
+        none, cut, unknown = [], [], []
+        for place, item in self._workloads:
+            try:
+                made = workloads.workload(item, self._templates)
+            except FieldError as error:
+                raise ManifestError(f"{place}: {_name(item)}: {error}") from error
+            self._found.pods += made.pods
+            if not made.pods:
+                none.append(_name(item))
+            if made.replicas > workloads.MOST_TOLD_APART == len(made.pods):
+                cut.append(_name(item))
+            if not workloads.is_known(item):
+                unknown.append(_name(item))
+        self._found.notes += unsaid.about_workloads(none, cut, unknown, self._finished)
+
+    def _add_surroundings(self) -> None:
+        """Add what was said about the cluster to what the manifests have."""
+        found = self._found
+        found.ranges = self._around.ranges
+        for name, labels in self._around.namespaces.items():
+            if UNSAID not in found.namespaces.get(name, {UNSAID: UNSAID}):
+                place, _ = self._seen["Namespace", "", name]
+                raise ManifestError(
+                    f"{place}: the namespace {name} is here, with its labels; leave out "
+                    f"--namespace-labels {name}:…"
+                )
+            found.namespaces[name] = {**labels, _NAME_LABEL: name}
 
     def finish(self, inputs: tuple[Input, ...]) -> Manifests:
         """Return everything, with what was passed over."""
         found = self._found
+        self._make_pods()
+        self._add_surroundings()
         if not found.pods:
+            told = "".join(f"; {note.text}" for note in found.notes)
             raise ManifestError(
                 f"{found.source} has no Pod and no workload; without one there is nobody to ask "
-                f"about{self._instead()}"
+                f"about{told}{self._instead()}"
             )
         found.inputs = inputs
         found.notes += self._passed.notes()
+        found.notes += unsaid.about_cluster(
+            found.namespaces, found.pods, found.policies, found.places(), found.ranges
+        )
         return found
 
     def _instead(self) -> str:
@@ -264,31 +341,7 @@ class _RefusedError(Exception):
         self.fault = faults[0]
 
 
-def _pods_of(kind: str, item: Mapping[str, Any]) -> Iterator[kube.PodFacts]:
-    """Yield the pods of a workload as its template describes them."""
+def _name(item: Mapping[str, Any]) -> str:
     root = Field(item)
-    name, space = root["metadata"]["name"].required(), root["metadata"]["namespace"].required()
-    template = root
-    for step in _TEMPLATES[kind]:
-        template = template[step]
-    metadata = template["metadata"]
-    several = kind == "DaemonSet" or (
-        isinstance(root["spec"]["replicas"].value, int) and root["spec"]["replicas"].number() > 1
-    )
-    for index in range(_MOST_PODS if several else 1):
-        pod_name = f"{name}-{index}"
-        labels = dict(metadata["labels"].texts())
-        if kind == "StatefulSet":
-            labels["statefulset.kubernetes.io/pod-name"] = pod_name
-        yield kube.pod(
-            {
-                "metadata": {
-                    "namespace": space,
-                    "name": pod_name,
-                    "labels": labels,
-                    "annotations": dict(metadata["annotations"].texts()),
-                    "ownerReferences": [{"controller": True, "kind": kind, "name": name}],
-                },
-                "spec": dict(template["spec"].mapping()),
-            }
-        )
+    space = root["metadata"]["namespace"].text()
+    return f"{root['kind'].required()} {space}/{root['metadata']['name'].required()}"

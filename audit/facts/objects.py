@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from audit.facts import kube, policylists, snapshot
 from audit.facts.manifests import Manifests
+from audit.facts.networks import DEFAULT, Placed
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Note
 from audit.model.verdicts import Reason
@@ -72,10 +73,11 @@ def load_manifests(read: Manifests) -> ClusterState:
     """Take manifests for a cluster: workloads stand for their pods, names for namespaces."""
     hosts = {node.name: _node(node) for node in read.nodes}
     spaces = {name: tuple(sorted(labels.items())) for name, labels in read.namespaces.items()}
+    places = read.places()
     return _sorted(
         ClusterState(
             source=read.source,
-            pods=tuple(_pod(pod, hosts) for pod in read.pods),
+            pods=tuple(_placed(pod, _pod(pod, hosts), places[pod.namespace]) for pod in read.pods),
             nodes=tuple(hosts.values()),
             services=(),
             namespaces=MappingProxyType(spaces),
@@ -84,7 +86,22 @@ def load_manifests(read: Manifests) -> ClusterState:
             notes=tuple(read.notes),
             inputs=read.inputs,
             gateways=_OUTSIDE,
+            complete=False,
+            ranges=read.ranges,
         )
+    )
+
+
+def _placed(pod: kube.PodFacts, endpoint: Endpoint, where: Placed) -> Endpoint:
+    """Return a pod on its namespace's network, at an address there that no object states."""
+    if pod.host_network or where == DEFAULT:
+        return endpoint
+    doubtful = where.doubt or pod.opened
+    return replace(
+        endpoint,
+        addresses=(),
+        network=where.name,
+        obstacle=Reason.NETWORK_UNKNOWN if doubtful else Reason.NO_ADDRESS,
     )
 
 

@@ -96,6 +96,8 @@ class Endpoint:
     declared: tuple[NamedPort, ...] = ()
     attachment: Attachment | None = None
     obstacle: str = ""
+    network: str = ""
+    """The user-defined network that is a pod's primary one; empty for the default network."""
 
     @property
     def key(self) -> str:

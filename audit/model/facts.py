@@ -255,6 +255,19 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddressRanges:
+    """CIDRs in which addresses lie that no object states; empty where that is not known either.
+
+    The default network's pods, and the management ports by which nodes send to them, are in
+    `pods`; nodes are in `nodes`. Neither has an address of `services`.
+    """
+
+    pods: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterState:
     """Everything one run knows about a cluster.
 
@@ -283,3 +296,7 @@ class ClusterState:
     """Per node, the localnet port by which external packets enter, as an endpoint's attachment."""
     ways_in: tuple[WayIn, ...] = ()
     """How packets from the underlay get to the pods of each node, by subnet."""
+    complete: bool = True
+    """Whether every namespace and node there is is among these: of manifests it is not known."""
+    ranges: AddressRanges = AddressRanges()
+    """Where addresses lie that are not known."""

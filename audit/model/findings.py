@@ -77,17 +77,22 @@ FAILING = frozenset(
 
 WARNED = frozenset(
     {
+        "address-unknown",
         "changed-meanwhile",
         "datapath-unproven",
         "end-unread",
         "list-forbidden",
         "list-missing",
+        "namespace-unknown",
+        "network-unknown",
+        "node-unknown",
         "node-untraceable",
         "no-address",
         "no-logical-port",
         "northd-version-unknown",
         "policy-without-meaning",
         "replies-lost",
+        "replicas-left-out",
         "southbound-differs",
         "time-limit",
         "user-defined-network",

@@ -16,6 +16,10 @@ MAX_PREFIX = 253
 MAX_INTEGER = 2**63 - 1
 """`>` and `<` compare as Go's int64."""
 
+UNSAID = "?"
+"""Ends a label value of which no more than the beginning is known, `backup-?`. As a key it says
+that there may be other labels than those listed. No label of a cluster's has this character."""
+
 _NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _INTEGER = re.compile(r"[0-9]+")
@@ -107,6 +111,29 @@ class Requirement:
             case _:
                 assert_never(self.operator)
 
+    def judge(self, labels: Mapping[str, str]) -> bool | None:
+        """Tell the same where not all of the labels is known (UNSAID); None where that decides."""
+        value = labels.get(self.key)
+        if value is None and UNSAID in labels:
+            return None
+        if value is None or not value.endswith(UNSAID):
+            return self.matches(labels)
+        start = value.removesuffix(UNSAID)
+        possible = any(wanted.startswith(start) and wanted != start for wanted in self.values)
+        match self.operator:
+            case Operator.EXISTS:
+                return True
+            case Operator.NOT_EXISTS:
+                return False
+            case Operator.IN:
+                return None if possible else False
+            case Operator.NOT_IN:
+                return None if possible else True
+            case Operator.GREATER | Operator.LESS:
+                return None
+            case _:
+                assert_never(self.operator)
+
     def _compares(self, value: str | None) -> bool:
         held = None if value is None else integer(value)
         if held is None:
@@ -139,6 +166,13 @@ class Selector:
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Tell whether an object with `labels` is selected."""
         return all(requirement.matches(labels) for requirement in self.requirements)
+
+    def judge(self, labels: Mapping[str, str]) -> bool | None:
+        """Tell the same where not all of the labels is known (UNSAID); None where that decides."""
+        answers = {requirement.judge(labels) for requirement in self.requirements}
+        if False in answers:
+            return False
+        return None if None in answers else True
 
     def __str__(self) -> str:
         return ",".join(map(str, self.requirements))

@@ -59,6 +59,7 @@ class Reason(StrEnum):
     PORT_NOT_BOUND = "port-not-bound"
     FLOW_MISSING = "flow-missing"
     TUNNEL_ASTRAY = "tunnel-astray"
+    OTHER_NETWORK = "other-network"
     # inconclusive
     BACKENDS_DIFFER = "backends-differ"
     GATEWAYS_DIFFER = "gateways-differ"
@@ -77,6 +78,7 @@ class Reason(StrEnum):
     TRACE_ENDS = "trace-ends"
     LEGS_DISAGREE = "legs-disagree"
     POLICY_UNKNOWN = "policy-unknown"
+    NETWORK_UNKNOWN = "network-unknown"
     # untraced
     HOST_TO_HOST = "host-to-host"
     USER_DEFINED_NETWORK = "user-defined-network"

@@ -4,6 +4,7 @@ Each public function is one command's work. They raise AuditError with a sentenc
 and leave nothing half-written.
 """
 
+from audit.facts.manifests import Surroundings
 from audit.pipeline.agents import OVS_RUNDIR, AgentOptions
 from audit.pipeline.agents import serve as serve_agent
 from audit.pipeline.capturing import Access, Saved, captured, save, sweep
@@ -41,7 +42,14 @@ from audit.pipeline.doctor import (
 )
 from audit.pipeline.intending import inventory
 from audit.pipeline.keeping import History, Retention, ask_all, past, prune
-from audit.pipeline.options import DEFAULT_PLANES, Covering, Options, PlaneName, Progress, Workers
+from audit.pipeline.options import (
+    DEFAULT_PLANES,
+    Covering,
+    Options,
+    PlaneName,
+    Progress,
+    Workers,
+)
 from audit.pipeline.pairing import TraceOptions, trace
 from audit.pipeline.planning import Planned, plan
 from audit.pipeline.plans import OWN, REPEATED
@@ -78,6 +86,7 @@ __all__ = [
     "Rehearsed",
     "Retention",
     "Saved",
+    "Surroundings",
     "TraceOptions",
     "Verified",
     "Workers",

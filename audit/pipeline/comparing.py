@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from audit.compare import diff
 from audit.facts import manifests, objects
+from audit.facts.manifests import Surroundings
 from audit.model.changes import ChangedCells, Changes
 from audit.model.facts import ClusterState
 from audit.model.matrix import Matrix
@@ -19,12 +20,17 @@ from audit.report import changes
 from audit.store import cells
 
 
-def diff_manifests(before: str, after: str, scope: Scope, progress: Progress) -> Changes:
-    """Evaluate both over the same scope, and compare them cell by cell."""
+def diff_manifests(
+    before: str, after: str, scope: Scope, around: Surroundings, progress: Progress
+) -> Changes:
+    """Evaluate both over the same scope, and compare them cell by cell.
+
+    `around` is what is said of the cluster of both that the manifests do not have.
+    """
     states = []
     for place in (before, after):
         progress.phase(f"reading {place}", 0)
-        states.append(objects.load_manifests(manifests.read(place)))
+        states.append(objects.load_manifests(manifests.read(place, around)))
     one, two = states
     # One and the same for both, so that ranges of ports are the same too.
     space = portspace.with_policies(

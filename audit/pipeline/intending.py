@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,9 +59,14 @@ class Judged:
         }
 
 
-def labels(state: ClusterState) -> dict[str, dict[str, dict[str, str]]]:
-    """Return the labels of namespaces and nodes: policies select by them, and no table has them."""
+def labels(state: ClusterState) -> dict[str, Any]:
+    """Return what policies ask for and no table has: labels of namespaces and nodes.
+
+    And how far these are known, and where addresses lie that are not.
+    """
     return {
+        "complete": state.complete,
+        "ranges": asdict(state.ranges),
         "namespaces": {name: dict(pairs) for name, pairs in state.namespaces.items()},
         "nodes": {node.name: dict(node.labels) for node in state.nodes},
     }
@@ -71,9 +76,10 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
     """Read objects and expand the scope."""
     progress.phase("reading the objects", 0)
     if options.kustomization:
-        state = objects.load_manifests(manifests.build(options.kustomization))
+        made = manifests.build(options.kustomization, options.surroundings)
+        state = objects.load_manifests(made)
     elif options.snapshot is None:
-        state = objects.load_manifests(manifests.read(options.manifests))
+        state = objects.load_manifests(manifests.read(options.manifests, options.surroundings))
     else:
         workdir = stack.enter_context(scratch.directory("facts"))
         state = objects.load_snapshot(options.snapshot, workdir)

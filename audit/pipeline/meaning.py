@@ -7,19 +7,21 @@ from audit.facts import kube
 from audit.facts.fields import FieldError
 from audit.model import findings
 from audit.model.endpoints import Endpoint, EndpointKind, Port
-from audit.model.facts import Policy
+from audit.model.facts import AddressRanges, Policy
 from audit.model.matrix import FAMILIES
 from audit.model.meaning import Change, Meaning
 from audit.model.packets import Family
 from audit.model.run import Run, StreamedRun
 from audit.model.verdicts import PASSES as PASSING
-from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
+from audit.model.verdicts import REASONS, UNPROVEN, VERDICTS, Reason, Verdict
 from audit.pipeline import intending
 from audit.policy import chain, deviations, edits
+from audit.policy.cluster import Cluster, hosted
 from audit.policy.deviations import Deviation
-from audit.policy.intent import Cluster, hosted
 from audit.policy.tables import PASSES, STOPS
 
+_NOT_OF_POLICIES = frozenset({Reason.OTHER_NETWORK, Reason.NETWORK_UNKNOWN})
+"""Reasons for which it does not matter what any policy says."""
 _WORDS = {PASSES: Verdict.REACHABLE, STOPS: Verdict.BLOCKED}
 
 
@@ -55,6 +57,10 @@ class Objects:
                 namespaces={name: tuple(sorted(pairs.items())) for name, pairs in labels},
                 nodes=known["nodes"],
                 hosted=hosted(e for e in listed.endpoints if e.kind is EndpointKind.POD),
+                complete=known.get("complete", True),
+                ranges=AddressRanges(
+                    **{kind: tuple(cidrs) for kind, cidrs in known.get("ranges", {}).items()}
+                ),
             ),
             endpoints=tuple(e for e in listed.endpoints if e.kind is not EndpointKind.SERVICE),
             ports=listed.ports,
@@ -98,7 +104,10 @@ def of_cell(run: Run, cell: int) -> Meaning | None:
     """
     matrix = run.matrix
     src, dst = (matrix.endpoints[end[cell]] for end in (matrix.src, matrix.dst))
-    objects = None if dst.kind is EndpointKind.SERVICE else Objects.of(run)
+    asked_of_policies = REASONS[run.verdicts.reason[cell]] not in _NOT_OF_POLICIES
+    objects = (
+        Objects.of(run) if asked_of_policies and dst.kind is not EndpointKind.SERVICE else None
+    )
     if objects is None:
         return None
     question = objects.question(src, dst, FAMILIES[matrix.family[cell]], int(matrix.port[cell]))

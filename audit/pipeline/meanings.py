@@ -18,8 +18,9 @@ from audit.model.meaning import Meaning, Meanings
 from audit.model.run import StreamedRun
 from audit.model.verdicts import CODE, Verdict
 from audit.pipeline.meaning import Objects, meaning
+from audit.policy.cluster import Vocabulary
 from audit.policy.edits import UNSTABLE, Question
-from audit.policy.population import Population, Vocabulary
+from audit.policy.population import Population
 from audit.report.grid import Grid
 
 MOST_KINDS = 200
@@ -91,9 +92,8 @@ def _affordable(near: Counter[str], pairs: Iterator[tuple[Endpoint, Endpoint]]) 
 def _alike(question: Question, sides: Sequence[Sequence[Endpoint]]) -> bool:
     """Tell whether the policies in question see the pods of each side as one."""
     words = Vocabulary.of(p.spec for p in question.policies if p.spec is not None)
-    cluster = question.cluster
     for pods in sides:
-        seen = Population(pods, cluster.namespaces, cluster.nodes, words, question.family).of
+        seen = Population(pods, question.cluster, words, question.family).of
         if (seen != seen[0]).any():
             return False
     return True

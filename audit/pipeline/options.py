@@ -9,6 +9,7 @@ from typing import Annotated, Protocol
 import msgspec
 
 from audit.facts.live.access import Access
+from audit.facts.manifests import Surroundings
 from audit.plan.scope import Scope
 
 
@@ -72,6 +73,8 @@ class Options:
     """A directory, a file, or `-`: objects instead of a cluster, for the intent plane alone."""
     kustomization: str = ""
     """A directory with a kustomization that is built: instead of `manifests`."""
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    """What is said of the cluster that the manifests do not have."""
     ovn_prefix: Path | None = None
     cluster: Access | None = None
     """The live cluster whose pods trace; None: copies of their databases are traced here."""

@@ -20,7 +20,9 @@ from audit.pipeline.options import Options, Workers
 from audit.plan import scope
 from audit.store import manifest
 
-ASKED = frozenset({"snapshot", "manifests", "planes", "cover", "verify", "verify_packets"})
+ASKED = frozenset(
+    {"snapshot", "manifests", "surroundings", "planes", "cover", "verify", "verify_packets"}
+)
 """What a run is about, beside its scope: the fields of `Options` that are read from a plan."""
 OWN = frozenset(field.name for field in fields(Options)) - ASKED - {"scope"}
 """The rest, which every sitting is told by who starts it."""

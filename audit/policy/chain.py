@@ -7,6 +7,8 @@ Every policy that selects the endpoint is in it; the deciding step is marked wit
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
 
 from audit.model.endpoints import Port
 from audit.model.policies import Action, Direction
@@ -55,15 +57,25 @@ def chains(intent: Intent, src: int, dst: int, port: int) -> tuple[Chain, Chain]
     found = intent.decide(*(intent.index(i) for i in (src, dst, port)))
     sample = intent.ports.samples[intent.ports.of[port]]
     sender, receiver = int(intent.people.of[src]), int(intent.people.of[dst])
-    exempt = bool(found.exempt[0])
+    exempt = Exempt.YES if found.exempt[0] else Exempt.NO
+    if found.perhaps_exempt[0]:
+        exempt = Exempt.PERHAPS
     return (
         _Walk(intent, Direction.EGRESS, sender, receiver, sample).chain(
-            int(found.left[0]), exempt=False
+            int(found.left[0]), Exempt.NO
         ),
         _Walk(intent, Direction.INGRESS, receiver, sender, sample).chain(
-            int(found.entered[0]), exempt=exempt
+            int(found.entered[0]), exempt
         ),
     )
+
+
+class Exempt(StrEnum):
+    """Whether NetworkPolicies let a packet past because of the node it comes from, in words."""
+
+    NO = ""
+    YES = "a node may always reach its own pods"
+    PERHAPS = "perhaps from its own node, which may always reach it"
 
 
 class _Walk:
@@ -84,16 +96,17 @@ class _Walk:
             else ()
         )
 
-    def chain(self, outcome: int, *, exempt: bool) -> Chain:
+    def chain(self, outcome: int, exempt: "Exempt") -> Chain:
         """Return the chain; `outcome` is what the tables say, and is marked where it is made."""
-        admin, network, baseline, firewall = self._selected
+        admin, network, baseline, firewall, doubtful = self._selected
         steps, decided = self._ordered(admin)
-        if not decided and exempt and (network or baseline):
-            steps.append(_step("NP", "a node may always reach its own pods", "", decides=True))
-            decided = True
+        if not decided and exempt is not Exempt.NO and (network or baseline):
+            sure = exempt is Exempt.YES
+            steps.append(_step("NP", f"{exempt}", "", decides=sure))
+            decided = sure
         if not decided and network:
-            steps.append(self._network(network))
-            decided = True
+            decided = not set(network) <= set(doubtful)
+            steps.append(self._network(network, isolated=decided))
         if not decided:
             more, decided = self._ordered(baseline)
             steps += more
@@ -106,37 +119,52 @@ class _Walk:
 
     def _ordered(self, policies: Sequence[int]) -> tuple[list[Step], bool]:
         """Return the steps of a tier in which the first rule that matches decides."""
-        steps = []
-        for index in policies:
-            label = _LABELS[self._intent.deciders.policies[index].ref.kind]
-            for number, sure in self._hits(index):
-                rule = self._intent.deciders.rules[number][1]
-                decides = sure and rule.action is not Action.PASS
-                said = str(rule.action) if sure else f"perhaps {rule.action}"
+        steps: list[Step] = []
+        specs = self._intent.deciders.specs
+        for _, group in groupby(policies, key=lambda index: specs[index].priority):
+            hits = [hit for index in group for hit in self._until_sure(index)]
+            rules = self._intent.deciders.rules
+            actions = {rules[number][1].action for number, _ in hits}
+            # Which of several policies of one priority goes first is not defined.
+            agreed = len(actions) == 1 or len({rules[number][0] for number, _ in hits}) == 1
+            for number, sure in hits:
+                action = rules[number][1].action
+                decides = sure and agreed and action is not Action.PASS
+                said = str(action) if sure and agreed else f"perhaps {action}"
+                label = _LABELS[self._intent.deciders.policies[rules[number][0]].ref.kind]
                 steps.append(_step(label, said, self._rule_name(number), decides=decides))
-                if sure:
-                    return steps, rule.action is not Action.PASS
+                if sure and agreed:
+                    return steps, action is not Action.PASS
         if policies and not steps:
             names = ", ".join(self._name(index) for index in policies)
             label = _LABELS[self._intent.deciders.policies[policies[0]].ref.kind]
             steps.append(_step(label, "no rule matches", f"{names}, {self._direction}"))
         return steps, False
 
-    def _network(self, policies: Sequence[int]) -> Step:
-        """Return what the NetworkPolicies say together."""
+    def _until_sure(self, index: int) -> Iterator[tuple[int, bool]]:
+        """Yield the rules of a policy that match, up to one that surely does."""
+        selects = index not in self._selected.doubtful
+        for number, sure in self._hits(index):
+            yield number, sure and selects
+            if sure:
+                return
+
+    def _network(self, policies: Sequence[int], *, isolated: bool) -> Step:
+        """Return what the NetworkPolicies say together; `isolated` if one surely selects."""
         unsure = ""
         for index in policies:
             for number, sure in self._hits(index):
                 others = [self._name(i) for i in policies if i != index]
                 also = f"; also selecting: {', '.join(others)}" if others else ""
-                if sure:
+                if sure and index not in self._selected.doubtful:
                     name = f"{self._rule_name(number)}{also}"
                     return _step("NP", "Allow", name, decides=True)
                 unsure = unsure or f"{self._rule_name(number)}{also}"
         if unsure:
-            return _step("NP", "perhaps Allow", unsure, decides=True)
+            return _step("NP", "perhaps Allow", unsure, decides=isolated)
         names = ", ".join(self._name(index) for index in policies)
-        return _step("NP", "no rule allows", f"{names}, {self._direction}", decides=True)
+        said = "no rule allows" if isolated else "perhaps isolated, and no rule allows"
+        return _step("NP", said, f"{names}, {self._direction}", decides=isolated)
 
     def _hits(self, index: int) -> Iterator[tuple[int, bool]]:
         """Yield the rules of a policy that match, and whether they surely do."""

@@ -24,9 +24,9 @@ from audit.model.policies import (
     Rule,
     Tier,
 )
-from audit.model.selectors import Operator, Requirement, Selector
-from audit.policy.intent import Cluster, Intent
-from audit.policy.population import HOST_NAMESPACES
+from audit.model.selectors import UNSAID, Operator, Requirement, Selector
+from audit.policy.cluster import HOST_NAMESPACES, Cluster
+from audit.policy.intent import Intent
 from audit.policy.tables import PASSES, STOPS
 
 MOST_EDITS = 5
@@ -209,13 +209,13 @@ class _Gate:
         own, other = (asked.src, asked.dst) if leaving else (asked.dst, asked.src)
         intent = self._intent()
         subject = int(intent.people.of[0 if leaving else 1])
-        admin, network, baseline, firewall = intent.sides[self.direction].selected()[subject]
+        selected = intent.sides[self.direction].selected()[subject]
         ends = (asked.endpoints[own], asked.endpoints[other])
         peer = _peer_of(*ends, asked, local=True)
-        for index in network:
+        for index in selected.network:
             yield from _network_edits(index, self.policies[index], self.direction, peer, asked)
         peer = _peer_of(*ends, asked, local=False)
-        for index in (*admin, *baseline, *firewall):
+        for index in (*selected.admin, *selected.baseline, *selected.firewall):
             yield from _ordered_edits(index, self.policies[index], self.direction, peer, asked)
 
 
@@ -314,7 +314,11 @@ def _peer_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) ->
         return BlockPeer(
             cidr=_host(next((a for a in addresses if Family.of(a) is asked.family), ""))
         )
-    labels = [(key, value) for key, value in other.labels if key not in UNSTABLE]
+    labels = [
+        (key, value)
+        for key, value in other.labels
+        if key not in UNSTABLE and not value.endswith(UNSAID)
+    ]
     pods = Selector(
         requirements=tuple(
             Requirement(key=key, operator=Operator.IN, values=(value,)) for key, value in labels
@@ -330,6 +334,7 @@ def _space_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) -
     if local and same and _NAME not in labels:
         return None
     chosen = {_NAME: labels[_NAME]} if _NAME in labels else labels
+    chosen.pop(UNSAID, None)
     return Selector(
         requirements=tuple(
             Requirement(key=key, operator=Operator.IN, values=(value,))

@@ -17,11 +17,15 @@ from audit.model.inventory import Difference
 from audit.model.matrix import Matrix
 from audit.model.packets import Family, Protocol
 from audit.model.policies import Direction, PodPeer, Tier
+from audit.policy.cluster import Cluster, Vocabulary
 from audit.policy.deviations import MEANINGS, Causes, Deviation
-from audit.policy.intent import Cluster, Intent
-from audit.policy.population import Vocabulary
+from audit.policy.intent import Intent
 
 MOST_NAMED = 20
+_OPEN = {
+    Direction.INGRESS: "everyone may connect to them",
+    Direction.EGRESS: "they may connect to everyone",
+}
 
 
 def about_policies(state: ClusterState, outside: Sequence[Endpoint] = ()) -> tuple[Finding, ...]:
@@ -70,20 +74,13 @@ class _View:
     def selects(self, index: int) -> bool:
         """Tell whether a policy's subject is anybody."""
         spec = self.intent.deciders.specs[index]
-        return bool(len(self.intent.people.pods(spec.subject, spec.namespace)))
+        return bool(self.intent.people.pods(spec.subject, spec.namespace))
 
     def has_peers(self, number: int) -> bool:
         """Tell whether a rule's peers are anybody."""
         index, rule = self.intent.deciders.rules[number]
-        if rule.peers is None:
-            return True
         namespace = self.intent.deciders.specs[index].namespace
-        return any(
-            len(chosen.surely) or len(chosen.perhaps)
-            for chosen in (
-                self.intent.people.peers(peer, namespace, rule.direction) for peer in rule.peers
-            )
-        )
+        return rule.peers is None or bool(self.intent.people.others(rule, namespace))
 
 
 def _edges(words: Vocabulary) -> Iterator[Port]:
@@ -123,7 +120,7 @@ def _selecting_nothing(policies: Sequence[Policy], views: Sequence[_View]) -> It
         if not any(view.selects(index) for view in views)
     )
     if names:
-        text = f"{_count(names, 'policy', 'policies')} with a subject that is no running pod"
+        text = f"{_count(names, 'policy selects', 'policies select')} no pod that is there"
         yield Finding(kind=FindingKind.SELECTS_NOTHING, text=text, subjects=names)
 
 
@@ -144,12 +141,15 @@ def _without_effect(policies: Sequence[Policy], views: Sequence[_View]) -> Itera
             empty.append(name)
     if shadowed:
         text = (
-            f"{_count(shadowed, 'rule', 'rules')} that can decide nothing: others decide all that "
-            "is matched, or nobody has the port that is named"
+            f"{_count(shadowed, 'rule decides', 'rules decide')} nothing: other rules decide all "
+            "that is matched, or no pod has the port that is named"
         )
         yield Finding(kind=FindingKind.RULE_WITHOUT_EFFECT, text=text, subjects=tuple(shadowed))
     if empty:
-        text = f"{_count(empty, 'rule', 'rules')} with peers that nobody in the cluster is"
+        text = (
+            f"{_count(empty, 'rule matches', 'rules match')} nobody: no pod or node is what it "
+            "selects as peers"
+        )
         yield Finding(kind=FindingKind.RULE_WITHOUT_EFFECT, text=text, subjects=tuple(empty))
     names = _names(
         policy
@@ -161,8 +161,8 @@ def _without_effect(policies: Sequence[Policy], views: Sequence[_View]) -> Itera
     )
     if names:
         text = (
-            f"{_count(names, 'policy', 'policies')} without effect on this cluster: no rule of "
-            "theirs decides anything"
+            f"{_count(names, 'policy changes', 'policies change')} nothing on this cluster: none "
+            "of its rules decides anything"
         )
         yield Finding(kind=FindingKind.POLICY_WITHOUT_EFFECT, text=text, subjects=names)
 
@@ -186,12 +186,14 @@ def _open_namespaces(state: ClusterState, policies: Sequence[Policy]) -> Iterato
         names = tuple(
             name
             for name in sorted(pods)
-            if not all(any(s.matches(labels) for s in chosen[name]) for labels in pods[name])
+            if not all(
+                any(s.judge(labels) is not False for s in chosen[name]) for labels in pods[name]
+            )
         )
         if names:
             text = (
-                f"{len(names)} of {len(pods)} namespaces have pods that no NetworkPolicy isolates "
-                f"for {direction}"
+                f"{len(names)} of {len(pods)} namespaces have pods that no NetworkPolicy selects "
+                f"for {direction}: as far as NetworkPolicies go, {_OPEN[direction]}"
             )
             yield Finding(kind=FindingKind.NO_DEFAULT_DENY, text=text, subjects=names)
 
@@ -206,7 +208,7 @@ def _same_priority(policies: Sequence[Policy]) -> Iterator[Finding]:
         if len(group) > 1:
             text = (
                 f"{len(group)} policies of the admin tier have priority {priority}: which goes "
-                "first is not defined; here they are taken by name"
+                "first is not defined, and what they contradict each other about is inconclusive"
             )
             yield Finding(kind=FindingKind.SAME_PRIORITY, text=text, subjects=_names(group))
 

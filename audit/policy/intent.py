@@ -3,10 +3,11 @@
 A packet passes when the egress side of its source and the ingress side of its destination both
 let it. OVN-Kubernetes' own rules are part of what is meant: hosts are not isolated, a node always
 reaches its own pods, and a Service is as reachable as its endpoints. Routes are not: an object
-says who may talk, not that there is a way.
+says who may talk, not that there is a way; but from one user-defined network to another there is
+none.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,41 +17,20 @@ from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import ClusterState, Policy, Service
 from audit.model.matrix import FAMILIES, Matrix
 from audit.model.packets import Family
-from audit.model.policies import Action, Direction
+from audit.model.policies import Action, Direction, Tier
 from audit.model.verdicts import CODE, REASON_CODE, Blame, Reason, Verdict
 from audit.model.verdicts import PASSES as PASSED
 from audit.policy import ports as porting
-from audit.policy.population import Hosted, Labels, Population, Vocabulary
+from audit.policy.cluster import Cluster, Vocabulary
+from audit.policy.population import Population
 from audit.policy.tables import EITHER, NOBODY, PASSES, STOPS, Deciders, SideBuilder
 
 CELLS_AT_A_TIME = 1 << 20
+_NO_NODE = -1
 _NOT_APPLICABLE = (
     *(Reason.USER_DEFINED_NETWORK, Reason.ENDPOINTS_UNKNOWN),
     Reason.CHANGED_MEANWHILE,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """What policies refer to besides endpoints: labels of namespaces and nodes, pods on hosts."""
-
-    namespaces: Mapping[str, tuple[tuple[str, str], ...]]
-    nodes: Mapping[str, Labels]
-    hosted: Hosted = frozenset()
-
-    @classmethod
-    def of(cls, state: ClusterState) -> "Cluster":
-        """Take it from a cluster's facts."""
-        return cls(
-            namespaces=state.namespaces,
-            nodes={node.name: dict(node.labels) for node in state.nodes},
-            hosted=hosted(state.pods),
-        )
-
-
-def hosted(pods: Iterable[Endpoint]) -> Hosted:
-    """Return the pods in the host network as selectors see them."""
-    return frozenset((p.node, p.namespace, p.labels) for p in pods if p.host_network)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +46,8 @@ class Decided:
     decider: NDArray[np.int32]
     exempt: NDArray[np.bool_]
     """The packet comes from the pod's own node, past its NetworkPolicies."""
+    perhaps_exempt: NDArray[np.bool_]
+    """The same, where it is not known on which node either is."""
 
 
 class Intent:
@@ -84,9 +66,7 @@ class Intent:
         """Make the tables of both sides; nothing is done per pair of endpoints."""
         self.deciders = Deciders(policies)
         words = Vocabulary.of(self.deciders.specs)
-        self.people = Population(
-            endpoints, cluster.namespaces, cluster.nodes, words, family, cluster.hosted
-        )
+        self.people = Population(endpoints, cluster, words, family)
         self.ports = porting.atoms(ports, words.ports, self.people.used_ports())
         self.sides = {
             direction: SideBuilder(self.deciders, self.people, self.ports, direction, blame=blame)
@@ -94,8 +74,9 @@ class Intent:
         }
         self.egress = self.sides[Direction.EGRESS].build()
         self.ingress = self.sides[Direction.INGRESS].build()
-        nodes = {name: number for number, name in enumerate(sorted({e.node for e in endpoints}))}
-        self._node = np.array([nodes[e.node] for e in endpoints], dtype=np.int32)
+        names = sorted({e.node for e in endpoints if e.node})
+        nodes = {name: number for number, name in enumerate(names)}
+        self._node = np.array([nodes.get(e.node, _NO_NODE) for e in endpoints], dtype=np.int32)
 
     @staticmethod
     def index(number: int) -> NDArray[np.int32]:
@@ -107,12 +88,17 @@ class Intent:
     ) -> Decided:
         """Decide cells, given by indices of endpoints and of ports."""
         sender, receiver, atom = self.people.of[src], self.people.of[dst], self.ports.of[port]
-        local = self._node[src] == self._node[dst]
-        own_node = self.people.host[sender] & self.people.pod_network[receiver] & local
+        by_host = self.people.host[sender] & self.people.pod_network[receiver]
+        unknown = (self._node[src] == _NO_NODE) | (self._node[dst] == _NO_NODE)
+        own_node = by_host & ~unknown & (self._node[src] == self._node[dst])
+        perhaps = by_host & unknown
         never = np.zeros(len(src), dtype=np.bool_)
         out = self.egress.rows(sender, atom, never)
         into = self.ingress.rows(receiver, atom, own_node)
         left, entered = self.egress.outcome[out, receiver], self.ingress.outcome[into, sender]
+        if perhaps.any():
+            freed = self.ingress.outcome[self.ingress.rows(receiver, atom, perhaps), sender]
+            entered = np.where(perhaps, entered | freed, entered)
         # To itself, by way of a Service: the switch turns it round before any policy is asked, and
         # lets in what it masked. No pod can block itself (networking.k8s.io/v1).
         left, entered = (
@@ -129,7 +115,12 @@ class Intent:
             passing = (outcome == PASSES) & (by_ingress == NOBODY)
             decider = np.where(first | passing, by_egress, by_ingress)
         return Decided(
-            outcome=outcome, left=left, entered=entered, decider=decider, exempt=own_node
+            outcome=outcome,
+            left=left,
+            entered=entered,
+            decider=decider,
+            exempt=own_node,
+            perhaps_exempt=perhaps,
         )
 
 
@@ -175,6 +166,9 @@ class Evaluation:
         kinds = [endpoint.kind is EndpointKind.SERVICE for endpoint in matrix.endpoints]
         self._is_service = np.array(kinds, dtype=np.bool_)
         self._behind = dict(self._receivers())
+        self._network = np.unique([e.network for e in self._endpoints], return_inverse=True)[1]
+        """The network of each endpoint, as a number."""
+        self._user_defined = np.array([bool(e.network) for e in self._endpoints], np.bool_)
 
     def _receivers(self) -> Iterator[tuple[tuple[int, int, int], NDArray[np.int32]]]:
         """Yield where packets to each Service, port and family go: (endpoint, port) pairs."""
@@ -224,6 +218,7 @@ class Evaluation:
                 FAMILIES[family],
                 blame=blame,
             )
+            bare = self._without_admin(FAMILIES[family])
             words = _Words(intent.deciders, len(blames))
             for start in range(0, size, CELLS_AT_A_TIME):
                 rows = slice(start, min(start + CELLS_AT_A_TIME, size))
@@ -234,6 +229,8 @@ class Evaluation:
                     # Mostly all of them, and a slice costs nothing.
                     own = plain if len(plain) < rows.stop - start else rows
                     decided = intent.decide(matrix.src[own], matrix.dst[own], matrix.port[own])
+                    if bare is not None:
+                        decided = self._either(decided, bare, own)
                     said = words.say(decided, leaves[matrix.dst[own]])
                     verdict[own], reason[own], whose[own] = said
                 services = np.flatnonzero(mine & served) + start
@@ -241,6 +238,26 @@ class Evaluation:
             blames += intent.deciders.blames()
         self._set_aside(verdict, reason, whose)
         return IntentVerdicts(verdict=verdict, reason=reason, blame=whose, blames=blames)
+
+    def _without_admin(self, family: Family) -> Intent | None:
+        """Return what holds without cluster policies; None where that is nobody's case.
+
+        OVN-Kubernetes does not apply them to a pod's port on a user-defined network, and the
+        objects do not except it.
+        """
+        cluster = (Tier.ADMIN, Tier.BASELINE)
+        others = [p for p in self._policies if p.spec is None or p.spec.tier not in cluster]
+        if len(others) == len(self._policies) or not self._user_defined.any():
+            return None
+        return Intent(others, self._endpoints, self._cluster, self._ports, family, blame=False)
+
+    def _either(self, decided: Decided, other: Intent, cells: NDArray[np.int64] | slice) -> Decided:
+        """Return what may come out where also the other may be true: on user-defined networks."""
+        matrix = self._matrix
+        src, dst = matrix.src[cells], matrix.dst[cells]
+        bits = other.decide(src, dst, matrix.port[cells]).outcome
+        here = self._user_defined[src] | self._user_defined[dst]
+        return replace(decided, outcome=np.where(here, decided.outcome | bits, decided.outcome))
 
     def _decide_services(
         self,
@@ -306,6 +323,7 @@ class Evaluation:
             verdict[:] = CODE[Verdict.INCONCLUSIVE]
             reason[:] = REASON_CODE[Reason.POLICY_UNKNOWN]
             whose[:] = -1
+        self._set_networks_apart(verdict, reason, whose)
         for obstacle in _NOT_APPLICABLE:
             held = np.array([e.obstacle == obstacle for e in self._matrix.endpoints], np.bool_)
             if held.any():
@@ -313,6 +331,34 @@ class Evaluation:
                 verdict[cells] = CODE[Verdict.UNTRACED]
                 reason[cells] = REASON_CODE[obstacle]
                 whose[cells] = -1
+
+    def _set_networks_apart(
+        self,
+        verdict: NDArray[np.uint8],
+        reason: NDArray[np.uint8],
+        whose: NDArray[np.int32],
+    ) -> None:
+        """Decide what goes from network to network, of which policies do not speak."""
+        matrix, ends = self._matrix, self._matrix.endpoints
+        user_defined = self._user_defined[: len(ends)]
+        doubtful = np.array([e.obstacle == Reason.NETWORK_UNKNOWN for e in ends], np.bool_)
+        if not (user_defined | doubtful).any():
+            return
+        pods = np.array([e.kind is EndpointKind.POD and not e.host_network for e in ends], np.bool_)
+        hosts = np.array([e.host_network for e in ends], np.bool_)
+        src, dst = matrix.src, matrix.dst
+        alike = self._network[src] == self._network[dst]
+        apart = pods[src] & pods[dst] & ~alike
+        unknown = (doubtful[src] | doubtful[dst]) & ~(alike & user_defined[src])
+        # By which of its networks a node reaches a pod, and what of it, depends on the cluster.
+        unknown |= (user_defined[src] & hosts[dst]) | (hosts[src] & user_defined[dst])
+        for cells, said, why in (
+            (apart, Verdict.UNROUTABLE, Reason.OTHER_NETWORK),
+            (unknown, Verdict.INCONCLUSIVE, Reason.NETWORK_UNKNOWN),
+        ):
+            verdict[cells] = CODE[said]
+            reason[cells] = REASON_CODE[why]
+            whose[cells] = -1
 
 
 def _targets(service: Service, port: Port) -> set[tuple[str, int]]:

@@ -19,7 +19,8 @@ from audit.model.matrix import FAMILIES, Matrix
 from audit.model.packets import Family
 from audit.model.policies import Action, Direction, PodPeer, PolicySpec, PortMatch, Rule, Tier
 from audit.policy import ports as porting
-from audit.policy.intent import Cluster, Decided, Intent
+from audit.policy.cluster import Cluster
+from audit.policy.intent import Decided, Intent
 from audit.policy.tables import PASSES
 
 Flags = NDArray[np.bool_]
@@ -158,7 +159,7 @@ class _View:
 
     def _selected(self, peer: PodPeer, spec: PolicySpec) -> Flags:
         people = self._all.people
-        flags: Flags = np.isin(people.of, people.pods(peer, spec.namespace))
+        flags: Flags = np.isin(people.of, people.pods(peer, spec.namespace).surely)
         return flags
 
     def _union(self, rule: Rule, spec: PolicySpec) -> Flags:

@@ -5,11 +5,14 @@ decided for classes and then looked up by index. What a policy sees of an endpoi
 its namespace, the labels whose keys some selector names, the ports whose names some rule uses,
 and where its addresses lie between the CIDRs that occur. A set of classes is a sorted array of
 their numbers.
+
+Not all of that is known of every endpoint: manifests have no addresses, and mention namespaces
+whose labels they do not have. So who is chosen comes in two sets, those that surely are and those
+that perhaps are.
 """
 
-import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,99 +26,37 @@ from audit.model.policies import (
     NodePeer,
     Peer,
     PodPeer,
-    PolicySpec,
-    PortMatch,
+    Rule,
 )
-from audit.model.selectors import EVERYTHING, Requirement, Selector
-
-Hosted = frozenset[tuple[str, str, tuple[tuple[str, str], ...]]]
-"""Pods in the host network, as far as selectors tell them apart: node, namespace, labels."""
+from audit.model.selectors import EVERYTHING, UNSAID, Requirement, Selector
+from audit.policy.addresses import NO_ADDRESS, Line, Somewhere
+from audit.policy.cluster import HOST_NAMESPACES, Cluster, Vocabulary
+from audit.policy.labels import GRADES, NO, PERHAPS, UNKNOWN_LABELS, YES, Column
 
 Classes = NDArray[np.intp]
-Labels = Mapping[str, str]
-
-HOST_NAMESPACES = frozenset({"ovn-host-network", "openshift-host-network"})
-"""The namespace in which OVN-Kubernetes keeps the nodes' own addresses: a NetworkPolicy peer that
-selects it, and all its pods, means the nodes (`--host-network-namespace`)."""
-
-_NO_ADDRESS = -1
+_NAME_LABEL = "kubernetes.io/metadata.name"
 _NONE: Classes = np.empty(0, dtype=np.intp)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vocabulary:
-    """What policies can ask about an endpoint: label keys, port names, ports and CIDRs."""
-
-    keys: frozenset[str]
-    names: frozenset[str]
-    ports: frozenset[PortMatch]
-    cidrs: frozenset[str]
-
-    @classmethod
-    def of(cls, specs: Iterable[PolicySpec]) -> "Vocabulary":
-        """Collect it from policies."""
-        keys, ports, cidrs = set[str](), set[PortMatch](), set[str]()
-        selectors = set[Selector]()
-        for spec in specs:
-            selectors.add(spec.subject.pods)
-            for rule in spec.rules:
-                ports.update(rule.ports or ())
-                for peer in rule.peers or ():
-                    if isinstance(peer, PodPeer):
-                        selectors.add(peer.pods)
-                    elif isinstance(peer, BlockPeer):
-                        cidrs.update((peer.cidr, *peer.excluded))
-        for selector in selectors:
-            keys.update(requirement.key for requirement in selector.requirements)
-        names = frozenset(match.name for match in ports if match.name)
-        return cls(
-            keys=frozenset(keys), names=names, ports=frozenset(ports), cidrs=frozenset(cidrs)
-        )
-
-
-class _Line:
-    """Addresses of a family in order, cut at the edges of CIDRs: what lies between is one atom."""
-
-    def __init__(self, cidrs: Iterable[str], family: Family) -> None:
-        self._width = 4 if family is Family.IP4 else 16
-        edges = set[bytes]()
-        for cidr in cidrs:
-            if Family.of(cidr) is family:
-                edges.update(self._ends(cidr))
-        self._edges = np.array(sorted(edges), dtype=f"S{self._width}")
-
-    def _ends(self, cidr: str) -> tuple[bytes, ...]:
-        """Return where a CIDR begins and, unless it reaches the end of all, where it has ended."""
-        network = ipaddress.ip_network(cidr, strict=False)
-        after = int(network.broadcast_address) + 1
-        first = network.network_address.packed
-        if after.bit_length() > self._width * 8:
-            return (first,)
-        return (first, after.to_bytes(self._width, "big"))
-
-    def atoms(self, addresses: Sequence[str | None]) -> NDArray[np.int32]:
-        """Return each address' atom; _NO_ADDRESS for None."""
-        packed = [b"" if a is None else ipaddress.ip_address(a).packed for a in addresses]
-        found = np.searchsorted(
-            self._edges, np.array(packed, dtype=f"S{self._width}"), side="right"
-        ).astype(np.int32)
-        found[[a is None for a in addresses]] = _NO_ADDRESS
-        return found
-
-    def span(self, cidr: str) -> tuple[int, int]:
-        """Return the atoms of a CIDR: from the first up to, and without, the second."""
-        ends = np.searchsorted(
-            self._edges, np.array(self._ends(cidr), dtype=f"S{self._width}"), side="right"
-        )
-        return int(ends[0]), int(ends[1]) if len(ends) > 1 else len(self._edges) + 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """Classes that a peer surely is, and those of which it cannot be known."""
+    """Classes that are surely chosen, and others of which it cannot be known."""
 
-    surely: Classes
-    perhaps: Classes
+    surely: Classes = field(default_factory=lambda: _NONE)
+    perhaps: Classes = field(default_factory=lambda: _NONE)
+
+    def __bool__(self) -> bool:
+        """Tell whether anybody is, or may be, chosen."""
+        return bool(self.surely.size or self.perhaps.size)
+
+
+def union(chosen: Sequence[Chosen]) -> Chosen:
+    """Return who is chosen by any of several."""
+    if len(chosen) == 1:
+        return chosen[0]
+    surely = np.unique(np.concatenate([_NONE, *(part.surely for part in chosen)]))
+    perhaps = np.unique(np.concatenate([_NONE, *(part.perhaps for part in chosen)]))
+    return Chosen(surely=surely, perhaps=np.setdiff1d(perhaps, surely, assume_unique=True))
 
 
 class Population:
@@ -126,30 +67,28 @@ class Population:
     """
 
     def __init__(
-        self,
-        endpoints: Sequence[Endpoint],
-        namespaces: Mapping[str, tuple[tuple[str, str], ...]],
-        nodes: Mapping[str, Labels],
-        words: Vocabulary,
-        family: Family,
-        hosted: Hosted = frozenset(),
+        self, endpoints: Sequence[Endpoint], cluster: Cluster, words: Vocabulary, family: Family
     ) -> None:
-        """Sort endpoints into classes. Namespaces and nodes come with their labels."""
-        self._hosted = hosted
+        """Sort endpoints into classes."""
+        self._cluster = cluster
         self._words = words
-        self._family = family
-        self._line = _Line(words.cidrs, family)
-        self._nodes = nodes
-        sent = self._line.atoms([_sent(e, family) for e in endpoints])
+        ranges = cluster.ranges
+        self._line = Line({*words.cidrs, *ranges.pods, *ranges.nodes, *ranges.services}, family)
+        sent = self._line.atoms([self._sent_by(e, family) for e in endpoints])
         received = self._line.atoms([e.address(family) for e in endpoints])
         self.of, self.samples = self._sort(endpoints, sent, received)
-        self._sent = sent[[*self._firsts]]
-        self._received = received[[*self._firsts]]
-        self._spaces = {name: dict(labels) for name, labels in namespaces.items()}
+        self._atoms = {
+            Direction.INGRESS: sent[[*self._firsts]],
+            Direction.EGRESS: received[[*self._firsts]],
+        }
+        """By a rule's direction: where the other end's address lies, a source's being what it sends
+        from and a destination's what it is sent to."""
+        self._spaces = {name: dict(labels) for name, labels in cluster.namespaces.items()}
         self._count_classes()
-        self._chosen: dict[object, Classes] = {}
-        self._tables: dict[Requirement, NDArray[np.bool_]] = {}
-        self._columns = {key: self._column(key) for key in sorted(words.keys)}
+        self._somewhere = {d: [*self._unknown(d, family)] for d in Direction}
+        self._chosen: dict[object, Chosen] = {}
+        self._tables: dict[Requirement, NDArray[np.uint8]] = {}
+        self._columns = {key: Column.of(key, self.samples) for key in sorted(words.keys)}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -168,7 +107,11 @@ class Population:
         for index, (endpoint, atoms) in enumerate(zip(endpoints, ends, strict=True)):
             labels = kept.get(endpoint.labels)
             if labels is None:
-                labels = tuple(pair for pair in endpoint.labels if pair[0] in self._words.keys)
+                labels = tuple(
+                    pair
+                    for pair in endpoint.labels
+                    if pair[0] in self._words.keys or pair[0] == UNSAID
+                )
                 kept[endpoint.labels] = labels
             key = (
                 endpoint.namespace,
@@ -178,6 +121,7 @@ class Population:
                 endpoint.node if endpoint.host_network else "",
                 labels,
                 self.named(endpoint),
+                endpoint.network,
                 *atoms,
             )
             if key not in seen:
@@ -189,6 +133,33 @@ class Population:
         place[order] = np.arange(len(first), dtype=np.int32)
         self._firsts = tuple(first[c] for c in order)
         return place[raw], tuple(endpoints[i] for i in self._firsts)
+
+    def _sent_by(self, endpoint: Endpoint, family: Family) -> str | None:
+        """Return the address an endpoint sends with.
+
+        A node sends to pods from its management port, which manifests say nothing of.
+        """
+        sends = endpoint.attachment.addresses if endpoint.attachment else endpoint.addresses
+        if endpoint.host_network and endpoint.attachment is None and not self._cluster.complete:
+            sends = ()
+        return next((a for a in sends if Family.of(a) is family), None)
+
+    def _unknown(self, direction: Direction, family: Family) -> Iterator[Somewhere]:
+        """Yield the classes without a known address, with where it may lie."""
+        ranges, everywhere = self._cluster.ranges, ("0.0.0.0/0", "::/0")
+        unknown = self._atoms[direction] == NO_ADDRESS
+        user_defined = np.array([bool(e.network) for e in self.samples], np.bool_)
+        as_pods = (ranges.pods, (*ranges.nodes, *ranges.services))
+        as_nodes = (ranges.nodes, (*ranges.pods, *ranges.services))
+        for classes, (stated, others) in (
+            (self.pod_network & user_defined, ((), ())),
+            (self.pod_network & ~user_defined, as_pods),
+            (self.host, as_pods if direction is Direction.INGRESS else as_nodes),
+        ):
+            own = [cidr for cidr in stated if Family.of(cidr) is family]
+            possible = self._line.within(own) if own else self._line.within(everywhere, others)
+            if (classes & unknown).any():
+                yield Somewhere(np.flatnonzero(classes & unknown), possible)
 
     def named(self, endpoint: Endpoint) -> tuple[NamedPort, ...]:
         """Return the named ports of a pod that some rule asks for by name.
@@ -215,131 +186,188 @@ class Population:
                 members.setdefault(endpoint.namespace, []).append(number)
         self._members = {name: np.array(found, np.intp) for name, found in members.items()}
         self._all_pods = np.flatnonzero(self.pod_network)
+        self._all_hosts = np.flatnonzero(self.host)
         self.everyone: Classes = np.arange(len(self.samples))
 
-    def _column(self, key: str) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-        """Return a label's values, and which of them each class has; -1 for none."""
-        places: dict[str, int] = {}
-        codes = np.full(len(self.samples), -1, dtype=np.int32)
-        for number, endpoint in enumerate(self.samples):
-            for own, value in endpoint.labels:
-                if own == key:
-                    codes[number] = places.setdefault(value, len(places))
-        return tuple(places), codes
-
-    def _meeting(self, requirement: Requirement, among: Classes) -> NDArray[np.bool_]:
-        values, codes = self._columns[requirement.key]
+    def _grade(self, requirement: Requirement, among: Classes) -> NDArray[np.uint8]:
+        column = self._columns[requirement.key]
         table = self._tables.get(requirement)
         if table is None:
-            has = [requirement.matches({requirement.key: value}) for value in values]
-            # The last entry is that of code -1: an object without the label.
-            table = np.array([*has, requirement.matches({})], dtype=np.bool_)
-            self._tables[requirement] = table
-        met: NDArray[np.bool_] = table[codes[among]]
-        return met
+            table = self._tables[requirement] = column.table(requirement)
+        grades: NDArray[np.uint8] = table[column.codes[among]]
+        return grades
 
-    def pods(self, peer: PodPeer, namespace: str) -> Classes:
+    def pods(self, peer: PodPeer, namespace: str) -> Chosen:
         """Return the pods on the pod network that a peer, or a subject, selects."""
         where: object = namespace if peer.namespaces is None else peer.namespaces
         key = (where, peer.pods)
-        found = self._chosen.get(key)
-        if found is None:
-            found = self._space(peer.namespaces, namespace)
+        chosen = self._chosen.get(key)
+        if chosen is None:
+            chosen = self._space(peer.namespaces, namespace)
             for requirement in peer.pods.requirements:
-                found = found[self._meeting(requirement, found)]
-            self._chosen[key] = found
-        return found
+                chosen = self._narrowed(chosen, requirement)
+            self._chosen[key] = chosen
+        return chosen
 
-    def _space(self, selector: Selector | None, namespace: str) -> Classes:
-        """Return the pods of one namespace, or of those selected."""
-        if selector is None:
-            return self._members.get(namespace, _NONE)
-        if selector == EVERYTHING:
-            return self._all_pods
-        found = self._chosen.get(selector)
-        if found is None:
-            parts = [
-                members
-                for name, members in self._members.items()
-                if selector.matches(self._spaces.get(name, {}))
-            ]
-            found = np.sort(np.concatenate(parts)) if parts else _NONE
-            self._chosen[selector] = found
-        return found
-
-    def peers(self, peer: Peer, namespace: str, direction: Direction) -> Chosen:
-        """Return the classes a rule's peer means, as the other end in `direction`."""
-        match peer:
-            case PodPeer():
-                surely = self.pods(peer, namespace)
-                if direction is Direction.INGRESS and namespace and self._means_hosts(peer):
-                    surely = np.union1d(surely, np.flatnonzero(self.host))
-                if direction is Direction.EGRESS and namespace and not peer.whole:
-                    surely = np.union1d(surely, self._hosting(peer, namespace))
-                return Chosen(surely=surely, perhaps=_NONE)
-            case BlockPeer():
-                return self._block(peer, direction)
-            case NodePeer():
-                return Chosen(surely=self._hosts(peer.nodes), perhaps=_NONE)
-            case NamePeer():
-                # Names are looked up by OVN-Kubernetes, and a lookup is in no object.
-                return Chosen(surely=_NONE, perhaps=np.flatnonzero(self._outside | self.host))
-
-    def _means_hosts(self, peer: PodPeer) -> bool:
-        """Tell whether a NetworkPolicy's peer selects the namespace that stands for the nodes."""
-        selector = peer.namespaces
-        if selector is None or not peer.whole:
-            return False
-        return any(
-            selector.matches(self._spaces[name]) for name in HOST_NAMESPACES & self._spaces.keys()
+    def _narrowed(self, chosen: Chosen, requirement: Requirement) -> Chosen:
+        grades = self._grade(requirement, chosen.surely)
+        doubtful = chosen.surely[grades == PERHAPS]
+        still = chosen.perhaps[self._grade(requirement, chosen.perhaps) != NO]
+        return Chosen(
+            surely=chosen.surely[grades == YES],
+            perhaps=np.union1d(doubtful, still) if doubtful.size else still,
         )
 
-    def _hosting(self, peer: PodPeer, namespace: str) -> Classes:
+    def _space(self, selector: Selector | None, namespace: str) -> Chosen:
+        """Return the pods of one namespace, or of those selected."""
+        if selector is None:
+            return Chosen(surely=self._members.get(namespace, _NONE))
+        if selector == EVERYTHING:
+            return Chosen(surely=self._all_pods)
+        chosen = self._chosen.get(selector)
+        if chosen is None:
+            parts: dict[bool | None, list[Classes]] = {False: [], None: [], True: []}
+            for name, members in self._members.items():
+                parts[selector.judge(self._spaces.get(name, {}))].append(members)
+            chosen = Chosen(surely=_sorted(parts[True]), perhaps=_sorted(parts[None]))
+            self._chosen[selector] = chosen
+        return chosen
+
+    def others(self, rule: Rule, namespace: str) -> Chosen:
+        """Return the classes that a rule's peers mean, as the other end."""
+        if rule.peers is None:
+            return Chosen(surely=self.everyone)
+        blocks = tuple(peer for peer in rule.peers if isinstance(peer, BlockPeer))
+        chosen = [
+            self._peer(peer, namespace, rule.direction)
+            for peer in rule.peers
+            if not isinstance(peer, BlockPeer)
+        ]
+        # Together, as an address that is not known is in one of two halves of everything.
+        return union([*chosen, self._blocks(blocks, rule.direction)] if blocks else chosen)
+
+    def _peer(self, peer: Peer, namespace: str, direction: Direction) -> Chosen:
+        match peer:
+            case PodPeer():
+                chosen = [self.pods(peer, namespace)]
+                if direction is Direction.INGRESS and namespace and peer.whole:
+                    chosen.append(self._hosts_of(peer))
+                if direction is Direction.EGRESS and namespace and not peer.whole:
+                    chosen.append(self._hosting(peer, namespace))
+                return union(chosen)
+            case BlockPeer():
+                return self._blocks((peer,), direction)
+            case NodePeer():
+                return self._graded(
+                    [
+                        peer.nodes.judge(self._cluster.nodes.get(e.node, UNKNOWN_LABELS))
+                        for e in map(self.samples.__getitem__, self._all_hosts)
+                    ]
+                )
+            case NamePeer():
+                # Names are looked up by OVN-Kubernetes, and a lookup is in no object.
+                return Chosen(perhaps=np.flatnonzero(self._outside | self.host))
+
+    def _graded(self, answers: Sequence[bool | None]) -> Chosen:
+        """Return hosts by an answer for each."""
+        grades = np.array([GRADES[answer] for answer in answers], np.uint8)
+        return Chosen(
+            surely=self._all_hosts[grades == YES], perhaps=self._all_hosts[grades == PERHAPS]
+        )
+
+    def _hosts_of(self, peer: PodPeer) -> Chosen:
+        """Return all hosts where a NetworkPolicy's peer selects the namespace that stands for them.
+
+        Where not all namespaces are known, that one may be there with whatever labels.
+        """
+        if peer.namespaces is None:
+            return Chosen()
+        answers = {self._stands_for_hosts(peer.namespaces, name) for name in HOST_NAMESPACES}
+        if True in answers:
+            return Chosen(surely=self._all_hosts)
+        return Chosen(perhaps=self._all_hosts) if None in answers else Chosen()
+
+    def _stands_for_hosts(self, selector: Selector, name: str) -> bool | None:
+        labels = self._spaces.get(name)
+        if labels is not None:
+            return selector.judge(labels)
+        if self._cluster.complete:
+            return False
+        return None if selector.judge({_NAME_LABEL: name, UNSAID: UNSAID}) is not False else False
+
+    def _hosting(self, peer: PodPeer, namespace: str) -> Chosen:
         """Return the hosts at whose address a NetworkPolicy's peer selects a pod.
 
         Its address set has the pod's address, which is the node's and so that of everything there.
+        A pod whose node is not known may be at any.
         """
         where: object = namespace if peer.namespaces is None else peer.namespaces
         key = ("hosting", where, peer.pods)
-        found = self._chosen.get(key)
-        if found is None:
-            nodes = {
-                node
-                for node, space, labels in self._hosted
-                if self._is_of(space, peer.namespaces, namespace)
-                and peer.pods.matches(dict(labels))
-            }
-            hosts = np.flatnonzero(self.host)
-            found = hosts[[self.samples[c].node in nodes for c in hosts]] if nodes else _NONE
-            self._chosen[key] = found
-        return found
+        chosen = self._chosen.get(key)
+        if chosen is None:
+            nodes: dict[str, bool | None] = {}
+            for node, space, labels in self._cluster.hosted:
+                if nodes.get(node) is not True:
+                    answer = self._selects(peer, namespace, space, labels)
+                    nodes[node] = nodes.get(node, False) if answer is False else answer
+            may_be_anywhere = any(answer is not False for answer in nodes.values())
+            chosen = self._graded(
+                [
+                    self._hosts_selected(e, peer, namespace, nodes)
+                    for e in map(self.samples.__getitem__, self._all_hosts)
+                ]
+                if may_be_anywhere
+                else [False] * len(self._all_hosts)
+            )
+            self._chosen[key] = chosen
+        return chosen
 
-    def _is_of(self, space: str, selector: Selector | None, namespace: str) -> bool:
-        if selector is None:
-            return space == namespace
-        return selector.matches(self._spaces.get(space, {}))
+    def _hosts_selected(
+        self, host: Endpoint, peer: PodPeer, namespace: str, nodes: Mapping[str, bool | None]
+    ) -> bool | None:
+        """Tell whether some selected pod is at a host's address, by what is so of each node."""
+        if host.node:
+            at_node = nodes.get(host.node, False)
+            unplaced = nodes.get("", False)
+            return at_node if at_node is True or unplaced is False else None
+        if host.kind is EndpointKind.POD and self._selects(
+            peer, namespace, host.namespace, host.labels
+        ):
+            return True
+        return None
 
-    def _block(self, peer: BlockPeer, direction: Direction) -> Chosen:
-        if Family.of(peer.cidr) is not self._family:
-            return Chosen(surely=_NONE, perhaps=_NONE)
-        # A source is what it sends from, a destination what it is sent to.
-        atoms = self._sent if direction is Direction.INGRESS else self._received
-        first, last = self._line.span(peer.cidr)
-        inside = (atoms >= first) & (atoms < last)
-        for excluded in peer.excluded:
-            if Family.of(excluded) is not self._family:
-                continue
-            low, high = self._line.span(excluded)
-            inside &= (atoms < low) | (atoms >= high)
-        unknown = np.flatnonzero((atoms == _NO_ADDRESS) & self.pod_network)
-        if not peer.excluded and ipaddress.ip_network(peer.cidr).prefixlen == 0:
-            return Chosen(surely=np.union1d(np.flatnonzero(inside), unknown), perhaps=_NONE)
-        return Chosen(surely=np.flatnonzero(inside), perhaps=unknown)
+    def _selects(
+        self, peer: PodPeer, namespace: str, space: str, labels: tuple[tuple[str, str], ...]
+    ) -> bool | None:
+        """Tell whether a peer selects a pod of a namespace, by all its labels."""
+        if peer.namespaces is None:
+            inside: bool | None = space == namespace
+        else:
+            inside = peer.namespaces.judge(self._spaces.get(space, {}))
+        answers = (inside, peer.pods.judge(dict(labels)))
+        if False in answers:
+            return False
+        return None if None in answers else True
 
-    def _hosts(self, selector: Selector) -> Classes:
-        chosen = {name for name, labels in self._nodes.items() if selector.matches(labels)}
-        hosts = np.flatnonzero(self.host)
-        return hosts[[self.samples[c].node in chosen for c in hosts]]
+    def _blocks(self, peers: tuple[BlockPeer, ...], direction: Direction) -> Chosen:
+        """Return whose address is in any of several blocks."""
+        key = (peers, direction)
+        chosen = self._chosen.get(key)
+        if chosen is None:
+            inside = np.logical_or.reduce(
+                [self._line.within((peer.cidr,), peer.excluded) for peer in peers]
+            )
+            atoms = self._atoms[direction]
+            known = np.flatnonzero(inside[atoms] & (atoms != NO_ADDRESS))
+            sets = [Chosen(surely=known)]
+            for unknown in self._somewhere[direction]:
+                answer = unknown.within(inside)
+                if answer:
+                    sets.append(Chosen(surely=unknown.classes))
+                elif answer is None:
+                    sets.append(Chosen(perhaps=unknown.classes))
+            chosen = self._chosen[key] = union(sets)
+        return chosen
 
     def used_ports(self) -> Iterator[NamedPort]:
         """Yield the named ports that rules ask for, of all classes."""
@@ -351,7 +379,5 @@ def _on_pod_network(endpoint: Endpoint) -> bool:
     return endpoint.kind is EndpointKind.POD and not endpoint.host_network
 
 
-def _sent(endpoint: Endpoint, family: Family) -> str | None:
-    """Return the address an endpoint sends with."""
-    sends = endpoint.attachment.addresses if endpoint.attachment else endpoint.addresses
-    return next((a for a in sends if Family.of(a) is family), None)
+def _sorted(parts: Sequence[Classes]) -> Classes:
+    return np.sort(np.concatenate(parts)) if parts else _NONE

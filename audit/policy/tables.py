@@ -6,13 +6,17 @@ apart, there is a *vector*: over all classes as the other end, what is decided a
 Subjects and ports that share their policies and rules share a vector, and most share the one in
 which no policy has a say.
 
-Where an address or a name is not known, neither is whether a rule matches. Then every decision
-that may come out is kept, as a set of bits: what is both PASSES and STOPS is not decided.
+Where an address, a name or a label is not known, neither is whether a rule matches, or a policy
+selects. Then every decision that may come out is kept, as a set of bits: what is both PASSES and
+STOPS is not decided. The same is kept where policies of one priority contradict each other, as
+their order is not defined.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +39,21 @@ _TIERS = (Tier.ADMIN, Tier.NETWORK_POLICY, Tier.BASELINE, Tier.FIREWALL)
 
 Row = tuple[NDArray[np.uint8], NDArray[np.int32]]
 """Over all classes: what may come out, and the number of the decider."""
-Selected = tuple[tuple[int, ...], ...]
-"""The policies that select a subject, by tier as in _TIERS, in the order they are evaluated."""
+
+
+class Selected(NamedTuple):
+    """The policies that select a subject, by tier, in the order they are evaluated."""
+
+    admin: tuple[int, ...]
+    network: tuple[int, ...] = ()
+    baseline: tuple[int, ...] = ()
+    firewall: tuple[int, ...] = ()
+    doubtful: tuple[int, ...] = ()
+    """Those of all these of which it is not known whether they do."""
+
+    def policies(self) -> tuple[int, ...]:
+        """Return all of them."""
+        return (*self.admin, *self.network, *self.baseline, *self.firewall)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +124,14 @@ class Deciders:
         return (*rules, *denies)
 
 
+class _Asked(NamedTuple):
+    """What a row is made for: a port, the rules that may match it, the policies in doubt."""
+
+    port: Port
+    applying: frozenset[int]
+    doubtful: frozenset[int]
+
+
 class SideBuilder:
     """Makes the table of one direction."""
 
@@ -143,7 +168,7 @@ class SideBuilder:
             own = self._own_names(number, selected) if ingress else ()
             line = lines.get((selected, own))
             if line is None:
-                admin_only: Selected = (selected[0], (), (), ())
+                admin_only = Selected(selected.admin, doubtful=selected.doubtful)
                 plain = [self._vector(selected, port, own) for port in samples]
                 freed = [self._vector(admin_only, port, own) for port in samples]
                 line = lines[selected, own] = (plain, freed)
@@ -159,15 +184,21 @@ class SideBuilder:
 
     def selected(self) -> list[Selected]:
         """Return, for each class, the policies that select it as their subject."""
-        found: list[list[list[int]]] = [[[], [], [], []] for _ in range(len(self._population))]
+        lists: list[list[list[int]]] = [
+            [[] for _ in (*_TIERS, "")] for _ in self._population.samples
+        ]
         for index in self.order:
             spec = self._deciders.specs[index]
             place = _TIERS.index(spec.tier)
-            for number in self._population.pods(spec.subject, spec.namespace).tolist():
-                found[number][place].append(index)
+            chosen = self._population.pods(spec.subject, spec.namespace)
+            for number in chosen.surely.tolist():
+                lists[number][place].append(index)
+            for number in chosen.perhaps.tolist():
+                lists[number][place].append(index)
+                lists[number][-1].append(index)
         shared: dict[Selected, Selected] = {}
-        lists = [tuple(tuple(tier) for tier in tiers) for tiers in found]
-        return [shared.setdefault(selected, selected) for selected in lists]
+        every = (Selected(*(tuple(tier) for tier in tiers)) for tiers in lists)
+        return [shared.setdefault(selected, selected) for selected in every]
 
     @cached_property
     def order(self) -> list[int]:
@@ -194,7 +225,7 @@ class SideBuilder:
 
     def _own_names(self, number: int, selected: Selected) -> tuple[NamedPort, ...]:
         """Return a destination's named ports, where a rule of those that select it has names."""
-        uses = any(self._uses_names[index] for tier in selected for index in tier)
+        uses = any(self._uses_names[index] for index in selected.policies())
         return self._population.named(self._population.samples[number]) if uses else ()
 
     @cached_property
@@ -208,13 +239,12 @@ class SideBuilder:
         """Return the number of a vector, made unless there is one with the same rules."""
         numbers = [
             number
-            for tier in selected
-            for index in tier
+            for index in selected.policies()
             for number in self._deciders.numbers[index][self._direction]
             if self.applies(number, port, own)
         ]
         named = self._direction is Direction.EGRESS and any(
-            self._uses_names[index] for tier in selected for index in tier
+            self._uses_names[index] for index in selected.policies()
         )
         key = (selected, tuple(numbers), port if named else None)
         if key not in self._vectors:
@@ -235,60 +265,103 @@ class SideBuilder:
 
     def _decide(self, selected: Selected, port: Port, applying: frozenset[int]) -> Row:
         """Evaluate the tiers over all classes as the other end."""
-        admin, network, baseline, firewall = selected
-        row = self._in_order(admin, port, applying)
-        if network:
-            row = _then(row, self._isolated(network, port, applying))
-        else:
-            row = _then(row, self._in_order(baseline, port, applying))
+        asked = _Asked(port, applying, frozenset(selected.doubtful))
+        row = self._in_order(selected.admin, asked)
+        if selected.network:
+            row = _then(row, self._isolated(selected.network, asked))
+        # Where NetworkPolicies surely isolate the subject, nothing is left to the next tier.
+        if not selected.network or (row[0] & NEXT).any():
+            row = _then(row, self._in_order(selected.baseline, asked))
         outcome, decider = row
         outcome = np.where(outcome & NEXT, outcome & EITHER | PASSES, outcome).astype(np.uint8)
-        if firewall:
+        if selected.firewall:
             leaving = ~self._population.pod_network
-            second = self._in_order(firewall, port, applying, among=leaving)
+            second = self._in_order(selected.firewall, asked, among=leaving)
             return self._besides((outcome, decider), second)
         return outcome, decider
 
     def _in_order(
-        self,
-        policies: Iterable[int],
-        port: Port,
-        applying: frozenset[int],
-        among: NDArray[np.bool_] | None = None,
+        self, policies: Iterable[int], asked: "_Asked", among: NDArray[np.bool_] | None = None
     ) -> Row:
-        """Evaluate rules of which the first that matches decides, for all classes or those."""
+        """Evaluate rules of which the first that matches decides, for all classes or those.
+
+        Of policies that have one priority any may be the first.
+        """
         size = len(self._population)
-        outcome, decider = np.zeros(size, np.uint8), np.full(size, NOBODY, np.int32)
+        row = np.zeros(size, np.uint8), np.full(size, NOBODY, np.int32)
         undecided = np.ones(size, dtype=np.bool_) if among is None else among.copy()
-        for number in self._among(policies, applying):
-            bit = _BITS[self._deciders.rules[number][1].action]
-            chosen = self.matching(number, port)
-            for classes in (chosen.surely, chosen.perhaps):
-                hit = classes[undecided[classes]]
-                if hit.size:
-                    self.hit.add(number)
-                decider[hit[outcome[hit] == 0]] = number
-                outcome[hit] |= bit
-            undecided[chosen.surely] = False
+        specs = self._deciders.specs
+        for _, group in groupby(policies, key=lambda index: specs[index].priority):
+            left = undecided.copy()
+            for index in group:
+                open_ = self._one_policy(index, asked, row, undecided)
+                if index not in asked.doubtful:
+                    left &= open_
+            undecided = left
+        outcome, decider = row
         outcome[undecided] |= NEXT
         if among is not None:
             outcome[~among] = NEXT
         return outcome, decider
 
-    def _isolated(self, policies: tuple[int, ...], port: Port, applying: frozenset[int]) -> Row:
+    def _one_policy(
+        self, index: int, asked: "_Asked", row: Row, undecided: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Write what a policy's rules decide into a row; return what they leave undecided."""
+        outcome, decider = row
+        open_ = undecided.copy()
+        for number in self._among((index,), asked.applying):
+            bit = _BITS[self._deciders.rules[number][1].action]
+            chosen = self.matching(number, asked.port)
+            for classes in (chosen.surely, chosen.perhaps):
+                hit = classes[open_[classes]]
+                if hit.size:
+                    self.hit.add(number)
+                decider[hit[outcome[hit] == 0]] = number
+                outcome[hit] |= bit
+            open_[chosen.surely] = False
+        return open_
+
+    def _isolated(self, policies: tuple[int, ...], asked: "_Asked") -> Row:
         """Evaluate NetworkPolicies: what any rule of any of them allows passes, and no more."""
+        surely = tuple(index for index in policies if index not in asked.doubtful)
+        if not surely:
+            # Each may be the only one that selects, and there may be none.
+            rows = [self._isolated_by((index,), (), asked) for index in policies]
+            bits = np.bitwise_or.reduce([outcome for outcome, _ in rows])
+            return (bits | NEXT).astype(np.uint8), rows[0][1]
+        doubtful = tuple(index for index in policies if index in asked.doubtful)
+        return self._isolated_by(surely, doubtful, asked)
+
+    def _isolated_by(
+        self, policies: tuple[int, ...], others: tuple[int, ...], asked: "_Asked"
+    ) -> Row:
+        """Evaluate NetworkPolicies that select the subject, and others that perhaps do."""
         size = len(self._population)
         outcome = np.full(size, STOPS, np.uint8)
         decider = np.full(size, self._deciders.deny(self._direction, policies), np.int32)
-        for number in self._among(policies, applying):
-            chosen = self.matching(number, port)
+        for number in self._among(policies, asked.applying):
+            chosen = self.matching(number, asked.port)
             fresh = chosen.surely[outcome[chosen.surely] != PASSES]
             if fresh.size or chosen.perhaps.size:
                 self.hit.add(number)
             outcome[fresh], decider[fresh] = PASSES, number
-            doubtful = chosen.perhaps[outcome[chosen.perhaps] == STOPS]
-            outcome[doubtful], decider[doubtful] = EITHER, number
+            _doubt(outcome, decider, chosen.perhaps, number)
+        for number in self._among(others, asked.applying):
+            chosen = self.matching(number, asked.port)
+            if chosen:
+                self.hit.add(number)
+            _doubt(outcome, decider, chosen.surely, number)
+            _doubt(outcome, decider, chosen.perhaps, number)
         return outcome, decider
+
+    def _among(self, policies: Iterable[int], applying: frozenset[int]) -> list[int]:
+        return [
+            number
+            for index in policies
+            for number in self._deciders.numbers[index][self._direction]
+            if number in applying
+        ]
 
     def _besides(self, row: Row, firewall: Row) -> Row:
         """Put the egress firewall, which concerns only what leaves the pod network, behind."""
@@ -299,14 +372,6 @@ class SideBuilder:
         passed = (outcome == PASSES) & ~self._population.pod_network
         whose = np.where(passed & (firewall[1] != NOBODY), firewall[1], decider)
         return both, whose.astype(np.int32)
-
-    def _among(self, policies: Iterable[int], applying: frozenset[int]) -> list[int]:
-        return [
-            number
-            for index in policies
-            for number in self._deciders.numbers[index][self._direction]
-            if number in applying
-        ]
 
     def matching(self, number: int, port: Port) -> Chosen:
         """Return the other ends that a rule matches on a port."""
@@ -334,28 +399,12 @@ class SideBuilder:
 
     def _peers(self, number: int) -> Chosen:
         """Return the other ends that a rule's peers are, on whatever port."""
-        found = self._reach.get(number)
-        if found is None:
+        chosen = self._reach.get(number)
+        if chosen is None:
             index, rule = self._deciders.rules[number]
             namespace = self._deciders.specs[index].namespace
-            found = _union(
-                [self._population.peers(p, namespace, self._direction) for p in rule.peers]
-                if rule.peers is not None
-                else [Chosen(surely=self._population.everyone, perhaps=_NONE)]
-            )
-            self._reach[number] = found
-        return found
-
-
-_NONE: Classes = np.empty(0, dtype=np.intp)
-
-
-def _union(chosen: Sequence[Chosen]) -> Chosen:
-    if len(chosen) == 1:
-        return chosen[0]
-    surely = np.unique(np.concatenate([_NONE, *(one.surely for one in chosen)]))
-    perhaps = np.unique(np.concatenate([_NONE, *(one.perhaps for one in chosen)]))
-    return Chosen(surely=surely, perhaps=np.setdiff1d(perhaps, surely, assume_unique=True))
+            chosen = self._reach[number] = self._population.others(rule, namespace)
+        return chosen
 
 
 def _numeric(ports: Iterable[PortMatch]) -> list[PortMatch]:
@@ -370,3 +419,11 @@ def _then(row: Row, following: Row) -> Row:
     # Where a rule passes to the next tier, that tier's decision has its own decider.
     decider = np.where(onward & (following[1] != NOBODY), following[1], decider)
     return outcome, decider.astype(np.int32)
+
+
+def _doubt(
+    outcome: NDArray[np.uint8], decider: NDArray[np.int32], classes: Classes, number: int
+) -> None:
+    """Note that a rule perhaps lets classes through that were stopped."""
+    stopped = classes[outcome[classes] == STOPS]
+    outcome[stopped], decider[stopped] = EITHER, number

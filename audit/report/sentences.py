@@ -66,6 +66,7 @@ CAUSES: dict[Reason, str] = {
     Reason.PORT_NOT_BOUND: "a node has no interface for a port on its way",
     Reason.FLOW_MISSING: "a node lacks the OpenFlow flow that would take it",
     Reason.TUNNEL_ASTRAY: "a node sends it to an address that is no node's tunnel",
+    Reason.OTHER_NETWORK: "its ends are on different networks, and nothing joins these",
     Reason.BACKENDS_DIFFER: "some backends of the service are reachable and others are not",
     Reason.GATEWAYS_DIFFER: "the gateways it may take do not agree",
     Reason.UNEXPECTED_OUTPUT: "it came out at another port than the destination's",
@@ -106,7 +107,11 @@ CAUSES: dict[Reason, str] = {
     Reason.WORKER_LOST: "the worker that ran the trace was lost",
     Reason.INTERRUPTED: "the run was interrupted before it was traced",
     Reason.LEGS_DISAGREE: "two traces contradict each other about a part of its way",
-    Reason.POLICY_UNKNOWN: "it depends on an address that no object states",
+    Reason.POLICY_UNKNOWN: (
+        "it depends on what no object says: an address, a name, a label, a node, or which of two "
+        "policies of one priority goes first"
+    ),
+    Reason.NETWORK_UNKNOWN: "how the networks of its ends are joined is not known",
     Reason.LEG_NOT_SHOWN: "no trace showed a part of its way",
     Reason.PORTS_NOT_TOLD_APART: "an ACL that is not understood may tell these ports apart",
     Reason.ONLY_PREDICTED: "it was predicted only, and no trace was asked for",

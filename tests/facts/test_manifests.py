@@ -40,7 +40,8 @@ def workload(kind: str, name: str, **spec: object) -> str:
         ("Deployment", {}, ["w-0"]),
         ("StatefulSet", {"replicas": 2}, ["w-0", "w-1"]),
         ("DaemonSet", {}, ["w-0", "w-1"]),
-        ("Job", {"parallelism": 4}, ["w-0"]),
+        ("Job", {"parallelism": 4}, ["w-0", "w-1"]),
+        ("Job", {}, ["w-0"]),
         ("CronJob", {}, ["w-0"]),
         ("ReplicaSet", {}, ["w-0"]),
     ],
@@ -59,7 +60,8 @@ def test_namespaces_have_the_label_the_server_gives_them(tmp_path: Path) -> None
     named = "{kind: Namespace, metadata: {name: shop, labels: {team: web}}}"
     state = objects.load_manifests(manifests.read(write(tmp_path, a=POD, b=named)))
     assert dict(state.namespaces) == {
-        "default": (("kubernetes.io/metadata.name", "default"),),
+        # Nothing says which other labels it has.
+        "default": (("?", "?"), ("kubernetes.io/metadata.name", "default")),
         "shop": (("kubernetes.io/metadata.name", "shop"), ("team", "web")),
     }
 

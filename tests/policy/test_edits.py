@@ -12,7 +12,8 @@ from audit.model.endpoints import Port
 from audit.model.facts import Policy
 from audit.model.packets import Family, Protocol
 from audit.policy import edits
-from audit.policy.intent import Cluster, Intent
+from audit.policy.cluster import Cluster
+from audit.policy.intent import Intent
 from audit.policy.tables import PASSES, STOPS
 from tests.policy import literal, test_literal, worlds
 from tests.policy.test_scenarios import admin, network, only, space

@@ -79,8 +79,10 @@ def test_namespaces_that_are_open() -> None:
     )
     said = {f.text: f.subjects for f in about_policies(worlds.state(world, PARTIES))}
     assert said == {
-        "2 of 3 namespaces have pods that no NetworkPolicy isolates for ingress": ("y", "z"),
-        "3 of 3 namespaces have pods that no NetworkPolicy isolates for egress": ("x", "y", "z"),
+        "2 of 3 namespaces have pods that no NetworkPolicy selects for ingress: as far as "
+        "NetworkPolicies go, everyone may connect to them": ("y", "z"),
+        "3 of 3 namespaces have pods that no NetworkPolicy selects for egress: as far as "
+        "NetworkPolicies go, they may connect to everyone": ("x", "y", "z"),
     }
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from audit.model.endpoints import Port
 from audit.model.packets import Family, Protocol
-from audit.policy.intent import Cluster, Intent
+from audit.policy.cluster import Cluster
+from audit.policy.intent import Intent
 from audit.policy.tables import PASSES, STOPS
 from tests.policy import literal, worlds
 from tests.policy.worlds import host_pod, node, outside, pod

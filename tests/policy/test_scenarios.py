@@ -13,7 +13,8 @@ import pytest
 from audit.model.endpoints import Port
 from audit.model.packets import Family, Protocol
 from audit.plan import portspace
-from audit.policy.intent import Cluster, Intent
+from audit.policy.cluster import Cluster
+from audit.policy.intent import Intent
 from audit.policy.tables import EITHER, PASSES, STOPS
 from tests.policy import literal, worlds
 from tests.policy.worlds import node, outside, pod

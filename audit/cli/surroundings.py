@@ -1,0 +1,132 @@
+"""Options that say of a cluster what manifests do not have."""
+
+import functools
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from audit import pipeline
+from audit.errors import UsageError
+from audit.model.facts import AddressRanges
+from audit.model.selectors import key_problem, value_problem
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_OPTIONS: tuple[tuple[str, str, str], ...] = (
+    (
+        "--namespace-labels",
+        "NAME:[KEY=VALUE,…]",
+        "Of --manifests: the labels of a namespace, besides that of its name. Repeatable.",
+    ),
+    (
+        "--pod-cidr",
+        "CIDR",
+        "Of --manifests: pods' addresses, and what nodes send to pods from. Repeatable.",
+    ),
+    ("--node-cidr", "CIDR", "Of --manifests: nodes' addresses. Repeatable."),
+    (
+        "--service-cidr",
+        "CIDR",
+        "Of --manifests: Services' addresses, so no pod's or node's. Repeatable.",
+    ),
+)
+
+
+def surroundings_options(command: _Command) -> _Command:
+    """Add them; the command receives `around: pipeline.Surroundings`, empty without any."""
+
+    @functools.wraps(command)
+    def with_surroundings(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
+        around = pipeline.Surroundings(
+            ranges=AddressRanges(
+                pods=_cidrs("--pod-cidr", given.pop("pod_cidr")),
+                nodes=_cidrs("--node-cidr", given.pop("node_cidr")),
+                services=_cidrs("--service-cidr", given.pop("service_cidr")),
+            ),
+            namespaces=_namespaces(given.pop("namespace_labels")),
+        )
+        _check_apart(around.ranges)
+        return command(around=around, **given)
+
+    wrapped: Any = with_surroundings
+    for name, metavar, text in reversed(_OPTIONS):
+        wrapped = click.option(name, metavar=metavar, multiple=True, help=text)(wrapped)
+    return wrapped  # type: ignore[no-any-return]  # functools.wraps keeps the signature
+
+
+def require_manifests(around: pipeline.Surroundings, *, manifests: bool) -> None:
+    """Refuse them where there are no manifests to add to."""
+    if around != pipeline.Surroundings() and not manifests:
+        names = ", ".join(name for name, _, _ in _OPTIONS)
+        raise UsageError(f"{names} say what manifests do not have; they go with manifests only")
+
+
+def _cidrs(option: str, texts: Sequence[str]) -> tuple[str, ...]:
+    cidrs = []
+    for text in texts:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            raise UsageError(f"{option} {text!r}: {error}; write it as 10.128.0.0/14") from None
+        cidrs.append(str(network))
+    return tuple(cidrs)
+
+
+def _check_apart(ranges: AddressRanges) -> None:
+    """Refuse ranges of which one lies in another: then they do not say whose an address is."""
+    named = [
+        (option, ipaddress.ip_network(cidr))
+        for option, cidrs in (
+            ("--pod-cidr", ranges.pods),
+            ("--node-cidr", ranges.nodes),
+            ("--service-cidr", ranges.services),
+        )
+        for cidr in cidrs
+    ]
+    for place, (option, network) in enumerate(named):
+        for other, beside in named[place + 1 :]:
+            if other != option and _overlap(network, beside):
+                raise UsageError(
+                    f"{option} {network} and {other} {beside} overlap; no address is in both"
+                )
+
+
+def _overlap(
+    one: ipaddress.IPv4Network | ipaddress.IPv6Network,
+    other: ipaddress.IPv4Network | ipaddress.IPv6Network,
+) -> bool:
+    if isinstance(one, ipaddress.IPv4Network):
+        return isinstance(other, ipaddress.IPv4Network) and one.overlaps(other)
+    return isinstance(other, ipaddress.IPv6Network) and one.overlaps(other)
+
+
+def _namespaces(texts: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+    namespaces: dict[str, Mapping[str, str]] = {}
+    for name, labels in map(_namespace, texts):
+        if name in namespaces:
+            raise UsageError(
+                f"--namespace-labels {name}: is given twice; give all its labels at once"
+            )
+        namespaces[name] = labels
+    return namespaces
+
+
+def _namespace(text: str) -> tuple[str, Mapping[str, str]]:
+    name, colon, listed = text.partition(":")
+    labels = {}
+    for pair in filter(None, listed.split(",")):
+        key, equals, value = pair.partition("=")
+        problem = key_problem(key) or value_problem(value)
+        if not equals or problem:
+            raise UsageError(
+                f"--namespace-labels {text!r}: {problem or f'{pair!r} is not KEY=VALUE'}"
+            )
+        labels[key] = value
+    if not name or not colon:
+        raise UsageError(
+            f"--namespace-labels {text!r} is not NAME:KEY=VALUE,…; a namespace without labels is "
+            f"{(name or 'NAME')}:"
+        )
+    return name, labels
