@@ -300,7 +300,7 @@ class _Reader:
             if UNSAID not in found.namespaces.get(name, {UNSAID: UNSAID}):
                 place, _ = self._seen["Namespace", "", name]
                 raise ManifestError(
-                    f"{place}: the namespace {name} is here, with its labels; leave out "
+                    f"{place} has the namespace {name}, and its labels; leave out "
                     f"--namespace-labels {name}:…"
                 )
             found.namespaces[name] = {**labels, _NAME_LABEL: name}
@@ -311,10 +311,10 @@ class _Reader:
         self._make_pods()
         self._add_surroundings()
         if not found.pods:
-            told = "".join(f"; {note.text}" for note in found.notes)
+            told = "; ".join(note.text for note in found.notes)
             raise ManifestError(
                 f"{found.source} has no Pod and no workload; without one there is nobody to ask "
-                f"about{told}{self._instead()}"
+                f"about{': ' if told else ''}{told}{self._instead()}"
             )
         found.inputs = inputs
         found.notes += self._passed.notes()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from audit.errors import SnapshotError
+from audit.errors import ManifestError, SnapshotError
 from audit.facts import networks
 from audit.facts.manifests import Surroundings
 from audit.model.facts import AddressRanges
@@ -134,6 +134,12 @@ def ingress_from(**peer: Any) -> Object:
 
 
 TEAM_WEB = {"matchLabels": {"team": "web"}}
+
+
+@pytest.mark.parametrize("action", ["allow", "deny"])
+def test_a_peer_that_the_api_does_not_have_is_refused(action: str) -> None:
+    with pytest.raises(ManifestError, match=r"line \d+: .*newThing is not a field of this API"):
+        Asked(DATA / f"anp-unknown-peer-key-{action}.yaml")
 
 
 def test_who_says_the_labels_of_a_namespace_gets_an_answer(tmp_path: Path) -> None:
