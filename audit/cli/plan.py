@@ -29,6 +29,7 @@ zone's southbound database, which is served and read before. Measured at 0.3, 2 
 def plan(
     *,
     snapshot: Path | None,
+    max_snapshot_size: int,
     access: pipeline.Access,
     ovn_prefix: Path | None,
     scope: Scope,
@@ -43,7 +44,12 @@ def plan(
     """
     with ExitStack() as stack, progress.shown(quiet=True) as shown:
         taken = snapshot or stack.enter_context(pipeline.captured(access, shown))
-        asked = pipeline.Options(snapshot=taken, scope=scope, ovn_prefix=ovn_prefix)
+        asked = pipeline.Options(
+            snapshot=taken,
+            most_unpacked=max_snapshot_size,
+            scope=scope,
+            ovn_prefix=ovn_prefix,
+        )
         planned = engines.provided(
             lambda: pipeline.plan(asked, shown, stack),
             snapshot=snapshot,

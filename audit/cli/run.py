@@ -203,6 +203,7 @@ class Duration(click.ParamType[float]):
 def run(
     *,
     snapshot: Path | None,
+    max_snapshot_size: int,
     access: pipeline.Access,
     manifests: str | None,
     ovn_prefix: Path | None,
@@ -272,6 +273,7 @@ def run(
     _check_traces(traces, workers, planes, elsewhere=elsewhere)
     asked = pipeline.Options(
         snapshot=snapshot,
+        most_unpacked=max_snapshot_size,
         manifests=manifests or "",
         scope=scope,
         ovn_prefix=ovn_prefix,
@@ -367,6 +369,7 @@ def _check_traces(
 
 _CHANGEABLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "snapshot": ("snapshot", Path),
+    "max_snapshot_size": ("most_unpacked", int),
     "ovn_prefix": ("ovn_prefix", Path),
     "workers": ("workers", pipeline.Workers),
     "worker_count": ("worker_count", int),

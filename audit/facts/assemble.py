@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from audit.errors import DatabaseError
-from audit.facts import kube, ovn, snapshot
+from audit.facts import archive, kube, ovn, snapshot
 from audit.facts.inventory import pods as ports
 from audit.facts.inventory.cluster import Cluster, Name
 from audit.facts.inventory.compare import compare
@@ -27,13 +27,16 @@ _ZONES_AT_A_TIME = 2
 """One whose rows are parsed, and one whose file is read; each may take some hundred MB."""
 
 
-def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
-    """Read a snapshot. SnapshotError or DatabaseError when it cannot be used at all.
+def load(
+    path: Path, workdir: Path, reader: DatabaseReader, *, most: int = archive.LARGEST
+) -> ClusterState:
+    """Read a snapshot, of which `most` bytes may be unpacked.
 
+    SnapshotError or DatabaseError when it cannot be used at all.
     A zone whose databases cannot be read is left out with a note, and everything that needs it
     is `untraced`; when no zone can be read, that is the error.
     """
-    found = snapshot.open_snapshot(path, workdir)
+    found = snapshot.open_snapshot(path, workdir, most=most)
     with ThreadPoolExecutor(1) as aside:
         inputs = aside.submit(snapshot.hash_inputs, found)  # computed beside everything else
         pod_facts = snapshot.required(found, "pods", kube.pod)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from audit.facts import kube, snapshot
+from audit.facts import archive, kube, snapshot
 from audit.facts.manifests import Manifests
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Note
@@ -22,9 +22,9 @@ _OUTSIDE = MappingProxyType({"": Endpoint(kind=EndpointKind.EXTERNAL, name="outs
 """Where no gateway is known, a packet from outside has one way in."""
 
 
-def load_snapshot(path: Path, workdir: Path) -> ClusterState:
+def load_snapshot(path: Path, workdir: Path, *, most: int = archive.LARGEST) -> ClusterState:
     """Read a snapshot's objects; its databases need not be there. SnapshotError as usual."""
-    found = snapshot.open_snapshot(path, workdir, databases=False)
+    found = snapshot.open_snapshot(path, workdir, databases=False, most=most)
     pods = snapshot.required(found, "pods", kube.pod)
     nodes = snapshot.required(found, "nodes", kube.node)
     namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from audit.facts.archive import LARGEST
 from audit.facts.live.access import Access
 from audit.plan.scope import Scope
 
@@ -66,6 +67,8 @@ class Options:
     snapshot: Path | None
     """None with `manifests`."""
     scope: Scope
+    most_unpacked: int = LARGEST
+    """Bytes that a packed snapshot may unpack to."""
     manifests: str = ""
     """A directory, a file, or `-`: objects instead of a cluster, for the intent plane alone."""
     ovn_prefix: Path | None = None
