@@ -6,12 +6,16 @@
 import argparse
 import json
 import random
+import shutil
 import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from audit.cli.main import audit
 from audit.errors import AuditError
 from audit.facts import snapshot, sums
 from audit.model.facts import Input
@@ -84,16 +88,85 @@ def outcomes(packing: str, count: int, seed: int = 1) -> Counter[str]:
     return found
 
 
+def asked(run: Path, pristine: Path, pair: tuple[str, str, str]) -> tuple[str, ...]:
+    """Return what each command that reads a run prints of it, or `refused`."""
+    commands = (
+        ("report", str(run), "-o", "json", "--stdout"),
+        ("report", str(run), "-o", "junit", "--stdout"),
+        ("explain", str(run), *pair, "--raw"),
+        ("diff", str(pristine), str(run)),
+        ("verify", str(run)),
+    )
+    return tuple(map(_answer, commands))
+
+
+def _answer(command: tuple[str, ...]) -> str:
+    """Return the output and the exit code; an error that is none of ours is raised."""
+    done = CliRunner().invoke(audit, command, standalone_mode=False)
+    if isinstance(done.exception, AuditError):
+        return "refused"
+    if done.exception is not None:
+        raise done.exception
+    return f"{done.return_value} {done.stdout}"
+
+
+def run_outcomes(run: Path, pair: tuple[str, str, str], count: int, seed: int = 1) -> Counter[str]:
+    """Count what becomes of a run with a bit flipped in one of its files, by command."""
+    found: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as made:
+        copied = Path(made) / run.name
+        shutil.copytree(run, copied)
+        known = asked(copied, run, pair)
+        assert "refused" not in known
+        targets = sorted(path for path in copied.rglob("*") if path.is_file())
+        for target in targets:
+            whole = target.read_bytes()
+            for data in flips(whole, -(-count // len(targets)), seed):
+                target.write_bytes(data)
+                *said, verified = asked(copied, run, pair)
+                for answer, as_known in zip(said, known, strict=False):
+                    same = "same" if answer == as_known else "SILENT"
+                    found["refused" if answer == "refused" else same] += 1
+                if verified == "refused" or verified.startswith("1 "):
+                    found["verify says so"] += 1
+                else:
+                    found["same" if _equal(target.name, whole, data) else "SILENT"] += 1
+            target.write_bytes(whole)
+    return found
+
+
+def _equal(name: str, whole: bytes, data: bytes) -> bool:
+    """Say whether a file that no sum covers byte by byte says the same: `run.json`."""
+    return name == "run.json" and json.loads(whole) == json.loads(data)
+
+
+def small_run(root: Path) -> Path:
+    """Return a run of a part of the example."""
+    example = str(Path(__file__).parent.parent / "examples" / "interconnect.tar.gz")
+    scope = ("--from-namespace", "prod", "--to-namespace", "default", "-p", "tcp/80", "-q")
+    command = ("run", "--snapshot", example, "--out", str(root), *scope, "-o", "json")
+    done = CliRunner().invoke(audit, command, standalone_mode=False)
+    return Path(json.loads(done.stdout)["path"])
+
+
+PAIR = ("prod/prod-client-0", "default/web-0", "tcp/80")
+"""A cell of it."""
+
+
 def main() -> None:
     """Flip as many bits as asked in each packing; fail when one went unnoticed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flips", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    asked_for = parser.parse_args()
     silent = 0
     for packing in PACKINGS:
-        found = outcomes(packing, asked.flips, asked.seed)
+        found = outcomes(packing, asked_for.flips, asked_for.seed)
         print(f"{packing or 'directory':<10}", dict(found))  # noqa: T201 - what was asked for
+        silent += found["SILENT"]
+    with tempfile.TemporaryDirectory() as made:
+        found = run_outcomes(small_run(Path(made)), PAIR, asked_for.flips, asked_for.seed)
+        print("run       ", dict(found))  # noqa: T201
         silent += found["SILENT"]
     raise SystemExit(1 if silent else 0)
 
