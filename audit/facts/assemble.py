@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from audit.errors import DatabaseError
-from audit.facts import archive, kube, ovn, snapshot
+from audit.facts import archive, contradictions, kube, ovn, snapshot
 from audit.facts.inventory import pods as ports
 from audit.facts.inventory.cluster import Cluster, Name
 from audit.facts.inventory.compare import compare
@@ -59,7 +59,12 @@ def load(
         for name, difference in ports.differing(pod_facts, topology).items()
         if name not in changed
     }
-    joined = _Join(topology=topology, nodes=nodes, differing=differing.keys())
+    joined = _Join(
+        topology=topology,
+        nodes=nodes,
+        hosts={node.name: node.host_addresses for node in node_facts},
+        differing=differing.keys(),
+    )
     pods, pod_notes = _pods(pod_facts, joined)
     cluster = Cluster(
         pods=pod_facts,
@@ -240,6 +245,8 @@ class _Join:
 
     topology: Topology
     nodes: Mapping[str, Endpoint]
+    hosts: Mapping[str, tuple[str, ...]]
+    """Every address of each node's host."""
     differing: Collection[Name]
     """Pods whose port is not as Kubernetes says."""
 
@@ -277,10 +284,17 @@ def _node_notes(nodes: Mapping[str, Endpoint]) -> list[Note]:
 def _pods(pods: Sequence[kube.PodFacts], joined: _Join) -> tuple[tuple[Endpoint, ...], list[Note]]:
     """Return the pods that can be rows and columns, and a note for each kind that cannot."""
     groups: dict[str, list[str]] = defaultdict(list)
+    contradictory: dict[str, list[str]] = defaultdict(list)
     endpoints = []
     for pod in pods:
         has_port = (pod.namespace, pod.name) in joined.topology.pod_ports
         name = f"{pod.namespace}/{pod.name}"
+        host = joined.hosts.get(pod.node, ())
+        if wrong := contradictions.of_pod(pod, host=host, has_port=has_port):
+            contradictory[wrong].append(name)
+            contradicting = replace(_pod_endpoint(pod, joined), obstacle=Reason.OBJECT_CONTRADICTS)
+            endpoints.append(contradicting)
+            continue
         if pod.phase in kube.FINISHED:
             groups["pod-finished"].append(name)
             continue
@@ -293,7 +307,7 @@ def _pods(pods: Sequence[kube.PodFacts], joined: _Join) -> tuple[tuple[Endpoint,
             groups[endpoint.obstacle].append(name)
         elif pod.terminating:
             groups["pod-terminating"].append(name)
-    notes = _notes(_POD_NOTES, groups, "pod")
+    notes = [*_notes(_POD_NOTES, groups, "pod"), *contradictions.notes(contradictory)]
     return tuple(sorted(endpoints, key=lambda e: (e.namespace, e.name))), notes
 
 

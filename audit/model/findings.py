@@ -86,6 +86,7 @@ WARNED = frozenset(
         "no-address",
         "no-logical-port",
         "northd-version-unknown",
+        "object-contradicts",
         "southbound-differs",
         "time-limit",
         "user-defined-network",

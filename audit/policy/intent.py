@@ -26,7 +26,7 @@ from audit.policy.tables import EITHER, NOBODY, PASSES, STOPS, Deciders, SideBui
 CELLS_AT_A_TIME = 1 << 20
 _NOT_APPLICABLE = (
     *(Reason.USER_DEFINED_NETWORK, Reason.ENDPOINTS_UNKNOWN),
-    Reason.CHANGED_MEANWHILE,
+    *(Reason.CHANGED_MEANWHILE, Reason.OBJECT_CONTRADICTS),
 )
 
 
