@@ -24,7 +24,7 @@ from audit.model.policies import (
     Rule,
     Tier,
 )
-from audit.model.selectors import Operator, Requirement, Selector
+from audit.model.selectors import Selector
 from audit.policy.intent import Cluster, Intent
 from audit.policy.population import HOST_NAMESPACES
 from audit.policy.tables import PASSES, STOPS
@@ -314,12 +314,7 @@ def _peer_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) ->
         return BlockPeer(
             cidr=_host(next((a for a in addresses if Family.of(a) is asked.family), ""))
         )
-    labels = [(key, value) for key, value in other.labels if key not in UNSTABLE]
-    pods = Selector(
-        requirements=tuple(
-            Requirement(key=key, operator=Operator.IN, values=(value,)) for key, value in labels
-        )
-    )
+    pods = Selector.of({k: value for k, value in other.labels if k not in UNSTABLE})
     return PodPeer(namespaces=_space_of(own, other, asked, local=local), pods=pods)
 
 
@@ -330,12 +325,7 @@ def _space_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) -
     if local and same and _NAME not in labels:
         return None
     chosen = {_NAME: labels[_NAME]} if _NAME in labels else labels
-    return Selector(
-        requirements=tuple(
-            Requirement(key=key, operator=Operator.IN, values=(value,))
-            for key, value in sorted(chosen.items())
-        )
-    )
+    return Selector.of(chosen)
 
 
 def _host_spaces(asked: Question) -> Selector | None:
@@ -347,12 +337,7 @@ def _host_spaces(asked: Question) -> Selector | None:
         labels = dict(asked.cluster.namespaces[name])
         chosen = {_NAME: labels[_NAME]} if _NAME in labels else labels
         if chosen:
-            return Selector(
-                requirements=tuple(
-                    Requirement(key=key, operator=Operator.IN, values=(value,))
-                    for key, value in sorted(chosen.items())
-                )
-            )
+            return Selector.of(chosen)
     return None
 
 
