@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from audit.errors import DatabaseError
 from audit.facts import archive, contradictions, kube, ovn, snapshot
+from audit.facts import partial as dump
 from audit.facts.inventory import pods as ports
 from audit.facts.inventory.cluster import Cluster, Name
 from audit.facts.inventory.compare import compare
@@ -87,6 +88,7 @@ def load(
         notes=(
             *(*described.notes, *zone_notes, *service_notes, *policy_notes),
             *(*_node_notes(nodes), *pod_notes),
+            *dump.notes(pod_facts, topology, dump.missing(pod_facts, topology)),
         ),
         resource_versions=MappingProxyType(dict(described.resource_versions)),
         unread_policies=described.unread_policies,

@@ -83,6 +83,7 @@ WARNED = frozenset(
         "list-forbidden",
         "list-missing",
         "node-untraceable",
+        "namespaces-missing",
         "no-address",
         "no-logical-port",
         "northd-version-unknown",
