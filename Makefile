@@ -3,7 +3,7 @@
 # .venv, newer OVNs to ~/.local/share/ovn-audit. ARGS is handed on: `make test ARGS="-k store"`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install ovn ovns chromium demo test check fmt parity mutate kill bench fuzz screenshots clean
+.PHONY: help install ovn ovns chromium demo test check fmt parity mutate kill bench fuzz flips screenshots clean
 
 INSTALLED := .venv/.installed
 EXAMPLE := examples/interconnect.tar.gz
@@ -92,6 +92,9 @@ bench: install ovn  ## Measure the audit beside ovnkube-trace's own commands
 
 fuzz: install  ## Read a million damaged inputs with every reader (hours; ARGS="--seconds 60 scope")
 	@.venv/bin/python -m tests.fuzz $(ARGS)
+
+flips: install  ## Flip a thousand bits of snapshots and of a run's files, one at a time
+	@.venv/bin/python -m tests.flips $(ARGS)
 
 screenshots: install chromium ovn  ## Take the pictures of the report in docs/, from the example
 	@.venv/bin/python -m bench.screenshots

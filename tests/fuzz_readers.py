@@ -22,7 +22,7 @@ from typing import Any, Literal, cast
 import yaml
 
 from audit.errors import DatabaseError, RunReadError, ScopeError, SnapshotError
-from audit.facts import kube, manifests, mustgather, objects, snapshot, validity
+from audit.facts import archive, kube, manifests, mustgather, objects, snapshot, validity
 from audit.facts.ovn import read_zone
 from audit.model.datapath import Pipelines, Switch
 from audit.model.engine import DatabaseReader
@@ -77,10 +77,10 @@ def _damaged(file: Path, text: bytes) -> Iterator[None]:
 @cache
 def _members() -> dict[str, bytes]:
     """Return the files of the example cluster."""
-    with tarfile.open(_EXAMPLE) as archive:
+    with tarfile.open(_EXAMPLE) as packed:
         return {
-            member.name.removeprefix("./"): cast("Any", archive.extractfile(member)).read()
-            for member in archive
+            member.name.removeprefix("./"): cast("Any", packed.extractfile(member)).read()
+            for member in packed
             if member.isfile()
         }
 
@@ -276,11 +276,11 @@ def _archives() -> Sequence[bytes]:
     place = _place("packed")
     modes: tuple[Literal["w:gz", "w:xz", "w"], ...] = ("w:gz", "w:xz", "w")
     for mode in modes:
-        with tarfile.open(place / mode, mode) as archive:
+        with tarfile.open(place / mode, mode) as packed:
             for name in ("kube/pods.json", "ovn/a/nb.db", "ovn/a/sb.db"):
                 member = tarfile.TarInfo(f"cluster/{name}")
                 member.size = 5
-                archive.addfile(member, io.BytesIO(b"12345"))
+                packed.addfile(member, io.BytesIO(b"12345"))
     return [file.read_bytes() for file in sorted(place.iterdir())]
 
 
@@ -318,7 +318,9 @@ def _must_gather(data: bytes) -> None:
     place, target = _place("gathered"), _place("converted") / "snapshot"
     try:
         with _damaged(place / name.decode(), text):
-            mustgather.convert(place, target)
+            gathered = mustgather.find(place, str(place))
+            assert gathered is not None
+            mustgather.convert(gathered, target, archive.Limit(), databases=False)
     finally:
         shutil.rmtree(target, ignore_errors=True)
 

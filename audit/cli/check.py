@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from audit import pipeline
-from audit.cli import options, places, progress
+from audit.cli import options, places, progress, say
 from audit.errors import ExitCode, UsageError
 from audit.model.expectations import Status
 
@@ -57,15 +57,15 @@ def check(
             raise UsageError("--baseline makes expectations; it checks none")
         with progress.shown(quiet=quiet) as shown:
             text = pipeline.baseline(run, shown)
-        click.echo(text, nl=False)
+        say.text(text)
         return ExitCode.CLEAN
     expected = pipeline.read_expectations(file, packs)
     today = dt.datetime.now(dt.UTC).date()
     with progress.shown(quiet=quiet) as shown:
         told = pipeline.check(run, expected, today, shown)
     if output == "text":
-        click.echo(pipeline.checked_text(told), nl=False)
+        say.text(pipeline.checked_text(told))
     else:
-        click.echo(pipeline.rendered(told, pipeline.Format(output)), nl=False)
+        say.text(pipeline.rendered(told, pipeline.Format(output)))
     failed = any(one.status is not Status.SATISFIED for one in told.checks)
     return ExitCode.FINDINGS if failed and not exit_zero else ExitCode.CLEAN

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from audit import pipeline
-from audit.cli import places
+from audit.cli import places, say
 
 
 @click.command()
@@ -21,4 +21,4 @@ def copy(*, run: Path | pipeline.Place, to: Path | pipeline.Place) -> None:
       audit copy runs/20261123T043457Z-9510 s3://audits/prod
       audit copy s3://audits/prod/20261123T043457Z-9510 runs
     """
-    click.echo(str(pipeline.copy(run, to)))
+    say.line(str(pipeline.copy(run, to)))

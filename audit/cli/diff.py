@@ -1,13 +1,12 @@
 """`audit diff`: what is different between two runs, or two sets of manifests."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
 
 from audit import pipeline
-from audit.cli import options, places, progress, surroundings
+from audit.cli import options, places, progress, say, surroundings
 from audit.errors import ExitCode, UsageError
 from audit.model.changes import Changes
 from audit.plan.scope import Scope
@@ -70,7 +69,7 @@ def diff(
         else:
             found, page = pipeline.diff_manifests(before, after, scope, around, shown), None
     if page is not None:
-        click.echo(str(page.absolute()))
+        say.line(str(page.absolute()))
     else:
         show(found, output or ("text" if all(runs) else "markdown"))
     return ExitCode.FINDINGS if found.paths and not exit_zero else ExitCode.CLEAN
@@ -85,8 +84,8 @@ def show(found: Changes, output: str) -> None:
     """Print what changed as `text`, `markdown` or `json`."""
     if output == "json":
         said = {**dataclasses.asdict(found), "counts": found.counts}
-        click.echo(json.dumps(said, indent=2, ensure_ascii=False))
+        say.json(said)
     elif output == "markdown":
-        click.echo(pipeline.changes_markdown(found), nl=False)
+        say.text(pipeline.changes_markdown(found))
     else:
-        click.echo(pipeline.changes_text(found), nl=False)
+        say.text(pipeline.changes_text(found))

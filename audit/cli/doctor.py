@@ -1,15 +1,13 @@
 """`audit doctor`: what is here, and what to do about what is not."""
 
-import json
 import re
 from pathlib import Path
 
 import click
 
 from audit import pipeline
-from audit.cli import engines, options
+from audit.cli import engines, options, say
 from audit.errors import ExitCode, UsageError
-from audit.report.explain import printable
 
 
 @click.command()
@@ -71,17 +69,17 @@ def doctor(
         raise UsageError(f"{at_least!r} is no release of OVN; write 26.03")
     if install_ovn:
         installed = pipeline.install_engine(
-            ovn_prefix, snapshot=snapshot, needed=at_least, progress=engines.say
+            ovn_prefix, snapshot=snapshot, needed=at_least, progress=engines.tell
         )
-        click.echo(f"ok: OVN {installed.version} in {installed.place}")
+        say.line(f"ok: OVN {installed.version} in {installed.place}")
         return ExitCode.CLEAN
     findings = pipeline.examine(ovn_prefix, snapshot)
     if live:
         findings += pipeline.examine_cluster(access)
     if output == "json":
-        click.echo(json.dumps([finding.fields() for finding in findings], indent=2))
+        say.json([finding.fields() for finding in findings])
     else:
         for finding in findings:
-            click.echo(f"{'ok' if finding.good else 'missing'}: {printable(finding.text)}")
+            say.line(f"{'ok' if finding.good else 'missing'}: {finding.text}")
     good = all(finding.good for finding in findings)
     return ExitCode.CLEAN if good else ExitCode.COULD_NOT_RUN

@@ -8,8 +8,8 @@ from typing import TypeVar
 import click
 
 from audit import pipeline
+from audit.cli import say
 from audit.errors import NoEngineError
-from audit.report.explain import printable
 
 _Result = TypeVar("_Result")
 
@@ -40,19 +40,19 @@ def provided(
                     error.what, needed=error.needed, advice=_advice(error, snapshot, prefix)
                 ) from error
             tried.add(error.needed)
-            pipeline.install_engine(None, needed=error.needed, progress=say)
+            pipeline.install_engine(None, needed=error.needed, progress=tell)
 
 
-def say(line: str) -> None:
+def tell(sentence: str) -> None:
     """Tell how far an installation is."""
-    click.echo(printable(line), err=True)
+    say.line(sentence, err=True)
 
 
 def _asked(error: NoEngineError) -> bool:
     """Ask whether to install an OVN; no where nobody would answer."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    click.echo(printable(error.what), err=True)
+    say.line(error.what, err=True)
     question = f"Install OVN {error.needed} or newer now, without touching the system's?"
     return click.confirm(question, default=False, err=True)
 

@@ -1,12 +1,11 @@
 """`audit explain`: one cell in sentences."""
 
-import json
 from pathlib import Path
 
 import click
 
 from audit import pipeline
-from audit.cli import options
+from audit.cli import options, say
 
 
 @click.command()
@@ -30,6 +29,6 @@ def explain(
     """
     told = pipeline.explain(run, src, dst, port, family=family, raw=raw)
     if output == "json":
-        click.echo(json.dumps(told.fields, indent=2, ensure_ascii=False))
+        say.json(told.fields)
     else:
-        click.echo(told.text, nl=False)
+        say.text(told.text)

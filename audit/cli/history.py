@@ -1,17 +1,15 @@
 """`audit history`: the runs below one directory."""
 
 import datetime as dt
-import json
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from audit import pipeline
-from audit.cli import options, places
+from audit.cli import options, places, say
 from audit.cli.query import show
 from audit.errors import UsageError
-from audit.report.explain import printable
 
 
 @click.command()
@@ -62,22 +60,22 @@ def history(
         return
     found = pipeline.past(root)
     for sentence in found.skipped:
-        click.echo(f"audit: {printable(sentence)}", err=True)
+        say.line(f"audit: {sentence}", err=True)
     if not found.runs:
-        click.echo(f"audit: no finished run is right below {root}", err=True)
+        say.line(f"audit: no finished run is right below {root}", err=True)
     if output == "json":
-        click.echo(json.dumps(found.records, indent=2, ensure_ascii=False))
+        say.json(found.records)
     elif output == "csv":
         names = ["run", "started", *(found.runs[-1].numbers if found.runs else ())]
         numbers = [(r.run, r.started, *(r.numbers.get(n) for n in names[2:])) for r in found.runs]
         show(names, iter(numbers), output)
     else:
-        click.echo(found.text, nl=False)
+        say.text(found.text)
 
 
 def _prune(root: Path | pipeline.Place, keep: pipeline.Retention, *, dry: bool) -> None:
     gone = pipeline.prune(root, keep, dt.datetime.now(dt.UTC), dry=dry)
     for path in gone:
-        click.echo(f"{'would remove' if dry else 'removed'} {printable(path)}")
+        say.line(f"{'would remove' if dry else 'removed'} {path}")
     if not gone:
-        click.echo("audit: all runs are kept", err=True)
+        say.line("audit: all runs are kept", err=True)

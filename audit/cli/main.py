@@ -1,6 +1,7 @@
 """The `audit` command group, and the one place where errors become exit codes."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -24,12 +25,12 @@ from audit.cli import (
     query,
     report,
     run,
+    say,
     snapshot,
     trace,
     verify,
 )
 from audit.errors import AuditError, ExitCode, OutputError, RunInterruptedError
-from audit.report.explain import printable
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "AUDIT"}
 
@@ -81,7 +82,9 @@ def main() -> None:
     try:
         sys.exit(audit.main(standalone_mode=False) or ExitCode.CLEAN)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        say.text(shown.getvalue(), err=True)
         sys.exit(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt) as error:
         notes = _notes(error) or ["nothing was left half-written"]
@@ -138,5 +141,5 @@ def _fail(error: AuditError, *notes: str) -> None:
     """Say what is wrong in one sentence and exit with its code."""
     if "--debug" in sys.argv:
         traceback.print_exc()
-    click.echo(f"audit: {printable('; '.join([str(error), *notes]))}", err=True)
+    say.line(f"audit: {'; '.join([str(error), *notes])}", err=True)
     sys.exit(error.exit_code)

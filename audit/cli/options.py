@@ -1,6 +1,7 @@
 """Options that several commands share, and what they are made into."""
 
 import functools
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ import click
 
 from audit.cli.places import Run
 from audit.errors import ScopeError, UsageError
+from audit.facts.archive import LARGEST
 from audit.pipeline.capturing import Access
 from audit.plan import scope
 
@@ -108,6 +110,26 @@ def traced_cluster(traces: str, access: Access) -> Access | None:
     return replace(access, kubeconfig=file.absolute() if file else None)
 
 
+class Size(click.ParamType[int]):
+    """A number of bytes, as `512M` or `16G`."""
+
+    name = "SIZE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the number of bytes."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None:
+            self.fail(f"{str(value)!r} is no size; write one as 512M or 16G", param, ctx)
+        return int(match[1]) << _SHIFTS[match[2].upper()]
+
+
+_SIZE = re.compile(r"([1-9][0-9]{0,11})([KMGT]?)i?B?", re.ASCII | re.IGNORECASE)
+_SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
 ovn_prefix_option = click.option(
     "--ovn-prefix",
     type=click.Path(path_type=Path, file_okay=False),
@@ -165,7 +187,14 @@ def source_options(*, manifests: bool = False) -> Callable[[_Command], _Command]
             "--snapshot",
             type=click.Path(path_type=Path),
             help="A directory, or a .tar.gz of it, with kube/*.json and ovn/ZONE/{nb,sb}.db, or "
-            "an unpacked must-gather, instead of the live cluster.",
+            "a must-gather, instead of the live cluster.",
+        ),
+        click.option(
+            "--max-snapshot-size",
+            type=Size(),
+            default=f"{LARGEST >> 30}G",
+            show_default=True,
+            help="How much a packed snapshot may unpack to; a larger one is refused.",
         ),
         cluster_options,
     ]

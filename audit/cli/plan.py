@@ -1,6 +1,5 @@
 """`audit plan`: everything up to the first trace."""
 
-import json
 import os
 from collections import Counter
 from contextlib import ExitStack
@@ -10,9 +9,8 @@ from typing import Any
 import click
 
 from audit import pipeline
-from audit.cli import engines, options, progress
+from audit.cli import engines, options, progress, say
 from audit.plan.scope import Scope
-from audit.report.explain import printable
 
 HOPS_PER_REQUEST = 1.6
 """A request, the other zone's half of every second one, and a few replies."""
@@ -29,6 +27,7 @@ zone's southbound database, which is served and read before. Measured at 0.3, 2 
 def plan(
     *,
     snapshot: Path | None,
+    max_snapshot_size: int,
     access: pipeline.Access,
     ovn_prefix: Path | None,
     scope: Scope,
@@ -43,7 +42,12 @@ def plan(
     """
     with ExitStack() as stack, progress.shown(quiet=True) as shown:
         taken = snapshot or stack.enter_context(pipeline.captured(access, shown))
-        asked = pipeline.Options(snapshot=taken, scope=scope, ovn_prefix=ovn_prefix)
+        asked = pipeline.Options(
+            snapshot=taken,
+            most_unpacked=max_snapshot_size,
+            scope=scope,
+            ovn_prefix=ovn_prefix,
+        )
         planned = engines.provided(
             lambda: pipeline.plan(asked, shown, stack),
             snapshot=snapshot,
@@ -52,19 +56,19 @@ def plan(
         )
         described = _described(planned)
     if output == "json":
-        click.echo(json.dumps(described, indent=2, ensure_ascii=False))
+        say.json(described)
         return
     for name, value in described.items():
         if name == "zones":
-            click.echo(f"{'zones':<14}{len(value):>12,}")
+            say.line(f"{'zones':<14}{len(value):>12,}")
             for zone, traces in value.items():
-                click.echo(f"  {printable(zone):<30}{traces:>12,} requests")
+                say.line(f"  {zone:<30}{traces:>12,} requests")
         elif name == "notes":
             for note in value:
-                click.echo(f"note: {printable(note)}")
+                say.line(f"note: {note}")
         else:
             shown_value = f"{value:,}" if isinstance(value, int | float) else value
-            click.echo(f"{name.replace('_', ' '):<14}{shown_value:>12}")
+            say.line(f"{name.replace('_', ' '):<14}{shown_value:>12}")
 
 
 def _described(planned: pipeline.Planned) -> dict[str, Any]:

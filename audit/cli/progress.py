@@ -4,7 +4,6 @@ import sys
 import time
 from typing import Self
 
-import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -16,7 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from audit.report.explain import printable
+from audit.cli import say
+from audit.report import printing
 
 _LINE_EVERY_S = 10.0
 _SHOWN_ZONES = 3
@@ -39,7 +39,7 @@ class _Zones:
     def __str__(self) -> str:
         latest = list(self._left.items())[-_SHOWN_ZONES:]
         named = ", ".join(f"{zone} {f'{left:,} left' if left else 'done'}" for zone, left in latest)
-        return f"{self._zones} zones to go; {printable(named)}" if latest else ""
+        return f"{self._zones} zones to go; {printing.line(named)}" if latest else ""
 
 
 class Bar:
@@ -109,7 +109,7 @@ class Lines:
         """Say that a phase begins."""
         self._name, self._total, self._done, self._zones = name, total, 0, _Zones()
         self._began = self._said = time.monotonic()
-        click.echo(f"{name} ({total:,})" if total else name, err=True)
+        say.line(f"{name} ({total:,})" if total else name, err=True)
 
     def expect(self, steps: int) -> None:
         """Count what is still to come."""
@@ -124,7 +124,7 @@ class Lines:
         self._said = now
         left = (now - self._began) / self._done * (self._total - self._done)
         where = f"; {self._zones}" if str(self._zones) else ""
-        click.echo(
+        say.line(
             f"{self._name}: {self._done:,} of {self._total:,}, {left:.0f} s left{where}", err=True
         )
 

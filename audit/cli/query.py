@@ -1,7 +1,6 @@
 """`audit query`: SQL over a run."""
 
 import csv
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from audit import pipeline
-from audit.cli import options
-from audit.report.explain import printable
+from audit.cli import options, say
+from audit.report import printing
 
 
 @click.command()
@@ -36,7 +35,7 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[object]], output: str) 
     """Print rows as a `table`, as `json` or as `csv`."""
     if output == "json":
         records = [dict(zip(columns, row, strict=True)) for row in rows]
-        click.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        say.json(records)
     elif output == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(map(_inert, columns))
@@ -51,7 +50,10 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def _inert(value: object) -> object:
     """Return a value as a spreadsheet will show it and not run it; a name may be anything."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    inert = f"'{value}" if value.startswith(_FORMULA) else value
+    return "\t".join(map(printing.line, inert.split("\t")))
 
 
 _UNFOLDED = 10_000
@@ -62,9 +64,9 @@ def _print(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; what is in the cells is text, never markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(Text(printable(column)), overflow="fold")
+        table.add_column(Text(printing.line(column)), overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if value is None else printable(str(value))) for value in row))
+        table.add_row(*(Text("" if value is None else printing.line(str(value))) for value in row))
     _Console(width=None if sys.stdout.isatty() else _UNFOLDED).print(table)
 
 

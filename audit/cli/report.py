@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from audit import pipeline
-from audit.cli import options, places, progress
+from audit.cli import options, places, progress, say
 from audit.errors import UsageError
 
 
@@ -57,7 +57,7 @@ def report(
     if stdout:
         if len(chosen) != 1 or chosen[0] is pipeline.Format.HTML:
             raise UsageError("--stdout goes with one format that is not html")
-        click.echo(pipeline.formatted(run, chosen[0]), nl=False)
+        say.text(pipeline.formatted(run, chosen[0]))
         return
     if out is None:
         places.require_written(run, "name where to write with --out")
@@ -66,4 +66,4 @@ def report(
         with progress.shown(quiet=quiet) as shown:
             _, changed = pipeline.mark_runs(since, run, shown)
     for path in pipeline.write_formats(run, chosen, out, changed):
-        click.echo(str(path.absolute()))
+        say.line(str(path.absolute()))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import os
 import re
 import sys
@@ -14,12 +13,11 @@ from typing import Any
 import click
 
 from audit import pipeline
-from audit.cli import engines, options, places, progress, resuming, surroundings
+from audit.cli import engines, options, places, progress, resuming, say, surroundings
 from audit.errors import ExitCode, UsageError
 from audit.model.verdicts import VERDICTS
 from audit.plan.scope import Scope
 from audit.report import messages
-from audit.report.explain import printable
 
 
 class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
@@ -205,6 +203,7 @@ class Duration(click.ParamType[float]):
 def run(
     *,
     snapshot: Path | None,
+    max_snapshot_size: int,
     access: pipeline.Access,
     manifests: str | None,
     kustomization: str | None,
@@ -253,6 +252,7 @@ def run(
     """
     own: dict[str, Any] = {
         "ovn_prefix": ovn_prefix,
+        "most_unpacked": max_snapshot_size,
         "workers": pipeline.Workers(workers) if workers else None,
         "cluster": options.traced_cluster(traces, access),
         "worker_count": worker_count,
@@ -376,14 +376,14 @@ def _said(
     """Print what came out; return the exit code."""
     if output == "json":
         result = {**done.manifest, **_places(done)}
-        click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        say.json(result)
     else:
         _print(done.manifest, done)
     code = done.exit_code
     proven = _percent(done.manifest)
     if fail_coverage_below is not None and proven < fail_coverage_below:
         text = f"{proven:.6g} % of the cells are proven, fewer than --fail-coverage-below asks for"
-        click.echo(f"coverage: {text} ({fail_coverage_below:g} %)", err=True)
+        say.line(f"coverage: {text} ({fail_coverage_below:g} %)", err=True)
         code = ExitCode.INCOMPLETE
     return ExitCode.CLEAN if exit_zero else code
 
@@ -401,13 +401,13 @@ def _told(done: pipeline.Rehearsed, output: str, *, exit_zero: bool) -> int:
     if output == "json":
         fields = {name: {**one.manifest, **_places(one)} for name, one in runs.items()}
         changes = dataclasses.asdict(done.changes)
-        click.echo(json.dumps({**fields, "changes": changes}, indent=2, ensure_ascii=False))
+        say.json({**fields, "changes": changes})
     else:
         for name, one in runs.items():
             version = one.manifest["databases"][0]["northd_version"] or "unknown"
-            click.echo(f"{name} by northd {printable(version)}: {_places(one)['path']}")
+            say.line(f"{name} by northd {version}: {_places(one)['path']}")
             _print_messages(one.manifest)
-        click.echo(pipeline.changes_text(done.changes), nl=False)
+        say.text(pipeline.changes_text(done.changes))
     return ExitCode.CLEAN if exit_zero else done.exit_code
 
 
@@ -427,34 +427,34 @@ def _print_planes(manifest: Mapping[str, Any]) -> None:
         compared = manifest[key]
         if compared is not None:
             agree = compared["of"] - compared["cells"]
-            click.echo(f"planes: {planes} agree on {agree:,} of {compared['of']:,} cells")
+            say.line(f"planes: {planes} agree on {agree:,} of {compared['of']:,} cells")
     packets = manifest["packets"]
     if packets is not None:
-        click.echo(f"packets: agree in {packets['agree']:,} of {packets['of']:,} cells")
+        say.line(f"packets: agree in {packets['agree']:,} of {packets['of']:,} cells")
 
 
 def _print_messages(manifest: Mapping[str, Any]) -> None:
     """Print what was found, and what is to be known: errors, warnings and notes, each as such."""
     said = messages.messages(manifest)
     if said:
-        click.echo(messages.counted(said))
+        say.line(messages.counted(said))
     for one in said:
-        click.echo(f"{one.severity}: {printable(one.text)}")
+        say.line(f"{one.severity}: {one.text}")
 
 
 def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
     """Print the counts, what is unproven and where the report is, its path last."""
     counts = manifest["counts"]
     by = f"{counts['traces']:,} traces" if manifest["engine"] else "the policy objects"
-    click.echo(f"{counts['cells']:,} cells decided by {by}")
+    say.line(f"{counts['cells']:,} cells decided by {by}")
     for verdict in VERDICTS:
         if counts[verdict]:
-            click.echo(f"  {verdict:<13}{counts[verdict]:>12,}")
-    click.echo(pipeline.namespaces_text(done.path), nl=False)
+            say.line(f"  {verdict:<13}{counts[verdict]:>12,}")
+    say.text(pipeline.namespaces_text(done.path))
     _print_planes(manifest)
     _print_messages(manifest)
     for sentence in done.unproven:
-        click.echo(f"unproven: {sentence}")
+        say.line(f"unproven: {sentence}")
     where = _places(done)
-    click.echo(f"run: {where['path']}")
-    click.echo(where["report"] if done.url else str(done.report.absolute()))
+    say.line(f"run: {where['path']}")
+    say.line(where["report"] if done.url else str(done.report.absolute()))

@@ -1,14 +1,12 @@
 """`audit snapshot`: a live cluster's facts, in one file."""
 
-import json
 from pathlib import Path
 
 import click
 
 from audit import pipeline
-from audit.cli import options, progress
+from audit.cli import options, progress, say
 from audit.errors import ExitCode
-from audit.report.explain import printable
 
 
 @click.command()
@@ -41,10 +39,10 @@ def snapshot(
     if output == "json":
         notes = [{"code": note.code, "text": note.text} for note in saved.notes]
         said = {"path": str(saved.path), "source": saved.source, "zones": saved.zones}
-        click.echo(json.dumps({**said, "notes": notes}, indent=2, ensure_ascii=False))
+        say.json({**said, "notes": notes})
     else:
-        click.echo(f"{printable(saved.source)}: {saved.zones} zones")
+        say.line(f"{saved.source}: {saved.zones} zones")
         for note in saved.notes:
-            click.echo(f"note: {printable(note.text)}")
-        click.echo(str(saved.path))
+            say.line(f"note: {note.text}")
+        say.line(str(saved.path))
     return ExitCode.INCOMPLETE if saved.notes else ExitCode.CLEAN

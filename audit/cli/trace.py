@@ -1,7 +1,6 @@
 """`audit trace`: one pair, as ovnkube-trace is asked for it."""
 
 import functools
-import json
 import os
 import sys
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from pathlib import Path
 import click
 
 from audit import pipeline
-from audit.cli import engines, options, progress
+from audit.cli import engines, options, progress, say
 from audit.errors import ExitCode, UsageError
 from audit.model.endpoints import MAX_PORT, Port
 from audit.model.packets import Family, Protocol
@@ -87,6 +86,7 @@ def trace(
     loglevel: int,
     access: pipeline.Access,
     snapshot: Path | None,
+    max_snapshot_size: int,
     ovn_prefix: Path | None,
     traces: str,
     install_ovn: bool,
@@ -130,6 +130,7 @@ def trace(
             port=Port(protocol=Protocol(protocols[0]), number=dst_port),
             family=Family(addr_family) if addr_family else None,
         ),
+        most_unpacked=max_snapshot_size,
         ovn_prefix=ovn_prefix,
         cluster=options.traced_cluster(traces, access),
         detrace=not skip_detrace,
@@ -150,7 +151,7 @@ def trace(
         found = engines.provided(ask, snapshot=snapshot, prefix=ovn_prefix, install=install_ovn)
     if output == "json":
         fields = rendering.fields(found, raw=raw)
-        click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
+        say.json(fields)
     else:
         _print(rendering.texts(found, loglevel))
     unexpected = expect is not None and found.answer.verdict != expect
@@ -168,7 +169,7 @@ def _say_unused(access: pipeline.Access) -> None:
     }
     for flag, value in flags.items():
         if value:
-            click.echo(f"note: {flag} is of no use with --snapshot", err=True)
+            say.line(f"note: {flag} is of no use with --snapshot", err=True)
 
 
 def _print(texts: Iterable[rendering.Text]) -> None:
@@ -176,4 +177,4 @@ def _print(texts: Iterable[rendering.Text]) -> None:
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for one in texts:
         colour = _COLOURS[one.indicates] if coloured and one.indicates is not None else None
-        click.echo(click.style(one.text, fg=colour, bold=True) if colour else one.text)
+        say.text(one.text, end="\n", colour=colour)

@@ -1,15 +1,13 @@
 """`audit verify`: whether a run is as the audit wrote it."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
 
 from audit import pipeline
-from audit.cli import options, places
+from audit.cli import options, places, say
 from audit.errors import ExitCode
-from audit.report.explain import printable
 
 
 @click.command()
@@ -35,12 +33,12 @@ def verify(*, run: Path, key: Path | None, snapshot: Path | None, output: str) -
     """
     found = pipeline.verify(run, key=key, snapshot=snapshot)
     if output == "json":
-        click.echo(json.dumps(dataclasses.asdict(found), indent=2, ensure_ascii=False))
+        say.json(dataclasses.asdict(found))
     else:
         for problem in found.problems:
-            click.echo(printable(problem))
+            say.line(problem)
         inputs = "" if found.inputs is None else f", {found.inputs:,} inputs"
-        click.echo(
+        say.line(
             f"{found.files:,} files{inputs}, signature {found.signature}: "
             + (_differences(len(found.problems)) if found.problems else "as written")
         )

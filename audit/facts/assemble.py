@@ -11,7 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from audit.errors import DatabaseError
-from audit.facts import kube, ovn, policylists, snapshot
+from audit.facts import archive, contradictions, kube, ovn, policylists, snapshot
+from audit.facts import partial as dump
 from audit.facts.inventory import pods as ports
 from audit.facts.inventory.cluster import Cluster, Name
 from audit.facts.inventory.compare import compare
@@ -26,13 +27,16 @@ _ZONES_AT_A_TIME = 2
 """One whose rows are parsed, and one whose file is read; each may take some hundred MB."""
 
 
-def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
-    """Read a snapshot. SnapshotError or DatabaseError when it cannot be used at all.
+def load(
+    path: Path, workdir: Path, reader: DatabaseReader, *, most: int = archive.LARGEST
+) -> ClusterState:
+    """Read a snapshot, of which `most` bytes may be unpacked.
 
+    SnapshotError or DatabaseError when it cannot be used at all.
     A zone whose databases cannot be read is left out with a note, and everything that needs it
     is `untraced`; when no zone can be read, that is the error.
     """
-    found = snapshot.open_snapshot(path, workdir)
+    found = snapshot.open_snapshot(path, workdir, most=most)
     with ThreadPoolExecutor(1) as aside:
         inputs = aside.submit(snapshot.hash_inputs, found)  # computed beside everything else
         pod_facts = snapshot.required(found, "pods", kube.pod)
@@ -56,7 +60,12 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
         for name, difference in ports.differing(pod_facts, topology).items()
         if name not in changed
     }
-    joined = _Join(topology=topology, nodes=nodes, differing=differing.keys())
+    joined = _Join(
+        topology=topology,
+        nodes=nodes,
+        hosts={node.name: node.host_addresses for node in node_facts},
+        differing=differing.keys(),
+    )
     pods, pod_notes = _pods(pod_facts, joined)
     cluster = Cluster(
         pods=pod_facts,
@@ -79,6 +88,7 @@ def load(path: Path, workdir: Path, reader: DatabaseReader) -> ClusterState:
         notes=(
             *(*described.notes, *zone_notes, *service_notes, *_policy_notes(listed)),
             *(*_node_notes(nodes), *pod_notes),
+            *dump.notes(pod_facts, topology, dump.missing(pod_facts, topology)),
         ),
         resource_versions=MappingProxyType(dict(described.resource_versions)),
         unread_policies=(*described.unread_policies, *listed.unread),
@@ -228,6 +238,8 @@ class _Join:
 
     topology: Topology
     nodes: Mapping[str, Endpoint]
+    hosts: Mapping[str, tuple[str, ...]]
+    """Every address of each node's host."""
     differing: Collection[Name]
     """Pods whose port is not as Kubernetes says."""
 
@@ -265,10 +277,17 @@ def _node_notes(nodes: Mapping[str, Endpoint]) -> list[Note]:
 def _pods(pods: Sequence[kube.PodFacts], joined: _Join) -> tuple[tuple[Endpoint, ...], list[Note]]:
     """Return the pods that can be rows and columns, and a note for each kind that cannot."""
     groups: dict[str, list[str]] = defaultdict(list)
+    contradictory: dict[str, list[str]] = defaultdict(list)
     endpoints = []
     for pod in pods:
         has_port = (pod.namespace, pod.name) in joined.topology.pod_ports
         name = f"{pod.namespace}/{pod.name}"
+        host = joined.hosts.get(pod.node, ())
+        if wrong := contradictions.of_pod(pod, host=host, has_port=has_port):
+            contradictory[wrong].append(name)
+            contradicting = replace(_pod_endpoint(pod, joined), obstacle=Reason.OBJECT_CONTRADICTS)
+            endpoints.append(contradicting)
+            continue
         if pod.phase in kube.FINISHED:
             groups["pod-finished"].append(name)
             continue
@@ -281,7 +300,7 @@ def _pods(pods: Sequence[kube.PodFacts], joined: _Join) -> tuple[tuple[Endpoint,
             groups[endpoint.obstacle].append(name)
         elif pod.terminating:
             groups["pod-terminating"].append(name)
-    notes = _notes(_POD_NOTES, groups, "pod")
+    notes = [*_notes(_POD_NOTES, groups, "pod"), *contradictions.notes(contradictory)]
     return tuple(sorted(endpoints, key=lambda e: (e.namespace, e.name))), notes
 
 

@@ -3,6 +3,9 @@
 What programs wrote is read by `documents`, and what people wrote by `read`, as Kubernetes' own
 programs would (audit.facts.loaders). A text may hold several documents of JSON, one after the
 other.
+
+YAML is read by safe loaders. Its aliases say in a line what would fill a memory when it is written
+out again, so they may not make a document much larger than it is.
 """
 
 import json
@@ -18,12 +21,13 @@ from audit.facts.loaders import Kubernetes, Plain
 
 Path = tuple[str | int, ...]
 
-_MOST_VALUES = 1_000_000
-"""In a document, with its aliases written out: more than any real one, and no more than fit."""
+_MOST_REPEATED = 10
+"""How many times as large a document may become by its aliases, a short one apart."""
+_SHORT = 1000
 
 
 class DocumentError(ValueError):
-    """A text that is no YAML, or holds a value that its tag does not allow."""
+    """A text that is no YAML or no JSON, or holds a value that its tag does not allow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +171,7 @@ def _json(text: str) -> Iterator[Document]:
         repeats = False
         value, at = decoder.raw_decode(whole, start)
         yield Document(
-            value=value,
+            value=_checked(value, whole),
             repeats=repeats,
             _text=whole[start:at],
             _index=0,
@@ -175,25 +179,86 @@ def _json(text: str) -> Iterator[Document]:
         )
 
 
+def json_document(text: str) -> Any:  # noqa: ANN401 - JSON may be anything
+    """Return the value that a JSON text is. DocumentError with what is wrong, in a line."""
+    try:
+        return _checked(json.loads(text), text)
+    except DocumentError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(str(error)) from error
+
+
 def _loaded(text: str, kind: Any) -> Iterator[tuple[Any, bool]]:  # noqa: ANN401 - a loader's class
     """Yield each document, and whether a key was repeated in it or before it."""
     loader = kind(text)
     aliases = "*" in text and "&" in text
     try:
-        while loader.check_data():
-            value = loader.get_data()
-            if aliases and _size(value, {}) > _MOST_VALUES:
-                raise DocumentError("its aliases stand for more values than are read")
-            yield value, loader.repeats
+        while loader.check_node():
+            node = loader.get_node()
+            if aliases:
+                _check_aliases(node)
+            yield _checked(loader.construct_document(node), text), loader.repeats
     finally:
         loader.dispose()
 
 
-def _size(value: object, known: dict[int, int]) -> int:
-    """Return how many values there are with every alias written out; RecursionError in a circle."""
-    if not isinstance(value, dict | list):
-        return 1
-    if id(value) not in known:
-        members = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_size(member, known) for member in members)
-    return known[id(value)]
+def _checked(value: Any, text: str) -> Any:  # noqa: ANN401 - whatever the text says
+    """Return a value; DocumentError where a text that was decoded makes half a character of it."""
+    return _whole(value) if "\\u" in text or "\\U" in text else value
+
+
+def _check_aliases(document: yaml.Node) -> None:
+    """Refuse a document that aliases make endless, or many times as large as it is."""
+    sizes: dict[yaml.Node, int] = {}
+    own = 0
+
+    def written(node: yaml.Node) -> int:
+        """Return how large a node is with every alias in it written out."""
+        nonlocal own
+        if node not in sizes:
+            is_text = isinstance(node, yaml.ScalarNode)
+            own_size = 1 + len(node.value) if is_text else 1
+            own += own_size
+            sizes[node] = 0  # until it is known: whoever meets it until then is in it
+            sizes[node] = own_size + sum(map(written, () if is_text else _parts(node)))
+        if not sizes[node]:
+            line = node.start_mark.line + 1
+            raise DocumentError(f"what the alias for line {line} stands for contains that alias")
+        return sizes[node]
+
+    if written(document) > _SHORT + _MOST_REPEATED * own:
+        raise DocumentError(
+            f"its aliases repeat so much that it is more than {_MOST_REPEATED} times as large as "
+            "it looks; write it without aliases"
+        )
+
+
+def _parts(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value)
+
+
+def _whole(value: Any, path: str = "") -> Any:  # noqa: ANN401 - whatever the text says
+    """Return a value all of whose strings can be written again; DocumentError where one cannot."""
+    match value:
+        case dict():
+            for key, member in value.items():
+                _whole(key, path)
+                _whole(member, f"{path}.{key}" if path else str(key))
+        case list():
+            for index, member in enumerate(value):
+                _whole(member, f"{path}[{index}]")
+        case str():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                where = path or "the text"
+                raise DocumentError(
+                    f"{where} holds half of a character ({value[error.start]!a}), which no API "
+                    "server prints"
+                ) from error
+        case _:
+            pass  # numbers, dates and the like have no characters
+    return value

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from audit.facts import kube, policylists, snapshot
+from audit.facts import archive, contradictions, kube, policylists, snapshot
 from audit.facts.manifests import Manifests
 from audit.facts.networks import DEFAULT, Placed
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
@@ -23,9 +23,9 @@ _OUTSIDE = MappingProxyType({"": Endpoint(kind=EndpointKind.EXTERNAL, name="outs
 """Where no gateway is known, a packet from outside has one way in."""
 
 
-def load_snapshot(path: Path, workdir: Path) -> ClusterState:
+def load_snapshot(path: Path, workdir: Path, *, most: int = archive.LARGEST) -> ClusterState:
     """Read a snapshot's objects; its databases need not be there. SnapshotError as usual."""
-    found = snapshot.open_snapshot(path, workdir, databases=False)
+    found = snapshot.open_snapshot(path, workdir, databases=False, most=most)
     pods = snapshot.required(found, "pods", kube.pod)
     nodes = snapshot.required(found, "nodes", kube.node)
     namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
@@ -50,18 +50,40 @@ def load_snapshot(path: Path, workdir: Path) -> ClusterState:
         if read is None
     ]
     hosts = {node.name: _node(node) for node in nodes}
-    audited = [p for p in pods if p.phase not in kube.FINISHED and p.node and p.phase != "Pending"]
+    host_addresses = {node.name: node.host_addresses for node in nodes}
+    contradictory: dict[str, list[str]] = defaultdict(list)
+    for pod in pods:
+        if wrong := contradictions.of_pod(pod, host=host_addresses.get(pod.node, ())):
+            contradictory[wrong].append(f"{pod.namespace}/{pod.name}")
+    unknown = frozenset(name for names in contradictory.values() for name in names)
+    audited = [
+        pod
+        for pod in pods
+        if f"{pod.namespace}/{pod.name}" in unknown
+        or (pod.phase not in kube.FINISHED and pod.node and pod.phase != "Pending")
+    ]
     left_out = [f"{p.namespace}/{p.name}" for p in pods if p not in audited]
     return _sorted(
         ClusterState(
             source=described.source or found.source,
-            pods=tuple(_pod(pod, hosts) for pod in audited),
+            pods=tuple(
+                replace(_pod(pod, hosts), obstacle=Reason.OBJECT_CONTRADICTS)
+                if f"{pod.namespace}/{pod.name}" in unknown
+                else _pod(pod, hosts)
+                for pod in audited
+            ),
             nodes=tuple(hosts.values()),
             services=tuple(services or ()),
             namespaces=MappingProxyType(namespaces),
             policies=tuple(policies.policies),
             zones=MappingProxyType({}),
-            notes=(*described.notes, *missing, *policies.notes, *_left_out(left_out)),
+            notes=(
+                *described.notes,
+                *missing,
+                *policies.notes,
+                *_left_out(left_out),
+                *contradictions.notes(contradictory),
+            ),
             unread_policies=(*described.unread_policies, *policies.unread),
             inputs=snapshot.hash_inputs(found),
             gateways=_OUTSIDE,

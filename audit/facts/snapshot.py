@@ -1,30 +1,30 @@
 """A snapshot on disk → raw Lists and database files.
 
 A snapshot is a directory, or a `.tar.gz` of one: `kube/<resource>.json`, `ovn/<zone>/nb.db` and
-`sb.db`. An archive is untrusted input: only members with these names are unpacked, as plain files.
+`sb.db`. An archive is untrusted input: only members with these names are unpacked, as plain files
+(`audit.facts.archive`); or those of a must-gather, which is made a snapshot first.
 """
 
-import hashlib
-import json
-import lzma
 import re
-import tarfile
-import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from audit.errors import SnapshotError
-from audit.facts import mustgather
-from audit.facts.documents import decoded
+from audit.facts import archive, mustgather, sums
+from audit.facts.documents import decoded, json_document
 from audit.facts.fields import Field, FieldError
 from audit.model.facts import Input, Note
 
-_MEMBER = re.compile(
-    r"(?:kube/[a-z0-9.-]+\.json|ovn/[A-Za-z0-9][A-Za-z0-9._-]*/(?:nb|sb)\.db|snapshot\.json)"
-)
-_BLOCK = 1 << 20
+_DESCRIPTION = "snapshot.json"
+_LIST = r"kube/[a-z0-9.-]+\.json"
+_DATABASE = r"ovn/[A-Za-z0-9][A-Za-z0-9._-]*/(?:nb|sb)\.db"
+_MEMBER = re.compile(rf"{_LIST}|{_DATABASE}|{re.escape(_DESCRIPTION)}|{sums.NAME}")
+_MAGIC = b"OVSDB"
+"""How a database file begins (`man 5 ovsdb`)."""
+_MOST_LOOKED_AT = 100_000
 KINDS: Mapping[str, str] = {
     "namespaces": "Namespace",
     "pods": "Pod",
@@ -71,29 +71,32 @@ class Snapshot:
         return f"{self.shown_root}/{path.relative_to(self.root).as_posix()}"
 
 
-def open_snapshot(path: Path, workdir: Path, *, databases: bool = True) -> Snapshot:
-    """Find a snapshot's files; an archive is unpacked below `workdir`.
+def open_snapshot(
+    path: Path, workdir: Path, *, databases: bool = True, most: int = archive.LARGEST
+) -> Snapshot:
+    """Find a snapshot's files; an archive is unpacked below `workdir`, to `most` bytes.
 
     SnapshotError when there is none, or it lacks what nothing can be said without: `databases`,
     unless they are not wanted.
     """
     try:
-        found = _open_snapshot(path, workdir, databases=databases)
-        return found if databases else replace(found, zones={}, incomplete_zones=())
+        opened = _open_snapshot(path, workdir, archive.Limit(most), databases=databases)
+        return opened if databases else replace(opened, zones={}, incomplete_zones=())
     except OSError as error:
         raise SnapshotError(f"{error.filename or path} cannot be read: {error.strerror}") from error
 
 
-def _open_snapshot(path: Path, workdir: Path, *, databases: bool) -> Snapshot:
+def _open_snapshot(path: Path, workdir: Path, limit: archive.Limit, *, databases: bool) -> Snapshot:
     if not path.exists():
         raise SnapshotError(
             f"{path} does not exist; --snapshot takes a directory or a .tar.gz with kube/ and ovn/"
         )
-    gathered = mustgather.find(path)
-    if gathered is not None:
-        path = mustgather.convert(gathered, workdir / "snapshot")
     unpacked = not path.is_dir()
-    root = _descend(_unpack(path, workdir / "snapshot") if unpacked else path)
+    root = _descend(_unpack(path, workdir / "snapshot", limit) if unpacked else path)
+    shown = str(path if unpacked else root)
+    if not (root / "kube").is_dir() and (gathered := mustgather.find(root, shown)) is not None:
+        root = mustgather.convert(gathered, workdir / "converted", limit, databases=databases)
+        shown = str(path)
     lists = {f.stem: f for f in sorted((root / "kube").glob("*.json")) if f.is_file()}
     zones, incomplete = {}, []
     for directory in sorted(p for p in (root / "ovn").glob("*") if p.is_dir()):
@@ -103,17 +106,40 @@ def _open_snapshot(path: Path, workdir: Path, *, databases: bool) -> Snapshot:
         else:
             incomplete.append(directory.name)
     if not lists:
-        raise SnapshotError(f"{path} has no kube/*.json; it is not a snapshot")
+        raise SnapshotError(
+            f"{shown} has no kube/*.json; it is not a snapshot{_databases_in(root)}"
+        )
     if databases and not zones:
-        raise SnapshotError(f"{path} has no zone with both ovn/<zone>/nb.db and ovn/<zone>/sb.db")
+        raise SnapshotError(f"{shown} has no zone with both ovn/<zone>/nb.db and ovn/<zone>/sb.db")
     return Snapshot(
         source=str(path),
         root=root,
-        shown_root=str(path if unpacked else root),
+        shown_root=shown,
         lists=lists,
         zones=zones,
         incomplete_zones=tuple(incomplete),
     )
+
+
+def _databases_in(root: Path) -> str:
+    """Say what to do where there are databases and no objects: a sosreport, a copied /var/lib."""
+    files = islice(root.rglob("*"), _MOST_LOOKED_AT)
+    database = min((f for f in files if f.suffix == ".db" and _is_database(f)), default=None)
+    if database is None:
+        return ""
+    return (
+        f". There are databases ({database.relative_to(root)}) and no objects: make a directory, "
+        "copy the databases of each node to ovn/<node>/nb.db and ovn/<node>/sb.db in it, and save "
+        "namespaces, nodes, pods, services, endpointslices and networkpolicies to "
+        "kube/<resource>.json with `kubectl get <resource> -A -o json`"
+    )
+
+
+def _is_database(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as content:
+        return content.read(len(_MAGIC)) == _MAGIC
 
 
 def _descend(root: Path) -> Path:
@@ -124,33 +150,32 @@ def _descend(root: Path) -> Path:
     return inner[0] if len(inner) == 1 and (inner[0] / "kube").is_dir() else root
 
 
-def _unpack(archive: Path, target: Path) -> Path:
-    """Unpack the members that belong to a snapshot, and nothing else."""
-    tops = set()
+def _unpack(packed: Path, target: Path, limit: archive.Limit) -> Path:
+    """Unpack the members that belong to a snapshot or to a must-gather, and nothing else."""
+    tops, gathered = set(), target / "gathered"
     try:
-        with tarfile.open(archive, "r:*") as tar:
-            for member in tar:
-                place = _snapshot_name(member.name)
-                content = tar.extractfile(member) if place and member.isfile() else None
-                if content is None or place is None:
-                    continue
+        for name, size, content in archive.members(packed, limit):
+            place, other = _snapshot_name(name), mustgather.member(name)
+            if place is not None:
                 tops.add(place.top)
-                file = target / place.name
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with content, file.open("wb") as sink:
-                    while block := content.read(_BLOCK):
-                        sink.write(block)
-    # A damaged stream is an error of its decompressor, which is not always an OSError.
-    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        raise SnapshotError(f"{archive} cannot be unpacked as a .tar.gz: {error}") from error
-    if not tops:
-        raise SnapshotError(f"{archive} holds no kube/*.json and no ovn/<zone>/*.db")
+                archive.keep(archive.blocks_of(content), target / place.name, size=size)
+            elif other is not None:
+                archive.keep(archive.blocks_of(content), gathered / other, size=size)
+    except archive.UNREADABLE as error:
+        raise SnapshotError(f"{packed} cannot be unpacked as a .tar.gz: {error}") from error
     if len(tops) > 1:
         named = ", ".join(sorted(top or "." for top in tops))
         raise SnapshotError(
-            f"{archive} holds several snapshots ({named}); unpack it and name one of them"
+            f"{packed} holds several snapshots ({named}); unpack it and name one of them"
         )
-    return target
+    if tops:
+        return target
+    if gathered.is_dir():
+        return gathered
+    raise SnapshotError(
+        f"{packed} holds no kube/*.json and no ovn/<zone>/*.db; if they are in it under other "
+        "names, unpack it and name the directory"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +214,11 @@ class Description:
 
 def describe(snapshot: Snapshot) -> Description:
     """Read `snapshot.json`. SnapshotError when it is there and says something else."""
-    path = snapshot.root / "snapshot.json"
+    path = snapshot.root / _DESCRIPTION
     if not path.is_file():
         return Description()
     try:
-        said = Field(json.loads(path.read_text(encoding="utf-8")))
+        said = Field(json_document(path.read_text(encoding="utf-8")))
         return Description(
             source=said["source"].text(),
             notes=tuple(
@@ -222,7 +247,7 @@ def read_list(snapshot: Snapshot, resource: str) -> Sequence[Mapping[str, Any]] 
         return None
     shown = snapshot.shown(path)
     try:
-        content = json.loads(decoded(path.read_bytes()))
+        content = json_document(decoded(path.read_bytes()))
     except OSError as error:
         raise SnapshotError(f"{shown} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -299,19 +324,23 @@ def _named(item: object) -> str:
 
 
 def hash_inputs(snapshot: Snapshot) -> tuple[Input, ...]:
-    """Return size and SHA-256 of every file the facts are read from, sorted by path."""
-    files = [*snapshot.lists.values(), *(file for pair in snapshot.zones.values() for file in pair)]
-    return tuple(_hash(file, snapshot) for file in sorted(files))
+    """Return size and SHA-256 of every file the facts are read from, sorted by path.
+
+    SnapshotError when one is not as the snapshot's own sums say.
+    """
+    databases = [file for pair in snapshot.zones.values() for file in pair]
+    inputs = tuple(_hash(file, snapshot) for file in sorted([*snapshot.lists.values(), *databases]))
+    said = snapshot.root / _DESCRIPTION
+    described = (_hash(said, snapshot),) if said.is_file() else ()
+    wanted = re.compile(
+        f"{_LIST}|{re.escape(_DESCRIPTION)}" + (f"|{_DATABASE}" if databases else "")
+    )
+    sums.check(snapshot.root, snapshot.shown_root, (*inputs, *described), wanted)
+    return inputs
 
 
 def _hash(file: Path, snapshot: Snapshot) -> Input:
-    digest, size = hashlib.sha256(), 0
     try:
-        with file.open("rb") as content:
-            while block := content.read(_BLOCK):
-                digest.update(block)
-                size += len(block)
+        return sums.of_file(file, file.relative_to(snapshot.root).as_posix())
     except OSError as error:
         raise SnapshotError(f"{snapshot.shown(file)} cannot be read: {error.strerror}") from error
-    path = file.relative_to(snapshot.root).as_posix()
-    return Input(path=path, size=size, sha256=digest.hexdigest())

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import assert_never
+from typing import Self, assert_never
 
 MAX_NAME = 63
 """Longest label value, and longest key after its prefix (apimachinery, `validation.go`)."""
@@ -68,7 +68,7 @@ def value_problem(value: str) -> str:
 
 def integer(text: str) -> int | None:
     """Read `text` as Go's ParseInt would a label value; None when it is no int64."""
-    if not _INTEGER.fullmatch(text):
+    if len(text) > MAX_NAME or not _INTEGER.fullmatch(text):  # longer is no label's value
         return None
     number = int(text)
     return number if number <= MAX_INTEGER else None
@@ -162,6 +162,20 @@ class Selector:
     """Requirements that must all hold; without any, everything matches."""
 
     requirements: tuple[Requirement, ...] = ()
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str]) -> Self:
+        """Return what selects these labels, as far as a selector can say them.
+
+        One that no API server takes may be in a snapshot, and in no policy.
+        """
+        return cls(
+            requirements=tuple(
+                Requirement(key=key, operator=Operator.IN, values=(value,))
+                for key, value in sorted(labels.items())
+                if not key_problem(key) and not value_problem(value)
+            )
+        )
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Tell whether an object with `labels` is selected."""

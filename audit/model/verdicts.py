@@ -85,6 +85,7 @@ class Reason(StrEnum):
     NO_LOGICAL_PORT = "no-logical-port"
     NO_ADDRESS = "no-address"
     POD_DIFFERS = "pod-differs"
+    OBJECT_CONTRADICTS = "object-contradicts"
     ENDPOINTS_UNKNOWN = "endpoints-unknown"
     OWN_ENDPOINT = "own-endpoint"
     ZONE_MISSING = "zone-missing"

@@ -82,7 +82,7 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
         state = objects.load_manifests(manifests.read(options.manifests, options.surroundings))
     else:
         workdir = stack.enter_context(scratch.directory("facts"))
-        state = objects.load_snapshot(options.snapshot, workdir)
+        state = objects.load_snapshot(options.snapshot, workdir, most=options.most_unpacked)
     sides = expand.sources_and_destinations(state, options.scope)
     space = portspace.with_policies(portspace.NO_SPACE, state.policies, state.pods)
     resolved = ports.resolve(

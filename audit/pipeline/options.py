@@ -8,6 +8,7 @@ from typing import Annotated, Protocol
 
 import msgspec
 
+from audit.facts.archive import LARGEST
 from audit.facts.live.access import Access
 from audit.facts.manifests import Surroundings
 from audit.plan.scope import Scope
@@ -69,6 +70,8 @@ class Options:
     snapshot: Path | None
     """None with `manifests`."""
     scope: Scope
+    most_unpacked: int = LARGEST
+    """Bytes that a packed snapshot may unpack to."""
     manifests: str = ""
     """A directory, a file, or `-`: objects instead of a cluster, for the intent plane alone."""
     kustomization: str = ""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from audit.errors import ClusterError, EngineError
+from audit.facts.archive import LARGEST
 from audit.facts.live.access import Access
 from audit.fanout.base import MakeWorker
 from audit.fanout.inline import InlineFanout
@@ -41,6 +42,8 @@ class TraceOptions:
     """What `audit trace` is asked for; `raw` when the tools' own output will be shown."""
 
     snapshot: Path
+    most_unpacked: int = LARGEST
+    """Bytes that a packed snapshot may unpack to."""
     names: pair.Names
     ovn_prefix: Path | None = None
     cluster: Access | None = None
@@ -54,7 +57,12 @@ def trace(options: TraceOptions, progress: Progress) -> PairTrace:
     """Trace one pair from a snapshot, in every plane that can be had."""
     with ExitStack() as stack:
         state, engine, pods = read(
-            options.snapshot, options.ovn_prefix, progress, stack, cluster=options.cluster
+            options.snapshot,
+            options.ovn_prefix,
+            progress,
+            stack,
+            cluster=options.cluster,
+            most_unpacked=options.most_unpacked,
         )
         asked = pair.resolve(state, options.names)
         owners = owners_of(state)

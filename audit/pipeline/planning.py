@@ -12,6 +12,7 @@ import numpy as np
 from audit import scratch
 from audit.errors import UsageError
 from audit.facts import assemble
+from audit.facts.archive import LARGEST
 from audit.facts.live.access import Access
 from audit.model.endpoints import Endpoint
 from audit.model.facts import ClusterState, Note
@@ -68,7 +69,12 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
     if options.snapshot is None:
         raise UsageError("manifests have no OVN to trace; ask of them with --planes intent")
     state, engine, pods = read(
-        options.snapshot, options.ovn_prefix, progress, stack, cluster=options.cluster
+        options.snapshot,
+        options.ovn_prefix,
+        progress,
+        stack,
+        cluster=options.cluster,
+        most_unpacked=options.most_unpacked,
     )
     progress.phase("planning", 0)
     sides = expand.sources_and_destinations(state, options.scope)
@@ -103,6 +109,7 @@ def read(
     stack: ExitStack,
     *,
     cluster: Access | None = None,
+    most_unpacked: int = LARGEST,
 ) -> tuple[ClusterState, toolchain.Toolchain, Pods | None]:
     """Read a cluster, and choose an OVN that is not older than any of its databases.
 
@@ -113,7 +120,8 @@ def read(
     progress.phase("reading the snapshot", 0)
     workdir = stack.enter_context(scratch.directory("facts"))
     with _without_garbage_collection():
-        state = assemble.load(snapshot, workdir, databases.OvsdbTool(programs=newest))
+        tool = databases.OvsdbTool(programs=newest)
+        state = assemble.load(snapshot, workdir, tool, most=most_unpacked)
     if cluster is not None:
         progress.phase("reaching the pods", 0)
         reached = inpods.reach(cluster, snapshot, state.zones, ovn_prefix)

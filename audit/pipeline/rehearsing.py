@@ -46,7 +46,7 @@ def rehearse(options: Options, root: Path, progress: Progress) -> Rehearsed:
     # The system's is preferred by itself.
     options = replace(options, ovn_prefix=programs.prefix)
     recorded = run(options, root, progress)
-    with _recompiled(snapshot, programs, progress) as place:
+    with _recompiled(snapshot, options.most_unpacked, programs, progress) as place:
         recompiled = run(replace(options, snapshot=place), root, progress)
     changes = diff_runs(recorded.path, recompiled.path, progress)
     return Rehearsed(recorded=recorded, recompiled=recompiled, changes=changes)
@@ -69,10 +69,12 @@ def _programs(options: Options) -> toolchain.Toolchain:
 
 
 @contextmanager
-def _recompiled(source: Path, programs: toolchain.Toolchain, progress: Progress) -> Iterator[Path]:
+def _recompiled(
+    source: Path, most: int, programs: toolchain.Toolchain, progress: Progress
+) -> Iterator[Path]:
     """Yield a snapshot with the same objects, and southbound databases of another OVN."""
     with scratch.directory("recompiled") as workdir:
-        opened = snapshot.open_snapshot(source, workdir)
+        opened = snapshot.open_snapshot(source, workdir, most=most)
         name = source.name.partition(".tar")[0]
         place = workdir / f"{name}-by-ovn-{programs.version}"
         progress.phase(f"recompiling with OVN {programs.version}", len(opened.zones))

@@ -42,7 +42,7 @@ def verify(run: Path, *, key: Path | None = None, snapshot: Path | None = None) 
     compared = None
     if snapshot is not None:
         problems += _inputs(run, snapshot)
-        compared = len(read_manifest(run).get("inputs", ()))
+        compared = len(read_manifest(run, intact=False).get("inputs", ()))
     return Evidence(
         files=len(evidence.listed(run)),
         inputs=compared,
@@ -53,7 +53,9 @@ def verify(run: Path, *, key: Path | None = None, snapshot: Path | None = None) 
 
 def _inputs(run: Path, snapshot: Path) -> Iterator[str]:
     """Yield a sentence per input of the run that is not in the snapshot as it was."""
-    said = {one["path"]: one["sha256"] for one in read_manifest(run).get("inputs", ())}
+    said = {
+        one["path"]: one["sha256"] for one in read_manifest(run, intact=False).get("inputs", ())
+    }
     with scratch.directory("verify") as workdir:
         opened = snapshots.open_snapshot(snapshot, workdir, databases=True)
         found = {one.path: one.sha256 for one in snapshots.hash_inputs(opened)}

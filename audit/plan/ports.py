@@ -20,6 +20,8 @@ from audit.plan.suggestions import did_you_mean, nearest
 DECLARED_WORD = "declared"
 ALL_WORD = "all"
 
+_MOST_DIGITS = 100
+"""Digits that a port is read with: more is refused by its length, and not repeated."""
 _NUMBERS = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 _NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """A Service's port name may be any DNS label; a container's is one of at most 15 characters."""
@@ -99,6 +101,11 @@ def parse(text: str) -> PortSpec:
 
 def _range(text: str, protocol: Protocol, numbers: str) -> PortRange:
     low, dash, high = numbers.partition("-")
+    if (digits := max(len(low), len(high))) > _MOST_DIGITS:
+        raise ScopeError(
+            f"port {text[:_MOST_DIGITS]}…: a number of {digits:,} digits is not between 1 and "
+            f"{MAX_PORT}"
+        )
     first, last = int(low), int(high if dash else low)
     for number in (first, last):
         if not 0 < number <= MAX_PORT:

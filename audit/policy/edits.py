@@ -24,7 +24,7 @@ from audit.model.policies import (
     Rule,
     Tier,
 )
-from audit.model.selectors import UNSAID, Operator, Requirement, Selector
+from audit.model.selectors import UNSAID, Selector
 from audit.policy.cluster import HOST_NAMESPACES, Cluster
 from audit.policy.intent import Intent
 from audit.policy.tables import PASSES, STOPS
@@ -314,15 +314,12 @@ def _peer_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) ->
         return BlockPeer(
             cidr=_host(next((a for a in addresses if Family.of(a) is asked.family), ""))
         )
-    labels = [
-        (key, value)
-        for key, value in other.labels
-        if key not in UNSTABLE and not value.endswith(UNSAID)
-    ]
-    pods = Selector(
-        requirements=tuple(
-            Requirement(key=key, operator=Operator.IN, values=(value,)) for key, value in labels
-        )
+    pods = Selector.of(
+        {
+            key: value
+            for key, value in other.labels
+            if key not in UNSTABLE and not value.endswith(UNSAID)
+        }
     )
     return PodPeer(namespaces=_space_of(own, other, asked, local=local), pods=pods)
 
@@ -335,12 +332,7 @@ def _space_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) -
         return None
     chosen = {_NAME: labels[_NAME]} if _NAME in labels else labels
     chosen.pop(UNSAID, None)
-    return Selector(
-        requirements=tuple(
-            Requirement(key=key, operator=Operator.IN, values=(value,))
-            for key, value in sorted(chosen.items())
-        )
-    )
+    return Selector.of(chosen)
 
 
 def _host_spaces(asked: Question) -> Selector | None:
@@ -352,12 +344,7 @@ def _host_spaces(asked: Question) -> Selector | None:
         labels = dict(asked.cluster.namespaces[name])
         chosen = {_NAME: labels[_NAME]} if _NAME in labels else labels
         if chosen:
-            return Selector(
-                requirements=tuple(
-                    Requirement(key=key, operator=Operator.IN, values=(value,))
-                    for key, value in sorted(chosen.items())
-                )
-            )
+            return Selector.of(chosen)
     return None
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from audit.model.changes import ChangedPath, Changes
-from audit.report.explain import printable, wrap
+from audit.report import printing
+from audit.report.explain import wrap
 
 MOST_ROWS = 200
 
@@ -167,8 +168,8 @@ def _table(title: str, paths: Sequence[ChangedPath]) -> Iterator[str]:
 
 def _text(text: str) -> str:
     """Return text that Markdown shows as it is, in a cell of a table too."""
-    printable = "".join(char if char.isprintable() else "�" for char in text)
-    return "".join(f"\\{char}" if char in r"\`*_[]<>|#" else char for char in printable)
+    shown = printing.line(text)
+    return "".join(f"\\{char}" if char in r"\`*_[]<>|#" else char for char in shown)
 
 
 def plain(changes: Changes) -> str:
@@ -186,7 +187,7 @@ def plain(changes: Changes) -> str:
         lines += _plain_row(row)
     if len(rows) > MOST_ROWS:
         lines.append(f"… and {len(rows) - MOST_ROWS:,} more; -o json has them all")
-    return "".join(f"{printable(line)}\n" for line in lines)
+    return printing.lines(lines)
 
 
 def _plain_row(row: _Row) -> Iterator[str]:

@@ -7,7 +7,7 @@ from audit.model.matrix import FAMILIES
 from audit.model.meaning import Meaning
 from audit.model.run import Run, TraceRecord
 from audit.model.verdicts import NO_VERDICT, PASSES, REASONS, VERDICTS, Blame, Verdict
-from audit.report import chains, owndecision, sentences
+from audit.report import chains, owndecision, printing, sentences
 
 COLUMNS = 80
 COMPOSED = (
@@ -46,7 +46,7 @@ def explain(run: Run, cell: int) -> str:
     lines += ["", *wrap(f"Reply    {sentences.reply_sentence(code)}", hang=9)]
     if key and code != NO_VERDICT:
         lines += _hop_lines("Reply, hop by hop", chains.reply(run.traces, key))
-    return printable("\n".join(line.rstrip() for line in lines)) + "\n"
+    return printing.lines(line.rstrip() for line in lines)
 
 
 def meaning(meant: Meaning | None) -> str:
@@ -74,7 +74,7 @@ def meaning(meant: Meaning | None) -> str:
             lines += wrap("opens no other cell of this run", indent=5)
         else:
             lines += wrap("what else it opens was not counted: the run is too large", indent=5)
-    return printable("\n".join(lines)) + "\n"
+    return printing.lines(lines)
 
 
 def _balanced(run: Run, cell: int, request: tuple[TraceRecord, ...]) -> str:
@@ -193,8 +193,3 @@ def wrap(text: str, *, indent: int = 0, hang: int = 0) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def printable(text: str) -> str:
-    """Replace what a terminal would obey: a name in a cluster is anyone's to choose."""
-    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)

@@ -350,4 +350,6 @@ def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 def _json(value: object) -> bytes:
     """Return compact JSON."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "backslashreplace"
+    )

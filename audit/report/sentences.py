@@ -92,6 +92,7 @@ CAUSES: dict[Reason, str] = {
     Reason.USER_DEFINED_NETWORK: "the pod is in a user-defined network, which is not traced",
     Reason.NO_LOGICAL_PORT: "an end of it has no logical port in OVN",
     Reason.NO_ADDRESS: "an end of it has no address of this family",
+    Reason.OBJECT_CONTRADICTS: "the pod's object contradicts itself or OVN: what it is, is unknown",
     Reason.POD_DIFFERS: "OVN has the pod at another address, MAC or node than Kubernetes says",
     Reason.ENDPOINTS_UNKNOWN: "the snapshot does not say which endpoints the service has",
     Reason.OWN_ENDPOINT: "the service's only endpoint is the sender itself",

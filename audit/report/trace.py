@@ -10,8 +10,8 @@ from typing import Any
 
 from audit.model.stages import Answer, Ends, Leg, PairTrace, Stage, Tool, Way
 from audit.model.verdicts import PASSES, Blame, Verdict
-from audit.report import sentences
-from audit.report.explain import blame_lines, printable, wrap
+from audit.report import printing, sentences
+from audit.report.explain import blame_lines, wrap
 
 OUTPUTS_FROM, COMMANDS_FROM = 2, 4
 """Log levels from which outputs and commands are shown; ovnkube-trace's."""
@@ -29,19 +29,21 @@ def texts(found: PairTrace, loglevel: int) -> Iterator[Text]:
     """Yield everything that is printed about a pair, in order, printable."""
     for stage in found.stages:
         yield from _stage(stage, loglevel)
-    yield Text(text=printable("\n".join(("", *_meaning(found)))))
+    yield Text(text=printing.lines(("", *_meaning(found))).removesuffix("\n"))
 
 
 def _stage(stage: Stage, loglevel: int) -> Iterator[Text]:
     ends = f"from {stage.src} to {stage.dst}"
     if loglevel >= COMMANDS_FROM:
         for command in stage.commands:
-            yield Text(text=printable(f"{stage.name} command {ends} in {stage.place}: {command}"))
+            yield Text(
+                text=printing.line(f"{stage.name} command {ends} in {stage.place}: {command}")
+            )
     if loglevel >= OUTPUTS_FROM:
         for output in stage.outputs:
-            yield Text(text=printable(f"{stage.name} Output:\n{output}"))
+            yield Text(text=printing.printable(f"{stage.name} Output:\n{output}"))
     if stage.has_line:
-        yield Text(text=printable(line(stage)), indicates=stage.indicates)
+        yield Text(text=printing.line(line(stage)), indicates=stage.indicates)
 
 
 def line(stage: Stage) -> str:

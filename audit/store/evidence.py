@@ -1,8 +1,5 @@
 """A run as evidence: whether every file is what the audit wrote, and nothing else is there."""
 
-import hashlib
-import json
-import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,23 +7,21 @@ from typing import Any
 from audit.errors import RunReadError
 from audit.store import plain
 from audit.store.files import replacing, writing
-from audit.store.layout import MANIFEST, SIGNATURE, read_manifest
+from audit.store.layout import (
+    MANIFEST,
+    SIGNATURE,
+    digest,
+    is_intact,
+    manifest_text,
+    read_manifest,
+)
 
 REPORT = "report.html"
 
 
-def digest(run: Path, name: str) -> dict[str, str | int]:
-    """Return the size and the SHA-256 of a file of a run; OSError when it is no regular one."""
-    with plain.opened(run, name) as file:
-        return {
-            "size": os.fstat(file.fileno()).st_size,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
-
-
 def listed(run: Path) -> dict[str, dict[str, Any]]:
     """Return what `run.json` says of each file of a run; RunReadError when it does not."""
-    outputs = read_manifest(run).get("outputs")
+    outputs = read_manifest(run, intact=False).get("outputs")
     try:
         found = {str(one["path"]): dict(one) for one in outputs or ()}
         whole = all(isinstance(one["sha256"], str) for one in found.values())
@@ -45,12 +40,14 @@ def list_report(run: Path) -> None:
         report = {"path": REPORT, **digest(run, REPORT)}
     manifest["outputs"] = sorted([*others, report], key=lambda one: str(one["path"]))
     with replacing(run / MANIFEST) as file:
-        file.write((json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+        file.write(manifest_text(manifest))
 
 
 def differences(run: Path) -> Iterator[str]:
     """Yield a sentence per file that is not as the audit wrote it, or that it did not write."""
     known = listed(run)
+    if not is_intact(read_manifest(run, intact=False)):
+        yield f"{MANIFEST} has other content than its own SHA-256 says"
     for name, said in sorted(known.items()):
         place = PurePosixPath(name)
         if place.is_absolute() or ".." in place.parts:

@@ -1,11 +1,14 @@
 """A run directory from outside: is it one, may this version read it, which files are its tables.
 
 `run.json` is written last, so a directory without it is a run that was never finished. It lists
-every file with its size; a file that is missing or cut short would silently make the matrix
-smaller, so that is refused before anything is read.
+every file with its size and SHA-256, and has a sum of its own content: what is missing or not as it
+was written would silently make another matrix, so that is refused before anything is read.
 """
 
+import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -22,10 +25,43 @@ PLAN = "plan.json"
 SIGNATURE = "run.json.sig"
 
 
-def read_manifest(path: Path) -> Mapping[str, Any]:
+_SUM = "content_sha256"
+_HALF_CHARACTERS = re.compile("[\ud800-\udfff]")
+
+
+def manifest_text(manifest: Mapping[str, Any]) -> bytes:
+    """Return the text of `run.json`, with the sum of all that it says."""
+    # A file's name may be no Unicode; no text that is printed or parsed elsewhere can be so.
+    text = json.dumps({**manifest, _SUM: ""}, ensure_ascii=False)
+    said = json.loads(_HALF_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", text))
+    said[_SUM] = _sum(said)
+    return (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def is_intact(manifest: Mapping[str, Any]) -> bool:
+    """Say whether `run.json` says what was written; one without a sum is an earlier version's."""
+    return _SUM not in manifest or manifest[_SUM] == _sum(manifest)
+
+
+def _sum(manifest: Mapping[str, Any]) -> str:
+    text = json.dumps({**manifest, _SUM: ""}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest(run: Path, name: str) -> dict[str, str | int]:
+    """Return the size and the SHA-256 of a file of a run; OSError when it is no regular one."""
+    with plain.opened(run, name) as file:
+        return {
+            "size": os.fstat(file.fileno()).st_size,
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+        }
+
+
+def read_manifest(path: Path, *, intact: bool = True) -> Mapping[str, Any]:
     """Return `run.json` of the run at `path`.
 
-    Raises RunReadError when `path` is no run, an unfinished one, or another version's.
+    Raises RunReadError when `path` is no run, an unfinished one, or another version's, and unless
+    that is not asked, when it is not `intact`.
     """
     if not path.is_dir():
         raise RunReadError(f"{path} is not a run: there is no such directory")
@@ -42,6 +78,11 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
         raise RunReadError(
             f"{path} has schema version {version} and this audit reads {OLDEST_VERSION} to "
             f"{SCHEMA_VERSION}: read it with the audit that wrote it, or run again"
+        )
+    if intact and not is_intact(manifest):
+        raise RunReadError(
+            f"{path / MANIFEST} does not say what the audit wrote (its {_SUM} is another): restore "
+            "it, or run again"
         )
     if mistake := shape.wrong(manifest):
         raise RunReadError(
@@ -65,13 +106,14 @@ def _without_manifest(path: Path) -> str:
 
 
 def table_files(path: Path, manifest: Mapping[str, Any], table: Table) -> tuple[Path, ...]:
-    """Return the files of `table` in their order, each as long as when it was written.
+    """Return the files of `table` in their order, each as it was written.
 
-    Raises RunReadError when the run has none, or one is missing or has another size.
+    Raises RunReadError when the run has none, or one is missing or has another size or SHA-256.
     """
     outputs = manifest.get("outputs", ())
     try:
         sizes = {str(output["path"]): int(output["size"]) for output in outputs}
+        sums = {str(output["path"]): str(output["sha256"]) for output in outputs}
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunReadError(f"{path / MANIFEST} does not list its files: run again") from error
     names = sorted(name for name in sizes if _belongs(PurePosixPath(name), table))
@@ -91,6 +133,9 @@ def table_files(path: Path, manifest: Mapping[str, Any], table: Table) -> tuple[
             raise RunReadError(
                 f"{file} is missing or not as the audit wrote it: restore it, or run again"
             )
+        with reading(file):
+            if digest(path, name)["sha256"] != sums[name]:
+                raise ValueError(f"its SHA-256 is not the one in {MANIFEST}")
     return tuple(path / name for name in names)
 
 

@@ -17,9 +17,8 @@ import pyarrow.parquet as pq
 
 from audit.errors import RunReadError
 from audit.store import plain, shape
-from audit.store.evidence import digest
 from audit.store.files import replacing, writing
-from audit.store.layout import MANIFEST, PLAN, reading
+from audit.store.layout import MANIFEST, PLAN, digest, reading
 from audit.store.schema import SCHEMA_VERSION, TRACES
 from audit.store.writer import TRACES_PER_ROW_GROUP
 

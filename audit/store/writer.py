@@ -24,9 +24,8 @@ from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.run import TraceRecord
 from audit.store import encode, plain, schema
 from audit.store.encode import Planes
-from audit.store.evidence import digest
 from audit.store.files import PARTIAL, replacing, writing
-from audit.store.layout import MANIFEST, PLAN
+from audit.store.layout import MANIFEST, PLAN, digest, manifest_text
 
 CELLS_PER_FILE = 1_000_000
 """One file is one row group is one chunk in memory: about 200 MB while it is made."""
@@ -113,7 +112,8 @@ class RunWriter:
         with writing(self.path):
             outputs = list(self._outputs())
         whole = {**manifest, "schema_version": schema.SCHEMA_VERSION, "outputs": outputs}
-        self._write_json(MANIFEST, whole)
+        with replacing(self.path / MANIFEST) as file:
+            file.write(manifest_text(whole))
 
     def leave(self) -> bool:
         """End without a run: say whether traces are kept, by which it can be resumed.
@@ -150,7 +150,9 @@ class RunWriter:
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         with replacing(self.path / name) as file:
-            file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+            text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+            # A file's name may be no Unicode, and is to be found by it again: JSON escapes that so.
+            file.write(text.encode("utf-8", "backslashreplace"))
 
     def _outputs(self) -> Iterator[dict[str, str | int]]:
         """Yield every file of the run, sorted: its path in the run, size and SHA-256."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.dataset as pads
 import pytest
 
+from audit.store.layout import manifest_text
 from tests.end_to_end.conftest import Audit
 
 
@@ -26,7 +27,7 @@ def root(small_run: Path, tmp_path: Path) -> Path:
         manifest["counts"]["blocked"] += day
         manifest["exposure"]["default"]["passes"] += day
         manifest["exposure"][f"new-{day}"] = {"passes": day, "proven": 2 * day, "cells": 9}
-        (path / "run.json").write_text(json.dumps(manifest))
+        (path / "run.json").write_bytes(manifest_text(manifest))
     old = json.loads((root / "run-2" / "run.json").read_text())
     (root / "another").mkdir()
     (root / "another" / "run.json").write_text(json.dumps({**old, "schema_version": 999}))
@@ -96,7 +97,7 @@ def test_retention_keeps_what_was_given_a_name(audit: Audit, root: Path) -> None
     shutil.copytree(root / "run-2", root / "strange")
     spoilt = json.loads((root / "strange" / "run.json").read_text())
     spoilt["exposure"] = {"default": {"passes": "many", "proven": 1e999, "cells": []}}
-    (root / "strange" / "run.json").write_text(json.dumps(spoilt))
+    (root / "strange" / "run.json").write_bytes(manifest_text(spoilt))
     done = audit("history", root, "--prune", "--keep-last", "1")
     assert done.out.splitlines() == [f"removed {root / 'run-2'}"]
     assert "strange/run.json does not say" in audit("history", root).err

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from audit.store.layout import manifest_text
 from audit.store.reader import stream_run
 from tests.end_to_end.conftest import Audit
 from tests.end_to_end.store import BUCKET, Store, running
@@ -245,7 +246,7 @@ def test_history_of_a_store(store: Store, as_writer: Audit, copied: Path) -> Non
         shutil.copytree(copied, run)
         manifest = json.loads((run / "run.json").read_text())
         manifest |= {"run_id": run.name, "started": f"2026-11-0{day}T00:00:00+00:00"}
-        (run / "run.json").write_text(json.dumps(manifest))
+        (run / "run.json").write_bytes(manifest_text(manifest))
         if day == 1:
             assert as_writer("copy", run, root).code == 0
             continue

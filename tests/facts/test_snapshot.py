@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from audit.errors import ExitCode, SnapshotError
-from audit.facts import kube, snapshot
+from audit.facts import kube, snapshot, sums
 
 FILES: Mapping[str, bytes] = {
     "kube/pods.json": b'{"kind": "List", "items": []}',
@@ -287,3 +287,47 @@ def test_objects_of_one_name_in_two_namespaces_are_two(directory: Path, tmp_path
     objects = snapshot.read_objects(found, "pods", kube.pod)
     assert objects is not None
     assert [pod.namespace for pod in objects] == ["shop", "prod"]
+
+
+def test_its_own_sums_are_compared(directory: Path, tmp_path: Path) -> None:
+    sums.write(directory)
+    listed = (directory / sums.NAME).read_text().splitlines()
+    assert [line.split("  ")[1] for line in listed] == sorted(FILES)
+    known = snapshot.hash_inputs(snapshot.open_snapshot(directory, tmp_path))
+    assert sorted(one.path for one in known) == sorted(FILES)
+
+    def said() -> str:
+        with pytest.raises(SnapshotError) as caught:
+            snapshot.hash_inputs(snapshot.open_snapshot(directory, tmp_path))
+        return str(caught.value)
+
+    kept = (directory / "ovn/worker/nb.db").read_bytes()
+    (directory / "ovn/worker/nb.db").write_bytes(kept + b" ")
+    assert "ovn/worker/nb.db is not what" in said()
+    (directory / "ovn/worker/nb.db").write_bytes(kept)
+    (directory / "kube/services.json").write_text("{}")
+    assert "kube/services.json is not listed in" in said()
+    (directory / "kube/services.json").unlink()
+    (directory / "kube/nodes.json").rename(tmp_path / "nodes.json")
+    assert "lists kube/nodes.json, which is not there" in said()
+    (directory / sums.NAME).write_text("nothing\n")
+    assert "is not as `sha256sum` writes it" in said()
+    (directory / sums.NAME).unlink()
+    assert snapshot.hash_inputs(snapshot.open_snapshot(directory, tmp_path))
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', '{"\\udfff": 1}', '[{"a": ["\\ud800x"]}]'])
+def test_half_a_character_is_refused(directory: Path, tmp_path: Path, text: str) -> None:
+    (directory / "kube/pods.json").write_text(f'{{"kind": "List", "items": [{text}]}}')
+    found = snapshot.open_snapshot(directory, tmp_path)
+    with pytest.raises(SnapshotError, match=r"items\[0\].* holds half of a character"):
+        snapshot.read_list(found, "pods")
+
+
+def test_databases_without_objects_are_told_what_lacks(tmp_path: Path) -> None:
+    file = tmp_path / "sosreport/var/lib/ovn-ic/etc/ovnnb_db.db"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"OVSDB JSON 2 x\n{}\n")
+    said = refused(tmp_path / "sosreport", tmp_path / "work")
+    assert "var/lib/ovn-ic/etc/ovnnb_db.db" in said
+    assert "`kubectl get <resource> -A -o json`" in said

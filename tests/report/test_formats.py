@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from audit.compare.check import check
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.expectations import Exemption, Expect, Expectation, Side, Status, Where
-from audit.model.findings import Disagreement
+from audit.model.findings import FAILING, Disagreement, exit_code, recorded
 from audit.model.matrix import Matrix
 from audit.model.packets import Protocol
 from audit.model.recorded import Cells, Recorded
@@ -32,7 +32,7 @@ from audit.policy.deviations import Causes
 from audit.policy.findings import about_drift
 from audit.report.census import census, exposures
 from audit.report.formats import junit, markdown, plain, prometheus, sarif, structured, terminal
-from audit.report.formats.told import Told, tell
+from audit.report.formats.told import Result, Told, tell
 from audit.report.grid import gather
 from audit.report.render import render_html
 
@@ -270,6 +270,35 @@ def test_findings_are_as_many_in_each(told: Told) -> None:
     assert len(ours) == len(told.checks) == 4
     failed = sum(case.find("failure") is not None for case in ours)
     assert failed == sum(one.status is not Status.SATISFIED for one in told.checks) == 3
+
+
+@pytest.mark.parametrize("kinds", [(), ("drift",), ("selects-nothing",), ("drift", "pod-differs")])
+@pytest.mark.parametrize("incomplete", [False, True])
+@pytest.mark.parametrize("checked", [False, True])
+def test_junit_fails_exactly_when_the_exit_code_says_so(
+    told: Told, kinds: tuple[str, ...], *, incomplete: bool, checked: bool
+) -> None:
+    findings = [{"kind": kind, "text": f"a {kind}", "subjects": [], "cells": 1} for kind in kinds]
+    manifest = {**told.manifest, "findings": findings, "notes": [], "incomplete": incomplete}
+    results = tuple(
+        Result(rule=one.kind, level=str(one.severity), text=one.text, key=(one.text,))
+        for one in recorded(manifest)
+    )
+    checks = told.checks[:1] if checked else ()
+    run = dataclasses.replace(told, manifest=manifest, results=results, checks=checks)
+    cases = list(parsed(run).iter("testcase"))
+    ours = [case for case in cases if case.get("classname") == "audit.run"]
+    names = [case.get("name") for case in ours]
+    assert names[:2] == ["everything was traced", "every cell is proven"]
+    assert names[2:] == sorted(FAILING)
+    failed = [case for case in ours if case.find("failure") is not None]
+    assert bool(failed) == (not checked and exit_code(manifest) in (1, 3))
+    skipped = {str(case.get("name")) for case in ours if case.find("skipped") is not None}
+    assert "every cell is proven" in skipped
+    whole = parsed(run).find("testsuite")
+    assert whole is not None
+    assert whole.get("name") == "audit"
+    assert int(whole.get("failures", "")) == sum(c.find("failure") is not None for c in cases)
 
 
 def test_json_is_what_its_schema_says(told: Told) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from audit.errors import RunReadError
+from audit.store.layout import manifest_text
 from audit.store.reader import open_run, open_traces
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def change(run: Path, **values: Any) -> None:
     manifest = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(manifest | values))
+    (run / "run.json").write_bytes(manifest_text(manifest | values))
 
 
 def test_a_path_that_is_not_there_is_not_a_run(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from audit.model.traces import (
 )
 from audit.model.verdicts import Reason
 from audit.store import outcomes
-from audit.store.layout import read_manifest
+from audit.store.layout import digest, manifest_text, read_manifest
 from audit.store.lock import exclusively
 from audit.store.reader import open_run
 from audit.store.unfinished import read_plan, sift, take_over
@@ -186,7 +186,7 @@ def test_a_run_of_the_schema_before_is_read(run_path: Path, tmp_path: Path) -> N
     manifest = json.loads((old / "run.json").read_text())
     manifest["schema_version"] = 2
     for output in manifest["outputs"]:
-        output["size"] = (old / output["path"]).stat().st_size
-    (old / "run.json").write_text(json.dumps(manifest))
+        output.update(digest(old, output["path"]))
+    (old / "run.json").write_bytes(manifest_text(manifest))
 
     assert list(open_run(old).traces.all()) == list(open_run(run_path).traces.all())

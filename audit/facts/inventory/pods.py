@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from audit.facts import partial
 from audit.facts.inventory.cluster import (
     Cluster,
     Name,
@@ -94,8 +95,12 @@ def unbound(cluster: Cluster) -> Iterator[Difference]:
 
 def left_behind(pods: Iterable[PodFacts], topology: Topology) -> Iterator[Difference]:
     """Yield the ports of pods that are gone, or completed, and second ports of others."""
+    pods = tuple(pods)
     known = {name_of(pod): pod for pod in pods}
+    unknown = partial.missing(pods, topology)
     for name, ports in sorted(topology.pod_ports.items()):
+        if name[0] in unknown:
+            continue  # nobody knows whether they are gone
         pod = known.get(name)
         own = None
         if pod is None or pod.phase in FINISHED:

@@ -19,6 +19,7 @@ from typing import Any
 
 from audit import __version__
 from audit.errors import AuditError, ClusterError
+from audit.facts import sums
 from audit.facts.live import execs, places
 from audit.facts.live.access import Access
 from audit.facts.live.api import ForbiddenError, NoSuchKindError, Server
@@ -75,6 +76,7 @@ class Capture:
                 lists = self._settle(server, lists, found)
         self._write(lists)
         self._describe(started, mode)
+        sums.write(self.target)
         return self.target
 
     def _lists(self, server: Server) -> Lists:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from audit.model.history import Exposed, Kept, Moved
-from audit.report.explain import printable
+from audit.report import printing
 from audit.report.tally import percent
 
 _COLUMNS = (
@@ -100,7 +100,7 @@ def _change(moved: int) -> str:
 
 
 def _one_line(name: str) -> str:
-    return printable(name).replace("\n", "�")
+    return printing.line(name)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -1,19 +1,30 @@
-"""JUnit XML: a test case per expectation, and one per promise that every run makes."""
+"""JUnit XML: a test case per expectation, and one per promise that every run makes.
 
-from collections.abc import Iterator
+It fails exactly when the command's exit code says findings (1) or incomplete (3): of `audit report`
+that of the run, of `audit check` that of the expectations. A case has the same name in every run,
+so that a gate can follow it; what is unproven though the run did all it could is skipped.
+"""
+
+from collections.abc import Iterator, Sequence
 
 from audit.model.expectations import Checked, Status
+from audit.model.findings import FAILING
+from audit.model.verdicts import OPERATIONAL
 from audit.report.formats import xml
-from audit.report.formats.told import Result, Told
+from audit.report.formats.told import Told
 
 MOST_LINES = 200
+_RUN, _EXPECTATIONS = "audit.run", "audit.expectations"
+_NOT_ASKED = "found in the run; `audit check` fails for expectations alone, `audit report` for this"
 
 
 def junit(told: Told) -> str:
     """Return the run as JUnit XML."""
     cases = [*_own(told), *_expectations(told)]
-    failures = sum("<failure" in case for case in cases)
-    name = xml.attribute(f"audit {told.run_id}")
+    failures, skipped = (
+        sum(f"<{mark} " in case for case in cases) for mark in ("failure", "skipped")
+    )
+    counts = f'tests="{len(cases)}" failures="{failures}" skipped="{skipped}"'
     properties = "".join(
         f"<property name={xml.attribute(key)} value={xml.attribute(str(value))}/>"
         for key, value in _properties(told)
@@ -22,9 +33,10 @@ def junit(told: Told) -> str:
         [
             '<?xml version="1.0" encoding="UTF-8"?>',
             f'<testsuites tests="{len(cases)}" failures="{failures}">',
-            f'<testsuite name={name} tests="{len(cases)}" failures="{failures}" errors="0">',
+            f'<testsuite name="audit" {counts} errors="0">',
             f"<properties>{properties}</properties>",
             *cases,
+            f"<system-out>{xml.line(f'audit {told.run_id}')}</system-out>",
             "</testsuite>",
             "</testsuites>",
             "",
@@ -41,24 +53,37 @@ def _properties(told: Told) -> Iterator[tuple[str, object]]:
 
 
 def _own(told: Told) -> Iterator[str]:
-    """Yield a case for what every run promises: nothing unproven, and nothing disagrees."""
-    lines = [f"{count} cells: {text} ({reason})" for reason, text, count in told.unproven]
+    """Yield a case for each promise: all was traced, all is proven, and nothing disagrees."""
+    lost = [line for line, traced in _unproven(told) if not traced]
+    left = [line for line, traced in _unproven(told) if traced]
+    incomplete = bool(told.manifest.get("incomplete"))
+    short = "the run did not do all it set out to do"
+    yield _promise(told, "everything was traced", short, (lost or [short]) if incomplete else [])
     short = f"{told.cells - told.proven_cells} of {told.cells} cells are unproven"
-    yield _case("audit.run", "every cell is proven", short, lines)
-    rules: dict[str, list[Result]] = {}
-    for result in told.results:
-        if not result.rule.startswith("expectation/") and result.level == "error":
-            rules.setdefault(result.rule, []).append(result)
-    for rule, results in sorted(rules.items()):
-        yield _case("audit.run", rule, f"{len(results)} findings", [r.text for r in results])
-    if not rules:
-        yield _case("audit.run", "no drift and no disagreement", "", [])
+    unproven = [*left, *(() if incomplete else lost)]
+    yield _case(_RUN, "every cell is proven", short, unproven, skipped=True)
+    for kind in sorted(FAILING):
+        texts = [one.text for one in told.results if (one.rule, one.level) == (kind, "error")]
+        yield _promise(told, str(kind), f"{len(texts)} findings", texts)
+
+
+def _unproven(told: Told) -> Iterator[tuple[str, bool]]:
+    """Yield a line per reason why cells are unproven, and whether their traces ran."""
+    for reason, text, count in told.unproven:
+        yield f"{count} cells: {text} ({reason})", reason not in OPERATIONAL
+
+
+def _promise(told: Told, name: str, short: str, lines: list[str]) -> str:
+    """Return a case that fails for a run, and is only said where expectations are asked about."""
+    if told.checks:
+        return _case(_RUN, name, f"{short}: {_NOT_ASKED}", lines, skipped=True)
+    return _case(_RUN, name, short, lines)
 
 
 def _expectations(told: Told) -> Iterator[str]:
     for check in told.checks:
         lines = [] if check.status is Status.SATISFIED else [check.sentence, *_lines(check)]
-        yield _case("audit.expectations", check.name, f"{check.status}: {check.sentence}", lines)
+        yield _case(_EXPECTATIONS, check.name, f"{check.status}: {check.sentence}", lines)
 
 
 def _lines(check: Checked) -> Iterator[str]:
@@ -69,11 +94,12 @@ def _lines(check: Checked) -> Iterator[str]:
     yield from check.notes
 
 
-def _case(suite: str, name: str, short: str, lines: list[str]) -> str:
-    """Return a test case, which fails where there are lines to show."""
+def _case(suite: str, name: str, short: str, lines: Sequence[str], *, skipped: bool = False) -> str:
+    """Return a test case, which fails or is `skipped` where there are lines to show."""
     opening = f"<testcase classname={xml.attribute(suite)} name={xml.attribute(name)}"
     if not lines:
         return f"{opening}/>"
     more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    body = xml.text("\n".join([*lines[:MOST_LINES], *more]))
-    return f"{opening}><failure message={xml.attribute(short)}>{body}</failure></testcase>"
+    body = "\n".join(xml.line(line) for line in [*lines[:MOST_LINES], *more])
+    mark = "skipped" if skipped else "failure"
+    return f"{opening}><{mark} message={xml.attribute(short)}>{body}</{mark}></testcase>"

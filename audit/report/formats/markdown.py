@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from audit.model.expectations import Status
+from audit.report import printing
 from audit.report.formats.told import OUTSIDE, Namespace, Told
 from audit.report.tally import NO_SHARE, percent
 
@@ -104,8 +105,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def escaped(text: str) -> str:
     """Return text that Markdown shows as it is, in a cell of a table too, and of bounded length."""
     kept = text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"
-    printable = "".join(char if char.isprintable() else "�" for char in kept)
-    return "".join(f"\\{char}" if char in _SPECIAL else char for char in printable)
+    shown = printing.line(kept)
+    return "".join(f"\\{char}" if char in _SPECIAL else char for char in shown)
 
 
 _SPECIAL = frozenset("\\`*_[]<>|#~!{}&@$:")

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from audit.model.expectations import Checked, Status
-from audit.report.explain import printable, wrap
+from audit.report import printing
+from audit.report.explain import wrap
 
 MOST_SHOWN = 20
 
@@ -14,7 +15,7 @@ def plain(checks: Sequence[Checked]) -> str:
     lines = [line for check in ranked for line in _lines(check)]
     good = sum(check.status is Status.SATISFIED for check in checks)
     lines.append(f"{good} of {len(checks)} expectations are satisfied")
-    return "".join(f"{printable(line)}\n" for line in lines)
+    return printing.lines(lines)
 
 
 def _lines(check: Checked) -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from audit.model.expectations import Status
+from audit.report import printing
 from audit.report.formats.told import Told
 
 MOST_NAMESPACES = 50
@@ -117,5 +118,5 @@ def _labels(labels: Mapping[str, str]) -> str:
 
 def _escaped(value: str) -> str:
     """Return a label's value: backslash, quote and line feed are escaped, control characters go."""
-    kept = "".join(char if char.isprintable() or char == "\n" else "�" for char in value)
+    kept = printing.printable(value)
     return kept.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

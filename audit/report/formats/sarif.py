@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from audit.report import printing
 from audit.report.formats.told import Result, Told
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -46,7 +47,7 @@ def sarif(told: Told) -> str:
             }
         ],
     }
-    return json.dumps(log, indent=2, ensure_ascii=True) + "\n"
+    return json.dumps(printing.strings(log), indent=2, ensure_ascii=True) + "\n"
 
 
 def _result(result: Result, rules: Sequence[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from importlib import resources
 from typing import Any
 
 from audit.model.verdicts import VERDICTS
+from audit.report import printing
 from audit.report.formats.told import Result, Told
 
 VERSION = 1
@@ -49,7 +50,7 @@ def structured(told: Told) -> str:
         "notes": [_fields(note) for note in told.notes],
         "expectations": [asdict(check) for check in told.checks],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return printing.json_text(document) + "\n"
 
 
 def _fields(result: Result) -> dict[str, Any]:

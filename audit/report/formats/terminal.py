@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from audit.report.explain import printable
+from audit.report import printing
 from audit.report.formats.told import Told
 
 MOST = 8
@@ -28,9 +28,7 @@ def _lines(told: Told) -> Iterator[str]:
     passing, proven, cells = (np.array(table) for table in (told.matrix, told.proven, told.pairs))
     order = sorted(range(len(names)), key=lambda n: (-(cells[n].sum() + cells[:, n].sum()), n))
     groups = [[n] for n in sorted(order[:MOST])] + ([order[MOST:]] if order[MOST:] else [])
-    shown = [
-        printable(names[g[0]]).replace("\n", "�") if len(g) == 1 else "(others)" for g in groups
-    ]
+    shown = [printing.line(names[g[0]]) if len(g) == 1 else "(others)" for g in groups]
     if order[MOST:]:
         shown[-1] = f"({len(order) - MOST} others)"
     numbers = "".join(f"{f'[{place}]':>{_WIDTH}}" for place in range(1, len(groups) + 1))
