@@ -41,7 +41,7 @@ from audit.trace.microflow import expression
 from audit.verdict import compose, records
 from audit.verdict import legs as composing
 from audit.verdict.arrivals import Arrival, Arrivals
-from audit.verdict.disputes import undecided
+from audit.verdict.disputes import undecided, undecided_replies
 from audit.verdict.judge import Judgement, forked
 
 MOST_ROUNDS = 5
@@ -148,6 +148,7 @@ class Tracing:
         self._send()
         self._trace("tracing replies", self._reply_tasks(), workers)
         self._show_reply_legs(workers)
+        self._settle_replies(workers)
 
     def _send(self) -> None:
         """Decide by packets what no trace can."""
@@ -271,6 +272,22 @@ class Tracing:
         if asked.size:
             self._trace("tracing cells that legs leave open", self._extend(asked), workers)
         self._decompose(cells)
+
+    def _settle_replies(self, workers: Fanout) -> None:
+        """Trace every cell, and its reply, of which the legs of replies leave the reply open."""
+        known = self._answers, self._requests, self._planned.matrix
+        disputed, cells = (
+            undecided_replies(*known, reasons)
+            for reasons in ({Reason.LEGS_DISAGREE}, {Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
+        )
+        asked = cells[self._cover.of(cells) < 0]
+        if not cells.size or asked.size > MOST_DISPUTED:
+            return
+        self._disputed = np.union1d(self._disputed, disputed)
+        if asked.size:
+            self._trace("tracing cells that legs leave open", self._extend(asked), workers)
+        self._decompose(cells)
+        self._trace("tracing replies", self._reply_tasks(), workers)
 
     def _decompose(self, cells: NDArray[np.int64]) -> None:
         """Let legs decide these cells no longer."""
@@ -530,11 +547,12 @@ class Tracing:
 
     def _reply(self, request: str, src: Endpoint, arrival: Arrival) -> TraceTask | None:
         """Return the reply to one arrival, and note whose it is."""
+        known = self._replies[request]
         if arrival.receiver is None:
-            self._replies[request].append(compose.NOT_TRACEABLE)
+            known += [] if compose.NOT_TRACEABLE in known else [compose.NOT_TRACEABLE]
             return None
         reply = self.plane.place(cover.reply_for(arrival.task, src, arrival.receiver))
-        self._replies[request].append(reply.key)
+        known += [] if reply.key in known else [reply.key]
         self._replied[reply.key].add(arrival.task.key)
         return reply
 

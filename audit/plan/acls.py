@@ -223,6 +223,9 @@ def in_force(zone: Zone) -> Mapping[str, tuple[Acl, ...]]:
     }
 
 
+_STOPS = frozenset({"drop", "reject"})
+
+
 class ZoneAcls:
     """The ACLs of one zone, seen from its endpoints."""
 
@@ -252,7 +255,8 @@ class ZoneAcls:
         self.opaque: dict[str, set[str]] = defaultdict(set)
         """Switches with an ACL whose match is not understood, and those matches."""
         self.stateless = False
-        """An ACL in force is `allow-stateless`."""
+        """Replies may be stopped: an ACL in force is `allow-stateless`, or on some switch none is
+        `allow-related` and OVN does not know replies there (ovn-nb(5), ACL)."""
 
     def switch(self, name: str) -> "_Switch":
         """Return what is in force on a switch."""
@@ -266,9 +270,11 @@ class ZoneAcls:
 
     def _read(self, name: str) -> "_Switch":
         found = _Switch(router_port=_router_port(self._zone, name))
+        actions = {acl.action for acl in self.in_force(name)}
+        self.stateless |= "allow-stateless" in actions
+        self.stateless |= not actions.isdisjoint(_STOPS) and "allow-related" not in actions
         for acl in self.in_force(name):
             stage = _stage(acl)
-            self.stateless |= acl.action == "allow-stateless"
             try:
                 match = read(acl.match)
             except MatchError:

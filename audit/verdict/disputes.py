@@ -18,14 +18,41 @@ def undecided(
     LEGS_DISAGREE are those that two traces showed differently, LEG_NOT_SHOWN those that none showed
     or that no trace but a cell's own can show.
     """
-    found = [np.zeros(0, dtype=np.int64)]
+    cells = [np.zeros(0, dtype=np.int64)]
     for known in results:
-        doubtful = np.array(
-            [*(d.reason in reasons for d in known.decisions), Reason.LEG_NOT_SHOWN in reasons],
-            dtype=np.bool_,
-        )
+        doubtful = _doubtful(known, reasons)
         if doubtful.any():
-            found += [
+            cells += [
                 legs.cells[doubtful[known.outcome(legs)[0]]] for legs in known.plan.walk(matrix)
             ]
-    return np.concatenate(found)
+    return np.concatenate(cells)
+
+
+def undecided_replies(
+    replies: Sequence[LegResults],
+    requests: Sequence[LegResults],
+    matrix: Matrix,
+    reasons: Collection[Reason],
+) -> NDArray[np.int64]:
+    """Return the composed cells that arrive, and whose replies' legs come to one of these reasons.
+
+    None where replies have no legs, as beside an ACL that is stateless.
+    """
+    cells = [np.zeros(0, dtype=np.int64)]
+    for answered, known in zip(replies, requests, strict=True):
+        doubtful = _doubtful(answered, reasons)
+        if not known.plan.stateful or not doubtful.any():
+            continue
+        for legs in known.plan.walk(matrix):
+            arrived = legs.cells[known.arrives(legs)]
+            back, _ = answered.outcome(answered.legs(matrix, arrived))
+            cells.append(arrived[doubtful[back]])
+    return np.concatenate(cells)
+
+
+def _doubtful(known: LegResults, reasons: Collection[Reason]) -> NDArray[np.bool_]:
+    """Say of each decision whether it is for one of these reasons; of none known, at the end."""
+    return np.array(
+        [*(d.reason in reasons for d in known.decisions), Reason.LEG_NOT_SHOWN in reasons],
+        dtype=np.bool_,
+    )

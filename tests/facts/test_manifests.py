@@ -140,13 +140,13 @@ def test_what_cannot_be_read_is_said_with_its_place(
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("manifests")
-    with tarfile.open(DATA / "manifests.tar.xz") as archive:
+    with tarfile.open(DATA / "manifests" / "refused-and-shapes.tar.xz") as archive:
         archive.extractall(place, filter="data")
     return place
 
 
 def rows() -> Iterator[tuple[str, str]]:
-    with tarfile.open(DATA / "manifests.tar.xz") as archive:
+    with tarfile.open(DATA / "manifests" / "refused-and-shapes.tar.xz") as archive:
         content = archive.extractfile("right.csv")
         assert content is not None
         for row in csv.DictReader(io.TextIOWrapper(content)):
