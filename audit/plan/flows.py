@@ -89,7 +89,8 @@ _DUMMY_IP = {4: "192.0.2.1", 6: "2001:db8::1"}
 class Reading(NamedTuple):
     """Of which packets a match may be true.
 
-    `l4` are the ports of the requests, or of requests whose replies may meet it; None for any.
+    `l4` are the ports of the requests, or of requests whose replies may meet it; None where that
+    does not depend on ports.
     """
 
     families: frozenset[Family]
@@ -121,9 +122,10 @@ def _read(match: str) -> Reading:
     if not terms:
         return NEVER
     families = frozenset(itertools.chain.from_iterable(term.families for term in terms))
-    whole = any(term.l4 == ANY_L4 for term in terms)
-    intervals = itertools.chain.from_iterable(term.l4 for term in terms)
-    return Reading(families, None if whole else matches.united(intervals))
+    if any(term.l4 == ANY_L4 for term in terms):
+        # Of some end it may be true whatever the port, and of another it may depend on that.
+        return Reading(families, ANY_L4 if LOOKS_AT_PORTS.search(match) else None)
+    return Reading(families, matches.united(itertools.chain.from_iterable(t.l4 for t in terms)))
 
 
 def turned(match: str) -> str:
@@ -430,7 +432,7 @@ class ZoneFlows:
         if self._of_somebody_else(named, common or {}, switch):
             return
         marked = self._marked(named, switch)
-        if l4 is not None and (marked or common is None):
+        if l4 is not None and (marked or common is None or l4 == ANY_L4):
             told.limits.append(flow)
             return
         self._sends_to(flow, named, datapath, switch, told)
@@ -669,7 +671,7 @@ def _whatever_the_protocol(
         if reading.l4 is not None:
             alike[_but_for_the_protocol(flow)].append(reading.l4)
     for flow, reading in flows:
-        if reading.l4 is not None:
+        if reading.l4 is not None and LOOKS_AT_PORTS.search(flow.match) is None:
             said = itertools.chain.from_iterable(alike[_but_for_the_protocol(flow)])
             if matches.united(said) == ANY_L4:
                 yield flow, reading._replace(l4=None)
