@@ -469,7 +469,12 @@ class ZoneFlows:
         }
         if not given:
             return
-        asked = {holder for thing, _ in named.things for holder in self._members(thing, switch)}
+        asked = {
+            holder
+            for thing, side in named.things
+            if side is not Side.SRC  # from whom a packet is says nothing of for whom it is
+            for holder in self._members(thing, switch)
+        }
         marks = told.between if switch is None else told.on[switch]
         for holder in sorted(
             {one for thing in given for one in self._members(thing, switch)} - asked

@@ -73,14 +73,10 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
     astray = bool(path) and _astray(path[-1], dst)
     if path and (changed or astray or _singular(path[-1], stopped)):
         alone = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace=key)
-        together = (
-            astray and src.attachment is not None and src.attachment.switch == path[-1].datapath
-        )
-        return Shown(
-            egress=_passed(allowed.get(Part.EGRESS), key),
-            transit=alone,
-            ingress=alone if together else None,
-        )
+        # Where both are on one switch there is no way between that could say so.
+        ingress = alone if astray and _switch(src) == _switch(dst) else None
+        egress = _passed(allowed.get(Part.EGRESS), key)
+        return Shown(egress=egress, transit=alone, ingress=ingress)
     if decision.verdict in PASSES or decision.verdict in STOPPED or _blind(decision):
         passed = decision.verdict in PASSES
         last = Part.INGRESS if decision.verdict is Verdict.REACHABLE else stopped
@@ -154,12 +150,16 @@ def _part(datapath: str, stage: str, src: Endpoint, dst: Endpoint) -> Part:
     for its destination; on two, each switch is its own endpoint's. A node's own address is on no
     switch, so the way to it leaves the source's by the router, even on that node.
     """
-    source = src.attachment.switch if src.attachment else ""
-    destination = dst.attachment.switch if dst.attachment else ""
+    source, destination = _switch(src), _switch(dst)
     apart = source != destination or dst.host_network
     if datapath == source and (apart or stage.startswith("ls_in_")):
         return Part.EGRESS
     return Part.INGRESS if datapath == destination else Part.TRANSIT
+
+
+def _switch(end: Endpoint) -> str:
+    """Return the switch an endpoint is on, empty where it is on none."""
+    return end.attachment.switch if end.attachment is not None else ""
 
 
 @dataclass(slots=True)

@@ -89,6 +89,7 @@ def test_endpoints_of_which_the_same_is_said_have_the_same_marks() -> None:
     [
         # to all but B's packets, B is a wrong next hop: a packet to B shows nothing of theirs
         ("ip4.src == 10.128.0.5", 'reg0 = 10.128.0.6; outport = "rtos-worker"; next;', {1}),
+        ("ip4.src == {10.128.0.5, 10.128.0.6}", "reg0 = 10.128.0.6; next;", {1}),
         ("ip4", "eth.dst = 0a:58:0a:80:00:06; next;", {1}),
         ("ip4", 'outport = "shop_b"; output;', {1}),
         ("ip4", "ip4.dst = 10.128.0.6; next;", {1}),
@@ -121,6 +122,7 @@ def test_between_switches_a_network_that_holds_a_switch_tells_nothing_and_a_part
         ("ip4.dst == 10.128.0.5 && tcp.dst == 80", True),
         ("tcp.src == 80", True),  # of a reply
         ("tcp.dst == 443", False),
+        ("!(tcp.dst == 80 && ip4.dst == 10.128.0.5)", True),  # of one end it depends on the port
         ("tcp", True),
         ("ip4.dst == 172.30.0.1 && tcp.dst == 80", False),  # nobody's address
     ],
