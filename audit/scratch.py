@@ -77,13 +77,19 @@ def _remove_mine() -> None:
 
 
 def _made(kind: str, above: Path) -> tuple[Path, int]:
-    """Return a new directory, and what holds its lock."""
+    """Return a new directory, and what holds its lock; OSError when none can be made in `above`."""
     while True:
         path = above / f"{PREFIX}{kind}.{secrets.token_hex(4)}"
         _mine.add(path)
-        # Its name is taken, or it was swept before it was locked: another one.
-        with suppress(FileExistsError, FileNotFoundError):
+        try:
             path.mkdir(mode=0o700)
+        except FileExistsError:
+            _mine.discard(path)  # another's, which stays
+            continue
+        except OSError:
+            _mine.discard(path)
+            raise
+        with suppress(FileNotFoundError):  # swept before it was locked: another one
             lock = _opened(path)
             with suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX)

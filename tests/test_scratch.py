@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +85,11 @@ def test_what_was_started_for_it_ends_with_it(place: Path) -> None:
         subprocess.Popen(["sleep", "60"], env=environment) as its,
         subprocess.Popen(["sleep", "60"], env={**os.environ, "OTHER": str(left)}) as other,
     ):
+        # A program's environment can be read a moment after it has begun only.
+        while not all(
+            Path(f"/proc/{process.pid}/environ").read_bytes() for process in (its, other)
+        ):
+            time.sleep(0.01)
         scratch.sweep()
         assert its.wait(timeout=30) == -9
         assert other.poll() is None

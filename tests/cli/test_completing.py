@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from audit.store.layout import manifest_text
 from tests.cli.conftest import Inside
 from tests.end_to_end.conftest import run_of
 from tests.end_to_end.test_failures import one_sentence
@@ -47,7 +48,7 @@ def end_before_the_report(run: Path) -> None:
     (run / "report.html").unlink()
     manifest = json.loads((run / "run.json").read_text())
     manifest["outputs"] = [one for one in manifest["outputs"] if one["path"] != "report.html"]
-    (run / "run.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    (run / "run.json").write_bytes(manifest_text(manifest))
     (run / ".report.html.partial").write_bytes(b"<html>")
 
 
