@@ -1,7 +1,7 @@
 """The `audit` command, from its first moment on.
 
-Loading takes a second and some hundred megabytes. What ends a command meanwhile is told as later:
-in a sentence, and by an exit code that is not that of findings.
+Loading a command takes a second and some hundred megabytes. What ends it meanwhile is told as
+later: in a sentence, and by an exit code that is not that of findings.
 """
 
 import atexit
@@ -29,7 +29,10 @@ def main() -> None:
     if allowed != resource.RLIM_INFINITY and allowed < _LEAST_BYTES:
         _end(ExitCode.COULD_NOT_RUN, _MEMORY)
     try:
-        from audit.cli.main import main as command  # noqa: PLC0415 - it is what is watched
+        from audit.cli.main import load  # noqa: PLC0415 - it is what is watched
+        from audit.cli.main import main as command  # noqa: PLC0415 - as above
+
+        load(sys.argv[1:])
     except MemoryError:
         _end(ExitCode.COULD_NOT_RUN, _MEMORY)
     except Exception as error:  # noqa: BLE001 - whatever a library ends in

@@ -1,5 +1,6 @@
 """What tests of several stages need: a real OVN and a recorded cluster."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,38 @@ hypothesis.settings.register_profile("audit", deadline=None)
 hypothesis.settings.load_profile("audit")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+LONG = (
+    "end_to_end/test_mutate.py",
+    "end_to_end/test_parity.py",
+    "end_to_end/test_agents.py",
+    "end_to_end/test_resume.py",
+    "end_to_end/test_blindness.py",
+    "end_to_end/test_sayings.py",
+    "end_to_end/test_store.py",
+    "end_to_end/test_rehearsal.py",
+    "end_to_end/",
+    "fanout/",
+    "cli/",
+    "report/test_browser.py",
+    "replay/",
+    "trace/",
+)
+"""Files, and directories of files, that take minutes: begun last, one keeps a single CPU busy."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return three processes for two CPUs: a third of their time they wait for other programs."""
+    return max(len(os.sched_getaffinity(0)) * 3 // 2, 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest; xdist alone begins with the files of the most tests."""
+    items.sort(key=lambda item: _turn(item.path.relative_to(REPOSITORY / "tests").as_posix()))
+
+
+def _turn(path: str) -> int:
+    return next((turn for turn, begin in enumerate(LONG) if path.startswith(begin)), len(LONG))
 
 
 @pytest.fixture(scope="session")

@@ -1,42 +1,82 @@
 """The `audit` command group, and the one place where errors become exit codes."""
 
 import errno
+import importlib
 import io
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 import click
 
 from audit import __version__, scratch
-from audit.cli import (
-    agent,
-    check,
-    copy,
-    diff,
-    doctor,
-    explain,
-    history,
-    places,
-    plan,
-    query,
-    report,
-    run,
-    say,
-    snapshot,
-    trace,
-    verify,
-)
+from audit.cli import say
 from audit.errors import AuditError, ExitCode, OutputError, RunInterruptedError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "AUDIT"}
 
+COMMANDS = {
+    "agent": "Trace on this node for a run elsewhere, on the node's own databases.",
+    "check": "Check who should and should not reach whom, against what a run proved.",
+    "copy": "Copy a finished run below TO, compared with its run.json, and print where it is.",
+    "diff": (
+        "Say which cells changed between two runs, or what a change of manifests opens and closes."
+    ),
+    "doctor": "Say what is installed and whether it is enough, and install what is missing.",
+    "explain": "Say what is known about one cell: verdict, blame, each hop, the reply.",
+    "history": (
+        "List the runs below ROOT, how their numbers moved, and how exposed namespaces are."
+    ),
+    "plan": "Say what a run would trace: endpoints, cells, traces, an estimate.",
+    "query": "Ask a run in SQL.",
+    "report": "Render a run: its page again, or for programs, and print where each file is.",
+    "run": "Trace every cell in scope, write a run, and render its report.",
+    "snapshot": "Save a live cluster: its objects, and the databases of each zone.",
+    "trace": "Trace one pair with every tool, both ways: ovnkube-trace's flags and verdict lines.",
+    "verify": (
+        "Compare every file of a run with its SHA-256 in run.json; exit with 1 on a difference."
+    ),
+}
+"""Each command's module and function, and its first sentence, said without loading it."""
+
+
+def load(arguments: Sequence[str]) -> None:
+    """Load what the command that these arguments name needs, and nothing where they name none."""
+    name = next((word for word in arguments if word in COMMANDS), None)
+    if name is not None:
+        _load(name)
+
+
+def _load(name: str) -> click.Command:
+    command: click.Command = getattr(importlib.import_module(f"audit.cli.{name}"), name)
+    return command
+
 
 class _Commands(click.Group):
-    """The group, which does not mind that the reader of its output goes away, as `head` does."""
+    """The group, which loads a command when it is called: most take a second, for numpy and so on.
+
+    It does not mind that the reader of its output goes away, as `head` does.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names, in order."""
+        return sorted({*COMMANDS, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, loaded now if it was not; None when there is none of this name."""
+        if cmd_name in COMMANDS:
+            return _load(cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from `COMMANDS`."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what the command returns
         """Run a command, with what it printed out of the door before anyone calls it done."""
@@ -44,6 +84,8 @@ class _Commands(click.Group):
             done = super().invoke(ctx)
             sys.stdout.flush()
         except AuditError as error:
+            from audit.cli import places  # noqa: PLC0415 - a command is loaded by now, and it too
+
             places.rename(error, ctx)
             raise
         except BrokenPipeError:
@@ -64,15 +106,6 @@ def audit(*, debug: bool) -> None:
       audit run --snapshot cluster.tar.gz --selector app=web
     """
     del debug  # read by main(), which catches the errors
-
-
-for _command in (
-    *(run.run, plan.plan, trace.trace, report.report),
-    *(explain.explain, query.query, diff.diff, check.check, doctor.doctor),
-    *(verify.verify, history.history, copy.copy, agent.agent),
-    snapshot.snapshot,
-):
-    audit.add_command(_command)
 
 
 def main() -> None:

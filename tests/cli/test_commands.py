@@ -3,6 +3,7 @@
 import csv
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -10,24 +11,47 @@ import pytest
 from click.testing import CliRunner
 
 from audit.cli import query as queries
+from audit.cli.main import COMMANDS, main
 from audit.cli.main import audit as commands
-from audit.cli.main import main
 from audit.errors import ExitCode, OutputError
+from tests.cli.conftest import Inside
 from tests.end_to_end.conftest import Audit
 
 SQL = "SELECT src_name, port, blame_rule FROM cells ORDER BY ALL LIMIT 3"
 
 
-@pytest.mark.parametrize("name", [None, *commands.commands])
-def test_help(audit: Audit, name: str | None) -> None:
-    done = audit(*([name] if name else []), "--help")
+@pytest.mark.parametrize("name", [None, *COMMANDS])
+def test_help(inside: Inside, name: str | None) -> None:
+    done = inside(*([name] if name else []), "--help")
     assert (done.code, done.err) == (0, "")
     assert "Example" in done.out
     assert "  audit " in done.out
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_of_a_command_what_its_own_help_begins_with(name: str) -> None:
+    command = commands.get_command(click.Context(commands), name)
+    assert command is not None
+    assert command.get_short_help_str(limit=1000) == COMMANDS[name]
+
+
 def test_the_version(audit: Audit) -> None:
     assert audit("--version").out.startswith("audit, version ")
+
+
+@pytest.mark.parametrize("word", ["--version", "--help"])
+def test_what_needs_no_command_loads_none(word: str) -> None:
+    """Each of these libraries takes longer to load than all that is said here."""
+    code = (
+        "import atexit, os, sys; from audit.__main__ import main; "
+        "heavy = {'numpy', 'pyarrow', 'duckdb', 'ray', 'kubernetes', 'rich', 'audit.pipeline'}; "
+        "atexit.register(lambda: os.write(2, ' '.join(heavy & set(sys.modules)).encode())); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, word], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(("audit, version ", "Usage: "))
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import kubernetes_validate
 import pytest
@@ -327,7 +328,8 @@ def commands(manifests: list[Manifest]) -> Iterator[list[str]]:
 def test_what_is_called_is_there(manifests: list[Manifest]) -> None:
     """Every command and flag in a manifest is one of this audit's."""
     for words in commands(manifests):
-        command = audit.commands[words[0]]
+        command = audit.get_command(click.Context(audit), words[0])
+        assert command is not None, words
         flags = {flag for parameter in command.params for flag in parameter.opts}
         for word in words[1:]:
             assert not word.startswith("--") or word in flags, word
