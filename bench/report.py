@@ -28,8 +28,8 @@ CHROMIUM = "/usr/bin/chromium"
 RENDER = """
 import resource, sys
 from pathlib import Path
-from audit import pipeline
-pipeline.write_report(Path(sys.argv[1]), out=Path(sys.argv[2]).parent)
+from audit.commands.report import write_report
+write_report(Path(sys.argv[1]), out=Path(sys.argv[2]).parent)
 own = resource.getrusage(resource.RUSAGE_SELF)
 print(f"{own.ru_utime + own.ru_stime:.0f} s of CPU time, {own.ru_maxrss // 1024} MiB")
 """

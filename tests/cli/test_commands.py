@@ -44,7 +44,7 @@ def test_what_needs_no_command_loads_none(word: str) -> None:
     """Each of these libraries takes longer to load than all that is said here."""
     code = (
         "import atexit, os, sys; from audit.__main__ import main; "
-        "heavy = {'numpy', 'pyarrow', 'duckdb', 'ray', 'kubernetes', 'rich', 'audit.pipeline'}; "
+        "heavy = {'numpy', 'pyarrow', 'duckdb', 'ray', 'kubernetes', 'rich', 'audit.commands'}; "
         "atexit.register(lambda: os.write(2, ' '.join(heavy & set(sys.modules)).encode())); main()"
     )
     done = subprocess.run(
