@@ -37,7 +37,7 @@ LONG = (
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return three processes for two CPUs: a third of their time they wait for other programs."""
+    """Return three processes for two CPUs: much of their time they wait for other programs."""
     return max(len(os.sched_getaffinity(0)) * 3 // 2, 1)
 
 

@@ -164,7 +164,7 @@ class LocalDaemon:
 def await_end(process: subprocess.Popen[bytes], timeout_s: float) -> None:
     """Wait for a child's end; subprocess.TimeoutExpired as of its own `wait`.
 
-    That looks every 50 ms, which is a third of what a daemon's start takes; this is woken up.
+    That looks every 50 ms, where a small database is read in 100; this is woken up.
     """
     try:
         handle = os.pidfd_open(process.pid)

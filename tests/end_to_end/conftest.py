@@ -5,8 +5,11 @@ import copy
 import csv
 import io
 import json
+import signal
 import subprocess
+import sys
 import tarfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from audit.cli.main import main
 from audit.replay.toolchain import Toolchain
 from tests.end_to_end.apiserver import Cluster
 
@@ -23,6 +27,13 @@ COLUMNS = (
     "src_namespace, src_name, dst_namespace, dst_name, protocol, port, verdict, reply, reason, "
     "blame_kind, blame_name, blame_rule, src_node, dst_node"
 )
+
+
+READING = ("query", "explain", "verify", "history")
+"""Commands that only read: as a process each takes a second to load what the test has loaded.
+
+Called with an environment of its own (`test_store.py`), each of them is a process all the same.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +51,16 @@ class Called:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """Calls the command in a directory of its own."""
+    """Calls the command in a directory of its own; what only reads, without a process."""
 
     command: tuple[str, ...]
     directory: Path
     environment: Mapping[str, str] | None = None
 
     def __call__(self, *arguments: str | Path, timeout: float = 240) -> Called:
+        main_thread = threading.current_thread() is threading.main_thread()
+        if arguments[:1] and arguments[0] in READING and self.environment is None and main_thread:
+            return called_here(self.directory, *map(str, arguments))
         done = subprocess.run(
             [*self.command, *map(str, arguments)],
             cwd=self.directory,
@@ -57,6 +71,28 @@ class Audit:
             check=False,
         )
         return Called(code=done.returncode, out=done.stdout, err=done.stderr)
+
+
+def called_here(directory: Path, *arguments: str) -> Called:
+    """Call the command as `main` ends it, in this process, which has its libraries loaded."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["audit", *arguments])
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        patch.chdir(directory)
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    texts = []
+    for stream in (out, err):
+        stream.flush()
+        stream.seek(0)
+        texts.append(stream.read())
+    return Called(code=int(ended.value.code or 0), out=texts[0], err=texts[1])
 
 
 @pytest.fixture
