@@ -87,6 +87,7 @@ def load_snapshot(path: Path, workdir: Path, *, most: int = archive.LARGEST) -> 
             unread_policies=(*described.unread_policies, *policies.unread),
             inputs=snapshot.hash_inputs(found),
             gateways=_OUTSIDE,
+            cluster=snapshot.cluster(found),
         )
     )
 

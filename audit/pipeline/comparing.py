@@ -1,19 +1,24 @@
 """Two runs, or two directories of manifests → what is different between them."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.compare import diff
+from audit.compare import common, diff
+from audit.errors import ScopeError
 from audit.facts import manifests, objects
 from audit.facts.manifests import Surroundings
 from audit.model.changes import ChangedCells, Changes
 from audit.model.facts import ClusterState
 from audit.model.matrix import Matrix
+from audit.model.recorded import Recorded
 from audit.pipeline.options import Progress
-from audit.plan import expand, matrix, ports, portspace
-from audit.plan.scope import Scope
+from audit.plan import expand, matrix, membership, ports, portspace
+from audit.plan.ports import DECLARED
+from audit.plan.scope import FamilyChoice, Scope, parse_scope_file
 from audit.policy import compare
 from audit.policy.intent import evaluate
 from audit.report import changes
@@ -37,13 +42,19 @@ def diff_manifests(
         portspace.NO_SPACE, (*one.policies, *two.policies), (*one.pods, *two.pods)
     )
     progress.phase("evaluating policies", 0)
-    left, right = (_matrix(state, scope, space) for state in states)
+    left, right = (
+        _matrix(state, scope, space, place)
+        for state, place in zip(states, (before, after), strict=True)
+    )
     verdicts = (evaluate(left, one), evaluate(right, two))
     return compare.compare((one, two), (left, right), verdicts)
 
 
-def _matrix(state: ClusterState, scope: Scope, space: portspace.PortSpace) -> Matrix:
-    sides = expand.sources_and_destinations(state, scope)
+def _matrix(state: ClusterState, scope: Scope, space: portspace.PortSpace, place: str) -> Matrix:
+    try:
+        sides = expand.sources_and_destinations(state, scope)
+    except ScopeError as error:
+        raise ScopeError(f"{place}: {error}") from error
     resolved = ports.resolve(scope.ports, sides.endpoints, sides.destinations.tolist(), space)
     return matrix.build(sides.endpoints, sides.blocks, resolved, scope.family.families).matrix
 
@@ -61,9 +72,35 @@ def mark_runs(before: Path, after: Path, progress: Progress) -> tuple[Changes, C
 
 def _compared(before: Path, after: Path, progress: Progress) -> tuple[Changes, NDArray[np.bool_]]:
     earlier, later = (cells.open_recorded(path) for path in (before, after))
+    if plane := common.plane(earlier.manifest, later.manifest):
+        earlier, later = (cells.open_recorded(path, plane) for path in (before, after))
     progress.phase("comparing", len(later.endpoints))
     marks = np.zeros(int(later.manifest["counts"]["cells"]), np.bool_)
-    return diff.compare(earlier, later, progress.advance, marks), marks
+    selected = _selected(earlier, later), _selected(later, earlier)
+    shared = common.restricted(earlier, later, selected)
+    return diff.compare(earlier, later, progress.advance, marks, shared), marks
+
+
+def _selected(run: Recorded, other: Recorded) -> NDArray[np.bool_]:
+    """Say of each endpoint of a run whether the scope of the other has such."""
+    scopes = [_scope(each) for each in (run, other)]
+    if scopes[1] is None or scopes[0] == scopes[1]:
+        return np.ones(len(run.endpoints), np.bool_)
+    asked = scopes[1]
+    return np.array(
+        [membership.selects(asked, e, run.namespace_labels(e.namespace)) for e in run.endpoints],
+        np.bool_,
+    )
+
+
+def _scope(run: Recorded) -> Scope | None:
+    """Return the scope of a run without its ports; None where the run does not say it."""
+    described = run.manifest.get("scope")
+    if not described:
+        return None
+    text = json.dumps(described)
+    scope = parse_scope_file(text, f"{run.path}/run.json")
+    return replace(scope, ports=(DECLARED,), family=FamilyChoice.IP4)
 
 
 markdown, plain = changes.markdown, changes.plain
