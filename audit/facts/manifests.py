@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import ManifestError
-from audit.facts import apis, kube, kustomize, networks, trees, unsaid, validity, workloads
+from audit.facts import (
+    apis,
+    kube,
+    kustomize,
+    networks,
+    profiles,
+    trees,
+    unsaid,
+    validity,
+    workloads,
+)
 from audit.facts.documents import Document, DocumentError
 from audit.facts.documents import Path as FieldPath
 from audit.facts.documents import read as read_documents
@@ -173,8 +183,6 @@ class _Reader:
                 objects |= self._add(place, item)
         except FieldError as error:
             raise ManifestError(f"{place}: {error}") from error
-        except _RefusedError as error:
-            raise ManifestError(f"{place.below(error.fault.path)}: {error}") from error
         twice = document.repeated() if objects else None
         if twice is not None:
             keys, line = twice
@@ -201,19 +209,36 @@ class _Reader:
         space = str(metadata.get("namespace", ""))
         shown = f"{kind} {space}/{metadata['name']}" if space else f"{kind} {metadata['name']}"
         named = {**item, "metadata": metadata}
-        before = self._seen.setdefault((kind, space, metadata["name"]), (place, named))
-        if before[1] is not named:
-            if before[1] != named:
-                raise FieldError(
-                    f"{shown} is also in {before[0]}, and not the same; {self._how_to_choose()}"
-                )
-            self._passed.repeated.append(shown)
+        key = (kind, space, metadata["name"])
+        before = self._seen.setdefault(key, (place, named))
+        if before[1] == named:
+            if before[1] is not named:
+                self._passed.repeated.append(shown)
             return True
-        self._check(shown, place, kind, named)
-        if version in apis.GONE:
-            self._passed.old_versions.append(f"{shown} ({version})")
-        self._take(place, kind, space, named)
+        variants = [before, (place, named)]
+        chosen = profiles.choose([variant[1] for variant in variants])
+        if chosen is None:
+            raise FieldError(
+                f"{shown} is also in {before[0]}, and not the same; {self._how_to_choose()}"
+            )
+        self._seen[key] = variants[chosen]
+        self._passed.profiles.append(f"{shown} ({variants[1 - chosen][0]})")
         return True
+
+    def _take_all(self) -> None:
+        """Take every object, when it is known of which there are several variants."""
+        for (kind, space, name), (place, item) in self._seen.items():
+            shown = f"{kind} {space}/{name}" if space else f"{kind} {name}"
+            try:
+                self._check(shown, place, kind, item)
+                version = Field(item)["apiVersion"].text()
+                if version in apis.GONE:
+                    self._passed.old_versions.append(f"{shown} ({version})")
+                self._take(place, kind, space, item)
+            except FieldError as error:
+                raise ManifestError(f"{place}: {error}") from error
+            except _RefusedError as error:
+                raise ManifestError(f"{place.below(error.fault.path)}: {error}") from error
 
     def _name(self, metadata: Field) -> str:
         """Return an object's name; the server would end a generated one with five characters."""
@@ -308,6 +333,7 @@ class _Reader:
     def finish(self, inputs: tuple[Input, ...]) -> Manifests:
         """Return everything, with what was passed over."""
         found = self._found
+        self._take_all()
         self._make_pods()
         self._add_surroundings()
         if not found.pods:

@@ -230,6 +230,41 @@ def test_variants_of_an_object_are_not_chosen_from(tmp_path: Path) -> None:
         manifests.read(str(tmp_path))
 
 
+def of_profile(number: int, *profiles: str) -> str:
+    named = ", ".join(f"include.release.openshift.io/{profile}: 'true'" for profile in profiles)
+    return (
+        f"{{apiVersion: v1, kind: Pod, metadata: {{name: p, annotations: {{{named}}}}}, "
+        f"spec: {{hostNetwork: {number == 1}, containers: [{{name: c, image: i}}]}}}}"
+    )
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_of_variants_for_cluster_profiles_the_default_ones_is_read(
+    tmp_path: Path, order: tuple[int, int]
+) -> None:
+    texts = {
+        1: of_profile(1, "self-managed-high-availability", "single-node-developer"),
+        2: of_profile(2, "ibm-cloud-managed"),
+    }
+    read = manifests.read(
+        write(tmp_path, **dict(zip("ab", (texts[n] for n in order), strict=True)))
+    )
+    assert [pod.host_network for pod in read.pods] == [True]
+    [note] = [note for note in read.notes if note.code == "other-profile"]
+    assert note.subjects == (f"Pod default/p ({'ab'[order.index(2)]}.yaml, line 1)",)
+
+
+@pytest.mark.parametrize("profiles", [(), ("self-managed-high-availability",), ("x",)])
+def test_variants_that_no_profile_tells_apart_are_refused(
+    tmp_path: Path, profiles: tuple[str, ...]
+) -> None:
+    first = of_profile(
+        1, *(profiles if profiles == ("x",) else ("self-managed-high-availability",))
+    )
+    with pytest.raises(ManifestError, match="and not the same"):
+        manifests.read(write(tmp_path, a=first, b=of_profile(2, *profiles)))
+
+
 @pytest.mark.parametrize(
     "patches",
     [
