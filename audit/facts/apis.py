@@ -4,6 +4,8 @@ A kind is a word that several APIs have: Calico and Antrea have a NetworkPolicy 
 Job. Only the API says whose it is; what is another's is passed over.
 """
 
+import difflib
+import functools
 from collections.abc import Mapping
 
 from audit.facts.fields import FieldError
@@ -53,6 +55,9 @@ CLUSTER_SCOPED = frozenset(
 GONE = frozenset({"extensions/v1beta1"})
 """Versions of policies that mean what their successors mean, and that no server serves any more."""
 _KINDS = {kind.lower(): kind for kind in (*_GROUPS, *_VERSIONS)}
+_ALIKE = 0.85
+"""How much of a word must agree, from 0 to 1, for a slip of who typed it. No other kinds of one API
+are as alike as that."""
 
 
 def is_read(kind: str, version: str) -> bool:
@@ -62,6 +67,7 @@ def is_read(kind: str, version: str) -> bool:
     """
     written = _KINDS.get(kind.lower())
     if written is None:
+        _refuse_misspelt(kind, version)
         return False
     if written != kind:
         raise FieldError(f"kind is {kind}, which is written {written}")
@@ -80,6 +86,16 @@ def is_read(kind: str, version: str) -> bool:
     if "." not in group or group.endswith(".k8s.io") or group == right.rpartition("/")[0]:
         raise FieldError(f"apiVersion is {version}, not {right}")
     return False
+
+
+@functools.cache
+def _refuse_misspelt(kind: str, version: str) -> None:
+    """Raise FieldError for a kind that an API has not, and that is all but one that is read."""
+    for near in difflib.get_close_matches(kind.lower(), _KINDS, n=3, cutoff=_ALIKE):
+        meant = _KINDS[near]
+        groups = _GROUPS.get(meant) or [v.rpartition("/")[0] for v in _VERSIONS[meant]]
+        if version and version.rpartition("/")[0] in groups:
+            raise FieldError(f"{version} has no kind {kind}; did you mean {meant}?")
 
 
 def is_published(kind: str) -> bool:

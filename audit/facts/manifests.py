@@ -8,6 +8,7 @@ namespace that they only mention, is not guessed: who asks may say it (Surroundi
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ from audit.model.facts import AddressRanges, Input, Note, Policy
 from audit.model.selectors import UNSAID
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
+_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+"""A step of a path as errors write it: spec.ingress[0].from."""
 _POLICIES = frozenset(kube.POLICY_RESOURCES.values())
 _TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "Deployment": ("spec", "template"),
@@ -130,6 +133,12 @@ class _Place:
         """Return the place of a field of the object."""
         return _Place(self.file, self.document, (*self.path, *path))
 
+    def of(self, error: FieldError) -> "_Place":
+        """Return the place of the field that an error begins with, if it does with one."""
+        words = str(error).partition(" ")[0].rstrip(":")
+        steps = (step or int(index) for step, index in _STEP.findall(words))
+        return self.below(tuple(steps))
+
     def __str__(self) -> str:
         return f"{self.file}, line {self.document.line(self.path)}"
 
@@ -182,7 +191,7 @@ class _Reader:
                 place = _Place(name, document, path)
                 objects |= self._add(place, item)
         except FieldError as error:
-            raise ManifestError(f"{place}: {error}") from error
+            raise ManifestError(f"{place.of(error)}: {error}") from error
         twice = document.repeated() if objects else None
         if twice is not None:
             keys, line = twice
@@ -236,7 +245,7 @@ class _Reader:
                     self._passed.old_versions.append(f"{shown} ({version})")
                 self._take(place, kind, space, item)
             except FieldError as error:
-                raise ManifestError(f"{place}: {error}") from error
+                raise ManifestError(f"{place.of(error)}: {shown}: {error}") from error
             except _RefusedError as error:
                 raise ManifestError(f"{place.below(error.fault.path)}: {error}") from error
 
@@ -363,7 +372,8 @@ class _RefusedError(Exception):
 
     def __init__(self, shown: str, faults: Sequence[validity.Fault]) -> None:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        super().__init__(f"{shown}: {faults[0]}{more}; an API server refuses it")
+        colon = ":" if faults[0].path else ""
+        super().__init__(f"{shown}{colon} {faults[0]}{more}; an API server refuses it")
         self.fault = faults[0]
 
 

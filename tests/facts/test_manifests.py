@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -228,6 +229,50 @@ def test_variants_of_an_object_are_not_chosen_from(tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text("resources: [base.yaml]")
     with pytest.raises(ManifestError, match=f"build a kustomization with audit run -k: {tmp_path}"):
         manifests.read(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "meant"),
+    [
+        ("NetworkPolcy", "networking.k8s.io/v1", "NetworkPolicy"),
+        ("NetworkPolicies", "networking.k8s.io/v1", "NetworkPolicy"),
+        ("Deploymnet", "apps/v1", "Deployment"),
+        ("AdminNetworkPolice", "policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy"),
+        ("Pods", "v1", "Pod"),
+    ],
+)
+def test_a_misspelt_kind_is_refused(tmp_path: Path, kind: str, version: str, meant: str) -> None:
+    text = f"{{kind: {kind}, apiVersion: {version}, metadata: {{name: n}}}}"
+    with pytest.raises(ManifestError, match=f"has no kind {kind}; did you mean {meant}?"):
+        manifests.read(write(tmp_path, p=POD, a=text))
+    other = text.replace(version, "example.org/v1")
+    [note] = notes(tmp_path, a=other)
+    assert kind in note.text
+
+
+@pytest.mark.parametrize(
+    ("policy", "line", "fault"),
+    [
+        (
+            (
+                "kind: EgressFirewall\napiVersion: k8s.ovn.org/v1\nmetadata: {name: default}\nspec:\n"
+                "  egress:\n  - type: Deny\n    to:\n      cidrSelector: nonsense"
+            ),
+            8,
+            "EgressFirewall default/default: spec.egress[0].to.cidrSelector is 'nonsense'",
+        ),
+        (
+            "kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata:\n  name: 12",
+            4,
+            "metadata.name is a number",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_the_line_of_the_field(
+    tmp_path: Path, policy: str, line: int, fault: str
+) -> None:
+    with pytest.raises(ManifestError, match=re.escape(f"a.yaml, line {line}: {fault}")):
+        manifests.read(write(tmp_path, a=policy, p=POD))
 
 
 def of_profile(number: int, *profiles: str) -> str:
