@@ -255,7 +255,8 @@ def test_a_misspelt_kind_is_refused(tmp_path: Path, kind: str, version: str, mea
     [
         (
             (
-                "kind: EgressFirewall\napiVersion: k8s.ovn.org/v1\nmetadata: {name: default}\nspec:\n"
+                "kind: EgressFirewall\napiVersion: k8s.ovn.org/v1\nmetadata: {name: default}\n"
+                "spec:\n"
                 "  egress:\n  - type: Deny\n    to:\n      cidrSelector: nonsense"
             ),
             8,
