@@ -312,11 +312,14 @@ class _Reader:
     def _make_pods(self) -> None:
         """Make the pods of all workloads, when what one refers to of another has been read."""
         none, cut, unknown = [], [], []
+        have_pods = self._owners_of_pods()
         for place, item in self._workloads:
             try:
+                if workloads.key_of(item) in have_pods or workloads.owner_of(item) in self._seen:
+                    continue  # a dump of a cluster has what controllers made, too
                 made = workloads.workload(item, self._templates)
             except FieldError as error:
-                raise ManifestError(f"{place}: {_name(item)}: {error}") from error
+                raise ManifestError(f"{place.of(error)}: {_name(item)}: {error}") from error
             self._found.pods += made.pods
             if not made.pods:
                 none.append(_name(item))
@@ -325,6 +328,17 @@ class _Reader:
             if not workloads.is_known(item):
                 unknown.append(_name(item))
         self._found.notes += unsaid.about_workloads(none, cut, unknown, self._finished)
+
+    def _owners_of_pods(self) -> frozenset[workloads.Key]:
+        """Return the workloads of which the manifests have pods, and whose workloads these are."""
+        owners = {key: workloads.owner_of(item) for key, (_, item) in self._seen.items()}
+        found = set[workloads.Key]()
+        for owner in (owner for key, owner in owners.items() if key[0] == "Pod"):
+            above = owner
+            while above is not None and above not in found:
+                found.add(above)
+                above = owners.get(above)
+        return frozenset(found)
 
     def _add_surroundings(self) -> None:
         """Add what was said about the cluster to what the manifests have."""
