@@ -103,6 +103,12 @@ def is_published(kind: str) -> bool:
     return kind in _PUBLISHED
 
 
+def is_processed(kind: str, version: str) -> bool:
+    """Return whether objects are made of this one by a program: OpenShift's `oc process`."""
+    return kind == "Template" and version.startswith("template.openshift.io/")
+
+
 def described(kind: str, version: str) -> str:
     """Return a kind as it is counted among what is passed over, with its API where it needs it."""
-    return f"{kind} of {version}" if kind.lower() in _KINDS else kind
+    foreign = kind == "Service" and "." in version
+    return f"{kind} of {version}" if foreign or kind.lower() in _KINDS else kind

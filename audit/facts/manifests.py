@@ -167,16 +167,17 @@ class _Reader:
 
     def read(self, name: str, data: bytes, file: Path | None = None) -> None:
         """Read every document of a file, and every item of a List."""
+        chart = self._tree.chart(file) if file is not None and trees.has_actions(data) else None
+        if chart is not None:
+            raise ManifestError(
+                f"{name} is a template of a Helm chart; render it: "
+                f"helm template {chart} | audit run --manifests -"
+            )
         try:
             contents = read_documents(data)
         except DocumentError as error:
-            chart = self._tree.chart(file) if file is not None else None
-            if chart is not None:
-                raise ManifestError(
-                    f"{name} is a template of a Helm chart; render it: "
-                    f"helm template {chart} | audit run --manifests -"
-                ) from error
-            why = f"{name} is not YAML: {error}; render templates first"
+            advice = "; render templates first" if trees.has_actions(data) else ""
+            why = f"{name} is not YAML: {error}{advice}"
             if self._tree.root is not None and not trees.has_a_kind(data):
                 self.pass_over("files that are no YAML", why)
                 return
@@ -207,6 +208,8 @@ class _Reader:
         root = Field(item)
         kind, version = root["kind"].required(), root["apiVersion"].text()
         if not apis.is_read(kind, version) and not workloads.makes_pods(item):
+            if apis.is_processed(kind, version):
+                self._passed.templates.append(place.file)
             self._passed.kinds[apis.described(kind, version)] += 1
             return False
         metadata = dict(root["metadata"].mapping())

@@ -24,6 +24,8 @@ class PassedOver:
     """Fields, and where: looking for a line takes reading the file again."""
     old_versions: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
+    templates: list[str] = field(default_factory=list)
+    """Files with Templates of OpenShift."""
     profiles: list[str] = field(default_factory=list)
     """Variants of objects for other cluster profiles of OpenShift, and where they are."""
 
@@ -46,6 +48,11 @@ class PassedOver:
                 "kustomizations-not-built",
                 "kustomizations were not built; audit run -k DIR builds one",
                 self.kustomizations,
+            ),
+            (
+                "templates-not-processed",
+                "Templates were not read; oc process -f FILE | audit run --manifests - audits one",
+                tuple(dict.fromkeys(self.templates)),
             ),
             (
                 "api-version-gone",

@@ -355,9 +355,10 @@ def _templates(spec: Field) -> Iterator[tuple[Field, Field]]:
 
 
 def _is_template(member: Field) -> bool:
-    """Tell whether this is a template with containers, each with a name and an image."""
+    """Tell whether this is a template with containers, each with an image."""
     spec = member.value.get("spec") if isinstance(member.value, dict) else None
     containers = spec.get("containers") if isinstance(spec, dict) else None
     if not isinstance(containers, list) or not containers:
         return False
-    return all(isinstance(c, dict) and {"name", "image"} <= c.keys() for c in containers)
+    # A name is not asked for: some controllers give a lone container one, as Knative's does.
+    return all(isinstance(c, dict) and "image" in c for c in containers)

@@ -83,7 +83,7 @@ def test_lists_several_documents_and_standard_input(monkeypatch: pytest.MonkeyPa
     ("files", "said"),
     [
         ({"a": "{{ .Values.x }}"}, "a.yaml is not YAML: "),
-        ({"a": "a: ["}, "render templates first"),
+        ({"a": "a: [{{ x"}, "render templates first"),
         (
             {"a": POD, "b": POD.replace("spec", "status: {}, spec")},
             "b.yaml, line 1: Pod default/p is also in a.yaml, line 1, and not the same; name the",
@@ -274,6 +274,42 @@ def test_what_cannot_be_read_is_named_with_the_line_of_the_field(
 ) -> None:
     with pytest.raises(ManifestError, match=re.escape(f"a.yaml, line {line}: {fault}")):
         manifests.read(write(tmp_path, a=policy, p=POD))
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ if .Values.x }}\nkind: Pod\n{{ end }}", POD.replace("name: p", "name: '{{ x }}'")],
+)
+def test_a_template_of_a_chart_is_refused_with_what_renders_it(
+    tmp_path: Path, template: str
+) -> None:
+    chart = tmp_path / "charts" / "shop"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("name: shop")
+    (chart / "templates" / "plain.yaml").write_text(POD)
+    assert [pod.name for pod in manifests.read(str(tmp_path)).pods] == ["p"]
+    (chart / "templates" / "web.yaml").write_text(template)
+    with pytest.raises(ManifestError, match=rf"render it: helm template {chart} \| audit run"):
+        manifests.read(str(tmp_path))
+
+
+def test_templates_of_openshift_are_noted_with_what_processes_them(tmp_path: Path) -> None:
+    text = (
+        "{kind: Template, apiVersion: template.openshift.io/v1, metadata: {name: t}, objects: []}"
+    )
+    told = {note.code: note for note in notes(tmp_path, a=text)}
+    assert told["templates-not-processed"].subjects == ("a.yaml",)
+    assert "oc process -f FILE" in told["templates-not-processed"].text
+
+
+def test_a_service_of_knative_makes_pods(tmp_path: Path) -> None:
+    text = (
+        "{kind: Service, apiVersion: serving.knative.dev/v1, metadata: {name: k}, "
+        "spec: {template: {spec: {containers: [{image: i}]}}}}"
+    )
+    found = manifests.read(write(tmp_path, a=text))
+    assert [pod.name for pod in found.pods] == ["k-0"]
+    assert [note.code for note in found.notes] == ["workload-unknown"]
 
 
 def of_profile(number: int, *profiles: str) -> str:
