@@ -140,7 +140,7 @@ def _sorted(state: ClusterState) -> ClusterState:
 
 
 def _left_out(names: Sequence[str]) -> list[Note]:
-    text = f"{len(names)} pods completed or pending: not audited"
+    text = f"{len(names)} {'pod' if len(names) == 1 else 'pods'} completed or pending: not audited"
     return [Note(code="pod-not-running", text=text, subjects=tuple(sorted(names)))] if names else []
 
 
