@@ -366,7 +366,7 @@ class _Reader:
             told = "; ".join(note.text for note in found.notes)
             raise ManifestError(
                 f"{found.source} has no Pod and no workload; without one there is nobody to ask "
-                f"about{': ' if told else ''}{told}{self._instead()}"
+                f"about{': ' if told else ''}{told}{self._instead()}{self._valid()}"
             )
         found.inputs = inputs
         found.notes += self._passed.notes()
@@ -374,6 +374,12 @@ class _Reader:
             found.namespaces, found.pods, found.policies, found.places(), found.ranges
         )
         return found
+
+    def _valid(self) -> str:
+        count = len(self._found.policies)
+        if not count:
+            return ""
+        return f"; {'its policy is' if count == 1 else f'its {count} policies are'} valid"
 
     def _instead(self) -> str:
         if self._tree.kustomizations:

@@ -418,3 +418,11 @@ def test_a_helm_chart_is_to_be_rendered(tmp_path: Path) -> None:
 def test_files_are_read_in_the_encodings_of_other_systems(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.yaml").write_bytes(POD.encode(encoding))
     assert [pod.name for pod in manifests.read(str(tmp_path)).pods] == ["p"]
+
+
+def test_policies_alone_are_said_to_be_valid(tmp_path: Path) -> None:
+    policy = "{{kind: NetworkPolicy, apiVersion: networking.k8s.io/v1, metadata: {{name: {}}}}}"
+    with pytest.raises(ManifestError, match=r"nobody to ask about; its policy is valid$"):
+        manifests.read(write(tmp_path, a=policy.format("a")))
+    with pytest.raises(ManifestError, match=r"nobody to ask about; its 2 policies are valid$"):
+        manifests.read(write(tmp_path, b=policy.format("b")))
