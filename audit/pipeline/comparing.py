@@ -1,6 +1,8 @@
 """Two runs, or two directories of manifests → what is different between them."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,19 +44,16 @@ def diff_manifests(
         portspace.NO_SPACE, (*one.policies, *two.policies), (*one.pods, *two.pods)
     )
     progress.phase("evaluating policies", 0)
-    left, right = (
-        _matrix(state, scope, space, place)
-        for state, place in zip(states, (before, after), strict=True)
-    )
+    with _naming(before):
+        left = _matrix(one, scope, space)
+    with _naming(after):
+        right = _matrix(two, scope, space)
     verdicts = (evaluate(left, one), evaluate(right, two))
     return compare.compare((one, two), (left, right), verdicts)
 
 
-def _matrix(state: ClusterState, scope: Scope, space: portspace.PortSpace, place: str) -> Matrix:
-    try:
-        sides = expand.sources_and_destinations(state, scope)
-    except ScopeError as error:
-        raise ScopeError(f"{place}: {error}") from error
+def _matrix(state: ClusterState, scope: Scope, space: portspace.PortSpace) -> Matrix:
+    sides = expand.sources_and_destinations(state, scope)
     resolved = ports.resolve(scope.ports, sides.endpoints, sides.destinations.tolist(), space)
     return matrix.build(sides.endpoints, sides.blocks, resolved, scope.family.families).matrix
 
@@ -79,6 +78,15 @@ def _compared(before: Path, after: Path, progress: Progress) -> tuple[Changes, N
     selected = _selected(earlier, later), _selected(later, earlier)
     shared = common.restricted(earlier, later, selected)
     return diff.compare(earlier, later, progress.advance, marks, shared), marks
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Have an error about a scope name the manifests it does not fit."""
+    try:
+        yield
+    except ScopeError as error:
+        raise ScopeError(f"{place}: {error}") from error
 
 
 def _selected(run: Recorded, other: Recorded) -> NDArray[np.bool_]:
