@@ -166,8 +166,11 @@ def _json(text: str) -> Iterator[Document]:
 
     decoder = json.JSONDecoder(object_pairs_hook=made)
     at, whole, escapes = 0, text.rstrip(), _has_escapes(text)
+    before = lines = 0
     while at < len(whole):
-        start = at + len(whole[at:]) - len(whole[at:].lstrip())
+        start = next(i for i in range(at, len(whole)) if not whole[i].isspace())
+        lines += whole.count("\n", before, start)
+        before = start
         repeats = False
         value, at = decoder.raw_decode(whole, start)
         yield Document(
@@ -175,7 +178,7 @@ def _json(text: str) -> Iterator[Document]:
             repeats=repeats,
             _text=whole[start:at],
             _index=0,
-            _before=whole.count("\n", 0, start),
+            _before=lines,
         )
 
 
