@@ -95,6 +95,7 @@ WARNED = frozenset(
         "object-contradicts",
         "policy-without-meaning",
         "replies-lost",
+        "replies-untraced",
         "replicas-left-out",
         "southbound-differs",
         "time-limit",

@@ -139,8 +139,15 @@ class LegPlan:
     """By endpoint: a number for what the flows of its switch, which is part of it, say of it."""
     met_other: NDArray[np.int64]
     """By switch and endpoint: a number for what the switch's flows say of it as another's peer."""
-    stateful: bool
-    """No ACL is `allow-stateless`: an established reply passes before any ACL is looked at."""
+    stateful: NDArray[np.bool_]
+    """By endpoint: its switch lets established replies through before any ACL is looked at."""
+
+    def answers(self, matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of these cells whose replies have legs: both ends' switches know replies."""
+        kept: NDArray[np.int64] = cells[
+            self.stateful[matrix.src[cells]] & self.stateful[matrix.dst[cells]]
+        ]
+        return kept
 
     @property
     def transit_count(self) -> int:

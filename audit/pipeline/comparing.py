@@ -17,6 +17,7 @@ from audit.model.changes import ChangedCells, Changes
 from audit.model.facts import ClusterState
 from audit.model.matrix import Matrix
 from audit.model.recorded import Recorded
+from audit.model.portspace import NO_SPACE, PortSpace
 from audit.pipeline.options import Progress
 from audit.plan import expand, matrix, membership, ports, portspace
 from audit.plan.ports import DECLARED
@@ -41,7 +42,7 @@ def diff_manifests(
     one, two = states
     # One and the same for both, so that ranges of ports are the same too.
     space = portspace.with_policies(
-        portspace.NO_SPACE, (*one.policies, *two.policies), (*one.pods, *two.pods)
+        NO_SPACE, (*one.policies, *two.policies), (*one.pods, *two.pods)
     )
     progress.phase("evaluating policies", 0)
     with _naming(before):
@@ -52,7 +53,7 @@ def diff_manifests(
     return compare.compare((one, two), (left, right), verdicts)
 
 
-def _matrix(state: ClusterState, scope: Scope, space: portspace.PortSpace) -> Matrix:
+def _matrix(state: ClusterState, scope: Scope, space: PortSpace) -> Matrix:
     sides = expand.sources_and_destinations(state, scope)
     resolved = ports.resolve(scope.ports, sides.endpoints, sides.destinations.tolist(), space)
     return matrix.build(sides.endpoints, sides.blocks, resolved, scope.family.families).matrix

@@ -15,6 +15,7 @@ from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Note
 from audit.model.findings import Finding
 from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.portspace import NO_SPACE
 from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, PolicyRef, Verdict
 from audit.pipeline.options import Options, Progress
 from audit.plan import behind, expand, matrix, ports, portspace
@@ -84,7 +85,7 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
         workdir = stack.enter_context(scratch.directory("facts"))
         state = objects.load_snapshot(options.snapshot, workdir, most=options.most_unpacked)
     sides = expand.sources_and_destinations(state, options.scope)
-    space = portspace.with_policies(portspace.NO_SPACE, state.policies, state.pods)
+    space = portspace.with_policies(NO_SPACE, state.policies, state.pods)
     resolved = ports.resolve(
         options.scope.ports, sides.endpoints, sides.destinations.tolist(), space
     )

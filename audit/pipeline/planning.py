@@ -18,6 +18,7 @@ from audit.model.endpoints import Endpoint
 from audit.model.facts import ClusterState, Note
 from audit.model.legs import LegPlan
 from audit.model.matrix import Matrix
+from audit.model.portspace import NO_SPACE, PortSpace
 from audit.pipeline import inpods
 from audit.pipeline.options import Covering, Options, PlaneName, Progress
 from audit.plan import cover, expand, legs, matrix, ports, portspace, represent
@@ -83,7 +84,7 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         options.scope.ports,
         sides.endpoints,
         sides.destinations.tolist(),
-        _port_space(state, options) if whole else portspace.NO_SPACE,
+        _port_space(state, options) if whole else NO_SPACE,
     )
     built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
     owners = owners_of(state)
@@ -133,7 +134,7 @@ def read(
     return replace(state, notes=notes), engine, None
 
 
-def _port_space(state: ClusterState, options: Options) -> portspace.PortSpace:
+def _port_space(state: ClusterState, options: Options) -> PortSpace:
     """Return what tells ports apart, on every plane that is asked."""
     known = portspace.space(state.zones.values())
     if PlaneName.INTENT in options.planes:

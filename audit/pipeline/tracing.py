@@ -106,6 +106,7 @@ class Tracing:
         self._failed: dict[str, Reason] = {}
         """Places where one did not, and why the first did not."""
         self._disputed = np.zeros(0, dtype=np.int64)
+        self._unanswered = 0
         """Cells whose legs two traces show differently."""
         self._replies: dict[str, list[str]] = defaultdict(list)
         """The replies to each request."""
@@ -281,7 +282,9 @@ class Tracing:
             for reasons in ({Reason.LEGS_DISAGREE}, {Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
         )
         asked = cells[self._cover.of(cells) < 0]
-        if not cells.size or asked.size > MOST_DISPUTED:
+        if asked.size > MOST_DISPUTED:
+            self._unanswered = int(asked.size)
+        if not cells.size or self._unanswered:
             return
         self._disputed = np.union1d(self._disputed, disputed)
         if asked.size:
@@ -342,7 +345,14 @@ class Tracing:
         yield Note(code="traced-one-by-one", text=text, subjects=keys)
 
     def _silent_replies(self) -> Iterator[Note]:
-        """Say how many replies the engines did not answer for."""
+        """Say how many replies the engines did not answer for, or were not asked for."""
+        if self._unanswered:
+            yield Note(
+                code="replies-untraced",
+                text=f"{self._unanswered} replies are untraced ({self.plane.name} plane): the ACLs "
+                "at one end may stop replies too, so each needs a trace of its own; ask for fewer "
+                "cells at once",
+            )
         for reason, count in sorted(self.lost_replies().items()):
             yield Note(
                 code="replies-lost",

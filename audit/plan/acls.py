@@ -254,9 +254,10 @@ class ZoneAcls:
         self._others: dict[tuple[int, Side, bool], int | None] = {}
         self.opaque: dict[str, set[str]] = defaultdict(set)
         """Switches with an ACL whose match is not understood, and those matches."""
-        self.stateless = False
-        """Replies may be stopped: an ACL in force is `allow-stateless`, or on some switch none is
-        `allow-related` and OVN does not know replies there (ovn-nb(5), ACL)."""
+        self.stateless: set[str] = set()
+        """Switches on which replies may be stopped: an ACL in force is `allow-stateless`, or stops
+        also packets that come from a router or go to it, or none is `allow-related` and OVN does
+        not know replies there (ovn-nb(5), ACL)."""
 
     def switch(self, name: str) -> "_Switch":
         """Return what is in force on a switch."""
@@ -271,8 +272,9 @@ class ZoneAcls:
     def _read(self, name: str) -> "_Switch":
         found = _Switch(router_port=_router_port(self._zone, name))
         actions = {acl.action for acl in self.in_force(name)}
-        self.stateless |= "allow-stateless" in actions
-        self.stateless |= not actions.isdisjoint(_STOPS) and "allow-related" not in actions
+        unknown = not actions.isdisjoint(_STOPS) and "allow-related" not in actions
+        if unknown or "allow-stateless" in actions:
+            self.stateless.add(name)
         for acl in self.in_force(name):
             stage = _stage(acl)
             try:
@@ -288,9 +290,25 @@ class ZoneAcls:
             ):
                 self.opaque[name].add(acl.match)
                 continue
+            if acl.action in _STOPS and any(
+                self._meets_router_port(term, stage, found.router_port) for term in possible
+            ):
+                self.stateless.add(name)
             for term in possible:
                 found.add(_InForce(stage, acl, term))
         return found
+
+    def _meets_router_port(self, term: Term, stage: Stage, port: str) -> bool:
+        """Say whether a term may be true of packets that come from a router, or go to it.
+
+        They are not tracked (northd.c, `build_pre_acls`), so an ACL does not know a reply of them.
+        """
+        side = Side.DST if stage is Stage.TO_LPORT else Side.SRC
+        return all(
+            self.in_groups(port, part)
+            for part in term.literals
+            if isinstance(part, PortIs) and part.side is side
+        )
 
     def _possible(self, switch: str, term: Term) -> bool:
         """Say whether a switch has a port that each literal for ports may be true of."""

@@ -307,6 +307,8 @@ class Told:
 
     on: dict[str, dict[At, dict[int, list[int]]]] = field(default_factory=dict)
     kind: dict[str, list[tuple[int, Intervals]]] = field(default_factory=dict)
+    tracking: dict[str, int] = field(default_factory=dict)
+    """By switch, a number for all that decides there which packets conntrack and ACLs know."""
     between: dict[At, dict[int, list[int]]] = field(
         default_factory=lambda: {at: defaultdict(list) for at in At}
     )
@@ -382,6 +384,9 @@ class ZoneFlows:
         explained = self._explained.get(name, frozenset())
         every = self._zone.flows.get(name, ())
         going_on = _going_on(every)
+        if own:  # a stage that another switch lacks, or its default, is told from this one's
+            told.kind[name].append((self._numbers.of(("goes on", *sorted(going_on))), ANY_L4))
+            told.tracking[name] = self._numbers.of(_tracking(every, explained, common))
         by_acls = [every[place] for place in explained]
         asked = [
             (flow, reading)
@@ -600,6 +605,28 @@ def _going_on(flows: Sequence[LogicalFlow]) -> frozenset[str]:
         stages[flow.stage] = stages.get(flow.stage, True) and plain
     whole = {flow.stage for flow in flows if flow.match == "1"}
     return frozenset(stage for stage, plain in stages.items() if plain and stage in whole)
+
+
+_TRACKING = re.compile(
+    r"ls_(?:in|out)_(?:pre_acl|pre_lb|pre_stateful|acl(?:_after_lb)?(?:_hint|_eval|_action)?)"
+)
+
+
+def _tracking(
+    flows: Sequence[LogicalFlow], explained: Collection[int], common: Mapping[str, str]
+) -> tuple[object, ...]:
+    """Return what a switch's flows of anybody say of tracking packets, and of what ACLs know.
+
+    The flows `explained` by ACLs are left out, by their places.
+    """
+    said = {
+        _said(flow, common)
+        for place, flow in enumerate(flows)
+        if place not in explained
+        and _TRACKING.fullmatch(flow.stage)
+        and all(thing in common for thing, _ in names_in(flow.match).things)
+    }
+    return ("tracking", *sorted(said))
 
 
 class _Registers:

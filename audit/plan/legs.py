@@ -157,9 +157,20 @@ class _Planner:
             deciders=tuple(self._predicates.deciders),
             met_own=met_own,
             met_other=met_other,
-            stateful=not any(acl.stateless for acl in self._acls.values()),
+            stateful=self._stateful() & met.tracked(),
         )
         return plan, opaque, met.notes
+
+    def _stateful(self) -> NDArray[np.bool_]:
+        """Return which endpoints are on a switch that lets replies through whatever its ACLs."""
+        return np.array(
+            [
+                e.attachment is None
+                or e.attachment.switch not in self._acls[e.attachment.zone].stateless
+                for e in self._matrix.endpoints
+            ],
+            dtype=np.bool_,
+        )
 
     def _table(self, entries: Sequence[_Views]) -> LegTable:
         """Return the legs of one side: classes by entries in each locality, then their atoms."""

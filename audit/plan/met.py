@@ -317,6 +317,23 @@ class Met:
             case _:
                 return here & ~self.host
 
+    def tracked(self) -> Vector:
+        """Return which endpoints' switches track packets as most switches do."""
+        numbers = {
+            switch: number
+            for told in self._told.values()
+            for switch, number in told.tracking.items()
+        }
+        most = Counter(numbers.values()).most_common(2)
+        usual = most[0][0] if len(most) == 1 or (most and most[0][1] > most[1][1]) else None
+        return np.array(
+            [
+                e.attachment is None or numbers.get(e.attachment.switch) == usual
+                for e in self.endpoints
+            ],
+            dtype=np.bool_,
+        )
+
     def places(self, at: At) -> NDArray[np.int64]:
         """Return numbers by endpoint for what flows between switches say of it there."""
         marks: dict[int, list[int]] = defaultdict(list)

@@ -14,7 +14,7 @@ from typing import assert_never
 from audit.errors import ScopeError
 from audit.model.endpoints import MAX_PORT, Endpoint, EndpointKind, Port
 from audit.model.packets import Protocol
-from audit.plan.portspace import NO_SPACE, PortSpace
+from audit.model.portspace import NO_SPACE, PortSpace
 from audit.plan.suggestions import did_you_mean, nearest
 
 DECLARED_WORD = "declared"

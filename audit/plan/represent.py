@@ -55,13 +55,13 @@ def choose_replies(matrix: Matrix, plan: LegPlan, traced: NDArray[np.bool_]) -> 
 
     `traced` says which cells' requests are; their replies are preferred, and what they show of the
     ways between holds for replies too. An established reply is let through by every ACL stage, so
-    a reply shows all of its legs. Empty where that does not hold.
+    a reply shows all of its legs. No cell of an end for which that does not hold is chosen.
     """
     chosen = _ChosenReplies(matrix, plan)
-    if plan.stateful:
-        asked = plan.of(matrix, np.flatnonzero(plan.composed & traced))
-        chosen.know(asked)
-        chosen.add(asked)
+    asked = plan.of(matrix, np.flatnonzero(plan.composed & traced))
+    chosen.know(asked)
+    chosen.add(asked)
+    if plan.stateful.any():
         for legs in plan.walk(matrix):
             chosen.add(legs)
     return chosen.cells()
@@ -88,6 +88,7 @@ class _ChosenReplies:
     def add(self, legs: CellLegs) -> None:
         """Choose among these cells, where the request is predicted to arrive."""
         arriving = legs.cells[self._plan.arrives(self._matrix, legs)]
+        arriving = self._plan.answers(self._matrix, arriving)
         replies = self._plan.replies(self._matrix, arriving)
         ids = (replies.egress, replies.transit, replies.ingress)
         for leg, shown in zip(ids, self._shown, strict=True):

@@ -36,12 +36,12 @@ def undecided_replies(
 ) -> NDArray[np.int64]:
     """Return the composed cells that arrive, and whose replies' legs come to one of these reasons.
 
-    None where replies have no legs, as beside an ACL that is stateless.
+    To LEG_NOT_SHOWN come also all that have no legs, as beside an ACL that is stateless.
     """
     cells = [np.zeros(0, dtype=np.int64)]
     for answered, known in zip(replies, requests, strict=True):
         doubtful = _doubtful(answered, reasons)
-        if not known.plan.stateful or not doubtful.any():
+        if not doubtful.any():
             continue
         for legs in known.plan.walk(matrix):
             arrived = legs.cells[known.arrives(legs)]

@@ -73,9 +73,9 @@ ONWARD = frozenset({Combine.FOLLOW, Combine.SOURCES})
 class Judgement:
     """What one trace decides. Without `verdict`, `next_hops` do, combined as `combine` says.
 
-    `translated` is the source address the packet left with, empty when it kept its own. `datapath`
-    and `stage` are where the packet ended and `outport` the port it was to leave that by; `allows`
-    are the ACLs that let it through on the way, each with the datapath it did so in.
+    `translated` is the source address the packet ended with, empty when it kept its own.
+    `datapath` and `stage` are where the packet ended and `outport` the port it was to leave that
+    by; `allows` are the ACLs that let it through on the way, each with the datapath it did so in.
     """
 
     verdict: Verdict | None
@@ -142,6 +142,7 @@ class Judge:
                     datapath=hop.datapath,
                     stage=hop.stage,
                     outport=hop.outport,
+                    translated=hop.ip_src,
                     allows=self.blamer.allows(task.zone, hop, task.microflow.inport),
                 )
             case _:
@@ -269,7 +270,6 @@ class Judge:
             blame=self.blamer.last(task.zone, hop, task.microflow.inport, _ALLOWS),
             next_hops=tuple(hops),
             combine=Combine.SOURCES if hop.ip_src else Combine.FOLLOW,
-            translated=hop.ip_src,
             detail=f"over the underlay by {hop.port}, in by {onward.microflow.inport}{snat}",
         )
 
@@ -290,7 +290,6 @@ class Judge:
             verdict=verdict,
             reason=reason,
             blame=blame,
-            translated=hop.ip_src,
             detail=detail,
         )
 
@@ -309,7 +308,6 @@ class Judge:
             reason=Reason.DELIVERED,
             blame=blame,
             next_hops=(onward,),
-            translated=hop.ip_src,
             detail=f"to zone {onward.zone} by {hop.port}",
         )
 
@@ -325,7 +323,6 @@ class Judge:
             reason=Reason.DELIVERED,
             blame=self.blamer.last(task.zone, hop, task.microflow.inport, _ALLOWS),
             next_hops=(onward,),
-            translated=hop.ip_src,
             detail=f"to {onward.microflow.inport} by {hop.port}",
         )
 
@@ -348,7 +345,6 @@ class Judge:
             reason=Reason.DELIVERED,
             blame=self.blamer.last(task.zone, trace.hop, task.microflow.inport, _ALLOWS),
             next_hops=(onward,),
-            translated=trace.hop.ip_src,
             detail=f"by tunnel to {remote}, node {onward.node}",
         )
 

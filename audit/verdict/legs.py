@@ -68,8 +68,10 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
         for datapath, by in judgement.allows:
             allowed[_part(datapath, by.stage, src, dst)] = by
     stopped = _part(path[-1].datapath, path[-1].stage, src, dst) if path else Part.EGRESS
-    # Where what is delivered is not what was sent, its reply takes a way of its own.
-    changed = decision.verdict is Verdict.REACHABLE and any(one.translated for one in path)
+    # Where what comes to the destination's switch is not what was sent, neither are its policies
+    # about the source's address, and its reply takes a way of its own.
+    came = decision.verdict is Verdict.REACHABLE or stopped is Part.INGRESS
+    changed = came and any(one.translated for one in path)
     astray = bool(path) and _astray(path[-1], dst)
     if path and (changed or astray or _singular(path[-1], stopped)):
         alone = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace=key)
@@ -301,8 +303,15 @@ class LegResults:
             return Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN)
         found: Decision = self._decisions[decided[0]]
         if found.verdict in PASSES and found.blame is None:
-            return replace(found, blame=self._decisions[egress[0]].blame)
+            ways = (int(known[0]) for known in (self.between(legs), egress))
+            let = (self._decisions[way].blame for way in ways if way >= 0)
+            return replace(found, blame=next((blame for blame in let if blame), None))
         return found
+
+    def between(self, legs: CellLegs) -> NDArray[np.int32]:
+        """Return for each cell the outcome's index of its way between switches, below 0 if none."""
+        known = self._parts[Part.TRANSIT].legs[legs.transit]
+        return np.where(legs.transit >= 0, known, np.int32(UNKNOWN)).astype(np.int32)
 
     def sent(self, matrix: Matrix, cell: int) -> bool | None:
         """Say whether one cell's packet gets past its egress leg; None where that is not known."""
@@ -371,8 +380,8 @@ def unknown_replies(
     """Return a cell that arrives for each leg of a reply that no trace has shown."""
     missing = _Missing()
     for answered, known in zip(replies, requests, strict=True):
-        for legs in known.plan.walk(matrix) if known.plan.stateful else ():
-            arrived = legs.cells[known.arrives(legs)]
+        for legs in known.plan.walk(matrix):
+            arrived = known.plan.answers(matrix, legs.cells[known.arrives(legs)])
             missing.note(answered, answered.legs(matrix, arrived))
     return missing.cells()
 
@@ -437,9 +446,12 @@ def _fill(traced: CellVerdicts, known: LegResults, legs: CellLegs, table: "_Tabl
     fresh = traced.trace[legs.cells] < 0
     at, decided, egress = legs.cells[fresh], decided[fresh], egress[fresh]
     traced.verdict[at] = table.verdict[decided]
-    # What let the packet out stands where nothing had to let it in.
+    # What let the packet through last stands where nothing had to let it in.
     allowed, passes = table.blame[decided], table.passes[decided]
-    blame = np.where(passes & (allowed < 0), table.blame[egress], allowed)
+    for earlier in (known.between(legs)[fresh], egress):
+        blamed = np.where(earlier >= 0, table.blame[earlier], np.int32(-1))
+        allowed = np.where(passes & (allowed < 0), blamed, allowed)
+    blame = allowed
     arrived = table.verdict[decided] == CODE[Verdict.REACHABLE]
     traced.blame[at] = blame
     traced.reason[at] = np.where(

@@ -259,13 +259,14 @@ def test_only_names_without_a_port_or_without_a_set_make_a_match_opaque(cluster:
             assert any(f"@{group}" in match for group in set(GROUPS) - here)
 
 
-def one_acl(**changes: str) -> ZoneAcls:
-    """Return what is seen where one ACL is in force on every switch."""
+def one_acl(beside: Acl | None = None, **changes: str) -> ZoneAcls:
+    """Return what is seen where one ACL, or another beside it, is in force on every switch."""
     acl = replace(made.acl(), **changes)  # type: ignore[arg-type]  # fields that are text
+    listed = [acl, *([beside] if beside else [])]
     zone = replace(
-        made.zone("n0", ports=logical_ports("n0"), acls=[acl]),
+        made.zone("n0", ports=logical_ports("n0"), acls=listed),
         switches={"n0": ("10.128.0.0/24",)},
-        switch_acls={"n0": frozenset({acl.uuid})},
+        switch_acls={"n0": frozenset(one.uuid for one in listed)},
         address_sets={"mixed": ("10.128.0.10", "fd01::10"), "six": ("fd01::10",)},
     )
     return ZoneAcls(zone, Predicates(PODS, Family.IP4), {})
@@ -313,7 +314,26 @@ def test_a_stateless_acl_is_noticed_where_it_is_in_force() -> None:
         seeing = one_acl(match="ip4", action=action)
         assert not seeing.stateless, "nothing is read before it is asked for"
         seeing.switch("n0")
-        assert seeing.stateless == (action == "allow-stateless")
+        assert bool(seeing.stateless) == (action == "allow-stateless")
+
+
+@pytest.mark.parametrize(
+    ("match", "direction", "stops"),
+    [
+        ('inport == "p0" && ip4', "from-lport", False),
+        ("ip4.src == 10.128.0.10", "from-lport", True),  # also where it comes from the router
+        ('inport == "p0" || ip4.dst == 10.128.0.10', "from-lport", True),
+        ('outport == "p0" && ip4', "to-lport", False),
+        ("ip4.src == 10.128.0.10", "to-lport", True),  # also on its way to the router
+    ],
+)
+def test_an_acl_that_stops_what_is_not_tracked_stops_replies(
+    match: str, direction: str, *, stops: bool
+) -> None:
+    related = replace(made.acl(), uuid="ac100001-more", action="allow-related", match="ip4")
+    seeing = one_acl(match=match, direction=direction, action="drop", beside=related)
+    seeing.switch("n0")
+    assert seeing.stateless == ({"n0"} if stops else set())
 
 
 def test_sets_with_the_same_content_have_one_number() -> None:

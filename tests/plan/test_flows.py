@@ -1,6 +1,6 @@
 """What logical flows tell of endpoints: every identity that a match names, and nothing else."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -147,6 +147,46 @@ def test_a_stage_in_which_all_goes_on_tells_nothing_if_it_has_a_flow_for_everyth
     """What no flow of a stage is for is dropped there (ovn-sb(5), Logical_Flow)."""
     flows = flow("ip4.src == 10.128.0.5", "next;"), flow(default, "next;", 0)
     assert set(told(*flows).on[HERE][At.SRC]) == marked
+
+
+def test_a_stage_without_its_default_is_told_from_one_in_which_all_goes_on() -> None:
+    """Also where what is left of it is about nobody here."""
+    numbers, who = Numbers(), Identities((A, B, FAR))
+
+    def kind(*flows: LogicalFlow) -> Sequence[object]:
+        listed = zone(**{HERE: (flow("ip4", "drop;"), *flows)})
+        read = ZoneFlows(listed, who, numbers, Family.IP4, {}, (HTTP,)).told()
+        return sorted(read.kind[HERE])
+
+    default = flow("1", "next;", 0)._replace(stage="ls_in_lb_aff_check")
+    narrowed = default._replace(match="ip4.src == 10.128.0.9")
+    assert kind(default) == kind(default, narrowed)
+    assert kind(default) != kind(narrowed)
+    assert kind(default) != kind()
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({}, True),
+        ({"actions": "next;"}, False),
+        ({"match": "reg0[2] == 1 && ip4.dst == 10.128.0.5"}, False),
+        ({"stage": "ls_in_l2_lkup"}, False),
+    ],
+)
+def test_what_tracks_packets_is_compared_between_switches(
+    changed: dict[str, str], *, same: bool
+) -> None:
+    numbers, who = Numbers(), Identities((A, B, FAR))
+
+    def tracking(*flows: LogicalFlow) -> int:
+        read = ZoneFlows(zone(**{HERE: flows}), who, numbers, Family.IP4, {}, (HTTP,))
+        return read.told().tracking[HERE]
+
+    load_balanced = flow("reg0[2] == 1", "ct_lb_mark;")._replace(stage="ls_out_pre_stateful")
+    other = flow("ip4.dst == 10.128.0.5", "next;")._replace(stage="ls_in_l2_lkup")
+    edited = LogicalFlow(**{**load_balanced._asdict(), **changed})
+    assert (tracking(load_balanced) == tracking(edited, other)) is same
 
 
 def test_a_match_that_cannot_be_read_is_told() -> None:

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.errors import ScopeError
+from audit.model import portspace
 from audit.model.endpoints import MAX_PORT, Endpoint, EndpointKind, NamedPort, Port
 from audit.model.packets import Protocol
-from audit.plan import ports, portspace
+from audit.model.portspace import PortSpace
+from audit.plan import ports
 from audit.plan.ports import DECLARED, PortName, PortRange, PortSpec
-from audit.plan.portspace import PortSpace
 
 numbers = st.integers(1, MAX_PORT)
 small = st.integers(1, 12)

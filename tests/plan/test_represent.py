@@ -53,7 +53,7 @@ class Case:
             deciders=("one",),
             met_own=switch.astype(np.int64),
             met_other=np.zeros((int(switch.max()) + 1, self.count), dtype=np.int64),
-            stateful=True,
+            stateful=np.ones(self.count, dtype=np.bool_),
         )
 
     def _ways(self, senders: int, receivers: int) -> NDArray[np.int64]:
@@ -178,7 +178,7 @@ def test_every_leg_of_a_reply_to_what_arrives_is_shown(case: Case) -> None:
 
 def test_replies_have_no_legs_where_an_acl_is_stateless() -> None:
     case = Case(3)
-    stateless = dataclasses.replace(case.plan, stateful=False)
+    stateless = dataclasses.replace(case.plan, stateful=np.zeros_like(case.plan.stateful))
     everything = np.ones(len(case.matrix), dtype=np.bool_)
     assert represent.choose_replies(case.matrix, case.plan, everything).size
     assert not represent.choose_replies(case.matrix, stateless, everything).size

@@ -12,6 +12,7 @@ import pytest
 
 from audit.model.endpoints import Port
 from audit.model.packets import Family, Protocol
+from audit.model.portspace import NO_SPACE
 from audit.plan import portspace
 from audit.policy.cluster import Cluster
 from audit.policy.intent import Intent
@@ -488,7 +489,7 @@ def test_a_range_of_ports_is_what_each_of_its_ports_is() -> None:
         ],
     )
     state = worlds.state(world, PODS)
-    space = portspace.with_policies(portspace.NO_SPACE, state.policies, state.pods)
+    space = portspace.with_policies(NO_SPACE, state.policies, state.pods)
     ranges = space.at(state.pods[0], Protocol.TCP)
     intent = Intent(state.policies, state.pods, Cluster.of(state), ranges, Family.IP4)
     a, b = NAMES.index("x/a"), NAMES.index("y/a")

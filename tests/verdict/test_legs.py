@@ -102,6 +102,24 @@ def test_what_is_sent_to_another_port_shows_nothing_of_the_destinations(
     assert verdicts(shown("t", own, HERE, dst)) == (PASS, PASS, STOP)
 
 
+@pytest.mark.parametrize(
+    ("verdict", "datapath", "translated", "expected"),
+    [
+        (PASS, "other", "", (PASS, PASS, PASS)),
+        (PASS, "other", "10.130.0.9", (PASS, Verdict.UNTRACED, None)),
+        (STOP, "other", "10.130.0.9", (PASS, Verdict.UNTRACED, None)),
+        # what was stopped before came to nobody's policies
+        (STOP, "worker", "10.130.0.9", (STOP, None, None)),
+    ],
+)
+def test_what_comes_with_another_source_shows_no_others_way(
+    verdict: Verdict, datapath: str, translated: str, expected: tuple[Verdict | None, ...]
+) -> None:
+    ends = ended(verdict, datapath, "ls_out_acl_eval", IN)
+    ends = {key: replace(one, translated=translated) for key, one in ends.items()}
+    assert verdicts(shown("t", ends, HERE, THERE)) == expected
+
+
 @pytest.mark.parametrize("dst", [NEAR, THERE])
 def test_an_arrival_shows_every_part_and_who_let_it_pass(dst: Endpoint) -> None:
     there = dst.attachment.switch if dst.attachment else ""
@@ -402,6 +420,13 @@ def test_what_let_a_packet_out_is_named_where_nothing_had_to_let_it_in() -> None
     assert found.blames[found.blame[at]] == LET_OUT
     assert REASONS[found.reason[at]] is Reason.ALLOWED_BY_ACL
     assert results.decision(MATRIX, at).blame == LET_OUT
+    between = Shown(egress=said(PASS, LET_OUT), transit=said(PASS, LET_IN), ingress=said(PASS))
+    results = LegResults(plan())
+    learn(results, 0, 2, between)
+    answers = LegResults(plan(), requests=LegResults(plan()))
+    found = legs.compose(MATRIX, nothing_traced(), [results], [answers])
+    assert found.blames[found.blame[at]] == LET_IN, "the last that let it through"
+    assert results.decision(MATRIX, at).blame == LET_IN
 
 
 def test_a_prediction_says_that_packets_to_another_nodes_own_address_leave() -> None:
