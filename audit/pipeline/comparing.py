@@ -16,8 +16,8 @@ from audit.facts.manifests import Surroundings
 from audit.model.changes import ChangedCells, Changes
 from audit.model.facts import ClusterState
 from audit.model.matrix import Matrix
-from audit.model.recorded import Recorded
 from audit.model.portspace import NO_SPACE, PortSpace
+from audit.model.recorded import Recorded
 from audit.pipeline.options import Progress
 from audit.plan import expand, matrix, membership, ports, portspace
 from audit.plan.ports import DECLARED
