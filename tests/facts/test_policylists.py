@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import yaml
 
+from audit.cover import portspace
 from audit.facts import kube, objects, validity
 from audit.model.facts import ClusterState
 from audit.model.findings import Severity, severity_of_note
 from audit.model.packets import Family
 from audit.model.verdicts import VERDICTS, Verdict
-from audit.plan import matrix, ports, portspace
-from audit.plan.ports import parse
 from audit.policy.intent import evaluate
+from audit.scope import matrix, ports
+from audit.scope.ports import parse
 from tests.conftest import REPOSITORY
 
 RECORDED = [
