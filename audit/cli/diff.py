@@ -22,7 +22,7 @@ from audit.scope.scope import Scope
 @click.argument("after", type=places.RunOrManifests(Part.CELLS))
 @surroundings.surroundings_options
 @options.scope_options
-@click.option("--exit-zero", is_flag=True, help="Exit with 0 also when something changed.")
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 where it would be 1 or 3.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.option(
     "-o",
@@ -45,7 +45,9 @@ def diff(
 
     BEFORE and AFTER are two run directories, or two directories or files of YAML manifests, as
     `audit run --manifests` reads them; then neither a cluster nor OVN is asked, and the scope
-    flags say what is compared. Exits with 1 when a verdict changed, or a reply's.
+    flags say what is compared. Exits with 1 when a verdict changed, or a reply's; with 3 when none
+    did, but not everything could be compared: no cell in common, none that is proven in both,
+    another scope, other planes, another cluster.
 
     \b
     Examples:
@@ -57,7 +59,10 @@ def diff(
     if any(runs) and not all(runs):
         other = after if runs[0] else before
         why = "" if Path(other).exists() else ": there is no such directory"
-        raise UsageError(f"{other} is not a run{why}; a run is compared with a run")
+        raise UsageError(
+            f"{other} is not a run{why}; a run is compared with a run: of manifests, `audit run "
+            "--manifests` makes one"
+        )
     if all(runs) and scope != Scope():
         raise UsageError("scope flags go with manifests: two runs are compared as they are")
     surroundings.require_manifests(around, manifests=not all(runs))
@@ -77,7 +82,7 @@ def diff(
         say.line(str(page.absolute()))
     else:
         show(found, output or ("text" if all(runs) else "markdown"))
-    return ExitCode.FINDINGS if found.paths and not exit_zero else ExitCode.CLEAN
+    return ExitCode.CLEAN if exit_zero else found.exit_code
 
 
 def is_run(place: str) -> bool:
@@ -88,7 +93,7 @@ def is_run(place: str) -> bool:
 def show(found: Changes, output: str) -> None:
     """Print what changed as `text`, `markdown` or `json`."""
     if output == "json":
-        said = {**dataclasses.asdict(found), "counts": found.counts}
+        said = {**dataclasses.asdict(found), "counts": found.counts, "limits": found.limits}
         say.json(said)
     elif output == "markdown":
         say.text(changes_markdown(found))

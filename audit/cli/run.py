@@ -450,7 +450,8 @@ def _print(manifest: Mapping[str, Any], done: Outcome) -> None:
     """Print the counts, what is unproven and where the report is, its path last."""
     counts = manifest["counts"]
     by = f"{counts['traces']:,} traces" if manifest["engine"] else "the policy objects"
-    say.line(f"{counts['cells']:,} cells decided by {by}")
+    cells = "cell" if counts["cells"] == 1 else "cells"
+    say.line(f"{counts['cells']:,} {cells} decided by {by}")
     for verdict in VERDICTS:
         if counts[verdict]:
             say.line(f"  {verdict:<13}{counts[verdict]:>12,}")

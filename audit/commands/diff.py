@@ -1,23 +1,30 @@
 """Two runs, or two directories of manifests → what is different between them."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.compare import diff
+from audit.compare import common, diff
 from audit.cover import portspace
+from audit.errors import ScopeError
 from audit.facts import manifests, objects
 from audit.facts.manifests import Surroundings
 from audit.model.changes import ChangedCells, Changes
 from audit.model.facts import ClusterState
 from audit.model.matrix import Matrix
 from audit.model.portspace import NO_SPACE, PortSpace
+from audit.model.recorded import Recorded
 from audit.policy import compare
 from audit.policy.intent import evaluate
 from audit.report import changes
-from audit.scope import expand, matrix, ports
-from audit.scope.scope import Scope
+from audit.scope import expand, matrix, membership, ports
+from audit.scope.ports import DECLARED
+from audit.scope.scope import FamilyChoice, Scope, parse_scope_file
 from audit.store import cells
 from audit.tracing.options import Progress
 
@@ -39,7 +46,10 @@ def diff_manifests(
         NO_SPACE, (*one.policies, *two.policies), (*one.pods, *two.pods)
     )
     progress.phase("evaluating policies", 0)
-    left, right = (_matrix(state, scope, space) for state in states)
+    with _naming(before):
+        left = _matrix(one, scope, space)
+    with _naming(after):
+        right = _matrix(two, scope, space)
     verdicts = (evaluate(left, one), evaluate(right, two))
     return compare.compare((one, two), (left, right), verdicts)
 
@@ -63,9 +73,44 @@ def mark_runs(before: Path, after: Path, progress: Progress) -> tuple[Changes, C
 
 def _compared(before: Path, after: Path, progress: Progress) -> tuple[Changes, NDArray[np.bool_]]:
     earlier, later = (cells.open_recorded(path) for path in (before, after))
+    if plane := common.plane(earlier.manifest, later.manifest):
+        earlier, later = (cells.open_recorded(path, plane) for path in (before, after))
     progress.phase("comparing", len(later.endpoints))
     marks = np.zeros(int(later.manifest["counts"]["cells"]), np.bool_)
-    return diff.compare(earlier, later, progress.advance, marks), marks
+    selected = _selected(earlier, later), _selected(later, earlier)
+    shared = common.restricted(earlier, later, selected)
+    return diff.compare(earlier, later, progress.advance, marks, shared), marks
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Have an error about a scope name the manifests it does not fit."""
+    try:
+        yield
+    except ScopeError as error:
+        raise ScopeError(f"{place}: {error}") from error
+
+
+def _selected(run: Recorded, other: Recorded) -> NDArray[np.bool_]:
+    """Say of each endpoint of a run whether the scope of the other has such."""
+    scopes = [_scope(each) for each in (run, other)]
+    if scopes[1] is None or scopes[0] == scopes[1]:
+        return np.ones(len(run.endpoints), np.bool_)
+    asked = scopes[1]
+    return np.array(
+        [membership.selects(asked, e, run.namespace_labels(e.namespace)) for e in run.endpoints],
+        np.bool_,
+    )
+
+
+def _scope(run: Recorded) -> Scope | None:
+    """Return the scope of a run without its ports; None where the run does not say it."""
+    described = run.manifest.get("scope")
+    if not described:
+        return None
+    text = json.dumps(described)
+    scope = parse_scope_file(text, f"{run.path}/run.json")
+    return replace(scope, ports=(DECLARED,), family=FamilyChoice.IP4)
 
 
 markdown, plain = changes.markdown, changes.plain

@@ -110,7 +110,9 @@ def alone(intended: Intended, progress: Progress) -> Judged:
         trace_keys=(),
         intent=said.verdict,
     )
-    return Judged(verdicts=verdicts, findings=_hygiene(intended.state, intended.matrix))
+    state = intended.state
+    told = (*findings.about_enforcement(state.policies), *_hygiene(state, intended.matrix))
+    return Judged(verdicts=verdicts, findings=told)
 
 
 def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Progress) -> Judged:

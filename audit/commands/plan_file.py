@@ -32,8 +32,10 @@ _NAMED = {
     "destination": "out",
     "kustomization": "kustomize",  # a program builds it
 }
-REPEATED = (*_NAMED.values(), "traces", "workers")
-"""The options that a run's plan may name, and that are never taken from it."""
+_NEEDED = frozenset({"kustomize"})
+"""Those without which there is nothing to go on with."""
+REPEATED = (*(name for name in _NAMED.values() if name not in _NEEDED), "traces", "workers")
+"""The options that a run's plan may name, that are never taken from it, and may be left out."""
 
 
 def planned(options: Options, state: ClusterState, engine: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,12 +84,13 @@ def options_of(
     except (ScopeError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise RunReadError(f"{where}: plan.json does not say what was asked; run again") from error
     again = _named(_plain(options))
-    untold = {name: words for name, words in named.items() if name not in {*again, *without}}
+    left_out = {*without} - _NEEDED
+    untold = {name: words for name, words in named.items() if name not in {*again, *left_out}}
     if untold:
+        optional = " ".join(f"--without {name}" for name in untold if name not in _NEEDED)
         raise UsageError(
             f"{where} was begun with `{_joined(untold)}`, and a run's files are not trusted with "
-            "that: repeat it, or go on without by "
-            f"`{' '.join(f'--without {name}' for name in untold)}`"
+            f"that: repeat it{f', or go on without by `{optional}`' if optional else ''}"
         )
     return options
 

@@ -35,7 +35,7 @@ class Rehearsed:
         """1 when a verdict would change, else what the worse of the runs deserves."""
         if self.changes.paths:
             return ExitCode.FINDINGS
-        return max(self.recorded.exit_code, self.recompiled.exit_code)
+        return max(self.recorded.exit_code, self.recompiled.exit_code, self.changes.exit_code)
 
 
 def rehearse(options: Options, root: Path, progress: Progress) -> Rehearsed:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.compare import causes, pairing
+from audit.compare import causes, common, pairing
+from audit.compare.common import Common
 from audit.compare.pairing import Pairing
 from audit.compare.ports import Overlaps, overlaps
 from audit.model.changes import ChangedPath, Changes
 from audit.model.matrix import FAMILIES
 from audit.model.recorded import Cells, Recorded
-from audit.model.verdicts import NO_VERDICT, VERDICTS, Verdict
+from audit.model.verdicts import NO_VERDICT, UNPROVEN, VERDICTS, Verdict
 
 MOST_PATHS = 100_000
 """Beyond this many kinds of changes, further ones are folded to namespaces."""
@@ -26,6 +27,7 @@ _DRIFTS = 1 << 3
 _REPLY = 1 << 4
 """Counts, in a state, one more than the code of the reply; 0 where something else changed too."""
 
+_PROVEN = np.array([verdict not in UNPROVEN for verdict in VERDICTS])
 _Ints = NDArray[np.int64]
 _Path = tuple[int, int, int, int, int, int]
 _Key = tuple[int, int, int, int, int, int, int]
@@ -37,6 +39,7 @@ class _Found:
     """What is counted on the way through both runs."""
 
     compared: int = 0
+    proven: int = 0
     unmatched: int = 0
     drift_appeared: int = 0
     drift_gone: int = 0
@@ -47,20 +50,33 @@ def compare(
     after: Recorded,
     advance: Callable[[int], None],
     marks: NDArray[np.bool_] | None = None,
+    shared: Common | None = None,
 ) -> Changes:
     """Compare cell by cell what both runs have; `advance` is told of each source.
 
-    `marks`, one per cell of the later run in their order, are set where a cell changed.
+    `marks`, one per cell of the later run in their order, are set where a cell changed. `shared`
+    is what both were asked about, everything when it is not given; their cells are those of
+    `common.plane`, and where there is none no cell is compared.
     """
-    return _Comparison(before, after, marks).run(advance)
+    return _Comparison(before, after, marks, shared).run(advance)
 
 
 class _Comparison:
     """The tables that both runs' cells are compared with."""
 
-    def __init__(self, before: Recorded, after: Recorded, marks: NDArray[np.bool_] | None) -> None:
+    def __init__(
+        self,
+        before: Recorded,
+        after: Recorded,
+        marks: NDArray[np.bool_] | None,
+        shared: Common | None,
+    ) -> None:
         self._before, self._after, self._marks = before, after, marks
-        self._pairs: Pairing = pairing.pair(before.endpoints, after.endpoints)
+        asked = None if shared is None else (shared.before, shared.after)
+        self._pairs: Pairing = pairing.pair(before.endpoints, after.endpoints, asked)
+        self._reservations = shared.reservations if shared else ()
+        self._comparable = common.plane(before.manifest, after.manifest) is not None
+        self._met: dict[int, NDArray[np.bool_]] = {}
         self._ports: Overlaps = overlaps(before.ports, after.ports)
         names: dict[str, int] = {}
         narrow = [names.setdefault(e.belongs_to, len(names)) for e in after.endpoints]
@@ -88,10 +104,12 @@ class _Comparison:
         first = 0
         for source, counterpart in enumerate(self._pairs.before.tolist()):
             now = self._after.cells.of_source(source)
-            if counterpart < 0:
+            if counterpart < 0 or not self._comparable:
                 self._found.unmatched += len(now)
             elif len(now):
-                changed = self._source(self._before.cells.of_source(counterpart), now)
+                was = self._before.cells.of_source(counterpart)
+                met = self._met.setdefault(counterpart, np.zeros(len(was), np.bool_))
+                changed = self._source(was, now, met)
                 if self._marks is not None:
                     self._marks[first + changed] = True
             first += len(now)
@@ -111,10 +129,22 @@ class _Comparison:
             facts=explain.facts,
             drift_appeared=found.drift_appeared,
             drift_gone=found.drift_gone,
+            unmatched_before=self._left(),
+            proven=found.proven,
+            out_of_scope=self._pairs.out_of_scope,
+            reservations=self._reservations,
         )
 
-    def _source(self, was: Cells, now: Cells) -> _Ints:
-        """Compare one source's cells with its counterpart's; return which of them changed."""
+    def _left(self) -> int:
+        """Return how many cells of the earlier run none of the later's was compared with."""
+        total = int((self._before.manifest.get("counts") or {}).get("cells", 0))
+        return max(total - sum(int(met.sum()) for met in self._met.values()), 0)
+
+    def _source(self, was: Cells, now: Cells, met: NDArray[np.bool_]) -> _Ints:
+        """Compare one source's cells with its counterpart's; return which of them changed.
+
+        Cells of the counterpart that were compared are set in `met`.
+        """
         cells, shared = self._ports.spread(now.port.astype(np.int64))
         dst = self._pairs.before[now.dst].astype(np.int64)[cells]
         wanted = self._keys(dst, now.family[cells], self._ports.before[shared])
@@ -123,7 +153,10 @@ class _Comparison:
         same = (dst >= 0) & (have[place] == wanted) if len(have) else np.zeros(len(dst), np.bool_)
         cells, shared, place = cells[same], shared[same], place[same]
         compared = len(np.unique(cells))
+        met[place] = True
         self._found.compared += compared
+        proven = _PROVEN[was.verdict[place]] & _PROVEN[now.verdict[cells]]
+        self._found.proven += len(np.unique(cells[proven]))
         self._found.unmatched += len(now) - compared
         states = _with_replies(
             (self._states(was)[place], self._states(now)[cells]),

@@ -27,10 +27,20 @@ class Pairing:
     vanished: tuple[str, ...]
     replaced: tuple[tuple[int, int], ...]
     """(earlier, later) pods of different names: one stands in for the other."""
+    out_of_scope: tuple[int, int] = (0, 0)
+    """How many workloads of the earlier run the later did not ask about; the other way round."""
 
 
-def pair(before: Sequence[Endpoint], after: Sequence[Endpoint]) -> Pairing:
-    """Find each later endpoint's counterpart."""
+def pair(
+    before: Sequence[Endpoint],
+    after: Sequence[Endpoint],
+    asked: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+) -> Pairing:
+    """Find each later endpoint's counterpart.
+
+    `asked` says of each earlier endpoint whether the later run asked about such, and the other way
+    round: only of what the other asked about can be said that it appeared or vanished.
+    """
     places = {_identity(endpoint): place for place, endpoint in enumerate(before)}
     found = np.array([places.get(_identity(e), -1) for e in after], np.int32)
     free: dict[_Team, list[int]] = defaultdict(list)
@@ -51,11 +61,21 @@ def pair(before: Sequence[Endpoint], after: Sequence[Endpoint]) -> Pairing:
     old, new = ({e.belongs_to for e in endpoints} for endpoints in (before, after))
     used = {before[place].belongs_to for place in found[found >= 0].tolist()}
     known = {e.belongs_to for place, e in enumerate(after) if found[place] >= 0}
+    missing = [old - new - used, new - old - known]
+    comparable = missing
+    if asked is not None:
+        sides = zip((before, after), asked, strict=True)
+        wanted = [{e.belongs_to for e, is_in in zip(*s, strict=True) if is_in} for s in sides]
+        comparable = [names & both for names, both in zip(missing, wanted, strict=True)]
     return Pairing(
         before=found,
-        appeared=tuple(sorted(new - old - known)),
-        vanished=tuple(sorted(old - new - used)),
+        vanished=tuple(sorted(comparable[0])),
+        appeared=tuple(sorted(comparable[1])),
         replaced=tuple(replaced),
+        out_of_scope=(
+            len(missing[0] - comparable[0]),
+            len(missing[1] - comparable[1]),
+        ),
     )
 
 

@@ -4,6 +4,8 @@ A kind is a word that several APIs have: Calico and Antrea have a NetworkPolicy 
 Job. Only the API says whose it is; what is another's is passed over.
 """
 
+import difflib
+import functools
 from collections.abc import Mapping
 
 from audit.facts.fields import FieldError
@@ -53,6 +55,9 @@ CLUSTER_SCOPED = frozenset(
 GONE = frozenset({"extensions/v1beta1"})
 """Versions of policies that mean what their successors mean, and that no server serves any more."""
 _KINDS = {kind.lower(): kind for kind in (*_GROUPS, *_VERSIONS)}
+_ALIKE = 0.85
+"""How much of a word must agree, from 0 to 1, for a slip of who typed it. No other kinds of one API
+are as alike as that."""
 
 
 def is_read(kind: str, version: str) -> bool:
@@ -62,6 +67,7 @@ def is_read(kind: str, version: str) -> bool:
     """
     written = _KINDS.get(kind.lower())
     if written is None:
+        _refuse_misspelt(kind, version)
         return False
     if written != kind:
         raise FieldError(f"kind is {kind}, which is written {written}")
@@ -82,11 +88,27 @@ def is_read(kind: str, version: str) -> bool:
     return False
 
 
+@functools.cache
+def _refuse_misspelt(kind: str, version: str) -> None:
+    """Raise FieldError for a kind that an API has not, and that is all but one that is read."""
+    for near in difflib.get_close_matches(kind.lower(), _KINDS, n=3, cutoff=_ALIKE):
+        meant = _KINDS[near]
+        groups = _GROUPS.get(meant) or [v.rpartition("/")[0] for v in _VERSIONS[meant]]
+        if version and version.rpartition("/")[0] in groups:
+            raise FieldError(f"{version} has no kind {kind}; did you mean {meant}?")
+
+
 def is_published(kind: str) -> bool:
     """Return whether a kind that is read has a schema among Kubernetes' own."""
     return kind in _PUBLISHED
 
 
+def is_processed(kind: str, version: str) -> bool:
+    """Return whether objects are made of this one by a program: OpenShift's `oc process`."""
+    return kind == "Template" and version.startswith("template.openshift.io/")
+
+
 def described(kind: str, version: str) -> str:
     """Return a kind as it is counted among what is passed over, with its API where it needs it."""
-    return f"{kind} of {version}" if kind.lower() in _KINDS else kind
+    foreign = kind == "Service" and "." in version
+    return f"{kind} of {version}" if foreign or kind.lower() in _KINDS else kind

@@ -101,6 +101,7 @@ def load(
         inputs=inputs.result(),
         gateways=MappingProxyType(topology.gateways(node_facts)),
         ways_in=topology.ways_in(node_facts),
+        cluster=snapshot.cluster(found),
     )
 
 

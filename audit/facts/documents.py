@@ -165,24 +165,28 @@ def _json(text: str) -> Iterator[Document]:
         return mapping
 
     decoder = json.JSONDecoder(object_pairs_hook=made)
-    at, whole = 0, text.rstrip()
+    at, whole, escapes = 0, text.rstrip(), _has_escapes(text)
+    before = lines = 0
     while at < len(whole):
-        start = at + len(whole[at:]) - len(whole[at:].lstrip())
+        start = next(i for i in range(at, len(whole)) if not whole[i].isspace())
+        lines += whole.count("\n", before, start)
+        before = start
         repeats = False
         value, at = decoder.raw_decode(whole, start)
         yield Document(
-            value=_checked(value, whole),
+            value=_whole(value) if escapes else value,
             repeats=repeats,
             _text=whole[start:at],
             _index=0,
-            _before=whole.count("\n", 0, start),
+            _before=lines,
         )
 
 
 def json_document(text: str) -> Any:  # noqa: ANN401 - JSON may be anything
     """Return the value that a JSON text is. DocumentError with what is wrong, in a line."""
     try:
-        return _checked(json.loads(text), text)
+        value = json.loads(text)
+        return _whole(value) if _has_escapes(text) else value
     except DocumentError:
         raise
     except (ValueError, RecursionError) as error:
@@ -192,20 +196,21 @@ def json_document(text: str) -> Any:  # noqa: ANN401 - JSON may be anything
 def _loaded(text: str, kind: Any) -> Iterator[tuple[Any, bool]]:  # noqa: ANN401 - a loader's class
     """Yield each document, and whether a key was repeated in it or before it."""
     loader = kind(text)
-    aliases = "*" in text and "&" in text
+    aliases, escapes = "*" in text and "&" in text, _has_escapes(text)
     try:
         while loader.check_node():
             node = loader.get_node()
             if aliases:
                 _check_aliases(node)
-            yield _checked(loader.construct_document(node), text), loader.repeats
+            value = loader.construct_document(node)
+            yield (_whole(value) if escapes else value), loader.repeats
     finally:
         loader.dispose()
 
 
-def _checked(value: Any, text: str) -> Any:  # noqa: ANN401 - whatever the text says
-    """Return a value; DocumentError where a text that was decoded makes half a character of it."""
-    return _whole(value) if "\\u" in text or "\\U" in text else value
+def _has_escapes(text: str) -> bool:
+    """Return whether a text that was decoded may make half a character of something."""
+    return "\\u" in text or "\\U" in text
 
 
 def _check_aliases(document: yaml.Node) -> None:

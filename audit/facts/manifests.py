@@ -8,6 +8,7 @@ namespace that they only mention, is not guessed: who asks may say it (Surroundi
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import ManifestError
-from audit.facts import apis, kube, kustomize, networks, trees, unsaid, validity, workloads
+from audit.facts import (
+    apis,
+    kube,
+    kustomize,
+    networks,
+    profiles,
+    trees,
+    unsaid,
+    validity,
+    workloads,
+)
 from audit.facts.documents import Document, DocumentError
 from audit.facts.documents import Path as FieldPath
 from audit.facts.documents import read as read_documents
@@ -27,6 +38,8 @@ from audit.model.facts import AddressRanges, Input, Note, Policy
 from audit.model.selectors import UNSAID
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
+_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+"""A step of a path as errors write it: spec.ingress[0].from."""
 _POLICIES = frozenset(kube.POLICY_RESOURCES.values())
 _TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "Deployment": ("spec", "template"),
@@ -120,6 +133,12 @@ class _Place:
         """Return the place of a field of the object."""
         return _Place(self.file, self.document, (*self.path, *path))
 
+    def of(self, error: FieldError) -> "_Place":
+        """Return the place of the field that an error begins with, if it does with one."""
+        words = str(error).partition(" ")[0].rstrip(":")
+        steps = (step or int(index) for step, index in _STEP.findall(words))
+        return self.below(tuple(steps))
+
     def __str__(self) -> str:
         return f"{self.file}, line {self.document.line(self.path)}"
 
@@ -148,16 +167,17 @@ class _Reader:
 
     def read(self, name: str, data: bytes, file: Path | None = None) -> None:
         """Read every document of a file, and every item of a List."""
+        chart = self._tree.chart(file) if file is not None and trees.has_actions(data) else None
+        if chart is not None:
+            raise ManifestError(
+                f"{name} is a template of a Helm chart; render it: "
+                f"helm template {chart} | audit run --manifests -"
+            )
         try:
             contents = read_documents(data)
         except DocumentError as error:
-            chart = self._tree.chart(file) if file is not None else None
-            if chart is not None:
-                raise ManifestError(
-                    f"{name} is a template of a Helm chart; render it: "
-                    f"helm template {chart} | audit run --manifests -"
-                ) from error
-            why = f"{name} is not YAML: {error}; render templates first"
+            advice = "; render templates first" if trees.has_actions(data) else ""
+            why = f"{name} is not YAML: {error}{advice}"
             if self._tree.root is not None and not trees.has_a_kind(data):
                 self.pass_over("files that are no YAML", why)
                 return
@@ -172,9 +192,7 @@ class _Reader:
                 place = _Place(name, document, path)
                 objects |= self._add(place, item)
         except FieldError as error:
-            raise ManifestError(f"{place}: {error}") from error
-        except _RefusedError as error:
-            raise ManifestError(f"{place.below(error.fault.path)}: {error}") from error
+            raise ManifestError(f"{place.of(error)}: {error}") from error
         twice = document.repeated() if objects else None
         if twice is not None:
             keys, line = twice
@@ -190,6 +208,8 @@ class _Reader:
         root = Field(item)
         kind, version = root["kind"].required(), root["apiVersion"].text()
         if not apis.is_read(kind, version) and not workloads.makes_pods(item):
+            if apis.is_processed(kind, version):
+                self._passed.templates.append(place.file)
             self._passed.kinds[apis.described(kind, version)] += 1
             return False
         metadata = dict(root["metadata"].mapping())
@@ -201,19 +221,36 @@ class _Reader:
         space = str(metadata.get("namespace", ""))
         shown = f"{kind} {space}/{metadata['name']}" if space else f"{kind} {metadata['name']}"
         named = {**item, "metadata": metadata}
-        before = self._seen.setdefault((kind, space, metadata["name"]), (place, named))
-        if before[1] is not named:
-            if before[1] != named:
-                raise FieldError(
-                    f"{shown} is also in {before[0]}, and not the same; {self._how_to_choose()}"
-                )
-            self._passed.repeated.append(shown)
+        key = (kind, space, metadata["name"])
+        before = self._seen.setdefault(key, (place, named))
+        if before[1] == named:
+            if before[1] is not named:
+                self._passed.repeated.append(shown)
             return True
-        self._check(shown, place, kind, named)
-        if version in apis.GONE:
-            self._passed.old_versions.append(f"{shown} ({version})")
-        self._take(place, kind, space, named)
+        variants = [before, (place, named)]
+        chosen = profiles.choose([variant[1] for variant in variants])
+        if chosen is None:
+            raise FieldError(
+                f"{shown} is also in {before[0]}, and not the same; {self._how_to_choose()}"
+            )
+        self._seen[key] = variants[chosen]
+        self._passed.profiles.append(f"{shown} ({variants[1 - chosen][0]})")
         return True
+
+    def _take_all(self) -> None:
+        """Take every object, when it is known of which there are several variants."""
+        for (kind, space, name), (place, item) in self._seen.items():
+            shown = f"{kind} {space}/{name}" if space else f"{kind} {name}"
+            try:
+                self._check(shown, place, kind, item)
+                version = Field(item)["apiVersion"].text()
+                if version in apis.GONE:
+                    self._passed.old_versions.append(f"{shown} ({version})")
+                self._take(place, kind, space, item)
+            except FieldError as error:
+                raise ManifestError(f"{place.of(error)}: {shown}: {error}") from error
+            except _RefusedError as error:
+                raise ManifestError(f"{place.below(error.fault.path)}: {error}") from error
 
     def _name(self, metadata: Field) -> str:
         """Return an object's name; the server would end a generated one with five characters."""
@@ -278,11 +315,14 @@ class _Reader:
     def _make_pods(self) -> None:
         """Make the pods of all workloads, when what one refers to of another has been read."""
         none, cut, unknown = [], [], []
+        have_pods = self._owners_of_pods()
         for place, item in self._workloads:
             try:
+                if workloads.key_of(item) in have_pods or workloads.owner_of(item) in self._seen:
+                    continue  # a dump of a cluster has what controllers made, too
                 made = workloads.workload(item, self._templates)
             except FieldError as error:
-                raise ManifestError(f"{place}: {_name(item)}: {error}") from error
+                raise ManifestError(f"{place.of(error)}: {_name(item)}: {error}") from error
             self._found.pods += made.pods
             if not made.pods:
                 none.append(_name(item))
@@ -291,6 +331,17 @@ class _Reader:
             if not workloads.is_known(item):
                 unknown.append(_name(item))
         self._found.notes += unsaid.about_workloads(none, cut, unknown, self._finished)
+
+    def _owners_of_pods(self) -> frozenset[workloads.Key]:
+        """Return the workloads of which the manifests have pods, and whose workloads these are."""
+        owners = {key: workloads.owner_of(item) for key, (_, item) in self._seen.items()}
+        found = set[workloads.Key]()
+        for owner in (owner for key, owner in owners.items() if key[0] == "Pod"):
+            above = owner
+            while above is not None and above not in found:
+                found.add(above)
+                above = owners.get(above)
+        return frozenset(found)
 
     def _add_surroundings(self) -> None:
         """Add what was said about the cluster to what the manifests have."""
@@ -308,13 +359,14 @@ class _Reader:
     def finish(self, inputs: tuple[Input, ...]) -> Manifests:
         """Return everything, with what was passed over."""
         found = self._found
+        self._take_all()
         self._make_pods()
         self._add_surroundings()
         if not found.pods:
             told = "; ".join(note.text for note in found.notes)
             raise ManifestError(
                 f"{found.source} has no Pod and no workload; without one there is nobody to ask "
-                f"about{': ' if told else ''}{told}{self._instead()}"
+                f"about{': ' if told else ''}{told}{self._instead()}{self._valid()}"
             )
         found.inputs = inputs
         found.notes += self._passed.notes()
@@ -322,6 +374,12 @@ class _Reader:
             found.namespaces, found.pods, found.policies, found.places(), found.ranges
         )
         return found
+
+    def _valid(self) -> str:
+        count = len(self._found.policies)
+        if not count:
+            return ""
+        return f"; {'its policy is' if count == 1 else f'its {count} policies are'} valid"
 
     def _instead(self) -> str:
         if self._tree.kustomizations:
@@ -337,7 +395,8 @@ class _RefusedError(Exception):
 
     def __init__(self, shown: str, faults: Sequence[validity.Fault]) -> None:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        super().__init__(f"{shown}: {faults[0]}{more}; an API server refuses it")
+        colon = ":" if faults[0].path else ""
+        super().__init__(f"{shown}{colon} {faults[0]}{more}; an API server refuses it")
         self.fault = faults[0]
 
 

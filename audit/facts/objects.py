@@ -87,6 +87,7 @@ def load_snapshot(path: Path, workdir: Path, *, most: int = archive.LARGEST) -> 
             unread_policies=(*described.unread_policies, *policies.unread),
             inputs=snapshot.hash_inputs(found),
             gateways=_OUTSIDE,
+            cluster=snapshot.cluster(found),
         )
     )
 
@@ -139,7 +140,7 @@ def _sorted(state: ClusterState) -> ClusterState:
 
 
 def _left_out(names: Sequence[str]) -> list[Note]:
-    text = f"{len(names)} pods completed or pending: not audited"
+    text = f"{len(names)} {'pod' if len(names) == 1 else 'pods'} completed or pending: not audited"
     return [Note(code="pod-not-running", text=text, subjects=tuple(sorted(names)))] if names else []
 
 

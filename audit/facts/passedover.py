@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from audit.facts import profiles
 from audit.model.facts import Note
 
 _MOST_TOLD = 5
@@ -23,6 +24,10 @@ class PassedOver:
     """Fields, and where: looking for a line takes reading the file again."""
     old_versions: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
+    templates: list[str] = field(default_factory=list)
+    """Files with Templates of OpenShift."""
+    profiles: list[str] = field(default_factory=list)
+    """Variants of objects for other cluster profiles of OpenShift, and where they are."""
 
     def notes(self) -> Iterator[Note]:
         """Yield a note for each sort of it that there is."""
@@ -45,6 +50,11 @@ class PassedOver:
                 self.kustomizations,
             ),
             (
+                "templates-not-processed",
+                "Templates were not read; oc process -f FILE | audit run --manifests - audits one",
+                tuple(dict.fromkeys(self.templates)),
+            ),
+            (
                 "api-version-gone",
                 "no API server serves the version of these any more",
                 tuple(self.old_versions),
@@ -53,6 +63,11 @@ class PassedOver:
                 "same-object-twice",
                 "objects that are there twice were taken once",
                 tuple(self.repeated),
+            ),
+            (
+                "other-profile",
+                f"variants for other cluster profiles than {profiles.DEFAULT} were passed over",
+                tuple(self.profiles),
             ),
         ):
             if names:

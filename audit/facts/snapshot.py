@@ -296,6 +296,16 @@ def required(
     return objects
 
 
+def cluster(snapshot: Snapshot) -> str:
+    """Return the uid of namespace kube-system, which no two clusters share; empty without one."""
+    for item in read_list(snapshot, "namespaces") or ():
+        metadata = item.get("metadata")
+        if isinstance(metadata, Mapping) and metadata.get("name") == "kube-system":
+            uid = metadata.get("uid")
+            return uid if isinstance(uid, str) else ""
+    return ""
+
+
 def _check(
     item: Mapping[str, Any], resource: str, before: Collection[tuple[str, str]]
 ) -> tuple[str, str]:

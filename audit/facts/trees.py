@@ -77,6 +77,11 @@ def standard_input() -> bytes:
     return piped.read() if piped is not None else sys.stdin.read().encode()
 
 
+def has_actions(data: bytes) -> bool:
+    """Return whether a text has what a template engine replaces: {{ … }}."""
+    return b"{{" in data.replace(b"\0", b"")
+
+
 _KIND = re.compile(r"""(?:^|[\s{,])["']?kind["']?\s*:""")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from audit.facts import kube
-from audit.facts.fields import Field
+from audit.facts.fields import Field, FieldError
 from audit.model.selectors import UNSAID
 
 MOST_TOLD_APART = 1_000
@@ -49,6 +49,27 @@ def template_of(item: kube.Object) -> Field | None:
     """Return the template that other workloads may refer to; None for what has none there."""
     template = Field(item)["spec"]["template"]
     return template if isinstance(template.value, dict) else None
+
+
+Key = tuple[str, str, str]
+"""What an object is called: its kind, namespace and name."""
+
+
+def key_of(item: kube.Object) -> Key:
+    """Return what a workload is called."""
+    root = Field(item)
+    metadata = root["metadata"]
+    return root["kind"].required(), metadata["namespace"].text(), metadata["name"].required()
+
+
+def owner_of(item: kube.Object) -> Key | None:
+    """Return the object whose controller made this one, as a cluster says it; None for none."""
+    metadata = Field(item)["metadata"]
+    for reference in metadata["ownerReferences"].each():
+        if reference["controller"].flag():
+            name = reference["name"].required()
+            return reference["kind"].required(), metadata["namespace"].text(), name
+    return None
 
 
 def makes_pods(item: kube.Object) -> bool:
@@ -112,7 +133,17 @@ def _pod_spec(spec: Field) -> dict[str, Any]:
 
 
 def _replicas(spec: Field, key: str = "replicas") -> int:
-    return spec[key].number() if spec[key].value is not None else 1
+    return _count(spec[key], 1)
+
+
+def _count(field: Field, default: int) -> int:
+    """Return a number of pods, or of one; FieldError where it is none."""
+    if field.value is None:
+        return default
+    number = field.number()
+    if number < 0:
+        raise FieldError(f"{field.path} is {number}, less than 0")
+    return number
 
 
 def _same(labels: Mapping[str, str]) -> Callable[[int], Labels]:
@@ -138,7 +169,6 @@ def _daemon_set(root: Field, _templates: Templates) -> Iterator[_Made]:
 
 def _stateful_set(root: Field, _templates: Templates) -> Iterator[_Made]:
     spec, name = root["spec"], root["metadata"]["name"].required()
-    start = spec["ordinals"]["start"]
 
     def labels(number: int) -> Labels:
         return {
@@ -152,7 +182,7 @@ def _stateful_set(root: Field, _templates: Templates) -> Iterator[_Made]:
         count=_replicas(spec),
         labels=labels,
         told_apart=True,
-        first=start.number() if start.value is not None else 0,
+        first=_count(spec["ordinals"]["start"], 0),
     )
 
 
@@ -325,9 +355,10 @@ def _templates(spec: Field) -> Iterator[tuple[Field, Field]]:
 
 
 def _is_template(member: Field) -> bool:
-    """Tell whether this is a template with containers, each with a name and an image."""
+    """Tell whether this is a template with containers, each with an image."""
     spec = member.value.get("spec") if isinstance(member.value, dict) else None
     containers = spec.get("containers") if isinstance(spec, dict) else None
     if not isinstance(containers, list) or not containers:
         return False
-    return all(isinstance(c, dict) and {"name", "image"} <= c.keys() for c in containers)
+    # A name is not asked for: some controllers give a lone container one, as Knative's does.
+    return all(isinstance(c, dict) and "image" in c for c in containers)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.errors import ExitCode
 from audit.model.verdicts import PASSES, STOPPED, Verdict
 
 
@@ -36,7 +37,11 @@ class Changes:
     """What is different between two runs, or two sets of manifests.
 
     `by` says what decided, where it was not traces. `appeared` and `vanished` are workloads, which
-    are not compared; `unmatched` counts the later run's cells that the earlier has none for.
+    are not compared; `unmatched` counts the later run's cells that the earlier has none for, and
+    `unmatched_before` the other way round. Of the `compared` cells `proven` are proven in both.
+    `out_of_scope` counts workloads of the earlier run that the later did not ask about, and the
+    other way round. `reservations` are sentences: why the two are not of the same, though what
+    they share was compared.
     """
 
     before: str
@@ -53,6 +58,28 @@ class Changes:
     unmatched: int = 0
     drift_appeared: int = 0
     drift_gone: int = 0
+    unmatched_before: int = 0
+    proven: int = 0
+    out_of_scope: tuple[int, int] = (0, 0)
+    reservations: tuple[str, ...] = ()
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Sentences: why that nothing changed does not say that all is as it was."""
+        if not self.compared:
+            why = "" if self.reservations else "The two have no cell in common: "
+            return (*self.reservations, f"{why}nothing was compared.".capitalize())
+        if not self.proven:
+            text = "No cell is proven in both: whether anything changed is not known."
+            return (*self.reservations, text)
+        return self.reservations
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """1 when something changed, else 3 when not all of it was compared, else 0."""
+        if self.paths:
+            return ExitCode.FINDINGS
+        return ExitCode.INCOMPLETE if self.limits else ExitCode.CLEAN
 
     @property
     def opened(self) -> tuple[ChangedPath, ...]:

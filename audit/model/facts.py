@@ -300,3 +300,5 @@ class ClusterState:
     """Whether every namespace and node there is is among these: of manifests it is not known."""
     ranges: AddressRanges = AddressRanges()
     """Where addresses lie that are not known."""
+    cluster: str = ""
+    """The uid of namespace kube-system, by which clusters are told apart; empty where not known."""

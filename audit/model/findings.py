@@ -34,6 +34,7 @@ class FindingKind(StrEnum):
     VERIFICATION = "verification-disagrees"
     PACKETS = "packets-disagree"
     NOT_IMPLEMENTED = "not-implemented"
+    ENFORCED_OTHERWISE = "enforced-otherwise"
     SELECTS_NOTHING = "selects-nothing"
     RULE_WITHOUT_EFFECT = "rule-without-effect"
     POLICY_WITHOUT_EFFECT = "policy-without-effect"

@@ -10,9 +10,10 @@ from audit.model.changes import ChangedPath, Changes
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import ClusterState
 from audit.model.matrix import FAMILIES, Matrix
-from audit.model.verdicts import REASONS, VERDICTS
+from audit.model.verdicts import REASONS, UNPROVEN, VERDICTS
 from audit.policy.intent import IntentVerdicts
 
+_PROVEN = np.array([verdict not in UNPROVEN for verdict in VERDICTS])
 _Row = tuple[str, str, int, int, str, str]
 """Source, destination, verdicts before and after, and why each."""
 
@@ -34,6 +35,11 @@ def compare(
         before=states[0].source,
         after=states[1].source,
         compared=len(left),
+        unmatched=len(two) - len(left),
+        unmatched_before=len(one) - len(left),
+        proven=int(
+            (_PROVEN[verdicts[0].verdict[left]] & _PROVEN[verdicts[1].verdict[right]]).sum()
+        ),
         paths=tuple(_paths(two, verdicts, left[differ], right[differ])),
         appeared=tuple(sorted(names[1] - names[0])),
         vanished=tuple(sorted(names[0] - names[1])),

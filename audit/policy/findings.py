@@ -18,7 +18,7 @@ from audit.model.matrix import Matrix
 from audit.model.packets import Family, Protocol
 from audit.model.policies import Direction, PodPeer, Tier
 from audit.policy.cluster import Cluster, Vocabulary
-from audit.policy.deviations import MEANINGS, Causes, Deviation
+from audit.policy.deviations import MEANINGS, Causes, Deviation, concerned
 from audit.policy.intent import Intent
 
 MOST_NAMED = 20
@@ -96,13 +96,37 @@ def _edges(words: Vocabulary) -> Iterator[Port]:
 
 
 def _not_implemented(policies: Sequence[Policy]) -> Iterator[Finding]:
-    names = _names(p for p in policies if p.ref.kind == "ClusterNetworkPolicy")
-    if names:
-        text = (
-            f"{MEANINGS[Deviation.NOT_IMPLEMENTED]}: {len(names)} are part of what is meant and "
-            "not of what is enforced"
+    for deviation in sorted(_DROPPING):
+        names = _names(concerned(deviation, policies))
+        if names:
+            text = (
+                f"{MEANINGS[deviation]}: {_count(names, 'policy is', 'policies are')} part of what "
+                "is meant and not of what is enforced"
+            )
+            yield Finding(kind=FindingKind.NOT_IMPLEMENTED, text=text, subjects=names)
+
+
+_DROPPING = frozenset({Deviation.NOT_IMPLEMENTED, Deviation.PRIORITY})
+"""Deviations by which OVN-Kubernetes leaves a policy out as a whole."""
+
+
+def about_enforcement(policies: Sequence[Policy]) -> tuple[Finding, ...]:
+    """Return a finding for each way in which policies will be enforced otherwise than they say.
+
+    For who asks the objects alone: beside OVN it shows where it does, as drift.
+    """
+    return tuple(
+        Finding(
+            kind=FindingKind.ENFORCED_OTHERWISE,
+            text=(
+                "OVN-Kubernetes enforces otherwise than "
+                f"{_count(names, 'policy says', 'policies say')}: {MEANINGS[deviation]}"
+            ),
+            subjects=names,
         )
-        yield Finding(kind=FindingKind.NOT_IMPLEMENTED, text=text, subjects=names)
+        for deviation in Deviation
+        if deviation not in _DROPPING and (names := _names(concerned(deviation, policies)))
+    )
 
 
 def _count(of: Sequence[object], one: str, many: str) -> str:

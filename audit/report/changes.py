@@ -80,8 +80,7 @@ def _lines(changes: Changes) -> Iterator[str]:
     yield ""
     by = f", by {changes.by}" if changes.by else ""
     yield f"{changes.compared:,} cells compared{by}."
-    if changes.unmatched:
-        yield f"{changes.unmatched:,} cells of the later run are in none of the earlier's."
+    yield from map(_text, _uncompared(changes))
     if changes.drift_appeared or changes.drift_gone:
         yield f"Drift: {changes.drift_appeared:,} cells new, {changes.drift_gone:,} gone."
     told = [*changes.policies, *changes.facts]
@@ -104,15 +103,47 @@ def _lines(changes: Changes) -> Iterator[str]:
             yield from _table(title, paths)
 
 
+def _uncompared(changes: Changes) -> Iterator[str]:
+    """Yield sentences about what was not compared, the most important ones first."""
+    yield from changes.limits
+    if changes.compared > changes.proven > 0:
+        count = changes.compared - changes.proven
+        yield f"{_cells(count)} of these {_are(count)} unproven before, after, or both."
+    for count, of, other in (
+        (changes.unmatched_before, "earlier", "later"),
+        (changes.unmatched, "later", "earlier"),
+    ):
+        if count:
+            yield (
+                f"{_cells(count)} of the {of} {_are(count)} in none of the {other}'s: not compared."
+            )
+    for count, of, other in zip(
+        changes.out_of_scope, ("earlier", "later"), ("later", "earlier"), strict=True
+    ):
+        if count:
+            workloads = "workload" if count == 1 else "workloads"
+            yield (
+                f"{count:,} {workloads} of the {of} {_are(count)} not what the {other} asked "
+                "about: not compared, and neither new nor gone."
+            )
+
+
+def _cells(count: int) -> str:
+    return f"{count:,} {'cell' if count == 1 else 'cells'}"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
 MOST_SENTENCES = 12
 """Policies and facts that the page of a run names; the rest it counts."""
 
 
 def sentences(changes: Changes) -> tuple[str, ...]:
     """Return what changed as the page of the later run says it."""
-    said = [f"{changes.compared:,} cells compared: {_counted(changes)}."]
-    if changes.unmatched:
-        said.append(f"{changes.unmatched:,} cells are in none of the earlier run's: not compared.")
+    said = [f"{_compared(changes)}{_counted(changes)}."]
+    said += _uncompared(changes)
     if changes.drift_appeared or changes.drift_gone:
         said.append(f"Drift: {changes.drift_appeared:,} cells new, {changes.drift_gone:,} gone.")
     told = [*changes.policies, *changes.facts]
@@ -122,8 +153,14 @@ def sentences(changes: Changes) -> tuple[str, ...]:
     return tuple(said)
 
 
+def _compared(changes: Changes) -> str:
+    return f"{changes.compared:,} cells compared: " if changes.compared else ""
+
+
 def _counted(changes: Changes) -> str:
     """Return what opened and what closed in cells, and the other kinds where there are some."""
+    if not changes.compared:
+        return "nothing was compared"
     return ", ".join(
         f"{cells:,} {'cell' if cells == 1 else 'cells'} {_KINDS.get(kind, kind)}"
         for kind, cells in changes.counts.items()
@@ -174,9 +211,8 @@ def _text(text: str) -> str:
 
 def plain(changes: Changes) -> str:
     """Return what changed for a terminal: a path in a line, what explains it below."""
-    lines = [f"{changes.compared:,} cells compared: {_counted(changes)}"]
-    if changes.unmatched:
-        lines.append(f"{changes.unmatched:,} cells of the later run are in none of the earlier's")
+    lines = [f"{_compared(changes)}{_counted(changes)}"]
+    lines += _uncompared(changes)
     if changes.drift_appeared or changes.drift_gone:
         lines.append(f"drift: {changes.drift_appeared:,} cells new, {changes.drift_gone:,} gone")
     lines += [f"different: {text}" for text in (*changes.policies, *changes.facts)]

@@ -235,6 +235,8 @@ def _pods(
     all_labels = {name: dict(labels) for name, labels in cluster.state.namespaces.items()}
     named = {name: _existing(all_labels, name, "namespace") for name in namespaces} or all_labels
     chosen = {name for name, labels in named.items() if namespace_selector.matches(labels)}
+    if not all_labels:
+        raise ScopeError("there is no namespace, and so no pod")
     if not chosen:
         where = _among("among", named) if namespaces else ""
         raise ScopeError(_nothing(f"namespace{where}", namespace_selector, named.values()))

@@ -52,12 +52,14 @@ class Built:
     def notes(self) -> tuple[Note, ...]:
         """Return sentences about what is left out, for the reader of the run."""
         notes = []
-        if self.without_ports:
+        if count := len(self.without_ports):
+            told = "destination declares" if count == 1 else "destinations declare"
+            left_out = "is no column" if count == 1 else "are no columns"
             notes.append(
                 Note(
                     code="destinations-without-ports",
-                    text=f"{len(self.without_ports)} destinations declare none of the ports asked "
-                    "for and are no columns; --port names ports that need no declaration",
+                    text=f"{count} {told} none of the ports asked for and {left_out}; --port names "
+                    "ports that need no declaration",
                     subjects=tuple(self.matrix.endpoints[i].key for i in self.without_ports),
                 )
             )

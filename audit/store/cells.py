@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from audit.model.endpoints import Endpoint, Port
 from audit.model.matrix import index_type
 from audit.model.recorded import CELL_FIELDS, Cells, Recorded
-from audit.model.verdicts import Blame, PolicyRef
+from audit.model.verdicts import CODE, NO_VERDICT, Blame, PolicyRef, Verdict
 from audit.store import decode, schema
 from audit.store.decode import ENDPOINT_KEY, CellCodes, EndpointIndex, distinct
 from audit.store.layout import read_manifest, reading, table_files
@@ -33,9 +33,11 @@ _KEPT = 3
 """Decoded files that are kept: about 20 MB each."""
 
 
-def open_recorded(path: Path | str) -> Recorded:
+def open_recorded(path: Path | str, plane: str = "") -> Recorded:
     """Return the run in directory `path` without reading its cells.
 
+    With `plane`, a cell's verdict is what that plane said, `untraced` where it said nothing; its
+    reply is none, and its blame too where the plane is not the one that decided.
     Raises RunReadError when it is no run, unfinished, damaged or another version's; also later,
     when a file of cells turns out to be damaged.
     """
@@ -52,7 +54,7 @@ def open_recorded(path: Path | str) -> Recorded:
         endpoints=endpoints,
         ports=ports,
         policies=decode.policies(policies_file),
-        cells=CellFiles(files, endpoints, ports),
+        cells=CellFiles(files, endpoints, ports, plane),
     )
 
 
@@ -60,9 +62,14 @@ class CellFiles:
     """The cells in `files`, as `audit.model.recorded.CellReader` promises them."""
 
     def __init__(
-        self, files: Sequence[Path], endpoints: Sequence[Endpoint], ports: Sequence[Port]
+        self,
+        files: Sequence[Path],
+        endpoints: Sequence[Endpoint],
+        ports: Sequence[Port],
+        plane: str = "",
     ) -> None:
         self._files = tuple(files)
+        self._plane = plane
         self._count = len(endpoints)
         self._types: dict[str, np.dtype[Any] | type] = {
             **dict.fromkeys(("src", "dst"), index_type(len(endpoints))),
@@ -120,12 +127,19 @@ class CellFiles:
         """Return one file, decoded."""
         file = self._files[number]
         with reading(file):
-            table = pq.read_table(file, columns=_COLUMNS, partitioning=None)
+            columns = [*_COLUMNS, *([self._plane] if self._plane else [])]
+            table = pq.read_table(file, columns=columns, partitioning=None)
             found = dict(self._codes.of(table))
+            blame = self._blame(table.select(_BLAME))
+            if self._plane:
+                decided, verdict = found["verdict"], found[self._plane]
+                verdict = np.where(verdict == NO_VERDICT, CODE[Verdict.UNTRACED], verdict)
+                found |= {"verdict": verdict, "reply": np.full(len(table), NO_VERDICT)}
+                blame = np.where(verdict == decided, blame, np.int32(-1))
             return Cells(
                 **{name: found[name].astype(kind) for name, kind in self._types.items()},
                 drift=(found["drift"] == 1).astype(np.uint8),
-                blame=self._blame(table.select(_BLAME)),
+                blame=blame,
             )
 
     def _blame(self, table: pa.Table) -> NDArray[np.int32]:

@@ -95,7 +95,9 @@ def _kept(path: Path, manifest: Any) -> Kept:  # noqa: ANN401 - JSON
         run=str(manifest["run_id"]),
         started=started,
         source=str(manifest.get("source") or ""),
-        scope=json.dumps([manifest.get("scope"), manifest.get("planes")], sort_keys=True),
+        scope=json.dumps(
+            [manifest.get(name) for name in ("scope", "planes", "cluster")], sort_keys=True
+        ),
         counts=counts,
         proven=int(manifest["coverage"]["proven"]),
         drifting=int(manifest.get("drifting") or 0),

@@ -33,6 +33,7 @@ def describe(
     return {
         "audit": __version__,
         "source": state.source,
+        "cluster": state.cluster or None,
         **asked,
         "host": host(),
         "tools": tools(),

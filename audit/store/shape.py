@@ -63,6 +63,7 @@ class _Labels(TypedDict, total=False):
 class _Run(TypedDict, total=False):
     run_id: str
     source: str
+    cluster: str | None
     started: str
     finished: str
     scope: dict[str, Any]

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -53,6 +54,7 @@ def run(
     ports: tuple[Port, ...],
     verdicts: Mapping[tuple[int, int, int], int],
     replies: Mapping[tuple[int, int, int], int] = MappingProxyType({}),
+    **manifest: Any,
 ) -> Recorded:
     """Return a run with these cells, (source, destination, port) each."""
     keys = np.array(sorted(verdicts), np.int32).reshape(-1, 3)
@@ -70,7 +72,12 @@ def run(
         blame=np.full(len(codes), -1, np.int32),
     )
     return Recorded(
-        path="run", manifest={}, endpoints=endpoints, ports=ports, policies=(), cells=Reader(cells)
+        path="run",
+        manifest={"counts": {"cells": len(codes)}, **manifest},
+        endpoints=endpoints,
+        ports=ports,
+        policies=(),
+        cells=Reader(cells),
     )
 
 
@@ -170,6 +177,10 @@ def test_what_changed_is_what_a_loop_over_the_cells_finds(data: st.DataObject) -
     assert marks.tolist() == differs
     assert found.compared == len(common)
     assert found.unmatched == len(dicts[1].keys() - common)
+    assert found.unmatched_before == len(dicts[0].keys() - common)
+    known = sum(max(dicts[0][key], dicts[1][key]) < CODE[Verdict.INCONCLUSIVE] for key in common)
+    assert found.proven == known
+    assert bool(found.limits) == (not known)
     expected = {
         (f"pod shop/{s}", f"pod shop/{d}", str((port(80), port(443))[p]))
         for s, d, p in common

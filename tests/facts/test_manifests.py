@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,7 +83,7 @@ def test_lists_several_documents_and_standard_input(monkeypatch: pytest.MonkeyPa
     ("files", "said"),
     [
         ({"a": "{{ .Values.x }}"}, "a.yaml is not YAML: "),
-        ({"a": "a: ["}, "render templates first"),
+        ({"a": "a: [{{ x"}, "render templates first"),
         (
             {"a": POD, "b": POD.replace("spec", "status: {}, spec")},
             "b.yaml, line 1: Pod default/p is also in a.yaml, line 1, and not the same; name the",
@@ -231,6 +232,122 @@ def test_variants_of_an_object_are_not_chosen_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "version", "meant"),
+    [
+        ("NetworkPolcy", "networking.k8s.io/v1", "NetworkPolicy"),
+        ("NetworkPolicies", "networking.k8s.io/v1", "NetworkPolicy"),
+        ("Deploymnet", "apps/v1", "Deployment"),
+        ("AdminNetworkPolice", "policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy"),
+        ("Pods", "v1", "Pod"),
+    ],
+)
+def test_a_misspelt_kind_is_refused(tmp_path: Path, kind: str, version: str, meant: str) -> None:
+    text = f"{{kind: {kind}, apiVersion: {version}, metadata: {{name: n}}}}"
+    with pytest.raises(ManifestError, match=f"has no kind {kind}; did you mean {meant}?"):
+        manifests.read(write(tmp_path, p=POD, a=text))
+    other = text.replace(version, "example.org/v1")
+    [note] = notes(tmp_path, a=other)
+    assert kind in note.text
+
+
+@pytest.mark.parametrize(
+    ("policy", "line", "fault"),
+    [
+        (
+            (
+                "kind: EgressFirewall\napiVersion: k8s.ovn.org/v1\nmetadata: {name: default}\n"
+                "spec:\n"
+                "  egress:\n  - type: Deny\n    to:\n      cidrSelector: nonsense"
+            ),
+            8,
+            "EgressFirewall default/default: spec.egress[0].to.cidrSelector is 'nonsense'",
+        ),
+        (
+            "kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata:\n  name: 12",
+            4,
+            "metadata.name is a number",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_the_line_of_the_field(
+    tmp_path: Path, policy: str, line: int, fault: str
+) -> None:
+    with pytest.raises(ManifestError, match=re.escape(f"a.yaml, line {line}: {fault}")):
+        manifests.read(write(tmp_path, a=policy, p=POD))
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ if .Values.x }}\nkind: Pod\n{{ end }}", POD.replace("name: p", "name: '{{ x }}'")],
+)
+def test_a_template_of_a_chart_is_refused_with_what_renders_it(
+    tmp_path: Path, template: str
+) -> None:
+    chart = tmp_path / "charts" / "shop"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("name: shop")
+    (chart / "templates" / "plain.yaml").write_text(POD)
+    assert [pod.name for pod in manifests.read(str(tmp_path)).pods] == ["p"]
+    (chart / "templates" / "web.yaml").write_text(template)
+    with pytest.raises(ManifestError, match=rf"render it: helm template {chart} \| audit run"):
+        manifests.read(str(tmp_path))
+
+
+def test_templates_of_openshift_are_noted_with_what_processes_them(tmp_path: Path) -> None:
+    text = (
+        "{kind: Template, apiVersion: template.openshift.io/v1, metadata: {name: t}, objects: []}"
+    )
+    told = {note.code: note for note in notes(tmp_path, a=text)}
+    assert told["templates-not-processed"].subjects == ("a.yaml",)
+    assert "oc process -f FILE" in told["templates-not-processed"].text
+
+
+def test_a_service_of_knative_makes_pods(tmp_path: Path) -> None:
+    text = (
+        "{kind: Service, apiVersion: serving.knative.dev/v1, metadata: {name: k}, "
+        "spec: {template: {spec: {containers: [{image: i}]}}}}"
+    )
+    found = manifests.read(write(tmp_path, a=text))
+    assert [pod.name for pod in found.pods] == ["k-0"]
+    assert [note.code for note in found.notes] == ["workload-unknown"]
+
+
+def of_profile(number: int, *profiles: str) -> str:
+    named = ", ".join(f"include.release.openshift.io/{profile}: 'true'" for profile in profiles)
+    return (
+        f"{{apiVersion: v1, kind: Pod, metadata: {{name: p, annotations: {{{named}}}}}, "
+        f"spec: {{hostNetwork: {number == 1}, containers: [{{name: c, image: i}}]}}}}"
+    )
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_of_variants_for_cluster_profiles_the_default_ones_is_read(
+    tmp_path: Path, order: tuple[int, int]
+) -> None:
+    texts = {
+        1: of_profile(1, "self-managed-high-availability", "single-node-developer"),
+        2: of_profile(2, "ibm-cloud-managed"),
+    }
+    read = manifests.read(
+        write(tmp_path, **dict(zip("ab", (texts[n] for n in order), strict=True)))
+    )
+    assert [pod.host_network for pod in read.pods] == [True]
+    [note] = [note for note in read.notes if note.code == "other-profile"]
+    assert note.subjects == (f"Pod default/p ({'ab'[order.index(2)]}.yaml, line 1)",)
+
+
+@pytest.mark.parametrize("profiles", [(), ("self-managed-high-availability",), ("x",)])
+def test_variants_that_no_profile_tells_apart_are_refused(
+    tmp_path: Path, profiles: tuple[str, ...]
+) -> None:
+    first = of_profile(
+        1, *(profiles if profiles == ("x",) else ("self-managed-high-availability",))
+    )
+    with pytest.raises(ManifestError, match="and not the same"):
+        manifests.read(write(tmp_path, a=first, b=of_profile(2, *profiles)))
+
+
+@pytest.mark.parametrize(
     "patches",
     [
         "patches: [{path: patch.yaml}]",
@@ -301,3 +418,11 @@ def test_a_helm_chart_is_to_be_rendered(tmp_path: Path) -> None:
 def test_files_are_read_in_the_encodings_of_other_systems(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.yaml").write_bytes(POD.encode(encoding))
     assert [pod.name for pod in manifests.read(str(tmp_path)).pods] == ["p"]
+
+
+def test_policies_alone_are_said_to_be_valid(tmp_path: Path) -> None:
+    policy = "{{kind: NetworkPolicy, apiVersion: networking.k8s.io/v1, metadata: {{name: {}}}}}"
+    with pytest.raises(ManifestError, match=r"nobody to ask about; its policy is valid$"):
+        manifests.read(write(tmp_path, a=policy.format("a")))
+    with pytest.raises(ManifestError, match=r"nobody to ask about; its 2 policies are valid$"):
+        manifests.read(write(tmp_path, b=policy.format("b")))

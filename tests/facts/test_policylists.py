@@ -5,11 +5,19 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
 from audit.facts import kube, objects, validity
 from audit.model.facts import ClusterState
 from audit.model.findings import Severity, severity_of_note
+from audit.model.packets import Family
+from audit.model.portspace import NO_SPACE
+from audit.model.verdicts import VERDICTS, Verdict
+from audit.policy.intent import evaluate
+from audit.scope import matrix, ports
+from audit.scope.ports import parse
 from tests.conftest import REPOSITORY
 
 RECORDED = [
@@ -122,3 +130,39 @@ def test_a_list_in_utf_16_is_read(cluster: Path, tmp_path: Path) -> None:
     file = cluster / "kube" / "pods.json"
     file.write_text(file.read_text(), encoding="utf-16")
     assert load(cluster, tmp_path).pods == expected
+
+
+@pytest.mark.parametrize("action", ["allow", "deny"])
+def test_an_admin_policy_with_a_peer_of_a_newer_api_lets_nothing_pass(
+    cluster: Path, tmp_path: Path, action: str
+) -> None:
+    """What manifests are refused for, a newer server may have let in: v1alpha1 says what it means.
+
+    "If a consumer observes none of its fields are set, they must assume an unknown option has been
+    specified and fail closed."
+    """
+    file = REPOSITORY / "tests" / "data" / "manifests" / f"anp-unknown-peer-key-{action}.yaml"
+    for item in yaml.safe_load_all(file.read_text(encoding="utf-8")):
+        if item["kind"] == "AdminNetworkPolicy":
+            only(cluster, "adminnetworkpolicies", item)
+        elif item["kind"] == "NetworkPolicy":
+            metadata = {**item["metadata"], "namespace": "default"}
+            only(cluster, "networkpolicies", {**item, "metadata": metadata})
+    state = load(cluster, tmp_path)
+    pods = tuple(pod for pod in state.pods if pod.namespace == "default" and not pod.host_network)
+    everyone = np.arange(len(pods), dtype=np.int32)
+    built = matrix.build(
+        pods,
+        (matrix.Block(sources=everyone, destinations=everyone),),
+        ports.resolve((parse("tcp/80"),), pods, everyone.tolist(), NO_SPACE),
+        (Family.IP4,),
+    )
+    said = evaluate(built.matrix, state)
+    assert {VERDICTS[code] for code in said.verdict.tolist()} == {Verdict.BLOCKED}
+    assert "policy-not-valid" in {note.code for note in state.notes}
+
+
+def only(cluster: Path, resource: str, policy: dict[str, Any]) -> None:
+    """Put a policy in the place of all that a cluster has of its kind."""
+    file = cluster / "kube" / f"{resource}.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "items": [policy]}))

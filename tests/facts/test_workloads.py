@@ -210,3 +210,42 @@ def test_a_kind_of_another_group_has_another_controller(tmp_path: Path) -> None:
     ours = {**made("Job", template=TEMPLATE), "apiVersion": "batch/v1"}
     [pod] = read(tmp_path, ours).pods
     assert dict(pod.labels)["job-name"] == "w"
+
+
+def owned(kind: str, name: str, owner: tuple[str, str], **more: Any) -> dict[str, Any]:
+    named = {"apiVersion": "apps/v1", "kind": owner[0], "name": owner[1], "uid": "1"}
+    reference = {**named, "controller": True}
+    return {
+        "kind": kind,
+        "apiVersion": "v1" if kind == "Pod" else "apps/v1",
+        "metadata": {"name": name, "namespace": "a", "ownerReferences": [reference]},
+        **more,
+    }
+
+
+@pytest.mark.parametrize("phase", ["Running", "Succeeded"])
+def test_of_a_dump_of_a_cluster_its_pods_are_read_and_none_are_made_up(
+    tmp_path: Path, phase: str
+) -> None:
+    deployment = made("Deployment", template=TEMPLATE)
+    replicas = owned("ReplicaSet", "w-7", ("Deployment", "w"), spec={"template": TEMPLATE})
+    pod = owned("Pod", "w-7-x", ("ReplicaSet", "w-7"), spec=TEMPLATE["spec"])
+    metadata = {"name": "s", "namespace": "a"}
+    other = {**made("StatefulSet", template=TEMPLATE), "metadata": metadata}
+    found = read(tmp_path, deployment, other, replicas, pod | {"status": {"phase": phase}})
+    running = ["w-7-x"] if phase == "Running" else []
+    assert sorted(p.name for p in found.pods) == ["s-0", *running]
+    without = read(tmp_path, deployment, replicas)
+    assert [p.name for p in without.pods] == ["w-0"]
+
+
+@pytest.mark.parametrize(
+    ("field", "spec"),
+    [
+        ("spec.replicas", {"replicas": -1}),
+        ("spec.ordinals.start", {"ordinals": {"start": -2}}),
+    ],
+)
+def test_a_number_of_pods_is_not_negative(tmp_path: Path, field: str, spec: dict[str, Any]) -> None:
+    with pytest.raises(SnapshotError, match=rf"{field} is -\d, less than 0"):
+        read(tmp_path, made("StatefulSet", template=TEMPLATE, **spec))

@@ -16,7 +16,8 @@ from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
 from audit.model.owners import words
 from audit.model.packets import Protocol
 from audit.model.run import Run
-from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef
+from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef, Verdict
+from audit.store.cells import open_recorded
 from audit.store.encode import Planes
 from audit.store.reader import open_run
 from audit.store.writer import RunWriter
@@ -186,6 +187,30 @@ def test_planes_that_were_asked_are_written(example: "Example", tmp_path: Path) 
 
     assert table["intent"].to_pylist() == ["reachable", "blocked", None, "untraced", "exits"]
     assert table["drift"].to_pylist() == [False, True, None, None, False]
+
+
+def test_cells_of_one_plane_are_what_it_said(example: "Example", tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, "run")
+    writer.write_endpoints(example.endpoints)
+    writer.write_policies(example.policies)
+    intent = np.array([0, 0, NO_VERDICT, 5, 1], np.uint8)
+    planes = Planes(logical=example.verdicts.verdict, intent=intent, drift=None)
+    writer.write_cells(example.matrix, example.verdicts, planes)
+    writer.finish({"scope": {}, "counts": {"cells": 5}})
+    [strongest] = open_recorded(writer.path).cells
+    [said] = open_recorded(writer.path, "intent").cells
+
+    assert strongest.verdict.tolist() == example.verdicts.verdict.tolist()
+    assert [VERDICTS[code] for code in said.verdict] == [
+        Verdict.REACHABLE,
+        Verdict.REACHABLE,
+        Verdict.UNTRACED,
+        Verdict.UNTRACED,
+        Verdict.EXITS,
+    ]
+    # Who decided is known where the plane says what was decided.
+    assert (said.blame >= 0).tolist() == [True, False, False, False, False]
+    assert (said.reply == NO_VERDICT).all()
 
 
 def test_facts_come_back_as_they_went(example: "Example", run_path: Path) -> None:
