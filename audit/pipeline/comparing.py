@@ -1,5 +1,6 @@
 """Two runs, or two directories of manifests → what is different between them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from audit.compare import diff
 from audit.facts import manifests, objects
 from audit.facts.manifests import Surroundings
 from audit.model.changes import ChangedCells, Changes
-from audit.model.facts import ClusterState
+from audit.model.facts import ClusterState, Policy
 from audit.model.matrix import Matrix
 from audit.model.portspace import NO_SPACE, PortSpace
 from audit.pipeline.options import Progress
@@ -38,14 +39,19 @@ def diff_manifests(
         NO_SPACE, (*one.policies, *two.policies), (*one.pods, *two.pods)
     )
     progress.phase("evaluating policies", 0)
-    left, right = (_matrix(state, scope, space) for state in states)
+    policies = (*one.policies, *two.policies)
+    left, right = (_matrix(state, scope, space, policies) for state in states)
     verdicts = (evaluate(left, one), evaluate(right, two))
     return compare.compare((one, two), (left, right), verdicts)
 
 
-def _matrix(state: ClusterState, scope: Scope, space: PortSpace) -> Matrix:
-    sides = expand.sources_and_destinations(state, scope)
-    resolved = ports.resolve(scope.ports, sides.endpoints, sides.destinations.tolist(), space)
+def _matrix(
+    state: ClusterState, scope: Scope, space: PortSpace, policies: Sequence[Policy]
+) -> Matrix:
+    sides = expand.sources_and_destinations(state, scope, outside=True, policies=policies)
+    resolved = ports.resolve(
+        scope.ports, sides.endpoints, sides.destinations.tolist(), space, whole_outside=True
+    )
     return matrix.build(sides.endpoints, sides.blocks, resolved, scope.family.families).matrix
 
 

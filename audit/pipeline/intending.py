@@ -84,10 +84,10 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
     else:
         workdir = stack.enter_context(scratch.directory("facts"))
         state = objects.load_snapshot(options.snapshot, workdir, most=options.most_unpacked)
-    sides = expand.sources_and_destinations(state, options.scope)
+    sides = expand.sources_and_destinations(state, options.scope, outside=options.snapshot is None)
     space = portspace.with_policies(NO_SPACE, state.policies, state.pods)
     resolved = ports.resolve(
-        options.scope.ports, sides.endpoints, sides.destinations.tolist(), space
+        options.scope.ports, sides.endpoints, sides.destinations.tolist(), space, whole_outside=True
     )
     built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
     return Intended(state=state, matrix=built.matrix, notes=(*state.notes, *built.notes()))
