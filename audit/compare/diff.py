@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.compare import causes, pairing
+from audit.compare import causes, pairing, ranges
 from audit.compare.pairing import Pairing
 from audit.compare.ports import Overlaps, overlaps
 from audit.model.changes import ChangedPath, Changes
@@ -61,12 +61,16 @@ class _Comparison:
     def __init__(self, before: Recorded, after: Recorded, marks: NDArray[np.bool_] | None) -> None:
         self._before, self._after, self._marks = before, after, marks
         self._pairs: Pairing = pairing.pair(before.endpoints, after.endpoints)
+        self._ends = ranges.counterparts(before, after, self._pairs)
         self._ports: Overlaps = overlaps(before.ports, after.ports)
         names: dict[str, int] = {}
-        narrow = [names.setdefault(e.belongs_to, len(names)) for e in after.endpoints]
+        # By counterpart, as of a range of addresses each overlap has its name.
+        narrow = [names.setdefault(name, len(names)) for name in self._ends.names]
+        whose = np.repeat(np.arange(len(after.endpoints)), np.diff(self._ends.start)).tolist()
+        spaces = [after.endpoints[place].namespace for place in whose]
         wide = [
-            names.setdefault(f"namespace {e.namespace}" if e.namespace else e.key, len(names))
-            for e in after.endpoints
+            names.setdefault(f"namespace {space}" if space else name, len(names))
+            for space, name in zip(spaces, self._ends.names, strict=True)
         ]
         self._names = tuple(names)
         self._narrow, self._wide = np.array(narrow, np.int64), np.array(wide, np.int64)
@@ -86,14 +90,17 @@ class _Comparison:
     def run(self, advance: Callable[[int], None]) -> Changes:
         """Go through the sources, and say what was found."""
         first = 0
-        for source, counterpart in enumerate(self._pairs.before.tolist()):
+        for source in range(len(self._after.endpoints)):
             now = self._after.cells.of_source(source)
-            if counterpart < 0:
-                self._found.unmatched += len(now)
-            elif len(now):
-                changed = self._source(self._before.cells.of_source(counterpart), now)
+            matched = np.zeros(len(now), np.bool_)
+            for place in self._ends.of(source) if len(now) else ():
+                was = self._before.cells.of_source(int(self._ends.before[place]))
+                changed = self._source(was, now, place, matched)
                 if self._marks is not None:
                     self._marks[first + changed] = True
+            compared = int(matched.sum())
+            self._found.compared += compared
+            self._found.unmatched += len(now) - compared
             first += len(now)
             advance(1)
         found = self._found
@@ -105,26 +112,29 @@ class _Comparison:
             compared=found.compared,
             unmatched=found.unmatched,
             paths=self._folded(explain),
-            appeared=self._pairs.appeared,
-            vanished=self._pairs.vanished,
+            appeared=ranges.gone(self._after, self._before, self._pairs.appeared),
+            vanished=ranges.gone(self._before, self._after, self._pairs.vanished),
             policies=explain.policies,
             facts=explain.facts,
             drift_appeared=found.drift_appeared,
             drift_gone=found.drift_gone,
         )
 
-    def _source(self, was: Cells, now: Cells) -> _Ints:
-        """Compare one source's cells with its counterpart's; return which of them changed."""
+    def _source(self, was: Cells, now: Cells, source: int, matched: NDArray[np.bool_]) -> _Ints:
+        """Compare one source's cells with a counterpart's; return which of them changed.
+
+        `matched` is set where a cell has something to be compared with.
+        """
         cells, shared = self._ports.spread(now.port.astype(np.int64))
-        dst = self._pairs.before[now.dst].astype(np.int64)[cells]
+        rows, ends = self._ends.spread(now.dst.astype(np.int64)[cells])
+        cells, shared = cells[rows], shared[rows]
+        dst = self._ends.before[ends]
         wanted = self._keys(dst, now.family[cells], self._ports.before[shared])
         have = self._keys(was.dst.astype(np.int64), was.family, was.port.astype(np.int64))
         place = np.minimum(np.searchsorted(have, wanted), max(len(have) - 1, 0))
-        same = (dst >= 0) & (have[place] == wanted) if len(have) else np.zeros(len(dst), np.bool_)
-        cells, shared, place = cells[same], shared[same], place[same]
-        compared = len(np.unique(cells))
-        self._found.compared += compared
-        self._found.unmatched += len(now) - compared
+        same = have[place] == wanted if len(have) else np.zeros(len(dst), np.bool_)
+        cells, shared, place, ends = cells[same], shared[same], place[same], ends[same]
+        matched[cells] = True
         states = _with_replies(
             (self._states(was)[place], self._states(now)[cells]),
             (was.reply[place], now.reply[cells]),
@@ -138,8 +148,8 @@ class _Comparison:
         names = self._narrow if len(self._paths) < MOST_PATHS else self._wide
         cells, place = cells[differ], place[differ]
         columns = (
-            names[now.src[cells]],
-            names[now.dst[cells]],
+            np.full(len(cells), names[source]),
+            names[ends[differ]],
             shared[differ],
             states[0][differ],
             states[1][differ],

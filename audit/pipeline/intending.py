@@ -19,6 +19,7 @@ from audit.model.portspace import NO_SPACE
 from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, PolicyRef, Verdict
 from audit.pipeline.options import Options, Progress
 from audit.plan import behind, expand, matrix, ports, portspace
+from audit.plan.outside import Range
 from audit.policy import deviations, findings
 from audit.policy import inventory as explaining
 from audit.policy.intent import IntentVerdicts, evaluate
@@ -34,6 +35,8 @@ class Intended:
     state: ClusterState
     matrix: Matrix
     notes: tuple[Note, ...]
+    outside: tuple[Range, ...] = ()
+    """The ranges of addresses among the endpoints."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,12 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
         options.scope.ports, sides.endpoints, sides.destinations.tolist(), space, whole_outside=True
     )
     built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
-    return Intended(state=state, matrix=built.matrix, notes=(*state.notes, *built.notes()))
+    return Intended(
+        state=state,
+        matrix=built.matrix,
+        notes=(*state.notes, *built.notes()),
+        outside=sides.outside,
+    )
 
 
 def alone(intended: Intended, progress: Progress) -> Judged:

@@ -23,6 +23,7 @@ from audit.pipeline import inpods
 from audit.pipeline.options import Covering, Options, PlaneName, Progress
 from audit.plan import cover, expand, legs, matrix, ports, portspace, represent
 from audit.plan.headless import Headless, headless
+from audit.plan.outside import Range
 from audit.replay import databases, toolchain
 from audit.trace.pods import Pods
 
@@ -42,6 +43,8 @@ class Planned:
     notes: tuple[Note, ...]
     pods: Pods | None = None
     """Where traces run, if not on copies here."""
+    outside: tuple[Range, ...] = ()
+    """The ranges of addresses among the endpoints."""
 
 
 @contextlib.contextmanager
@@ -99,6 +102,7 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         legs=decomposed.plans,
         owners=owners,
         pods=pods,
+        outside=sides.outside,
         notes=(*state.notes, *built.notes(), *decomposed.notes),
     )
 

@@ -43,6 +43,8 @@ class Sides:
 
     endpoints: tuple[Endpoint, ...]
     blocks: tuple[Block, ...]
+    outside: tuple[ranging.Range, ...] = ()
+    """The ranges among them, by name."""
 
     @property
     def sources(self) -> NDArray[np.int32]:
@@ -78,10 +80,11 @@ def sources_and_destinations(
         chosen = {endpoint.key for endpoint in subjects}
         senders = [*state.pods, *state.nodes]
         # The blocks share no cell: the pairs with our source, then those with our destination only.
-        return _sides(
+        sides = _sides(
             (subjects, [*senders, *cluster.services.values(), *out]),
             ([*(peer for peer in senders if peer.key not in chosen), *into], subjects),
         )
+        return dataclasses.replace(sides, outside=ranges.made())
     sources = _sources(cluster, scope) if scope.given("from_") else _both_sides(cluster, scope)
     columns = _destinations(cluster, scope) if scope.given("to_") else _both_sides(cluster, scope)
     # From outside to outside is nothing of the cluster's.
@@ -91,7 +94,7 @@ def sources_and_destinations(
         raise ScopeError(
             "both sides are ranges outside; name pods, nodes or services as one of them"
         )
-    return _sides(*found)
+    return dataclasses.replace(_sides(*found), outside=ranges.made())
 
 
 class _Cluster:
@@ -246,6 +249,11 @@ class _Ranges:
         words = (*scope.from_ips, *scope.to_ips)
         # Cut alike on both sides, so that a range of one name is one range.
         self._words = [word for word in words if "/" in word]
+        self._made: dict[str, ranging.Range] = {}
+
+    def made(self) -> tuple[ranging.Range, ...]:
+        """Return the ranges of both sides, each once, by name."""
+        return tuple(self._made[name] for name in sorted(self._made))
 
     def senders(self, *, outside: bool) -> list[Endpoint]:
         """Return the rows: entering by every gateway, where gateways are known."""
@@ -278,7 +286,7 @@ class _Ranges:
             *(a for service in state.services for a in service.cluster_ips),
         }
         cuts, inside = ranging.of_zones(state.zones.values(), taken)
-        return ranging.ranges(
+        found = ranging.ranges(
             asked,
             (
                 *ranging.blocks_of(self._policies),
@@ -288,6 +296,8 @@ class _Ranges:
             taken | inside.addresses,
             self._scope.family.families,
         )
+        self._made |= {one.name: one for one in found}
+        return found
 
 
 def _services(cluster: _Cluster, name: str) -> list[Endpoint]:

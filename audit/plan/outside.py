@@ -45,6 +45,8 @@ class Range:
 
     name: str
     address: str
+    spans: tuple[tuple[str, str], ...] = ()
+    """The first and last address of each stretch, in order."""
 
     def endpoint(self) -> Endpoint:
         """Return the range as a row or a column."""
@@ -219,7 +221,15 @@ def _merged(parts: Sequence[_Part], taken: Collection[int], family: Family) -> I
             groups.setdefault(part.alike, []).append((part, address))
     for group in groups.values():
         names = [_named(part) for part, _ in group]
-        yield Range(name=_listed(names, "; "), address=group[0][1])
+        yield Range(
+            name=_listed(names, "; "),
+            address=group[0][1],
+            spans=tuple(
+                (str(_address(first, family)), str(_address(last, family)))
+                for part, _ in group
+                for first, last in _gaps(part.network, part.below)
+            ),
+        )
 
 
 def _named(part: _Part) -> str:
@@ -247,9 +257,14 @@ def _sample(part: _Part, taken: Collection[int], family: Family) -> str | None:
             while number in taken and number < last:
                 number += 1
             if number not in taken:
-                kind = ipaddress.IPv4Address if family is Family.IP4 else ipaddress.IPv6Address
-                return str(kind(number))
+                return str(_address(number, family))
     return None
+
+
+def _address(number: int, family: Family) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    if family is Family.IP4:
+        return ipaddress.IPv4Address(number)
+    return ipaddress.IPv6Address(number)
 
 
 def _gaps(network: _Network, holes: Iterable[_Network]) -> Iterator[tuple[int, int]]:
