@@ -145,7 +145,7 @@ def test_ranges_outside_are_compared_where_they_overlap() -> None:
         cells = {(0, 1, 0): REACHABLE, (0, 2, 0): BLOCKED}
         runs.append(replace(run(ends, ports, cells), manifest={"outside": known}))
     marks = np.zeros(2, np.bool_)
-    found = diff.compare(*runs, lambda _: None, marks)
+    found = diff.compare(runs[0], runs[1], lambda _: None, marks)
     (path,) = found.paths
     assert path.dst == "external 0.0.0.0/0 except 10.0.0.0/9, within 10.0.0.0/8"
     assert (path.before, path.after, path.cells) == (Verdict.REACHABLE, Verdict.BLOCKED, 1)
