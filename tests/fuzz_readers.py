@@ -21,17 +21,17 @@ from typing import Any, Literal, cast
 
 import yaml
 
+from audit.commands.plan_file import options_of
 from audit.errors import DatabaseError, RunReadError, ScopeError, SnapshotError
 from audit.facts import archive, kube, manifests, mustgather, objects, snapshot, validity
 from audit.facts.ovn import read_zone
 from audit.model.datapath import Pipelines, Switch
 from audit.model.engine import DatabaseReader
 from audit.model.engine import Tables as TablesProtocol
-from audit.pipeline.plans import options_of
-from audit.plan import expectations
-from audit.plan.scope import parse_scope_file
 from audit.replay.tables import Tables
 from audit.report.formats import history as told
+from audit.scope import expectations
+from audit.scope.scope import parse_scope_file
 from audit.store import history, layout, unfinished
 from audit.store.evidence import differences
 from audit.store.schema import TABLES

@@ -32,8 +32,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from audit import pipeline
 from audit.cli import progress
+from audit.cover import requests
+from audit.cover.headless import headless
 from audit.errors import AuditError
 from audit.model.endpoints import Endpoint
 from audit.model.facts import Note
@@ -42,15 +43,16 @@ from audit.model.matrix import FAMILIES
 from audit.model.run import TraceRecord
 from audit.model.traces import TraceOutcome
 from audit.model.verdicts import CODE, PASSES, REASONS, VERDICTS, Blame, Verdict
-from audit.pipeline.asking import Traced, trace
-from audit.pipeline.journal import Journal
-from audit.pipeline.planning import Planned
-from audit.pipeline.switches import replayed
-from audit.plan import cover, scope
-from audit.plan.headless import headless
 from audit.replay import toolchain
 from audit.replay.recompile import recompile
 from audit.replay.toolchain import Toolchain
+from audit.scope import scope
+from audit.tracing import plan as planning
+from audit.tracing.every_plane import Traced, trace
+from audit.tracing.journal import Journal
+from audit.tracing.options import Covering, Options, Workers
+from audit.tracing.plan import Planned
+from audit.tracing.switches import replayed
 from tests import parity
 from tests.mutable import SELECTED, Cluster, copied
 from tests.mutations import EDITS
@@ -284,20 +286,20 @@ def audit(
     snapshot: Path, engine: Engine, flags: Mapping[str, Any], memory: Memory
 ) -> tuple[Ran, Ran]:
     """Plan and trace by legs, and with a trace for every cell; nothing is written."""
-    options = pipeline.Options(
+    options = Options(
         snapshot=snapshot,
         scope=scope.from_flags(**flags),
         ovn_prefix=engine.programs.prefix,
-        workers=pipeline.Workers.INLINE,
+        workers=Workers.INLINE,
         worker_count=1,
-        cover=pipeline.Covering.LEGS,
+        cover=Covering.LEGS,
         verify=0,
     )
     with ExitStack() as stack:
-        planned = pipeline.plan(options, progress.Silent(), stack)
+        planned = planning.plan(options, progress.Silent(), stack)
         # What `--cover exhaustive` makes of the same facts; ranges of ports are not asked here.
         names = headless(planned.state, planned.owners)
-        every = replace(planned, legs=(), cover=cover.exhaustive(planned.matrix, names))
+        every = replace(planned, legs=(), cover=requests.exhaustive(planned.matrix, names))
         ran = [
             (some, trace(options, some, memory, progress.Silent(), replayed))
             for some in (every, planned)

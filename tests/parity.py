@@ -18,14 +18,15 @@ from typing import Any
 
 from pyarrow import parquet
 
-from audit import pipeline
 from audit.cli import progress
+from audit.commands import run as command
 from audit.model.endpoints import EndpointKind
 from audit.model.matrix import Matrix
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, STOPPED, UNPROVEN, VERDICTS, Verdict
-from audit.plan import scope
+from audit.scope import scope
 from audit.store import reader
+from audit.tracing.options import Covering, Options, PlaneName, Workers
 
 DATA = Path(__file__).parent / "data"
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -79,7 +80,7 @@ def audit(
     snapshot: Path,
     root: Path,
     *,
-    cover: pipeline.Covering = pipeline.Covering.EXHAUSTIVE,
+    cover: Covering = Covering.EXHAUSTIVE,
     **flags: Any,
 ) -> Run:
     """Run the whole pipeline and read the run back from disk.
@@ -87,15 +88,15 @@ def audit(
     Every cell is traced: an answer is compared with the trace of that very packet.
     """
     prefix = os.environ.get("AUDIT_OVN_PREFIX")
-    options = pipeline.Options(
-        planes=frozenset({pipeline.PlaneName.LOGICAL}),
+    options = Options(
+        planes=frozenset({PlaneName.LOGICAL}),
         snapshot=snapshot,
         scope=scope.from_flags(**flags),
         ovn_prefix=Path(prefix) if prefix else None,
-        workers=pipeline.Workers.INLINE,
+        workers=Workers.INLINE,
         cover=cover,
     )
-    return reader.open_run(pipeline.run(options, root, progress.Silent()).path)
+    return reader.open_run(command.run(options, root, progress.Silent()).path)
 
 
 def read_answers(name: str) -> list[dict[str, str]]:
@@ -144,13 +145,13 @@ def asked(name: str, ports: Sequence[str] = ()) -> list[dict[str, str]]:
 
 
 def audit_pods(
-    name: str, answers: Sequence[Answer], root: Path, cover: pipeline.Covering
+    name: str, answers: Sequence[Answer], root: Path, cover: Covering
 ) -> tuple[Run, list[int]]:
     """Audit what was recorded; return the cell of each answer too.
 
     Legs are those of the whole cluster; traced cell by cell are only the namespaces recorded.
     """
-    whole = cover is not pipeline.Covering.EXHAUSTIVE
+    whole = cover is not Covering.EXHAUSTIVE
     spaces = {answer[end].partition("_")[0] for answer in answers for end in ("src", "dst")}
     run = audit(
         SNAPSHOTS[name],
@@ -178,7 +179,7 @@ def place(answer: Answer) -> tuple[str, str, str, str, str]:
 def compare_pods(name: str, root: Path, ports: Sequence[str] = ()) -> tuple[Score, Score]:
     """Compare delivery, and who is blamed where there is none, for recorded pod pairs."""
     answers = asked(name, ports)
-    run, found = audit_pods(name, answers, root, pipeline.Covering.EXHAUSTIVE)
+    run, found = audit_pods(name, answers, root, Covering.EXHAUSTIVE)
     delivery, blame = Score(f"{name}: delivered or not"), Score(f"{name}: the ACL that stops it")
     for answer, cell in zip(answers, found, strict=True):
         good, about = _same_verdict(run, answer, cell)
@@ -197,7 +198,7 @@ def compare_legs(name: str, root: Path, ports: Sequence[str] = ()) -> tuple[Scor
     The second score is of the cells that no trace of their own decides.
     """
     answers = asked(name, ports)
-    run, found = audit_pods(name, answers, root, pipeline.Covering.LEGS)
+    run, found = audit_pods(name, answers, root, Covering.LEGS)
     delivery = Score(f"{name}: delivered or not, by legs")
     composed = Score(f"{name}: composed of legs", least=0.95)
     own = _composed(run)

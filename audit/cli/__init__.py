@@ -1,1 +1,1 @@
-"""The `audit` command: options → one pipeline call → exit code."""
+"""The `audit` command: options → one command → exit code."""

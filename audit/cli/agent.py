@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from audit import pipeline
 from audit.cli import options
+from audit.tracing.agents import OVS_RUNDIR, AgentOptions
+from audit.tracing.agents import serve as serve_agent
 
 
 @click.command()
@@ -38,7 +39,7 @@ from audit.cli import options
 @click.option(
     "--ovs-rundir",
     type=click.Path(path_type=Path),
-    default=pipeline.OVS_RUNDIR,
+    default=OVS_RUNDIR,
     show_default=True,
     help="The directory with the sockets of the node's Open vSwitch, for --planes datapath.",
 )
@@ -78,8 +79,8 @@ def agent(
     Example:
       audit agent --address ovn-audit-head:6379 --node worker-1
     """
-    pipeline.serve_agent(
-        pipeline.AgentOptions(
+    serve_agent(
+        AgentOptions(
             address=address,
             node=node,
             zone=zone,

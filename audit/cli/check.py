@@ -5,14 +5,17 @@ from pathlib import Path
 
 import click
 
-from audit import pipeline
 from audit.cli import options, places, progress, say
+from audit.commands import check as command
+from audit.commands.check import Format, checked_text, read_expectations, rendered
+from audit.commands.copy import Part
 from audit.errors import ExitCode, UsageError
 from audit.model.expectations import Status
+from audit.scope.expectations import PACKS
 
 
 @click.command()
-@click.argument("run", type=places.Run(pipeline.Part.CELLS))
+@click.argument("run", type=places.Run(Part.CELLS))
 @click.option(
     "-f",
     "--file",
@@ -24,7 +27,7 @@ from audit.model.expectations import Status
     "packs",
     multiple=True,
     metavar="NAME",
-    help=f"Ready-made expectations: {', '.join(pipeline.PACKS)}. Repeatable.",
+    help=f"Ready-made expectations: {', '.join(PACKS)}. Repeatable.",
 )
 @click.option(
     "--baseline", is_flag=True, help="Print expectations that describe the run as it is, instead."
@@ -56,16 +59,16 @@ def check(
         if file is not None or packs:
             raise UsageError("--baseline makes expectations; it checks none")
         with progress.shown(quiet=quiet) as shown:
-            text = pipeline.baseline(run, shown)
+            text = command.baseline(run, shown)
         say.text(text)
         return ExitCode.CLEAN
-    expected = pipeline.read_expectations(file, packs)
+    expected = read_expectations(file, packs)
     today = dt.datetime.now(dt.UTC).date()
     with progress.shown(quiet=quiet) as shown:
-        told = pipeline.check(run, expected, today, shown)
+        told = command.check(run, expected, today, shown)
     if output == "text":
-        say.text(pipeline.checked_text(told))
+        say.text(checked_text(told))
     else:
-        say.text(pipeline.rendered(told, pipeline.Format(output)))
+        say.text(rendered(told, Format(output)))
     failed = any(one.status is not Status.SATISFIED for one in told.checks)
     return ExitCode.FINDINGS if failed and not exit_zero else ExitCode.CLEAN

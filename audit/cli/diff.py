@@ -5,16 +5,21 @@ from pathlib import Path
 
 import click
 
-from audit import pipeline
 from audit.cli import options, places, progress, say, surroundings
+from audit.commands.copy import Part
+from audit.commands.diff import diff_manifests, diff_runs, mark_runs
+from audit.commands.diff import markdown as changes_markdown
+from audit.commands.diff import plain as changes_text
+from audit.commands.report import write_report
 from audit.errors import ExitCode, UsageError
+from audit.facts.manifests import Surroundings
 from audit.model.changes import Changes
-from audit.plan.scope import Scope
+from audit.scope.scope import Scope
 
 
 @click.command()
-@click.argument("before", type=places.RunOrManifests(pipeline.Part.CELLS))
-@click.argument("after", type=places.RunOrManifests(pipeline.Part.CELLS))
+@click.argument("before", type=places.RunOrManifests(Part.CELLS))
+@click.argument("after", type=places.RunOrManifests(Part.CELLS))
 @surroundings.surroundings_options
 @options.scope_options
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when something changed.")
@@ -30,7 +35,7 @@ def diff(
     *,
     before: str,
     after: str,
-    around: pipeline.Surroundings,
+    around: Surroundings,
     scope: Scope,
     exit_zero: bool,
     quiet: bool,
@@ -62,12 +67,12 @@ def diff(
         places.require_written(Path(after), "use `audit report AFTER --since BEFORE --out DIR`")
     with progress.shown(quiet=quiet) as shown:
         if output == "html":
-            found, changed = pipeline.mark_runs(Path(before), Path(after), shown)
-            page = pipeline.write_report(Path(after), changed)
+            found, changed = mark_runs(Path(before), Path(after), shown)
+            page = write_report(Path(after), changed)
         elif all(runs):
-            found, page = pipeline.diff_runs(Path(before), Path(after), shown), None
+            found, page = diff_runs(Path(before), Path(after), shown), None
         else:
-            found, page = pipeline.diff_manifests(before, after, scope, around, shown), None
+            found, page = diff_manifests(before, after, scope, around, shown), None
     if page is not None:
         say.line(str(page.absolute()))
     else:
@@ -86,6 +91,6 @@ def show(found: Changes, output: str) -> None:
         said = {**dataclasses.asdict(found), "counts": found.counts}
         say.json(said)
     elif output == "markdown":
-        say.text(pipeline.changes_markdown(found))
+        say.text(changes_markdown(found))
     else:
-        say.text(pipeline.changes_text(found))
+        say.text(changes_text(found))

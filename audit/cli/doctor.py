@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from audit import pipeline
 from audit.cli import engines, options, say
+from audit.commands.doctor import examine, examine_cluster, install_engine
+from audit.commands.snapshot import Access
 from audit.errors import ExitCode, UsageError
 
 
@@ -49,7 +50,7 @@ def doctor(
     snapshot: Path | None,
     at_least: str,
     live: bool,
-    access: pipeline.Access,
+    access: Access,
     output: str,
 ) -> int:
     """Say what is installed and whether it is enough, and install what is missing.
@@ -68,14 +69,14 @@ def doctor(
     if at_least and not re.fullmatch(r"\d+\.\d+(\.\d+)?", at_least):
         raise UsageError(f"{at_least!r} is no release of OVN; write 26.03")
     if install_ovn:
-        installed = pipeline.install_engine(
+        installed = install_engine(
             ovn_prefix, snapshot=snapshot, needed=at_least, progress=engines.tell
         )
         say.line(f"ok: OVN {installed.version} in {installed.place}")
         return ExitCode.CLEAN
-    findings = pipeline.examine(ovn_prefix, snapshot)
+    findings = examine(ovn_prefix, snapshot)
     if live:
-        findings += pipeline.examine_cluster(access)
+        findings += examine_cluster(access)
     if output == "json":
         say.json([finding.fields() for finding in findings])
     else:

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import click
 
-from audit import pipeline
 from audit.cli import say
+from audit.commands.doctor import install_advice, install_engine
 from audit.errors import NoEngineError
 
 _Result = TypeVar("_Result")
@@ -40,7 +40,7 @@ def provided(
                     error.what, needed=error.needed, advice=_advice(error, snapshot, prefix)
                 ) from error
             tried.add(error.needed)
-            pipeline.install_engine(None, needed=error.needed, progress=tell)
+            install_engine(None, needed=error.needed, progress=tell)
 
 
 def tell(sentence: str) -> None:
@@ -63,4 +63,4 @@ def _advice(error: NoEngineError, snapshot: Path | None, prefix: Path | None) ->
             f"name a directory that holds OVN {error.needed} or newer with --ovn-prefix, or leave "
             "that out"
         )
-    return pipeline.install_advice(snapshot) if snapshot else "--install-ovn installs one"
+    return install_advice(snapshot) if snapshot else "--install-ovn installs one"

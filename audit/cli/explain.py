@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from audit import pipeline
 from audit.cli import options, say
+from audit.commands import explain as command
 
 
 @click.command()
@@ -27,7 +27,7 @@ def explain(
     Example:
       audit explain runs/20261123T043457Z-9510 shop/front-0 default/web-0 tcp/80
     """
-    told = pipeline.explain(run, src, dst, port, family=family, raw=raw)
+    told = command.explain(run, src, dst, port, family=family, raw=raw)
     if output == "json":
         say.json(told.fields)
     else:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
-from audit import pipeline
 from audit.cli import options, places, say
 from audit.cli.query import show
+from audit.commands import history as command
+from audit.commands.copy import Place
+from audit.commands.history import Retention, ask_all, past
 from audit.errors import UsageError
 
 
@@ -25,7 +27,7 @@ from audit.errors import UsageError
 @options.output_option("table", "json", "csv")
 def history(
     *,
-    root: Path | pipeline.Place,
+    root: Path | Place,
     sql: str | None,
     prune: bool,
     dry_run: bool,
@@ -50,15 +52,15 @@ def history(
     if prune and sql is not None:
         raise UsageError("--prune and --sql contradict each other; give one of them")
     if prune:
-        keep = pipeline.Retention(last=keep_last, days=keep_days)
+        keep = Retention(last=keep_last, days=keep_days)
         _prune(root, keep, dry=dry_run)
         return
     if sql is not None:
         with ExitStack() as stack:
-            columns, rows = pipeline.ask_all(root, sql, stack)
+            columns, rows = ask_all(root, sql, stack)
             show(columns, rows, output)
         return
-    found = pipeline.past(root)
+    found = past(root)
     for sentence in found.skipped:
         say.line(f"audit: {sentence}", err=True)
     if not found.runs:
@@ -73,8 +75,8 @@ def history(
         say.text(found.text)
 
 
-def _prune(root: Path | pipeline.Place, keep: pipeline.Retention, *, dry: bool) -> None:
-    gone = pipeline.prune(root, keep, dt.datetime.now(dt.UTC), dry=dry)
+def _prune(root: Path | Place, keep: Retention, *, dry: bool) -> None:
+    gone = command.prune(root, keep, dt.datetime.now(dt.UTC), dry=dry)
     for path in gone:
         say.line(f"{'would remove' if dry else 'removed'} {path}")
     if not gone:

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import click
 
 from audit.cli.places import Run
+from audit.commands.snapshot import Access
 from audit.errors import ScopeError, UsageError
 from audit.facts.archive import LARGEST
-from audit.pipeline.capturing import Access
-from audit.plan import scope
+from audit.scope import scope
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -40,7 +40,7 @@ _SCOPE: tuple[tuple[str, str, str], ...] = (
     ),
     ("--family", "family", "ip4 (the default), ip6 or both."),
 )
-"""Flags, the field of `audit.plan.scope.Scope` each fills, and its help (docs/scope.md)."""
+"""Flags, the field of `audit.scope.scope.Scope` each fills, and its help (docs/scope.md)."""
 
 _SWITCHES = frozenset({"all_namespaces", "with_peers"})
 _SINGLE = frozenset({"selector", "namespace_selector", "from_selector", "to_selector", "family"})

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from audit import pipeline
+from audit.commands import copy as command
+from audit.commands.copy import Part, fetched, located
 from audit.errors import AuditError, UsageError
 
 _FETCHED = "audit.cli.places"
@@ -24,10 +25,10 @@ class Place(click.ParamType[Any]):
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Path | pipeline.Place:
+    ) -> Path | command.Place:
         """Return the path, or the place."""
         del param, ctx
-        return value if isinstance(value, Path) else pipeline.located(str(value))
+        return value if isinstance(value, Path) else located(str(value))
 
 
 class Run(Place):
@@ -35,7 +36,7 @@ class Run(Place):
 
     name = "run"
 
-    def __init__(self, part: pipeline.Part = pipeline.Part.TABLES) -> None:
+    def __init__(self, part: Part = Part.TABLES) -> None:
         self._part = part
 
     def convert(
@@ -46,7 +47,7 @@ class Run(Place):
         if isinstance(place, Path):
             return place
         context = ctx or click.get_current_context()
-        path = pipeline.fetched(place, context.with_resource(ExitStack()), self._part)
+        path = fetched(place, context.with_resource(ExitStack()), self._part)
         context.meta.setdefault(_FETCHED, {})[str(path)] = str(place)
         return path
 

@@ -8,9 +8,13 @@ from typing import Any
 
 import click
 
-from audit import pipeline
 from audit.cli import engines, options, progress, say
-from audit.plan.scope import Scope
+from audit.commands.intent import inventory
+from audit.commands.snapshot import Access, captured
+from audit.scope.scope import Scope
+from audit.tracing import plan as planning
+from audit.tracing.options import Options
+from audit.tracing.plan import Planned
 
 HOPS_PER_REQUEST = 1.6
 """A request, the other zone's half of every second one, and a few replies."""
@@ -28,7 +32,7 @@ def plan(
     *,
     snapshot: Path | None,
     max_snapshot_size: int,
-    access: pipeline.Access,
+    access: Access,
     ovn_prefix: Path | None,
     scope: Scope,
     install_ovn: bool,
@@ -41,15 +45,15 @@ def plan(
       audit plan --snapshot cluster.tar.gz --selector app=web --port tcp/80
     """
     with ExitStack() as stack, progress.shown(quiet=True) as shown:
-        taken = snapshot or stack.enter_context(pipeline.captured(access, shown))
-        asked = pipeline.Options(
+        taken = snapshot or stack.enter_context(captured(access, shown))
+        asked = Options(
             snapshot=taken,
             most_unpacked=max_snapshot_size,
             scope=scope,
             ovn_prefix=ovn_prefix,
         )
         planned = engines.provided(
-            lambda: pipeline.plan(asked, shown, stack),
+            lambda: planning.plan(asked, shown, stack),
             snapshot=snapshot,
             prefix=ovn_prefix,
             install=install_ovn,
@@ -71,7 +75,7 @@ def plan(
             say.line(f"{name.replace('_', ' '):<14}{shown_value:>12}")
 
 
-def _described(planned: pipeline.Planned) -> dict[str, Any]:
+def _described(planned: Planned) -> dict[str, Any]:
     """Return what a plan amounts to, for people and programs."""
     zones = Counter(task.zone for task in planned.cover.tasks)
     traces = len(planned.cover.tasks)
@@ -89,12 +93,12 @@ def _described(planned: pipeline.Planned) -> dict[str, Any]:
         "zones": dict(sorted(zones.items())),
         "notes": [
             *(note.text for note in planned.notes),
-            *(finding.text for finding in pipeline.inventory(planned.state)),
+            *(finding.text for finding in inventory(planned.state)),
         ],
     }
 
 
-def _seconds(planned: pipeline.Planned, zone: str, requests: int) -> float:
+def _seconds(planned: Planned, zone: str, requests: int) -> float:
     """Return about how long the requests that begin in a zone keep all cores busy."""
     try:
         size_mb = planned.state.zones[zone].southbound.stat().st_size / 1e6

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from audit import pipeline
 from audit.cli import options, say
+from audit.commands import explain as command
 from audit.report import printing
 
 
@@ -28,7 +28,7 @@ def query(*, run: Path, sql: str, output: str) -> None:
         WHERE dst_namespace = 'default' AND dst_name LIKE 'web-%'
           AND protocol = 'tcp' AND port = 80 AND verdict = 'reachable'"
     """
-    show(*pipeline.query(run, sql), output)
+    show(*command.query(run, sql), output)
 
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[object]], output: str) -> None:

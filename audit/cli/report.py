@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
-from audit import pipeline
 from audit.cli import options, places, progress, say
+from audit.commands.check import Format, formatted, write_formats
+from audit.commands.copy import Part
+from audit.commands.diff import mark_runs
 from audit.errors import UsageError
 
 
@@ -15,7 +17,7 @@ from audit.errors import UsageError
     "-o",
     "--output",
     "forms",
-    type=click.Choice([str(form) for form in pipeline.Format]),
+    type=click.Choice([str(form) for form in Format]),
     multiple=True,
     default=["html"],
     show_default=True,
@@ -28,7 +30,7 @@ from audit.errors import UsageError
 )
 @click.option(
     "--since",
-    type=places.Run(pipeline.Part.CELLS),
+    type=places.Run(Part.CELLS),
     help="An earlier run: the page marks the cells that changed, and says what did.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -51,19 +53,19 @@ def report(
       audit report runs/20261123T043457Z-9510 -o markdown --stdout
       audit report runs/20261124T043501Z-77aa --since runs/20261123T043457Z-9510
     """
-    chosen = [pipeline.Format(form) for form in dict.fromkeys(forms)]
-    if since is not None and pipeline.Format.HTML not in chosen:
+    chosen = [Format(form) for form in dict.fromkeys(forms)]
+    if since is not None and Format.HTML not in chosen:
         raise UsageError("--since marks the page: it goes with -o html")
     if stdout:
-        if len(chosen) != 1 or chosen[0] is pipeline.Format.HTML:
+        if len(chosen) != 1 or chosen[0] is Format.HTML:
             raise UsageError("--stdout goes with one format that is not html")
-        say.text(pipeline.formatted(run, chosen[0]))
+        say.text(formatted(run, chosen[0]))
         return
     if out is None:
         places.require_written(run, "name where to write with --out")
     changed = None
     if since is not None:
         with progress.shown(quiet=quiet) as shown:
-            _, changed = pipeline.mark_runs(since, run, shown)
-    for path in pipeline.write_formats(run, chosen, out, changed):
+            _, changed = mark_runs(since, run, shown)
+    for path in write_formats(run, chosen, out, changed):
         say.line(str(path.absolute()))

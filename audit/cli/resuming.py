@@ -7,13 +7,17 @@ from typing import Any
 
 import click
 
-from audit import pipeline
 from audit.cli import progress
+from audit.commands import run as command
+from audit.commands.copy import Place, destination, resumable
+from audit.commands.plan_file import REPEATED
+from audit.commands.report import Outcome
+from audit.commands.snapshot import sweep
 from audit.errors import UsageError
 
 without_option = click.option(
     "--without",
-    type=click.Choice(pipeline.REPEATED),
+    type=click.Choice(REPEATED),
     multiple=True,
     help="With --resume: go on without this option of the first command. Which program runs, which "
     "key signs, where a run is put and which cluster is asked is never taken from a run's files: "
@@ -22,15 +26,15 @@ without_option = click.option(
 
 
 def resume(
-    run: Path | pipeline.Place,
+    run: Path | Place,
     told: Mapping[str, Any],
-    place: pipeline.Place | None,
+    place: Place | None,
     staging: Path,
     without: frozenset[str],
     stack: ExitStack,
     *,
     quiet: bool,
-) -> pipeline.Outcome:
+) -> Outcome:
     """Go on with a run, and put it on an object store if it is from one, or one is named.
 
     What is here only to be put there lasts as long as `stack`.
@@ -38,17 +42,17 @@ def resume(
     root = run.absolute().parent if isinstance(run, Path) else staging
     if not isinstance(run, Path):
         place = place or run.parent
-    to = stack.enter_context(pipeline.destination(place or root, root))
-    path = run if isinstance(run, Path) else pipeline.resumable(run, root, stack)
+    to = stack.enter_context(destination(place or root, root))
+    path = run if isinstance(run, Path) else resumable(run, root, stack)
     with progress.shown(quiet=quiet) as shown:
-        done = pipeline.resume(
+        done = command.resume(
             path,
             {**told, "destination": to.uri},
             shown,
             without=without,
             delivered=not isinstance(run, Path),
         )
-        pipeline.sweep(root)
+        sweep(root)
         return to.deliver(done, shown)
 
 
@@ -88,7 +92,7 @@ def answered(context: click.Context, without: Sequence[str]) -> frozenset[str]:
     return frozenset(told | set(without))
 
 
-def kept_at(out: Path | pipeline.Place, run: Path | pipeline.Place) -> pipeline.Place | None:
+def kept_at(out: Path | Place, run: Path | Place) -> Place | None:
     """Return the object store that --out names; a directory can only be the run's own."""
     if not isinstance(out, Path):
         return out

@@ -1,4 +1,4 @@
-"""`audit run`: the whole pipeline."""
+"""`audit run`: from the facts to the report."""
 
 import dataclasses
 import functools
@@ -12,30 +12,38 @@ from typing import Any
 
 import click
 
-from audit import pipeline
 from audit.cli import engines, options, places, progress, resuming, say, surroundings
+from audit.commands import run as command
+from audit.commands.check import namespaces_text
+from audit.commands.copy import Destination, Place, destination
+from audit.commands.diff import plain as changes_text
+from audit.commands.rehearse import Rehearsed, rehearse
+from audit.commands.report import Outcome
+from audit.commands.snapshot import Access, captured
 from audit.errors import ExitCode, UsageError
+from audit.facts.manifests import Surroundings
 from audit.model.verdicts import VERDICTS
-from audit.plan.scope import Scope
 from audit.report import messages
+from audit.scope.scope import Scope
+from audit.tracing.options import DEFAULT_PLANES, Covering, Options, PlaneName, Workers
 
 
-class Planes(click.ParamType[frozenset[pipeline.PlaneName]]):
+class Planes(click.ParamType[frozenset[PlaneName]]):
     """A set of planes, separated by commas."""
 
     name = "planes"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> frozenset[pipeline.PlaneName]:
+    ) -> frozenset[PlaneName]:
         """Return the planes that `value` names."""
-        known = {str(plane): plane for plane in pipeline.PlaneName}
+        known = {str(plane): plane for plane in PlaneName}
         words = [word.strip() for word in str(value).split(",")]
         unknown = next((word for word in words if word not in known), None)
         if unknown is not None:
             self.fail(f"{unknown!r} is no plane; there are {', '.join(known)}", param, ctx)
         planes = frozenset(known[word] for word in words)
-        if pipeline.PlaneName.DATAPATH in planes and pipeline.PlaneName.LOGICAL not in planes:
+        if PlaneName.DATAPATH in planes and PlaneName.LOGICAL not in planes:
             self.fail("the datapath is compared with the logical plane: name it too", param, ctx)
         return planes
 
@@ -96,7 +104,7 @@ class Duration(click.ParamType[float]):
 )
 @click.option(
     "--workers",
-    type=click.Choice([str(kind) for kind in pipeline.Workers]),
+    type=click.Choice([str(kind) for kind in Workers]),
     help="Where traces run: Ray processes here, this process, or agents on the nodes. Default: "
     "Ray when it is worth its start.",
 )
@@ -133,8 +141,8 @@ class Duration(click.ParamType[float]):
 )
 @click.option(
     "--cover",
-    type=click.Choice([str(kind) for kind in pipeline.Covering]),
-    default=str(pipeline.Covering.LEGS),
+    type=click.Choice([str(kind) for kind in Covering]),
+    default=str(Covering.LEGS),
     show_default=True,
     help="What is traced: the legs that decide every cell, every pair of legs, every cell, or "
     "nothing (a quick look).",
@@ -204,21 +212,21 @@ def run(
     *,
     snapshot: Path | None,
     max_snapshot_size: int,
-    access: pipeline.Access,
+    access: Access,
     manifests: str | None,
     kustomization: str | None,
-    around: pipeline.Surroundings,
+    around: Surroundings,
     ovn_prefix: Path | None,
     scope: Scope,
     install_ovn: bool,
-    out: Path | pipeline.Place,
+    out: Path | Place,
     staging: Path,
     workers: str | None,
     traces: str,
     worker_count: int,
     agents_listen: str,
     agents_wait: float,
-    planes: frozenset[pipeline.PlaneName] | None,
+    planes: frozenset[PlaneName] | None,
     cover: str,
     verify: int,
     verify_packets: int,
@@ -226,7 +234,7 @@ def run(
     trace_timeout: float,
     time_limit: float | None,
     fail_coverage_below: float | None,
-    resumed: Path | pipeline.Place | None,
+    resumed: Path | Place | None,
     without: tuple[str, ...],
     sign_key: Path | None,
     exit_zero: bool,
@@ -253,7 +261,7 @@ def run(
     own: dict[str, Any] = {
         "ovn_prefix": ovn_prefix,
         "most_unpacked": max_snapshot_size,
-        "workers": pipeline.Workers(workers) if workers else None,
+        "workers": Workers(workers) if workers else None,
         "cluster": options.traced_cluster(traces, access),
         "worker_count": worker_count,
         "agents_listen": agents_listen,
@@ -290,39 +298,39 @@ def run(
         raise UsageError("give one of --snapshot, --manifests and -k")
     written = manifests is not None or kustomization is not None
     surroundings.require_manifests(around, manifests=written)
-    only = frozenset({pipeline.PlaneName.INTENT})
-    planes = planes or (only if written else pipeline.DEFAULT_PLANES)
+    only = frozenset({PlaneName.INTENT})
+    planes = planes or (only if written else DEFAULT_PLANES)
     if written and planes != only:
         raise UsageError("manifests have no OVN to ask; --manifests and -k go with --planes intent")
-    if recompile and pipeline.PlaneName.LOGICAL not in planes:
+    if recompile and PlaneName.LOGICAL not in planes:
         raise UsageError("--recompile asks OVN; it goes with --planes logical")
-    if verify_packets and pipeline.PlaneName.DATAPATH not in planes:
+    if verify_packets and PlaneName.DATAPATH not in planes:
         raise click.UsageError("--verify-packets sends them through --planes logical,datapath")
-    if verify_packets and (traces == "exec" or workers == str(pipeline.Workers.AGENTS)):
+    if verify_packets and (traces == "exec" or workers == str(Workers.AGENTS)):
         raise UsageError(
             "--verify-packets sends packets, which no switch of a live cluster is made to do; "
             "leave it out, or have the switches replayed here"
         )
     elsewhere = snapshot is not None or written or recompile
     _check_traces(traces, workers, planes, elsewhere=elsewhere)
-    asked = pipeline.Options(
+    asked = Options(
         snapshot=snapshot,
         manifests=manifests or "",
         surroundings=around,
         scope=scope,
         planes=planes,
-        cover=pipeline.Covering(cover),
+        cover=Covering(cover),
         verify=verify,
         verify_packets=verify_packets,
         **own,
     )
     with ExitStack() as kept:
-        to = kept.enter_context(pipeline.destination(out, staging))
+        to = kept.enter_context(destination(out, staging))
         asked = dataclasses.replace(asked, destination=to.uri)
         with ExitStack() as stack:
             if snapshot is None and not written:
                 with progress.shown(quiet=quiet) as shown:
-                    live = pipeline.captured(
+                    live = captured(
                         access,
                         shown,
                         keep=to.root,
@@ -336,19 +344,17 @@ def run(
                 prefix=ovn_prefix,
                 install=install_ovn,
             )
-        if isinstance(audited, pipeline.Rehearsed):
+        if isinstance(audited, Rehearsed):
             return _told(audited, output, exit_zero=exit_zero)
         return _said(audited, output, fail_coverage_below, exit_zero=exit_zero)
 
 
-def _ask(
-    asked: pipeline.Options, to: pipeline.Destination, *, recompile: bool, quiet: bool
-) -> pipeline.Outcome | pipeline.Rehearsed:
+def _ask(asked: Options, to: Destination, *, recompile: bool, quiet: bool) -> Outcome | Rehearsed:
     """Audit a cluster, and with `recompile` also as another OVN would make it."""
     with progress.shown(quiet=quiet) as shown:
         if not recompile:
-            return to.deliver(pipeline.run(asked, to.root, shown), shown)
-        done = pipeline.rehearse(asked, to.root, shown)
+            return to.deliver(command.run(asked, to.root, shown), shown)
+        done = rehearse(asked, to.root, shown)
         return dataclasses.replace(
             done,
             recorded=to.deliver(done.recorded, shown),
@@ -357,22 +363,20 @@ def _ask(
 
 
 def _check_traces(
-    traces: str, workers: str | None, planes: frozenset[pipeline.PlaneName], *, elsewhere: bool
+    traces: str, workers: str | None, planes: frozenset[PlaneName], *, elsewhere: bool
 ) -> None:
     """Refuse --traces exec where there is no pod to trace in."""
     if traces != "exec":
         return
     if elsewhere:
         raise UsageError("--traces exec asks the pods of a live cluster, not a snapshot of one")
-    if pipeline.PlaneName.LOGICAL not in planes:
+    if PlaneName.LOGICAL not in planes:
         raise UsageError("--traces exec goes with --planes logical: nothing else is traced there")
-    if workers not in (None, str(pipeline.Workers.INLINE)):
+    if workers not in (None, str(Workers.INLINE)):
         raise UsageError(f"--traces exec traces in the pods; leave out --workers {workers}")
 
 
-def _said(
-    done: pipeline.Outcome, output: str, fail_coverage_below: float | None, *, exit_zero: bool
-) -> int:
+def _said(done: Outcome, output: str, fail_coverage_below: float | None, *, exit_zero: bool) -> int:
     """Print what came out; return the exit code."""
     if output == "json":
         result = {**done.manifest, **_places(done)}
@@ -388,14 +392,14 @@ def _said(
     return ExitCode.CLEAN if exit_zero else code
 
 
-def _places(done: pipeline.Outcome) -> dict[str, str]:
+def _places(done: Outcome) -> dict[str, str]:
     """Return where a run and its page are."""
     if done.url:
         return {"path": done.url, "report": f"{done.url}/{done.report.name}"}
     return {"path": str(done.path), "report": str(done.report)}
 
 
-def _told(done: pipeline.Rehearsed, output: str, *, exit_zero: bool) -> int:
+def _told(done: Rehearsed, output: str, *, exit_zero: bool) -> int:
     """Print what changes under another OVN; return the exit code."""
     runs = {"recorded": done.recorded, "recompiled": done.recompiled}
     if output == "json":
@@ -407,7 +411,7 @@ def _told(done: pipeline.Rehearsed, output: str, *, exit_zero: bool) -> int:
             version = one.manifest["databases"][0]["northd_version"] or "unknown"
             say.line(f"{name} by northd {version}: {_places(one)['path']}")
             _print_messages(one.manifest)
-        say.text(pipeline.changes_text(done.changes))
+        say.text(changes_text(done.changes))
     return ExitCode.CLEAN if exit_zero else done.exit_code
 
 
@@ -442,7 +446,7 @@ def _print_messages(manifest: Mapping[str, Any]) -> None:
         say.line(f"{one.severity}: {one.text}")
 
 
-def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
+def _print(manifest: Mapping[str, Any], done: Outcome) -> None:
     """Print the counts, what is unproven and where the report is, its path last."""
     counts = manifest["counts"]
     by = f"{counts['traces']:,} traces" if manifest["engine"] else "the policy objects"
@@ -450,7 +454,7 @@ def _print(manifest: Mapping[str, Any], done: pipeline.Outcome) -> None:
     for verdict in VERDICTS:
         if counts[verdict]:
             say.line(f"  {verdict:<13}{counts[verdict]:>12,}")
-    say.text(pipeline.namespaces_text(done.path))
+    say.text(namespaces_text(done.path))
     _print_planes(manifest)
     _print_messages(manifest)
     for sentence in done.unproven:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from audit import pipeline
 from audit.cli import options, progress, say
+from audit.commands.snapshot import Access, save
 from audit.errors import ExitCode
 
 
@@ -22,7 +22,7 @@ from audit.errors import ExitCode
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @options.output_option("text", "json")
 def snapshot(
-    *, access: pipeline.Access, out: Path, without_databases: bool, quiet: bool, output: str
+    *, access: Access, out: Path, without_databases: bool, quiet: bool, output: str
 ) -> int:
     """Save a live cluster: its objects, and the databases of each zone. Nothing is written there.
 
@@ -35,7 +35,7 @@ def snapshot(
       audit snapshot --context prod --out prod.tar.gz
     """
     with progress.shown(quiet=quiet) as shown:
-        saved = pipeline.save(access, out, shown, databases=not without_databases)
+        saved = save(access, out, shown, databases=not without_databases)
     if output == "json":
         notes = [{"code": note.code, "text": note.text} for note in saved.notes]
         said = {"path": str(saved.path), "source": saved.source, "zones": saved.zones}

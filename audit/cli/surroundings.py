@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from audit import pipeline
 from audit.errors import UsageError
+from audit.facts.manifests import Surroundings
 from audit.model.facts import AddressRanges
 from audit.model.selectors import key_problem, value_problem
 
@@ -35,11 +35,11 @@ _OPTIONS: tuple[tuple[str, str, str], ...] = (
 
 
 def surroundings_options(command: _Command) -> _Command:
-    """Add them; the command receives `around: pipeline.Surroundings`, empty without any."""
+    """Add them; the command receives `around: Surroundings`, empty without any."""
 
     @functools.wraps(command)
     def with_surroundings(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
-        around = pipeline.Surroundings(
+        around = Surroundings(
             ranges=AddressRanges(
                 pods=_cidrs("--pod-cidr", given.pop("pod_cidr")),
                 nodes=_cidrs("--node-cidr", given.pop("node_cidr")),
@@ -56,9 +56,9 @@ def surroundings_options(command: _Command) -> _Command:
     return wrapped  # type: ignore[no-any-return]  # functools.wraps keeps the signature
 
 
-def require_manifests(around: pipeline.Surroundings, *, manifests: bool) -> None:
+def require_manifests(around: Surroundings, *, manifests: bool) -> None:
     """Refuse them where there are no manifests to add to."""
-    if around != pipeline.Surroundings() and not manifests:
+    if around != Surroundings() and not manifests:
         names = ", ".join(name for name, _, _ in _OPTIONS)
         raise UsageError(f"{names} say what manifests do not have; they go with manifests only")
 

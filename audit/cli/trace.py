@@ -9,15 +9,17 @@ from pathlib import Path
 
 import click
 
-from audit import pipeline
 from audit.cli import engines, options, progress, say
+from audit.commands import trace as command
+from audit.commands.snapshot import Access, captured
+from audit.commands.trace import TraceOptions
 from audit.errors import ExitCode, UsageError
 from audit.model.endpoints import MAX_PORT, Port
 from audit.model.packets import Family, Protocol
 from audit.model.stages import PairTrace
 from audit.model.verdicts import PASSES, STOPPED, VERDICTS
-from audit.plan.pair import Names
 from audit.report import trace as rendering
+from audit.scope.pair import Names
 
 _COLOURS = {"success": "green", "failure": "red", "": "yellow"}
 
@@ -84,7 +86,7 @@ def trace(
     addr_family: str | None,
     skip_detrace: bool,
     loglevel: int,
-    access: pipeline.Access,
+    access: Access,
     snapshot: Path | None,
     max_snapshot_size: int,
     ovn_prefix: Path | None,
@@ -119,7 +121,7 @@ def trace(
         _say_unused(access)
     raw = loglevel >= rendering.OUTPUTS_FROM
     asked = functools.partial(
-        pipeline.TraceOptions,
+        TraceOptions,
         names=Names(
             src_namespace=src_namespace,
             src=src,
@@ -140,13 +142,13 @@ def trace(
     with ExitStack() as stack:
         if snapshot is None:
             with progress.shown(quiet=quiet) as shown:
-                taken = stack.enter_context(pipeline.captured(access, shown))
+                taken = stack.enter_context(captured(access, shown))
         else:
             taken = snapshot
 
         def ask() -> PairTrace:
             with progress.shown(quiet=quiet) as shown:
-                return pipeline.trace(asked(snapshot=taken), shown)
+                return command.trace(asked(snapshot=taken), shown)
 
         found = engines.provided(ask, snapshot=snapshot, prefix=ovn_prefix, install=install_ovn)
     if output == "json":
@@ -160,7 +162,7 @@ def trace(
     return ExitCode.CLEAN if rendering.is_complete(found) else ExitCode.INCOMPLETE
 
 
-def _say_unused(access: pipeline.Access) -> None:
+def _say_unused(access: Access) -> None:
     """Say which flags were given that only a live cluster has a use for."""
     flags = {
         "--kubeconfig": access.kubeconfig,

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from audit import pipeline
 from audit.cli import options, places, say
+from audit.commands import verify as command
+from audit.commands.copy import Part
 from audit.errors import ExitCode
 
 
 @click.command()
-@click.argument("run", type=places.Run(pipeline.Part.EVERYTHING))
+@click.argument("run", type=places.Run(Part.EVERYTHING))
 @click.option(
     "--key",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -31,7 +32,7 @@ def verify(*, run: Path, key: Path | None, snapshot: Path | None, output: str) -
       audit verify runs/20261123T043457Z-9510
       audit verify runs/20261123T043457Z-9510 --key public.pem --snapshot cluster.tar.gz
     """
-    found = pipeline.verify(run, key=key, snapshot=snapshot)
+    found = command.verify(run, key=key, snapshot=snapshot)
     if output == "json":
         say.json(dataclasses.asdict(found))
     else:

@@ -1,8 +1,8 @@
 """Legs: a cell's verdict as what its source's side lets out and its destination's side lets in.
 
-Everything here is integer arrays over endpoints, classes and ports, made once by `audit.plan.legs`
-and read by whoever composes: a cell's legs are looked up, never searched. `docs/cover.md` states
-why this is enough.
+Everything here is integer arrays over endpoints, classes and ports, made once by
+`audit.cover.classes` and read by whoever composes: a cell's legs are looked up, never searched.
+`docs/cover.md` states why this is enough.
 """
 
 import itertools

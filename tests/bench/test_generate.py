@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
-from audit import pipeline
 from audit.cli import progress
+from audit.commands import run as command
 from audit.facts import assemble
 from audit.model.endpoints import EndpointKind
 from audit.model.run import Run
 from audit.model.verdicts import VERDICTS
-from audit.plan import scope
 from audit.replay.databases import OvsdbTool
 from audit.replay.tables import Tables
 from audit.replay.toolchain import Toolchain
+from audit.scope import scope
 from audit.store import reader
+from audit.tracing.options import Options, PlaneName, Workers
 from bench import addresses, manifests, selectors
 from bench.acls import PolicyRows
 from bench.cluster import Cluster, Pod, Policies, Population, Size, Workload
@@ -296,14 +297,14 @@ def test_every_pod_and_node_is_attached(
 
 def _audited(snapshot: Path, root: Path) -> Run:
     asked = scope.from_flags(family="both", ports=("tcp/8080", "tcp/9100", "udp/53"))
-    options = pipeline.Options(
-        planes=frozenset({pipeline.PlaneName.LOGICAL}),
+    options = Options(
+        planes=frozenset({PlaneName.LOGICAL}),
         snapshot=snapshot,
         scope=asked,
-        workers=pipeline.Workers.INLINE,
+        workers=Workers.INLINE,
         worker_count=1,
     )
-    return reader.open_run(pipeline.run(options, root, progress.Silent()).path)
+    return reader.open_run(command.run(options, root, progress.Silent()).path)
 
 
 @pytest.mark.ovn

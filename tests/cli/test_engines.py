@@ -12,7 +12,6 @@ from pathlib import Path
 import click
 import pytest
 
-from audit import pipeline
 from audit.cli import engines
 from audit.errors import NoEngineError
 from audit.replay.toolchain import Toolchain, Version
@@ -167,7 +166,7 @@ class Installer:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.installed: list[str] = []
-        monkeypatch.setattr(pipeline, "install_engine", self)
+        monkeypatch.setattr(engines, "install_engine", self)
 
     def __call__(self, prefix: Path | None, *, needed: str, progress: object) -> None:
         assert prefix is None

@@ -1,4 +1,4 @@
-"""The scope flags are those of `audit.plan.scope`, and say the same as a scope file."""
+"""The scope flags are those of `audit.scope.scope`, and say the same as a scope file."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from audit.cli import options
 from audit.errors import ScopeError, UsageError
-from audit.plan import scope
-from audit.plan.scope import Scope
+from audit.scope import scope
+from audit.scope.scope import Scope
 
 
 def parsed(*flags: str, text: str | None = None) -> Scope:

@@ -6,20 +6,20 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from audit import pipeline
 from audit.cli import surroundings
 from audit.cli.diff import diff
 from audit.cli.run import run
 from audit.errors import UsageError
+from audit.facts.manifests import Surroundings
 from audit.model.facts import AddressRanges
 
 
-def parsed(*flags: str) -> pipeline.Surroundings:
-    given: list[pipeline.Surroundings] = []
+def parsed(*flags: str) -> Surroundings:
+    given: list[Surroundings] = []
 
     @click.command()
     @surroundings.surroundings_options
-    def command(*, around: pipeline.Surroundings) -> None:
+    def command(*, around: Surroundings) -> None:
         given.append(around)
 
     done = CliRunner().invoke(command, flags)
@@ -29,12 +29,12 @@ def parsed(*flags: str) -> pipeline.Surroundings:
 
 
 def test_flags_are_read() -> None:
-    assert parsed() == pipeline.Surroundings()
+    assert parsed() == Surroundings()
     assert parsed(
         *("--pod-cidr", "10.128.0.0/14", "--pod-cidr", "fd01::/48"),
         *("--node-cidr", "172.18.0.0/16", "--service-cidr", "172.30.0.0/16"),
         *("--namespace-labels", "b:team=web,env=", "--namespace-labels", "c:"),
-    ) == pipeline.Surroundings(
+    ) == Surroundings(
         ranges=AddressRanges(
             pods=("10.128.0.0/14", "fd01::/48"),
             nodes=("172.18.0.0/16",),

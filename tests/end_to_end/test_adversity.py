@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from audit import pipeline
-from audit.pipeline import sitting
-from audit.plan import scope
+from audit.commands import resume
+from audit.commands import run as command
+from audit.commands.verify import verify
+from audit.scope import scope
 from audit.store.reader import open_run, open_traces
+from audit.tracing.options import Options, PlaneName
 from tests.end_to_end.conftest import Audit, run_of
 from tests.end_to_end.test_failures import no_runs, one_sentence
 from tests.end_to_end.test_resume import SCOPE, assert_as_if_never, batches, traced
@@ -100,19 +102,19 @@ class Quiet:
 def test_a_clock_that_jumps_changes_nothing_but_what_it_said(
     tmp_path: Path, example_snapshot: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = pipeline.Options(
-        planes=frozenset({pipeline.PlaneName.LOGICAL}),
+    asked = Options(
+        planes=frozenset({PlaneName.LOGICAL}),
         snapshot=example_snapshot,
         scope=scope.from_flags(namespaces=("default",), ports=("tcp/80",)),
         time_limit_s=600.0,
     )
     clock = [dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2031, 1971, 2040, 2001)]
-    monkeypatch.setattr(sitting, "now", lambda: clock.pop(0) if len(clock) > 1 else clock[0])
-    first = pipeline.run(asked, tmp_path, Quiet())
-    second = pipeline.run(asked, tmp_path, Quiet())
+    monkeypatch.setattr(resume, "now", lambda: clock.pop(0) if len(clock) > 1 else clock[0])
+    first = command.run(asked, tmp_path, Quiet())
+    second = command.run(asked, tmp_path, Quiet())
     assert first.manifest["finished"] < first.manifest["started"]  # as the clock had it
     assert 0 < first.manifest["seconds"] < 600  # as it was
     assert (first.exit_code, second.exit_code) == (0, 0)
     cells = [open_run(done.path).verdicts.verdict.tolist() for done in (first, second)]
     assert cells[0] == cells[1]
-    assert pipeline.verify(first.path).problems == ()
+    assert verify(first.path).problems == ()

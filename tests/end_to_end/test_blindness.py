@@ -16,13 +16,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from audit import pipeline
 from audit.cli import progress
-from audit.pipeline import PlaneName
-from audit.plan import scope
+from audit.commands import run as command
 from audit.replay import toolchain as toolchains
 from audit.replay.recompile import recompile
 from audit.replay.toolchain import Toolchain
+from audit.scope import scope
+from audit.tracing.options import Options, PlaneName
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.ovn
@@ -54,8 +54,8 @@ def run(
     engine: Toolchain | None = None,
     **flags: Any,
 ) -> Ran:
-    done = pipeline.run(
-        pipeline.Options(
+    done = command.run(
+        Options(
             snapshot=snapshot,
             scope=scope.from_flags(**flags),
             planes=planes,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from audit.errors import ScopeError
-from audit.plan import expectations
+from audit.scope import expectations
 from tests.end_to_end.conftest import Audit, run_of
 
 EXCEPTION = """

@@ -15,16 +15,18 @@ import duckdb
 import numpy as np
 import pytest
 
-from audit import pipeline
 from audit.cli import progress
+from audit.commands import run as command
+from audit.cover.acls import Vector, ZoneAcls
+from audit.cover.matches import AddressIn
 from audit.errors import ExitCode
 from audit.model.endpoints import EndpointKind
-from audit.pipeline import Covering
-from audit.plan import scope
-from audit.plan.acls import Vector, ZoneAcls
-from audit.plan.matches import AddressIn
 from audit.replay.toolchain import Toolchain
+from audit.scope import scope
 from audit.trace.tracer import LogicalTracer
+from audit.tracing import plan as planning
+from audit.tracing.options import Covering, Options, PlaneName, Workers
+from audit.tracing.plan import Planned
 from bench import generate
 from bench.cluster import Size
 from tests.conftest import REPOSITORY
@@ -74,19 +76,19 @@ class Ran:
         return duckdb.execute(sql).fetchall()
 
 
-def options(snapshot: Path, covering: Covering, **flags: Any) -> pipeline.Options:
-    return pipeline.Options(
-        planes=frozenset({pipeline.PlaneName.LOGICAL}),
+def options(snapshot: Path, covering: Covering, **flags: Any) -> Options:
+    return Options(
+        planes=frozenset({PlaneName.LOGICAL}),
         snapshot=snapshot,
         scope=scope.from_flags(**{"family": "ip4", **flags}),
-        workers=pipeline.Workers.INLINE,
+        workers=Workers.INLINE,
         cover=covering,
         verify=25,
     )
 
 
 def run(snapshot: Path, root: Path, covering: Covering = Covering.LEGS, **flags: Any) -> Ran:
-    done = pipeline.run(options(snapshot, covering, **flags), root, progress.Silent())
+    done = command.run(options(snapshot, covering, **flags), root, progress.Silent())
     said = json.loads((done.path / "run.json").read_text())
     return Ran(path=done.path, said=said, code=done.exit_code)
 
@@ -152,7 +154,7 @@ def test_what_traces_lead_to_in_other_zones_is_traced_before_they_are_gone_back_
 ) -> None:
     unforeseen = Unforeseen()
     asked = options(EXAMPLE, Covering.LEGS, ports=("tcp/8080", "udp/53"))
-    done = pipeline.run(asked, tmp_path, unforeseen)
+    done = command.run(asked, tmp_path, unforeseen)
     ran = Ran(path=done.path, said=done.manifest, code=done.exit_code)
     onward = f"SELECT count(*) FROM '{ran.path}/traces/*.parquet' WHERE len(next_ids) > 0"
     assert ran.ask(onward)[0][0] > 0
@@ -323,7 +325,7 @@ def test_the_cells_of_an_acl_that_is_not_understood_are_traced_one_by_one(
     strange = f"{match} && reg0[1] == 1"
     assert changed(toolchain, copy, ("match", "==", match), {"match": strange}) == 3
     with ExitStack() as stack:
-        planned = pipeline.plan(options(copy, Covering.LEGS, **flags), progress.Silent(), stack)
+        planned = planning.plan(options(copy, Covering.LEGS, **flags), progress.Silent(), stack)
     (note,) = [note for note in planned.notes if note.code == "opaque-matches"]
     assert repr(strange) in note.text
     assert note.subjects
@@ -339,9 +341,9 @@ def test_the_cells_of_an_acl_that_is_not_understood_are_traced_one_by_one(
     assert ("ports-not-told-apart",) in whole.ask(doubt)
 
 
-def planned(snapshot: Path, stack: ExitStack) -> pipeline.Planned:
+def planned(snapshot: Path, stack: ExitStack) -> Planned:
     asked = options(snapshot, Covering.LEGS, ports=("tcp/80",))
-    return pipeline.plan(asked, progress.Silent(), stack)
+    return planning.plan(asked, progress.Silent(), stack)
 
 
 def test_multicast_acls_cost_no_requests() -> None:

@@ -17,20 +17,23 @@ from typing import Any
 import duckdb
 import pytest
 
-from audit import pipeline
 from audit.cli import progress
+from audit.commands import run as command
+from audit.commands.explain import explain
+from audit.cover import requests
 from audit.errors import ExitCode
 from audit.model.datapath import Chassis, Switch
 from audit.model.endpoints import Attachment
 from audit.model.packets import Family
 from audit.model.traces import DatapathTask, DatapathTrace, TraceBatch
-from audit.pipeline import PlaneName, planes, switches
-from audit.pipeline.planning import Planned
-from audit.pipeline.switches import Running, Start
-from audit.plan import cover, scope
 from audit.replay import datapath as replay
 from audit.replay.toolchain import Toolchain
+from audit.scope import scope
 from audit.trace.packets import PacketProbe
+from audit.tracing import planes, switches
+from audit.tracing.options import Options, PlaneName, Progress
+from audit.tracing.plan import Planned, plan
+from audit.tracing.switches import Running, Start
 from tests.end_to_end.test_cover import DATA, EXAMPLE
 
 pytestmark = pytest.mark.ovn
@@ -71,12 +74,12 @@ def run(
 ) -> Ran:
     """Run both planes over a recorded cluster, its switches broken by `broken` first."""
 
-    def replayed(planned: Planned, told: pipeline.Progress, stack: ExitStack) -> Running:
+    def replayed(planned: Planned, told: Progress, stack: ExitStack) -> Running:
         running = switches.replayed(planned, told, stack)
         return running if broken is None else broken(planned, running)
 
-    done = pipeline.run(
-        pipeline.Options(snapshot=snapshot, scope=asked, planes=BOTH, **options),
+    done = command.run(
+        Options(snapshot=snapshot, scope=asked, planes=BOTH, **options),
         root,
         progress.Silent(),
         start=start or replayed,
@@ -187,7 +190,7 @@ def test_a_flow_deleted_on_one_node(tmp_path: Path) -> None:
     assert "by the datapath of node ovn-worker unroutable" in found[0]["text"]
     assert sum(one["cells"] for one in found) == ran.drift["cells"]
     assert found[0]["text"] in html.unescape((ran.path / "report.html").read_text())
-    told = pipeline.explain(
+    told = explain(
         ran.path, "infra/node-exporter-1", "default/client-1", "80", family=None, raw=False
     )
     assert "Planes   logical reachable, datapath unroutable (drift" in told.text
@@ -356,10 +359,10 @@ def cpu_seconds(mark: str) -> float:
 
 def test_a_core_does_three_hundred_traces_a_second() -> None:
     """Counted by CPU time, ours and the switch's: how busy the machine is does not matter."""
-    asked = pipeline.Options(snapshot=EXAMPLE, scope=scope.Scope(), planes=BOTH)
+    asked = Options(snapshot=EXAMPLE, scope=scope.Scope(), planes=BOTH)
     silent = progress.Silent()
     with ExitStack() as stack:
-        planned = pipeline.plan(asked, silent, stack)
+        planned = plan(asked, silent, stack)
         running = switches.replayed(planned, silent, stack)
         covered = planes.datapath(planned, running.chassis).cover
         tracer = stack.enter_context(running.tracers(planned, 30)())
@@ -397,7 +400,7 @@ def test_node_ports_are_decided_and_real_packets_from_outside_agree(tmp_path: Pa
                 if src.node != dst.node:
                     continue
                 port = of.ports[of.port[cell]]
-                flow = cover.request_for(src, dst, Family.IP4, port).microflow
+                flow = requests.request_for(src, dst, Family.IP4, port).microflow
                 # A backend is drawn by the packet's hash: on this node or, unseen, on another.
                 sent = [
                     probes[src.node].send(replace(flow, src_port=number))
@@ -439,7 +442,7 @@ def test_both_families_and_sctp_come_out_alike_on_both_planes(tmp_path: Path) ->
 def test_a_node_without_its_switch_leaves_its_cells_to_the_logical_plane(tmp_path: Path) -> None:
     """The node's switch cannot be made; the others run, and so does the audit."""
 
-    def start(planned: Planned, _: pipeline.Progress, stack: ExitStack) -> Running:
+    def start(planned: Planned, _: Progress, stack: ExitStack) -> Running:
         chassis = switches.chassis_of(planned)
         wanted = [
             replace(one, bridges=(("physnet", "no\0bridge"),)) if one.node == "ovn-worker" else one

@@ -10,19 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audit import pipeline
 from audit.cli import progress
+from audit.commands import run as command
 from audit.errors import ExitCode
 from audit.model.packets import ConntrackState
 from audit.model.run import Run
 from audit.model.verdicts import REASONS, Reason
-from audit.pipeline.asking import logical_worker
-from audit.pipeline.planning import plan
-from audit.plan import scope
+from audit.scope import scope
 from audit.store import reader
 from audit.trace.daemon import EngineLostError, TraceDaemon
 from audit.trace.microflow import expression
 from audit.trace.unixctl import Unixctl
+from audit.tracing.every_plane import logical_worker
+from audit.tracing.options import Covering, Options, PlaneName, Workers
+from audit.tracing.plan import plan
 from tests.end_to_end.conftest import run_of
 
 pytestmark = pytest.mark.ovn
@@ -43,15 +44,15 @@ class Watcher(progress.Silent):
 
 
 def run(snapshot: Path, root: Path, act: Callable[[], None] = lambda: None) -> tuple[Run, ExitCode]:
-    options = pipeline.Options(
-        planes=frozenset({pipeline.PlaneName.LOGICAL}),
+    options = Options(
+        planes=frozenset({PlaneName.LOGICAL}),
         snapshot=snapshot,
         scope=SCOPE,
-        workers=pipeline.Workers.INLINE,
+        workers=Workers.INLINE,
         trace_timeout_s=2.0,
-        cover=pipeline.Covering.EXHAUSTIVE,  # an equivalent packet would answer for the poison
+        cover=Covering.EXHAUSTIVE,  # an equivalent packet would answer for the poison
     )
-    done = pipeline.run(options, root, Watcher(act))
+    done = command.run(options, root, Watcher(act))
     return reader.open_run(done.path), done.exit_code
 
 
@@ -124,7 +125,7 @@ def test_replies_that_no_engine_answers_for_leave_the_run_incomplete(
 def test_replies_and_then_requests_of_one_daemon_are_as_of_daemons_of_their_own(
     example_snapshot: Path,
 ) -> None:
-    asked = pipeline.Options(snapshot=example_snapshot, scope=SCOPE)
+    asked = Options(snapshot=example_snapshot, scope=SCOPE)
     with ExitStack() as stack:
         planned = plan(asked, progress.Silent(), stack)
         zone = planned.cover.tasks[0].zone

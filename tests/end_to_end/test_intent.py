@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
+from audit.commands import meanings
 from audit.model.verdicts import VERDICTS
-from audit.pipeline import meanings
 from audit.report.grid import gather
 from audit.store import reader
 from tests.end_to_end.conftest import Audit, run_of

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from audit import pipeline
 from audit.cli import progress
 from audit.errors import ExitCode
-from audit.pipeline import PlaneName, switches
-from audit.pipeline.switches import Running
-from audit.plan import scope
 from audit.replay import toolchain as toolchains
+from audit.scope import scope
+from audit.tracing import switches
+from audit.tracing.options import Options, PlaneName
+from audit.tracing.plan import plan
+from audit.tracing.switches import Running
 from tests.end_to_end.test_cover import DATA
 from tests.end_to_end.test_datapath import run
 
@@ -33,7 +34,7 @@ def newest() -> Path | None:
 
 @pytest.fixture(scope="module")
 def running(newest: Path | None) -> Iterator[Running]:
-    asked = pipeline.Options(
+    asked = Options(
         snapshot=NETWORKS,
         scope=scope.from_flags(namespaces=("np",), ports=("tcp/80",)),
         planes=frozenset({PlaneName.LOGICAL, PlaneName.DATAPATH}),
@@ -41,7 +42,7 @@ def running(newest: Path | None) -> Iterator[Running]:
     )
     silent = progress.Silent()
     with ExitStack() as stack:
-        yield switches.replayed(pipeline.plan(asked, silent, stack), silent, stack)
+        yield switches.replayed(plan(asked, silent, stack), silent, stack)
 
 
 def test_ports_of_every_network_are_bound(running: Running) -> None:

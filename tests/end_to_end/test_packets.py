@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from audit import pipeline
 from audit.cli import progress
+from audit.cover import requests
 from audit.errors import ExitCode
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.packets import Family, Protocol
 from audit.model.traces import TraceTask
-from audit.pipeline import PlaneName, switches
-from audit.pipeline.planning import Planned
-from audit.pipeline.switches import Running
-from audit.plan import cover, scope
+from audit.scope import scope
 from audit.trace.packets import PacketResult, inject
+from audit.tracing import switches
+from audit.tracing.options import Options, PlaneName
+from audit.tracing.plan import Planned, plan
+from audit.tracing.switches import Running
 from tests.end_to_end.test_cover import DATA
 from tests.end_to_end.test_datapath import run
 from tests.parity import read_records
@@ -57,19 +58,19 @@ class Cluster:
         at = Endpoint(kind=EndpointKind.EXTERNAL, name=to, addresses=(to,))
         dst = next((pod for pod in self.pods.values() if to in pod.addresses), at)
         port = Port(protocol=Protocol(record["protocol"]), number=record["port"])
-        return cover.request_for(self.pods[record["src"]], dst, family, port)
+        return requests.request_for(self.pods[record["src"]], dst, family, port)
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    asked = pipeline.Options(
+    asked = Options(
         snapshot=SERVICES,
         scope=scope.Scope(),
         planes=frozenset({PlaneName.LOGICAL, PlaneName.DATAPATH}),
     )
     silent = progress.Silent()
     with ExitStack() as stack:
-        planned = pipeline.plan(asked, silent, stack)
+        planned = plan(asked, silent, stack)
         running = switches.replayed(planned, silent, stack)
         yield Cluster(planned=planned, running=running)
 
@@ -137,7 +138,7 @@ def test_a_pod_that_calls_itself_gets_its_packet_from_another_address(cluster: C
     service = next(s for s in cluster.planned.state.services if s.name == "etp-local")
     one = cluster.pods["svc_one-0"]
     at = Endpoint(kind=EndpointKind.SERVICE, name="etp-local", addresses=service.cluster_ips)
-    task = cover.request_for(one, at, Family.IP4, Port(protocol=Protocol.TCP, number=80))
+    task = requests.request_for(one, at, Family.IP4, Port(protocol=Protocol.TCP, number=80))
     again = [
         replace(task, key=str(n), microflow=replace(task.microflow, src_port=30_000 + 100 * n))
         for n in range(4)
@@ -160,12 +161,12 @@ def test_what_cannot_be_sent_says_why(cluster: Cluster) -> None:
     ports = [port for port in cluster.pods if port.startswith("svc_b-")]
     one, other = (cluster.pods[port] for port in ports[:2])
     port = Port(protocol=Protocol.TCP, number=80)
-    request = cover.request_for(one, other, Family.IP4, port)
-    sctp = cover.request_for(one, other, Family.IP4, replace(port, protocol=Protocol.SCTP))
+    request = requests.request_for(one, other, Family.IP4, port)
+    sctp = requests.request_for(one, other, Family.IP4, replace(port, protocol=Protocol.SCTP))
     there = {n: s for n, s in cluster.running.switches.items() if n != one.node}
     why = [
         inject([sctp], cluster.running.switches)[0].unknown,
-        inject([cover.reply_for(request, one, other)], cluster.running.switches)[0].unknown,
+        inject([requests.reply_for(request, one, other)], cluster.running.switches)[0].unknown,
         inject([request], there)[0].unknown,
         inject([request], cluster.running.switches, timeout_s=0)[0].unknown,
     ]

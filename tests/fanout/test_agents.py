@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from audit import pipeline
 from audit.errors import EngineError, UsageError
 from audit.fanout import agents
+from audit.tracing.agents import AgentOptions
+from audit.tracing.agents import serve as serve_agent
 
 
 def no_worker() -> None:
@@ -32,16 +33,16 @@ def test_without_a_token_neither_side_starts(tmp_path: Path) -> None:
         agents.AgentFanout(no_worker, zones=["a"], listen="6379"),  # type: ignore[arg-type]
     ):
         pass
-    options = pipeline.AgentOptions(address="head:6379", node="n", ovn_rundir=tmp_path)
+    options = AgentOptions(address="head:6379", node="n", ovn_rundir=tmp_path)
     with pytest.raises(EngineError, match="RAY_AUTH_TOKEN_PATH"):
-        pipeline.serve_agent(options)
+        serve_agent(options)
 
 
 @pytest.mark.usefixtures("token")
 def test_what_an_agent_is_told_is_checked(tmp_path: Path) -> None:
-    options = pipeline.AgentOptions(address="head:6379", node="n", ovn_rundir=tmp_path)
+    options = AgentOptions(address="head:6379", node="n", ovn_rundir=tmp_path)
     with pytest.raises(EngineError, match=r"ovnsb_db\.sock is no socket: mount"):
-        pipeline.serve_agent(options)
+        serve_agent(options)
     with pytest.raises(UsageError, match="HOST:PORT"):
         agents.join("head", node="n", zone="z", workers=1, wait_s=0)
     with pytest.raises(EngineError, match=r"no run listens at 127\.0\.0\.1:1"):

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from audit.facts import assemble
-from audit.plan import expand, matrix, ports, scope
 from audit.policy import deviations
 from audit.policy.intent import evaluate
 from audit.replay import databases
 from audit.replay.toolchain import Toolchain
+from audit.scope import expand, matrix, ports, scope
 from tests import parity
 
 KNOWN = {

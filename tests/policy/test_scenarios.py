@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from audit.cover import portspace
 from audit.model.endpoints import Port
 from audit.model.packets import Family, Protocol
 from audit.model.portspace import NO_SPACE
-from audit.plan import portspace
 from audit.policy.cluster import Cluster
 from audit.policy.intent import Intent
 from audit.policy.tables import EITHER, PASSES, STOPS

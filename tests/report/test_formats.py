@@ -27,7 +27,6 @@ from audit.model.packets import Protocol
 from audit.model.recorded import Cells, Recorded
 from audit.model.run import Part, StreamedRun
 from audit.model.verdicts import CODE, REASON_CODE, VERDICTS, Blame, PolicyRef, Reason, Verdict
-from audit.pipeline.tracing import told as told_of
 from audit.policy.deviations import Causes
 from audit.policy.findings import about_drift
 from audit.report.census import census, exposures
@@ -35,6 +34,7 @@ from audit.report.formats import junit, markdown, plain, prometheus, sarif, stru
 from audit.report.formats.told import Result, Told, tell
 from audit.report.grid import gather
 from audit.report.render import render_html
+from audit.tracing.follow import told as told_of
 
 if TYPE_CHECKING:
     from tests.report.conftest import Made

@@ -11,11 +11,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from audit.cli import run as command
+from audit.commands.report import Outcome
 from audit.errors import ExitCode
 from audit.model import findings
 from audit.model.facts import Note
 from audit.model.findings import FAILING, Disagreement, Finding, FindingKind, Severity
-from audit.pipeline import Outcome
 from audit.report import messages
 from audit.report.formats import junit, markdown, prometheus, sarif, structured
 from audit.report.formats.told import tell

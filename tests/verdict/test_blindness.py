@@ -5,13 +5,13 @@ from dataclasses import fields, replace
 
 import pytest
 
+from audit.cover.contradictions import Contradictions
 from audit.model.blindness import Spot
 from audit.model.facts import Acl, LoadBalancer, Zone
 from audit.model.packets import ConntrackState, Protocol
 from audit.model.tasks import keyed
 from audit.model.traces import DatapathTask, Hop, HopEnd, TraceTask, Unseen
 from audit.model.verdicts import Reason
-from audit.plan.contradictions import Contradictions
 from audit.verdict.blindness import Blindness
 from tests.verdict import made
 

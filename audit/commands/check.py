@@ -1,0 +1,146 @@
+"""A finished run → what it says of expectations, and the run in every format."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from audit.commands.report import write_report
+from audit.compare import baseline as baselining
+from audit.compare import check as checking
+from audit.errors import ScopeError, UsageError
+from audit.model.changes import ChangedCells
+from audit.model.expectations import Expectation
+from audit.report.formats import (
+    junit,
+    markdown,
+    plain,
+    prometheus,
+    sarif,
+    structured,
+    terminal,
+)
+from audit.report.formats.told import Told, tell
+from audit.scope import expectations
+from audit.store.cells import open_recorded
+from audit.store.files import replacing, writing
+from audit.tracing.options import Progress
+
+
+class Format(StrEnum):
+    """How a run may be written."""
+
+    HTML = "html"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    JUNIT = "junit"
+    SARIF = "sarif"
+    PROMETHEUS = "prometheus"
+
+
+FILES: Mapping[Format, str] = {
+    Format.HTML: "report.html",
+    Format.JSON: "report.json",
+    Format.MARKDOWN: "report.md",
+    Format.JUNIT: "junit.xml",
+    Format.SARIF: "report.sarif",
+    Format.PROMETHEUS: "audit.prom",
+}
+_RENDER = {
+    Format.JSON: structured.structured,
+    Format.MARKDOWN: markdown.markdown,
+    Format.JUNIT: junit.junit,
+    Format.SARIF: sarif.sarif,
+    Format.PROMETHEUS: prometheus.prometheus,
+}
+
+
+def read_expectations(file: Path | None, packs: Sequence[str]) -> tuple[Expectation, ...]:
+    """Return the expectations of a file and of packs; ScopeError says what is wrong with one."""
+    found = [one for name in packs for one in expectations.pack(name)]
+    if file is not None:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ScopeError(f"{file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ScopeError(f"{file} cannot be read: it is no UTF-8 text") from error
+        found += expectations.parse(text, str(file))
+    if not found:
+        raise UsageError(
+            "no expectations: name a file with -f, or a pack with --pack "
+            f"({', '.join(expectations.PACKS)})"
+        )
+    if len({one.name for one in found}) < len(found):
+        raise ScopeError("two expectations have the same name; packs' names are taken too")
+    return tuple(found)
+
+
+def check(path: Path, expected: Sequence[Expectation], today: dt.date, progress: Progress) -> Told:
+    """Return a run with what it says of `expected`."""
+    run = open_recorded(path)
+    progress.phase("checking", int(run.manifest["counts"]["cells"]))
+    return tell(run, checking.check(run, expected, today, progress.advance))
+
+
+def baseline(path: Path, progress: Progress) -> str:
+    """Return a file of expectations that describe a run as it is."""
+    run = open_recorded(path)
+    progress.phase("describing", int(run.manifest["counts"]["cells"]))
+    found = baselining.baseline(run, progress.advance)
+    if not found:
+        raise UsageError(f"{path} proves nothing that could be expected: it has no decided cell")
+    return expectations.dump(found)
+
+
+def rendered(told: Told, form: Format) -> str:
+    """Return a run in a machine format."""
+    return _RENDER[form](told)
+
+
+def checked_text(told: Told) -> str:
+    """Return what became of expectations, for a terminal."""
+    return plain.plain(told.checks)
+
+
+MOST_CELLS_AT_THE_END = 5_000_000
+"""Beyond this a run does not end with its namespaces: they would be counted for some seconds."""
+
+
+def namespaces_text(path: Path) -> str:
+    """Return a run's namespaces against each other for a terminal; empty for a large run."""
+    run = open_recorded(path)
+    if int(run.manifest["counts"]["cells"]) > MOST_CELLS_AT_THE_END:
+        return ""
+    return terminal.matrix(tell(run))
+
+
+def write_formats(
+    path: Path, forms: Sequence[Format], out: Path | None, changed: ChangedCells | None = None
+) -> list[Path]:
+    """Write a run in several formats, into the run or into `out`; return where they are.
+
+    `changed` is for the page, which marks it.
+    """
+    machine = [form for form in forms if form is not Format.HTML]
+    told = tell(open_recorded(path)) if machine else None
+    written = []
+    for form in forms:
+        if told is None or form is Format.HTML:
+            written.append(write_report(path, changed, out))
+        else:
+            written.append(_write((out or path) / FILES[form], rendered(told, form)))
+    return written
+
+
+def formatted(path: Path, form: Format) -> str:
+    """Return a run in one machine format."""
+    return rendered(tell(open_recorded(path)), form)
+
+
+def _write(target: Path, text: str) -> Path:
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as file:
+        file.write(text.encode())
+    return target

@@ -1,0 +1,233 @@
+"""The intent plane in a run: beside the others, or alone."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit import scratch
+from audit.cover import behind, portspace
+from audit.facts import manifests, objects
+from audit.facts.inventory import findings as told
+from audit.model.endpoints import Endpoint, EndpointKind
+from audit.model.facts import ClusterState, Note
+from audit.model.findings import Finding
+from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.portspace import NO_SPACE
+from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, PolicyRef, Verdict
+from audit.policy import deviations, findings
+from audit.policy import inventory as explaining
+from audit.policy.intent import IntentVerdicts, evaluate
+from audit.scope import expand, matrix, ports
+from audit.scope.outside import Range
+from audit.tracing.options import Options, Progress
+
+MOST_SUBJECTS = 200
+"""Subjects of a finding that run.json lists; its text counts all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intended:
+    """Objects read and a scope expanded, without OVN."""
+
+    state: ClusterState
+    matrix: Matrix
+    notes: tuple[Note, ...]
+    outside: tuple[Range, ...] = ()
+    """The ranges of addresses among the endpoints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What the objects say, joined with what else was asked, and the findings."""
+
+    verdicts: CellVerdicts
+    findings: tuple[Finding, ...]
+    compared: int | None = None
+    """How many cells the objects and OVN both decide; None where only one of them was asked."""
+    differing: int = 0
+
+    def fields(self, state: ClusterState, others: Sequence[Finding] = ()) -> dict[str, Any]:
+        """Return what run.json says of it: the findings, with those of `others`; labels.
+
+        The labels are what policies refer to, for explaining.
+        """
+        return {
+            "findings": [one.fields(MOST_SUBJECTS) for one in (*others, *self.findings)],
+            "intent": None
+            if self.compared is None
+            else {"cells": self.differing, "of": self.compared},
+            "labels": labels(state),
+        }
+
+
+def labels(state: ClusterState) -> dict[str, Any]:
+    """Return what policies ask for and no table has: labels of namespaces and nodes.
+
+    And how far these are known, and where addresses lie that are not.
+    """
+    return {
+        "complete": state.complete,
+        "ranges": asdict(state.ranges),
+        "namespaces": {name: dict(pairs) for name, pairs in state.namespaces.items()},
+        "nodes": {node.name: dict(node.labels) for node in state.nodes},
+    }
+
+
+def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
+    """Read objects and expand the scope."""
+    progress.phase("reading the objects", 0)
+    if options.kustomization:
+        made = manifests.build(options.kustomization, options.surroundings)
+        state = objects.load_manifests(made)
+    elif options.snapshot is None:
+        state = objects.load_manifests(manifests.read(options.manifests, options.surroundings))
+    else:
+        workdir = stack.enter_context(scratch.directory("facts"))
+        state = objects.load_snapshot(options.snapshot, workdir, most=options.most_unpacked)
+    sides = expand.sources_and_destinations(state, options.scope, outside=options.snapshot is None)
+    space = portspace.with_policies(NO_SPACE, state.policies, state.pods)
+    resolved = ports.resolve(
+        options.scope.ports, sides.endpoints, sides.destinations.tolist(), space, whole_outside=True
+    )
+    built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
+    return Intended(
+        state=state,
+        matrix=built.matrix,
+        notes=(*state.notes, *built.notes()),
+        outside=sides.outside,
+    )
+
+
+def alone(intended: Intended, progress: Progress) -> Judged:
+    """Decide every cell by the objects only."""
+    progress.phase("evaluating policies", 0)
+    said = evaluate(intended.matrix, intended.state)
+    size = len(intended.matrix)
+    verdicts = CellVerdicts(
+        verdict=said.verdict,
+        # One number seen as many: there are neither traces nor replies, and no memory for them.
+        reply=np.broadcast_to(np.uint8(NO_VERDICT), size),
+        reason=said.reason,
+        blame=said.blame,
+        trace=np.broadcast_to(np.int32(-1), size),
+        blames=said.blames,
+        trace_keys=(),
+        intent=said.verdict,
+    )
+    return Judged(verdicts=verdicts, findings=_hygiene(intended.state, intended.matrix))
+
+
+def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Progress) -> Judged:
+    """Compare what the objects say with what OVN does, cell by cell.
+
+    Policies are OVN's to enforce: what a node's datapath does otherwise than OVN decided is drift
+    of its own, and counts as OVN's word only where there is no other.
+    """
+    progress.phase("evaluating policies", 0)
+    said = evaluate(of, state)
+    done = ovn_verdicts(verdicts)
+    drift = _drift(said, done)
+    cells = np.flatnonzero(drift == 1)
+    passing = _passes(done[cells])
+    by_objects = _decided_by_objects(state, verdicts, cells)
+    causes = deviations.explain(of, state, cells, passing, by_objects)
+    blamed = [_policy(said, cell) for cell in cells.tolist()]
+    decided = [_decided(verdicts, cell) for cell in cells.tolist()]
+    why = explaining.explain(of, cells, passing, decided, state.differences)
+    explained = [state.differences[one] if one >= 0 else None for one in why.tolist()]
+    found = findings.about_drift(of, causes, passing, blamed, explained)
+    return Judged(
+        verdicts=replace(verdicts, intent=said.verdict, drift=_either(drift, verdicts.drift)),
+        findings=(*found, *inventory(state), *_hygiene(state, of)),
+        compared=int((drift != NO_VERDICT).sum()),
+        differing=len(cells),
+    )
+
+
+def unasked(state: ClusterState, verdicts: CellVerdicts) -> Judged:
+    """Return what is found without asking what the objects mean: what of them is not in OVN."""
+    return Judged(verdicts=verdicts, findings=inventory(state))
+
+
+def inventory(state: ClusterState) -> tuple[Finding, ...]:
+    """Return what OVN's databases and the objects do not agree on, a finding of each kind.
+
+    So is what a southbound has otherwise than its northbound.
+    """
+    return told.findings((*state.differences, *behind.differences(state.zones)))
+
+
+def _decided_by_objects(
+    state: ClusterState, verdicts: CellVerdicts, cells: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Tell which cells OVN does not decide by a policy that is no object of the cluster's."""
+    known = {policy.ref for policy in state.policies}
+    strange = [
+        place
+        for place, blame in enumerate(verdicts.blames)
+        if blame.policy is not None and blame.policy not in known
+    ]
+    return ~np.isin(verdicts.blame[cells], strange)
+
+
+def _policy(said: IntentVerdicts, cell: int) -> str:
+    index = int(said.blame[cell])
+    return str(said.blames[index].policy) if index >= 0 else ""
+
+
+def _decided(verdicts: CellVerdicts, cell: int) -> tuple[PolicyRef, ...]:
+    """Return the policies that share in what OVN decides about a cell."""
+    index = int(verdicts.blame[cell])
+    blame = verdicts.blames[index] if index >= 0 else None
+    if blame is None:
+        return ()
+    return blame.policies or ((blame.policy,) if blame.policy else ())
+
+
+def _hygiene(state: ClusterState, of: Matrix) -> tuple[Finding, ...]:
+    return findings.about_policies(state, _outside(of.endpoints))
+
+
+def _outside(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    return [e for e in endpoints if e.kind is EndpointKind.EXTERNAL]
+
+
+def ovn_verdicts(verdicts: CellVerdicts) -> NDArray[np.uint8]:
+    """Return what OVN decides of each cell: the logical plane's word, the datapath's without it."""
+    logical = verdicts.logical
+    if logical is None:
+        return verdicts.verdict
+    unproven = np.isin(logical, [NO_VERDICT, *(CODE[verdict] for verdict in UNPROVEN)])
+    return np.where(unproven, verdicts.verdict, logical)
+
+
+def _drift(said: IntentVerdicts, done: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return 1 where the objects and OVN disagree, NO_VERDICT where they cannot be compared.
+
+    What the objects allow and OVN has no way for is not compared: no policy speaks of routes.
+    """
+    unproven = [CODE[verdict] for verdict in UNPROVEN]
+    allowed, passes = said.passes(), _passes(done)
+    known = ~np.isin(said.verdict, unproven) & ~np.isin(done, unproven)
+    no_way = done == CODE[Verdict.UNROUTABLE]
+    known &= ~(allowed & no_way)
+    drift: NDArray[np.uint8] = np.where(known, allowed != passes, NO_VERDICT).astype(np.uint8)
+    return drift
+
+
+def _either(one: NDArray[np.uint8], other: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Return 1 where either comparison says so, NO_VERDICT where neither could be made."""
+    if other is None:
+        return one
+    some = (one == 1) | (other == 1)
+    known = (one != NO_VERDICT) | (other != NO_VERDICT)
+    return np.where(known, some, NO_VERDICT).astype(np.uint8)
+
+
+def _passes(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.isin(codes, [CODE[verdict] for verdict in PASSES])
+    return found

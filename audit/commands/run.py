@@ -1,0 +1,263 @@
+"""plan → traces → verdicts → store → report: one audit, from its start to its exit code.
+
+A run directory becomes a run when `run.json` is in it, last; what fails before leaves what was
+traced, to be gone on with, and nothing when nothing was.
+"""
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from audit.commands import intent, plan_file
+from audit.commands.intent import Judged
+from audit.commands.report import Outcome, complete, completed, lacks, signing_key
+from audit.commands.resume import Sitting
+from audit.errors import EngineError, RunReadError
+from audit.model.facts import Note
+from audit.model.matrix import CellVerdicts, Matrix
+from audit.report import sentences
+from audit.scope.outside import Range
+from audit.store import manifest, remote, unfinished
+from audit.store.encode import Planes
+from audit.tracing import own_switches, switches
+from audit.tracing.every_plane import Traced, logical_worker, trace
+from audit.tracing.journal import Journal
+from audit.tracing.markers import settle
+from audit.tracing.options import Options, PlaneName, Progress
+from audit.tracing.plan import Planned, plan
+from audit.tracing.switches import Start
+from audit.verdict import exposure
+from audit.verdict import legs as composing
+
+
+def run(options: Options, root: Path, progress: Progress, *, start: Start | None = None) -> Outcome:
+    """Audit a cluster: decide every cell in scope and write a run below `root`.
+
+    `start` makes the nodes' switches run, where the datapath is asked; by default they are replayed
+    or, where pods trace, the cluster's own.
+    """
+    key = signing_key(options)
+    with Sitting.new(root) as sitting:
+        written = _write(options, sitting, progress, start)
+    return completed(written, options, key)  # what it held is free again
+
+
+def resume(
+    path: Path,
+    told: Mapping[str, Any],
+    progress: Progress,
+    *,
+    without: Collection[str] = (),
+    delivered: bool = False,
+    start: Start | None = None,
+) -> Outcome:
+    """Go on with a run that was ended, or run again what failed in one that was finished.
+
+    What is asked of the cluster stays. What the rest of the options are is `told`; of what the run
+    names there, that is to be left out which is in `without` (`plans.options_of`). `delivered`: it
+    is a copy of a run on an object store, which lacks nothing there.
+    """
+    before = unfinished.read_plan(path)
+    options = plan_file.options_of(before, told, path, without=without)
+    _require_snapshot(path, options.snapshot)
+    if unfinished.is_finished(path) and not delivered and lacks(path, options):
+        return complete(path, options)
+    key = signing_key(options)
+    with Sitting.resumed(path, before) as sitting:
+        written = _write(options, sitting, progress, start)
+    return completed(written, options, key)
+
+
+def _require_snapshot(run: Path, snapshot: Path | None) -> None:
+    """Refuse a snapshot that never ends, as a FIFO: a run's plan may name anything."""
+    if snapshot is not None and snapshot.exists() and not (snapshot.is_file() or snapshot.is_dir()):
+        raise RunReadError(
+            f"{run} says that it was made of {snapshot}, which is neither a file nor a directory; "
+            "name the snapshot with --snapshot"
+        )
+
+
+def _write(options: Options, sitting: Sitting, progress: Progress, start: Start | None) -> Outcome:
+    """Do everything but render the report."""
+    if options.planes == {PlaneName.INTENT}:
+        return _write_intent(options, sitting, progress)
+    return _write_run(options, sitting, progress, start or _start(options))
+
+
+def _start(options: Options) -> Start:
+    return own_switches.of(options.cluster) if options.cluster is not None else switches.replayed
+
+
+def _write_run(options: Options, sitting: Sitting, progress: Progress, start: Start) -> Outcome:
+    """Trace what is asked, and write what came out."""
+    out = sitting.out
+    with ExitStack() as stack:
+        planned = plan(options, progress, stack)
+        asked = plan_file.planned(options, planned.state, _engine(planned))
+        journal = sitting.begin(asked, options)
+        if planned.cover.tasks and planned.pods is None:  # a pod's ovn-trace is its database's own
+            _preflight(options, planned, progress)
+        out.write_endpoints(planned.matrix.endpoints)
+        out.write_policies(planned.state.policies)
+        settled = settle(
+            options, planned, trace(options, planned, journal, progress, start), progress
+        )
+        traced, verdicts = settled.traced, settled.traced.verdicts
+        progress.phase("writing", 0)
+        judged = _with_intent(options, planned, verdicts, progress)
+        verdicts = judged.verdicts
+        out.write_cells(planned.matrix, verdicts, _planes(planned, verdicts))
+        said = manifest.describe(
+            planned.state,
+            verdicts,
+            (*planned.notes, *traced.notes, *_late(options, journal, traced)),
+            asked=_asked(options, planned),
+            traces=traced.count,
+        )
+        said |= judged.fields(planned.state, traced.findings)
+        said |= {"outside": _spans(planned.outside)}
+        said |= {**traced.checks, "incomplete": traced.incomplete, **sitting.fields(journal)}
+        said |= {
+            "markers": settled.markers,
+            "place": _place(options, out.path),
+            **_open(planned.matrix, verdicts),
+        }
+        out.finish(said)
+    return Outcome(
+        path=out.path,
+        report=out.path,
+        manifest=said,
+        unproven=tuple(sentences.unproven(verdicts)),
+    )
+
+
+def _spans(outside: Sequence[Range]) -> dict[str, list[list[str]]]:
+    """Return the first and last addresses of what ranges hold, by their name, for run.json."""
+    return {one.name: [list(span) for span in one.spans] for one in outside}
+
+
+def _late(options: Options, journal: Journal, traced: Traced) -> Iterator[Note]:
+    """Say that the time was not enough."""
+    if traced.incomplete and time.monotonic() >= journal.until:
+        text = (
+            f"the time limit of {options.time_limit_s:g} s ended the run: what was not traced by "
+            "then is unproven; `audit run --resume` goes on with it"
+        )
+        yield Note(code="time-limit", text=text, subjects=())
+
+
+def _planes(planned: Planned, verdicts: CellVerdicts) -> Planes:
+    """Return what each plane says of each cell, for the store."""
+    predicted = composing.predicted(planned.matrix, planned.legs) if planned.legs else None
+    return Planes(
+        predicted=predicted,
+        intent=verdicts.intent,
+        logical=verdicts.verdict if verdicts.logical is None else verdicts.logical,
+        datapath=verdicts.datapath,
+        drift=verdicts.drift,
+    )
+
+
+def _with_intent(
+    options: Options, planned: Planned, verdicts: CellVerdicts, progress: Progress
+) -> Judged:
+    """Return what OVN said, with what the objects say beside it where they are asked."""
+    if PlaneName.INTENT not in options.planes:
+        return intent.unasked(planned.state, verdicts)
+    return intent.beside(planned.matrix, planned.state, verdicts, progress)
+
+
+def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Outcome:
+    """Evaluate the policy objects alone: no OVN, no traces, no replies."""
+    out = sitting.out
+    with ExitStack() as stack:
+        intended = intent.plan(options, progress, stack)
+        journal = sitting.begin(plan_file.planned(options, intended.state, {}), options)
+        judged = intent.alone(intended, progress)
+        progress.phase("writing", 0)
+        out.write_endpoints(intended.matrix.endpoints)
+        out.write_policies(intended.state.policies)
+        verdicts = judged.verdicts
+        out.write_cells(intended.matrix, verdicts, Planes(intent=verdicts.intent))
+        said = manifest.describe(
+            intended.state,
+            verdicts,
+            intended.notes,
+            asked={
+                "command": options.command,
+                "scope": options.scope.describe(),
+                "planes": [str(PlaneName.INTENT)],
+                "cover": "none",
+                "engine": None,
+            },
+            traces=0,
+        )
+        said |= judged.fields(intended.state)
+        said |= {"outside": _spans(intended.outside)}
+        said |= {"prediction": None, "drift": None, "packets": None, "markers": None}
+        said |= {"incomplete": False, **sitting.fields(journal)}
+        said |= {"place": _place(options, out.path), **_open(intended.matrix, verdicts)}
+        out.finish(said)
+    return Outcome(
+        path=out.path,
+        report=out.path,
+        manifest=said,
+        unproven=tuple(sentences.unproven(verdicts)),
+    )
+
+
+def _open(matrix: Matrix, verdicts: CellVerdicts) -> dict[str, Any]:
+    """Return how open the cluster is, for run.json and for who compares many of them."""
+    found = exposure.openness(matrix, verdicts)
+    return {
+        "pairs": {"total": found.pairs, "passing": found.passing},
+        "drifting": found.drifting,
+        "exposure": {name: asdict(one) for name, one in found.namespaces.items()},
+    }
+
+
+def _place(options: Options, path: Path) -> str | None:
+    """Return where the run will be, if that is not where it is written."""
+    return str(remote.located(options.destination) / path.name) if options.destination else None
+
+
+def _preflight(options: Options, planned: Planned, progress: Progress) -> None:
+    """Refuse an engine that cannot read the databases, before anything is traced.
+
+    Versions were compared already. That a logical flow does not parse is the other sign of an
+    engine that is too old; zones of one version have the same kinds of flows, so one of each is
+    tried here, and every worker looks again.
+    """
+    progress.phase("checking the engine", 0)
+    samples = {zone.northd_version: zone for zone in planned.state.zones.values()}
+    with logical_worker(planned, options.trace_timeout_s)() as tracer:
+        for zone in samples.values():
+            unparsed = tracer.unparsed(zone.name)
+            if unparsed.flows:
+                raise EngineError(
+                    f"ovn-trace {planned.engine.version} cannot parse {unparsed.flows} logical "
+                    f"flows of zone {zone.name} (such as {unparsed.example!r}), so nothing was "
+                    "traced; name a newer OVN with --ovn-prefix"
+                )
+
+
+def _asked(options: Options, planned: Planned) -> dict[str, Any]:
+    """Return what was asked, and of which engine, for run.json."""
+    return {
+        "command": options.command,
+        "scope": options.scope.describe(),
+        "planes": sorted(options.planes, key=list(PlaneName).index),
+        "cover": planned.cover.name,
+        "engine": _engine(planned),
+    }
+
+
+def _engine(planned: Planned) -> dict[str, Any]:
+    return {
+        "name": "ovn-trace",
+        "version": str(planned.engine.version),
+        "place": planned.engine.place,
+    }

@@ -1,0 +1,1 @@
+"""A matrix → the traces that decide it: what flows tell apart, classes, legs, requests. Pure."""

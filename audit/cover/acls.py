@@ -1,0 +1,552 @@
+"""What the ACLs in force see of each endpoint, as numbered predicates. Pure.
+
+An ACL of a port group is in force on every switch that has a port of the group, and only its
+match restricts it. Its match is a disjunction of terms (`audit.cover.matches`), and each part of a
+term looks at one end of the packet. So seen from one endpoint, its *own* end, a term is true,
+false, or true for a certain set of *other* ends and ports: an `Entry`. The sets are vectors over
+all endpoints, numbered by content, so that the same set is the same number in every zone.
+"""
+
+import functools
+import ipaddress
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.cover import matches
+from audit.cover.matches import AddressIn, Match, MatchError, PortIs, Side, Term
+from audit.model.endpoints import Attachment, Endpoint, EndpointKind
+from audit.model.facts import Acl, LogicalPort, Zone
+from audit.model.packets import Family
+from audit.model.verdicts import PolicyRef
+
+Vector = NDArray[np.bool_]
+L4 = tuple[tuple[str, int, int], ...]
+
+
+class Stage(IntEnum):
+    """The ACL stages of a switch in the order a packet passes them."""
+
+    FROM_LPORT = 0
+    FROM_LPORT_AFTER_LB = 1
+    TO_LPORT = 2
+
+
+class Entry(NamedTuple):
+    """A term of an ACL that is true of the own end: `others` and `l4` say for which packets.
+
+    `others` numbers a vector in `Predicates`, `decider` the ACL's owner there. A namespace's
+    default deny is every policy's that selects the own end: `selecting` numbers them there, 0 for
+    any other ACL.
+    """
+
+    stage: int
+    tier: int
+    priority: int
+    action: str
+    decider: int
+    others: int
+    l4: L4
+    selecting: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """All entries of one endpoint, as source and as destination.
+
+    With the other end on another switch (index 0), or on the same one (index 1).
+    """
+
+    egress: tuple[tuple[Entry, ...], tuple[Entry, ...]]
+    ingress: tuple[tuple[Entry, ...], tuple[Entry, ...]]
+
+
+class _InForce(NamedTuple):
+    """A term of an ACL in force on a switch."""
+
+    stage: Stage
+    acl: Acl
+    term: Term
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def read(match: str) -> Match:
+    """Return what a match says; MatchError when it is not understood. Zones share most."""
+    return matches.read(match)
+
+
+def terms(match: str) -> tuple[Term, ...]:
+    """Return the terms of a match; MatchError when it is not understood."""
+    return read(match).terms
+
+
+@dataclass(slots=True)
+class Predicates:
+    """Numbers the sets of endpoints that ACLs tell apart, for one address family."""
+
+    endpoints: Sequence[Endpoint]
+    family: Family
+    vectors: list[Vector] = field(default_factory=list)
+    deciders: list[str] = field(default_factory=list)
+    _numbers: dict[object, int] = field(default_factory=dict)
+    _deciders: dict[str, int] = field(default_factory=dict)
+    _selecting: dict[frozenset[PolicyRef], int] = field(default_factory=dict)
+    _places: dict[Side, dict[int, list[int]]] = field(default_factory=dict)
+    _networks: dict[tuple[Side, matches.Pattern], Vector] = field(default_factory=dict)
+    _members: dict[tuple[Side, tuple[str, ...]], Vector] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for side in Side:
+            places: dict[int, list[int]] = defaultdict(list)
+            for index, endpoint in enumerate(self.endpoints):
+                address = address_as(endpoint, side, self.family)
+                if address is not None:
+                    places[_number(address)].append(index)
+            self._places[side] = dict(places)
+
+    def decider(self, owner: str) -> int:
+        """Return the number of an ACL's owner."""
+        if owner not in self._deciders:
+            self._deciders[owner] = len(self.deciders)
+            self.deciders.append(owner)
+        return self._deciders[owner]
+
+    def selecting(self, policies: frozenset[PolicyRef]) -> int:
+        """Return the number of a set of policies, from 1."""
+        return self._selecting.setdefault(policies, len(self._selecting) + 1)
+
+    def number(self, vector: Vector) -> int:
+        """Return the number of a vector, the same for the same content."""
+        key = vector.tobytes()
+        if key not in self._numbers:
+            self._numbers[key] = len(self.vectors)
+            self.vectors.append(vector)
+        return self._numbers[key]
+
+    def place(self, side: Side, address: str) -> int:
+        """Return an endpoint that has this address as `side`; those that share it are alike."""
+        return self._places[side][_number(address)][0]
+
+    def members(self, side: Side, content: tuple[str, ...]) -> Vector:
+        """Return which endpoints, as `side`, are in these addresses and networks.
+
+        The same in every zone: most zones' address sets hold the same.
+        """
+        if (side, content) not in self._members:
+            self._members[side, content] = self._in(side, content)
+        return self._members[side, content]
+
+    def _in(self, side: Side, content: Iterable[str]) -> Vector:
+        vector = np.zeros(len(self.endpoints), dtype=np.bool_)
+        for text in content:
+            if Family.of(text) is not self.family:
+                continue
+            pattern = matches.masked(text)
+            if pattern is None:
+                continue  # OVN leaves out of a set what is no address
+            value, mask = pattern
+            if mask == (1 << self.family.bits) - 1:
+                vector[self._places[side].get(value, [])] = True
+            else:
+                vector |= self._network(side, pattern)
+        return vector
+
+    def _network(self, side: Side, pattern: matches.Pattern) -> Vector:
+        if (side, pattern) not in self._networks:
+            value, mask = pattern
+            vector = np.zeros(len(self.endpoints), dtype=np.bool_)
+            for address, indices in self._places[side].items():
+                if address & mask == value:
+                    vector[indices] = True
+            self._networks[side, pattern] = vector
+        return self._networks[side, pattern]
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _number(address: str) -> int:
+    """Return an address as a number: IPv6 addresses are spelled in several ways."""
+    return int(ipaddress.ip_address(address))
+
+
+def address_as(endpoint: Endpoint, side: Side, family: Family) -> str | None:
+    """Return the address an endpoint has in a packet it sends, or in one sent to it.
+
+    A node sends from its management port's address and is reached at its own.
+    """
+    if endpoint.attachment is None:
+        return None
+    if side is Side.DST:
+        return endpoint.address(family)
+    return next((a for a in endpoint.attachment.addresses if Family.of(a) is family), None)
+
+
+def sends(endpoint: Endpoint) -> bool:
+    """Say whether legs can begin here: a pod or a node with a port of its own."""
+    known = endpoint.kind in (EndpointKind.POD, EndpointKind.NODE)
+    return known and endpoint.attachment is not None and not endpoint.obstacle
+
+
+def address_sets(zone: Zone) -> Mapping[str, tuple[str, ...]]:
+    """Return the address sets that packets meet: the southbound's."""
+    return zone.address_sets if zone.installed_sets is None else zone.installed_sets
+
+
+def group_ports(zone: Zone) -> Mapping[str, frozenset[str]]:
+    """Return the port groups that packets meet, and their ports: the southbound's."""
+    if zone.installed_groups is None:
+        return {group.name: group.ports for group in zone.port_groups}
+    return zone.installed_groups
+
+
+def in_force(zone: Zone) -> Mapping[str, tuple[Acl, ...]]:
+    """Return the ACLs in force on each switch, of which northd makes flows, by uuid.
+
+    They are the switch's own and those of the port groups that have a port there.
+    """
+    by_uuid = {acl.uuid: acl for some in zone.acls.values() for acl in some}
+    uuids: dict[str, set[str]] = defaultdict(set)
+    for switch, own in zone.switch_acls.items():
+        uuids[switch] |= own
+    for group in zone.port_groups:
+        ports = (zone.ports.get(name) for name in group.ports) if group.acls else ()
+        for switch in {port.datapath for port in ports if port is not None}:
+            uuids[switch] |= group.acls
+    return {
+        switch: tuple(by_uuid[uuid] for uuid in sorted(some) if uuid in by_uuid)
+        for switch, some in uuids.items()
+    }
+
+
+_STOPS = frozenset({"drop", "reject"})
+
+
+class ZoneAcls:
+    """The ACLs of one zone, seen from its endpoints."""
+
+    def __init__(self, zone: Zone, predicates: Predicates, groups: Mapping[str, Vector]) -> None:
+        self._zone = zone
+        self._predicates = predicates
+        self._groups = groups
+        self._in_force = in_force(zone)
+        self._groups_of: dict[str, set[str]] = defaultdict(set)
+        self._policies_of: dict[str, set[PolicyRef]] = defaultdict(set)
+        self._groups_on: dict[str, set[str]] = defaultdict(set)
+        for group in zone.port_groups:
+            for name in group.ports:
+                if group.policy is not None:
+                    self._policies_of[name].add(group.policy)
+        for installed, names in group_ports(zone).items():
+            for name in names:
+                self._groups_of[name].add(installed)
+                if (port := zone.ports.get(name)) is not None:
+                    self._groups_on[port.datapath].add(installed)
+        self._sets = address_sets(zone)
+        self._switches: dict[str, _Switch] = {}
+        self._contents: dict[AddressIn, Vector] = {}
+        self._port_vectors: dict[PortIs, Vector] = {}
+        self._uniform: dict[tuple[int, str], bool] = {}
+        self._others: dict[tuple[int, Side, bool], int | None] = {}
+        self.opaque: dict[str, set[str]] = defaultdict(set)
+        """Switches with an ACL whose match is not understood, and those matches."""
+        self.stateless: set[str] = set()
+        """Switches on which replies may be stopped: an ACL in force is `allow-stateless`, or stops
+        also packets that come from a router or go to it, or none is `allow-related` and OVN does
+        not know replies there (ovn-nb(5), ACL)."""
+
+    def switch(self, name: str) -> "_Switch":
+        """Return what is in force on a switch."""
+        if name not in self._switches:
+            self._switches[name] = self._read(name)
+        return self._switches[name]
+
+    def in_force(self, name: str) -> tuple[Acl, ...]:
+        """Return the ACLs in force on a switch, by uuid."""
+        return self._in_force.get(name, ())
+
+    def _read(self, name: str) -> "_Switch":
+        found = _Switch(router_port=_router_port(self._zone, name))
+        actions = {acl.action for acl in self.in_force(name)}
+        unknown = not actions.isdisjoint(_STOPS) and "allow-related" not in actions
+        if unknown or "allow-stateless" in actions:
+            self.stateless.add(name)
+        for acl in self.in_force(name):
+            stage = _stage(acl)
+            try:
+                match = read(acl.match)
+            except MatchError:
+                self.opaque[name].add(acl.match)
+                continue
+            possible = [term for term in match.terms if self._possible(name, term)]
+            if possible and (
+                self._ignored(name, match)
+                # The output port is not known yet in these stages: nobody means this.
+                or (stage is not Stage.TO_LPORT and any(map(_asks_outport, possible)))
+            ):
+                self.opaque[name].add(acl.match)
+                continue
+            if acl.action in _STOPS and any(
+                self._meets_router_port(term, stage, found.router_port) for term in possible
+            ):
+                self.stateless.add(name)
+            for term in possible:
+                found.add(_InForce(stage, acl, term))
+        return found
+
+    def _meets_router_port(self, term: Term, stage: Stage, port: str) -> bool:
+        """Say whether a term may be true of packets that come from a router, or go to it.
+
+        They are not tracked (northd.c, `build_pre_acls`), so an ACL does not know a reply of them.
+        """
+        side = Side.DST if stage is Stage.TO_LPORT else Side.SRC
+        return all(
+            self.in_groups(port, part)
+            for part in term.literals
+            if isinstance(part, PortIs) and part.side is side
+        )
+
+    def _possible(self, switch: str, term: Term) -> bool:
+        """Say whether a switch has a port that each literal for ports may be true of."""
+        return all(
+            part.names or part.groups & self._groups_on[switch]
+            for part in term.literals
+            if isinstance(part, PortIs)
+        )
+
+    def _ignored(self, switch: str, match: Match) -> bool:
+        """Say whether OVN ignores the whole match, where our reading would use a part of it.
+
+        It ignores a logical flow that names, wherever and to whatever purpose, an address set that
+        does not exist or holds what is wider than the field, or a port group without a port on the
+        switch (expr.c). IPv4 addresses it takes for IPv6 ones, which nobody means.
+        """
+        return not match.groups <= self._groups_on[switch] or any(
+            name not in self._sets or not self._of_width(width, name) for name, width in match.sets
+        )
+
+    def _of_width(self, width: int, name: str) -> bool:
+        """Say whether an address set holds only addresses of so many bits."""
+        if (width, name) not in self._uniform:
+            families = _families(self._sets[name])
+            self._uniform[width, name] = all(family.bits == width for family in families)
+        return self._uniform[width, name]
+
+    def seen_by(self, endpoint: Endpoint, attached: Attachment) -> Seen:
+        """Return the entries of an endpoint, attached so."""
+        switch = self.switch(attached.switch)
+        addresses = {side: address_as(endpoint, side, self._predicates.family) for side in Side}
+        places = {
+            side: None if address is None else self._predicates.place(side, address)
+            for side, address in addresses.items()
+        }
+        view = _View(self, switch, attached, places)
+        apart, together = switch.router_port, None
+        return Seen(
+            egress=(
+                _sorted(view.entries(Side.SRC, _FROM, apart), view.entries(Side.SRC, _TO, apart)),
+                _sorted(view.entries(Side.SRC, _FROM, together)),
+            ),
+            ingress=(
+                _sorted(view.entries(Side.DST, _FROM, apart), view.entries(Side.DST, _TO, apart)),
+                _sorted(view.entries(Side.DST, _TO, together)),
+            ),
+        )
+
+    def names_of(self, port: str) -> list[str]:
+        """Return everything a literal can call a port by: itself and its groups, sorted."""
+        return sorted({port, *self._groups_of.get(port, ())})
+
+    def selecting(self, port: str) -> int:
+        """Return the number of the policies whose port groups hold a port."""
+        return self._predicates.selecting(frozenset(self._policies_of.get(port, ())))
+
+    def in_groups(self, port: str, literal: PortIs) -> bool:
+        """Evaluate an `inport`/`outport` literal for one port."""
+        hit = port in literal.names or bool(self._groups_of.get(port, set()) & literal.groups)
+        return hit is not literal.negated
+
+    def port_vector(self, literal: PortIs) -> Vector:
+        """Evaluate it for every endpoint, each in its own zone."""
+        if literal not in self._port_vectors:
+            self._port_vectors[literal] = self._port_vector(literal)
+        return self._port_vectors[literal]
+
+    def _port_vector(self, literal: PortIs) -> Vector:
+        vector = np.zeros(len(self._predicates.endpoints), dtype=np.bool_)
+        for group in literal.groups:
+            if group in self._groups:
+                vector |= self._groups[group]
+        if literal.names:
+            for index, endpoint in enumerate(self._predicates.endpoints):
+                if endpoint.attachment is not None and endpoint.attachment.port in literal.names:
+                    vector[index] = True
+        return ~vector if literal.negated else vector
+
+    def address_vector(self, literal: AddressIn) -> Vector:
+        """Evaluate an address literal for every endpoint, with this zone's address sets."""
+        if literal not in self._contents:
+            sets = (self._sets.get(name, ()) for name in literal.sets)
+            content = (*literal.networks, *itertools.chain.from_iterable(sets))
+            vector = self._predicates.members(literal.side, content)
+            self._contents[literal] = ~vector if literal.negated else vector
+        return self._contents[literal]
+
+    def others(self, term: Term, side: Side, *, known: bool) -> int | None:
+        """Return the number of the other ends a term holds for, whatever its own; None for none.
+
+        `side` is the own end's; `known` says that the other end is at a known port of the switch,
+        for which its `inport` or `outport` literals were looked at already.
+        """
+        key = (id(term), side, known)  # terms are kept for as long as their switch is
+        if key not in self._others:
+            vector = np.ones(len(self._predicates.endpoints), dtype=np.bool_)
+            for literal in term.literals:
+                if literal.side is side:
+                    continue
+                if isinstance(literal, AddressIn):
+                    vector = vector & self.address_vector(literal)
+                elif not known:
+                    vector = vector & self.port_vector(literal)
+            self._others[key] = self._predicates.number(vector) if vector.any() else None
+        return self._others[key]
+
+
+def _sorted(*entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Return entries in an order of their own: endpoints that see the same are equal."""
+    return tuple(sorted({entry for some in entries for entry in some}))
+
+
+_FROM = (Stage.FROM_LPORT, Stage.FROM_LPORT_AFTER_LB)
+_TO = (Stage.TO_LPORT,)
+
+
+@dataclass(slots=True)
+class _Switch:
+    """Terms in force on a switch, filed by stage and by the group or port that must hold."""
+
+    router_port: str
+    free: dict[Stage, list[_InForce]] = field(default_factory=lambda: defaultdict(list))
+    filed: dict[tuple[Stage, Side], dict[str, list[_InForce]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+
+    def add(self, found: _InForce) -> None:
+        """File a term under the first groups or ports it requires, or under none."""
+        for literal in found.term.literals:
+            if isinstance(literal, PortIs) and not literal.negated:
+                for name in literal.groups | literal.names:
+                    self.filed[found.stage, literal.side][name].append(found)
+                return
+        self.free[found.stage].append(found)
+
+    def requiring(
+        self, stage: Stage, side: Side, names: Iterable[str] | None
+    ) -> Iterator[_InForce]:
+        """Yield the terms that require one of these on a side; all of them where None."""
+        filed = self.filed.get((stage, side), {})
+        for name in filed if names is None else names:
+            yield from filed.get(name, ())
+
+
+@dataclass(slots=True)
+class _View:
+    """One endpoint's view of what is in force on its switch."""
+
+    acls: ZoneAcls
+    switch: _Switch
+    own: Attachment
+    places: Mapping[Side, int | None]
+    """Where the endpoint's address is in a vector; None where it has none as that side."""
+
+    def entries(
+        self, side: Side, stages: Sequence[Stage], other_port: str | None
+    ) -> Iterator[Entry]:
+        """Yield the entries of these stages with the endpoint as `side`.
+
+        `other_port` is the switch's port at the other end; None when that is the other
+        endpoint's own.
+        """
+        family = self.acls._predicates.family  # noqa: SLF001 - one module, two views of it
+        ports = {side: self.own.port}
+        if other_port is not None:
+            ports[_other(side)] = other_port
+        predicates = self.acls._predicates  # noqa: SLF001 - as above
+        for found in dict.fromkeys(self._candidates(stages, ports)):
+            if family not in found.term.families or not self._own_end(found.term, side, ports):
+                continue
+            others = self.acls.others(found.term, side, known=other_port is not None)
+            if others is None:
+                continue
+            yield Entry(
+                stage=int(found.stage),
+                tier=found.acl.tier,
+                priority=found.acl.priority,
+                action=found.acl.action,
+                decider=predicates.decider(found.acl.owner),
+                others=others,
+                l4=tuple((str(p), low, high) for p, low, high in found.term.l4),
+                selecting=self.acls.selecting(self.own.port) if found.acl.namespace_default else 0,
+            )
+
+    def _candidates(self, stages: Sequence[Stage], ports: Mapping[Side, str]) -> Iterator[_InForce]:
+        """Yield the terms whose required group or port can hold here."""
+        for stage in stages:
+            yield from self.switch.free.get(stage, ())
+            for side in Side:
+                port = ports.get(side)
+                names = None if port is None else self.acls.names_of(port)
+                yield from self.switch.requiring(stage, side, names)
+
+    def _own_end(self, term: Term, side: Side, ports: Mapping[Side, str]) -> bool:
+        """Say whether what a term asks of the own end, and of known ports, is so."""
+        for literal in term.literals:
+            if isinstance(literal, PortIs):
+                port = ports.get(literal.side)
+                if port is not None and not self.acls.in_groups(port, literal):
+                    return False
+            elif literal.side is side:
+                place = self.places[side]
+                if place is None or not self.acls.address_vector(literal)[place]:
+                    return False
+        return True
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _families(addresses: tuple[str, ...]) -> frozenset[Family]:
+    return frozenset(map(Family.of, addresses))
+
+
+def _asks_outport(term: Term) -> bool:
+    return any(isinstance(part, PortIs) and part.side is Side.DST for part in term.literals)
+
+
+def _other(side: Side) -> Side:
+    return Side.DST if side is Side.SRC else Side.SRC
+
+
+def _stage(acl: Acl) -> Stage:
+    """Return the stage an ACL is evaluated in (ovn-nb(5), ACL: direction, apply-after-lb)."""
+    if acl.direction == "to-lport":
+        return Stage.TO_LPORT
+    return Stage.FROM_LPORT_AFTER_LB if acl.after_lb else Stage.FROM_LPORT
+
+
+def _router_port(zone: Zone, switch: str) -> str:
+    """Return the port by which a switch's packets go to and come from its router."""
+    subnets = [ipaddress.ip_network(s, strict=False) for s in zone.switches.get(switch, ())]
+
+    def has_subnet(port: LogicalPort) -> bool:
+        peer = zone.ports[port.peer]
+        interfaces = [ipaddress.ip_interface(address) for address in peer.addresses]
+        return any(i.ip in s for i in interfaces for s in subnets if i.version == s.version)
+
+    routers = [
+        port for port in zone.ports.values() if port.datapath == switch and port.peer in zone.ports
+    ]
+    fitting = [port for port in routers if has_subnet(port)] or routers
+    return fitting[0].name if fitting else ""

@@ -1,0 +1,814 @@
+"""What logical flows other than ACLs' say of endpoints: whom they tell apart. Pure.
+
+The argument (`docs/cover.md`) needs that two packets of one leg meet the same flows. Which flows an
+endpoint's packets can meet is told by its *identity*: the addresses, the MAC and the logical port
+that it sends from and is sent to. So here every flow of every datapath that packets can come to is
+read for identities, whatever its stage and whatever feature it was made for:
+
+- A flow whose match names an endpoint's identity, or a network, set or group it is in, is a
+  *mark* of the endpoint. Two endpoints with the same marks, each with its own identity in place,
+  are alike to that datapath.
+- A flow that names nobody is met by all alike, and belongs to the datapath.
+- A flow that looks at ports, and is met by endpoints, is a *limit*: the cells that can meet it are
+  not composed.
+
+The switch an endpoint is on belongs to legs, with what is the switch's own (its router's port, its
+subnets) put under common names, so that nodes are compared with each other. Every other datapath
+belongs to the ways between switches, which are pairs of switches and so compared with none.
+"""
+
+import functools
+import ipaddress
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from audit.cover import matches
+from audit.cover.matches import ANY_L4, Intervals, MatchError, Side
+from audit.model.endpoints import Endpoint, Port
+from audit.model.facts import LogicalFlow, LogicalPort, Zone
+from audit.model.packets import REQUEST_SOURCE_PORT, Family
+
+Marks = tuple[int, ...]
+"""Numbers of flows, in `Numbers`, sorted."""
+
+_THING = re.compile(
+    r'"(?P<name>(?:[^"\\]|\\.)*)"'
+    r"|(?<![\w:.])(?P<mac>(?:[0-9a-f]{2}:){5}[0-9a-f]{2})(?![\w:])"
+    r"|(?P<set>\$[\w.]+)|(?P<group>@[\w.]+)"
+    r"|(?<![\w:.])(?P<ip>[0-9]+(?:\.[0-9]+){3}(?:/[0-9.]+)?"
+    r"|(?:[0-9a-f]+:|:(?=:))(?:[0-9a-f]*:)+(?:[0-9a-f.]+)?(?:/[0-9a-f:]+)?)(?![\w:])"
+)
+"""What identifies something in a flow's text: names, MACs, sets, groups, addresses, networks."""
+_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
+_COMPARISON = re.compile(
+    r"(?P<field>[a-z][\w.]*)(?:\[[^\]]*\])? *(?P<relation>==|!=|[<>]=?) *"
+    r'(?P<constants>\{[^}]*\}|"(?:[^"\\]|\\.)*"|[^\s&|()]+)'
+)
+_PROTOCOL = re.compile(r"\b(?:tcp|udp|sctp)\b")
+LOOKS_AT_PORTS = re.compile(r"\b(?:tcp|udp|sctp)\.(?:src|dst)\b")
+_L4_FIELD = re.compile(r"\b(tcp|udp|sctp)\.(src|dst)\b")
+_CONSTANT = re.compile(r"[0-9]+(?:\.[0-9]+){3}|[0-9]+")
+_REGISTER_ASKED = re.compile(
+    r"(?<![a-z])(reg[0-9]+)(?:\[([0-9]+)(?:\.\.([0-9]+))?\])? == "
+    rf"({_CONSTANT.pattern})(?![\w./:])"
+)
+_LAST_BIT = 31
+_ANYTHING = "anything"
+_ITS_PORT = ("tcp.dst", "udp.dst", "sctp.dst", "ct_tp_dst()")
+_ITS_ADDRESS = ("ip4.dst", "ip4.src", "ct_nw_dst()")
+"""What a register is given of a packet: as it was sent, before any translation."""
+_PORT_ASKED = re.compile(r"^[^|(]*\b(?:tcp|udp|sctp)\.dst == ([0-9]+)(?= &&|$)[^|]*$")
+_GIVEN = re.compile(
+    r"\b(x{0,2}reg[0-9]+)(?:\[([0-9]+)(?:\.\.([0-9]+))?\])? *(?:=(?!=)|<->) *([^;{}]*)"
+)
+_GOES_ON = re.compile(r"(?:(?:set_meter\([^()]*\)|ip\.dscp = [0-9]+|next); *)*")
+_SENT_TO = re.compile(
+    r"(?:x{0,2}reg[0-9]+|eth\.dst|ip[46]\.dst|outport)(?:\[[^\]]*\])? *= *([^;{}]*)"
+)
+"""Where actions send a packet: a next hop stands in a register."""
+_OUTPORT = re.compile(r'\boutport = "((?:[^"\\]|\\.)*)"')
+_TEMPLATE = "^"
+"""Begins a chassis' own variable. `ovn-trace` passes over such flows; to a node's they are of a
+NodePort, whose cells are not composed anyway."""
+_ROUTER_PORTS = frozenset({"patch", "router", "l3gateway"})
+
+_DUMMIES = {
+    "name": '"n"',
+    "mac": "02:00:00:00:00:01",
+    "set": "$s",
+    "group": "@g",
+}
+_DUMMY_IP = {4: "192.0.2.1", 6: "2001:db8::1"}
+
+
+class Reading(NamedTuple):
+    """Of which packets a match may be true.
+
+    `l4` are the ports of the requests, or of requests whose replies may meet it; None where that
+    does not depend on ports.
+    """
+
+    families: frozenset[Family]
+    l4: Intervals | None
+
+
+NEVER = Reading(frozenset(), None)
+
+
+def read(match: str) -> Reading:
+    """Read a match. MatchError when it cannot be; alike matches are read once."""
+    if "!=" in match:  # which two constants are equal matters
+        return _read(match)
+    return _read(_THING.sub(_dummy, match))
+
+
+def _dummy(thing: re.Match[str]) -> str:
+    """Return something of the same kind, the same for all: so no two exclude each other."""
+    kind = str(thing.lastgroup)
+    if kind != "ip":
+        return _DUMMIES[kind]
+    address, slash, length = thing["ip"].partition("/")
+    return f"{_DUMMY_IP[6 if ':' in address else 4]}{slash}{length}"
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _read(match: str) -> Reading:
+    terms = (*matches.widened(match), *matches.widened(turned(match)))
+    if not terms:
+        return NEVER
+    families = frozenset(itertools.chain.from_iterable(term.families for term in terms))
+    if any(term.l4 == ANY_L4 for term in terms):
+        # Of some end it may be true whatever the port, and of another it may depend on that.
+        return Reading(families, ANY_L4 if LOOKS_AT_PORTS.search(match) else None)
+    return Reading(families, matches.united(itertools.chain.from_iterable(t.l4 for t in terms)))
+
+
+def turned(match: str) -> str:
+    """Return what a match is to a packet whose ports are the other way round: to the reply."""
+    return _L4_FIELD.sub(lambda found: f"{found[1]}.{'src' if found[2] == 'dst' else 'dst'}", match)
+
+
+class Numbers:
+    """Numbers flows by what they say: the same for the same, whatever zone they are of."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[object, int] = {}
+
+    def of(self, key: object) -> int:
+        """Return the number of a flow."""
+        return self._numbers.setdefault(key, len(self._numbers))
+
+
+class At(StrEnum):
+    """Where an endpoint's identity stands in a packet.
+
+    Requests come from a host's management port and go to its node's address. Replies to them go to
+    that port and come from that address: the last two are of hosts alone.
+    """
+
+    SRC = "src"
+    DST = "dst"
+    REPLY_TO = "reply to"
+    REPLY_FROM = "reply from"
+
+
+class Holder(NamedTuple):
+    """An endpoint by one of its identities: its logical port's, or its node's address."""
+
+    place: int
+    of_node: bool = False
+
+    def at(self, side: Side, *, host: bool) -> At:
+        """Return where it stands when something is asked of it as that side of a packet."""
+        if not host:
+            return At(side)
+        if side is Side.SRC:
+            return At.REPLY_FROM if self.of_node else At.SRC
+        return At.DST if self.of_node else At.REPLY_TO
+
+
+@dataclass(slots=True)
+class Identities:
+    """Who has which address, MAC and logical port."""
+
+    endpoints: Sequence[Endpoint]
+    own: list[dict[str, str]] = field(default_factory=list)
+    """Of each endpoint, its identity and what it is called in marks."""
+    holders: dict[str, list[Holder]] = field(default_factory=lambda: defaultdict(list))
+    _addresses: dict[Family, list[tuple[int, Holder]]] = field(default_factory=dict)
+    _in: dict[str, frozenset[Holder]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        addresses: dict[Family, list[tuple[int, Holder]]] = {family: [] for family in Family}
+        for index, endpoint in enumerate(self.endpoints):
+            own: dict[str, str] = {}
+            for thing, name, of_node in _identity(endpoint):
+                own[thing] = name
+                self.holders[thing].append(Holder(index, of_node))
+                if name.startswith("address"):
+                    number = int(ipaddress.ip_address(thing))
+                    addresses[Family.of(thing)].append((number, Holder(index, of_node)))
+            self.own.append(own)
+        self._addresses = addresses
+
+    def within(self, network: str) -> frozenset[Holder]:
+        """Return who has an address in a network."""
+        if network not in self._in:
+            within = ipaddress.ip_network(network, strict=False)
+            low, high = int(within.network_address), int(within.broadcast_address)
+            known = self._addresses[Family.of(network)]
+            self._in[network] = frozenset(one for number, one in known if low <= number <= high)
+        return self._in[network]
+
+
+def _identity(endpoint: Endpoint) -> Iterator[tuple[str, str, bool]]:
+    attached = endpoint.attachment
+    if attached is None:
+        return
+    yield attached.port, "port", False
+    if attached.mac:
+        yield attached.mac, "mac", False
+    for place, address in enumerate(attached.addresses):
+        yield canonical(address), f"address {place} {Family.of(address)}", False
+    for place, address in enumerate(endpoint.addresses):
+        if address not in attached.addresses:
+            yield canonical(address), f"address {place} {Family.of(address)} of its node", True
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def canonical(address: str) -> str:
+    """Return an address or a network in its usual spelling, and itself where it is none."""
+    try:
+        if "/" not in address:
+            return str(ipaddress.ip_address(address))
+        network = ipaddress.ip_network(address, strict=False)
+    except ValueError:
+        return address
+    whole = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if whole else str(network)
+
+
+class Named(NamedTuple):
+    """What a flow's match names: identities by the side of the packet they are asked of.
+
+    `asked` are the sets of things of which the packet must have one, as far as is plain.
+    """
+
+    things: tuple[tuple[str, Side | None], ...]
+    asked: tuple[tuple[str, ...], ...]
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def names_in(match: str) -> Named:
+    """Return what a match names; a row that actions look up asks for the first thing it names."""
+    first = _THING.search(match)
+    if first is None:
+        return Named((), ())
+    if _COMPARISON.search(match) is None:
+        listed = tuple(dict.fromkeys(_thing(one) for one in _THING.finditer(match)))
+        return Named(tuple((thing, None) for thing in listed), (listed[:1],))
+    things: dict[tuple[str, Side | None], None] = {}
+    asked: list[tuple[str, ...]] = []
+    plain = not _alternatives(match)  # then what stands in no parentheses must hold
+    covered: list[tuple[int, int]] = []
+    for found in _COMPARISON.finditer(match):
+        listed = tuple(_thing(one) for one in _THING.finditer(found["constants"]))
+        if not listed:
+            continue
+        covered.append(found.span())
+        side = _side(found["field"])
+        things |= dict.fromkeys((thing, side) for thing in listed)
+        before = match[: found.start()]
+        if plain and found["relation"] == "==" and before.count("(") == before.count(")"):
+            asked.append(listed)
+    for one in _THING.finditer(match):
+        if not any(start <= one.start() < end for start, end in covered):
+            things[_thing(one), None] = None
+    return Named(tuple(things), tuple(asked))
+
+
+def _alternatives(match: str) -> bool:
+    """Say whether a match has `||` outside parentheses."""
+    if "||" not in match:
+        return False
+    depth = 0
+    for place, character in enumerate(match):
+        depth += (character == "(") - (character == ")")
+        if not depth and match.startswith("||", place):
+            return True
+    return False
+
+
+def _thing(found: re.Match[str]) -> str:
+    if found.lastgroup == "ip":
+        return canonical(found["ip"])
+    return found["name"] if found.lastgroup == "name" else found.group()
+
+
+def _side(name: str) -> Side | None:
+    """Return the end of a packet that a field is of; None where that is not known."""
+    if name.endswith(".src") or name == "inport":
+        return Side.SRC
+    return Side.DST if name.endswith(".dst") or name == "outport" else None
+
+
+@dataclass(slots=True)
+class Told:
+    """What the flows of one zone tell of endpoints, by the side of the packet they are at.
+
+    `on` is by switch: marks of endpoints there; `kind` of a switch are flows that name nobody.
+    `between` are marks on all other datapaths.
+    """
+
+    on: dict[str, dict[At, dict[int, list[int]]]] = field(default_factory=dict)
+    kind: dict[str, list[tuple[int, Intervals]]] = field(default_factory=dict)
+    tracking: dict[str, int] = field(default_factory=dict)
+    """By switch, a number for all that decides there which packets conntrack and ACLs know."""
+    between: dict[At, dict[int, list[int]]] = field(
+        default_factory=lambda: {at: defaultdict(list) for at in At}
+    )
+    policies: list[LogicalFlow] = field(default_factory=list)
+    """Of routers, which `audit.cover.classes` reads by priority."""
+    limits: list[LogicalFlow] = field(default_factory=list)
+    """Flows that look at ports and may be met by endpoints."""
+    redirected: set[int] = field(default_factory=set)
+    """Endpoints of which their switch sends what is for them to a port that is not theirs."""
+    unread: set[str] = field(default_factory=set)
+    """Matches that could not be read."""
+
+
+_ROUTER_POLICY = "lr_in_policy"
+
+
+def _understood(match: str) -> bool:
+    try:
+        matches.parse(match)
+    except MatchError:
+        return False
+    return True
+
+
+class ZoneFlows:
+    """Reads one zone's flows for what they tell of the endpoints of a matrix."""
+
+    def __init__(
+        self,
+        zone: Zone,
+        who: Identities,
+        numbers: Numbers,
+        family: Family,
+        explained: Mapping[str, frozenset[int]],
+        ports: Sequence[Port],
+    ) -> None:
+        """`explained` are flows by switch, by their place there, that ACLs account for.
+
+        `ports` are those that are asked about.
+        """
+        self._zone = zone
+        self._who = who
+        self._numbers = numbers
+        self._family = family
+        self._explained = explained
+        self._ports = ports
+        self._switches = switches_of(who.endpoints, zone)
+        self._others = _everybody(zone.ports.values())
+        self._whole = _by_switch(who.endpoints)
+        self._everyone = frozenset(Holder(i) for i, own in enumerate(who.own) if own)
+        self._assigned: set[str] = set()
+        self._known: dict[str, frozenset[Holder]] = {}
+
+    def told(self) -> Told:
+        """Return what the flows tell."""
+        told = Told()
+        datapaths = reached(self._zone, self._switches)
+        for name in datapaths:
+            for flow in self._zone.flows.get(name, ()):
+                if _THING.search(flow.actions):
+                    self._assigned |= {_thing(one) for one in _THING.finditer(flow.actions)}
+        self._assigned -= self._others
+        for name in datapaths:
+            self._datapath(name, told)
+        return told
+
+    def _datapath(self, name: str, told: Told) -> None:
+        own = name in self._switches
+        common = _common_names(self._zone, name) if own else {}
+        if own:
+            told.on[name] = {at: defaultdict(list) for at in At}
+            told.kind[name] = []
+        explained = self._explained.get(name, frozenset())
+        every = self._zone.flows.get(name, ())
+        going_on = _going_on(every)
+        if own:  # a stage that another switch lacks, or its default, is told from this one's
+            told.kind[name].append((self._numbers.of(("goes on", *sorted(going_on))), ANY_L4))
+            told.tracking[name] = self._numbers.of(_tracking(every, explained, common))
+        by_acls = [every[place] for place in explained]
+        asked = [
+            (flow, reading)
+            for place, flow in enumerate(every)
+            if place not in explained and (reading := self._read(flow, told)) is not None
+        ]
+        given = _Registers((flow for flow, _ in asked), by_acls, self._ports, self._who.holders)
+        met = [
+            (flow, reading)
+            for flow, reading in asked
+            if flow.stage not in going_on and given.may_be(flow.match)
+        ]
+        for flow, reading in _whatever_the_protocol(met):
+            self._flow(flow, reading.l4, name, common if own else None, told)
+
+    def _read(self, flow: LogicalFlow, told: Told) -> Reading | None:
+        """Read a flow; None where no packet of the family, to a port asked about, can meet it."""
+        if flow.stage[:1].isupper():  # a row that actions look up
+            return Reading(frozenset(Family), None)
+        if _TEMPLATE in flow.match or self._of_another_port(flow.match):
+            return None
+        try:
+            reading = read(flow.match)
+        except MatchError:
+            told.unread.add(flow.match)
+            return None
+        return reading if self._family in reading.families else None
+
+    def _of_another_port(self, match: str) -> bool:
+        """Say whether a match asks for a port that no request or reply is sent to."""
+        asked = _PORT_ASKED.search(match)
+        if asked is None:
+            return False
+        number = int(asked[1])
+        return number != REQUEST_SOURCE_PORT and not any(number in port for port in self._ports)
+
+    def _flow(
+        self,
+        flow: LogicalFlow,
+        l4: Intervals | None,
+        datapath: str,
+        common: Mapping[str, str] | None,
+        told: Told,
+    ) -> None:
+        """Note what one flow tells; `common` are names of what is the switch's own."""
+        named = names_in(flow.match)
+        switch = None if common is None else datapath
+        if self._of_somebody_else(named, common or {}, switch):
+            return
+        marked = self._marked(named, switch)
+        if l4 is not None and (marked or common is None or l4 == ANY_L4):
+            told.limits.append(flow)
+            return
+        self._sends_to(flow, named, datapath, switch, told)
+        if common is None:
+            if flow.stage == _ROUTER_POLICY and _understood(flow.match):
+                told.policies.append(flow)
+                return
+            for at, index in marked:
+                own = self._who.own[index]
+                key = (self._zone.name, datapath, *_said(flow, own))
+                told.between[at][index].append(self._numbers.of(key))
+        elif marked:
+            outport = _OUTPORT.search(flow.actions)
+            for at, index in marked:
+                own = self._who.own[index]
+                names = {**common, **own}
+                told.on[datapath][at][index].append(self._numbers.of(_said(flow, names)))
+                elsewhere = outport is not None and own.get(outport[1]) != "port"
+                if elsewhere and at in (At.DST, At.REPLY_TO) and self._on(index, datapath):
+                    told.redirected.add(index)
+        else:
+            number = self._numbers.of(_said(flow, common))
+            told.kind[datapath].append((number, ANY_L4 if l4 is None else l4))
+
+    def _sends_to(
+        self, flow: LogicalFlow, named: Named, datapath: str, switch: str | None, told: Told
+    ) -> None:
+        """Mark whom a flow sends packets to that are not asked to be for it.
+
+        To a packet that is for it anyway such a flow does nothing wrong, to all others it does.
+        """
+        given = {
+            _thing(one) for sent in _SENT_TO.findall(flow.actions) for one in _THING.finditer(sent)
+        }
+        if not given:
+            return
+        asked = {
+            holder
+            for thing, side in named.things
+            if side is not Side.SRC  # from whom a packet is says nothing of for whom it is
+            for holder in self._members(thing, switch)
+        }
+        marks = told.between if switch is None else told.on[switch]
+        for holder in sorted(
+            {one for thing in given for one in self._members(thing, switch)} - asked
+        ):
+            number = self._numbers.of((self._zone.name, datapath, flow))
+            host = self._who.endpoints[holder.place].host_network
+            marks[holder.at(Side.DST, host=host)][holder.place].append(number)
+
+    def _on(self, index: int, switch: str) -> bool:
+        attached = self._who.endpoints[index].attachment
+        return attached is not None and attached.switch == switch
+
+    def _marked(self, named: Named, switch: str | None) -> list[tuple[At, int]]:
+        """Return the endpoints that a flow names, by where they stand in a packet it names."""
+        marked: dict[tuple[At, int], None] = {}
+        for thing, side in named.things:
+            for one in self._telling(thing, switch):
+                host = self._who.endpoints[one.place].host_network
+                for asked in Side if side is None else (side,):
+                    marked[one.at(asked, host=host), one.place] = None
+        return list(marked)
+
+    def _telling(self, thing: str, switch: str | None) -> Sequence[Holder]:
+        """Return whom a thing is or holds, as far as that tells them from others.
+
+        Between switches it tells nothing of pods that a set or network holds all pods of their
+        switches: ways are between switches. A node is told from others by its address alone.
+        """
+        members = self._members(thing, switch)
+        if not _holds_many(thing):
+            return sorted(members)
+        nodes = sorted(one for one in members if one.of_node)
+        ports = frozenset(one for one in members if not one.of_node)
+        if ports >= self._everyone or (
+            switch is None and all(self._whole[one.place] <= ports for one in ports)
+        ):
+            return nodes
+        return [*nodes, *sorted(ports)]
+
+    def _members(self, thing: str, switch: str | None) -> frozenset[Holder]:
+        """Return whom a thing is, or holds, to a switch or, with None, to another datapath.
+
+        A MAC is an identity on the own switch, and to what that sends to: it goes no farther.
+        """
+        if thing not in self._known:
+            self._known[thing] = frozenset(
+                holder
+                for one in self._content(thing)
+                for holder in (
+                    self._who.within(one) if "/" in one else self._who.holders.get(one, ())
+                )
+            )
+        if _MAC.fullmatch(thing):
+            return frozenset(one for one in self._known[thing] if self._near(one, switch))
+        return self._known[thing]
+
+    def _near(self, holder: Holder, switch: str | None) -> bool:
+        """Say whether an endpoint is on a switch, or with None in the zone."""
+        attached = self._who.endpoints[holder.place].attachment
+        return attached is not None and (
+            attached.zone == self._zone.name if switch is None else attached.switch == switch
+        )
+
+    def _content(self, thing: str) -> Iterable[str]:
+        """Return what is in a set or group of the southbound; anything else is itself."""
+        if thing[:1] == "@":
+            return (self._zone.installed_groups or {}).get(thing[1:], ())
+        if thing[:1] == "$":
+            return map(canonical, (self._zone.installed_sets or {}).get(thing[1:], ()))
+        return (thing,) if "/" not in thing or _is_network(thing) else ()
+
+    def _of_somebody_else(
+        self, named: Named, common: Mapping[str, str], switch: str | None
+    ) -> bool:
+        """Say whether a flow asks for what no endpoint of the matrix has, and no flow gives."""
+
+        def here(thing: str) -> bool:
+            if self._members(thing, switch):
+                return True
+            if _holds_many(thing):
+                return False
+            if thing in self._others:
+                return False
+            return (
+                thing in common
+                or thing in self._assigned
+                or thing in self._zone.ports
+                or thing.startswith(_MADE_BY_NORTHD)
+            )
+
+        return any(not any(map(here, asked)) for asked in named.asked)
+
+
+def _holds_many(thing: str) -> bool:
+    return thing[:1] in ("@", "$") or _is_network(thing)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _is_network(thing: str) -> bool:
+    if "/" not in thing:
+        return False
+    try:
+        ipaddress.ip_network(thing)
+    except ValueError:
+        return False
+    return True
+
+
+_MADE_BY_NORTHD = ("_MC_", "none")
+"""Begin the names that stand for no port: multicast groups, and that no port was found."""
+
+
+def _going_on(flows: Sequence[LogicalFlow]) -> frozenset[str]:
+    """Return the stages in which every packet goes on as it came, but for its service class.
+
+    Unless something asks for that. What no flow of a stage is for is dropped there.
+    """
+    if any("dscp" in flow.match for flow in flows):
+        return frozenset()
+    stages: dict[str, bool] = {}
+    for flow in flows:
+        plain = _GOES_ON.fullmatch(flow.actions) is not None
+        stages[flow.stage] = stages.get(flow.stage, True) and plain
+    whole = {flow.stage for flow in flows if flow.match == "1"}
+    return frozenset(stage for stage, plain in stages.items() if plain and stage in whole)
+
+
+_TRACKING = re.compile(
+    r"ls_(?:in|out)_(?:pre_acl|pre_lb|pre_stateful|acl(?:_after_lb)?(?:_hint|_eval|_action)?)"
+)
+
+
+def _tracking(
+    flows: Sequence[LogicalFlow], explained: Collection[int], common: Mapping[str, str]
+) -> tuple[object, ...]:
+    """Return what a switch's flows of anybody say of tracking packets, and of what ACLs know.
+
+    The flows `explained` by ACLs are left out, by their places.
+    """
+    said = {
+        _said(flow, common)
+        for place, flow in enumerate(flows)
+        if place not in explained
+        and _TRACKING.fullmatch(flow.stage)
+        and all(thing in common for thing, _ in names_in(flow.match).things)
+    }
+    return ("tracking", *sorted(said))
+
+
+class _Registers:
+    """What flows of a datapath give registers; each is 0 when a packet comes there."""
+
+    def __init__(
+        self,
+        flows: Iterable[LogicalFlow],
+        by_acls: Iterable[LogicalFlow],
+        ports: Sequence[Port],
+        addresses: Collection[str],
+    ) -> None:
+        """`ports` and `addresses` are those of the packets asked about."""
+        self._ports = ports
+        self._addresses = addresses
+        self._given: dict[str, set[tuple[int, int, str]]] = defaultdict(set)
+        for written in {flow.actions for flow in by_acls}:
+            self._note(written)
+        waiting = {(flow.match, flow.actions) for flow in flows if "reg" in flow.actions}
+        # What no flow gives, the flows that ask for it do not give either.
+        while met := {one for one in waiting if self.may_be(one[0])}:
+            waiting -= met
+            for _, written in met:
+                self._note(written)
+
+    def _note(self, written: str) -> None:
+        """Note what actions give registers."""
+        for name, first, last, value in _GIVEN.findall(written):
+            width, number = name.count("x"), int(name.lstrip("xreg"))
+            whole = (0, _LAST_BIT, _ANYTHING)
+            given = (int(first or 0), int(last or first or _LAST_BIT), value.strip())
+            for place in range(1 << width):
+                self._given[f"reg{(number << width) + place}"].add(whole if width else given)
+
+    def may_be(self, match: str) -> bool:
+        """Say whether registers can be as a conjunction asks."""
+        return all(
+            self._may_be(name, int(first or 0), int(last or first or _LAST_BIT), value)
+            for name, first, last, value in _REGISTER_ASKED.findall(_plain(match))
+        )
+
+    def _may_be(self, name: str, low: int, high: int, value: str) -> bool:
+        return value == "0" or any(
+            first <= high
+            and low <= last
+            and ((first, last) != (low, high) or self._yields(given, value))
+            for first, last, given in self._given.get(name, ())
+        )
+
+    def _yields(self, given: str, value: str) -> bool:
+        """Say whether what a register is given may be this number or address."""
+        if _CONSTANT.fullmatch(given):
+            return given == value
+        if given in _ITS_PORT and value.isdecimal():
+            number = int(value)
+            return any(number in port for port in self._ports)
+        if given in _ITS_ADDRESS:
+            return value in self._addresses
+        return True
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _plain(match: str) -> str:
+    """Return the first part of a match that must hold: a conjunction without parentheses."""
+    return "" if _alternatives(match) else match.partition("(")[0]
+
+
+def _whatever_the_protocol(
+    flows: Sequence[tuple[LogicalFlow, Reading]],
+) -> Iterator[tuple[LogicalFlow, Reading]]:
+    """Yield flows; where the same is said of every protocol, it is said of no port."""
+    alike: dict[object, list[Intervals]] = defaultdict(list)
+    for flow, reading in flows:
+        if reading.l4 is not None:
+            alike[_but_for_the_protocol(flow)].append(reading.l4)
+    for flow, reading in flows:
+        if reading.l4 is not None and LOOKS_AT_PORTS.search(flow.match) is None:
+            said = itertools.chain.from_iterable(alike[_but_for_the_protocol(flow)])
+            if matches.united(said) == ANY_L4:
+                yield flow, reading._replace(l4=None)
+                continue
+        yield flow, reading
+
+
+def _but_for_the_protocol(flow: LogicalFlow) -> object:
+    return (
+        flow.stage,
+        flow.priority,
+        _PROTOCOL.sub("*", flow.match),
+        _PROTOCOL.sub("*", flow.actions),
+    )
+
+
+def _said(flow: LogicalFlow, names: Mapping[str, str]) -> tuple[str, int, str, str]:
+    """Return what a flow says, with everything in `names` called by them."""
+
+    def called(found: re.Match[str]) -> str:
+        name = names.get(_thing(found))
+        return found.group() if name is None else f"<{name}>"
+
+    return (
+        flow.stage,
+        flow.priority,
+        _THING.sub(called, flow.match),
+        _THING.sub(called, flow.actions),
+    )
+
+
+def _everybody(ports: Iterable[LogicalPort]) -> frozenset[str]:
+    """Return the identities of a zone's pods and hosts, and of remote ones on the same switch."""
+    return frozenset(
+        thing
+        for port in ports
+        if port.kind in ("", "remote") and port.peer == ""
+        for thing in (port.name, port.mac, *map(canonical, port.addresses))
+        if thing
+    )
+
+
+def _by_switch(endpoints: Sequence[Endpoint]) -> list[frozenset[Holder]]:
+    """Return, for each endpoint, all ports that are on its switch."""
+    groups: dict[object, set[Holder]] = defaultdict(set)
+    keys: list[object] = []
+    for index, endpoint in enumerate(endpoints):
+        at = endpoint.attachment
+        keys.append(index if at is None else (at.zone, at.switch))
+        groups[keys[-1]].add(Holder(index))
+    frozen = {key: frozenset(ports) for key, ports in groups.items()}
+    return [frozen[key] for key in keys]
+
+
+def switches_of(endpoints: Iterable[Endpoint], zone: Zone) -> set[str]:
+    """Return the switches of a zone that endpoints are on."""
+    return {
+        e.attachment.switch
+        for e in endpoints
+        if e.attachment is not None and e.attachment.zone == zone.name
+    }
+
+
+def reached(zone: Zone, switches: Iterable[str]) -> list[str]:
+    """Return the datapaths that packets from these switches can come to in a zone, sorted."""
+    beside: dict[str, set[str]] = defaultdict(set)
+    for port in zone.ports.values():
+        peer = zone.ports.get(port.peer)
+        if peer is not None:
+            beside[port.datapath].add(peer.datapath)
+            beside[peer.datapath].add(port.datapath)
+    found, waiting = set[str](), list(switches)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += beside[name]
+    return sorted(found)
+
+
+def _common_names(zone: Zone, switch: str) -> dict[str, str]:
+    """Name what every switch has one of its own of: router ports, their peers, its subnets.
+
+    No two things of a switch have one name, so that what is said of one switch in these names is
+    said of another in the same words only if it is the same.
+    """
+    names: dict[str, str] = {}
+    here = [port for port in zone.ports.values() if port.datapath == switch]
+    routers = [port for port in here if zone.ports.get(port.peer) is not None]
+    for place, port in enumerate(sorted(routers, key=lambda one: one.tunnel_key)):
+        peer = zone.ports[port.peer]
+        names[port.name] = f"router port {place}"
+        names[peer.name] = f"peer {place}"
+        for one, owner in ((port, "router port"), (peer, "peer")):
+            if one.mac:
+                names.setdefault(one.mac, f"MAC of {owner} {place}")
+            for number, address in enumerate(one.addresses):
+                bare = canonical(address.partition("/")[0])
+                names.setdefault(bare, f"address {number} of {owner} {place}")
+                names.setdefault(canonical(address), f"network {number} of {owner} {place}")
+    redirected = [port for port in zone.ports.values() if port.kind == "chassisredirect"]
+    for port in redirected:
+        for name, called in list(names.items()):
+            if port.name == f"cr-{name}":
+                names[port.name] = f"chassis of {called}"
+    for place, subnet in enumerate(zone.switches.get(switch, ())):
+        names.setdefault(canonical(subnet), f"subnet {place}")
+    return names

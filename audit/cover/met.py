@@ -1,0 +1,429 @@
+"""What flows tell of endpoints, in the terms that legs and ways are made of. Pure.
+
+Legs are made of entries, ways of numbered places. What `audit.cover.flows` reads of each zone is
+put into these here: an entry for what a switch's flows say of the endpoint at its own end, and one
+for each kind of endpoint that they tell apart at the other end.
+"""
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.cover import agreement, behind, flows, matches
+from audit.cover.acls import Entry, Predicates, Vector, ZoneAcls, address_sets, group_ports
+from audit.cover.flows import At, Identities, Numbers, Told, ZoneFlows
+from audit.cover.matches import AddressIn, Intervals, MatchError, PortIs, Side, Term
+from audit.model.endpoints import Endpoint, Port
+from audit.model.facts import Acl, LogicalFlow, Note, Zone
+from audit.model.legs import Locality
+
+NO_ACL = -1
+"""The stage of an entry that is of no ACL: it tells endpoints apart and decides nothing."""
+
+_ANY = tuple((str(p), low, high) for p, low, high in matches.ANY_L4)
+
+MOST_NAMED = 50
+"""Endpoints that a note lists; its text counts all."""
+
+
+class _Views(NamedTuple):
+    """The entries that a switch's flows make of other ends, by Locality, and a number for them.
+
+    `plain` says that none of them looks at ports, nor tells other ends apart.
+    """
+
+    entries: tuple[tuple[Entry, ...], ...]
+    number: int
+    plain: bool
+
+
+@dataclass(slots=True)
+class Met:
+    """What the flows of all zones tell of a matrix' endpoints, in one address family."""
+
+    endpoints: Sequence[Endpoint]
+    zones: Mapping[str, Zone]
+    predicates: Predicates
+    acls: Mapping[str, ZoneAcls]
+    switch: NDArray[np.int32]
+    switches: Mapping[str, int]
+    """The number of each switch in `switch`."""
+    host: NDArray[np.bool_]
+    ports: Sequence[Port]
+    opaque: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Switches from which packets can meet a flow that could not be read, and those matches."""
+    limits: list[tuple[Vector, Vector, Intervals]] = field(default_factory=list)
+    """Cells that are not composed: as vectors of sources and of destinations, and ports."""
+    notes: list[Note] = field(default_factory=list)
+    _numbers: Numbers = field(default_factory=Numbers)
+    _told: dict[str, Told] = field(default_factory=dict)
+    _contents: dict[tuple[str, At], NDArray[np.int64]] = field(default_factory=dict)
+    _common: dict[tuple[str, At], "_Views"] = field(default_factory=dict)
+    _most: dict[tuple[At, bool], tuple[int, int] | None] = field(default_factory=dict)
+    _everyone: int = 0
+    _router_ports: frozenset[str] = frozenset()
+    _attached: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+
+    def __post_init__(self) -> None:
+        who = Identities(self.endpoints)
+        self._attached = np.array(
+            [e.attachment is not None for e in self.endpoints], dtype=np.bool_
+        )
+        self._router_ports = behind.router_ports(self.zones.values())
+        self._everyone = self.predicates.number(np.ones(len(self.endpoints), dtype=np.bool_))
+        for name, zone in sorted(self.zones.items()):
+            explained = self._agreed(zone, self.acls[name])
+            read = ZoneFlows(
+                zone, who, self._numbers, self.predicates.family, explained, self.ports
+            )
+            told = self._told[name] = read.told()
+            for switch in zone.switches if told.unread else ():
+                self.opaque[switch] |= told.unread
+            for flow in told.limits:
+                self._limit(zone, flow)
+            if told.redirected:
+                self._redirect(sorted(told.redirected))
+
+    def _agreed(self, zone: Zone, acls: ZoneAcls) -> dict[str, frozenset[int]]:
+        """Return the flows that ACLs in force explain, by switch; note where they do not agree."""
+        explained: dict[str, frozenset[int]] = {}
+        strange: list[tuple[str, LogicalFlow]] = []
+        lacking: list[tuple[str, Acl]] = []
+        own = flows.switches_of(self.endpoints, zone)
+        for switch in flows.reached(zone, own):
+            listed = zone.flows.get(switch, ())
+            in_force = acls.in_force(switch)
+            if not listed or not (in_force or switch in zone.switches):
+                continue
+            agreed = agreement.compare(in_force, listed)
+            if switch in own:
+                explained[switch] = agreed.explained  # elsewhere no leg is made of ACLs
+            lacking += [(switch, acl) for acl in agreed.lacking]
+            strange += [
+                (switch, flow)
+                for flow in behind.strange(listed, agreed.explained, self._router_ports)
+                if self._asked(flow)
+            ]
+        self._disagree(zone, strange, lacking)
+        return explained
+
+    def _redirect(self, indices: Sequence[int]) -> None:
+        """Leave out endpoints whose packets go to another's port: its ACLs are not theirs."""
+        vector = np.zeros(len(self.endpoints), dtype=np.bool_)
+        vector[indices] = True
+        anybody = np.ones_like(vector)
+        self.limits += [(anybody, vector, matches.ANY_L4), (vector, anybody, matches.ANY_L4)]
+
+    def _asked(self, flow: LogicalFlow) -> bool:
+        """Say whether a flow can be true of a packet that is asked."""
+        try:
+            reading = flows.read(flow.match)
+        except MatchError:
+            return True
+        asked = reading.l4 is None or any(_touches(reading.l4, port) for port in self.ports)
+        return asked and self.predicates.family in reading.families
+
+    def _disagree(
+        self,
+        zone: Zone,
+        strange: Sequence[tuple[str, LogicalFlow]],
+        lacking: Sequence[tuple[str, Acl]],
+    ) -> None:
+        """Leave out of legs what can meet a flow without an ACL, or an ACL without its flows."""
+        touched = np.zeros(len(self.endpoints), dtype=np.bool_)
+        for _, flow in strange:
+            touched |= self._limit(zone, flow)
+        for switch, acl in lacking:
+            try:
+                terms = matches.parse(acl.match)
+            except MatchError:
+                self.opaque[switch].add(acl.match)
+                continue
+            touched |= self._cells(zone, terms)
+        if not strange and not lacking:
+            return
+        parts = []
+        if strange:
+            switch, flow = strange[0]
+            parts.append(
+                f"has {len(strange)} flows of ACL stages that no northbound ACL explains (the "
+                f"first on switch {switch}, {flow.stage}, priority {flow.priority}: {flow.match})"
+            )
+        if lacking:
+            switch, acl = lacking[0]
+            parts.append(
+                f"lacks flows of {len(lacking)} northbound ACLs (the first on switch {switch}: "
+                f"{behind.whose(acl)})"
+            )
+        keys = [self.endpoints[index].key for index in np.flatnonzero(touched).tolist()]
+        text = (
+            f"the southbound of zone {zone.name} {' and '.join(parts)}; packets meet what the "
+            f"southbound says, so the cells that can are traced one by one ({len(keys)} endpoints)"
+        )
+        self.notes.append(
+            Note(code="southbound-differs", text=text, subjects=tuple(keys[:MOST_NAMED]))
+        )
+
+    def _limit(self, zone: Zone, flow: LogicalFlow) -> Vector:
+        """Leave out the cells whose requests or replies can meet a flow; return their ends."""
+        try:
+            ends = self._cells(zone, matches.widened(flow.match))
+            return ends | self._cells(zone, matches.widened(flows.turned(flow.match)), back=True)
+        except MatchError:
+            for switch in zone.switches:
+                self.opaque[switch].add(flow.match)
+            return np.zeros(len(self.endpoints), dtype=np.bool_)
+
+    def _cells(self, zone: Zone, terms: Sequence[Term], *, back: bool = False) -> Vector:
+        """Leave out the cells of which a term may be true, of their replies with `back`."""
+        ends = np.zeros(len(self.endpoints), dtype=np.bool_)
+        for term in terms:
+            if self.predicates.family not in term.families:
+                continue
+            sides = sides_of(term, zone, self.predicates)
+            src, dst = sides[Side.SRC], sides[Side.DST]
+            if src.any() and dst.any():
+                self.limits.append((dst, src, term.l4) if back else (src, dst, term.l4))
+                # An end that is anybody says nothing of anybody.
+                ends |= np.zeros_like(src) if src.all() else src
+                ends |= np.zeros_like(dst) if dst.all() else dst
+        return ends
+
+    def entries(self, index: int, side: At) -> tuple[tuple[Entry, ...], ...]:
+        """Return the entries of an endpoint as the source's or the destination's side, by Locality.
+
+        They are of the flows of its own switch. Where these say what they say of most endpoints, in
+        every locality, there are none: such are told apart by ACLs alone.
+        """
+        attached = self.endpoints[index].attachment
+        if attached is None or attached.switch not in self._told[attached.zone].on:
+            return tuple(() for _ in Locality)
+        zone, switch, sees = attached.zone, attached.switch, self._sees(index, side)
+        content = int(self._content(zone, switch, side)[index])
+        views = self._views(zone, switch, sees)
+        if (content, views.number) == self._usual(side, host=bool(self.host[index])):
+            host = (self._entry(self._numbers.of("host")),) if self.host[index] else ()
+            return tuple(host for _ in Locality)
+        own = self._entry(self._numbers.of((content, "own")))
+        return tuple(
+            (own, self._entry(self._numbers.of(at)), *entries)
+            for at, entries in zip(Locality, views.entries, strict=True)
+        )
+
+    def _usual(self, side: At, *, host: bool) -> tuple[int, int] | None:
+        """Return what is said of most endpoints of a kind, and of the others on their switches.
+
+        None where flows of it look at ports, or tell its other ends apart: then so must legs.
+        """
+        key = (side, host)
+        if key not in self._most:
+            known: Counter[tuple[int, int]] = Counter()
+            among: dict[tuple[int, int], _Views] = {}
+            for index in np.flatnonzero(self.host == host).tolist():
+                at = self.endpoints[index].attachment
+                if at is not None and at.switch in self._told[at.zone].on:
+                    content = int(self._content(at.zone, at.switch, side)[index])
+                    views = self._views(at.zone, at.switch, self._sees(index, side))
+                    known[content, views.number] += 1
+                    among[content, views.number] = views
+            most = max(known.values(), default=0)
+            usual = next((one for one, count in known.items() if count == most), None)
+            plain = usual is not None and among[usual].plain
+            self._most[key] = usual if plain else None
+        return self._most[key]
+
+    def _views(self, zone: str, switch: str, side: At) -> "_Views":
+        """Return the entries that all endpoints of a switch at `side` have in common."""
+        key = (switch, side)
+        if key not in self._common:
+            entries = tuple(tuple(self._made(zone, switch, side, at)) for at in Locality)
+            self._common[key] = _Views(
+                entries=entries,
+                number=self._numbers.of(entries),
+                plain=all(
+                    entry.l4 == _ANY and entry.others == self._everyone
+                    for some in entries
+                    for entry in some
+                ),
+            )
+        return self._common[key]
+
+    def _sees(self, index: int, side: At) -> At:
+        """Return as what an endpoint looks at others; a node's own address is on no switch."""
+        return At.REPLY_FROM if side is At.DST and self.host[index] else side
+
+    def _entry(self, number: int, others: int | None = None, l4: Intervals = ()) -> Entry:
+        return Entry(
+            stage=NO_ACL,
+            tier=0,
+            priority=0,
+            action=str(number),
+            decider=-1,
+            others=self._everyone if others is None else others,
+            l4=tuple((str(p), low, high) for p, low, high in l4) or _ANY,
+        )
+
+    def _content(self, zone: str, switch: str, side: At) -> NDArray[np.int64]:
+        """Return by endpoint the number of what a switch's flows say of it as `side`."""
+        key = (switch, side)
+        if key not in self._contents:
+            content = np.full(len(self.endpoints), self._numbers.of(()), dtype=np.int64)
+            for index, marks in self._told[zone].on[switch][side].items():
+                content[index] = self._numbers.of(tuple(sorted(marks)))
+            self._contents[key] = content
+        return self._contents[key]
+
+    def _made(self, zone: str, switch: str, side: At, locality: Locality) -> Iterator[Entry]:
+        kind = self._told[zone].kind[switch]
+        whole = tuple(sorted(number for number, l4 in kind if l4 == matches.ANY_L4))
+        yield self._entry(self._numbers.of(("kind", whole)))
+        for number, l4 in sorted(set(kind)):
+            if l4 != matches.ANY_L4:
+                yield self._entry(number, l4=l4)
+        other = At.DST if side is At.SRC else At.SRC
+        content = self._content(zone, switch, other)
+        among = np.flatnonzero(self._at(switch, side, locality))
+        contents, counts = np.unique(content[among], return_counts=True)
+        if not len(contents):
+            return
+        usual = int(contents[np.argmax(counts)])
+        yield self._entry(self._numbers.of(("usual", usual)))
+        for number in contents.tolist():
+            if number != usual:
+                vector = np.zeros(len(self.endpoints), dtype=np.bool_)
+                vector[among[content[among] == number]] = True
+                yield self._entry(number, others=self.predicates.number(vector))
+
+    def _at(self, switch: str, side: At, locality: Locality) -> Vector:
+        """Return the other ends that a switch's endpoints at `side` may have in a locality.
+
+        `REPLY_FROM` stands for a node's own address, to which all packets come from another switch.
+        """
+        here: Vector = self._attached & (self.switch == self.switches[switch])
+        match locality, side:
+            case Locality.APART, At.SRC:
+                return np.logical_or(~here, self.host)
+            case Locality.APART, At.REPLY_FROM:
+                return np.ones_like(here)
+            case Locality.APART, _:
+                return ~here
+            case Locality.OWN_NODE, At.DST:
+                return here & self.host
+            case _:
+                return here & ~self.host
+
+    def tracked(self) -> Vector:
+        """Return which endpoints' switches track packets as most switches do."""
+        numbers = {
+            switch: number
+            for told in self._told.values()
+            for switch, number in told.tracking.items()
+        }
+        most = Counter(numbers.values()).most_common(2)
+        usual = most[0][0] if len(most) == 1 or (most and most[0][1] > most[1][1]) else None
+        return np.array(
+            [
+                e.attachment is None or numbers.get(e.attachment.switch) == usual
+                for e in self.endpoints
+            ],
+            dtype=np.bool_,
+        )
+
+    def places(self, at: At) -> NDArray[np.int64]:
+        """Return numbers by endpoint for what flows between switches say of it there."""
+        marks: dict[int, list[int]] = defaultdict(list)
+        for told in self._told.values():
+            for index, some in told.between[at].items():
+                marks[index] += some
+        numbers = [
+            self._numbers.of(tuple(sorted(marks.get(index, ()))))
+            for index in range(len(self.endpoints))
+        ]
+        return np.array(numbers, dtype=np.int64)
+
+    def host_marks(self) -> dict[str, dict[int, object]]:
+        """Return, by zone and host, numbers for what the zone's flows say of its node's address."""
+        return {
+            name: {
+                index: self._numbers.of(tuple(sorted(told.between[At.DST].get(index, ()))))
+                for index in np.flatnonzero(self.host).tolist()
+            }
+            for name, told in self._told.items()
+        }
+
+    def policies(self, zone: str) -> Sequence[LogicalFlow]:
+        """Return the flows of router policies that packets from a zone's switches can meet."""
+        return self._told[zone].policies
+
+    def ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return `met_own` and `met_other` of a `LegPlan`."""
+        nothing = self._numbers.of(())
+        shape = (max(len(self.switches), 1), len(self.endpoints))
+        said = np.full((*shape, len(At)), nothing, dtype=np.int64)
+        for zone, told in self._told.items():
+            for switch in told.on:
+                for place, at in enumerate(At):
+                    said[self.switches[switch], :, place] = self._content(zone, switch, at)
+        _, others = np.unique(said.reshape(-1, len(At)), axis=0, return_inverse=True)
+        others = others.reshape(shape).astype(np.int64)
+        own = np.stack([self.switch, others[self.switch, np.arange(len(self.endpoints))]], axis=1)
+        _, numbers = np.unique(own, axis=0, return_inverse=True)
+        return numbers.reshape(-1).astype(np.int64), others
+
+    def limited(
+        self,
+        src: NDArray[np.integer],
+        dst: NDArray[np.integer],
+        port: NDArray[np.integer],
+        ports: Sequence[Port],
+    ) -> NDArray[np.bool_]:
+        """Return which of these cells are not composed."""
+        limited = np.zeros(len(src), dtype=np.bool_)
+        for sources, destinations, l4 in self.limits:
+            asked = np.array([_touches(l4, one) for one in ports], dtype=np.bool_)
+            if asked.any():
+                limited |= sources[src] & destinations[dst] & asked[port]
+        return limited
+
+
+def _touches(l4: Intervals, port: Port) -> bool:
+    return any(
+        protocol is port.protocol and low <= port.sample and port.number <= high
+        for protocol, low, high in l4
+    )
+
+
+def sides_of(term: Term, zone: Zone, predicates: Predicates) -> dict[Side, Vector]:
+    """Return the endpoints that may be each side of a packet that a term is true of.
+
+    A port that is no endpoint's, as a router's, says nothing of the endpoints.
+    """
+    count = len(predicates.endpoints)
+    sides = {side: np.ones(count, dtype=np.bool_) for side in Side}
+    for literal in term.literals:
+        match literal:
+            case AddressIn():
+                sets = (address_sets(zone).get(name, ()) for name in literal.sets)
+                content = (*literal.networks, *itertools.chain.from_iterable(sets))
+                vector = predicates.members(literal.side, content)
+                sides[literal.side] &= ~vector if literal.negated else vector
+            case PortIs():
+                groups = group_ports(zone)
+                names = literal.names.union(*(groups.get(name, ()) for name in literal.groups))
+                vector = np.array(
+                    [
+                        e.attachment is not None
+                        and e.attachment.zone == zone.name
+                        and e.attachment.port in names
+                        for e in predicates.endpoints
+                    ],
+                    dtype=np.bool_,
+                )
+                if vector.any() and not literal.negated:
+                    sides[literal.side] &= vector
+    return sides

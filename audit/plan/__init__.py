@@ -1,1 +1,0 @@
-"""ClusterState and scope → matrix → traces → batches. Pure."""

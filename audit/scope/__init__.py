@@ -1,0 +1,1 @@
+"""Selectors, ports and files → rows and columns. Pure."""

@@ -1,0 +1,389 @@
+"""Scope and cluster → which endpoints are rows and which are columns.
+
+Without anything, every pod is both. The flags for both sides (`--namespace`, `--selector`,
+`--namespace-selector`) pair the pods they match with each other; `--with-peers` pairs these with
+every other endpoint besides, in both directions. A `--from-…` or `--to-…` flag describes its side
+completely: that side is the union of what such flags select, and the other stays what it was.
+
+A name that does not exist and a selector that selects nothing are errors: an audit of nothing would
+come out clean. The message looks for the typo.
+"""
+
+import dataclasses
+import ipaddress
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.errors import ScopeError
+from audit.model.endpoints import Endpoint, EndpointKind
+from audit.model.facts import ClusterState, Policy, Service
+from audit.model.policies import BlockPeer
+from audit.model.selectors import EVERYTHING, Operator, Requirement, Selector
+from audit.model.verdicts import Reason
+from audit.scope import outside as ranging
+from audit.scope.matrix import Block
+from audit.scope.scope import Scope
+from audit.scope.suggestions import did_you_mean, nearest
+
+T = TypeVar("T")
+
+MAX_NAMED = 5
+"""More namespaces than this are counted in a message, not listed."""
+
+_KIND_ORDER = {kind: order for order, kind in enumerate(EndpointKind)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """The endpoints of a run, sorted by kind, namespace and name, and the blocks they form."""
+
+    endpoints: tuple[Endpoint, ...]
+    blocks: tuple[Block, ...]
+    outside: tuple[ranging.Range, ...] = ()
+    """The ranges among them, by name."""
+
+    @property
+    def sources(self) -> NDArray[np.int32]:
+        """The indices of all rows, sorted."""
+        return np.unique(np.concatenate([block.sources for block in self.blocks]))
+
+    @property
+    def destinations(self) -> NDArray[np.int32]:
+        """The indices of all columns, sorted."""
+        return np.unique(np.concatenate([block.destinations for block in self.blocks]))
+
+
+def sources_and_destinations(
+    state: ClusterState,
+    scope: Scope,
+    *,
+    outside: bool = False,
+    policies: Iterable[Policy] | None = None,
+) -> Sides:
+    """Return the rows and columns `scope` means in the cluster of `state`.
+
+    With `outside` a side of which the scope says nothing of its own has the outside besides, as
+    ranges. These are cut where `policies` do, which are the cluster's unless others are given.
+    ScopeError when a namespace, node or service does not exist, and when something that was asked
+    for selects nothing.
+    """
+    cluster = _Cluster(state)
+    ranges = _Ranges(cluster, scope, state.policies if policies is None else policies)
+    into = ranges.senders(outside=outside)
+    out = ranges.receivers(outside=outside)
+    if scope.with_peers:
+        subjects = _both_sides(cluster, scope)
+        chosen = {endpoint.key for endpoint in subjects}
+        senders = [*state.pods, *state.nodes]
+        # The blocks share no cell: the pairs with our source, then those with our destination only.
+        sides = _sides(
+            (subjects, [*senders, *cluster.services.values(), *out]),
+            ([*(peer for peer in senders if peer.key not in chosen), *into], subjects),
+        )
+        return dataclasses.replace(sides, outside=ranges.made())
+    sources = _sources(cluster, scope) if scope.given("from_") else _both_sides(cluster, scope)
+    columns = _destinations(cluster, scope) if scope.given("to_") else _both_sides(cluster, scope)
+    # From outside to outside is nothing of the cluster's.
+    pairs = [(sources, [*columns, *out]), (into, columns)]
+    found = [(rows, ends) for rows, ends in pairs if rows and ends]
+    if not found:
+        raise ScopeError(
+            "both sides are ranges outside; name pods, nodes or services as one of them"
+        )
+    return dataclasses.replace(_sides(*found), outside=ranges.made())
+
+
+class _Cluster:
+    """The endpoints a scope can name, by name."""
+
+    def __init__(self, state: ClusterState) -> None:
+        self.state = state
+        self.nodes = {node.name: node for node in state.nodes}
+        unlisted = any(
+            note.code == "list-missing" and "endpointslices" in note.subjects
+            for note in state.notes
+        )
+        self.services = {
+            f"{s.namespace}/{s.name}": service_endpoint(s, unlisted=unlisted)
+            for s in state.services
+        }
+
+    def at(self, address: str) -> Endpoint | None:
+        """Return the endpoint whose address this is; a node goes before pods on its network.
+
+        A headless Service has none of its own: its addresses are its pods'.
+        """
+        pods = (pod for pod in self.state.pods if not pod.host_network)
+        services = [
+            self.services[f"{s.namespace}/{s.name}"] for s in self.state.services if not s.headless
+        ]
+        return next(
+            (
+                endpoint
+                for endpoint in (*services, *self.state.nodes, *pods)
+                if address in map(_canonical, endpoint.addresses)
+            ),
+            None,
+        )
+
+
+def endpoint_at(state: ClusterState, address: str) -> Endpoint:
+    """Return whose address this is, in its canonical spelling; the outside's when nobody's."""
+    return _reached_at(_Cluster(state), address)
+
+
+def _reached_at(cluster: _Cluster, address: str) -> Endpoint:
+    external = Endpoint(kind=EndpointKind.EXTERNAL, name=address, addresses=(address,))
+    return cluster.at(address) or external
+
+
+def service(state: ClusterState, namespace: str, name: str) -> Endpoint:
+    """Return a Service that exists, as a destination."""
+    return _Cluster(state).services[f"{namespace}/{name}"]
+
+
+def service_endpoint(service: Service, *, unlisted: bool = False) -> Endpoint:
+    """Return a Service as a destination; one without an address has an obstacle instead.
+
+    A headless Service is reached at the addresses of its endpoints, which are not known from a
+    cluster whose EndpointSlices are `unlisted`.
+    """
+    addresses = service.cluster_ips
+    missing = Reason.NO_ADDRESS
+    if service.headless:
+        addresses = tuple(sorted({behind.address for behind in service.endpoints}))
+        missing = Reason.ENDPOINTS_UNKNOWN if unlisted else Reason.SERVICE_WITHOUT_ENDPOINTS
+    return Endpoint(
+        kind=EndpointKind.SERVICE,
+        namespace=service.namespace,
+        name=service.name,
+        addresses=addresses,
+        labels=service.labels,
+        declared=service.ports,
+        obstacle="" if addresses else missing.value,
+    )
+
+
+def _canonical(address: str) -> str:
+    return str(ipaddress.ip_address(address))
+
+
+def _both_sides(cluster: _Cluster, scope: Scope) -> Sequence[Endpoint]:
+    return _pods(cluster, scope.namespaces, scope.selector, scope.namespace_selector)
+
+
+def _sources(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
+    sources = [_existing(cluster.nodes, name, "node") for name in scope.from_nodes]
+    if scope.given("from_namespaces", "from_selector"):
+        sources += _narrowed(cluster, scope, scope.from_namespaces, scope.from_selector)
+    for address in scope.from_ips:
+        if not ranging.is_range(address):
+            sources += _senders_at(cluster, address)
+    return sources
+
+
+def _destinations(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
+    destinations = [_existing(cluster.nodes, name, "node") for name in scope.to_nodes]
+    if scope.given("to_namespaces", "to_selector"):
+        destinations += _narrowed(cluster, scope, scope.to_namespaces, scope.to_selector)
+    for name in scope.to_services:
+        destinations += _services(cluster, name)
+    destinations += [
+        _reached_at(cluster, address) for address in scope.to_ips if not ranging.is_range(address)
+    ]
+    return destinations
+
+
+def _narrowed(
+    cluster: _Cluster, scope: Scope, namespaces: Sequence[str], selector: Selector | None
+) -> list[Endpoint]:
+    """Return the pods of one side: its own flags in place of those for both sides."""
+    return _pods(
+        cluster,
+        namespaces or scope.namespaces,
+        scope.selector if selector is None else selector,
+        EVERYTHING if namespaces else scope.namespace_selector,
+    )
+
+
+def _senders_at(cluster: _Cluster, address: str) -> list[Endpoint]:
+    """Return who sends from `address`: an endpoint, or the outside, entering by every gateway."""
+    inside = cluster.at(address)
+    if inside is not None and inside.kind is EndpointKind.SERVICE:
+        raise ScopeError(f"{address} is {inside.key}, and a service sends nothing; name its pods")
+    if inside is not None:
+        return [inside]
+    if not cluster.state.gateways:
+        raise ScopeError(f"no gateway is known by which packets from {address} could enter")
+    return _entering(cluster, address, address)
+
+
+def _entering(cluster: _Cluster, name: str, address: str) -> list[Endpoint]:
+    """Return what sends from an address outside, at each gateway by which its packets enter."""
+    return [
+        dataclasses.replace(
+            gateway,
+            kind=EndpointKind.EXTERNAL,
+            namespace="",
+            name=name,
+            node=node,
+            addresses=(address,),
+            attachment=gateway.attachment
+            and dataclasses.replace(gateway.attachment, addresses=(address,)),
+        )
+        for node, gateway in cluster.state.gateways.items()
+    ]
+
+
+class _Ranges:
+    """The outside as ranges, as far as a scope asks for it."""
+
+    def __init__(self, cluster: _Cluster, scope: Scope, policies: Iterable[Policy]) -> None:
+        self._cluster = cluster
+        self._scope = scope
+        self._policies = policies
+        words = (*scope.from_ips, *scope.to_ips)
+        # Cut alike on both sides, so that a range of one name is one range.
+        self._words = [word for word in words if "/" in word]
+        self._made: dict[str, ranging.Range] = {}
+
+    def made(self) -> tuple[ranging.Range, ...]:
+        """Return the ranges of both sides, each once, by name."""
+        return tuple(self._made[name] for name in sorted(self._made))
+
+    def senders(self, *, outside: bool) -> list[Endpoint]:
+        """Return the rows: entering by every gateway, where gateways are known."""
+        found = self._of(self._scope.from_ips, default=outside and not self._scope.given("from_"))
+        if found and self._cluster.state.zones and not self._cluster.state.gateways:
+            raise ScopeError("no gateway is known by which packets from outside could enter")
+        if not self._cluster.state.gateways:
+            return [one.endpoint() for one in found]
+        return [
+            endpoint
+            for one in found
+            for endpoint in _entering(self._cluster, one.name, one.address)
+        ]
+
+    def receivers(self, *, outside: bool) -> list[Endpoint]:
+        """Return the columns."""
+        found = self._of(self._scope.to_ips, default=outside and not self._scope.given("to_"))
+        return [one.endpoint() for one in found]
+
+    def _of(self, given: Sequence[str], *, default: bool) -> tuple[ranging.Range, ...]:
+        asked = [word for word in given if ranging.is_range(word)]
+        if default:
+            asked = [ranging.ALL]
+        if not asked:
+            return ()
+        state = self._cluster.state
+        known = state.ranges
+        taken = {
+            *(a for end in (*state.pods, *state.nodes) for a in end.addresses),
+            *(a for service in state.services for a in service.cluster_ips),
+        }
+        cuts, inside = ranging.of_zones(state.zones.values(), taken)
+        found = ranging.ranges(
+            asked,
+            (
+                *ranging.blocks_of(self._policies),
+                *(BlockPeer(cidr=cidr) for cidr in (*self._words, *cuts)),
+            ),
+            (*known.pods, *known.nodes, *known.services, *inside.networks),
+            taken | inside.addresses,
+            self._scope.family.families,
+        )
+        self._made |= {one.name: one for one in found}
+        return found
+
+
+def _services(cluster: _Cluster, name: str) -> list[Endpoint]:
+    namespace, _, service = name.partition("/")
+    _existing(cluster.state.namespaces, namespace, "namespace")
+    if service != "*":
+        return [_existing(cluster.services, name, "service")]
+    found = [s for s in cluster.services.values() if s.namespace == namespace]
+    if not found:
+        raise ScopeError(f"namespace {namespace} has no services")
+    return found
+
+
+def _existing(known: Mapping[str, T], name: str, kind: str) -> T:
+    if name not in known:
+        raise ScopeError(f"{kind} {name!r} does not exist{did_you_mean(name, known)}")
+    return known[name]
+
+
+def _pods(
+    cluster: _Cluster,
+    namespaces: Sequence[str],
+    selector: Selector,
+    namespace_selector: Selector = EVERYTHING,
+) -> list[Endpoint]:
+    """Return the pods in the namespaces that are named and selected, and whose labels match."""
+    all_labels = {name: dict(labels) for name, labels in cluster.state.namespaces.items()}
+    named = {name: _existing(all_labels, name, "namespace") for name in namespaces} or all_labels
+    chosen = {name for name, labels in named.items() if namespace_selector.matches(labels)}
+    if not chosen:
+        where = _among("among", named) if namespaces else ""
+        raise ScopeError(_nothing(f"namespace{where}", namespace_selector, named.values()))
+    labelled = [(pod, dict(pod.labels)) for pod in cluster.state.pods if pod.namespace in chosen]
+    pods = [pod for pod, labels in labelled if selector.matches(labels)]
+    if not pods:
+        where = _among("in", chosen) if len(chosen) < len(all_labels) else ""
+        if not labelled:
+            raise ScopeError(f"there is no pod{where}")
+        raise ScopeError(_nothing(f"pod{where}", selector, [labels for _, labels in labelled]))
+    return pods
+
+
+def _among(word: str, namespaces: Collection[str]) -> str:
+    """Name a few namespaces at the end of a phrase, or count many."""
+    if len(namespaces) > MAX_NAMED:
+        return f" {word} the {len(namespaces)} namespaces in scope"
+    return f" {word} {', '.join(sorted(namespaces))}"
+
+
+def _nothing(what: str, selector: Selector, objects: Iterable[Mapping[str, str]]) -> str:
+    """Say that no object has what `selector` asks for, and which selector was probably meant."""
+    known = list(objects)
+    corrected = Selector(
+        requirements=tuple(_corrected(wanted, known) for wanted in selector.requirements)
+    )
+    helps = corrected != selector and any(map(corrected.matches, known))
+    return f"no {what} has {selector}" + (f"; did you mean {corrected}?" if helps else "")
+
+
+def _corrected(wanted: Requirement, objects: Sequence[Mapping[str, str]]) -> Requirement:
+    """Return `wanted` with its key and values replaced by the nearest that exist."""
+    keys = {key for labels in objects for key in labels}
+    key = wanted.key if wanted.key in keys else nearest(wanted.key, keys) or wanted.key
+    values = {labels[key] for labels in objects if key in labels}
+    if wanted.operator is not Operator.IN:
+        return dataclasses.replace(wanted, key=key)
+    fit = tuple(v if v in values else nearest(v, values) or v for v in wanted.values)
+    return dataclasses.replace(wanted, key=key, values=fit)
+
+
+def _sides(*pairs: tuple[Sequence[Endpoint], Sequence[Endpoint]]) -> Sides:
+    unique = {e.key: e for sources, columns in pairs for e in (*sources, *columns)}
+    endpoints = sorted(unique.values(), key=_place)
+    index = {endpoint.key: position for position, endpoint in enumerate(endpoints)}
+    return Sides(
+        endpoints=tuple(endpoints),
+        blocks=tuple(
+            Block(sources=_indices(sources, index), destinations=_indices(columns, index))
+            for sources, columns in pairs
+        ),
+    )
+
+
+def _place(endpoint: Endpoint) -> tuple[int, str, str, str]:
+    return (_KIND_ORDER[endpoint.kind], endpoint.namespace, endpoint.name, endpoint.node)
+
+
+def _indices(endpoints: Sequence[Endpoint], index: Mapping[str, int]) -> NDArray[np.int32]:
+    return np.array(sorted({index[endpoint.key] for endpoint in endpoints}), dtype=np.int32)

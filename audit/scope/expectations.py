@@ -1,0 +1,293 @@
+"""Expectations as a file spells them (docs/expectations.md), and the packs that come along.
+
+A file is read from YAML nodes rather than from loaded values, so that every complaint names line
+and column.
+"""
+
+import datetime as dt
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from typing import Any, NoReturn
+
+import yaml
+
+from audit.errors import ScopeError
+from audit.model.endpoints import MAX_PORT, EndpointKind, Port
+from audit.model.expectations import ALL, Exemption, Expect, Expectation, Side, Where
+from audit.model.packets import Protocol
+from audit.model.selectors import Selector
+from audit.model.verdicts import PolicyRef
+from audit.scope import located, selectors
+from audit.scope.selectors import SelectorError
+from audit.scope.suggestions import did_you_mean
+
+PACKS = ("default-deny", "namespace-isolation", "only-dns-egress", "no-metadata")
+"""Ready-made expectations, `audit check --pack`."""
+
+_KINDS = {
+    kind.lower(): kind
+    for kind in (
+        "NetworkPolicy",
+        "AdminNetworkPolicy",
+        "BaselineAdminNetworkPolicy",
+        "ClusterNetworkPolicy",
+        "EgressFirewall",
+    )
+}
+_PORT = re.compile(r"(tcp|udp|sctp)(?:/([0-9]{1,5})(?:-([0-9]{1,5}))?)?")
+_NAMED = re.compile(r"[^/\s]+/[^/\s]+")
+
+
+def pack(name: str) -> tuple[Expectation, ...]:
+    """Return a ready-made pack; ScopeError when there is none of that name."""
+    if name not in PACKS:
+        raise ScopeError(
+            f"{name!r} is no pack; there are {', '.join(PACKS)}{did_you_mean(name, PACKS)}"
+        )
+    file = resources.files("audit.scope") / "packs" / f"{name}.yaml"
+    return parse(file.read_text(encoding="utf-8"), f"pack {name}")
+
+
+def parse(text: str, name: str) -> tuple[Expectation, ...]:
+    """Return the expectations that `text`, the YAML of the file called `name`, spells.
+
+    ScopeError names the line and column of what is wrong.
+    """
+    root = located.compose(text, name)
+    if root is None:
+        raise ScopeError(f"{name} is empty; write `expectations:` and a list")
+    return _File(name).file(root)
+
+
+def dump(expectations: Sequence[Expectation]) -> str:
+    """Return a file that `parse` reads as these expectations, without exceptions or selectors.
+
+    A name that two of them have gets a number.
+    """
+    names: Counter[str] = Counter()
+    listed = []
+    for one in expectations:
+        names[one.name] += 1
+        number = f" ({names[one.name]})" if names[one.name] > 1 else ""
+        fields: dict[str, object] = {"name": f"{one.name}{number}"}
+        for key, side in (("from", one.src), ("to", one.dst)):
+            if side != ALL:
+                fields[key] = _spelled(side)
+        if one.ports:
+            fields["ports"] = [str(port) for port in one.ports]
+        listed.append({**fields, "expect": str(one.expect)})
+    return yaml.safe_dump(
+        {"expectations": listed}, sort_keys=False, allow_unicode=True, default_flow_style=None
+    )
+
+
+def _spelled(side: Side) -> dict[str, list[str]]:
+    named = {
+        "kinds": side.kinds,
+        "namespaces": side.namespaces,
+        "workloads": side.workloads,
+        "names": side.names,
+        "nodes": side.nodes,
+        "ips": side.addresses,
+    }
+    return {key: list(map(str, values)) for key, values in named.items() if values}
+
+
+class _File:
+    """One file: nodes in, expectations or a message with a position out."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def file(self, root: yaml.Node) -> tuple[Expectation, ...]:
+        """Read the whole file."""
+        fields = self._fields(root, "a file of expectations", ("expectations",), ("expectations",))
+        found: dict[str, Expectation] = {}
+        for item in self._items(fields["expectations"]):
+            one = self._expectation(item)
+            if one.name in found:
+                self._fail(f"there are two expectations called {one.name!r}", item)
+            found[one.name] = one
+        return tuple(found.values())
+
+    def _expectation(self, node: yaml.Node) -> Expectation:
+        known = ("name", "description", "from", "to", "ports", "where", "expect", "by", "except")
+        fields = self._fields(node, "an expectation", (*known, "needs"), ("name", "expect"))
+        expect = self._choice(fields["expect"], Expect)
+        by, by_policy = self._by(fields["by"]) if "by" in fields else (None, False)
+        if expect is Expect.ANY and not (by or by_policy):
+            self._fail("expect: any is met by everything that is proven; say `by` what", node)
+        return Expectation(
+            name=self._text(fields["name"]),
+            description=self._text(fields["description"]) if "description" in fields else "",
+            needs=self._text(fields["needs"]) if "needs" in fields else "",
+            expect=expect,
+            src=self._side(fields["from"]) if "from" in fields else ALL,
+            dst=self._side(fields["to"]) if "to" in fields else ALL,
+            ports=self._list(fields["ports"], _port) if "ports" in fields else (),
+            where=self._choice(fields["where"], Where) if "where" in fields else Where.ANYWHERE,
+            by=by,
+            by_policy=by_policy,
+            exemptions=tuple(map(self._exemption, self._items(fields["except"])))
+            if "except" in fields
+            else (),
+        )
+
+    def _exemption(self, node: yaml.Node) -> Exemption:
+        known = ("from", "to", "ports", "reason", "owner", "expires")
+        fields = self._fields(node, "an exception", known, ("reason",))
+        if not fields.keys() & {"from", "to", "ports"}:
+            self._fail("an exception without from, to or ports would except everything", node)
+        return Exemption(
+            reason=self._text(fields["reason"]),
+            owner=self._text(fields["owner"]) if "owner" in fields else "",
+            expires=self._date(fields["expires"]) if "expires" in fields else None,
+            src=self._side(fields["from"]) if "from" in fields else ALL,
+            dst=self._side(fields["to"]) if "to" in fields else ALL,
+            ports=self._list(fields["ports"], _port) if "ports" in fields else (),
+        )
+
+    def _side(self, node: yaml.Node) -> Side:
+        lists: dict[str, tuple[str, Callable[[str], Any]]] = {
+            "kinds": ("kinds", _kind),
+            "namespaces": ("namespaces", str),
+            "workloads": ("workloads", _named),
+            "names": ("names", _named),
+            "nodes": ("nodes", str),
+            "ips": ("addresses", _network),
+        }
+        single = {"selector": "selector", "namespaceSelector": "namespace_selector"}
+        fields = self._fields(node, "a side", (*lists, *single), ())
+        values: dict[str, Any] = {}
+        for key, value in fields.items():
+            if key in lists:
+                field, read = lists[key]
+                values[field] = self._list(value, read)
+            else:
+                values[single[key]] = self._selector(value)
+        return Side(**values)
+
+    def _by(self, node: yaml.Node) -> tuple[PolicyRef | None, bool]:
+        text = self._text(node)
+        if text == "policy":
+            return None, True
+        kind, _, rest = text.partition(" ")
+        namespace, slash, name = rest.partition("/")
+        if kind.lower() not in _KINDS or not rest or (slash and not name):
+            self._fail(
+                "expected `policy` for any, or a kind and a name, as in "
+                "`networkpolicy shop/default-deny`",
+                node,
+            )
+        if not slash:
+            namespace, name = "", rest
+        return PolicyRef(kind=_KINDS[kind.lower()], namespace=namespace, name=name), False
+
+    def _date(self, node: yaml.Node) -> dt.date:
+        text = self._scalar(node)
+        try:
+            return dt.date.fromisoformat(text)
+        except ValueError:
+            self._fail(f"{text!r} is not a date, as in 2027-01-31", node)
+
+    def _choice(self, node: yaml.Node, choices: type[Any]) -> Any:  # noqa: ANN401 - an enum's
+        text = self._text(node)
+        known = [str(choice) for choice in choices]
+        if text not in known:
+            self._fail(
+                f"expected one of {', '.join(known)}, got {text!r}{did_you_mean(text, known)}", node
+            )
+        return choices(text)
+
+    def _list(self, node: yaml.Node, read: Callable[[str], Any]) -> tuple[Any, ...]:
+        found = []
+        for item in self._items(node):
+            try:
+                found.append(read(self._text(item)))
+            except ValueError as error:
+                self._fail(str(error), item)
+        return tuple(dict.fromkeys(found))
+
+    def _selector(self, node: yaml.Node) -> Selector:
+        if isinstance(node, yaml.MappingNode):
+            return located.selector(self._name, node)
+        try:
+            return selectors.parse(self._text(node))
+        except SelectorError as error:
+            self._fail(str(error), node)
+
+    def _fields(
+        self, node: yaml.Node, what: str, known: tuple[str, ...], needed: tuple[str, ...]
+    ) -> Mapping[str, yaml.Node]:
+        if not isinstance(node, yaml.MappingNode):
+            self._fail(f"expected {what} to be a mapping", node)
+        found: dict[str, yaml.Node] = {}
+        for key_node, value in node.value:
+            key = self._scalar(key_node)
+            if key not in known:
+                hint = did_you_mean(key, known) or f"; expected one of {', '.join(known)}"
+                self._fail(f"unknown key {key!r}{hint}", key_node)
+            if key in found:
+                self._fail(f"{key!r} is given twice", key_node)
+            found[key] = value
+        for key in needed:
+            if key not in found:
+                self._fail(f"{what} needs {key!r}", node)
+        return found
+
+    def _items(self, node: yaml.Node) -> list[yaml.Node]:
+        if not isinstance(node, yaml.SequenceNode):
+            self._fail("expected a list", node)
+        if not node.value:
+            self._fail("the list is empty; leave it out", node)
+        return list(node.value)
+
+    def _text(self, node: yaml.Node) -> str:
+        text = self._scalar(node)
+        if node.tag != "tag:yaml.org,2002:str":
+            self._fail(f"expected a string, got {text!r}; quote it", node)
+        if not text:
+            self._fail("expected a string that is not empty", node)
+        return text
+
+    def _scalar(self, node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode):
+            self._fail("expected a string", node)
+        return str(node.value)
+
+    def _fail(self, message: str, node: yaml.Node) -> NoReturn:
+        located.fail(self._name, message, node)
+
+
+def _port(text: str) -> Port:
+    """Return `tcp/80`, `tcp/8000-8100`, or a whole protocol for `tcp`."""
+    match = _PORT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no port; write tcp/80, tcp/8000-8100 or tcp for all")
+    protocol, first, last = match.groups()
+    if first is None:
+        return Port(protocol=Protocol(protocol), number=0, last=MAX_PORT)
+    return Port(protocol=Protocol(protocol), number=int(first), last=int(last or 0))
+
+
+def _kind(text: str) -> EndpointKind:
+    known = [str(kind) for kind in EndpointKind]
+    if text not in known:
+        raise ValueError(f"{text!r} is none of {', '.join(known)}{did_you_mean(text, known)}")
+    return EndpointKind(text)
+
+
+def _named(text: str) -> str:
+    if not _NAMED.fullmatch(text):
+        raise ValueError(f"{text!r} is not namespace/name")
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"{text!r} is neither an address nor a network") from None

@@ -1,0 +1,136 @@
+"""One pair by its names → the cell it is about. Pure.
+
+The names are those ovnkube-trace takes: pods and Services by namespace and name, or an address.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+
+import numpy as np
+
+from audit.errors import ScopeError
+from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.facts import ClusterState
+from audit.model.matrix import FAMILIES, Matrix
+from audit.model.packets import Family
+from audit.scope import expand
+from audit.scope.suggestions import did_you_mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """A pair as it is asked for; exactly one of `dst`, `service` and `dst_ip` is not empty.
+
+    `family` None is the family of `dst_ip`, or IPv4.
+    """
+
+    src_namespace: str
+    src: str
+    dst_namespace: str
+    dst: str = ""
+    service: str = ""
+    dst_ip: str = ""
+    port: Port
+    family: Family | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A source pod and where it sends to; `by_address` when that was named by an address."""
+
+    src: Endpoint
+    dst: Endpoint
+    port: Port
+    family: Family
+    by_address: bool = False
+
+    def matrix(self) -> Matrix:
+        """Return the matrix of this one cell."""
+        return Matrix(
+            endpoints=(self.src, self.dst),
+            ports=(self.port,),
+            src=np.zeros(1, np.int32),
+            dst=np.ones(1, np.int32),
+            family=np.array([FAMILIES.index(self.family)], np.int8),
+            port=np.zeros(1, np.int32),
+        )
+
+
+def resolve(state: ClusterState, names: Names) -> Pair:
+    """Find both ends; ScopeError names what does not exist or cannot be traced between."""
+    src = _pod(state, names.src_namespace, names.src, "source")
+    dst = _destination(state, names)
+    family = _family(names)
+    if dst.key == src.key:
+        raise ScopeError(f"{src.key} is source and destination; name two pods")
+    if src.host_network and dst.host_network:
+        raise ScopeError(
+            f"{src.key} and {dst.key} are both in the host network, and OVN never sees what they "
+            "send each other; use ping"
+        )
+    for endpoint, has in ((src, src.attachment is None or sends(src, family)), (dst, True)):
+        if not has or (endpoint.addresses and endpoint.address(family) is None):
+            raise ScopeError(f"{endpoint.key} has no {family} address; see --addr-family")
+    return Pair(src=src, dst=dst, port=names.port, family=family, by_address=bool(names.dst_ip))
+
+
+def sends(endpoint: Endpoint, family: Family) -> bool:
+    """Say whether an endpoint can open a connection in `family`: an address outside cannot."""
+    attached = endpoint.attachment
+    if attached is None or endpoint.kind is EndpointKind.EXTERNAL:
+        return False
+    return any(Family.of(a) is family for a in attached.addresses or endpoint.addresses)
+
+
+def _destination(state: ClusterState, names: Names) -> Endpoint:
+    if names.dst:
+        return _pod(state, names.dst_namespace, names.dst, "destination")
+    if names.service:
+        return _service(state, names.dst_namespace, names.service)
+    return expand.endpoint_at(state, _address(names.dst_ip))
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise ScopeError(f"--dst-ip {text!r} is no IP address") from error
+
+
+def _family(names: Names) -> Family:
+    if not names.dst_ip:
+        return names.family or Family.IP4
+    own = Family.of(_address(names.dst_ip))
+    if names.family not in (None, own):
+        raise ScopeError(f"--dst-ip {names.dst_ip} is no {names.family} address")
+    return own
+
+
+def _pod(state: ClusterState, namespace: str, name: str, side: str) -> Endpoint:
+    """Return a pod that is on the network: one that has ended, or not begun, sends nothing."""
+    _check_namespace(state, namespace, side)
+    pods = {pod.name: pod for pod in state.pods if pod.namespace == namespace}
+    if name in pods:
+        return pods[name]
+    for note in state.notes:
+        if f"{namespace}/{name}" in note.subjects and note.code.startswith("pod-"):
+            ended = "has completed" if note.code == "pod-finished" else "is pending"
+            raise ScopeError(f"{side} pod {namespace}/{name} {ended}: it has no network to trace")
+    elsewhere = sorted(pod.namespace for pod in state.pods if pod.name == name)
+    hint = f"; there is one in {', '.join(elsewhere)}" if elsewhere else did_you_mean(name, pods)
+    raise ScopeError(f"{side} pod {name!r} does not exist in namespace {namespace}{hint}")
+
+
+def _service(state: ClusterState, namespace: str, name: str) -> Endpoint:
+    _check_namespace(state, namespace, "service's")
+    known = {s.name for s in state.services if s.namespace == namespace}
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise ScopeError(f"service {name!r} does not exist in namespace {namespace}{hint}")
+    return expand.service(state, namespace, name)
+
+
+def _check_namespace(state: ClusterState, namespace: str, side: str) -> None:
+    if namespace not in state.namespaces:
+        hint = did_you_mean(namespace, state.namespaces)
+        raise ScopeError(f"{side} namespace {namespace!r} does not exist{hint}")

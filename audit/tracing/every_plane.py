@@ -1,0 +1,228 @@
+"""plan → the verdicts of every plane that was asked, compared with each other."""
+
+import functools
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from audit.fanout.agents import AgentFanout
+from audit.fanout.base import Fanout, MakeWorker
+from audit.fanout.inline import InlineFanout
+from audit.fanout.ray import RayFanout
+from audit.model.facts import Note
+from audit.model.findings import Finding, FindingKind, of_disagreements
+from audit.model.matrix import CellVerdicts
+from audit.model.traces import TraceTask
+from audit.model.verdicts import OPERATIONAL, REASON_CODE
+from audit.replay import databases
+from audit.trace.local import Copies
+from audit.trace.pods import DAEMONS
+from audit.trace.tracer import LogicalTracer
+from audit.tracing import agents, packets, planes
+from audit.tracing.drift import drifted, unheard
+from audit.tracing.follow import Tracing, Verified
+from audit.tracing.journal import Journal
+from audit.tracing.options import Options, PlaneName, Progress, Workers
+from audit.tracing.plan import Planned
+from audit.tracing.switches import OWN, Running, Start, idle, require
+from audit.verdict.drift import merged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """What all planes say together. `findings` are about what does not agree."""
+
+    verdicts: CellVerdicts
+    count: int
+    checks: Mapping[str, Any]
+    """How prediction, verification and the planes came out, for run.json."""
+    findings: tuple[Finding, ...]
+    incomplete: bool
+    """A cell, or a reply, is untraced because the run did not do what it set out to."""
+    notes: tuple[Note, ...] = ()
+    """What the report says of the planes."""
+
+
+def trace(
+    options: Options,
+    planned: Planned,
+    journal: Journal,
+    progress: Progress,
+    start: Start,
+) -> Traced:
+    """Trace every plane that is asked, as far as the journal's time allows."""
+    replayed = planned.pods is None and options.workers is not Workers.AGENTS
+    if PlaneName.DATAPATH in options.planes and replayed:
+        require(planned)
+    logical = Tracing(options, planned, planes.logical(planned), journal, progress)
+    with ExitStack() as stack:
+        workers = stack.enter_context(_fanout(options, planned, journal.until))
+        logical.run(workers)
+        if not isinstance(workers, AgentFanout):
+            stack.close()  # others trace the datapath
+        one = _one_plane(logical)
+        if PlaneName.DATAPATH not in options.planes or not planned.cover.tasks:
+            return one
+        below, theirs, sent, running = _datapath(
+            options, planned, journal, progress, start, workers
+        )
+    verdicts = merged(one.verdicts, theirs)
+    drift = drifted(planned.matrix, verdicts, logical, below)
+    return Traced(
+        verdicts=verdicts,
+        count=one.count + below.count,
+        checks={
+            **one.checks,
+            "datapath": {
+                "traces": below.count,
+                "verify": below.checks()["verify"],
+                "place": running.place or None,
+            },
+            "drift": drift.fields(),
+            "packets": sent.fields() if sent is not None else None,
+        },
+        findings=(
+            *one.findings,
+            *below.findings(),
+            *drift.findings(),
+            *(of_disagreements(FindingKind.PACKETS, sent.disagreements) if sent else ()),
+        ),
+        incomplete=one.incomplete or _incomplete(below, theirs),
+        notes=(*one.notes, *below.notes(), *running.notes, *unheard(one.verdicts, theirs)),
+    )
+
+
+def _one_plane(logical: Tracing) -> Traced:
+    verdicts = logical.cells()
+    return Traced(
+        verdicts=verdicts,
+        count=logical.count,
+        checks={**logical.checks(), "datapath": None, "drift": None, "packets": None},
+        findings=logical.findings(),
+        incomplete=_incomplete(logical, verdicts),
+        notes=logical.notes(),
+    )
+
+
+def _incomplete(traced: Tracing, verdicts: CellVerdicts) -> bool:
+    """Say whether a cell, or a reply, is untraced because the run did not do what it set out to."""
+    operational = [REASON_CODE[reason] for reason in OPERATIONAL]
+    return bool(np.isin(verdicts.reason, operational).any()) or bool(traced.lost_replies())
+
+
+def _datapath(
+    options: Options,
+    planned: Planned,
+    journal: Journal,
+    progress: Progress,
+    start: Start,
+    workers: Fanout,
+) -> tuple[Tracing, CellVerdicts, Verified | None, Running]:
+    """Trace the datapath plane, through switches that run for as long as it takes.
+
+    Agents, if they are the `workers`, have their own. Returns with it what became of real packets,
+    and what the switches were.
+    """
+    with ExitStack() as stack:
+        at_agents = workers if isinstance(workers, AgentFanout) else None
+        late = time.monotonic() >= journal.until
+        if late:
+            running = idle(planned)
+        elif at_agents is not None:
+            running = idle(planned, OWN)
+        else:
+            running = start(planned, progress, stack)
+        plane = planes.datapath(planned, running.chassis, _sending(running, journal))
+        traced = Tracing(options, planned, plane, journal, progress)
+        timeout_s = options.trace_timeout_s
+        if at_agents is not None:
+            at_agents.turn(agents.switch_workers(planned, running.chassis, timeout_s))
+            traced.run(at_agents)
+        else:
+            make = running.tracers(planned, timeout_s)
+            traced.run(stack.enter_context(_inline(options, planned, make, journal.until)))
+        verdicts = traced.cells()
+        if not options.verify_packets or time.monotonic() >= journal.until:
+            return traced, verdicts, None, running
+        progress.phase("sending packets", 0)
+        left_s = min(journal.until - time.monotonic(), PACKETS_TIMEOUT_S)
+        count = options.verify_packets
+        sent = packets.verify(planned, running, verdicts, count, timeout_s=left_s)
+    return traced, verdicts, sent, running
+
+
+def _sending(running: Running, journal: Journal) -> planes.Send | None:
+    """Return what sends packets: through switches that are replayed, never a cluster's own."""
+    if running.place == OWN or running.reach is not None or not running.switches:
+        return None
+
+    def send(tasks: Sequence[TraceTask]) -> Mapping[str, bool]:
+        left_s = min(journal.until - time.monotonic(), PACKETS_TIMEOUT_S)
+        return packets.arrivals(tasks, running.switches, timeout_s=left_s)
+
+    return send
+
+
+def logical_worker(planned: Planned, timeout_s: float) -> Callable[[], LogicalTracer]:
+    """Return what makes a tracer, here or in another process; of pods, here only."""
+    if planned.pods is not None:
+        return functools.partial(
+            LogicalTracer, transport=planned.pods, daemons=DAEMONS, timeout_s=timeout_s
+        )
+    zones = planned.state.zones.values()
+    copies = Copies(
+        programs=planned.engine,
+        serve=functools.partial(databases.serve, planned.engine),
+        databases={zone.name: zone.southbound for zone in zones},
+    )
+    largest = max((path.stat().st_size for path in copies.databases.values()), default=0)
+    return functools.partial(
+        LogicalTracer,
+        transport=copies,
+        zones=max(OPEN_BYTES // max(largest, 1), 1),
+        timeout_s=timeout_s,
+    )
+
+
+OPEN_BYTES = 8 << 20
+"""Southbound databases that a worker has open at a time, if not a single one: a server and two
+daemons each, of some ten times its size."""
+PACKETS_TIMEOUT_S = 600.0
+"""How long packets are sent; of cells whose packets are not sent by then that is said."""
+PODS_AT_ONCE = 8
+"""Pods that trace at a time, one stream and a thread that waits for it each."""
+WORTH_RAY = 20_000
+"""Requests from which Ray's start, some six seconds, is won back."""
+WORTH_THREADS = 2
+"""Workers that threads of this process keep busy: traces are read at twice a daemon's pace."""
+
+
+def _fanout(options: Options, planned: Planned, until: float) -> AbstractContextManager[Fanout]:
+    if options.workers is Workers.AGENTS:
+        return AgentFanout(
+            agents.workers(options.trace_timeout_s),
+            zones={task.zone for task in planned.cover.tasks},
+            listen=options.agents_listen,
+            wait_s=options.agents_wait_s,
+            address=os.environ.get("RAY_ADDRESS", ""),
+            until=until,
+        )
+    make = logical_worker(planned, options.trace_timeout_s)
+    large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > WORTH_THREADS
+    if planned.pods is None and (
+        options.workers is Workers.RAY or (options.workers is None and large)
+    ):
+        return RayFanout(make, workers=options.worker_count, until=until)
+    return _inline(options, planned, make, until)
+
+
+def _inline(options: Options, planned: Planned, make: MakeWorker, until: float) -> InlineFanout:
+    """Return what traces with threads of this process: in pods one in each, in a few at a time."""
+    if planned.pods is not None:
+        return InlineFanout(make, workers=PODS_AT_ONCE, until=until, alone=True)
+    return InlineFanout(make, workers=options.worker_count, until=until)

@@ -1,0 +1,592 @@
+"""plan → traces → verdicts: a cover run to its end, hop by hop and leg by leg."""
+
+import hashlib
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.cover import represent
+from audit.cover import requests as cover
+from audit.fanout.backlog import Backlog
+from audit.fanout.base import Fanout
+from audit.model.blindness import BLIND_REASONS, SENT_REASONS
+from audit.model.endpoints import Endpoint
+from audit.model.facts import Note
+from audit.model.findings import (
+    MOST_SAID,
+    Disagreement,
+    Finding,
+    FindingKind,
+    of_disagreements,
+)
+from audit.model.matrix import FAMILIES, CellVerdicts
+from audit.model.run import TraceRecord
+from audit.model.traces import (
+    DatapathTask,
+    DatapathTrace,
+    LogicalTrace,
+    TraceFailure,
+    TraceOutcome,
+    TraceTask,
+)
+from audit.model.verdicts import OPERATIONAL, PASSES, REASON_CODE, Reason, Verdict
+from audit.trace.microflow import expression
+from audit.tracing.journal import Journal
+from audit.tracing.options import Options, Progress
+from audit.tracing.plan import Planned
+from audit.tracing.planes import Plane
+from audit.verdict import compose, records
+from audit.verdict import legs as composing
+from audit.verdict.arrivals import Arrival, Arrivals
+from audit.verdict.disputes import undecided, undecided_replies
+from audit.verdict.judge import Judgement, forked
+
+MOST_ROUNDS = 5
+"""How often legs that turn out unshown are asked for again; each round shows what it asks."""
+
+MOST_DISPUTED = 20_000
+"""Cells that legs leave open and that are traced; were there more, all of them stay unproven."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """How many composed cells a trace of their own confirmed, and a sentence for each other."""
+
+    agree: int
+    of: int
+    disagreements: tuple[Disagreement, ...]
+
+    def fields(self) -> dict[str, Any]:
+        """Return it for run.json."""
+        return {"agree": self.agree, "of": self.of, **told(self.disagreements)}
+
+
+def told(disagreements: Sequence[Disagreement]) -> dict[str, Any]:
+    """Return what run.json says of disagreements: sentences, and what each is about."""
+    said = disagreements[:MOST_SAID]
+    return {
+        "disagreements": [one.text for one in said],
+        "about": [list(one.about) for one in said],
+    }
+
+
+class Tracing:
+    """Runs a cover to its end: requests, the hops they lead to, then the replies.
+
+    Raw text goes to disk as batches finish; what stays is one small judgement per trace. What the
+    journal has of an earlier sitting is judged again, and not traced.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        planned: Planned,
+        plane: Plane,
+        journal: Journal,
+        progress: Progress,
+    ) -> None:
+        self._options = options
+        self.count = 0
+        """How many traces were judged."""
+        self._planned = planned
+        self._journal = journal
+        self._progress = progress
+        self.plane = plane
+        self._judge = plane.judge
+        self._judgements: dict[str, Judgement] = {}
+        self._nodes: dict[str, str] = {}
+        """The node of each trace, on the datapath."""
+        self._doubted: dict[str, tuple[TraceTask, TraceOutcome]] = {}
+        """Traces that prove nothing, and that a packet may decide; they are kept when it has."""
+        self._ran: set[str] = set()
+        """Places where a trace ran."""
+        self._failed: dict[str, Reason] = {}
+        """Places where one did not, and why the first did not."""
+        self._disputed = np.zeros(0, dtype=np.int64)
+        self._unanswered = 0
+        """Cells whose legs two traces show differently."""
+        self._replies: dict[str, list[str]] = defaultdict(list)
+        """The replies to each request."""
+        self._replied: dict[str, set[str]] = defaultdict(set)
+        """The traces that each reply answers."""
+
+        self._cover = plane.cover
+        self._requests = [composing.LegResults(plan) for plan in plane.legs]
+        self._answers = [
+            composing.LegResults(known.plan, requests=known) for known in self._requests
+        ]
+        self._waiting: set[str] = set()
+        """What the phase at hand traces."""
+        self._learned = np.zeros(0, dtype=np.int64)
+        """Cells whose traces were learnt from."""
+        self._drawn = np.zeros(0, dtype=np.int64)
+        """Cells that are traced to verify what is composed; no leg is learnt from them."""
+        self._verified = Verified(agree=0, of=0, disagreements=())
+
+    def run(self, workers: Fanout) -> None:
+        """Trace everything; failures are outcomes.
+
+        Opening a zone costs more than a hundred traces in it. So what is known beforehand goes out
+        at once: requests, those that verify, the replies of what is predicted to arrive, and for
+        both what they are predicted to lead to in other zones. What comes differently is traced
+        when it is known.
+        """
+        if not self._cover.tasks:
+            return
+        self._seed(self._cover.forks)
+        self._drawn = self._draw()
+        self._extend(self._drawn)
+        replies = self._replies_to(self._predicted_arrivals())
+        first = [*self._cover.tasks, *_by_key(replies)]
+        self._trace("tracing", [*first, *self._expected(replies)], workers)
+        self._learn_replies(replies)
+        self._show_legs(workers)
+        self._settle(workers)
+        self._verify()
+        self._send()
+        self._trace("tracing replies", self._reply_tasks(), workers)
+        self._show_reply_legs(workers)
+        self._settle_replies(workers)
+
+    def _send(self) -> None:
+        """Decide by packets what no trace can."""
+        if not self._doubted or self.plane.send is None:
+            return
+        self._progress.phase("sending packets", len(self._doubted))
+        arrived = self.plane.send([task for task, _ in self._doubted.values()])
+        for key, (task, outcome) in self._doubted.items():
+            if key in arrived and isinstance(outcome, LogicalTrace):
+                self._judgements[key] = self._judge.sent(task, outcome, arrived=arrived[key])
+            self._journal.add([self._record(task, outcome, self._judgements[key])])
+        self._progress.advance(len(self._doubted))
+        self._journal.write()
+
+    def cells(self) -> CellVerdicts:
+        """Compose the judgements into the verdict of every cell."""
+        requests = compose.Requests(
+            keys=self._cover.keys,
+            cells=self._cover.cells,
+            request=self._cover.request,
+            settled=self._cover.settled,
+            replies=self._replies,
+        )
+        traced = compose.cells(requests, self._judgements)
+        if not self._cover.tasks:
+            return traced
+        return composing.compose(self._planned.matrix, traced, self._requests, self._answers)
+
+    def end_of(self, key: str) -> tuple[Judgement, str] | None:
+        """Return the judgement that decided a request, and the node it was made at, if any."""
+        last = compose.decide(key, self._judgements).trace
+        judgement = self._judgements.get(last)
+        return None if judgement is None else (judgement, self._nodes.get(last, ""))
+
+    def sent(self, cell: int) -> bool | None:
+        """Say whether a cell got past its source's leg; None where its legs do not tell.
+
+        What shows a leg may be a trace between other nodes.
+        """
+        for known in self._requests:
+            if known.plan.composed[cell]:
+                return known.sent(self._planned.matrix, cell)
+        return None
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what contradicts a prediction or a composed cell.
+
+        A prediction is of what OVN decides: what the datapath does instead is drift.
+        """
+        verified = of_disagreements(FindingKind.VERIFICATION, self._verified.disagreements)
+        if self.plane.name == records.DATAPATH:
+            return verified
+        compared = [one for known in self._requests for one in known.compare().disagreements]
+        return (*of_disagreements(FindingKind.PREDICTION, compared), *verified)
+
+    def checks(self) -> dict[str, Any]:
+        """Return how prediction and verification came out, for run.json."""
+        compared = [known.compare() for known in self._requests]
+        prediction = Verified(
+            agree=sum(one.agree for one in compared),
+            of=sum(one.of for one in compared),
+            disagreements=tuple(wrong for one in compared for wrong in one.disagreements),
+        )
+        return {
+            "prediction": prediction.fields() if self._requests and self._cover.tasks else None,
+            "verify": self._verified.fields() if self._verified.of else None,
+        }
+
+    def _draw(self) -> NDArray[np.int64]:
+        """Draw composed cells that nothing else traces, for verification; sorted.
+
+        The same snapshot and scope draw the same cells: a run can be repeated.
+        """
+        composed = [known.plan.composed for known in self._requests]
+        if not composed:
+            return np.zeros(0, dtype=np.int64)
+        among = np.flatnonzero(~self._cover.asked & np.logical_or.reduce(composed))
+        seed = "".join(file.sha256 for file in self._planned.state.inputs).encode()
+        draw = np.random.default_rng(list(hashlib.blake2b(seed, digest_size=16).digest()))
+        count = min(self._options.verify, len(among))
+        return np.sort(draw.choice(among, size=count, replace=False)) if count else among[:0]
+
+    def _extend(self, cells: NDArray[np.int64]) -> list[TraceTask]:
+        """Give these cells a request of their own; return the requests that are new."""
+        known = {task.key for task in self._cover.tasks}
+        self._cover = cover.extended(self._cover, self._planned.matrix, cells)
+        self._cover = cover.placed(self._cover, self.plane.place)
+        return [task for task in self._cover.tasks if task.key not in known]
+
+    def _show_legs(self, workers: Fanout) -> None:
+        """Learn what the traces show, and trace what is still missing."""
+        self._learn()
+        for _ in range(MOST_ROUNDS):
+            missing = composing.unknown(self._requests, self._planned.matrix)
+            # A drawn cell verifies no longer when it is all that shows a leg.
+            needed = np.isin(self._drawn, missing)
+            self._drawn, shows = self._drawn[~needed], self._drawn[needed]
+            missing = missing[self._cover.of(missing) < 0]
+            if not missing.size and not shows.size:
+                return
+            self._trace("tracing missing legs", self._extend(missing), workers)
+            self._learn()
+
+    def _settle(self, workers: Fanout) -> None:
+        """Trace every cell that its legs leave open; of those it is no longer composed.
+
+        Also where two traces contradict each other about a leg: what tells their cells apart is
+        something that no flow says of their ends, so that only a cell's own trace can show it.
+        """
+        lost = self._lost()
+        disputed, left_open = (
+            undecided(self._requests, self._planned.matrix, reasons)
+            for reasons in ({Reason.LEGS_DISAGREE}, {Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
+        )
+        cells = np.union1d(left_open, np.concatenate([np.zeros(0, np.int64), *lost.values()]))
+        asked = cells[self._cover.of(cells) < 0]
+        if asked.size > MOST_DISPUTED:
+            self._withdraw(lost)
+            return
+        self._disputed = disputed
+        if asked.size:
+            self._trace("tracing cells that legs leave open", self._extend(asked), workers)
+        self._decompose(cells)
+
+    def _settle_replies(self, workers: Fanout) -> None:
+        """Trace every cell, and its reply, of which the legs of replies leave the reply open."""
+        known = self._answers, self._requests, self._planned.matrix
+        disputed, cells = (
+            undecided_replies(*known, reasons)
+            for reasons in ({Reason.LEGS_DISAGREE}, {Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
+        )
+        asked = cells[self._cover.of(cells) < 0]
+        if asked.size > MOST_DISPUTED:
+            self._unanswered = int(asked.size)
+        if not cells.size or self._unanswered:
+            return
+        self._disputed = np.union1d(self._disputed, disputed)
+        if asked.size:
+            self._trace("tracing cells that legs leave open", self._extend(asked), workers)
+        self._decompose(cells)
+        self._trace("tracing replies", self._reply_tasks(), workers)
+
+    def _decompose(self, cells: NDArray[np.int64]) -> None:
+        """Let legs decide these cells no longer."""
+        for known, answers in zip(self._requests, self._answers, strict=True):
+            composed = known.plan.composed.copy()
+            composed[cells] = False
+            known.plan = answers.plan = replace(known.plan, composed=composed)
+
+    def _lost(self) -> dict[Reason, NDArray[np.int64]]:
+        """Return composed cells that begin or end where no trace ran, by why the first did not."""
+        of = self._planned.matrix
+        lost: dict[Reason, NDArray[np.int64]] = {}
+        for place, reason in self._failed.items():
+            if place in self._ran or reason is Reason.INTERRUPTED:
+                continue
+            here = np.array([self._place(end) == place for end in of.endpoints], dtype=np.bool_)
+            cells = np.flatnonzero(here[of.src] | here[of.dst])
+            composed = [known.plan.composed[cells] for known in self._requests]
+            cells = cells[np.logical_or.reduce(composed)] if composed else cells[:0]
+            lost[reason] = np.union1d(lost.get(reason, cells), cells)
+        return lost
+
+    def _withdraw(self, lost: Mapping[Reason, NDArray[np.int64]]) -> None:
+        """Leave what begins or ends where no trace ran unproven, whatever legs say of others."""
+        settled = self._cover.settled.copy()
+        for reason, cells in lost.items():
+            own = cells[self._cover.of(cells) < 0]
+            settled[own] = REASON_CODE[reason]
+            self._decompose(cells)
+        self._cover = replace(self._cover, settled=settled)
+
+    def _place(self, end: Endpoint) -> str:
+        """Return where traces of an endpoint's packets are run."""
+        zone = end.attachment.zone if end.attachment is not None else ""
+        return end.node if self.plane.name == records.DATAPATH else zone
+
+    def notes(self) -> tuple[Note, ...]:
+        """Say what was traced otherwise than planned, and what could not be."""
+        return (*self._disputes(), *self._silent_replies())
+
+    def _disputes(self) -> Iterator[Note]:
+        """Say whose cells were traced one by one because their legs contradict each other."""
+        if not self._disputed.size:
+            return
+        of = self._planned.matrix
+        ends = np.unique(np.concatenate([of.src[self._disputed], of.dst[self._disputed]]))
+        keys = tuple(of.endpoints[end].key for end in ends.tolist())
+        text = (
+            f"{len(self._disputed)} cells between {len(keys)} endpoints were each traced, as "
+            f"traces of alike cells contradict each other ({self.plane.name} plane)"
+        )
+        yield Note(code="traced-one-by-one", text=text, subjects=keys)
+
+    def _silent_replies(self) -> Iterator[Note]:
+        """Say how many replies the engines did not answer for, or were not asked for."""
+        if self._unanswered:
+            yield Note(
+                code="replies-untraced",
+                text=f"{self._unanswered} replies are untraced ({self.plane.name} plane): the ACLs "
+                "at one end may stop replies too, so each needs a trace of its own; ask for fewer "
+                "cells at once",
+            )
+        for reason, count in sorted(self.lost_replies().items()):
+            yield Note(
+                code="replies-lost",
+                text=f"{count} replies could not be traced ({reason}, {self.plane.name} plane); "
+                "resume the run to trace them",
+            )
+
+    def lost_replies(self) -> Mapping[Reason, int]:
+        """Count the replies to what arrived that no trace tells of because one failed."""
+        decisions = compose.Decisions(self._judgements)
+        lost: Counter[Reason] = Counter()
+        for reply, requests in self._replied.items():
+            reason = decisions.of(reply).reason
+            if reason in OPERATIONAL and any(decisions.of(r).verdict in PASSES for r in requests):
+                lost[reason] += 1
+        return lost
+
+    def _learn(self) -> None:
+        """Note what the traces since the last time show of their cells' legs."""
+        fresh = np.setdiff1d(self._cover.cells, np.concatenate([self._learned, self._drawn]))
+        for known in self._requests:
+            cells = fresh[known.plan.composed[fresh]]
+            keys = [self._cover.tasks[i].key for i in self._cover.of(cells).tolist()]
+            known.learn_from(self._planned.matrix, cells, keys, self._judgements)
+        self._learned = np.concatenate([self._learned, fresh])
+
+    def _verify(self) -> None:
+        """Compare what was traced of the drawn cells with what their legs compose."""
+        of = self._planned.matrix
+        wrong, count = [], 0
+        for known in self._requests:
+            drawn = self._drawn[known.plan.composed[self._drawn]]
+            for cell, request in zip(drawn.tolist(), self._cover.of(drawn).tolist(), strict=True):
+                task = self._cover.tasks[request]
+                found = compose.decide(task.key, self._judgements)
+                expected = known.decision(of, cell)
+                blind = BLIND_REASONS & {found.reason, expected.reason}
+                if blind or Verdict.UNTRACED in (found.verdict, expected.verdict):
+                    continue  # nothing was shown: there is nothing to compare
+                count += 1
+                if not composing.same(expected, found):
+                    said = (
+                        f"composed {expected.verdict} ({expected.blame or expected.reason})",
+                        f"traced {found.verdict} ({found.blame or found.reason})",
+                    )
+                    text = f"{of.told(cell)}: {', '.join(said)}"
+                    wrong.append(
+                        Disagreement(
+                            text=text, about=(*of.about(cell), expected.verdict, found.verdict)
+                        )
+                    )
+        self._verified = Verified(agree=count - len(wrong), of=count, disagreements=tuple(wrong))
+
+    def _predicted_arrivals(self) -> NDArray[np.int64]:
+        """Return the composed cells whose replies show every leg of replies, if all goes well."""
+        of, traced = self._planned.matrix, self._cover.asked
+        chosen = [represent.choose_replies(of, plan, traced) for plan in self.plane.legs]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
+
+    def _replies_to(self, cells: NDArray[np.int64]) -> dict[int, TraceTask]:
+        """Return the reply to each of these composed cells, and note whose it is."""
+        of = self._planned.matrix
+        asked: dict[int, TraceTask] = {}
+        for cell in cells.tolist():
+            src, dst = of.endpoints[of.src[cell]], of.endpoints[of.dst[cell]]
+            family, port = FAMILIES[of.family[cell]], of.ports[of.port[cell]]
+            request = cover.request_for(src, dst, family, port)
+            asked[cell] = self.plane.place(cover.reply_for(request, src, dst))
+            self._replied[asked[cell].key].add(self.plane.place(request).key)
+        return asked
+
+    def _expected(self, replies: Mapping[int, TraceTask]) -> list[TraceTask]:
+        """Return what requests and these replies are predicted to lead to in other zones."""
+        if self.plane.name == records.DATAPATH:
+            return []  # its next half is known by the tunnel it comes through
+        of = self._planned.matrix
+        bound = [(reply, of.src[cell]) for cell, reply in replies.items()]
+        for known in self._requests:
+            cells = self._cover.cells[known.plan.composed[self._cover.cells]]
+            cells = cells[known.plan.crosses(of, cells)]
+            requests = (self._cover.tasks[number] for number in self._cover.of(cells).tolist())
+            bound += zip(requests, of.dst[cells].tolist(), strict=True)
+        onward: dict[str, TraceTask] = {}
+        for task, end in bound:
+            attached = of.endpoints[end].attachment
+            hop = self._judge.hops.expected(task, attached.zone) if attached else None
+            if hop is not None:
+                onward[hop.key] = hop
+        return list(onward.values())
+
+    def _learn_replies(self, asked: Mapping[int, TraceTask]) -> None:
+        """Note what the replies to these cells show of the legs of replies."""
+        for known in self._answers:
+            own = np.array([c for c in asked if known.plan.composed[c]], dtype=np.int64)
+            keys = [asked[cell].key for cell in own.tolist()]
+            known.learn_from(self._planned.matrix, own, keys, self._judgements)
+
+    def _show_reply_legs(self, workers: Fanout) -> None:
+        """Trace the replies of arrivals that were not predicted."""
+        for _ in range(MOST_ROUNDS):
+            cells = composing.unknown_replies(self._answers, self._requests, self._planned.matrix)
+            asked = self._replies_to(cells)
+            fresh = [task for task in _by_key(asked) if task.key not in self._judgements]
+            if not fresh:
+                return
+            self._trace("tracing replies", fresh, workers)
+            self._learn_replies(asked)
+
+    def _seed(self, forks: Sequence[cover.Fork]) -> None:
+        """Judge the requests that are no packets: their legs, which are traced, decide."""
+        for fork in forks:
+            self._judgements[fork.key] = forked(fork.legs)
+        if forks:
+            judged = [(fork.key, self._judgements[fork.key]) for fork in forks]
+            self._journal.add(records.fork_record(*one) for one in judged)
+            self._journal.write()
+
+    def _trace(self, name: str, tasks: Sequence[TraceTask], workers: Fanout) -> None:
+        """Run tasks and the hops they lead to, until none is left."""
+        if not tasks:
+            return
+        self._progress.phase(name, len(tasks))
+        self._waiting = {task.key for task in tasks}
+        backlog = Backlog(self._untraced(tasks))
+        try:
+            for batch, outcomes in workers.run(backlog):
+                for task, outcome in zip(batch.tasks, outcomes, strict=True):
+                    onward = self._judged(task, outcome)
+                    if task.key not in self._doubted:
+                        judgement = self._judgements[task.key]
+                        self._journal.add([self._record(task, outcome, judgement)])
+                    backlog.add(self._untraced(onward))
+                waiting = len(backlog.zones())
+                self._progress.at(batch.zone, left=backlog.waiting(batch.zone), zones=waiting)
+                self._progress.advance(len(batch.tasks))
+        finally:
+            self._journal.write()
+
+    def _untraced(self, tasks: Iterable[TraceTask]) -> Iterator[TraceTask]:
+        """Yield the tasks that are to be traced, and those that others lead to which were."""
+        queue = deque(tasks)
+        while queue:
+            task = queue.popleft()
+            if task.key in self._judgements:
+                self._progress.advance(1)
+                continue
+            outcome = self._journal.recall(task.key)
+            if outcome is None:
+                yield task
+            else:
+                queue += self._judged(task, outcome)
+                self._progress.advance(1)
+
+    def _judged(self, task: TraceTask, outcome: TraceOutcome) -> list[TraceTask]:
+        """Judge a trace; return the hops it leads to that nobody waits for yet."""
+        judgement = self._judge.judge(task, outcome)
+        self._judgements[task.key] = judgement
+        if isinstance(outcome, TraceFailure):
+            self._failed.setdefault(task.place, outcome.reason)
+        else:
+            self._ran.add(task.place)
+        if self.plane.send is not None and judgement.reason in SENT_REASONS:
+            self._doubted[task.key] = task, outcome
+        if isinstance(task, DatapathTask):
+            self._nodes[task.key] = task.node
+        self.count += 1
+        hops = {hop.key: hop for hop in judgement.next_hops}
+        # Asked key by key: a difference of sets goes through all that was ever traced.
+        fresh = [k for k in hops if k not in self._waiting and k not in self._judgements]
+        self._waiting.update(fresh)
+        self._progress.expect(len(fresh))
+        return [hops[key] for key in fresh]
+
+    def _reply_tasks(self) -> list[TraceTask]:
+        """Return the reply to every request that arrived, each once."""
+        plan, matrix_, owners = self._cover, self._planned.matrix, self._planned.owners
+        arrivals = Arrivals(
+            judgements=self._judgements,
+            owners=owners,
+            decisions=compose.Decisions(self._judgements),
+        )
+        tasks: dict[str, TraceTask] = {}
+        requests = (*plan.tasks, *plan.forks)
+        traced, first = np.unique(plan.request, return_index=True)
+        for index, cell in zip(traced.tolist(), plan.cells[first].tolist(), strict=True):
+            composed = any(known.plan.composed[cell] for known in self._requests)
+            # Replies of composed cells have legs of their own, traced afterwards.
+            if composed or not arrivals.passed(requests[index].key):
+                continue
+            request = requests[index]
+            src = matrix_.endpoints[matrix_.src[cell]]
+            if isinstance(request, cover.Fork):
+                legs = [(leg, owners.get(leg.microflow.ip_dst)) for leg in request.legs]
+            else:
+                legs = [(request, matrix_.endpoints[matrix_.dst[cell]])]
+            for leg, dst in legs:
+                for arrival in arrivals.of(leg, src, dst):
+                    reply = self._reply(request.key, src, arrival)
+                    if reply is not None:
+                        tasks[reply.key] = reply
+        return list(tasks.values())
+
+    def _reply(self, request: str, src: Endpoint, arrival: Arrival) -> TraceTask | None:
+        """Return the reply to one arrival, and note whose it is."""
+        known = self._replies[request]
+        if arrival.receiver is None:
+            known += [] if compose.NOT_TRACEABLE in known else [compose.NOT_TRACEABLE]
+            return None
+        reply = self.plane.place(cover.reply_for(arrival.task, src, arrival.receiver))
+        known += [] if reply.key in known else [reply.key]
+        self._replied[reply.key].add(arrival.task.key)
+        return reply
+
+    def _record(self, task: TraceTask, outcome: TraceOutcome, judgement: Judgement) -> TraceRecord:
+        return records.record(
+            task,
+            outcome,
+            judgement,
+            microflow=_said(task, outcome),
+            reply_of=tuple(sorted(self._replied.get(task.key, ()))),
+        )
+
+
+def _by_key(asked: Mapping[int, TraceTask]) -> list[TraceTask]:
+    """Return distinct tasks, in the order in which they are first asked."""
+    return list({task.key: task for task in asked.values()}.values())
+
+
+def _said(task: TraceTask, outcome: TraceOutcome) -> str:
+    """Return a task's microflow as the engine takes it; as data where it cannot be said."""
+    if isinstance(outcome, DatapathTrace) and outcome.flow:
+        return outcome.flow
+    try:
+        return expression(task.microflow)
+    except ValueError:
+        return repr(task.microflow)

@@ -1,0 +1,149 @@
+"""One pair in one plane: the request, its replies, and the other direction.
+
+Each is followed from zone to zone to its end, whatever the others say. Where a request does not get
+to its destination's zone, what that zone would do with it is traced all the same.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from audit.cover import requests
+from audit.fanout.backlog import Backlog
+from audit.fanout.base import Fanout
+from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.stages import Answer
+from audit.model.traces import TraceOutcome, TraceTask
+from audit.model.verdicts import PASSES, REASONS
+from audit.scope.pair import Pair, sends
+from audit.tracing.planes import Plane
+from audit.verdict.arrivals import Arrivals
+from audit.verdict.compose import Decisions, verdict_of
+from audit.verdict.judge import Combine, Judgement, forked
+from audit.verdict.places import Place, Places, answer, mirrored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """One destination of the request, and the traces there and back.
+
+    `reply` is None when no trace can follow it, `reverse` when there is no one to open a
+    connection; `supposed` is the second half of a request that does not get there.
+    """
+
+    request: TraceTask
+    dst: Endpoint
+    reply: TraceTask | None
+    reverse: TraceTask | None
+    supposed: TraceTask | None = None
+
+    @property
+    def name(self) -> str:
+        """`pod shop/web-0 tcp/8080`: what tells it from a Service's other backends."""
+        flow = self.request.microflow
+        return f"{self.dst.key} {flow.protocol}/{flow.dst_port}"
+
+
+@dataclass(slots=True, kw_only=True)
+class TracedPair:
+    """A pair in one plane, whose cover is of its one cell: every trace, followed to its end."""
+
+    pair: Pair
+    owners: Mapping[str, Endpoint]
+    plane: Plane
+    workers: Fanout
+    tasks: dict[str, TraceTask] = field(default_factory=dict)
+    outcomes: dict[str, TraceOutcome] = field(default_factory=dict)
+    judgements: dict[str, Judgement] = field(default_factory=dict)
+    destinations: tuple[Destination, ...] = ()
+    key: str = ""
+    """The request's; empty where nothing had to be traced."""
+
+    def run(self) -> Answer:
+        """Trace the request, its replies and the other direction; return what is known."""
+        plan = self.plane.cover
+        if not plan.cells.size:
+            reason = REASONS[int(plan.settled[0])]
+            return Answer(verdict=verdict_of(reason), reason=reason)
+        self.key = plan.keys[int(plan.request[0])]
+        self._follow(plan.tasks)
+        self.judgements.update((fork.key, forked(fork.legs)) for fork in plan.forks)
+        found = [self._destination(task, dst) for task, dst in self._reached()]
+        self._follow([task for to in found for task in (to.reply, to.reverse)])
+        self.destinations = tuple(replace(to, supposed=self._supposed(to)) for to in found)
+        self._follow([to.supposed for to in self.destinations])
+        return self.answer(self.key)
+
+    def answer(self, key: str) -> Answer:
+        """Return what the traces that `key` leads to make of its packet."""
+        decision = Decisions(self.judgements).of(key)
+        known = self.judgements.get(decision.trace)
+        return answer(decision, known.detail if known is not None else "")
+
+    def places(self, key: str) -> tuple[Place, ...]:
+        """Return what each place on the packet's way does with it."""
+        return Places(tasks=self.tasks, judgements=self.judgements).of(key)
+
+    def _follow(self, asked: Iterable[TraceTask | None]) -> None:
+        """Run traces and all they lead to."""
+        backlog = Backlog(self._fresh(task for task in asked if task is not None))
+        for batch, outcomes in self.workers.run(backlog):
+            for task, outcome in zip(batch.tasks, outcomes, strict=True):
+                self.outcomes[task.key] = outcome
+                judgement = self.plane.judge.judge(task, outcome)
+                self.judgements[task.key] = judgement
+                backlog.add(self._fresh(judgement.next_hops))
+
+    def _fresh(self, tasks: Iterable[TraceTask]) -> Iterator[TraceTask]:
+        """Yield those that were not asked for before."""
+        for task in tasks:
+            if task.key not in self.tasks:
+                self.tasks[task.key] = task
+                yield task
+
+    def _reached(self) -> Iterator[tuple[TraceTask, Endpoint]]:
+        """Yield the request to each destination: the one asked for, or what a Service has."""
+        judgement = self.judgements[self.key]
+        if judgement.combine is not Combine.BACKENDS:
+            if self.pair.dst.kind is not EndpointKind.SERVICE:
+                yield self.tasks[self.key], self.pair.dst
+            return
+        for leg in judgement.next_hops:
+            address = leg.microflow.ip_dst
+            owner = self.pair.src if leg.draws else self.owners.get(address)
+            yield leg, owner or Endpoint(kind=EndpointKind.EXTERNAL, name=address)
+
+    def _destination(self, request: TraceTask, dst: Endpoint) -> Destination:
+        """Return the traces to one destination; what a pod sends itself has no way back."""
+        if dst == self.pair.src or not sends(dst, self.pair.family):
+            return Destination(request=request, dst=dst, reply=None, reverse=None)
+        port = Port(protocol=self.pair.port.protocol, number=request.microflow.dst_port)
+        return Destination(
+            request=request,
+            dst=dst,
+            reply=self._reply(request, dst),
+            reverse=self.plane.place(
+                requests.request_for(dst, self.pair.src, self.pair.family, port)
+            ),
+        )
+
+    def _reply(self, request: TraceTask, dst: Endpoint) -> TraceTask | None:
+        """Return the reply; to a request that does not arrive, the one it would have had."""
+        decisions = Decisions(self.judgements)
+        if decisions.of(request.key).verdict not in PASSES:
+            supposed = requests.reply_for(request, self.pair.src, dst)
+            return None if dst.host_network else self.plane.place(supposed)
+        arrivals = Arrivals(judgements=self.judgements, owners=self.owners, decisions=decisions)
+        found = list(arrivals.of(request, self.pair.src, dst))
+        # A backend that is a Service again has several who reply.
+        receiver = found[0].receiver if len(found) == 1 else None
+        if receiver is None:
+            return None
+        return self.plane.place(requests.reply_for(found[0].task, self.pair.src, receiver))
+
+    def _supposed(self, to: Destination) -> TraceTask | None:
+        """Return what the other place would be asked, had the request got to it."""
+        if to.reply is None or len(self.places(to.request.key)) > 1:
+            return None
+        onward = self.judgements[to.reply.key].next_hops
+        left = self.outcomes[to.reply.key]
+        return mirrored(to.request, to.reply, left, onward[0]) if onward else None

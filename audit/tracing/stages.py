@@ -1,0 +1,171 @@
+"""What was traced of a pair → stages, in the order and the words of ovnkube-trace.
+
+A packet to a pod: `ovn-trace` there and back, `ofproto/trace` there and back, `ovn-detrace` of
+both. To a Service: the Service's own trace, then the same for each backend. To an address: one
+direction. `(remote)` is the zone or node at the other end.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from audit.model.endpoints import EndpointKind
+from audit.model.stages import Stage, Tool, Way
+from audit.model.traces import TraceTask
+from audit.model.verdicts import PASSES
+from audit.tracing.pair import Destination, TracedPair
+from audit.verdict.places import Place
+
+TO_POD = "source pod to destination pod"
+FROM_POD = "destination pod to source pod"
+TO_SERVICE = "source pod to service clusterIP"
+TO_IP = {Tool.OVN_TRACE: "from pod to IP", Tool.OFPROTO_TRACE: "pod to IP"}
+"""ovnkube-trace's words for the directions its tools are run in."""
+OTHER_WAY = "new connection from destination pod to source pod"
+"""What it takes for the way back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Packet:
+    """What the stages of one packet have in common."""
+
+    way: Way
+    direction: str
+    src: str
+    dst: str
+    leg: str = ""
+    has_line: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teller:
+    """Tells stage by stage what one tool found; `command` is what one would type."""
+
+    tool: Tool
+    traced: TracedPair
+    command: Callable[[TraceTask], str]
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield the stages, the new connections back last."""
+        traced, dst = self.traced, self.traced.pair.dst
+        if not traced.key:
+            return
+        if dst.kind is EndpointKind.EXTERNAL or traced.pair.by_address:
+            packet = _Packet(
+                way=Way.REQUEST,
+                direction=TO_IP[self.tool],
+                src=traced.pair.src.name,
+                dst=dst.name,
+            )
+            yield from self._places(packet, traced.places(traced.key))
+            return
+        if dst.kind is EndpointKind.SERVICE and traced.key in traced.tasks:
+            yield from self._service()
+        for to in traced.destinations:
+            yield from self._there(to)
+            yield from self._back(to)
+        for to in traced.destinations:
+            if to.reply is not None and to.reverse is not None:
+                yield from self._other_way(to, to.reverse)
+
+    def _service(self) -> Iterator[Stage]:
+        """Yield the trace of the Service's own address, and the places of its backends.
+
+        The Service works when every backend does: that is what its line says.
+        """
+        traced = self.traced
+        src, dst = traced.pair.src.name, traced.pair.dst.name
+        packet = _Packet(way=Way.REQUEST, direction=TO_SERVICE, src=src, dst=dst)
+        first, *others = traced.places(traced.key)
+        first = replace(first, keys=(traced.key,), answer=traced.answer(traced.key))
+        yield self._stage(packet, first, remote=False)
+        for place in others:
+            to = traced.owners.get(traced.tasks[place.keys[0]].microflow.ip_dst)
+            yield self._stage(replace(packet, dst=to.name if to else dst), place, remote=True)
+
+    def _there(self, to: Destination) -> Iterator[Stage]:
+        packet = _Packet(
+            way=Way.REQUEST,
+            direction=TO_POD,
+            src=self.traced.pair.src.name,
+            dst=to.dst.name,
+            leg=to.name,
+        )
+        yield from self._places(packet, self.traced.places(to.request.key))
+        if to.supposed is not None:
+            for place in self.traced.places(to.supposed.key):
+                yield replace(self._stage(packet, place, remote=True), supposed=True)
+
+    def _back(self, to: Destination) -> Iterator[Stage]:
+        """Yield the way back: the reply; where no trace can follow it, a new connection."""
+        packet = _Packet(
+            way=Way.REPLY,
+            direction=FROM_POD,
+            src=to.dst.name,
+            dst=self.traced.pair.src.name,
+            leg=to.name,
+        )
+        if to.reply is not None:
+            supposed = self.traced.answer(to.request.key).verdict not in PASSES
+            for stage in self._places(packet, self.traced.places(to.reply.key)):
+                yield replace(stage, supposed=supposed)
+        elif to.reverse is not None:
+            packet = replace(packet, way=Way.REVERSE)
+            yield from self._places(packet, self.traced.places(to.reverse.key))
+
+    def _other_way(self, to: Destination, reverse: TraceTask) -> Iterator[Stage]:
+        """Yield a new connection the other way, which is not what the lines are about."""
+        packet = _Packet(
+            way=Way.REVERSE,
+            direction=OTHER_WAY,
+            src=to.dst.name,
+            dst=self.traced.pair.src.name,
+            leg=to.name,
+            has_line=False,
+        )
+        yield from self._places(packet, self.traced.places(reverse.key))
+
+    def _places(self, packet: _Packet, places: Iterable[Place]) -> Iterator[Stage]:
+        for number, place in enumerate(places):
+            yield self._stage(packet, place, remote=number > 0)
+
+    def _stage(self, packet: _Packet, place: Place, *, remote: bool) -> Stage:
+        traced = self.traced
+        return Stage(
+            tool=self.tool,
+            way=packet.way,
+            direction=packet.direction,
+            src=packet.src,
+            dst=packet.dst,
+            leg=packet.leg,
+            place=place.name,
+            indicates=place.answer.indicates,
+            answer=place.answer,
+            detail=place.answer.detail,
+            remote=remote,
+            has_line=packet.has_line,
+            commands=tuple(self.command(traced.tasks[key]) for key in place.keys),
+            outputs=tuple(traced.outcomes[key].output for key in place.keys),
+        )
+
+
+_TOOLS = tuple(Tool)
+
+
+def in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """Return stages as ovnkube-trace runs them: destination by destination, tool by tool."""
+    listed = list(stages)
+    legs = {"": -1}
+    for stage in listed:
+        legs.setdefault(stage.leg, len(legs))
+    return tuple(
+        sorted(
+            listed,
+            key=lambda stage: (
+                not stage.has_line,
+                legs[stage.leg],
+                _TOOLS.index(stage.tool),
+                stage.way is not Way.REQUEST,
+                stage.remote,
+            ),
+        )
+    )
