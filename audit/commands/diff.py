@@ -1,7 +1,7 @@
 """Two runs, or two directories of manifests → what is different between them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +15,14 @@ from audit.errors import ScopeError
 from audit.facts import manifests, objects
 from audit.facts.manifests import Surroundings
 from audit.model.changes import ChangedCells, Changes
-from audit.model.facts import ClusterState
+from audit.model.facts import ClusterState, Policy
 from audit.model.matrix import Matrix
 from audit.model.portspace import NO_SPACE, PortSpace
 from audit.model.recorded import Recorded
 from audit.policy import compare
 from audit.policy.intent import evaluate
 from audit.report import changes
-from audit.scope import expand, matrix, membership, ports
+from audit.scope import expand, matrix, membership, outside, ports
 from audit.scope.ports import DECLARED
 from audit.scope.scope import FamilyChoice, Scope, parse_scope_file
 from audit.store import cells
@@ -46,17 +46,22 @@ def diff_manifests(
         NO_SPACE, (*one.policies, *two.policies), (*one.pods, *two.pods)
     )
     progress.phase("evaluating policies", 0)
+    policies = (*one.policies, *two.policies)
     with _naming(before):
-        left = _matrix(one, scope, space)
+        left = _matrix(one, scope, space, policies)
     with _naming(after):
-        right = _matrix(two, scope, space)
+        right = _matrix(two, scope, space, policies)
     verdicts = (evaluate(left, one), evaluate(right, two))
     return compare.compare((one, two), (left, right), verdicts)
 
 
-def _matrix(state: ClusterState, scope: Scope, space: PortSpace) -> Matrix:
-    sides = expand.sources_and_destinations(state, scope)
-    resolved = ports.resolve(scope.ports, sides.endpoints, sides.destinations.tolist(), space)
+def _matrix(
+    state: ClusterState, scope: Scope, space: PortSpace, policies: Sequence[Policy]
+) -> Matrix:
+    sides = expand.sources_and_destinations(state, scope, outside=True, policies=policies)
+    resolved = ports.resolve(
+        scope.ports, sides.endpoints, sides.destinations.tolist(), space, whole_outside=True
+    )
     return matrix.build(sides.endpoints, sides.blocks, resolved, scope.family.families).matrix
 
 
@@ -97,8 +102,13 @@ def _selected(run: Recorded, other: Recorded) -> NDArray[np.bool_]:
     if scopes[1] is None or scopes[0] == scopes[1]:
         return np.ones(len(run.endpoints), np.bool_)
     asked = scopes[1]
+    ranges = any(outside.is_range_endpoint(e) for e in other.endpoints)
     return np.array(
-        [membership.selects(asked, e, run.namespace_labels(e.namespace)) for e in run.endpoints],
+        [
+            membership.selects(asked, e, run.namespace_labels(e.namespace))
+            or (ranges and outside.is_range_endpoint(e))
+            for e in run.endpoints
+        ],
         np.bool_,
     )
 

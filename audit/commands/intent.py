@@ -22,6 +22,7 @@ from audit.policy import deviations, findings
 from audit.policy import inventory as explaining
 from audit.policy.intent import IntentVerdicts, evaluate
 from audit.scope import expand, matrix, ports
+from audit.scope.outside import Range
 from audit.tracing.options import Options, Progress
 
 MOST_SUBJECTS = 200
@@ -35,6 +36,8 @@ class Intended:
     state: ClusterState
     matrix: Matrix
     notes: tuple[Note, ...]
+    outside: tuple[Range, ...] = ()
+    """The ranges of addresses among the endpoints."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +88,18 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
     else:
         workdir = stack.enter_context(scratch.directory("facts"))
         state = objects.load_snapshot(options.snapshot, workdir, most=options.most_unpacked)
-    sides = expand.sources_and_destinations(state, options.scope)
+    sides = expand.sources_and_destinations(state, options.scope, outside=options.snapshot is None)
     space = portspace.with_policies(NO_SPACE, state.policies, state.pods)
     resolved = ports.resolve(
-        options.scope.ports, sides.endpoints, sides.destinations.tolist(), space
+        options.scope.ports, sides.endpoints, sides.destinations.tolist(), space, whole_outside=True
     )
     built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
-    return Intended(state=state, matrix=built.matrix, notes=(*state.notes, *built.notes()))
+    return Intended(
+        state=state,
+        matrix=built.matrix,
+        notes=(*state.notes, *built.notes()),
+        outside=sides.outside,
+    )
 
 
 def alone(intended: Intended, progress: Progress) -> Judged:

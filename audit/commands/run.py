@@ -5,7 +5,7 @@ traced, to be gone on with, and nothing when nothing was.
 """
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from audit.errors import EngineError, RunReadError
 from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.report import sentences
+from audit.scope.outside import Range
 from audit.store import manifest, remote, unfinished
 from audit.store.encode import Planes
 from audit.tracing import own_switches, switches
@@ -117,6 +118,7 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
             traces=traced.count,
         )
         said |= judged.fields(planned.state, traced.findings)
+        said |= {"outside": _spans(planned.outside)}
         said |= {**traced.checks, "incomplete": traced.incomplete, **sitting.fields(journal)}
         said |= {
             "markers": settled.markers,
@@ -130,6 +132,11 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         manifest=said,
         unproven=tuple(sentences.unproven(verdicts)),
     )
+
+
+def _spans(outside: Sequence[Range]) -> dict[str, list[list[str]]]:
+    """Return the first and last addresses of what ranges hold, by their name, for run.json."""
+    return {one.name: [list(span) for span in one.spans] for one in outside}
 
 
 def _late(options: Options, journal: Journal, traced: Traced) -> Iterator[Note]:
@@ -189,6 +196,7 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
             traces=0,
         )
         said |= judged.fields(intended.state)
+        said |= {"outside": _spans(intended.outside)}
         said |= {"prediction": None, "drift": None, "packets": None, "markers": None}
         said |= {"incomplete": False, **sitting.fields(journal)}
         said |= {"place": _place(options, out.path), **_open(intended.matrix, verdicts)}

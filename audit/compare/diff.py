@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.compare import causes, common, pairing
+from audit.compare import causes, common, pairing, ranges
 from audit.compare.common import Common
 from audit.compare.pairing import Pairing
 from audit.compare.ports import Overlaps, overlaps
@@ -61,6 +61,15 @@ def compare(
     return _Comparison(before, after, marks, shared).run(advance)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compared:
+    """Cells of one source of either run that were compared; `met` are the earlier run's."""
+
+    matched: NDArray[np.bool_]
+    proven: NDArray[np.bool_]
+    met: NDArray[np.bool_]
+
+
 class _Comparison:
     """The tables that both runs' cells are compared with."""
 
@@ -74,15 +83,19 @@ class _Comparison:
         self._before, self._after, self._marks = before, after, marks
         asked = None if shared is None else (shared.before, shared.after)
         self._pairs: Pairing = pairing.pair(before.endpoints, after.endpoints, asked)
+        self._ends = ranges.counterparts(before, after, self._pairs)
         self._reservations = shared.reservations if shared else ()
         self._comparable = common.plane(before.manifest, after.manifest) is not None
         self._met: dict[int, NDArray[np.bool_]] = {}
         self._ports: Overlaps = overlaps(before.ports, after.ports)
         names: dict[str, int] = {}
-        narrow = [names.setdefault(e.belongs_to, len(names)) for e in after.endpoints]
+        # By counterpart, as of a range of addresses each overlap has its name.
+        narrow = [names.setdefault(name, len(names)) for name in self._ends.names]
+        whose = np.repeat(np.arange(len(after.endpoints)), np.diff(self._ends.start)).tolist()
+        spaces = [after.endpoints[place].namespace for place in whose]
         wide = [
-            names.setdefault(f"namespace {e.namespace}" if e.namespace else e.key, len(names))
-            for e in after.endpoints
+            names.setdefault(f"namespace {space}" if space else name, len(names))
+            for space, name in zip(spaces, self._ends.names, strict=True)
         ]
         self._names = tuple(names)
         self._narrow, self._wide = np.array(narrow, np.int64), np.array(wide, np.int64)
@@ -102,16 +115,20 @@ class _Comparison:
     def run(self, advance: Callable[[int], None]) -> Changes:
         """Go through the sources, and say what was found."""
         first = 0
-        for source, counterpart in enumerate(self._pairs.before.tolist()):
+        for source in range(len(self._after.endpoints)):
             now = self._after.cells.of_source(source)
-            if counterpart < 0 or not self._comparable:
-                self._found.unmatched += len(now)
-            elif len(now):
+            matched, proven = (np.zeros(len(now), np.bool_) for _ in range(2))
+            for place in self._ends.of(source) if len(now) and self._comparable else ():
+                counterpart = int(self._ends.before[place])
                 was = self._before.cells.of_source(counterpart)
                 met = self._met.setdefault(counterpart, np.zeros(len(was), np.bool_))
-                changed = self._source(was, now, met)
+                compared = _Compared(matched=matched, proven=proven, met=met)
+                changed = self._source(was, now, place, compared)
                 if self._marks is not None:
                     self._marks[first + changed] = True
+            self._found.compared += int(matched.sum())
+            self._found.proven += int(proven.sum())
+            self._found.unmatched += int((~matched).sum())
             first += len(now)
             advance(1)
         found = self._found
@@ -123,8 +140,8 @@ class _Comparison:
             compared=found.compared,
             unmatched=found.unmatched,
             paths=self._folded(explain),
-            appeared=self._pairs.appeared,
-            vanished=self._pairs.vanished,
+            appeared=ranges.gone(self._after, self._before, self._pairs.appeared),
+            vanished=ranges.gone(self._before, self._after, self._pairs.vanished),
             policies=explain.policies,
             facts=explain.facts,
             drift_appeared=found.drift_appeared,
@@ -140,24 +157,24 @@ class _Comparison:
         total = int((self._before.manifest.get("counts") or {}).get("cells", 0))
         return max(total - sum(int(met.sum()) for met in self._met.values()), 0)
 
-    def _source(self, was: Cells, now: Cells, met: NDArray[np.bool_]) -> _Ints:
-        """Compare one source's cells with its counterpart's; return which of them changed.
+    def _source(self, was: Cells, now: Cells, source: int, compared: "_Compared") -> _Ints:
+        """Compare one source's cells with a counterpart's; return which of them changed.
 
-        Cells of the counterpart that were compared are set in `met`.
+        `source` is the counterpart's place among all; `compared` is set where cells are.
         """
         cells, shared = self._ports.spread(now.port.astype(np.int64))
-        dst = self._pairs.before[now.dst].astype(np.int64)[cells]
+        rows, ends = self._ends.spread(now.dst.astype(np.int64)[cells])
+        cells, shared = cells[rows], shared[rows]
+        dst = self._ends.before[ends]
         wanted = self._keys(dst, now.family[cells], self._ports.before[shared])
         have = self._keys(was.dst.astype(np.int64), was.family, was.port.astype(np.int64))
         place = np.minimum(np.searchsorted(have, wanted), max(len(have) - 1, 0))
-        same = (dst >= 0) & (have[place] == wanted) if len(have) else np.zeros(len(dst), np.bool_)
-        cells, shared, place = cells[same], shared[same], place[same]
-        compared = len(np.unique(cells))
-        met[place] = True
-        self._found.compared += compared
+        same = have[place] == wanted if len(have) else np.zeros(len(dst), np.bool_)
+        cells, shared, place, ends = cells[same], shared[same], place[same], ends[same]
+        compared.matched[cells] = True
+        compared.met[place] = True
         proven = _PROVEN[was.verdict[place]] & _PROVEN[now.verdict[cells]]
-        self._found.proven += len(np.unique(cells[proven]))
-        self._found.unmatched += len(now) - compared
+        compared.proven[cells[proven]] = True
         states = _with_replies(
             (self._states(was)[place], self._states(now)[cells]),
             (was.reply[place], now.reply[cells]),
@@ -171,8 +188,8 @@ class _Comparison:
         names = self._narrow if len(self._paths) < MOST_PATHS else self._wide
         cells, place = cells[differ], place[differ]
         columns = (
-            names[now.src[cells]],
-            names[now.dst[cells]],
+            np.full(len(cells), names[source]),
+            names[ends[differ]],
             shared[differ],
             states[0][differ],
             states[1][differ],

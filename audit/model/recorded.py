@@ -6,15 +6,19 @@ read source by source, or some at a time in their order.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.endpoints import Endpoint, Port
+from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
 from audit.model.matrix import Indices
 from audit.model.verdicts import Blame
+
+Spans = tuple[tuple[int, int, int], ...]
+"""Stretches of addresses, in order: the version of IP, the first and the last as numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +86,16 @@ class Recorded:
     def name(self) -> str:
         """The run's id."""
         return str(self.manifest.get("run_id", self.path))
+
+    def spans(self, endpoint: Endpoint) -> Spans:
+        """Return the addresses an external endpoint is; none of any other."""
+        if endpoint.kind is not EndpointKind.EXTERNAL:
+            return ()
+        texts = (self.manifest.get("outside") or {}).get(endpoint.name)
+        if texts is None:
+            texts = [(address, address) for address in endpoint.addresses]
+        found = [(ip_address(first), ip_address(last)) for first, last in texts]
+        return tuple((first.version, int(first), int(last)) for first, last in found)
 
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """Return the labels of a namespace, as far as the run says them."""

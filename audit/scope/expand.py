@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from audit.errors import ScopeError
 from audit.model.endpoints import Endpoint, EndpointKind
-from audit.model.facts import ClusterState, Service
+from audit.model.facts import ClusterState, Policy, Service
+from audit.model.policies import BlockPeer
 from audit.model.selectors import EVERYTHING, Operator, Requirement, Selector
 from audit.model.verdicts import Reason
+from audit.scope import outside as ranging
 from audit.scope.matrix import Block
 from audit.scope.scope import Scope
 from audit.scope.suggestions import did_you_mean, nearest
@@ -41,6 +43,8 @@ class Sides:
 
     endpoints: tuple[Endpoint, ...]
     blocks: tuple[Block, ...]
+    outside: tuple[ranging.Range, ...] = ()
+    """The ranges among them, by name."""
 
     @property
     def sources(self) -> NDArray[np.int32]:
@@ -53,25 +57,44 @@ class Sides:
         return np.unique(np.concatenate([block.destinations for block in self.blocks]))
 
 
-def sources_and_destinations(state: ClusterState, scope: Scope) -> Sides:
+def sources_and_destinations(
+    state: ClusterState,
+    scope: Scope,
+    *,
+    outside: bool = False,
+    policies: Iterable[Policy] | None = None,
+) -> Sides:
     """Return the rows and columns `scope` means in the cluster of `state`.
 
+    With `outside` a side of which the scope says nothing of its own has the outside besides, as
+    ranges. These are cut where `policies` do, which are the cluster's unless others are given.
     ScopeError when a namespace, node or service does not exist, and when something that was asked
     for selects nothing.
     """
     cluster = _Cluster(state)
+    ranges = _Ranges(cluster, scope, state.policies if policies is None else policies)
+    into = ranges.senders(outside=outside)
+    out = ranges.receivers(outside=outside)
     if scope.with_peers:
         subjects = _both_sides(cluster, scope)
         chosen = {endpoint.key for endpoint in subjects}
         senders = [*state.pods, *state.nodes]
         # The blocks share no cell: the pairs with our source, then those with our destination only.
-        return _sides(
-            (subjects, [*senders, *cluster.services.values()]),
-            ([peer for peer in senders if peer.key not in chosen], subjects),
+        sides = _sides(
+            (subjects, [*senders, *cluster.services.values(), *out]),
+            ([*(peer for peer in senders if peer.key not in chosen), *into], subjects),
         )
+        return dataclasses.replace(sides, outside=ranges.made())
     sources = _sources(cluster, scope) if scope.given("from_") else _both_sides(cluster, scope)
     columns = _destinations(cluster, scope) if scope.given("to_") else _both_sides(cluster, scope)
-    return _sides((sources, columns))
+    # From outside to outside is nothing of the cluster's.
+    pairs = [(sources, [*columns, *out]), (into, columns)]
+    found = [(rows, ends) for rows, ends in pairs if rows and ends]
+    if not found:
+        raise ScopeError(
+            "both sides are ranges outside; name pods, nodes or services as one of them"
+        )
+    return dataclasses.replace(_sides(*found), outside=ranges.made())
 
 
 class _Cluster:
@@ -158,7 +181,8 @@ def _sources(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
     if scope.given("from_namespaces", "from_selector"):
         sources += _narrowed(cluster, scope, scope.from_namespaces, scope.from_selector)
     for address in scope.from_ips:
-        sources += _senders_at(cluster, address)
+        if not ranging.is_range(address):
+            sources += _senders_at(cluster, address)
     return sources
 
 
@@ -168,7 +192,9 @@ def _destinations(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
         destinations += _narrowed(cluster, scope, scope.to_namespaces, scope.to_selector)
     for name in scope.to_services:
         destinations += _services(cluster, name)
-    destinations += [_reached_at(cluster, address) for address in scope.to_ips]
+    destinations += [
+        _reached_at(cluster, address) for address in scope.to_ips if not ranging.is_range(address)
+    ]
     return destinations
 
 
@@ -193,12 +219,17 @@ def _senders_at(cluster: _Cluster, address: str) -> list[Endpoint]:
         return [inside]
     if not cluster.state.gateways:
         raise ScopeError(f"no gateway is known by which packets from {address} could enter")
+    return _entering(cluster, address, address)
+
+
+def _entering(cluster: _Cluster, name: str, address: str) -> list[Endpoint]:
+    """Return what sends from an address outside, at each gateway by which its packets enter."""
     return [
         dataclasses.replace(
             gateway,
             kind=EndpointKind.EXTERNAL,
             namespace="",
-            name=address,
+            name=name,
             node=node,
             addresses=(address,),
             attachment=gateway.attachment
@@ -206,6 +237,67 @@ def _senders_at(cluster: _Cluster, address: str) -> list[Endpoint]:
         )
         for node, gateway in cluster.state.gateways.items()
     ]
+
+
+class _Ranges:
+    """The outside as ranges, as far as a scope asks for it."""
+
+    def __init__(self, cluster: _Cluster, scope: Scope, policies: Iterable[Policy]) -> None:
+        self._cluster = cluster
+        self._scope = scope
+        self._policies = policies
+        words = (*scope.from_ips, *scope.to_ips)
+        # Cut alike on both sides, so that a range of one name is one range.
+        self._words = [word for word in words if "/" in word]
+        self._made: dict[str, ranging.Range] = {}
+
+    def made(self) -> tuple[ranging.Range, ...]:
+        """Return the ranges of both sides, each once, by name."""
+        return tuple(self._made[name] for name in sorted(self._made))
+
+    def senders(self, *, outside: bool) -> list[Endpoint]:
+        """Return the rows: entering by every gateway, where gateways are known."""
+        found = self._of(self._scope.from_ips, default=outside and not self._scope.given("from_"))
+        if found and self._cluster.state.zones and not self._cluster.state.gateways:
+            raise ScopeError("no gateway is known by which packets from outside could enter")
+        if not self._cluster.state.gateways:
+            return [one.endpoint() for one in found]
+        return [
+            endpoint
+            for one in found
+            for endpoint in _entering(self._cluster, one.name, one.address)
+        ]
+
+    def receivers(self, *, outside: bool) -> list[Endpoint]:
+        """Return the columns."""
+        found = self._of(self._scope.to_ips, default=outside and not self._scope.given("to_"))
+        return [one.endpoint() for one in found]
+
+    def _of(self, given: Sequence[str], *, default: bool) -> tuple[ranging.Range, ...]:
+        asked = [word for word in given if ranging.is_range(word)]
+        if default:
+            asked = [ranging.ALL]
+        if not asked:
+            return ()
+        state = self._cluster.state
+        known = state.ranges
+        taken = {
+            *(a for end in (*state.pods, *state.nodes) for a in end.addresses),
+            *(a for service in state.services for a in service.cluster_ips),
+        }
+        cuts, inside = ranging.of_zones(state.zones.values(), taken)
+        found = ranging.ranges(
+            asked,
+            (
+                *ranging.blocks_of(self._policies),
+                *(BlockPeer(cidr=cidr) for cidr in (*self._words, *cuts)),
+            ),
+            (*known.pods, *known.nodes, *known.services, *inside.networks),
+            taken | inside.addresses,
+            self._scope.family.families,
+        )
+        self._made |= {one.name: one for one in found}
+        return found
 
 
 def _services(cluster: _Cluster, name: str) -> list[Endpoint]:

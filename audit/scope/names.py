@@ -41,9 +41,26 @@ def read_address(text: str) -> str:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        hint = "; give one address of the network" if "/" in text else ""
-        raise ScopeError(f"{text!r} is not an IP address{hint}") from None
+        raise ScopeError(f"{text!r} is not an IP address") from None
     scoped = isinstance(address, ipaddress.IPv6Address) and address.scope_id
     if scoped or address.is_multicast or address.is_unspecified or address.is_loopback:
         raise ScopeError(f"{text!r} is not an address that a connection can be made to")
     return str(address)
+
+
+def read_outside(text: str) -> str:
+    """Return what `text` says of the outside: an address, a CIDR, or `all`.
+
+    A CIDR of one address is that address.
+    """
+    if text == "all":
+        return text
+    if "/" not in text:
+        return read_address(text)
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ScopeError(
+            f"{text!r}: {error}; write an address, a CIDR as 203.0.113.0/24, or all"
+        ) from None
+    return str(network) if network.num_addresses > 1 else read_address(str(network[0]))

@@ -15,6 +15,7 @@ from audit.errors import ScopeError
 from audit.model.endpoints import MAX_PORT, Endpoint, EndpointKind, Port
 from audit.model.packets import Protocol
 from audit.model.portspace import NO_SPACE, PortSpace
+from audit.scope import outside
 from audit.scope.suggestions import did_you_mean, nearest
 
 DECLARED_WORD = "declared"
@@ -145,13 +146,15 @@ def resolve(
     endpoints: Sequence[Endpoint],
     destinations: Iterable[int],
     space: PortSpace = NO_SPACE,
+    *,
+    whole_outside: bool = False,
 ) -> tuple[tuple[Port, ...], ...]:
     """Return the ports of every endpoint as a destination, parallel to `endpoints`.
 
     `destinations` index `endpoints`; others get no port. Of a protocol all of whose ports are asked
-    for, `space` says the ranges, and nothing else is asked besides. ScopeError when a name is
-    declared by no destination, or when an external address, which declares nothing, would have no
-    port.
+    for, `space` says the ranges, and nothing else is asked besides. With `whole_outside` so are all
+    ports of a range of addresses, which declares none, where no other is asked for. ScopeError when
+    a name is declared by no destination, or when an external address would have no port.
     """
     chosen = sorted(set(destinations))
     _check_names(specs, [endpoints[index] for index in chosen])
@@ -167,6 +170,10 @@ def resolve(
         if own not in shared:
             shared[own] = tuple(sorted(numbered | own))
         ports[index] = shared[own]
+        if not ports[index] and whole_outside and outside.is_range_endpoint(endpoints[index]):
+            ports[index] = tuple(
+                p for protocol in Protocol for p in space.at(endpoints[index], protocol)
+            )
         if not ports[index] and endpoints[index].kind is EndpointKind.EXTERNAL:
             raise ScopeError(
                 f"{endpoints[index].key} declares no ports; say which to ask for, as in "

@@ -53,6 +53,7 @@ class Scope:
     from_selector: Selector | None = None
     from_nodes: tuple[str, ...] = ()
     from_ips: tuple[str, ...] = ()
+    """Addresses, CIDRs, or `all`: the outside as ranges."""
     to_namespaces: tuple[str, ...] = ()
     to_selector: Selector | None = None
     to_nodes: tuple[str, ...] = ()
@@ -145,12 +146,12 @@ def _options() -> Iterator[Option]:
         ("from_namespaces", "--from-namespace", "from.namespaces", many, names.read_namespace),
         ("from_selector", "--from-selector", "from.selector", selector, selectors.parse),
         ("from_nodes", "--from-node", "from.nodes", many, names.read_node),
-        ("from_ips", "--from-ip", "from.ips", many, names.read_address),
+        ("from_ips", "--from-ip", "from.ips", many, names.read_outside),
         ("to_namespaces", "--to-namespace", "to.namespaces", many, names.read_namespace),
         ("to_selector", "--to-selector", "to.selector", selector, selectors.parse),
         ("to_nodes", "--to-node", "to.nodes", many, names.read_node),
         ("to_services", "--to-service", "to.services", many, names.read_service),
-        ("to_ips", "--to-ip", "to.ips", many, names.read_address),
+        ("to_ips", "--to-ip", "to.ips", many, names.read_outside),
         ("ports", "--port", "ports", many, parse_port),
         ("family", "--family", "family", Shape.ONE, _read_family),
     )
@@ -251,6 +252,8 @@ def _contradictions(scope: Scope) -> Iterator[_ContradictionError]:
             )
     for field in ("from_ips", "to_ips"):
         for address in getattr(scope, field):
+            if address == "all":
+                continue
             family = Family.of(address)
             if family not in scope.family.families:
                 yield _ContradictionError(

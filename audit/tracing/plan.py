@@ -25,6 +25,7 @@ from audit.model.matrix import Matrix
 from audit.model.portspace import NO_SPACE, PortSpace
 from audit.replay import databases, toolchain
 from audit.scope import expand, matrix, ports
+from audit.scope.outside import Range
 from audit.trace.pods import Pods
 from audit.tracing import pods as inpods
 from audit.tracing.options import Covering, Options, PlaneName, Progress
@@ -45,6 +46,8 @@ class Planned:
     notes: tuple[Note, ...]
     pods: Pods | None = None
     """Where traces run, if not on copies here."""
+    outside: tuple[Range, ...] = ()
+    """The ranges of addresses among the endpoints."""
 
 
 @contextlib.contextmanager
@@ -102,6 +105,7 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         legs=decomposed.plans,
         owners=owners,
         pods=pods,
+        outside=sides.outside,
         notes=(*state.notes, *built.notes(), *decomposed.notes),
     )
 

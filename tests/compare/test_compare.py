@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -121,6 +122,54 @@ def test_a_change_of_the_reply_alone_is_a_change_of_its_own_kind() -> None:
     assert "| reachable, reply reachable | reachable, reply blocked |" in changes.markdown(found)
     said = "4 cells compared: 1 cell opened, 0 cells closed, 1 cell with another reply."
     assert changes.sentences(found)[0] == said
+
+
+def beyond(name: str) -> Endpoint:
+    return Endpoint(kind=EndpointKind.EXTERNAL, name=name, addresses=("192.0.2.1",))
+
+
+def test_ranges_outside_are_compared_where_they_overlap() -> None:
+    ports = (port(443),)
+    spans = {
+        "earlier": {
+            "10.0.0.0/8": [["10.0.0.0", "10.255.255.255"]],
+            "0.0.0.0/0 except 10.0.0.0/8": [
+                ["1.0.0.0", "9.255.255.255"],
+                ["11.0.0.0", "255.255.255.255"],
+            ],
+        },
+        "later": {
+            "10.0.0.0/9": [["10.0.0.0", "10.127.255.255"]],
+            "0.0.0.0/0 except 10.0.0.0/9": [
+                ["1.0.0.0", "9.255.255.255"],
+                ["10.128.0.0", "255.255.255.255"],
+            ],
+        },
+    }
+    runs = []
+    for known in spans.values():
+        ends = (pod("web"), *map(beyond, known))
+        cells = {(0, 1, 0): REACHABLE, (0, 2, 0): BLOCKED}
+        runs.append(replace(run(ends, ports, cells), manifest={"outside": known}))
+    marks = np.zeros(2, np.bool_)
+    found = diff.compare(runs[0], runs[1], lambda _: None, marks)
+    (path,) = found.paths
+    assert path.dst == "external 0.0.0.0/0 except 10.0.0.0/9, within 10.0.0.0/8"
+    assert (path.before, path.after, path.cells) == (Verdict.REACHABLE, Verdict.BLOCKED, 1)
+    assert (found.compared, found.unmatched, marks.tolist()) == (2, 0, [False, True])
+    assert (found.appeared, found.vanished) == ((), ())
+
+
+def test_a_range_and_an_address_in_it_are_compared() -> None:
+    ends = (pod("web"), beyond("192.0.2.1"))
+    before = run(ends, (port(443),), {(0, 1, 0): BLOCKED})
+    later = (pod("web"), beyond("192.0.2.0/24"))
+    after = replace(
+        run(later, (port(443),), {(0, 1, 0): REACHABLE}),
+        manifest={"outside": {"192.0.2.0/24": [["192.0.2.0", "192.0.2.255"]]}},
+    )
+    (path,) = compared(before, after).paths
+    assert (path.dst, path.after) == ("external 192.0.2.1", Verdict.REACHABLE)
 
 
 def test_bare_pods_stand_in_for_those_with_the_same_labels_only() -> None:

@@ -155,12 +155,26 @@ def test_manifests_of_a_repository(audit: Audit) -> None:
     rows = audit("query", run, sql, "-o", "json").json
     found = {row["src_name"]: (row["verdict"], row["reason"]) for row in rows}
     allowed, denied = ("reachable", "allowed-by-policy"), ("blocked", "default-deny")
-    assert found == {"front-0": allowed, "front-1": allowed, "report-0": denied}
+    assert found == {
+        "0.0.0.0/0": denied,
+        "front-0": allowed,
+        "front-1": allowed,
+        "report-0": denied,
+    }
     told = audit("explain", run, "jobs/report-0", "shop/db-0", "tcp/5432", "-o", "json").json
     assert told["meaning"]["ingress"] == "*[NP] no rule allows (shop/allow-db, ingress)"
     assert told["meaning"]["changes"]
 
 
+OUT = """---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db-out, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  policyTypes: [Egress]
+  egress: [{to: [{ipBlock: {cidr: CIDR}}]}]
+"""
 NIGHTLY = """---
 apiVersion: batch/v1
 kind: CronJob
@@ -294,5 +308,12 @@ def test_what_a_change_of_manifests_changes(audit: Audit) -> None:
     assert "before   reachable (networkpolicy shop/allow-db ingress[0]" in text
     assert "after    blocked (networkpolicy shop/allow-db ingress (default-deny))" in text
     assert "because" not in text  # what decides on both sides is all that objects can say
+    wider = MANIFESTS + OUT.replace("CIDR", "203.0.113.0/24")
+    (audit.directory / "before" / "app.yaml").write_text(wider)
+    (audit.directory / "after" / "app.yaml").write_text(wider.replace("113.0/24", "113.128/25"))
+    cut = audit("diff", "before", "after", "-p", "tcp/443", "-q", "-o", "json")
+    paths = [(path["src"], path["dst"], path["after"]) for path in cut.json["paths"]]
+    lost = "external 203.0.113.0/24 except 203.0.113.128/25"
+    assert (cut.code, paths) == (1, [("statefulset shop/db", lost, "blocked")])
     same = audit("diff", "after", "after", "-p", "tcp/5432", "-q")
     assert (same.code, same.out.count("|")) == (0, 0)

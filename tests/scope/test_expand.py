@@ -329,3 +329,33 @@ def test_a_message_counts_many_namespaces_instead_of_listing_them() -> None:
     )
     with pytest.raises(ScopeError, match="no pod in the 12 namespaces in scope has app=zzz"):
         pairs(from_flags(namespace_selector="!env", selector="app=zzz"), many)
+
+
+def test_the_outside_is_beside_what_has_no_ends_of_its_own() -> None:
+    """Rows and columns, and no cell from outside to outside."""
+    world = "external 0.0.0.0/0"
+    sides = sources_and_destinations(STATE, Scope(to_ips=("all",)))
+    assert world in {sides.endpoints[i].key for i in sides.destinations}
+    assert world not in {sides.endpoints[i].key for i in sides.sources}
+    both = sources_and_destinations(dataclasses.replace(STATE, gateways={}), Scope(), outside=True)
+    for block in both.blocks:
+        rows = {both.endpoints[i].key for i in block.sources}
+        columns = {both.endpoints[i].key for i in block.destinations}
+        assert not (world in rows and world in columns)
+    named = Scope(from_nodes=("n1",), to_nodes=("n2",))
+    sides = sources_and_destinations(STATE, named, outside=True)
+    assert {e.kind for e in sides.endpoints} == {EndpointKind.NODE}
+
+
+def test_the_outside_to_itself_is_no_matrix() -> None:
+    with pytest.raises(ScopeError, match="both sides are ranges outside"):
+        sources_and_destinations(STATE, Scope(from_ips=("all",), to_ips=("10.0.0.0/8",)))
+
+
+def test_a_range_enters_by_every_gateway_and_its_address_is_nobodys() -> None:
+    sides = sources_and_destinations(STATE, Scope(from_ips=("all",), to_nodes=("n1",)))
+    rows = [sides.endpoints[i] for i in sides.sources]
+    assert {row.node for row in rows} == set(STATE.gateways)
+    taken = {a for end in (*STATE.pods, *STATE.nodes) for a in end.addresses}
+    assert not taken & {a for row in rows for a in row.addresses}
+    assert all(row.attachment and row.attachment.addresses == row.addresses for row in rows)
