@@ -94,10 +94,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             check=False,
         )
         took = time.monotonic() - started
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    peak, cpu = used.ru_maxrss / 1024, used.ru_utime + used.ru_stime
+    print(  # CPU time besides, as other work on the machine does not count in it
         f"{os.cpu_count()} CPUs: {given.workloads} workloads, {given.policies} policies: exit code "
-        f"{done.returncode} after {took:.1f} s, at most {peak:.0f} MiB"
+        f"{done.returncode} after {took:.1f} s ({cpu:.1f} s of CPU), at most {peak:.0f} MiB"
     )
     return done.returncode
 

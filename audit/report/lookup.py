@@ -70,12 +70,32 @@ def _endpoints(run: Run, text: str) -> Sequence[int]:
         # A headless Service has no address but its pods': an address means the pod.
         own = [i for i in found if endpoints[i].kind is not EndpointKind.SERVICE]
         found = own or found
+    found = found or _holding(run, word)
     if found:
         return found
     known = sorted({name for endpoint in endpoints for name in _names(endpoint)})
     near = difflib.get_close_matches(text, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"the run has no endpoint {text}{hint}")
+
+
+def _holding(run: Run, text: str) -> list[int]:
+    """Return the ranges outside that hold an address, if the word is one."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return []
+    names = {
+        name
+        for name, spans in (run.manifest.get("outside") or {}).items()
+        for first, last in ((ipaddress.ip_address(a), ipaddress.ip_address(b)) for a, b in spans)
+        if first.version == address.version and int(first) <= int(address) <= int(last)
+    }
+    return [
+        i
+        for i, e in enumerate(run.matrix.endpoints)
+        if e.name in names and e.kind is EndpointKind.EXTERNAL
+    ]
 
 
 def _names(endpoint: Endpoint) -> tuple[str, ...]:

@@ -137,8 +137,19 @@ def of_zones(zones: Iterable[Zone], taken: Collection[str]) -> tuple[tuple[str, 
             for cidr in _named_in(match):
                 (cuts if _network(cidr).num_addresses > 1 else single).add(cidr)
     cuts = {cidr for cidr in cuts if _network(cidr).num_addresses > 1 or _host(cidr) not in taken}
+    unusable = [_network(cidr) for some in _UNUSABLE.values() for cidr in some]
+    cuts = {cidr for cidr in cuts if not any(_lies_in(cidr, one) for one in unusable)}
     own = {_host(cidr) for cidr in single - cuts}
     return tuple(sorted(cuts)), Inside(networks=tuple(sorted(networks)), addresses=frozenset(own))
+
+
+def _lies_in(cidr: str, whole: _Network) -> bool:
+    network = _network(cidr)
+    return (
+        network.version == whole.version
+        and network.prefixlen >= whole.prefixlen
+        and network.network_address in whole
+    )
 
 
 def _host(cidr: str) -> str:

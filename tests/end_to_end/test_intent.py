@@ -164,6 +164,8 @@ def test_manifests_of_a_repository(audit: Audit) -> None:
     told = audit("explain", run, "jobs/report-0", "shop/db-0", "tcp/5432", "-o", "json").json
     assert told["meaning"]["ingress"] == "*[NP] no rule allows (shop/allow-db, ingress)"
     assert told["meaning"]["changes"]
+    beyond = audit("explain", run, "jobs/report-0", "192.0.2.1", "tcp/5432")
+    assert (beyond.code, beyond.out.count("0.0.0.0/0")) == (0, 1)
 
 
 OUT = """---

@@ -2,6 +2,7 @@
 
 import ipaddress
 import random
+from unittest.mock import Mock
 
 import pytest
 
@@ -152,3 +153,30 @@ def test_an_address_is_in_one_range_and_like_its_sample(
         else:
             assert len(mine) == 1
             assert blocks_of(str(address), blocks) == blocks_of(mine[0].address, blocks)
+
+
+def test_matches_and_address_sets_cut_where_ovn_tells_addresses_apart() -> None:
+    zone = Mock(
+        switches={"n1": ("10.128.0.0/23",)},
+        address_sets={"a": ("198.51.100.0/24", "10.128.0.5")},
+        installed_sets={"a": ("203.0.113.9",)},
+        acls={"x": (Mock(match="ip4.dst == {192.0.2.7, 192.0.2.128/25} && tcp"),)},
+        flows={
+            "router": (
+                Mock(match="reg7 == 0 && ip4.dst == 172.16.0.0/12 && eth.src == 0a:58:0a:80:00:01"),
+                Mock(match="ip4 && ip4.dst == 10.96.0.1 && ip6.dst == fd00:1::/64"),
+                Mock(match="ip4.src == {0.0.0.0/8, 127.0.0.0/8, 224.0.0.0/4}"),
+            )
+        },
+    )
+    cuts, inside = outside.of_zones([zone], {"10.128.0.5"})
+    assert cuts == (
+        "172.16.0.0/12",
+        "192.0.2.128/25",
+        "192.0.2.7/32",
+        "198.51.100.0/24",
+        "203.0.113.9/32",
+        "fd00:1::/64",
+    )
+    assert inside.networks == ("10.128.0.0/23",)
+    assert inside.addresses == {"10.96.0.1"}
