@@ -79,6 +79,7 @@ WARNED = frozenset(
     {
         "address-unknown",
         "changed-meanwhile",
+        "clock-set",
         "datapath-unproven",
         "end-unread",
         "list-forbidden",
