@@ -9,7 +9,7 @@ import datetime as dt
 import math
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +17,15 @@ from typing import Any, Self
 
 from audit.commands import plan_file
 from audit.errors import UsageError
+from audit.model.facts import Note
 from audit.store import layout, plain, unfinished
 from audit.store.lock import exclusively
 from audit.store.writer import RunWriter
 from audit.tracing.journal import Journal
 from audit.tracing.options import Options
+
+_CLOCK_S = 60.0
+"""How far the clock may be off the monotonic one, which nobody sets, before that is told."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +46,7 @@ class Sitting:
     _going_on: str = ""
     """The command that does, once it has begun."""
     _since: float = field(default_factory=time.monotonic)
+    _moment: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     @classmethod
     def new(cls, root: Path) -> Self:
@@ -110,9 +115,13 @@ class Sitting:
             "run_id": self.out.path.name,
             "started": text(self.started),
             "finished": text(now()),
-            "seconds": round(time.monotonic() - self._since, 1),
+            "seconds": max(round(time.monotonic() - self._since, 1), 0.0),
             "resumed": resumed,
         }
+
+    def clock(self) -> Iterator[Note]:
+        """Say that the clock was set since this sitting began, or is behind the run's beginning."""
+        return clock_notes(self.started, self._moment, now(), time.monotonic() - self._since)
 
     def __enter__(self) -> Self:
         return self
@@ -139,6 +148,27 @@ def _locked(out: RunWriter) -> ExitStack:
             out.abandon()
             raise
         return stack.pop_all()
+
+
+def clock_notes(
+    started: dt.datetime, sitting: dt.datetime, finished: dt.datetime, seconds: float
+) -> Iterator[Note]:
+    """Say that a clock does not tell how long a run took; nothing where it does.
+
+    `sitting` is when this sitting began, `seconds` what it took by the monotonic clock. A clock
+    that a time service keeps differs by less than a minute. That clock may be wrong itself in a
+    virtual machine that is restored: what ends before it begins is told in any case.
+    """
+    shift_s = (finished - sitting).total_seconds() - seconds
+    if abs(shift_s) >= _CLOCK_S:
+        change = f"moved {'back' if shift_s < 0 else 'forward'} by {abs(shift_s):.0f} s"
+        what = f"this machine's clock {change} while the run went on, or the machine was suspended"
+    elif finished < started:
+        what = "this machine's clock is behind the moment at which the run began"
+    else:
+        return
+    text = f"{what}: the times of the run do not tell how long it took; its cells do not use them"
+    yield Note(code="clock-set", text=text, subjects=())
 
 
 def now() -> dt.datetime:

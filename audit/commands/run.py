@@ -113,7 +113,7 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         said = manifest.describe(
             planned.state,
             verdicts,
-            (*planned.notes, *traced.notes, *_late(options, journal, traced)),
+            (*planned.notes, *traced.notes, *_late(options, journal, traced), *sitting.clock()),
             asked=_asked(options, planned),
             traces=traced.count,
         )
@@ -185,7 +185,7 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
         said = manifest.describe(
             intended.state,
             verdicts,
-            intended.notes,
+            (*intended.notes, *sitting.clock()),
             asked={
                 "command": options.command,
                 "scope": options.scope.describe(),

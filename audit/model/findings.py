@@ -80,6 +80,7 @@ WARNED = frozenset(
     {
         "address-unknown",
         "changed-meanwhile",
+        "clock-set",
         "datapath-unproven",
         "end-unread",
         "list-forbidden",
