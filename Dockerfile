@@ -8,13 +8,15 @@ FROM ${BASE} AS build
 ARG RAY_EXTRA=""
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 python3-venv
 COPY . /src
-RUN python3 -m venv /opt/ovn-audit && /opt/ovn-audit/bin/pip install --no-cache-dir --only-binary :all: --no-binary ovn-audit --constraint /src/constraints.txt /src
+# Each file is compared with the hash that constraints.txt has of it; the audit itself is built of /src.
+RUN python3 -m venv /opt/tools && /opt/tools/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r /src/constraints-tools.txt
+RUN python3 -m venv /opt/ovn-audit && /opt/ovn-audit/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r /src/constraints.txt
+RUN cd /src && /opt/tools/bin/hatchling build -t wheel -d /tmp/wheel && /opt/ovn-audit/bin/pip install --no-cache-dir --no-deps --no-index /tmp/wheel/*.whl
 # KubeRay's RayJob needs RAY_EXTRA=default: the job server.
-RUN [ -z "$RAY_EXTRA" ] || /opt/ovn-audit/bin/pip install --no-cache-dir --constraint /src/constraints.txt "ray[$RAY_EXTRA]"
+RUN [ -z "$RAY_EXTRA" ] || /opt/ovn-audit/bin/pip install --no-cache-dir --require-hashes -r "/src/constraints-ray-$RAY_EXTRA.txt"
 ARG NEWER_OVN=""
 RUN mkdir /opt/ovn-audit/sbom
 RUN [ -z "$NEWER_OVN" ] || { XDG_DATA_HOME=/opt /opt/ovn-audit/bin/audit doctor --install-ovn --at-least "$NEWER_OVN" && cat /opt/ovn-audit/ovn*/packages.txt > /opt/ovn-audit/sbom/ovn.txt; }
-RUN python3 -m venv /opt/tools && /opt/tools/bin/pip install --no-cache-dir cyclonedx-bom==7.5.0
 RUN /opt/tools/bin/cyclonedx-py environment --output-reproducible --output-file /opt/ovn-audit/sbom/python.cdx.json /opt/ovn-audit/bin/python
 RUN /opt/ovn-audit/bin/pip uninstall -y pip && rm -rf /opt/ovn-audit/lib/python3*/site-packages/setuptools*
 

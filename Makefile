@@ -3,9 +3,11 @@
 # .venv, newer OVNs to ~/.local/share/ovn-audit. ARGS is handed on: `make test ARGS="-k store"`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install ovn ovns chromium demo test check fmt parity mutate kill bench fuzz flips screenshots clean
+.PHONY: help install ovn ovns chromium demo test check fmt parity mutate kill bench fuzz flips
+.PHONY: screenshots lock sbom vulnerabilities clean image-test
 
 INSTALLED := .venv/.installed
+TOOLS := .venv-tools/.installed
 EXAMPLE := examples/interconnect.tar.gz
 NEWEST := tests/data/head-shared.tar.xz
 
@@ -22,12 +24,19 @@ APT_INSTALL = { echo "installing $(1)" >&2; \
 	$$as_root env DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }
 
+# Installs exactly what a file lists, each file's hash compared: `$(call PIP_INSTALL,.venv,file)`.
+PIP_INSTALL = $(1)/bin/pip install -qq --disable-pip-version-check --require-hashes --requirement $(2)
+
+# Pins every package and every file's hash: `$(call LOCK,what,file)`.
+LOCK = .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --custom-compile-command "make lock" $(1) --output-file $(2)
+
 help:  ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## Install the product and its development tools into .venv
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml constraints-dev.txt
 	@set -e; \
 	python=$$($(FIND_PYTHON)); \
 	if [ -z "$$python" ]; then \
@@ -41,7 +50,13 @@ $(INSTALLED): pyproject.toml
 	fi; \
 	echo "installing Python packages into .venv (minutes the first time)" >&2; \
 	"$$python" -m venv .venv
-	@.venv/bin/pip install -qq --disable-pip-version-check --editable '.[dev]'
+	@$(call PIP_INSTALL,.venv,constraints-dev.txt)
+	@.venv/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(TOOLS): constraints-tools.txt | $(INSTALLED)
+	@.venv/bin/python -m venv .venv-tools
+	@$(call PIP_INSTALL,.venv-tools,constraints-tools.txt)
 	@touch $@
 
 ovn: install  ## Install a current OVN beside the machine's own, unless it is there
@@ -99,5 +114,25 @@ flips: install  ## Flip a thousand bits of snapshots and of a run's files, one a
 screenshots: install chromium ovn  ## Take the pictures of the report in docs/, from the example
 	@.venv/bin/python -m bench.screenshots
 
+# One resolution for all, of which each file is a part: what is tested is what the image holds.
+lock: $(TOOLS)  ## Choose the newest version of every package anew, and pin its files by hash
+	@set -e; all=.venv-tools/all.txt; \
+	rm -f $$all constraints*.txt; \
+	$(call LOCK,pyproject.toml --all-extras --group tools,$$all); \
+	$(call LOCK,pyproject.toml --constraint $$all,constraints.txt); \
+	$(call LOCK,pyproject.toml --constraint $$all --extra dev,constraints-dev.txt); \
+	$(call LOCK,pyproject.toml --constraint $$all --extra ray-default,constraints-ray-default.txt); \
+	$(call LOCK,--group tools --constraint $$all,constraints-tools.txt)
+
+sbom: $(TOOLS)  ## List what .venv holds, for scanners: dist/sbom.cdx.json (CycloneDX)
+	@mkdir -p dist
+	@.venv-tools/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		--output-file dist/sbom.cdx.json .venv/bin/python
+	@echo dist/sbom.cdx.json
+
+vulnerabilities: $(TOOLS)  ## Compare what is pinned with the vulnerabilities that PyPI knows of
+	@.venv/bin/python .ci/vulnerabilities .venv-tools/bin/pip-audit constraints.txt constraints-dev.txt \
+		constraints-ray-default.txt
+
 clean:  ## Remove .venv and caches; runs and the private OVN stay
-	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-tools dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

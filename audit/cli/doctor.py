@@ -30,6 +30,7 @@ from audit.errors import ExitCode, UsageError
     type=click.Path(path_type=Path),
     help="Also say whether this snapshot can be audited here.",
 )
+@options.max_snapshot_size_option
 @click.option(
     "--at-least",
     metavar="RELEASE",
@@ -48,6 +49,7 @@ def doctor(
     ovn_prefix: Path | None,
     install_ovn: bool,
     snapshot: Path | None,
+    max_snapshot_size: int,
     at_least: str,
     live: bool,
     access: Access,
@@ -70,11 +72,15 @@ def doctor(
         raise UsageError(f"{at_least!r} is no release of OVN; write 26.03")
     if install_ovn:
         installed = install_engine(
-            ovn_prefix, snapshot=snapshot, needed=at_least, progress=engines.tell
+            ovn_prefix,
+            snapshot=snapshot,
+            most_unpacked=max_snapshot_size,
+            needed=at_least,
+            progress=engines.tell,
         )
         say.line(f"ok: OVN {installed.version} in {installed.place}")
         return ExitCode.CLEAN
-    findings = examine(ovn_prefix, snapshot)
+    findings = examine(ovn_prefix, snapshot, most_unpacked=max_snapshot_size)
     if live:
         findings += examine_cluster(access)
     if output == "json":

@@ -176,6 +176,15 @@ def cluster_options(command: _Command) -> _Command:
     return wrapped  # type: ignore[no-any-return]  # functools.wraps keeps the signature
 
 
+max_snapshot_size_option = click.option(
+    "--max-snapshot-size",
+    type=Size(),
+    default=f"{LARGEST >> 30}G",
+    show_default=True,
+    help="How much a packed snapshot may unpack to; a larger one is refused.",
+)
+
+
 def source_options(*, manifests: bool = False) -> Callable[[_Command], _Command]:
     """Add where the facts come from, and which OVN reads them.
 
@@ -189,13 +198,7 @@ def source_options(*, manifests: bool = False) -> Callable[[_Command], _Command]
             help="A directory, or a .tar.gz of it, with kube/*.json and ovn/ZONE/{nb,sb}.db, or "
             "a must-gather, instead of the live cluster.",
         ),
-        click.option(
-            "--max-snapshot-size",
-            type=Size(),
-            default=f"{LARGEST >> 30}G",
-            show_default=True,
-            help="How much a packed snapshot may unpack to; a larger one is refused.",
-        ),
+        max_snapshot_size_option,
         cluster_options,
     ]
     if manifests:

@@ -23,8 +23,11 @@ from audit.errors import ExitCode
     type=click.Path(path_type=Path),
     help="The snapshot that was audited, to compare it too.",
 )
+@options.max_snapshot_size_option
 @options.output_option("text", "json")
-def verify(*, run: Path, key: Path | None, snapshot: Path | None, output: str) -> int:
+def verify(
+    *, run: Path, key: Path | None, snapshot: Path | None, max_snapshot_size: int, output: str
+) -> int:
     """Compare every file of a run with its SHA-256 in run.json; exit with 1 on a difference.
 
     \b
@@ -32,7 +35,7 @@ def verify(*, run: Path, key: Path | None, snapshot: Path | None, output: str) -
       audit verify runs/20261123T043457Z-9510
       audit verify runs/20261123T043457Z-9510 --key public.pem --snapshot cluster.tar.gz
     """
-    found = command.verify(run, key=key, snapshot=snapshot)
+    found = command.verify(run, key=key, snapshot=snapshot, most_unpacked=max_snapshot_size)
     if output == "json":
         say.json(dataclasses.asdict(found))
     else:

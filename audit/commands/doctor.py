@@ -11,6 +11,7 @@ from typing import Any
 from audit import __version__, scratch
 from audit.errors import AuditError, ClusterError, EngineError, NoEngineError
 from audit.facts import assemble
+from audit.facts.archive import LARGEST
 from audit.facts.live.access import Access
 from audit.model.facts import ClusterState
 from audit.replay import databases, installing, toolchain
@@ -34,17 +35,21 @@ def install_engine(
     prefix: Path | None,
     *,
     snapshot: Path | None = None,
+    most_unpacked: int = LARGEST,
     needed: str = "",
     progress: Callable[[str], None],
 ) -> toolchain.Toolchain:
     """Return a private OVN that is not older than `needed`, installed if it is not there.
 
-    With a snapshot, return what would trace that, and install only if nothing at hand would.
+    With a snapshot, return what would trace that, and install only if nothing at hand would;
+    of a packed one `most_unpacked` bytes may be unpacked.
     """
     if snapshot is not None:
         candidates = [] if prefix is not None else toolchain.find()
         try:
-            return toolchain.choose(candidates, _versions(_read(candidates, snapshot)))
+            return toolchain.choose(
+                candidates, _versions(_read(candidates, snapshot, most_unpacked))
+            )
         except NoEngineError as error:
             needed = error.needed
     return installing.install(prefix, needed=needed, progress=progress)
@@ -63,7 +68,9 @@ def examine_cluster(access: Access) -> list[Finding]:
         return [Finding(good=False, text=str(error))]
 
 
-def examine(prefix: Path | None, snapshot: Path | None) -> list[Finding]:
+def examine(
+    prefix: Path | None, snapshot: Path | None, *, most_unpacked: int = LARGEST
+) -> list[Finding]:
     """Look for everything a run needs here, and at a snapshot if one is named."""
     findings = [Finding(good=True, text=f"audit {__version__} on Python {sys.version.split()[0]}")]
     try:
@@ -79,17 +86,19 @@ def examine(prefix: Path | None, snapshot: Path | None) -> list[Finding]:
         text = "Ray is not installed, so --workers ray is not available; pip install ray"
         findings.append(Finding(good=False, text=text))
     if snapshot is not None:
-        findings.append(_examine_snapshot(candidates, snapshot))
+        findings.append(_examine_snapshot(candidates, snapshot, most_unpacked))
     return findings
 
 
-def _examine_snapshot(candidates: Sequence[toolchain.Toolchain], snapshot: Path) -> Finding:
+def _examine_snapshot(
+    candidates: Sequence[toolchain.Toolchain], snapshot: Path, most_unpacked: int
+) -> Finding:
     """Say whether a snapshot can be read and traced by one of these.
 
     What OVN and Kubernetes do not agree on keeps nobody from tracing, and is counted.
     """
     try:
-        state = _read(candidates, snapshot)
+        state = _read(candidates, snapshot, most_unpacked)
         versions = _versions(state)
         engine = toolchain.choose(candidates, versions)
     except NoEngineError as error:
@@ -112,11 +121,13 @@ def install_advice(snapshot: Path) -> str:
     return f"install one with `{command}`"
 
 
-def _read(candidates: Sequence[toolchain.Toolchain], snapshot: Path) -> ClusterState:
+def _read(
+    candidates: Sequence[toolchain.Toolchain], snapshot: Path, most_unpacked: int
+) -> ClusterState:
     newest = max(candidates, key=lambda found: found.version, default=pods.NO_ENGINE)
     with scratch.directory("facts") as workdir:
         tool = databases.OvsdbTool(programs=newest)
-        return assemble.load(snapshot, Path(workdir), tool)
+        return assemble.load(snapshot, Path(workdir), tool, most=most_unpacked)
 
 
 def _versions(state: ClusterState) -> dict[str, str]:

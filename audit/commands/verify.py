@@ -6,6 +6,7 @@ from pathlib import Path
 
 from audit import scratch
 from audit.facts import snapshot as snapshots
+from audit.facts.archive import LARGEST
 from audit.store import evidence, signing
 from audit.store.layout import SIGNATURE, read_manifest
 
@@ -22,10 +23,17 @@ class Evidence:
     problems: tuple[str, ...]
 
 
-def verify(run: Path, *, key: Path | None = None, snapshot: Path | None = None) -> Evidence:
+def verify(
+    run: Path,
+    *,
+    key: Path | None = None,
+    snapshot: Path | None = None,
+    most_unpacked: int = LARGEST,
+) -> Evidence:
     """Compare a finished run with its `run.json`, this with its signature, and its inputs.
 
-    RunReadError when it is no run, UsageError when the key is none.
+    Of a packed snapshot `most_unpacked` bytes may be unpacked. RunReadError when it is no run,
+    UsageError when the key is none.
     """
     public = None if key is None else signing.load_public(key)
     problems = list(evidence.differences(run))
@@ -41,7 +49,7 @@ def verify(run: Path, *, key: Path | None = None, snapshot: Path | None = None) 
             problems.append(f"run.json is not what the owner of {key} signed")
     compared = None
     if snapshot is not None:
-        problems += _inputs(run, snapshot)
+        problems += _inputs(run, snapshot, most_unpacked)
         compared = len(read_manifest(run, intact=False).get("inputs", ()))
     return Evidence(
         files=len(evidence.listed(run)),
@@ -51,13 +59,13 @@ def verify(run: Path, *, key: Path | None = None, snapshot: Path | None = None) 
     )
 
 
-def _inputs(run: Path, snapshot: Path) -> Iterator[str]:
+def _inputs(run: Path, snapshot: Path, most_unpacked: int) -> Iterator[str]:
     """Yield a sentence per input of the run that is not in the snapshot as it was."""
     said = {
         one["path"]: one["sha256"] for one in read_manifest(run, intact=False).get("inputs", ())
     }
     with scratch.directory("verify") as workdir:
-        opened = snapshots.open_snapshot(snapshot, workdir, databases=True)
+        opened = snapshots.open_snapshot(snapshot, workdir, databases=True, most=most_unpacked)
         found = {one.path: one.sha256 for one in snapshots.hash_inputs(opened)}
     for name, digest in said.items():
         if name not in found:

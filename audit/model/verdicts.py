@@ -122,6 +122,9 @@ OPERATIONAL = frozenset(
 )
 """Reasons that mean the run did not do what it set out to do: it ends with exit code 3."""
 
+BEYOND_OVN = frozenset({Reason.HOST_TO_HOST, Reason.OWN_ENDPOINT, Reason.HYBRID_OVERLAY})
+"""Reasons that hold for every run of the cluster: such packets never pass OVN."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class PolicyRef:

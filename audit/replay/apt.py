@@ -4,17 +4,20 @@ Nothing here changes the system. `apt-get` gets package lists, a state and a cac
 an empty dpkg status, so that it downloads a program's whole closure, the C library included;
 `dpkg-deb -x` unpacks it. Every package comes from the mirror the machine already uses and is
 verified by apt against the distribution's own archive key: apt refuses an unsigned repository, and
-nothing is unpacked that apt did not download.
+nothing is unpacked that apt did not download. How the machine's own apt verifies does not matter:
+of its configuration, only how a mirror is reached is taken over.
 """
 
 import os
+import re
 import shutil
 import stat
 import subprocess
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from audit.errors import EngineError
 
@@ -41,8 +44,26 @@ UBUNTU_RELEASES = ("jammy", "noble", "questing", "resolute")
 """Ubuntu's releases, oldest first: OVN 22.03, 24.03, 25.09 and 26.03. Mirrors drop those that are
 no longer supported."""
 
-HOOKS = ("APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success", "APT::Update::Pre-Invoke")
-"""The machine's hooks speak of the machine's lists and often need root."""
+REACHING = re.compile(
+    r"Acquire::(?:(?:https?|ftp)::.+|ForceIPv[46]|Check-Valid-Until|Check-Date|M(?:ax|in)-ValidTime.*)"
+)
+"""The settings of the machine's apt that are taken over: proxies, certificates and time limits, and
+whether an index may be old, which frozen mirrors need. None says whose signature is believed, which
+program checks it, or what is run before and after."""
+
+VERIFYING = {
+    "Acquire::AllowInsecureRepositories": "0",
+    "Acquire::AllowWeakRepositories": "0",
+    "Acquire::AllowDowngradeToInsecureRepositories": "0",
+    "APT::Get::AllowUnauthenticated": "0",
+}
+"""What apt does by itself, said once more: a derivative's may have been built otherwise."""
+
+OWN_SETTINGS = 'Dir::Etc::main "/dev/null";\nDir::Etc::parts "/dev/null";\n'
+"""A configuration that apt reads before the machine's, and which leaves that out."""
+
+FOREIGN_SETTINGS = ("APT_", "SEQUOIA_")
+"""Variables of the environment that change what apt, or the program it verifies with, believes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +88,13 @@ class Distribution:
     keyring: Path
     pockets: tuple[str, ...] = ("",)
     """What is added to a suite's name for all parts of it."""
+
+
+class Apt(Protocol):
+    """A program of apt's, run on lists and packages of its own."""
+
+    def __call__(self, program: str, *words: str, timeout_s: float) -> str:
+        """Return what it prints; EngineError with its last words when it fails."""
 
 
 def distribution(os_release: Mapping[str, str]) -> Distribution:
@@ -242,8 +270,8 @@ def fetch(
             apt = _update(uri, area, wanted=wanted, suite=suite, progress=progress)
             check(_offered(apt, packages[0]))
             progress(f"downloading {', '.join(packages)} and what they need")
-            run = [*apt("apt-get"), "--download-only", "install", *packages]
-            _run(run, DOWNLOAD_TIMEOUT_S)
+            words = ("--download-only", "install", *packages)
+            apt("apt-get", *words, timeout_s=DOWNLOAD_TIMEOUT_S)
         except EngineError as error:
             failures.append(str(error))
             continue
@@ -259,34 +287,36 @@ def _update(
     wanted: Distribution,
     suite: str,
     progress: Callable[[str], None],
-) -> Callable[[str], list[str]]:
+) -> Apt:
     """Read a suite's package lists from `uri` into `area`.
 
-    Returns how a program of apt's is called to use these; packages go to `area`/cache/archives.
+    Returns how a program of apt's is run on these; packages go to `area`/cache/archives.
     """
     for name in ("state/lists/partial", "cache/archives/partial"):
         (area / name).mkdir(parents=True)
     (area / "status").touch()
     architecture = _run(["dpkg", "--print-architecture"], QUERY_TIMEOUT_S).strip()
-    options = f"[signed-by={wanted.keyring} arch={architecture} target=Packages]"
+    source = f"[signed-by={wanted.keyring} arch={architecture} target=Packages]"
     components = " ".join(wanted.components)
     suites = (f"{suite}{pocket}" for pocket in wanted.pockets)
-    lines = [f"deb {options} {uri} {name} {components}\n" for name in suites]
+    lines = [f"deb {source} {uri} {name} {components}\n" for name in suites]
     (area / "sources.list").write_text("".join(lines), encoding="utf-8")
-    (area / "apt.conf").write_text("".join(f"#clear {hook};\n" for hook in HOOKS), encoding="utf-8")
+    configuration = area / "apt.conf"
+    configuration.write_text(OWN_SETTINGS, encoding="utf-8")
+    options = _apt_options(area)
 
-    def apt(program: str) -> list[str]:
-        return [program, "-q", "-c", str(area / "apt.conf"), *_apt_options(area)]
+    def apt(program: str, *words: str, timeout_s: float) -> str:
+        return _run([program, "-q", *options, *words], timeout_s, configuration)
 
     progress(f"reading the package lists of {suite} from {uri}")
-    _run([*apt("apt-get"), "update"], UPDATE_TIMEOUT_S)
+    apt("apt-get", "update", timeout_s=UPDATE_TIMEOUT_S)
     return apt
 
 
-def _offered(apt: Callable[[str], Iterable[str]], package: str) -> str:
+def _offered(apt: Apt, package: str) -> str:
     """Return the version of a package that would be installed; EngineError when there is none."""
-    said = _run([*apt("apt-cache"), "show", "--no-all-versions", package], QUERY_TIMEOUT_S)
-    for fields in _stanzas(said):
+    words = ("show", "--no-all-versions", package)
+    for fields in _stanzas(apt("apt-cache", *words, timeout_s=QUERY_TIMEOUT_S)):
         if version := fields.get("version"):
             return version
     raise EngineError(f"there is no {package}")
@@ -295,12 +325,12 @@ def _offered(apt: Callable[[str], Iterable[str]], package: str) -> str:
 def _apt_options(area: Path) -> list[str]:
     """Return the options that keep apt inside `area` and away from the machine's own state."""
     settings = {
+        **_reaching(),
         "Dir::Etc::sourcelist": str(area / "sources.list"),
         "Dir::Etc::sourceparts": "/dev/null",
-        # The machine's pins and default release name suites this list does not have.
+        # The machine's pins name suites this list does not have.
         "Dir::Etc::preferences": "/dev/null",
         "Dir::Etc::preferencesparts": "/dev/null",
-        "APT::Default-Release": "",
         "Dir::State": str(area / "state"),
         # Empty: nothing counts as installed, so the closure is complete.
         "Dir::State::status": str(area / "status"),
@@ -311,11 +341,18 @@ def _apt_options(area: Path) -> list[str]:
         "APT::Update::Error-Mode": "any",
         "Acquire::Retries": "3",
         "Debug::NoLocking": "1",
-    }
-    if os.geteuid() == 0:
         # `_apt`, to whom root's apt drops its rights, cannot write below another's home.
-        settings["APT::Sandbox::User"] = "root"
+        "APT::Sandbox::User": "root",
+        **VERIFYING,
+    }
     return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+
+
+def _reaching() -> dict[str, str]:
+    """Return the machine's settings that a mirror may be reachable only with."""
+    dump = _run(["apt-config", "dump", "--no-empty", "--format", "%f %v%n"], QUERY_TIMEOUT_S)
+    settings = (line.partition(" ") for line in dump.splitlines())
+    return {name: value for name, _, value in settings if REACHING.fullmatch(name)}
 
 
 def _unpack(archives: Sequence[Path], root: Path, *, progress: Callable[[str], None]) -> None:
@@ -349,8 +386,14 @@ def _disarm(root: Path) -> None:
                 path.chmod(stat.S_IMODE(mode) & ~(stat.S_ISUID | stat.S_ISGID))
 
 
-def _run(argv: Sequence[str], timeout_s: float) -> str:
-    """Return what `argv` prints; EngineError with its last words when it fails."""
+def _run(argv: Sequence[str], timeout_s: float, configuration: Path | None = None) -> str:
+    """Return what `argv` prints; EngineError with its last words when it fails.
+
+    `configuration` is what apt reads before the machine's settings.
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN_SETTINGS)}
+    if configuration is not None:
+        environment["APT_CONFIG"] = str(configuration)
     try:
         done = subprocess.run(  # noqa: S603  an argument vector of our own making, no shell
             argv,
@@ -360,8 +403,7 @@ def _run(argv: Sequence[str], timeout_s: float) -> str:
             errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=timeout_s,
-            # APT_CONFIG names settings that whoever else set it wants, weaker ones among them.
-            env={k: v for k, v in os.environ.items() if k != "APT_CONFIG"} | {"LC_ALL": "C"},
+            env=environment | {"LC_ALL": "C"},
         )
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"{argv[0]} did not finish within {timeout_s:.0f} s") from error

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from audit import __version__
 from audit.model.facts import ClusterState, Note
 from audit.model.matrix import CellVerdicts
-from audit.model.verdicts import UNPROVEN, VERDICTS
+from audit.model.verdicts import BEYOND_OVN, CODE, REASON_CODE, UNPROVEN, VERDICTS
 
 TOOLS = ("cryptography", "duckdb", "jinja2", "msgspec", "numpy", "pyarrow", "pyyaml", "ray")
 
@@ -30,6 +32,8 @@ def describe(
     counts = {str(verdict): counted[code] for code, verdict in enumerate(VERDICTS)}
     unproven = sum(counts[verdict] for verdict in UNPROVEN)
     cells = len(verdicts.verdict)
+    beyond = np.isin(verdicts.reason, [REASON_CODE[reason] for reason in BEYOND_OVN])
+    beyond &= np.isin(verdicts.verdict, [CODE[verdict] for verdict in UNPROVEN])
     return {
         "audit": __version__,
         "source": state.source,
@@ -42,7 +46,11 @@ def describe(
             for z in state.zones.values()
         ],
         "counts": {"cells": cells, **counts, "traces": traces},
-        "coverage": {"proven": cells - unproven, "total": cells},
+        "coverage": {
+            "proven": cells - unproven,
+            "total": cells,
+            "unprovable": int(np.count_nonzero(beyond)),
+        },
         "verify": None,
         "notes": [note.fields() for note in notes],
         "inputs": inputs(state),

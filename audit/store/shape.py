@@ -5,7 +5,7 @@ Only what is there is checked: an earlier version says less, and every version m
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 
@@ -43,6 +43,7 @@ class _Counts(TypedDict):
 class _Coverage(TypedDict):
     proven: int
     total: int
+    unprovable: NotRequired[int]
 
 
 class _Database(TypedDict):

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from audit.cli import options
-from audit.errors import ScopeError, UsageError
+from audit.cli.main import audit
+from audit.errors import ExitCode, ScopeError, SnapshotError, UsageError
 from audit.scope import scope
 from audit.scope.scope import Scope
 
@@ -87,3 +88,25 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ScopeError, match="cannot be read"):
         parsed("-f", str(tmp_path / "binary"))
+
+
+def test_every_command_that_unpacks_a_snapshot_can_be_told_how_much() -> None:
+    named = {
+        name: {parameter.name for parameter in command.params}
+        for name, command in audit.commands.items()
+    }
+    unpacking = {name for name, parameters in named.items() if "snapshot" in parameters}
+    assert {"run", "doctor", "verify"} <= unpacking
+    assert unpacking == {name for name, given in named.items() if "max_snapshot_size" in given}
+
+
+@pytest.mark.ovn
+@pytest.mark.parametrize("install", [(), ("--install-ovn",)])
+def test_doctor_unpacks_no_more_than_it_is_told(
+    example_snapshot: Path, install: tuple[str, ...]
+) -> None:
+    argv = ["doctor", "--snapshot", str(example_snapshot), "--max-snapshot-size", "9K", *install]
+    done = CliRunner().invoke(audit, argv, standalone_mode=False)
+    shown = f"{done.stdout}{done.exception}"
+    assert "unpacks to more than 9,216 bytes" in shown
+    assert done.return_value == ExitCode.COULD_NOT_RUN or isinstance(done.exception, SnapshotError)

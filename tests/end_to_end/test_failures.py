@@ -264,20 +264,21 @@ def test_a_cell_that_is_not_in_the_run(audit: Audit, example_run: Path) -> None:
 
 
 def test_coverage_below_what_is_asked(audit: Audit, example_snapshot: Path) -> None:
-    scope = (
-        "--from-node",
-        "ovn-worker",
-        "--to-node",
-        "ovn-worker2",
-        "-p",
-        "tcp/80",
-        "--planes",
-        "logical",
-    )
-    command = ("run", "--snapshot", example_snapshot, "--out", "runs", *scope)
-    assert audit(*command).code == 0
-    assert audit(*command, "--fail-coverage-below", "100").code == 3
-    assert audit(*command, "--fail-coverage-below", "100", "--exit-zero").code == 0
+    scope = ("--from-namespace", "default", "--to-namespace", "shop", "-p", "tcp/80")
+    flags = ("--out", "runs", "--planes", "logical", "--cover", "predict")
+    predicted = ("run", "--snapshot", example_snapshot, *scope, *flags)
+    assert audit(*predicted).code == 0
+    assert audit(*predicted, "--fail-coverage-below", "100").code == 3
+    assert audit(*predicted, "--fail-coverage-below", "100", "--exit-zero").code == 0
+
+
+def test_what_no_run_can_prove_does_not_count(audit: Audit, example_snapshot: Path) -> None:
+    nodes = ("--from-node", "ovn-worker", "--to-node", "ovn-worker2", "-p", "tcp/80")
+    flags = ("--planes", "logical", "--fail-coverage-below", "100", "-o", "json")
+    done = audit("run", "--snapshot", example_snapshot, "--out", "runs", *nodes, *flags)
+    assert done.code == 0, done.err
+    coverage = json.loads(done.out)["coverage"]
+    assert coverage["unprovable"] == coverage["total"] > coverage["proven"]
 
 
 def test_a_full_disk_is_one_sentence(audit: Audit, example_snapshot: Path) -> None:
