@@ -31,7 +31,7 @@ from audit.tracing.detraces import Detraces
 from audit.tracing.every_plane import logical_worker
 from audit.tracing.options import Progress
 from audit.tracing.pair import Destination, TracedPair
-from audit.tracing.plan import Planned, owners_of, read
+from audit.tracing.plan import Planned, read
 from audit.tracing.stages import Teller, in_order
 
 MOST_NODES = 24
@@ -66,7 +66,7 @@ def trace(options: TraceOptions, progress: Progress) -> PairTrace:
             most_unpacked=options.most_unpacked,
         )
         asked = pair.resolve(state, options.names)
-        owners = owners_of(state)
+        owners = state.owners()
         matrix = asked.matrix()
         planned = Planned(
             state=state,

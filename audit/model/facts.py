@@ -302,3 +302,14 @@ class ClusterState:
     """Where addresses lie that are not known."""
     cluster: str = ""
     """The uid of namespace kube-system, by which clusters are told apart; empty where not known."""
+
+    def owners(self) -> dict[str, Endpoint]:
+        """Map addresses to who has them: pods by their own, nodes by the host's.
+
+        A pod of another network may have the address of one of the default network, which is meant.
+        """
+        owners = {address: node for node in self.nodes for address in node.addresses}
+        pods = (pod for pod in self.pods if not pod.host_network)
+        for pod in sorted(pods, key=lambda pod: pod.attachment is not None):
+            owners.update(dict.fromkeys(pod.addresses, pod))
+        return owners

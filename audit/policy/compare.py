@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.changes import ChangedPath, Changes
-from audit.model.endpoints import Endpoint, Port
+from audit.model.endpoints import Port
 from audit.model.facts import ClusterState
 from audit.model.matrix import FAMILIES, Matrix
 from audit.model.verdicts import REASONS, UNPROVEN, VERDICTS
@@ -30,7 +30,7 @@ def compare(
         places.codes(one), places.codes(two), assume_unique=True, return_indices=True
     )
     differ = verdicts[0].verdict[left] != verdicts[1].verdict[right]
-    names = tuple({_name(e) for e in m.endpoints} for m in matrices)
+    names = tuple({e.belongs_to for e in m.endpoints} for m in matrices)
     return Changes(
         before=states[0].source,
         after=states[1].source,
@@ -69,14 +69,6 @@ class _Places:
         return numbers
 
 
-def _name(endpoint: Endpoint) -> str:
-    """Return what an endpoint belongs to: its workload, or itself."""
-    if endpoint.workload:
-        kind, _, name = endpoint.workload.partition("/")
-        return f"{kind.lower()} {endpoint.namespace}/{name}"
-    return endpoint.key
-
-
 def _paths(
     matrix: Matrix,
     verdicts: tuple[IntentVerdicts, IntentVerdicts],
@@ -85,7 +77,7 @@ def _paths(
 ) -> Iterator[ChangedPath]:
     """Yield the changes, those alike between two workloads together."""
     grouped: dict[_Row, list[int]] = defaultdict(list)
-    names = [_name(endpoint) for endpoint in matrix.endpoints]
+    names = [endpoint.belongs_to for endpoint in matrix.endpoints]
     for before, cell in zip(left.tolist(), right.tolist(), strict=True):
         row = (
             names[matrix.src[cell]],

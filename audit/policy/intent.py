@@ -156,9 +156,7 @@ class Evaluation:
         self._policies = policies
         self._unread = bool(state.unread_policies)
         self._services = {f"{s.namespace}/{s.name}": s for s in state.services}
-        owners = {a: node for node in state.nodes for a in node.addresses}
-        owners |= {a: pod for pod in state.pods if not pod.host_network for a in pod.addresses}
-        self._owners = owners
+        self._owners = state.owners()
         self._endpoints = list(matrix.endpoints)
         self._index = {endpoint.key: i for i, endpoint in enumerate(matrix.endpoints)}
         self._ports = list(matrix.ports)

@@ -210,8 +210,3 @@ def deflate(data: bytes) -> bytes:
     """Compress as `DecompressionStream("deflate-raw")` inflates it; same bytes in, same out."""
     packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
     return packer.compress(data) + packer.flush()
-
-
-def inflate(data: bytes) -> bytes:
-    """Undo `deflate`."""
-    return zlib.decompress(data, -zlib.MAX_WBITS)

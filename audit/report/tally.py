@@ -7,9 +7,6 @@ The unproven (inconclusive, untraced) are in no denominator and are always shown
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from audit.model.verdicts import CODE, PASSES, STOPPED, UNPROVEN, VERDICTS, Verdict
 
 NO_SHARE = "\N{EN DASH}"
@@ -28,12 +25,6 @@ class Tally:
     def __add__(self, other: "Tally") -> "Tally":
         pairs = zip(self.counts, other.counts, strict=True)
         return Tally(counts=tuple(mine + theirs for mine, theirs in pairs))
-
-    @classmethod
-    def of_codes(cls, codes: NDArray[np.uint8]) -> "Tally":
-        """Return the tally of an array of verdict codes."""
-        counts = np.bincount(codes, minlength=len(VERDICTS))
-        return cls(counts=tuple(int(count) for count in counts))
 
     def of(self, verdict: Verdict) -> int:
         """Return how many cells have `verdict`."""

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from audit.errors import RunReadError
 from audit.model.run import Run, StreamedRun
 from audit.store import blames, decode, schema
 from audit.store.layout import read_manifest, table_files
@@ -60,14 +59,3 @@ def stream_run(path: Path | str) -> StreamedRun:
         blames=lambda: rebuilt.of(parts.combinations),
         trace_keys=lambda: parts.trace_keys,
     )
-
-
-def open_traces(path: Path | str) -> TraceFiles:
-    """Return the traces under `path`, also of a run that is still being written.
-
-    Raises RunReadError when `path` is no directory.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        raise RunReadError(f"{path} is not a run: there is no such directory")
-    return TraceFiles(sorted(path.glob(schema.TRACES.pattern)))

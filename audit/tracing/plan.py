@@ -93,7 +93,7 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         _port_space(state, options) if whole else NO_SPACE,
     )
     built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
-    owners = owners_of(state)
+    owners = state.owners()
     decomposed = legs.legs(built.matrix, state.zones)
     if options.cover is Covering.EXHAUSTIVE:
         decomposed = replace(legs.NONE, opaque=decomposed.opaque)
@@ -175,15 +175,3 @@ def _unknown_versions(versions: Mapping[str, str], engine: toolchain.Toolchain) 
             "used, the newest at hand, and it can read all their logical flows"
         )
         yield Note(code="northd-version-unknown", text=text, subjects=silent)
-
-
-def owners_of(state: ClusterState) -> dict[str, Endpoint]:
-    """Map addresses to who has them: pods by their own, nodes by the host's.
-
-    A pod of another network may have the address of one of the default network, which is meant.
-    """
-    owners = {address: node for node in state.nodes for address in node.addresses}
-    pods = (pod for pod in state.pods if not pod.host_network)
-    for pod in sorted(pods, key=lambda pod: pod.attachment is not None):
-        owners.update(dict.fromkeys(pod.addresses, pod))
-    return owners

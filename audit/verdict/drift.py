@@ -10,7 +10,8 @@ from audit.model.blindness import BLIND_REASONS
 from audit.model.matrix import CellVerdicts
 from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, UNPROVEN, Blame, Verdict
 
-NO_DRIFT, DRIFT = 0, 1
+DRIFT = 1
+"""Of a cell that drifts; 0 where both planes prove the same."""
 _UNPROVEN = [CODE[verdict] for verdict in UNPROVEN] + [NO_VERDICT]
 _BLIND = [REASON_CODE[reason] for reason in BLIND_REASONS]
 

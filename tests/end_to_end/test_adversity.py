@@ -13,11 +13,12 @@ from audit.commands import resume
 from audit.commands import run as command
 from audit.commands.verify import verify
 from audit.scope import scope
-from audit.store.reader import open_run, open_traces
+from audit.store.reader import open_run
 from audit.tracing.options import Options, PlaneName
 from tests.end_to_end.conftest import Audit, run_of
 from tests.end_to_end.test_failures import no_runs, one_sentence
 from tests.end_to_end.test_resume import SCOPE, assert_as_if_never, batches, traced
+from tests.store.files import open_traces
 
 pytestmark = pytest.mark.ovn
 

@@ -1,6 +1,7 @@
 """The page's data is the run's, and never more than a page can hold."""
 
 import json
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from audit.model.matrix import FAMILIES
 from audit.report.classes import classes
-from audit.report.grid import deflate, gather, inflate
+from audit.report.grid import deflate, gather
 from audit.report.render import render_html
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def test_the_same_run_gives_the_same_page(made: "Made") -> None:
 
 @given(st.binary())
 def test_deflate_round_trip(data: bytes) -> None:
-    assert inflate(deflate(data)) == data
+    assert zlib.decompress(deflate(data), -zlib.MAX_WBITS) == data
 
 
 def test_rows_that_are_nearly_alike_are_a_class(made: "Made") -> None:

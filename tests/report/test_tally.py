@@ -1,6 +1,5 @@
 """Counts add up and percentages do not flatter."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,13 +24,6 @@ def test_tallies_are_a_commutative_monoid(a: Tally, b: Tally, c: Tally) -> None:
 def test_proven_and_unproven_are_all_cells(tally: Tally) -> None:
     assert tally.passes + tally.stopped == tally.proven
     assert tally.proven + tally.unproven == tally.cells
-
-
-@given(st.lists(st.integers(0, len(VERDICTS) - 1)))
-def test_codes_are_counted(codes: list[int]) -> None:
-    tally = Tally.of_codes(np.array(codes, np.uint8))
-    assert tally.cells == len(codes)
-    assert tally.counts == tuple(codes.count(code) for code in range(len(VERDICTS)))
 
 
 @pytest.mark.parametrize(

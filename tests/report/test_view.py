@@ -32,7 +32,7 @@ def test_everything_adds_up(made: "Made", seed: int) -> None:
     counted = census(grid)
     deciding = deciders(grid, counted, run.policies)
     seen = summary(run.manifest, grid, counted, deciding)
-    tally = Tally.of_codes(run.verdicts.verdict)
+    tally = Tally(counts=tuple(np.bincount(run.verdicts.verdict, minlength=len(VERDICTS)).tolist()))
     assert counted.total() == tally
     assert int(counted.pairs.sum()) == int(counted.states.sum()) == len(run.matrix)
     assert sum(counter.count for counter in seen.counters) == seen.cells == len(run.matrix)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from audit.model.run import TraceRecord
 from audit.store import writer as writers
-from audit.store.reader import open_traces
 from audit.store.writer import RunWriter
+from tests.store.files import open_traces
 
 texts = st.text(max_size=8)
 records = st.builds(

@@ -18,7 +18,7 @@ from audit.scope import pair
 from audit.tracing import planes, switches
 from audit.tracing.every_plane import logical_worker
 from audit.tracing.pair import TracedPair
-from audit.tracing.plan import Planned, owners_of, read
+from audit.tracing.plan import Planned, read
 from audit.verdict.places import mirrored
 
 pytestmark = pytest.mark.ovn
@@ -44,7 +44,7 @@ def cluster(example_snapshot: Path) -> Iterator[tuple[Planned, InlineFanout, Inl
             port=Port(protocol=Protocol.TCP, number=80),
         )
         matrix = pair.resolve(state, names).matrix()
-        owners = owners_of(state)
+        owners = state.owners()
         planned = Planned(
             state=state,
             engine=engine,
