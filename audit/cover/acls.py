@@ -255,9 +255,10 @@ class ZoneAcls:
         self.opaque: dict[str, set[str]] = defaultdict(set)
         """Switches with an ACL whose match is not understood, and those matches."""
         self.stateless: set[str] = set()
-        """Switches on which replies may be stopped: an ACL in force is `allow-stateless`, or stops
-        also packets that come from a router or go to it, or none is `allow-related` and OVN does
-        not know replies there (ovn-nb(5), ACL)."""
+        """Switches on which replies may be stopped: an ACL in force is `allow-stateless`, or none
+        is `allow-related` and OVN does not know replies there (ovn-nb(5), ACL)."""
+        self.stopping: list[tuple[Vector, Vector]] = []
+        """Who sends and who gets replies that an ACL stops on their way from or to a router."""
 
     def switch(self, name: str) -> "_Switch":
         """Return what is in force on a switch."""
@@ -290,25 +291,50 @@ class ZoneAcls:
             ):
                 self.opaque[name].add(acl.match)
                 continue
-            if acl.action in _STOPS and any(
-                self._meets_router_port(term, stage, found.router_port) for term in possible
-            ):
-                self.stateless.add(name)
+            if acl.action in _STOPS:
+                for term in possible:
+                    self._note_replies(name, term, stage, found.router_port)
             for term in possible:
                 found.add(_InForce(stage, acl, term))
         return found
 
-    def _meets_router_port(self, term: Term, stage: Stage, port: str) -> bool:
-        """Say whether a term may be true of packets that come from a router, or go to it.
+    def _note_replies(self, switch: str, term: Term, stage: Stage, port: str) -> None:
+        """Note of which replies a term may be true that come from a router, or go to it.
 
-        They are not tracked (northd.c, `build_pre_acls`), so an ACL does not know a reply of them.
+        They are not tracked there (northd.c, `build_pre_acls`), so an ACL does not know them.
         """
-        side = Side.DST if stage is Stage.TO_LPORT else Side.SRC
-        return all(
-            self.in_groups(port, part)
-            for part in term.literals
-            if isinstance(part, PortIs) and part.side is side
-        )
+        if self._predicates.family not in term.families:
+            return
+        at_router = Side.DST if stage is Stage.TO_LPORT else Side.SRC
+        ends = {side: self._replying(side, (self._predicates.family.everything,)) for side in Side}
+        here = [e.attachment is not None and e.attachment.switch == switch for e in self._ends]
+        ends[_other(at_router)] = ends[_other(at_router)] & np.array(here, dtype=np.bool_)
+        for part in term.literals:
+            if isinstance(part, AddressIn):
+                members = self._replying(part.side, self._content(part))
+                ends[part.side] = ends[part.side] & (~members if part.negated else members)
+            elif part.side is not at_router:
+                ends[part.side] = ends[part.side] & self.port_vector(part)
+            elif not self.in_groups(port, part):
+                return
+        if ends[Side.SRC].any() and ends[Side.DST].any():
+            self.stopping.append((ends[Side.SRC], ends[Side.DST]))
+
+    @property
+    def _ends(self) -> Sequence[Endpoint]:
+        return self._predicates.endpoints
+
+    def _replying(self, side: Side, content: tuple[str, ...]) -> Vector:
+        """Return which endpoints, as that side of a reply, are in these addresses and networks.
+
+        A reply goes to the address that a request is sent from, and comes from the one it is to.
+        """
+        return self._predicates.members(_other(side), content)
+
+    def _content(self, literal: AddressIn) -> tuple[str, ...]:
+        """Return all that a literal names, with this zone's address sets."""
+        sets = (self._sets.get(name, ()) for name in literal.sets)
+        return (*literal.networks, *itertools.chain.from_iterable(sets))
 
     def _possible(self, switch: str, term: Term) -> bool:
         """Say whether a switch has a port that each literal for ports may be true of."""
@@ -390,9 +416,7 @@ class ZoneAcls:
     def address_vector(self, literal: AddressIn) -> Vector:
         """Evaluate an address literal for every endpoint, with this zone's address sets."""
         if literal not in self._contents:
-            sets = (self._sets.get(name, ()) for name in literal.sets)
-            content = (*literal.networks, *itertools.chain.from_iterable(sets))
-            vector = self._predicates.members(literal.side, content)
+            vector = self._predicates.members(literal.side, self._content(literal))
             self._contents[literal] = ~vector if literal.negated else vector
         return self._contents[literal]
 

@@ -158,6 +158,7 @@ class _Planner:
             met_own=met_own,
             met_other=met_other,
             stateful=self._stateful() & met.tracked(),
+            stopping=tuple(some for acl in self._acls.values() for some in acl.stopping),
         )
         return plan, opaque, met.notes
 

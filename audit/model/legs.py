@@ -141,12 +141,16 @@ class LegPlan:
     """By switch and endpoint: a number for what the switch's flows say of it as another's peer."""
     stateful: NDArray[np.bool_]
     """By endpoint: its switch lets established replies through before any ACL is looked at."""
+    stopping: tuple[tuple[NDArray[np.bool_], NDArray[np.bool_]], ...] = ()
+    """By endpoint, who sends and who gets replies that ACLs look at nevertheless."""
 
     def answers(self, matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return those of these cells whose replies have legs: both ends' switches know replies."""
-        kept: NDArray[np.int64] = cells[
-            self.stateful[matrix.src[cells]] & self.stateful[matrix.dst[cells]]
-        ]
+        """Return those of these cells whose replies have legs: no ACL is asked about them."""
+        src, dst = matrix.src[cells], matrix.dst[cells]
+        known = self.stateful[src] & self.stateful[dst]
+        for sending, getting in self.stopping:
+            known &= ~(sending[dst] & getting[src])
+        kept: NDArray[np.int64] = cells[known]
         return kept
 
     @property

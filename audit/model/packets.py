@@ -31,6 +31,11 @@ class Family(StrEnum):
         """How long an address is."""
         return 32 if self is Family.IP4 else 128
 
+    @property
+    def everything(self) -> str:
+        """The network that holds every address."""
+        return "0.0.0.0/0" if self is Family.IP4 else "::/0"
+
 
 class ConntrackState(StrEnum):
     """What every conntrack step of a trace is told about the connection.

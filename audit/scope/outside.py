@@ -22,7 +22,7 @@ ALL = "all"
 MOST_NAMED = 4
 """The name of a range with more CIDRs than this lists the first and counts the others."""
 
-EVERYTHING = {Family.IP4: "0.0.0.0/0", Family.IP6: "::/0"}
+EVERYTHING = {family: family.everything for family in Family}
 
 _UNUSABLE = {
     Family.IP4: ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3"),

@@ -45,8 +45,11 @@ def undecided_replies(
             continue
         for legs in known.plan.walk(matrix):
             arrived = legs.cells[known.arrives(legs)]
-            back, _ = answered.outcome(answered.legs(matrix, arrived))
-            cells.append(arrived[doubtful[back]])
+            answering = known.plan.answers(matrix, arrived)
+            back, _ = answered.outcome(answered.legs(matrix, answering))
+            cells.append(answering[doubtful[back]])
+            if Reason.LEG_NOT_SHOWN in reasons:
+                cells.append(np.setdiff1d(arrived, answering))
     return np.concatenate(cells)
 
 

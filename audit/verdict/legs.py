@@ -435,6 +435,8 @@ def compose(
             traced.reply[cells] = NO_VERDICT
             left = traced.verdict[cells] == CODE[Verdict.EXITS]
             traced.reply[cells[left]] = CODE[Verdict.UNTRACED]
+            traced.reply[arrived] = CODE[Verdict.UNTRACED]
+            arrived = known.plan.answers(matrix, arrived)
             back, _ = answered.outcome(answered.legs(matrix, arrived))
             traced.reply[arrived] = answers.verdict[back]
     return replace(traced, blames=tuple(blames))

@@ -91,9 +91,11 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_every_command_that_unpacks_a_snapshot_can_be_told_how_much() -> None:
+    context = click.Context(audit)
     named = {
         name: {parameter.name for parameter in command.params}
-        for name, command in audit.commands.items()
+        for name in audit.list_commands(context)
+        if (command := audit.get_command(context, name)) is not None
     }
     unpacking = {name for name, parameters in named.items() if "snapshot" in parameters}
     assert {"run", "doctor", "verify"} <= unpacking

@@ -109,7 +109,7 @@ def test_a_clock_that_jumps_changes_nothing_but_what_it_said(
         scope=scope.from_flags(namespaces=("default",), ports=("tcp/80",)),
         time_limit_s=600.0,
     )
-    clock = [dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2031, 1971, 2040, 2001)]
+    clock = [dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2031, 1971, 1971, 2040, 2001)]
     monkeypatch.setattr(resume, "now", lambda: clock.pop(0) if len(clock) > 1 else clock[0])
     first = command.run(asked, tmp_path, Quiet())
     second = command.run(asked, tmp_path, Quiet())

@@ -216,7 +216,7 @@ def plan(**fields: Any) -> LegPlan:
         "deciders": DECIDERS,
         "met_own": places,
         "met_other": np.zeros((2, 4), dtype=np.int64),
-        "stateful": True,
+        "stateful": np.ones(4, dtype=np.bool_),
     }
     return LegPlan(**{**given, **fields})
 
