@@ -1,12 +1,15 @@
 """Ends audits at random moments, and goes on with them: each ends as if nothing had happened.
 
-    python -m tests.kill [--signals N] [--workers inline,ray] [--seed SEED] [--seconds S]
+    python -m tests.kill [--signals N] [--workers inline,ray,agents] [--seed SEED] [--seconds S]
 
 Signals are sent at any time of a run or of its resume: while it is loaded, reads, starts workers,
 traces, writes, renders or signs. After each nothing may run or lie in TMPDIR once the next command
 has begun; the exit code is 130, or the signal's where none can be handled. A series ends when its
 run is whole: its cells are then those of a run that was never ended, byte for byte, its page is
 the one that is rendered of it again, and its signature is good.
+
+With agents the signals go to the run; its agents are started beside each sitting, and end by
+themselves when it does, or look on for a run when they had not joined.
 """
 
 import argparse
@@ -17,12 +20,24 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from audit.replay import toolchain
+from tests.end_to_end.test_agents import (
+    Cluster,
+    free_port,
+    kill_session,
+    serving,
+    session_of,
+    short_directory,
+    without_the_third,
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SNAPSHOT = REPOSITORY / "examples" / "interconnect.tar.gz"
@@ -44,6 +59,9 @@ class Killer:
     sent: Counter[str] = field(default_factory=Counter)
     whole: Path = Path()
     took_s: float = 0.0
+    snapshot: Path = SNAPSHOT
+    nodes: Cluster | None = None
+    """What agents are started on."""
 
     def __post_init__(self) -> None:
         """Make the key, and the run that is not disturbed."""
@@ -62,28 +80,37 @@ class Killer:
     def first(self, root: str) -> tuple[str, ...]:
         """Return the arguments of a new run."""
         place = str(self.space / root)  # which the page names
-        return ("run", "--snapshot", str(SNAPSHOT), "--out", place, *SCOPE, *self.told())
+        return ("run", "--snapshot", str(self.snapshot), "--out", place, *SCOPE, *self.told())
 
     def told(self) -> tuple[str, ...]:
         """Return what every sitting is told."""
-        return ("--sign-key", str(self.key), "--workers", self.workers, "--worker-count", "2")
+        told = ("--sign-key", str(self.key), "--workers", self.workers)
+        if self.nodes is None:
+            return (*told, "--worker-count", "2")
+        listen = f"127.0.0.1:{self.nodes.port}"
+        return (*told, "--agents-listen", listen, "--agents-wait", "200")
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command with a TMPDIR of its own."""
         return subprocess.Popen(
             [*COMMAND, *arguments],
             cwd=self.space,
-            env={**os.environ, "TMPDIR": str(self.temporary)},
+            env={**self.environment(), "TMPDIR": str(self.temporary)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=_heed_interrupts,  # noqa: PLW1509 - this process has no other thread
         )
 
+    def environment(self) -> dict[str, str]:
+        """Return what commands are started with."""
+        return dict(os.environ) if self.nodes is None else self.nodes.environment
+
     def finish(self, *arguments: str, codes: tuple[int, ...] = (0, 1)) -> str:
         """Run a command to its end, and note another exit code than it should have."""
         process = self.begin(*arguments)
-        _, err = process.communicate()
+        with self.attended(arguments):
+            _, err = process.communicate()
         self.expect(process.returncode in codes, f"{arguments}: {process.returncode}: {err[-500:]}")
         return err
 
@@ -114,9 +141,10 @@ class Killer:
         """Begin a command, and end it at some moment, early and late ones as well as others."""
         number = self.chance.choice(SIGNALS)
         process = self.begin(*arguments)
-        time.sleep(self.chance.random() * self.took_s * 1.1)
-        process.send_signal(number)
-        _, err = process.communicate()
+        with self.attended(arguments):
+            time.sleep(self.chance.random() * self.took_s * 1.1)
+            process.send_signal(number)
+            _, err = process.communicate()
         allowed = {0, 1, -number} if number is signal.SIGKILL else {0, 1, 130}
         # Until Python itself has started no program can handle a signal.
         if number is not signal.SIGKILL and not err:
@@ -134,6 +162,55 @@ class Killer:
         self.expect(not left, f"{told}: left running: {left}")
         files = [path.name for path in self.temporary.iterdir()]
         self.expect(not files, f"{told}: left in TMPDIR: {files}")
+
+    @contextmanager
+    def attended(self, arguments: tuple[str, ...]) -> Iterator[None]:
+        """Have agents beside a run; those that joined it have to end with it."""
+        if self.nodes is None or arguments[0] != "run":
+            yield
+            return
+        over = threading.Event()
+        joined: set[str] = set()
+        thread = threading.Thread(target=self.attend, args=(self.nodes, over, joined))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            until = time.monotonic() + ENDS_ALONE_S
+            for node, agent in self.nodes.agents.items():
+                while node in joined and agent.poll() is None and time.monotonic() < until:
+                    time.sleep(0.1)
+                ended = node not in joined or agent.poll() is not None
+                self.expect(ended, f"the agent of {node} goes on without its run")
+                agent.send_signal(signal.SIGTERM)
+                try:
+                    agent.wait(ENDS_ALONE_S)
+                except subprocess.TimeoutExpired:
+                    self.expect(holds=False, problem=f"the agent of {node} does not heed SIGTERM")
+                    kill_session(agent.pid)
+                    agent.wait()
+                until = time.monotonic() + ENDS_ALONE_S  # Ray looks after its own every few seconds
+                while (left := list(session_of(agent.pid))) and time.monotonic() < until:
+                    time.sleep(0.1)
+                commands = [Path(f"/proc/{process}/cmdline").read_bytes()[:60] for process in left]
+                self.expect(not left, f"left of the agent of {node}: {commands}")
+            self.nodes.agents.clear()
+            self.nodes.port = free_port()
+
+    @staticmethod
+    def attend(nodes: Cluster, over: threading.Event, joined: set[str]) -> None:
+        """Start an agent per node, one after another; one that fails is started again."""
+        for node in nodes.sockets:
+            log = nodes.home / f"{node}.log"
+            while not over.is_set() and node not in joined:
+                before = log.stat().st_size if log.exists() else 0
+                nodes.start(node)
+                while nodes.agents[node].poll() is None and not over.wait(0.1):
+                    if "Ray runtime started" in log.read_text()[before:]:
+                        joined.add(node)
+                        break
 
     def left(self) -> Iterator[str]:
         """Yield the programs that run with this TMPDIR."""
@@ -163,8 +240,20 @@ def _heed_interrupts() -> None:
 
 def kill(signals: int, workers: str, seed: int, seconds: float = float("inf")) -> Killer:
     """Send so many signals to audits with these workers, as far as the time allows."""
-    with tempfile.TemporaryDirectory(prefix="k-") as space:
-        killer = Killer(space=Path(space), workers=workers, chance=random.Random(seed))  # noqa: S311 - moments, no secrets
+    with ExitStack() as stack:
+        space = Path(stack.enter_context(short_directory()))
+        snapshot, nodes = SNAPSHOT, None
+        if workers == "agents":
+            snapshot = without_the_third(SNAPSHOT, space / "snapshot")
+            served = serving(snapshot, toolchain.find()[0], space)
+            nodes = stack.enter_context(served)
+        killer = Killer(
+            space=space / "k",
+            workers=workers,
+            chance=random.Random(seed),  # noqa: S311 - moments, no secrets
+            snapshot=snapshot,
+            nodes=nodes,
+        )
         until = time.monotonic() + seconds
         while sum(killer.sent.values()) < signals and time.monotonic() < until:
             killer.series(signals - sum(killer.sent.values()))
@@ -175,7 +264,7 @@ def main() -> int:
     """Say what was sent and what was not as it should be; return 1 where anything was not."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--signals", type=int, default=100)
-    parser.add_argument("--workers", default="inline,ray")
+    parser.add_argument("--workers", default="inline,ray,agents")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     given = parser.parse_args()

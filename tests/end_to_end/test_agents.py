@@ -39,8 +39,11 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def two_nodes(example_snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the example without its third node and the pods there."""
-    snapshot = tmp_path_factory.mktemp("cluster") / "snapshot"
+    return without_the_third(example_snapshot, tmp_path_factory.mktemp("cluster") / "snapshot")
+
+
+def without_the_third(example_snapshot: Path, snapshot: Path) -> Path:
+    """Unpack the example without its third node and the pods there."""
     with tarfile.open(example_snapshot) as archive:
         members = [m for m in archive.getmembers() if not m.name.startswith(f"ovn/{GONE}")]
         archive.extractall(snapshot, members, filter="data")
@@ -131,23 +134,37 @@ class Cluster:
 
 def kill_session(leader: int) -> None:
     """Kill an agent and all that it started: what a node takes with it when it goes."""
+    for process in session_of(leader):
+        os.kill(process, signal.SIGKILL)
+
+
+def session_of(leader: int) -> Iterator[int]:
+    """Yield what an agent started, and itself."""
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            session = int((place / "stat").read_text().rpartition(")")[2].split()[3])
+            state, _, _, session = (place / "stat").read_text().rpartition(")")[2].split()[:4]
         except OSError:
             continue
-        if session == leader:
-            os.kill(int(place.name), signal.SIGKILL)
+        if int(session) == leader and state != "Z":  # ended, and nobody has asked how
+            yield int(place.name)
 
 
 @pytest.fixture(scope="module")
 def cluster(
     two_nodes: Path, toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
+    with serving(two_nodes, toolchain, tmp_path_factory.mktemp("n")) as made:
+        yield made
+
+
+@contextmanager
+def serving(two_nodes: Path, toolchain: Toolchain, below: Path) -> Iterator[Cluster]:
+    """Serve each node's databases, and its switch, as that node does."""
     with ExitStack() as stack:
         sockets = {}
         for node in NODES:
-            sockets[node] = tmp_path_factory.mktemp(node[-4:])
+            sockets[node] = below / node[-4:]
+            sockets[node].mkdir()
             for name in ("nb", "sb"):
                 place = sockets[node] / name
                 place.mkdir()
