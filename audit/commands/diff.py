@@ -41,12 +41,10 @@ def diff_manifests(
         progress.phase(f"reading {place}", 0)
         states.append(objects.load_manifests(manifests.read(place, around)))
     one, two = states
-    # One and the same for both, so that ranges of ports are the same too.
-    space = portspace.with_policies(
-        NO_SPACE, (*one.policies, *two.policies), (*one.pods, *two.pods)
-    )
-    progress.phase("evaluating policies", 0)
+    # One and the same for both, so that ranges of ports and of addresses are the same too.
     policies = (*one.policies, *two.policies)
+    space = portspace.with_policies(NO_SPACE, policies, (*one.pods, *two.pods))
+    progress.phase("evaluating policies", 0)
     with _naming(before):
         left = _matrix(one, scope, space, policies)
     with _naming(after):
@@ -105,8 +103,7 @@ def _selected(run: Recorded, other: Recorded) -> NDArray[np.bool_]:
     ranges = any(outside.is_range_endpoint(e) for e in other.endpoints)
     return np.array(
         [
-            membership.selects(asked, e, run.namespace_labels(e.namespace))
-            or (ranges and outside.is_range_endpoint(e))
+            membership.selects(asked, e, run.namespace_labels(e.namespace), ranges=ranges)
             for e in run.endpoints
         ],
         np.bool_,

@@ -19,8 +19,9 @@ from audit.model.expectations import (
     Violation,
     Where,
 )
+from audit.model.matrix import proven
 from audit.model.recorded import Cells, Recorded
-from audit.model.verdicts import CODE, PASSES, STOPPED, UNPROVEN, VERDICTS, Blame, Verdict
+from audit.model.verdicts import CODE, PASSES, STOPPED, VERDICTS, Blame, Verdict
 
 MOST_VIOLATIONS = 20_000
 """Kinds of violation that are told apart; further ones are counted."""
@@ -156,7 +157,7 @@ class _Open:
         self._counts["exempt"] += int(exempt.sum())
         rows = rows[~exempt]
         verdict = cells.verdict[rows]
-        unproven = np.isin(verdict, [CODE[v] for v in UNPROVEN])
+        unproven = ~proven(verdict)
         good = ~unproven & self._good(verdict, cells.blame[rows], blames)
         self._counts["unproven"] += int(unproven.sum())
         self._counts["as_expected"] += int(good.sum())

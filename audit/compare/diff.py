@@ -16,9 +16,9 @@ from audit.compare.common import Common
 from audit.compare.pairing import Pairing
 from audit.compare.ports import Overlaps, overlaps
 from audit.model.changes import ChangedPath, Changes
-from audit.model.matrix import FAMILIES
+from audit.model.matrix import FAMILIES, proven
 from audit.model.recorded import Cells, Recorded
-from audit.model.verdicts import NO_VERDICT, UNPROVEN, VERDICTS, Verdict
+from audit.model.verdicts import NO_VERDICT, VERDICTS, Verdict
 
 MOST_PATHS = 100_000
 """Beyond this many kinds of changes, further ones are folded to namespaces."""
@@ -27,7 +27,6 @@ _DRIFTS = 1 << 3
 _REPLY = 1 << 4
 """Counts, in a state, one more than the code of the reply; 0 where something else changed too."""
 
-_PROVEN = np.array([verdict not in UNPROVEN for verdict in VERDICTS])
 _Ints = NDArray[np.int64]
 _Path = tuple[int, int, int, int, int, int]
 _Key = tuple[int, int, int, int, int, int, int]
@@ -173,8 +172,8 @@ class _Comparison:
         cells, shared, place, ends = cells[same], shared[same], place[same], ends[same]
         compared.matched[cells] = True
         compared.met[place] = True
-        proven = _PROVEN[was.verdict[place]] & _PROVEN[now.verdict[cells]]
-        compared.proven[cells[proven]] = True
+        both = proven(was.verdict[place]) & proven(now.verdict[cells])
+        compared.proven[cells[both]] = True
         states = _with_replies(
             (self._states(was)[place], self._states(now)[cells]),
             (was.reply[place], now.reply[cells]),

@@ -292,37 +292,48 @@ class ZoneAcls:
                 self.opaque[name].add(acl.match)
                 continue
             if acl.action in _STOPS:
-                for term in possible:
-                    self._note_replies(name, term, stage, found.router_port)
+                self.stopping += self._stopped_replies(name, possible, stage, found.router_port)
             for term in possible:
                 found.add(_InForce(stage, acl, term))
         return found
 
-    def _note_replies(self, switch: str, term: Term, stage: Stage, port: str) -> None:
-        """Note of which replies a term may be true that come from a router, or go to it.
+    def _stopped_replies(
+        self, switch: str, terms: Iterable[Term], stage: Stage, port: str
+    ) -> Iterator[tuple[Vector, Vector]]:
+        """Yield who sends and who gets replies that come from a router, or go to it, for each term.
 
         They are not tracked there (northd.c, `build_pre_acls`), so an ACL does not know them.
         """
-        if self._predicates.family not in term.families:
-            return
         at_router = Side.DST if stage is Stage.TO_LPORT else Side.SRC
-        ends = {side: self._replying(side, (self._predicates.family.everything,)) for side in Side}
-        here = [e.attachment is not None and e.attachment.switch == switch for e in self._ends]
-        ends[_other(at_router)] = ends[_other(at_router)] & np.array(here, dtype=np.bool_)
-        for part in term.literals:
-            if isinstance(part, AddressIn):
-                members = self._replying(part.side, self._content(part))
-                ends[part.side] = ends[part.side] & (~members if part.negated else members)
-            elif part.side is not at_router:
-                ends[part.side] = ends[part.side] & self.port_vector(part)
-            elif not self.in_groups(port, part):
-                return
-        if ends[Side.SRC].any() and ends[Side.DST].any():
-            self.stopping.append((ends[Side.SRC], ends[Side.DST]))
+        for term in terms:
+            # Most ACLs are of a pod's port, which a router's is not: that is looked at first.
+            if self._predicates.family not in term.families or not all(
+                self.in_groups(port, part)
+                for part in term.literals
+                if isinstance(part, PortIs) and part.side is at_router
+            ):
+                continue
+            everything = (self._predicates.family.everything,)
+            ends = {side: self._replying(side, everything) for side in Side}
+            ends[_other(at_router)] = ends[_other(at_router)] & self._on(switch)
+            for part in term.literals:
+                if isinstance(part, AddressIn):
+                    members = self._replying(part.side, self._content(part))
+                    ends[part.side] = ends[part.side] & (~members if part.negated else members)
+                elif part.side is not at_router:
+                    ends[part.side] = ends[part.side] & self.port_vector(part)
+            if ends[Side.SRC].any() and ends[Side.DST].any():
+                yield ends[Side.SRC], ends[Side.DST]
 
-    @property
-    def _ends(self) -> Sequence[Endpoint]:
-        return self._predicates.endpoints
+    def _on(self, switch: str) -> Vector:
+        """Return which endpoints are on a switch."""
+        return np.array(
+            [
+                e.attachment is not None and e.attachment.switch == switch
+                for e in self._predicates.endpoints
+            ],
+            dtype=np.bool_,
+        )
 
     def _replying(self, side: Side, content: tuple[str, ...]) -> Vector:
         """Return which endpoints, as that side of a reply, are in these addresses and networks.

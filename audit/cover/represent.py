@@ -61,9 +61,8 @@ def choose_replies(matrix: Matrix, plan: LegPlan, traced: NDArray[np.bool_]) -> 
     asked = plan.of(matrix, np.flatnonzero(plan.composed & traced))
     chosen.know(asked)
     chosen.add(asked)
-    if plan.stateful.any():
-        for legs in plan.walk(matrix):
-            chosen.add(legs)
+    for legs in plan.walk(matrix):
+        chosen.add(legs)
     return chosen.cells()
 
 
@@ -88,7 +87,7 @@ class _ChosenReplies:
     def add(self, legs: CellLegs) -> None:
         """Choose among these cells, where the request is predicted to arrive."""
         arriving = legs.cells[self._plan.arrives(self._matrix, legs)]
-        arriving = self._plan.answers(self._matrix, arriving)
+        arriving = arriving[self._plan.answers(self._matrix, arriving)]
         replies = self._plan.replies(self._matrix, arriving)
         ids = (replies.egress, replies.transit, replies.ingress)
         for leg, shown in zip(ids, self._shown, strict=True):

@@ -144,14 +144,13 @@ class LegPlan:
     stopping: tuple[tuple[NDArray[np.bool_], NDArray[np.bool_]], ...] = ()
     """By endpoint, who sends and who gets replies that ACLs look at nevertheless."""
 
-    def answers(self, matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return those of these cells whose replies have legs: no ACL is asked about them."""
+    def answers(self, matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say of which of these cells the replies have legs: no ACL is asked about them."""
         src, dst = matrix.src[cells], matrix.dst[cells]
-        known = self.stateful[src] & self.stateful[dst]
+        have: NDArray[np.bool_] = self.stateful[src] & self.stateful[dst]
         for sending, getting in self.stopping:
-            known &= ~(sending[dst] & getting[src])
-        kept: NDArray[np.int64] = cells[known]
-        return kept
+            have &= ~(sending[dst] & getting[src])
+        return have
 
     @property
     def transit_count(self) -> int:

@@ -9,12 +9,20 @@ from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint, Port
 from audit.model.packets import Family
-from audit.model.verdicts import Blame
+from audit.model.verdicts import CODE, NO_VERDICT, UNPROVEN, Blame
 
 FAMILIES: tuple[Family, ...] = tuple(Family)
 
 Indices = NDArray[np.signedinteger[Any]]
 """Indices into a table: as narrow as the table allows, for there are N² of them."""
+
+
+_UNPROVEN = [*(CODE[verdict] for verdict in UNPROVEN), NO_VERDICT]
+
+
+def proven(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Say which of these verdicts' codes are proven ones."""
+    return ~np.isin(codes, _UNPROVEN)
 
 
 def index_type(count: int) -> type[np.signedinteger[Any]]:

@@ -21,6 +21,17 @@ Spans = tuple[tuple[int, int, int], ...]
 """Stretches of addresses, in order: the version of IP, the first and the last as numbers."""
 
 
+def spans(manifest: Mapping[str, Any], endpoint: Endpoint) -> Spans:
+    """Return the addresses an external endpoint of a run is, by its run.json; none of any other."""
+    if endpoint.kind is not EndpointKind.EXTERNAL:
+        return ()
+    texts = (manifest.get("outside") or {}).get(endpoint.name)
+    if texts is None:
+        texts = [(address, address) for address in endpoint.addresses]
+    ends = [(ip_address(first), ip_address(last)) for first, last in texts]
+    return tuple((first.version, int(first), int(last)) for first, last in ends)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cells:
     """Some cells of a run: parallel arrays, sorted by (src, dst, family, port).
@@ -89,13 +100,7 @@ class Recorded:
 
     def spans(self, endpoint: Endpoint) -> Spans:
         """Return the addresses an external endpoint is; none of any other."""
-        if endpoint.kind is not EndpointKind.EXTERNAL:
-            return ()
-        texts = (self.manifest.get("outside") or {}).get(endpoint.name)
-        if texts is None:
-            texts = [(address, address) for address in endpoint.addresses]
-        found = [(ip_address(first), ip_address(last)) for first, last in texts]
-        return tuple((first.version, int(first), int(last)) for first, last in found)
+        return spans(self.manifest, endpoint)
 
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """Return the labels of a namespace, as far as the run says them."""

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from audit.model.changes import ChangedPath, Changes
 from audit.model.endpoints import Port
 from audit.model.facts import ClusterState
-from audit.model.matrix import FAMILIES, Matrix
-from audit.model.verdicts import REASONS, UNPROVEN, VERDICTS
+from audit.model.matrix import FAMILIES, Matrix, proven
+from audit.model.verdicts import REASONS, VERDICTS
 from audit.policy.intent import IntentVerdicts
 
-_PROVEN = np.array([verdict not in UNPROVEN for verdict in VERDICTS])
 _Row = tuple[str, str, int, int, str, str]
 """Source, destination, verdicts before and after, and why each."""
 
@@ -37,9 +36,7 @@ def compare(
         compared=len(left),
         unmatched=len(two) - len(left),
         unmatched_before=len(one) - len(left),
-        proven=int(
-            (_PROVEN[verdicts[0].verdict[left]] & _PROVEN[verdicts[1].verdict[right]]).sum()
-        ),
+        proven=int((proven(verdicts[0].verdict[left]) & proven(verdicts[1].verdict[right])).sum()),
         paths=tuple(_paths(two, verdicts, left[differ], right[differ])),
         appeared=tuple(sorted(names[1] - names[0])),
         vanished=tuple(sorted(names[0] - names[1])),

@@ -146,7 +146,7 @@ class Population:
 
     def _unknown(self, direction: Direction, family: Family) -> Iterator[Somewhere]:
         """Yield the classes without a known address, with where it may lie."""
-        ranges, everywhere = self._cluster.ranges, ("0.0.0.0/0", "::/0")
+        ranges, everywhere = self._cluster.ranges, tuple(family.everything for family in Family)
         unknown = self._atoms[direction] == NO_ADDRESS
         user_defined = np.array([bool(e.network) for e in self.samples], np.bool_)
         as_pods = (ranges.pods, (*ranges.nodes, *ranges.services))

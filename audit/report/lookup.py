@@ -11,6 +11,7 @@ from audit.errors import UsageError
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.matrix import FAMILIES
 from audit.model.packets import Family
+from audit.model.recorded import spans
 from audit.model.run import Run
 
 
@@ -85,16 +86,13 @@ def _holding(run: Run, text: str) -> list[int]:
         address = ipaddress.ip_address(text)
     except ValueError:
         return []
-    names = {
-        name
-        for name, spans in (run.manifest.get("outside") or {}).items()
-        for first, last in ((ipaddress.ip_address(a), ipaddress.ip_address(b)) for a, b in spans)
-        if first.version == address.version and int(first) <= int(address) <= int(last)
-    }
     return [
-        i
-        for i, e in enumerate(run.matrix.endpoints)
-        if e.name in names and e.kind is EndpointKind.EXTERNAL
+        place
+        for place, endpoint in enumerate(run.matrix.endpoints)
+        if any(
+            version == address.version and first <= int(address) <= last
+            for version, first, last in spans(run.manifest, endpoint)
+        )
     ]
 
 

@@ -8,17 +8,13 @@ and cause depend on the cell's state only, so the page carries them once per sta
 from collections import Counter
 from collections.abc import Iterator
 
-import numpy as np
-
 from audit.model.endpoints import Endpoint, Port
-from audit.model.matrix import FAMILIES, CellVerdicts
+from audit.model.matrix import FAMILIES, CellVerdicts, proven
 from audit.model.packets import Family
 from audit.model.run import Run
 from audit.model.verdicts import (
-    CODE,
     NO_VERDICT,
     REASONS,
-    UNPROVEN,
     VERDICTS,
     Blame,
     Reason,
@@ -171,8 +167,8 @@ def reply_sentence(code: int) -> str:
 
 def unproven(verdicts: CellVerdicts) -> Iterator[str]:
     """Yield how many cells each reason leaves unproven, most first."""
-    codes = np.isin(verdicts.verdict, [CODE[verdict] for verdict in UNPROVEN])
-    for code, count in Counter(verdicts.reason[codes].tolist()).most_common():
+    codes = verdicts.reason[~proven(verdicts.verdict)]
+    for code, count in Counter(codes.tolist()).most_common():
         yield f"{count:,} cells: {CAUSES[REASONS[code]]} ({REASONS[code]})"
 
 

@@ -10,6 +10,7 @@ come out clean. The message looks for the typo.
 """
 
 import dataclasses
+import functools
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -279,6 +280,16 @@ class _Ranges:
             asked = [ranging.ALL]
         if not asked:
             return ()
+        made = ranging.ranges(asked, *self._cut, self._scope.family.families)
+        self._made |= {one.name: one for one in made}
+        return made
+
+    @functools.cached_property
+    def _cut(self) -> tuple[list[BlockPeer], list[str], set[str]]:
+        """By what the address space is cut, and the networks and addresses of the cluster.
+
+        Every flow of every zone is read for it: once, for both sides.
+        """
         state = self._cluster.state
         known = state.ranges
         taken = {
@@ -286,18 +297,12 @@ class _Ranges:
             *(a for service in state.services for a in service.cluster_ips),
         }
         cuts, inside = ranging.of_zones(state.zones.values(), taken)
-        found = ranging.ranges(
-            asked,
-            (
-                *ranging.blocks_of(self._policies),
-                *(BlockPeer(cidr=cidr) for cidr in (*self._words, *cuts)),
-            ),
-            (*known.pods, *known.nodes, *known.services, *inside.networks),
-            taken | inside.addresses,
-            self._scope.family.families,
-        )
-        self._made |= {one.name: one for one in found}
-        return found
+        blocks = [
+            *ranging.blocks_of(self._policies),
+            *(BlockPeer(cidr=cidr) for cidr in (*self._words, *cuts)),
+        ]
+        networks = [*known.pods, *known.nodes, *known.services, *inside.networks]
+        return blocks, networks, taken | inside.addresses
 
 
 def _services(cluster: _Cluster, name: str) -> list[Endpoint]:

@@ -4,16 +4,22 @@ from collections.abc import Mapping
 
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.selectors import Selector
+from audit.scope import outside
 from audit.scope.scope import Scope
 
 
-def selects(scope: Scope, endpoint: Endpoint, namespace_labels: Mapping[str, str]) -> bool:
+def selects(
+    scope: Scope, endpoint: Endpoint, namespace_labels: Mapping[str, str], *, ranges: bool = False
+) -> bool:
     """Say whether `endpoint` is a row or a column of what `scope` asks about.
 
-    `namespace_labels` are those of its namespace. An address outside counts where it was named.
+    `namespace_labels` are those of its namespace. An address outside counts where it was named, and
+    a range of them where the scope had `ranges`: these are cut anew for every cluster.
     """
     if endpoint.kind is EndpointKind.POD:
         return _pod(scope, endpoint, namespace_labels)
+    if outside.is_range_endpoint(endpoint):
+        return ranges
     if endpoint.kind is EndpointKind.EXTERNAL:
         return endpoint.name in {*scope.from_ips, *scope.to_ips}
     if scope.with_peers or {*endpoint.addresses} & {*scope.from_ips, *scope.to_ips}:

@@ -22,8 +22,6 @@ ALL = "all"
 MOST_NAMED = 4
 """The name of a range with more CIDRs than this lists the first and counts the others."""
 
-EVERYTHING = {family: family.everything for family in Family}
-
 _UNUSABLE = {
     Family.IP4: ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3"),
     Family.IP6: ("::/127", "::ffff:0:0/96", "ff00::/8"),
@@ -95,7 +93,7 @@ def ranges(
     found: list[Range] = []
     for family in families:
         wanted = [
-            EVERYTHING[family] if word == ALL else word
+            family.everything if word == ALL else word
             for word in asked
             if word == ALL or Family.of(word) is family
         ]
@@ -189,7 +187,7 @@ def _parts(
         for cidr in map(_network, block.excluded):
             excepts[cidr] = excepts.get(cidr, 0) | 1 << bit
     wanted, own = set(map(_network, asked)), set(map(_network, inside))
-    every = {_network(EVERYTHING[family]), *holds, *excepts, *wanted, *own}
+    every = {_network(family.everything), *holds, *excepts, *wanted, *own}
     parts: list[_Part] = []
     above: list[tuple[_Network, _Part]] = []
     for network in sorted(every, key=lambda one: (int(one.network_address), one.prefixlen)):

@@ -13,8 +13,8 @@ import numpy as np
 
 from audit import __version__
 from audit.model.facts import ClusterState, Note
-from audit.model.matrix import CellVerdicts
-from audit.model.verdicts import BEYOND_OVN, CODE, REASON_CODE, UNPROVEN, VERDICTS
+from audit.model.matrix import CellVerdicts, proven
+from audit.model.verdicts import BEYOND_OVN, REASON_CODE, UNPROVEN, VERDICTS
 
 TOOLS = ("cryptography", "duckdb", "jinja2", "msgspec", "numpy", "pyarrow", "pyyaml", "ray")
 
@@ -33,7 +33,7 @@ def describe(
     unproven = sum(counts[verdict] for verdict in UNPROVEN)
     cells = len(verdicts.verdict)
     beyond = np.isin(verdicts.reason, [REASON_CODE[reason] for reason in BEYOND_OVN])
-    beyond &= np.isin(verdicts.verdict, [CODE[verdict] for verdict in UNPROVEN])
+    beyond &= ~proven(verdicts.verdict)
     return {
         "audit": __version__,
         "source": state.source,

@@ -15,10 +15,10 @@ from audit.model.findings import (
     FindingKind,
     of_disagreements,
 )
-from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.matrix import CellVerdicts, Matrix, proven
 from audit.model.verdicts import NO_VERDICT, REASONS, STOPPED, VERDICTS, Verdict
 from audit.tracing.follow import Tracing, told
-from audit.verdict.drift import DRIFT, proven
+from audit.verdict.drift import DRIFT
 from audit.verdict.judge import Judgement
 
 

@@ -15,7 +15,7 @@ from audit.cover import requests
 from audit.model.datapath import Switch
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.findings import Disagreement
-from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
+from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, proven
 from audit.model.traces import TraceTask
 from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, VERDICTS, Verdict
 from audit.trace.frames import SENT_PROTOCOLS
@@ -148,7 +148,7 @@ class _Sendable:
         at = np.array([self._node(endpoint) for endpoint in endpoints], dtype=np.int64)
         pods = np.array([_is_pod(endpoint) for endpoint in endpoints], dtype=np.bool_)
         sent = np.array([port.protocol in SENT_PROTOCOLS for port in matrix.ports], dtype=np.bool_)
-        decided = ~np.isin(self.verdicts.verdict, _UNPROVEN) & sent[matrix.port]
+        decided = proven(self.verdicts.verdict) & sent[matrix.port]
         among = decided & pods[matrix.src] & (at[matrix.src] >= 0)
         direct = among & pods[matrix.dst] & (at[matrix.src] == at[matrix.dst])
         named = np.flatnonzero(among & ~pods[matrix.dst])

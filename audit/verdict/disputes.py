@@ -45,11 +45,11 @@ def undecided_replies(
             continue
         for legs in known.plan.walk(matrix):
             arrived = legs.cells[known.arrives(legs)]
-            answering = known.plan.answers(matrix, arrived)
-            back, _ = answered.outcome(answered.legs(matrix, answering))
-            cells.append(answering[doubtful[back]])
+            have_legs = known.plan.answers(matrix, arrived)
+            back, _ = answered.outcome(answered.legs(matrix, arrived[have_legs]))
+            cells.append(arrived[have_legs][doubtful[back]])
             if Reason.LEG_NOT_SHOWN in reasons:
-                cells.append(np.setdiff1d(arrived, answering))
+                cells.append(arrived[~have_legs])
     return np.concatenate(cells)
 
 

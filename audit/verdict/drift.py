@@ -7,12 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.blindness import BLIND_REASONS
-from audit.model.matrix import CellVerdicts
-from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, UNPROVEN, Blame, Verdict
+from audit.model.matrix import CellVerdicts, proven
+from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, Blame, Verdict
 
 DRIFT = 1
 """Of a cell that drifts; 0 where both planes prove the same."""
-_UNPROVEN = [CODE[verdict] for verdict in UNPROVEN] + [NO_VERDICT]
 _BLIND = [REASON_CODE[reason] for reason in BLIND_REASONS]
 
 
@@ -52,11 +51,6 @@ def merged(logical: CellVerdicts, datapath: CellVerdicts) -> CellVerdicts:
         datapath=datapath.verdict,
         drift=np.where(both, drift, NO_VERDICT).astype(np.uint8),
     )
-
-
-def proven(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Say which of these verdicts' codes are proven ones."""
-    return ~np.isin(codes, _UNPROVEN)
 
 
 def _shifted(trace: NDArray[np.int32], by: int) -> NDArray[np.int32]:

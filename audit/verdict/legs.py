@@ -381,7 +381,8 @@ def unknown_replies(
     missing = _Missing()
     for answered, known in zip(replies, requests, strict=True):
         for legs in known.plan.walk(matrix):
-            arrived = known.plan.answers(matrix, legs.cells[known.arrives(legs)])
+            arrived = legs.cells[known.arrives(legs)]
+            arrived = arrived[known.plan.answers(matrix, arrived)]
             missing.note(answered, answered.legs(matrix, arrived))
     return missing.cells()
 
@@ -436,7 +437,7 @@ def compose(
             left = traced.verdict[cells] == CODE[Verdict.EXITS]
             traced.reply[cells[left]] = CODE[Verdict.UNTRACED]
             traced.reply[arrived] = CODE[Verdict.UNTRACED]
-            arrived = known.plan.answers(matrix, arrived)
+            arrived = arrived[known.plan.answers(matrix, arrived)]
             back, _ = answered.outcome(answered.legs(matrix, arrived))
             traced.reply[arrived] = answers.verdict[back]
     return replace(traced, blames=tuple(blames))
@@ -449,11 +450,10 @@ def _fill(traced: CellVerdicts, known: LegResults, legs: CellLegs, table: "_Tabl
     at, decided, egress = legs.cells[fresh], decided[fresh], egress[fresh]
     traced.verdict[at] = table.verdict[decided]
     # What let the packet through last stands where nothing had to let it in.
-    allowed, passes = table.blame[decided], table.passes[decided]
+    blame, passes = table.blame[decided], table.passes[decided]
     for earlier in (known.between(legs)[fresh], egress):
-        blamed = np.where(earlier >= 0, table.blame[earlier], np.int32(-1))
-        allowed = np.where(passes & (allowed < 0), blamed, allowed)
-    blame = allowed
+        allowed = np.where(earlier >= 0, table.blame[earlier], np.int32(-1))
+        blame = np.where(passes & (blame < 0), allowed, blame)
     arrived = table.verdict[decided] == CODE[Verdict.REACHABLE]
     traced.blame[at] = blame
     traced.reason[at] = np.where(
