@@ -4,6 +4,7 @@ What they are made of is drawn from the cluster itself: its flows, its ACLs, the
 are asked. An edit of northbound rows names the zones whose southbound is to be made again.
 """
 
+import ipaddress
 import json
 import re
 import uuid as uuids
@@ -497,6 +498,34 @@ def nb_router_policy(cluster: Cluster) -> str:
     return f"{zone}: {router['name']} has a policy {made['priority']} `{match}` {action}"
 
 
+def nb_detour(cluster: Cluster) -> str:
+    """Send what is for a whole network to one of the pods in it."""
+    pod = cluster.a_pod()
+    zone = cluster.zone_of(pod)
+    database = cluster.database(zone, "nb")
+    cluster.recompile.add(zone)
+    hop = pod.address(cluster.family)
+    longest = 32 if cluster.family is Family.IP4 else 128
+    size = longest - cluster.rng.choice((7, 8, 16))
+    network = ipaddress.ip_network(f"{hop}/{size}", strict=False)
+    routers = sorted(database.rows("Logical_Router").values(), key=lambda one: str(one["name"]))
+    router = next((one for one in routers if "cluster" in one["name"]), routers[0])
+    made: dict[str, Any] = {"external_ids": a_map({})}
+    if cluster.rng.random() < 0.5:
+        match = f"{_ip(cluster)}.dst == {network}"
+        made |= {"priority": 1500, "match": match, "action": "reroute", "nexthops": hop}
+        table, column = "Logical_Router_Policy", "policies"
+    else:
+        halves = network.subnets() if cluster.rng.random() < 0.5 else [network]
+        network = next(one for one in halves if ipaddress.ip_address(hop) in one)
+        made |= {"ip_prefix": str(network), "nexthop": hop}
+        table, column = "Logical_Router_Static_Route", "static_routes"
+    new = _uuid(cluster)
+    database.rows(table)[new] = made
+    router[column] = a_set([*members(router[column]), ["uuid", new]])
+    return f"{zone}: {router['name']} sends {network} to {pod.port} by its {column}"
+
+
 def nb_nat(cluster: Cluster) -> str:
     ((zone, database),) = _nb(cluster, everywhere=0)
     rows = database.rows("NAT")
@@ -683,6 +712,7 @@ EDITS: Mapping[str, Edit] = {
     "northbound-group": nb_group,
     "northbound-route": nb_route,
     "northbound-router-policy": nb_router_policy,
+    "northbound-detour": nb_detour,
     "northbound-nat": nb_nat,
     "northbound-balancer": nb_balancer,
     "northbound-port": nb_port,

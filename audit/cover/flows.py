@@ -28,7 +28,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from audit.cover import matches
-from audit.cover.matches import ANY_L4, Intervals, MatchError, Side
+from audit.cover.constants import masked, spelled
+from audit.cover.matches import ANY_L4, AddressIn, Intervals, Literal, MatchError, Side
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import LogicalFlow, LogicalPort, Zone
 from audit.model.packets import REQUEST_SOURCE_PORT, Family
@@ -38,10 +39,10 @@ Marks = tuple[int, ...]
 
 _THING = re.compile(
     r'"(?P<name>(?:[^"\\]|\\.)*)"'
-    r"|(?<![\w:.])(?P<mac>(?:[0-9a-f]{2}:){5}[0-9a-f]{2})(?![\w:])"
+    r"|(?<![\w:.])(?P<mac>(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2})(?![\w:])"
     r"|(?P<set>\$[\w.]+)|(?P<group>@[\w.]+)"
     r"|(?<![\w:.])(?P<ip>[0-9]+(?:\.[0-9]+){3}(?:/[0-9.]+)?"
-    r"|(?:[0-9a-f]+:|:(?=:))(?:[0-9a-f]*:)+(?:[0-9a-f.]+)?(?:/[0-9a-f:]+)?)(?![\w:])"
+    r"|(?:[0-9a-fA-F]+:|:(?=:))(?:[0-9a-fA-F]*:)+(?:[0-9a-fA-F.]+)?(?:/[0-9a-fA-F:]+)?)(?![\w:])"
 )
 """What identifies something in a flow's text: names, MACs, sets, groups, addresses, networks."""
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
@@ -49,6 +50,9 @@ _COMPARISON = re.compile(
     r"(?P<field>[a-z][\w.]*)(?:\[[^\]]*\])? *(?P<relation>==|!=|[<>]=?) *"
     r'(?P<constants>\{[^}]*\}|"(?:[^"\\]|\\.)*"|[^\s&|()]+)'
 )
+_ADDRESS = re.compile(r"(?:ip[46]|eth)\.(?:src|dst)")
+_OTHERWISE = re.compile(r"/|\b(?!0\b)\w")
+"""What is no address; ovn-northd writes the unspecified one as 0, and nobody has it."""
 _PROTOCOL = re.compile(r"\b(?:tcp|udp|sctp)\b")
 LOOKS_AT_PORTS = re.compile(r"\b(?:tcp|udp|sctp)\.(?:src|dst)\b")
 _L4_FIELD = re.compile(r"\b(tcp|udp|sctp)\.(src|dst)\b")
@@ -101,7 +105,16 @@ NEVER = Reading(frozenset(), None)
 
 
 def read(match: str) -> Reading:
-    """Read a match. MatchError when it cannot be; alike matches are read once."""
+    """Read a match. MatchError when it cannot be; alike matches are read once.
+
+    Also where an address is compared with what is not written as one: whom a number or a mask of
+    a MAC is about, no name tells.
+    """
+    for compared in _COMPARISON.finditer(match):
+        if _ADDRESS.fullmatch(compared["field"]) and _OTHERWISE.search(
+            _THING.sub("", compared["constants"])
+        ):
+            raise MatchError(f"{match!r} looks at parts of an address")
     if "!=" in match:  # which two constants are equal matters
         return _read(match)
     return _read(_THING.sub(_dummy, match))
@@ -199,10 +212,9 @@ class Identities:
     def within(self, network: str) -> frozenset[Holder]:
         """Return who has an address in a network."""
         if network not in self._in:
-            within = ipaddress.ip_network(network, strict=False)
-            low, high = int(within.network_address), int(within.broadcast_address)
+            value, mask = masked(network) or (0, 0)
             known = self._addresses[Family.of(network)]
-            self._in[network] = frozenset(one for number, one in known if low <= number <= high)
+            self._in[network] = frozenset(one for number, one in known if number & mask == value)
         return self._in[network]
 
 
@@ -223,14 +235,12 @@ def _identity(endpoint: Endpoint) -> Iterator[tuple[str, str, bool]]:
 @functools.lru_cache(maxsize=1 << 16)
 def canonical(address: str) -> str:
     """Return an address or a network in its usual spelling, and itself where it is none."""
-    try:
-        if "/" not in address:
-            return str(ipaddress.ip_address(address))
-        network = ipaddress.ip_network(address, strict=False)
-    except ValueError:
+    pattern = masked(address)
+    if pattern is None:
         return address
-    whole = network.prefixlen == network.max_prefixlen
-    return str(network.network_address) if whole else str(network)
+    family = Family.of(address)
+    spelling = spelled(pattern, family)
+    return spelling.removesuffix(f"/{family.bits}")
 
 
 class Named(NamedTuple):
@@ -285,9 +295,15 @@ def _alternatives(match: str) -> bool:
 
 
 def _thing(found: re.Match[str]) -> str:
-    if found.lastgroup == "ip":
-        return canonical(found["ip"])
-    return found["name"] if found.lastgroup == "name" else found.group()
+    match found.lastgroup:
+        case "ip":
+            return canonical(found["ip"])
+        case "mac":
+            return found["mac"].lower()
+        case "name":
+            return found["name"]
+        case _:
+            return found.group()
 
 
 def _side(name: str) -> Side | None:
@@ -465,14 +481,16 @@ class ZoneFlows:
     def _sends_to(
         self, flow: LogicalFlow, named: Named, datapath: str, switch: str | None, told: Told
     ) -> None:
-        """Mark whom a flow sends packets to that are not asked to be for it.
+        """Mark whom a flow sends packets to of which some are for others.
 
-        To a packet that is for it anyway such a flow does nothing wrong, to all others it does.
+        To a packet that is for it anyway such a flow does nothing wrong, to all others it does:
+        what arrives at it says nothing of them.
         """
         given = {
             _thing(one) for sent in _SENT_TO.findall(flow.actions) for one in _THING.finditer(sent)
         }
-        if not given:
+        holders = {one for thing in given for one in self._members(thing, switch)}
+        if not holders:
             return
         asked = {
             holder
@@ -480,13 +498,34 @@ class ZoneFlows:
             if side is not Side.SRC  # from whom a packet is says nothing of for whom it is
             for holder in self._members(thing, switch)
         }
+        by_policies = flow.stage == _ROUTER_POLICY and _understood(flow.match)
         marks = told.between if switch is None else told.on[switch]
-        for holder in sorted(
-            {one for thing in given for one in self._members(thing, switch)} - asked
-        ):
+        for holder in sorted(holders):
+            if asked == {holder} or (by_policies and not self._policy_asks_for(flow, holder)):
+                continue
             number = self._numbers.of((self._zone.name, datapath, flow))
             host = self._who.endpoints[holder.place].host_network
             marks[holder.at(Side.DST, host=host)][holder.place].append(number)
+
+    def _policy_asks_for(self, policy: LogicalFlow, holder: Holder) -> bool:
+        """Say whether a router policy may be true of a packet that is for an endpoint.
+
+        Where it is of none, what `audit.cover.classes` reads of it tells the endpoint already from
+        those whose packets it sends there.
+        """
+        return not all(
+            any(self._excludes(literal, holder) for literal in term.literals)
+            for term in matches.parse(policy.match)
+        )
+
+    def _excludes(self, literal: Literal, holder: Holder) -> bool:
+        """Say whether what must hold of a packet is certainly untrue of one for an endpoint."""
+        if not isinstance(literal, AddressIn) or literal.side is not Side.DST or literal.negated:
+            return False
+        things = (*(f"${name}" for name in literal.sets), *map(canonical, literal.networks))
+        return all(map(_is_network, literal.networks)) and not any(
+            holder in self._members(thing, None) for thing in things
+        )
 
     def _on(self, index: int, switch: str) -> bool:
         attached = self._who.endpoints[index].attachment
@@ -579,13 +618,7 @@ def _holds_many(thing: str) -> bool:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _is_network(thing: str) -> bool:
-    if "/" not in thing:
-        return False
-    try:
-        ipaddress.ip_network(thing)
-    except ValueError:
-        return False
-    return True
+    return "/" in thing and masked(thing) is not None
 
 
 _MADE_BY_NORTHD = ("_MC_", "none")

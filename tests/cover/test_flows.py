@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from audit.cover.flows import At, Identities, Numbers, Told, ZoneFlows, names_in, read, turned
-from audit.cover.matches import Side
+from audit.cover.matches import MatchError, Side
 from audit.model.endpoints import Port
 from audit.model.facts import LogicalFlow, Zone
 from audit.model.packets import Family, Protocol
@@ -51,6 +51,9 @@ def flow(match: str, actions: str = "drop;", priority: int = 100) -> LogicalFlow
         ("eth.dst == 0a:58:0a:80:00:06", {(At.DST, 1)}),
         ("reg0 == 10.128.0.6", set()),  # no flow gives it a value
         ("ip4.dst == 10.130.0.0/24", {(At.DST, 2)}),
+        ("ip4.dst == 10.130.0.0/255.255.255.0", {(At.DST, 2)}),
+        ("ip4.dst == 0.0.0.6/0.0.0.255", {(At.DST, 1)}),
+        ("eth.src == 0A:58:0A:80:00:06", {(At.SRC, 1)}),
         ("ip4", set()),
         ("ip4.dst == 10.128.0.9", set()),  # another pod's
         ("arp && arp.tpa == 10.128.0.5", set()),
@@ -94,6 +97,8 @@ def test_endpoints_of_which_the_same_is_said_have_the_same_marks() -> None:
         ("ip4", 'outport = "shop_b"; output;', {1}),
         ("ip4", "ip4.dst = 10.128.0.6; next;", {1}),
         ("ip4.dst == 10.128.0.6", "reg0 = 10.128.0.6; next;", set()),
+        ("ip4.dst == 10.128.0.0/24", "reg0 = 10.128.0.6; next;", {1}),
+        ("ip4.dst == {10.128.0.5, 10.128.0.6}", "reg0 = 10.128.0.6; next;", {1}),
         ("ip4", "ct_lb_mark(backends=10.128.0.6:80);", set()),  # a Service's: not composed
         ("ip4", "reg0 = 100.88.0.2; next;", set()),
     ],
@@ -106,6 +111,28 @@ def test_whom_packets_are_sent_to_is_marked(
     found = told(sent, on=ROUTER).between[At.DST]
     dropped = told(sent._replace(actions="drop;"), on=ROUTER).between[At.DST]
     assert {place for place, marks in found.items() if len(marks) > len(dropped[place])} == marked
+
+
+@pytest.mark.parametrize(
+    ("match", "marked"),
+    [
+        ("ip4.dst == 10.130.0.7", set()),
+        ("ip4.dst == {10.128.0.5, 10.130.0.0/16} && ip4.src == 10.128.0.6", set()),
+        ("ip4.dst == 10.128.0.5 || ip4.src == 10.128.0.5", {1}),
+        ("ip4.dst != 10.128.0.5", {1}),
+        ("ip4.dst == 0.0.0.7/0.0.0.255", set()),
+        ("ip4.dst == {0.0.0.7/0.0.0.255, 0.0.0.0/0.0.0.1}", {1}),
+        ("ip4.dst == $s", set()),
+    ],
+)
+def test_a_policy_that_is_about_others_only_marks_nobody_it_sends_to(
+    match: str, marked: set[int]
+) -> None:
+    """Classes hold already that it is true of others, by its priority; a route is no policy."""
+    sent = flow(match, "reg0 = 10.128.0.6; next;")._replace(stage="lr_in_policy")
+    assert set(told(sent, on=ROUTER).between[At.DST]) == marked
+    route = told(sent._replace(stage="lr_in_ip_routing"), on=ROUTER).between[At.DST]
+    assert 1 in route
 
 
 def test_between_switches_a_network_that_holds_a_switch_tells_nothing_and_a_part_does() -> None:
@@ -187,6 +214,20 @@ def test_what_tracks_packets_is_compared_between_switches(
     other = flow("ip4.dst == 10.128.0.5", "next;")._replace(stage="ls_in_l2_lkup")
     edited = LogicalFlow(**{**load_balanced._asdict(), **changed})
     assert (tracking(load_balanced) == tracking(edited, other)) is same
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        "ip4.dst == 0xa800006",
+        "ip4.dst == {10.128.0.5, 176160774}",
+        "eth.dst == 0a:58:0a:80:00:00/ff:ff:ff:ff:ff:00",
+        "ip4.src[0..7] == 5",
+    ],
+)
+def test_a_match_that_compares_an_address_with_no_address_cannot_be_read(match: str) -> None:
+    with pytest.raises(MatchError, match="looks at parts of an address"):
+        read(match)
 
 
 def test_a_match_that_cannot_be_read_is_told() -> None:

@@ -1,17 +1,30 @@
 """Whole audits of recorded clusters against what the real tools said there, cell by cell."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from audit.model.run import Run
+from audit.tracing.options import Covering
 from tests import parity, parity_services
 
 pytestmark = pytest.mark.ovn
 
+Traced = Callable[[str], Run]
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
+    """Audit a recorded cluster cell by cell, once for all that was recorded of it."""
+    root = tmp_path_factory.mktemp("traced")
+    return functools.cache(lambda name: parity.audit_pods(name, root, Covering.EXHAUSTIVE))
+
 
 @pytest.mark.parametrize("name", parity.POD_ANSWERS)
-def test_every_recorded_cell_is_decided_as_ovn_trace_did(name: str, tmp_path: Path) -> None:
-    delivery, blame = parity.compare_pods(name, tmp_path)
+def test_every_recorded_cell_is_decided_as_ovn_trace_did(name: str, traced: Traced) -> None:
+    delivery, blame = parity.compare_pods(name, traced(name))
     assert not delivery.wrong, (str(delivery), delivery.wrong[:5])
     assert not blame.wrong, (str(blame), blame.wrong[:5])
     assert delivery.total > 4_000
@@ -46,8 +59,8 @@ def test_pods_of_the_default_network_are_decided_beside_other_networks(
 
 
 @pytest.mark.parametrize("name", parity.REPLY_ANSWERS)
-def test_every_recorded_reply_is_decided_as_ovn_trace_did(name: str, tmp_path: Path) -> None:
-    score = parity.compare_replies(name, tmp_path)
+def test_every_recorded_reply_is_decided_as_ovn_trace_did(name: str, traced: Traced) -> None:
+    score = parity.compare_replies(name, traced(name))
     assert not score.wrong, (str(score), score.wrong[:5])
     assert score.total >= 60
 
