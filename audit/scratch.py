@@ -57,6 +57,8 @@ _mine: set[Path] = set()
 """What this process has made and not removed, noted before it is: a signal may come at any time."""
 os.register_at_fork(after_in_child=_mine.clear)
 _REMOVED_WITHIN_S = 2.0
+_ENDED_WITHIN_S = 10.0
+_LOOK_AGAIN_S = 0.05
 
 
 def _remove(path: Path) -> None:
@@ -124,13 +126,23 @@ def _sweep(path: Path) -> None:
 def end_processes_of(path: Path) -> None:
     """Kill the processes that were started for a directory, and say so in their environment.
 
-    The rest ends by itself when the process that started it does; some of Ray's take a minute.
+    Returns when none is left, as far as that takes no longer than seconds. The rest ends by itself
+    when the process that started it does; some of Ray's take a minute.
     """
+    until = time.monotonic() + _ENDED_WITHIN_S
+    while (processes := list(_processes_of(path))) and time.monotonic() < until:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _processes_of(path: Path) -> Iterator[int]:
     mark = os.fsencode(f"{VARIABLE}={path}")
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it is another's, or has just ended
             if mark in (process / "environ").read_bytes().split(b"\0"):
-                os.kill(int(process.name), signal.SIGKILL)
+                yield int(process.name)
 
 
 def _opened(path: Path) -> int:

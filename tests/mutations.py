@@ -39,6 +39,7 @@ def term(cluster: Cluster) -> str:
         (
             f"{ip}.src == {address}",
             f"{ip}.dst == {address}",
+            f"{ip}.dst == {_ending(address)}",
             f"{ip}.src == {{{address}, {other.address(cluster.family)}}}",
             f"{ip}.src == {address} && {ip}.dst == {other.address(cluster.family)}",
             f"{protocol}.dst == {number}",
@@ -50,6 +51,13 @@ def term(cluster: Cluster) -> str:
             f"eth.dst == {pod.mac}",
         )
     )
+
+
+def _ending(address: str) -> str:
+    """Return an address and a mask that compares its last bits."""
+    last = int(ipaddress.ip_address(address)) & 0xF
+    version = type(ipaddress.ip_address(address))
+    return f"{version(last)}/{version(0xF)}"
 
 
 def _opposite(cluster: Cluster, condition: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -98,7 +99,7 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
     if options.cover is Covering.EXHAUSTIVE:
         decomposed = replace(legs.NONE, opaque=decomposed.opaque)
     return Planned(
-        state=state,
+        state=_without_flows(state),
         engine=engine,
         matrix=built.matrix,
         cover=_cover(options.cover, built.matrix, decomposed, headless(state, owners)),
@@ -108,6 +109,15 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         outside=sides.outside,
         notes=(*state.notes, *built.notes(), *decomposed.notes),
     )
+
+
+def _without_flows(state: ClusterState) -> ClusterState:
+    """Forget logical flows: the cover is made of them, and no trace looks at these copies.
+
+    Of a large cluster they are most of what a run would keep in memory.
+    """
+    zones = {name: replace(zone, flows=MappingProxyType({})) for name, zone in state.zones.items()}
+    return replace(state, zones=MappingProxyType(zones))
 
 
 def read(
