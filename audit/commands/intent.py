@@ -15,9 +15,9 @@ from audit.facts.inventory import findings as told
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Note
 from audit.model.findings import Finding
-from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.matrix import CellVerdicts, Matrix, passing, proven, where_known
 from audit.model.portspace import NO_SPACE
-from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, PolicyRef, Verdict
+from audit.model.verdicts import CODE, NO_VERDICT, PolicyRef, Verdict
 from audit.policy import deviations, findings
 from audit.policy import inventory as explaining
 from audit.policy.intent import IntentVerdicts, evaluate
@@ -134,14 +134,14 @@ def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Pr
     done = ovn_verdicts(verdicts)
     drift = _drift(said, done)
     cells = np.flatnonzero(drift == 1)
-    passing = _passes(done[cells])
+    passes = passing(done[cells])
     by_objects = _decided_by_objects(state, verdicts, cells)
-    causes = deviations.explain(of, state, cells, passing, by_objects)
+    causes = deviations.explain(of, state, cells, passes, by_objects)
     blamed = [_policy(said, cell) for cell in cells.tolist()]
     decided = [_decided(verdicts, cell) for cell in cells.tolist()]
-    why = explaining.explain(of, cells, passing, decided, state.differences)
+    why = explaining.explain(of, cells, passes, decided, state.differences)
     explained = [state.differences[one] if one >= 0 else None for one in why.tolist()]
-    found = findings.about_drift(of, causes, passing, blamed, explained)
+    found = findings.about_drift(of, causes, passes, blamed, explained)
     return Judged(
         verdicts=replace(verdicts, intent=said.verdict, drift=_either(drift, verdicts.drift)),
         findings=(*found, *inventory(state), *_hygiene(state, of)),
@@ -203,8 +203,7 @@ def ovn_verdicts(verdicts: CellVerdicts) -> NDArray[np.uint8]:
     logical = verdicts.logical
     if logical is None:
         return verdicts.verdict
-    unproven = np.isin(logical, [NO_VERDICT, *(CODE[verdict] for verdict in UNPROVEN)])
-    return np.where(unproven, verdicts.verdict, logical)
+    return np.where(proven(logical), logical, verdicts.verdict)
 
 
 def _drift(said: IntentVerdicts, done: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -212,13 +211,10 @@ def _drift(said: IntentVerdicts, done: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     What the objects allow and OVN has no way for is not compared: no policy speaks of routes.
     """
-    unproven = [CODE[verdict] for verdict in UNPROVEN]
-    allowed, passes = said.passes(), _passes(done)
-    known = ~np.isin(said.verdict, unproven) & ~np.isin(done, unproven)
+    allowed, passes = said.passes(), passing(done)
     no_way = done == CODE[Verdict.UNROUTABLE]
-    known &= ~(allowed & no_way)
-    drift: NDArray[np.uint8] = np.where(known, allowed != passes, NO_VERDICT).astype(np.uint8)
-    return drift
+    known = proven(said.verdict) & proven(done) & ~(allowed & no_way)
+    return where_known(known, allowed != passes)
 
 
 def _either(one: NDArray[np.uint8], other: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
@@ -227,9 +223,4 @@ def _either(one: NDArray[np.uint8], other: NDArray[np.uint8] | None) -> NDArray[
         return one
     some = (one == 1) | (other == 1)
     known = (one != NO_VERDICT) | (other != NO_VERDICT)
-    return np.where(known, some, NO_VERDICT).astype(np.uint8)
-
-
-def _passes(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = np.isin(codes, [CODE[verdict] for verdict in PASSES])
-    return found
+    return where_known(known, some)

@@ -19,7 +19,7 @@ from audit.model.expectations import (
     Violation,
     Where,
 )
-from audit.model.matrix import proven
+from audit.model.matrix import among, proven
 from audit.model.recorded import Cells, Recorded
 from audit.model.verdicts import CODE, PASSES, STOPPED, VERDICTS, Blame, Verdict
 
@@ -181,7 +181,7 @@ class _Open:
             Expect.BLOCKED: set(STOPPED),
             Expect.ANY: set(PASSES | STOPPED),
         }[self._one.expect]
-        good: _Mask = np.isin(verdict, [CODE[v] for v in wanted])
+        good = among(verdict, [CODE[v] for v in wanted])
         if self._one.by is not None or self._one.by_policy:
             fits = [b.policy is not None and self._one.by in (None, b.policy) for b in blames]
             good &= np.array([*fits, False], np.bool_)[blame]

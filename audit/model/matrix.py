@@ -1,6 +1,6 @@
 """The matrix and its verdicts: columnar, because there are N² cells."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint, Port
 from audit.model.packets import Family
-from audit.model.verdicts import CODE, NO_VERDICT, UNPROVEN, Blame
+from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, Blame
 
 FAMILIES: tuple[Family, ...] = tuple(Family)
 
@@ -17,12 +17,31 @@ Indices = NDArray[np.signedinteger[Any]]
 """Indices into a table: as narrow as the table allows, for there are N² of them."""
 
 
+_PASSES = [CODE[verdict] for verdict in PASSES]
 _UNPROVEN = [*(CODE[verdict] for verdict in UNPROVEN), NO_VERDICT]
+
+
+def among(codes: NDArray[np.uint8], wanted: Iterable[int]) -> NDArray[np.bool_]:
+    """Say which codes are among a few: np.isin takes eight bytes for each of N² of them."""
+    some = np.zeros(codes.shape, dtype=np.bool_)
+    for code in wanted:
+        some |= codes == code
+    return some
+
+
+def passing(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Say which of these verdicts' codes let a packet pass, as far as OVN goes."""
+    return among(codes, _PASSES)
 
 
 def proven(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Say which of these verdicts' codes are proven ones."""
-    return ~np.isin(codes, _UNPROVEN)
+    return ~among(codes, _UNPROVEN)
+
+
+def where_known(known: NDArray[np.bool_], holds: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return 1 where something holds and 0 where not; NO_VERDICT where that is not known."""
+    return np.where(known, holds, np.uint8(NO_VERDICT))
 
 
 def index_type(count: int) -> type[np.signedinteger[Any]]:

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import ClusterState, Policy, Service
-from audit.model.matrix import FAMILIES, Matrix
+from audit.model.matrix import FAMILIES, Matrix, passing
 from audit.model.packets import Family
 from audit.model.policies import Action, Direction, Tier
 from audit.model.verdicts import CODE, REASON_CODE, Blame, Reason, Verdict
-from audit.model.verdicts import PASSES as PASSED
 from audit.policy import ports as porting
 from audit.policy.cluster import Cluster, Vocabulary
 from audit.policy.population import Population
@@ -142,8 +141,7 @@ class IntentVerdicts:
 
     def passes(self) -> NDArray[np.bool_]:
         """Return which cells pass, as far as OVN goes."""
-        found: NDArray[np.bool_] = np.isin(self.verdict, [CODE[verdict] for verdict in PASSED])
-        return found
+        return passing(self.verdict)
 
 
 class Evaluation:

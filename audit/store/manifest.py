@@ -5,7 +5,6 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,8 @@ import numpy as np
 
 from audit import __version__
 from audit.model.facts import ClusterState, Note
-from audit.model.matrix import CellVerdicts, proven
-from audit.model.verdicts import BEYOND_OVN, REASON_CODE, UNPROVEN, VERDICTS
+from audit.model.matrix import CellVerdicts, among, proven
+from audit.model.verdicts import BEYOND_OVN, CODE, REASON_CODE, UNPROVEN, VERDICTS
 
 TOOLS = ("cryptography", "duckdb", "jinja2", "msgspec", "numpy", "pyarrow", "pyyaml", "ray")
 
@@ -28,11 +27,10 @@ def describe(
     traces: int,
 ) -> dict[str, Any]:
     """Return what was audited and what came out; `asked` is said as it is."""
-    counted = Counter(verdicts.verdict.tolist())
-    counts = {str(verdict): counted[code] for code, verdict in enumerate(VERDICTS)}
+    counts = {str(v): int((verdicts.verdict == CODE[v]).sum()) for v in VERDICTS}
     unproven = sum(counts[verdict] for verdict in UNPROVEN)
     cells = len(verdicts.verdict)
-    beyond = np.isin(verdicts.reason, [REASON_CODE[reason] for reason in BEYOND_OVN])
+    beyond = among(verdicts.reason, [REASON_CODE[reason] for reason in BEYOND_OVN])
     beyond &= ~proven(verdicts.verdict)
     return {
         "audit": __version__,

@@ -8,15 +8,13 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from audit.fanout.agents import AgentFanout
 from audit.fanout.base import Fanout, MakeWorker
 from audit.fanout.inline import InlineFanout
 from audit.fanout.ray import RayFanout
 from audit.model.facts import Note
 from audit.model.findings import Finding, FindingKind, of_disagreements
-from audit.model.matrix import CellVerdicts
+from audit.model.matrix import CellVerdicts, among
 from audit.model.traces import TraceTask
 from audit.model.verdicts import OPERATIONAL, REASON_CODE
 from audit.replay import databases
@@ -112,7 +110,7 @@ def _one_plane(logical: Tracing) -> Traced:
 def _incomplete(traced: Tracing, verdicts: CellVerdicts) -> bool:
     """Say whether a cell, or a reply, is untraced because the run did not do what it set out to."""
     operational = [REASON_CODE[reason] for reason in OPERATIONAL]
-    return bool(np.isin(verdicts.reason, operational).any()) or bool(traced.lost_replies())
+    return bool(among(verdicts.reason, operational).any()) or bool(traced.lost_replies())
 
 
 def _datapath(

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.blindness import BLIND_REASONS
-from audit.model.matrix import CellVerdicts, proven
-from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, Blame, Verdict
+from audit.model.matrix import CellVerdicts, among, proven, where_known
+from audit.model.verdicts import CODE, REASON_CODE, Blame, Verdict
 
 DRIFT = 1
 """Of a cell that drifts; 0 where both planes prove the same."""
@@ -30,7 +30,7 @@ def merged(logical: CellVerdicts, datapath: CellVerdicts) -> CellVerdicts:
     replied = proven(logical.reply) & proven(datapath.reply)
     differ = datapath.verdict != logical.verdict
     drift = both & (differ | (replied & (datapath.reply != logical.reply)))
-    sees = np.isin(logical.reason, _BLIND) & ~np.isin(datapath.reason, _BLIND)
+    sees = among(logical.reason, _BLIND) & ~among(datapath.reason, _BLIND)
     doubts = sees & (datapath.verdict == CODE[Verdict.INCONCLUSIVE])
     decides = (known & (differ | drift)) | doubts
     blames, moved = _joined(logical.blames, datapath.blames)
@@ -49,7 +49,7 @@ def merged(logical: CellVerdicts, datapath: CellVerdicts) -> CellVerdicts:
         trace_keys=keys,
         logical=logical.verdict,
         datapath=datapath.verdict,
-        drift=np.where(both, drift, NO_VERDICT).astype(np.uint8),
+        drift=where_known(both, drift),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.history import Exposed
-from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.matrix import CellVerdicts, Matrix, passing
 from audit.model.verdicts import CODE, PASSES, UNPROVEN, VERDICTS
 
 _PASSES = [CODE[verdict] for verdict in PASSES]
@@ -39,19 +39,19 @@ def openness(matrix: Matrix, verdicts: CellVerdicts) -> Openness:
     number = {name: place for place, name in enumerate(names)}
     group = np.array([number[e.namespace] for e in matrix.endpoints], np.int64)
     counts = np.zeros((len(names), len(VERDICTS)), np.int64)
-    pairs = passing = 0
+    pairs = open_ = 0
     for source, span in _sources(matrix):
         dst, verdict = matrix.dst[span], verdicts.verdict[span]
         firsts = np.flatnonzero(np.diff(dst, prepend=-1))
         pairs += len(firsts)
-        passing += int(np.logical_or.reduceat(np.isin(verdict, _PASSES), firsts).sum())
+        open_ += int(np.logical_or.reduceat(passing(verdict), firsts).sum())
         into = group[dst]
         other = into != group[source]
         cells = into[other] * len(VERDICTS) + verdict[other]
         counts += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
     return Openness(
         pairs=pairs,
-        passing=passing,
+        passing=open_,
         drifting=0 if verdicts.drift is None else int((verdicts.drift == 1).sum()),
         namespaces={
             name: _exposed(counts[place])
@@ -63,7 +63,9 @@ def openness(matrix: Matrix, verdicts: CellVerdicts) -> Openness:
 
 def _sources(matrix: Matrix) -> Iterator[tuple[int, slice]]:
     """Yield each source that has cells, and where they are: a matrix is sorted by source."""
-    ends = np.searchsorted(matrix.src, np.arange(len(matrix.endpoints) + 1)).tolist()
+    # Of the same type, else all of the matrix is converted to find them in it.
+    firsts = np.arange(len(matrix.endpoints) + 1).astype(matrix.src.dtype)
+    ends = np.searchsorted(matrix.src, firsts).tolist()
     for source, (start, end) in enumerate(pairwise(ends)):
         if start < end:
             yield source, slice(start, end)
