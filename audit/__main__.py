@@ -13,6 +13,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+from audit import supervise
 from audit.errors import ExitCode
 
 _LEAST_BYTES = 320 << 20
@@ -22,6 +23,8 @@ _MEMORY = "there is not enough memory to load it: give it 1 GiB of address space
 
 def main() -> None:
     """Load the command line and run it; nothing has been begun until then."""
+    if supervise.wanted(sys.argv[1:]):
+        supervise.enter()
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupted)
@@ -54,6 +57,7 @@ def _interrupted(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def _end(code: ExitCode, text: str) -> NoReturn:
     os.write(sys.stderr.fileno(), f"audit: {text}\n".encode())
+    supervise.ending()
     os._exit(code)  # without what libraries that are half loaded do at an exit
 
 
@@ -63,6 +67,7 @@ def _leave(code: object) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
+    supervise.ending()
     os._exit(int(code) if isinstance(code, int) else ExitCode.CLEAN)
 
 

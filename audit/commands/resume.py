@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from audit import supervise
 from audit.commands import plan_file
 from audit.errors import UsageError
 from audit.model.facts import Note
@@ -92,12 +93,14 @@ class Sitting:
         if self.before is None:
             self._begun = True
             self.out.write_plan({**plan, "started": text(self.started)})
+            supervise.note(self._kept)
             return Journal(self.out, until=until)
         for difference in plan_file.differences(self.before, plan):
             raise UsageError(
                 f"{self.source or self.out.path} cannot be resumed: {difference}; run again"
             )
         self._begun = True
+        supervise.note(self._kept)
         if self.source is not None:
             outputs = layout.read_manifest(self.source)["outputs"]
             digests = {str(output["path"]): str(output["sha256"]) for output in outputs}
@@ -129,9 +132,13 @@ class Sitting:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             if error is not None and not self._left():
-                error.add_note(f"what was traced is kept; go on with `{self._going_on}`")
+                error.add_note(self._kept)
         finally:
             self._open.close()
+
+    @property
+    def _kept(self) -> str:
+        return f"what was traced is kept; go on with `{self._going_on}`"
 
     def _left(self) -> bool:
         """Leave without a run; say whether nothing is there to go on with."""

@@ -54,6 +54,9 @@ ENVIRONMENT = {
     # Else a signal, also SIGTERM, ends the process in Ray's own library, and none is handled once
     # Ray is shut down.
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",
+    # Else who joins first waits, in Ray's library, for the first workers to come up: where one is
+    # killed as it does so that is for ever, or the process ends without a word of ours (2.60).
+    "RAY_prestart_worker_first_driver": "0",
 }
 
 

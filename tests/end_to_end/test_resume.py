@@ -192,6 +192,37 @@ def engines_of(process: int) -> list[int]:
     return found
 
 
+def child_of(process: subprocess.Popen[str]) -> int:
+    """Return the process that does the work of a command that is supervised."""
+    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+
+
+def test_a_run_that_the_kernel_kills_is_told_in_a_sentence_and_gone_on_with(
+    audit: Audit, example_snapshot: Path, whole: Path
+) -> None:
+    command = ("run", "--snapshot", str(example_snapshot), "--out", "runs", *SCOPE)
+    with subprocess.Popen(
+        [*audit.command, *command],
+        cwd=audit.directory,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        while process.poll() is None and not list(audit.directory.glob("runs/*/traces/*.parquet")):
+            time.sleep(0.05)
+        os.kill(child_of(process), signal.SIGKILL)  # as where a cgroup's memory is used up
+        err = process.communicate(timeout=60)[1]
+    assert process.returncode == 4, err
+    [run] = (audit.directory / "runs").iterdir()
+    sentence = err.splitlines()[-1]
+    assert sentence.startswith("audit: the run was killed, as the kernel does when memory is short")
+    assert sentence.endswith(f"go on with `audit run --resume runs/{run.name}`")
+    done = audit("run", "--resume", run, "-o", "json")
+    assert done.code == 0, done.err
+    assert done.json["resumed"]["traces_kept"] > 0
+    assert_as_if_never(run, whole)
+
+
 @pytest.mark.ray
 def test_a_ray_head_that_is_killed_is_told_in_a_sentence_and_gone_on_without(
     audit: Audit, example_snapshot: Path, whole: Path
@@ -207,7 +238,7 @@ def test_a_ray_head_that_is_killed_is_told_in_a_sentence_and_gone_on_without(
     try:
         while process.poll() is None and not list(audit.directory.glob("runs/*/traces/*.parquet")):
             time.sleep(0.05)
-        engines = engines_of(process.pid)
+        engines = engines_of(child_of(process))
         assert len(engines) == 2
         for engine in engines:
             os.kill(engine, signal.SIGKILL)
