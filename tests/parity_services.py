@@ -109,19 +109,15 @@ def _among(outcome: str, cells: Cells, cell: int, record: Record) -> bool:
 
 def compare_services(root: Path) -> Iterator[Score]:
     """Compare `services-egressip`: every kind of service, from pods and from outside."""
-    records = read_records("services-egressip")
-    inside = [r for r in records if r["src"] != "external"]
-    outside = [r for r in records if r["src"] == "external"]
     snapshot = SNAPSHOTS["services-egressip"]
-    sides: tuple[tuple[str, Sequence[Record], dict[str, Any]], ...] = (
-        (
-            "from pods",
-            inside,
-            {"from_namespaces": sorted({r["src"].split("_")[0] for r in inside})},
-        ),
-        ("from outside", outside, {"from_ips": sorted({r["src_ip"] for r in outside})}),
-    )
-    for name, group, flags in sides:
+    records = read_records("services-egressip")
+    for kind in sorted({r["kind"] for r in records}):  # each has ports and addresses of its own
+        group = [r for r in records if r["kind"] == kind]
+        flags: dict[str, Any]
+        if kind.startswith("external"):
+            flags = {"from_ips": sorted({r["src_ip"] for r in group})}
+        else:
+            flags = {"from_namespaces": sorted({r["src"].split("_")[0] for r in group})}
         run = audit(
             snapshot,
             root,
@@ -130,7 +126,7 @@ def compare_services(root: Path) -> Iterator[Score]:
             family="both",
             **flags,
         )
-        yield from _score(Cells(run), group, name)
+        yield from _score(Cells(run), group, kind)
 
 
 def _score(cells: Cells, group: Sequence[Record], name: str) -> Iterator[Score]:
@@ -148,7 +144,9 @@ def _score(cells: Cells, group: Sequence[Record], name: str) -> Iterator[Score]:
         if record.get("backends"):
             ours = cells.backends(cell)
             backends.add(good=ours == set(record["backends"]), about=f"{where}: {ours}")
-    yield from (outcomes, backends)
+    yield outcomes
+    if backends.total:
+        yield backends
 
 
 def compare_extra(root: Path) -> Iterator[Score]:
