@@ -5,6 +5,7 @@ was asked and can cut the line.
 """
 
 import json
+import math
 import os
 import re
 import socket
@@ -33,12 +34,16 @@ _CALLS = 1 + 3 * len(RIGHTS)
 class Forwarder:
     """Hands bytes on to `port`; `asked` are the request lines.
 
-    `cut_at` is part of the one that it does not survive; while `down` nobody is answered.
+    `cut_at` is part of the one that it does not survive, `cut_after` how many bytes for the store;
+    while `down` nobody is answered.
     """
 
     port: int
     asked: list[str] = field(default_factory=list)
     cut_at: str = ""
+    cut_after: float = math.inf
+    sent: int = 0
+    """Bytes for the store so far."""
     down: bool = False
     listener: socket.socket = field(init=False)
 
@@ -66,8 +71,12 @@ class Forwarder:
             if self.cut_at and any(self.cut_at in line.decode() for line in lines):
                 self.down = True
                 break
+            left = max(self.cut_after - self.sent, 0)
+            self.sent += len(part)
             with suppress(OSError):
-                server.sendall(part)
+                server.sendall(part[: int(min(left, len(part)))])
+            if left < len(part):
+                self.down = True
         _close(client, server)
 
     def _pipe(self, server: socket.socket, client: socket.socket) -> None:

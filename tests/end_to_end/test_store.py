@@ -1,6 +1,8 @@
 """Runs on an object store: put there whole, read from there as from a disk, or one sentence."""
 
 import json
+import math
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -197,6 +199,36 @@ def test_a_run_is_kept_here_when_the_store_goes_away_and_put_there_later(
     assert as_writer("verify", local).code == 0
     assert as_writer(*command.split()).code == 0
     assert as_writer("verify", f"s3://{BUCKET}/later/{local.name}").code == 0
+
+
+CUTS = int(os.environ.get("AUDIT_CUTS", "1"))
+"""How often a delivery is cut; `make kill` cuts twenty."""
+
+
+def test_cut_at_any_moment_a_delivery_is_none_and_can_be_made_again(
+    store: Store, as_writer: Audit, copied: Path
+) -> None:
+    root = f"s3://{BUCKET}/cut"
+
+    def names() -> list[str]:
+        return store.names(f"cut/{copied.name}/")
+
+    def delivered() -> dict[str, bytes]:
+        return {name: store.content(name) for name in names()}
+
+    before = store.line.sent
+    assert as_writer("copy", copied, root).code == 0
+    size, whole = store.line.sent - before, delivered()
+    for cut in range(CUTS):
+        for name in names():
+            store.delete(name)
+        store.line.cut_after = store.line.sent + size * (cut + 0.5) / CUTS
+        done = as_writer("copy", copied, root)
+        store.line.cut_after, store.line.down = math.inf, False
+        assert (done.code, done.err.count("\n")) == (4, 1), (cut, done.err)
+        assert f"cut/{copied.name}/run.json" not in names(), "it is no run yet"
+        assert as_writer("copy", copied, root).code == 0
+        assert delivered() == whole
 
 
 def test_what_was_cut_short_is_gone_on_with_and_put_there(
