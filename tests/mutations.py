@@ -148,6 +148,35 @@ def flow_stray(cluster: Cluster) -> str:
     return f"{zone}: stray {_stage(row)} {made['priority']} `{match}` {{drop;}}"
 
 
+def flow_outward(cluster: Cluster) -> str:
+    """Drop what one pod sends where it leaves its switch for the router."""
+    pod = cluster.a_pod()
+    zone = cluster.zone_of(pod)
+    database = cluster.database(zone, "sb")
+    bindings = database.rows("Port_Binding").values()
+    datapath = next(row["datapath"] for row in bindings if row["logical_port"] == pod.port)
+    routers = [
+        row["logical_port"]
+        for row in bindings
+        if row["datapath"] == datapath and row["type"] == "patch"
+    ]
+    out = [
+        row
+        for row in database.rows("Logical_Flow").values()
+        if row["logical_datapath"] == datapath and row["pipeline"] == "egress"
+    ]
+    if not out or not routers:
+        return flow_stray(cluster)
+    made = cluster.rng.choice(out) | {
+        "priority": 65535,
+        "actions": "drop;",
+        "match": f'outport == "{cluster.rng.choice(sorted(routers))}" && '
+        f"{_ip(cluster)}.src == {pod.address(cluster.family)}",
+    }
+    database.rows("Logical_Flow")[_uuid(cluster)] = made
+    return f"{zone}: stray {_stage(made)} 65535 `{made['match']}` {{drop;}}"
+
+
 def sb_set(cluster: Cluster) -> str:
     zone = cluster.a_zone()
     return f"{zone}: southbound {_set(cluster, cluster.database(zone, 'sb'))}"
@@ -707,6 +736,7 @@ EDITS: Mapping[str, Edit] = {
     "southbound-flow-priority": flow_priority,
     "southbound-flow-doubled": flow_doubled,
     "southbound-flow-stray": flow_stray,
+    "southbound-flow-outward": flow_outward,
     "southbound-set": sb_set,
     "southbound-group": sb_group,
     "southbound-balancer": sb_balancer,

@@ -79,7 +79,7 @@ def _compared(before: Path, after: Path, progress: Progress) -> tuple[Changes, N
     if plane := common.plane(earlier.manifest, later.manifest):
         earlier, later = (cells.open_recorded(path, plane) for path in (before, after))
     progress.phase("comparing", len(later.endpoints))
-    marks = np.zeros(int(later.manifest["counts"]["cells"]), np.bool_)
+    marks = np.zeros(len(later.cells), np.bool_)
     selected = _selected(earlier, later), _selected(later, earlier)
     shared = common.restricted(earlier, later, selected)
     return diff.compare(earlier, later, progress.advance, marks, shared), marks

@@ -114,6 +114,7 @@ def _shows(matrix: Matrix, plan: LegPlan, legs: CellLegs) -> dict[str, _Shown]:
         "transit": _Shown(legs.transit, passes & (legs.transit != NO_WAY)),
         "ingress": _Shown(legs.ingress, passes),
         "egress": _Shown(legs.egress, always),
+        "outward": _Shown(legs.egress, ~passes | (legs.transit != NO_WAY)),
         "destination": _Shown(matrix.dst[legs.cells].astype(np.int64), passes),
         "source": _Shown(matrix.src[legs.cells].astype(np.int64), always),
     }
@@ -126,6 +127,7 @@ def _counts(matrix: Matrix, plan: LegPlan) -> dict[str, int]:
         "transit": plan.transit_count,
         "ingress": len(plan.ingress),
         "egress": len(plan.egress),
+        "outward": len(plan.egress),
         "destination": ends,
         "source": ends,
     }
@@ -194,6 +196,7 @@ class _Choice:
             (far, "transit"),
             (far, "ingress"),
             (far, "egress"),
+            (far, "outward"),
             (cheap, "source"),
             (cheap, "destination"),
             (everywhere, "source"),

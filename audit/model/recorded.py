@@ -77,6 +77,10 @@ class CellReader(Protocol):
         """Return the cells of one source, by its place in the endpoints. Cheapest in order."""
         ...
 
+    def __len__(self) -> int:
+        """Return how many cells there are."""
+        ...
+
     def __iter__(self) -> Iterator[Cells]:
         """Yield all cells in order, about a million at a time."""
         ...

@@ -5,9 +5,12 @@ Only what is there is checked: an earlier version says less, and every version m
 
 import datetime as dt
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
+
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
 class _Note(TypedDict):
@@ -29,21 +32,21 @@ class _Finding(_FindingNow, total=False):
 
 
 class _Check(TypedDict, total=False):
-    of: int
-    agree: int
-    cells: int
+    of: _Count
+    agree: _Count
+    cells: _Count
     disagreements: list[str]
     about: list[list[str]]
 
 
 class _Counts(TypedDict):
-    cells: int
+    cells: _Count
 
 
 class _Coverage(TypedDict):
-    proven: int
-    total: int
-    unprovable: NotRequired[int]
+    proven: _Count
+    total: _Count
+    unprovable: NotRequired[_Count]
 
 
 class _Database(TypedDict):
@@ -57,8 +60,40 @@ class _Input(TypedDict):
     sha256: str
 
 
+class _Address(str):
+    """An address of either family, as text."""
+
+    __slots__ = ()
+
+
+class _Network(str):
+    """A network of either family, as text."""
+
+    __slots__ = ()
+
+
+class _Ranges(TypedDict, total=False):
+    pods: list[_Network]
+    nodes: list[_Network]
+    services: list[_Network]
+
+
 class _Labels(TypedDict, total=False):
+    complete: bool
+    ranges: _Ranges
     namespaces: dict[str, dict[str, str]]
+    nodes: dict[str, dict[str, str]]
+
+
+class _Pairs(TypedDict):
+    total: _Count
+    passing: _Count
+
+
+class _Exposed(TypedDict):
+    passes: _Count
+    proven: _Count
+    cells: _Count
 
 
 class _Run(TypedDict, total=False):
@@ -83,6 +118,10 @@ class _Run(TypedDict, total=False):
     findings: list[_Finding]
     inputs: list[_Input]
     labels: _Labels | None
+    outside: dict[str, list[tuple[_Address, _Address]]]
+    pairs: _Pairs | None
+    exposure: dict[str, _Exposed]
+    drifting: int
     incomplete: bool
 
 
@@ -108,9 +147,20 @@ def wrong_plan(plan: Mapping[str, Any]) -> str:
     return _wrong(plan, _Plan)
 
 
+def _read(kind: type[str], value: object) -> str:
+    """Return a value of one of the kinds above; an error, which becomes msgspec's, if it is none.
+
+    `ipaddress` reads numbers, too, which is not how they are written.
+    """
+    if not isinstance(value, str):
+        raise TypeError("Expected an address")
+    (ip_address if kind is _Address else ip_network)(value)
+    return kind(value)
+
+
 def _wrong(content: Mapping[str, Any], kind: type) -> str:
     try:
-        msgspec.convert(content, kind)
+        msgspec.convert(content, kind, dec_hook=_read)
     except msgspec.ValidationError as error:
         return str(error)
     return ""

@@ -51,6 +51,9 @@ class Shown:
     egress: Decision | None
     transit: Decision | None
     ingress: Decision | None
+    outward: bool = False
+    """The egress leg ended in its switch's egress pipeline, at the router's port: what stays on the
+    switch does not come there."""
 
 
 def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: Endpoint) -> Shown:
@@ -96,7 +99,10 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
                 break
             found[part] = _passed(allowed.get(part), key)
         return Shown(
-            egress=found[Part.EGRESS], transit=found[Part.TRANSIT], ingress=found[Part.INGRESS]
+            egress=found[Part.EGRESS],
+            transit=found[Part.TRANSIT],
+            ingress=found[Part.INGRESS],
+            outward=last is Part.EGRESS and path[-1].stage.startswith("ls_out_"),
         )
     return Shown(egress=None, transit=None, ingress=None)
 
@@ -232,7 +238,8 @@ class LegResults:
         else:
             self._decisions = requests._decisions  # noqa: SLF001 - of this class
         self._parts = {
-            Part.EGRESS: self._outcomes(egress),
+            # Of each leg what stays on the switch, then what leaves it.
+            Part.EGRESS: self._outcomes(2 * egress),
             Part.TRANSIT: self._outcomes(transit),
             Part.INGRESS: self._outcomes(ingress),
         }
@@ -269,11 +276,23 @@ class LegResults:
     def learn(self, egress: int, transit: int, ingress: int, what: Shown) -> None:
         """Note what the trace of a cell with these legs shows."""
         if what.egress is not None:
-            self._parts[Part.EGRESS].learn(egress, what.egress)
+            for leaving in self._egress_of(what, leaves=transit >= 0):
+                self._parts[Part.EGRESS].learn(egress + leaving * self._egress_count, what.egress)
         if what.transit is not None and transit >= 0:
             self._parts[Part.TRANSIT].learn(transit, what.transit)
         if what.ingress is not None:
             self._parts[Part.INGRESS].learn(ingress, what.ingress)
+
+    def _egress_of(self, what: Shown, *, leaves: bool) -> tuple[bool, ...]:
+        """Return of which packets a trace shows the egress leg: of those that leave the switch.
+
+        These come through the switch's egress pipeline besides, to the router's port: what got past
+        the ingress pipeline on its way to a pod there says nothing of that.
+        """
+        stays = what.egress is not None and what.egress.verdict in PASSES and not leaves
+        if what.outward or stays:
+            return (leaves,)
+        return (False, True)
 
     def outcome(self, legs: CellLegs) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return for each cell the deciding outcome's index, and the egress leg's.
@@ -282,7 +301,7 @@ class LegResults:
         """
         verdicts = np.array([CODE[d.verdict] for d in self._decisions] or [0], dtype=np.uint8)
         goes_on = CODE[Verdict.REACHABLE]
-        egress = self._parts[Part.EGRESS].legs[legs.egress]
+        egress = self._parts[Part.EGRESS].legs[self._sent_by(legs)]
         transit = np.where(
             legs.transit >= 0, self._parts[Part.TRANSIT].legs[legs.transit], np.int32(-2)
         )
@@ -294,6 +313,22 @@ class LegResults:
         )
         decided = np.where(past_transit, ingress, np.where(past_egress, transit, egress))
         return decided.astype(np.int32), egress
+
+    @property
+    def _egress_count(self) -> int:
+        return len(self._parts[Part.EGRESS].legs) // 2
+
+    def _sent_by(self, legs: CellLegs) -> NDArray[np.int64]:
+        """Return where the outcomes of cells' egress legs are."""
+        return legs.egress + (legs.transit >= 0) * self._egress_count
+
+    def ids(self, legs: CellLegs) -> dict[Part, NDArray[np.int64]]:
+        """Return, by part, a number for what a trace has to show of each cell."""
+        return {
+            Part.EGRESS: self._sent_by(legs),
+            Part.TRANSIT: legs.transit,
+            Part.INGRESS: legs.ingress,
+        }
 
     def decision(self, matrix: Matrix, cell: int) -> Decision:
         """Return the composed decision of one cell."""
@@ -336,8 +371,10 @@ class LegResults:
         wrong: list[Disagreement] = []
         for part, table in ((Part.EGRESS, self.plan.egress), (Part.INGRESS, self.plan.ingress)):
             legs = self._parts[part].legs
-            for leg in np.flatnonzero(legs != UNKNOWN).tolist():
-                decision = self._decisions[legs[leg]]
+            known = np.flatnonzero(legs != UNKNOWN).tolist()
+            # What was shown of an egress leg wherever its packets go is one thing.
+            told = {(place % len(table), self._decisions[legs[place]]): None for place in known}
+            for leg, decision in told:
                 if decision.verdict is not Verdict.BLOCKED and decision.verdict not in PASSES:
                     continue
                 of += 1
@@ -399,12 +436,7 @@ class _Missing:
         missing = np.flatnonzero(decided == UNKNOWN)
         if not missing.size:
             return
-        parts = {
-            Part.EGRESS: legs.egress,
-            Part.TRANSIT: legs.transit,
-            Part.INGRESS: legs.ingress,
-        }
-        for part, ids in parts.items():
+        for part, ids in results.ids(legs).items():
             legs_, first = np.unique(ids[missing], return_index=True)
             for leg, cell in zip(legs_.tolist(), legs.cells[missing[first]].tolist(), strict=True):
                 self._found.setdefault((results.plan.family, part, leg), cell)

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from audit.store.layout import manifest_text
 from tests.cli.conftest import Inside
 from tests.end_to_end.conftest import Audit, Called
 from tests.end_to_end.test_failures import one_sentence
@@ -267,12 +268,14 @@ def test_a_snapshot_that_never_ends_is_not_waited_for(audit: Audit, run: Path) -
         assert "neither a file nor a directory" in one_sentence(done)
 
 
-def read(inside: Inside, run: Path, other: Path) -> Iterator[tuple[str, Called]]:
+def read(
+    inside: Inside, run: Path, other: Path, readers: Sequence[tuple[str, ...]] = READERS
+) -> Iterator[tuple[str, Called]]:
     """Ask every command of a run; a command that waits for ever fails."""
     names = {"RUN": str(run), "OTHER": str(other)}
-    for words in READERS:
+    for words in readers:
         called = inside(*(names.get(word, word) for word in words))
-        assert called.code in (0, 1, 2, 4), called.err
+        assert called.code in (0, 1, 2, 3, 4), called.err
         assert "Traceback" not in called.err
         assert "unexpected" not in called.err
         yield words[0], called
@@ -293,7 +296,7 @@ def test_hostile_words_of_a_finished_run_do_nothing(
                 whole = json.loads((other / name).read_text())
                 kept = {"outputs", "schema_version", "started", "counts", "coverage", "labels"}
                 text = {k: v if k in kept else replaced(v, word) for k, v in whole.items()}
-                (run / name).write_text(json.dumps({**text, "place": word}))
+                (run / name).write_bytes(summed({**text, "place": word}))
             for _, called in read(inside, run, other):
                 assert str(mark) not in called.out or called.code in (0, 1)
             resumed = inside("run", "--resume", run)
@@ -302,6 +305,74 @@ def test_hostile_words_of_a_finished_run_do_nothing(
             assert not mark.exists(), word
             assert listener.connections == 0, word
             assert contents(audit.directory, run) == before, word
+
+
+def summed(value: dict[str, Any]) -> bytes:
+    """Return it with a sum of its own, which whoever changes a run makes anew."""
+    return manifest_text({k: v for k, v in value.items() if k != "content_sha256"})
+
+
+SHARE = int(os.environ.get("AUDIT_FIELDS_SHARE", "12"))
+"""One field in so many is changed; all of them are where this is 1."""
+
+
+def leaves(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of every field of JSON; of a list's fields those of its first alone."""
+    if isinstance(value, dict) and value:
+        for name, part in value.items():
+            yield from leaves(part, (*path, name))
+    elif isinstance(value, list) and value:
+        yield from leaves(value[0], (*path, 0))
+    else:
+        yield path
+
+
+def changed_at(value: Any, path: tuple[str | int, ...], to: object) -> Any:
+    """Return JSON with another value of one field."""
+    if not path:
+        return to
+    step, *rest = path
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
+    copy[step] = changed_at(copy[step], tuple(rest), to)
+    return copy
+
+
+def test_any_one_hostile_field_of_a_run_does_nothing(
+    audit: Audit, inside: Inside, run: Path, other: Path
+) -> None:
+    """What does something only while the rest is as an audit wrote it."""
+    mark = audit.directory / "executed"
+    plant(run / "evil", mark)
+    with listening() as listener:
+        place = f"s3://bucket/runs?endpoint_override={listener.address}&scheme=http"
+        hostile = (f"; touch {mark}", place, "../../outside", str(run / "evil"), 1 << 70, None)
+        before = contents(audit.directory, run)
+        finished = (run / "run.json").read_bytes()
+        fields = [
+            (name, path)
+            for name in ("run.json", "plan.json")
+            for path in leaves(json.loads((other / name).read_text()))
+        ]
+        assert len(fields) > 80
+        for number, (name, path) in enumerate(fields):
+            if number % SHARE:
+                continue
+            value = hostile[number // SHARE % len(hostile)]
+            whole = json.loads((other / name).read_text())
+            (run / name).write_bytes(summed(changed_at(whole, path, value)))
+            asked = READERS if name == "run.json" else READERS[-1:]
+            for _ in read(inside, run, other, asked):
+                pass
+            if name == "plan.json":
+                (run / "run.json").unlink()
+                resumed = inside("run", "--resume", run, "--planes", "intent")
+                assert resumed.code in (2, 4), (path, value, resumed.err)
+                assert "Traceback" not in resumed.err
+                (run / "run.json").write_bytes(finished)
+            shutil.copy(other / name, run / name)
+            assert not mark.exists(), (path, value)
+            assert listener.connections == 0, (path, value)
+            assert contents(audit.directory, run) == before, (path, value)
 
 
 def replaced(value: object, word: str) -> object:

@@ -46,6 +46,9 @@ class Reader:
         first, last = np.searchsorted(self._cells.src, [source, source + 1]).tolist()
         return self._cells.part(slice(first, last))
 
+    def __len__(self) -> int:
+        return len(self._cells)
+
     def __iter__(self) -> Iterator[Cells]:
         yield self._cells
 

@@ -71,6 +71,9 @@ class Reader:
         first, last = np.searchsorted(self._cells.src, [source, source + 1]).tolist()
         return self._cells.part(slice(first, last))
 
+    def __len__(self) -> int:
+        return len(self._cells)
+
     def __iter__(self) -> Iterator[Cells]:
         for start in range(0, len(self._cells), 50):
             yield self._cells.part(slice(start, start + 50))

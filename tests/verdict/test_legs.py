@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from audit.model.endpoints import Endpoint, Port
-from audit.model.legs import LegPlan, LegTable
+from audit.model.legs import NO_WAY, CellLegs, LegPlan, LegTable
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.packets import Protocol
 from audit.model.traces import TraceTask
@@ -298,9 +298,9 @@ def blind(part: str) -> Shown:
     doubt = Decision(
         verdict=Verdict.INCONCLUSIVE, reason=Reason.ACTION_NOT_TRACED, blame=None, trace="t"
     )
-    parts = ("egress", "transit", "ingress")
-    shows = {name: said(PASS) for name in parts[: parts.index(part)]}
-    return Shown(**{**dict.fromkeys(parts), **shows, part: doubt})
+    before = {"egress": 0, "transit": 1, "ingress": 2}[part]
+    shows = (*(said(PASS),) * before, doubt, *(None,) * (2 - before))
+    return Shown(egress=shows[0], transit=shows[1], ingress=shows[2])
 
 
 def test_a_blind_trace_decides_a_leg_until_another_shows_it() -> None:
@@ -319,6 +319,50 @@ def test_a_blind_trace_shows_what_is_before_it_was() -> None:
     assert verdicts(shown("t", judged, HERE, THERE)) == (None, None, None)
     doubted = {"t": replace(judged["t"], reason=Reason.ACLS_CONTRADICT, datapath="lr", stage="")}
     assert verdicts(shown("t", doubted, HERE, THERE)) == (PASS, Verdict.INCONCLUSIVE, None)
+
+
+def sent(results: LegResults, transit: int) -> Verdict | None:
+    """Return what is known of egress leg 0 for packets by a way, or that stay on the switch."""
+    zero = np.zeros(1, dtype=np.int64)
+    legs = CellLegs(cells=zero, egress=zero, transit=np.array([transit]), ingress=zero)
+    number = int(results.outcome(legs)[1][0])
+    return None if number < 0 else results.decisions[number].verdict
+
+
+def test_what_leaves_a_switch_comes_through_more_of_it_than_what_stays() -> None:
+    """Both come through the ingress pipeline; what leaves also comes out by the router's port."""
+    dropped = Verdict.UNROUTABLE
+    outward = Shown(egress=said(dropped), transit=None, ingress=None, outward=True)
+    results = LegResults(plan())
+    results.learn(0, NO_WAY, 0, passed())
+    assert (sent(results, NO_WAY), sent(results, 0)) == (PASS, None)
+    results.learn(0, 0, 0, outward)
+    assert (sent(results, NO_WAY), sent(results, 0)) == (PASS, dropped)
+
+    results = LegResults(plan())
+    results.learn(0, 0, 0, outward)
+    assert (sent(results, NO_WAY), sent(results, 0)) == (None, dropped)
+    results = LegResults(plan())
+    results.learn(0, 0, 0, passed())
+    assert (sent(results, NO_WAY), sent(results, 0)) == (PASS, PASS)
+    results = LegResults(plan())
+    results.learn(0, NO_WAY, 0, stopped_out())
+    assert (sent(results, NO_WAY), sent(results, 0)) == (Verdict.BLOCKED, Verdict.BLOCKED)
+
+
+@pytest.mark.parametrize(
+    ("stage", "dst", "outward"),
+    [
+        ("ls_out_check_port_sec", THERE, True),
+        ("ls_in_check_port_sec", THERE, False),
+        ("ls_out_check_port_sec", HERE, False),  # that is the destination's own port
+    ],
+)
+def test_a_stop_at_the_port_to_the_router_is_of_what_leaves(
+    stage: str, dst: Endpoint, *, outward: bool
+) -> None:
+    judged = ended(Verdict.UNROUTABLE, made.SWITCH, stage)
+    assert shown("t", judged, HERE, dst).outward is outward
 
 
 def test_two_blames_for_one_leg_contradict_each_other() -> None:
