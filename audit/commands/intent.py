@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit import scratch
-from audit.cover import behind, portspace
+from audit.cover import portspace
 from audit.facts import manifests, objects
 from audit.facts.inventory import findings as told
 from audit.model.endpoints import Endpoint, EndpointKind
@@ -160,7 +160,7 @@ def inventory(state: ClusterState) -> tuple[Finding, ...]:
 
     So is what a southbound has otherwise than its northbound.
     """
-    return told.findings((*state.differences, *behind.differences(state.zones)))
+    return told.findings((*state.differences, *state.lagging))
 
 
 def _decided_by_objects(

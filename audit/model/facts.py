@@ -292,6 +292,8 @@ class ClusterState:
     unknown."""
     differences: tuple[Difference, ...] = ()
     """What OVN's databases and the objects do not agree on."""
+    lagging: tuple[Difference, ...] = ()
+    """What a zone's southbound has otherwise than its northbound."""
     gateways: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))
     """Per node, the localnet port by which external packets enter, as an endpoint's attachment."""
     ways_in: tuple[WayIn, ...] = ()

@@ -11,8 +11,8 @@ from types import MappingProxyType
 import numpy as np
 
 from audit import scratch
+from audit.cover import behind, portspace, represent
 from audit.cover import classes as legs
-from audit.cover import portspace, represent
 from audit.cover import requests as cover
 from audit.cover.headless import Headless, headless
 from audit.errors import UsageError
@@ -112,12 +112,14 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
 
 
 def _without_flows(state: ClusterState) -> ClusterState:
-    """Forget logical flows: the cover is made of them, and no trace looks at these copies.
+    """Forget logical flows, when it is known what of them does not fit the northbound.
 
-    Of a large cluster they are most of what a run would keep in memory.
+    The cover is made of them, and no trace looks at these copies, which of a large cluster are most
+    of what a run would keep in memory.
     """
+    lagging = behind.differences(state.zones)
     zones = {name: replace(zone, flows=MappingProxyType({})) for name, zone in state.zones.items()}
-    return replace(state, zones=MappingProxyType(zones))
+    return replace(state, zones=MappingProxyType(zones), lagging=lagging)
 
 
 def read(
