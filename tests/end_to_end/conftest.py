@@ -29,11 +29,22 @@ COLUMNS = (
 )
 
 
-READING = ("query", "explain", "verify", "history")
-"""Commands that only read: as a process each takes a second to load what the test has loaded.
+READING = ("query", "explain", "verify", "history", "check", "diff", "report", "plan")
+"""Commands that only read: as a process each takes a second to load what the test has loaded."""
 
-Called with an environment of its own (`test_store.py`), each of them is a process all the same.
-"""
+
+def is_called_here(arguments: Sequence[str]) -> bool:
+    """Say whether a command is called without a process of its own: it loads nothing twice.
+
+    So are runs of files, by workers of this process; not what an environment, signals or other
+    processes are part of. (A process is also what has ended when a test looks what is left.)
+    """
+    if threading.current_thread() is not threading.main_thread() or not arguments:
+        return False
+    if arguments[0] in READING:
+        return True
+    inline = "--workers" not in arguments or arguments[arguments.index("--workers") + 1] == "inline"
+    return arguments[0] == "run" and "--snapshot" in arguments and inline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +69,9 @@ class Audit:
     environment: Mapping[str, str] | None = None
 
     def __call__(self, *arguments: str | Path, timeout: float = 240) -> Called:
-        main_thread = threading.current_thread() is threading.main_thread()
-        if arguments[:1] and arguments[0] in READING and self.environment is None and main_thread:
-            return called_here(self.directory, *map(str, arguments))
+        words = tuple(map(str, arguments))
+        if self.environment is None and is_called_here(words):
+            return called_here(self.directory, *words)
         done = subprocess.run(
             [*self.command, *map(str, arguments)],
             cwd=self.directory,
@@ -130,17 +141,13 @@ def run_of(command: Sequence[str], root: Path, snapshot: Path, *flags: str, code
 
     With `code` 0 the run may still find what OVN-Kubernetes is known to enforce otherwise.
     """
-    done = subprocess.run(
-        [*command, "run", "--snapshot", str(snapshot), "--out", str(root), "-o", "json", *flags],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
+    done = Audit(command=tuple(command), directory=Path.cwd())(
+        "run", "--snapshot", snapshot, "--out", root, "-o", "json", *flags
     )
-    said = json.loads(done.stdout)
+    said = done.json
     errors = {one["kind"] for one in said["findings"] if one["severity"] == "error"}
     known = code == 0 and errors == {"not-enforced-as-written"}
-    assert done.returncode == (1 if known else code), done.stderr
+    assert done.code == (1 if known else code), done.err
     return Path(said["path"])
 
 
