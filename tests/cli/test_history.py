@@ -100,7 +100,7 @@ def test_retention_keeps_what_was_given_a_name(audit: Audit, root: Path) -> None
     (root / "strange" / "run.json").write_bytes(manifest_text(spoilt))
     done = audit("history", root, "--prune", "--keep-last", "1")
     assert done.out.splitlines() == [f"removed {root / 'run-2'}"]
-    assert "strange/run.json does not say" in audit("history", root).err
+    assert "strange/run.json is not as an audit writes it" in audit("history", root).err
     assert (root / "linked" / "run.json").is_file()
     assert (root / "copied" / "run.json").is_file()
     assert (root / "strange" / "run.json").is_file()

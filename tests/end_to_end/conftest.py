@@ -29,7 +29,7 @@ COLUMNS = (
 )
 
 
-READING = ("query", "explain", "verify", "history", "check", "diff", "report", "plan")
+READING = ("query", "explain", "verify", "history", "check", "diff", "report")
 """Commands that only read: as a process each takes a second to load what the test has loaded."""
 
 
@@ -44,7 +44,7 @@ def is_called_here(arguments: Sequence[str]) -> bool:
     if arguments[0] in READING:
         return True
     inline = "--workers" not in arguments or arguments[arguments.index("--workers") + 1] == "inline"
-    return arguments[0] == "run" and "--snapshot" in arguments and inline
+    return arguments[0] in ("run", "plan") and "--snapshot" in arguments and inline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
