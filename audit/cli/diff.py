@@ -94,6 +94,8 @@ def show(found: Changes, output: str) -> None:
     """Print what changed as `text`, `markdown` or `json`."""
     if output == "json":
         said = {**dataclasses.asdict(found), "counts": found.counts, "limits": found.limits}
+        if found.outside is not None:
+            said["outside"]["counts"] = found.outside.counts
         say.json(said)
     elif output == "markdown":
         say.text(changes_markdown(found))
