@@ -24,7 +24,7 @@ from audit.policy.cluster import Cluster
 from audit.policy.intent import NOT_APPLICABLE, Intent, IntentVerdicts, evaluate
 from audit.policy.tables import EITHER, SideTable
 
-MOST_CELLS = 1 << 22
+MOST_CELLS = 1 << 21
 """Cells that are evaluated at a time."""
 MOST_PATHS = 100_000
 """Beyond this many kinds of changes pods are folded to namespaces."""
@@ -117,7 +117,9 @@ class _Comparison:
         self._ports = tuple(sorted({port for _, ports in self._pairs for port in ports}))
         self._teams: list[int] = []
         self._members: list[list[int]] = []
-        self._changed: list[tuple[_Ints, _Ints, _Ints]] = []
+        self._whole: list[bool] = []
+        self._kind: _Ints = np.empty((0, 0), np.int64)
+        self._differs: _Mask = np.empty((0, 0), np.bool_)
         self.compared = self.decided = 0
         if self._pairs and self._ranges and self._ports:
             self._find(side.direction)
@@ -147,19 +149,10 @@ class _Comparison:
         for place in touched.tolist():
             members[int(team[place])].append(place)
         for number, places in members.items():
-            self._add_team(int(firsts[number]), places, kind, differs, whole=bool(other[places[0]]))
-
-    def _add_team(
-        self, first: int, places: list[int], kind: _Ints, differs: _Mask, *, whole: bool
-    ) -> None:
-        """Note what of a team may have changed: (team, range, port) of each cell."""
-        ports = np.flatnonzero(kind[first] >= 0)
-        here = differs[kind[first, ports]] | whole
-        port, end = np.nonzero(here)
-        team = np.full(len(port), len(self._teams))
-        self._teams.append(first)
-        self._members.append(places)
-        self._changed.append((team, end, ports[port]))
+            self._teams.append(int(firsts[number]))
+            self._members.append(places)
+            self._whole.append(bool(other[places[0]]))
+        self._kind, self._differs = kind, differs
 
     def _asked(self) -> _Mask:
         """Return which ports, of all, are asked about each pair of pods."""
@@ -225,15 +218,22 @@ class _Comparison:
         )
 
     def _parts(self) -> Iterator[tuple[_Ints, _Ints, _Ints]]:
-        """Yield the cells that may have changed, some teams at a time."""
-        start = size = 0
-        for place, (team, _, _) in enumerate(self._changed):
-            size += len(team)
-            if size >= MOST_CELLS or place == len(self._changed) - 1:
-                part = self._changed[start : place + 1]
-                teams, ends, ports = (np.concatenate(some) for some in zip(*part, strict=True))
-                yield teams, ends, ports
-                start, size = place + 1, 0
+        """Yield the cells that may have changed, some teams at a time: (team, range, port) each.
+
+        They are sorted so.
+        """
+        part: list[tuple[_Ints, _Ints, _Ints]] = []
+        size = 0
+        for team, first in enumerate(self._teams):
+            ports = np.flatnonzero(self._kind[first] >= 0)
+            here = self._differs[self._kind[first, ports]] | self._whole[team]
+            end, port = np.nonzero(here.T)
+            part.append((np.full(len(port), team), end, ports[port]))
+            size += len(port)
+            if size >= MOST_CELLS or team == len(self._teams) - 1:
+                teams, ends, some = (np.concatenate(columns) for columns in zip(*part, strict=True))
+                yield teams, ends, some
+                part, size = [], 0
 
     def _evaluated(self, team: _Ints, end: _Ints, port: _Ints) -> Iterator[_Change]:
         """Evaluate cells with the policies of both states, and yield what differs."""
@@ -241,22 +241,19 @@ class _Comparison:
         matrices = [self._matrix(number, used, (row, end, port)) for number in range(2)]
         said = [evaluate(m, s) for m, s in zip(matrices, self._states, strict=True)]
         differ = np.flatnonzero(said[0].verdict != said[1].verdict)
-        columns = [
-            column[differ].astype(np.int64)
-            for column in (team, end, *(c for s in said for c in (s.verdict, s.reason, s.blame)))
-        ]
-        order = np.lexsort((port[differ], *columns[::-1]))
-        table = np.stack(columns, axis=1)[order]
-        ports = port[differ][order]
-        begins = np.flatnonzero((np.diff(table, axis=0, prepend=-2) != 0).any(axis=1))
-        for first, last in pairwise([*begins.tolist(), len(table)]):
-            number, place, was, _, _, now, _, _ = table[first].tolist()
-            cell = int(differ[order[first]])
+        where = team[differ] * len(self._ranges) + end[differ]
+        state = _folded([c[differ] for s in said for c in (s.verdict, s.reason, s.blame)])
+        # The order of ports stays as it is.
+        order = np.lexsort((state, where))
+        cells, where, state = differ[order], where[order], state[order]
+        changes = (np.diff(where, prepend=-1) != 0) | (np.diff(state, prepend=-1) != 0)
+        for first, last in pairwise([*np.flatnonzero(changes).tolist(), len(cells)]):
+            cell = int(cells[first])
             yield _Change(
-                team=number,
-                end=place,
-                ports=tuple(ports[first:last].tolist()),
-                verdicts=(was, now),
+                team=int(team[cell]),
+                end=int(end[cell]),
+                ports=tuple(port[cells[first:last]].tolist()),
+                verdicts=(int(said[0].verdict[cell]), int(said[1].verdict[cell])),
                 blames=(_blame(said[0], cell), _blame(said[1], cell)),
                 why=(_why(said[0], cell), _why(said[1], cell)),
             )
@@ -287,6 +284,15 @@ def _compared(
         differs[number] = one != two
         decided[number] = ((one != EITHER) & (two != EITHER)).sum()
     return differs, decided
+
+
+def _folded(columns: Sequence[NDArray[np.generic]]) -> _Ints:
+    """Return one number per row for its codes, of which -1 is the least."""
+    folded = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        codes = column.astype(np.int64) + 1
+        folded = folded * (int(codes.max(initial=0)) + 1) + codes
+    return folded
 
 
 def _has(endpoint: Endpoint, family: Family) -> bool:

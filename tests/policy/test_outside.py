@@ -15,7 +15,6 @@ from audit.policy import outside
 from audit.policy.outside import Side
 from tests.policy import literal, worlds
 from tests.policy.test_literal import HOSTED, NODES, PARTIES, PORTS, SPACES, policy_sets
-from tests.policy.worlds import Object
 
 PODS = [party for party in PARTIES if party.kind == "pod"]
 BEYOND = [
@@ -49,7 +48,7 @@ def compared(
     return outside.compare((states[0], states[1]), sides, tuple(Family), lambda *_: ("why",))
 
 
-def literally(before: list[Object], after: list[Object]) -> Counter[_Change]:
+def literally(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Counter[_Change]:
     """Return what gets through in one and not in the other: (from, to, port, whether after)."""
     found = Counter[_Change]()
     for one in PODS:
@@ -70,8 +69,8 @@ def literally(before: list[Object], after: list[Object]) -> Counter[_Change]:
                         for objects in (before, after)
                     ]
                     if passes[0] != passes[1]:
-                        ends = [worlds.endpoint(end).belongs_to for end in (src, dst)]
-                        found[(*ends, f"{protocol.lower()}/{number}", passes[1])] += 1
+                        one_end, other = (worlds.endpoint(end).belongs_to for end in (src, dst))
+                        found[one_end, other, f"{protocol.lower()}/{number}", passes[1]] += 1
     return found
 
 
