@@ -94,7 +94,9 @@ def _lines(changes: Changes) -> Iterator[str]:
             yield f"- {word}, not compared: {_text(', '.join(names[:MOST_ROWS]))}{more}"
     yield ""
     yield from _tables(changes)
-    if changes.outside is not None and changes.outside.compared:
+    if changes.outside is not None and changes.outside.compared and not changes.outside.paths:
+        yield _text(_unchanged(changes.outside))
+    elif changes.outside is not None and changes.outside.compared:
         yield f"### {_OUTSIDE}: {_changed(changes.outside)}"
         yield ""
         yield from map(_text, _of_outside(changes.outside))
@@ -116,6 +118,16 @@ def _of_outside(outside: OutsideChanges) -> Iterator[str]:
     undecided = outside.compared - outside.decided
     if undecided and outside.decided:
         yield f"{_combinations(undecided)} {_are(undecided)} undecided before, after, or both."
+
+
+def _unchanged(outside: OutsideChanges) -> str:
+    """Return all there is to say of an outside where nothing changed."""
+    undecided = outside.compared - outside.decided
+    besides = f", {undecided:,} of them undecided before, after, or both" if undecided else ""
+    return (
+        f"{_OUTSIDE} (the {outside.plane} plane, not traced): no change in "
+        f"{_combinations(outside.compared)} of pod, range of addresses and port{besides}."
+    )
 
 
 def _combinations(count: int) -> str:
@@ -188,6 +200,9 @@ def sentences(changes: Changes) -> tuple[str, ...]:
 
 def _outside_on_page(outside: OutsideChanges) -> Iterator[str]:
     """Yield what changed outside as sentences: no cell of the page shows it."""
+    if not outside.paths:
+        yield _unchanged(outside)
+        return
     yield f"{_OUTSIDE}: {_changed(outside)}."
     yield from _of_outside(outside)
     rows = _rows(outside.paths, blame=False)
@@ -273,7 +288,9 @@ def plain(changes: Changes) -> str:
     lines += [f"new, not compared: {name}" for name in changes.appeared]
     lines += [f"gone, not compared: {name}" for name in changes.vanished]
     lines += _plain_rows(changes.paths, _cells)
-    if changes.outside is not None and changes.outside.compared:
+    if changes.outside is not None and changes.outside.compared and not changes.outside.paths:
+        lines.append(_unchanged(changes.outside))
+    elif changes.outside is not None and changes.outside.compared:
         lines += ("", f"{_OUTSIDE}: {_changed(changes.outside)}")
         lines += _of_outside(changes.outside)
         lines += _plain_rows(changes.outside.paths, _combinations)

@@ -178,7 +178,14 @@ def test_runs_alike_are_clean_and_say_what_was_compared(inside: Inside, runs: Ru
     found = differing(inside, run, run, code=0)
     # Two ranges; tcp cut at 443 and after, udp, sctp; and the port that a pod declares.
     assert found["outside"]["compared"] == found["outside"]["decided"] == 2 * 2 * (5 + 1)
-    assert f"{BY_POLICIES}0 combinations opened" in inside("diff", run, run, "-q").out
+    line = (
+        "The outside, by the policies alone (the intent plane, not traced): no change in 24 "
+        "combinations of pod, range of addresses and port."
+    )
+    assert inside("diff", run, run, "-q").out.splitlines()[1:] == [line]
+    assert line in inside("diff", run, run, "-q", "-o", "markdown").out.replace("\\", "")
+    assert inside("diff", run, run, "-q", "-o", "html").code == 0
+    assert line in (run / "report.html").read_text()
 
 
 def test_what_cells_hold_is_not_told_twice(inside: Inside, runs: Runs) -> None:
