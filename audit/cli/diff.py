@@ -45,9 +45,11 @@ def diff(
 
     BEFORE and AFTER are two run directories, or two directories or files of YAML manifests, as
     `audit run --manifests` reads them; then neither a cluster nor OVN is asked, and the scope
-    flags say what is compared. Exits with 1 when a verdict changed, or a reply's; with 3 when none
-    did, but not everything could be compared: no cell in common, none that is proven in both,
-    another scope, other planes, another cluster.
+    flags say what is compared. Of two runs without cells of the outside, what their policies alone
+    say of it is compared too, and listed apart: nothing of that is traced. Exits with 1 when a
+    verdict changed, or a reply's; with 3 when none did, but not everything could be compared: no
+    cell in common, none that is proven in both, another scope, other planes, another cluster,
+    policies that a run lacks.
 
     \b
     Examples:
@@ -94,6 +96,8 @@ def show(found: Changes, output: str) -> None:
     """Print what changed as `text`, `markdown` or `json`."""
     if output == "json":
         said = {**dataclasses.asdict(found), "counts": found.counts, "limits": found.limits}
+        if found.outside is not None:
+            said["outside"]["counts"] = found.outside.counts
         say.json(said)
     elif output == "markdown":
         say.text(changes_markdown(found))

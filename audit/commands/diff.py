@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.commands import outside as beyond
 from audit.compare import common, diff
 from audit.cover import portspace
 from audit.errors import ScopeError
@@ -64,7 +65,10 @@ def _matrix(
 
 
 def diff_runs(before: Path, after: Path, progress: Progress) -> Changes:
-    """Compare two finished runs cell by cell, and explain what changed."""
+    """Compare two finished runs cell by cell, and explain what changed.
+
+    What their policies alone say of the outside that no cell holds is beside it, on its own.
+    """
     return _compared(before, after, progress)[0]
 
 
@@ -82,7 +86,9 @@ def _compared(before: Path, after: Path, progress: Progress) -> tuple[Changes, N
     marks = np.zeros(len(later.cells), np.bool_)
     selected = _selected(earlier, later), _selected(later, earlier)
     shared = common.restricted(earlier, later, selected)
-    return diff.compare(earlier, later, progress.advance, marks, shared), marks
+    found = diff.compare(earlier, later, progress.advance, marks, shared)
+    progress.phase("evaluating policies for the outside", 0)
+    return replace(found, outside=beyond.compare(earlier, later, shared)), marks
 
 
 @contextmanager

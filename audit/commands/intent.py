@@ -1,5 +1,6 @@
 """The intent plane in a run: beside the others, or alone."""
 
+import ipaddress
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -72,9 +73,19 @@ def labels(state: ClusterState) -> dict[str, Any]:
     return {
         "complete": state.complete,
         "ranges": asdict(state.ranges),
+        "networks": _networks(state),
         "namespaces": {name: dict(pairs) for name, pairs in state.namespaces.items()},
         "nodes": {node.name: dict(node.labels) for node in state.nodes},
     }
+
+
+def _networks(state: ClusterState) -> list[str]:
+    """Return the subnets of the cluster's switches, those side by side as one: none is outside."""
+    cidrs = {c for zone in state.zones.values() for own in zone.switches.values() for c in own}
+    networks = [ipaddress.ip_network(cidr, strict=False) for cidr in sorted(cidrs)]
+    four = ipaddress.collapse_addresses(n for n in networks if n.version == 4)  # noqa: PLR2004
+    six = ipaddress.collapse_addresses(n for n in networks if n.version == 6)  # noqa: PLR2004
+    return [*map(str, four), *map(str, six)]
 
 
 def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:

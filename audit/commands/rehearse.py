@@ -33,7 +33,7 @@ class Rehearsed:
     @property
     def exit_code(self) -> ExitCode:
         """1 when a verdict would change, else what the worse of the runs deserves."""
-        if self.changes.paths:
+        if self.changes.exit_code is ExitCode.FINDINGS:
             return ExitCode.FINDINGS
         return max(self.recorded.exit_code, self.recompiled.exit_code, self.changes.exit_code)
 

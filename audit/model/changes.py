@@ -33,53 +33,10 @@ class ChangedPath:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """What is different between two runs, or two sets of manifests.
+class ChangedPaths:
+    """What changed, by the way in which it did."""
 
-    `by` says what decided, where it was not traces. `appeared` and `vanished` are workloads, which
-    are not compared; `unmatched` counts the later run's cells that the earlier has none for, and
-    `unmatched_before` the other way round. Of the `compared` cells `proven` are proven in both.
-    `out_of_scope` counts workloads of the earlier run that the later did not ask about, and the
-    other way round. `reservations` are sentences: why the two are not of the same, though what
-    they share was compared.
-    """
-
-    before: str
-    after: str
-    compared: int
     paths: tuple[ChangedPath, ...]
-    appeared: tuple[str, ...]
-    vanished: tuple[str, ...]
-    policies: tuple[str, ...]
-    """`added networkpolicy shop/x`, `changed …`, `removed …`."""
-    facts: tuple[str, ...] = ()
-    """What else differs: labels, nodes, versions."""
-    by: str = "the policy objects alone"
-    unmatched: int = 0
-    drift_appeared: int = 0
-    drift_gone: int = 0
-    unmatched_before: int = 0
-    proven: int = 0
-    out_of_scope: tuple[int, int] = (0, 0)
-    reservations: tuple[str, ...] = ()
-
-    @property
-    def limits(self) -> tuple[str, ...]:
-        """Sentences: why that nothing changed does not say that all is as it was."""
-        if not self.compared:
-            why = "" if self.reservations else "The two have no cell in common: "
-            return (*self.reservations, f"{why}nothing was compared.".capitalize())
-        if not self.proven:
-            text = "No cell is proven in both: whether anything changed is not known."
-            return (*self.reservations, text)
-        return self.reservations
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """1 when something changed, else 3 when not all of it was compared, else 0."""
-        if self.paths:
-            return ExitCode.FINDINGS
-        return ExitCode.INCOMPLETE if self.limits else ExitCode.CLEAN
 
     @property
     def opened(self) -> tuple[ChangedPath, ...]:
@@ -112,6 +69,77 @@ class Changes:
             "otherwise": self.otherwise,
         }
         return {kind: sum(path.cells for path in paths) for kind, paths in kinds.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutsideChanges(ChangedPaths):
+    """What changed between pods and ranges of addresses outside that are in no cell of the runs.
+
+    The policies that each run stored decide it alone. Nobody traced it, so it is counted with
+    nothing that was: `compared` are combinations of pod, range, family and port, of which
+    `decided` are decided by the policies of both runs.
+    """
+
+    plane: str = "intent"
+    traced: bool = False
+    compared: int = 0
+    decided: int = 0
+    limits: tuple[str, ...] = ()
+    """Sentences: why the outside, or a part of it, was not compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes(ChangedPaths):
+    """What is different between two runs, or two sets of manifests.
+
+    `by` says what decided, where it was not traces. `appeared` and `vanished` are workloads, which
+    are not compared; `unmatched` counts the later run's cells that the earlier has none for, and
+    `unmatched_before` the other way round. Of the `compared` cells `proven` are proven in both.
+    `out_of_scope` counts workloads of the earlier run that the later did not ask about, and the
+    other way round. `reservations` are sentences: why the two are not of the same, though what
+    they share was compared. `outside` is what policies alone say of what neither run's cells hold.
+    """
+
+    before: str
+    after: str
+    compared: int
+    appeared: tuple[str, ...]
+    vanished: tuple[str, ...]
+    policies: tuple[str, ...]
+    """`added networkpolicy shop/x`, `changed …`, `removed …`."""
+    facts: tuple[str, ...] = ()
+    """What else differs: labels, nodes, versions."""
+    by: str = "the policy objects alone"
+    unmatched: int = 0
+    drift_appeared: int = 0
+    drift_gone: int = 0
+    unmatched_before: int = 0
+    proven: int = 0
+    out_of_scope: tuple[int, int] = (0, 0)
+    reservations: tuple[str, ...] = ()
+    outside: OutsideChanges | None = None
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Sentences: why that nothing changed does not say that all is as it was."""
+        return (*self._of_cells, *(self.outside.limits if self.outside else ()))
+
+    @property
+    def _of_cells(self) -> tuple[str, ...]:
+        if not self.compared:
+            why = "" if self.reservations else "The two have no cell in common: "
+            return (*self.reservations, f"{why}nothing was compared.".capitalize())
+        if not self.proven:
+            text = "No cell is proven in both: whether anything changed is not known."
+            return (*self.reservations, text)
+        return self.reservations
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """1 when something changed, else 3 when not all of it was compared, else 0."""
+        if self.paths or (self.outside is not None and self.outside.paths):
+            return ExitCode.FINDINGS
+        return ExitCode.INCOMPLETE if self.limits else ExitCode.CLEAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from audit.policy.tables import EITHER, NOBODY, PASSES, STOPS, Deciders, SideBui
 
 CELLS_AT_A_TIME = 1 << 20
 _NO_NODE = -1
-_NOT_APPLICABLE = (
+NOT_APPLICABLE = (
     *(Reason.USER_DEFINED_NETWORK, Reason.ENDPOINTS_UNKNOWN),
     *(Reason.CHANGED_MEANWHILE, Reason.OBJECT_CONTRADICTS),
 )
@@ -320,7 +320,7 @@ class Evaluation:
             reason[:] = REASON_CODE[Reason.POLICY_UNKNOWN]
             whose[:] = -1
         self._set_networks_apart(verdict, reason, whose)
-        for obstacle in _NOT_APPLICABLE:
+        for obstacle in NOT_APPLICABLE:
             held = np.array([e.obstacle == obstacle for e in self._matrix.endpoints], np.bool_)
             if held.any():
                 cells = held[self._matrix.src] | held[self._matrix.dst]

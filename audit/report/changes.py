@@ -1,10 +1,10 @@
 """What is different between two runs or sets of manifests, as Markdown or plain text. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from audit.model.changes import ChangedPath, Changes
+from audit.model.changes import ChangedPath, ChangedPaths, Changes, OutsideChanges
 from audit.report import printing
 from audit.report.explain import wrap
 
@@ -93,6 +93,48 @@ def _lines(changes: Changes) -> Iterator[str]:
             more = f" and {len(names) - MOST_ROWS:,} more" if len(names) > MOST_ROWS else ""
             yield f"- {word}, not compared: {_text(', '.join(names[:MOST_ROWS]))}{more}"
     yield ""
+    yield from _tables(changes)
+    if changes.outside is not None and changes.outside.compared and not changes.outside.paths:
+        yield _text(_unchanged(changes.outside))
+    elif changes.outside is not None and changes.outside.compared:
+        yield f"### {_OUTSIDE}: {_changed(changes.outside)}"
+        yield ""
+        yield from map(_text, _of_outside(changes.outside))
+        yield ""
+        yield from _tables(changes.outside, " outside")
+
+
+_OUTSIDE = "The outside, by the policies alone"
+"""What a part of the answer is called that no trace and no cell of a run is in."""
+
+
+def _of_outside(outside: OutsideChanges) -> Iterator[str]:
+    """Yield what the part about the outside is: not what OVN does."""
+    yield (
+        f"{_combinations(outside.compared)} of pod, range of addresses and port compared by what "
+        f"the policy objects of both runs say (the {outside.plane} plane). Nothing of it was "
+        "traced, and none of it is counted above."
+    )
+    undecided = outside.compared - outside.decided
+    if undecided and outside.decided:
+        yield f"{_combinations(undecided)} {_are(undecided)} undecided before, after, or both."
+
+
+def _unchanged(outside: OutsideChanges) -> str:
+    """Return all there is to say of an outside where nothing changed."""
+    undecided = outside.compared - outside.decided
+    besides = f", {undecided:,} of them undecided before, after, or both" if undecided else ""
+    return (
+        f"{_OUTSIDE} (the {outside.plane} plane, not traced): no change in "
+        f"{_combinations(outside.compared)} of pod, range of addresses and port{besides}."
+    )
+
+
+def _combinations(count: int) -> str:
+    return f"{count:,} {'combination' if count == 1 else 'combinations'}"
+
+
+def _tables(changes: ChangedPaths, where: str = "") -> Iterator[str]:
     for title, paths in (
         ("Opened", changes.opened),
         ("Closed", changes.closed),
@@ -100,7 +142,8 @@ def _lines(changes: Changes) -> Iterator[str]:
         ("Otherwise changed", changes.otherwise),
     ):
         if paths:
-            yield from _table(title, paths)
+            counts = "combinations" if where else "cells"
+            yield from _table(f"{title}{where}", paths, counts)
 
 
 def _uncompared(changes: Changes) -> Iterator[str]:
@@ -150,7 +193,28 @@ def sentences(changes: Changes) -> tuple[str, ...]:
     said += told[:MOST_SENTENCES]
     if len(told) > MOST_SENTENCES:
         said.append(f"… and {len(told) - MOST_SENTENCES:,} more: `audit diff` lists them.")
+    if changes.outside is not None and changes.outside.compared:
+        said += _outside_on_page(changes.outside)
     return tuple(said)
+
+
+def _outside_on_page(outside: OutsideChanges) -> Iterator[str]:
+    """Yield what changed outside as sentences: no cell of the page shows it."""
+    if not outside.paths:
+        yield _unchanged(outside)
+        return
+    yield f"{_OUTSIDE}: {_changed(outside)}."
+    yield from _of_outside(outside)
+    rows = _rows(outside.paths, blame=False)
+    for row in rows[:MOST_SENTENCES]:
+        before, after = (said for said, _ in _states(row.path))
+        because = f", because of {'; '.join(row.path.because)}" if row.path.because else ""
+        yield (
+            f"By the policies alone, {_names(row.srcs)} to {_names(row.dsts)} on "
+            f"{', '.join(row.path.ports)}: {before}, now {after}{because}."
+        )
+    if len(rows) > MOST_SENTENCES:
+        yield f"… and {len(rows) - MOST_SENTENCES:,} more outside: `audit diff` lists them."
 
 
 def _compared(changes: Changes) -> str:
@@ -161,8 +225,13 @@ def _counted(changes: Changes) -> str:
     """Return what opened and what closed in cells, and the other kinds where there are some."""
     if not changes.compared:
         return "nothing was compared"
+    return _changed(changes)
+
+
+def _changed(changes: ChangedPaths) -> str:
+    count = _combinations if isinstance(changes, OutsideChanges) else _cells
     return ", ".join(
-        f"{cells:,} {'cell' if cells == 1 else 'cells'} {_KINDS.get(kind, kind)}"
+        f"{count(cells)} {_KINDS.get(kind, kind)}"
         for kind, cells in changes.counts.items()
         if cells or kind not in _KINDS
     )
@@ -180,10 +249,10 @@ def _states(path: ChangedPath) -> Sequence[tuple[str, bool]]:
     return list(zip(said, path.drift, strict=True))
 
 
-def _table(title: str, paths: Sequence[ChangedPath]) -> Iterator[str]:
+def _table(title: str, paths: Sequence[ChangedPath], counts: str) -> Iterator[str]:
     yield f"#### {title}"
     yield ""
-    yield "| from | to | ports | before | after | because of | cells |"
+    yield f"| from | to | ports | before | after | because of | {counts} |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     rows = _rows(paths, blame=False)
     for row in rows[:MOST_ROWS]:
@@ -218,21 +287,31 @@ def plain(changes: Changes) -> str:
     lines += [f"different: {text}" for text in (*changes.policies, *changes.facts)]
     lines += [f"new, not compared: {name}" for name in changes.appeared]
     lines += [f"gone, not compared: {name}" for name in changes.vanished]
-    rows = _rows(changes.paths, blame=True)
-    for row in rows[:MOST_ROWS]:
-        lines += _plain_row(row)
-    if len(rows) > MOST_ROWS:
-        lines.append(f"… and {len(rows) - MOST_ROWS:,} more; -o json has them all")
+    lines += _plain_rows(changes.paths, _cells)
+    if changes.outside is not None and changes.outside.compared and not changes.outside.paths:
+        lines.append(_unchanged(changes.outside))
+    elif changes.outside is not None and changes.outside.compared:
+        lines += ("", f"{_OUTSIDE}: {_changed(changes.outside)}")
+        lines += _of_outside(changes.outside)
+        lines += _plain_rows(changes.outside.paths, _combinations)
     return printing.lines(lines)
 
 
-def _plain_row(row: _Row) -> Iterator[str]:
+def _plain_rows(paths: Sequence[ChangedPath], count: Callable[[int], str]) -> Iterator[str]:
+    rows = _rows(paths, blame=True)
+    for row in rows[:MOST_ROWS]:
+        yield from _plain_row(row, count)
+    if len(rows) > MOST_ROWS:
+        yield f"… and {len(rows) - MOST_ROWS:,} more; -o json has them all"
+
+
+def _plain_row(row: _Row, counted: Callable[[int], str]) -> Iterator[str]:
     path = row.path
     before, after = (
         f"{said}{f' ({blame})' if blame else ''}{', drifting' if drift else ''}"
         for (said, drift), blame in zip(_states(path), (path.was, path.why), strict=True)
     )
-    count = f"{row.cells:,} {'cell' if row.cells == 1 else 'cells'}"
+    count = counted(row.cells)
     ends = f"{_names(row.srcs)} to {_names(row.dsts)}"
     yield from ("", *wrap(f"{ends} on {', '.join(path.ports)}: {count}"))
     yield from wrap(f"before   {before}", indent=2, hang=11)

@@ -17,7 +17,7 @@ def selects(
     a range of them where the scope had `ranges`: these are cut anew for every cluster.
     """
     if endpoint.kind is EndpointKind.POD:
-        return _pod(scope, endpoint, namespace_labels)
+        return scope.with_peers or any(sides(scope, endpoint, namespace_labels))
     if outside.is_range_endpoint(endpoint):
         return ranges
     if endpoint.kind is EndpointKind.EXTERNAL:
@@ -30,9 +30,11 @@ def selects(
     return bool(names & {*scope.to_services})
 
 
-def _pod(scope: Scope, pod: Endpoint, namespace_labels: Mapping[str, str]) -> bool:
-    if scope.with_peers or {*pod.addresses} & {*scope.from_ips, *scope.to_ips}:
-        return True
+def sides(scope: Scope, pod: Endpoint, namespace_labels: Mapping[str, str]) -> tuple[bool, bool]:
+    """Say whether a pod is a source, and whether it is a destination, of what `scope` is about.
+
+    With peers, that is what the flags for both sides select: the peers are the other end.
+    """
     labels = dict(pod.labels)
 
     def matches(namespaces: tuple[str, ...], narrowed: Selector | None) -> bool:
@@ -43,14 +45,19 @@ def _pod(scope: Scope, pod: Endpoint, namespace_labels: Mapping[str, str]) -> bo
             and (bool(namespaces) or scope.namespace_selector.matches(namespace_labels))
         )
 
-    sides = (
-        ("from_", scope.from_namespaces, scope.from_selector),
-        ("to_", scope.to_namespaces, scope.to_selector),
-    )
-    for prefix, namespaces, narrowed in sides:
-        # A side that nothing describes is what the flags for both sides say.
-        if (not scope.given(prefix) or namespaces or narrowed is not None) and matches(
-            namespaces, narrowed
-        ):
+    def is_in(
+        prefix: str,
+        namespaces: tuple[str, ...],
+        narrowed: Selector | None,
+        addresses: tuple[str, ...],
+    ) -> bool:
+        if {*pod.addresses} & {*addresses}:
             return True
-    return False
+        # A side that nothing describes is what the flags for both sides say.
+        described = bool(scope.given(prefix)) and not namespaces and narrowed is None
+        return not described and matches(namespaces, narrowed)
+
+    return (
+        is_in("from_", scope.from_namespaces, scope.from_selector, scope.from_ips),
+        is_in("to_", scope.to_namespaces, scope.to_selector, scope.to_ips),
+    )

@@ -1,0 +1,284 @@
+"""Two finished runs and the outside: what their policies alone say of it, where no cell holds it.
+
+A run's cells hold ranges of addresses outside only where its scope asked for them. Else a change
+of an ipBlock changes no cell. The policies that both runs stored are evaluated for it, over the
+pods that both have; nothing of it is traced, and none of it is counted with cells.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.compare import causes
+from audit.compare.common import Common
+from audit.compare.pairing import Pairing, pair
+from audit.cover import portspace
+from audit.facts import kube
+from audit.facts.fields import FieldError
+from audit.model.changes import OutsideChanges
+from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.facts import AddressRanges, ClusterState, Policy
+from audit.model.packets import Family
+from audit.model.policies import BlockPeer, Direction
+from audit.model.portspace import NO_SPACE, PortSpace
+from audit.model.recorded import Recorded
+from audit.model.verdicts import PolicyRef
+from audit.policy import outside as policies_outside
+from audit.policy.outside import Side
+from audit.scope import membership, outside, ports
+from audit.scope.scope import Scope, parse_scope_file
+
+_UNREAD = frozenset({"must-gather", "policy-without-meaning"})
+_UNLISTED = frozenset({"list-forbidden", "list-missing"})
+"""Notes that say that policies, or, of these, perhaps others, are not all in the run."""
+_PREFIXES = {Direction.EGRESS: "to_", Direction.INGRESS: "from_"}
+
+
+def compare(before: Recorded, after: Recorded, shared: Common) -> OutsideChanges | None:
+    """Compare what the policies of two runs say of the outside that is in no cell of both.
+
+    None where it is in the cells of both, or a scope leaves it out, or they share no pod.
+    """
+    runs = before, after
+    scopes = [_scope(run) for run in runs]
+    directions = [
+        direction
+        for direction in Direction
+        if all(_wants(scope, direction) for scope in scopes)
+        and not all(_holds(*one, direction) for one in zip(runs, scopes, strict=True))
+    ]
+    pairs = pair(before.endpoints, after.endpoints, (shared.before, shared.after))
+    pods = _Pods(runs, scopes, pairs)
+    directions = [direction for direction in directions if pods.at(direction)]
+    if not directions:
+        return None
+    if limits := tuple(_limits(runs)):
+        return OutsideChanges(paths=(), limits=limits)
+    try:
+        read: dict[tuple[PolicyRef, str], Policy] = {}
+        states = _state(before, read), _state(after, read)
+    except FieldError as error:
+        text = f"The outside was not compared: a policy of the runs has no meaning ({error})."
+        return OutsideChanges(paths=(), limits=(text,))
+    asked = _Asked(runs=runs, scopes=scopes, states=states)
+    explained = causes.Causes(before, after, pairs)
+    sides = [asked.side(direction, pods) for direction in directions]
+    found = policies_outside.compare(states, sides, asked.families, explained.of)
+    if found.compared and not found.decided:
+        text = "Of the outside nothing is decided by the policies of both: whether anything changed"
+        return replace(found, limits=(f"{text} there is not known.",))
+    return found
+
+
+def _scope(run: Recorded) -> Scope:
+    """Return the scope of a run; that of everything where the run does not say it."""
+    described = run.manifest.get("scope")
+    return parse_scope_file(json.dumps(described), f"{run.path}/run.json") if described else Scope()
+
+
+def _words(scope: Scope, direction: Direction) -> tuple[str, ...]:
+    """Return the ranges that a scope asks for on the side where packets of pods end or begin."""
+    given = scope.to_ips if direction is Direction.EGRESS else scope.from_ips
+    return tuple(word for word in given if outside.is_range(word))
+
+
+def _wants(scope: Scope, direction: Direction) -> bool:
+    """Tell whether a scope leaves the outside in: a side that is described has only that."""
+    return not scope.given(_PREFIXES[direction]) or bool(_words(scope, direction))
+
+
+def _holds(run: Recorded, scope: Scope, direction: Direction) -> bool:
+    """Tell whether a run's cells hold ranges; those of manifests do unless asked otherwise."""
+    if not any(map(outside.is_range_endpoint, run.endpoints)):
+        return False
+    if scope.given(_PREFIXES[direction]):
+        return bool(_words(scope, direction))
+    return (run.manifest.get("labels") or {}).get("complete") is False
+
+
+def _limits(runs: Sequence[Recorded]) -> Iterator[str]:
+    """Yield why the outside cannot be compared, a sentence for each run that is to blame."""
+    for run in runs:
+        why = _missing(run)
+        if why:
+            yield (
+                f"The outside was not compared: {run.name} {why}. A change of an ipBlock changes "
+                "no cell here; `--to-ip all` and `--from-ip all` make cells of the outside."
+            )
+
+
+def _missing(run: Recorded) -> str:
+    """Return what a run lacks for its policies to be evaluated."""
+    planes = run.manifest.get("planes")
+    if planes is not None and "intent" not in planes:
+        return "did not ask the intent plane"
+    known = run.manifest.get("labels") or {}
+    if "namespaces" not in known or "nodes" not in known:
+        return "does not say the labels that policies select by, as runs of older versions"
+    lists = {*kube.POLICY_RESOURCES}
+    for note in run.manifest.get("notes") or ():
+        unlisted = note.get("code") in _UNLISTED and lists & {*note.get("subjects", ())}
+        if note.get("code") in _UNREAD or unlisted:
+            return "lacks policies that its cluster has, or what they mean"
+    return ""
+
+
+def _state(run: Recorded, read: dict[tuple[PolicyRef, str], Policy]) -> ClusterState:
+    """Return what a run keeps of its cluster; FieldError when a policy cannot be read again.
+
+    `read` has the policies that were read already, most of which both runs have alike.
+    """
+    for policy in run.policies:
+        if (policy.ref, policy.manifest) not in read:
+            read[policy.ref, policy.manifest] = kube.policy_of(policy)
+    known = run.manifest["labels"]
+    spaces = known["namespaces"].items()
+    return ClusterState(
+        source=run.name,
+        pods=tuple(e for e in run.endpoints if e.kind is EndpointKind.POD),
+        nodes=tuple(
+            Endpoint(kind=EndpointKind.NODE, name=name, node=name, labels=tuple(labels.items()))
+            for name, labels in known["nodes"].items()
+        ),
+        services=(),
+        namespaces={name: tuple(sorted(labels.items())) for name, labels in spaces},
+        policies=tuple(read[policy.ref, policy.manifest] for policy in run.policies),
+        zones={},
+        complete=known.get("complete", True),
+        ranges=AddressRanges(
+            **{kind: tuple(cidrs) for kind, cidrs in known.get("ranges", {}).items()}
+        ),
+    )
+
+
+class _Pods:
+    """The pods of two runs that are compared, by the direction in which both ask about them."""
+
+    def __init__(self, runs: Sequence[Recorded], scopes: Sequence[Scope], pairs: Pairing) -> None:
+        places = np.flatnonzero(pairs.before >= 0)
+        both = np.stack([pairs.before[places].astype(np.int64), places])
+        self._of: dict[Direction, list[tuple[int, int]]] = {}
+        sides = [_sides(run, scope) for run, scope in zip(runs, scopes, strict=True)]
+        for column, direction in enumerate((Direction.EGRESS, Direction.INGRESS)):
+            chosen = sides[0][both[0], column] & sides[1][both[1], column]
+            self._of[direction] = [(one, two) for one, two in both[:, chosen].T.tolist()]
+
+    def at(self, direction: Direction) -> Sequence[tuple[int, int]]:
+        """Return the places of pods in either run: sources of egress, destinations of ingress."""
+        return self._of[direction]
+
+
+def _sides(run: Recorded, scope: Scope) -> NDArray[np.bool_]:
+    """Say of each endpoint whether it is a pod that the scope has as a source, as a destination."""
+    return np.array(
+        [
+            membership.sides(scope, e, run.namespace_labels(e.namespace))
+            if e.kind is EndpointKind.POD
+            else (False, False)
+            for e in run.endpoints
+        ],
+        np.bool_,
+    ).reshape(-1, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What both runs ask, as ranges and ports that the policies of both cut."""
+
+    runs: Sequence[Recorded]
+    scopes: Sequence[Scope]
+    states: tuple[ClusterState, ClusterState]
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The families that both ask about."""
+        one, two = (scope.family.families for scope in self.scopes)
+        return tuple(family for family in one if family in two)
+
+    @property
+    def _policies(self) -> tuple[Policy, ...]:
+        return tuple(policy for state in self.states for policy in state.policies)
+
+    def side(self, direction: Direction, pods: _Pods) -> Side:
+        """Return one direction, with the ports that both runs ask about."""
+        ranges = self._ranges(direction)
+        space = portspace.with_policies(
+            NO_SPACE, self._policies, [pod for state in self.states for pod in state.pods]
+        )
+        places = pods.at(direction)
+        ports_of = [self._ports(number, ranges, space) for number in range(2)]
+        alike: dict[tuple[int, int], tuple[Port, ...]] = {}
+
+        def common(one: tuple[Port, ...], two: tuple[Port, ...]) -> tuple[Port, ...]:
+            key = id(one), id(two)
+            if key not in alike:
+                alike[key] = _common(one, two)
+            return alike[key]
+
+        if direction is Direction.EGRESS:
+            # The same of every range: no port is a range's own.
+            asked = [common(*(of[-1] for of in ports_of))] * len(places) if ranges else []
+        else:
+            asked = [common(ports_of[0][one], ports_of[1][two]) for one, two in places]
+        ends = [run.endpoints for run in self.runs]
+        return Side(
+            direction=direction,
+            pods=[(ends[0][one], ends[1][two]) for one, two in places],
+            ranges=ranges,
+            ports=asked if ranges else [()] * len(places),
+        )
+
+    def _ranges(self, direction: Direction) -> list[Endpoint]:
+        """Return the outside, cut by the policies of both and without what is the cluster's."""
+        words = next((w for s in self.scopes if (w := _words(s, direction))), (outside.ALL,))
+        blocks = [
+            *outside.blocks_of(self._policies),
+            *(BlockPeer(cidr=word) for word in words if word != outside.ALL),
+        ]
+        inside = dict.fromkeys(
+            cidr
+            for run, state in zip(self.runs, self.states, strict=True)
+            for cidr in (
+                *(*state.ranges.pods, *state.ranges.nodes, *state.ranges.services),
+                *run.manifest["labels"].get("networks", ()),
+            )
+        )
+        taken = {
+            address
+            for run in self.runs
+            for e in run.endpoints
+            if e.kind is not EndpointKind.EXTERNAL
+            for address in e.addresses
+        }
+        made = outside.ranges(words, blocks, [*inside], taken, self.families)
+        return [one.endpoint() for one in made]
+
+    def _ports(
+        self, number: int, ranges: Sequence[Endpoint], space: PortSpace
+    ) -> tuple[tuple[Port, ...], ...]:
+        """Return the ports that a run asks about each of its endpoints, and each range."""
+        ends = (*self.runs[number].endpoints, *ranges)
+        asked = [
+            place
+            for place, end in enumerate(ends)
+            if end.kind is not EndpointKind.EXTERNAL or outside.is_range_endpoint(end)
+        ]
+        return ports.resolve(self.scopes[number].ports, ends, asked, space, whole_outside=True)
+
+
+def _common(one: Sequence[Port], two: Sequence[Port]) -> tuple[Port, ...]:
+    """Return the ports that are asked in both: of a range, those of it that the other has."""
+    if one == two:
+        return tuple(one)
+    found = {*one} & {*two}
+    for narrow, wide in ((one, two), (two, one)):
+        found |= {port for port in narrow if any(_lies_in(port, w) for w in wide if w.last)}
+    return tuple(sorted(found))
+
+
+def _lies_in(port: Port, wide: Port) -> bool:
+    within = wide.number <= port.number and port.sample <= wide.last
+    return port.protocol is wide.protocol and within
