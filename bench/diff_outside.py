@@ -36,6 +36,9 @@ class _NoCells:
     def of_source(self, source: int) -> Cells:
         raise NotImplementedError
 
+    def __len__(self) -> int:
+        return 0
+
     def __iter__(self) -> Iterator[Cells]:
         return iter(())
 

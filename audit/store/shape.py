@@ -81,6 +81,7 @@ class _Ranges(TypedDict, total=False):
 class _Labels(TypedDict, total=False):
     complete: bool
     ranges: _Ranges
+    networks: list[_Network]
     namespaces: dict[str, dict[str, str]]
     nodes: dict[str, dict[str, str]]
 
