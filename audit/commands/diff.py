@@ -64,21 +64,26 @@ def _matrix(
     return matrix.build(sides.endpoints, sides.blocks, resolved, scope.family.families).matrix
 
 
-def diff_runs(before: Path, after: Path, progress: Progress) -> Changes:
+def diff_runs(
+    before: Path, after: Path, progress: Progress, *, by_policies: bool = True
+) -> Changes:
     """Compare two finished runs cell by cell, and explain what changed.
 
-    What their policies alone say of the outside that no cell holds is beside it, on its own.
+    With `by_policies`, what their policies alone say of the outside that no cell holds is beside
+    it, on its own: not of two runs of the same objects.
     """
-    return _compared(before, after, progress)[0]
+    return _compared(before, after, progress, by_policies=by_policies)[0]
 
 
 def mark_runs(before: Path, after: Path, progress: Progress) -> tuple[Changes, ChangedCells]:
     """Compare as `diff_runs`, and mark the later run's cells that changed: a byte per cell."""
-    found, marks = _compared(before, after, progress)
+    found, marks = _compared(before, after, progress, by_policies=True)
     return found, ChangedCells(since=found.before, cells=marks, said=changes.sentences(found))
 
 
-def _compared(before: Path, after: Path, progress: Progress) -> tuple[Changes, NDArray[np.bool_]]:
+def _compared(
+    before: Path, after: Path, progress: Progress, *, by_policies: bool
+) -> tuple[Changes, NDArray[np.bool_]]:
     earlier, later = (cells.open_recorded(path) for path in (before, after))
     if plane := common.plane(earlier.manifest, later.manifest):
         earlier, later = (cells.open_recorded(path, plane) for path in (before, after))
@@ -87,6 +92,8 @@ def _compared(before: Path, after: Path, progress: Progress) -> tuple[Changes, N
     selected = _selected(earlier, later), _selected(later, earlier)
     shared = common.restricted(earlier, later, selected)
     found = diff.compare(earlier, later, progress.advance, marks, shared)
+    if not by_policies:
+        return found, marks
     progress.phase("evaluating policies for the outside", 0)
     return replace(found, outside=beyond.compare(earlier, later, shared)), marks
 

@@ -48,7 +48,7 @@ def rehearse(options: Options, root: Path, progress: Progress) -> Rehearsed:
     recorded = run(options, root, progress)
     with _recompiled(snapshot, options.most_unpacked, programs, progress) as place:
         recompiled = run(replace(options, snapshot=place), root, progress)
-    changes = diff_runs(recorded.path, recompiled.path, progress)
+    changes = diff_runs(recorded.path, recompiled.path, progress, by_policies=False)
     return Rehearsed(recorded=recorded, recompiled=recompiled, changes=changes)
 
 

@@ -249,3 +249,14 @@ def test_a_run_that_cannot_tell_is_a_limit(runs: Runs, edit: dict[str, Any], par
             assert part in limit
             told = changes.plain(alone), changes.markdown(alone), " ".join(changes.sentences(alone))
             assert all(part in text and BY_POLICIES not in text for text in told)
+
+
+def test_what_is_inside_the_cluster_is_no_range(runs: Runs) -> None:
+    before, after = (open_recorded(runs(network_policy(cidr))) for cidr in (NARROW, WIDE))
+    labels = {**after.manifest["labels"], "networks": [WIDE]}
+    after = replace(after, manifest={**after.manifest, "labels": labels})
+    masks = [np.ones(len(run.endpoints), np.bool_) for run in (before, after)]
+    found = outside.compare(before, after, Common(before=masks[0], after=masks[1]))
+    assert found is not None
+    # What is around it is left, for two pods: five ranges of ports out, a declared port in.
+    assert (found.paths, found.compared) == ((), 2 * (5 + 1))

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import ipaddress
 import json
 import os
 import tarfile
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import sync_playwright
 
+from audit.model.endpoints import EndpointKind
+from audit.store.cells import open_recorded
 from tests.end_to_end.conftest import Audit, run_of
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -168,6 +171,19 @@ def test_a_run_does_not_differ_from_itself(audit: Audit, upgrade: tuple[Path, Pa
         "The outside, by the policies alone (the intent plane, not traced): no change" in done.out
     )
     assert "0 cells opened, 0 cells closed" in done.out
+
+
+def test_a_run_says_which_networks_are_the_clusters(upgrade: tuple[Path, Path]) -> None:
+    run = open_recorded(upgrade[0])
+    networks = [ipaddress.ip_network(cidr) for cidr in run.manifest["labels"]["networks"]]
+    addresses = [
+        ipaddress.ip_address(address)
+        for pod in run.endpoints
+        if pod.kind is EndpointKind.POD and not pod.host_network
+        for address in pod.addresses
+    ]
+    assert addresses
+    assert all(any(address in network for network in networks) for address in addresses)
 
 
 def test_only_two_of_a_kind_are_compared(audit: Audit, upgrade: tuple[Path, Path]) -> None:
