@@ -21,6 +21,8 @@ from pathlib import Path
 from audit.errors import OutputError
 
 PREFIX = "audit."
+RAY = "ray"
+"""The kind of directory that processes are started for, which have directories of their own."""
 SHORT = Path("/tmp")  # noqa: S108 - sockets need short paths; the directories in it are unguessable
 """Where TMPDIR is too long for a socket in it."""
 
@@ -105,9 +107,14 @@ def sweep(*places: Path) -> None:
     """Remove what killed processes of this user have left in TMPDIR and in `places`."""
     for place in {Path(tempfile.gettempdir()), SHORT, *places}:
         with suppress(OSError):
-            for path in list(place.glob(f"{PREFIX}*")):
+            # What belongs to processes that were started for another directory is free after it.
+            for path in sorted(place.glob(f"{PREFIX}*"), key=_starts_none):
                 with suppress(OSError):
                     _sweep(path)
+
+
+def _starts_none(path: Path) -> bool:
+    return not path.name.startswith(f"{PREFIX}{RAY}.")
 
 
 def _sweep(path: Path) -> None:

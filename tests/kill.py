@@ -155,6 +155,11 @@ class Killer:
         self.expect("Traceback" not in err, f"{told}: {err[-500:]}")
         patience_s = ENDS_ALONE_S if number is signal.SIGKILL else 1.0
         if number is signal.SIGKILL:
+            until = time.monotonic() + patience_s  # the run itself ends when who waits for it has
+            while any("audit run" in command for command in self.left()) and (
+                time.monotonic() < until
+            ):
+                time.sleep(0.05)
             self.finish("history", str(self.whole.parent))
         until = time.monotonic() + patience_s
         while (left := list(self.left())) and time.monotonic() < until:

@@ -166,7 +166,7 @@ class RayFanout:
     _members: list[_Member] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        space = self._open.enter_context(scratch.directory("ray", _above()))
+        space = self._open.enter_context(scratch.directory(scratch.RAY, _above()))
         # Whatever Ray starts inherits it. Ended as it starts, Ray leaves processes behind.
         os.environ.update({**_ALONE, scratch.VARIABLE: str(space)})
         self._open.callback(os.environ.pop, scratch.VARIABLE, None)
