@@ -110,11 +110,6 @@ def read(match: str) -> Reading:
     Also where an address is compared with what is not written as one: whom a number or a mask of
     a MAC is about, no name tells.
     """
-    for compared in _COMPARISON.finditer(match):
-        if _ADDRESS.fullmatch(compared["field"]) and _OTHERWISE.search(
-            _THING.sub("", compared["constants"])
-        ):
-            raise MatchError(f"{match!r} looks at parts of an address")
     if "!=" in match:  # which two constants are equal matters
         return _read(match)
     return _read(_THING.sub(_dummy, match))
@@ -131,6 +126,11 @@ def _dummy(thing: re.Match[str]) -> str:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _read(match: str) -> Reading:
+    for compared in _COMPARISON.finditer(match):
+        if _ADDRESS.fullmatch(compared["field"]) and _OTHERWISE.search(
+            _THING.sub("", compared["constants"])
+        ):
+            raise MatchError(f"{match!r} looks at parts of an address")
     terms = (*matches.widened(match), *matches.widened(turned(match)))
     if not terms:
         return NEVER

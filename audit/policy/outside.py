@@ -7,7 +7,7 @@ changed is read of the tables (`audit.policy.tables`), and only these are evalua
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -78,21 +78,9 @@ def compare(
     return OutsideChanges(
         compared=compared,
         decided=decided,
-        paths=tuple(_counted(path, count) for path, count in sorted(paths.items(), key=_place)),
-    )
-
-
-def _counted(path: ChangedPath, cells: int) -> ChangedPath:
-    return ChangedPath(
-        src=path.src,
-        dst=path.dst,
-        ports=path.ports,
-        before=path.before,
-        after=path.after,
-        was=path.was,
-        why=path.why,
-        because=path.because,
-        cells=cells,
+        paths=tuple(
+            replace(path, cells=count) for path, count in sorted(paths.items(), key=_place)
+        ),
     )
 
 

@@ -36,8 +36,8 @@ READING = ("query", "explain", "verify", "history", "check", "diff", "report")
 def is_called_here(arguments: Sequence[str]) -> bool:
     """Say whether a command is called without a process of its own: it loads nothing twice.
 
-    So are runs of files, by workers of this process; not what an environment, signals or other
-    processes are part of. (A process is also what has ended when a test looks what is left.)
+    So are runs of files, by workers of this process; not what signals or other processes are part
+    of.
     """
     if threading.current_thread() is not threading.main_thread() or not arguments:
         return False
