@@ -54,6 +54,7 @@ from audit.tracing.options import Covering, Options, Workers
 from audit.tracing.plan import Planned
 from audit.tracing.switches import replayed
 from tests import parity
+from tests.archives import extract
 from tests.mutable import SELECTED, Cluster, copied
 from tests.mutations import EDITS
 
@@ -155,7 +156,7 @@ class Clusters:
         if name not in self._engines:
             target = self._root / name
             with tarfile.open(CLUSTERS[name]) as archive:
-                archive.extractall(target, filter="data")
+                extract(archive, target)
             if not (target / "kube").is_dir():
                 (target,) = target.iterdir()
             cluster = Cluster(root=target, rng=random.Random(0))  # noqa: S311

@@ -27,6 +27,7 @@ from bench.acls import PolicyRows
 from bench.cluster import Cluster, Pod, Policies, Population, Size, Workload
 from bench.generate import cluster_of, generate, main
 from bench.ovsdb import Row
+from tests.archives import extract
 from tests.bench.oracle import Oracle
 
 SMALL = Size(pods=40, nodes=3, namespaces=14, policies=40, seed=5, families=2)
@@ -51,7 +52,7 @@ def databases(root: Path, name: str) -> Iterator[Rows]:
 
 def unpacked(archive: Path, target: Path) -> Path:
     with tarfile.open(archive) as packed:
-        packed.extractall(target, filter="data")
+        extract(packed, target)
     inside = [found.parent for found in target.rglob("kube")]
     return inside[0]
 

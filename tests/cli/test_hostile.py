@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.archives import extract
 from tests.end_to_end.conftest import Audit
 
 NINES = "9" * 6000
@@ -79,7 +80,7 @@ def test_a_file_may_be_called_anything(audit: Audit, example_snapshot: Path) -> 
 def test_labels_that_no_api_server_takes(audit: Audit, example_snapshot: Path) -> None:
     root = audit.directory / "cluster"
     with tarfile.open(example_snapshot) as packed:
-        packed.extractall(root, filter="data")
+        extract(packed, root)
     for resource in ("pods", "namespaces", "nodes"):
         [file] = root.rglob(f"{resource}.json")
         said = json.loads(file.read_text())

@@ -20,6 +20,7 @@ import pytest
 
 from audit.cli.main import main
 from audit.replay.toolchain import Toolchain
+from tests.archives import extract
 from tests.end_to_end.apiserver import Cluster
 
 SCOPE = ("-n", "shop", "--port", "tcp/80", "--verify", "5", "--workers", "inline", "-o", "json")
@@ -155,7 +156,7 @@ def run_of(command: Sequence[str], root: Path, snapshot: Path, *flags: str, code
 def recorded(example_snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("recorded")
     with tarfile.open(example_snapshot) as tar:
-        tar.extractall(root, filter="data")
+        extract(tar, root)
     return root
 
 

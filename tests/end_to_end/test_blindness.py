@@ -23,6 +23,7 @@ from audit.replay.recompile import recompile
 from audit.replay.toolchain import Toolchain
 from audit.scope import scope
 from audit.tracing.options import Options, PlaneName
+from tests.archives import extract
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.ovn
@@ -168,7 +169,7 @@ def owner(action: str) -> dict[str, str]:
 def contradicting(engine: Toolchain, root: Path, *, priorities: tuple[int, int]) -> Path:
     """Return the example with two ACLs about tcp/80 to default/web-1, as ovn-northd makes it."""
     with tarfile.open(REPOSITORY / "examples" / "interconnect.tar.gz") as packed:
-        packed.extractall(root, filter="data")
+        extract(packed, root)
     snapshot = next(path.parent for path in root.rglob("kube"))
     zone, switch = "ovn-worker", "ovn-worker"
     files = {kind: snapshot / "ovn" / zone / f"{kind}.db" for kind in ("nb", "sb")}

@@ -29,6 +29,7 @@ from audit.tracing.options import Covering, Options, PlaneName, Workers
 from audit.tracing.plan import Planned
 from bench import generate
 from bench.cluster import Size
+from tests.archives import extract
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.ovn
@@ -111,7 +112,7 @@ def all_agree(checked: Mapping[str, Any]) -> bool:
 
 def unpacked(snapshot: Path, target: Path) -> Path:
     with tarfile.open(snapshot) as archive:
-        archive.extractall(target, filter="data")
+        extract(archive, target)
     return target
 
 

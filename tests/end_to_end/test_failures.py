@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from audit.replay.toolchain import Toolchain
+from tests.archives import extract
 from tests.end_to_end.conftest import Audit, Called
 
 pytestmark = pytest.mark.ovn
@@ -23,7 +24,7 @@ def snapshot(example_snapshot: Path, tmp_path: Path) -> Path:
     """Return the example unpacked, to be damaged."""
     target = tmp_path / "snapshot"
     with tarfile.open(example_snapshot) as archive:
-        archive.extractall(target, filter="data")
+        extract(archive, target)
     return target
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.archives import extract
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import Audit, run_of
 
@@ -17,7 +18,7 @@ PLANES = ("--planes", "intent,logical", "--port", "tcp/80")
 @pytest.fixture
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     with tarfile.open(CASES / f"{request.param}.tar.xz") as tar:
-        tar.extractall(tmp_path / "case", filter="data")
+        extract(tar, tmp_path / "case")
     return tmp_path / "case"
 
 

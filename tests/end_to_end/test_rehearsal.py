@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from audit.replay.toolchain import Toolchain
+from tests.archives import extract
 from tests.end_to_end.conftest import Audit
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -65,7 +66,7 @@ def without_an_acl(tmp_path: Path, toolchain: Toolchain) -> tuple[Path, set[tupl
     )
     ((prefix, _),) = Counter(row["acl"] for row in rows if row["delivered"] == "0").most_common(1)
     with tarfile.open(DATA / "ovn-23.03-central.tar.xz") as tar:
-        tar.extractall(tmp_path / "cluster", filter="data")
+        extract(tar, tmp_path / "cluster")
     (database,) = (tmp_path / "cluster").rglob("nb.db")
     database.chmod(0o600)
 

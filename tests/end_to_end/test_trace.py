@@ -13,6 +13,7 @@ import pytest
 
 from audit.replay.databases import OvsdbTool, serve
 from audit.replay.toolchain import Toolchain
+from tests.archives import extract
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import Audit, Called
 
@@ -37,7 +38,7 @@ def snapshot(example_snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Return the example unpacked: reading a directory is quicker."""
     root = tmp_path_factory.mktemp("example")
     with tarfile.open(example_snapshot) as tar:
-        tar.extractall(root, filter="data")
+        extract(tar, root)
     return root
 
 

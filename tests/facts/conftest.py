@@ -8,6 +8,7 @@ import pytest
 
 from audit.replay.databases import OvsdbTool
 from audit.replay.toolchain import Toolchain
+from tests.archives import extract
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECORDED = {
@@ -26,7 +27,7 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """Return each recorded cluster as a directory; tests only read it."""
     root = tmp_path_factory.mktemp(request.param)
     with tarfile.open(RECORDED[request.param]) as tar:
-        tar.extractall(root, filter="data")
+        extract(tar, root)
     return root
 
 
@@ -34,7 +35,7 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def _interconnect(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pristine")
     with tarfile.open(RECORDED["interconnect"]) as tar:
-        tar.extractall(root, filter="data")
+        extract(tar, root)
     return root
 
 

@@ -24,6 +24,7 @@ from audit.model.inventory import Difference
 from audit.model.verdicts import Reason
 from audit.replay.databases import OvsdbTool
 from audit.replay.toolchain import Toolchain
+from tests.archives import extract
 from tests.conftest import REPOSITORY
 
 DATA = REPOSITORY / "tests" / "data"
@@ -44,7 +45,7 @@ def load(tmp_path: Path, reader: OvsdbTool) -> Load:
 def _services(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("services")
     with tarfile.open(DATA / "services-egressip.tar.xz") as tar:
-        tar.extractall(root, filter="data")
+        extract(tar, root)
     return root
 
 
@@ -123,7 +124,7 @@ def named(*owner: str) -> list[object]:
 )
 def test_a_recorded_cluster_agrees_with_its_objects(tmp_path: Path, load: Load, name: str) -> None:
     with tarfile.open(DATA / f"{name}.tar.xz") as tar:
-        tar.extractall(tmp_path / "cluster", filter="data")
+        extract(tar, tmp_path / "cluster")
     state = load(tmp_path / "cluster")
     assert state.differences == ()
     assert Reason.POD_DIFFERS not in {pod.obstacle for pod in state.pods}
@@ -141,7 +142,7 @@ def test_the_example_agrees_with_its_objects(example_snapshot: Path, load: Load)
 def test_zones_without_the_api_servers_load_balancer_are_told(tmp_path: Path, load: Load) -> None:
     # In this cluster only ovn-worker2's databases have it: the recording was made before the rest.
     with tarfile.open(DATA / "udn-interconnect.tar.xz") as tar:
-        tar.extractall(tmp_path / "cluster", filter="data")
+        extract(tar, tmp_path / "cluster")
     found = only(load(tmp_path / "cluster"), FindingKind.LOAD_BALANCER_DIFFERS)
     assert found.text == (
         "service default/kubernetes in 2 zones (ovn-control-plane, ovn-worker): no load balancer "
@@ -546,7 +547,7 @@ def test_a_template_has_the_backends_of_the_endpointslices(
     tmp_path: Path, load: Load, change: Change
 ) -> None:
     with tarfile.open(DATA / "ovn-23.03-central.tar.xz") as tar:
-        tar.extractall(tmp_path / "cluster", filter="data")
+        extract(tar, tmp_path / "cluster")
     place = tmp_path / "cluster/ovn/global/nb.db"
     template = has_set("Service_shop/front_TCP_node_switch_template_IPv4_merged")
     change(

@@ -13,6 +13,7 @@ import pytest
 from audit.errors import ExitCode, ManifestError, SnapshotError
 from audit.facts import manifests, objects
 from audit.model.facts import Note
+from tests.archives import extract
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 POD = "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: []}}"
@@ -142,7 +143,7 @@ def test_what_cannot_be_read_is_said_with_its_place(
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("manifests")
     with tarfile.open(DATA / "manifests" / "refused-and-shapes.tar.xz") as archive:
-        archive.extractall(place, filter="data")
+        extract(archive, place)
     return place
 
 

@@ -21,6 +21,7 @@ from audit.replay import databases
 from audit.replay import toolchain as toolchains
 from audit.replay.databases import OvsdbTool
 from audit.replay.toolchain import Toolchain
+from tests.archives import extract
 
 NB = "OVN_Northbound"
 GLOBAL = ("nb_cfg",)
@@ -42,7 +43,7 @@ def zone(tmp_path_factory: pytest.TempPathFactory, example_snapshot: Path) -> Pa
     """Return a recorded zone; tests only read it."""
     root = tmp_path_factory.mktemp("recorded")
     with tarfile.open(example_snapshot) as tar:
-        tar.extractall(root, filter="data")
+        extract(tar, root)
     return root / "ovn/ovn-worker"
 
 

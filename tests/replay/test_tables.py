@@ -15,6 +15,7 @@ import pytest
 from audit.errors import DatabaseError
 from audit.replay.tables import Tables
 from audit.replay.toolchain import Toolchain
+from tests.archives import extract
 
 pytestmark = pytest.mark.ovn
 
@@ -26,7 +27,7 @@ COLUMNS = ("_uuid", "name", "ports", "acls", "external_ids")
 def zone(tmp_path_factory: pytest.TempPathFactory, example_snapshot: Path) -> Path:
     root = tmp_path_factory.mktemp("recorded")
     with tarfile.open(example_snapshot) as tar:
-        tar.extractall(root, filter="data")
+        extract(tar, root)
     return root / "ovn/ovn-worker"
 
 
