@@ -150,6 +150,16 @@ def flow_stray(cluster: Cluster) -> str:
 
 def flow_outward(cluster: Cluster) -> str:
     """Drop what one pod sends where it leaves its switch for the router."""
+    return _flow_at_router(cluster, "egress", "outport", "src")
+
+
+def flow_inward(cluster: Cluster) -> str:
+    """Drop what is for one pod where it comes into its switch from the router."""
+    return _flow_at_router(cluster, "ingress", "inport", "dst")
+
+
+def _flow_at_router(cluster: Cluster, pipeline: str, port: str, side: str) -> str:
+    """Drop one pod's packets, or with luck everybody's, at its switch's port to the router."""
     pod = cluster.a_pod()
     zone = cluster.zone_of(pod)
     database = cluster.database(zone, "sb")
@@ -160,18 +170,20 @@ def flow_outward(cluster: Cluster) -> str:
         for row in bindings
         if row["datapath"] == datapath and row["type"] == "patch"
     ]
-    out = [
+    flows = [
         row
         for row in database.rows("Logical_Flow").values()
-        if row["logical_datapath"] == datapath and row["pipeline"] == "egress"
+        if row["logical_datapath"] == datapath and row["pipeline"] == pipeline
     ]
-    if not out or not routers:
+    if not flows or not routers:
         return flow_stray(cluster)
-    made = cluster.rng.choice(out) | {
+    whose = cluster.rng.choice(
+        (f" && {_ip(cluster)}.{side} == {pod.address(cluster.family)}", f" && {_ip(cluster)}", "")
+    )
+    made = cluster.rng.choice(flows) | {
         "priority": 65535,
         "actions": "drop;",
-        "match": f'outport == "{cluster.rng.choice(sorted(routers))}" && '
-        f"{_ip(cluster)}.src == {pod.address(cluster.family)}",
+        "match": f'{port} == "{cluster.rng.choice(sorted(routers))}"{whose}',
     }
     database.rows("Logical_Flow")[_uuid(cluster)] = made
     return f"{zone}: stray {_stage(made)} 65535 `{made['match']}` {{drop;}}"
@@ -682,6 +694,8 @@ def _place_pod(item: Any, before: tuple[str, ...], after: tuple[str, ...]) -> No
 
 def object_policy(cluster: Cluster) -> str:
     items = cluster.objects("networkpolicies")
+    if not items:  # an edit before this one may have taken the only one
+        return object_namespace(cluster)
     item = cluster.rng.choice(items)
     name = f"{item['metadata']['namespace']}/{item['metadata']['name']}"
     if cluster.rng.random() < 0.5:
@@ -736,6 +750,7 @@ EDITS: Mapping[str, Edit] = {
     "southbound-flow-priority": flow_priority,
     "southbound-flow-doubled": flow_doubled,
     "southbound-flow-stray": flow_stray,
+    "southbound-flow-inward": flow_inward,
     "southbound-flow-outward": flow_outward,
     "southbound-set": sb_set,
     "southbound-group": sb_group,

@@ -112,6 +112,7 @@ def _shows(matrix: Matrix, plan: LegPlan, legs: CellLegs) -> dict[str, _Shown]:
     always = np.ones(len(legs.cells), dtype=np.bool_)
     return {
         "transit": _Shown(legs.transit, passes & (legs.transit != NO_WAY)),
+        "arrival": _Shown(legs.arrival, passes & (legs.arrival != NO_WAY)),
         "ingress": _Shown(legs.ingress, passes),
         "egress": _Shown(legs.egress, always),
         "outward": _Shown(legs.egress, ~passes | (legs.transit != NO_WAY)),
@@ -125,6 +126,7 @@ def _counts(matrix: Matrix, plan: LegPlan) -> dict[str, int]:
     ends = len(matrix.endpoints)
     return {
         "transit": plan.transit_count,
+        "arrival": plan.arrival_count,
         "ingress": len(plan.ingress),
         "egress": len(plan.egress),
         "outward": len(plan.egress),
@@ -197,6 +199,7 @@ class _Choice:
             (far, "ingress"),
             (far, "egress"),
             (far, "outward"),
+            (far, "arrival"),
             (cheap, "source"),
             (cheap, "destination"),
             (everywhere, "source"),

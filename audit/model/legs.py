@@ -107,6 +107,8 @@ class CellLegs:
     cells: NDArray[np.int64]
     egress: NDArray[np.int64]
     transit: NDArray[np.int64]
+    arrival: NDArray[np.int64]
+    """How the packet comes in at the destination's switch; NO_WAY where it does not."""
     ingress: NDArray[np.int64]
 
 
@@ -157,6 +159,25 @@ class LegPlan:
         """How many transit legs requests have."""
         return int(self.ways.max(initial=-1)) + 1
 
+    @property
+    def arrival_count(self) -> int:
+        """How many arrival legs requests have, and replies as many."""
+        return (int(self.met_own.max(initial=-1)) + 1) * self._kinds_of_others
+
+    def _arrivals(
+        self, end: Indices, other: Indices, locality: NDArray[np.int8]
+    ) -> NDArray[np.int64]:
+        """Return the arrival legs: what flows of the switch say of its end, and of who sends.
+
+        A packet from another switch comes through the ingress pipeline of the end's own as well,
+        by the router's port, where no packet comes that stays on the switch.
+        """
+        numbers = (
+            self.met_own[end] * self._kinds_of_others + self.met_other[self.switch[end], other]
+        )
+        arrives = (locality == Locality.APART) & ~self.host[end]
+        return np.where(arrives, numbers, NO_WAY)
+
     def _locality(self, src: Indices, dst: Indices) -> NDArray[np.int8]:
         """Say which packets stay on one switch; one to a node's own address never does."""
         together = (self.switch[src] == self.switch[dst]) & ~self.host[dst]
@@ -203,6 +224,7 @@ class LegPlan:
             cells=cells,
             egress=self.egress.ids(src, dst, port, locality),
             transit=np.where(locality == Locality.APART, way, NO_WAY),
+            arrival=self._arrivals(dst, src, locality),
             ingress=self.ingress.ids(dst, src, port, locality),
         )
 
@@ -223,6 +245,7 @@ class LegPlan:
             cells=cells,
             egress=self._reply_ends(dst, src, locality),
             transit=np.where(locality == Locality.APART, way, NO_WAY),
+            arrival=self._arrivals(src, dst, locality),
             ingress=self._reply_ends(src, dst, locality),
         )
 

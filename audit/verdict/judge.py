@@ -74,8 +74,10 @@ class Judgement:
     """What one trace decides. Without `verdict`, `next_hops` do, combined as `combine` says.
 
     `translated` is the source address the packet ended with, empty when it kept its own.
-    `datapath` and `stage` are where the packet ended and `outport` the port it was to leave that
-    by; `allows` are the ACLs that let it through on the way, each with the datapath it did so in.
+    `redirected` says that it was no longer for the address it was sent to. `datapath` and `stage`
+    are where the packet ended and `outport` the port it was to leave that by, a pod's or a host's
+    where `to_workload`; `allows` are the ACLs that let it through on the way, each with the
+    datapath it did so in.
     """
 
     verdict: Verdict | None
@@ -84,10 +86,12 @@ class Judgement:
     next_hops: tuple[TraceTask, ...] = ()
     combine: Combine = Combine.FOLLOW
     translated: str = ""
+    redirected: bool = False
     detail: str = ""
     datapath: str = ""
     stage: str = ""
     outport: str = ""
+    to_workload: bool = False
     allows: tuple[tuple[str, Blame], ...] = ()
 
 
@@ -142,7 +146,9 @@ class Judge:
                     datapath=hop.datapath,
                     stage=hop.stage,
                     outport=hop.outport,
+                    to_workload=self._to_workload(task, hop),
                     translated=hop.ip_src,
+                    redirected=hop.ip_dst not in ("", task.microflow.ip_dst),
                     allows=self.blamer.allows(task.zone, hop, task.microflow.inport),
                 )
             case _:
@@ -166,6 +172,11 @@ class Judge:
             said = "a packet that was sent through the replayed switch came out nowhere"
             return replace(doubted, detail=f"{said}, and no trace says why")
         return replace(traced, datapath=trace.hop.datapath, stage=trace.hop.stage)
+
+    def _to_workload(self, task: TraceTask, hop: Hop) -> bool:
+        zone = self.blamer.zones.get(task.zone)
+        port = zone.ports.get(hop.outport) if zone is not None else None
+        return port is not None and port.kind == ""
 
     def _hop(self, task: TraceTask, hop: Hop) -> Judgement:
         match hop.end:

@@ -6,6 +6,7 @@ that contradict each other make the leg `inconclusive`, and every cell that need
 met what its engine is blind to is contradicted by nothing: any other outweighs it.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -41,6 +42,8 @@ class Part(StrEnum):
 
     EGRESS = "egress"
     TRANSIT = "transit"
+    ARRIVAL = "arrival"
+    """By the router's port, through the ingress pipeline of the destination's switch."""
     INGRESS = "ingress"
 
 
@@ -50,6 +53,7 @@ class Shown:
 
     egress: Decision | None
     transit: Decision | None
+    arrival: Decision | None
     ingress: Decision | None
     outward: bool = False
     """The egress leg ended in its switch's egress pipeline, at the router's port: what stays on the
@@ -61,8 +65,8 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
 
     A packet that is no longer the same on its way, or takes several, shows of the way between only
     that no other cell's trace speaks for it: each such cell needs its own. So does one that is
-    on its way to another's port. From the part on where its engine was blind, a trace shows nothing
-    but that.
+    on its way to another's port or address, whose flows it met. From the part on where its engine
+    was blind, a trace shows nothing but that.
     """
     decision = decide(key, judgements)
     path = list(_path(key, judgements))
@@ -70,18 +74,21 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
     for judgement in path:
         for datapath, by in judgement.allows:
             allowed[_part(datapath, by.stage, src, dst)] = by
-    stopped = _part(path[-1].datapath, path[-1].stage, src, dst) if path else Part.EGRESS
+    stopped = _stopped(path[-1], decision, src, dst) if path else Part.EGRESS
     # Where what comes to the destination's switch is not what was sent, neither are its policies
     # about the source's address, and its reply takes a way of its own.
     came = decision.verdict is Verdict.REACHABLE or stopped is Part.INGRESS
     changed = came and any(one.translated for one in path)
-    astray = bool(path) and _astray(path[-1], dst)
+    astray = any(one.redirected for one in path) or (
+        bool(path) and _astray(path[-1], dst, stopped=decision.verdict in STOPPED)
+    )
     if path and (changed or astray or _singular(path[-1], stopped)):
         alone = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace=key)
         # Where both are on one switch there is no way between that could say so.
         ingress = alone if astray and _switch(src) == _switch(dst) else None
-        egress = _passed(allowed.get(Part.EGRESS), key)
-        return Shown(egress=egress, transit=alone, ingress=ingress)
+        left = stopped is not Part.EGRESS or not astray
+        egress = _passed(allowed.get(Part.EGRESS), key) if left else alone
+        return Shown(egress=egress, transit=alone, arrival=None, ingress=ingress)
     if decision.verdict in PASSES or decision.verdict in STOPPED or _blind(decision):
         passed = decision.verdict in PASSES
         last = Part.INGRESS if decision.verdict is Verdict.REACHABLE else stopped
@@ -101,10 +108,21 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
         return Shown(
             egress=found[Part.EGRESS],
             transit=found[Part.TRANSIT],
+            arrival=found[Part.ARRIVAL],
             ingress=found[Part.INGRESS],
             outward=last is Part.EGRESS and path[-1].stage.startswith("ls_out_"),
         )
-    return Shown(egress=None, transit=None, ingress=None)
+    return Shown(egress=None, transit=None, arrival=None, ingress=None)
+
+
+def _stopped(last: Judgement, decision: Decision, src: Endpoint, dst: Endpoint) -> Part:
+    """Return the part of its way in which a packet ended."""
+    part = _part(last.datapath, last.stage, src, dst)
+    if part is Part.INGRESS and last.stage.startswith("ls_in_") and not dst.host_network:
+        of_acl = decision.blame is not None and decision.blame.acl
+        if decision.verdict in STOPPED and not of_acl:
+            return Part.ARRIVAL  # a flow of an ACL stage that no ACL explains
+    return part
 
 
 def _singular(last: Judgement, part: Part) -> bool:
@@ -112,18 +130,17 @@ def _singular(last: Judgement, part: Part) -> bool:
     return last.reason in _ONLY_THIS or (bool(last.next_hops) and part is not Part.EGRESS)
 
 
-def _astray(last: Judgement, dst: Endpoint) -> bool:
-    """Say whether a packet ended, on the destination's switch, on its way to another port.
+def _astray(last: Judgement, dst: Endpoint, *, stopped: bool) -> bool:
+    """Say whether a packet ended on its way to another's port.
 
-    Whatever stopped it there is no flow that packets to the destination's own port meet.
+    That is any other port of the destination's switch, and a pod's or a host's where it was stopped
+    on another. Whatever did so is no flow that packets to the destination's own port meet.
     """
     attached = dst.attachment
-    return (
-        attached is not None
-        and not dst.host_network
-        and last.datapath == attached.switch
-        and last.outport not in ("", attached.port)
-    )
+    if attached is None or last.outport in ("", attached.port):
+        return False
+    at_home = not dst.host_network and last.datapath == attached.switch
+    return at_home or (stopped and last.to_workload)
 
 
 _ONLY_THIS = frozenset({Reason.WAY_IN_UNKNOWN, Reason.SOURCE_TRANSLATED})
@@ -151,17 +168,23 @@ def _path(key: str, judgements: Mapping[str, Judgement]) -> Iterator[Judgement]:
         judgement = judgements.get(onward[0].key) if follows else None
 
 
+_OF_ACLS = re.compile(r"ls_in_acl(_after_lb)?(_eval|_action)?")
+
+
 def _part(datapath: str, stage: str, src: Endpoint, dst: Endpoint) -> Part:
     """Return which part of the way a stage of a datapath belongs to.
 
     On one switch the packet passes the ingress pipeline for its source and the egress pipeline
-    for its destination; on two, each switch is its own endpoint's. A node's own address is on no
-    switch, so the way to it leaves the source's by the router, even on that node.
+    for its destination; on two, each switch is its own endpoint's, and what is not an ACL's in the
+    ingress pipeline of the destination's is of packets that come there by the router. A node's own
+    address is on no switch, so the way to it leaves the source's by the router, even on that node.
     """
     source, destination = _switch(src), _switch(dst)
     apart = source != destination or dst.host_network
     if datapath == source and (apart or stage.startswith("ls_in_")):
         return Part.EGRESS
+    if datapath == destination and stage.startswith("ls_in_") and not dst.host_network:
+        return Part.INGRESS if _OF_ACLS.fullmatch(stage) else Part.ARRIVAL
     return Part.INGRESS if datapath == destination else Part.TRANSIT
 
 
@@ -241,6 +264,7 @@ class LegResults:
             # Of each leg what stays on the switch, then what leaves it.
             Part.EGRESS: self._outcomes(2 * egress),
             Part.TRANSIT: self._outcomes(transit),
+            Part.ARRIVAL: self._outcomes(plan.arrival_count),
             Part.INGRESS: self._outcomes(ingress),
         }
         if requests is not None:
@@ -248,7 +272,7 @@ class LegResults:
             self._parts[Part.TRANSIT] = requests._parts[Part.TRANSIT]  # noqa: SLF001 - as above
 
     def _outcomes(self, count: int) -> _Outcomes:
-        return _Outcomes(np.full(count, UNKNOWN, dtype=np.int32), self._decisions)
+        return _Outcomes(np.full(max(count, 1), UNKNOWN, dtype=np.int32), self._decisions)
 
     def legs(self, matrix: Matrix, cells: NDArray[np.int64]) -> CellLegs:
         """Return the legs of these cells, or of the replies to them."""
@@ -266,20 +290,19 @@ class LegResults:
         ends = (matrix.dst, matrix.src) if self._replies else (matrix.src, matrix.dst)
         for place, (cell, key) in enumerate(zip(cells.tolist(), keys, strict=True)):
             src, dst = (matrix.endpoints[end[cell]] for end in ends)
-            self.learn(
-                int(found.egress[place]),
-                int(found.transit[place]),
-                int(found.ingress[place]),
-                shown(key, judgements, src, dst),
-            )
+            self.learn(found, place, shown(key, judgements, src, dst))
 
-    def learn(self, egress: int, transit: int, ingress: int, what: Shown) -> None:
-        """Note what the trace of a cell with these legs shows."""
+    def learn(self, legs: CellLegs, place: int, what: Shown) -> None:
+        """Note what the trace of the cell at this place shows of its legs."""
+        egress, ingress = int(legs.egress[place]), int(legs.ingress[place])
+        transit, arrival = int(legs.transit[place]), int(legs.arrival[place])
         if what.egress is not None:
             for leaving in self._egress_of(what, leaves=transit >= 0):
                 self._parts[Part.EGRESS].learn(egress + leaving * self._egress_count, what.egress)
         if what.transit is not None and transit >= 0:
             self._parts[Part.TRANSIT].learn(transit, what.transit)
+        if what.arrival is not None and arrival >= 0:
+            self._parts[Part.ARRIVAL].learn(arrival, what.arrival)
         if what.ingress is not None:
             self._parts[Part.INGRESS].learn(ingress, what.ingress)
 
@@ -301,17 +324,12 @@ class LegResults:
         """
         verdicts = np.array([CODE[d.verdict] for d in self._decisions] or [0], dtype=np.uint8)
         goes_on = CODE[Verdict.REACHABLE]
-        egress = self._parts[Part.EGRESS].legs[self._sent_by(legs)]
-        transit = np.where(
-            legs.transit >= 0, self._parts[Part.TRANSIT].legs[legs.transit], np.int32(-2)
-        )
-        ingress = self._parts[Part.INGRESS].legs[legs.ingress]
-        past_egress = (egress >= 0) & (verdicts[egress] == goes_on)
-        local = transit == _LOCAL
-        past_transit = past_egress & (
-            local | ((transit >= 0) & (verdicts[np.maximum(transit, 0)] == goes_on))
-        )
-        decided = np.where(past_transit, ingress, np.where(past_egress, transit, egress))
+        egress = decided = self._parts[Part.EGRESS].legs[self._sent_by(legs)]
+        ways = ((Part.TRANSIT, legs.transit), (Part.ARRIVAL, legs.arrival))
+        for part, ids in (*ways, (Part.INGRESS, legs.ingress)):
+            # Where there is no such leg, what decided before still does.
+            on = (decided >= 0) & (verdicts[decided] == goes_on) & (ids >= 0)
+            decided = np.where(on, self._parts[part].legs[ids], decided)
         return decided.astype(np.int32), egress
 
     @property
@@ -327,6 +345,7 @@ class LegResults:
         return {
             Part.EGRESS: self._sent_by(legs),
             Part.TRANSIT: legs.transit,
+            Part.ARRIVAL: legs.arrival,
             Part.INGRESS: legs.ingress,
         }
 
@@ -397,9 +416,6 @@ class LegResults:
                     text = f"trace {decision.trace}, {part} leg: {', '.join(said)}"
                     wrong.append(Disagreement(text=text, about=(str(part), *said)))
         return Compared(agree=agree, of=of, disagreements=tuple(wrong))
-
-
-_LOCAL = -2
 
 
 def unknown(results: Sequence[LegResults], matrix: Matrix) -> NDArray[np.int64]:

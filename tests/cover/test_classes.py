@@ -13,7 +13,7 @@ from audit.cover.acls import Entry, sends
 from audit.facts import assemble
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import ClusterState
-from audit.model.legs import LegPlan
+from audit.model.legs import NO_WAY, LegPlan
 from audit.model.matrix import FAMILIES, Matrix
 from audit.replay.databases import OvsdbTool
 from audit.replay.toolchain import Toolchain
@@ -135,6 +135,7 @@ def test_few_cells_show_every_leg_that_is_needed(case: Case) -> None:
             assert set(found.egress) <= set(shown.egress)
             assert set(found.ingress[arrives]) <= set(shown.ingress[passes])
             assert set(found.transit[arrives]) <= set(shown.transit[passes])
+            assert set(found.arrival[arrives]) <= {NO_WAY, *shown.arrival[passes].tolist()}
             m = case.matrix
             assert set(m.src[found.cells]) <= set(m.src[chosen])
             assert set(m.dst[found.cells][arrives]) <= set(m.dst[chosen][passes])

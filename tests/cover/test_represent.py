@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from audit.cover import represent
 from audit.model.endpoints import Port
-from audit.model.legs import CellLegs, LegPlan, LegTable, Locality
+from audit.model.legs import NO_WAY, CellLegs, LegPlan, LegTable, Locality
 from audit.model.matrix import Matrix
 from audit.model.packets import Protocol
 from audit.model.verdicts import Reason, Verdict
@@ -134,6 +134,7 @@ def test_every_leg_that_a_packet_comes_to_is_shown(*, case: Case, big: bool) -> 
     assert set(everything.ingress[coming]) == set(shown.ingress[shows])
     needed = case.plan.of(case.matrix, everything.cells[coming])
     assert set(pairs(needed)) == set(pairs(case.plan.of(case.matrix, chosen[shows])))
+    assert set(needed.arrival) <= {NO_WAY, *shown.arrival[shows].tolist()}
 
 
 @given(case=cases, big=st.booleans())
@@ -151,7 +152,8 @@ def test_every_endpoint_is_used_as_a_source_and_as_a_destination(*, case: Case, 
 def test_no_more_cells_are_chosen_than_there_is_to_show(*, case: Case, big: bool) -> None:
     chosen = choose(case, big=big)
     found = case.composed
-    things = sum(len(set(ids)) for ids in (found.egress, found.transit, found.ingress))
+    parts = (found.egress, found.transit, found.arrival, found.ingress)
+    things = sum(len(set(ids)) for ids in parts)
     assert len(chosen) <= things + 2 * case.count
 
 
@@ -192,12 +194,7 @@ def rounds_until_known(case: Case, truth: Callable[[CellLegs], list[Shown]]) -> 
     for count in range(len(case.matrix)):
         found = case.plan.of(case.matrix, asked)
         for place, what in enumerate(truth(found)):
-            results.learn(
-                int(found.egress[place]),
-                int(found.transit[place]),
-                int(found.ingress[place]),
-                what,
-            )
+            results.learn(found, place, what)
         seen |= set(asked.tolist())
         asked = legs.unknown([results], case.matrix)
         assert not seen & set(asked.tolist()), "a traced cell leaves nothing unknown of itself"
@@ -207,18 +204,28 @@ def rounds_until_known(case: Case, truth: Callable[[CellLegs], list[Shown]]) -> 
 
 
 def one_way(
-    egress: NDArray[np.bool_], transit: NDArray[np.bool_], ingress: NDArray[np.bool_]
+    egress: NDArray[np.bool_],
+    transit: NDArray[np.bool_],
+    arrival: NDArray[np.bool_],
+    ingress: NDArray[np.bool_],
 ) -> Callable[[CellLegs], list[Shown]]:
     """Return what traces show where legs pass so."""
 
     def truth(found: CellLegs) -> list[Shown]:
         shown = []
-        for out, between, into in zip(found.egress, found.transit, found.ingress, strict=True):
-            passes = [bool(egress[out]), bool(between < 0 or transit[between]), bool(ingress[into])]
+        ids = (found.egress, found.transit, found.arrival, found.ingress)
+        for out, between, at, into in zip(*ids, strict=True):
+            passes = [
+                bool(egress[out]),
+                bool(between < 0 or transit[between]),
+                bool(at < 0 or arrival[at]),
+                bool(ingress[into]),
+            ]
             parts = [PASSES if good else STOPS for good in passes]
-            reached = 1 + (passes.index(False) if False in passes else 2)
+            reached = 1 + (passes.index(False) if False in passes else 3)
             given = [part if i < reached else None for i, part in enumerate(parts)]
-            shown.append(Shown(egress=given[0], transit=given[1], ingress=given[2]))
+            first, second, third, fourth = given
+            shown.append(Shown(egress=first, transit=second, arrival=third, ingress=fourth))
         return shown
 
     return truth
@@ -230,7 +237,8 @@ def test_traces_as_predicted_leave_no_leg_unknown(case: Case) -> None:
     egress = plan.egress.predicted == 0
     ingress = plan.ingress.predicted == 0
     transit = np.ones(plan.transit_count, dtype=np.bool_)
-    assert rounds_until_known(case, one_way(egress, transit, ingress)) == 0
+    arrival = np.ones(plan.arrival_count, dtype=np.bool_)
+    assert rounds_until_known(case, one_way(egress, transit, arrival, ingress)) == 0
 
 
 @given(cases, st.floats(0.1, 1))
@@ -238,7 +246,12 @@ def test_whatever_the_traces_say_few_rounds_show_every_leg(case: Case, passing: 
     plan = case.plan
     truth = [
         case.draw.random(count) < passing
-        for count in (len(plan.egress), plan.transit_count, len(plan.ingress))
+        for count in (
+            len(plan.egress),
+            plan.transit_count,
+            plan.arrival_count,
+            len(plan.ingress),
+        )
     ]
     assert rounds_until_known(case, one_way(*truth)) < MOST_ROUNDS
 

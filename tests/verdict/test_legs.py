@@ -25,13 +25,13 @@ from audit.model.verdicts import (
 from audit.verdict import legs
 from audit.verdict.compose import Decision
 from audit.verdict.judge import Judgement
-from audit.verdict.legs import LegResults, Shown, shown
+from audit.verdict.legs import LegResults, Part, Shown, shown
 from tests.verdict import made
 
 HERE, THERE = made.pod("a", "10.128.0.5"), made.pod("b", "10.128.2.6", node="other")
 NEAR = made.pod("b", "10.128.0.6")
 OWN_NODE = made.pod("host", "172.18.0.2", host_network=True)
-OUT = Blame(action="drop", direction="egress", owner="out", policy=made.ref("out"), rule=0)
+OUT = Blame(action="drop", direction="egress", owner="out", policy=made.ref("out"), acl="3")
 IN = Blame(action="drop", direction="ingress", owner="in", policy=made.ref("in"), rule=1)
 LET_OUT = Blame(action="allow-related", owner="let-out", acl="1", stage="ls_in_acl_eval")
 LET_IN = Blame(action="allow-related", owner="let-in", acl="2", stage="ls_out_acl_eval")
@@ -54,6 +54,7 @@ def ended(
 
 
 def verdicts(what: Shown) -> tuple[Verdict | None, ...]:
+    """Return what is shown of every part but the arrival, of which other tests are."""
     parts = (what.egress, what.transit, what.ingress)
     return tuple(None if part is None else part.verdict for part in parts)
 
@@ -68,6 +69,7 @@ PASS, STOP = Verdict.REACHABLE, Verdict.BLOCKED
         (THERE, "worker", "ls_in_acl_eval", (STOP, None, None)),
         (THERE, "worker", "ls_out_acl_eval", (STOP, None, None)),
         (THERE, "ovn_cluster_router", "lr_in_policy", (PASS, STOP, None)),
+        # … and ACLs in the ingress pipeline of the destination's are in its ingress legs' classes
         (THERE, "other", "ls_in_acl_eval", (PASS, PASS, STOP)),
         (THERE, "other", "ls_out_acl_eval", (PASS, PASS, STOP)),
         # on one, the pipelines are
@@ -100,6 +102,56 @@ def test_what_is_sent_to_another_port_shows_nothing_of_the_destinations(
     assert verdicts(shown("t", stop, HERE, dst)) == expected
     own = ended(STOP, dst.attachment.switch, "ls_out_acl_eval", IN, outport=dst.attachment.port)
     assert verdicts(shown("t", own, HERE, dst)) == (PASS, PASS, STOP)
+
+
+@pytest.mark.parametrize("datapath", ["worker", "third"])
+def test_what_is_stopped_at_anothers_port_shows_nothing_of_the_way(datapath: str) -> None:
+    """A network's packets sent to one pod meet its policies, on whatever switch that is."""
+    stop = ended(STOP, datapath, "ls_out_acl_action", IN, outport="somebody", to_workload=True)
+    what = shown("t", stop, HERE, THERE)
+    alone = Verdict.UNTRACED
+    assert verdicts(what) == (alone if datapath == "worker" else PASS, alone, None)
+    between = ended(STOP, datapath, "ls_out_acl_action", IN, outport="stor")
+    assert alone not in verdicts(shown("t", between, HERE, THERE))
+
+
+def test_what_is_sent_on_to_another_address_shows_nothing_of_the_way() -> None:
+    """It was stopped, or delivered, as what it became."""
+    for verdict, datapath in ((STOP, "ovn_cluster_router"), (STOP, "other"), (PASS, "other")):
+        stop = ended(verdict, datapath, "ls_out_acl_action", IN, redirected=True)
+        assert verdicts(shown("t", stop, HERE, THERE)) == (PASS, Verdict.UNTRACED, None)
+    near = ended(PASS, "worker", "ls_out_acl_action", redirected=True)
+    assert verdicts(shown("t", near, HERE, NEAR)) == (PASS, Verdict.UNTRACED, Verdict.UNTRACED)
+
+
+@pytest.mark.parametrize(
+    ("stage", "arrival", "ingress"),
+    [
+        ("ls_in_check_port_sec", Verdict.UNROUTABLE, None),
+        ("ls_in_acl_hint", Verdict.UNROUTABLE, None),
+        ("ls_in_l2_unknown", Verdict.UNROUTABLE, None),
+        ("ls_in_acl_eval", Verdict.UNROUTABLE, None),  # that no ACL explains
+        ("ls_out_check_port_sec", PASS, Verdict.UNROUTABLE),
+    ],
+)
+def test_a_stop_where_packets_come_in_by_the_router_is_of_those_alone(
+    stage: str, arrival: Verdict, ingress: Verdict | None
+) -> None:
+    what = shown("t", ended(Verdict.UNROUTABLE, "other", stage, IN), HERE, THERE)
+    assert what.arrival is not None
+    assert what.arrival.verdict is arrival
+    assert verdicts(what) == (PASS, PASS, ingress)
+
+
+def test_what_comes_from_another_switch_is_not_shown_by_what_stays() -> None:
+    dropped = Shown(
+        egress=said(PASS), transit=said(PASS), arrival=said(Verdict.UNROUTABLE), ingress=None
+    )
+    results = LegResults(plan())
+    learn(results, 3, 2, passed())
+    learn(results, 0, 3, dropped)
+    assert results.decision(MATRIX, cell(0, 2)).verdict is Verdict.UNROUTABLE
+    assert results.decision(MATRIX, cell(3, 2)).verdict is PASS
 
 
 @pytest.mark.parametrize(
@@ -227,7 +279,7 @@ def cell(src: int, dst: int) -> int:
 
 def learn(results: LegResults, src: int, dst: int, what: Shown) -> None:
     found = results.legs(MATRIX, np.array([cell(src, dst)], dtype=np.int64))
-    results.learn(int(found.egress[0]), int(found.transit[0]), int(found.ingress[0]), what)
+    results.learn(found, 0, what)
 
 
 def said(verdict: Verdict, blame: Blame | None = None, trace: str = "t") -> Decision:
@@ -236,15 +288,15 @@ def said(verdict: Verdict, blame: Blame | None = None, trace: str = "t") -> Deci
 
 
 def passed() -> Shown:
-    return Shown(egress=said(PASS), transit=said(PASS), ingress=said(PASS))
+    return Shown(egress=said(PASS), transit=said(PASS), arrival=said(PASS), ingress=said(PASS))
 
 
 def stopped_out() -> Shown:
-    return Shown(egress=said(STOP, OUT), transit=None, ingress=None)
+    return Shown(egress=said(STOP, OUT), transit=None, arrival=None, ingress=None)
 
 
 def stopped_in() -> Shown:
-    return Shown(egress=said(PASS), transit=said(PASS), ingress=said(STOP, IN))
+    return Shown(egress=said(PASS), transit=said(PASS), arrival=said(PASS), ingress=said(STOP, IN))
 
 
 def all_learned() -> LegResults:
@@ -298,9 +350,10 @@ def blind(part: str) -> Shown:
     doubt = Decision(
         verdict=Verdict.INCONCLUSIVE, reason=Reason.ACTION_NOT_TRACED, blame=None, trace="t"
     )
-    before = {"egress": 0, "transit": 1, "ingress": 2}[part]
-    shows = (*(said(PASS),) * before, doubt, *(None,) * (2 - before))
-    return Shown(egress=shows[0], transit=shows[1], ingress=shows[2])
+    before = list(Part).index(Part(part))
+    shows = (*(said(PASS),) * before, doubt, *(None,) * (3 - before))
+    egress, transit, arrival, ingress = shows
+    return Shown(egress=egress, transit=transit, arrival=arrival, ingress=ingress)
 
 
 def test_a_blind_trace_decides_a_leg_until_another_shows_it() -> None:
@@ -321,32 +374,36 @@ def test_a_blind_trace_shows_what_is_before_it_was() -> None:
     assert verdicts(shown("t", doubted, HERE, THERE)) == (PASS, Verdict.INCONCLUSIVE, None)
 
 
+def by_way(transit: int, arrival: int = NO_WAY) -> CellLegs:
+    """Return the legs of a cell whose egress and ingress legs are the first."""
+    zero, way, into = (np.array([number], dtype=np.int64) for number in (0, transit, arrival))
+    return CellLegs(cells=zero, egress=zero, transit=way, arrival=into, ingress=zero)
+
+
 def sent(results: LegResults, transit: int) -> Verdict | None:
     """Return what is known of egress leg 0 for packets by a way, or that stay on the switch."""
-    zero = np.zeros(1, dtype=np.int64)
-    legs = CellLegs(cells=zero, egress=zero, transit=np.array([transit]), ingress=zero)
-    number = int(results.outcome(legs)[1][0])
+    number = int(results.outcome(by_way(transit))[1][0])
     return None if number < 0 else results.decisions[number].verdict
 
 
 def test_what_leaves_a_switch_comes_through_more_of_it_than_what_stays() -> None:
     """Both come through the ingress pipeline; what leaves also comes out by the router's port."""
     dropped = Verdict.UNROUTABLE
-    outward = Shown(egress=said(dropped), transit=None, ingress=None, outward=True)
+    outward = Shown(egress=said(dropped), transit=None, arrival=None, ingress=None, outward=True)
     results = LegResults(plan())
-    results.learn(0, NO_WAY, 0, passed())
+    results.learn(by_way(NO_WAY), 0, passed())
     assert (sent(results, NO_WAY), sent(results, 0)) == (PASS, None)
-    results.learn(0, 0, 0, outward)
+    results.learn(by_way(0), 0, outward)
     assert (sent(results, NO_WAY), sent(results, 0)) == (PASS, dropped)
 
     results = LegResults(plan())
-    results.learn(0, 0, 0, outward)
+    results.learn(by_way(0), 0, outward)
     assert (sent(results, NO_WAY), sent(results, 0)) == (None, dropped)
     results = LegResults(plan())
-    results.learn(0, 0, 0, passed())
+    results.learn(by_way(0), 0, passed())
     assert (sent(results, NO_WAY), sent(results, 0)) == (PASS, PASS)
     results = LegResults(plan())
-    results.learn(0, NO_WAY, 0, stopped_out())
+    results.learn(by_way(NO_WAY), 0, stopped_out())
     assert (sent(results, NO_WAY), sent(results, 0)) == (Verdict.BLOCKED, Verdict.BLOCKED)
 
 
@@ -367,7 +424,9 @@ def test_a_stop_at_the_port_to_the_router_is_of_what_leaves(
 
 def test_two_blames_for_one_leg_contradict_each_other() -> None:
     results = all_learned()
-    other = Shown(egress=said(PASS), transit=said(PASS), ingress=said(STOP, OUT))
+    other = Shown(
+        egress=said(PASS), transit=said(PASS), arrival=said(PASS), ingress=said(STOP, OUT)
+    )
     learn(results, 2, 3, other)
     assert results.decision(MATRIX, cell(2, 3)).reason is Reason.LEGS_DISAGREE
     assert results.decision(MATRIX, cell(0, 3)) == said(STOP, IN)
@@ -393,7 +452,7 @@ def test_predictions_that_hold_are_counted_and_others_named() -> None:
 
 def test_the_right_verdict_of_the_wrong_acl_is_a_disagreement() -> None:
     results = LegResults(plan())
-    learn(results, 1, 2, Shown(egress=said(STOP, IN), transit=None, ingress=None))
+    learn(results, 1, 2, Shown(egress=said(STOP, IN), transit=None, arrival=None, ingress=None))
     (one,) = results.compare().disagreements
     assert one.text.endswith("predicted blocked by out, traced blocked by in")
     assert one.about == ("egress", "predicted blocked by out", "traced blocked by in")
@@ -455,7 +514,9 @@ def test_replies_are_made_of_their_own_legs_where_there_is_an_arrival() -> None:
 
 def test_what_let_a_packet_out_is_named_where_nothing_had_to_let_it_in() -> None:
     results = LegResults(plan())
-    out = Shown(egress=said(PASS, LET_OUT), transit=said(PASS), ingress=said(PASS))
+    out = Shown(
+        egress=said(PASS, LET_OUT), transit=said(PASS), arrival=said(PASS), ingress=said(PASS)
+    )
     learn(results, 0, 2, out)
     found = legs.compose(
         MATRIX, nothing_traced(), [results], [LegResults(plan(), requests=LegResults(plan()))]
@@ -464,7 +525,12 @@ def test_what_let_a_packet_out_is_named_where_nothing_had_to_let_it_in() -> None
     assert found.blames[found.blame[at]] == LET_OUT
     assert REASONS[found.reason[at]] is Reason.ALLOWED_BY_ACL
     assert results.decision(MATRIX, at).blame == LET_OUT
-    between = Shown(egress=said(PASS, LET_OUT), transit=said(PASS, LET_IN), ingress=said(PASS))
+    between = Shown(
+        egress=said(PASS, LET_OUT),
+        transit=said(PASS, LET_IN),
+        arrival=said(PASS),
+        ingress=said(PASS),
+    )
     results = LegResults(plan())
     learn(results, 0, 2, between)
     answers = LegResults(plan(), requests=LegResults(plan()))
