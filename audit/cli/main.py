@@ -21,6 +21,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "AUDIT"
 
 COMMANDS = {
     "agent": "Trace on this node for a run elsewhere, on the node's own databases.",
+    "can": "Say whether FROM can reach TO on PORT: yes, no, partly, or unproven.",
     "check": "Check who should and should not reach whom, against what a run proved.",
     "copy": "Copy a finished run below TO, compared with its run.json, and print where it is.",
     "diff": (
@@ -40,6 +41,7 @@ COMMANDS = {
     "verify": (
         "Compare every file of a run with its SHA-256 in run.json; exit with 1 on a difference."
     ),
+    "who": "Say who can reach TO and who cannot, and what stops them, by workload.",
 }
 """Each command's module and function, and its first sentence, said without loading it."""
 

@@ -238,6 +238,23 @@ def output_option(*formats: str) -> Callable[[_Command], _Command]:
 
 run_argument = click.argument("run", type=Run())
 
+run_option = click.option(
+    "--run",
+    type=Run(),
+    default="latest",
+    show_default=True,
+    help="The run to read: a directory, s3://…, latest, or the day it began (2026-11-23).",
+)
+
+ports_option = click.option(
+    "-p",
+    "--port",
+    "ports",
+    multiple=True,
+    metavar="PORT",
+    help="tcp/80, 80, tcp/8000-8100, or a declared name. Repeatable. Default: all the run has.",
+)
+
 
 def command_line() -> str:
     """Return the command as typed, for run.json."""

@@ -4,6 +4,7 @@ A run that is named there is fetched before the command that reads it begins, so
 of it; the copy lasts as long as the command. Errors about the copy name the run.
 """
 
+import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,8 +15,13 @@ import click
 from audit.commands import copy as command
 from audit.commands.copy import Part, fetched, located
 from audit.errors import AuditError, UsageError
+from audit.store import layout
 
 _FETCHED = "audit.cli.places"
+
+RUNS = "runs"
+"""Where runs are written and looked for unless told otherwise."""
+LATEST = "latest"
 
 
 class Place(click.ParamType[Any]):
@@ -42,14 +48,34 @@ class Run(Place):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
-        """Return where the run can be read."""
-        place = super().convert(value, param, ctx)
+        """Return where the run can be read; `latest` and a day mean the newest below `runs`."""
+        place = super().convert(newest(value), param, ctx)
         if isinstance(place, Path):
             return place
         context = ctx or click.get_current_context()
         path = fetched(place, context.with_resource(ExitStack()), self._part)
         context.meta.setdefault(_FETCHED, {})[str(path)] = str(place)
         return path
+
+
+_DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
+
+
+def newest(value: object) -> object:
+    """Return the newest finished run that `latest` or a day means, and anything else as it is.
+
+    UsageError when there is none.
+    """
+    if not isinstance(value, str) or Path(value).exists():
+        return value
+    day = _DAY.fullmatch(value)
+    if day is None and value != LATEST:
+        return value
+    run = layout.newest(Path(RUNS), "".join(day.groups()) if day else "")
+    if run is None:
+        of_day = f" of {value}" if day else ""
+        raise UsageError(f"there is no finished run{of_day} below {RUNS}/; name one with its path")
+    return run
 
 
 class RunOrManifests(Run):

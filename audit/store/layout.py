@@ -95,6 +95,15 @@ def read_manifest(path: Path, *, intact: bool = True) -> Mapping[str, Any]:
     return manifest
 
 
+def newest(root: Path, prefix: str = "") -> Path | None:
+    """Return the newest finished run right below `root` whose id begins so; None without any.
+
+    A run's id begins with the moment it began, `20261123T043457Z`.
+    """
+    finished = (manifest.parent for manifest in root.glob(f"{prefix}*/{MANIFEST}"))
+    return max(finished, key=lambda run: run.name, default=None)
+
+
 def _without_manifest(path: Path) -> str:
     """Return what is wrong with a directory that has no `run.json`."""
     # The endpoints are written first, before anything is traced.

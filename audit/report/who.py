@@ -1,0 +1,241 @@
+"""Who can reach what, folded to workloads: cells of a run → one path for each pair of them. Pure.
+
+A path has the ports on which all is the same, whether the packets of all its cells pass, of none,
+or of some, and what decides. What is not proven counts on neither side.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.matrix import FAMILIES
+from audit.model.recorded import Cells, Recorded
+from audit.model.verdicts import PASSES, REASONS, STOPPED, VERDICTS, Verdict
+from audit.report import printing
+from audit.report.sentences import CAUSES
+
+
+class Answer(StrEnum):
+    """Whether a path's packets pass."""
+
+    YES = "yes"
+    PARTLY = "partly"
+    NO = "no"
+    UNPROVEN = "unproven"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """The cells between two workloads on ports on which all is the same.
+
+    `because` are what stops, or leaves unproven, most cells first.
+    """
+
+    source: str
+    destination: str
+    ports: tuple[str, ...]
+    passes: int
+    stopped: int
+    unproven: int
+    because: tuple[str, ...]
+
+    @property
+    def answer(self) -> Answer:
+        """Whether its packets pass: all, some or none; unproven where not one is proven."""
+        return answer_of([self])
+
+    @property
+    def cells(self) -> int:
+        """All its cells."""
+        return self.passes + self.stopped + self.unproven
+
+
+def answer_of(paths: Iterable[Path]) -> Answer:
+    """Return the answer to paths as one; what is unproven keeps it from being yes or no."""
+    passes, stopped, unproven = (
+        sum(counts)
+        for counts in zip(*((p.passes, p.stopped, p.unproven) for p in paths), strict=True)
+    )
+    if unproven:
+        return Answer.PARTLY if passes or stopped else Answer.UNPROVEN
+    if not passes:
+        return Answer.NO
+    return Answer.PARTLY if stopped else Answer.YES
+
+
+_Key = tuple[int, int, int, int]
+"""Numbers of a source and a destination workload, a port and a family."""
+
+
+def fold(
+    run: Recorded,
+    sources: NDArray[np.bool_],
+    destinations: NDArray[np.bool_],
+) -> tuple[Path, ...]:
+    """Return the paths between endpoints of a run, by source, destination and port.
+
+    `sources` is by endpoint, `destinations` by endpoint and port: which of them are asked for.
+    """
+    names = sorted({endpoint.belongs_to for endpoint in run.endpoints})
+    number = {name: index for index, name in enumerate(names)}
+    workload = np.array([number[e.belongs_to] for e in run.endpoints], np.int64)
+    counted: dict[_Key, Counter[tuple[int, int, int]]] = defaultdict(Counter)
+    for cells in run.cells:
+        chosen = cells.take(
+            np.flatnonzero(sources[cells.src] & destinations[cells.dst, cells.port])
+        )
+        for key, state, count in _states(chosen, workload):
+            counted[key][state] += count
+    return tuple(_paths(run, names, counted))
+
+
+def _states(
+    cells: Cells, workload: NDArray[np.int64]
+) -> Iterator[tuple[_Key, tuple[int, int, int], int]]:
+    """Yield each pair of workloads, port and family, what is known of some cells, and how many."""
+    ends = (workload[cells.src], workload[cells.dst], cells.port, cells.family)
+    rows = np.stack([*ends, cells.verdict, cells.reason, cells.blame], axis=1, dtype=np.int64)
+    distinct, counts = np.unique(rows, axis=0, return_counts=True)
+    for row, count in zip(distinct.tolist(), counts.tolist(), strict=True):
+        source, destination, port, family, *state = row
+        yield (source, destination, port, family), tuple(state), count
+
+
+def _paths(
+    run: Recorded, names: Sequence[str], counted: dict[_Key, Counter[tuple[int, int, int]]]
+) -> Iterator[Path]:
+    """Yield paths: ports of a pair with the same counts and causes are one."""
+    alike: dict[tuple[Any, ...], list[tuple[int, int]]] = defaultdict(list)
+    for (source, destination, port, family), states in sorted(counted.items()):
+        passes = stopped = unproven = 0
+        causes: Counter[str] = Counter()
+        for (verdict, reason, blame), count in states.items():
+            if VERDICTS[verdict] in PASSES:
+                passes += count
+                continue
+            stopped += count if VERDICTS[verdict] in STOPPED else 0
+            unproven += count if VERDICTS[verdict] not in STOPPED else 0
+            blocked = VERDICTS[verdict] is Verdict.BLOCKED and blame >= 0
+            cause = str(run.cells.blames[blame]) if blocked else CAUSES[REASONS[reason]]
+            causes[cause] += count
+        because = tuple(cause for cause, _ in sorted(causes.items(), key=lambda c: (-c[1], c[0])))
+        alike[source, destination, passes, stopped, unproven, because].append((port, family))
+    both = len({family for *_, family in counted}) > 1
+    for (source, destination, passes, stopped, unproven, because), on in alike.items():
+        yield Path(
+            source=names[source],
+            destination=names[destination],
+            ports=tuple(_ports(run, on, both=both)),
+            passes=passes,
+            stopped=stopped,
+            unproven=unproven,
+            because=because,
+        )
+
+
+def _ports(run: Recorded, on: Sequence[tuple[int, int]], *, both: bool) -> Iterator[str]:
+    """Yield ports in words; with the family, of a run that has both, where only one is meant."""
+    families: dict[int, list[int]] = defaultdict(list)
+    for port, family in on:
+        families[port].append(family)
+    for port, some in families.items():
+        only = f" ({FAMILIES[some[0]]})" if both and len(some) == 1 else ""
+        yield f"{run.ports[port]}{only}"
+
+
+_HEADS = {
+    Answer.YES: "can reach",
+    Answer.PARTLY: "can reach in part",
+    Answer.NO: "cannot reach",
+    Answer.UNPROVEN: "not proven either way",
+}
+
+
+_MOST_NAMES = 6
+"""Names that a line lists; it counts the rest."""
+
+
+def text(paths: Sequence[Path], *, wide: bool = False) -> str:
+    """Return a table for each answer, and how many paths there are of each.
+
+    Ends of which all is the same share a line; `wide` gives each path its own.
+    """
+    lines: list[str] = []
+    for answer, head in _HEADS.items():
+        chosen = [path for path in paths if path.answer is answer]
+        rows = list(_unfolded(chosen) if wide or answer is Answer.PARTLY else _folded(chosen))
+        lines += [f"{head}:"] if rows else []
+        widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+        lines += [f"  {a:<{widths[0]}}  to {b:<{widths[1]}}  {rest}" for a, b, rest in rows]
+    counts = Counter(path.answer for path in paths)
+    parts = (f"{counts[answer]:,} {head}" for answer, head in _HEADS.items() if counts[answer])
+    return printing.lines([*lines, f"paths: {', '.join(parts) or 'none'}"])
+
+
+def _unfolded(paths: Iterable[Path]) -> Iterator[tuple[str, str, str]]:
+    return ((path.source, path.destination, _rest(path)) for path in paths)
+
+
+def _folded(paths: Iterable[Path]) -> Iterator[tuple[str, str, str]]:
+    """Yield ends and the rest of paths; ends of one namespace with the same paths share a line."""
+    destinations: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for path in paths:
+        destinations[path.source, _rest(path)].append(path.destination)
+    sources: dict[tuple[str, tuple[str, ...], str], list[str]] = defaultdict(list)
+    for (source, rest), reached in destinations.items():
+        group = source.rpartition("/")[0]
+        sources[group, tuple(reached), rest].append(source)
+    for (_, together, rest), alike in sources.items():
+        yield _names(alike), _names(together), rest
+
+
+def _names(ends: Sequence[str]) -> str:
+    """Return ends of a kind and namespace in a line: `pod shop/a-0, a-1 and 3 more`."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for end in ends:
+        group, slash, name = end.rpartition("/")
+        groups[group + slash].append(name)
+    return "; ".join(f"{group}{_listed(names)}" for group, names in groups.items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    rest = f" and {more:,} more" if more > 0 else ""
+    return ", ".join(names[:_MOST_NAMES]) + rest
+
+
+def _rest(path: Path) -> str:
+    """Return a path's ports, its counts where they differ, and what decides."""
+    counts = ""
+    if path.answer is Answer.PARTLY:
+        parts = (("pass", path.passes), ("stopped", path.stopped), ("not proven", path.unproven))
+        shares = ", ".join(f"{count} {word}" for word, count in parts if count)
+        counts = f"of {path.cells} cells {shares}"
+    shown = (", ".join(path.ports), counts, "; ".join(path.because))
+    return "  ".join(part for part in shown if part)
+
+
+COLUMNS = ("from", "to", "ports", "answer", "pass", "stopped", "unproven", "because")
+
+
+def row(path: Path) -> tuple[object, ...]:
+    """Return a path as `COLUMNS` name it."""
+    ends = path.source, path.destination, " ".join(path.ports), str(path.answer)
+    return (*ends, path.passes, path.stopped, path.unproven, "; ".join(path.because))
+
+
+def fields(path: Path) -> dict[str, Any]:
+    """Return a path for programs."""
+    return {
+        "from": path.source,
+        "to": path.destination,
+        "ports": list(path.ports),
+        "answer": str(path.answer),
+        "cells": {"pass": path.passes, "stopped": path.stopped, "unproven": path.unproven},
+        "because": list(path.because),
+    }

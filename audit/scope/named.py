@@ -1,0 +1,165 @@
+"""From what a user types to endpoints of a run: names, workloads, labels, addresses. Pure.
+
+shop/web            the pod, Service or workload of that name
+deploy/web          a workload, by kubectl's names of kinds; shop/deploy/web where several have it
+svc/web, node/a     a Service, a node
+namespace/shop      every pod of a namespace, as shop/* is
+app=web,tier!=db    pods with these labels
+10.128.0.7          whoever has the address, or the range outside that it is in
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.errors import UsageError
+from audit.model.endpoints import Endpoint, EndpointKind
+from audit.model.recorded import Spans
+from audit.scope import selectors
+from audit.scope.suggestions import did_you_mean
+
+KINDS = {
+    **dict.fromkeys(("po", "pods"), "pod"),
+    **dict.fromkeys(("svc", "services"), "service"),
+    **dict.fromkeys(("no", "nodes"), "node"),
+    **dict.fromkeys(("ns", "namespaces"), "namespace"),
+    **dict.fromkeys(("deploy", "deployments"), "deployment"),
+    **dict.fromkeys(("sts", "statefulsets"), "statefulset"),
+    **dict.fromkeys(("ds", "daemonsets"), "daemonset"),
+    **dict.fromkeys(("rs", "replicasets"), "replicaset"),
+    **dict.fromkeys(("rc", "replicationcontrollers"), "replicationcontroller"),
+    "jobs": "job",
+    **dict.fromkeys(("cj", "cronjobs"), "cronjob"),
+}
+"""Kinds by kubectl's other names of them (`kubectl api-resources`)."""
+
+_NAMESPACE = "namespace"
+_KIND_AND_NAME, _WHOLE_NAME = 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """The endpoints of a run, to be looked up; `spans` gives the addresses of one outside."""
+
+    endpoints: Sequence[Endpoint]
+    spans: Callable[[Endpoint], Spans]
+    _names: dict[str, list[int]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        for index, endpoint in enumerate(self.endpoints):
+            for name in dict.fromkeys(_names(endpoint)):
+                self._names.setdefault(name, []).append(index)
+
+    def find(self, text: str) -> NDArray[np.int64]:
+        """Return the indices of the endpoints that `text` names, sorted.
+
+        UsageError when there are none, or it may mean different things.
+        """
+        chosen = self._chosen(_canonical(text))
+        if not chosen:
+            known = [name for name in self._names if "/" in name or "/" not in text]
+            raise UsageError(f"the run has no endpoint {text}{did_you_mean(text, known)}")
+        return np.array(sorted(chosen), dtype=np.int64)
+
+    def _chosen(self, text: str) -> list[int]:
+        if text in self._names:
+            return self._named(text)
+        if any(mark in text for mark in "=!( "):
+            return self._labelled(text)
+        if text.endswith("/*"):
+            return self._in_namespace(text.removesuffix("/*"))
+        kind, _, name = text.partition("/")
+        if KINDS.get(kind, kind) == _NAMESPACE and name:
+            return self._in_namespace(name)
+        return self._of_kind(text) or self._holding(text)
+
+    def _labelled(self, text: str) -> list[int]:
+        selector = selectors.parse(text)
+        return [
+            index
+            for index, endpoint in enumerate(self.endpoints)
+            if endpoint.kind is EndpointKind.POD and selector.matches(dict(endpoint.labels))
+        ]
+
+    def _in_namespace(self, namespace: str) -> list[int]:
+        return [
+            index
+            for index, endpoint in enumerate(self.endpoints)
+            if endpoint.kind is EndpointKind.POD and endpoint.namespace == namespace
+        ]
+
+    def _named(self, text: str) -> list[int]:
+        named = self._names[text]
+        if any(text in _addresses(self.endpoints[index]) for index in named):
+            # A headless Service has no address but its pods': an address means the pod.
+            pods = [i for i in named if self.endpoints[i].kind is not EndpointKind.SERVICE]
+            return pods or named
+        return self._one_meaning(text, named)
+
+    def _of_kind(self, text: str) -> list[int]:
+        """Return endpoints of a kind and name, their namespace before or after the kind, or not."""
+        parts = text.split("/")
+        if len(parts) == _KIND_AND_NAME:
+            kind, name = KINDS.get(parts[0], parts[0]), parts[1]
+            return self._one_meaning(text, self._names.get(f"{kind}/{name}", []))
+        if len(parts) == _WHOLE_NAME:
+            kind, namespace, name = parts
+            for of_kind, space in ((kind, namespace), (namespace, kind)):
+                full = f"{KINDS.get(of_kind, of_kind)} {space}/{name}"
+                if full in self._names:
+                    return self._names[full]
+        return []
+
+    def _one_meaning(self, text: str, indices: list[int]) -> list[int]:
+        """Return these, if they are one thing or pods of one workload; UsageError if not."""
+        meanings = dict.fromkeys(
+            self.endpoints[i].belongs_to if len(indices) > 1 else "" for i in indices
+        )
+        if len(meanings) > 1:
+            several = "; ".join(sorted(meaning.replace(" ", "/") for meaning in meanings))
+            raise UsageError(f"{text} may mean several things; write one of: {several}")
+        return indices
+
+    def _holding(self, text: str) -> list[int]:
+        """Return the ranges outside that hold an address, if the text is one."""
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return []
+        return [
+            index
+            for index, endpoint in enumerate(self.endpoints)
+            if any(
+                version == address.version and first <= int(address) <= last
+                for version, first, last in self.spans(endpoint)
+            )
+        ]
+
+
+def _names(endpoint: Endpoint) -> Iterator[str]:
+    """Yield everything an endpoint may be called by itself, and by what made it."""
+    named = f"{endpoint.namespace}/{endpoint.name}" if endpoint.namespace else endpoint.name
+    yield from (endpoint.key, f"{endpoint.kind}/{named}", named, f"{named}@{endpoint.node}")
+    yield from (endpoint.name, f"{endpoint.kind}/{endpoint.name}", *_addresses(endpoint))
+    if endpoint.workload:
+        kind, _, name = endpoint.belongs_to.partition(" ")
+        short = name.partition("/")[2]
+        yield from (endpoint.belongs_to, f"{kind}/{name}", name, short, f"{kind}/{short}")
+
+
+def _addresses(endpoint: Endpoint) -> tuple[str, ...]:
+    """Return the addresses that mean an endpoint, in their usual spelling."""
+    # A host-network pod shares its node's address, which is the node's name here.
+    shared = endpoint.host_network and endpoint.namespace
+    return () if shared else tuple(map(_canonical, endpoint.addresses))
+
+
+def _canonical(text: str) -> str:
+    """Return an address in its usual spelling, and anything else as it is."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text

@@ -1,0 +1,102 @@
+"""Who and can: what they say of a run is what SQL says of it."""
+
+import csv
+import io
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.conftest import Audit
+
+PAIRS = """
+    SELECT src_name, dst_name, verdict, count(*) AS cells FROM cells
+    WHERE dst_name LIKE 'web-%' GROUP BY ALL
+"""
+
+
+@pytest.fixture
+def by_sql(audit: Audit, small_run: Path) -> Counter[tuple[str, str, str]]:
+    rows = audit("query", small_run, PAIRS, "-o", "json").json
+    return Counter(
+        {
+            (f"pod prod/{row['src_name']}", f"pod default/{row['dst_name']}", row["verdict"]): row[
+                "cells"
+            ]
+            for row in rows
+        }
+    )
+
+
+@pytest.mark.ovn
+def test_who_says_what_sql_says(
+    audit: Audit, small_run: Path, by_sql: Counter[tuple[str, str, str]]
+) -> None:
+    done = audit("who", "app=web", "--run", small_run, "-o", "json")
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for path in done.json["paths"]:
+        cells = path["cells"]
+        assert cells["unproven"] == 0
+        for verdict, count in (("reachable", cells["pass"]), ("blocked", cells["stopped"])):
+            if count:
+                counted[path["from"], path["to"], verdict] += count * len(path["ports"])
+    assert counted == by_sql
+    assert by_sql
+
+
+@pytest.mark.ovn
+def test_every_form_has_the_same_paths(audit: Audit, small_run: Path) -> None:
+    words = ("who", "ns/default", "--run", small_run)
+    paths = audit(*words, "-o", "json").json["paths"]
+    rows = list(csv.DictReader(io.StringIO(audit(*words, "-o", "csv").out)))
+    assert [(row["from"], row["to"], row["answer"]) for row in rows] == [
+        (path["from"], path["to"], path["answer"]) for path in paths
+    ]
+    wide = audit(*words, "-o", "wide").out.splitlines()
+    assert len([line for line in wide if line.startswith("  ")]) == len(paths)
+    names = audit(*words, "-o", "name").out.split("\n")
+    can = dict.fromkeys(path["from"] for path in paths if path["answer"] == "yes")
+    assert names == [*can, ""]
+    folded = audit(*words).out
+    assert folded.splitlines()[-1] == wide[-1]
+    assert len(folded.splitlines()) < len(wide)
+
+
+@pytest.mark.ovn
+def test_can_answers_by_its_exit_code(
+    audit: Audit, small_run: Path, by_sql: Counter[tuple[str, str, str]]
+) -> None:
+    for source, destination, verdict in by_sql:
+        words: tuple[Any, ...] = (source.split()[1], destination.split()[1], "80")
+        done = audit("can", *words, "--run", small_run)
+        passes = verdict == "reachable"
+        assert (done.code, done.out.split("\n")[0]) == (0, "yes") if passes else (1, "no")
+    assert audit("can", "ns/prod", "ns/default", "--run", small_run).code in (0, 1)
+
+
+@pytest.mark.ovn
+def test_what_the_run_has_not_is_said(audit: Audit, small_run: Path) -> None:
+    done = audit("can", "prod/prod-client-0", "default/web-0", "tcp/81", "--run", small_run)
+    assert done.code == 2
+    assert "no cell from prod/prod-client-0 to default/web-0 on tcp/81; it has tcp/80" in done.err
+    done = audit("who", "prod/prod-client-0", "--run", small_run)
+    assert (done.code, "it was not in its scope" in done.err) == (2, True)
+
+
+@pytest.mark.ovn
+def test_the_newest_run_is_read_unless_another_is_named(
+    audit: Audit, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = audit("who", "app=web")
+    assert (done.code, "there is no finished run below runs/" in done.err) == (2, True)
+    for name in ("20200101T000000Z-aaaa", "20200102T000000Z-bbbb"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    shutil.copytree(small_run, tmp_path / "runs" / "20200101T000000Z-aaaa", dirs_exist_ok=True)
+    newest = audit("who", "app=web", "-o", "json").json  # the other one is not finished
+    assert newest == audit("who", "app=web", "--run", small_run, "-o", "json").json
+    assert audit("query", "2020-01-01", "SELECT 1").code == 0
+    done = audit("query", "2020-01-02", "SELECT 1")
+    assert "there is no finished run of 2020-01-02 below runs/" in done.err
