@@ -61,6 +61,12 @@ class Run(Place):
 _DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 
 
+def names_run(text: str) -> bool:
+    """Say whether a word is a run, where it may also be an end of a cell."""
+    named = text == LATEST or _DAY.fullmatch(text) is not None
+    return named or "://" in text or Path(text).is_dir()
+
+
 def newest(value: object) -> object:
     """Return the newest finished run that `latest` or a day means, and anything else as it is.
 

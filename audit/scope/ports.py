@@ -136,6 +136,19 @@ def _malformed(text: str, word: str) -> str:
     )
 
 
+def means(spec: PortSpec, endpoint: Endpoint, port: Port) -> bool:
+    """Say whether a port of a destination, or a part of a range of them, is what `spec` names."""
+    match spec:
+        case PortRange(protocol=protocol, first=first, last=last):
+            return protocol is port.protocol and first <= port.sample and port.number <= last
+        case AllPorts(protocols=protocols):
+            return port.protocol in protocols
+        case PortName() | DeclaredPorts():
+            return port in _declared([spec], endpoint)
+        case _:
+            assert_never(spec)
+
+
 def asks_for_all(specs: Iterable[PortSpec]) -> bool:
     """Say whether all ports of some protocol are asked for."""
     return any(isinstance(spec, AllPorts) for spec in specs)
