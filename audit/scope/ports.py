@@ -120,6 +120,8 @@ def _range(text: str, protocol: Protocol, numbers: str) -> PortRange:
 
 def _malformed(text: str, word: str) -> str:
     """Say what is wrong with `text`, and what was probably meant."""
+    if "," in text:
+        return f"port {text!r} is several: give each with a --port of its own"
     if swapped := _PROTOCOL_LAST.fullmatch(word):
         word = f"{swapped[2]}/{swapped[1]}"
     protocol, _, rest = word.replace(":", "/", 1).partition("/")
