@@ -65,6 +65,8 @@ class Met:
     _contents: dict[tuple[str, At], NDArray[np.int64]] = field(default_factory=dict)
     _common: dict[tuple[str, At], "_Views"] = field(default_factory=dict)
     _most: dict[tuple[At, bool], tuple[int, int] | None] = field(default_factory=dict)
+    _kinds: dict[str, bool] | None = None
+    """By switch, whether it is of the usual kind; made when it is first asked for."""
     _everyone: int = 0
     _router_ports: frozenset[str] = frozenset()
     _attached: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
@@ -218,7 +220,9 @@ class Met:
     def _usual(self, side: At, *, host: bool) -> tuple[int, int] | None:
         """Return what is said of most endpoints of a kind, and of the others on their switches.
 
-        None where flows of it look at ports, or tell its other ends apart: then so must legs.
+        None where flows of it look at ports, or tell its other ends apart: then so must legs. Only
+        of switches that are as most are: a flow that one alone has may tell what comes by the
+        router from what stays, whomever it is about.
         """
         key = (side, host)
         if key not in self._most:
@@ -226,7 +230,7 @@ class Met:
             among: dict[tuple[int, int], _Views] = {}
             for index in np.flatnonzero(self.host == host).tolist():
                 at = self.endpoints[index].attachment
-                if at is not None and at.switch in self._told[at.zone].on:
+                if at is not None and self._is_usual(at.zone, at.switch):
                     content = int(self._content(at.zone, at.switch, side)[index])
                     views = self._views(at.zone, at.switch, self._sees(index, side))
                     known[content, views.number] += 1
@@ -236,6 +240,19 @@ class Met:
             plain = usual is not None and among[usual].plain
             self._most[key] = usual if plain else None
         return self._most[key]
+
+    def _is_usual(self, zone: str, switch: str) -> bool:
+        """Say whether a switch's flows that name nobody are those of most switches."""
+        if self._kinds is None:
+            kinds = {
+                name: frozenset(kind)
+                for told in self._told.values()
+                for name, kind in told.kind.items()
+            }
+            counts = Counter(kinds.values()).most_common(1)
+            most = [kind for kind, count in counts if 1 < count > len(kinds) - count]
+            self._kinds = {name: kind in most for name, kind in kinds.items()}
+        return switch in self._told[zone].on and self._kinds.get(switch, False)
 
     def _views(self, zone: str, switch: str, side: At) -> "_Views":
         """Return the entries that all endpoints of a switch at `side` have in common."""
