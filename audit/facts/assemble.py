@@ -36,22 +36,21 @@ def load(
     A zone whose databases cannot be read is left out with a note, and everything that needs it
     is `untraced`; when no zone can be read, that is the error.
     """
-    found = snapshot.open_snapshot(path, workdir, most=most)
+    opened = snapshot.open_snapshot(path, workdir, most=most)
     with ThreadPoolExecutor(1) as aside:
-        inputs = aside.submit(snapshot.hash_inputs, found)  # computed beside everything else
-        pod_facts = snapshot.required(found, "pods", kube.pod)
-        node_facts = snapshot.required(found, "nodes", kube.node)
-        namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
-        services, balanced, service_notes = _services(found)
-        listed = policylists.policies(found)
+        inputs = aside.submit(snapshot.hash_inputs, opened)  # computed beside everything else
+        pod_facts = snapshot.required(opened, "pods", kube.pod)
+        node_facts = snapshot.required(opened, "nodes", kube.node)
+        namespaces = dict(snapshot.required(opened, "namespaces", kube.namespace))
+        services, balanced, service_notes = _services(opened)
+        listed = policylists.policies(opened)
         policies = tuple(sorted(listed.policies, key=lambda policy: policy.ref))
-        own = frozenset(
-            a for facts in (pod_facts, node_facts) for one in facts for a in one.addresses
-        )
-        zones, zone_notes = _read_zones(found, workdir, reader, own)
+        addresses = frozenset(a for pod in pod_facts for a in pod.addresses)
+        addresses |= {a for node in node_facts for a in node.addresses}
+        zones, zone_notes = _read_zones(opened, workdir, reader, addresses)
     topology = Topology.of(zones, node_facts)
     nodes = {node.name: _node_endpoint(node, topology) for node in node_facts}
-    described = snapshot.describe(found)
+    described = snapshot.describe(opened)
     changed = frozenset(
         (namespace, name) for namespace, _, name in (c.partition("/") for c in described.changed)
     )
@@ -78,7 +77,7 @@ def load(
         differing=changed.union(differing),
     )
     return ClusterState(
-        source=described.source or found.source,
+        source=described.source or opened.source,
         pods=unsettled(pods, described.changed),
         nodes=tuple(nodes[name] for name in sorted(nodes)),
         services=services,
@@ -101,7 +100,7 @@ def load(
         inputs=inputs.result(),
         gateways=MappingProxyType(topology.gateways(node_facts)),
         ways_in=topology.ways_in(node_facts),
-        cluster=snapshot.cluster(found),
+        cluster=snapshot.cluster(opened),
     )
 
 
@@ -124,12 +123,12 @@ class _Balanced:
 
 
 def _services(
-    found: snapshot.Snapshot,
+    opened: snapshot.Snapshot,
 ) -> tuple[tuple[Service, ...], _Balanced, list[Note]]:
     """Read the services with their endpoints, and say what is missing for that."""
     slices: dict[tuple[str, str], list[kube.Object]] = defaultdict(list)
     listed = snapshot.read_objects(
-        found, "endpointslices", lambda item: (kube.slice_service(item), item)
+        opened, "endpointslices", lambda item: (kube.slice_service(item), item)
     )
     for owner, item in listed or ():
         if owner is not None:
@@ -139,13 +138,13 @@ def _services(
         service = kube.service(item, slices)
         return service, declared(item, slices.get((service.namespace, service.name), ()))
 
-    read = snapshot.read_objects(found, "services", both)
+    read = snapshot.read_objects(opened, "services", both)
     if read is None:
         unknown = _Balanced(services=(), sliced=False)
         return (), unknown, [_missing("services", "services cannot be audited")]
     services = sorted((service for service, _ in read), key=lambda s: (s.namespace, s.name))
     balanced = _Balanced(
-        services=tuple(one for _, one in read if one is not None),
+        services=tuple(declaration for _, declaration in read if declaration is not None),
         # A list that is there and empty is one that was not asked for: every Service has a slice.
         sliced=bool(slices),
     )
@@ -175,7 +174,10 @@ def _missing(resource: str, consequence: str) -> Note:
 
 
 def _read_zones(
-    found: snapshot.Snapshot, workdir: Path, reader: DatabaseReader, own: Collection[str]
+    opened: snapshot.Snapshot,
+    workdir: Path,
+    reader: DatabaseReader,
+    endpoint_addresses: Collection[str],
 ) -> tuple[dict[str, Zone], list[Note]]:
     """Stage and read every zone; a zone that cannot be read becomes a note.
 
@@ -184,14 +186,16 @@ def _read_zones(
     zones: dict[str, Zone] = {}
     notes = [
         Note(code="zone-incomplete", text=f"zone {zone} lacks nb.db or sb.db", subjects=(zone,))
-        for zone in found.incomplete_zones
+        for zone in opened.incomplete_zones
     ]
     failures: list[DatabaseError] = []
     threads = ThreadPoolExecutor(_ZONES_AT_A_TIME)
     try:
         reading = {
-            name: threads.submit(_read_zone, found, name, workdir / "zones" / name, reader, own)
-            for name in found.zones
+            name: threads.submit(
+                _read_zone, opened, name, workdir / "zones" / name, reader, endpoint_addresses
+            )
+            for name in opened.zones
         }
         for name, read in reading.items():
             try:
@@ -211,24 +215,24 @@ def _read_zones(
 
 
 def _read_zone(
-    found: snapshot.Snapshot,
+    opened: snapshot.Snapshot,
     name: str,
-    place: Path,
+    directory: Path,
     reader: DatabaseReader,
-    own: Collection[str],
+    endpoint_addresses: Collection[str],
 ) -> Zone:
     """Stage and read one zone; errors name the user's files, not the copies made of them."""
-    northbound, southbound = found.zones[name]
-    copies = {place / "nb.db": northbound, place / "sb.db": southbound}
-    place.mkdir(parents=True)
+    northbound, southbound = opened.zones[name]
+    copies = {directory / "nb.db": northbound, directory / "sb.db": southbound}
+    directory.mkdir(parents=True)
     try:
         torn = [reader.stage(original, copy) for copy, original in copies.items()]
-        zone = ovn.read_zone(reader, name, *copies, own=own)
+        zone = ovn.read_zone(reader, name, *copies, endpoint_addresses=endpoint_addresses)
     except DatabaseError as error:
         text = str(error)
         for copy, original in copies.items():
             for ours in (copy, original):
-                text = text.replace(str(ours), found.shown(original))
+                text = text.replace(str(ours), opened.shown(original))
         raise DatabaseError(text) from error
     return replace(zone, torn=any(torn))
 
@@ -250,9 +254,9 @@ def _node_endpoint(node: kube.NodeFacts, topology: Topology) -> Endpoint:
     attached = topology.host_attachment(node)
     obstacle = ""
     if attached is None:
-        known = node.name in topology.switch_of_node
+        has_switch = node.name in topology.switch_of_node
         absent = Reason.HYBRID_OVERLAY if node.hybrid else Reason.ZONE_MISSING
-        obstacle = Reason.NO_LOGICAL_PORT if known else absent
+        obstacle = Reason.NO_LOGICAL_PORT if has_switch else absent
     elif not node.addresses:
         obstacle = Reason.NO_ADDRESS
     return Endpoint(
@@ -388,14 +392,14 @@ def _pod_network(pod: kube.PodFacts, joined: _Join) -> _Joined:
     if pod.primary_network:
         return pod.addresses, None, Reason.USER_DEFINED_NETWORK
     topology, nodes = joined.topology, joined.nodes
-    found = topology.pod_port(pod.namespace, pod.name, pod.node)
-    if found is None:
-        known = pod.node in topology.switch_of_node
+    zone_and_port = topology.pod_port(pod.namespace, pod.name, pod.node)
+    if zone_and_port is None:
+        has_switch = pod.node in topology.switch_of_node
         node = nodes.get(pod.node)
         hybrid = node is not None and node.obstacle == Reason.HYBRID_OVERLAY
         absent = Reason.HYBRID_OVERLAY if hybrid else Reason.ZONE_MISSING
-        return pod.addresses, None, Reason.NO_LOGICAL_PORT if known else absent
-    attachment = topology.attachment(*found)
+        return pod.addresses, None, Reason.NO_LOGICAL_PORT if has_switch else absent
+    attachment = topology.attachment(*zone_and_port)
     if attachment is None:
         return pod.addresses, None, Reason.NO_LOGICAL_PORT
     return attachment.addresses, attachment, ""

@@ -192,10 +192,10 @@ def _protocol(port: Field) -> Protocol | None:
 
 
 def _port(protocol: Protocol, number: Field) -> Port:
-    found = number.number()
-    if not 0 < found <= MAX_PORT:
-        raise FieldError(f"{number.path}: port {found} is not between 1 and {MAX_PORT}")
-    return Port(protocol=protocol, number=found)
+    value = number.number()
+    if not 0 < value <= MAX_PORT:
+        raise FieldError(f"{number.path}: port {value} is not between 1 and {MAX_PORT}")
+    return Port(protocol=protocol, number=value)
 
 
 def _workload(root: Field) -> str:
@@ -259,7 +259,7 @@ def node(item: Object) -> NodeFacts:
     listed = {str(macs.get("default", ""))} if isinstance(macs, dict) else set()
     single = root["metadata"]["annotations"][_MANAGEMENT_MAC].text()
     cidrs = _annotation(root, _HOST_CIDRS)
-    own = tuple(
+    internal = tuple(
         address["address"].address()
         for address in root["status"]["addresses"].each()
         if address["type"].text() == "InternalIP"
@@ -268,7 +268,7 @@ def node(item: Object) -> NodeFacts:
     hosts = (c.partition("/")[0] for c in listed_cidrs if isinstance(c, str) and network(c))
     return NodeFacts(
         name=root["metadata"]["name"].required(),
-        addresses=own,
+        addresses=internal,
         labels=labels_of(item),
         subnets=_node_subnets(_annotation(root, _NODE_SUBNETS)),
         management_macs=frozenset(mac.lower() for mac in (listed | {single}) if mac),
@@ -280,7 +280,7 @@ def node(item: Object) -> NodeFacts:
         hybrid=_HYBRID_SUBNET in root["metadata"]["annotations"].texts()
         or root["metadata"]["labels"].texts().get("kubernetes.io/os") == "windows",
         chassis=root["metadata"]["annotations"][_NODE_CHASSIS].text(),
-        host_addresses=tuple(dict.fromkeys((*own, *hosts))),
+        host_addresses=tuple(dict.fromkeys((*internal, *hosts))),
     )
 
 
@@ -330,7 +330,7 @@ def _endpoints(ports: Sequence[NamedPort], slices: Iterable[Object]) -> tuple[Se
     the unnamed. Slices of host names (addressType FQDN) hold no addresses.
     """
     numbers = {(port.name, port.port.protocol): port.port for port in ports}
-    found = set()
+    endpoints = set()
     for root in map(Field, slices):
         if root["addressType"].text() not in ("IPv4", "IPv6"):
             continue
@@ -342,8 +342,8 @@ def _endpoints(ports: Sequence[NamedPort], slices: Iterable[Object]) -> tuple[Se
             if protocol is None or served is None or port["port"].value is None:
                 continue
             target = _port(protocol, port["port"]).number
-            found |= {ServiceEndpoint(port=served, address=a, target=target) for a in addresses}
-    return tuple(sorted(found))
+            endpoints |= {ServiceEndpoint(port=served, address=a, target=target) for a in addresses}
+    return tuple(sorted(endpoints))
 
 
 def _ready(endpoint: Field) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ def _config(text: str) -> Mapping[str, object]:
     return config if isinstance(config, dict) else {}
 
 
-def place(
+def of_namespace(
     namespace: str, labels: Mapping[str, str], networks: tuple[PrimaryNetwork, ...], *, joined: bool
 ) -> Placed:
     """Return which network a namespace's pods are on; `joined` where networks may be connected."""

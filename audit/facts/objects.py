@@ -25,18 +25,18 @@ _OUTSIDE = MappingProxyType({"": Endpoint(kind=EndpointKind.EXTERNAL, name="outs
 
 def load_snapshot(path: Path, workdir: Path, *, most: int = archive.LARGEST) -> ClusterState:
     """Read a snapshot's objects; its databases need not be there. SnapshotError as usual."""
-    found = snapshot.open_snapshot(path, workdir, databases=False, most=most)
-    pods = snapshot.required(found, "pods", kube.pod)
-    nodes = snapshot.required(found, "nodes", kube.node)
-    namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
+    opened = snapshot.open_snapshot(path, workdir, databases=False, most=most)
+    pods = snapshot.required(opened, "pods", kube.pod)
+    nodes = snapshot.required(opened, "nodes", kube.node)
+    namespaces = dict(snapshot.required(opened, "namespaces", kube.namespace))
     slices: dict[tuple[str, str], list[kube.Object]] = defaultdict(list)
-    sliced = snapshot.read_objects(found, "endpointslices", lambda i: (kube.slice_service(i), i))
+    sliced = snapshot.read_objects(opened, "endpointslices", lambda i: (kube.slice_service(i), i))
     for owner, item in sliced or ():
         if owner is not None:
             slices[owner].append(item)
-    services = snapshot.read_objects(found, "services", partial(kube.service, slices=slices))
-    policies = policylists.policies(found)
-    described = snapshot.describe(found)
+    services = snapshot.read_objects(opened, "services", partial(kube.service, slices=slices))
+    policies = policylists.policies(opened)
+    described = snapshot.describe(opened)
     missing = [
         Note(
             code="list-missing",
@@ -65,7 +65,7 @@ def load_snapshot(path: Path, workdir: Path, *, most: int = archive.LARGEST) -> 
     left_out = [f"{p.namespace}/{p.name}" for p in pods if p not in audited]
     return _sorted(
         ClusterState(
-            source=described.source or found.source,
+            source=described.source or opened.source,
             pods=tuple(
                 replace(_pod(pod, hosts), obstacle=Reason.OBJECT_CONTRADICTS)
                 if f"{pod.namespace}/{pod.name}" in unknown
@@ -85,9 +85,9 @@ def load_snapshot(path: Path, workdir: Path, *, most: int = archive.LARGEST) -> 
                 *contradictions.notes(contradictory),
             ),
             unread_policies=(*described.unread_policies, *policies.unread),
-            inputs=snapshot.hash_inputs(found),
+            inputs=snapshot.hash_inputs(opened),
             gateways=_OUTSIDE,
-            cluster=snapshot.cluster(found),
+            cluster=snapshot.cluster(opened),
         )
     )
 

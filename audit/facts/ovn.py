@@ -69,15 +69,15 @@ def read_zone(
     northbound: Path,
     southbound: Path,
     *,
-    own: Collection[str] = (),
+    endpoint_addresses: Collection[str] = (),
 ) -> Zone:
     """Read a zone from two staged databases. DatabaseError when one cannot be read.
 
-    `own` are the addresses of the cluster's pods and nodes: logical flows for packets to other
-    addresses of load balancers are not kept.
+    `endpoint_addresses` are those of the cluster's pods and nodes: logical flows for packets to
+    other addresses of load balancers are not kept.
     """
     try:
-        return _zone(reader, name, northbound, southbound, own)
+        return _zone(reader, name, northbound, southbound, endpoint_addresses)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DatabaseError(
             f"zone {name} holds what OVN does not write: {type(error).__name__}: {error}; copy its "
@@ -86,14 +86,20 @@ def read_zone(
 
 
 def _zone(
-    reader: DatabaseReader, name: str, northbound: Path, southbound: Path, own: Collection[str]
+    reader: DatabaseReader,
+    name: str,
+    northbound: Path,
+    southbound: Path,
+    endpoint_addresses: Collection[str],
 ) -> Zone:
     north = reader.tables(northbound, "OVN_Northbound")
     south = reader.tables(southbound, "OVN_Southbound")
     nb, sb = _northbound(north), _southbound(south)
     balancers = tuple(_load_balancers(nb["Load_Balancer"]))
     routed = _routed(nb, sb)
-    met, kept = flows.logical_flows(south, flows.service_sieve(balancers, {*own, *routed}))
+    met, kept = flows.logical_flows(
+        south, flows.service_sieve(balancers, {*endpoint_addresses, *routed})
+    )
     used = set(_sets_named(flow.match for some in met.values() for flow in some))
     primary = primary_networks(nb["Logical_Switch"])
     options = _first(sb["SB_Global"]).get("options", {})
@@ -154,9 +160,9 @@ def markers(
     northbound: Sequence[Row], southbound: Sequence[Row], chassis: Sequence[Row]
 ) -> dict[str, int]:
     """Return these tables' counters: what is wanted, and how far northd and each chassis are."""
-    found = {name: _first(northbound).get(name, 0) for name in NB_MARKERS}
-    found |= {f"southbound {name}": _first(southbound).get(name, 0) for name in SB_MARKERS}
-    return found | {f"chassis {row['name']}": row["nb_cfg"] for row in chassis}
+    counters = {name: _first(northbound).get(name, 0) for name in NB_MARKERS}
+    counters |= {f"southbound {name}": _first(southbound).get(name, 0) for name in SB_MARKERS}
+    return counters | {f"chassis {row['name']}": row["nb_cfg"] for row in chassis}
 
 
 def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
@@ -237,7 +243,7 @@ def _switches(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
 
     Switches of user-defined networks get none: those may use the default network's very subnets.
     """
-    found = {}
+    switches = {}
     for row in rows:
         config = row.get("other_config", {})
         if _is_user_defined(row):
@@ -245,8 +251,8 @@ def _switches(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
         subnets = [config["subnet"]] if "subnet" in config else []
         if "ipv6_prefix" in config:
             subnets.append(f"{config['ipv6_prefix'].removesuffix('/64')}/64")
-        found[row["name"]] = tuple(subnets)
-    return found
+        switches[row["name"]] = tuple(subnets)
+    return switches
 
 
 def _ports(bindings: Sequence[Row], datapaths: Sequence[Row]) -> dict[str, LogicalPort]:
@@ -333,10 +339,10 @@ def _port_groups(
 
 def _routed(nb: Mapping[str, Sequence[Row]], sb: Mapping[str, Sequence[Row]]) -> frozenset[str]:
     """Return the addresses and networks routers know, whatever for."""
-    known = ((nb, _NB_ADDRESSES), (sb, _SB_ADDRESSES))
+    sources = ((nb, _NB_ADDRESSES), (sb, _SB_ADDRESSES))
     return frozenset(
         sys.intern(text)
-        for tables, addresses in known
+        for tables, addresses in sources
         for table, columns in addresses.items()
         for row in tables[table]
         for column in columns
@@ -379,11 +385,11 @@ def _load_balancer(
     *, owner: str, protocol: str, vips: tuple[tuple[str, str], ...], template: bool
 ) -> LoadBalancer:
     """Return a load balancer; most are the same in every zone, and are one object then."""
-    found = (_vip(key, value) for key, value in vips)
+    parsed = (_vip(key, value) for key, value in vips)
     return LoadBalancer(
         owner=owner,
         protocol=Protocol(protocol),
-        vips=tuple(vip for vip in found if vip is not None),
+        vips=tuple(vip for vip in parsed if vip is not None),
         template=template,
     )
 

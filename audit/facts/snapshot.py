@@ -155,10 +155,10 @@ def _unpack(packed: Path, target: Path, limit: archive.Limit) -> Path:
     tops, gathered = set(), target / "gathered"
     try:
         for name, size, content in archive.members(packed, limit):
-            place, other = _snapshot_name(name), mustgather.member(name)
-            if place is not None:
-                tops.add(place.top)
-                archive.keep(archive.blocks_of(content), target / place.name, size=size)
+            member, other = _snapshot_name(name), mustgather.member(name)
+            if member is not None:
+                tops.add(member.top)
+                archive.keep(archive.blocks_of(content), target / member.name, size=size)
             elif other is not None:
                 archive.keep(archive.blocks_of(content), gathered / other, size=size)
     except archive.UNREADABLE as error:
@@ -218,20 +218,20 @@ def describe(snapshot: Snapshot) -> Description:
     if not path.is_file():
         return Description()
     try:
-        said = Field(json_document(path.read_text(encoding="utf-8")))
+        root = Field(json_document(path.read_text(encoding="utf-8")))
         return Description(
-            source=said["source"].text(),
+            source=root["source"].text(),
             notes=tuple(
                 Note(
                     code=note["code"].text(),
                     text=note["text"].text(),
-                    subjects=tuple(one.text() for one in note["subjects"].each()),
+                    subjects=tuple(subject.text() for subject in note["subjects"].each()),
                 )
-                for note in said["notes"].each()
+                for note in root["notes"].each()
             ),
-            resource_versions=said["first_resource_versions"].texts(),
-            unread_policies=tuple(one.text() for one in said["unread_policies"].each()),
-            changed=frozenset(one.text() for one in said["changed"].each()),
+            resource_versions=root["first_resource_versions"].texts(),
+            unread_policies=tuple(kind.text() for kind in root["unread_policies"].each()),
+            changed=frozenset(key.text() for key in root["changed"].each()),
         )
     except (OSError, ValueError, RecursionError) as error:
         raise SnapshotError(f"{snapshot.shown(path)} cannot be read: {error}") from error
@@ -340,8 +340,8 @@ def hash_inputs(snapshot: Snapshot) -> tuple[Input, ...]:
     """
     databases = [file for pair in snapshot.zones.values() for file in pair]
     inputs = tuple(_hash(file, snapshot) for file in sorted([*snapshot.lists.values(), *databases]))
-    said = snapshot.root / _DESCRIPTION
-    described = (_hash(said, snapshot),) if said.is_file() else ()
+    description = snapshot.root / _DESCRIPTION
+    described = (_hash(description, snapshot),) if description.is_file() else ()
     wanted = re.compile(
         f"{_LIST}|{re.escape(_DESCRIPTION)}" + (f"|{_DATABASE}" if databases else "")
     )

@@ -116,8 +116,8 @@ def start_node(*arguments: str) -> None:
 
 def _above() -> Path:
     """Return where Ray's files and sockets go: TMPDIR, unless its name is too long for those."""
-    place = Path(tempfile.gettempdir())
-    return place if len(os.fsencode(place)) <= _LONGEST_TMPDIR else scratch.SHORT
+    directory = Path(tempfile.gettempdir())
+    return directory if len(os.fsencode(directory)) <= _LONGEST_TMPDIR else scratch.SHORT
 
 
 class Actor:
@@ -239,8 +239,8 @@ class RayFanout:
                 if attempts[batch.tasks[0].key] < ATTEMPTS:
                     backlog.put_back(batch)
                 else:
-                    said = str(error).splitlines()[0]
-                    yield lost(batch, f"a worker died on this batch {ATTEMPTS} times: {said}")
+                    reason = str(error).splitlines()[0]
+                    yield lost(batch, f"a worker died on this batch {ATTEMPTS} times: {reason}")
             else:
                 yield batch, outcomes
             self._fill(backlog, running)

@@ -121,7 +121,7 @@ class Unparsed:
 
 def _unparsed(log: str) -> Unparsed:
     """Count what a daemon complained about while it read the database."""
-    failed = [found["flow"] or found[0] for found in _UNPARSED.finditer(log)]
+    failed = [match["flow"] or match[0] for match in _UNPARSED.finditer(log)]
     others = [flow for flow in failed if _TEMPLATE_VARIABLE not in flow]
     return Unparsed(
         flows=len(others),

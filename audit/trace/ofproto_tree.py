@@ -119,11 +119,11 @@ def _section(announced: str, body: str) -> Section:
     resumed = _RESUME.match(announced)
     if announced and resumed is None:
         raise OfprotoSyntaxError(f"expected a recirculation, got {announced[:200]!r}")
-    head, found, tail = body.partition("\nFinal flow: ")
+    head, has_flow, tail = body.partition("\nFinal flow: ")
     flow, _, tree = head.strip("\n").partition("\n")
     final_flow, _, rest = tail.partition("\nMegaflow: ")
-    megaflow, given, rest = rest.partition("\nDatapath actions: ")
-    if not flow.startswith("Flow: ") or not found or not given:
+    megaflow, has_actions, rest = rest.partition("\nDatapath actions: ")
+    if not flow.startswith("Flow: ") or not has_flow or not has_actions:
         raise OfprotoSyntaxError(f"expected a trace from `Flow:` on, got {body.strip()[:200]!r}")
     failed = _FAILED.search(rest)
     return Section(
@@ -149,17 +149,17 @@ def _step(line: str) -> Step:
     level = (len(line) - len(bare)) // _INDENT
     first = bare[:1]  # nothing, of a line of blanks
     if first.isdigit():
-        if found := _TABLE.match(line):
-            number, match, priority, cookie = found.groups()
+        if matched := _TABLE.match(line):
+            number, match, priority, cookie = matched.groups()
             return Table(level, int(number), match or "", int(priority), int(cookie or "0", 16))
-        if found := _MISS.match(line):
-            return Table(level, int(found[1]), "", -1, 0)
+        if matched := _MISS.match(line):
+            return Table(level, int(matched[1]), "", -1, 0)
     if first not in _MARKS:
         return Action(level, bare)
     if bare.startswith("-> "):
         return Detail(level, bare[3:])
     if bare.startswith(">>>> "):
         return Failure(level, bare[5:].removesuffix(" <<<<"))
-    if found := _BRIDGE.match(line):
-        return Bridge(level, found[1])
+    if matched := _BRIDGE.match(line):
+        return Bridge(level, matched[1])
     return Action(level, bare)

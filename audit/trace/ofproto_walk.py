@@ -47,7 +47,7 @@ Groups = Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Symbols:
     """The switch that was asked, and what the numbers in its answer stand for."""
 
     switch: Switch
@@ -59,7 +59,7 @@ class Place:
     """OpenFlow port → logical port, of patch ports to physical networks."""
 
     @classmethod
-    def of(cls, switch: Switch, zone: Zone, pipelines: Pipelines) -> "Place":
+    def of(cls, switch: Switch, zone: Zone, pipelines: Pipelines) -> "Symbols":
         """Index a switch's ports by their numbers."""
         return cls(
             switch=switch,
@@ -88,7 +88,7 @@ class Walked:
 class _Walk:
     """Where the packet is, and what has happened to it."""
 
-    place: Place
+    symbols: Symbols
     groups: Groups
     metadata: int = 0
     inport: int = 0
@@ -115,10 +115,10 @@ class _Walk:
     """The packet's addresses as it was sent, and as they are now."""
     now: tuple[str, str] = ("", "")
 
-    def hop(self, end: HopEnd, **found: object) -> Hop:
+    def hop(self, end: HopEnd, **fields: object) -> Hop:
         """Return the hop that ends here."""
-        datapath = self.place.pipelines.datapaths.get(self.metadata, "")
-        names = (self.place.port(datapath, key) for key in (self.inport, self.outport))
+        datapath = self.symbols.pipelines.datapaths.get(self.metadata, "")
+        names = (self.symbols.port(datapath, key) for key in (self.inport, self.outport))
         entered, outport = (port.name if port is not None else "" for port in names)
         return replace(
             Hop(
@@ -135,23 +135,23 @@ class _Walk:
                 ip_dst=self.now[1] if self.now[1] != self.sent[1] else "",
                 unseen=self.unseen,
             ),
-            **found,  # type: ignore[arg-type]  # fields of Hop, named by the callers below
+            **fields,  # type: ignore[arg-type]  # fields of Hop, named by the callers below
         )
 
 
-def read(sections: tuple[Section, ...], place: Place, *, target: str, groups: Groups) -> Walked:
+def read(sections: tuple[Section, ...], symbols: Symbols, *, target: str, groups: Groups) -> Walked:
     """Return how the packet ended: at `target` if it was output there, wherever else it went.
 
     OfprotoSyntaxError when a number or an address in it is none.
     """
     try:
-        return _walked(sections, place, target, groups)
+        return _walked(sections, symbols, target, groups)
     except (ValueError, LookupError, OverflowError) as error:
         raise OfprotoSyntaxError(f"an action or a field cannot be read: {error}") from error
 
 
-def _walked(sections: tuple[Section, ...], place: Place, target: str, groups: Groups) -> Walked:
-    walk = _Walk(place=place, groups=groups)
+def _walked(sections: tuple[Section, ...], symbols: Symbols, target: str, groups: Groups) -> Walked:
+    walk = _Walk(symbols=symbols, groups=groups)
     left: Encapsulated | None = None
     for section in sections:
         _begin(walk, section)
@@ -193,12 +193,12 @@ def _begin(walk: _Walk, section: Section) -> None:
 def _match(walk: _Walk, table: Table) -> None:
     """Take note of the flow that matched."""
     walk.table = table
-    stages = walk.place.pipelines.stages.get(table.cookie) if table.priority >= 0 else None
+    stages = walk.symbols.pipelines.stages.get(table.cookie) if table.priority >= 0 else None
     if not stages:
         return
-    found = _METADATA.search(table.match)
-    if found:
-        walk.metadata = int(found[1], 16)
+    metadata = _METADATA.search(table.match)
+    if metadata:
+        walk.metadata = int(metadata[1], 16)
     walk.stage = stages[0] if len(stages) == 1 else _likeliest(walk, stages)
     walk.logical_flow = f"{table.cookie:08x}"
     walk.priority = table.priority
@@ -221,8 +221,8 @@ def _likeliest(walk: _Walk, stages: tuple[str, ...]) -> str:
 
 
 def _acl(walk: _Walk, action: str) -> AclMatch:
-    datapath = walk.place.pipelines.datapaths.get(walk.metadata, "")
-    ports = (walk.place.port(datapath, key) for key in (walk.inport, walk.outport))
+    datapath = walk.symbols.pipelines.datapaths.get(walk.metadata, "")
+    ports = (walk.symbols.port(datapath, key) for key in (walk.inport, walk.outport))
     inport, outport = (port.name if port is not None else "" for port in ports)
     return AclMatch(
         stage=walk.stage,
@@ -264,11 +264,11 @@ def _act(walk: _Walk, text: str) -> None:
 
 def _look(walk: _Walk, text: str) -> None:
     """Take note of what the tracer has none of: the packet's connection."""
-    found = None if walk.connected else _OF_THE_CONNECTION.match(text)
-    if found is not None:
-        datapath = walk.place.pipelines.datapaths.get(walk.metadata, "")
+    matched = None if walk.connected else _OF_THE_CONNECTION.match(text)
+    if matched is not None:
+        datapath = walk.symbols.pipelines.datapaths.get(walk.metadata, "")
         walk.unseen += (
-            Unseen(spot=str(Spot.CONNECTION), what=found[1], datapath=datapath, stage=walk.stage),
+            Unseen(spot=str(Spot.CONNECTION), what=matched[1], datapath=datapath, stage=walk.stage),
         )
 
 
@@ -299,14 +299,14 @@ def _note(walk: _Walk, text: str) -> None:
     if text == TO_TUNNEL:
         walk.outputs.pop(f"#{walk.output}", None)
         walk.tunnelled = walk.hop(HopEnd.TUNNELLED, port_type="tunnel")
-    elif found := _NOW.match(text):
-        _remember(walk, (found[1] or found[2]).lower(), int(found[3], 16))
+    elif assigned := _NOW.match(text):
+        _remember(walk, (assigned[1] or assigned[2]).lower(), int(assigned[3], 16))
 
 
 def _output(walk: _Walk) -> None:
     """Take note of an output: to a pod's interface, or the host's."""
-    vif = walk.place.vif_of.get(walk.output)
-    localnet = walk.place.localnet_of.get(walk.output)
+    vif = walk.symbols.vif_of.get(walk.output)
+    localnet = walk.symbols.localnet_of.get(walk.output)
     if vif is not None:
         walk.outputs[vif] = walk.hop(HopEnd.OUTPUT, port=vif)
     elif localnet is not None:
@@ -376,22 +376,22 @@ def _answered(walk: _Walk) -> Hop:
     if walk.stage in _REJECTING:
         return walk.hop(HopEnd.REJECTED)
     if walk.stage in _ASKING:
-        return _asked(walk)
+        return _resolving(walk)
     return walk.hop(HopEnd.ENDED, text="handed to ovn-controller")
 
 
-def _asked(walk: _Walk) -> Hop:
+def _resolving(walk: _Walk) -> Hop:
     """Return the hop of a packet that waits for its next hop's MAC.
 
     Where the router asks is where its port leads: to a physical network, if its switch has one.
     """
     hop = walk.hop(HopEnd.RESOLVING)
-    zone = walk.place.zone
+    zone = walk.symbols.zone
     router = zone.ports.get(hop.outport)
     beside = zone.ports.get(router.peer) if router is not None else None
     if beside is None:
         return replace(hop, port=hop.outport)
-    for name in walk.place.switch.localnets:
+    for name in walk.symbols.switch.localnets:
         port = zone.ports.get(name)
         if port is not None and port.datapath == beside.datapath:
             return replace(hop, port=name, port_type="localnet")

@@ -100,7 +100,7 @@ class _Path:
     rewritten: bool = False
     """Headers that a hop does not tell are not as they were when the packet was sent."""
 
-    def end(self, end: HopEnd, **found: object) -> Hop:
+    def end(self, end: HopEnd, **fields: object) -> Hop:
         """Return the hop that ends here."""
         return replace(
             Hop(
@@ -117,7 +117,7 @@ class _Path:
                 ip_dst=self.ip_dst,
                 unseen=self.unseen,
             ),
-            **found,  # type: ignore[arg-type]  # fields of Hop, named by the callers below
+            **fields,  # type: ignore[arg-type]  # fields of Hop, named by the callers below
         )
 
     def miss(self, spot: Spot, what: str) -> None:
@@ -152,8 +152,8 @@ def _decide(walk: _Walk, target: str) -> Hop:
     if target and target in outputs:
         return outputs[target]
     for end in (HopEnd.BALANCED, HopEnd.SELECTED):
-        if found := [hop for hop in walk.ends if hop.end is end]:
-            return found[0]
+        if ending := [hop for hop in walk.ends if hop.end is end]:
+            return ending[0]
     if len(outputs) == 1:
         return next(iter(outputs.values()))
     if outputs:
@@ -161,8 +161,8 @@ def _decide(walk: _Walk, target: str) -> Hop:
         reached = ", ".join(sorted(outputs))
         return replace(first, end=HopEnd.SPREAD, port="", port_type="", text=reached)
     for end in (HopEnd.REJECTED, HopEnd.DROPPED):
-        if found := [hop for hop in walk.ends if hop.end is end]:
-            return found[-1]
+        if ending := [hop for hop in walk.ends if hop.end is end]:
+            return ending[-1]
     return walk.ends[-1]
 
 
@@ -234,24 +234,24 @@ def _generates(path: _Path, title: str) -> bool:
 def _generate(title: str, steps: Sequence[Step], path: _Path, walk: _Walk) -> bool:
     """Take note of a packet OVN makes in `steps`; say whether ours ends by that."""
     if title in QUESTIONS:
-        asked = next((at for at in _asked(steps) if at[1] == "localnet"), None)
-        port, port_type = asked or next(_asked(steps), ("", ""))
+        physical = next((at for at in _destinations(steps) if at[1] == "localnet"), None)
+        port, port_type = physical or next(_destinations(steps), ("", ""))
         path.waiting = path.end(HopEnd.RESOLVING, port=port, port_type=port_type)
     if title in REJECTS:
         walk.ends.append(path.end(HopEnd.REJECTED))
     return title in REJECTS
 
 
-def _asked(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
+def _destinations(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
     """Yield where a question goes: first the router's own port, then all ports it is output to."""
     for step in steps:
         match step:
-            case Title(text) if (found := _PIPELINE.match(text)) and found["out"]:
-                yield found["out"], ""
-            case Action(text) if found := _OUTPUT.fullmatch(text):
-                yield found["port"], found["type"]
+            case Title(text) if (matched := _PIPELINE.match(text)) and matched["out"]:
+                yield matched["out"], ""
+            case Action(text) if matched := _OUTPUT.fullmatch(text):
+                yield matched["port"], matched["type"]
             case Fork(inner):
-                yield from _asked(inner.steps)
+                yield from _destinations(inner.steps)
             case _:
                 pass
 
@@ -295,21 +295,21 @@ def _is_own_verdict(path: _Path) -> bool:
 
 def _enter(path: _Path, text: str) -> None:
     """Take note of a pipeline or a NAT."""
-    if found := _PIPELINE.match(text):
+    if matched := _PIPELINE.match(text):
         if text.startswith("ingress"):
-            if found["dp"] != path.datapath:  # by a patch port, or first of all
+            if matched["dp"] != path.datapath:  # by a patch port, or first of all
                 path.stale, path.registers = path.registers, 0
         else:
             path.stale, path.registers, path.crossed = 0, 0, None
-        path.datapath = found["dp"]
-        path.outport = found["out"] or ""
-        if found["in"] is not None:
-            path.entered = found["in"]
-    elif found := _NAT.match(text):
-        if found["side"] == "src":
-            path.ip_src = found["ip"]
+        path.datapath = matched["dp"]
+        path.outport = matched["out"] or ""
+        if matched["in"] is not None:
+            path.entered = matched["in"]
+    elif matched := _NAT.match(text):
+        if matched["side"] == "src":
+            path.ip_src = matched["ip"]
         else:
-            path.ip_dst = found["ip"]
+            path.ip_dst = matched["ip"]
 
 
 def _match(path: _Path, table: Table) -> None:
@@ -352,14 +352,14 @@ def _act(path: _Path, text: str, walk: _Walk) -> Hop | None:
         path.passes = path.passes[:-1]
     elif text.startswith("reject") and _is_own_verdict(path):
         path.acls = (*path.acls[:-1], replace(path.acls[-1], action="reject"))
-    if (found := _OUTPUT.fullmatch(text)) and found["type"] not in _PATCHES:
-        return path.end(HopEnd.OUTPUT, port=found["port"], port_type=found["type"])
-    if found:
-        return _patched(path, found["port"])
-    if not walk.through_balancer and (found := _BACKENDS.match(_PORT_OF_BACKEND.sub("", text))):
-        return path.end(HopEnd.BALANCED, backends=tuple(_split(found["list"])))
-    if not walk.through_select and (found := _SELECT.search(text)):
-        members = [member.partition("=")[0] for member in _split(found["list"])]
+    if (matched := _OUTPUT.fullmatch(text)) and matched["type"] not in _PATCHES:
+        return path.end(HopEnd.OUTPUT, port=matched["port"], port_type=matched["type"])
+    if matched:
+        return _patched(path, matched["port"])
+    if not walk.through_balancer and (matched := _BACKENDS.match(_PORT_OF_BACKEND.sub("", text))):
+        return path.end(HopEnd.BALANCED, backends=tuple(_split(matched["list"])))
+    if not walk.through_select and (matched := _SELECT.search(text)):
+        members = [member.partition("=")[0] for member in _split(matched["list"])]
         if all(member.isdecimal() for member in members):  # else the trace ends here, undecided
             return path.end(HopEnd.SELECTED, choices=tuple(map(int, members)))
     return None

@@ -87,8 +87,8 @@ def _group(
     return Group(
         key=key,
         words=words,
-        sure=frozenset(name_of(pod) for one in chosen for pod in one.sure),
-        maybe=frozenset(name_of(pod) for one in chosen for pod in one.maybe),
+        sure=frozenset(name_of(pod) for selected in chosen for pod in selected.sure),
+        maybe=frozenset(name_of(pod) for selected in chosen for pod in selected.maybe),
         denies=denies,
     )
 
@@ -132,13 +132,11 @@ class Groups:
                 elif not self._is_in(name, zone, owned):
                     lacking[zone].add(name)
             for zone, names in sorted(lacking.items()):
-                yield from self._told(group, zone, names, too_much=False)
+                yield from self._difference(group, zone, names, too_much=False)
             for zone, owned in sorted(there.items()):
-                known = {self._cluster.pods_of_ports.get((zone, port)) for port in owned.ports} - {
-                    None
-                }
-                extra = {name for name in known if name is not None} - group.sure - group.maybe
-                yield from self._told(group, zone, extra - self._unsure, too_much=True)
+                pods = {self._cluster.pods_of_ports.get((zone, port)) for port in owned.ports}
+                extra = {name for name in pods if name is not None} - group.sure - group.maybe
+                yield from self._difference(group, zone, extra - self._unsure, too_much=True)
 
     @cached_property
     def _unsure(self) -> frozenset[Name]:
@@ -151,7 +149,7 @@ class Groups:
         ports = self._cluster.topology.pod_ports.get(name, ())
         return any(there == zone and port.name in owned.ports for there, port in ports)
 
-    def _told(
+    def _difference(
         self, group: Group, zone: str, names: Collection[Name], *, too_much: bool
     ) -> Iterator[Difference]:
         if not names:

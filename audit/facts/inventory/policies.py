@@ -22,7 +22,7 @@ class Policies:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._known = {policy.ref: policy for policy in cluster.policies}
+        self._by_ref = {policy.ref: policy for policy in cluster.policies}
         self.absent: dict[str, set[str]] = defaultdict(set)
         """Zones in which a policy (`type:name`) that is in Kubernetes is not."""
 
@@ -36,23 +36,23 @@ class Policies:
     @cached_property
     def _acls(self) -> Mapping[PolicyRef, Mapping[str, list[Acl]]]:
         """The ACLs in force of each policy, by zone."""
-        found: dict[PolicyRef, dict[str, list[Acl]]] = defaultdict(lambda: defaultdict(list))
+        by_policy: dict[PolicyRef, dict[str, list[Acl]]] = defaultdict(lambda: defaultdict(list))
         for zone in self._cluster.zones.values():
             for acls in zone.acls.values():
                 for acl in acls:
                     if acl.policy is not None:
-                        found[acl.policy][zone.name].append(acl)
-        return found
+                        by_policy[acl.policy][zone.name].append(acl)
+        return by_policy
 
     @cached_property
     def _holding(self) -> Mapping[PolicyRef, Mapping[str, frozenset[str]]]:
         """The pods in each policy's port group, by zone: where there are any."""
-        found: dict[PolicyRef, dict[str, frozenset[str]]] = defaultdict(dict)
+        by_policy: dict[PolicyRef, dict[str, frozenset[str]]] = defaultdict(dict)
         for zone in self._cluster.zones.values():
             for group in zone.port_groups:
                 if group.policy is not None and group.ports:
-                    found[group.policy][zone.name] = self._pods(zone, group.ports)
-        return found
+                    by_policy[group.policy][zone.name] = self._pods(zone, group.ports)
+        return by_policy
 
     def _pods(self, zone: Zone, ports: frozenset[str]) -> frozenset[str]:
         named = self._cluster.pods_of_ports
@@ -65,10 +65,10 @@ class Policies:
         for stored in {zone.stock.policies for zone in self._cluster.zones.values()}:
             there = {z.name for z in self._cluster.zones.values() if z.stock.policies == stored}
             for ref in map(_ref, stored):
-                if ref not in self._known:
+                if ref not in self._by_ref:
                     zones[ref] |= there
         for ref in self._acls.keys() | self._holding.keys():
-            if ref not in self._known:
+            if ref not in self._by_ref:
                 zones[ref] |= self._acls.get(ref, {}).keys() | self._holding.get(ref, {}).keys()
         for ref in sorted(zones):
             if ref.kind not in self._cluster.kinds or ref.namespace in self._cluster.unlisted:
@@ -101,9 +101,10 @@ class Policies:
         """Yield the policies that Kubernetes has and some zone does not."""
         stored = {zone.name: zone.stock.policies for zone in self._cluster.zones.values()}
         distinct = {
-            names: [z for z, own in stored.items() if own is names] for names in stored.values()
+            names: [zone for zone, held in stored.items() if held is names]
+            for names in stored.values()
         }
-        for policy in self._known.values():
+        for policy in self._by_ref.values():
             name = _stored(policy.ref)
             if name not in wanted:
                 continue
@@ -135,7 +136,7 @@ class Policies:
 
     def _rules(self, wanted: Mapping[str, Group]) -> Iterator[Difference]:
         """Yield the rules, and default denies, without an ACL; and the ACLs of rules no more."""
-        for policy in self._known.values():
+        for policy in self._by_ref.values():
             group = wanted.get(_stored(policy.ref))
             if group is None or policy.spec is None:
                 continue
@@ -166,13 +167,13 @@ class Policies:
     def _outdated(self, policy: Policy, acls: Mapping[str, list[Acl]]) -> Iterator[Difference]:
         assert policy.spec is not None  # noqa: S101 - who calls has looked
         rules = {(str(rule.direction), rule.index) for rule in policy.spec.rules}
-        found: dict[tuple[str, int], dict[str, Acl]] = defaultdict(dict)
-        for zone, own in acls.items():
-            for acl in own:
+        outdated: dict[tuple[str, int], dict[str, Acl]] = defaultdict(dict)
+        for zone, zone_acls in acls.items():
+            for acl in zone_acls:
                 key = acl.policy_direction, acl.rule
                 if acl.rule >= 0 and acl.policy_direction and key not in rules:
-                    found[key][zone] = acl
-        for (direction, index), zones in sorted(found.items()):
+                    outdated[key][zone] = acl
+        for (direction, index), zones in sorted(outdated.items()):
             pods = frozenset[str]().union(
                 *(
                     governed(self._cluster, self._cluster.zones[zone], acl.uuid)
@@ -204,12 +205,12 @@ class Policies:
 
     def _firewalls(self) -> Iterator[Difference]:
         """Yield the EgressFirewalls, and rules of theirs, that a zone with their pods lacks."""
-        for policy in self._known.values():
+        for policy in self._by_ref.values():
             if policy.ref.kind != "EgressFirewall" or policy.spec is None:
                 continue
-            own = self._cluster.select(None, policy.ref.namespace, EVERYTHING).sure
+            selected = self._cluster.select(None, policy.ref.namespace, EVERYTHING).sure
             zones: dict[str, set[str]] = defaultdict(set)
-            for pod in own:
+            for pod in selected:
                 zone = self._cluster.zone_of.get(name_of(pod))
                 if zone is not None:
                     zones[zone].add(key_of(name_of(pod)))

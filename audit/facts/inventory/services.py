@@ -77,8 +77,8 @@ def declared(item: Object, slices: Iterable[Object]) -> Declared | None:
     ips = tuple(plain(ip.text()) for ip in written if ip.value not in (None, "", "None"))
     if spec["type"].text() == "ExternalName" or not ips:
         return None
-    ingress = (one["ip"].text() for one in root["status"]["loadBalancer"]["ingress"].each())
-    external = (one.text() for one in spec["externalIPs"].each())
+    ingress = (entry["ip"].text() for entry in root["status"]["loadBalancer"]["ingress"].each())
+    external = (address.text() for address in spec["externalIPs"].each())
     ports = tuple(
         ServicePort(
             protocol=protocol,
@@ -99,14 +99,14 @@ def declared(item: Object, slices: Iterable[Object]) -> Declared | None:
         external_local=spec["externalTrafficPolicy"].text() == "Local",
         not_ready_too=spec["publishNotReadyAddresses"].flag(),
         local_first=any(_LOCAL_FIRST in key for key in root["metadata"]["annotations"].mapping()),
-        targets={key: tuple(found) for key, found in _targets(ports, slices).items()},
+        targets={key: tuple(targets) for key, targets in _targets(ports, slices).items()},
     )
 
 
 def _targets(
     ports: Sequence[ServicePort], slices: Iterable[Object]
 ) -> dict[tuple[str, int], list[Target]]:
-    found: dict[tuple[str, int], list[Target]] = defaultdict(list)
+    targets: dict[tuple[str, int], list[Target]] = defaultdict(list)
     numbers = {(port.name, port.protocol): port.number for port in ports}
     for root in map(Field, slices):
         if root["addressType"].text() not in ("IPv4", "IPv6"):
@@ -122,7 +122,7 @@ def _targets(
             conditions = endpoint["conditions"]
             for address in [*endpoint["addresses"].each()][:1]:
                 for protocol, number, target in served:
-                    found[protocol, number].append(
+                    targets[protocol, number].append(
                         Target(
                             address=plain(address.text()),
                             port=target,
@@ -132,7 +132,7 @@ def _targets(
                             and conditions["terminating"].flag(),
                         )
                     )
-    return found
+    return targets
 
 
 class Balancers:
@@ -141,7 +141,7 @@ class Balancers:
     def __init__(self, cluster: Cluster, services: Iterable[Declared], *, sliced: bool) -> None:
         """`sliced` tells whether the EndpointSlices are known; else only VIPs are compared."""
         self._cluster = cluster
-        self._services = {f"{one.namespace}/{one.name}": one for one in services}
+        self._services = {f"{service.namespace}/{service.name}": service for service in services}
         self._sliced = sliced
         self._other_network = frozenset(
             {pod.namespace for pod in cluster.pods if pod.primary_network}
@@ -158,15 +158,17 @@ class Balancers:
                 for address, port, _ in balancer.vips:
                     vip = (str(balancer.protocol), plain(address), port)
                     vips[balancer.owner][zone.name].add(vip)
-        found: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+        wrong: dict[tuple[str, str, str], set[str]] = defaultdict(set)
         for balancer, zones in there.items():
             for shown, text in self._wrong(balancer, zones):
-                found[balancer.owner, shown, text] |= set(zones)
-        yield from self._told(found)
+                wrong[balancer.owner, shown, text] |= set(zones)
+        yield from self._as_differences(wrong)
         yield from self._absent(vips)
 
-    def _told(self, found: Mapping[tuple[str, str, str], set[str]]) -> Iterator[Difference]:
-        for (owner, _, text), zones in sorted(found.items()):
+    def _as_differences(
+        self, wrong: Mapping[tuple[str, str, str], set[str]]
+    ) -> Iterator[Difference]:
+        for (owner, _, text), zones in sorted(wrong.items()):
             yield Difference(
                 kind=FindingKind.LOAD_BALANCER_DIFFERS,
                 text=f"service {owner} {in_zones(sorted(zones))}: {text}",
@@ -200,10 +202,10 @@ class Balancers:
         self, service: Declared, protocol: str, address: str, port: int
     ) -> ServicePort | None:
         """Return the port of a Service that a VIP is for; any address may be a node's."""
-        own = [one for one in service.ports if one.protocol == protocol]
+        candidates = [candidate for candidate in service.ports if candidate.protocol == protocol]
         if address in (*service.cluster_ips, *service.outside):
-            return next((one for one in own if one.number == port), None)
-        return next((one for one in own if one.node_port == port), None)
+            return next((candidate for candidate in candidates if candidate.number == port), None)
+        return next((candidate for candidate in candidates if candidate.node_port == port), None)
 
     def _backends(
         self,
@@ -218,8 +220,8 @@ class Balancers:
         targets = service.targets.get((served.protocol, served.number), ())
         accepted = self._accepted(service, balancer, targets, address, zones)
         for has in self._expanded(backends, zones):
-            if accepted and not any(self._same(has, one, zones) for one in accepted):
-                nearest = min(accepted, key=lambda one: len(one ^ has))
+            if accepted and not any(self._same(has, allowed, zones) for allowed in accepted):
+                nearest = min(accepted, key=lambda allowed: len(allowed ^ has))
                 return _differing(has - nearest, nearest - has)
         return ""
 
@@ -234,7 +236,7 @@ class Balancers:
             values = self._cluster.zones[zone].stock.variables
             for text in backends:
                 for value in values.get(text.removeprefix("^"), ()):
-                    yield frozenset(_backend(one) for one in value.split(",") if one)
+                    yield frozenset(_backend(backend) for backend in value.split(",") if backend)
 
     def _accepted(
         self,
@@ -246,14 +248,14 @@ class Balancers:
     ) -> list[frozenset[Backend]]:
         """Return the sets of backends that a VIP may have."""
         family = _family(address)
-        own = [target for target in targets if family_of(target.address) == family]
-        everywhere = _eligible(own, service)
+        in_family = [target for target in targets if family_of(target.address) == family]
+        everywhere = _eligible(in_family, service)
         internal = plain(address) in service.cluster_ips
         is_local = service.internal_local if internal else service.external_local
         if not (is_local or service.local_first):
             return [everywhere]
         local = [
-            _eligible([target for target in own if target.node == node], service)
+            _eligible([target for target in in_family if target.node == node], service)
             for node in self._cluster.nodes_of(zones)
         ]
         if internal and is_local and balancer.on_switch and not balancer.on_router:
@@ -272,13 +274,13 @@ class Balancers:
         if not masked:
             return False
         nodes = set(self._cluster.nodes_of(zones))
-        own = {
+        host_addresses = {
             plain(address)
             for node in self._cluster.nodes
             if node.name in nodes
             for address in node.host_addresses
         }
-        mine = {(address, port) for address, port in wanted if address in own}
+        mine = {(address, port) for address, port in wanted if address in host_addresses}
         ports = {port for _, port in masked}
         return (
             has - masked <= wanted
@@ -297,27 +299,27 @@ class Balancers:
         for owner, service in sorted(self._services.items()):
             if service.namespace in self._other_network:
                 continue
-            own = vips.get(owner, {})
+            by_zone = vips.get(owner, {})
             for port in service.ports:
                 for address in (*service.cluster_ips, *service.outside):
                     if family_of(address) not in families:
                         continue
                     vip = (port.protocol, address, port.number)
-                    without = sorted(zone for zone in zones if vip not in own.get(zone, ()))
+                    without = sorted(zone for zone in zones if vip not in by_zone.get(zone, ()))
                     everywhere = address in service.cluster_ips or len(without) < len(zones)
                     if without and everywhere:
                         shown = f"{port.protocol} {_vip(address, port.number)}"
                         yield _missing(owner, shown, without)
-                yield from self._node_port(owner, port, own, zones)
+                yield from self._node_port(owner, port, by_zone, zones)
 
     def _node_port(
-        self, owner: str, port: ServicePort, own: Mapping[str, set[Vip]], zones: set[str]
+        self, owner: str, port: ServicePort, by_zone: Mapping[str, set[Vip]], zones: set[str]
     ) -> Iterator[Difference]:
         if not port.node_port:
             return
         has = {
             zone
-            for zone, vips in own.items()
+            for zone, vips in by_zone.items()
             if any(vip[0] == port.protocol and vip[2] == port.node_port for vip in vips)
         }
         if has and has < zones:
@@ -369,13 +371,13 @@ def _shown(backends: Iterable[Backend]) -> str:
 
 def _differing(extra: Collection[Backend], missing: Collection[Backend]) -> str:
     """Say which backends a load balancer has and the EndpointSlices do not, and which it lacks."""
-    told = []
+    parts = []
     if extra:
-        told.append(f"has {_shown(extra)}, which the EndpointSlices do not have")
+        parts.append(f"has {_shown(extra)}, which the EndpointSlices do not have")
     if missing:
-        told.append(
+        parts.append(
             f"lacks {_shown(missing)}, which they have"
             if extra
             else f"lacks {_shown(missing)} of the EndpointSlices"
         )
-    return ", and ".join(told)
+    return ", and ".join(parts)

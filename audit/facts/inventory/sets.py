@@ -55,7 +55,7 @@ class Sets:
         for zone in self._cluster.zones.values():
             for owned in zone.stock.sets:
                 alike[owned].append(zone.name)
-        found: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
+        wrong: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
         named: dict[str, OwnedSet] = {}
         for owned, zones in alike.items():
             expected = self._expectation(owned)
@@ -64,10 +64,10 @@ class Sets:
             named[owned.set] = owned
             lacks, extra = self._compared(owned, expected)
             for address in lacks:
-                found[owned.set, address, False] += zones
+                wrong[owned.set, address, False] += zones
             for address in extra:
-                found[owned.set, address, True] += zones
-        for (name, address, too_much), zones in sorted(found.items()):
+                wrong[owned.set, address, True] += zones
+        for (name, address, too_much), zones in sorted(wrong.items()):
             yield self._difference(named[name], address, sorted(zones), too_much=too_much)
         for zone in self._cluster.zones.values():
             for name in zone.stock.absent_sets:
@@ -124,7 +124,7 @@ class Sets:
         if owned.owner_type not in ADMIN_TYPES or policy is None or policy.spec is None:
             return None
         rules = policy.spec.facing(Direction(owned.direction))
-        rule = next((one for one in rules if one.index == owned.rule), None)
+        rule = next((candidate for candidate in rules if candidate.index == owned.rule), None)
         if rule is None or rule.peers is None:
             return None
         words = f"the peers of {policy.ref} {owned.direction}[{owned.rule}]"
@@ -146,15 +146,15 @@ class Sets:
         selected = [self._cluster.peer(peer, namespace) for peer in peers]
         sure = {
             plain(address): pod
-            for one in selected
-            for pod in one.sure
+            for chosen in selected
+            for pod in chosen.sure
             for address in pod.addresses
             if family_of(address) == owned.family
         }
         maybe = {
             plain(address)
-            for one in selected
-            for pod in (*one.sure, *one.maybe)
+            for chosen in selected
+            for pod in (*chosen.sure, *chosen.maybe)
             for address in (*pod.addresses, *pod.assigned)
         } | self._cluster.doubtful
         cidrs = {plain(b.cidr) for b in blocks if family_of(b.cidr) == owned.family}
@@ -210,12 +210,12 @@ class Sets:
     def _using(self, zone: str) -> Mapping[str, list[Acl]]:
         """Return the ACLs of a zone by the sets that they use."""
         if zone not in self._users:
-            found: dict[str, list[Acl]] = defaultdict(list)
+            users: dict[str, list[Acl]] = defaultdict(list)
             for acls in self._cluster.zones[zone].acls.values():
                 for acl in acls:
                     for part in acl.match.split("$")[1:]:
-                        found[part.split("}")[0].split(",")[0].split(")")[0].split()[0]].append(acl)
-            self._users[zone] = found
+                        users[part.split("}")[0].split(",")[0].split(")")[0].split()[0]].append(acl)
+            self._users[zone] = users
         return self._users[zone]
 
 
