@@ -76,19 +76,19 @@ def unbound(cluster: Cluster) -> Iterator[Difference]:
         if not settled(pod) or cluster.moving(pod) or name_of(pod) in cluster.differing:
             continue
         there = cluster.topology.pod_port(pod.namespace, pod.name, pod.node)
-        bindings = cluster.zones[there[0]].stock.bound if there is not None else {}
-        if there is None or there[1].name not in bindings:
+        if there is None:
             continue
-        actual = bindings[there[1].name]
+        zone, port = there
         wanted = chassis.get(pod.node, "")
+        actual = cluster.zones[zone].stock.bound.get(port.name, wanted)
         if actual == wanted or (actual and not wanted):
             continue
         bound = f"to the chassis of node {names.get(actual, actual)}" if actual else "to no chassis"
         yield Difference(
             kind=FindingKind.PORT_NOT_BOUND,
-            text=f"port {there[1].name} in zone {there[0]} is bound {bound}; its pod runs on node "
+            text=f"port {port.name} in zone {zone} is bound {bound}; its pod runs on node "
             f"{pod.node}",
-            zones=(there[0],),
+            zones=(zone,),
             about=frozenset({key_of(name_of(pod))}),
         )
 

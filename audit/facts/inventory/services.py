@@ -79,16 +79,7 @@ def declared(item: Object, slices: Iterable[Object]) -> Declared | None:
         return None
     ingress = (entry["ip"].text() for entry in root["status"]["loadBalancer"]["ingress"].each())
     external = (address.text() for address in spec["externalIPs"].each())
-    ports = tuple(
-        ServicePort(
-            protocol=protocol,
-            name=port["name"].text(),
-            number=port["port"].number(),
-            node_port=port["nodePort"].number() if port["nodePort"].value is not None else 0,
-        )
-        for port in spec["ports"].each()
-        if (protocol := port["protocol"].text("TCP").lower()) in _PROTOCOLS
-    )
+    ports = tuple(_ports(spec))
     return Declared(
         namespace=root["metadata"]["namespace"].required(),
         name=root["metadata"]["name"].required(),
@@ -103,9 +94,22 @@ def declared(item: Object, slices: Iterable[Object]) -> Declared | None:
     )
 
 
+def _ports(spec: Field) -> Iterator[ServicePort]:
+    for port in spec["ports"].each():
+        protocol = port["protocol"].text("TCP").lower()
+        if protocol in _PROTOCOLS:
+            yield ServicePort(
+                protocol=protocol,
+                name=port["name"].text(),
+                number=port["port"].number(),
+                node_port=port["nodePort"].number() if port["nodePort"].value is not None else 0,
+            )
+
+
 def _targets(
     ports: Sequence[ServicePort], slices: Iterable[Object]
 ) -> dict[tuple[str, int], list[Target]]:
+    """Return what is behind each port: a slice's port belongs to that of its name and protocol."""
     targets: dict[tuple[str, int], list[Target]] = defaultdict(list)
     numbers = {(port.name, port.protocol): port.number for port in ports}
     for root in map(Field, slices):
@@ -119,20 +123,21 @@ def _targets(
             and (number := numbers.get((port["name"].text(), protocol))) is not None
         ]
         for endpoint in root["endpoints"].each():
-            conditions = endpoint["conditions"]
             for address in [*endpoint["addresses"].each()][:1]:
-                for protocol, number, target in served:
-                    targets[protocol, number].append(
-                        Target(
-                            address=plain(address.text()),
-                            port=target,
-                            node=endpoint["nodeName"].text(),
-                            ready=conditions["ready"].flag(default=True),
-                            serving=conditions["serving"].flag()
-                            and conditions["terminating"].flag(),
-                        )
-                    )
+                for protocol, number, port in served:
+                    targets[protocol, number].append(_target(endpoint, address, port))
     return targets
+
+
+def _target(endpoint: Field, address: Field, port: int) -> Target:
+    conditions = endpoint["conditions"]
+    return Target(
+        address=plain(address.text()),
+        port=port,
+        node=endpoint["nodeName"].text(),
+        ready=conditions["ready"].flag(default=True),
+        serving=conditions["serving"].flag() and conditions["terminating"].flag(),
+    )
 
 
 class Balancers:
@@ -143,6 +148,7 @@ class Balancers:
         self._cluster = cluster
         self._services = {f"{service.namespace}/{service.name}": service for service in services}
         self._sliced = sliced
+        self._families = {family_of(s) for node in cluster.nodes for s in node.subnets}
         self._other_network = frozenset(
             {pod.namespace for pod in cluster.pods if pod.primary_network}
             | {name for name, labels in cluster.namespaces.items() if _PRIMARY in dict(labels)}
@@ -217,7 +223,12 @@ class Balancers:
         zones: Sequence[str],
     ) -> str:
         """Say which backends a VIP has and which it should have; nothing where they agree."""
-        targets = service.targets.get((served.protocol, served.number), ())
+        family = _family(address)
+        targets = [
+            target
+            for target in service.targets.get((served.protocol, served.number), ())
+            if family_of(target.address) == family
+        ]
         accepted = self._accepted(service, balancer, targets, address, zones)
         for has in self._expanded(backends, zones):
             if accepted and not any(self._same(has, allowed, zones) for allowed in accepted):
@@ -247,21 +258,17 @@ class Balancers:
         zones: Sequence[str],
     ) -> list[frozenset[Backend]]:
         """Return the sets of backends that a VIP may have."""
-        family = _family(address)
-        in_family = [target for target in targets if family_of(target.address) == family]
-        everywhere = _eligible(in_family, service)
+        everywhere = _eligible(targets, service)
         internal = plain(address) in service.cluster_ips
         is_local = service.internal_local if internal else service.external_local
         if not (is_local or service.local_first):
             return [everywhere]
         local = [
-            _eligible([target for target in in_family if target.node == node], service)
+            _eligible([target for target in targets if target.node == node], service)
             for node in self._cluster.nodes_of(zones)
         ]
-        if internal and is_local and balancer.on_switch and not balancer.on_router:
-            return local
-        if internal and is_local and balancer.on_router and not balancer.on_switch:
-            return [everywhere]
+        if internal and is_local and balancer.on_switch != balancer.on_router:
+            return local if balancer.on_switch else [everywhere]
         return [everywhere, *local]
 
     def _same(
@@ -273,20 +280,21 @@ class Balancers:
         masked = {(a, port) for a, port in has if a.startswith(_MASQUERADE)}
         if not masked:
             return False
+        lacking = wanted - has
+        return (
+            has - masked <= wanted
+            and {address for address, _ in lacking} <= self._host_addresses(zones)
+            and {port for _, port in lacking} == {port for _, port in masked}
+        )
+
+    def _host_addresses(self, zones: Sequence[str]) -> set[str]:
         nodes = set(self._cluster.nodes_of(zones))
-        host_addresses = {
+        return {
             plain(address)
             for node in self._cluster.nodes
             if node.name in nodes
             for address in node.host_addresses
         }
-        mine = {(address, port) for address, port in wanted if address in host_addresses}
-        ports = {port for _, port in masked}
-        return (
-            has - masked <= wanted
-            and wanted - has <= mine
-            and ports == {p for _, p in wanted - has}
-        )
 
     def _absent(self, vips: Mapping[str, Mapping[str, set[Vip]]]) -> Iterator[Difference]:
         """Yield the Services of which a zone has no load balancer at one of their addresses.
@@ -294,7 +302,6 @@ class Balancers:
         A ClusterIP is in every zone; whether other addresses are depends on the gateways' mode, so
         of those only what some zones have and others do not.
         """
-        families = {family_of(s) for node in self._cluster.nodes for s in node.subnets}
         zones = {z for z, zone in self._cluster.zones.items() if zone.stock.balancers}
         for owner, service in sorted(self._services.items()):
             if service.namespace in self._other_network:
@@ -302,7 +309,7 @@ class Balancers:
             by_zone = vips.get(owner, {})
             for port in service.ports:
                 for address in (*service.cluster_ips, *service.outside):
-                    if family_of(address) not in families:
+                    if family_of(address) not in self._families:
                         continue
                     vip = (port.protocol, address, port.number)
                     without = sorted(zone for zone in zones if vip not in by_zone.get(zone, ()))

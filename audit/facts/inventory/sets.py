@@ -4,7 +4,7 @@ Zones have most sets alike: each distinct one is compared once.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from audit.facts.inventory.cluster import (
@@ -50,6 +50,11 @@ class Sets:
         self._policies = {(p.ref.kind, p.ref.name): p for p in cluster.policies}
 
     def differences(self) -> Iterator[Difference]:
+        """Yield what is wrong with the sets of all zones."""
+        yield from self._wrong_members()
+        yield from self._absent()
+
+    def _wrong_members(self) -> Iterator[Difference]:
         """Yield what a set lacks, and what it has too much, once for all zones that say so."""
         alike: dict[OwnedSet, list[str]] = defaultdict(list)
         for zone in self._cluster.zones.values():
@@ -69,6 +74,8 @@ class Sets:
                 wrong[owned.set, address, True] += zones
         for (name, address, too_much), zones in sorted(wrong.items()):
             yield self._difference(named[name], address, sorted(zones), too_much=too_much)
+
+    def _absent(self) -> Iterator[Difference]:
         for zone in self._cluster.zones.values():
             for name in zone.stock.absent_sets:
                 acls = self._using(zone.name).get(name, ())
@@ -120,8 +127,12 @@ class Sets:
             )
         if owned.owner_type == "Namespace":
             return self._pods(owned, f"all pods of namespace {owned.name}", [PodPeer()], owned.name)
+        return self._expect_peers(owned) if owned.owner_type in ADMIN_TYPES else None
+
+    def _expect_peers(self, owned: OwnedSet) -> _Expected | None:
+        """Return what the set of a rule's peers should have."""
         policy = self._policies.get((owned.owner_type, owned.name))
-        if owned.owner_type not in ADMIN_TYPES or policy is None or policy.spec is None:
+        if policy is None or policy.spec is None:
             return None
         rules = policy.spec.facing(Direction(owned.direction))
         rule = next((candidate for candidate in rules if candidate.index == owned.rule), None)
@@ -144,25 +155,21 @@ class Sets:
         others: bool = False,
     ) -> _Expected:
         selected = [self._cluster.peer(peer, namespace) for peer in peers]
+        must = [pod for chosen in selected for pod in chosen.sure]
+        may = [pod for chosen in selected for pod in chosen.maybe]
         sure = {
             plain(address): pod
-            for chosen in selected
-            for pod in chosen.sure
+            for pod in must
             for address in pod.addresses
             if family_of(address) == owned.family
         }
-        maybe = {
-            plain(address)
-            for chosen in selected
-            for pod in (*chosen.sure, *chosen.maybe)
-            for address in (*pod.addresses, *pod.assigned)
-        } | self._cluster.doubtful
+        maybe = {plain(a) for pod in (*must, *may) for a in (*pod.addresses, *pod.assigned)}
         cidrs = {plain(b.cidr) for b in blocks if family_of(b.cidr) == owned.family}
         return _Expected(
             words=words,
             sure=sure,
             networks=frozenset(cidrs),
-            maybe=frozenset(maybe),
+            maybe=frozenset(maybe | self._cluster.doubtful),
             pods_only=others or owned.owner_type not in ADMIN_TYPES,
         )
 
@@ -175,13 +182,11 @@ class Sets:
         if not too_much and address in expected.sure:
             owners = (expected.sure[address], *owners)
         living = [pod for pod in owners if pod.phase not in FINISHED]
-        whose = f" of pod {'/'.join(name_of(living[0]))}" if living else ""
-        completed = [f"{'/'.join(name_of(pod))}" for pod in owners if pod.phase in FINISHED]
-        if completed and not (living and too_much):
-            verb = "has" if not living else "had"
-            whose += f", an address that completed pod {completed[0]} {verb}"
-        elif too_much and not owners and "/" not in address:
+        completed = [pod for pod in owners if pod.phase in FINISHED]
+        if too_much and not owners and "/" not in address:
             whose = ", which no pod has"
+        else:
+            whose = _whose(living, () if living and too_much else completed)
         does = "has too much" if too_much else "lacks"
         return Difference(
             kind=FindingKind.ADDRESS_SET_DIFFERS,
@@ -217,6 +222,15 @@ class Sets:
                         users[part.split("}")[0].split(",")[0].split(")")[0].split()[0]].append(acl)
             self._users[zone] = users
         return self._users[zone]
+
+
+def _whose(living: Sequence[PodFacts], completed: Sequence[PodFacts]) -> str:
+    """Return whose an address is, as what follows it."""
+    whose = f" of pod {'/'.join(name_of(living[0]))}" if living else ""
+    if completed:
+        verb = "had" if living else "has"
+        whose += f", an address that completed pod {'/'.join(name_of(completed[0]))} {verb}"
+    return whose
 
 
 def governed(cluster: Cluster, zone: Zone, acl: str) -> frozenset[str]:
