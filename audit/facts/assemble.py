@@ -11,10 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from audit.errors import DatabaseError
-from audit.facts import archive, contradictions, kube, ovn, policylists, snapshot
+from audit.facts import archive, contradictions, kube, ovn, policylists, slices, snapshot
 from audit.facts import partial as dump
 from audit.facts.inventory import pods as ports
-from audit.facts.inventory.cluster import Cluster, Name
+from audit.facts.inventory.cluster import Cluster, Name, name_of
 from audit.facts.inventory.compare import compare
 from audit.facts.inventory.services import Declared, declared
 from audit.facts.topology import Topology
@@ -45,20 +45,14 @@ def load(
         services, balanced, service_notes = _services(opened)
         listed = policylists.policies(opened)
         policies = tuple(sorted(listed.policies, key=lambda policy: policy.ref))
-        addresses = frozenset(a for pod in pod_facts for a in pod.addresses)
-        addresses |= {a for node in node_facts for a in node.addresses}
-        zones, zone_notes = _read_zones(opened, workdir, reader, addresses)
+        zones, zone_notes = _read_zones(
+            opened, workdir, reader, _addresses(pod_facts).union(_addresses(node_facts))
+        )
     topology = Topology.of(zones, node_facts)
     nodes = {node.name: _node_endpoint(node, topology) for node in node_facts}
     described = snapshot.describe(opened)
-    changed = frozenset(
-        (namespace, name) for namespace, _, name in (c.partition("/") for c in described.changed)
-    )
-    differing = {
-        name: difference
-        for name, difference in ports.differing(pod_facts, topology).items()
-        if name not in changed
-    }
+    changed = frozenset(map(_name, described.changed))
+    differing = ports.differing((pod for pod in pod_facts if name_of(pod) not in changed), topology)
     joined = _Join(
         topology=topology,
         nodes=nodes,
@@ -104,6 +98,15 @@ def load(
     )
 
 
+def _name(key: str) -> Name:
+    namespace, _, name = key.partition("/")
+    return namespace, name
+
+
+def _addresses(listed: Iterable[kube.PodFacts | kube.NodeFacts]) -> frozenset[str]:
+    return frozenset(address for facts in listed for address in facts.addresses)
+
+
 def unsettled(pods: Iterable[Endpoint], changed: Collection[str]) -> tuple[Endpoint, ...]:
     """Return pods; of those that changed while they were read no cell can be said to be known."""
     return tuple(
@@ -126,17 +129,12 @@ def _services(
     opened: snapshot.Snapshot,
 ) -> tuple[tuple[Service, ...], _Balanced, list[Note]]:
     """Read the services with their endpoints, and say what is missing for that."""
-    slices: dict[tuple[str, str], list[kube.Object]] = defaultdict(list)
-    listed = snapshot.read_objects(
-        opened, "endpointslices", lambda item: (kube.slice_service(item), item)
-    )
-    for owner, item in listed or ():
-        if owner is not None:
-            slices[owner].append(item)
+    listed = slices.by_service(opened)
+    sliced = listed or {}
 
     def both(item: kube.Object) -> tuple[Service, Declared | None]:
-        service = kube.service(item, slices)
-        return service, declared(item, slices.get((service.namespace, service.name), ()))
+        service = kube.service(item, sliced)
+        return service, declared(item, sliced.get((service.namespace, service.name), ()))
 
     read = snapshot.read_objects(opened, "services", both)
     if read is None:
@@ -146,7 +144,7 @@ def _services(
     balanced = _Balanced(
         services=tuple(declaration for _, declaration in read if declaration is not None),
         # A list that is there and empty is one that was not asked for: every Service has a slice.
-        sliced=bool(slices),
+        sliced=bool(sliced),
     )
     headless = tuple(sorted(f"{s.namespace}/{s.name}" for s in services if s.headless))
     notes = []

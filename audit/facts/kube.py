@@ -255,9 +255,6 @@ def _other_than_default(networks: Mapping[str, Any]) -> str:
 def node(item: Object) -> NodeFacts:
     """Read a Node."""
     root = Field(item)
-    macs = _annotation(root, _MANAGEMENT_MACS)
-    listed = {str(macs.get("default", ""))} if isinstance(macs, dict) else set()
-    single = root["metadata"]["annotations"][_MANAGEMENT_MAC].text()
     cidrs = _annotation(root, _HOST_CIDRS)
     internal = tuple(
         address["address"].address()
@@ -271,7 +268,7 @@ def node(item: Object) -> NodeFacts:
         addresses=internal,
         labels=labels_of(item),
         subnets=_node_subnets(_annotation(root, _NODE_SUBNETS)),
-        management_macs=frozenset(mac.lower() for mac in (listed | {single}) if mac),
+        management_macs=_management_macs(root),
         hybrid_subnets=tuple(
             subnet
             for subnet in root["metadata"]["annotations"][_HYBRID_SUBNET].text().split(",")
@@ -323,25 +320,33 @@ def slice_service(item: Object) -> tuple[str, str] | None:
     return (metadata["namespace"].required(), name) if name else None
 
 
+def _management_macs(root: Field) -> frozenset[str]:
+    macs = _annotation(root, _MANAGEMENT_MACS)
+    listed = str(macs.get("default", "")) if isinstance(macs, dict) else ""
+    single = root["metadata"]["annotations"][_MANAGEMENT_MAC].text()
+    return frozenset(mac.lower() for mac in (listed, single) if mac)
+
+
 def _endpoints(ports: Sequence[NamedPort], slices: Iterable[Object]) -> tuple[ServiceEndpoint, ...]:
     """Return the ready addresses behind each port of a Service.
 
     A slice's port belongs to the Service's port of the same name and protocol, the unnamed one to
     the unnamed. Slices of host names (addressType FQDN) hold no addresses.
     """
-    numbers = {(port.name, port.port.protocol): port.port for port in ports}
+    numbers: dict[tuple[str, Protocol | None], Port] = {
+        (port.name, port.port.protocol): port.port for port in ports
+    }
     endpoints = set()
     for root in map(Field, slices):
         if root["addressType"].text() not in ("IPv4", "IPv6"):
             continue
         addresses = [address for e in root["endpoints"].each() for address in _ready(e)]
         for port in root["ports"].each():
-            protocol = _protocol(port)
-            served = numbers.get((port["name"].text(), protocol)) if protocol else None
+            served = numbers.get((port["name"].text(), _protocol(port)))
             # Without a number a slice's port is every port, and no one target.
-            if protocol is None or served is None or port["port"].value is None:
+            if served is None or port["port"].value is None:
                 continue
-            target = _port(protocol, port["port"]).number
+            target = _port(served.protocol, port["port"]).number
             endpoints |= {ServiceEndpoint(port=served, address=a, target=target) for a in addresses}
     return tuple(sorted(endpoints))
 

@@ -8,7 +8,7 @@ import functools
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -126,21 +126,11 @@ def _zone(
         address_sets=MappingProxyType(
             {row["name"]: _shared(as_tuple(row["addresses"])) for row in nb["Address_Set"]}
         ),
-        switch_acls=MappingProxyType(
-            {
-                row["name"]: acls
-                for row in nb["Logical_Switch"]
-                if (acls := frozenset(as_tuple(row.get("acls", ()))))
-            }
-        ),
+        switch_acls=MappingProxyType(_switch_acls(nb["Logical_Switch"])),
         flows=met,
         installed_sets=flows.installed_sets(south, used),
         installed_groups=flows.installed_groups(south),
-        source_routes=tuple(
-            (row["ip_prefix"], row["nexthop"])
-            for row in nb["Logical_Router_Static_Route"]
-            if row.get("policy") == "src-ip"
-        ),
+        source_routes=tuple(_source_routes(nb["Logical_Router_Static_Route"])),
         user_defined=frozenset(
             row["name"]
             for row in (*nb["Logical_Switch"], *nb["Logical_Router"])
@@ -172,20 +162,18 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
     )
     switches = tables.rows("Logical_Switch", ("name", "other_config", "external_ids", "acls"))
     policies = tables.rows("Logical_Router_Policy", ("match", "action", "priority"))
-    holders = (*(group for group in groups if group["ports"]), *switches)
+    groups_in_force = [group for group in groups if group["ports"]]
+    holders = (*groups_in_force, *switches)
     uuids = sorted({uuid for row in holders for uuid in as_tuple(row.get("acls", ()))})
     acl = ("_uuid", "direction", "action", "priority", "tier", "match", "name", "options")
     acls = tables.pick("ACL", (*acl, "external_ids"), uuids)
     used = set(_sets_named(row["match"] for row in (*acls, *policies)))
-    sets = tables.rows("Address_Set", ("_uuid", "name"))
-    in_use = [row["_uuid"] for row in sets if row["name"] in used]
-    absent = used - {row["name"] for row in sets}
     balancer = ("_uuid", "vips", "protocol", "options", "external_ids", "name")
     return {
         "NB_Global": tables.rows("NB_Global", ("name", "options", *NB_MARKERS)),
         "Logical_Switch": switches,
         "Logical_Switch_Port": tables.rows("Logical_Switch_Port", ("_uuid", "name")),
-        "Port_Group": [group for group in groups if group["ports"]],
+        "Port_Group": groups_in_force,
         "Logical_Router_Policy": policies,
         "Load_Balancer": tables.rows("Load_Balancer", balancer),
         "Logical_Router": tables.rows("Logical_Router", ("name", "external_ids")),
@@ -194,8 +182,17 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
             for table, columns in _NB_ADDRESSES.items()
         },
         "ACL": acls,
+        **_address_sets(tables, used),
+    }
+
+
+def _address_sets(tables: Tables, used: Collection[str]) -> Mapping[str, Sequence[Row]]:
+    """Read the sets that matches name, and say which of those are not there."""
+    uuids = {row["name"]: row["_uuid"] for row in tables.rows("Address_Set", ("_uuid", "name"))}
+    in_use = [uuid for name, uuid in uuids.items() if name in used]
+    return {
         "Address_Set": tables.pick("Address_Set", ("name", "addresses", "external_ids"), in_use),
-        stock.ABSENT_SETS: [{"name": name} for name in absent],
+        stock.ABSENT_SETS: [{"name": name} for name in used if name not in uuids],
     }
 
 
@@ -236,6 +233,19 @@ def primary_networks(switches: Sequence[Row]) -> frozenset[str]:
 def _is_user_defined(row: Row) -> bool:
     """Say whether a switch or a router is of another network than the default one."""
     return bool(row["external_ids"].get(_NETWORK, "default") != "default")
+
+
+def _switch_acls(rows: Sequence[Row]) -> dict[str, frozenset[str]]:
+    """Map each switch that has ACLs of its own to their uuids."""
+    acls = {row["name"]: frozenset(as_tuple(row.get("acls", ()))) for row in rows}
+    return {name: uuids for name, uuids in acls.items() if uuids}
+
+
+def _source_routes(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    """Yield the routes that look at the packet's source: prefix and next hop."""
+    for row in rows:
+        if row.get("policy") == "src-ip":
+            yield row["ip_prefix"], row["nexthop"]
 
 
 def _switches(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:

@@ -98,13 +98,7 @@ def _open_snapshot(path: Path, workdir: Path, limit: archive.Limit, *, databases
         root = mustgather.convert(gathered, workdir / "converted", limit, databases=databases)
         shown = str(path)
     lists = {f.stem: f for f in sorted((root / "kube").glob("*.json")) if f.is_file()}
-    zones, incomplete = {}, []
-    for directory in sorted(p for p in (root / "ovn").glob("*") if p.is_dir()):
-        pair = (directory / "nb.db", directory / "sb.db")
-        if all(file.is_file() for file in pair):
-            zones[directory.name] = pair
-        else:
-            incomplete.append(directory.name)
+    zones, incomplete = _zones(root / "ovn")
     if not lists:
         raise SnapshotError(
             f"{shown} has no kube/*.json; it is not a snapshot{_databases_in(root)}"
@@ -119,6 +113,18 @@ def _open_snapshot(path: Path, workdir: Path, limit: archive.Limit, *, databases
         zones=zones,
         incomplete_zones=tuple(incomplete),
     )
+
+
+def _zones(ovn: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    """Return each zone's pair of databases, and the zones that have not both."""
+    zones, incomplete = {}, []
+    for directory in sorted(p for p in ovn.glob("*") if p.is_dir()):
+        pair = (directory / "nb.db", directory / "sb.db")
+        if all(file.is_file() for file in pair):
+            zones[directory.name] = pair
+        else:
+            incomplete.append(directory.name)
+    return zones, incomplete
 
 
 def _databases_in(root: Path) -> str:

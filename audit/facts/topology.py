@@ -97,9 +97,8 @@ class Topology:
                 continue
             if {switch, router.datapath} & self.zones[zone].user_defined:
                 continue
-            bare = (address.partition("/")[0] for address in router.addresses)
-            node = next((owners[address] for address in bare if address in owners), None)
-            if node is not None:
+            node = _owner_of(router, owners)
+            if node:
                 gateways[node] = _gateway(node, (zone, switch), localnet, router)
         return dict(sorted(gateways.items()))
 
@@ -128,6 +127,12 @@ def _sends_by(zone: Zone, subnet: Network, host: Attachment | None) -> bool:
     """Say whether what a subnet's pods send to the outside is routed to the host."""
     addresses = host.addresses if host is not None else ()
     return any(to in addresses and network(of) == subnet for of, to in zone.source_routes)
+
+
+def _owner_of(router: LogicalPort, owners: Mapping[str, str]) -> str:
+    """Return the node that has an address of a router's port; empty where none has."""
+    bare = (address.partition("/")[0] for address in router.addresses)
+    return next((owners[address] for address in bare if address in owners), "")
 
 
 def _gateway(node: str, where: Place, localnet: LogicalPort, router: LogicalPort) -> Endpoint:

@@ -132,19 +132,26 @@ def _confirm(programs: Programs, nodes: Sequence["_Node"], deadline: float) -> N
         if not node.failure:
             by_database.setdefault(node.southbound, []).append(node)
     for southbound, there in by_database.items():
-        waiting = there
-        try:
-            number = _ask(programs, southbound, deadline)
-            while waiting:
-                names = {node.chassis.name for node in waiting}
-                late = _late(programs, southbound, names, number, deadline)
-                waiting = [node for node in waiting if node.chassis.name in late]
-                for node in waiting:
-                    node.give_up(deadline)
-                waiting = [node for node in waiting if not node.failure]
-        except EngineError as error:
+        _confirm_at(programs, southbound, there, deadline)
+
+
+def _confirm_at(
+    programs: Programs, southbound: Path, nodes: Sequence["_Node"], deadline: float
+) -> None:
+    """Wait for the controllers of the nodes that have one southbound database."""
+    waiting = nodes
+    try:
+        number = _ask(programs, southbound, deadline)
+        while waiting:
+            names = {node.chassis.name for node in waiting}
+            late = _late(programs, southbound, names, number, deadline)
+            waiting = [node for node in waiting if node.chassis.name in late]
             for node in waiting:
-                node.fail(error)
+                node.give_up(deadline)
+            waiting = [node for node in waiting if not node.failure]
+    except EngineError as error:
+        for node in waiting:
+            node.fail(error)
 
 
 def _ask(programs: Programs, southbound: Path, deadline: float) -> int:

@@ -115,10 +115,16 @@ def parse(text: str) -> tuple[Section, ...]:
     return tuple(sections)
 
 
-def _section(announced: str, body: str) -> Section:
+def _resumption(announced: str) -> tuple[int, str, bool]:
+    """Return the number, conntrack state and whether that is the default of a recirculation."""
     resumed = _RESUME.match(announced)
-    if announced and resumed is None:
+    if resumed is None:
         raise OfprotoSyntaxError(f"expected a recirculation, got {announced[:200]!r}")
+    return int(resumed[1], 16), resumed[3] or "", bool(resumed[2])
+
+
+def _section(announced: str, body: str) -> Section:
+    recirculation, state, default = _resumption(announced) if announced else (0, "", False)
     head, has_flow, tail = body.partition("\nFinal flow: ")
     flow, _, tree = head.strip("\n").partition("\n")
     final_flow, _, rest = tail.partition("\nMegaflow: ")
@@ -127,9 +133,9 @@ def _section(announced: str, body: str) -> Section:
         raise OfprotoSyntaxError(f"expected a trace from `Flow:` on, got {body.strip()[:200]!r}")
     failed = _FAILED.search(rest)
     return Section(
-        recirculation=int(resumed[1], 16) if resumed else 0,
-        state=(resumed[3] or "") if resumed else "",
-        default=bool(resumed and resumed[2]),
+        recirculation=recirculation,
+        state=state,
+        default=default,
         flow=flow.removeprefix("Flow: "),
         steps=tuple(_step(line) for line in tree.split("\n") if line and not _underlines(line)),
         final_flow=final_flow,

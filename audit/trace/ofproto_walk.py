@@ -21,6 +21,7 @@ from audit.trace.ofproto_tree import (
     Failure,
     OfprotoSyntaxError,
     Section,
+    Step,
     Table,
 )
 from audit.trace.walk import ACL_STAGE
@@ -156,25 +157,30 @@ def _walked(sections: tuple[Section, ...], symbols: Symbols, target: str, groups
     for section in sections:
         _begin(walk, section)
         for step in section.steps:
-            match step:
-                case Table():
-                    _match(walk, step)
-                case Action(_, text):
-                    if not text.startswith("resubmit("):
-                        _act(walk, text)
-                        _look(walk, text)
-                case Detail(_, text):
-                    _note(walk, text)
-                case Bridge(_, name):
-                    _cross(walk, name)
-                case Failure(_, text):
-                    walk.failed = walk.failed or text
+            _take(walk, step)
         if walk.tunnelled is not None and left is None:
             left = next(iter(encapsulated(section.actions, section.fields)), None)
         walk.failed = walk.failed or section.failed
     hop = _decide(walk, target)
     tunnelled = hop.end is HopEnd.TUNNELLED
     return Walked(hop=hop, left=left if tunnelled else None, chosen=walk.chosen)
+
+
+def _take(walk: _Walk, step: Step) -> None:
+    """Take note of a line of the trace."""
+    match step:
+        case Table():
+            _match(walk, step)
+        case Action(_, text):
+            if not text.startswith("resubmit("):
+                _act(walk, text)
+                _look(walk, text)
+        case Detail(_, text):
+            _note(walk, text)
+        case Bridge(_, name):
+            _cross(walk, name)
+        case Failure(_, text):
+            walk.failed = walk.failed or text
 
 
 def _begin(walk: _Walk, section: Section) -> None:
@@ -351,29 +357,30 @@ def _decide(walk: _Walk, target: str) -> Hop:
 
 def _stopped(walk: _Walk) -> Hop:
     """Return the hop of a packet that was not output anywhere."""
-    acl = ACL_STAGE.fullmatch(walk.stage)
-    last = walk.acls[-1] if walk.acls else None
     if walk.controller:
         return _answered(walk)
     if walk.table is None:
         raise OfprotoSyntaxError("a trace without a table")
     if walk.table.cookie and int(walk.logical_flow or "0", 16) == walk.table.cookie:
-        if acl is not None and acl["part"] is None and last and last.stage == walk.stage:
-            walk.acls = (*walk.acls[:-1], replace(last, action="drop"))
+        if walk.acls and walk.acls[-1].stage == walk.stage and _is_verdict(walk.stage):
+            walk.acls = (*walk.acls[:-1], replace(walk.acls[-1], action="drop"))
         return walk.hop(HopEnd.DROPPED)
     if walk.table.priority < 0:
         return walk.hop(HopEnd.MISSED, text=f"no flow in table {walk.table.number}")
     return walk.hop(HopEnd.UNBOUND)
 
 
+def _is_verdict(stage: str) -> bool:
+    """Say whether the flows of a stage are ACLs' verdicts themselves, as up to 23.03."""
+    acl = ACL_STAGE.fullmatch(stage)
+    return acl is not None and acl["part"] is None
+
+
 def _answered(walk: _Walk) -> Hop:
     """Return the hop of a packet that was handed to ovn-controller, which makes another of it."""
-    acl = ACL_STAGE.fullmatch(walk.stage)
-    if acl is not None:
-        if acl["part"] is None and walk.acls:
-            walk.acls = (*walk.acls[:-1], replace(walk.acls[-1], action="reject"))
-        return walk.hop(HopEnd.REJECTED)
-    if walk.stage in _REJECTING:
+    if walk.acls and _is_verdict(walk.stage):
+        walk.acls = (*walk.acls[:-1], replace(walk.acls[-1], action="reject"))
+    if walk.stage in _REJECTING or ACL_STAGE.fullmatch(walk.stage):
         return walk.hop(HopEnd.REJECTED)
     if walk.stage in _ASKING:
         return _resolving(walk)

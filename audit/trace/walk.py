@@ -7,6 +7,7 @@ packet is output, or it is not, and then the last logical flow says where it end
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -145,25 +146,22 @@ def read(block: Block, *, target: str, select: int = 0, draws: int = 0) -> Hop:
 
 def _decide(walk: _Walk, target: str) -> Hop:
     """Choose among the ends of the packet's own branches."""
+    ends: dict[HopEnd, list[Hop]] = defaultdict(list)
     outputs: dict[str, Hop] = {}
     for hop in walk.ends:
+        ends[hop.end].append(hop)
         if hop.end in (HopEnd.OUTPUT, HopEnd.PATCHED):
             outputs.setdefault(hop.port, hop)
     if target and target in outputs:
         return outputs[target]
-    for end in (HopEnd.BALANCED, HopEnd.SELECTED):
-        if ending := [hop for hop in walk.ends if hop.end is end]:
-            return ending[0]
-    if len(outputs) == 1:
-        return next(iter(outputs.values()))
+    if chosen := ends[HopEnd.BALANCED] or ends[HopEnd.SELECTED]:
+        return chosen[0]
     if outputs:
-        first = next(iter(outputs.values()))
+        first, *others = outputs.values()
         reached = ", ".join(sorted(outputs))
-        return replace(first, end=HopEnd.SPREAD, port="", port_type="", text=reached)
-    for end in (HopEnd.REJECTED, HopEnd.DROPPED):
-        if ending := [hop for hop in walk.ends if hop.end is end]:
-            return ending[-1]
-    return walk.ends[-1]
+        spread = replace(first, end=HopEnd.SPREAD, port="", port_type="", text=reached)
+        return spread if others else first
+    return (ends[HopEnd.REJECTED] or ends[HopEnd.DROPPED] or walk.ends)[-1]
 
 
 def _follow(block: Block, path: _Path, walk: _Walk) -> None:
@@ -347,11 +345,7 @@ def _act(path: _Path, text: str, walk: _Walk) -> Hop | None:
     """Take note of an action; return the hop if it ends here."""
     path.text = text
     _look(path, text)
-    if text in _VERDICTS and path.stage.endswith("_eval"):
-        path.acls += (_acl(path, _VERDICTS[text]),)
-        path.passes = path.passes[:-1]
-    elif text.startswith("reject") and _is_own_verdict(path):
-        path.acls = (*path.acls[:-1], replace(path.acls[-1], action="reject"))
+    _decided(path, text)
     if (matched := _OUTPUT.fullmatch(text)) and matched["type"] not in _PATCHES:
         return path.end(HopEnd.OUTPUT, port=matched["port"], port_type=matched["type"])
     if matched:
@@ -360,9 +354,18 @@ def _act(path: _Path, text: str, walk: _Walk) -> Hop | None:
         return path.end(HopEnd.BALANCED, backends=tuple(_split(matched["list"])))
     if not walk.through_select and (matched := _SELECT.search(text)):
         members = [member.partition("=")[0] for member in _split(matched["list"])]
-        if all(member.isdecimal() for member in members):  # else the trace ends here, undecided
+        if all(map(str.isdecimal, members)):  # else the trace ends here, undecided
             return path.end(HopEnd.SELECTED, choices=tuple(map(int, members)))
     return None
+
+
+def _decided(path: _Path, text: str) -> None:
+    """Take note of an action that is the verdict of the ACL that matched."""
+    if text in _VERDICTS and path.stage.endswith("_eval"):
+        path.acls += (_acl(path, _VERDICTS[text]),)
+        path.passes = path.passes[:-1]
+    elif text.startswith("reject") and _is_own_verdict(path):
+        path.acls = (*path.acls[:-1], replace(path.acls[-1], action="reject"))
 
 
 def _look(path: _Path, text: str) -> None:

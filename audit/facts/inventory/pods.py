@@ -71,14 +71,8 @@ def _by_family(addresses: Iterable[str]) -> dict[str, tuple[str, ...]]:
 def unbound(cluster: Cluster) -> Iterator[Difference]:
     """Yield the running pods whose port is bound to no chassis, or to another node's."""
     chassis = {node.name: node.chassis for node in cluster.nodes}
-    names = {node.chassis: node.name for node in cluster.nodes if node.chassis}
-    for pod in cluster.present:
-        if not settled(pod) or cluster.moving(pod) or name_of(pod) in cluster.differing:
-            continue
-        there = cluster.topology.pod_port(pod.namespace, pod.name, pod.node)
-        if there is None:
-            continue
-        zone, port = there
+    names = {node.chassis: node.name for node in cluster.nodes}
+    for pod, zone, port in _settled_ports(cluster):
         wanted = chassis.get(pod.node, "")
         actual = cluster.zones[zone].stock.bound.get(port.name, wanted)
         if actual == wanted or (actual and not wanted):
@@ -91,6 +85,16 @@ def unbound(cluster: Cluster) -> Iterator[Difference]:
             zones=(zone,),
             about=frozenset({key_of(name_of(pod))}),
         )
+
+
+def _settled_ports(cluster: Cluster) -> Iterator[tuple[PodFacts, str, LogicalPort]]:
+    """Yield the running pods whose port is as Kubernetes says, each with its zone and port."""
+    for pod in cluster.present:
+        if not settled(pod) or cluster.moving(pod) or name_of(pod) in cluster.differing:
+            continue
+        there = cluster.topology.pod_port(pod.namespace, pod.name, pod.node)
+        if there is not None:
+            yield pod, *there
 
 
 def left_behind(pods: Iterable[PodFacts], topology: Topology) -> Iterator[Difference]:

@@ -77,14 +77,12 @@ def declared(item: Object, slices: Iterable[Object]) -> Declared | None:
     ips = tuple(plain(ip.text()) for ip in written if ip.value not in (None, "", "None"))
     if spec["type"].text() == "ExternalName" or not ips:
         return None
-    ingress = (entry["ip"].text() for entry in root["status"]["loadBalancer"]["ingress"].each())
-    external = (address.text() for address in spec["externalIPs"].each())
     ports = tuple(_ports(spec))
     return Declared(
         namespace=root["metadata"]["namespace"].required(),
         name=root["metadata"]["name"].required(),
         cluster_ips=ips,
-        outside=tuple(plain(address) for address in (*external, *ingress) if address),
+        outside=tuple(_outside(root)),
         ports=ports,
         internal_local=spec["internalTrafficPolicy"].text() == "Local",
         external_local=spec["externalTrafficPolicy"].text() == "Local",
@@ -92,6 +90,14 @@ def declared(item: Object, slices: Iterable[Object]) -> Declared | None:
         local_first=any(_LOCAL_FIRST in key for key in root["metadata"]["annotations"].mapping()),
         targets={key: tuple(targets) for key, targets in _targets(ports, slices).items()},
     )
+
+
+def _outside(root: Field) -> Iterator[str]:
+    """Yield a Service's external addresses, and those that its cloud load balancer has."""
+    ingress = (entry["ip"] for entry in root["status"]["loadBalancer"]["ingress"].each())
+    for address in (*root["spec"]["externalIPs"].each(), *ingress):
+        if address.text():
+            yield plain(address.text())
 
 
 def _ports(spec: Field) -> Iterator[ServicePort]:
@@ -308,16 +314,21 @@ class Balancers:
                 continue
             by_zone = vips.get(owner, {})
             for port in service.ports:
-                for address in (*service.cluster_ips, *service.outside):
-                    if family_of(address) not in self._families:
-                        continue
-                    vip = (port.protocol, address, port.number)
-                    without = sorted(zone for zone in zones if vip not in by_zone.get(zone, ()))
-                    everywhere = address in service.cluster_ips or len(without) < len(zones)
-                    if without and everywhere:
-                        shown = f"{port.protocol} {_vip(address, port.number)}"
-                        yield _missing(owner, shown, without)
+                yield from self._addresses(owner, port, by_zone, zones)
                 yield from self._node_port(owner, port, by_zone, zones)
+
+    def _addresses(
+        self, owner: str, port: ServicePort, by_zone: Mapping[str, set[Vip]], zones: set[str]
+    ) -> Iterator[Difference]:
+        service = self._services[owner]
+        for address in (*service.cluster_ips, *service.outside):
+            if family_of(address) not in self._families:
+                continue
+            vip = (port.protocol, address, port.number)
+            without = sorted(zone for zone in zones if vip not in by_zone.get(zone, ()))
+            everywhere = address in service.cluster_ips or len(without) < len(zones)
+            if without and everywhere:
+                yield _missing(owner, f"{port.protocol} {_vip(address, port.number)}", without)
 
     def _node_port(
         self, owner: str, port: ServicePort, by_zone: Mapping[str, set[Vip]], zones: set[str]

@@ -6,6 +6,7 @@ Zones have most sets alike: each distinct one is compared once.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from audit.facts.inventory.cluster import (
     Cluster,
@@ -135,13 +136,13 @@ class Sets:
         if policy is None or policy.spec is None:
             return None
         rules = policy.spec.facing(Direction(owned.direction))
-        rule = next((candidate for candidate in rules if candidate.index == owned.rule), None)
-        if rule is None or rule.peers is None:
+        peers = next((rule.peers for rule in rules if rule.index == owned.rule), None)
+        if peers is None:
             return None
         words = f"the peers of {policy.ref} {owned.direction}[{owned.rule}]"
-        pods = [peer for peer in rule.peers if isinstance(peer, PodPeer)]
-        blocks = [peer for peer in rule.peers if isinstance(peer, BlockPeer)]
-        others = any(isinstance(peer, NodePeer | NamePeer) for peer in rule.peers)
+        pods = [peer for peer in peers if isinstance(peer, PodPeer)]
+        blocks = [peer for peer in peers if isinstance(peer, BlockPeer)]
+        others = any(isinstance(peer, NodePeer | NamePeer) for peer in peers)
         return self._pods(owned, words, pods, "", blocks=blocks, others=others)
 
     def _pods(
@@ -155,8 +156,8 @@ class Sets:
         others: bool = False,
     ) -> _Expected:
         selected = [self._cluster.peer(peer, namespace) for peer in peers]
-        must = [pod for chosen in selected for pod in chosen.sure]
-        may = [pod for chosen in selected for pod in chosen.maybe]
+        must = [*chain.from_iterable(chosen.sure for chosen in selected)]
+        may = chain.from_iterable(chosen.maybe for chosen in selected)
         sure = {
             plain(address): pod
             for pod in must
@@ -164,11 +165,10 @@ class Sets:
             if family_of(address) == owned.family
         }
         maybe = {plain(a) for pod in (*must, *may) for a in (*pod.addresses, *pod.assigned)}
-        cidrs = {plain(b.cidr) for b in blocks if family_of(b.cidr) == owned.family}
         return _Expected(
             words=words,
             sure=sure,
-            networks=frozenset(cidrs),
+            networks=_networks(blocks, owned.family),
             maybe=frozenset(maybe | self._cluster.doubtful),
             pods_only=others or owned.owner_type not in ADMIN_TYPES,
         )
@@ -182,11 +182,9 @@ class Sets:
         if not too_much and address in expected.sure:
             owners = (expected.sure[address], *owners)
         living = [pod for pod in owners if pod.phase not in FINISHED]
-        completed = [pod for pod in owners if pod.phase in FINISHED]
+        whose = _whose(owners, too_much=too_much)
         if too_much and not owners and "/" not in address:
             whose = ", which no pod has"
-        else:
-            whose = _whose(living, () if living and too_much else completed)
         does = "has too much" if too_much else "lacks"
         return Difference(
             kind=FindingKind.ADDRESS_SET_DIFFERS,
@@ -224,10 +222,16 @@ class Sets:
         return self._users[zone]
 
 
-def _whose(living: Sequence[PodFacts], completed: Sequence[PodFacts]) -> str:
+def _networks(blocks: Iterable[BlockPeer], family: str) -> frozenset[str]:
+    return frozenset(plain(b.cidr) for b in blocks if family_of(b.cidr) == family)
+
+
+def _whose(owners: Sequence[PodFacts], *, too_much: bool) -> str:
     """Return whose an address is, as what follows it."""
+    living = [pod for pod in owners if pod.phase not in FINISHED]
+    completed = [pod for pod in owners if pod.phase in FINISHED]
     whose = f" of pod {'/'.join(name_of(living[0]))}" if living else ""
-    if completed:
+    if completed and not (living and too_much):
         verb = "had" if living else "has"
         whose += f", an address that completed pod {'/'.join(name_of(completed[0]))} {verb}"
     return whose

@@ -73,10 +73,7 @@ class Places:
 
 def find(pods: Iterable[Object], namespace: str = "") -> Places:
     """Find the databases; ClusterError when there are none, or two namespaces might hold them."""
-    candidates: dict[str, list[Object]] = defaultdict(list)
-    for pod in pods:
-        if _container(pod, NORTHBOUND) and _container(pod, SOUTHBOUND):
-            candidates[pod["metadata"]["namespace"]].append(pod)
+    candidates = _candidates(pods)
     chosen = _namespace(candidates, namespace)
     members, central, silent = [], [], []
     for pod in sorted(candidates[chosen], key=lambda pod: str(pod["metadata"]["name"])):
@@ -101,6 +98,15 @@ def find(pods: Iterable[Object], namespace: str = "") -> Places:
         places=tuple(places),
         silent=() if central else tuple(sorted(set(silent) - alive)),
     )
+
+
+def _candidates(pods: Iterable[Object]) -> Mapping[str, Sequence[Object]]:
+    """Return the pods with containers of both databases, by namespace."""
+    candidates: dict[str, list[Object]] = defaultdict(list)
+    for pod in pods:
+        if _container(pod, NORTHBOUND) and _container(pod, SOUTHBOUND):
+            candidates[pod["metadata"]["namespace"]].append(pod)
+    return candidates
 
 
 def switches(pods: Iterable[Object], namespace: str) -> dict[str, Container]:
