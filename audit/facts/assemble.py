@@ -45,20 +45,14 @@ def load(
         services, balanced, service_notes = _services(opened)
         listed = policylists.policies(opened)
         policies = tuple(sorted(listed.policies, key=lambda policy: policy.ref))
-        zones, zone_notes = _read_zones(
-            opened, workdir, reader, _addresses(pod_facts).union(_addresses(node_facts))
-        )
+        zones, zone_notes = _read_zones(opened, workdir, reader, _addresses(pod_facts, node_facts))
     topology = Topology.of(zones, node_facts)
     nodes = {node.name: _node_endpoint(node, topology) for node in node_facts}
     described = snapshot.describe(opened)
     changed = frozenset(map(_name, described.changed))
     differing = ports.differing((pod for pod in pod_facts if name_of(pod) not in changed), topology)
-    joined = _Join(
-        topology=topology,
-        nodes=nodes,
-        hosts={node.name: node.host_addresses for node in node_facts},
-        differing=differing.keys(),
-    )
+    hosts = {node.name: node.host_addresses for node in node_facts}
+    joined = _Join(topology=topology, nodes=nodes, hosts=hosts, differing=differing.keys())
     pods, pod_notes = _pods(pod_facts, joined)
     cluster = Cluster(
         pods=pod_facts,
@@ -86,10 +80,7 @@ def load(
         resource_versions=MappingProxyType(dict(described.resource_versions)),
         unread_policies=(*described.unread_policies, *listed.unread),
         differences=compare(
-            cluster,
-            balanced.services,
-            differing=tuple(differing.values()),
-            sliced=balanced.sliced,
+            cluster, balanced.services, differing=tuple(differing.values()), sliced=balanced.sliced
         ),
         inputs=inputs.result(),
         gateways=MappingProxyType(topology.gateways(node_facts)),
@@ -103,8 +94,9 @@ def _name(key: str) -> Name:
     return namespace, name
 
 
-def _addresses(listed: Iterable[kube.PodFacts | kube.NodeFacts]) -> frozenset[str]:
-    return frozenset(address for facts in listed for address in facts.addresses)
+def _addresses(pods: Iterable[kube.PodFacts], nodes: Iterable[kube.NodeFacts]) -> frozenset[str]:
+    of_pods = frozenset(address for pod in pods for address in pod.addresses)
+    return of_pods.union(*(node.addresses for node in nodes))
 
 
 def unsettled(pods: Iterable[Endpoint], changed: Collection[str]) -> tuple[Endpoint, ...]:
