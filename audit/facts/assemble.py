@@ -100,7 +100,7 @@ def _addresses(pods: Iterable[kube.PodFacts], nodes: Iterable[kube.NodeFacts]) -
 
 
 def unsettled(pods: Iterable[Endpoint], changed: Collection[str]) -> tuple[Endpoint, ...]:
-    """Return pods; of those that changed while they were read no cell can be said to be known."""
+    """Return pods; those that changed while they were read have an obstacle."""
     return tuple(
         replace(pod, obstacle=Reason.CHANGED_MEANWHILE)
         if f"{pod.namespace}/{pod.name}" in changed

@@ -202,7 +202,7 @@ def _workload(root: Field) -> str:
     """Return `Kind/name` of what made the pod; a ReplicaSet of a Deployment is that Deployment.
 
     A static pod is its own workload, though its mirror is owned by the node. A CronJob's pod
-    belongs to the Job: which CronJob made that is said in the Job only, which is not read.
+    belongs to the Job: only the Job, which is not read, names the CronJob that made it.
     """
     metadata = root["metadata"]
     owners = [o for o in metadata["ownerReferences"].each() if o["controller"].flag()]

@@ -39,7 +39,7 @@ class PrimaryNetwork:
 class Placed:
     """Where a namespace's pods are: on the network `name`, empty for the default one.
 
-    `doubt` says what is not known about that; such pods may be reachable otherwise than is said.
+    `doubt` says what is not certain about that: such pods may be reachable in other ways.
     """
 
     name: str = ""

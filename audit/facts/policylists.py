@@ -1,4 +1,4 @@
-"""The policies of a snapshot: what each means, and what is to be said of those no server accepts.
+"""The policies of a snapshot: what each means, and notes on those that no server accepts.
 
 An API server keeps what it once let in, and a newer one has fields that are not known here. So a
 policy that does not keep the rules of its API is read as far as OVN-Kubernetes gives it a meaning,

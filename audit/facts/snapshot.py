@@ -292,7 +292,7 @@ def read_objects(
 def required(
     snapshot: Snapshot, resource: str, parse: Callable[[Mapping[str, Any]], _T]
 ) -> list[_T]:
-    """Return every object of a list without which nothing can be said."""
+    """Return every object of a list that an audit cannot do without."""
     objects = read_objects(snapshot, resource, parse)
     if objects is None:
         raise SnapshotError(

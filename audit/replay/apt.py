@@ -207,7 +207,7 @@ def mirrors(sources: Sequence[Source], wanted: Distribution) -> tuple[str, ...]:
     """Return the URIs that serve the running release, likeliest first.
 
     Many third-party repositories call their suite after the release and their component `main`.
-    They are told apart by the key they are signed with; of the rest, the distribution's own mirror
+    Their signing key shows which those are; of the rest, the distribution's own mirror
     also serves `…-updates`. A wrong guess costs a refused signature, never a package.
     """
     names = {source.suite.rstrip("/") for source in sources}

@@ -118,7 +118,7 @@ class Toolchain:
 
     @property
     def where(self) -> str:
-        """Where it is, as a reader is told."""
+        """Where it is, in words for a reader."""
         return "the system" if self.prefix is None else str(self.prefix)
 
     def argv(self, program: str, *args: str) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ class Start:
     """What a daemon is started with; `timeout_s` is how long each of its answers may take."""
 
     states: tuple[tuple[ConntrackState, int], ...]
-    """What conntrack steps are told, each so often, in this order."""
+    """The states given to conntrack steps, each with how many steps get it, in this order."""
     select: int = 0
     timeout_s: float = 30.0
 

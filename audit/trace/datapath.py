@@ -40,7 +40,7 @@ _MOST_DRAWS = 64
 """Hashes tried until a group draws the bucket that is asked for."""
 
 
-class Asked(NamedTuple):
+class Connected(NamedTuple):
     """A connection to a switch, and how it is left."""
 
     connection: Unixctl
@@ -50,7 +50,7 @@ class Asked(NamedTuple):
 class Reach(Protocol):
     """How the switches of nodes are asked."""
 
-    def connect(self, node: str, timeout_s: float) -> Asked:
+    def connect(self, node: str, timeout_s: float) -> Connected:
         """Connect to a node's; EngineError or UnixctlError when that cannot be."""
         ...
 
@@ -66,10 +66,10 @@ class Sockets:
     programs: Programs
     switches: Mapping[str, Switch]
 
-    def connect(self, node: str, timeout_s: float) -> Asked:
+    def connect(self, node: str, timeout_s: float) -> Connected:
         """Connect to a socket; UnixctlError when nobody listens."""
         connection = Unixctl(self.switches[node].vswitchd, timeout_s=timeout_s)
-        return Asked(connection, connection.close)
+        return Connected(connection, connection.close)
 
     def groups(self, node: str, timeout_s: float) -> ofproto_walk.Groups:
         """Ask with `ovs-ofctl`; EngineError when it does not answer."""
@@ -103,7 +103,7 @@ class DatapathTracer:
     why: str = ""
     missing: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     _node: str = ""
-    _opened: Asked | None = None
+    _opened: Connected | None = None
     _symbols: dict[str, ofproto_walk.Symbols] = field(default_factory=dict)
     _groups: dict[str, ofproto_walk.Groups] = field(default_factory=dict)
 

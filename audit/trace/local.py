@@ -251,7 +251,7 @@ def _arguments(rundir: Path, start: Start) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Process:
-    """A process that is not our child; by its start time it is told from a later namesake."""
+    """A process that is not our child; its start time tells whether its id has been given anew."""
 
     pid: int
     started: str

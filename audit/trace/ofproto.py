@@ -11,7 +11,7 @@ from audit.model.traces import Tunnel
 
 BRIDGE = "br-int"
 STEPS = 20
-"""How many conntrack steps are told a state; a packet through both routers takes six."""
+"""How many conntrack steps are given a state; a packet through both routers takes six."""
 
 _NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 

@@ -41,7 +41,6 @@ _ASKING = frozenset({"lr_in_arp_request"})
 _CHOOSING = ("lr_in_ip_routing", "lr_in_policy")
 _OF_THE_CONNECTION = re.compile(r"move:NXM_NX_(CT_(?:TP_DST|NW_PROTO|NW_DST|IPV6_DST))\[")
 """What `ct_tp_dst()` and its like are made of; the tracer knows no connection, and has zeros."""
-_CHOICE = re.compile(r"(?:load|set_field):(?:0x)?([0-9a-f]+)(?:/0x[0-9a-f]+)?->")
 
 Groups = Mapping[int, str]
 """The group table of a switch: number → its buckets, as `ovs-ofctl dump-groups` prints them."""

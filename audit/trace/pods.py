@@ -18,7 +18,7 @@ from pathlib import Path
 from audit.errors import AuditError, EngineError
 from audit.trace import inpod, inswitch
 from audit.trace.daemon import Launch, Start
-from audit.trace.datapath import Asked
+from audit.trace.datapath import Connected
 from audit.trace.ofproto_walk import Groups
 from audit.trace.unixctl import Channel, RefusedError, Unixctl, UnixctlError
 
@@ -150,14 +150,14 @@ class PodSwitches:
     _lives: dict[str, str] = field(default_factory=dict)
     """The process that was asked first, by node."""
 
-    def connect(self, node: str, timeout_s: float) -> Asked:
+    def connect(self, node: str, timeout_s: float) -> Connected:
         """Open a stream to a node's; EngineError when there is none, or it is another by now."""
         server = self.streams.connect(node, switch_program(), timeout_s)
         if self._lives.setdefault(node, server.log) != server.log:
             server.end()
             self.streams.give_up(node, "its ovs-vswitchd was started anew while it was asked")
             raise EngineError(f"the ovs-vswitchd of {node} was started anew while it was asked")
-        return Asked(server.connection, server.end)
+        return Connected(server.connection, server.end)
 
     def groups(self, node: str, _timeout_s: float, /) -> Groups:
         """Return the group table that was read."""

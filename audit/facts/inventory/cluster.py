@@ -157,7 +157,7 @@ class Cluster:
     def doubtful(self) -> frozenset[str]:
         """Addresses that OVN gives to pods which Kubernetes says are elsewhere, or does not have.
 
-        That a pod is gone and its port is there is told as that.
+        A port that a pod left behind is a difference of its own.
         """
         gone = self.topology.pod_ports.keys() - set(map(name_of, self.pods))
         ports = (self.topology.pod_ports.get(name, ()) for name in self.differing | gone)

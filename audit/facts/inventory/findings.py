@@ -68,7 +68,7 @@ _TEXTS: dict[FindingKind, tuple[str, str, str]] = {
         _RESTART,
     ),
 }
-"""Of each kind: what is said of one, of many, and what to do."""
+"""By kind: the words for one difference, for several, and what to do about them."""
 
 
 def findings(differences: Iterable[Difference]) -> tuple[Finding, ...]:

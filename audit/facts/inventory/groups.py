@@ -145,7 +145,7 @@ class Groups:
 
     @cached_property
     def _unsure(self) -> frozenset[Name]:
-        """Pods that are gone: that their port is still there is told as that."""
+        """Pods that are gone: a port that they left behind is a difference of its own."""
         return frozenset(self._cluster.topology.pod_ports) - {
             name_of(pod) for pod in self._cluster.present
         }

@@ -28,7 +28,7 @@ _SUFFIXES = re.compile(r"(?:_nodeSel|_LNM)*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """`namespaces` is None where the set is of the one `namespace`."""
+    """`namespaces` is None where the set is of a single `namespace`."""
 
     namespaces: Selector | None
     namespace: str

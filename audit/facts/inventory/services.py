@@ -373,7 +373,7 @@ def _backend(text: str) -> Backend:
 
 
 def _family(address: str) -> str:
-    """Return the family of a VIP; of a template's the one its name says."""
+    """Return the family of a VIP; of a template variable's the family in its name."""
     if address.startswith("^"):
         return "v6" if "IPv6" in address else "v4"
     return family_of(address)
