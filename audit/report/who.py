@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.endpoints import Endpoint
 from audit.model.matrix import FAMILIES
 from audit.model.recorded import Cells, Recorded
 from audit.model.verdicts import PASSES, REASONS, STOPPED, VERDICTS, Verdict
@@ -69,7 +70,7 @@ def answer_of(paths: Iterable[Path]) -> Answer:
 
 
 _Key = tuple[int, int, int, int]
-"""Numbers of a source and a destination workload, a port and a family."""
+"""Numbers of a source's and a destination's names, of a port and of a family."""
 
 
 def fold(
@@ -81,24 +82,31 @@ def fold(
 
     `sources` is by endpoint, `destinations` by endpoint and port: which of them are asked for.
     """
-    names = sorted({endpoint.belongs_to for endpoint in run.endpoints})
+    ends = _ends(run.endpoints, sources), _ends(run.endpoints, np.any(destinations, axis=1))
+    names = sorted({*ends[0], *ends[1]})
     number = {name: index for index, name in enumerate(names)}
-    workload = np.array([number[e.belongs_to] for e in run.endpoints], np.int64)
+    numbers = [np.array([number[name] for name in side], np.int64) for side in ends]
     counted: dict[_Key, Counter[tuple[int, int, int]]] = defaultdict(Counter)
     for cells in run.cells:
         chosen = cells.take(
             np.flatnonzero(sources[cells.src] & destinations[cells.dst, cells.port])
         )
-        for key, state, count in _states(chosen, workload):
+        for key, state, count in _states(chosen, *numbers):
             counted[key][state] += count
     return tuple(_paths(run, names, counted))
 
 
+def _ends(endpoints: Sequence[Endpoint], chosen: NDArray[np.bool_]) -> list[str]:
+    """Return what each endpoint is called: its workload, unless only some of that is chosen."""
+    partly = {e.belongs_to for e, picked in zip(endpoints, chosen, strict=True) if not picked}
+    return [e.key if e.belongs_to in partly else e.belongs_to for e in endpoints]
+
+
 def _states(
-    cells: Cells, workload: NDArray[np.int64]
+    cells: Cells, sources: NDArray[np.int64], destinations: NDArray[np.int64]
 ) -> Iterator[tuple[_Key, tuple[int, int, int], int]]:
     """Yield each pair of workloads, port and family, what is known of some cells, and how many."""
-    ends = (workload[cells.src], workload[cells.dst], cells.port, cells.family)
+    ends = (sources[cells.src], destinations[cells.dst], cells.port, cells.family)
     rows = np.stack([*ends, cells.verdict, cells.reason, cells.blame], axis=1, dtype=np.int64)
     distinct, counts = np.unique(rows, axis=0, return_counts=True)
     for row, count in zip(distinct.tolist(), counts.tolist(), strict=True):

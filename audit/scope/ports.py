@@ -120,6 +120,8 @@ def _range(text: str, protocol: Protocol, numbers: str) -> PortRange:
 
 def _malformed(text: str, word: str) -> str:
     """Say what is wrong with `text`, and what was probably meant."""
+    if "," in text:
+        return f"port {text!r} is several: give each with a --port of its own"
     if swapped := _PROTOCOL_LAST.fullmatch(word):
         word = f"{swapped[2]}/{swapped[1]}"
     protocol, _, rest = word.replace(":", "/", 1).partition("/")
@@ -134,6 +136,19 @@ def _malformed(text: str, word: str) -> str:
         f"port {text!r}: expected tcp/80, udp/53, sctp/38412, tcp/8000-8100, 80, "
         "the name of a declared port, 'declared', tcp/all, or 'all'"
     )
+
+
+def means(spec: PortSpec, endpoint: Endpoint, port: Port) -> bool:
+    """Say whether a port of a destination, or a part of a range of them, is what `spec` names."""
+    match spec:
+        case PortRange(protocol=protocol, first=first, last=last):
+            return protocol is port.protocol and first <= port.sample and port.number <= last
+        case AllPorts(protocols=protocols):
+            return port.protocol in protocols
+        case PortName() | DeclaredPorts():
+            return port in _declared([spec], endpoint)
+        case _:
+            assert_never(spec)
 
 
 def asks_for_all(specs: Iterable[PortSpec]) -> bool:

@@ -5,12 +5,13 @@ matrix' indices by numpy lookups, a file at a time into arrays made once for the
 sees each distinct word of a file, and each distinct blame, not each cell.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -228,19 +229,27 @@ def cells(
     files: Sequence[Path],
     endpoints: Sequence[Endpoint],
     blame_of: Callable[[Sequence[Combination]], Iterable[Blame]],
+    between: "Between | None" = None,
 ) -> tuple[Matrix, CellVerdicts]:
     """Return the cells of `files`, in order; `blame_of` says what each combination means.
 
-    Raises RunReadError when a file is damaged or names what the run does not have.
+    With `between`, only those between ends named as these endpoints are. Raises RunReadError when
+    a file is damaged or names what the run does not have.
     """
     ports = ports_of(files)
-    with reading(files[0]):
-        found = _Cells(sum(pq.read_metadata(f).num_rows for f in files), endpoints, ports)
+    if between is None:
+        with reading(files[0]):
+            count = sum(pq.read_metadata(file).num_rows for file in files)
+        groups = _row_groups(files)
+    else:
+        names = [pa.array(sorted({endpoints[i].name for i in indices})) for indices in between]
+        chosen = [(file, table) for file, table in _row_groups(files, names) if len(table)]
+        count, groups = sum(len(table) for _, table in chosen), iter(chosen)
+    found = _Cells(count, endpoints, ports)
     end = 0
-    for file in files:
-        with reading(file), pq.ParquetFile(file) as parquet:
-            for group in range(parquet.num_row_groups):
-                end = found.fill(end, parquet.read_row_group(group, columns=_COLUMNS))
+    for file, table in groups:
+        with reading(file):
+            end = found.fill(end, table)
     blames = found.settle_blame(blame_of(list(found.combinations)))
     matrix = Matrix(
         endpoints=tuple(endpoints),
@@ -260,6 +269,28 @@ def cells(
         trace_keys=tuple(found.traces.words),
         **found.planes(),
     )
+
+
+Between = tuple[Collection[int], Collection[int]]
+"""Indices of sources and of destinations."""
+
+
+def _row_groups(
+    files: Sequence[Path], names: Sequence[pa.Array] | None = None
+) -> Iterator[tuple[Path, pa.Table]]:
+    """Yield the row groups of `files`; of each only what is between ends of these names."""
+    for file in files:
+        with reading(file), pq.ParquetFile(file) as parquet:
+            for group in range(parquet.num_row_groups):
+                table = parquet.read_row_group(group, columns=_COLUMNS)
+                if names is not None:
+                    table = table.filter(
+                        pc.and_(
+                            pc.is_in(table["src_name"], value_set=names[0]),
+                            pc.is_in(table["dst_name"], value_set=names[1]),
+                        )
+                    )
+                yield file, table
 
 
 class CellParts:

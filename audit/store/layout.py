@@ -95,13 +95,13 @@ def read_manifest(path: Path, *, intact: bool = True) -> Mapping[str, Any]:
     return manifest
 
 
-def newest(root: Path, prefix: str = "") -> Path | None:
-    """Return the newest finished run right below `root` whose id begins so; None without any.
+def finished(root: Path, prefix: str = "") -> list[Path]:
+    """Return the finished runs right below `root` whose ids begin so, the newest first.
 
     A run's id begins with the moment it began, `20261123T043457Z`.
     """
-    finished = (manifest.parent for manifest in root.glob(f"{prefix}*/{MANIFEST}"))
-    return max(finished, key=lambda run: run.name, default=None)
+    runs = (manifest.parent for manifest in root.glob(f"{prefix}*/{MANIFEST}"))
+    return sorted(runs, key=lambda run: run.name, reverse=True)
 
 
 def _without_manifest(path: Path) -> str:
