@@ -259,5 +259,5 @@ def _engine(planned: Planned) -> dict[str, Any]:
     return {
         "name": "ovn-trace",
         "version": str(planned.engine.version),
-        "place": planned.engine.place,
+        "place": planned.engine.where,
     }

@@ -70,7 +70,7 @@ def reach(
     shared = Streams(stream=opener, ready_s=cluster.exec_timeout_s)
     able: dict[str, toolchain.Version] = {}
     failures: dict[str, str] = dict.fromkeys(zones.keys() - opener.containers.keys(), _NO_POD)
-    for name, said in opener.said(program("version")).items():
+    for name, said in opener.outputs(program("version")).items():
         if name not in zones:
             continue
         version = None if isinstance(said, AuditError) else toolchain.Version.parse(said)
