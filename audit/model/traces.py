@@ -34,8 +34,8 @@ class TraceTask:
     depth: int = 0
 
     @property
-    def place(self) -> str:
-        """Where it is run: traces of one place are run together."""
+    def location(self) -> str:
+        """The zone it is run in: traces of one location are run together."""
         return self.zone
 
 
@@ -65,16 +65,16 @@ class DatapathTask(TraceTask):
     tunnel: Tunnel | None = None
 
     @property
-    def place(self) -> str:
-        """Where it is run: at its node, if it is known."""
+    def location(self) -> str:
+        """The node it is run on, or its zone where the node is not known."""
         return self.node or self.zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceBatch:
-    """Tasks of one place and one conntrack state, traced in order by one engine.
+    """Tasks of one location and one conntrack state, traced in order by one engine.
 
-    `zone` is the place: a zone, or on the datapath a node.
+    `zone` is the location: a zone, or on the datapath a node.
     """
 
     zone: str

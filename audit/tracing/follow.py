@@ -399,7 +399,7 @@ class Tracing:
                         f"composed {expected.verdict} ({expected.blame or expected.reason})",
                         f"traced {found.verdict} ({found.blame or found.reason})",
                     )
-                    text = f"{of.told(cell)}: {', '.join(said)}"
+                    text = f"{of.describe(cell)}: {', '.join(said)}"
                     wrong.append(
                         Disagreement(
                             text=text, about=(*of.about(cell), expected.verdict, found.verdict)
@@ -512,9 +512,9 @@ class Tracing:
         judgement = self._judge.judge(task, outcome)
         self._judgements[task.key] = judgement
         if isinstance(outcome, TraceFailure):
-            self._failed.setdefault(task.place, outcome.reason)
+            self._failed.setdefault(task.location, outcome.reason)
         else:
-            self._ran.add(task.place)
+            self._ran.add(task.location)
         if self.plane.send is not None and judgement.reason in SENT_REASONS:
             self._doubted[task.key] = task, outcome
         if isinstance(task, DatapathTask):
