@@ -4,7 +4,7 @@ A trace answers for one *hop*: the part of a path one zone decides in one go. Wh
 a remote port or a load balancer, further traces take over (`next_hops`).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from audit.model.packets import ConntrackState, Microflow
@@ -167,6 +167,11 @@ class Hop:
     ip_src: str = ""
     ip_dst: str = ""
     unseen: tuple[Unseen, ...] = ()
+
+    def translated(self, microflow: Microflow) -> Microflow:
+        """Return a packet with the addresses that it left with."""
+        source, destination = self.ip_src or microflow.ip_src, self.ip_dst or microflow.ip_dst
+        return replace(microflow, ip_src=source, ip_dst=destination)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
