@@ -519,10 +519,10 @@ def _matching(symbol: Symbol, patterns: Sequence[Pattern], sets: frozenset[str])
     if symbol.name == "eth.type":
         return of(families={f for n, f in _ETHER_TYPES.items() if has(n, patterns)})
     # A pattern is met for certain, or certainly not, or it asks for bits that are not known.
-    possible = [mask for v, mask in patterns if not (v ^ symbol.value) & mask & symbol.known]
+    possible = [mask for v, mask in patterns if not (v ^ symbol.value) & mask & symbol.fixed]
     if not possible:
         return NEVER
-    return of(varying=[symbol.name] if all(mask & ~symbol.known for mask in possible) else [])
+    return of(varying=[symbol.name] if all(mask & ~symbol.fixed for mask in possible) else [])
 
 
 def _intervals(protocol: Protocol, patterns: Iterable[Pattern]) -> Intervals:

@@ -227,7 +227,7 @@ class Tracing:
         composed = [known.plan.composed for known in self._requests]
         if not composed:
             return np.zeros(0, dtype=np.int64)
-        among = np.flatnonzero(~self._cover.asked & np.logical_or.reduce(composed))
+        among = np.flatnonzero(~self._cover.has_request & np.logical_or.reduce(composed))
         seed = "".join(file.sha256 for file in self._planned.state.inputs).encode()
         draw = np.random.default_rng(list(hashlib.blake2b(seed, digest_size=16).digest()))
         count = min(self._options.verify, len(among))
@@ -409,7 +409,7 @@ class Tracing:
 
     def _predicted_arrivals(self) -> NDArray[np.int64]:
         """Return the composed cells whose replies show every leg of replies, if all goes well."""
-        of, traced = self._planned.matrix, self._cover.asked
+        of, traced = self._planned.matrix, self._cover.has_request
         chosen = [represent.choose_replies(of, plan, traced) for plan in self.plane.legs]
         return np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
 
