@@ -10,6 +10,7 @@ flows say otherwise (an edited one, one too many or too few, a northd that lags)
 whatever can meet it is not composed.
 """
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -70,13 +71,14 @@ def compare(acls: Iterable[Acl], flows: Sequence[LogicalFlow]) -> Agreement:
             elif acl.after_lb == after_lb and _does(acl, flow, form["tier"]):
                 explained.add(index)
                 hints[acl.uuid].add(int(form["hint"] or 0))
-    lacking = tuple(
-        acl
-        for some in wanted.values()
-        for acl in some
-        if not any(complete <= hints[acl.uuid] for complete in _COMPLETE)
-    )
+    every = itertools.chain.from_iterable(wanted.values())
+    lacking = tuple(acl for acl in every if not _is_complete(hints[acl.uuid]))
     return Agreement(explained=frozenset(explained), lacking=lacking)
+
+
+def _is_complete(hints: set[int]) -> bool:
+    """Say whether an ACL has flows with all the hints of one of its kinds."""
+    return any(complete <= hints for complete in _COMPLETE)
 
 
 def _bare(match: str) -> str:

@@ -223,7 +223,7 @@ class _Planner:
     ) -> tuple[ways.Places, dict[str, dict[int, object]], Mapping[str, set[str]]]:
         """Return where packets come from and go to, with unread router policies by switch.
 
-        Besides, by zone, what is said of hosts' addresses there.
+        Besides, by zone, numbers for what its flows make of hosts' addresses.
         """
         endpoints, family = self._matrix.endpoints, self._predicates.family
         # Nodes are answered at their management port's address: as a pod there would be.

@@ -767,7 +767,7 @@ def _plain(match: str) -> str:
 def _whatever_the_protocol(
     flows: Sequence[tuple[LogicalFlow, Reading]],
 ) -> Iterator[tuple[LogicalFlow, Reading]]:
-    """Yield flows; where the same is said of every protocol, it is said of no port."""
+    """Yield flows; those that there are alike for every protocol look at no port."""
     alike: dict[object, list[Intervals]] = defaultdict(list)
     for flow, reading in flows:
         if reading.l4 is not None:
@@ -857,8 +857,8 @@ def reached(zone: Zone, switches: Iterable[str]) -> list[str]:
 def _common_names(zone: Zone, switch: str) -> dict[str, str]:
     """Name what every switch has one of its own of: router ports, their peers, its subnets.
 
-    No two things of a switch have one name, so that what is said of one switch in these names is
-    said of another in the same words only if it is the same.
+    No two things of a switch have one name, so flows of two switches that are alike in these names
+    are alike.
     """
     names: dict[str, str] = {}
     here = [port for port in zone.ports.values() if port.datapath == switch]

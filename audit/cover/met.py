@@ -199,7 +199,7 @@ class Met:
         """Return the entries of an endpoint as the source's or the destination's side, by Locality.
 
         They are of the flows of its own switch. Where these say what they say of most endpoints, in
-        every locality, there are none: such are told apart by ACLs alone.
+        every locality, there are none: ACLs alone tell such endpoints from others.
         """
         attached = self.endpoints[index].attachment
         if attached is None or attached.switch not in self._marks[attached.zone].on:
@@ -217,7 +217,7 @@ class Met:
         )
 
     def _usual(self, side: At, *, host: bool) -> tuple[int, int] | None:
-        """Return what is said of most endpoints of a kind, and of the others on their switches.
+        """Return the numbers of the marks that most endpoints of a kind have, and of their views.
 
         None where flows of it look at ports, or tell its other ends apart: then so must legs.
         """
