@@ -861,8 +861,9 @@ def _common_names(zone: Zone, switch: str) -> dict[str, str]:
     are alike.
     """
     names: dict[str, str] = {}
-    here = [port for port in zone.ports.values() if port.datapath == switch]
-    routers = [port for port in here if zone.ports.get(port.peer) is not None]
+    routers = [
+        port for port in zone.ports.values() if port.datapath == switch and port.peer in zone.ports
+    ]
     for index, port in enumerate(sorted(routers, key=lambda port: port.tunnel_key)):
         peer = zone.ports[port.peer]
         names[port.name] = f"router port {index}"
@@ -870,11 +871,10 @@ def _common_names(zone: Zone, switch: str) -> dict[str, str]:
         for end in (port, peer):
             for thing, kind in _addresses_of(end):
                 names.setdefault(thing, f"{kind} of {names[end.name]}")
-    redirected = (port for port in zone.ports.values() if port.kind == "chassisredirect")
-    for port in redirected:
-        name = port.name.removeprefix("cr-")
-        if name != port.name and name in names:
-            names[port.name] = f"chassis of {names[name]}"
+    for port in zone.ports.values():
+        redirects = port.kind == "chassisredirect" and port.name.startswith("cr-")
+        if redirects and port.name[3:] in names:
+            names[port.name] = f"chassis of {names[port.name[3:]]}"
     for index, subnet in enumerate(zone.switches.get(switch, ())):
         names.setdefault(canonical(subnet), f"subnet {index}")
     return names

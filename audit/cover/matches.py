@@ -383,27 +383,28 @@ class _Parser:
         relation = _INVERTED[relation] if negated else relation
         symbol, token = field.symbol, field.token
         sets = [part.text for part in constants.tokens if part.kind == "set"]
-        ordered = relation not in ("==", "!=")
-        if ordered:
-            self._only_ordered(field, one_number=not constants.in_braces and not sets)
+        if relation not in ("==", "!="):
+            self._check_ordered(field, constants, sets)
         if not symbol.width:
             return self._port(token, relation, constants.tokens)
         self.sets |= {(name[1:], symbol.width) for name in sets}
         values = [self._integer(t, symbol.width) for t in constants.tokens if t.kind != "set"]
-        if ordered and values[0][1] is not None:
-            self._fail("what has a mask is compared with == and != only", token)
         if symbol.means:
             return self._predicate(field, relation, values, sets)
         if symbol.nominal:
             self._only_positively(token, positive=relation == "==")
         return _number(field, relation, values, sets)
 
-    def _only_ordered(self, field: _Field, *, one_number: bool) -> None:
-        """Fail where less and greater mean nothing: of sets, and of what is no number."""
-        if not one_number:
-            self._fail("a set is compared with == and != only", field.token)
-        if field.symbol.nominal or field.symbol.means:
-            self._fail(f"{field.symbol.name} is compared with == and != only", field.token)
+    def _check_ordered(self, field: _Field, constants: _Constants, sets: Sequence[str]) -> None:
+        """Fail where less and greater mean nothing: of sets, of masks, and of what is no number."""
+        symbol, token = field.symbol, field.token
+        if constants.in_braces or sets:
+            self._fail("a set is compared with == and != only", token)
+        if symbol.nominal or symbol.means:
+            self._fail(f"{symbol.name} is compared with == and != only", token)
+        _, mask = self._integer(constants.tokens[0], symbol.width)
+        if mask is not None:
+            self._fail("what has a mask is compared with == and != only", token)
 
     def _predicate(
         self,
