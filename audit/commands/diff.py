@@ -78,7 +78,7 @@ def diff_runs(
 def mark_runs(before: Path, after: Path, progress: Progress) -> tuple[Changes, ChangedCells]:
     """Compare as `diff_runs`, and mark the later run's cells that changed: a byte per cell."""
     found, marks = _compared(before, after, progress, by_policies=True)
-    return found, ChangedCells(since=found.before, cells=marks, said=changes.sentences(found))
+    return found, ChangedCells(since=found.before, cells=marks, sentences=changes.sentences(found))
 
 
 def _compared(

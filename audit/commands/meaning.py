@@ -151,7 +151,7 @@ def _cause(run: Run, cell: int, question: edits.Question, meant: int) -> str:
         decided = intent.decide(*(intent.index(i) for i in (0, 1, 0)))
         if int(decided.outcome[0]) == done:
             return _meanings(tried)
-    name = run.matrix.told(cell)
+    name = run.matrix.describe(cell)
     for finding in findings.recorded(run.manifest):
         if leaking in finding.cause.split("+") and name in finding.subjects:
             return _meanings([Deviation(word) for word in finding.cause.split("+")])

@@ -33,7 +33,7 @@ class Backlog:
         """Let traces wait."""
         for task in tasks:
             like = (task.state, task.select)
-            self._zones[task.place].setdefault(like, deque()).append(task)
+            self._zones[task.location].setdefault(like, deque()).append(task)
 
     def put_back(self, batch: TraceBatch) -> None:
         """Take back a batch whose worker was lost; it is the next to be handed out."""

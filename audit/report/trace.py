@@ -37,7 +37,7 @@ def _stage(stage: Stage, loglevel: int) -> Iterator[Text]:
     if loglevel >= COMMANDS_FROM:
         for command in stage.commands:
             yield Text(
-                text=printing.line(f"{stage.name} command {ends} in {stage.place}: {command}")
+                text=printing.line(f"{stage.name} command {ends} in {stage.location}: {command}")
             )
     if loglevel >= OUTPUTS_FROM:
         for output in stage.outputs:
@@ -86,7 +86,7 @@ def _suppositions(found: PairTrace) -> Iterator[str]:
         if stage.supposed and answer is not None and answer.verdict is Verdict.BLOCKED:
             why = sentences.cause(answer.verdict, answer.reason, answer.blame)
             what = "a reply" if stage.way is Way.REPLY else "it"
-            yield f"Had {what} got to {stage.place}, {what} would be {why}."
+            yield f"Had {what} got to {stage.location}, {what} would be {why}."
 
 
 def _sentence(found: PairTrace, answer: Answer) -> str:
@@ -239,7 +239,7 @@ def _stage_fields(stage: Stage, *, raw: bool) -> dict[str, Any]:
         "supposed": stage.supposed,
         "src": stage.src,
         "dst": stage.dst,
-        "place": stage.place,
+        "place": stage.location,
         "indicates": stage.indicates or None,
         **(_answer(stage.answer) if stage.answer is not None else {"detail": stage.detail}),
         "sources": [

@@ -197,7 +197,7 @@ def _idle(count: int) -> str:
 
 def _changed(changed: ChangedCells, counted: Census) -> tuple[str, ...]:
     """Return what changed, in sentences."""
-    return changed.said or (f"{_cells(counted.changed)} changed.",)
+    return changed.sentences or (f"{_cells(counted.changed)} changed.",)
 
 
 def _exposure(exposure: Exposure) -> ExposureRow:

@@ -222,7 +222,7 @@ class _Compared:
     def disagreement(self, said: str) -> Disagreement:
         """Return what is told of a cell whose packets did otherwise."""
         about = (*self._matrix.about(self._cell), str(self._verdict))
-        return Disagreement(text=f"{self._matrix.told(self._cell)}{said}", about=about)
+        return Disagreement(text=f"{self._matrix.describe(self._cell)}{said}", about=about)
 
     def said(self) -> str | None:
         """Return what packets did otherwise than was traced: nothing when they agree.

@@ -137,7 +137,7 @@ class Teller:
             src=packet.src,
             dst=packet.dst,
             leg=packet.leg,
-            place=place.name,
+            location=place.name,
             indicates=place.answer.indicates,
             answer=place.answer,
             detail=place.answer.detail,

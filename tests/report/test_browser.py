@@ -310,7 +310,7 @@ def test_what_changed_is_a_filter(made: "Made", browser: Browser, tmp_path: Path
     cells = np.zeros(len(run.matrix), bool)
     cells[[3, 5]] = True
     path = tmp_path / "report.html"
-    changed = ChangedCells(since="yesterday", cells=cells, said=("two cells opened",))
+    changed = ChangedCells(since="yesterday", cells=cells, sentences=("two cells opened",))
     path.write_text(render_html(run, changed=changed), encoding="utf-8")
     reader = Reader(browser.new_page(), path)
     reader.open("ns=*,*&only=changed")

@@ -361,7 +361,7 @@ def drifting(churn: str) -> Told:
         matrix, causes, np.ones(3, np.bool_), ["networkpolicy shop/db"] * 3, [None] * 3
     )
     disagree = [
-        Disagreement(text=f"{matrix.told(cell)}: blocked, reachable", about=matrix.about(cell))
+        Disagreement(text=f"{matrix.describe(cell)}: blocked, reachable", about=matrix.about(cell))
         for cell in cells.tolist()
     ]
     run = made()
