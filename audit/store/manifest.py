@@ -23,7 +23,7 @@ def describe(
     verdicts: CellVerdicts,
     notes: Sequence[Note],
     *,
-    asked: Mapping[str, Any],
+    request: Mapping[str, Any],
     traces: int,
 ) -> dict[str, Any]:
     """Return what was audited and what came out; `asked` is said as it is."""
@@ -36,7 +36,7 @@ def describe(
         "audit": __version__,
         "source": state.source,
         "cluster": state.cluster or None,
-        **asked,
+        **request,
         "host": host(),
         "tools": tools(),
         "databases": [
