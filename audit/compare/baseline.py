@@ -27,7 +27,7 @@ _Pair = tuple[int, int, int]
 
 
 def baseline(run: Recorded, advance: Callable[[int], None]) -> tuple[Expectation, ...]:
-    """Return expectations that the run satisfies; `advance` is told of the cells looked at."""
+    """Return expectations that the run satisfies; `advance` is called with the cells looked at."""
     wide = _Groups(run.endpoints, _namespace)
     narrow = _Groups(run.endpoints, _workload)
     seen = _seen(run, wide, advance)

@@ -144,7 +144,7 @@ def _policies(before: Recorded, after: Recorded) -> Iterator[tuple[PolicyRef, st
 
 
 def _versions(before: Recorded, after: Recorded) -> Iterator[str]:
-    """Yield how what made and read the databases, and what was asked, differ."""
+    """Yield how the versions of northd and of the engine, and the planes, differ."""
     for label, read in (
         ("databases made by northd", _northd),
         ("engine", _engine),

@@ -20,7 +20,7 @@ _PARTIAL = "namespaces-missing"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
-    """What is asked about by both runs.
+    """What lies in the scope of both runs.
 
     `before` and `after` say of each endpoint of a run whether the other would have it, were it
     there. `reservations` are sentences, none where the runs are of the same.
@@ -32,9 +32,9 @@ class Common:
 
 
 def plane(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
-    """Return the strongest plane that both runs (their run.json) asked.
+    """Return the strongest plane that both runs (their run.json) have.
 
-    Empty where they asked the same ones, so that each cell's verdict is compared; None where they
+    Empty where they have the same ones, so that each cell's verdict is compared; None where they
     have no plane in common, so that nothing can be.
     """
     planes = [frozenset(run.get("planes") or ()) for run in (before, after)]

@@ -51,10 +51,10 @@ def compare(
     marks: NDArray[np.bool_] | None = None,
     shared: Common | None = None,
 ) -> Changes:
-    """Compare cell by cell what both runs have; `advance` is told of each source.
+    """Compare cell by cell what both runs have; `advance` is called after each source.
 
     `marks`, one per cell of the later run in their order, are set where a cell changed. `shared`
-    is what both were asked about, everything when it is not given; their cells are those of
+    is what lies in both scopes, everything when it is not given; their cells are those of
     `common.plane`, and where there is none no cell is compared.
     """
     return _Comparison(before, after, marks, shared).run(advance)
@@ -106,7 +106,7 @@ class _Comparison:
     def _states(self, cells: Cells) -> _Ints:
         """Return the state of each cell: its verdict, and whether planes disagree about it.
 
-        What a plane says that only one of the runs asked is nothing that changed.
+        A plane that only one of the runs has changed nothing.
         """
         states: _Ints = cells.verdict.astype(np.int64)
         return states + cells.drift.astype(np.int64) * _DRIFTS if self._same_planes else states

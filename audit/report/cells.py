@@ -77,7 +77,7 @@ def blame_fields(blame: Blame | None) -> dict[str, Any]:
 
 
 def _word(codes: NDArray[np.uint8] | None, cell: int) -> str | None:
-    """Return a plane's verdict; None where it was not asked beside another."""
+    """Return a plane's verdict; None where the run has none beside another plane's."""
     if codes is None or codes[cell] == NO_VERDICT:
         return None
     return str(VERDICTS[codes[cell]])

@@ -107,7 +107,7 @@ def _ends(endpoints: Sequence[Endpoint], chosen: NDArray[np.bool_]) -> list[str]
 def _states(
     cells: Cells, sources: NDArray[np.int64], destinations: NDArray[np.int64]
 ) -> Iterator[tuple[_Key, tuple[int, int, int], int]]:
-    """Yield each pair of workloads, port and family, what is known of some cells, and how many."""
+    """Yield each pair of ends, port and family, the state of some of their cells, and how many."""
     ends = (sources[cells.src], destinations[cells.dst], cells.port, cells.family)
     rows = np.stack([*ends, cells.verdict, cells.reason, cells.blame], axis=1, dtype=np.int64)
     distinct, counts = np.unique(rows, axis=0, return_counts=True)

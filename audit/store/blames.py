@@ -41,7 +41,7 @@ class Rebuilt:
         self._blames: list[Blame] = []
 
     def of(self, combinations: Sequence[Combination]) -> Sequence[Blame]:
-        """Return the blame of each; those asked for before are the first of them, and known."""
+        """Return the blame of each; the first are those of earlier calls, which are kept."""
         added = combinations[len(self._blames) :]
         decisions = self._traces.decisions({c.trace_id for c in added if c.trace_id})
         self._blames += [_blame(c, _decision(c, decisions), self._names) for c in added]
@@ -51,7 +51,7 @@ class Rebuilt:
 def _blame(
     cell: Combination, decision: Mapping[str, Any] | None, names: Mapping[str, PolicyRef]
 ) -> Blame:
-    """Return what `cell` and the trace that decided it, if one is known, say together."""
+    """Return the blame of `cell`, with what the trace that decided it adds, if there is one."""
     trace = decision or {}
     policy = _policy(cell)
     shared = tuple(names.get(name) or _reference(name) for name in trace.get("policies", ()))

@@ -36,7 +36,7 @@ _KEPT = 3
 def open_recorded(path: Path | str, plane: str = "") -> Recorded:
     """Return the run in directory `path` without reading its cells.
 
-    With `plane`, a cell's verdict is what that plane said, `untraced` where it said nothing; its
+    With `plane`, a cell's verdict is that plane's, `untraced` where it has none; its
     reply is none, and its blame too where the plane is not the one that decided.
     Raises RunReadError when it is no run, unfinished, damaged or another version's; also later,
     when a file of cells turns out to be damaged.

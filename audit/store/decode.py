@@ -69,7 +69,7 @@ class Vocabulary:
 
 
 class EndpointIndex:
-    """From the four columns that name an endpoint to its place in the endpoints table."""
+    """From the four columns that name an endpoint to its index in the endpoints table."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         values = [[str(getattr(endpoint, name)) for endpoint in endpoints] for name in ENDPOINT_KEY]
@@ -106,7 +106,7 @@ class EndpointIndex:
 
 
 class PortIndex:
-    """From protocol and range to the place in `Matrix.ports`."""
+    """From protocol and range to the index in `Matrix.ports`."""
 
     def __init__(self, ports: Sequence[Port]) -> None:
         self._protocols = Vocabulary(Protocol)
@@ -200,7 +200,7 @@ class _Cells:
         self.blame[rows] = np.array(places, dtype=np.int32)[codes]
 
     def planes(self, end: int | None = None) -> dict[str, Any]:
-        """Return what each plane said of the cells before `end`; nothing where one was asked."""
+        """Return each plane's verdicts of the cells before `end`; none of a run of one plane."""
         planes = ("intent", "logical", "datapath")
         present = [name for name in planes if (getattr(self, name)[:end] != NO_VERDICT).any()]
         if len(present) < 2:  # noqa: PLR2004 - one plane is the cell's verdict
@@ -385,7 +385,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _dense(codes: _Ints) -> _Ints:
-    """Return the place of each code among the distinct ones."""
+    """Return the index of each code among the distinct ones, in the order of their first rows."""
     places: _Ints = pa.array(codes).dictionary_encode().indices.to_numpy().astype(np.int64)
     return places
 

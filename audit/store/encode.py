@@ -136,7 +136,7 @@ def _port_columns(matrix: Matrix) -> _Columns:
 
 
 def _verdict_columns(verdicts: CellVerdicts, planes: Planes) -> _Columns:
-    """Return what is known per cell; the planes that were not asked are left out."""
+    """Return verdicts, reasons and traces per cell; planes that the run has not are left out."""
     words = _Words([*VERDICTS, *[None] * (NO_VERDICT + 1 - len(VERDICTS))])
     arrays = {
         "verdict": verdicts.verdict,

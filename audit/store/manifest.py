@@ -26,7 +26,7 @@ def describe(
     request: Mapping[str, Any],
     traces: int,
 ) -> dict[str, Any]:
-    """Return what was audited and what came out; `asked` is said as it is."""
+    """Return what was audited and what came out; `request` is taken over as it is."""
     counts = {str(v): int((verdicts.verdict == CODE[v]).sum()) for v in VERDICTS}
     unproven = sum(counts[verdict] for verdict in UNPROVEN)
     cells = len(verdicts.verdict)

@@ -47,7 +47,7 @@ def require_all(run: Path) -> None:
 
 
 def require(run: Path, name: str) -> os.stat_result:
-    """Return what is known of a file of a run; OSError when there is none that is regular."""
+    """Return the status of a file of a run; OSError when there is none that is regular."""
     for parent in [*Path(name).parents][-2::-1]:
         if not stat.S_ISDIR((run / parent).lstat().st_mode):
             raise OSError(f"{parent} is no directory of the run")

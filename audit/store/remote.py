@@ -1,6 +1,6 @@
 """Runs on an object store: put there whole, and fetched to be read.
 
-What is known of one is what pyarrow's file systems know: credentials come from where every AWS
+They are reached by pyarrow's file systems: credentials come from where every AWS
 client looks for them (the environment, `~/.aws`, the machine), an S3-compatible store's endpoint
 from AWS_ENDPOINT_URL or the place's own `endpoint_override`. `run.json` is put there last, as on a
 disk, and what is fetched is compared with it.
@@ -70,8 +70,8 @@ class Place:
 def located(text: str) -> Path | Place:
     """Return where `text` leads: a path of this machine (also as `file://`), or an object store.
 
-    UsageError for any other kind of place, and for one with a credential in it: places are told
-    in logs and in run.json.
+    UsageError for any other kind of place, and for a place with a credential in it: logs and
+    run.json name it.
     """
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
     if scheme is None:
@@ -344,7 +344,7 @@ _DETAILS = re.compile(r"curlCode: .*?, (?:.*Details: )?(.*)")
 
 
 def _sentence(error: Exception) -> str:
-    """Return what a store said, in one sentence, and what to do about it."""
+    """Return a store's error in one sentence, and what to do about it."""
     if isinstance(error, FileNotFoundError):
         return "there is nothing"
     text = " ".join(str(error).split())

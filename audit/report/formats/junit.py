@@ -54,8 +54,7 @@ def _properties(overview: Overview) -> Iterator[tuple[str, object]]:
 
 def _promises(overview: Overview) -> Iterator[str]:
     """Yield a case for each promise: all was traced, all is proven, and nothing disagrees."""
-    lost = [line for line, traced in _unproven(overview) if not traced]
-    left = [line for line, traced in _unproven(overview) if traced]
+    lost, left = _unproven(overview)
     short = "the run did not do all it set out to do"
     if overview.manifest.get("incomplete"):
         yield _promise(overview, "everything was traced", short, lost or [short])
@@ -70,10 +69,13 @@ def _promises(overview: Overview) -> Iterator[str]:
         yield _promise(overview, str(kind), f"{len(texts)} findings", texts)
 
 
-def _unproven(overview: Overview) -> Iterator[tuple[str, bool]]:
-    """Yield a line per reason why cells are unproven, and whether their traces ran."""
+def _unproven(overview: Overview) -> tuple[list[str], list[str]]:
+    """Return lines on why cells are unproven: those that no trace ran for, and the others."""
+    lost, left = list[str](), list[str]()
     for reason, text, count in overview.unproven:
-        yield f"{count} cells: {text} ({reason})", reason not in OPERATIONAL
+        lines = lost if reason in OPERATIONAL else left
+        lines.append(f"{count} cells: {text} ({reason})")
+    return lost, left
 
 
 def _promise(overview: Overview, name: str, short: str, lines: list[str]) -> str:
