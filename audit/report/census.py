@@ -104,6 +104,9 @@ def deciders(grid: Grid, counted: Census, policies: Sequence[Policy]) -> tuple[D
     return ledger.deciders()
 
 
+_FIGURES = ("blocks", "allows", "shared")
+
+
 class _Ledger:
     """Cells by the label of what decides them, and the policy of each label."""
 
@@ -132,11 +135,7 @@ class _Ledger:
         """Return all of them, most blocked cells first."""
         ranked = (
             Decider(
-                label=label,
-                policy=policy,
-                blocks=self._counts[label]["blocks"],
-                allows=self._counts[label]["allows"],
-                shared=self._counts[label]["shared"],
+                label=label, policy=policy, **{name: self._counts[label][name] for name in _FIGURES}
             )
             for label, policy in self._policy_of.items()
         )

@@ -4,6 +4,7 @@ Cells are counted a file at a time into a table of namespaces, which is all that
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,7 @@ def overview_of(run: Recorded, checks: Sequence[Checked] = ()) -> Overview:
         matrix=tuple(map(tuple, passing.tolist())),
         proven=tuple(map(tuple, proven.tolist())),
         pairs=tuple(map(tuple, counts.by_pair.sum(axis=2).tolist())),
-        blockers=_blockers((None, *run.cells.blames), counts.blocking.tolist()),
+        blockers=_blockers(run.cells.blames, counts.blocked),
         unproven=tuple(_unproven(counts.by_reason.tolist())),
         drifting=counts.drifting,
         families=tuple(str(FAMILIES[family]) for family in sorted(counts.families)),
@@ -133,12 +134,12 @@ class _Counts:
     """A run's cells, counted in several ways.
 
     `by_pair` has the shape (groups, groups, verdicts), from and to; `by_reason` (reasons,
-    verdicts); `blocking` the blocked cells of each blame, those of none first.
+    verdicts); `blocked` the blocked cells of each blame, by its index or -1 for none.
     """
 
     by_pair: NDArray[np.int64]
     by_reason: NDArray[np.int64]
-    blocking: NDArray[np.int64]
+    blocked: Counter[int]
     families: set[int]
     drifting: int
 
@@ -157,7 +158,7 @@ def _count(run: Recorded, names: Sequence[str]) -> _Counts:
     counts = _Counts(
         by_pair=np.zeros((size, size, len(VERDICTS)), np.int64),
         by_reason=np.zeros((len(REASONS), len(VERDICTS)), np.int64),
-        blocking=np.zeros(1, np.int64),
+        blocked=Counter(),
         families=set(),
         drifting=0,
     )
@@ -165,8 +166,8 @@ def _count(run: Recorded, names: Sequence[str]) -> _Counts:
         pair = group[cells.src] * size + group[cells.dst]
         counts.by_pair += _table(pair, cells.verdict, counts.by_pair.shape)
         counts.by_reason += _table(cells.reason, cells.verdict, counts.by_reason.shape)
-        blocked = cells.blame[cells.verdict == _BLOCKED] + 1
-        counts.blocking = _sum(counts.blocking, np.bincount(blocked, minlength=1))
+        blocked = np.bincount(cells.blame[cells.verdict == _BLOCKED] + 1)
+        counts.blocked.update({int(n) - 1: int(blocked[n]) for n in np.flatnonzero(blocked)})
         counts.families |= set(np.unique(cells.family).tolist())
         counts.drifting += int(cells.drift.sum())
     return counts
@@ -183,20 +184,11 @@ def _table(
 _BLOCKED = VERDICTS.index(Verdict.BLOCKED)
 
 
-def _sum(counts: NDArray[np.int64], more: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Add two arrays of counts, of which the second may have more entries."""
-    whole = np.zeros(max(len(counts), len(more)), np.int64)
-    whole[: len(counts)] += counts
-    whole[: len(more)] += more
-    return whole
-
-
-def _blockers(blames: Sequence[Blame | None], counts: Sequence[int]) -> tuple[tuple[str, int], ...]:
-    cells: dict[str, int] = {}
-    for blame, count in zip(blames, counts, strict=False):
-        if count:
-            label = "no policy named" if blame is None else str(blame.policy or blame)
-            cells[label] = cells.get(label, 0) + count
+def _blockers(blames: Sequence[Blame], blocked: Mapping[int, int]) -> tuple[tuple[str, int], ...]:
+    cells: Counter[str] = Counter()
+    for number, count in blocked.items():
+        blame = blames[number] if number >= 0 else None
+        cells["no policy named" if blame is None else str(blame.policy or blame)] += count
     return tuple(sorted(cells.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
