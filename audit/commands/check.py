@@ -20,7 +20,7 @@ from audit.report.formats import (
     structured,
     terminal,
 )
-from audit.report.formats.told import Told, tell
+from audit.report.formats.overview import Overview, overview_of
 from audit.scope import expectations
 from audit.store.cells import open_recorded
 from audit.store.files import replacing, writing
@@ -76,11 +76,13 @@ def read_expectations(file: Path | None, packs: Sequence[str]) -> tuple[Expectat
     return tuple(found)
 
 
-def check(path: Path, expected: Sequence[Expectation], today: dt.date, progress: Progress) -> Told:
+def check(
+    path: Path, expected: Sequence[Expectation], today: dt.date, progress: Progress
+) -> Overview:
     """Return a run with what it says of `expected`."""
     run = open_recorded(path)
     progress.phase("checking", int(run.manifest["counts"]["cells"]))
-    return tell(run, checking.check(run, expected, today, progress.advance))
+    return overview_of(run, checking.check(run, expected, today, progress.advance))
 
 
 def baseline(path: Path, progress: Progress) -> str:
@@ -93,12 +95,12 @@ def baseline(path: Path, progress: Progress) -> str:
     return expectations.dump(found)
 
 
-def rendered(told: Told, form: Format) -> str:
+def rendered(told: Overview, form: Format) -> str:
     """Return a run in a machine format."""
     return _RENDER[form](told)
 
 
-def checked_text(told: Told) -> str:
+def checked_text(told: Overview) -> str:
     """Return what became of expectations, for a terminal."""
     return plain.plain(told.checks)
 
@@ -112,7 +114,7 @@ def namespaces_text(path: Path) -> str:
     run = open_recorded(path)
     if int(run.manifest["counts"]["cells"]) > MOST_CELLS_AT_THE_END:
         return ""
-    return terminal.matrix(tell(run))
+    return terminal.matrix(overview_of(run))
 
 
 def write_formats(
@@ -123,7 +125,7 @@ def write_formats(
     `changed` is for the page, which marks it.
     """
     machine = [form for form in forms if form is not Format.HTML]
-    told = tell(open_recorded(path)) if machine else None
+    told = overview_of(open_recorded(path)) if machine else None
     written = []
     for form in forms:
         if told is None or form is Format.HTML:
@@ -135,7 +137,7 @@ def write_formats(
 
 def formatted(path: Path, form: Format) -> str:
     """Return a run in one machine format."""
-    return rendered(tell(open_recorded(path)), form)
+    return rendered(overview_of(open_recorded(path)), form)
 
 
 def _write(target: Path, text: str) -> Path:

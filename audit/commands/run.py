@@ -114,7 +114,7 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
             planned.state,
             verdicts,
             (*planned.notes, *traced.notes, *_late(options, journal, traced), *sitting.clock()),
-            asked=_asked(options, planned),
+            request=_asked(options, planned),
             traces=traced.count,
         )
         said |= judged.fields(planned.state, traced.findings)
@@ -186,7 +186,7 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
             intended.state,
             verdicts,
             (*intended.notes, *sitting.clock()),
-            asked={
+            request={
                 "command": options.command,
                 "scope": options.scope.describe(),
                 "planes": [str(PlaneName.INTENT)],

@@ -55,7 +55,7 @@ def find_cells(
 
 
 def _require_alike(run: Run, cells: NDArray[np.int64], words: tuple[str, str]) -> None:
-    """Raise UsageError when cells do not come to the same, with how to tell them apart."""
+    """Raise UsageError when cells do not come to the same, with how to choose among them."""
     matrix, verdicts = run.matrix, run.verdicts
     blames = [*map(str, verdicts.blames), ""]  # the last of which is that of nobody
     codes = (verdicts.verdict, verdicts.reason, verdicts.reply)
@@ -70,13 +70,13 @@ def _require_alike(run: Run, cells: NDArray[np.int64], words: tuple[str, str]) -
     ports = {int(matrix.port[c]) for c in cells.tolist()}
     if len(pairs) == len(ports) == 1:
         raise UsageError(f"{src} to {dst} has a cell per address family; add --family")
-    told = [_told(run, cell, pair=len(pairs) > 1) for cell in cells.tolist()]
-    shown = "; ".join(told[:_MOST_NAMED])
-    more = f" and {len(told) - _MOST_NAMED:,} more" if len(told) > _MOST_NAMED else ""
+    described = [_described(run, cell, pair=len(pairs) > 1) for cell in cells.tolist()]
+    shown = "; ".join(described[:_MOST_NAMED])
+    more = f" and {len(described) - _MOST_NAMED:,} more" if len(described) > _MOST_NAMED else ""
     raise UsageError(f"{src} to {dst} means several cells, which differ: {shown}{more}")
 
 
-def _told(run: Run, cell: int, *, pair: bool) -> str:
+def _described(run: Run, cell: int, *, pair: bool) -> str:
     """Return a cell and what it comes to: `'pod a/b' to 'pod a/c' on tcp/80: blocked`."""
     matrix, verdicts = run.matrix, run.verdicts
     on = str(matrix.ports[matrix.port[cell]])

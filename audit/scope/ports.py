@@ -174,27 +174,42 @@ def resolve(
     chosen = sorted(set(destinations))
     _check_names(specs, [endpoints[index] for index in chosen])
     whole = sorted({p for spec in specs if isinstance(spec, AllPorts) for p in spec.protocols})
+    numbered = _besides(whole, _numbered(specs))
     # Endpoints with the same ports share one tuple: a range may be all 65,535 ports.
-    numbered = frozenset(port for port in _numbered(specs) if port.protocol not in whole)
     shared: dict[frozenset[Port], tuple[Port, ...]] = {}
     ports: list[tuple[Port, ...]] = [()] * len(endpoints)
     for index in chosen:
-        declared = {p for p in _declared(specs, endpoints[index]) if p.protocol not in whole}
-        ranges = {port for protocol in whole for port in space.at(endpoints[index], protocol)}
-        own = frozenset((declared - numbered) | ranges)
-        if own not in shared:
-            shared[own] = tuple(sorted(numbered | own))
-        ports[index] = shared[own]
-        if not ports[index] and whole_outside and outside.is_range_endpoint(endpoints[index]):
-            ports[index] = tuple(
-                p for protocol in Protocol for p in space.at(endpoints[index], protocol)
-            )
-        if not ports[index] and endpoints[index].kind is EndpointKind.EXTERNAL:
-            raise ScopeError(
-                f"{endpoints[index].key} declares no ports; say which to ask for, as in "
-                "--port tcp/443"
-            )
+        endpoint = endpoints[index]
+        declared = _besides(whole, _declared(specs, endpoint))
+        varying = (declared - numbered).union(_ranges(space, endpoint, whole))
+        if varying not in shared:
+            shared[varying] = tuple(sorted(numbered | varying))
+        ports[index] = shared[varying] or _undeclared(endpoint, space, whole_outside=whole_outside)
     return tuple(ports)
+
+
+def _besides(whole: Sequence[Protocol], ports: Iterable[Port]) -> frozenset[Port]:
+    """Return the ports of protocols that are not asked for as a whole."""
+    return frozenset(port for port in ports if port.protocol not in whole)
+
+
+def _ranges(
+    space: PortSpace, endpoint: Endpoint, protocols: Iterable[Protocol]
+) -> tuple[Port, ...]:
+    return tuple(port for protocol in protocols for port in space.at(endpoint, protocol))
+
+
+def _undeclared(endpoint: Endpoint, space: PortSpace, *, whole_outside: bool) -> tuple[Port, ...]:
+    """Return the ports of a destination at which the scope means none."""
+    if whole_outside and outside.is_range_endpoint(endpoint):
+        ports = _ranges(space, endpoint, Protocol)
+    else:
+        ports = ()
+    if not ports and endpoint.kind is EndpointKind.EXTERNAL:
+        raise ScopeError(
+            f"{endpoint.key} declares no ports; say which to ask for, as in --port tcp/443"
+        )
+    return ports
 
 
 def _numbered(specs: Iterable[PortSpec]) -> set[Port]:
@@ -225,8 +240,8 @@ def _check_names(specs: Iterable[PortSpec], destinations: Iterable[Endpoint]) ->
     names = {named.name for endpoint in destinations for named in endpoint.declared} - {""}
     for spec in specs:
         if isinstance(spec, PortName) and spec.name not in names:
-            known = f"they declare {', '.join(sorted(names))}" if names else "they name none"
+            declared = f"they declare {', '.join(sorted(names))}" if names else "they name none"
             raise ScopeError(
-                f"no destination in this scope declares a port named {spec.name!r}: {known}"
+                f"no destination in this scope declares a port named {spec.name!r}: {declared}"
                 + did_you_mean(spec.name, names)
             )
