@@ -61,7 +61,8 @@ def _matrix(
     resolved = ports.resolve(
         scope.ports, sides.endpoints, sides.destinations.tolist(), space, whole_outside=True
     )
-    return matrix.build(sides.endpoints, sides.blocks, resolved, scope.family.families).matrix
+    families = scope.family.families
+    return matrix.build(sides.endpoints, sides.blocks, resolved, families, sides.paths).matrix
 
 
 def diff_runs(
@@ -116,7 +117,13 @@ def _selected(run: Recorded, other: Recorded) -> NDArray[np.bool_]:
     ranges = any(outside.is_range_endpoint(e) for e in other.endpoints)
     return np.array(
         [
-            membership.selects(asked, e, run.namespace_labels(e.namespace), ranges=ranges)
+            membership.selects(
+                asked,
+                e,
+                run.namespace_labels(e.namespace),
+                ranges=ranges,
+                ingresses=bool((other.manifest.get("labels") or {}).get("controllers")),
+            )
             for e in run.endpoints
         ],
         np.bool_,

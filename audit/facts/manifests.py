@@ -1,23 +1,26 @@
 """YAML manifests, as a repository has them → the objects in them; a workload stands for its pods.
 
 A policy that an API server would not accept is refused: what it means is not known. Everything
-that is no pod, workload, namespace, node, policy or network is passed over, and said to be. Nothing
-here was seen by an API server, so its defaults are applied: the namespace `default`, the label
-`kubernetes.io/metadata.name`. What a cluster has and manifests have not, such as the labels of a
-namespace that they only mention, is not guessed: who asks may say it (Surroundings).
+that is no pod, workload, namespace, node, policy or network, and leads nothing from outside to
+pods, is passed over, and said to be. Nothing here was seen by an API server, so its defaults are
+applied: the namespace `default`, the label `kubernetes.io/metadata.name`. What a cluster has and
+manifests have not, such as the labels of a namespace that they only mention, is not guessed: who
+asks may say it (Surroundings).
 """
 
+import functools
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from audit.errors import ManifestError
 from audit.facts import (
     apis,
+    ingress,
     kube,
     kustomize,
     networks,
@@ -34,7 +37,7 @@ from audit.facts.fields import Field, FieldError
 from audit.facts.items import described, is_object, items
 from audit.facts.networks import Placed, PrimaryNetwork
 from audit.facts.passedover import PassedOver, several
-from audit.model.facts import AddressRanges, Input, Note, Policy
+from audit.model.facts import AddressRanges, Controller, Ingress, Input, Note, Policy
 from audit.model.selectors import UNSAID
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
@@ -60,6 +63,8 @@ class Surroundings:
     ranges: AddressRanges = field(default_factory=AddressRanges)
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Namespaces that are there, and all their labels but the one of their name."""
+    controller: Controller | None = None
+    """The pods whose packets come by Ingress objects."""
 
 
 NOTHING_MORE = Surroundings()
@@ -80,6 +85,8 @@ class Manifests:
     joined: bool = False
     """Whether objects join networks that are apart otherwise."""
     ranges: AddressRanges = field(default_factory=AddressRanges)
+    ingresses: list[Ingress] = field(default_factory=list)
+    controller: Controller | None = None
 
     def places(self) -> Mapping[str, Placed]:
         """Return which network the pods of each namespace are on."""
@@ -143,6 +150,11 @@ class _Place:
         return f"{self.file}, line {self.document.line(self.path)}"
 
 
+_T = TypeVar("_T")
+_Key = tuple[str, str, str]
+"""Kind, namespace and name."""
+
+
 class _Reader:
     """Collects objects; each is named once."""
 
@@ -155,7 +167,10 @@ class _Reader:
         self._workloads: list[tuple[_Place, Mapping[str, Any]]] = []
         self._templates: dict[tuple[str, str, str], Field] = {}
         self._finished: list[str] = []
-        self._seen: dict[tuple[str, str, str], tuple[_Place, Mapping[str, Any]]] = {}
+        self._seen: dict[_Key, tuple[_Place, Mapping[str, Any]]] = {}
+        self._leading: dict[_Key, ingress.Leading] = {}
+        self._grants: list[ingress.Grant] = []
+        self._unclear: set[_Key] = set()
         self._generated: Counter[str] = Counter()
         self._passed = PassedOver(kustomizations=tuple(map(tree.shown, tree.kustomizations)))
         self._why = ""
@@ -229,6 +244,9 @@ class _Reader:
             return True
         variants = [before, (place, named)]
         chosen = profiles.choose([variant[1] for variant in variants])
+        if chosen is None and kind in ingress.KINDS:
+            self._unclear.add(key)  # only what it leads to is not known
+            return True
         if chosen is None:
             raise FieldError(
                 f"{shown} is also in {before[0]}, and not the same; {self._how_to_choose()}"
@@ -239,18 +257,25 @@ class _Reader:
 
     def _take_all(self) -> None:
         """Take every object, when it is known of which there are several variants."""
-        for (kind, space, name), (place, item) in self._seen.items():
-            shown = f"{kind} {space}/{name}" if space else f"{kind} {name}"
-            try:
-                self._check(shown, place, kind, item)
-                version = Field(item)["apiVersion"].text()
-                if version in apis.GONE:
-                    self._passed.old_versions.append(f"{shown} ({version})")
-                self._take(place, kind, space, item)
-            except FieldError as error:
-                raise ManifestError(f"{place.of(error)}: {shown}: {error}") from error
-            except _RefusedError as error:
-                raise ManifestError(f"{place.below(error.fault.path)}: {error}") from error
+        for key in self._seen:
+            # A Service is looked at when something leads to it.
+            if key[0] != "Service" and key not in self._unclear:
+                self._taken(key, self._take_leading if key[0] in ingress.KINDS else self._take)
+
+    def _taken(self, key: _Key, take: Callable[[_Place, _Key, Mapping[str, Any]], _T]) -> _T:
+        """Return what `take` reads of an object that an API server would accept."""
+        (kind, space, name), (place, item) = key, self._seen[key]
+        shown = f"{kind} {space}/{name}" if space else f"{kind} {name}"
+        try:
+            self._check(shown, place, kind, item)
+            version = Field(item)["apiVersion"].text()
+            if version in apis.GONE:
+                self._passed.old_versions.append(f"{shown} ({version})")
+            return take(place, key, item)
+        except FieldError as error:
+            raise ManifestError(f"{place.of(error)}: {shown}: {error}") from error
+        except _RefusedError as error:
+            raise ManifestError(f"{place.below(error.fault.path)}: {error}") from error
 
     def _name(self, metadata: Field) -> str:
         """Return an object's name; the server would end a generated one with five characters."""
@@ -278,15 +303,15 @@ class _Reader:
                 for step in (*_TEMPLATES[kind], "metadata"):
                     metadata = metadata[step]
                 faults += validity.of_metadata(metadata.value, _TEMPLATES[kind])
-            known = apis.is_published(kind) and apis.is_read(kind, Field(item)["apiVersion"].text())
+            known = apis.is_published(kind, Field(item)["apiVersion"].text())
             for fault in validity.unknown_fields(item, kind) if known else ():
                 where = place.below(fault.path)
                 self._passed.unknown_fields.append((f"{fault.field} of {shown}", where.__str__))
         if faults:
             raise _RefusedError(shown, faults)
 
-    def _take(self, place: _Place, kind: str, space: str, item: Mapping[str, Any]) -> None:
-        found = self._found
+    def _take(self, place: _Place, key: _Key, item: Mapping[str, Any]) -> None:
+        found, (kind, space, _) = self._found, key
         if space:
             found.namespaces.setdefault(space, {_NAME_LABEL: space, UNSAID: UNSAID})
         if kind == "Namespace":
@@ -311,6 +336,15 @@ class _Reader:
             template = workloads.template_of(item)
             if template is not None:
                 self._templates[kind, space, Field(item)["metadata"]["name"].required()] = template
+
+    def _take_leading(self, _: _Place, key: _Key, item: Mapping[str, Any]) -> None:
+        """Take what leads from outside to pods, or lets it name Services of another namespace."""
+        if key[0] == "ReferenceGrant":
+            self._grants.append(ingress.grant(item))
+        else:
+            leading = ingress.read(item)
+            if leading is not None:
+                self._leading[key] = leading
 
     def _make_pods(self) -> None:
         """Make the pods of all workloads, when what one refers to of another has been read."""
@@ -343,10 +377,39 @@ class _Reader:
                 above = owners.get(above)
         return frozenset(found)
 
+    def _follow(self) -> None:
+        """Find what leads from outside to pods, when all pods are there."""
+        found = self._found
+        resolver = ingress.Resolver(found.pods, self._grants, functools.cache(self._service))
+        found.ingresses = [
+            resolver.follow(self._leading[key]) for key in self._seen if key in self._leading
+        ]
+        unclear = [
+            (f"{kind} {space}/{name}", _VARIANTS)
+            for kind, space, name in sorted(self._unclear)
+            if kind in ingress.LEADING
+        ]
+        found.notes += unsaid.about_ingress(
+            found.ingresses, [*resolver.nowhere, *unclear], found.policies, found.controller
+        )
+
+    def _service(self, space: str, name: str) -> ingress.Service | str | None:
+        """Return a Service that something leads to; why not, or None where it is not there."""
+        key = ("Service", space, name)
+        if key in self._unclear:
+            return _VARIANTS
+        if key not in self._seen:
+            return None
+        return self._taken(key, lambda _place, _key, item: ingress.service(item))
+
     def _add_surroundings(self) -> None:
         """Add what was said about the cluster to what the manifests have."""
         found = self._found
         found.ranges = self._around.ranges
+        found.controller = self._around.controller
+        if found.controller is not None:
+            space = found.controller.namespace
+            found.namespaces.setdefault(space, {_NAME_LABEL: space, UNSAID: UNSAID})
         for name, labels in self._around.namespaces.items():
             if UNSAID not in found.namespaces.get(name, {UNSAID: UNSAID}):
                 place, _ = self._seen["Namespace", "", name]
@@ -369,6 +432,7 @@ class _Reader:
                 f"about{': ' if told else ''}{told}{self._instead()}{self._valid()}"
             )
         found.inputs = inputs
+        self._follow()
         found.notes += self._passed.notes()
         found.notes += unsaid.about_cluster(
             found.namespaces, found.pods, found.policies, found.places(), found.ranges
@@ -388,6 +452,7 @@ class _Reader:
 
 
 _REASONS = {"lists": "it is a list, not an object"}
+_VARIANTS = "is there in several variants"
 
 
 class _RefusedError(Exception):

@@ -1,14 +1,17 @@
 """What manifests do not say and verdicts depend on → notes, each with what would say it. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 
 from audit.facts.kube import PodFacts
 from audit.facts.networks import Placed
 from audit.facts.workloads import MOST_TOLD_APART
-from audit.model.facts import AddressRanges, Note, Policy
-from audit.model.policies import BlockPeer, NodePeer, Peer, PodPeer
+from audit.model.facts import AddressRanges, Controller, Ingress, Note, Policy
+from audit.model.policies import BlockPeer, Direction, NodePeer, Peer, PodPeer
 from audit.model.selectors import UNSAID, Selector
+
+_MOST_TOLD = 5
+"""Objects in a sentence; all are among the note's subjects."""
 
 
 def about_workloads(
@@ -56,6 +59,56 @@ def about_cluster(
         if where.doubt:
             text = f"which network the pods of namespace {name} are on is not known: {where.doubt}"
             yield Note(code="network-unknown", text=text, subjects=(name,))
+
+
+def about_ingress(
+    ingresses: Sequence[Ingress],
+    nowhere: Sequence[tuple[str, str]],
+    policies: Sequence[Policy],
+    controller: Controller | None,
+) -> Iterator[Note]:
+    """Yield notes about what leads to no pod, and about controllers that are not known.
+
+    `nowhere` are objects, each with a reason.
+    """
+    if nowhere:
+        told = [f"{shown}: {why}" for shown, why in nowhere]
+        count = len({shown for shown, _ in nowhere})
+        text = (
+            "1 object leads from outside to pods that are not known"
+            if count == 1
+            else f"{count:,} objects lead from outside to pods that are not known"
+        )
+        more = f"; and {len(told) - _MOST_TOLD} more" if len(told) > _MOST_TOLD else ""
+        text = f"{text}: {'; '.join(told[:_MOST_TOLD])}{more}"
+        yield Note(code="ingress-not-followed", text=text, subjects=tuple(told))
+    leading = [one.row for one in ingresses if one.leads]
+    if leading and controller is None and any(map(_depends_on_the_sender, policies)):
+        text = (
+            f"{_count(leading, 'object leads', 'objects lead')} from outside to pods, and the "
+            "manifests do not say which controller sends the packets: where a policy asks for its "
+            "namespace, labels or address, the verdict is inconclusive; say it with "
+            "--ingress-controller NAMESPACE:KEY=VALUE,…"
+        )
+        yield Note(code="ingress-controller-unknown", text=text, subjects=tuple(leading))
+
+
+def _depends_on_the_sender(policy: Policy) -> bool:
+    """Tell whether a policy lets some senders in and others not, by what is not known of them."""
+    peers = (
+        peer
+        for rule in (policy.spec.rules if policy.spec is not None else ())
+        if rule.direction is Direction.INGRESS
+        for peer in rule.peers or ()
+    )
+    return any(
+        bool(
+            peer.namespaces is not None and (peer.namespaces.requirements or peer.pods.requirements)
+        )
+        if isinstance(peer, PodPeer)
+        else isinstance(peer, BlockPeer) and bool(peer.excluded or ip_network(peer.cidr).prefixlen)
+        for peer in peers
+    )
 
 
 def _peers(policies: Sequence[Policy]) -> Iterator[Peer]:
@@ -118,5 +171,5 @@ def _about_nodes(
         yield Note(code="node-unknown", text=text, subjects=tuple(sorted(hosted)))
 
 
-def _count(of: Sequence[object], one: str, many: str) -> str:
+def _count(of: Collection[object], one: str, many: str) -> str:
     return f"{len(of):,} {one if len(of) == 1 else many}"

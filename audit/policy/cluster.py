@@ -19,6 +19,38 @@ selects it, and all its pods, means the nodes (`--host-network-namespace`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Controllers:
+    """In which namespace the pods are whose packets come by Ingress objects and their like.
+
+    It is `namespace`, or where that is empty any but those of `others`, whose pods are known. The
+    pods that serve a Gateway may be in its namespace all the same: `gateways` are the namespaces of
+    each row's Gateways, by the name of the row.
+    """
+
+    namespace: str = ""
+    others: frozenset[str] = frozenset()
+    gateways: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, state: ClusterState) -> "Controllers":
+        """Take it from a cluster's facts."""
+        return cls(
+            namespace=state.controller.namespace if state.controller is not None else "",
+            others=frozenset(pod.namespace for pod in state.pods) if state.ingresses else _NOWHERE,
+            gateways={one.row: frozenset(one.gateways) for one in state.ingresses if one.gateways},
+        )
+
+    def may_be_in(self, namespace: str, row: str) -> bool:
+        """Tell whether those of a row may be in a namespace; surely where it is the one said."""
+        if self.namespace:
+            return namespace == self.namespace
+        return namespace not in self.others or namespace in self.gateways.get(row, _NOWHERE)
+
+
+_NOWHERE = frozenset[str]()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """What policies refer to besides endpoints, and what is known where an object says nothing."""
 
@@ -28,6 +60,7 @@ class Cluster:
     complete: bool = True
     """Whether every namespace and node there is is among these."""
     ranges: AddressRanges = field(default_factory=AddressRanges)
+    controllers: Controllers = field(default_factory=Controllers)
 
     @classmethod
     def of(cls, state: ClusterState) -> "Cluster":
@@ -38,6 +71,7 @@ class Cluster:
             hosted=hosted(state.pods),
             complete=state.complete,
             ranges=state.ranges,
+            controllers=Controllers.of(state),
         )
 
 

@@ -348,6 +348,9 @@ class Evaluation:
         unknown = (doubtful[src] | doubtful[dst]) & ~(alike & user_defined[src])
         # By which of its networks a node reaches a pod, and what of it, depends on the cluster.
         unknown |= (user_defined[src] & hosts[dst]) | (hosts[src] & user_defined[dst])
+        # Nor is it known on which network a controller is.
+        comes_in = np.array([e.kind is EndpointKind.INGRESS for e in ends], np.bool_)
+        unknown |= comes_in[src] & user_defined[dst]
         for cells, said, why in (
             (apart, Verdict.UNROUTABLE, Reason.OTHER_NETWORK),
             (unknown, Verdict.INCONCLUSIVE, Reason.NETWORK_UNKNOWN),

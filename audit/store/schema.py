@@ -69,9 +69,13 @@ CELLS = Table(
     "Sorted by source, destination, family and port.",
     schema=pa.schema(
         [
-            _column("src_kind", WORD, "Source: `pod`, `service`, `node` or `external`."),
-            _column("src_namespace", WORD, "Source's namespace; empty for nodes and externals."),
-            _column("src_name", WORD, "Source's name; an external's address."),
+            _column("src_kind", WORD, "Source: `pod`, `service`, `node`, `external` or `ingress`."),
+            _column("src_namespace", WORD, "Source's namespace; of pods only."),
+            _column(
+                "src_name",
+                WORD,
+                "Source's name; an external's address; `route/shop/web` of kind `ingress`.",
+            ),
             _column("src_node", WORD, "Source's node; empty when it is on none."),
             _column("dst_kind", WORD, "Destination: `pod`, `service`, `node` or `external`."),
             _column("dst_namespace", WORD, "Destination's namespace; empty as for the source."),
@@ -145,7 +149,7 @@ ENDPOINTS = Table(
     "`name` and `node` together name it, as the `src_` and `dst_` columns of `cells` do.",
     schema=pa.schema(
         [
-            _column("kind", WORD, "`pod`, `service`, `node` or `external`."),
+            _column("kind", WORD, "`pod`, `service`, `node`, `external` or `ingress`."),
             _column("namespace", WORD, "Namespace; empty for nodes and externals."),
             _column("name", TEXT, "Name; an external's address."),
             _column("node", WORD, "Node; empty when it is on none."),
