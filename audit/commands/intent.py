@@ -88,8 +88,7 @@ def _controllers(state: ClusterState) -> dict[str, Any] | None:
     found = Controllers.of(state)
     return {
         "namespace": found.namespace,
-        "others": sorted(found.others),
-        "gateways": {row: sorted(spaces) for row, spaces in found.gateways.items()},
+        "away": {row: sorted(spaces) for row, spaces in found.away.items()},
     }
 
 

@@ -103,8 +103,7 @@ def _controllers(known: Mapping[str, Any]) -> Controllers:
     """Return in which namespaces a run's controllers may be."""
     return Controllers(
         namespace=known.get("namespace", ""),
-        others=frozenset(known.get("others", ())),
-        gateways={row: frozenset(spaces) for row, spaces in known.get("gateways", {}).items()},
+        away={row: frozenset(spaces) for row, spaces in known.get("away", {}).items()},
     )
 
 

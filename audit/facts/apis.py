@@ -24,11 +24,10 @@ _PUBLISHED: Mapping[str, tuple[str, ...]] = {
     "Job": ("batch",),
     "CronJob": ("batch",),
     "Service": ("",),
-    "Ingress": ("networking.k8s.io", "extensions"),
 }
-"""Kubernetes' own. Of these every version says the same about pods and labels; of an Ingress
-audit.facts.ingress knows what the older ones say."""
+"""Kubernetes' own. Of these every version says the same about pods and labels."""
 
+_INGRESS = "networking.k8s.io/v1"
 _OVN = ("k8s.ovn.org",)
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     **_PUBLISHED,
@@ -49,8 +48,9 @@ _VERSIONS: Mapping[str, tuple[str, ...]] = {
     "BaselineAdminNetworkPolicy": ("policy.networking.k8s.io/v1alpha1",),
     "ClusterNetworkPolicy": ("policy.networking.k8s.io/v1alpha2",),
     "EgressFirewall": ("k8s.ovn.org/v1",),
+    "Ingress": (_INGRESS, *sorted(OLD_INGRESS)),
 }
-"""What a policy says depends on its version, so only these are read."""
+"""What these say depends on their version, so only these are read."""
 
 CLUSTER_SCOPED = frozenset(
     {
@@ -86,7 +86,8 @@ def is_read(kind: str, version: str) -> bool:
     else:
         right = _VERSIONS[kind][0]
         if not version:
-            raise FieldError(f"apiVersion is missing; of a {kind} it is {right}")
+            article = "an" if kind[0] in "AEIOU" else "a"
+            raise FieldError(f"apiVersion is missing; of {article} {kind} it is {right}")
         if version in _VERSIONS[kind]:
             return True
     # Groups of Kubernetes' own have no dot or end in k8s.io; nobody else may have such a group.
@@ -106,10 +107,10 @@ def _refuse_misspelt(kind: str, version: str) -> None:
 
 
 def is_published(kind: str, version: str) -> bool:
-    """Return whether objects of a kind that is read have a schema among Kubernetes' own."""
-    if kind not in _PUBLISHED or not is_read(kind, version):
-        return False
-    return kind != "Ingress" or version not in OLD_INGRESS
+    """Return whether objects of this `kind` and `apiVersion` have a schema of Kubernetes' own."""
+    if kind == "Ingress":
+        return version == _INGRESS
+    return kind in _PUBLISHED and is_read(kind, version)
 
 
 def is_processed(kind: str, version: str) -> bool:

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -168,8 +168,8 @@ class _Reader:
         self._templates: dict[tuple[str, str, str], Field] = {}
         self._finished: list[str] = []
         self._seen: dict[_Key, tuple[_Place, Mapping[str, Any]]] = {}
-        self._leading: dict[_Key, ingress.Leading] = {}
-        self._grants: list[ingress.Grant] = []
+        self._leading: dict[_Key, tuple[_Place, Mapping[str, Any]]] = {}
+        """What leads from outside to pods, and the Services that it may name."""
         self._unclear: set[_Key] = set()
         self._generated: Counter[str] = Counter()
         self._passed = PassedOver(kustomizations=tuple(map(tree.shown, tree.kustomizations)))
@@ -222,7 +222,8 @@ class _Reader:
         """Take an object, and return whether it is one that is read."""
         root = Field(item)
         kind, version = root["kind"].required(), root["apiVersion"].text()
-        if not apis.is_read(kind, version) and not workloads.makes_pods(item):
+        own = apis.is_read(kind, version)
+        if not own and not workloads.makes_pods(item):
             if apis.is_processed(kind, version):
                 self._passed.templates.append(place.file)
             self._passed.kinds[apis.described(kind, version)] += 1
@@ -237,34 +238,39 @@ class _Reader:
         shown = f"{kind} {space}/{metadata['name']}" if space else f"{kind} {metadata['name']}"
         named = {**item, "metadata": metadata}
         key = (kind, space, metadata["name"])
-        before = self._seen.setdefault(key, (place, named))
+        leads = own and kind in ingress.KINDS
+        seen = self._leading if leads else self._seen
+        before = seen.setdefault(key, (place, named))
         if before[1] == named:
             if before[1] is not named:
                 self._passed.repeated.append(shown)
             return True
         variants = [before, (place, named)]
         chosen = profiles.choose([variant[1] for variant in variants])
-        if chosen is None and kind in ingress.KINDS:
+        if chosen is None and leads:
             self._unclear.add(key)  # only what it leads to is not known
             return True
         if chosen is None:
             raise FieldError(
                 f"{shown} is also in {before[0]}, and not the same; {self._how_to_choose()}"
             )
-        self._seen[key] = variants[chosen]
+        seen[key] = variants[chosen]
         self._passed.profiles.append(f"{shown} ({variants[1 - chosen][0]})")
         return True
 
     def _take_all(self) -> None:
         """Take every object, when it is known of which there are several variants."""
-        for key in self._seen:
-            # A Service is looked at when something leads to it.
-            if key[0] != "Service" and key not in self._unclear:
-                self._taken(key, self._take_leading if key[0] in ingress.KINDS else self._take)
+        for key, found in self._seen.items():
+            self._taken(key, found, self._take)
 
-    def _taken(self, key: _Key, take: Callable[[_Place, _Key, Mapping[str, Any]], _T]) -> _T:
+    def _taken(
+        self,
+        key: _Key,
+        found: tuple[_Place, Mapping[str, Any]],
+        take: Callable[[_Place, _Key, Mapping[str, Any]], _T],
+    ) -> _T:
         """Return what `take` reads of an object that an API server would accept."""
-        (kind, space, name), (place, item) = key, self._seen[key]
+        (kind, space, name), (place, item) = key, found
         shown = f"{kind} {space}/{name}" if space else f"{kind} {name}"
         try:
             self._check(shown, place, kind, item)
@@ -337,15 +343,6 @@ class _Reader:
             if template is not None:
                 self._templates[kind, space, Field(item)["metadata"]["name"].required()] = template
 
-    def _take_leading(self, _: _Place, key: _Key, item: Mapping[str, Any]) -> None:
-        """Take what leads from outside to pods, or lets it name Services of another namespace."""
-        if key[0] == "ReferenceGrant":
-            self._grants.append(ingress.grant(item))
-        else:
-            leading = ingress.read(item)
-            if leading is not None:
-                self._leading[key] = leading
-
     def _make_pods(self) -> None:
         """Make the pods of all workloads, when what one refers to of another has been read."""
         none, cut, unknown = [], [], []
@@ -380,10 +377,10 @@ class _Reader:
     def _follow(self) -> None:
         """Find what leads from outside to pods, when all pods are there."""
         found = self._found
-        resolver = ingress.Resolver(found.pods, self._grants, functools.cache(self._service))
-        found.ingresses = [
-            resolver.follow(self._leading[key]) for key in self._seen if key in self._leading
-        ]
+        grants = [*self._read_all(("ReferenceGrant",), ingress.grant)]
+        leading = [one for one in self._read_all(ingress.LEADING, ingress.read) if one is not None]
+        resolver = ingress.Resolver(found.pods, grants, functools.cache(self._service))
+        found.ingresses = [*map(resolver.follow, leading)]
         unclear = [
             (f"{kind} {space}/{name}", _VARIANTS)
             for kind, space, name in sorted(self._unclear)
@@ -393,14 +390,26 @@ class _Reader:
             found.ingresses, [*resolver.nowhere, *unclear], found.policies, found.controller
         )
 
+    def _read_all(
+        self, kinds: Collection[str], read: Callable[[Mapping[str, Any]], _T]
+    ) -> Iterator[_T]:
+        """Yield what objects of some kinds say, but for those with several variants."""
+        for key, found in self._leading.items():
+            if key[0] in kinds and key not in self._unclear:
+                yield self._taken(key, found, lambda _place, _key, item: read(item))
+
     def _service(self, space: str, name: str) -> ingress.Service | str | None:
-        """Return a Service that something leads to; why not, or None where it is not there."""
+        """Return a Service that something leads to; why not, or None where it is not there.
+
+        Others are not looked at.
+        """
         key = ("Service", space, name)
         if key in self._unclear:
             return _VARIANTS
-        if key not in self._seen:
+        found = self._leading.get(key)
+        if found is None:
             return None
-        return self._taken(key, lambda _place, _key, item: ingress.service(item))
+        return self._taken(key, found, lambda _place, _key, item: ingress.service(item))
 
     def _add_surroundings(self) -> None:
         """Add what was said about the cluster to what the manifests have."""

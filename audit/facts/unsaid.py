@@ -86,29 +86,33 @@ def about_ingress(
     if leading and controller is None and any(map(_depends_on_the_sender, policies)):
         text = (
             f"{_count(leading, 'object leads', 'objects lead')} from outside to pods, and the "
-            "manifests do not say which controller sends the packets: where a policy asks for its "
-            "namespace, labels or address, the verdict is inconclusive; say it with "
+            "manifests do not say which pods, the controller's, send the packets: where a policy "
+            "may select them, the verdict is inconclusive; say them with "
             "--ingress-controller NAMESPACE:KEY=VALUE,…"
         )
         yield Note(code="ingress-controller-unknown", text=text, subjects=tuple(leading))
 
 
 def _depends_on_the_sender(policy: Policy) -> bool:
-    """Tell whether a policy lets some senders in and others not, by what is not known of them."""
-    peers = (
-        peer
-        for rule in (policy.spec.rules if policy.spec is not None else ())
-        if rule.direction is Direction.INGRESS
-        for peer in rule.peers or ()
-    )
-    return any(
-        bool(
-            peer.namespaces is not None and (peer.namespaces.requirements or peer.pods.requirements)
-        )
-        if isinstance(peer, PodPeer)
-        else isinstance(peer, BlockPeer) and bool(peer.excluded or ip_network(peer.cidr).prefixlen)
-        for peer in peers
-    )
+    """Tell whether it matters to a policy who sends: what it isolates, or only some may enter."""
+    spec = policy.spec
+    if spec is None:
+        return False
+    if Direction.EGRESS in spec.isolates or any(spec.facing(Direction.EGRESS)):
+        return True
+    peers = (peer for rule in spec.facing(Direction.INGRESS) for peer in rule.peers or ())
+    return any(map(_tells_apart, peers))
+
+
+def _tells_apart(peer: Peer) -> bool:
+    """Tell whether a peer may be one pod of another namespace and not the next."""
+    match peer:
+        case PodPeer(namespaces=namespaces, pods=pods):
+            return namespaces is not None and bool(namespaces.requirements or pods.requirements)
+        case BlockPeer(cidr=cidr, excluded=excluded):
+            return bool(excluded or ip_network(cidr).prefixlen)
+        case _:
+            return False
 
 
 def _peers(policies: Sequence[Policy]) -> Iterator[Peer]:

@@ -22,32 +22,33 @@ selects it, and all its pods, means the nodes (`--host-network-namespace`)."""
 class Controllers:
     """In which namespace the pods are whose packets come by Ingress objects and their like.
 
-    It is `namespace`, or where that is empty any but those of `others`, whose pods are known. The
-    pods that serve a Gateway may be in its namespace all the same: `gateways` are the namespaces of
-    each row's Gateways, by the name of the row.
+    It is `namespace`, or where that is empty any but those that `away` has for a row, by its name.
     """
 
     namespace: str = ""
-    others: frozenset[str] = frozenset()
-    gateways: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    away: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, state: ClusterState) -> "Controllers":
-        """Take it from a cluster's facts."""
+        """Take it from a cluster's facts: they are not among the applications that they serve.
+
+        But the pods of a Gateway may be in its namespace, beside the applications.
+        """
+        if state.controller is not None:
+            return cls(namespace=state.controller.namespace)
         return cls(
-            namespace=state.controller.namespace if state.controller is not None else "",
-            others=frozenset(pod.namespace for pod in state.pods) if state.ingresses else _NOWHERE,
-            gateways={one.row: frozenset(one.gateways) for one in state.ingresses if one.gateways},
+            away={
+                one.row: frozenset({one.namespace, *(lead.namespace for lead in one.leads)})
+                - {*one.gateways}
+                for one in state.ingresses
+            }
         )
 
     def may_be_in(self, namespace: str, row: str) -> bool:
         """Tell whether those of a row may be in a namespace; surely where it is the one said."""
         if self.namespace:
             return namespace == self.namespace
-        return namespace not in self.others or namespace in self.gateways.get(row, _NOWHERE)
-
-
-_NOWHERE = frozenset[str]()
+        return namespace not in self.away.get(row, frozenset())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

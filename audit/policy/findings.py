@@ -23,6 +23,8 @@ from audit.policy.deviations import MEANINGS, Causes, Deviation, concerned
 from audit.policy.intent import Intent, IntentVerdicts
 
 MOST_NAMED = 20
+MOST_TOLD = 3
+"""Paths in a sentence; all are among the finding's subjects."""
 _OPEN = {
     Direction.INGRESS: "everyone may connect to them",
     Direction.EGRESS: "they may connect to everyone",
@@ -155,18 +157,19 @@ def about_ingress(matrix: Matrix, said: IntentVerdicts) -> tuple[Finding, ...]:
     if not kept:
         return ()
     objects = {row for row, _, _ in kept}
+    told = [
+        f"{row} to {to} on {port}{_by(said, found[0])}" for (row, to, port), found in kept.items()
+    ]
+    more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
     text = (
         f"{_count(objects, 'object leads', 'objects lead')} from outside to pods that policies do "
-        f"not let {'it' if len(objects) == 1 else 'them'} reach"
+        f"not let {'it' if len(objects) == 1 else 'them'} reach: {'; '.join(told[:MOST_TOLD])}"
     )
     return (
         Finding(
             kind=FindingKind.INGRESS_BLOCKED,
-            text=text,
-            subjects=tuple(
-                f"{row} to {to} on {port}{_by(said, found[0])}"
-                for (row, to, port), found in kept.items()
-            ),
+            text=text + more,
+            subjects=tuple(told),
             cells=sum(map(len, kept.values())),
             about=tuple(f"{row} to {to} on {port}" for row, to, port in kept),
         ),
@@ -176,7 +179,7 @@ def about_ingress(matrix: Matrix, said: IntentVerdicts) -> tuple[Finding, ...]:
 def _by(said: IntentVerdicts, cell: int) -> str:
     """Name who stops a cell."""
     index = int(said.blame[cell])
-    return f": {said.blames[index]}" if index >= 0 else ""
+    return f" ({said.blames[index]})" if index >= 0 else ""
 
 
 def _count(of: Collection[object], one: str, many: str) -> str:

@@ -124,8 +124,8 @@ class Population:
             key = (
                 self._namespace(endpoint),
                 endpoint.kind,
-                # Where it may be: all rows of one Gateway's namespace are alike.
-                self._cluster.controllers.gateways.get(endpoint.name, "")
+                # Rows whose controllers may be in the same namespaces are alike.
+                self._cluster.controllers.away.get(endpoint.name, "")
                 if endpoint.kind is EndpointKind.INGRESS
                 else "",
                 endpoint.host_network,

@@ -70,7 +70,7 @@ CELLS = Table(
     schema=pa.schema(
         [
             _column("src_kind", WORD, "Source: `pod`, `service`, `node`, `external` or `ingress`."),
-            _column("src_namespace", WORD, "Source's namespace; of pods only."),
+            _column("src_namespace", WORD, "Source's namespace; a pod's or Service's."),
             _column(
                 "src_name",
                 WORD,
@@ -150,8 +150,10 @@ ENDPOINTS = Table(
     schema=pa.schema(
         [
             _column("kind", WORD, "`pod`, `service`, `node`, `external` or `ingress`."),
-            _column("namespace", WORD, "Namespace; empty for nodes and externals."),
-            _column("name", TEXT, "Name; an external's address."),
+            _column("namespace", WORD, "Namespace; of pods and Services."),
+            _column(
+                "name", TEXT, "Name; an external's address; `route/shop/web` of kind `ingress`."
+            ),
             _column("node", WORD, "Node; empty when it is on none."),
             _column("addresses", TEXTS, "What others send to: both families, in their order."),
             _column("labels", LABELS, "Labels, as `labels['app']`."),
