@@ -11,7 +11,7 @@ from audit.model.policies import BlockPeer, Direction, NodePeer, Peer, PodPeer
 from audit.model.selectors import UNSAID, Selector
 
 _MOST_TOLD = 5
-"""Objects in a sentence; all are among the note's subjects."""
+"""Objects in a sentence, each with the reason; all are among the note's subjects."""
 
 
 def about_workloads(
@@ -72,16 +72,12 @@ def about_ingress(
     `nowhere` are objects, each with a reason.
     """
     if nowhere:
-        told = [f"{shown}: {why}" for shown, why in nowhere]
-        count = len({shown for shown, _ in nowhere})
-        text = (
-            "1 object leads from outside to pods that are not known"
-            if count == 1
-            else f"{count:,} objects lead from outside to pods that are not known"
-        )
-        more = f"; and {len(told) - _MOST_TOLD} more" if len(told) > _MOST_TOLD else ""
-        text = f"{text}: {'; '.join(told[:_MOST_TOLD])}{more}"
-        yield Note(code="ingress-not-followed", text=text, subjects=tuple(told))
+        names = tuple(dict.fromkeys(shown for shown, _ in nowhere))
+        leads = _count(names, "object leads", "objects lead")
+        told = "; ".join(f"{shown}: {why}" for shown, why in nowhere[:_MOST_TOLD])
+        more = f"; and {len(nowhere) - _MOST_TOLD} more" if len(nowhere) > _MOST_TOLD else ""
+        text = f"{leads} from outside to pods that are not known: {told}{more}"
+        yield Note(code="ingress-not-followed", text=text, subjects=names)
     leading = [one.row for one in ingresses if one.leads]
     if leading and controller is None and any(map(_depends_on_the_sender, policies)):
         text = (

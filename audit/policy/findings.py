@@ -24,7 +24,7 @@ from audit.policy.intent import Intent, IntentVerdicts
 
 MOST_NAMED = 20
 MOST_TOLD = 3
-"""Paths in a sentence; all are among the finding's subjects."""
+"""Paths in a sentence; all are among what the finding is about."""
 _OPEN = {
     Direction.INGRESS: "everyone may connect to them",
     Direction.EGRESS: "they may connect to everyone",
@@ -169,7 +169,7 @@ def about_ingress(matrix: Matrix, said: IntentVerdicts) -> tuple[Finding, ...]:
         Finding(
             kind=FindingKind.INGRESS_BLOCKED,
             text=text + more,
-            subjects=tuple(told),
+            subjects=tuple(sorted(objects)),
             cells=sum(map(len, kept.values())),
             about=tuple(f"{row} to {to} on {port}" for row, to, port in kept),
         ),

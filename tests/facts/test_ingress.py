@@ -97,7 +97,8 @@ def leads(found: Manifests) -> list[str]:
 
 def reasons(found: Manifests) -> list[str]:
     told = [note for note in found.notes if note.code == "ingress-not-followed"]
-    return [why.partition(": ")[2] for note in told for why in note.subjects]
+    texts = [note.text.partition("that are not known: ")[2] for note in told]
+    return [why.partition(": ")[2] for text in texts for why in text.split("; ")]
 
 
 WEB = pod("web", http=8080)
