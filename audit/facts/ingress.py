@@ -354,8 +354,6 @@ class Resolver:
         leads = set[Lead]()
         if leading.nowhere:
             self.nowhere.append((leading.shown, leading.nowhere))
-        elif not leading.backends:
-            self.nowhere.append((leading.shown, "it names no Service"))
         else:
             for backend in leading.backends:
                 found, why = self._behind(leading, backend)

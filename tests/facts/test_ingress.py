@@ -200,6 +200,8 @@ TWO = service(
             ],
             ["web tcp/8080"],
         ),
+        # What only redirects leads nowhere, and means to.
+        ([gateway_route(rules=[{"filters": [{"type": "RequestRedirect"}]}])], []),
         # A mesh's route is for what goes from pod to pod.
         (
             [
@@ -263,7 +265,6 @@ def test_where_an_object_leads(tmp_path: Path, objects: list[Object], wanted: li
             [ingress({"resource": {"kind": "Bucket", "name": "b", "apiGroup": "example.org"}})],
             "Bucket shop/b is no Service",
         ),
-        ([ingress()], "it names no Service"),
         ([gateway_route({"name": "web", "port": 80}, parentRefs=None), BY_NAME], "no parentRefs"),
         (
             [gateway_route({"group": "x.io", "kind": "ServiceImport", "name": "web"})],
