@@ -154,6 +154,7 @@ class SideBuilder:
         self._named: dict[tuple[tuple[PortMatch, ...], Port], NDArray[np.bool_]] = {}
         self._vectors: dict[object, int] = {}
         self._rows: list[Row] = []
+        self._applying: dict[tuple[int, Port, tuple[NamedPort, ...]], bool] = {}
         self.hit: set[int] = set()
         """Rules that decided something, for some subject, other end and port."""
 
@@ -256,6 +257,13 @@ class SideBuilder:
 
     def applies(self, number: int, port: Port, own: tuple[NamedPort, ...]) -> bool:
         """Tell whether a rule may match a port: by number, or by name of some destination."""
+        key = (number, port, own)
+        found = self._applying.get(key)
+        if found is None:
+            found = self._applying[key] = self._applies(number, port, own)
+        return found
+
+    def _applies(self, number: int, port: Port, own: tuple[NamedPort, ...]) -> bool:
         ports = self._deciders.rules[number][1].ports
         if ports is None or matches(_numeric(ports), port, ()):
             return True
@@ -326,12 +334,34 @@ class SideBuilder:
         """Evaluate NetworkPolicies: what any rule of any of them allows passes, and no more."""
         surely = tuple(index for index in policies if index not in asked.doubtful)
         if not surely:
-            # Each may be the only one that selects, and there may be none.
-            rows = [self._isolated_by((index,), (), asked) for index in policies]
-            bits = np.bitwise_or.reduce([outcome for outcome, _ in rows])
-            return (bits | NEXT).astype(np.uint8), rows[0][1]
+            return self._perhaps_isolated(policies, asked)
         doubtful = tuple(index for index in policies if index in asked.doubtful)
         return self._isolated_by(surely, doubtful, asked)
+
+    def _perhaps_isolated(self, policies: tuple[int, ...], asked: "_Asked") -> Row:
+        """Evaluate NetworkPolicies of which each may be the only one that selects, or none.
+
+        Of a controller that may be in any namespace these are most policies there are.
+        """
+        size = len(self._population)
+        passes, each = np.zeros(size, np.bool_), np.zeros(size, np.int32)
+        for index in policies:
+            numbers = self._among((index,), asked.applying)
+            if not numbers:
+                continue  # it lets nobody pass
+            surely = np.zeros(size, np.bool_)
+            for number in numbers:
+                chosen = self.matching(number, asked.port)
+                if chosen.perhaps.size or not surely[chosen.surely].all():
+                    self.hit.add(number)
+                surely[chosen.surely] = True
+                passes[chosen.perhaps] = True
+            passes |= surely
+            each += surely
+        outcome = np.full(size, NEXT, np.uint8)
+        outcome[passes] |= PASSES
+        outcome[each < len(policies)] |= STOPS
+        return outcome, self._isolated_by(policies[:1], (), asked)[1]
 
     def _isolated_by(
         self, policies: tuple[int, ...], others: tuple[int, ...], asked: "_Asked"
