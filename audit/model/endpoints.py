@@ -85,7 +85,8 @@ class Endpoint:
     """One row or column of the matrix.
 
     `addresses` is what others send to (a host-network pod's is its node's; a Service's its
-    ClusterIPs, or, when it is headless, those of its endpoints). `attachment` is None when nothing
+    ClusterIPs, or, when it is headless, those of its endpoints). An INGRESS declares the ports that
+    it leads to. `attachment` is None when nothing
     of it is in OVN. `obstacle` is the reason code that settles every cell of this endpoint without
     a trace, empty when there is none.
     """

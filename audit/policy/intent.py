@@ -66,7 +66,10 @@ class Intent:
         self.deciders = Deciders(policies)
         words = Vocabulary.of(self.deciders.specs)
         self.people = Population(endpoints, cluster, words, family)
-        self.ports = porting.atoms(ports, words.ports, self.people.used_ports())
+        led_to = {
+            own.port for e in endpoints if e.kind is EndpointKind.INGRESS for own in e.declared
+        }
+        self.ports = porting.atoms(ports, words.ports, self.people.used_ports(), led_to)
         self.sides = {
             direction: SideBuilder(self.deciders, self.people, self.ports, direction, blame=blame)
             for direction in Direction

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.endpoints import NamedPort, Port
+from audit.model.endpoints import EndpointKind, NamedPort, Port
 from audit.model.facts import Policy
 from audit.model.policies import Action, Direction, PolicySpec, PortMatch, Rule, Tier
 from audit.model.verdicts import Blame
@@ -31,6 +31,8 @@ from audit.policy.ports import PortAtoms, matches
 PASSES, STOPS, NEXT = 1, 2, 4
 """Bits of what may come out; NEXT is no decision in this tier."""
 EITHER = PASSES | STOPS
+_OPEN = "open"
+"""The key of the vector of what is not asked."""
 NOBODY = -1
 """The decider of what no rule matched and no policy isolates."""
 
@@ -166,6 +168,9 @@ class SideBuilder:
         ingress = self._direction is Direction.INGRESS
         lines: dict[object, tuple[list[int], list[int]]] = {}
         for number, selected in enumerate(self.selected()):
+            if self._population.samples[number].kind is EndpointKind.INGRESS:
+                vector[number] = exempt[number] = self._entering(selected)
+                continue
             own = self._own_names(number, selected) if ingress else ()
             line = lines.get((selected, own))
             if line is None:
@@ -182,6 +187,24 @@ class SideBuilder:
         )
         self._rows.clear()
         return table
+
+    def _entering(self, selected: Selected) -> list[int]:
+        """Return the vectors of a controller: it sends, on the ports that are led to.
+
+        Nothing else is asked of it, and most policies perhaps select it: a row for each port that
+        they tell apart would be as many as there are rules. All else is left open.
+        """
+        if _OPEN not in self._vectors:
+            size = len(self._population)
+            self._vectors[_OPEN] = len(self._rows)
+            self._rows.append((np.full(size, EITHER, np.uint8), np.full(size, NOBODY, np.int32)))
+        sends = self._direction is Direction.EGRESS
+        return [
+            self._vector(selected, port, ())
+            if sends and atom in self._ports.entering
+            else self._vectors[_OPEN]
+            for atom, port in enumerate(self._ports.samples)
+        ]
 
     def selected(self) -> list[Selected]:
         """Return, for each class, the policies that select it as their subject."""

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import ScopeError
-from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.endpoints import Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import ClusterState, Policy, Service
 from audit.model.policies import BlockPeer
 from audit.model.selectors import EVERYTHING, UNSAID, Operator, Requirement, Selector
@@ -129,11 +129,18 @@ def _leads(
             if pod is not None and ports.asks_for(scope.ports, pod, lead.port):
                 asked.setdefault((one.row, lead.namespace, lead.pod), []).append(lead.port)
     labels = ((UNSAID, UNSAID),) if state.controller is None else state.controller.labels
+    led_to: dict[str, set[Port]] = {}
+    for (row, _, _), found in asked.items():
+        led_to.setdefault(row, set()).update(found)
     rows = {
         row: Endpoint(
-            kind=EndpointKind.INGRESS, name=row, labels=labels, obstacle=Reason.NO_ADDRESS
+            kind=EndpointKind.INGRESS,
+            name=row,
+            labels=labels,
+            declared=tuple(NamedPort(name="", port=port) for port in sorted(found)),
+            obstacle=Reason.NO_ADDRESS,
         )
-        for row, _, _ in asked
+        for row, found in led_to.items()
     }
     return [
         _Lead(rows[row], pods[space, name], tuple(found))

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.endpoints import Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import AddressRanges
 from audit.model.packets import Family, Protocol
 from audit.model.selectors import UNSAID, Operator, Requirement
@@ -176,6 +176,12 @@ def test_a_label_of_which_the_beginning_is_known(
     assert requirement.judge({UNSAID: UNSAID}) is None
 
 
+ROW = Endpoint(
+    kind=EndpointKind.INGRESS,
+    name="in",
+    labels=((UNSAID, UNSAID),),
+    declared=tuple(NamedPort(name="", port=port) for port in PORT_LIST),
+)
 EDGES = [{"env": "prod"}, {"env": "dev", "tier": "x"}, {}]
 PEERS = st.builds(
     lambda operator, names: network(
@@ -218,10 +224,7 @@ def test_the_pods_of_a_controller(
     where = (
         Controllers(namespace="edge") if says_where else Controllers(away={"in": frozenset("a")})
     )
-    row = Endpoint(
-        kind=EndpointKind.INGRESS, name="in", labels=((UNSAID, UNSAID),), obstacle="no-address"
-    )
-    possible = from_senders(policies, spaces, [row], controllers=where)[0]
+    possible = from_senders(policies, spaces, [ROW], controllers=where)[0]
     concrete = [
         pod(space, f"router-{number}", [address], labels=own)
         for space in (("edge",) if says_where else ("b", "c", "edge"))
@@ -236,10 +239,9 @@ def test_the_pods_of_a_controller(
 def test_a_controller_that_nobody_tells_apart_is_decided() -> None:
     """Doubt is kept where it is: without this, all could be doubted above."""
     spaces = {n: {"kubernetes.io/metadata.name": n} for n in "abc"}
-    row = Endpoint(kind=EndpointKind.INGRESS, name="in", labels=((UNSAID, UNSAID),))
     away = Controllers(away={"in": frozenset("a")})
     closed, open_ = network(policyTypes=["Ingress"]), network(ingress=[{}])
     beside = network(ingress=[{"from": [{"podSelector": {}}]}])
     for objects, wanted in ((closed, STOPS), (open_, PASSES), (beside, STOPS)):
-        found = from_senders(objects, spaces, [row], controllers=away)
+        found = from_senders(objects, spaces, [ROW], controllers=away)
         assert {*found[0, 0].tolist()} == {wanted}
