@@ -156,7 +156,6 @@ class SideBuilder:
         self._named: dict[tuple[tuple[PortMatch, ...], Port], NDArray[np.bool_]] = {}
         self._vectors: dict[object, int] = {}
         self._rows: list[Row] = []
-        self._applying: dict[tuple[int, Port, tuple[NamedPort, ...]], bool] = {}
         self.hit: set[int] = set()
         """Rules that decided something, for some subject, other end and port."""
 
@@ -280,13 +279,6 @@ class SideBuilder:
 
     def applies(self, number: int, port: Port, own: tuple[NamedPort, ...]) -> bool:
         """Tell whether a rule may match a port: by number, or by name of some destination."""
-        key = (number, port, own)
-        found = self._applying.get(key)
-        if found is None:
-            found = self._applying[key] = self._applies(number, port, own)
-        return found
-
-    def _applies(self, number: int, port: Port, own: tuple[NamedPort, ...]) -> bool:
         ports = self._deciders.rules[number][1].ports
         if ports is None or matches(_numeric(ports), port, ()):
             return True
