@@ -156,6 +156,8 @@ def read(item: Object) -> Leading | None:
 
 def _of_ingress(spec: Field, space: str) -> Iterator[_Backend]:
     fallback = spec["defaultBackend"]
+    if fallback.value is None and not any(spec["rules"].each()):
+        raise FieldError("spec has neither defaultBackend nor rules")
     if fallback.value is not None:
         yield _ingress_backend(fallback, space)
     for path in _paths(spec):

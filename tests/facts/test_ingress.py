@@ -316,6 +316,7 @@ def test_another_namespace_takes_a_grant(
         ([ingress(backend("web", name="80"))], "port.name is '80', and a port's name has a letter"),
         ([ingress(backend("web", name="www", number=80))], "port has both name and number"),
         ([ingress(backend("web"))], "port has neither name nor number"),
+        ([ingress()], "spec has neither defaultBackend nor rules"),
         ([ingress({})], "backend has neither service nor resource"),
         ([ingress(backend("web", number=70000))], "port 70000 is not between 1 and 65535"),
         ([route("web", to={"kind": "Pod", "name": "web"})], "spec.to.kind is Pod, not Service"),
@@ -349,6 +350,18 @@ def test_a_service_that_nothing_leads_to_is_not_looked_at(tmp_path: Path) -> Non
     found = read(tmp_path, [WEB, service("web", {"port": "${PORT}"}), service("web")])
     assert not found.ingresses
     assert not found.notes
+
+
+def test_fields_that_kubernetes_does_not_have_are_told(tmp_path: Path) -> None:
+    """Of a Service, too, when something leads to it."""
+    misspelt = ingress(backend("web", number=80), ingressClass="nginx")
+    found = read(tmp_path, [WEB, misspelt, service("web", {"port": 80, "target": 8080})])
+    [note] = [one for one in found.notes if one.code == "unknown-fields"]
+    assert note.subjects == (
+        "spec.ingressClass of Ingress shop/in",
+        "spec.ports[0].target of Service shop/web",
+    )
+    assert leads(found) == ["web tcp/80"]
 
 
 def test_other_apis_have_the_kinds_too(tmp_path: Path) -> None:
