@@ -9,8 +9,8 @@ import click
 
 from audit.errors import UsageError
 from audit.facts.manifests import Surroundings
-from audit.model.facts import AddressRanges
-from audit.model.selectors import key_problem, value_problem
+from audit.model.facts import AddressRanges, Controller
+from audit.model.selectors import UNSAID, key_problem, value_problem
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -31,6 +31,11 @@ _OPTIONS: tuple[tuple[str, str, str], ...] = (
         "CIDR",
         "Of --manifests: Services' addresses, so no pod's or node's. Repeatable.",
     ),
+    (
+        "--ingress-controller",
+        "NAMESPACE[:KEY=VALUE,…]",
+        "Of --manifests: the pods that send what an Ingress, Route or HTTPRoute leads in.",
+    ),
 )
 
 
@@ -46,6 +51,7 @@ def surroundings_options(command: _Command) -> _Command:
                 services=_cidrs("--service-cidr", given.pop("service_cidr")),
             ),
             namespaces=_namespaces(given.pop("namespace_labels")),
+            controller=_controller(given.pop("ingress_controller")),
         )
         _check_apart(around.ranges)
         return command(around=around, **given)
@@ -102,6 +108,18 @@ def _overlap(
     return isinstance(other, ipaddress.IPv6Network) and one.overlaps(other)
 
 
+def _controller(texts: Sequence[str]) -> Controller | None:
+    """Return the pods that are controllers; that they have other labels too is not ruled out."""
+    if not texts:
+        return None
+    if len(texts) > 1:
+        raise UsageError("--ingress-controller is given twice; name the pods of one controller")
+    name, labels = _labelled("--ingress-controller", texts[0])
+    if not name:
+        raise UsageError(f"--ingress-controller {texts[0]!r} is not NAMESPACE:KEY=VALUE,…")
+    return Controller(namespace=name, labels=(*sorted(labels.items()), (UNSAID, UNSAID)))
+
+
 def _namespaces(texts: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
     namespaces: dict[str, Mapping[str, str]] = {}
     for name, labels in map(_namespace, texts):
@@ -114,19 +132,23 @@ def _namespaces(texts: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
 
 
 def _namespace(text: str) -> tuple[str, Mapping[str, str]]:
-    name, colon, listed = text.partition(":")
+    name, labels = _labelled("--namespace-labels", text)
+    if not name or ":" not in text:
+        raise UsageError(
+            f"--namespace-labels {text!r} is not NAME:KEY=VALUE,…; a namespace without labels is "
+            f"{(name or 'NAME')}:"
+        )
+    return name, labels
+
+
+def _labelled(option: str, text: str) -> tuple[str, Mapping[str, str]]:
+    """Return a name, and the labels behind its colon."""
+    name, _, listed = text.partition(":")
     labels = {}
     for pair in filter(None, listed.split(",")):
         key, equals, value = pair.partition("=")
         problem = key_problem(key) or value_problem(value)
         if not equals or problem:
-            raise UsageError(
-                f"--namespace-labels {text!r}: {problem or f'{pair!r} is not KEY=VALUE'}"
-            )
+            raise UsageError(f"{option} {text!r}: {problem or f'{pair!r} is not KEY=VALUE'}")
         labels[key] = value
-    if not name or not colon:
-        raise UsageError(
-            f"--namespace-labels {text!r} is not NAME:KEY=VALUE,…; a namespace without labels is "
-            f"{(name or 'NAME')}:"
-        )
     return name, labels

@@ -16,6 +16,7 @@ from audit.errors import ScopeError
 from audit.facts import manifests, objects
 from audit.facts.manifests import Surroundings
 from audit.model.changes import ChangedCells, Changes
+from audit.model.endpoints import EndpointKind
 from audit.model.facts import ClusterState, Policy
 from audit.model.matrix import Matrix
 from audit.model.portspace import NO_SPACE, PortSpace
@@ -61,7 +62,8 @@ def _matrix(
     resolved = ports.resolve(
         scope.ports, sides.endpoints, sides.destinations.tolist(), space, whole_outside=True
     )
-    return matrix.build(sides.endpoints, sides.blocks, resolved, scope.family.families).matrix
+    families = scope.family.families
+    return matrix.build(sides.endpoints, sides.blocks, resolved, families, sides.paths).matrix
 
 
 def diff_runs(
@@ -114,13 +116,28 @@ def _selected(run: Recorded, other: Recorded) -> NDArray[np.bool_]:
         return np.ones(len(run.endpoints), np.bool_)
     asked = scopes[1]
     ranges = any(outside.is_range_endpoint(e) for e in other.endpoints)
+    ingresses = bool((other.manifest.get("labels") or {}).get("controllers"))
     return np.array(
         [
-            membership.selects(asked, e, run.namespace_labels(e.namespace), ranges=ranges)
-            for e in run.endpoints
+            membership.selects(
+                asked,
+                e,
+                run.namespace_labels(e.namespace),
+                ranges=ranges,
+                ingresses=ingresses and _leads_into(run, place, asked),
+            )
+            for place, e in enumerate(run.endpoints)
         ],
         np.bool_,
     )
+
+
+def _leads_into(run: Recorded, place: int, asked: Scope) -> bool:
+    """Tell whether an Ingress or its like leads to pods that a scope has as destinations."""
+    if run.endpoints[place].kind is not EndpointKind.INGRESS:
+        return False
+    pods = (run.endpoints[one] for one in np.unique(run.cells.of_source(place).dst).tolist())
+    return any(membership.sides(asked, pod, run.namespace_labels(pod.namespace))[1] for pod in pods)
 
 
 def _scope(run: Recorded) -> Scope | None:

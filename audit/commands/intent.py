@@ -21,6 +21,7 @@ from audit.model.portspace import NO_SPACE
 from audit.model.verdicts import CODE, NO_VERDICT, PolicyRef, Verdict
 from audit.policy import deviations, findings
 from audit.policy import inventory as explaining
+from audit.policy.cluster import Controllers
 from audit.policy.intent import IntentVerdicts, evaluate
 from audit.scope import expand, matrix, ports
 from audit.scope.outside import Range
@@ -74,8 +75,20 @@ def labels(state: ClusterState) -> dict[str, Any]:
         "complete": state.complete,
         "ranges": asdict(state.ranges),
         "networks": _networks(state),
+        "controllers": _controllers(state),
         "namespaces": {name: dict(pairs) for name, pairs in state.namespaces.items()},
         "nodes": {node.name: dict(node.labels) for node in state.nodes},
+    }
+
+
+def _controllers(state: ClusterState) -> dict[str, Any] | None:
+    """Return in which namespaces controllers may be; None where nothing is known to lead in."""
+    if state.complete:
+        return None
+    found = Controllers.of(state)
+    return {
+        "namespace": found.namespace,
+        "away": {row: sorted(spaces) for row, spaces in found.away.items()},
     }
 
 
@@ -104,7 +117,8 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
     resolved = ports.resolve(
         options.scope.ports, sides.endpoints, sides.destinations.tolist(), space, whole_outside=True
     )
-    built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
+    families = options.scope.family.families
+    built = matrix.build(sides.endpoints, sides.blocks, resolved, families, sides.paths)
     return Intended(
         state=state,
         matrix=built.matrix,
@@ -130,7 +144,11 @@ def alone(intended: Intended, progress: Progress) -> Judged:
         intent=said.verdict,
     )
     state = intended.state
-    told = (*findings.about_enforcement(state.policies), *_hygiene(state, intended.matrix))
+    told = (
+        *findings.about_ingress(intended.matrix, said),
+        *findings.about_enforcement(state.policies),
+        *_hygiene(state, intended.matrix),
+    )
     return Judged(verdicts=verdicts, findings=told)
 
 
@@ -206,7 +224,7 @@ def _hygiene(state: ClusterState, of: Matrix) -> tuple[Finding, ...]:
 
 
 def _outside(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-    return [e for e in endpoints if e.kind is EndpointKind.EXTERNAL]
+    return [e for e in endpoints if e.kind in (EndpointKind.EXTERNAL, EndpointKind.INGRESS)]
 
 
 def ovn_verdicts(verdicts: CellVerdicts) -> NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 """One cell of a finished run, by its policy objects: why, and what would have to change."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from audit.commands import intent as intending
 from audit.facts import kube
@@ -16,7 +17,7 @@ from audit.model.run import Run, StreamedRun
 from audit.model.verdicts import PASSES as PASSING
 from audit.model.verdicts import REASONS, UNPROVEN, VERDICTS, Reason, Verdict
 from audit.policy import chain, deviations, edits
-from audit.policy.cluster import Cluster, hosted
+from audit.policy.cluster import Cluster, Controllers, hosted
 from audit.policy.deviations import Deviation
 from audit.policy.tables import PASSES, STOPS
 
@@ -61,6 +62,7 @@ class Objects:
                 ranges=AddressRanges(
                     **{kind: tuple(cidrs) for kind, cidrs in known.get("ranges", {}).items()}
                 ),
+                controllers=_controllers(known.get("controllers") or {}),
             ),
             endpoints=tuple(e for e in listed.endpoints if e.kind is not EndpointKind.SERVICE),
             ports=listed.ports,
@@ -95,6 +97,14 @@ class Objects:
             dst=1,
             port=port,
         )
+
+
+def _controllers(known: Mapping[str, Any]) -> Controllers:
+    """Return in which namespaces a run's controllers may be."""
+    return Controllers(
+        namespace=known.get("namespace", ""),
+        away={row: frozenset(spaces) for row, spaces in known.get("away", {}).items()},
+    )
 
 
 def of_cell(run: Run, cell: int) -> Meaning | None:

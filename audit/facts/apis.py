@@ -9,6 +9,7 @@ import functools
 from collections.abc import Mapping
 
 from audit.facts.fields import FieldError
+from audit.facts.ingress import GATEWAY_API, OLD_INGRESS, ROUTES
 
 _WORKLOADS = ("apps", "extensions")
 _PUBLISHED: Mapping[str, tuple[str, ...]] = {
@@ -22,9 +23,11 @@ _PUBLISHED: Mapping[str, tuple[str, ...]] = {
     "DaemonSet": _WORKLOADS,
     "Job": ("batch",),
     "CronJob": ("batch",),
+    "Service": ("",),
 }
 """Kubernetes' own. Of these every version says the same about pods and labels."""
 
+_INGRESS = "networking.k8s.io/v1"
 _OVN = ("k8s.ovn.org",)
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     **_PUBLISHED,
@@ -33,6 +36,9 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "ClusterNetworkConnect": _OVN,
     "RouteAdvertisements": _OVN,
     "NetworkAttachmentDefinition": ("k8s.cni.cncf.io",),
+    # Without a group is how OpenShift 3 had it, with the same fields.
+    "Route": ("route.openshift.io", ""),
+    **dict.fromkeys((*ROUTES, "ReferenceGrant"), (GATEWAY_API,)),
 }
 """All kinds of which the version does not matter, and their APIs."""
 
@@ -42,8 +48,9 @@ _VERSIONS: Mapping[str, tuple[str, ...]] = {
     "BaselineAdminNetworkPolicy": ("policy.networking.k8s.io/v1alpha1",),
     "ClusterNetworkPolicy": ("policy.networking.k8s.io/v1alpha2",),
     "EgressFirewall": ("k8s.ovn.org/v1",),
+    "Ingress": (_INGRESS, *sorted(OLD_INGRESS)),
 }
-"""What a policy says depends on its version, so only these are read."""
+"""What these say depends on their version, so only these are read."""
 
 CLUSTER_SCOPED = frozenset(
     {
@@ -52,8 +59,8 @@ CLUSTER_SCOPED = frozenset(
         "RouteAdvertisements",
     }
 )
-GONE = frozenset({"extensions/v1beta1"})
-"""Versions of policies that mean what their successors mean, and that no server serves any more."""
+GONE = frozenset({"extensions/v1beta1"}) | OLD_INGRESS
+"""Versions that mean what their successors mean, and that no server serves any more."""
 _KINDS = {kind.lower(): kind for kind in (*_GROUPS, *_VERSIONS)}
 _ALIKE = 0.85
 """How much of a word must agree, from 0 to 1, for a slip of who typed it. No other kinds of one API
@@ -79,7 +86,8 @@ def is_read(kind: str, version: str) -> bool:
     else:
         right = _VERSIONS[kind][0]
         if not version:
-            raise FieldError(f"apiVersion is missing; of a {kind} it is {right}")
+            article = "an" if kind[0] in "AEIOU" else "a"
+            raise FieldError(f"apiVersion is missing; of {article} {kind} it is {right}")
         if version in _VERSIONS[kind]:
             return True
     # Groups of Kubernetes' own have no dot or end in k8s.io; nobody else may have such a group.
@@ -98,9 +106,11 @@ def _refuse_misspelt(kind: str, version: str) -> None:
             raise FieldError(f"{version} has no kind {kind}; did you mean {meant}?")
 
 
-def is_published(kind: str) -> bool:
-    """Return whether a kind that is read has a schema among Kubernetes' own."""
-    return kind in _PUBLISHED
+def is_published(kind: str, version: str) -> bool:
+    """Return whether objects of this `kind` and `apiVersion` have a schema of Kubernetes' own."""
+    if kind == "Ingress":
+        return version == _INGRESS
+    return kind in _PUBLISHED and is_read(kind, version)
 
 
 def is_processed(kind: str, version: str) -> bool:
@@ -110,5 +120,4 @@ def is_processed(kind: str, version: str) -> bool:
 
 def described(kind: str, version: str) -> str:
     """Return a kind as it is counted among what is passed over, with its API where it needs it."""
-    foreign = kind == "Service" and "." in version
-    return f"{kind} of {version}" if foreign or kind.lower() in _KINDS else kind
+    return f"{kind} of {version}" if kind.lower() in _KINDS else kind

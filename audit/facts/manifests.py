@@ -1,23 +1,26 @@
 """YAML manifests, as a repository has them → the objects in them; a workload stands for its pods.
 
 A policy that an API server would not accept is refused: what it means is not known. Everything
-that is no pod, workload, namespace, node, policy or network is passed over, and said to be. Nothing
-here was seen by an API server, so its defaults are applied: the namespace `default`, the label
-`kubernetes.io/metadata.name`. What a cluster has and manifests have not, such as the labels of a
-namespace that they only mention, is not guessed: who asks may say it (Surroundings).
+that is no pod, workload, namespace, node, policy or network, and leads nothing from outside to
+pods, is passed over, and said to be. Nothing here was seen by an API server, so its defaults are
+applied: the namespace `default`, the label `kubernetes.io/metadata.name`. What a cluster has and
+manifests have not, such as the labels of a namespace that they only mention, is not guessed: who
+asks may say it (Surroundings).
 """
 
+import functools
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from audit.errors import ManifestError
 from audit.facts import (
     apis,
+    ingress,
     kube,
     kustomize,
     networks,
@@ -34,7 +37,7 @@ from audit.facts.fields import Field, FieldError
 from audit.facts.items import described, is_object, items
 from audit.facts.networks import Placed, PrimaryNetwork
 from audit.facts.passedover import PassedOver, several
-from audit.model.facts import AddressRanges, Input, Note, Policy
+from audit.model.facts import AddressRanges, Controller, Ingress, Input, Note, Policy
 from audit.model.selectors import UNSAID
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
@@ -60,6 +63,8 @@ class Surroundings:
     ranges: AddressRanges = field(default_factory=AddressRanges)
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Namespaces that are there, and all their labels but the one of their name."""
+    controller: Controller | None = None
+    """The pods whose packets come by Ingress objects."""
 
 
 NOTHING_MORE = Surroundings()
@@ -80,6 +85,8 @@ class Manifests:
     joined: bool = False
     """Whether objects join networks that are apart otherwise."""
     ranges: AddressRanges = field(default_factory=AddressRanges)
+    ingresses: list[Ingress] = field(default_factory=list)
+    controller: Controller | None = None
 
     def places(self) -> Mapping[str, Placed]:
         """Return which network the pods of each namespace are on."""
@@ -143,6 +150,11 @@ class _Place:
         return f"{self.file}, line {self.document.line(self.path)}"
 
 
+_T = TypeVar("_T")
+_Key = tuple[str, str, str]
+"""Kind, namespace and name."""
+
+
 class _Reader:
     """Collects objects; each is named once."""
 
@@ -155,7 +167,10 @@ class _Reader:
         self._workloads: list[tuple[_Place, Mapping[str, Any]]] = []
         self._templates: dict[tuple[str, str, str], Field] = {}
         self._finished: list[str] = []
-        self._seen: dict[tuple[str, str, str], tuple[_Place, Mapping[str, Any]]] = {}
+        self._seen: dict[_Key, tuple[_Place, Mapping[str, Any]]] = {}
+        self._leading: dict[_Key, tuple[_Place, Mapping[str, Any]]] = {}
+        """What leads from outside to pods, and the Services that it may name."""
+        self._unclear: set[_Key] = set()
         self._generated: Counter[str] = Counter()
         self._passed = PassedOver(kustomizations=tuple(map(tree.shown, tree.kustomizations)))
         self._why = ""
@@ -207,7 +222,8 @@ class _Reader:
         """Take an object, and return whether it is one that is read."""
         root = Field(item)
         kind, version = root["kind"].required(), root["apiVersion"].text()
-        if not apis.is_read(kind, version) and not workloads.makes_pods(item):
+        own = apis.is_read(kind, version)
+        if not own and not workloads.makes_pods(item):
             if apis.is_processed(kind, version):
                 self._passed.templates.append(place.file)
             self._passed.kinds[apis.described(kind, version)] += 1
@@ -222,35 +238,50 @@ class _Reader:
         shown = f"{kind} {space}/{metadata['name']}" if space else f"{kind} {metadata['name']}"
         named = {**item, "metadata": metadata}
         key = (kind, space, metadata["name"])
-        before = self._seen.setdefault(key, (place, named))
+        leads = own and kind in ingress.KINDS
+        seen = self._leading if leads else self._seen
+        before = seen.setdefault(key, (place, named))
         if before[1] == named:
             if before[1] is not named:
                 self._passed.repeated.append(shown)
             return True
         variants = [before, (place, named)]
         chosen = profiles.choose([variant[1] for variant in variants])
+        if chosen is None and leads:
+            self._unclear.add(key)  # only what it leads to is not known
+            return True
         if chosen is None:
             raise FieldError(
                 f"{shown} is also in {before[0]}, and not the same; {self._how_to_choose()}"
             )
-        self._seen[key] = variants[chosen]
+        seen[key] = variants[chosen]
         self._passed.profiles.append(f"{shown} ({variants[1 - chosen][0]})")
         return True
 
     def _take_all(self) -> None:
         """Take every object, when it is known of which there are several variants."""
-        for (kind, space, name), (place, item) in self._seen.items():
-            shown = f"{kind} {space}/{name}" if space else f"{kind} {name}"
-            try:
-                self._check(shown, place, kind, item)
-                version = Field(item)["apiVersion"].text()
-                if version in apis.GONE:
-                    self._passed.old_versions.append(f"{shown} ({version})")
-                self._take(place, kind, space, item)
-            except FieldError as error:
-                raise ManifestError(f"{place.of(error)}: {shown}: {error}") from error
-            except _RefusedError as error:
-                raise ManifestError(f"{place.below(error.fault.path)}: {error}") from error
+        for key, found in self._seen.items():
+            self._taken(key, found, self._take)
+
+    def _taken(
+        self,
+        key: _Key,
+        found: tuple[_Place, Mapping[str, Any]],
+        take: Callable[[_Place, _Key, Mapping[str, Any]], _T],
+    ) -> _T:
+        """Return what `take` reads of an object that an API server would accept."""
+        (kind, space, name), (place, item) = key, found
+        shown = f"{kind} {space}/{name}" if space else f"{kind} {name}"
+        try:
+            self._check(shown, place, kind, item)
+            version = Field(item)["apiVersion"].text()
+            if version in apis.GONE:
+                self._passed.old_versions.append(f"{shown} ({version})")
+            return take(place, key, item)
+        except FieldError as error:
+            raise ManifestError(f"{place.of(error)}: {shown}: {error}") from error
+        except _RefusedError as error:
+            raise ManifestError(f"{place.below(error.fault.path)}: {error}") from error
 
     def _name(self, metadata: Field) -> str:
         """Return an object's name; the server would end a generated one with five characters."""
@@ -278,15 +309,15 @@ class _Reader:
                 for step in (*_TEMPLATES[kind], "metadata"):
                     metadata = metadata[step]
                 faults += validity.of_metadata(metadata.value, _TEMPLATES[kind])
-            known = apis.is_published(kind) and apis.is_read(kind, Field(item)["apiVersion"].text())
+            known = apis.is_published(kind, Field(item)["apiVersion"].text())
             for fault in validity.unknown_fields(item, kind) if known else ():
                 where = place.below(fault.path)
                 self._passed.unknown_fields.append((f"{fault.field} of {shown}", where.__str__))
         if faults:
             raise _RefusedError(shown, faults)
 
-    def _take(self, place: _Place, kind: str, space: str, item: Mapping[str, Any]) -> None:
-        found = self._found
+    def _take(self, place: _Place, key: _Key, item: Mapping[str, Any]) -> None:
+        found, (kind, space, _) = self._found, key
         if space:
             found.namespaces.setdefault(space, {_NAME_LABEL: space, UNSAID: UNSAID})
         if kind == "Namespace":
@@ -343,10 +374,51 @@ class _Reader:
                 above = owners.get(above)
         return frozenset(found)
 
+    def _follow(self) -> None:
+        """Find what leads from outside to pods, when all pods are there."""
+        found = self._found
+        grants = [*self._read_all(("ReferenceGrant",), ingress.grant)]
+        leading = [one for one in self._read_all(ingress.LEADING, ingress.read) if one is not None]
+        resolver = ingress.Resolver(found.pods, grants, functools.cache(self._service))
+        found.ingresses = [*map(resolver.follow, leading)]
+        unclear = [
+            (f"{kind} {space}/{name}", _VARIANTS)
+            for kind, space, name in sorted(self._unclear)
+            if kind in ingress.LEADING
+        ]
+        found.notes += unsaid.about_ingress(
+            found.ingresses, [*resolver.nowhere, *unclear], found.policies, found.controller
+        )
+
+    def _read_all(
+        self, kinds: Collection[str], read: Callable[[Mapping[str, Any]], _T]
+    ) -> Iterator[_T]:
+        """Yield what objects of some kinds say, but for those with several variants."""
+        for key, found in self._leading.items():
+            if key[0] in kinds and key not in self._unclear:
+                yield self._taken(key, found, lambda _place, _key, item: read(item))
+
+    def _service(self, space: str, name: str) -> ingress.Service | str | None:
+        """Return a Service that something leads to; why not, or None where it is not there.
+
+        Others are not looked at.
+        """
+        key = ("Service", space, name)
+        if key in self._unclear:
+            return _VARIANTS
+        found = self._leading.get(key)
+        if found is None:
+            return None
+        return self._taken(key, found, lambda _place, _key, item: ingress.service(item))
+
     def _add_surroundings(self) -> None:
         """Add what was said about the cluster to what the manifests have."""
         found = self._found
         found.ranges = self._around.ranges
+        found.controller = self._around.controller
+        if found.controller is not None:
+            space = found.controller.namespace
+            found.namespaces.setdefault(space, {_NAME_LABEL: space, UNSAID: UNSAID})
         for name, labels in self._around.namespaces.items():
             if UNSAID not in found.namespaces.get(name, {UNSAID: UNSAID}):
                 place, _ = self._seen["Namespace", "", name]
@@ -369,6 +441,7 @@ class _Reader:
                 f"about{': ' if told else ''}{told}{self._instead()}{self._valid()}"
             )
         found.inputs = inputs
+        self._follow()
         found.notes += self._passed.notes()
         found.notes += unsaid.about_cluster(
             found.namespaces, found.pods, found.policies, found.places(), found.ranges
@@ -388,6 +461,7 @@ class _Reader:
 
 
 _REASONS = {"lists": "it is a list, not an object"}
+_VARIANTS = "is there in several variants"
 
 
 class _RefusedError(Exception):

@@ -112,6 +112,8 @@ def load_manifests(read: Manifests) -> ClusterState:
             gateways=_OUTSIDE,
             complete=False,
             ranges=read.ranges,
+            ingresses=tuple(sorted(read.ingresses, key=lambda one: one.row)),
+            controller=read.controller,
         )
     )
 

@@ -1,14 +1,17 @@
 """What manifests do not say and verdicts depend on → notes, each with what would say it. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 
 from audit.facts.kube import PodFacts
 from audit.facts.networks import Placed
 from audit.facts.workloads import MOST_TOLD_APART
-from audit.model.facts import AddressRanges, Note, Policy
-from audit.model.policies import BlockPeer, NodePeer, Peer, PodPeer
+from audit.model.facts import AddressRanges, Controller, Ingress, Note, Policy
+from audit.model.policies import BlockPeer, Direction, NodePeer, Peer, PodPeer
 from audit.model.selectors import UNSAID, Selector
+
+_MOST_TOLD = 5
+"""Objects in a sentence, each with the reason; all are among the note's subjects."""
 
 
 def about_workloads(
@@ -56,6 +59,56 @@ def about_cluster(
         if where.doubt:
             text = f"which network the pods of namespace {name} are on is not known: {where.doubt}"
             yield Note(code="network-unknown", text=text, subjects=(name,))
+
+
+def about_ingress(
+    ingresses: Sequence[Ingress],
+    nowhere: Sequence[tuple[str, str]],
+    policies: Sequence[Policy],
+    controller: Controller | None,
+) -> Iterator[Note]:
+    """Yield notes about what leads to no pod, and about controllers that are not known.
+
+    `nowhere` are objects, each with a reason.
+    """
+    if nowhere:
+        names = tuple(dict.fromkeys(shown for shown, _ in nowhere))
+        leads = _count(names, "object leads", "objects lead")
+        told = "; ".join(f"{shown}: {why}" for shown, why in nowhere[:_MOST_TOLD])
+        more = f"; and {len(nowhere) - _MOST_TOLD} more" if len(nowhere) > _MOST_TOLD else ""
+        text = f"{leads} from outside to pods that are not known: {told}{more}"
+        yield Note(code="ingress-not-followed", text=text, subjects=names)
+    leading = [one.row for one in ingresses if one.leads]
+    if leading and controller is None and any(map(_depends_on_the_sender, policies)):
+        text = (
+            f"{_count(leading, 'object leads', 'objects lead')} from outside to pods, and the "
+            "manifests do not say which pods, the controller's, send the packets: where a policy "
+            "may select them, the verdict is inconclusive; say them with "
+            "--ingress-controller NAMESPACE:KEY=VALUE,…"
+        )
+        yield Note(code="ingress-controller-unknown", text=text, subjects=tuple(leading))
+
+
+def _depends_on_the_sender(policy: Policy) -> bool:
+    """Tell whether it matters to a policy who sends: what it isolates, or only some may enter."""
+    spec = policy.spec
+    if spec is None:
+        return False
+    if Direction.EGRESS in spec.isolates or any(spec.facing(Direction.EGRESS)):
+        return True
+    peers = (peer for rule in spec.facing(Direction.INGRESS) for peer in rule.peers or ())
+    return any(map(_tells_apart, peers))
+
+
+def _tells_apart(peer: Peer) -> bool:
+    """Tell whether a peer may be one pod of another namespace and not the next."""
+    match peer:
+        case PodPeer(namespaces=namespaces, pods=pods):
+            return namespaces is not None and bool(namespaces.requirements or pods.requirements)
+        case BlockPeer(cidr=cidr, excluded=excluded):
+            return bool(excluded or ip_network(cidr).prefixlen)
+        case _:
+            return False
 
 
 def _peers(policies: Sequence[Policy]) -> Iterator[Peer]:
@@ -118,5 +171,5 @@ def _about_nodes(
         yield Note(code="node-unknown", text=text, subjects=tuple(sorted(hosted)))
 
 
-def _count(of: Sequence[object], singular: str, plural: str) -> str:
+def _count(of: Collection[object], singular: str, plural: str) -> str:
     return f"{len(of):,} {singular if len(of) == 1 else plural}"

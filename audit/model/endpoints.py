@@ -9,12 +9,17 @@ MAX_PORT = 65535
 
 
 class EndpointKind(StrEnum):
-    """The four kinds of endpoint, as the `cells` columns spell them."""
+    """The kinds of endpoint, as the `cells` columns spell them.
+
+    INGRESS is an object that leads from outside to pods: an Ingress, a Route, a route of the
+    Gateway API. It only sends, and stands for the controller that does.
+    """
 
     POD = "pod"
     SERVICE = "service"
     NODE = "node"
     EXTERNAL = "external"
+    INGRESS = "ingress"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -80,7 +85,8 @@ class Endpoint:
     """One row or column of the matrix.
 
     `addresses` is what others send to (a host-network pod's is its node's; a Service's its
-    ClusterIPs, or, when it is headless, those of its endpoints). `attachment` is None when nothing
+    ClusterIPs, or, when it is headless, those of its endpoints). An INGRESS declares the ports that
+    it leads to. `attachment` is None when nothing
     of it is in OVN. `obstacle` is the reason code that settles every cell of this endpoint without
     a trace, empty when there is none.
     """
@@ -101,7 +107,12 @@ class Endpoint:
 
     @property
     def key(self) -> str:
-        """`pod shop/web-0`, `node worker`, `external 198.51.100.7 via worker`: unique in a run."""
+        """`pod shop/web-0`, `node worker`, `external 198.51.100.7 via worker`: unique in a run.
+
+        The name of an INGRESS begins with its object's kind: `route/shop/web` is `route shop/web`.
+        """
+        if self.kind is EndpointKind.INGRESS:
+            return self.name.replace("/", " ", 1)
         name = f"{self.namespace}/{self.name}" if self.namespace else self.name
         via = f" via {self.node}" if self.kind is EndpointKind.EXTERNAL and self.node else ""
         return f"{self.kind} {name}{via}"

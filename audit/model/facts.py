@@ -68,6 +68,45 @@ class Service:
     endpoints: tuple[ServiceEndpoint, ...] = ()
 
 
+class Lead(NamedTuple):
+    """A pod that an object leads to, by namespace and name, and the port there."""
+
+    namespace: str
+    pod: str
+    port: Port
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingress:
+    """An object that leads from outside to pods: an Ingress, a Route, a route of the Gateway API.
+
+    `leads` are sorted, each once. `gateways` are the namespaces of the Gateways that a route of
+    the Gateway API is attached to: the pods that serve a Gateway may be in its namespace.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    leads: tuple[Lead, ...] = ()
+    gateways: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> str:
+        """The name of its row: `ingress/shop/web`, `httproute/shop/web`."""
+        return f"{self.kind.lower()}/{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controller:
+    """The pods whose packets come from Ingress objects: of a namespace, with these labels.
+
+    Labels hold UNSAID where not all of them are known.
+    """
+
+    namespace: str
+    labels: tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """A policy object: what it means is in `spec`, its text is shown.
@@ -302,6 +341,10 @@ class ClusterState:
     """Whether every namespace and node there is is among these: of manifests it is not known."""
     ranges: AddressRanges = AddressRanges()
     """Where addresses lie that are not known."""
+    ingresses: tuple[Ingress, ...] = ()
+    """What leads from outside to pods; of manifests only."""
+    controller: Controller | None = None
+    """Whose packets come by it; None where nobody said."""
     cluster: str = ""
     """The uid of namespace kube-system, by which clusters are told apart; empty where not known."""
 

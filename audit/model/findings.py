@@ -40,6 +40,7 @@ class FindingKind(StrEnum):
     POLICY_WITHOUT_EFFECT = "policy-without-effect"
     NO_DEFAULT_DENY = "no-default-deny"
     SAME_PRIORITY = "same-priority"
+    INGRESS_BLOCKED = "ingress-blocked"
     # OVN's inventory beside Kubernetes'
     POLICY_ONLY_IN_OVN = "policy-only-in-ovn"
     POLICY_NOT_IN_OVN = "policy-not-in-ovn"
@@ -83,6 +84,8 @@ WARNED = frozenset(
         "clock-set",
         "datapath-unproven",
         "end-unread",
+        "ingress-controller-unknown",
+        "ingress-not-followed",
         "list-forbidden",
         "list-missing",
         "namespace-unknown",

@@ -37,6 +37,7 @@ class Operator(StrEnum):
 
 
 SETS = frozenset({Operator.IN, Operator.NOT_IN})
+EXISTENCE = frozenset({Operator.EXISTS, Operator.NOT_EXISTS})
 ORDERS = frozenset({Operator.GREATER, Operator.LESS})
 
 

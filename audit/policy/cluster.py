@@ -19,6 +19,39 @@ selects it, and all its pods, means the nodes (`--host-network-namespace`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Controllers:
+    """In which namespace the pods are whose packets come by Ingress objects and their like.
+
+    It is `namespace`, or where that is empty any but those that `away` has for a row, by its name.
+    """
+
+    namespace: str = ""
+    away: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, state: ClusterState) -> "Controllers":
+        """Take it from a cluster's facts: they are not among the applications that they serve.
+
+        But the pods of a Gateway may be in its namespace, beside the applications.
+        """
+        if state.controller is not None:
+            return cls(namespace=state.controller.namespace)
+        return cls(
+            away={
+                one.row: frozenset({one.namespace, *(lead.namespace for lead in one.leads)})
+                - {*one.gateways}
+                for one in state.ingresses
+            }
+        )
+
+    def may_be_in(self, namespace: str, row: str) -> bool:
+        """Tell whether those of a row may be in a namespace; surely where it is the one said."""
+        if self.namespace:
+            return namespace == self.namespace
+        return namespace not in self.away.get(row, frozenset())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """What policies refer to besides endpoints, and what is known where an object says nothing."""
 
@@ -28,6 +61,7 @@ class Cluster:
     complete: bool = True
     """Whether every namespace and node there is is among these."""
     ranges: AddressRanges = field(default_factory=AddressRanges)
+    controllers: Controllers = field(default_factory=Controllers)
 
     @classmethod
     def of(cls, state: ClusterState) -> "Cluster":
@@ -38,6 +72,7 @@ class Cluster:
             hosted=hosted(state.pods),
             complete=state.complete,
             ranges=state.ranges,
+            controllers=Controllers.of(state),
         )
 
 

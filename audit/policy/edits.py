@@ -155,7 +155,11 @@ def _also(
     """Return which other cells an edited set opens, and how many they are."""
     after = asked.intent(policies, narrow=False)
     everyone = np.arange(len(asked.endpoints), dtype=np.int32)
-    has = [e.address(asked.family) is not None or not e.addresses for e in asked.endpoints]
+    has = [
+        e.kind is not EndpointKind.INGRESS
+        and (e.address(asked.family) is not None or not e.addresses)
+        for e in asked.endpoints
+    ]
     exists = np.array(has, dtype=np.bool_)
     few: list[tuple[int, int, int]] = []
     count = 0
@@ -234,7 +238,7 @@ def _silent(spec: PolicySpec | None) -> PolicySpec | None:
 
 
 def _network_edits(
-    index: int, policy: Policy, direction: Direction, peer: Peer, asked: Question
+    index: int, policy: Policy, direction: Direction, peer: Peer | None, asked: Question
 ) -> Iterator[Edit]:
     spec = policy.spec
     assert spec is not None  # noqa: S101 - only those with one are asked
@@ -245,9 +249,11 @@ def _network_edits(
         if rule.ports is not None:
             added = replace(rule, ports=(*rule.ports, match))
             yield _edit(f"add port {match} to {where}", index, spec, rule, added, 1)
-        if rule.peers is not None and len(spec.facing(direction)):
+        if peer is not None and rule.peers is not None and len(spec.facing(direction)):
             added = replace(rule, peers=(*rule.peers, peer))
             yield _edit(f"add peer {_said(peer)} to {where}", index, spec, rule, added, 2)
+    if peer is None:
+        return
     new = Rule(
         direction=direction,
         index=len(spec.facing(direction)),
@@ -270,7 +276,7 @@ def _edit(text: str, index: int, spec: PolicySpec, old: Rule, new: Rule, cost: i
 
 
 def _ordered_edits(
-    index: int, policy: Policy, direction: Direction, peer: Peer, asked: Question
+    index: int, policy: Policy, direction: Direction, peer: Peer | None, asked: Question
 ) -> Iterator[Edit]:
     """Yield an Allow before each rule that denies: where the first that matches decides."""
     spec = policy.spec
@@ -281,7 +287,7 @@ def _ordered_edits(
         address = asked.endpoints[asked.dst].address(asked.family) or ""
         peer = BlockPeer(cidr=_host(address))
     wins = f" (priority {spec.priority}) wins first" if spec.tier is Tier.ADMIN else " decides"
-    if direction is Direction.INGRESS and not isinstance(peer, PodPeer):
+    if peer is None or (direction is Direction.INGRESS and not isinstance(peer, PodPeer)):
         return  # no rule of these can say an address, or a node, as a source
     for rule in spec.facing(direction):
         if rule.action is not Action.DENY:
@@ -297,11 +303,14 @@ def _ordered_edits(
         )
 
 
-def _peer_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) -> Peer:
+def _peer_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) -> Peer | None:
     """Return a peer that is the other end, by its labels where it is a pod.
 
-    `local` policies are of a namespace, and may mean it by naming none.
+    None for who sends what an Ingress leads in: what would select it is not known. `local` policies
+    are of a namespace, and may mean it by naming none.
     """
+    if other.kind is EndpointKind.INGRESS:
+        return None
     sending = asked.endpoints[asked.src] is other
     hosts = _host_spaces(asked) if other.host_network and sending and local else None
     if hosts is not None:

@@ -5,23 +5,26 @@ something else than the objects say.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.endpoints import MAX_PORT, Endpoint, Port
+from audit.model.endpoints import MAX_PORT, Endpoint, EndpointKind, Port
 from audit.model.facts import ClusterState, Policy
 from audit.model.findings import Finding, FindingKind
 from audit.model.inventory import Difference
 from audit.model.matrix import Matrix
 from audit.model.packets import Family, Protocol
 from audit.model.policies import Direction, PodPeer, Tier
+from audit.model.verdicts import CODE, Verdict
 from audit.policy.cluster import Cluster, Vocabulary
 from audit.policy.deviations import MEANINGS, Causes, Deviation, concerned
-from audit.policy.intent import Intent
+from audit.policy.intent import Intent, IntentVerdicts
 
 MOST_NAMED = 20
+MOST_TOLD = 3
+"""Paths in a sentence; all are among what the finding is about."""
 _OPEN = {
     Direction.INGRESS: "everyone may connect to them",
     Direction.EGRESS: "they may connect to everyone",
@@ -72,9 +75,12 @@ class _View:
         )
 
     def selects(self, index: int) -> bool:
-        """Tell whether a policy's subject is anybody."""
+        """Tell whether a policy's subject is anybody: a controller that is not there is not."""
         spec = self.intent.deciders.specs[index]
-        return bool(self.intent.people.pods(spec.subject, spec.namespace))
+        people = self.intent.people
+        chosen = people.pods(spec.subject, spec.namespace)
+        classes = (*chosen.surely.tolist(), *chosen.perhaps.tolist())
+        return any(people.samples[one].kind is EndpointKind.POD for one in classes)
 
     def has_peers(self, number: int) -> bool:
         """Tell whether a rule's peers are anybody."""
@@ -129,7 +135,54 @@ def about_enforcement(policies: Sequence[Policy]) -> tuple[Finding, ...]:
     )
 
 
-def _count(of: Sequence[object], one: str, many: str) -> str:
+def about_ingress(matrix: Matrix, said: IntentVerdicts) -> tuple[Finding, ...]:
+    """Return a finding for what leads from outside to pods that policies do not let it reach.
+
+    A workload counts where on some port none of its pods is reached, and that is known.
+    """
+    rows = [place for place, e in enumerate(matrix.endpoints) if e.kind is EndpointKind.INGRESS]
+    cells = np.flatnonzero(np.isin(matrix.src, rows)) if rows else np.empty(0, np.int64)
+    blocked = said.verdict[cells] == CODE[Verdict.BLOCKED]
+    cells = cells[np.isin(matrix.src[cells], matrix.src[cells[blocked]])]
+    stopped: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    others = set[tuple[str, str, str]]()
+    for cell in cells.tolist():
+        src, dst = (matrix.endpoints[end[cell]] for end in (matrix.src, matrix.dst))
+        key = (src.key, dst.belongs_to, str(matrix.ports[matrix.port[cell]]))
+        if said.verdict[cell] == CODE[Verdict.BLOCKED]:
+            stopped[key].append(cell)
+        else:
+            others.add(key)
+    kept = {key: found for key, found in sorted(stopped.items()) if key not in others}
+    if not kept:
+        return ()
+    objects = {row for row, _, _ in kept}
+    told = [
+        f"{row} to {to} on {port}{_by(said, found[0])}" for (row, to, port), found in kept.items()
+    ]
+    more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    text = (
+        f"{_count(objects, 'object leads', 'objects lead')} from outside to pods that policies do "
+        f"not let {'it' if len(objects) == 1 else 'them'} reach: {'; '.join(told[:MOST_TOLD])}"
+    )
+    return (
+        Finding(
+            kind=FindingKind.INGRESS_BLOCKED,
+            text=text + more,
+            subjects=tuple(sorted(objects)),
+            cells=sum(map(len, kept.values())),
+            about=tuple(f"{row} to {to} on {port}" for row, to, port in kept),
+        ),
+    )
+
+
+def _by(said: IntentVerdicts, cell: int) -> str:
+    """Name who stops a cell."""
+    index = int(said.blame[cell])
+    return f" ({said.blames[index]})" if index >= 0 else ""
+
+
+def _count(of: Collection[object], one: str, many: str) -> str:
     return f"{len(of)} {one if len(of) == 1 else many}"
 
 

@@ -66,7 +66,10 @@ class Intent:
         self.deciders = Deciders(policies)
         words = Vocabulary.of(self.deciders.specs)
         self.people = Population(endpoints, cluster, words, family)
-        self.ports = porting.atoms(ports, words.ports, self.people.used_ports())
+        led_to = {
+            own.port for e in endpoints if e.kind is EndpointKind.INGRESS for own in e.declared
+        }
+        self.ports = porting.atoms(ports, words.ports, self.people.used_ports(), led_to)
         self.sides = {
             direction: SideBuilder(self.deciders, self.people, self.ports, direction, blame=blame)
             for direction in Direction
@@ -348,6 +351,9 @@ class Evaluation:
         unknown = (doubtful[src] | doubtful[dst]) & ~(alike & user_defined[src])
         # By which of its networks a node reaches a pod, and what of it, depends on the cluster.
         unknown |= (user_defined[src] & hosts[dst]) | (hosts[src] & user_defined[dst])
+        # Nor is it known on which network a controller is.
+        comes_in = np.array([e.kind is EndpointKind.INGRESS for e in ends], np.bool_)
+        unknown |= comes_in[src] & user_defined[dst]
         for cells, said, why in (
             (apart, Verdict.UNROUTABLE, Reason.OTHER_NETWORK),
             (unknown, Verdict.INCONCLUSIVE, Reason.NETWORK_UNKNOWN),

@@ -28,7 +28,15 @@ from audit.model.policies import (
     PodPeer,
     Rule,
 )
-from audit.model.selectors import EVERYTHING, UNSAID, Requirement, Selector
+from audit.model.selectors import (
+    EVERYTHING,
+    EXISTENCE,
+    SETS,
+    UNSAID,
+    Operator,
+    Requirement,
+    Selector,
+)
 from audit.policy.addresses import NO_ADDRESS, Line, Somewhere
 from audit.policy.cluster import HOST_NAMESPACES, Cluster, Vocabulary
 from audit.policy.labels import GRADES, NO, PERHAPS, UNKNOWN_LABELS, YES, Column
@@ -114,8 +122,12 @@ class Population:
                 )
                 kept[endpoint.labels] = labels
             key = (
-                endpoint.namespace,
+                self._namespace(endpoint),
                 endpoint.kind,
+                # Rows whose controllers may be in the same namespaces are alike.
+                self._cluster.controllers.away.get(endpoint.name, "")
+                if endpoint.kind is EndpointKind.INGRESS
+                else "",
                 endpoint.host_network,
                 # A host is told apart by its node: it reaches its own pods, and has node labels.
                 endpoint.node if endpoint.host_network else "",
@@ -133,6 +145,12 @@ class Population:
         place[order] = np.arange(len(first), dtype=np.int32)
         self._firsts = tuple(first[c] for c in order)
         return place[raw], tuple(endpoints[i] for i in self._firsts)
+
+    def _namespace(self, endpoint: Endpoint) -> str:
+        """Return the namespace of an endpoint, and of a controller where it is said."""
+        if endpoint.kind is EndpointKind.INGRESS:
+            return self._cluster.controllers.namespace
+        return endpoint.namespace
 
     def _sent_by(self, endpoint: Endpoint, family: Family) -> str | None:
         """Return the address an endpoint sends with.
@@ -181,9 +199,14 @@ class Population:
             [e.kind is EndpointKind.EXTERNAL for e in self.samples], dtype=np.bool_
         )
         members: dict[str, list[int]] = {}
+        self._strangers: list[int] = []
+        """Classes of controllers of which it is not known in which namespace they are."""
         for number, endpoint in enumerate(self.samples):
-            if self.pod_network[number]:
-                members.setdefault(endpoint.namespace, []).append(number)
+            namespace = self._namespace(endpoint)
+            if endpoint.kind is EndpointKind.INGRESS and not namespace:
+                self._strangers.append(number)
+            elif self.pod_network[number]:
+                members.setdefault(namespace, []).append(number)
         self._members = {name: np.array(found, np.intp) for name, found in members.items()}
         self._all_pods = np.flatnonzero(self.pod_network)
         self._all_hosts = np.flatnonzero(self.host)
@@ -221,7 +244,15 @@ class Population:
     def _space(self, selector: Selector | None, namespace: str) -> Chosen:
         """Return the pods of one namespace, or of those selected."""
         if selector is None:
-            return Chosen(surely=self._members.get(namespace, _NONE))
+            may_be_there = [
+                number
+                for number in self._strangers
+                if self._cluster.controllers.may_be_in(namespace, self.samples[number].name)
+            ]
+            return Chosen(
+                surely=self._members.get(namespace, _NONE),
+                perhaps=np.array(may_be_there, np.intp),
+            )
         if selector == EVERYTHING:
             return Chosen(surely=self._all_pods)
         chosen = self._chosen.get(selector)
@@ -229,9 +260,30 @@ class Population:
             parts: dict[bool | None, list[Classes]] = {False: [], None: [], True: []}
             for name, members in self._members.items():
                 parts[selector.judge(self._spaces.get(name, {}))].append(members)
+            for number in self._strangers:
+                parts[self._selects_stranger(selector, number)].append(np.array([number], np.intp))
             chosen = Chosen(surely=_sorted(parts[True]), perhaps=_sorted(parts[None]))
             self._chosen[selector] = chosen
         return chosen
+
+    def _selects_stranger(self, selector: Selector, number: int) -> bool | None:
+        """Tell whether a selector selects the namespace that controllers are in.
+
+        All that is known of it is which names it has not.
+        """
+        row, controllers = self.samples[number].name, self._cluster.controllers
+        answers = set[bool | None]()
+        for wanted in selector.requirements:
+            answer = wanted.judge(UNKNOWN_LABELS)
+            if wanted.key == _NAME_LABEL and wanted.operator in SETS:
+                if not any(controllers.may_be_in(name, row) for name in wanted.values):
+                    answer = wanted.operator is Operator.NOT_IN
+            elif wanted.key == _NAME_LABEL and wanted.operator in EXISTENCE:
+                answer = wanted.operator is Operator.EXISTS
+            answers.add(answer)
+        if False in answers:
+            return False
+        return None if None in answers else True
 
     def others(self, rule: Rule, namespace: str) -> Chosen:
         """Return the classes that a rule's peers mean, as the other end."""
@@ -376,7 +428,11 @@ class Population:
 
 
 def _on_pod_network(endpoint: Endpoint) -> bool:
-    return endpoint.kind is EndpointKind.POD and not endpoint.host_network
+    """Tell whether an endpoint is a pod on the pod network, as controllers are taken to be."""
+    return endpoint.kind in _PODS and not endpoint.host_network
+
+
+_PODS = frozenset({EndpointKind.POD, EndpointKind.INGRESS})
 
 
 def _sorted(parts: Sequence[Classes]) -> Classes:

@@ -1,7 +1,7 @@
 """The ports asked about, and which of them policies cannot tell apart."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,16 +33,26 @@ def _is(declared: Port, asked: Port) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortAtoms:
-    """Ports in groups that no rule tells apart: `of[p]` is port p's, `samples` one of each."""
+    """Ports in groups that no rule tells apart: `of[p]` is port p's, `samples` one of each.
+
+    `entering` are the groups with a port that something leads to from outside.
+    """
 
     of: NDArray[np.int32]
     samples: tuple[Port, ...]
+    entering: frozenset[int] = frozenset()
 
 
 def atoms(
-    ports: Sequence[Port], used: Iterable[PortMatch], named: Iterable[NamedPort]
+    ports: Sequence[Port],
+    used: Iterable[PortMatch],
+    named: Iterable[NamedPort],
+    led_to: Collection[Port] = (),
 ) -> PortAtoms:
-    """Group `ports` by the boundaries that `used` draw, and those of the `named` ports used."""
+    """Group `ports` by the boundaries that `used` draw, and those of the `named` ports used.
+
+    `led_to` are those of them that something leads to from outside.
+    """
     boundaries: dict[Protocol, set[int]] = {protocol: set() for protocol in Protocol}
     for match in used:
         if match.protocol is not None and not match.name:
@@ -50,7 +60,11 @@ def atoms(
     for own in named:
         boundaries[own.port.protocol] |= {own.port.number, own.port.number + 1}
     edges = {protocol: np.array(sorted(found)) for protocol, found in boundaries.items()}
-    return _grouped(ports, edges)
+    grouped = _grouped(ports, edges)
+    entering = (
+        atom for atom, port in zip(grouped.of.tolist(), ports, strict=True) if port in led_to
+    )
+    return replace(grouped, entering=frozenset(entering))
 
 
 def _grouped(ports: Sequence[Port], edges: Mapping[Protocol, NDArray[np.int64]]) -> PortAtoms:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.endpoints import NamedPort, Port
+from audit.model.endpoints import EndpointKind, NamedPort, Port
 from audit.model.facts import Policy
 from audit.model.policies import Action, Direction, PolicySpec, PortMatch, Rule, Tier
 from audit.model.verdicts import Blame
@@ -31,6 +31,8 @@ from audit.policy.ports import PortAtoms, matches
 PASSES, STOPS, NEXT = 1, 2, 4
 """Bits of what may come out; NEXT is no decision in this tier."""
 EITHER = PASSES | STOPS
+_OPEN = "open"
+"""The key of the vector of what is not asked."""
 NOBODY = -1
 """The decider of what no rule matched and no policy isolates."""
 
@@ -165,6 +167,9 @@ class SideBuilder:
         ingress = self._direction is Direction.INGRESS
         lines: dict[object, tuple[list[int], list[int]]] = {}
         for number, selected in enumerate(self.selected()):
+            if self._population.samples[number].kind is EndpointKind.INGRESS:
+                vector[number] = exempt[number] = self._entering(selected)
+                continue
             own = self._own_names(number, selected) if ingress else ()
             line = lines.get((selected, own))
             if line is None:
@@ -181,6 +186,24 @@ class SideBuilder:
         )
         self._rows.clear()
         return table
+
+    def _entering(self, selected: Selected) -> list[int]:
+        """Return the vectors of a controller: it sends, on the ports that are led to.
+
+        Nothing else is asked of it, and most policies perhaps select it: a row for each port that
+        they tell apart would be as many as there are rules. All else is left open.
+        """
+        if _OPEN not in self._vectors:
+            size = len(self._population)
+            self._vectors[_OPEN] = len(self._rows)
+            self._rows.append((np.full(size, EITHER, np.uint8), np.full(size, NOBODY, np.int32)))
+        sends = self._direction is Direction.EGRESS
+        return [
+            self._vector(selected, port, ())
+            if sends and atom in self._ports.entering
+            else self._vectors[_OPEN]
+            for atom, port in enumerate(self._ports.samples)
+        ]
 
     def selected(self) -> list[Selected]:
         """Return, for each class, the policies that select it as their subject."""
@@ -326,12 +349,34 @@ class SideBuilder:
         """Evaluate NetworkPolicies: what any rule of any of them allows passes, and no more."""
         surely = tuple(index for index in policies if index not in asked.doubtful)
         if not surely:
-            # Each may be the only one that selects, and there may be none.
-            rows = [self._isolated_by((index,), (), asked) for index in policies]
-            bits = np.bitwise_or.reduce([outcome for outcome, _ in rows])
-            return (bits | NEXT).astype(np.uint8), rows[0][1]
+            return self._perhaps_isolated(policies, asked)
         doubtful = tuple(index for index in policies if index in asked.doubtful)
         return self._isolated_by(surely, doubtful, asked)
+
+    def _perhaps_isolated(self, policies: tuple[int, ...], asked: "_Asked") -> Row:
+        """Evaluate NetworkPolicies of which each may be the only one that selects, or none.
+
+        Of a controller that may be in any namespace these are most policies there are.
+        """
+        size = len(self._population)
+        passes, each = np.zeros(size, np.bool_), np.zeros(size, np.int32)
+        for index in policies:
+            numbers = self._among((index,), asked.applying)
+            if not numbers:
+                continue  # it lets nobody pass
+            surely = np.zeros(size, np.bool_)
+            for number in numbers:
+                chosen = self.matching(number, asked.port)
+                if chosen.perhaps.size or not surely[chosen.surely].all():
+                    self.hit.add(number)
+                surely[chosen.surely] = True
+                passes[chosen.perhaps] = True
+            passes |= surely
+            each += surely
+        outcome = np.full(size, NEXT, np.uint8)
+        outcome[passes] |= PASSES
+        outcome[each < len(policies)] |= STOPS
+        return outcome, self._isolated_by(policies[:1], (), asked)[1]
 
     def _isolated_by(
         self, policies: tuple[int, ...], others: tuple[int, ...], asked: "_Asked"

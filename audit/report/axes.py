@@ -15,10 +15,15 @@ from audit.model.endpoints import Endpoint, EndpointKind
 
 NODES = "(nodes)"
 EXTERNAL = "(external)"
+INGRESS = "(ingress)"
 """Groups of what is in no namespace; no namespace can have a parenthesis in its name."""
 
-GROUP_OF_KIND = {EndpointKind.NODE: NODES, EndpointKind.EXTERNAL: EXTERNAL}
-LAST_GROUPS = (NODES, EXTERNAL)
+GROUP_OF_KIND = {
+    EndpointKind.NODE: NODES,
+    EndpointKind.INGRESS: INGRESS,
+    EndpointKind.EXTERNAL: EXTERNAL,
+}
+LAST_GROUPS = (NODES, INGRESS, EXTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,19 +14,20 @@ import functools
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import ScopeError
-from audit.model.endpoints import Endpoint, EndpointKind
+from audit.model.endpoints import Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import ClusterState, Policy, Service
 from audit.model.policies import BlockPeer
-from audit.model.selectors import EVERYTHING, Operator, Requirement, Selector
+from audit.model.selectors import EVERYTHING, UNSAID, Operator, Requirement, Selector
 from audit.model.verdicts import Reason
 from audit.scope import outside as ranging
-from audit.scope.matrix import Block
+from audit.scope import ports
+from audit.scope.matrix import Block, Path
 from audit.scope.scope import Scope
 from audit.scope.suggestions import did_you_mean, nearest
 
@@ -46,6 +47,8 @@ class Sides:
     blocks: tuple[Block, ...]
     outside: tuple[ranging.Range, ...] = ()
     """The ranges among them, by name."""
+    paths: tuple[Path, ...] = ()
+    """What objects of the cluster lead from outside to pods among them."""
 
     @property
     def sources(self) -> NDArray[np.int32]:
@@ -68,7 +71,8 @@ def sources_and_destinations(
     """Return the rows and columns `scope` means in the cluster of `state`.
 
     With `outside` a side of which the scope says nothing of its own has the outside besides, as
-    ranges. These are cut where `policies` do, which are the cluster's unless others are given.
+    ranges. These are cut where `policies` do, which are the cluster's unless others are given. So
+    are rows of what leads from outside to the pods that are columns.
     ScopeError when a namespace, node or service does not exist, and when something that was asked
     for selects nothing.
     """
@@ -82,8 +86,11 @@ def sources_and_destinations(
         senders = [*state.pods, *state.nodes]
         # The blocks share no cell: the pairs with our source, then those with our destination only.
         sides = _sides(
-            (subjects, [*senders, *cluster.services.values(), *out]),
-            ([*(peer for peer in senders if peer.key not in chosen), *into], subjects),
+            [
+                (subjects, [*senders, *cluster.services.values(), *out]),
+                ([*(peer for peer in senders if peer.key not in chosen), *into], subjects),
+            ],
+            _leads(state, scope, subjects, outside=outside),
         )
         return dataclasses.replace(sides, outside=ranges.made())
     sources = _sources(cluster, scope) if scope.given("from_") else _both_sides(cluster, scope)
@@ -95,7 +102,50 @@ def sources_and_destinations(
         raise ScopeError(
             "both sides are ranges outside; name pods, nodes or services as one of them"
         )
-    return dataclasses.replace(_sides(*found), outside=ranges.made())
+    leads = _leads(state, scope, columns, outside=outside)
+    return dataclasses.replace(_sides(found, leads), outside=ranges.made())
+
+
+class _Lead(NamedTuple):
+    """A row of what leads from outside, with a pod that it leads to."""
+
+    row: Endpoint
+    pod: Endpoint
+    ports: tuple[Port, ...]
+
+
+def _leads(
+    state: ClusterState, scope: Scope, columns: Iterable[Endpoint], *, outside: bool
+) -> list[_Lead]:
+    """Return what leads from outside to pods among the columns, on the ports that are asked for."""
+    described = bool(scope.given("from_"))
+    if not ranging.from_everywhere(scope.from_ips, described=described, outside=outside):
+        return []
+    pods = {(e.namespace, e.name): e for e in columns if e.kind is EndpointKind.POD}
+    asked: dict[tuple[str, str, str], list[Port]] = {}
+    for one in state.ingresses:
+        for lead in one.leads:
+            pod = pods.get((lead.namespace, lead.pod))
+            if pod is not None and ports.asks_for(scope.ports, pod, lead.port):
+                asked.setdefault((one.row, lead.namespace, lead.pod), []).append(lead.port)
+    labels = ((UNSAID, UNSAID),) if state.controller is None else state.controller.labels
+    led_to: dict[str, set[Port]] = {}
+    for (row, _, _), found in asked.items():
+        led_to.setdefault(row, set()).update(found)
+    rows = {
+        row: Endpoint(
+            kind=EndpointKind.INGRESS,
+            name=row,
+            labels=labels,
+            declared=tuple(NamedPort(name="", port=port) for port in sorted(found)),
+            obstacle=Reason.NO_ADDRESS,
+        )
+        for row, found in led_to.items()
+    }
+    return [
+        _Lead(rows[row], pods[space, name], tuple(found))
+        for (row, space, name), found in asked.items()
+    ]
 
 
 class _Cluster:
@@ -375,8 +425,11 @@ def _corrected(wanted: Requirement, objects: Sequence[Mapping[str, str]]) -> Req
     return dataclasses.replace(wanted, key=key, values=fit)
 
 
-def _sides(*pairs: tuple[Sequence[Endpoint], Sequence[Endpoint]]) -> Sides:
+def _sides(
+    pairs: Sequence[tuple[Sequence[Endpoint], Sequence[Endpoint]]], leads: Sequence[_Lead]
+) -> Sides:
     unique = {e.key: e for sources, columns in pairs for e in (*sources, *columns)}
+    unique |= {lead.row.key: lead.row for lead in leads}
     endpoints = sorted(unique.values(), key=_place)
     index = {endpoint.key: position for position, endpoint in enumerate(endpoints)}
     return Sides(
@@ -384,6 +437,10 @@ def _sides(*pairs: tuple[Sequence[Endpoint], Sequence[Endpoint]]) -> Sides:
         blocks=tuple(
             Block(sources=_indices(sources, index), destinations=_indices(columns, index))
             for sources, columns in pairs
+        ),
+        paths=tuple(
+            Path(source=index[lead.row.key], destination=index[lead.pod.key], ports=lead.ports)
+            for lead in leads
         ),
     )
 

@@ -41,7 +41,7 @@ _T = TypeVar("_T")
 _D = TypeVar("_D")
 
 _PORT = re.compile(r"(tcp|udp|sctp)(?:/([0-9]{1,5})(?:-([0-9]{1,5}))?)?")
-_NAMED = re.compile(r"[^/\s]+/[^/\s]+")
+_NAMED = re.compile(r"[^/\s]+/[^/\s]+(/[^/\s]+)?")
 
 
 def pack(name: str) -> tuple[Expectation, ...]:
@@ -298,7 +298,7 @@ def _kind(text: str) -> EndpointKind:
 
 def _named(text: str) -> str:
     if not _NAMED.fullmatch(text):
-        raise ValueError(f"{text!r} is not namespace/name")
+        raise ValueError(f"{text!r} is not namespace/name, or kind/namespace/name of what leads in")
     return text
 
 

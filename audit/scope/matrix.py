@@ -40,6 +40,15 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """A source that is in no block and reaches one destination, on ports of the path's own."""
+
+    source: int
+    destination: int
+    ports: tuple[Port, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
     """A matrix, and what the scope covers but the matrix cannot hold."""
 
@@ -79,17 +88,20 @@ def build(
     blocks: Sequence[Block],
     ports: Sequence[tuple[Port, ...]],
     families: Sequence[Family],
+    paths: Sequence[Path] = (),
 ) -> Built:
-    """Return the matrix of the union of `blocks`, sorted by (src, dst, family, port), unique.
+    """Return the matrix of `blocks` and `paths`, sorted by (src, dst, family, port), unique.
 
     `ports` are each endpoint's as a destination, parallel to `endpoints` (`ports.resolve`). No
-    endpoint is paired with itself. ScopeError when there is no cell, or more than MAX_CELLS.
+    endpoint is paired with itself, and none is in two paths with the same destination. ScopeError
+    when there is no cell, or more than MAX_CELLS.
     """
-    columns = _Columns(endpoints, ports, families)
+    columns = _Columns(endpoints, ports, families, paths)
     groups = list(_groups(blocks, columns))
-    _check_size(sum(len(group.sources) * group.row_length(columns) for group in groups))
+    beside = sum(len(FAMILIES) * len(path.ports) for path in paths)
+    _check_size(sum(len(group.sources) * group.row_length(columns) for group in groups) + beside)
     built = Built(
-        matrix=_fill(endpoints, groups, columns),
+        matrix=_fill(endpoints, groups, columns, paths),
         pairs_without_family=sum(group.pairs_without_family(columns) for group in groups),
         without_ports=_without_ports(blocks, columns),
     )
@@ -106,18 +118,21 @@ class _Columns:
         endpoints: Sequence[Endpoint],
         ports: Sequence[tuple[Port, ...]],
         families: Sequence[Family],
+        paths: Sequence[Path] = (),
     ) -> None:
         self.sends = np.array([_mask(e, _sent(e), families) for e in endpoints], np.uint8)
         self.receives = np.array([_mask(e, e.addresses, families) for e in endpoints], np.uint8)
         self.port_count = np.array([len(listed) for listed in ports], np.int64)
         self.itself = _itself(endpoints)
         self.port_lists = ports
+        self._others = {port for path in paths for port in path.ports}
 
     def number_ports(self) -> tuple[tuple[Port, ...], NDArray[np.int32], NDArray[np.int64]]:
         """Return the table of ports, all endpoints' port indices, and where each one's begin."""
         # By identity: equal tuples are mostly one tuple, and one may hold all 65,535 ports.
         distinct = {id(listed): listed for listed in self.port_lists}
-        table = tuple(sorted({port for listed in distinct.values() for port in listed}))
+        listed = {port for ports in distinct.values() for port in ports}
+        table = tuple(sorted(listed | self._others))
         number = {port: index for index, port in enumerate(table)}
         indices_of = {
             key: np.array([number[port] for port in listed], np.int32)
@@ -224,7 +239,31 @@ def _row(
     )
 
 
-def _fill(endpoints: Sequence[Endpoint], groups: Sequence[_Group], columns: _Columns) -> Matrix:
+def _path_rows(
+    paths: Sequence[Path], columns: _Columns, table: Sequence[Port]
+) -> Iterator[tuple[int, _Row]]:
+    """Yield each source of paths with its row."""
+    number = {port: index for index, port in enumerate(table)}
+    of: dict[int, list[tuple[int, int, int]]] = {}
+    for path in paths:
+        common = int(columns.receives[path.destination] & columns.sends[path.source])
+        of.setdefault(path.source, []).extend(
+            (path.destination, bit, number[port])
+            for bit in range(len(FAMILIES))
+            if common >> bit & 1
+            for port in path.ports
+        )
+    for source, cells in of.items():
+        dst, family, port = np.array(sorted(cells), np.int32).reshape(-1, 3).T
+        yield source, _Row(dst=dst, family=family.astype(np.int8), port=port)
+
+
+def _fill(
+    endpoints: Sequence[Endpoint],
+    groups: Sequence[_Group],
+    columns: _Columns,
+    paths: Sequence[Path],
+) -> Matrix:
     table, port_index, port_starts = columns.number_ports()
     rows = [_row(group, columns, port_index, port_starts) for group in groups]
     # Per source: its row, and the cells of the row that are the source itself.
@@ -236,6 +275,9 @@ def _fill(endpoints: Sequence[Endpoint], groups: Sequence[_Group], columns: _Col
         lengths[group.sources] = len(row.dst) - (last - first)
         for source, low, high in zip(group.sources, first, last, strict=True):
             cuts[source] = (row, int(low), int(high))
+    for source, row in _path_rows(paths, columns, table):
+        lengths[source] = len(row.dst)
+        cuts[source] = (row, 0, 0)
     ends = np.cumsum(lengths)
     total = int(lengths.sum())
     index = index_type(len(endpoints))

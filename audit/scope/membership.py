@@ -9,15 +9,25 @@ from audit.scope.scope import Scope
 
 
 def selects(
-    scope: Scope, endpoint: Endpoint, namespace_labels: Mapping[str, str], *, ranges: bool = False
+    scope: Scope,
+    endpoint: Endpoint,
+    namespace_labels: Mapping[str, str],
+    *,
+    ranges: bool = False,
+    ingresses: bool = False,
 ) -> bool:
     """Say whether `endpoint` is a row or a column of what `scope` asks about.
 
     `namespace_labels` are those of its namespace. An address outside counts where it was named, and
-    a range of them where the scope had `ranges`: these are cut anew for every cluster.
+    a range of them where the scope had `ranges`: these are cut anew for every cluster. An
+    Ingress or its like counts with `ingresses`: where it leads to a column, and was read.
     """
     if endpoint.kind is EndpointKind.POD:
         return scope.with_peers or any(sides(scope, endpoint, namespace_labels))
+    if endpoint.kind is EndpointKind.INGRESS:
+        described = bool(scope.given("from_"))
+        rows = outside.from_everywhere(scope.from_ips, described=described, outside=True)
+        return ingresses and rows
     if outside.is_range_endpoint(endpoint):
         return ranges
     if endpoint.kind is EndpointKind.EXTERNAL:

@@ -76,6 +76,14 @@ def is_range(text: str) -> bool:
     return text == ALL or "/" in text
 
 
+def from_everywhere(from_ips: Iterable[str], *, described: bool, outside: bool) -> bool:
+    """Tell whether a scope's rows have all of the outside.
+
+    They do where nothing describes them and the `outside` is there by itself, and where asked.
+    """
+    return ALL in from_ips or (outside and not described)
+
+
 def ranges(
     asked: Collection[str],
     blocks: Iterable[BlockPeer],

@@ -156,6 +156,29 @@ def asks_for_all(specs: Iterable[PortSpec]) -> bool:
     return any(isinstance(spec, AllPorts) for spec in specs)
 
 
+def asks_for(specs: Iterable[PortSpec], endpoint: Endpoint, port: Port) -> bool:
+    """Say whether a port that something leads to, at a destination, is among those asked for.
+
+    With `declared` it is: that something leads there says as much as a container does.
+    """
+    for spec in specs:
+        match spec:
+            case DeclaredPorts():
+                return True
+            case PortName(name=name):
+                if any(own.name == name and own.port == port for own in endpoint.declared):
+                    return True
+            case PortRange(protocol=protocol, first=first, last=last):
+                if protocol is port.protocol and first <= port.number <= last:
+                    return True
+            case AllPorts(protocols=protocols):
+                if port.protocol in protocols:
+                    return True
+            case _:
+                assert_never(spec)
+    return False
+
+
 def resolve(
     specs: Sequence[PortSpec],
     endpoints: Sequence[Endpoint],

@@ -69,9 +69,13 @@ CELLS = Table(
     "Sorted by source, destination, family and port.",
     schema=pa.schema(
         [
-            _column("src_kind", WORD, "Source: `pod`, `service`, `node` or `external`."),
-            _column("src_namespace", WORD, "Source's namespace; empty for nodes and externals."),
-            _column("src_name", WORD, "Source's name; an external's address."),
+            _column("src_kind", WORD, "Source: `pod`, `service`, `node`, `external` or `ingress`."),
+            _column("src_namespace", WORD, "Source's namespace; a pod's or Service's."),
+            _column(
+                "src_name",
+                WORD,
+                "Source's name; an external's address; `route/shop/web` of kind `ingress`.",
+            ),
             _column("src_node", WORD, "Source's node; empty when it is on none."),
             _column("dst_kind", WORD, "Destination: `pod`, `service`, `node` or `external`."),
             _column("dst_namespace", WORD, "Destination's namespace; empty as for the source."),
@@ -145,9 +149,11 @@ ENDPOINTS = Table(
     "`name` and `node` together name it, as the `src_` and `dst_` columns of `cells` do.",
     schema=pa.schema(
         [
-            _column("kind", WORD, "`pod`, `service`, `node` or `external`."),
-            _column("namespace", WORD, "Namespace; empty for nodes and externals."),
-            _column("name", TEXT, "Name; an external's address."),
+            _column("kind", WORD, "`pod`, `service`, `node`, `external` or `ingress`."),
+            _column("namespace", WORD, "Namespace; of pods and Services."),
+            _column(
+                "name", TEXT, "Name; an external's address; `route/shop/web` of kind `ingress`."
+            ),
             _column("node", WORD, "Node; empty when it is on none."),
             _column("addresses", TEXTS, "What others send to: both families, in their order."),
             _column("labels", LABELS, "Labels, as `labels['app']`."),

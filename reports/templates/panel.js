@@ -162,7 +162,7 @@ async function copy(code, button) {
 function argument(endpoint) {
   const name = shortName(endpoint);
   const kind = T.endpoints[endpoint][1];
-  if (kind === "external") return keyOf(endpoint);
+  if (kind === "external" || kind === "ingress") return keyOf(endpoint);
   const alone = T.endpoints.filter((_, other) => shortName(other) === name).length === 1;
   return kind === "pod" && alone ? name : `${kind}/${name}`;
 }

@@ -110,7 +110,7 @@ function* keptOf(entries, v) {
 
 function groupEntries(ids) {
   const entries = gathered(ids, T.groupOf, T.groups);
-  for (const entry of entries) entry.gap = entry.key === "(nodes)" || entry.key === "(external)";
+  for (const entry of entries) entry.gap = ["(nodes)", "(ingress)", "(external)"].includes(entry.key);
   return entries;
 }
 

@@ -11,7 +11,8 @@ from audit.cli.diff import diff
 from audit.cli.run import run
 from audit.errors import UsageError
 from audit.facts.manifests import Surroundings
-from audit.model.facts import AddressRanges
+from audit.model.facts import AddressRanges, Controller
+from audit.model.selectors import UNSAID
 
 
 def parsed(*flags: str) -> Surroundings:
@@ -45,8 +46,26 @@ def test_flags_are_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("edge", ()),
+        ("edge:", ()),
+        ("edge:tier=x,app=router", (("app", "router"), ("tier", "x"))),
+    ],
+)
+def test_a_controller_may_have_more_labels_than_are_said(
+    text: str, labels: tuple[tuple[str, str], ...]
+) -> None:
+    found = parsed("--ingress-controller", text).controller
+    assert found == Controller(namespace="edge", labels=(*labels, (UNSAID, UNSAID)))
+
+
+@pytest.mark.parametrize(
     ("flags", "said"),
     [
+        (("--ingress-controller", ":app=x"), "':app=x' is not NAMESPACE:KEY=VALUE"),
+        (("--ingress-controller", "edge:app"), "'app' is not KEY=VALUE"),
+        (("--ingress-controller", "a", "--ingress-controller", "b"), "is given twice"),
         (("--namespace-labels", "b"), "a namespace without labels is b:"),
         (("--namespace-labels", ":x=y"), "a namespace without labels is NAME:"),
         (("--namespace-labels", "b:x"), "'x' is not KEY=VALUE"),

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from audit.model.endpoints import Endpoint, Port
+from audit.model.endpoints import Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import AddressRanges
 from audit.model.packets import Family, Protocol
 from audit.model.selectors import UNSAID, Operator, Requirement
-from audit.policy.cluster import Cluster, hosted
+from audit.policy.cluster import Cluster, Controllers, hosted
 from audit.policy.intent import Intent
 from audit.policy.tables import EITHER, PASSES, STOPS
 from tests.policy import literal, worlds
@@ -174,3 +174,74 @@ def test_a_label_of_which_the_beginning_is_known(
     requirement = Requirement(key="k", operator=operator, values=values)
     assert requirement.judge({"k": value}) is answer
     assert requirement.judge({UNSAID: UNSAID}) is None
+
+
+ROW = Endpoint(
+    kind=EndpointKind.INGRESS,
+    name="in",
+    labels=((UNSAID, UNSAID),),
+    declared=tuple(NamedPort(name="", port=port) for port in PORT_LIST),
+)
+EDGES = [{"env": "prod"}, {"env": "dev", "tier": "x"}, {}]
+PEERS = st.builds(
+    lambda operator, names: network(
+        ingress=[{"from": [{"namespaceSelector": {"matchExpressions": [{**operator, **names}]}}]}],
+        policyTypes=["Ingress", "Egress"],
+    ),
+    st.sampled_from([{"operator": "In"}, {"operator": "NotIn"}]),
+    st.builds(
+        lambda names: {"key": "kubernetes.io/metadata.name", "values": names},
+        st.lists(st.sampled_from(["a", "b", "edge"]), min_size=1, max_size=2, unique=True),
+    ),
+)
+
+
+def from_senders(
+    objects: Objects,
+    spaces: Mapping[str, Mapping[str, str]],
+    senders: Sequence[Endpoint],
+    **known: Any,
+) -> NDArray[np.uint8]:
+    """Return what may come out from more senders to all parties on all ports."""
+    parties = [worlds.endpoint(party) for party in PARTIES]
+    ends = [*parties, *senders]
+    found = outcomes(objects, spaces=spaces, endpoints=ends, **known)
+    return found.reshape(len(ends), len(ends), -1)[len(parties) :, : len(parties)]
+
+
+@several
+@given(policy_sets, st.one_of(PEERS, st.just([])), st.sampled_from(EDGES), st.booleans())
+def test_the_pods_of_a_controller(
+    objects: Objects,
+    named: Objects,
+    labels: dict[str, str],
+    says_where: bool,  # noqa: FBT001
+) -> None:
+    """Whichever pod of another namespace than its row's it is, or of the one that is said."""
+    policies = [*named, *objects]
+    spaces = {**SPACES, "edge": labels}
+    spaces = {n: {**own, "kubernetes.io/metadata.name": n} for n, own in spaces.items()}
+    where = (
+        Controllers(namespace="edge") if says_where else Controllers(away={"in": frozenset("a")})
+    )
+    possible = from_senders(policies, spaces, [ROW], controllers=where)[0]
+    concrete = [
+        pod(space, f"router-{number}", [address], labels=own)
+        for space in (("edge",) if says_where else ("b", "c", "edge"))
+        for number, own in enumerate([{}, {"app": "web"}, {"app": "db", "tier": "x"}])
+        for address in ("10.0.1.77", "192.0.2.7")
+    ]
+    found = from_senders(policies, spaces, [worlds.endpoint(party) for party in concrete])
+    for party, outcome in zip(concrete, found, strict=True):
+        assert not (outcome & ~possible).any(), party
+
+
+def test_a_controller_that_nobody_tells_apart_is_decided() -> None:
+    """Doubt is kept where it is: without this, all could be doubted above."""
+    spaces = {n: {"kubernetes.io/metadata.name": n} for n in "abc"}
+    away = Controllers(away={"in": frozenset("a")})
+    closed, open_ = network(policyTypes=["Ingress"]), network(ingress=[{}])
+    beside = network(ingress=[{"from": [{"podSelector": {}}]}])
+    for objects, wanted in ((closed, STOPS), (open_, PASSES), (beside, STOPS)):
+        found = from_senders(objects, spaces, [ROW], controllers=away)
+        assert {*found[0, 0].tolist()} == {wanted}

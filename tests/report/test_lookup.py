@@ -25,7 +25,7 @@ def endpoint(kind: EndpointKind, name: str, *addresses: str, **fields: Any) -> E
     return Endpoint(kind=kind, name=name, addresses=addresses, **fields)
 
 
-POD, SERVICE, NODE, OUTSIDE = EndpointKind
+POD, SERVICE, NODE, OUTSIDE, INGRESS = EndpointKind
 A = endpoint(POD, "a", "10.0.0.5", "fd00::5", namespace="shop", node="n1")
 B = endpoint(POD, "b", "10.0.0.6", "fd00::6", namespace="shop", node="n2")
 WEB = endpoint(SERVICE, "web", "172.30.0.10", namespace="shop")
@@ -36,7 +36,8 @@ N1 = endpoint(NODE, "n1", "172.18.0.3", node="n1", host_network=True)
 WORLD = endpoint(OUTSIDE, "198.51.100.7", "198.51.100.7")
 VIA1 = endpoint(OUTSIDE, "198.51.100.7", "198.51.100.7", node="n1")
 VIA2 = endpoint(OUTSIDE, "198.51.100.7", "198.51.100.7", node="n2")
-ENDPOINTS = (A, B, PROXY, WEB, B_TOO, DB, N1, WORLD, VIA1, VIA2)
+LED = endpoint(INGRESS, "route/shop/b", obstacle="no-address")
+ENDPOINTS = (A, B, PROXY, WEB, B_TOO, DB, N1, WORLD, VIA1, VIA2, LED)
 
 
 def decide(made: "Made", endpoints: Sequence[Endpoint], **fields: Any) -> Run:
@@ -45,7 +46,7 @@ def decide(made: "Made", endpoints: Sequence[Endpoint], **fields: Any) -> Run:
     def one(src: Endpoint, dst: Endpoint, family: Family, port: Port) -> Any:
         del port
         sends = src.kind is not SERVICE and src is not WORLD
-        receives = dst not in (VIA1, VIA2)
+        receives = dst not in (VIA1, VIA2, LED)
         both = family is Family.IP4 or (src in (A, B) and dst in (A, B))
         return DELIVERED if sends and receives and both else None
 
@@ -91,6 +92,11 @@ def test_an_address_outside_by_the_gateway_it_enters(run: Run, word: str) -> Non
     assert ends(run, find_cell(run, word, "shop/a", "80", None)) == (VIA2, A)
 
 
+@pytest.mark.parametrize("word", ["route/shop/b", "route shop/b"])
+def test_an_object_that_leads_in_by_its_kind(run: Run, word: str) -> None:
+    assert ends(run, find_cell(run, word, "shop/a", "80", None)) == (LED, A)
+
+
 def test_every_cell_by_the_words_the_report_prints(run: Run, made: "Made") -> None:
     table = made.tables_of(made.data_of(render_html(run)))["endpoints"]
     keys = [row[0] for row in table]
@@ -99,7 +105,7 @@ def test_every_cell_by_the_words_the_report_prints(run: Run, made: "Made") -> No
     def argument(at: int) -> str:
         """Do as the page's script does where it prints the command."""
         kind = table[at][1]
-        if kind == "external":
+        if kind in ("external", "ingress"):
             return str(keys[at])
         alone = names.count(names[at]) == 1
         return names[at] if kind == "pod" and alone else f"{kind}/{names[at]}"

@@ -3,6 +3,7 @@
 import itertools
 import tracemalloc
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from audit.model.endpoints import Attachment, Endpoint, EndpointKind, Port
 from audit.model.matrix import FAMILIES, Matrix, index_type
 from audit.model.packets import Family, Protocol
 from audit.scope import matrix
-from audit.scope.matrix import Block, Built, build
+from audit.scope.matrix import Block, Built, Path, build
 
 Cell = tuple[int, int, Family, Port]
 
@@ -133,6 +134,25 @@ def test_the_matrix_is_what_its_definition_says_cell_by_cell(
     assert built.pairs_without_family == len({p for p in pairs - with_cells if ports[p[1]]})
     columns = {int(dst) for one in blocks for dst in one.destinations}
     assert built.without_ports == tuple(sorted(dst for dst in columns if not ports[dst]))
+
+
+def test_paths_are_rows_beside_the_blocks_with_ports_of_their_own() -> None:
+    ends = [endpoint("p0"), endpoint("p1", (FOUR, SIX)), endpoint("r1", obstacle="no-address")]
+    ends = [ends[0], ends[1], replace(ends[2], addresses=()), replace(ends[2], addresses=())]
+    web, other = PORTS[0], Port(protocol=Protocol.TCP, number=8080)
+    paths = [
+        Path(source=3, destination=1, ports=(other, web)),
+        Path(source=2, destination=0, ports=(other,)),
+        Path(source=3, destination=0, ports=(web,)),
+    ]
+    built = build(ends, [block([0, 1], [0, 1])], [(web,)] * 4, tuple(Family), paths)
+    assert cells(built.matrix) == [
+        *((0, 1, Family.IP4, web), (1, 0, Family.IP4, web)),
+        (2, 0, Family.IP4, other),
+        (3, 0, Family.IP4, web),
+        *((3, 1, family, port) for family in Family for port in (web, other)),
+    ]
+    assert built.matrix.ports == (web, other)
 
 
 def square(size: int, ports: tuple[Port, ...] = PORTS[:1]) -> Built:

@@ -27,6 +27,8 @@ _PUBLISHED = {
     "DaemonSet": "daemonset-apps-v1",
     "Job": "job-batch-v1",
     "CronJob": "cronjob-batch-v1",
+    "Service": "service-v1",
+    "Ingress": "ingress-networking-v1",
 }
 
 
