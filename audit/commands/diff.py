@@ -38,20 +38,20 @@ def diff_manifests(
     `around` is what is said of the cluster of both that the manifests do not have.
     """
     states = []
-    for place in (before, after):
-        progress.phase(f"reading {place}", 0)
-        states.append(objects.load_manifests(manifests.read(place, around)))
-    one, two = states
+    for source in (before, after):
+        progress.phase(f"reading {source}", 0)
+        states.append(objects.load_manifests(manifests.read(source, around)))
+    earlier, later = states
     # One and the same for both, so that ranges of ports and of addresses are the same too.
-    policies = (*one.policies, *two.policies)
-    space = portspace.with_policies(NO_SPACE, policies, (*one.pods, *two.pods))
+    policies = (*earlier.policies, *later.policies)
+    space = portspace.with_policies(NO_SPACE, policies, (*earlier.pods, *later.pods))
     progress.phase("evaluating policies", 0)
     with _naming(before):
-        left = _matrix(one, scope, space, policies)
+        left = _matrix(earlier, scope, space, policies)
     with _naming(after):
-        right = _matrix(two, scope, space, policies)
-    verdicts = (evaluate(left, one), evaluate(right, two))
-    return compare.compare((one, two), (left, right), verdicts)
+        right = _matrix(later, scope, space, policies)
+    verdicts = (evaluate(left, earlier), evaluate(right, later))
+    return compare.compare((earlier, later), (left, right), verdicts)
 
 
 def _matrix(
@@ -77,8 +77,10 @@ def diff_runs(
 
 def mark_runs(before: Path, after: Path, progress: Progress) -> tuple[Changes, ChangedCells]:
     """Compare as `diff_runs`, and mark the later run's cells that changed: a byte per cell."""
-    found, marks = _compared(before, after, progress, by_policies=True)
-    return found, ChangedCells(since=found.before, cells=marks, said=changes.sentences(found))
+    differences, marks = _compared(before, after, progress, by_policies=True)
+    return differences, ChangedCells(
+        since=differences.before, cells=marks, said=changes.sentences(differences)
+    )
 
 
 def _compared(
@@ -91,32 +93,31 @@ def _compared(
     marks = np.zeros(len(later.cells), np.bool_)
     selected = _selected(earlier, later), _selected(later, earlier)
     shared = common.restricted(earlier, later, selected)
-    found = diff.compare(earlier, later, progress.advance, marks, shared)
+    differences = diff.compare(earlier, later, progress.advance, marks, shared)
     if not by_policies:
-        return found, marks
+        return differences, marks
     progress.phase("evaluating policies for the outside", 0)
-    return replace(found, outside=beyond.compare(earlier, later, shared)), marks
+    return replace(differences, outside=beyond.compare(earlier, later, shared)), marks
 
 
 @contextmanager
-def _naming(place: str) -> Iterator[None]:
+def _naming(source: str) -> Iterator[None]:
     """Have an error about a scope name the manifests it does not fit."""
     try:
         yield
     except ScopeError as error:
-        raise ScopeError(f"{place}: {error}") from error
+        raise ScopeError(f"{source}: {error}") from error
 
 
 def _selected(run: Recorded, other: Recorded) -> NDArray[np.bool_]:
     """Say of each endpoint of a run whether the scope of the other has such."""
-    scopes = [_scope(each) for each in (run, other)]
-    if scopes[1] is None or scopes[0] == scopes[1]:
+    scope, other_scope = _scope(run), _scope(other)
+    if other_scope is None or scope == other_scope:
         return np.ones(len(run.endpoints), np.bool_)
-    asked = scopes[1]
     ranges = any(outside.is_range_endpoint(e) for e in other.endpoints)
     return np.array(
         [
-            membership.selects(asked, e, run.namespace_labels(e.namespace), ranges=ranges)
+            membership.selects(other_scope, e, run.namespace_labels(e.namespace), ranges=ranges)
             for e in run.endpoints
         ],
         np.bool_,
