@@ -76,21 +76,21 @@ def _ports(run: Recorded, specs: Sequence[porting.PortSpec] | None) -> NDArray[n
 
 
 def _wanted(specs: Sequence[porting.PortSpec], endpoint: Endpoint, port: Port) -> bool:
-    for spec in specs:
-        match spec:
-            case porting.PortRange(protocol=protocol, first=first, last=last):
-                met = protocol is port.protocol and first <= port.sample and port.number <= last
-            case porting.AllPorts(protocols=protocols):
-                met = port.protocol in protocols
-            case porting.PortName(name=name):
-                met = any(d.port == port for d in endpoint.declared if d.name == name)
-            case porting.DeclaredPorts():
-                met = any(declared.port == port for declared in endpoint.declared)
-            case _:
-                assert_never(spec)
-        if met:
-            return True
-    return False
+    return any(_matches(spec, endpoint, port) for spec in specs)
+
+
+def _matches(spec: porting.PortSpec, endpoint: Endpoint, port: Port) -> bool:
+    match spec:
+        case porting.PortRange(protocol=protocol, first=first, last=last):
+            return protocol is port.protocol and first <= port.sample and port.number <= last
+        case porting.AllPorts(protocols=protocols):
+            return port.protocol in protocols
+        case porting.PortName(name=name):
+            return any(d.port == port for d in endpoint.declared if d.name == name)
+        case porting.DeclaredPorts():
+            return any(declared.port == port for declared in endpoint.declared)
+        case _:
+            assert_never(spec)
 
 
 def _nothing(
