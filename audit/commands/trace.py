@@ -138,8 +138,7 @@ class _PairTrace:
         try:
             with ExitStack() as stack:
                 chassis = switches.chassis_of(self.planned)
-                places = planes.Places(self.planned.state, chassis)
-                nodes = _concerned(logical, places)
+                nodes = _concerned(logical, planes.EntryNodes(self.planned.state, chassis))
                 if len(nodes) > MOST_NODES:
                     self.notes.append(
                         f"{len(nodes)} nodes have a part in it, and the switches of "
@@ -173,7 +172,7 @@ class _PairTrace:
         """Return these switches: where pods trace the cluster's own, else made again here."""
         if self.options.cluster is not None:
             self.progress.phase("asking the nodes' switches", 0)
-            running = own_switches.asked(self.options.cluster, chassis, wanted)
+            running = own_switches.ask(self.options.cluster, chassis, wanted)
         else:
             switches.require(self.planned)
             self.progress.phase("starting the nodes' switches", 0)
@@ -213,12 +212,12 @@ def _met(difference: Difference, ends: pair.Pair) -> bool:
     return False
 
 
-def _concerned(logical: TracedPair, places: planes.Places) -> tuple[str, ...]:
+def _concerned(logical: TracedPair, entry: planes.EntryNodes) -> tuple[str, ...]:
     """Return the nodes whose ports a pair's packets enter or leave by, the source's first."""
     ports = [task.microflow.inport for task in logical.tasks.values()]
     traces = (out for out in logical.outcomes.values() if isinstance(out, LogicalTrace))
     ports += [trace.hop.port for trace in traces]
-    return tuple(dict.fromkeys(node for port in ports if (node := places.node(port))))
+    return tuple(dict.fromkeys(node for port in ports if (node := entry.node(port))))
 
 
 def _command(running: Mapping[str, Switch], task: TraceTask) -> str:
