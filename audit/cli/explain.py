@@ -27,8 +27,8 @@ def explain(
     Example:
       audit explain runs/20261123T043457Z-9510 shop/front-0 default/web-0 tcp/80
     """
-    told = command.explain(run, src, dst, port, family=family, raw=raw)
+    explained = command.explain(run, src, dst, port, family=family, raw=raw)
     if output == "json":
-        say.json(told.fields)
+        say.json(explained.fields)
     else:
-        say.text(told.text)
+        say.text(explained.text)
