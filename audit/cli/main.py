@@ -152,10 +152,6 @@ def _as_audit_error(error: Exception) -> AuditError:
         scratch.require_room(error)
     except OutputError as full:
         return full
-    return _unexpected(error)
-
-
-def _unexpected(error: Exception) -> AuditError:
     return AuditError(
         f"unexpected {type(error).__name__}: {error}; please report it with what --debug shows"
     )

@@ -1,5 +1,6 @@
 """`audit trace`: one pair, as ovnkube-trace is asked for it."""
 
+import functools
 import os
 import sys
 from collections.abc import Iterable
@@ -136,10 +137,14 @@ def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options abo
     """
     flags = Flags(**given)
     _check(flags)
+    quiet = not sys.stderr.isatty()
     with ExitStack() as stack:
-        snapshot = flags.snapshot or _captured(flags.access, stack)
+        snapshot = flags.snapshot
+        if snapshot is None:
+            with progress.shown(quiet=quiet) as shown:
+                snapshot = stack.enter_context(captured(flags.access, shown))
         pair = engines.provided(
-            lambda: _trace(flags, snapshot),
+            functools.partial(_trace, flags, snapshot, quiet=quiet),
             snapshot=flags.snapshot,
             prefix=flags.ovn_prefix,
             install=flags.install_ovn,
@@ -166,14 +171,8 @@ def _check(flags: Flags) -> None:
         _say_unused(flags.access)
 
 
-def _captured(access: Access, stack: ExitStack) -> Path:
-    """Return a snapshot of the live cluster, which lasts as long as `stack`."""
-    with _progress() as shown:
-        return stack.enter_context(captured(access, shown))
-
-
-def _trace(flags: Flags, snapshot: Path) -> PairTrace:
-    with _progress() as shown:
+def _trace(flags: Flags, snapshot: Path, *, quiet: bool) -> PairTrace:
+    with progress.shown(quiet=quiet) as shown:
         return command.trace(
             TraceOptions(
                 snapshot=snapshot,
@@ -186,11 +185,6 @@ def _trace(flags: Flags, snapshot: Path) -> PairTrace:
             ),
             shown,
         )
-
-
-def _progress() -> "progress.Bar | progress.Lines | progress.Silent":
-    """Return the progress of a command for one answer: none but on a terminal."""
-    return progress.shown(quiet=not sys.stderr.isatty())
 
 
 def _say_unused(access: Access) -> None:

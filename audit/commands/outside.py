@@ -48,8 +48,8 @@ def compare(before: Recorded, after: Recorded, shared: Common) -> OutsideChanges
     runs = before, after
     scopes = [_scope(run) for run in runs]
     pairs = pair(before.endpoints, after.endpoints, (shared.before, shared.after))
-    pods = _Pods(runs, scopes, pairs)
-    directions = [direction for direction in _directions(runs, scopes) if pods.at(direction)]
+    pods = _pods(runs, scopes, pairs)
+    directions = [direction for direction in _directions(runs, scopes) if pods[direction]]
     if not directions:
         return None
     if limits := tuple(_limits(runs)):
@@ -62,7 +62,7 @@ def compare(before: Recorded, after: Recorded, shared: Common) -> OutsideChanges
         return OutsideChanges(paths=(), limits=(text,))
     overlap = _Overlap(runs=runs, scopes=scopes, states=states)
     explained = causes.Causes(before, after, pairs)
-    sides = [overlap.side(direction, pods) for direction in directions]
+    sides = [overlap.side(direction, pods[direction]) for direction in directions]
     changes = policies_outside.compare(states, sides, overlap.families, explained.of)
     if changes.compared and not changes.decided:
         text = "Of the outside nothing is decided by the policies of both: whether anything changed"
@@ -162,21 +162,18 @@ def _state(run: Recorded, read: dict[tuple[PolicyRef, str], Policy]) -> ClusterS
     )
 
 
-class _Pods:
-    """The pods of two runs that are compared, by the direction in which both ask about them."""
-
-    def __init__(self, runs: Sequence[Recorded], scopes: Sequence[Scope], pairs: Pairing) -> None:
-        after = np.flatnonzero(pairs.before >= 0)
-        both = np.stack([pairs.before[after].astype(np.int64), after])
-        self._of: dict[Direction, list[tuple[int, int]]] = {}
-        sides = [_sides(run, scope) for run, scope in zip(runs, scopes, strict=True)]
-        for column, direction in enumerate((Direction.EGRESS, Direction.INGRESS)):
-            chosen = sides[0][both[0], column] & sides[1][both[1], column]
-            self._of[direction] = [(old, new) for old, new in both[:, chosen].T.tolist()]
-
-    def at(self, direction: Direction) -> Sequence[tuple[int, int]]:
-        """Return the numbers of pods in either run: sources of egress, destinations of ingress."""
-        return self._of[direction]
+def _pods(
+    runs: Sequence[Recorded], scopes: Sequence[Scope], pairs: Pairing
+) -> Mapping[Direction, Sequence[tuple[int, int]]]:
+    """Return the numbers of pods in either run: sources of egress, destinations of ingress."""
+    after = np.flatnonzero(pairs.before >= 0)
+    both = np.stack([pairs.before[after].astype(np.int64), after])
+    sides = [_sides(run, scope) for run, scope in zip(runs, scopes, strict=True)]
+    pods: dict[Direction, list[tuple[int, int]]] = {}
+    for column, direction in enumerate((Direction.EGRESS, Direction.INGRESS)):
+        chosen = sides[0][both[0], column] & sides[1][both[1], column]
+        pods[direction] = [(old, new) for old, new in both[:, chosen].T.tolist()]
+    return pods
 
 
 def _sides(run: Recorded, scope: Scope) -> NDArray[np.bool_]:
@@ -210,26 +207,25 @@ class _Overlap:
     def _policies(self) -> tuple[Policy, ...]:
         return tuple(policy for state in self.states for policy in state.policies)
 
-    def side(self, direction: Direction, pods: _Pods) -> Side:
+    def side(self, direction: Direction, pods: Sequence[tuple[int, int]]) -> Side:
         """Return one direction, with the ports that both runs ask about."""
         ranges = self._ranges(direction)
         space = portspace.with_policies(
             NO_SPACE, self._policies, [pod for state in self.states for pod in state.pods]
         )
-        paired = pods.at(direction)
         before, after = (self._ports(number, ranges, space) for number in range(2))
         common = functools.cache(_common)  # most pods have the ports of many others
         if not ranges:
-            asked_ports: list[tuple[Port, ...]] = [()] * len(paired)
+            asked_ports: list[tuple[Port, ...]] = [()] * len(pods)
         elif direction is Direction.EGRESS:
             # The same of every range: no port is a range's own.
-            asked_ports = [common(before[-1], after[-1])] * len(paired)
+            asked_ports = [common(before[-1], after[-1])] * len(pods)
         else:
-            asked_ports = [common(before[old], after[new]) for old, new in paired]
+            asked_ports = [common(before[old], after[new]) for old, new in pods]
         ends = [run.endpoints for run in self.runs]
         return Side(
             direction=direction,
-            pods=[(ends[0][old], ends[1][new]) for old, new in paired],
+            pods=[(ends[0][old], ends[1][new]) for old, new in pods],
             ranges=ranges,
             ports=asked_ports,
         )

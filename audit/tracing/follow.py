@@ -23,7 +23,7 @@ from audit.model.findings import (
     FindingKind,
     of_disagreements,
 )
-from audit.model.matrix import FAMILIES, CellVerdicts
+from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
 from audit.model.run import TraceRecord
 from audit.model.traces import (
     DatapathTask,
@@ -47,6 +47,9 @@ from audit.verdict.judge import Judgement, forked
 
 MOST_ROUNDS = 5
 """How often legs that turn out unshown are asked for again; each round shows what it asks."""
+
+_LEFT_OPEN = ({Reason.LEGS_DISAGREE}, {Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
+"""Reasons of disputed cells, and of all cells whose legs leave them open."""
 
 MOST_DISPUTED = 20_000
 """Cells that legs leave open and that are traced; were there more, all of them stay unproven."""
@@ -268,8 +271,7 @@ class Tracing:
         """
         lost = self._lost()
         disputed, left_open = (
-            undecided(self._requests, self._planned.matrix, reasons)
-            for reasons in ({Reason.LEGS_DISAGREE}, {Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
+            undecided(self._requests, self._planned.matrix, reasons) for reasons in _LEFT_OPEN
         )
         cells = np.union1d(left_open, np.concatenate([np.zeros(0, np.int64), *lost.values()]))
         unrequested = cells[self._cover.of(cells) < 0]
@@ -285,7 +287,7 @@ class Tracing:
         """Trace every cell, and its reply, of which the legs of replies leave the reply open."""
         disputed, cells = (
             undecided_replies(self._answers, self._requests, self._planned.matrix, reasons)
-            for reasons in ({Reason.LEGS_DISAGREE}, {Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
+            for reasons in _LEFT_OPEN
         )
         unrequested = cells[self._cover.of(cells) < 0]
         if unrequested.size > MOST_DISPUTED:
@@ -402,16 +404,7 @@ class Tracing:
                     continue  # nothing was shown: there is nothing to compare
                 count += 1
                 if not composing.same(expected, traced):
-                    outcomes = (
-                        f"composed {expected.verdict} ({expected.blame or expected.reason})",
-                        f"traced {traced.verdict} ({traced.blame or traced.reason})",
-                    )
-                    text = f"{of.told(cell)}: {', '.join(outcomes)}"
-                    wrong.append(
-                        Disagreement(
-                            text=text, about=(*of.about(cell), expected.verdict, traced.verdict)
-                        )
-                    )
+                    wrong.append(_contradiction(of, cell, expected, traced))
         self._verified = Verified(agree=count - len(wrong), of=count, disagreements=tuple(wrong))
 
     def _predicted_arrivals(self) -> NDArray[np.int64]:
@@ -587,6 +580,17 @@ class Tracing:
 def _by_key(replies: Mapping[int, TraceTask]) -> list[TraceTask]:
     """Return distinct tasks, in the order in which they are first asked."""
     return list({task.key: task for task in replies.values()}.values())
+
+
+def _contradiction(
+    of: Matrix, cell: int, expected: compose.Decision, traced: compose.Decision
+) -> Disagreement:
+    """Return what is reported of a composed cell whose own trace came out otherwise."""
+    text = (
+        f"{of.told(cell)}: composed {expected.verdict} ({expected.blame or expected.reason}), "
+        f"traced {traced.verdict} ({traced.blame or traced.reason})"
+    )
+    return Disagreement(text=text, about=(*of.about(cell), expected.verdict, traced.verdict))
 
 
 def _microflow_text(task: TraceTask, outcome: TraceOutcome) -> str:
