@@ -87,19 +87,10 @@ def _check_apart(ranges: AddressRanges) -> None:
     ]
     for index, (option, network) in enumerate(named):
         for other, beside in named[index + 1 :]:
-            if other != option and _overlap(network, beside):
+            if other != option and network.overlaps(beside):
                 raise UsageError(
                     f"{option} {network} and {other} {beside} overlap; no address is in both"
                 )
-
-
-def _overlap(
-    network: ipaddress.IPv4Network | ipaddress.IPv6Network,
-    other: ipaddress.IPv4Network | ipaddress.IPv6Network,
-) -> bool:
-    if isinstance(network, ipaddress.IPv4Network):
-        return isinstance(other, ipaddress.IPv4Network) and network.overlaps(other)
-    return isinstance(other, ipaddress.IPv6Network) and network.overlaps(other)
 
 
 def _namespaces(texts: Sequence[str]) -> Mapping[str, Mapping[str, str]]:

@@ -1,6 +1,5 @@
 """Two runs, or two directories of manifests → what is different between them."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,7 +24,7 @@ from audit.policy.intent import evaluate
 from audit.report import changes
 from audit.scope import expand, matrix, membership, outside, ports
 from audit.scope.ports import DECLARED
-from audit.scope.scope import FamilyChoice, Scope, parse_scope_file
+from audit.scope.scope import FamilyChoice, Scope
 from audit.store import cells
 from audit.tracing.options import Progress
 
@@ -126,12 +125,9 @@ def _selected(run: Recorded, other: Recorded) -> NDArray[np.bool_]:
 
 def _scope(run: Recorded) -> Scope | None:
     """Return the scope of a run without its ports; None where the run does not say it."""
-    described = run.manifest.get("scope")
-    if not described:
+    if not run.manifest.get("scope"):
         return None
-    text = json.dumps(described)
-    scope = parse_scope_file(text, f"{run.path}/run.json")
-    return replace(scope, ports=(DECLARED,), family=FamilyChoice.IP4)
+    return replace(beyond.scope_of(run), ports=(DECLARED,), family=FamilyChoice.IP4)
 
 
 markdown, plain = changes.markdown, changes.plain

@@ -111,16 +111,9 @@ class Objects:
         A policy of another namespace selects neither end.
         """
         spaces = ("", src.namespace, dst.namespace)
-        return edits.Question(
-            policies=tuple(p for p in self.policies if p.ref.namespace in spaces),
-            endpoints=(src, dst),
-            cluster=self.cluster,
-            ports=self.ports,
-            family=family,
-            src=0,
-            dst=1,
-            port=port,
-        )
+        policies = tuple(p for p in self.policies if p.ref.namespace in spaces)
+        near = replace(self, policies=policies, endpoints=(src, dst))
+        return near.question(src, dst, family, port)
 
 
 def of_cell(run: Run, cell: int) -> Meaning | None:

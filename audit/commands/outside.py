@@ -46,7 +46,7 @@ def compare(before: Recorded, after: Recorded, shared: Common) -> OutsideChanges
     None where it is in the cells of both, or a scope leaves it out, or they share no pod.
     """
     runs = before, after
-    scopes = [_scope(run) for run in runs]
+    scopes = [scope_of(run) for run in runs]
     pairs = pair(before.endpoints, after.endpoints, (shared.before, shared.after))
     pods = _pods(runs, scopes, pairs)
     directions = [direction for direction in _directions(runs, scopes) if pods[direction]]
@@ -78,7 +78,7 @@ def _directions(runs: Sequence[Recorded], scopes: Sequence[Scope]) -> Iterator[D
             yield direction
 
 
-def _scope(run: Recorded) -> Scope:
+def scope_of(run: Recorded) -> Scope:
     """Return the scope of a run; that of everything where the run does not say it."""
     described = run.manifest.get("scope")
     return parse_scope_file(json.dumps(described), f"{run.path}/run.json") if described else Scope()

@@ -90,23 +90,21 @@ class Sitting:
         limit_s = math.inf if options.time_limit_s is None else options.time_limit_s
         until = self._since + limit_s
         self._going_on = plan_file.going_on(self.out.path, options)
-        if self.before is None:
-            self._begun = True
-            self.out.write_plan({**plan, "started": text(self.started)})
-            supervise.note(self._kept)
-            return Journal(self.out, until=until)
-        for difference in plan_file.differences(self.before, plan):
-            raise UsageError(
-                f"{self.source or self.out.path} cannot be resumed: {difference}; run again"
-            )
+        if self.before is not None:
+            for difference in plan_file.differences(self.before, plan):
+                raise UsageError(
+                    f"{self.source or self.out.path} cannot be resumed: {difference}; run again"
+                )
         self._begun = True
         supervise.note(self._kept)
+        if self.before is None or self.source is not None:
+            self.out.write_plan({**plan, "started": text(self.started)})
         if self.source is not None:
             outputs = layout.read_manifest(self.source)["outputs"]
             digests = {str(output["path"]): str(output["sha256"]) for output in outputs}
-            self.out.write_plan({**plan, "started": text(self.started)})
             unfinished.take_over(self.source, self.out.path, digests)
-        return Journal(self.out, unfinished.sift(self.out.path), until=until)
+        earlier = unfinished.sift(self.out.path) if self.before is not None else None
+        return Journal(self.out, earlier, until=until)
 
     def fields(self, journal: Journal) -> dict[str, Any]:
         """Return what run.json says of the sittings."""
