@@ -1,4 +1,4 @@
-"""`audit run --resume`: what is told again of the first command, and what cannot be asked anew."""
+"""`audit run --resume`: what is given again of the first command, and what cannot be."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack

@@ -1,7 +1,7 @@
 """`plan.json`: what a run was asked, for who goes on with it, and what of that is believed.
 
 A run may come from elsewhere. What it is about is read from its plan (`ASKED`). What names a
-program, a key, a cluster, a place to send to or to listen at is shown, and told again (`OWN`).
+program, a key, a cluster, a place to send to or to listen at is shown, and given again (`OWN`).
 """
 
 import shlex
@@ -25,7 +25,7 @@ ASKED = frozenset(
 )
 """What a run is about, beside its scope: the fields of `Options` that are read from a plan."""
 OWN = frozenset(field.name for field in fields(Options)) - ASKED - {"scope"}
-"""The rest, which every sitting is told by who starts it."""
+"""The rest, which whoever starts a sitting gives again."""
 _NAMED = {
     "ovn_prefix": "ovn-prefix",
     "sign_key": "sign-key",
@@ -87,11 +87,11 @@ def options_of(
         raise RunReadError(f"{where}: plan.json does not say what was asked; run again") from error
     again = _named(_plain(options))
     left_out = {*without} - _NEEDED
-    untold = {name: words for name, words in named.items() if name not in {*again, *left_out}}
-    if untold:
-        optional = " ".join(f"--without {name}" for name in untold if name not in _NEEDED)
+    omitted = {name: words for name, words in named.items() if name not in {*again, *left_out}}
+    if omitted:
+        optional = " ".join(f"--without {name}" for name in omitted if name not in _NEEDED)
         raise UsageError(
-            f"{where} was begun with `{_joined(untold)}`, and a run's files are not trusted with "
+            f"{where} was begun with `{_joined(omitted)}`, and a run's files are not trusted with "
             f"that: repeat it{f', or go on without by `{optional}`' if optional else ''}"
         )
     return options

@@ -26,7 +26,7 @@ from audit.tracing.journal import Journal
 from audit.tracing.options import Options
 
 _CLOCK_S = 60.0
-"""How far the clock may be off the monotonic one, which nobody sets, before that is told."""
+"""How far the clock may be off the monotonic one, which nobody sets, before a note says so."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -162,7 +162,7 @@ def clock_notes(
 
     `sitting` is when this sitting began, `seconds` what it took by the monotonic clock. A clock
     that a time service keeps differs by less than a minute. That clock may be wrong itself in a
-    virtual machine that is restored: what ends before it begins is told in any case.
+    virtual machine that is restored: what ends before it begins is noted in any case.
     """
     shift_s = (finished - sitting).total_seconds() - seconds
     if abs(shift_s) >= _CLOCK_S:
@@ -177,7 +177,7 @@ def clock_notes(
 
 
 def now() -> dt.datetime:
-    """Return the time, to be told; durations are measured elsewhere."""
+    """Return the time, to be shown; durations are measured elsewhere."""
     return dt.datetime.now(dt.UTC)
 
 

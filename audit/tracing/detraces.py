@@ -1,6 +1,6 @@
 """What the flows behind `ofproto/trace` were made from: the `ovn-detrace` stages of a pair.
 
-What a cookie stands for is known in memory. The real program is run only for its words.
+What a cookie stands for is looked up in memory. The real program is run only for its words.
 """
 
 import functools

@@ -71,7 +71,7 @@ def trace(
 
 
 def _both_planes(planned: Planned, logical: Tracing, alone: Traced, below: "_Below") -> Traced:
-    """Return the logical plane, whose answer `alone` is that, compared with the datapath."""
+    """Return both planes, compared; `alone` is what the logical plane says by itself."""
     datapath, sent = below.tracing, below.sent
     verdicts = merged(alone.verdicts, below.verdicts)
     drift = drifted(planned.matrix, verdicts, logical, datapath)
