@@ -104,14 +104,14 @@ def _recorded() -> Sequence[bytes]:
 
 def _ofproto_trace(data: bytes) -> None:
     zone = made.zone(ports=())
-    place = ofproto_walk.Place(
+    symbols = ofproto_walk.Symbols(
         switch=cast("Switch", SimpleNamespace(localnets={})),
         zone=zone,
         pipelines=Pipelines(stages=MappingProxyType({}), datapaths=MappingProxyType({1: "a"})),
         vif_of={1: "p1"},
         localnet_of={},
     )
-    ofproto_walk.read(ofproto_tree.parse(_text(data)), place, target="p1", groups={})
+    ofproto_walk.read(ofproto_tree.parse(_text(data)), symbols, target="p1", groups={})
 
 
 def _replies() -> Sequence[bytes]:

@@ -336,7 +336,7 @@ def differences(few: Ran, everything: Ran) -> Iterator[Difference]:
             said = [_said(ran, cell) for ran in (composed, traced)]
             yield Difference(
                 kind=kind,
-                text=f"{matrix.told(cell)}: {said[0]} by legs, {said[1]} by its own trace",
+                text=f"{matrix.describe(cell)}: {said[0]} by legs, {said[1]} by its own trace",
                 noted=any(_named(end, names, texts) for end in ends),
             )
 

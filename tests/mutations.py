@@ -16,6 +16,8 @@ from tests.mutable import Cluster, Database, a_map, a_set, members, pairs
 
 Edit = Callable[[Cluster], str]
 
+_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
+
 
 def _uuid(cluster: Cluster) -> str:
     return str(uuids.UUID(int=cluster.rng.getrandbits(128), version=4))
@@ -150,20 +152,24 @@ def flow_stray(cluster: Cluster) -> str:
 
 def flow_outward(cluster: Cluster) -> str:
     """Drop what one pod sends where it leaves its switch for the router."""
-    return _flow_at_router(cluster, "egress", "outport", "src")
+    return _flow_at_router(cluster, "egress", ("outport", "inport"), "src")
 
 
 def flow_inward(cluster: Cluster) -> str:
     """Drop what is for one pod where it comes into its switch from the router."""
-    return _flow_at_router(cluster, "ingress", "inport", "dst")
+    return _flow_at_router(cluster, "ingress", ("inport", "outport"), "dst")
 
 
-def _flow_at_router(cluster: Cluster, pipeline: str, port: str, side: str) -> str:
-    """Drop one pod's packets, or with luck everybody's, at its switch's port to the router."""
+def _flow_at_router(cluster: Cluster, pipeline: str, ports: tuple[str, str], side: str) -> str:
+    """Drop one pod's packets, or everybody's, at its switch's port to the router, or all others.
+
+    The first of `ports` is the likelier; where packets come from or go to is said by the port, or
+    by the router's MAC.
+    """
     pod = cluster.a_pod()
     zone = cluster.zone_of(pod)
     database = cluster.database(zone, "sb")
-    bindings = database.rows("Port_Binding").values()
+    bindings = list(database.rows("Port_Binding").values())
     datapath = next(row["datapath"] for row in bindings if row["logical_port"] == pod.port)
     routers = [
         row["logical_port"]
@@ -177,13 +183,22 @@ def _flow_at_router(cluster: Cluster, pipeline: str, port: str, side: str) -> st
     ]
     if not flows or not routers:
         return flow_stray(cluster)
+    router = cluster.rng.choice(sorted(routers))
+    by_name = {row["logical_port"]: row for row in bindings}
+    peer = by_name.get(dict(pairs(by_name[router]["options"])).get("peer", ""), {})
+    mac = next(iter(members(peer.get("mac", ""))), "").partition(" ")[0]
+    where = [f'{port} == "{router}"' for port in (ports[0], *ports)]
+    if _MAC.fullmatch(mac):
+        where += [
+            f"eth.{end} {relation} {mac}" for end in ("src", "dst") for relation in ("==", "!=")
+        ]
     whose = cluster.rng.choice(
         (f" && {_ip(cluster)}.{side} == {pod.address(cluster.family)}", f" && {_ip(cluster)}", "")
     )
     made = cluster.rng.choice(flows) | {
         "priority": 65535,
         "actions": "drop;",
-        "match": f'{port} == "{cluster.rng.choice(sorted(routers))}"{whose}',
+        "match": f"{cluster.rng.choice(where)}{whose}",
     }
     database.rows("Logical_Flow")[_uuid(cluster)] = made
     return f"{zone}: stray {_stage(made)} 65535 `{made['match']}` {{drop;}}"

@@ -90,6 +90,26 @@ def test_a_planted_import_breaks_its_contract(
     assert f"audit.{module}.planted -> {imported}" in broken
 
 
+@pytest.mark.parametrize(
+    ("module", "imported", "contract"),
+    [
+        ("store.schema", "audit.store.reader", "Within the store"),
+        ("report.printing", "audit.report.view", "Within the report"),
+        ("tracing.pods", "audit.tracing.follow", "Within tracing"),
+    ],
+)
+def test_a_floor_within_a_room_uses_none_above(
+    copy: Path, module: str, imported: str, contract: str
+) -> None:
+    path = copy / "audit" / Path(*module.split(".")).with_suffix(".py")
+    path.write_text(f"{path.read_text()}\nimport {imported}\n")
+    done = _lint_imports(copy)
+    assert done.returncode == 1
+    broken = done.stdout.partition("Broken contracts")[2]
+    assert contract in broken
+    assert f"audit.{module} -> {imported}" in broken
+
+
 def test_a_planted_import_inside_a_function_is_seen(copy: Path) -> None:
     (copy / "audit" / "report" / "planted.py").write_text("def f():\n    import duckdb\n")
     assert "audit.report.planted -> duckdb" in _lint_imports(copy).stdout

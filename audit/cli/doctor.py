@@ -75,7 +75,7 @@ def doctor(
             needed=at_least,
             progress=engines.tell,
         )
-        say.line(f"ok: OVN {installed.version} in {installed.place}")
+        say.line(f"ok: OVN {installed.version} in {installed.where}")
         return ExitCode.CLEAN
     findings = examine(ovn_prefix, snapshot, most_unpacked=max_snapshot_size)
     if live:

@@ -1,34 +1,44 @@
 """`audit explain`: one cell in sentences."""
 
-from pathlib import Path
-
 import click
 
-from audit.cli import options, say
+from audit.cli import options, places, say
 from audit.commands import explain as command
+from audit.errors import UsageError
 
 
 @click.command()
-@options.run_argument
-@click.argument("src")
-@click.argument("dst")
-@click.argument("port")
+@click.argument("words", metavar="[RUN] SRC DST [PORT]", nargs=-1, required=True)
 @click.option("--family", type=click.Choice(["ip4", "ip6"]), help="When the run has both.")
 @click.option("--raw", is_flag=True, help="The engine's own words as well.")
 @options.output_option("text", "json")
-def explain(
-    *, run: Path, src: str, dst: str, port: str, family: str | None, raw: bool, output: str
-) -> None:
+def explain(*, words: tuple[str, ...], family: str | None, raw: bool, output: str) -> None:
     """Say what is known about one cell: verdict, blame, each hop, the reply.
 
-    SRC and DST are NAMESPACE/NAME for a pod or service, node/NAME, or an address.
+    SRC and DST are a name (shop/front-0), a workload (deploy/front), a Service (svc/web), a node
+    (node/worker), labels (app=web) or an address. Cells that come to the same are explained as
+    one. PORT may be left out where its cells do. RUN is the newest below runs/ unless given.
 
     \b
-    Example:
-      audit explain runs/20261123T043457Z-9510 shop/front-0 default/web-0 tcp/80
+    Examples:
+      audit explain shop/front-0 default/web-0 tcp/80
+      audit explain runs/20261123T043457Z-9510 deploy/front svc/web http
     """
-    explained = command.explain(run, src, dst, port, family=family, raw=raw)
+    run, src, dst, port = _parts(words)
+    explained = command.explain(places.Run()(run), src, dst, port, family=family, raw=raw)
     if output == "json":
         say.json(explained.fields)
     else:
         say.text(explained.text)
+
+
+def _parts(words: tuple[str, ...]) -> tuple[str, str, str, str]:
+    """Return the run, the two ends and the port; a run is what is there, or `latest`, or a day."""
+    whole = len(words) > len(("SRC", "DST", "PORT")) or places.names_run(words[0])
+    run, *ends = words if whole else (places.LATEST, *words)
+    if len(ends) not in (2, 3):
+        raise UsageError(
+            "explain takes [RUN] SRC DST [PORT], as in: audit explain shop/front default/web tcp/80"
+        )
+    src, dst, port = (*ends, "")[:3]
+    return run, src, dst, port

@@ -23,6 +23,7 @@ COMMANDS = {
     "agent": "Trace on this node for a run elsewhere, on the node's own databases.",
     "can": "Say whether FROM can reach TO on PORT: yes, no, partly, or unproven.",
     "check": "Check who should and should not reach whom, against what a run proved.",
+    "completion": "Print the script that completes audit's words in a shell.",
     "copy": "Copy a finished run below TO, compared with its run.json, and print where it is.",
     "diff": (
         "Say which cells changed between two runs, or what a change of manifests opens and closes."

@@ -21,15 +21,23 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _SCOPE: tuple[tuple[str, str, str], ...] = (
     ("-n/--namespace", "namespaces", "Rows and columns: pods of this namespace. Repeatable."),
     ("-A/--all-namespaces", "all_namespaces", "Pods of every namespace: the default."),
-    ("-l/--selector", "selector", "Rows and columns: pods with these labels (app=web, !canary)."),
-    ("--namespace-selector", "namespace_selector", "Rows and columns: of namespaces with labels."),
+    (
+        "-l/--selector",
+        "selector",
+        "Rows and columns: pods with these labels (app=web, !canary). Repeatable: all must hold.",
+    ),
+    (
+        "--namespace-selector",
+        "namespace_selector",
+        "Rows and columns: of namespaces with labels. Repeatable: all must hold.",
+    ),
     ("--with-peers", "with_peers", "Add every other endpoint as the other side."),
     ("--from-namespace", "from_namespaces", "Rows only. Repeatable."),
-    ("--from-selector", "from_selector", "Rows only."),
+    ("--from-selector", "from_selector", "Rows only. Repeatable."),
     ("--from-node", "from_nodes", "Rows: a node's own host. Repeatable."),
     ("--from-ip", "from_ips", "Rows: an address, or ranges outside: all, or a CIDR. Repeatable."),
     ("--to-namespace", "to_namespaces", "Columns only. Repeatable."),
-    ("--to-selector", "to_selector", "Columns only."),
+    ("--to-selector", "to_selector", "Columns only. Repeatable."),
     ("--to-node", "to_nodes", "Columns: a node's own host. Repeatable."),
     ("--to-service", "to_services", "Columns: namespace/name, or namespace/*. Repeatable."),
     ("--to-ip", "to_ips", "Columns: an address, or ranges outside: all, or a CIDR. Repeatable."),
@@ -43,7 +51,9 @@ _SCOPE: tuple[tuple[str, str, str], ...] = (
 """Flags, the field of `audit.scope.scope.Scope` each fills, and its help (docs/scope.md)."""
 
 _SWITCHES = frozenset({"all_namespaces", "with_peers"})
-_SINGLE = frozenset({"selector", "namespace_selector", "from_selector", "to_selector", "family"})
+_SELECTORS = ("selector", "namespace_selector", "from_selector", "to_selector")
+"""All of them must hold where one is given several times, as the parts of each must."""
+_SINGLE = frozenset({"family"})
 
 
 def scope_options(command: _Command) -> _Command:
@@ -53,6 +63,7 @@ def scope_options(command: _Command) -> _Command:
     def with_scope(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
         flags = {field: given.pop(field) for _, field, _ in _SCOPE}
         file = given.pop("scope_file")
+        flags |= {field: ",".join(flags[field]) if flags[field] else None for field in _SELECTORS}
         return command(scope=_scope(flags, file), **given)
 
     wrapped = click.option(

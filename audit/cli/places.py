@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from audit.commands import copy as command
 from audit.commands.copy import Part, fetched, located
@@ -45,6 +46,15 @@ class Run(Place):
     def __init__(self, part: Part = Part.TABLES) -> None:
         self._part = part
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return `latest`, the runs below `runs`, and else directories."""
+        del ctx, param
+        runs = [LATEST, *(str(run) for run in layout.finished(Path(RUNS)))]
+        begun = [CompletionItem(run) for run in runs if run.startswith(incomplete)]
+        return begun or [CompletionItem(incomplete, type="dir")]
+
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
@@ -61,6 +71,12 @@ class Run(Place):
 _DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 
 
+def names_run(text: str) -> bool:
+    """Say whether a word is a run, where it may also be an end of a cell."""
+    named = text == LATEST or _DAY.fullmatch(text) is not None
+    return named or "://" in text or Path(text).is_dir()
+
+
 def newest(value: object) -> object:
     """Return the newest finished run that `latest` or a day means, and anything else as it is.
 
@@ -71,11 +87,11 @@ def newest(value: object) -> object:
     day = _DAY.fullmatch(value)
     if day is None and value != LATEST:
         return value
-    run = layout.newest(Path(RUNS), "".join(day.groups()) if day else "")
-    if run is None:
+    runs = layout.finished(Path(RUNS), "".join(day.groups()) if day else "")
+    if not runs:
         of_day = f" of {value}" if day else ""
         raise UsageError(f"there is no finished run{of_day} below {RUNS}/; name one with its path")
-    return run
+    return runs[0]
 
 
 class RunOrManifests(Run):

@@ -79,7 +79,7 @@ def _described(planned: Planned) -> dict[str, Any]:
     """Return what a plan amounts to, for people and programs."""
     zones = Counter(task.zone for task in planned.cover.tasks)
     traces = len(planned.cover.tasks)
-    without = ~planned.cover.asked
+    without = ~planned.cover.has_request
     composed = sum(int((plan.composed & without).sum()) for plan in planned.legs)
     return {
         "endpoints": len(planned.matrix.endpoints),

@@ -68,6 +68,8 @@ def _print(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for row in rows:
         table.add_row(*(Text("" if value is None else printing.line(str(value))) for value in row))
     _Console(width=None if sys.stdout.isatty() else _UNFOLDED).print(table)
+    if not table.row_count:
+        say.line("0 rows", err=True)
 
 
 class _Console(Console):

@@ -20,7 +20,7 @@ from audit.report.formats import (
     structured,
     terminal,
 )
-from audit.report.formats.told import Told, tell
+from audit.report.formats.overview import Overview, overview_of
 from audit.scope import expectations
 from audit.store.cells import open_recorded
 from audit.store.files import replacing, writing
@@ -76,11 +76,13 @@ def read_expectations(file: Path | None, packs: Sequence[str]) -> tuple[Expectat
     return tuple(expected)
 
 
-def check(path: Path, expected: Sequence[Expectation], today: dt.date, progress: Progress) -> Told:
+def check(
+    path: Path, expected: Sequence[Expectation], today: dt.date, progress: Progress
+) -> Overview:
     """Return a run with what it says of `expected`."""
     run = open_recorded(path)
     progress.phase("checking", int(run.manifest["counts"]["cells"]))
-    return tell(run, checking.check(run, expected, today, progress.advance))
+    return overview_of(run, checking.check(run, expected, today, progress.advance))
 
 
 def baseline(path: Path, progress: Progress) -> str:
@@ -93,14 +95,14 @@ def baseline(path: Path, progress: Progress) -> str:
     return expectations.dump(expected)
 
 
-def rendered(summary: Told, form: Format) -> str:
+def rendered(overview: Overview, form: Format) -> str:
     """Return a run in a machine format."""
-    return _RENDER[form](summary)
+    return _RENDER[form](overview)
 
 
-def checked_text(summary: Told) -> str:
+def checked_text(overview: Overview) -> str:
     """Return what became of expectations, for a terminal."""
-    return plain.plain(summary.checks)
+    return plain.plain(overview.checks)
 
 
 MOST_CELLS_AT_THE_END = 5_000_000
@@ -112,7 +114,7 @@ def namespaces_text(path: Path) -> str:
     run = open_recorded(path)
     if int(run.manifest["counts"]["cells"]) > MOST_CELLS_AT_THE_END:
         return ""
-    return terminal.matrix(tell(run))
+    return terminal.matrix(overview_of(run))
 
 
 def write_formats(
@@ -123,19 +125,19 @@ def write_formats(
     `changed` is for the page, which marks it.
     """
     machine = [form for form in forms if form is not Format.HTML]
-    summary = tell(open_recorded(path)) if machine else None
+    overview = overview_of(open_recorded(path)) if machine else None
     written = []
     for form in forms:
-        if summary is None or form is Format.HTML:
+        if overview is None or form is Format.HTML:
             written.append(write_report(path, changed, out))
         else:
-            written.append(_write((out or path) / FILES[form], rendered(summary, form)))
+            written.append(_write((out or path) / FILES[form], rendered(overview, form)))
     return written
 
 
 def formatted(path: Path, form: Format) -> str:
     """Return a run in one machine format."""
-    return rendered(tell(open_recorded(path)), form)
+    return rendered(overview_of(open_recorded(path)), form)
 
 
 def _write(target: Path, text: str) -> Path:

@@ -78,7 +78,7 @@ def mark_runs(before: Path, after: Path, progress: Progress) -> tuple[Changes, C
     """Compare as `diff_runs`, and mark the later run's cells that changed: a byte per cell."""
     differences, marks = _compared(before, after, progress, by_policies=True)
     return differences, ChangedCells(
-        since=differences.before, cells=marks, said=changes.sentences(differences)
+        since=differences.before, cells=marks, sentences=changes.sentences(differences)
     )
 
 

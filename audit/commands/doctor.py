@@ -78,7 +78,7 @@ def examine(
     except EngineError as error:
         return [*findings, Finding(good=False, text=str(error))]
     findings += [
-        Finding(good=True, text=f"OVN {engine.version} in {engine.place}") for engine in candidates
+        Finding(good=True, text=f"OVN {engine.version} in {engine.where}") for engine in candidates
     ]
     if not candidates and snapshot is None:
         findings.append(Finding(good=False, text=_refusal(toolchain.choose, candidates, {})))
@@ -111,7 +111,7 @@ def _examine_snapshot(
     return Finding(
         good=True,
         text=f"{snapshot}: {len(versions)} zones made by ovn-northd {made_by}, {len(state.pods)} "
-        f"pods; OVN {engine.version} in {engine.place} would trace it{differ}",
+        f"pods; OVN {engine.version} in {engine.where} would trace it{differ}",
     )
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from audit.commands import meaning
-from audit.report import cells, lookup
+from audit.report import cells
 from audit.report import explain as explaining
+from audit.scope import lookup
+from audit.scope.named import Directory
 from audit.store import query as querying
 from audit.store import reader
+from audit.store.cells import open_recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,14 +26,24 @@ class Explained:
 def explain(
     path: Path, src: str, dst: str, port: str, *, family: str | None, raw: bool
 ) -> Explained:
-    """Say what the run at `path` knows about one cell."""
-    finished = reader.open_run(path)
-    cell = lookup.find_cell(finished, src, dst, port, family)
+    """Say what the run at `path` knows about one cell, or about cells that come to the same.
+
+    Without `port`, on any. Of the run's cells only those between such ends are read.
+    """
+    recorded = open_recorded(path)
+    directory = Directory(recorded.endpoints, recorded.spans)
+    between = directory.find(src), directory.find(dst)
+    finished = reader.open_run(path, between)
+    alike = lookup.find_cells(finished, *between, (src, dst), port=port, family=family)
+    cell, others = int(alike[0]), len(alike) - 1
     meant = meaning.of_cell(finished, cell)
     text = explaining.explain(finished, cell) + explaining.meaning(meant)
+    if others:
+        text += f"\nThe same is true of {others:,} more cells from {src} to {dst}.\n"
     return Explained(
         text=text + (cells.raw_text(finished, cell) if raw else ""),
-        fields=cells.fields(finished, cell, raw=raw) | {"meaning": meant and asdict(meant)},
+        fields=cells.fields(finished, cell, raw=raw)
+        | {"meaning": meant and asdict(meant), "alike": others},
     )
 
 

@@ -178,7 +178,7 @@ def _decider(run: Run, cell: int) -> PolicyRef | None:
 
 def _recorded_cause(run: Run, cell: int) -> str:
     """Return the cause of a cell that a finding of the run names, where that is a leak."""
-    name = run.matrix.told(cell)
+    name = run.matrix.describe(cell)
     for finding in findings.recorded(run.manifest):
         causes = finding.cause.split("+")
         if _LEAKING in causes and name in finding.subjects:

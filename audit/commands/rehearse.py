@@ -62,7 +62,7 @@ def _programs(options: Options) -> toolchain.Toolchain:
     missing = [program for program in _NEEDED if not newest.has(program)]
     if missing:
         raise EngineError(
-            f"OVN {newest.version} ({newest.place}) has no {', '.join(missing)}; a rehearsal "
+            f"OVN {newest.version} ({newest.where}) has no {', '.join(missing)}; a rehearsal "
             "needs OVN's central half (ovn-central) too"
         )
     return newest

@@ -115,7 +115,7 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
                 planned.state,
                 verdicts,
                 notes,
-                asked=_request(options, planned),
+                request=_request(options, planned),
                 traces=traced.count,
             ),
             **judged.fields(planned.state, traced.findings),
@@ -190,7 +190,7 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
                 intended.state,
                 verdicts,
                 (*intended.notes, *sitting.clock()),
-                asked={
+                request={
                     "command": options.command,
                     "scope": options.scope.describe(),
                     "planes": [str(PlaneName.INTENT)],
@@ -261,5 +261,5 @@ def _engine(planned: Planned) -> dict[str, Any]:
     return {
         "name": "ovn-trace",
         "version": str(planned.engine.version),
-        "place": planned.engine.place,
+        "place": planned.engine.where,
     }

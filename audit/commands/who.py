@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import ExitCode, UsageError
-from audit.model.endpoints import Endpoint, Port
 from audit.model.recorded import Recorded
 from audit.report import who
 from audit.report.who import Answer
@@ -70,27 +68,12 @@ def _ports(run: Recorded, specs: Sequence[porting.PortSpec] | None) -> NDArray[n
     if specs is None:
         return np.ones(shape, dtype=np.bool_)
     return np.array(
-        [[_wanted(specs, endpoint, port) for port in run.ports] for endpoint in run.endpoints],
+        [
+            [any(porting.means(spec, endpoint, port) for spec in specs) for port in run.ports]
+            for endpoint in run.endpoints
+        ],
         dtype=np.bool_,
     ).reshape(shape)
-
-
-def _wanted(specs: Sequence[porting.PortSpec], endpoint: Endpoint, port: Port) -> bool:
-    return any(_matches(spec, endpoint, port) for spec in specs)
-
-
-def _matches(spec: porting.PortSpec, endpoint: Endpoint, port: Port) -> bool:
-    match spec:
-        case porting.PortRange(protocol=protocol, first=first, last=last):
-            return protocol is port.protocol and first <= port.sample and port.number <= last
-        case porting.AllPorts(protocols=protocols):
-            return port.protocol in protocols
-        case porting.PortName(name=name):
-            return any(d.port == port for d in endpoint.declared if d.name == name)
-        case porting.DeclaredPorts():
-            return any(declared.port == port for declared in endpoint.declared)
-        case _:
-            assert_never(spec)
 
 
 def _nothing(

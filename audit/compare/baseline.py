@@ -1,4 +1,4 @@
-"""A run → the expectations that describe it: what is today, to be told when it is not any more.
+"""A run → the expectations that describe it: a later run that differs violates them.
 
 Pairs of namespaces are described as one where all their cells agree, and by workloads where they
 do not. What is unproven, and what differs between the pods of a workload, is described by nothing.
@@ -27,17 +27,17 @@ _Pair = tuple[int, int, int]
 
 
 def baseline(run: Recorded, advance: Callable[[int], None]) -> tuple[Expectation, ...]:
-    """Return expectations that the run satisfies; `advance` is told of the cells looked at."""
+    """Return expectations that the run satisfies; `advance` is called with the cells looked at."""
     wide = _Groups(run.endpoints, _namespace)
     narrow = _Groups(run.endpoints, _workload)
     seen = _seen(run, wide, advance)
     mixed = {pair for pair, sight in seen.items() if sight == _MIXED}
     uniform = {pair: sight for pair, sight in seen.items() if sight in _EXPECT}
-    found = list(_described(run, wide, uniform))
+    expectations = list(_described(run, wide, uniform))
     if mixed:
         detail = _seen(run, narrow, advance, within=(wide, mixed))
-        found += _described(run, narrow, {p: s for p, s in detail.items() if s in _EXPECT})
-    return tuple(found)
+        expectations += _described(run, narrow, {p: s for p, s in detail.items() if s in _EXPECT})
+    return tuple(expectations)
 
 
 class _Groups:
@@ -88,7 +88,7 @@ def _seen(
     within: tuple[_Groups, set[_Pair]] | None = None,
 ) -> dict[_Pair, int]:
     """Return what is seen of each pair of groups on each port, or of those pairs' parts."""
-    found: dict[_Pair, int] = defaultdict(int)
+    sights: dict[_Pair, int] = defaultdict(int)
     ports = max(len(run.ports), 1)
     for cells in run.cells:
         chosen = cells if within is None else _among(cells, *within, ports)
@@ -98,9 +98,9 @@ def _seen(
         for key in np.unique(keys).tolist():
             pair, sight = divmod(key, _MIXED + 1)
             ends, port = divmod(pair, ports)
-            found[*divmod(ends, len(groups.sides)), port] |= sight
+            sights[*divmod(ends, len(groups.sides)), port] |= sight
         advance(len(cells))
-    return found
+    return sights
 
 
 def _among(cells: Cells, groups: _Groups, pairs: set[_Pair], ports: int) -> Cells:
@@ -121,8 +121,8 @@ def _described(run: Recorded, groups: _Groups, seen: Mapping[_Pair, int]) -> Ite
         rows[src].setdefault((sight, tuple(sorted(numbers))), []).append(dst)
     alike: dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[int]] = defaultdict(list)
     for src, row in rows.items():
-        for (sight, listed), found in row.items():
-            alike[sight, listed, tuple(sorted(found))].append(src)
+        for (sight, listed), targets in row.items():
+            alike[sight, listed, tuple(sorted(targets))].append(src)
     for (sight, listed, dsts), srcs in alike.items():
         for src_side in _merged([groups.sides[src] for src in srcs]):
             for dst_side in _merged([groups.sides[dst] for dst in dsts]):
@@ -153,9 +153,9 @@ def _expectation(
     run: Recorded, expect: Expect, src: Side, dst: Side, ports: tuple[int, ...]
 ) -> Expectation:
     listed: tuple[Port, ...] = tuple(run.ports[port] for port in ports)
-    said = ", ".join(map(str, listed[:4])) + (" …" if len(listed) > 4 else "")  # noqa: PLR2004
+    on_ports = ", ".join(map(str, listed[:4])) + (" …" if len(listed) > 4 else "")  # noqa: PLR2004
     return Expectation(
-        name=f"{_named(src)} to {_named(dst)} on {said} {expect}",
+        name=f"{_named(src)} to {_named(dst)} on {on_ports} {expect}",
         expect=expect,
         src=src,
         dst=dst,

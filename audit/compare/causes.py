@@ -2,8 +2,7 @@
 
 A change is laid to what a reader can go and look at: the policy that decided and is not what it
 was; else labels, nodes and pods of either end; else policies about either end's namespace that
-changed too; else the versions of OVN and of the engine. Where nothing recorded differs, that is
-said.
+changed too; else the versions of OVN and of the engine; else `UNEXPLAINED`.
 """
 
 from collections import defaultdict
@@ -47,26 +46,30 @@ class Causes:
     @property
     def facts(self) -> tuple[str, ...]:
         """Everything else that differs."""
-        told = [
+        differences = [
             *(self._namespace(namespace) for namespace in self._namespaces),
             *(text for texts in self._ends.values() for text in texts),
             *(text for texts in self._moves.values() for text in texts),
             *self._versions,
         ]
-        found = list(dict.fromkeys(told))
-        more = len(found) - MOST_FACTS
-        return (*found[:MOST_FACTS], *([f"and {more:,} more"] if more > 0 else []))
+        distinct = list(dict.fromkeys(differences))
+        more = len(distinct) - MOST_FACTS
+        return (*distinct[:MOST_FACTS], *([f"and {more:,} more"] if more > 0 else []))
 
     def of(self, src: str, dst: str, was: Blame | None, now: Blame | None) -> tuple[str, ...]:
         """Return what explains a change between these two, given who decided before and after."""
-        deciders = [b.policy for b in (was, now) if b is not None and b.policy is not None]
-        found = [self._policies[ref] for ref in deciders if ref in self._policies]
-        if not any(text.startswith(("added", "removed")) for text in found):
-            # Whether an edit of the policy, or of what it selects, did it is not told apart.
-            found += [text for end in (src, dst) for text in self._about(end)]
-        found = found or [text for end in (src, dst) for text in self._moves.get(end, ())]
-        found = found or list(self._nearby(src, dst))
-        return tuple(dict.fromkeys(found or self._versions)) or (UNEXPLAINED,)
+        reasons = self._edits(was, now)
+        if not any(text.startswith(("added", "removed")) for text in reasons):
+            # It may be an edit of the policy, or of what it selects: nothing tells which.
+            reasons += [*self._about(src), *self._about(dst)]
+        reasons = reasons or [*self._moves.get(src, ()), *self._moves.get(dst, ())]
+        reasons = reasons or list(self._nearby(src, dst))
+        return tuple(dict.fromkeys(reasons or self._versions)) or (UNEXPLAINED,)
+
+    def _edits(self, *blames: Blame | None) -> list[str]:
+        """Return how the policies that decided were edited."""
+        deciders = [blame.policy for blame in blames if blame is not None]
+        return [self._policies[ref] for ref in deciders if ref in self._policies]
 
     def _about(self, end: str) -> Iterator[str]:
         yield from self._ends.get(end, ())
@@ -82,8 +85,8 @@ class Causes:
         yield from (text for ref, text in self._policies.items() if ref.namespace in places)
 
     def _compare_endpoints(self, before: Recorded, after: Recorded, pairs: Pairing) -> None:
-        for place, counterpart in enumerate(pairs.before.tolist()):
-            new = after.endpoints[place]
+        for index, counterpart in enumerate(pairs.before.tolist()):
+            new = after.endpoints[index]
             if counterpart < 0 or new.kind is not EndpointKind.POD:
                 continue
             self._compare_pods(before.endpoints[counterpart], new)
@@ -110,18 +113,18 @@ def _selectable(endpoint: Endpoint) -> Mapping[str, str]:
 
 def labels_changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     """Return how labels changed, as `app=web to app=old, added env=prod`; empty where not."""
-    told = []
+    changes = []
     for key in sorted({*before, *after}):
         old, new = before.get(key), after.get(key)
         if old == new:
             continue
         if old is None:
-            told.append(f"added {key}={new}")
+            changes.append(f"added {key}={new}")
         elif new is None:
-            told.append(f"removed {key}={old}")
+            changes.append(f"removed {key}={old}")
         else:
-            told.append(f"{key}={old} to {key}={new}")
-    return ", ".join(told)
+            changes.append(f"{key}={old} to {key}={new}")
+    return ", ".join(changes)
 
 
 def _namespaces(run: Recorded) -> set[str]:
@@ -141,7 +144,7 @@ def _policies(before: Recorded, after: Recorded) -> Iterator[tuple[PolicyRef, st
 
 
 def _versions(before: Recorded, after: Recorded) -> Iterator[str]:
-    """Yield how what made and read the databases, and what was asked, differ."""
+    """Yield how the versions of northd and of the engine, and the planes, differ."""
     for label, read in (
         ("databases made by northd", _northd),
         ("engine", _engine),

@@ -24,9 +24,10 @@ from audit.model.recorded import Cells, Recorded
 from audit.model.verdicts import CODE, PASSES, STOPPED, VERDICTS, Blame, Verdict
 
 MOST_VIOLATIONS = 20_000
-"""Kinds of violation that are told apart; further ones are counted."""
+"""Kinds of violation that are listed apart; cells of further ones are only counted."""
 
 _Mask = NDArray[np.bool_]
+_Test = Callable[[Endpoint], bool]
 
 
 def check(
@@ -35,34 +36,42 @@ def check(
     today: dt.date,
     advance: Callable[[int], None],
 ) -> tuple[Checked, ...]:
-    """Say of each expectation what the run says; `advance` is told of the cells looked at."""
-    open_ones = [_Open(run, one, today) for one in expectations]
+    """Check each expectation against the run; `advance` is called with the cells looked at."""
+    tallies = [_Tally(run, expectation, today) for expectation in expectations]
     for cells in run.cells:
         blames = run.cells.blames
-        for one in open_ones:
-            one.look(cells, blames)
+        for tally in tallies:
+            tally.add(cells, blames)
         advance(len(cells))
-    return tuple(one.checked(run.cells.blames) for one in open_ones)
+    return tuple(tally.checked(run.cells.blames) for tally in tallies)
 
 
 def selects(run: Recorded, side: Side) -> _Mask:
     """Return which endpoints of a run a side is about."""
-    return np.array([_selected(run, side, endpoint) for endpoint in run.endpoints], np.bool_)
+    tests = [fits for required, fits in _conditions(run, side) if required]
+    return np.array([all(fits(e) for fits in tests) for e in run.endpoints], np.bool_)
 
 
-def _selected(run: Recorded, side: Side, endpoint: Endpoint) -> bool:
-    name = f"{endpoint.namespace}/{endpoint.name}" if endpoint.namespace else endpoint.name
-    workload = f"{endpoint.namespace}/{endpoint.workload.partition('/')[2] or endpoint.name}"
+def _conditions(run: Recorded, side: Side) -> tuple[tuple[object, _Test], ...]:
+    """Return each requirement that a side can have, empty if it has none, and its test."""
     return (
-        (not side.kinds or endpoint.kind in side.kinds)
-        and (not side.namespaces or endpoint.namespace in side.namespaces)
-        and (not side.names or name in side.names)
-        and (not side.workloads or workload in side.workloads)
-        and (not side.nodes or endpoint.node in side.nodes or _is_node(endpoint, side))
-        and (not side.selector.requirements or _labelled(side, endpoint))
-        and (not side.namespace_selector.requirements or _in_labelled(run, side, endpoint))
-        and (not side.addresses or _addressed(side, endpoint))
+        (side.kinds, lambda e: e.kind in side.kinds),
+        (side.namespaces, lambda e: e.namespace in side.namespaces),
+        (side.names, lambda e: _qualified(e) in side.names),
+        (side.workloads, lambda e: _workload(e) in side.workloads),
+        (side.nodes, lambda e: e.node in side.nodes or _is_node(e, side)),
+        (side.selector.requirements, lambda e: _labelled(side, e)),
+        (side.namespace_selector.requirements, lambda e: _in_labelled(run, side, e)),
+        (side.addresses, lambda e: _addressed(side, e)),
     )
+
+
+def _qualified(endpoint: Endpoint) -> str:
+    return f"{endpoint.namespace}/{endpoint.name}" if endpoint.namespace else endpoint.name
+
+
+def _workload(endpoint: Endpoint) -> str:
+    return f"{endpoint.namespace}/{endpoint.workload.partition('/')[2] or endpoint.name}"
 
 
 def _is_node(endpoint: Endpoint, side: Side) -> bool:
@@ -80,8 +89,8 @@ def _in_labelled(run: Recorded, side: Side, endpoint: Endpoint) -> bool:
 
 def _addressed(side: Side, endpoint: Endpoint) -> bool:
     networks = [ipaddress.ip_network(text, strict=False) for text in side.addresses]
-    own = [ipaddress.ip_address(address) for address in endpoint.addresses]
-    return any(a.version == n.version and a in n for a in own for n in networks)
+    addresses = [ipaddress.ip_address(address) for address in endpoint.addresses]
+    return any(a.version == n.version and a in n for a in addresses for n in networks)
 
 
 def _ports(run: Recorded, wanted: Sequence[Port]) -> _Mask:
@@ -90,10 +99,10 @@ def _ports(run: Recorded, wanted: Sequence[Port]) -> _Mask:
         [
             not wanted
             or any(
-                port.protocol is one.protocol
-                and one.number <= port.number
-                and port.sample <= one.sample
-                for one in wanted
+                port.protocol is allowed.protocol
+                and allowed.number <= port.number
+                and port.sample <= allowed.sample
+                for allowed in wanted
             )
             for port in run.ports
         ],
@@ -122,16 +131,16 @@ class _Selection:
         return rows
 
 
-class _Open:
-    """One expectation while the cells go by."""
+class _Tally:
+    """Cells of a run counted against one expectation, some at a time."""
 
-    def __init__(self, run: Recorded, one: Expectation, today: dt.date) -> None:
-        self._one = one
-        self._selection = _Selection(run, one.src, one.dst, one.ports)
-        live = [e for e in one.exemptions if e.expires is None or today <= e.expires]
+    def __init__(self, run: Recorded, expectation: Expectation, today: dt.date) -> None:
+        self._expectation = expectation
+        self._selection = _Selection(run, expectation.src, expectation.dst, expectation.ports)
+        live = [e for e in expectation.exemptions if e.expires is None or today <= e.expires]
         self._exemptions = [(e, _Selection(run, e.src, e.dst, e.ports)) for e in live]
         self._used = [0] * len(live)
-        self._expired = [e for e in one.exemptions if e not in live]
+        self._expired = [e for e in expectation.exemptions if e not in live]
         spaces: dict[str, int] = {}
         codes = [spaces.setdefault(e.namespace, len(spaces)) for e in run.endpoints]
         self._space = np.array(codes, np.int64)
@@ -142,9 +151,9 @@ class _Open:
         self._names = tuple(names)
         self._port_names = tuple(str(port) for port in run.ports)
         self._counts = dict.fromkeys(("as_expected", "violating", "unproven", "exempt"), 0)
-        self._found: dict[tuple[int, ...], int] = defaultdict(int)
+        self._mismatches: dict[tuple[int, ...], int] = defaultdict(int)
 
-    def look(self, cells: Cells, blames: Sequence[Blame]) -> None:
+    def add(self, cells: Cells, blames: Sequence[Blame]) -> None:
         """Count those of `cells` that the expectation is about."""
         rows = self._related(cells, self._selection.rows(cells))
         if not len(rows):
@@ -166,10 +175,11 @@ class _Open:
 
     def _related(self, cells: Cells, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those rows whose ends' namespaces relate as expected."""
-        if self._one.where is Where.ANYWHERE:
+        if self._expectation.where is Where.ANYWHERE:
             return rows
         same = self._space[cells.src[rows]] == self._space[cells.dst[rows]]
-        related: NDArray[np.int64] = rows[same == (self._one.where is Where.WITHIN_NAMESPACE)]
+        within = self._expectation.where is Where.WITHIN_NAMESPACE
+        related: NDArray[np.int64] = rows[same == within]
         return related
 
     def _good(
@@ -180,10 +190,11 @@ class _Open:
             Expect.REACHABLE: set(PASSES),
             Expect.BLOCKED: set(STOPPED),
             Expect.ANY: set(PASSES | STOPPED),
-        }[self._one.expect]
+        }[self._expectation.expect]
         good = among(verdict, [CODE[v] for v in wanted])
-        if self._one.by is not None or self._one.by_policy:
-            fits = [b.policy is not None and self._one.by in (None, b.policy) for b in blames]
+        by = self._expectation.by
+        if by is not None or self._expectation.by_policy:
+            fits = [b.policy is not None and by in (None, b.policy) for b in blames]
             good &= np.array([*fits, False], np.bool_)[blame]
         return good
 
@@ -200,8 +211,8 @@ class _Open:
         )
         kinds, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
         for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
-            if len(self._found) < MOST_VIOLATIONS or (*kind,) in self._found:
-                self._found[*kind,] += count
+            if len(self._mismatches) < MOST_VIOLATIONS or (*kind,) in self._mismatches:
+                self._mismatches[*kind,] += count
 
     def checked(self, blames: Sequence[Blame]) -> Checked:
         """Return what was found."""
@@ -215,8 +226,8 @@ class _Open:
         else:
             status = Status.EMPTY
         return Checked(
-            name=self._one.name,
-            description=self._one.description,
+            name=self._expectation.name,
+            description=self._expectation.description,
             status=status,
             sentence=self._sentence(status),
             **counts,
@@ -227,13 +238,13 @@ class _Open:
     def _sentence(self, status: Status) -> str:
         counts = self._counts
         total = sum(counts.values()) - counts["exempt"]
-        expected = str(self._one.expect)
-        if self._one.by is not None:
-            expected += f" by {self._one.by}"
-        elif self._one.by_policy:
+        expected = str(self._expectation.expect)
+        if self._expectation.by is not None:
+            expected += f" by {self._expectation.by}"
+        elif self._expectation.by_policy:
             expected = "decided by a policy" if expected == Expect.ANY else f"{expected} by one"
         if status is Status.EMPTY:
-            needs = f"; {self._one.needs}" if self._one.needs else ""
+            needs = f"; {self._expectation.needs}" if self._expectation.needs else ""
             nothing = " or ".join(self._selection.nothing)
             why = f": nothing in the run fits its {nothing}" if nothing else ""
             return f"no cell of the run is about it, so nothing is proven{why}{needs}"
@@ -249,10 +260,10 @@ class _Open:
     def _violations(self, blames: Sequence[Blame]) -> tuple[Violation, ...]:
         ports: dict[tuple[int, ...], list[int]] = defaultdict(list)
         cells: dict[tuple[int, ...], int] = defaultdict(int)
-        for (src, dst, port, verdict, blame), count in self._found.items():
+        for (src, dst, port, verdict, blame), count in self._mismatches.items():
             ports[src, dst, verdict, blame].append(port)
             cells[src, dst, verdict, blame] += count
-        found = [
+        violations = [
             Violation(
                 src=self._names[src],
                 dst=self._names[dst],
@@ -263,16 +274,17 @@ class _Open:
             )
             for (src, dst, verdict, b), count in cells.items()
         ]
-        return tuple(sorted(found, key=lambda v: (v.src, v.dst, v.ports, v.verdict, v.by)))
+        return tuple(sorted(violations, key=lambda v: (v.src, v.dst, v.ports, v.verdict, v.by)))
 
     def _notes(self) -> Iterator[str]:
-        for one in self._expired:
-            yield f"an exception expired on {one.expires} and is ignored: {_told(one)}"
-        for (one, _), used in zip(self._exemptions, self._used, strict=True):
+        for exemption in self._expired:
+            reason = _reason(exemption)
+            yield f"an exception expired on {exemption.expires} and is ignored: {reason}"
+        for (exemption, _), used in zip(self._exemptions, self._used, strict=True):
             if not used:
-                yield f"an exception is not needed, as no cell is about it: {_told(one)}"
+                yield f"an exception is not needed, as no cell is about it: {_reason(exemption)}"
 
 
-def _told(exemption: Exemption) -> str:
+def _reason(exemption: Exemption) -> str:
     owner = f" (owner {exemption.owner})" if exemption.owner else ""
     return f"{exemption.reason}{owner}"

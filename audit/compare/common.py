@@ -20,7 +20,7 @@ _PARTIAL = "namespaces-missing"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
-    """What is asked about by both runs.
+    """What lies in the scope of both runs.
 
     `before` and `after` say of each endpoint of a run whether the other would have it, were it
     there. `reservations` are sentences, none where the runs are of the same.
@@ -32,15 +32,15 @@ class Common:
 
 
 def plane(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
-    """Return the strongest plane that both runs (their run.json) asked.
+    """Return the strongest plane that both runs (their run.json) have.
 
-    Empty where they asked the same ones, so that each cell's verdict is compared; None where they
+    Empty where they have the same ones, so that each cell's verdict is compared; None where they
     have no plane in common, so that nothing can be.
     """
-    asked = [frozenset(run.get("planes") or ()) for run in (before, after)]
-    if asked[0] == asked[1] or not all(asked):
+    planes = [frozenset(run.get("planes") or ()) for run in (before, after)]
+    if planes[0] == planes[1] or not all(planes):
         return ""
-    shared = [name for name in _STRENGTH if name in asked[0] & asked[1]]
+    shared = [name for name in _STRENGTH if name in planes[0] & planes[1]]
     return shared[-1] if shared else None
 
 
@@ -65,18 +65,8 @@ def restricted(
 
 def _reservations(before: Recorded, after: Recorded) -> Iterator[str]:
     yield from _clusters(before, after)
+    yield from _scopes(before, after)
     names = before.name, after.name
-    scopes = [_flat(run.manifest.get("scope") or {}) for run in (before, after)]
-    differing = [
-        f"{key} {scopes[0].get(key, 'not given')}, then {scopes[1].get(key, 'not given')}"
-        for key in sorted({*scopes[0], *scopes[1]})
-        if scopes[0].get(key) != scopes[1].get(key)
-    ]
-    if differing:
-        yield (
-            f"{names[0]} and {names[1]} have different scopes ({'; '.join(differing)}): only what "
-            "both have was compared."
-        )
     unread = [_unread(run) for run in (before, after)]
     if unread[0] != unread[1]:
         part, whole = names if len(unread[0]) > len(unread[1]) else names[::-1]
@@ -86,13 +76,28 @@ def _reservations(before: Recorded, after: Recorded) -> Iterator[str]:
         )
     shared = plane(before.manifest, after.manifest)
     if shared != "":
-        said = [", ".join(run.manifest["planes"]) for run in (before, after)]
+        planes = [", ".join(run.manifest["planes"]) for run in (before, after)]
         result = (
             "they have no plane in common"
             if shared is None
             else f"only what the {shared} plane says was compared"
         )
-        yield f"{names[0]} asked {said[0]} and {names[1]} asked {said[1]}: {result}."
+        yield f"{names[0]} asked {planes[0]} and {names[1]} asked {planes[1]}: {result}."
+
+
+def _scopes(before: Recorded, after: Recorded) -> Iterator[str]:
+    """Yield that the runs have different scopes, if they have."""
+    old, new = (_flat(run.manifest.get("scope") or {}) for run in (before, after))
+    differing = [
+        f"{key} {old.get(key, 'not given')}, then {new.get(key, 'not given')}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+    if differing:
+        yield (
+            f"{before.name} and {after.name} have different scopes ({'; '.join(differing)}): only "
+            "what both have was compared."
+        )
 
 
 def _clusters(before: Recorded, after: Recorded) -> Iterator[str]:
@@ -139,12 +144,12 @@ def _unread(run: Recorded) -> frozenset[str]:
 
 def _flat(scope: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Return what a scope says by key: `from.selector`, `ports`. The order of a list is nothing."""
-    told: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for key, value in scope.items():
         if isinstance(value, Mapping):
-            told |= _flat(value, f"{prefix}{key}.")
+            texts |= _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list):
-            told[prefix + key] = ", ".join(sorted(map(str, value)))
+            texts[prefix + key] = ", ".join(sorted(map(str, value)))
         else:
-            told[prefix + key] = str(value).lower() if isinstance(value, bool) else str(value)
-    return told
+            texts[prefix + key] = str(value).lower() if isinstance(value, bool) else str(value)
+    return texts

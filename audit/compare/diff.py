@@ -34,7 +34,7 @@ _Key = tuple[int, int, int, int, int, int, int]
 
 
 @dataclass(slots=True, kw_only=True)
-class _Found:
+class _Counts:
     """What is counted on the way through both runs."""
 
     compared: int = 0
@@ -51,10 +51,10 @@ def compare(
     marks: NDArray[np.bool_] | None = None,
     shared: Common | None = None,
 ) -> Changes:
-    """Compare cell by cell what both runs have; `advance` is told of each source.
+    """Compare cell by cell what both runs have; `advance` is called after each source.
 
     `marks`, one per cell of the later run in their order, are set where a cell changed. `shared`
-    is what both were asked about, everything when it is not given; their cells are those of
+    is what lies in both scopes, everything when it is not given; their cells are those of
     `common.plane`, and where there is none no cell is compared.
     """
     return _Comparison(before, after, marks, shared).run(advance)
@@ -80,8 +80,8 @@ class _Comparison:
         shared: Common | None,
     ) -> None:
         self._before, self._after, self._marks = before, after, marks
-        asked = None if shared is None else (shared.before, shared.after)
-        self._pairs: Pairing = pairing.pair(before.endpoints, after.endpoints, asked)
+        selected = None if shared is None else (shared.before, shared.after)
+        self._pairs: Pairing = pairing.pair(before.endpoints, after.endpoints, selected)
         self._ends = ranges.counterparts(before, after, self._pairs)
         self._reservations = shared.reservations if shared else ()
         self._comparable = common.plane(before.manifest, after.manifest) is not None
@@ -91,7 +91,7 @@ class _Comparison:
         # By counterpart, as of a range of addresses each overlap has its name.
         narrow = [names.setdefault(name, len(names)) for name in self._ends.names]
         whose = np.repeat(np.arange(len(after.endpoints)), np.diff(self._ends.start)).tolist()
-        spaces = [after.endpoints[place].namespace for place in whose]
+        spaces = [after.endpoints[endpoint].namespace for endpoint in whose]
         wide = [
             names.setdefault(f"namespace {space}" if space else name, len(names))
             for space, name in zip(spaces, self._ends.names, strict=True)
@@ -99,54 +99,54 @@ class _Comparison:
         self._names = tuple(names)
         self._narrow, self._wide = np.array(narrow, np.int64), np.array(wide, np.int64)
         self._paths: dict[_Key, int] = defaultdict(int)
-        self._found = _Found()
+        self._counts = _Counts()
         planes = [run.manifest.get("planes") for run in (before, after)]
         self._same_planes = planes[0] == planes[1]
 
     def _states(self, cells: Cells) -> _Ints:
         """Return the state of each cell: its verdict, and whether planes disagree about it.
 
-        What a plane says that only one of the runs asked is nothing that changed.
+        A plane that only one of the runs has changed nothing.
         """
         states: _Ints = cells.verdict.astype(np.int64)
         return states + cells.drift.astype(np.int64) * _DRIFTS if self._same_planes else states
 
     def run(self, advance: Callable[[int], None]) -> Changes:
-        """Go through the sources, and say what was found."""
+        """Go through the sources, and return what changed."""
         first = 0
         for source in range(len(self._after.endpoints)):
             now = self._after.cells.of_source(source)
             matched, proven = (np.zeros(len(now), np.bool_) for _ in range(2))
-            for place in self._ends.of(source) if len(now) and self._comparable else ():
-                counterpart = int(self._ends.before[place])
+            for row in self._ends.of(source) if len(now) and self._comparable else ():
+                counterpart = int(self._ends.before[row])
                 was = self._before.cells.of_source(counterpart)
                 met = self._met.setdefault(counterpart, np.zeros(len(was), np.bool_))
                 compared = _Compared(matched=matched, proven=proven, met=met)
-                changed = self._source(was, now, place, compared)
+                changed = self._source(was, now, row, compared)
                 if self._marks is not None:
                     self._marks[first + changed] = True
-            self._found.compared += int(matched.sum())
-            self._found.proven += int(proven.sum())
-            self._found.unmatched += int((~matched).sum())
+            self._counts.compared += int(matched.sum())
+            self._counts.proven += int(proven.sum())
+            self._counts.unmatched += int((~matched).sum())
             first += len(now)
             advance(1)
-        found = self._found
+        counts = self._counts
         explain = causes.Causes(self._before, self._after, self._pairs)
         return Changes(
             before=self._before.name,
             after=self._after.name,
             by="",
-            compared=found.compared,
-            unmatched=found.unmatched,
+            compared=counts.compared,
+            unmatched=counts.unmatched,
             paths=self._folded(explain),
             appeared=ranges.gone(self._after, self._before, self._pairs.appeared),
             vanished=ranges.gone(self._before, self._after, self._pairs.vanished),
             policies=explain.policies,
             facts=explain.facts,
-            drift_appeared=found.drift_appeared,
-            drift_gone=found.drift_gone,
+            drift_appeared=counts.drift_appeared,
+            drift_gone=counts.drift_gone,
             unmatched_before=self._left(),
-            proven=found.proven,
+            proven=counts.proven,
             out_of_scope=self._pairs.out_of_scope,
             reservations=self._reservations,
         )
@@ -159,7 +159,7 @@ class _Comparison:
     def _source(self, was: Cells, now: Cells, source: int, compared: "_Compared") -> _Ints:
         """Compare one source's cells with a counterpart's; return which of them changed.
 
-        `source` is the counterpart's place among all; `compared` is set where cells are.
+        `source` is the counterpart's row in `_ends`; `compared` is set where cells are.
         """
         cells, shared = self._ports.spread(now.port.astype(np.int64))
         rows, ends = self._ends.spread(now.dst.astype(np.int64)[cells])
@@ -167,32 +167,32 @@ class _Comparison:
         dst = self._ends.before[ends]
         wanted = self._keys(dst, now.family[cells], self._ports.before[shared])
         have = self._keys(was.dst.astype(np.int64), was.family, was.port.astype(np.int64))
-        place = np.minimum(np.searchsorted(have, wanted), max(len(have) - 1, 0))
-        same = have[place] == wanted if len(have) else np.zeros(len(dst), np.bool_)
-        cells, shared, place, ends = cells[same], shared[same], place[same], ends[same]
+        positions = np.minimum(np.searchsorted(have, wanted), max(len(have) - 1, 0))
+        same = have[positions] == wanted if len(have) else np.zeros(len(dst), np.bool_)
+        cells, shared, positions, ends = cells[same], shared[same], positions[same], ends[same]
         compared.matched[cells] = True
-        compared.met[place] = True
-        both = proven(was.verdict[place]) & proven(now.verdict[cells])
+        compared.met[positions] = True
+        both = proven(was.verdict[positions]) & proven(now.verdict[cells])
         compared.proven[cells[both]] = True
         states = _with_replies(
-            (self._states(was)[place], self._states(now)[cells]),
-            (was.reply[place], now.reply[cells]),
+            (self._states(was)[positions], self._states(now)[cells]),
+            (was.reply[positions], now.reply[cells]),
         )
         differ = np.flatnonzero(states[0] != states[1])
         if not len(differ):
             return differ
         drifts = [state[differ] & _DRIFTS != 0 for state in states]
-        self._found.drift_appeared += int((drifts[1] & ~drifts[0]).sum())
-        self._found.drift_gone += int((drifts[0] & ~drifts[1]).sum())
+        self._counts.drift_appeared += int((drifts[1] & ~drifts[0]).sum())
+        self._counts.drift_gone += int((drifts[0] & ~drifts[1]).sum())
         names = self._narrow if len(self._paths) < MOST_PATHS else self._wide
-        cells, place = cells[differ], place[differ]
+        cells, positions = cells[differ], positions[differ]
         columns = (
             np.full(len(cells), names[source]),
             names[ends[differ]],
             shared[differ],
             states[0][differ],
             states[1][differ],
-            was.blame[place],
+            was.blame[positions],
             now.blame[cells],
         )
         rows, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
@@ -214,27 +214,27 @@ class _Comparison:
             ports[key].append(port)
             cells[key] += count
         blames = (*self._before.cells.blames, None), (*self._after.cells.blames, None)
-        found = []
+        changed = []
         for path, count in cells.items():
             src, dst, was, is_, old, new = path
             sides = blames[0][old], blames[1][new]
-            said = [str(blame) if blame is not None else "" for blame in sides]
-            found.append(
+            decided_by = [str(blame) if blame is not None else "" for blame in sides]
+            changed.append(
                 ChangedPath(
                     src=self._names[src],
                     dst=self._names[dst],
                     ports=tuple(str(self._ports.common[port]) for port in sorted(ports[path])),
                     before=_verdict(was),
                     after=_verdict(is_),
-                    was=said[0],
-                    why=said[1],
+                    was=decided_by[0],
+                    why=decided_by[1],
                     drift=(was & _DRIFTS != 0, is_ & _DRIFTS != 0),
                     reply=(_reply(was), _reply(is_)) if was >= _REPLY else None,
                     because=explain.of(self._names[src], self._names[dst], *sides),
                     cells=count,
                 )
             )
-        return tuple(sorted(found, key=lambda p: (-p.cells, p.src, p.dst, p.ports, p.was, p.why)))
+        return tuple(sorted(changed, key=lambda p: (-p.cells, p.src, p.dst, p.ports, p.was, p.why)))
 
 
 def _with_replies(
@@ -244,13 +244,13 @@ def _with_replies(
 
     A reply that one of the runs did not ask for has not changed.
     """
-    asked = (replies[0] != NO_VERDICT) & (replies[1] != NO_VERDICT)
-    alone = asked & (replies[0] != replies[1]) & (states[0] == states[1])
-    one, two = (
+    both_asked = (replies[0] != NO_VERDICT) & (replies[1] != NO_VERDICT)
+    alone = both_asked & (replies[0] != replies[1]) & (states[0] == states[1])
+    before, after = (
         state + np.where(alone, (reply.astype(np.int64) + 1) * _REPLY, 0)
         for state, reply in zip(states, replies, strict=True)
     )
-    return one, two
+    return before, after
 
 
 def _verdict(state: int) -> Verdict:

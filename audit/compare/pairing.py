@@ -28,55 +28,66 @@ class Pairing:
     replaced: tuple[tuple[int, int], ...]
     """(earlier, later) pods of different names: one stands in for the other."""
     out_of_scope: tuple[int, int] = (0, 0)
-    """How many workloads of the earlier run the later did not ask about; the other way round."""
+    """How many workloads of either run the other one's scope leaves out: (earlier, later)."""
 
 
 def pair(
     before: Sequence[Endpoint],
     after: Sequence[Endpoint],
-    asked: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+    selected: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
 ) -> Pairing:
     """Find each later endpoint's counterpart.
 
-    `asked` says of each earlier endpoint whether the later run asked about such, and the other way
-    round: only of what the other asked about can be said that it appeared or vanished.
+    `selected` has, for each earlier endpoint, whether the later run's scope selects it, and for
+    each later endpoint whether the earlier one's does. Outside the other run's scope, nothing is
+    said to have appeared or vanished.
     """
-    places = {_identity(endpoint): place for place, endpoint in enumerate(before)}
-    found = np.array([places.get(_identity(e), -1) for e in after], np.int32)
-    free: dict[_Team, list[int]] = defaultdict(list)
-    for place in sorted(set(range(len(before))) - set(found.tolist())):
-        if (team := _team(before[place])) is not None:
-            free[team].append(place)
-    others = {team: place for place, e in enumerate(before) if (team := _team(e)) is not None}
-    replaced = []
-    for place, endpoint in enumerate(after):
-        team = _team(endpoint)
-        if found[place] >= 0 or team is None:
-            continue
-        if free[team]:
-            found[place] = free[team].pop(0)
-            replaced.append((int(found[place]), place))
-        elif _owned(endpoint):  # one more replica: nothing vanished for it
-            found[place] = others.get(team, -1)
+    counterparts, replaced = _counterparts(before, after)
+    paired = counterparts >= 0
     old, new = ({e.belongs_to for e in endpoints} for endpoints in (before, after))
-    used = {before[place].belongs_to for place in found[found >= 0].tolist()}
-    known = {e.belongs_to for place, e in enumerate(after) if found[place] >= 0}
-    missing = [old - new - used, new - old - known]
-    comparable = missing
-    if asked is not None:
-        sides = zip((before, after), asked, strict=True)
-        wanted = [{e.belongs_to for e, is_in in zip(*s, strict=True) if is_in} for s in sides]
-        comparable = [names & both for names, both in zip(missing, wanted, strict=True)]
+    kept = {before[index].belongs_to for index in counterparts[paired].tolist()}
+    continued = {after[index].belongs_to for index in np.flatnonzero(paired).tolist()}
+    vanished, appeared = old - new - kept, new - old - continued
+    if selected is None:
+        in_scope = vanished, appeared
+    else:
+        in_scope = vanished & _names(before, selected[0]), appeared & _names(after, selected[1])
     return Pairing(
-        before=found,
-        vanished=tuple(sorted(comparable[0])),
-        appeared=tuple(sorted(comparable[1])),
-        replaced=tuple(replaced),
-        out_of_scope=(
-            len(missing[0] - comparable[0]),
-            len(missing[1] - comparable[1]),
-        ),
+        before=counterparts,
+        vanished=tuple(sorted(in_scope[0])),
+        appeared=tuple(sorted(in_scope[1])),
+        replaced=replaced,
+        out_of_scope=(len(vanished - in_scope[0]), len(appeared - in_scope[1])),
     )
+
+
+def _counterparts(
+    before: Sequence[Endpoint], after: Sequence[Endpoint]
+) -> tuple[NDArray[np.int32], tuple[tuple[int, int], ...]]:
+    """Return the earlier endpoint for each later one (-1: none), and the pods that stand in."""
+    same = {_identity(endpoint): index for index, endpoint in enumerate(before)}
+    counterparts = np.array([same.get(_identity(e), -1) for e in after], np.int32)
+    gone = set(range(len(before))) - set(counterparts.tolist())
+    teams: dict[_Team | None, list[int]] = defaultdict(list)
+    free: dict[_Team | None, list[int]] = defaultdict(list)
+    for index, endpoint in enumerate(before):
+        if (team := _team(endpoint)) is not None:
+            teams[team].append(index)
+            if index in gone:
+                free[team].append(index)
+    replaced = []
+    for index in np.flatnonzero(counterparts < 0).tolist():
+        team = _team(after[index])
+        if free[team]:
+            counterparts[index] = free[team].pop(0)
+            replaced.append((int(counterparts[index]), index))
+        elif teams[team] and _owned(after[index]):  # one more replica: nothing vanished for it
+            counterparts[index] = teams[team][-1]
+    return counterparts, tuple(replaced)
+
+
+def _names(endpoints: Sequence[Endpoint], mask: NDArray[np.bool_]) -> set[str]:
+    return {endpoints[index].belongs_to for index in np.flatnonzero(mask).tolist()}
 
 
 def _identity(endpoint: Endpoint) -> Hashable:

@@ -31,14 +31,14 @@ class Overlaps:
 
 def overlaps(before: Sequence[Port], after: Sequence[Port]) -> Overlaps:
     """Find all overlaps; ports of one run never overlap each other."""
-    start, places, common = [0], [], []
+    start, earlier, common = [0], [], []
     for port in after:
-        for place, other in enumerate(before):
+        for index, other in enumerate(before):
             first, last = max(port.number, other.number), min(port.sample, other.sample)
             if port.protocol is other.protocol and first <= last:
-                places.append(place)
+                earlier.append(index)
                 common.append(Port(protocol=port.protocol, number=first, last=last))
-        start.append(len(places))
+        start.append(len(earlier))
     return Overlaps(
-        start=np.array(start, np.int64), before=np.array(places, np.int64), common=tuple(common)
+        start=np.array(start, np.int64), before=np.array(earlier, np.int64), common=tuple(common)
     )

@@ -29,11 +29,11 @@ class Counterparts:
     names: tuple[str, ...]
 
     def of(self, endpoint: int) -> range:
-        """Return the places of an endpoint's counterparts."""
+        """Return the rows of an endpoint's counterparts."""
         return range(int(self.start[endpoint]), int(self.start[endpoint + 1]))
 
     def spread(self, ends: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return, for cells at these later ends, a row per counterpart: which cell, which place."""
+        """Return, for cells at these later ends, a row per counterpart: which cell, which row."""
         counts = self.start[ends + 1] - self.start[ends]
         cells = np.repeat(np.arange(len(ends)), counts)
         within = np.arange(len(cells)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -43,37 +43,37 @@ class Counterparts:
 def counterparts(before: Recorded, after: Recorded, pairs: Pairing) -> Counterparts:
     """Find all counterparts: those of `pairs`, and outside all that overlap."""
     outside: dict[str, list[tuple[int, Spans]]] = defaultdict(list)
-    for place, endpoint in enumerate(before.endpoints):
+    for index, endpoint in enumerate(before.endpoints):
         if endpoint.kind is EndpointKind.EXTERNAL:
-            outside[endpoint.node].append((place, before.spans(endpoint)))
-    start, places, names = [0], list[int](), list[str]()
+            outside[endpoint.node].append((index, before.spans(endpoint)))
+    start, earlier, names = [0], list[int](), list[str]()
     for endpoint, counterpart in zip(after.endpoints, pairs.before.tolist(), strict=True):
         if endpoint.kind is EndpointKind.EXTERNAL:
             mine = after.spans(endpoint)
-            for place, theirs in outside[endpoint.node]:
+            for index, theirs in outside[endpoint.node]:
                 common = _common(theirs, mine)
                 if common:
-                    places.append(place)
-                    other = before.endpoints[place]
+                    earlier.append(index)
+                    other = before.endpoints[index]
                     names.append(_name((other.key, theirs), (endpoint.key, mine), common))
         elif counterpart >= 0:
-            places.append(counterpart)
+            earlier.append(counterpart)
             names.append(endpoint.belongs_to)
-        start.append(len(places))
+        start.append(len(earlier))
     return Counterparts(
-        start=np.array(start, np.int64), before=np.array(places, np.int64), names=tuple(names)
+        start=np.array(start, np.int64), before=np.array(earlier, np.int64), names=tuple(names)
     )
 
 
-def _common(one: Spans, other: Spans) -> Spans:
+def _common(theirs: Spans, mine: Spans) -> Spans:
     """Return the stretches that both have."""
-    found = [
+    shared = [
         (version, max(first, start), min(last, end))
-        for version, first, last in one
-        for same, start, end in other
-        if version == same and max(first, start) <= min(last, end)
+        for version, first, last in theirs
+        for other, start, end in mine
+        if version == other and max(first, start) <= min(last, end)
     ]
-    return tuple(sorted(found))
+    return tuple(sorted(shared))
 
 
 def _size(spans: Spans) -> int:
@@ -81,7 +81,7 @@ def _size(spans: Spans) -> int:
 
 
 def _name(before: tuple[str, Spans], after: tuple[str, Spans], common: Spans) -> str:
-    """Name what both are: the one that lies in the other, or the later within the earlier."""
+    """Name what both are: the range within the other, or the later within the earlier."""
     sizes = [_size(spans) for spans in (before[1], after[1], common)]
     if sizes[2] == sizes[1]:
         return after[0]

@@ -129,7 +129,7 @@ class Predicates:
             self.vectors.append(vector)
         return self._numbers[key]
 
-    def place(self, side: Side, address: str) -> int:
+    def index_of(self, side: Side, address: str) -> int:
         """Return an endpoint that has this address as `side`; those that share it are alike."""
         return self._places[side][_number(address)][0]
 
@@ -188,8 +188,8 @@ def address_as(endpoint: Endpoint, side: Side, family: Family) -> str | None:
 
 def sends(endpoint: Endpoint) -> bool:
     """Say whether legs can begin here: a pod or a node with a port of its own."""
-    known = endpoint.kind in (EndpointKind.POD, EndpointKind.NODE)
-    return known and endpoint.attachment is not None and not endpoint.obstacle
+    is_sender = endpoint.kind in (EndpointKind.POD, EndpointKind.NODE)
+    return is_sender and endpoint.attachment is not None and not endpoint.obstacle
 
 
 def address_sets(zone: Zone) -> Mapping[str, tuple[str, ...]]:
@@ -211,16 +211,19 @@ def in_force(zone: Zone) -> Mapping[str, tuple[Acl, ...]]:
     """
     by_uuid = {acl.uuid: acl for some in zone.acls.values() for acl in some}
     uuids: dict[str, set[str]] = defaultdict(set)
-    for switch, own in zone.switch_acls.items():
-        uuids[switch] |= own
+    for switch, listed in zone.switch_acls.items():
+        uuids[switch] |= listed
     for group in zone.port_groups:
-        ports = (zone.ports.get(name) for name in group.ports) if group.acls else ()
-        for switch in {port.datapath for port in ports if port is not None}:
+        for switch in _datapaths(zone, group.ports) if group.acls else ():
             uuids[switch] |= group.acls
     return {
         switch: tuple(by_uuid[uuid] for uuid in sorted(some) if uuid in by_uuid)
         for switch, some in uuids.items()
     }
+
+
+def _datapaths(zone: Zone, ports: Iterable[str]) -> set[str]:
+    return {zone.ports[name].datapath for name in ports if name in zone.ports}
 
 
 _STOPS = frozenset({"drop", "reject"})
@@ -271,31 +274,39 @@ class ZoneAcls:
         return self._in_force.get(name, ())
 
     def _read(self, name: str) -> "_Switch":
-        found = _Switch(router_port=_router_port(self._zone, name))
+        switch = _Switch(router_port=_router_port(self._zone, name))
         actions = {acl.action for acl in self.in_force(name)}
         unknown = not actions.isdisjoint(_STOPS) and "allow-related" not in actions
         if unknown or "allow-stateless" in actions:
             self.stateless.add(name)
         for acl in self.in_force(name):
             stage = _stage(acl)
-            try:
-                match = read(acl.match)
-            except MatchError:
-                self.opaque[name].add(acl.match)
-                continue
-            possible = [term for term in match.terms if self._possible(name, term)]
-            if possible and (
-                self._ignored(name, match)
-                # The output port is not known yet in these stages: nobody means this.
-                or (stage is not Stage.TO_LPORT and any(map(_asks_outport, possible)))
-            ):
-                self.opaque[name].add(acl.match)
-                continue
+            possible = self._possible_terms(name, acl, stage)
             if acl.action in _STOPS:
-                self.stopping += self._stopped_replies(name, possible, stage, found.router_port)
+                self.stopping += self._stopped_replies(name, possible, stage, switch.router_port)
             for term in possible:
-                found.add(_InForce(stage, acl, term))
-        return found
+                switch.add(_InForce(stage, acl, term))
+        return switch
+
+    def _possible_terms(self, switch: str, acl: Acl, stage: Stage) -> Sequence[Term]:
+        """Return the terms of an ACL that can be true on a switch; none where it is not understood.
+
+        Then its match is noted as opaque.
+        """
+        try:
+            match = read(acl.match)
+        except MatchError:
+            self.opaque[switch].add(acl.match)
+            return ()
+        possible = [term for term in match.terms if self._possible(switch, term)]
+        if possible and (
+            self._ignored(switch, match)
+            # The output port is not known yet in these stages: nobody means this.
+            or (stage is not Stage.TO_LPORT and any(map(_asks_outport, possible)))
+        ):
+            self.opaque[switch].add(acl.match)
+            return ()
+        return possible
 
     def _stopped_replies(
         self, switch: str, terms: Iterable[Term], stage: Stage, port: str
@@ -313,17 +324,22 @@ class ZoneAcls:
                 if isinstance(part, PortIs) and part.side is at_router
             ):
                 continue
-            everything = (self._predicates.family.everything,)
-            ends = {side: self._replying(side, everything) for side in Side}
-            ends[_other(at_router)] = ends[_other(at_router)] & self._on(switch)
-            for part in term.literals:
-                if isinstance(part, AddressIn):
-                    members = self._replying(part.side, self._content(part))
-                    ends[part.side] = ends[part.side] & (~members if part.negated else members)
-                elif part.side is not at_router:
-                    ends[part.side] = ends[part.side] & self.port_vector(part)
+            ends = self._ends_of_replies(switch, term, at_router)
             if ends[Side.SRC].any() and ends[Side.DST].any():
                 yield ends[Side.SRC], ends[Side.DST]
+
+    def _ends_of_replies(self, switch: str, term: Term, at_router: Side) -> dict[Side, Vector]:
+        """Return the endpoints at each end of a reply that a term is true of."""
+        everything = (self._predicates.family.everything,)
+        ends = {side: self._replying(side, everything) for side in Side}
+        ends[_other(at_router)] = ends[_other(at_router)] & self._on(switch)
+        for part in term.literals:
+            if isinstance(part, AddressIn):
+                members = self._replying(part.side, self._content(part))
+                ends[part.side] = ends[part.side] & (~members if part.negated else members)
+            elif part.side is not at_router:
+                ends[part.side] = ends[part.side] & self.port_vector(part)
+        return ends
 
     def _on(self, switch: str) -> Vector:
         """Return which endpoints are on a switch."""
@@ -377,11 +393,11 @@ class ZoneAcls:
         """Return the entries of an endpoint, attached so."""
         switch = self.switch(attached.switch)
         addresses = {side: address_as(endpoint, side, self._predicates.family) for side in Side}
-        places = {
-            side: None if address is None else self._predicates.place(side, address)
+        rows = {
+            side: None if address is None else self._predicates.index_of(side, address)
             for side, address in addresses.items()
         }
-        view = _View(self, switch, attached, places)
+        view = _View(self, switch, attached, rows)
         apart, together = switch.router_port, None
         return Seen(
             egress=(
@@ -431,13 +447,13 @@ class ZoneAcls:
             self._contents[literal] = ~vector if literal.negated else vector
         return self._contents[literal]
 
-    def others(self, term: Term, side: Side, *, known: bool) -> int | None:
+    def others(self, term: Term, side: Side, *, port_known: bool) -> int | None:
         """Return the number of the other ends a term holds for, whatever its own; None for none.
 
-        `side` is the own end's; `known` says that the other end is at a known port of the switch,
-        for which its `inport` or `outport` literals were looked at already.
+        `side` is the own end's; `port_known` says that the other end is at a known port of the
+        switch, for which its `inport` or `outport` literals were looked at already.
         """
-        key = (id(term), side, known)  # terms are kept for as long as their switch is
+        key = (id(term), side, port_known)  # terms are kept for as long as their switch is
         if key not in self._others:
             vector = np.ones(len(self._predicates.endpoints), dtype=np.bool_)
             for literal in term.literals:
@@ -445,7 +461,7 @@ class ZoneAcls:
                     continue
                 if isinstance(literal, AddressIn):
                     vector = vector & self.address_vector(literal)
-                elif not known:
+                elif not port_known:
                     vector = vector & self.port_vector(literal)
             self._others[key] = self._predicates.number(vector) if vector.any() else None
         return self._others[key]
@@ -470,14 +486,14 @@ class _Switch:
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
 
-    def add(self, found: _InForce) -> None:
+    def add(self, in_force: _InForce) -> None:
         """File a term under the first groups or ports it requires, or under none."""
-        for literal in found.term.literals:
+        for literal in in_force.term.literals:
             if isinstance(literal, PortIs) and not literal.negated:
                 for name in literal.groups | literal.names:
-                    self.filed[found.stage, literal.side][name].append(found)
+                    self.filed[in_force.stage, literal.side][name].append(in_force)
                 return
-        self.free[found.stage].append(found)
+        self.free[in_force.stage].append(in_force)
 
     def requiring(
         self, stage: Stage, side: Side, names: Iterable[str] | None
@@ -494,9 +510,9 @@ class _View:
 
     acls: ZoneAcls
     switch: _Switch
-    own: Attachment
-    places: Mapping[Side, int | None]
-    """Where the endpoint's address is in a vector; None where it has none as that side."""
+    attached: Attachment
+    rows: Mapping[Side, int | None]
+    """The row of the endpoint's address in a vector; None where it has none as that side."""
 
     def entries(
         self, side: Side, stages: Sequence[Stage], other_port: str | None
@@ -507,25 +523,25 @@ class _View:
         endpoint's own.
         """
         family = self.acls._predicates.family  # noqa: SLF001 - one module, two views of it
-        ports = {side: self.own.port}
+        ports = {side: self.attached.port}
         if other_port is not None:
             ports[_other(side)] = other_port
         predicates = self.acls._predicates  # noqa: SLF001 - as above
-        for found in dict.fromkeys(self._candidates(stages, ports)):
-            if family not in found.term.families or not self._own_end(found.term, side, ports):
+        for stage, acl, term in dict.fromkeys(self._candidates(stages, ports)):
+            if family not in term.families or not self._own_end(term, side, ports):
                 continue
-            others = self.acls.others(found.term, side, known=other_port is not None)
+            others = self.acls.others(term, side, port_known=other_port is not None)
             if others is None:
                 continue
             yield Entry(
-                stage=int(found.stage),
-                tier=found.acl.tier,
-                priority=found.acl.priority,
-                action=found.acl.action,
-                decider=predicates.decider(found.acl.owner),
+                stage=int(stage),
+                tier=acl.tier,
+                priority=acl.priority,
+                action=acl.action,
+                decider=predicates.decider(acl.owner),
                 others=others,
-                l4=tuple((str(p), low, high) for p, low, high in found.term.l4),
-                selecting=self.acls.selecting(self.own.port) if found.acl.namespace_default else 0,
+                l4=tuple((str(p), low, high) for p, low, high in term.l4),
+                selecting=self.acls.selecting(self.attached.port) if acl.namespace_default else 0,
             )
 
     def _candidates(self, stages: Sequence[Stage], ports: Mapping[Side, str]) -> Iterator[_InForce]:
@@ -545,8 +561,8 @@ class _View:
                 if port is not None and not self.acls.in_groups(port, literal):
                     return False
             elif literal.side is side:
-                place = self.places[side]
-                if place is None or not self.acls.address_vector(literal)[place]:
+                row = self.rows[side]
+                if row is None or not self.acls.address_vector(literal)[row]:
                     return False
         return True
 

@@ -10,6 +10,7 @@ flows say otherwise (an edited one, one too many or too few, a northd that lags)
 whatever can meet it is not composed.
 """
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -44,7 +45,7 @@ denies, and of one that is asked whatever the state."""
 class Agreement:
     """What a switch's flows and the ACLs in force there have in common.
 
-    `explained` are flows, by their place among the switch's; `lacking` ACLs whose flows are not all
+    `explained` are flows, by their index among the switch's; `lacking` ACLs whose flows are not all
     there, or do something else.
     """
 
@@ -59,27 +60,25 @@ def compare(acls: Iterable[Acl], flows: Sequence[LogicalFlow]) -> Agreement:
         wanted[acl.direction, acl.flow_priority, acl.match].append(acl)
     explained: set[int] = set()
     hints: dict[str, set[int]] = defaultdict(set)
-    for place, flow in enumerate(flows):
+    for index, flow in enumerate(flows if wanted else ()):
         direction, after_lb = ACL_STAGES.get(flow.stage, ("", None))
-        if not direction or not wanted:
-            continue
-        form = _FORM.fullmatch(flow.match)
+        form = _FORM.fullmatch(flow.match) if direction else None
         if form is None:
             continue
         for acl in wanted.get((direction, flow.priority, _bare(form["match"])), ()):
-            if after_lb is None:
-                if acl.action == "allow-stateless":
-                    explained.add(place)
+            if after_lb is None and acl.action == "allow-stateless":
+                explained.add(index)
             elif acl.after_lb == after_lb and _does(acl, flow, form["tier"]):
-                explained.add(place)
+                explained.add(index)
                 hints[acl.uuid].add(int(form["hint"] or 0))
-    lacking = tuple(
-        acl
-        for some in wanted.values()
-        for acl in some
-        if not any(complete <= hints[acl.uuid] for complete in _COMPLETE)
-    )
+    every = itertools.chain.from_iterable(wanted.values())
+    lacking = tuple(acl for acl in every if not _is_complete(hints[acl.uuid]))
     return Agreement(explained=frozenset(explained), lacking=lacking)
+
+
+def _is_complete(hints: set[int]) -> bool:
+    """Say whether an ACL has flows with all the hints of one of its kinds."""
+    return any(complete <= hints for complete in _COMPLETE)
 
 
 def _bare(match: str) -> str:

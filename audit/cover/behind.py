@@ -6,7 +6,7 @@ force, address sets and port groups with theirs of the same names.
 """
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from audit.cover import acls, agreement, flows
 from audit.model.facts import Acl, LogicalFlow, Zone
@@ -23,20 +23,20 @@ MOST_NAMED = 5
 
 def differences(zones: Mapping[str, Zone]) -> tuple[Difference, ...]:
     """Return what each zone's two databases do not agree on, of the default network."""
-    return tuple(one for name in sorted(zones) for one in _of_zone(zones[name]))
+    return tuple(difference for name in sorted(zones) for difference in _of_zone(zones[name]))
 
 
 def strange(
     listed: Iterable[LogicalFlow], explained: Collection[int], routers: Collection[str]
 ) -> Iterator[LogicalFlow]:
-    """Yield a switch's flows of ACL stages that no ACL explains; `explained` are places among them.
+    """Yield a switch's flows of ACL stages that no ACL explains; `explained` are their indices.
 
     northd makes some of its own, which name nothing, `routers`' ports or the health checks'.
     """
-    for place, flow in enumerate(listed):
-        if flow.stage in agreement.ACL_STAGES and place not in explained:
+    for index, flow in enumerate(listed):
+        if flow.stage in agreement.ACL_STAGES and index not in explained:
             things = {thing for thing, _ in flows.names_in(flow.match).things}
-            if any(not one.startswith(_HEALTH_CHECK) for one in things.difference(routers)):
+            if any(not thing.startswith(_HEALTH_CHECK) for thing in things.difference(routers)):
                 yield flow
 
 
@@ -53,8 +53,20 @@ def whose(acl: Acl) -> str:
 
 
 def _of_zone(zone: Zone) -> Iterator[Difference]:
-    routers = router_ports([zone])
     in_force = acls.in_force(zone)
+    yield from _flows(zone, in_force)
+    # Only these are surely there: of the southbound's sets those are read that its flows name.
+    every = itertools.chain.from_iterable(in_force.values())
+    things = {thing for acl in every for thing, _ in flows.names_in(acl.match).things}
+    named = {thing[1:] for thing in things if thing.startswith("$")}
+    yield from _members(zone, "address set", zone.address_sets, zone.installed_sets, named)
+    groups = {group.name: group.ports for group in zone.port_groups}
+    yield from _members(zone, "port group", groups, zone.installed_groups, groups)
+
+
+def _flows(zone: Zone, in_force: Mapping[str, Sequence[Acl]]) -> Iterator[Difference]:
+    """Yield the flows of ACL stages that are missing, and those that are of no ACL."""
+    routers = router_ports([zone])
     for switch in sorted({*zone.switches, *in_force}):
         listed = zone.flows.get(switch, ())
         if switch in zone.user_defined or not listed:
@@ -65,33 +77,24 @@ def _of_zone(zone: Zone) -> Iterator[Difference]:
         for flow in strange(listed, agreed.explained, routers):
             what = f"{flow.stage}, priority {flow.priority}: {flow.match}"
             yield _difference(zone, f"switch {switch} has a flow that is of no ACL ({what})")
-    # Only these are surely there: of the southbound's sets those are read that its flows name.
-    every = itertools.chain.from_iterable(in_force.values())
-    things = {thing for acl in every for thing, _ in flows.names_in(acl.match).things}
-    named = {thing[1:] for thing in things if thing.startswith("$")}
-    yield from _members(zone, "address set", zone.address_sets, zone.installed_sets, named)
-    groups = {group.name: group.ports for group in zone.port_groups}
-    yield from _members(zone, "port group", groups, zone.installed_groups, groups)
 
 
 def _members(
     zone: Zone,
     what: str,
-    asked: Mapping[str, Collection[str]],
+    northbound: Mapping[str, Collection[str]],
     installed: Mapping[str, Collection[str]] | None,
     named: Iterable[str],
 ) -> Iterator[Difference]:
     """Yield sets or groups that have other members in the southbound; `named` must be there."""
     if installed is None:
         return
-    for name in sorted(asked.keys() & {*installed, *named}):
-        members = installed.get(name, ())
-        lacks = sorted(set(asked[name]) - set(members))
-        extra = sorted(set(members) - set(asked[name]))
-        parts = (("lacks", lacks), ("has", extra))
-        said = [f"{verb} {_named(some)}" for verb, some in parts if some]
-        if said:
-            yield _difference(zone, f"{what} {name} {' and '.join(said)}")
+    for name in sorted(northbound.keys() & {*installed, *named}):
+        wanted, members = set(northbound[name]), set(installed.get(name, ()))
+        differing = (("lacks", sorted(wanted - members)), ("has", sorted(members - wanted)))
+        parts = [f"{verb} {_named(some)}" for verb, some in differing if some]
+        if parts:
+            yield _difference(zone, f"{what} {name} {' and '.join(parts)}")
 
 
 def _named(members: list[str]) -> str:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.cover import acls, matches, ways
-from audit.cover.acls import L4, Entry, Predicates, Seen, ZoneAcls
+from audit.cover.acls import L4, Entry, Predicates, Seen, Vector, ZoneAcls
 from audit.cover.flows import At
-from audit.cover.matches import MatchError, Side
+from audit.cover.matches import MatchError, Side, Term
 from audit.cover.met import NO_ACL, Met, sides_of
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import LogicalFlow, Note, Zone
@@ -59,11 +59,11 @@ def legs(matrix: Matrix, zones: Mapping[str, Zone]) -> Legs:
     notes: dict[object, Note] = {}
     for index, family in enumerate(FAMILIES):
         if (matrix.family == index).any():
-            plan, unread, said = _Planner(matrix, zones, family).plan()
+            plan, unread, family_notes = _Planner(matrix, zones, family).plan()
             plans.append(plan)
-            notes |= {(note.code, note.text): note for note in said}
-            for switch, found in unread.items():
-                opaque[switch] |= found
+            notes |= {(note.code, note.text): note for note in family_notes}
+            for switch, some in unread.items():
+                opaque[switch] |= some
     return Legs(
         plans=tuple(plans),
         notes=(*notes.values(), *_opaque_notes(opaque)),
@@ -72,11 +72,11 @@ def legs(matrix: Matrix, zones: Mapping[str, Zone]) -> Legs:
 
 
 def _opaque_notes(opaque: Mapping[str, set[str]]) -> Iterable[Note]:
-    found = sorted({match for some in opaque.values() for match in some})
-    if found:
+    unread = sorted({match for some in opaque.values() for match in some})
+    if unread:
         text = (
-            f"{len(found)} matches are not understood, and the cells of {len(opaque)} switches "
-            f"are traced one by one; the first is {found[0]!r}"
+            f"{len(unread)} matches are not understood, and the cells of {len(opaque)} switches "
+            f"are traced one by one; the first is {unread[0]!r}"
         )
         yield Note(code="opaque-matches", text=text, subjects=tuple(sorted(opaque)))
 
@@ -101,15 +101,7 @@ class _Planner:
         """Return the plan, the matches that are not understood by switch, and notes."""
         endpoints = self._matrix.endpoints
         seen = [self._seen(endpoint) for endpoint in endpoints]
-        opaque = {
-            switch: found for acl in self._acls.values() for switch, found in acl.opaque.items()
-        }
-        switches = {e.attachment.switch for e in endpoints if e.attachment is not None}
-        numbers = {switch: number for number, switch in enumerate(sorted(switches))}
-        switch = np.array(
-            [numbers[e.attachment.switch] if e.attachment else 0 for e in endpoints],
-            dtype=np.int32,
-        )
+        switch, numbers = _switches(endpoints)
         host = np.array([e.host_network for e in endpoints])
         met = Met(
             endpoints=endpoints,
@@ -123,10 +115,11 @@ class _Planner:
         )
         met_own, met_other = met.ends()
         places, host_marks, unread = self._places(switch, host, met)
-        for found in (unread, met.opaque):
-            for name, some in found.items():
-                opaque[name] = opaque.get(name, set()) | some
-        trim = _Trim(self._predicates, switch, host)
+        opaque: dict[str, set[str]] = defaultdict(set)
+        for some in (*(acl.opaque for acl in self._acls.values()), unread, met.opaque):
+            for name, unread_there in some.items():
+                opaque[name] |= unread_there
+        egress, ingress = self._tables(seen, met, _Trim(self._predicates, switch, host))
         plan = LegPlan(
             family=self._family,
             composed=self._composed(seen, opaque, met),
@@ -136,31 +129,35 @@ class _Planner:
             receiving=places.receiving,
             answered=places.answered,
             ways=ways.ways(endpoints, places, host_marks),
-            egress=self._table(
-                [
-                    _with(
-                        trim.egress(NOTHING if one is None else one.egress),
-                        met.entries(index, At.SRC),
-                    )
-                    for index, one in enumerate(seen)
-                ]
-            ),
-            ingress=self._table(
-                [
-                    _with(
-                        trim.ingress(index, NOTHING if one is None else one.ingress),
-                        met.entries(index, At.DST),
-                    )
-                    for index, one in enumerate(seen)
-                ]
-            ),
+            egress=egress,
+            ingress=ingress,
             deciders=tuple(self._predicates.deciders),
             met_own=met_own,
             met_other=met_other,
             stateful=self._stateful() & met.tracked(),
-            stopping=tuple(some for acl in self._acls.values() for some in acl.stopping),
+            stopping=tuple(ends for acl in self._acls.values() for ends in acl.stopping),
         )
         return plan, opaque, met.notes
+
+    def _tables(
+        self, seen: Sequence[Seen | None], met: Met, trim: "_Trim"
+    ) -> tuple[LegTable, LegTable]:
+        """Return the egress legs and the ingress legs."""
+        sent = [NOTHING if ends is None else ends.egress for ends in seen]
+        received = [NOTHING if ends is None else ends.ingress for ends in seen]
+        egress = self._table(
+            [
+                _with(trim.egress(acl_entries), met.entries(index, At.SRC))
+                for index, acl_entries in enumerate(sent)
+            ]
+        )
+        ingress = self._table(
+            [
+                _with(trim.ingress(index, acl_entries), met.entries(index, At.DST))
+                for index, acl_entries in enumerate(received)
+            ]
+        )
+        return egress, ingress
 
     def _stateful(self) -> NDArray[np.bool_]:
         """Return which endpoints are on a switch that lets replies through whatever its ACLs."""
@@ -175,32 +172,20 @@ class _Planner:
 
     def _table(self, entries: Sequence[_Views]) -> LegTable:
         """Return the legs of one side: classes by entries in each locality, then their atoms."""
-        numbers: dict[tuple[Entry, ...], int] = {}
-        everyone = self._predicates.number(np.ones(len(entries), dtype=np.bool_))
-        deciding = {
-            one[locality]: _deciding(one[locality], everyone)
-            for one in entries
-            for locality in Locality
-        }
-        classes = np.array(
-            [
-                [numbers.setdefault(deciding[one[locality]], len(numbers)) for one in entries]
-                for locality in Locality
-            ],
-            dtype=np.int32,
-        ).reshape(len(Locality), len(entries))
-        made = [_Class(one, self._matrix.ports, self._predicates) for one in numbers]
-        sizes = np.array([one.legs.size for one in made], dtype=np.int64)
-        counts = np.array([len(one.decided) for one in made], dtype=np.int64)
-        decided = [leg for one in made for leg in one.decided]
+        numbers, distinct = self._classes(entries)
+        classes = [_Class(some, self._matrix.ports, self._predicates) for some in distinct]
+        sizes = np.array([class_.legs.size for class_ in classes], dtype=np.int64)
+        counts = np.array([len(class_.decided) for class_ in classes], dtype=np.int64)
+        decided = [leg for class_ in classes for leg in class_.decided]
         tied = np.array([leg.tied for leg in decided], dtype=np.bool_)
-        legs = np.concatenate([np.zeros(0, np.int64), *(one.legs.reshape(-1) for one in made)])
+        flat = (class_.legs.reshape(-1) for class_ in classes)
+        legs = np.concatenate([np.zeros(0, np.int64), *flat])
         return LegTable(
-            classes=classes,
-            atoms=np.array([one.atoms for one in made], dtype=np.int32),
-            port_atoms=np.array([one.port_atoms for one in made], dtype=np.int32),
+            classes=numbers,
+            atoms=np.array([class_.atoms for class_ in classes], dtype=np.int32),
+            port_atoms=np.array([class_.port_atoms for class_ in classes], dtype=np.int32),
             first=np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64),
-            width=np.array([one.legs.shape[1] for one in made], dtype=np.int64),
+            width=np.array([class_.legs.shape[1] for class_ in classes], dtype=np.int64),
             legs=legs + np.repeat(np.cumsum(counts) - counts, sizes),
             predicted=np.array([leg.verdict for leg in decided], dtype=np.uint8),
             decider=np.array([leg.decider for leg in decided], dtype=np.int32),
@@ -208,10 +193,28 @@ class _Planner:
             zone=self._zone,
         ).by_zone(tied, self._zone)
 
+    def _classes(
+        self, entries: Sequence[_Views]
+    ) -> tuple[NDArray[np.int32], list[tuple[Entry, ...]]]:
+        """Return each endpoint's class by Locality, shape (localities, endpoints), and its entries.
+
+        The entries are by class: those that decide.
+        """
+        everyone = self._predicates.number(np.ones(len(entries), dtype=np.bool_))
+        views = {views[locality] for views in entries for locality in Locality}
+        deciding = {view: _deciding(view, everyone) for view in views}
+        numbers: dict[tuple[Entry, ...], int] = {}
+        classes = [
+            [numbers.setdefault(deciding[views[locality]], len(numbers)) for views in entries]
+            for locality in Locality
+        ]
+        shape = (len(Locality), len(entries))
+        return np.array(classes, dtype=np.int32).reshape(shape), list(numbers)
+
     def _seen(self, endpoint: Endpoint) -> Seen | None:
         """Return an endpoint's entries; None for one that no leg begins or ends at."""
-        own = acls.address_as(endpoint, Side.SRC, self._predicates.family)
-        if endpoint.attachment is None or own is None or not acls.sends(endpoint):
+        address = acls.address_as(endpoint, Side.SRC, self._predicates.family)
+        if endpoint.attachment is None or address is None or not acls.sends(endpoint):
             return None
         return self._acls[endpoint.attachment.zone].seen_by(endpoint, endpoint.attachment)
 
@@ -220,7 +223,7 @@ class _Planner:
     ) -> tuple[ways.Places, dict[str, dict[int, object]], Mapping[str, set[str]]]:
         """Return where packets come from and go to, with unread router policies by switch.
 
-        Besides, by zone, what is said of hosts' addresses there.
+        Besides, by zone, numbers for what its flows make of hosts' addresses.
         """
         endpoints, family = self._matrix.endpoints, self._predicates.family
         # Nodes are answered at their management port's address: as a pod there would be.
@@ -251,8 +254,8 @@ class _Planner:
     def _by_host(self, host: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Say which nodes' packets a router sends back to their host (local gateway mode)."""
         hosts = [
-            e.attachment if own else None
-            for e, own in zip(self._matrix.endpoints, host, strict=True)
+            e.attachment if is_host else None
+            for e, is_host in zip(self._matrix.endpoints, host, strict=True)
         ]
         return np.array(
             [
@@ -270,8 +273,8 @@ class _Planner:
         numbers: dict[str, int] = {}
         return np.array(
             [
-                numbers.setdefault(endpoint.address(family) or "", len(numbers) + 1) if own else 0
-                for endpoint, own in zip(self._matrix.endpoints, host, strict=True)
+                numbers.setdefault(e.address(family) or "", len(numbers) + 1) if is_host else 0
+                for e, is_host in zip(self._matrix.endpoints, host, strict=True)
             ],
             dtype=np.int64,
         )
@@ -281,15 +284,15 @@ class _Planner:
     ) -> NDArray[np.bool_]:
         """Return which cells are decided by legs."""
         matrix = self._matrix
-        known = np.array(
+        understood = np.array(
             [
-                one is not None and e.attachment is not None and e.attachment.switch not in opaque
-                for one, e in zip(seen, matrix.endpoints, strict=True)
+                ends is not None and e.attachment is not None and e.attachment.switch not in opaque
+                for ends, e in zip(seen, matrix.endpoints, strict=True)
             ]
         )
         host = np.array([e.host_network for e in matrix.endpoints])
         composed: NDArray[np.bool_] = (
-            known[matrix.src] & known[matrix.dst] & (matrix.family == self._family)
+            understood[matrix.src] & understood[matrix.dst] & (matrix.family == self._family)
         )
         composed &= ~(host[matrix.src] & host[matrix.dst])  # two hosts talk past OVN
         composed &= ~_balanced(matrix, self._zones)[matrix.dst, matrix.port]
@@ -339,9 +342,19 @@ def _group_vectors(
     return vectors
 
 
+def _switches(endpoints: Sequence[Endpoint]) -> tuple[NDArray[np.int32], dict[str, int]]:
+    """Return the number of each endpoint's switch, and the numbers of switches."""
+    switches = {e.attachment.switch for e in endpoints if e.attachment is not None}
+    numbers = {switch: number for number, switch in enumerate(sorted(switches))}
+    of_endpoints = [numbers[e.attachment.switch] if e.attachment else 0 for e in endpoints]
+    return np.array(of_endpoints, dtype=np.int32), numbers
+
+
 def _with(views: _Views, flows: Sequence[tuple[Entry, ...]]) -> _Views:
-    """Return what ACLs see of an endpoint with what other flows tell of it, by Locality."""
-    apart, together, own_node = ((*seen, *told) for seen, told in zip(views, flows, strict=True))
+    """Return the entries of ACLs and those of other flows together, by Locality."""
+    apart, together, own_node = (
+        (*of_acls, *of_flows) for of_acls, of_flows in zip(views, flows, strict=True)
+    )
     return apart, together, own_node
 
 
@@ -366,16 +379,16 @@ class _Trim:
         apart, together = seen
         return apart, together, together
 
-    def ingress(self, own: int, seen: tuple[tuple[Entry, ...], tuple[Entry, ...]]) -> _Views:
+    def ingress(self, index: int, seen: tuple[tuple[Entry, ...], tuple[Entry, ...]]) -> _Views:
         """Return a destination's entries by locality."""
         apart, together = seen
-        if self._host[own]:
+        if self._host[index]:
             return apart, (), ()  # a node's own address is always apart
-        home = frozenset([int(self._switch[own])])
+        home = frozenset([int(self._switch[index])])
         return (
             tuple(entry for entry in apart if self._switches(entry.others) != home),
             tuple(entry for entry in together if self._switches(entry.others) is None),
-            self._of_node(own, together),
+            self._of_node(index, together),
         )
 
     def _switches(self, number: int) -> frozenset[int] | None:
@@ -383,13 +396,13 @@ class _Trim:
         if number not in self._nodes:
             vector = self._predicates.vectors[number]
             nodes = not (vector & ~self._host).any()
-            found = np.unique(self._switch[vector]).tolist()
-            self._nodes[number] = frozenset(found) if nodes else None
+            switches = np.unique(self._switch[vector]).tolist()
+            self._nodes[number] = frozenset(switches) if nodes else None
         return self._nodes[number]
 
-    def _of_node(self, own: int, entries: Sequence[Entry]) -> tuple[Entry, ...]:
-        """Return the entries that are true of the own node, and whatever else they are true of."""
-        node = np.flatnonzero(self._host & (self._switch == self._switch[own]))
+    def _of_node(self, index: int, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+        """Return the entries that are true of the endpoint's node, whatever else they are of."""
+        node = np.flatnonzero(self._host & (self._switch == self._switch[index]))
         true = []
         for entry in entries:
             held = self._predicates.vectors[entry.others][node]
@@ -497,23 +510,28 @@ def evaluate(entries: Iterable[Entry]) -> Decided:
     with one priority that contradict each other OVN may take any; the denial is taken here, and
     the trace will tell.
     """
-    by_stage: dict[int, dict[int, list[Entry]]] = defaultdict(lambda: defaultdict(list))
+    by_tier: dict[tuple[int, int], list[Entry]] = defaultdict(list)
     for entry in entries:
         if entry.stage != NO_ACL:
-            by_stage[entry.stage][entry.tier].append(entry)
-    allowed_by, tied = -1, False
-    for stage in sorted(by_stage):
-        for tier in sorted(by_stage[stage]):
-            top = max(entry.priority for entry in by_stage[stage][tier])
-            deciding = [entry for entry in by_stage[stage][tier] if entry.priority == top]
-            tied |= len({entry.decider for entry in deciding}) > 1
-            denying = [entry for entry in deciding if entry.action in _DENIES]
-            if denying:
-                return Decided(STOP, denying[0].decider, tied)
-            if deciding[0].action != _GOES_ON:
-                allowed_by = deciding[0].decider
-                break
+            by_tier[entry.stage, entry.tier].append(entry)
+    allowed_by, allowed_in, tied = -1, NO_ACL, False
+    for (stage, _), asked_together in sorted(by_tier.items()):
+        if stage == allowed_in:
+            continue
+        deciding = _highest(asked_together)
+        tied |= len({entry.decider for entry in deciding}) > 1
+        denying = [entry for entry in deciding if entry.action in _DENIES]
+        if denying:
+            return Decided(STOP, denying[0].decider, tied)
+        if deciding[0].action != _GOES_ON:
+            allowed_by, allowed_in = deciding[0].decider, stage
     return Decided(PASS, allowed_by, tied)
+
+
+def _highest(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries of the highest priority."""
+    top = max(entry.priority for entry in entries)
+    return [entry for entry in entries if entry.priority == top]
 
 
 def _numbered(*numbers: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
@@ -556,6 +574,20 @@ def _routing(zones: Mapping[str, Zone], predicates: Predicates, met: Met) -> _Ro
     )
 
 
+def _ends(
+    terms: Iterable[Term], zone: Zone, predicates: Predicates
+) -> Iterator[tuple[Vector, Vector]]:
+    """Yield, of each term that packets between endpoints can meet, their sources and destinations.
+
+    Where a packet enters the router is its switch, which a transit leg has anyway.
+    """
+    for term in terms:
+        if predicates.family in term.families:
+            sides = sides_of(term, zone, predicates)
+            if sides[Side.SRC].any() and sides[Side.DST].any():
+                yield sides[Side.SRC], sides[Side.DST]
+
+
 def _decisions(
     policies: Sequence[LogicalFlow], zone: Zone, predicates: Predicates
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], set[str]]:
@@ -564,22 +596,16 @@ def _decisions(
     sources, destinations, opaque = [], [], set()
     order: list[LogicalFlow] = []
     default = [flow.actions for flow in policies if flow.match == "1"]
-    for policy in sorted(policies, key=lambda one: -one.priority):
+    for policy in sorted(policies, key=lambda policy: -policy.priority):
         try:
             terms = matches.parse(policy.match)
         except MatchError:
             opaque.add(policy.match)
             continue
-        for term in terms:
-            if predicates.family not in term.families:
-                continue
-            # Where a packet enters the router is its switch, which a transit leg has anyway.
-            sides = sides_of(term, zone, predicates)
-            src, dst = sides[Side.SRC], sides[Side.DST]
-            if src.any() and dst.any():
-                sources.append(src)
-                destinations.append(dst)
-                order.append(policy)
+        for src, dst in _ends(terms, zone, predicates):
+            sources.append(src)
+            destinations.append(dst)
+            order.append(policy)
     rows, row_truth = _atoms(sources, count)
     columns, column_truth = _atoms(destinations, count)
     decided = np.zeros((row_truth.shape[1], column_truth.shape[1]), dtype=np.int32)

@@ -25,18 +25,19 @@ def constant(text: str) -> tuple[int, int | None, int] | None:
     value = _plain(first)
     if value is None or not slash:
         return None if value is None else (value[1], None, _bits_of(*value))
-    kind, number = value
-    mask = _plain(second)
-    if mask is None:
-        return None
+    written = _plain(second)
+    mask = None if written is None else _mask(*value, *written)
+    return None if mask is None else (value[1] & mask, mask, mask.bit_length())
+
+
+def _mask(kind: str, value: int, mask_kind: str, mask: int) -> int | None:
+    """Return the mask of a value as bits; None where OVN takes no such mask for such a value."""
+    if kind == mask_kind or (kind == "decimal" and mask_kind == "hexadecimal" and not value):
+        return mask
     bits = _FIXED.get(kind, 0)
-    if kind == mask[0] or (kind == "decimal" and mask[0] == "hexadecimal" and not number):
-        masking = mask[1]
-    elif kind in ("ip4", "ip6") and mask[0] == "decimal" and mask[1] <= bits:
-        masking = (1 << bits) - (1 << (bits - mask[1]))
-    else:
-        return None
-    return number & masking, masking, masking.bit_length()
+    if kind in ("ip4", "ip6") and mask_kind == "decimal" and mask <= bits:
+        return (1 << bits) - (1 << (bits - mask))
+    return None
 
 
 _FIXED = {"ip4": Family.IP4.bits, "ip6": Family.IP6.bits, "ethernet": _ETHERNET_BITS}

@@ -6,7 +6,7 @@ no trace is evidence of what the cluster does.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,10 +49,10 @@ class Contradictions:
         for right, listed in self._in_force(task.zone, match.datapath).items():
             if right[:2] != (direction, after_lb) or right.flow_priority != match.priority:
                 continue
-            found = tuple(acl for acl in listed if self._holds(acl, task, match))
-            kinds = {_kind(acl.action) for acl in found}
+            matching = tuple(acl for acl in listed if self._holds(acl, task, match))
+            kinds = _kinds(matching)
             if len(kinds) > 1 and _kind(match.action) in kinds:
-                return found
+                return matching
         return ()
 
     def _in_force(self, zone_name: str, switch: str) -> _Rivals:
@@ -70,7 +70,7 @@ class Contradictions:
             self._switches[zone_name, switch] = {
                 right: tuple(listed)
                 for right, listed in by_right.items()
-                if len({_kind(acl.action) for acl in listed}) > 1
+                if len(_kinds(listed)) > 1
             }
         return self._switches[zone_name, switch]
 
@@ -108,6 +108,10 @@ def _at_ports(term: Term, ports: Mapping[Side, str], groups: Mapping[str, frozen
         for part in term.literals
         if isinstance(part, PortIs)
     )
+
+
+def _kinds(acls: Iterable[Acl]) -> set[str]:
+    return {_kind(acl.action) for acl in acls}
 
 
 def _kind(action: str) -> str:

@@ -143,7 +143,7 @@ def _read(match: str) -> Reading:
 
 def turned(match: str) -> str:
     """Return what a match is to a packet whose ports are the other way round: to the reply."""
-    return _L4_FIELD.sub(lambda found: f"{found[1]}.{'src' if found[2] == 'dst' else 'dst'}", match)
+    return _L4_FIELD.sub(lambda l4: f"{l4[1]}.{'src' if l4[2] == 'dst' else 'dst'}", match)
 
 
 class Numbers:
@@ -171,9 +171,9 @@ class At(StrEnum):
 
 
 class Holder(NamedTuple):
-    """An endpoint by one of its identities: its logical port's, or its node's address."""
+    """An endpoint, by its index, with one of its identities: its port's, or its node's address."""
 
-    place: int
+    endpoint: int
     of_node: bool = False
 
     def at(self, side: Side, *, host: bool) -> At:
@@ -190,7 +190,7 @@ class Identities:
     """Who has which address, MAC and logical port."""
 
     endpoints: Sequence[Endpoint]
-    own: list[dict[str, str]] = field(default_factory=list)
+    names: list[dict[str, str]] = field(default_factory=list)
     """Of each endpoint, its identity and what it is called in marks."""
     holders: dict[str, list[Holder]] = field(default_factory=lambda: defaultdict(list))
     _addresses: dict[Family, list[tuple[int, Holder]]] = field(default_factory=dict)
@@ -199,22 +199,24 @@ class Identities:
     def __post_init__(self) -> None:
         addresses: dict[Family, list[tuple[int, Holder]]] = {family: [] for family in Family}
         for index, endpoint in enumerate(self.endpoints):
-            own: dict[str, str] = {}
+            names: dict[str, str] = {}
             for thing, name, of_node in _identity(endpoint):
-                own[thing] = name
+                names[thing] = name
                 self.holders[thing].append(Holder(index, of_node))
                 if name.startswith("address"):
                     number = int(ipaddress.ip_address(thing))
                     addresses[Family.of(thing)].append((number, Holder(index, of_node)))
-            self.own.append(own)
+            self.names.append(names)
         self._addresses = addresses
 
     def within(self, network: str) -> frozenset[Holder]:
         """Return who has an address in a network."""
         if network not in self._in:
             value, mask = masked(network) or (0, 0)
-            known = self._addresses[Family.of(network)]
-            self._in[network] = frozenset(one for number, one in known if number & mask == value)
+            addresses = self._addresses[Family.of(network)]
+            self._in[network] = frozenset(
+                holder for number, holder in addresses if number & mask == value
+            )
         return self._in[network]
 
 
@@ -225,11 +227,11 @@ def _identity(endpoint: Endpoint) -> Iterator[tuple[str, str, bool]]:
     yield attached.port, "port", False
     if attached.mac:
         yield attached.mac, "mac", False
-    for place, address in enumerate(attached.addresses):
-        yield canonical(address), f"address {place} {Family.of(address)}", False
-    for place, address in enumerate(endpoint.addresses):
+    for index, address in enumerate(attached.addresses):
+        yield canonical(address), f"address {index} {Family.of(address)}", False
+    for index, address in enumerate(endpoint.addresses):
         if address not in attached.addresses:
-            yield canonical(address), f"address {place} {Family.of(address)} of its node", True
+            yield canonical(address), f"address {index} {Family.of(address)} of its node", True
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -246,40 +248,44 @@ def canonical(address: str) -> str:
 class Named(NamedTuple):
     """What a flow's match names: identities by the side of the packet they are asked of.
 
-    `asked` are the sets of things of which the packet must have one, as far as is plain.
+    `required` are the sets of things of which the packet must have one, as far as is plain.
     """
 
     things: tuple[tuple[str, Side | None], ...]
-    asked: tuple[tuple[str, ...], ...]
+    required: tuple[tuple[str, ...], ...]
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def names_in(match: str) -> Named:
     """Return what a match names; a row that actions look up asks for the first thing it names."""
-    first = _THING.search(match)
-    if first is None:
+    if _THING.search(match) is None:
         return Named((), ())
     if _COMPARISON.search(match) is None:
-        listed = tuple(dict.fromkeys(_thing(one) for one in _THING.finditer(match)))
+        listed = tuple(dict.fromkeys(_things(match)))
         return Named(tuple((thing, None) for thing in listed), (listed[:1],))
     things: dict[tuple[str, Side | None], None] = {}
-    asked: list[tuple[str, ...]] = []
+    required: list[tuple[str, ...]] = []
     plain = not _alternatives(match)  # then what stands in no parentheses must hold
     covered: list[tuple[int, int]] = []
-    for found in _COMPARISON.finditer(match):
-        listed = tuple(_thing(one) for one in _THING.finditer(found["constants"]))
+    for comparison in _COMPARISON.finditer(match):
+        listed = tuple(_things(comparison["constants"]))
         if not listed:
             continue
-        covered.append(found.span())
-        side = _side(found["field"])
+        covered.append(comparison.span())
+        side = _side(comparison["field"])
         things |= dict.fromkeys((thing, side) for thing in listed)
-        before = match[: found.start()]
-        if plain and found["relation"] == "==" and before.count("(") == before.count(")"):
-            asked.append(listed)
-    for one in _THING.finditer(match):
-        if not any(start <= one.start() < end for start, end in covered):
-            things[_thing(one), None] = None
-    return Named(tuple(things), tuple(asked))
+        if plain and _is_equation(comparison):
+            required.append(listed)
+    for token in _THING.finditer(match):
+        if not any(start <= token.start() < end for start, end in covered):
+            things[_thing(token), None] = None
+    return Named(tuple(things), tuple(required))
+
+
+def _is_equation(comparison: re.Match[str]) -> bool:
+    """Say whether it is `field == constants` and stands in no parentheses."""
+    before = comparison.string[: comparison.start()]
+    return comparison["relation"] == "==" and before.count("(") == before.count(")")
 
 
 def _alternatives(match: str) -> bool:
@@ -287,23 +293,27 @@ def _alternatives(match: str) -> bool:
     if "||" not in match:
         return False
     depth = 0
-    for place, character in enumerate(match):
+    for index, character in enumerate(match):
         depth += (character == "(") - (character == ")")
-        if not depth and match.startswith("||", place):
+        if not depth and match.startswith("||", index):
             return True
     return False
 
 
-def _thing(found: re.Match[str]) -> str:
-    match found.lastgroup:
+def _things(text: str) -> Iterator[str]:
+    return map(_thing, _THING.finditer(text))
+
+
+def _thing(token: re.Match[str]) -> str:
+    match token.lastgroup:
         case "ip":
-            return canonical(found["ip"])
+            return canonical(token["ip"])
         case "mac":
-            return found["mac"].lower()
+            return token["mac"].lower()
         case "name":
-            return found["name"]
+            return token["name"]
         case _:
-            return found.group()
+            return token.group()
 
 
 def _side(name: str) -> Side | None:
@@ -314,8 +324,8 @@ def _side(name: str) -> Side | None:
 
 
 @dataclass(slots=True)
-class Told:
-    """What the flows of one zone tell of endpoints, by the side of the packet they are at.
+class ZoneMarks:
+    """The marks that the flows of one zone put on endpoints, by the side of the packet they are at.
 
     `on` is by switch: marks of endpoints there; `kind` of a switch are flows that name nobody.
     `between` are marks on all other datapaths.
@@ -341,16 +351,19 @@ class Told:
 _ROUTER_POLICY = "lr_in_policy"
 
 
-def _understood(match: str) -> bool:
+def _is_policy(flow: LogicalFlow) -> bool:
+    """Say whether a flow is a router policy whose match is understood."""
+    if flow.stage != _ROUTER_POLICY:
+        return False
     try:
-        matches.parse(match)
+        matches.parse(flow.match)
     except MatchError:
         return False
     return True
 
 
 class ZoneFlows:
-    """Reads one zone's flows for what they tell of the endpoints of a matrix."""
+    """Reads one zone's flows for the marks they put on the endpoints of a matrix."""
 
     def __init__(
         self,
@@ -374,51 +387,54 @@ class ZoneFlows:
         self._switches = switches_of(who.endpoints, zone)
         self._others = _everybody(zone.ports.values())
         self._whole = _by_switch(who.endpoints)
-        self._everyone = frozenset(Holder(i) for i, own in enumerate(who.own) if own)
+        self._everyone = frozenset(Holder(i) for i, names in enumerate(who.names) if names)
         self._assigned: set[str] = set()
-        self._known: dict[str, frozenset[Holder]] = {}
+        self._holders: dict[str, frozenset[Holder]] = {}
 
-    def told(self) -> Told:
-        """Return what the flows tell."""
-        told = Told()
+    def marks(self) -> ZoneMarks:
+        """Return the marks of all flows that packets can come to."""
+        marks = ZoneMarks()
         datapaths = reached(self._zone, self._switches)
         for name in datapaths:
             for flow in self._zone.flows.get(name, ()):
-                if _THING.search(flow.actions):
-                    self._assigned |= {_thing(one) for one in _THING.finditer(flow.actions)}
+                self._assigned.update(_things(flow.actions))
         self._assigned -= self._others
         for name in datapaths:
-            self._datapath(name, told)
-        return told
+            self._datapath(name, marks)
+        return marks
 
-    def _datapath(self, name: str, told: Told) -> None:
-        own = name in self._switches
-        common = _common_names(self._zone, name) if own else {}
-        if own:
-            told.on[name] = {at: defaultdict(list) for at in At}
-            told.kind[name] = []
+    def _datapath(self, name: str, marks: ZoneMarks) -> None:
+        common = _common_names(self._zone, name) if name in self._switches else None
         explained = self._explained.get(name, frozenset())
         every = self._zone.flows.get(name, ())
         going_on = _going_on(every)
-        if own:  # a stage that another switch lacks, or its default, is told from this one's
-            told.kind[name].append((self._numbers.of(("goes on", *sorted(going_on))), ANY_L4))
-            told.tracking[name] = self._numbers.of(_tracking(every, explained, common))
-        by_acls = [every[place] for place in explained]
-        asked = [
-            (flow, reading)
-            for place, flow in enumerate(every)
-            if place not in explained and (reading := self._read(flow, told)) is not None
-        ]
-        given = _Registers((flow for flow, _ in asked), by_acls, self._ports, self._who.holders)
+        if common is not None:
+            marks.on[name] = {at: defaultdict(list) for at in At}
+            # A stage that another switch lacks, or its default, is told from this one's.
+            stages = self._numbers.of(("goes on", *sorted(going_on)))
+            marks.kind[name] = [(stages, ANY_L4)]
+            marks.tracking[name] = self._numbers.of(_tracking(every, explained, common))
+        by_acls = [every[index] for index in explained]
+        relevant = list(self._relevant(every, explained, marks))
+        given = _Registers((flow for flow, _ in relevant), by_acls, self._ports, self._who.holders)
         met = [
             (flow, reading)
-            for flow, reading in asked
+            for flow, reading in relevant
             if flow.stage not in going_on and given.may_be(flow.match)
         ]
         for flow, reading in _whatever_the_protocol(met):
-            self._flow(flow, reading.l4, name, common if own else None, told)
+            self._flow(flow, reading.l4, name, common, marks)
 
-    def _read(self, flow: LogicalFlow, told: Told) -> Reading | None:
+    def _relevant(
+        self, every: Sequence[LogicalFlow], explained: Collection[int], marks: ZoneMarks
+    ) -> Iterator[tuple[LogicalFlow, Reading]]:
+        """Yield the flows that packets asked about can meet, but for those that ACLs explain."""
+        for index, flow in enumerate(every):
+            reading = None if index in explained else self._read(flow, marks)
+            if reading is not None:
+                yield flow, reading
+
+    def _read(self, flow: LogicalFlow, marks: ZoneMarks) -> Reading | None:
         """Read a flow; None where no packet of the family, to a port asked about, can meet it."""
         if flow.stage[:1].isupper():  # a row that actions look up
             return Reading(frozenset(Family), None)
@@ -427,16 +443,16 @@ class ZoneFlows:
         try:
             reading = read(flow.match)
         except MatchError:
-            told.unread.add(flow.match)
+            marks.unread.add(flow.match)
             return None
         return reading if self._family in reading.families else None
 
     def _of_another_port(self, match: str) -> bool:
         """Say whether a match asks for a port that no request or reply is sent to."""
-        asked = _PORT_ASKED.search(match)
-        if asked is None:
+        comparison = _PORT_ASKED.search(match)
+        if comparison is None:
             return False
-        number = int(asked[1])
+        number = int(comparison[1])
         return number != REQUEST_SOURCE_PORT and not any(number in port for port in self._ports)
 
     def _flow(
@@ -445,67 +461,84 @@ class ZoneFlows:
         l4: Intervals | None,
         datapath: str,
         common: Mapping[str, str] | None,
-        told: Told,
+        marks: ZoneMarks,
     ) -> None:
-        """Note what one flow tells; `common` are names of what is the switch's own."""
+        """Note the marks of one flow; `common` are names of what is the switch's own."""
         named = names_in(flow.match)
         switch = None if common is None else datapath
         if self._of_somebody_else(named, common or {}, switch):
             return
         marked = self._marked(named, switch)
         if l4 is not None and (marked or common is None or l4 == ANY_L4):
-            told.limits.append(flow)
+            marks.limits.append(flow)
             return
-        self._sends_to(flow, named, datapath, switch, told)
+        self._sends_to(flow, named, datapath, switch, marks)
         if common is None:
-            if flow.stage == _ROUTER_POLICY and _understood(flow.match):
-                told.policies.append(flow)
-                return
-            for at, index in marked:
-                own = self._who.own[index]
-                key = (self._zone.name, datapath, *_said(flow, own))
-                told.between[at][index].append(self._numbers.of(key))
+            self._mark_between(flow, marked, datapath, marks)
         elif marked:
-            outport = _OUTPORT.search(flow.actions)
-            for at, index in marked:
-                own = self._who.own[index]
-                names = {**common, **own}
-                told.on[datapath][at][index].append(self._numbers.of(_said(flow, names)))
-                elsewhere = outport is not None and own.get(outport[1]) != "port"
-                if elsewhere and at in (At.DST, At.REPLY_TO) and self._on(index, datapath):
-                    told.redirected.add(index)
+            self._mark_on_switch(flow, marked, datapath, common, marks)
         else:
-            number = self._numbers.of(_said(flow, common))
-            told.kind[datapath].append((number, ANY_L4 if l4 is None else l4))
+            number = self._numbers.of(_renamed(flow, common))
+            marks.kind[datapath].append((number, ANY_L4 if l4 is None else l4))
+
+    def _mark_between(
+        self,
+        flow: LogicalFlow,
+        marked: Iterable[tuple[At, int]],
+        datapath: str,
+        marks: ZoneMarks,
+    ) -> None:
+        """Mark the endpoints that a flow names between switches."""
+        if _is_policy(flow):
+            marks.policies.append(flow)
+            return
+        for at, index in marked:
+            key = (self._zone.name, datapath, *_renamed(flow, self._who.names[index]))
+            marks.between[at][index].append(self._numbers.of(key))
+
+    def _mark_on_switch(
+        self,
+        flow: LogicalFlow,
+        marked: Iterable[tuple[At, int]],
+        switch: str,
+        common: Mapping[str, str],
+        marks: ZoneMarks,
+    ) -> None:
+        """Mark the endpoints that a switch's flow names, and those whose packets it redirects."""
+        outport = _OUTPORT.search(flow.actions)
+        for at, index in marked:
+            names = self._who.names[index]
+            number = self._numbers.of(_renamed(flow, {**common, **names}))
+            marks.on[switch][at][index].append(number)
+            elsewhere = outport is not None and names.get(outport[1]) != "port"
+            if elsewhere and at in (At.DST, At.REPLY_TO) and self._on(index, switch):
+                marks.redirected.add(index)
 
     def _sends_to(
-        self, flow: LogicalFlow, named: Named, datapath: str, switch: str | None, told: Told
+        self, flow: LogicalFlow, named: Named, datapath: str, switch: str | None, marks: ZoneMarks
     ) -> None:
         """Mark whom a flow sends packets to of which some are for others.
 
         To a packet that is for it anyway such a flow does nothing wrong, to all others it does:
         what arrives at it says nothing of them.
         """
-        given = {
-            _thing(one) for sent in _SENT_TO.findall(flow.actions) for one in _THING.finditer(sent)
-        }
-        holders = {one for thing in given for one in self._members(thing, switch)}
-        if not holders:
+        sent_to = itertools.chain.from_iterable(map(_things, _SENT_TO.findall(flow.actions)))
+        receivers = self._members_of(sent_to, switch)
+        if not receivers:
             return
-        asked = {
-            holder
-            for thing, side in named.things
-            if side is not Side.SRC  # from whom a packet is says nothing of for whom it is
-            for holder in self._members(thing, switch)
-        }
-        by_policies = flow.stage == _ROUTER_POLICY and _understood(flow.match)
-        marks = told.between if switch is None else told.on[switch]
-        for holder in sorted(holders):
-            if asked == {holder} or (by_policies and not self._policy_asks_for(flow, holder)):
+        # From whom a packet is says nothing of for whom it is.
+        destinations = (thing for thing, side in named.things if side is not Side.SRC)
+        named_receivers = self._members_of(destinations, switch)
+        is_policy = _is_policy(flow)
+        by_side = marks.between if switch is None else marks.on[switch]
+        for holder in sorted(receivers):
+            if named_receivers == {holder}:
+                continue
+            if is_policy and not self._policy_asks_for(flow, holder):
                 continue
             number = self._numbers.of((self._zone.name, datapath, flow))
-            host = self._who.endpoints[holder.place].host_network
-            marks[holder.at(Side.DST, host=host)][holder.place].append(number)
+            host = self._who.endpoints[holder.endpoint].host_network
+            by_side[holder.at(Side.DST, host=host)][holder.endpoint].append(number)
 
     def _policy_asks_for(self, policy: LogicalFlow, holder: Holder) -> bool:
         """Say whether a router policy may be true of a packet that is for an endpoint.
@@ -535,10 +568,10 @@ class ZoneFlows:
         """Return the endpoints that a flow names, by where they stand in a packet it names."""
         marked: dict[tuple[At, int], None] = {}
         for thing, side in named.things:
-            for one in self._telling(thing, switch):
-                host = self._who.endpoints[one.place].host_network
-                for asked in Side if side is None else (side,):
-                    marked[one.at(asked, host=host), one.place] = None
+            for holder in self._telling(thing, switch):
+                host = self._who.endpoints[holder.endpoint].host_network
+                for end in Side if side is None else (side,):
+                    marked[holder.at(end, host=host), holder.endpoint] = None
         return list(marked)
 
     def _telling(self, thing: str, switch: str | None) -> Sequence[Holder]:
@@ -550,34 +583,38 @@ class ZoneFlows:
         members = self._members(thing, switch)
         if not _holds_many(thing):
             return sorted(members)
-        nodes = sorted(one for one in members if one.of_node)
-        ports = frozenset(one for one in members if not one.of_node)
+        nodes = sorted(holder for holder in members if holder.of_node)
+        ports = frozenset(holder for holder in members if not holder.of_node)
         if ports >= self._everyone or (
-            switch is None and all(self._whole[one.place] <= ports for one in ports)
+            switch is None and all(self._whole[holder.endpoint] <= ports for holder in ports)
         ):
             return nodes
         return [*nodes, *sorted(ports)]
+
+    def _members_of(self, things: Iterable[str], switch: str | None) -> set[Holder]:
+        return {holder for thing in things for holder in self._members(thing, switch)}
 
     def _members(self, thing: str, switch: str | None) -> frozenset[Holder]:
         """Return whom a thing is, or holds, to a switch or, with None, to another datapath.
 
         A MAC is an identity on the own switch, and to what that sends to: it goes no farther.
         """
-        if thing not in self._known:
-            self._known[thing] = frozenset(
+        if thing not in self._holders:
+            self._holders[thing] = frozenset(
                 holder
-                for one in self._content(thing)
+                for part in self._content(thing)
                 for holder in (
-                    self._who.within(one) if "/" in one else self._who.holders.get(one, ())
+                    self._who.within(part) if "/" in part else self._who.holders.get(part, ())
                 )
             )
+        holders = self._holders[thing]
         if _MAC.fullmatch(thing):
-            return frozenset(one for one in self._known[thing] if self._near(one, switch))
-        return self._known[thing]
+            return frozenset(holder for holder in holders if self._near(holder, switch))
+        return holders
 
     def _near(self, holder: Holder, switch: str | None) -> bool:
         """Say whether an endpoint is on a switch, or with None in the zone."""
-        attached = self._who.endpoints[holder.place].attachment
+        attached = self._who.endpoints[holder.endpoint].attachment
         return attached is not None and (
             attached.zone == self._zone.name if switch is None else attached.switch == switch
         )
@@ -609,7 +646,7 @@ class ZoneFlows:
                 or thing.startswith(_MADE_BY_NORTHD)
             )
 
-        return any(not any(map(here, asked)) for asked in named.asked)
+        return any(not any(map(here, things)) for things in named.required)
 
 
 def _holds_many(thing: str) -> bool:
@@ -648,18 +685,18 @@ _TRACKING = re.compile(
 def _tracking(
     flows: Sequence[LogicalFlow], explained: Collection[int], common: Mapping[str, str]
 ) -> tuple[object, ...]:
-    """Return what a switch's flows of anybody say of tracking packets, and of what ACLs know.
+    """Return a switch's flows that track anybody's packets, or find out what ACLs know of them.
 
-    The flows `explained` by ACLs are left out, by their places.
+    The flows `explained` by ACLs are left out, by their indices.
     """
-    said = {
-        _said(flow, common)
-        for place, flow in enumerate(flows)
-        if place not in explained
+    tracking = {
+        _renamed(flow, common)
+        for index, flow in enumerate(flows)
+        if index not in explained
         and _TRACKING.fullmatch(flow.stage)
         and all(thing in common for thing, _ in names_in(flow.match).things)
     }
-    return ("tracking", *sorted(said))
+    return ("tracking", *sorted(tracking))
 
 
 class _Registers:
@@ -676,23 +713,23 @@ class _Registers:
         self._ports = ports
         self._addresses = addresses
         self._given: dict[str, set[tuple[int, int, str]]] = defaultdict(set)
-        for written in {flow.actions for flow in by_acls}:
-            self._note(written)
+        for actions in {flow.actions for flow in by_acls}:
+            self._note(actions)
         waiting = {(flow.match, flow.actions) for flow in flows if "reg" in flow.actions}
         # What no flow gives, the flows that ask for it do not give either.
-        while met := {one for one in waiting if self.may_be(one[0])}:
+        while met := {(match, actions) for match, actions in waiting if self.may_be(match)}:
             waiting -= met
-            for _, written in met:
-                self._note(written)
+            for _, actions in met:
+                self._note(actions)
 
-    def _note(self, written: str) -> None:
+    def _note(self, actions: str) -> None:
         """Note what actions give registers."""
-        for name, first, last, value in _GIVEN.findall(written):
+        for name, first, last, value in _GIVEN.findall(actions):
             width, number = name.count("x"), int(name.lstrip("xreg"))
             whole = (0, _LAST_BIT, _ANYTHING)
             given = (int(first or 0), int(last or first or _LAST_BIT), value.strip())
-            for place in range(1 << width):
-                self._given[f"reg{(number << width) + place}"].add(whole if width else given)
+            for part in range(1 << width):
+                self._given[f"reg{(number << width) + part}"].add(whole if width else given)
 
     def may_be(self, match: str) -> bool:
         """Say whether registers can be as a conjunction asks."""
@@ -730,15 +767,15 @@ def _plain(match: str) -> str:
 def _whatever_the_protocol(
     flows: Sequence[tuple[LogicalFlow, Reading]],
 ) -> Iterator[tuple[LogicalFlow, Reading]]:
-    """Yield flows; where the same is said of every protocol, it is said of no port."""
+    """Yield flows; those that there are alike for every protocol look at no port."""
     alike: dict[object, list[Intervals]] = defaultdict(list)
     for flow, reading in flows:
         if reading.l4 is not None:
             alike[_but_for_the_protocol(flow)].append(reading.l4)
     for flow, reading in flows:
         if reading.l4 is not None and LOOKS_AT_PORTS.search(flow.match) is None:
-            said = itertools.chain.from_iterable(alike[_but_for_the_protocol(flow)])
-            if matches.united(said) == ANY_L4:
+            l4s = itertools.chain.from_iterable(alike[_but_for_the_protocol(flow)])
+            if matches.united(l4s) == ANY_L4:
                 yield flow, reading._replace(l4=None)
                 continue
         yield flow, reading
@@ -753,12 +790,12 @@ def _but_for_the_protocol(flow: LogicalFlow) -> object:
     )
 
 
-def _said(flow: LogicalFlow, names: Mapping[str, str]) -> tuple[str, int, str, str]:
-    """Return what a flow says, with everything in `names` called by them."""
+def _renamed(flow: LogicalFlow, names: Mapping[str, str]) -> tuple[str, int, str, str]:
+    """Return a flow's stage, priority, match and actions, with what `names` has called by them."""
 
-    def called(found: re.Match[str]) -> str:
-        name = names.get(_thing(found))
-        return found.group() if name is None else f"<{name}>"
+    def called(token: re.Match[str]) -> str:
+        name = names.get(_thing(token))
+        return token.group() if name is None else f"<{name}>"
 
     return (
         flow.stage,
@@ -808,40 +845,45 @@ def reached(zone: Zone, switches: Iterable[str]) -> list[str]:
         if peer is not None:
             beside[port.datapath].add(peer.datapath)
             beside[peer.datapath].add(port.datapath)
-    found, waiting = set[str](), list(switches)
+    datapaths, waiting = set[str](), list(switches)
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
+        if name not in datapaths:
+            datapaths.add(name)
             waiting += beside[name]
-    return sorted(found)
+    return sorted(datapaths)
 
 
 def _common_names(zone: Zone, switch: str) -> dict[str, str]:
     """Name what every switch has one of its own of: router ports, their peers, its subnets.
 
-    No two things of a switch have one name, so that what is said of one switch in these names is
-    said of another in the same words only if it is the same.
+    No two things of a switch have one name, so flows of two switches that are alike in these names
+    are alike.
     """
     names: dict[str, str] = {}
-    here = [port for port in zone.ports.values() if port.datapath == switch]
-    routers = [port for port in here if zone.ports.get(port.peer) is not None]
-    for place, port in enumerate(sorted(routers, key=lambda one: one.tunnel_key)):
+    routers = [
+        port for port in zone.ports.values() if port.datapath == switch and port.peer in zone.ports
+    ]
+    for index, port in enumerate(sorted(routers, key=lambda port: port.tunnel_key)):
         peer = zone.ports[port.peer]
-        names[port.name] = f"router port {place}"
-        names[peer.name] = f"peer {place}"
-        for one, owner in ((port, "router port"), (peer, "peer")):
-            if one.mac:
-                names.setdefault(one.mac, f"MAC of {owner} {place}")
-            for number, address in enumerate(one.addresses):
-                bare = canonical(address.partition("/")[0])
-                names.setdefault(bare, f"address {number} of {owner} {place}")
-                names.setdefault(canonical(address), f"network {number} of {owner} {place}")
-    redirected = [port for port in zone.ports.values() if port.kind == "chassisredirect"]
-    for port in redirected:
-        for name, called in list(names.items()):
-            if port.name == f"cr-{name}":
-                names[port.name] = f"chassis of {called}"
-    for place, subnet in enumerate(zone.switches.get(switch, ())):
-        names.setdefault(canonical(subnet), f"subnet {place}")
+        names[port.name] = f"router port {index}"
+        names[peer.name] = f"peer {index}"
+        for end in (port, peer):
+            for thing, kind in _addresses_of(end):
+                names.setdefault(thing, f"{kind} of {names[end.name]}")
+    for port in zone.ports.values():
+        redirects = port.kind == "chassisredirect" and port.name.startswith("cr-")
+        if redirects and port.name[3:] in names:
+            names[port.name] = f"chassis of {names[port.name[3:]]}"
+    for index, subnet in enumerate(zone.switches.get(switch, ())):
+        names.setdefault(canonical(subnet), f"subnet {index}")
     return names
+
+
+def _addresses_of(port: LogicalPort) -> Iterator[tuple[str, str]]:
+    """Yield a port's MAC, addresses and networks, each with its kind and number."""
+    if port.mac:
+        yield port.mac, "MAC"
+    for number, address in enumerate(port.addresses):
+        yield canonical(address.partition("/")[0]), f"address {number}"
+        yield canonical(address), f"network {number}"

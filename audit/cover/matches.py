@@ -209,12 +209,12 @@ class _Parser:
         self._tokens: list[_Token] = []
         at = 0
         while at < len(match):
-            found = _TOKEN.match(match, at)
-            if found is None:
+            token = _TOKEN.match(match, at)
+            if token is None:
                 self._fail(f"{match[at]!r} is not understood", _Token("", "", at))
-            if found.lastgroup != "blank":
-                self._tokens.append(_Token(str(found.lastgroup), found.group(), at))
-            at = found.end()
+            if token.lastgroup != "blank":
+                self._tokens.append(_Token(str(token.lastgroup), token.group(), at))
+            at = token.end()
         self._tokens.append(_Token("end", "", at))
         self._next = 0
         self._depth = 0
@@ -382,24 +382,29 @@ class _Parser:
         """Return what `field relation constants` means, or its negation."""
         relation = _INVERTED[relation] if negated else relation
         symbol, token = field.symbol, field.token
-        ordered = relation not in ("==", "!=")
-        named = any(part.kind == "set" for part in constants.tokens)
-        if ordered and (constants.in_braces or named):
-            self._fail("a set is compared with == and != only", token)
-        if ordered and (symbol.nominal or symbol.means):
-            self._fail(f"{symbol.name} is compared with == and != only", token)
+        sets = [part.text for part in constants.tokens if part.kind == "set"]
+        if relation not in ("==", "!="):
+            self._check_ordered(field, constants, sets)
         if not symbol.width:
             return self._port(token, relation, constants.tokens)
-        sets = [part.text for part in constants.tokens if part.kind == "set"]
         self.sets |= {(name[1:], symbol.width) for name in sets}
         values = [self._integer(t, symbol.width) for t in constants.tokens if t.kind != "set"]
-        if ordered and values[0][1] is not None:
-            self._fail("what has a mask is compared with == and != only", token)
         if symbol.means:
             return self._predicate(field, relation, values, sets)
         if symbol.nominal:
             self._only_positively(token, positive=relation == "==")
         return _number(field, relation, values, sets)
+
+    def _check_ordered(self, field: _Field, constants: _Constants, sets: Sequence[str]) -> None:
+        """Fail where less and greater mean nothing: of sets, of masks, and of what is no number."""
+        symbol, token = field.symbol, field.token
+        if constants.in_braces or sets:
+            self._fail("a set is compared with == and != only", token)
+        if symbol.nominal or symbol.means:
+            self._fail(f"{symbol.name} is compared with == and != only", token)
+        _, mask = self._integer(constants.tokens[0], symbol.width)
+        if mask is not None:
+            self._fail("what has a mask is compared with == and != only", token)
 
     def _predicate(
         self,
@@ -459,32 +464,43 @@ def _number(
     sets: Sequence[str],
 ) -> Terms:
     """Return what comparing a field with numbers and sets of them means, prerequisites included."""
-    symbol, full = field.symbol, (1 << field.width) - 1
-    own = symbol.whole or symbol.name
-    low = symbol.low + field.low
-    if relation in ("==", "!="):
-        patterns = [(v & full, full if mask is None else mask & full) for v, mask in values]
-    else:
-        patterns = _ordered(relation, values[0][0] & full, field.width)
+    patterns = _patterns(field, relation, values)
     if relation == "!=" and not sets and len(patterns) == 1 and patterns[0][1].bit_count() == 1:
         # Not 0 is 1: there is no need for a negation.
         relation, patterns = "==", [(patterns[0][0] ^ patterns[0][1], patterns[0][1])]
-    names = frozenset(name[1:] for name in sets)
-    shifted = [(v << low, mask << low) for v, mask in patterns]
-    met = _matching(SYMBOLS[own], shifted, names)
-    if symbol.name in _TRACKED and not met and has(0, shifted):
-        met = of(varying=[symbol.name])
-    if names and own in _ADDRESSES and field.width < symbol.width:
-        met = of(varying=[f"bits of {symbol.name}"])
+    met = _met(field, patterns, frozenset(name[1:] for name in sets))
     if relation == "!=":
         met = complement(met)
-    needed = _meant(symbol.needs) if symbol.needs else ALWAYS
+    needed = _meant(field.symbol.needs) if field.symbol.needs else ALWAYS
     terms = all_of([met, needed])
     if relation == "!=" and not values:
         # Where the sets are empty it is true of everything, whatever the symbol needs.
         empty = f"whether {' or '.join(sorted(sets))} is empty"
         terms = any_of([terms, all_of([complement(needed), of(varying=[empty])])])
     return terms
+
+
+def _patterns(
+    field: _Field, relation: str, values: Sequence[tuple[int, int | None]]
+) -> list[Pattern]:
+    """Return patterns of the numbers of a field that are these, or less or greater; not for !=."""
+    full = (1 << field.width) - 1
+    if relation in ("==", "!="):
+        return [(v & full, full if mask is None else mask & full) for v, mask in values]
+    return _ordered(relation, values[0][0] & full, field.width)
+
+
+def _met(field: _Field, patterns: Sequence[Pattern], sets: frozenset[str]) -> Terms:
+    """Return of which packets a field is of one of these patterns, or in one of these sets."""
+    symbol, low = field.symbol, field.symbol.low + field.low
+    whole = symbol.whole or symbol.name
+    if sets and whole in _ADDRESSES and field.width < symbol.width:
+        return of(varying=[f"bits of {symbol.name}"])
+    shifted = [(v << low, mask << low) for v, mask in patterns]
+    met = _matching(SYMBOLS[whole], shifted, sets)
+    if symbol.name in _TRACKED and not met and has(0, shifted):
+        return of(varying=[symbol.name])
+    return met
 
 
 def _ordered(relation: str, number: int, width: int) -> list[Pattern]:
@@ -496,7 +512,7 @@ def _ordered(relation: str, number: int, width: int) -> list[Pattern]:
     if "=" in relation and number == (full if relation[0] == "<" else 0):
         return [(0, 0)]
     wanted = 1 if relation[0] == "<" else 0
-    bits = [1 << place for place in range(width) if number >> place & 1 == wanted]
+    bits = [1 << bit for bit in range(width) if number >> bit & 1 == wanted]
     above = [((number ^ bit) & -bit, full & -bit) for bit in bits]
     return [*above, (number, full)] if "=" in relation else above
 
@@ -504,25 +520,37 @@ def _ordered(relation: str, number: int, width: int) -> list[Pattern]:
 def _matching(symbol: Symbol, patterns: Sequence[Pattern], sets: frozenset[str]) -> Terms:
     """Return of which packets a field's number is of one of these patterns, or in a set."""
     if symbol.name in _ADDRESSES:
-        family, side = _ADDRESSES[symbol.name]
-        networks = frozenset(spelled(pattern, family) for pattern in patterns)
-        literal = AddressIn(side=side, family=family, sets=sets, networks=networks)
-        return of(literal, families=[family]) if sets or networks else NEVER
+        return _at_addresses(symbol, patterns, sets)
     if sets:
         return of(varying=[symbol.name])
     if symbol.name in _L4_PORTS:
-        intervals = _intervals(_L4_PORTS[symbol.name], patterns)
-        many = len(intervals) > _MAX_INTERVALS
-        return of(varying=[f"single bits of {symbol.name}"]) if many else of(l4=intervals)
+        return _at_ports(symbol, patterns)
     if symbol.name == "ip.proto":
         return of(l4=every_port({p for n, p in _PROTOCOL_NUMBERS.items() if has(n, patterns)}))
     if symbol.name == "eth.type":
         return of(families={f for n, f in _ETHER_TYPES.items() if has(n, patterns)})
-    # A pattern is met for certain, or certainly not, or it asks for bits that are not known.
-    possible = [mask for v, mask in patterns if not (v ^ symbol.value) & mask & symbol.known]
+    return _at_bits(symbol, patterns)
+
+
+def _at_addresses(symbol: Symbol, patterns: Sequence[Pattern], sets: frozenset[str]) -> Terms:
+    family, side = _ADDRESSES[symbol.name]
+    networks = frozenset(spelled(pattern, family) for pattern in patterns)
+    literal = AddressIn(side=side, family=family, sets=sets, networks=networks)
+    return of(literal, families=[family]) if sets or networks else NEVER
+
+
+def _at_ports(symbol: Symbol, patterns: Sequence[Pattern]) -> Terms:
+    intervals = _intervals(_L4_PORTS[symbol.name], patterns)
+    many = len(intervals) > _MAX_INTERVALS
+    return of(varying=[f"single bits of {symbol.name}"]) if many else of(l4=intervals)
+
+
+def _at_bits(symbol: Symbol, patterns: Sequence[Pattern]) -> Terms:
+    """Return when a pattern is met: for certain, certainly not, or where other bits are so."""
+    possible = [mask for v, mask in patterns if not (v ^ symbol.value) & mask & symbol.fixed]
     if not possible:
         return NEVER
-    return of(varying=[symbol.name] if all(mask & ~symbol.known for mask in possible) else [])
+    return of(varying=[symbol.name] if all(mask & ~symbol.fixed for mask in possible) else [])
 
 
 def _intervals(protocol: Protocol, patterns: Iterable[Pattern]) -> Intervals:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from audit.cover import agreement, behind, flows, matches
 from audit.cover.acls import Entry, Predicates, Vector, ZoneAcls, address_sets, group_ports
-from audit.cover.flows import At, Identities, Numbers, Told, ZoneFlows
+from audit.cover.flows import At, Identities, Numbers, ZoneFlows, ZoneMarks
 from audit.cover.matches import AddressIn, Intervals, MatchError, PortIs, Side, Term
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import Acl, LogicalFlow, Note, Zone
@@ -61,10 +61,12 @@ class Met:
     """Cells that are not composed: as vectors of sources and of destinations, and ports."""
     notes: list[Note] = field(default_factory=list)
     _numbers: Numbers = field(default_factory=Numbers)
-    _told: dict[str, Told] = field(default_factory=dict)
+    _marks: dict[str, ZoneMarks] = field(default_factory=dict)
     _contents: dict[tuple[str, At], NDArray[np.int64]] = field(default_factory=dict)
     _common: dict[tuple[str, At], "_Views"] = field(default_factory=dict)
     _most: dict[tuple[At, bool], tuple[int, int] | None] = field(default_factory=dict)
+    usual_switches: dict[str, bool] | None = None
+    """By switch, whether its flows are of the usual kind; made when it is first needed."""
     _everyone: int = 0
     _router_ports: frozenset[str] = frozenset()
     _attached: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
@@ -81,33 +83,33 @@ class Met:
             read = ZoneFlows(
                 zone, who, self._numbers, self.predicates.family, explained, self.ports
             )
-            told = self._told[name] = read.told()
-            for switch in zone.switches if told.unread else ():
-                self.opaque[switch] |= told.unread
-            for flow in told.limits:
+            marks = self._marks[name] = read.marks()
+            for switch in zone.switches if marks.unread else ():
+                self.opaque[switch] |= marks.unread
+            for flow in marks.limits:
                 self._limit(zone, flow)
-            if told.redirected:
-                self._redirect(sorted(told.redirected))
+            if marks.redirected:
+                self._redirect(sorted(marks.redirected))
 
     def _agreed(self, zone: Zone, acls: ZoneAcls) -> dict[str, frozenset[int]]:
         """Return the flows that ACLs in force explain, by switch; note where they do not agree."""
         explained: dict[str, frozenset[int]] = {}
         strange: list[tuple[str, LogicalFlow]] = []
         lacking: list[tuple[str, Acl]] = []
-        own = flows.switches_of(self.endpoints, zone)
-        for switch in flows.reached(zone, own):
+        with_endpoints = flows.switches_of(self.endpoints, zone)
+        for switch in flows.reached(zone, with_endpoints):
             listed = zone.flows.get(switch, ())
             in_force = acls.in_force(switch)
             if not listed or not (in_force or switch in zone.switches):
                 continue
             agreed = agreement.compare(in_force, listed)
-            if switch in own:
+            if switch in with_endpoints:
                 explained[switch] = agreed.explained  # elsewhere no leg is made of ACLs
             lacking += [(switch, acl) for acl in agreed.lacking]
             strange += [
                 (switch, flow)
                 for flow in behind.strange(listed, agreed.explained, self._router_ports)
-                if self._asked(flow)
+                if self._can_meet(flow)
             ]
         self._disagree(zone, strange, lacking)
         return explained
@@ -119,14 +121,15 @@ class Met:
         anybody = np.ones_like(vector)
         self.limits += [(anybody, vector, matches.ANY_L4), (vector, anybody, matches.ANY_L4)]
 
-    def _asked(self, flow: LogicalFlow) -> bool:
-        """Say whether a flow can be true of a packet that is asked."""
+    def _can_meet(self, flow: LogicalFlow) -> bool:
+        """Say whether a flow can be true of a packet that is asked about."""
         try:
             reading = flows.read(flow.match)
         except MatchError:
             return True
-        asked = reading.l4 is None or any(_touches(reading.l4, port) for port in self.ports)
-        return asked and self.predicates.family in reading.families
+        if self.predicates.family not in reading.families:
+            return False
+        return reading.l4 is None or any(_touches(reading.l4, port) for port in self.ports)
 
     def _disagree(
         self,
@@ -198,10 +201,10 @@ class Met:
         """Return the entries of an endpoint as the source's or the destination's side, by Locality.
 
         They are of the flows of its own switch. Where these say what they say of most endpoints, in
-        every locality, there are none: such are told apart by ACLs alone.
+        every locality, there are none: ACLs alone tell such endpoints from others.
         """
         attached = self.endpoints[index].attachment
-        if attached is None or attached.switch not in self._told[attached.zone].on:
+        if attached is None or attached.switch not in self._marks[attached.zone].on:
             return tuple(() for _ in Locality)
         zone, switch, sees = attached.zone, attached.switch, self._sees(index, side)
         content = int(self._content(zone, switch, side)[index])
@@ -209,33 +212,46 @@ class Met:
         if (content, views.number) == self._usual(side, host=bool(self.host[index])):
             host = (self._entry(self._numbers.of("host")),) if self.host[index] else ()
             return tuple(host for _ in Locality)
-        own = self._entry(self._numbers.of((content, "own")))
+        endpoint = self._entry(self._numbers.of((content, "own")))
         return tuple(
-            (own, self._entry(self._numbers.of(at)), *entries)
+            (endpoint, self._entry(self._numbers.of(at)), *entries)
             for at, entries in zip(Locality, views.entries, strict=True)
         )
 
     def _usual(self, side: At, *, host: bool) -> tuple[int, int] | None:
-        """Return what is said of most endpoints of a kind, and of the others on their switches.
+        """Return the numbers of the marks that most endpoints of a kind have, and of their views.
 
-        None where flows of it look at ports, or tell its other ends apart: then so must legs.
+        None where flows of it look at ports, or tell its other ends apart: then so must legs. Only
+        of switches that are as most are: a flow that one alone has may tell what comes by the
+        router from what stays, whomever it is about.
         """
         key = (side, host)
         if key not in self._most:
-            known: Counter[tuple[int, int]] = Counter()
-            among: dict[tuple[int, int], _Views] = {}
+            counts: Counter[tuple[int, int]] = Counter()
+            plain: dict[tuple[int, int], bool] = {}
             for index in np.flatnonzero(self.host == host).tolist():
                 at = self.endpoints[index].attachment
-                if at is not None and at.switch in self._told[at.zone].on:
+                if at is not None and self._is_usual(at.zone, at.switch):
                     content = int(self._content(at.zone, at.switch, side)[index])
                     views = self._views(at.zone, at.switch, self._sees(index, side))
-                    known[content, views.number] += 1
-                    among[content, views.number] = views
-            most = max(known.values(), default=0)
-            usual = next((one for one, count in known.items() if count == most), None)
-            plain = usual is not None and among[usual].plain
-            self._most[key] = usual if plain else None
+                    counts[content, views.number] += 1
+                    plain[content, views.number] = views.plain
+            usual = max(counts, key=counts.__getitem__, default=None)
+            self._most[key] = usual if usual is not None and plain[usual] else None
         return self._most[key]
+
+    def _is_usual(self, zone: str, switch: str) -> bool:
+        """Say whether a switch's flows that name nobody are those of most switches."""
+        if self.usual_switches is None:
+            kinds = {
+                name: frozenset(kind)
+                for marks in self._marks.values()
+                for name, kind in marks.kind.items()
+            }
+            counts = Counter(kinds.values()).most_common(1)
+            most = [kind for kind, count in counts if 1 < count > len(kinds) - count]
+            self.usual_switches = {name: kind in most for name, kind in kinds.items()}
+        return switch in self._marks[zone].on and self.usual_switches.get(switch, False)
 
     def _views(self, zone: str, switch: str, side: At) -> "_Views":
         """Return the entries that all endpoints of a switch at `side` have in common."""
@@ -273,13 +289,13 @@ class Met:
         key = (switch, side)
         if key not in self._contents:
             content = np.full(len(self.endpoints), self._numbers.of(()), dtype=np.int64)
-            for index, marks in self._told[zone].on[switch][side].items():
+            for index, marks in self._marks[zone].on[switch][side].items():
                 content[index] = self._numbers.of(tuple(sorted(marks)))
             self._contents[key] = content
         return self._contents[key]
 
     def _made(self, zone: str, switch: str, side: At, locality: Locality) -> Iterator[Entry]:
-        kind = self._told[zone].kind[switch]
+        kind = self._marks[zone].kind[switch]
         whole = tuple(sorted(number for number, l4 in kind if l4 == matches.ANY_L4))
         yield self._entry(self._numbers.of(("kind", whole)))
         for number, l4 in sorted(set(kind)):
@@ -321,8 +337,8 @@ class Met:
         """Return which endpoints' switches track packets as most switches do."""
         numbers = {
             switch: number
-            for told in self._told.values()
-            for switch, number in told.tracking.items()
+            for marks in self._marks.values()
+            for switch, number in marks.tracking.items()
         }
         most = Counter(numbers.values()).most_common(2)
         usual = most[0][0] if len(most) == 1 or (most and most[0][1] > most[1][1]) else None
@@ -336,43 +352,45 @@ class Met:
 
     def places(self, at: At) -> NDArray[np.int64]:
         """Return numbers by endpoint for what flows between switches say of it there."""
-        marks: dict[int, list[int]] = defaultdict(list)
-        for told in self._told.values():
-            for index, some in told.between[at].items():
-                marks[index] += some
-        numbers = [
-            self._numbers.of(tuple(sorted(marks.get(index, ()))))
+        by_endpoint: dict[int, list[int]] = defaultdict(list)
+        for marks in self._marks.values():
+            for index, numbers in marks.between[at].items():
+                by_endpoint[index] += numbers
+        contents = [
+            self._numbers.of(tuple(sorted(by_endpoint.get(index, ()))))
             for index in range(len(self.endpoints))
         ]
-        return np.array(numbers, dtype=np.int64)
+        return np.array(contents, dtype=np.int64)
 
     def host_marks(self) -> dict[str, dict[int, object]]:
         """Return, by zone and host, numbers for what the zone's flows say of its node's address."""
         return {
             name: {
-                index: self._numbers.of(tuple(sorted(told.between[At.DST].get(index, ()))))
+                index: self._numbers.of(tuple(sorted(marks.between[At.DST].get(index, ()))))
                 for index in np.flatnonzero(self.host).tolist()
             }
-            for name, told in self._told.items()
+            for name, marks in self._marks.items()
         }
 
     def policies(self, zone: str) -> Sequence[LogicalFlow]:
         """Return the flows of router policies that packets from a zone's switches can meet."""
-        return self._told[zone].policies
+        return self._marks[zone].policies
 
     def ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return `met_own` and `met_other` of a `LegPlan`."""
         nothing = self._numbers.of(())
         shape = (max(len(self.switches), 1), len(self.endpoints))
-        said = np.full((*shape, len(At)), nothing, dtype=np.int64)
-        for zone, told in self._told.items():
-            for switch in told.on:
-                for place, at in enumerate(At):
-                    said[self.switches[switch], :, place] = self._content(zone, switch, at)
-        _, others = np.unique(said.reshape(-1, len(At)), axis=0, return_inverse=True)
+        # contents[s, e, a]: the number of what switch s's flows say of endpoint e as At a
+        contents = np.full((*shape, len(At)), nothing, dtype=np.int64)
+        for zone, marks in self._marks.items():
+            for switch in marks.on:
+                for index, at in enumerate(At):
+                    contents[self.switches[switch], :, index] = self._content(zone, switch, at)
+        _, others = np.unique(contents.reshape(-1, len(At)), axis=0, return_inverse=True)
         others = others.reshape(shape).astype(np.int64)
-        own = np.stack([self.switch, others[self.switch, np.arange(len(self.endpoints))]], axis=1)
-        _, numbers = np.unique(own, axis=0, return_inverse=True)
+        at_home = others[self.switch, np.arange(len(self.endpoints))]
+        ends = np.stack([self.switch, at_home], axis=1)
+        _, numbers = np.unique(ends, axis=0, return_inverse=True)
         return numbers.reshape(-1).astype(np.int64), others
 
     def limited(
@@ -385,9 +403,9 @@ class Met:
         """Return which of these cells are not composed."""
         limited = np.zeros(len(src), dtype=np.bool_)
         for sources, destinations, l4 in self.limits:
-            asked = np.array([_touches(l4, one) for one in ports], dtype=np.bool_)
-            if asked.any():
-                limited |= sources[src] & destinations[dst] & asked[port]
+            touched = np.array([_touches(l4, each) for each in ports], dtype=np.bool_)
+            if touched.any():
+                limited |= sources[src] & destinations[dst] & touched[port]
         return limited
 
 
@@ -406,24 +424,28 @@ def sides_of(term: Term, zone: Zone, predicates: Predicates) -> dict[Side, Vecto
     count = len(predicates.endpoints)
     sides = {side: np.ones(count, dtype=np.bool_) for side in Side}
     for literal in term.literals:
-        match literal:
-            case AddressIn():
-                sets = (address_sets(zone).get(name, ()) for name in literal.sets)
-                content = (*literal.networks, *itertools.chain.from_iterable(sets))
-                vector = predicates.members(literal.side, content)
-                sides[literal.side] &= ~vector if literal.negated else vector
-            case PortIs():
-                groups = group_ports(zone)
-                names = literal.names.union(*(groups.get(name, ()) for name in literal.groups))
-                vector = np.array(
-                    [
-                        e.attachment is not None
-                        and e.attachment.zone == zone.name
-                        and e.attachment.port in names
-                        for e in predicates.endpoints
-                    ],
-                    dtype=np.bool_,
-                )
-                if vector.any() and not literal.negated:
-                    sides[literal.side] &= vector
+        if isinstance(literal, AddressIn):
+            sets = (address_sets(zone).get(name, ()) for name in literal.sets)
+            content = (*literal.networks, *itertools.chain.from_iterable(sets))
+            vector = predicates.members(literal.side, content)
+            sides[literal.side] &= ~vector if literal.negated else vector
+        elif not literal.negated:
+            vector = _at_ports(literal, zone, predicates.endpoints)
+            if vector.any():
+                sides[literal.side] &= vector
     return sides
+
+
+def _at_ports(literal: PortIs, zone: Zone, endpoints: Sequence[Endpoint]) -> Vector:
+    """Return the endpoints whose port is among a literal's names, or in its groups."""
+    groups = group_ports(zone)
+    names = literal.names.union(*(groups.get(name, ()) for name in literal.groups))
+    return np.array(
+        [
+            e.attachment is not None
+            and e.attachment.zone == zone.name
+            and e.attachment.port in names
+            for e in endpoints
+        ],
+        dtype=np.bool_,
+    )

@@ -27,14 +27,14 @@ def refined(matrix: Matrix, plan: LegPlan) -> LegPlan:
 def _split(table: LegTable, node: NDArray[np.int64]) -> LegTable:
     """Return a table with a class for each pair of class and node that some endpoint has."""
     pairs = np.stack([table.classes.astype(np.int64), np.broadcast_to(node, table.classes.shape)])
-    found, classes = np.unique(pairs.reshape(2, -1), axis=1, return_inverse=True)
-    old = found[0]
+    distinct, classes = np.unique(pairs.reshape(2, -1), axis=1, return_inverse=True)
+    old = distinct[0]
     ends = np.append(table.first[1:], len(table.legs))
     sizes = (ends - table.first)[old]
-    places = [np.arange(table.first[one], ends[one]) for one in old.tolist()]
-    placed = table.legs[np.concatenate(places)] if places else np.zeros(0, dtype=np.int64)
-    owned = np.stack([np.repeat(np.arange(len(old)), sizes), placed])
-    (_, taken), legs = np.unique(owned, axis=1, return_inverse=True)
+    rows = [np.arange(table.first[number], ends[number]) for number in old.tolist()]
+    copied = table.legs[np.concatenate(rows)] if rows else np.zeros(0, dtype=np.int64)
+    by_class = np.stack([np.repeat(np.arange(len(old)), sizes), copied])
+    (_, taken), legs = np.unique(by_class, axis=1, return_inverse=True)
     return LegTable(
         classes=classes.reshape(table.classes.shape).astype(np.int32),
         atoms=table.atoms[old],

@@ -5,6 +5,7 @@ neighbouring numbers that any of them names nothing distinguishes one port from 
 trace decides the whole range. What it costs is the number of such ranges, not 65,536.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ from audit.cover.matches import Interval, MatchError
 from audit.model.endpoints import Endpoint
 from audit.model.facts import Policy, Zone
 from audit.model.packets import Protocol
+from audit.model.policies import PortMatch
 from audit.model.portspace import PortSpace
 
 _TEMPLATE = "^"
@@ -31,16 +33,9 @@ def space(zones: Iterable[Zone]) -> PortSpace:
     of_nodes: dict[Protocol, set[int]] = defaultdict(set)
     seen: set[str] = set()
     for zone in zones:
-        matches = {acl.match for found in zone.acls.values() for acl in found} - seen
+        matches = {acl.match for some in zone.acls.values() for acl in some} - seen
         seen |= matches
-        for match in matches:
-            try:
-                terms = acls.terms(match)
-            except MatchError:
-                continue
-            for protocol, low, high in (interval for term in terms for interval in term.l4):
-                cuts[Protocol(protocol)] |= {low, high + 1}
-        for protocol, low, high in _of_flows(zone):
+        for protocol, low, high in itertools.chain(_of_acls(matches), _of_flows(zone)):
             cuts[Protocol(protocol)] |= {low, high + 1}
         for balancer in zone.load_balancers:
             for address, port, _ in balancer.vips:
@@ -48,9 +43,20 @@ def space(zones: Iterable[Zone]) -> PortSpace:
                 into[balancer.protocol] |= {port, port + 1}
     return PortSpace(
         cuts=_frozen(cuts),
-        of_address={address: _frozen(found) for address, found in of_address.items()},
+        of_address={address: _frozen(by_protocol) for address, by_protocol in of_address.items()},
         of_nodes=_frozen(of_nodes),
     )
+
+
+def _of_acls(matches: Iterable[str]) -> Iterator[Interval]:
+    """Yield the ports that ACLs tell apart, by their matches."""
+    for match in matches:
+        try:
+            terms = acls.terms(match)
+        except MatchError:
+            continue
+        for term in terms:
+            yield from term.l4
 
 
 def _of_flows(zone: Zone) -> Iterator[Interval]:
@@ -62,8 +68,7 @@ def _of_flows(zone: Zone) -> Iterator[Interval]:
     for match in {flow.match for some in zone.flows.values() for flow in some}:
         if not flows.LOOKS_AT_PORTS.search(match):
             continue
-        asked = flows.names_in(match).asked
-        if any(balanced.issuperset(things) for things in asked):
+        if any(map(balanced.issuperset, flows.names_in(match).required)):
             continue
         try:
             yield from flows.read(match).l4 or ()
@@ -72,29 +77,29 @@ def _of_flows(zone: Zone) -> Iterator[Interval]:
 
 
 def with_policies(
-    known: PortSpace, policies: Iterable[Policy], pods: Iterable[Endpoint]
+    space: PortSpace, policies: Iterable[Policy], pods: Iterable[Endpoint]
 ) -> PortSpace:
     """Return a port space cut besides where the policy objects tell ports apart.
 
     They say more than the ACLs do: OVN-Kubernetes makes a whole protocol of a named port.
     """
-    cuts = {protocol: set(known.cuts.get(protocol, ())) for protocol in Protocol}
+    cuts = {protocol: set(space.cuts.get(protocol, ())) for protocol in Protocol}
     names = set[str]()
-    for match in {
-        match
-        for policy in policies
-        if policy.spec is not None
-        for rule in policy.spec.rules
-        for match in rule.ports or ()
-    }:
+    for match in set(_port_matches(policies)):
         if match.name:
             names.add(match.name)
         elif match.protocol is not None:
             cuts[match.protocol] |= {match.first, match.last + 1}
-    for own in {own for pod in pods for own in pod.declared if own.name in names}:
-        cuts[own.port.protocol] |= {own.port.number, own.port.number + 1}
-    return replace(known, cuts=_frozen(cuts))
+    for port in {named.port for pod in pods for named in pod.declared if named.name in names}:
+        cuts[port.protocol] |= {port.number, port.number + 1}
+    return replace(space, cuts=_frozen(cuts))
 
 
-def _frozen(found: Mapping[Protocol, set[int]]) -> dict[Protocol, frozenset[int]]:
-    return {protocol: frozenset(cuts) for protocol, cuts in found.items()}
+def _port_matches(policies: Iterable[Policy]) -> Iterator[PortMatch]:
+    for policy in policies:
+        for rule in policy.spec.rules if policy.spec is not None else ():
+            yield from rule.ports or ()
+
+
+def _frozen(cuts: Mapping[Protocol, set[int]]) -> dict[Protocol, frozenset[int]]:
+    return {protocol: frozenset(ports) for protocol, ports in cuts.items()}

@@ -41,13 +41,13 @@ def choose_pairs(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
     More than `choose` by far, and each cell is then decided by a trace of a packet that is like
     its own at both ends: that legs do not depend on each other is traced, not argued.
     """
-    found: dict[int, int] = {}
+    cells: dict[int, int] = {}
     for legs in plan.walk(matrix):
         pairs = legs.egress * len(plan.ingress) + legs.ingress
         distinct, first = np.unique(pairs, return_index=True)
         for pair, cell in zip(distinct.tolist(), legs.cells[first].tolist(), strict=True):
-            found.setdefault(pair, cell)
-    return np.unique(np.array(list(found.values()), dtype=np.int64))
+            cells.setdefault(pair, cell)
+    return np.unique(np.array(list(cells.values()), dtype=np.int64))
 
 
 def choose_replies(matrix: Matrix, plan: LegPlan, traced: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -58,9 +58,9 @@ def choose_replies(matrix: Matrix, plan: LegPlan, traced: NDArray[np.bool_]) -> 
     a reply shows all of its legs. No cell of an end for which that does not hold is chosen.
     """
     chosen = _ChosenReplies(matrix, plan)
-    asked = plan.of(matrix, np.flatnonzero(plan.composed & traced))
-    chosen.know(asked)
-    chosen.add(asked)
+    requests = plan.of(matrix, np.flatnonzero(plan.composed & traced))
+    chosen.know(requests)
+    chosen.add(requests)
     for legs in plan.walk(matrix):
         chosen.add(legs)
     return chosen.cells()
@@ -73,11 +73,11 @@ class _ChosenReplies:
         self._matrix = matrix
         self._plan = plan
         self._shown = [np.zeros(count, dtype=np.bool_) for count in plan.reply_counts]
-        self._found: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
+        self._cells: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
 
     def cells(self) -> NDArray[np.int64]:
         """Return the chosen cells."""
-        return np.unique(np.concatenate(self._found))
+        return np.unique(np.concatenate(self._cells))
 
     def know(self, requests: CellLegs) -> None:
         """Take what requests are predicted to show of the ways between."""
@@ -94,7 +94,7 @@ class _ChosenReplies:
             fresh = np.flatnonzero((leg >= 0) & ~shown[leg])
             _, first = np.unique(leg[fresh], return_index=True)
             picked = fresh[first]
-            self._found.append(arriving[picked])
+            self._cells.append(arriving[picked])
             for other, done in zip(ids, self._shown, strict=True):
                 done[other[picked][other[picked] >= 0]] = True
 
@@ -141,20 +141,20 @@ def _candidates(matrix: Matrix, plan: LegPlan) -> NDArray[np.int64]:
     Both on one switch and between two, where there are such.
     """
     counts = _counts(matrix, plan)
-    first = [
+    batches = [
         {kind: np.full(2 * count, _NONE, dtype=np.int64) for kind, count in counts.items()}
         for _ in range(_CANDIDATES)
     ]
     for number, legs in enumerate(plan.spread(matrix)):
-        known = first[number % _CANDIDATES]
+        first = batches[number % _CANDIDATES]
         apart = (legs.transit != NO_WAY).astype(np.int64)
         for kind, (ids, by) in _shows(matrix, plan, legs).items():
             places = np.flatnonzero(by)
             numbers = 2 * ids[places] + apart[places]
-            fresh = known[kind][numbers] == _NONE
-            # The last one written stays.
-            known[kind][numbers[fresh][::-1]] = legs.cells[places[fresh]][::-1]
-    kept = [cells[cells != _NONE] for known in first for cells in known.values()]
+            fresh = first[kind][numbers] == _NONE
+            # Of several for one thing the last that is written stays.
+            first[kind][numbers[fresh][::-1]] = legs.cells[places[fresh]][::-1]
+    kept = [cells[cells != _NONE] for first in batches for cells in first.values()]
     return np.unique(np.concatenate(kept))
 
 

@@ -56,11 +56,11 @@ class Cover:
         return np.where(self.cells[places] == cells, self.request[places], np.int32(-1))
 
     @property
-    def asked(self) -> NDArray[np.bool_]:
+    def has_request(self) -> NDArray[np.bool_]:
         """Say, by cell of the matrix, which have a request."""
-        asked = np.zeros(len(self.settled), dtype=np.bool_)
-        asked[self.cells] = True
-        return asked
+        has_request = np.zeros(len(self.settled), dtype=np.bool_)
+        has_request[self.cells] = True
+        return has_request
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -82,28 +82,28 @@ def exhaustive(
     """
     obstacles = _obstacles(matrix)
     _settle_ranges(matrix, obstacles, opaque)
-    asked = _Asked()
+    requests = _Requests()
     cells = np.flatnonzero(obstacles < 0 if only is None else (obstacles < 0) & only)
     request = np.full(len(cells), -1, dtype=np.int32)
     forked: dict[int, str] = {}
-    for place, cell in enumerate(cells.tolist()):
+    for row, cell in enumerate(cells.tolist()):
         src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
         family, port = FAMILIES[matrix.family[cell]], matrix.ports[matrix.port[cell]]
         if dst.kind is not EndpointKind.SERVICE or dst.key not in headless.services:
-            request[place] = asked.index(request_for(src, dst, family, port))
+            request[row] = requests.index(request_for(src, dst, family, port))
             continue
-        found = _legs(src, headless.receivers(dst.key, family, port))
-        if isinstance(found, Reason):
-            obstacles[cell] = REASON_CODE[found]
+        legs = _legs(src, headless.receivers(dst.key, family, port))
+        if isinstance(legs, Reason):
+            obstacles[cell] = REASON_CODE[legs]
         else:
-            forked[place] = asked.fork(found)
-    forks = {key: number for number, key in enumerate(asked.forks)}
-    for place, key in forked.items():
-        request[place] = len(asked.tasks) + forks[key]
+            forked[row] = requests.fork(legs)
+    forks = {key: number for number, key in enumerate(requests.forks)}
+    for row, key in forked.items():
+        request[row] = len(requests.tasks) + forks[key]
     return Cover(
         name="exhaustive",
-        tasks=tuple(asked.tasks.values()),
-        forks=tuple(asked.forks.values()),
+        tasks=tuple(requests.tasks.values()),
+        forks=tuple(requests.forks.values()),
         cells=cells[request >= 0],
         request=request[request >= 0],
         settled=np.maximum(obstacles, 0).astype(np.uint8),
@@ -128,7 +128,7 @@ def extended(cover: Cover, matrix: Matrix, cells: NDArray[np.int64]) -> Cover:
     tasks = {task.key: number for number, task in enumerate(cover.tasks)}
     listed = list(cover.tasks)
     added = np.empty(len(cells), dtype=np.int32)
-    for place, cell in enumerate(cells.tolist()):
+    for row, cell in enumerate(cells.tolist()):
         task = request_for(
             matrix.endpoints[matrix.src[cell]],
             matrix.endpoints[matrix.dst[cell]],
@@ -138,22 +138,22 @@ def extended(cover: Cover, matrix: Matrix, cells: NDArray[np.int64]) -> Cover:
         number = tasks.setdefault(task.key, len(listed))
         if number == len(listed):
             listed.append(task)
-        added[place] = number
+        added[row] = number
     # Requests of forks are numbered after the tasks': they move up by what is added.
     new = np.int32(len(listed) - len(cover.tasks))
     moved = np.where(cover.request >= len(cover.tasks), cover.request + new, cover.request)
-    known = np.concatenate([cover.cells, cells])
-    order = np.argsort(known, kind="stable")
+    every = np.concatenate([cover.cells, cells])
+    order = np.argsort(every, kind="stable")
     request = np.concatenate([moved, added])[order]
-    return replace(cover, tasks=tuple(listed), cells=known[order], request=request)
+    return replace(cover, tasks=tuple(listed), cells=every[order], request=request)
 
 
-def placed(cover: Cover, place: Callable[[TraceTask], TraceTask]) -> Cover:
-    """Return `cover` with every task as `place` makes it; that of a task again is the same."""
+def placed(cover: Cover, on_plane: Callable[[TraceTask], TraceTask]) -> Cover:
+    """Return `cover` with every task as `on_plane` makes it; that of a task again is the same."""
     return replace(
         cover,
-        tasks=tuple(place(task) for task in cover.tasks),
-        forks=tuple(forked(tuple(place(leg) for leg in fork.legs)) for fork in cover.forks),
+        tasks=tuple(map(on_plane, cover.tasks)),
+        forks=tuple(forked(tuple(map(on_plane, fork.legs))) for fork in cover.forks),
     )
 
 
@@ -163,8 +163,8 @@ def forked(legs: tuple[TraceTask, ...]) -> Fork:
     return Fork(key=hashlib.blake2b(content.encode(), digest_size=8).hexdigest(), legs=legs)
 
 
-class _Asked:
-    """The distinct requests, numbered in the order in which they are first asked."""
+class _Requests:
+    """The distinct requests, numbered in the order in which they are first asked for."""
 
     def __init__(self) -> None:
         self.tasks: dict[str, TraceTask] = {}
@@ -216,20 +216,20 @@ def _obstacles(matrix: Matrix) -> NDArray[np.int8]:
     Two hosts talk past OVN, whichever pods speak for them.
     """
     endpoints = matrix.endpoints
-    own = np.array([_code(e.obstacle) for e in endpoints], dtype=np.int8)
+    receiver = np.array([_code(e.obstacle) for e in endpoints], dtype=np.int8)
     unattached = np.array([e.attachment is None for e in endpoints])
     unsent = np.int8(REASON_CODE[Reason.NO_LOGICAL_PORT])
-    sender = np.where((own < 0) & unattached, unsent, own)
+    sender = np.where((receiver < 0) & unattached, unsent, receiver)
     host = np.array([e.host_network for e in endpoints])
     between = np.int8(REASON_CODE[Reason.HOST_TO_HOST])
-    found = np.empty(len(matrix), dtype=np.int8)
+    obstacles = np.empty(len(matrix), dtype=np.int8)
     for start in range(0, len(matrix), _CELLS_AT_A_TIME):
         some = slice(start, start + _CELLS_AT_A_TIME)
         src, dst = matrix.src[some], matrix.dst[some]
-        blocked = np.where(sender[src] >= 0, sender[src], own[dst])
+        blocked = np.where(sender[src] >= 0, sender[src], receiver[dst])
         hosts = np.where(host[src] & host[dst], between, np.int8(-1))
-        found[some] = np.where(blocked >= 0, blocked, hosts)
-    return found
+        obstacles[some] = np.where(blocked >= 0, blocked, hosts)
+    return obstacles
 
 
 def _settle_ranges(matrix: Matrix, obstacles: NDArray[np.int8], opaque: Collection[str]) -> None:
@@ -283,16 +283,16 @@ def reply_for(request: TraceTask, src: Endpoint, dst: Endpoint) -> TraceTask:
     conntrack step. "`dst` to `src` on the same port" is another cell.
     """
     attached = _attached(dst)
-    asked = request.microflow
+    sent = request.microflow
     flow = Microflow(
         inport=attached.port,
         eth_src=attached.mac,
-        eth_dst=_next_hop(attached, src, asked.ip_src),
-        ip_src=asked.ip_dst,
-        ip_dst=asked.ip_src,
-        protocol=asked.protocol,
-        src_port=asked.dst_port,
-        dst_port=asked.src_port,
+        eth_dst=_next_hop(attached, src, sent.ip_src),
+        ip_src=sent.ip_dst,
+        ip_dst=sent.ip_src,
+        protocol=sent.protocol,
+        src_port=sent.dst_port,
+        dst_port=sent.src_port,
     )
     return keyed(
         TraceTask(

@@ -4,7 +4,7 @@ The table is that of OVN's lib/logical-fields.c, the newest version's: fields, b
 another name, and predicates, which are matches themselves. A symbol may need another (`arp.tpa`
 needs `arp`), and a nominal one, or a predicate made of one, is tested positively only.
 
-`value` and `known` say which bits are the same in every packet asked: the first of a connection,
+`value` and `fixed` say which bits are the same in every packet asked: the first of a connection,
 unicast and untagged, with nothing done to it yet. What is not known:
 
 - registers, `flags`: the pipeline's own, and what earlier stages put there;
@@ -36,7 +36,7 @@ _NEW_AND_TRACKED = 0x21
 class Symbol:
     """A field; or bits of one, from `low` of `whole`; or a predicate that `means` a match.
 
-    `width` is in bits, 0 for a string. `needs` is a match too. Of a field's bits those in `known`
+    `width` is in bits, 0 for a string. `needs` is a match too. Of a field's bits those in `fixed`
     are as in `value` for every packet asked.
     """
 
@@ -48,18 +48,18 @@ class Symbol:
     low: int = 0
     means: str = ""
     value: int = 0
-    known: int = 0
+    fixed: int = 0
 
 
 def _field(
-    name: str, width: int, needs: str = "", *, value: int = 0, known: int = 0, nominal: bool = False
+    name: str, width: int, needs: str = "", *, value: int = 0, fixed: int = 0, nominal: bool = False
 ) -> Symbol:
-    return Symbol(name=name, width=width, needs=needs, value=value, known=known, nominal=nominal)
+    return Symbol(name=name, width=width, needs=needs, value=value, fixed=fixed, nominal=nominal)
 
 
 def _nothing(name: str, width: int, needs: str = "") -> Symbol:
     """Return a field that is 0 in every packet asked."""
-    return _field(name, width, needs, known=(1 << width) - 1)
+    return _field(name, width, needs, fixed=(1 << width) - 1)
 
 
 def _bits(whole: str, name: str, low: int, last: int, needs: str = "") -> Symbol:
@@ -69,7 +69,7 @@ def _bits(whole: str, name: str, low: int, last: int, needs: str = "") -> Symbol
 def _of_headers() -> Iterator[Symbol]:
     """Yield the fields of a packet's headers."""
     for side in ("src", "dst"):
-        yield _field(f"eth.{side}", 48, known=_MULTICAST)
+        yield _field(f"eth.{side}", 48, fixed=_MULTICAST)
         yield _field(f"ip4.{side}", 32, "ip4")
         yield _field(f"ip6.{side}", 128, "ip6")
     yield _field("eth.type", 16, nominal=True)
@@ -79,14 +79,14 @@ def _of_headers() -> Iterator[Symbol]:
     yield _bits("eth.dst", "eth.mcast", 40, 40)
     yield _field("ip.proto", 8, "ip", nominal=True)
     yield _field("ip.dscp", 6, "ip", nominal=True)
-    yield _field("ip.ecn", 2, "ip", known=3, nominal=True)
-    yield _field("ip.ttl", 8, "ip", known=0x80, nominal=True)
+    yield _field("ip.ecn", 2, "ip", fixed=3, nominal=True)
+    yield _field("ip.ttl", 8, "ip", fixed=0x80, nominal=True)
     yield _nothing("ip.frag", 2, "ip")
     yield _field("ip6.label", 20, "ip6")
     for protocol in ("tcp", "udp", "sctp"):
         yield _field(f"{protocol}.dst", 16, protocol)
-        yield _field(f"{protocol}.src", 16, protocol, value=REQUEST_SOURCE_PORT, known=0xFFFF)
-    yield _field("tcp.flags", 12, "tcp", known=_KNOWN_FLAGS)
+        yield _field(f"{protocol}.src", 16, protocol, value=REQUEST_SOURCE_PORT, fixed=0xFFFF)
+    yield _field("tcp.flags", 12, "tcp", fixed=_KNOWN_FLAGS)
     for family in ("icmp4", "icmp6"):
         yield _field(f"{family}.type", 8, family, nominal=True)
         yield _field(f"{family}.code", 8, family, nominal=True)
@@ -117,7 +117,7 @@ def _of_metadata() -> Iterator[Symbol]:
     ):
         yield _field(f"flags.{name}", 1)
     yield _field("flags.network_id", 4)
-    yield _field("ct_state", 32, value=_NEW_AND_TRACKED, known=(1 << 32) - 1)
+    yield _field("ct_state", 32, value=_NEW_AND_TRACKED, fixed=(1 << 32) - 1)
     states = ("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat")
     for bit, name in enumerate(states):
         yield _bits("ct_state", f"ct.{name}", bit, bit, "" if name == "trk" else "ct.trk")

@@ -114,13 +114,13 @@ def united(intervals: Iterable[Interval]) -> Intervals:
     return tuple(united)
 
 
-def _shared(one: Intervals, other: Intervals) -> Intervals:
+def _shared(l4: Intervals, other: Intervals) -> Intervals:
     """Return the ports that are in both."""
-    if ANY_L4 in (one, other):
-        return other if one == ANY_L4 else one
+    if ANY_L4 in (l4, other):
+        return other if l4 == ANY_L4 else l4
     return united(
         (protocol, max(first, low), min(last, high))
-        for protocol, first, last in one
+        for protocol, first, last in l4
         for other_protocol, low, high in other
         if protocol is other_protocol
     )
@@ -175,12 +175,12 @@ def all_of(operands: Sequence[Terms]) -> Terms:
     for operand in operands[1:]:
         if len(whole) * len(operand) > _MAX_PRODUCTS:
             raise TooManyError
-        whole = any_of([[_both(one, other) for one, other in product(whole, operand)]])
+        whole = any_of([[_both(term, other) for term, other in product(whole, operand)]])
     return whole
 
 
-def _both(one: Term, other: Term) -> Term:
-    literals = one.literals | other.literals
+def _both(term: Term, other: Term) -> Term:
+    literals = term.literals | other.literals
     # In none of these and none of those is in none of either.
     for family, side in product(Family, Side):
         never = [
@@ -192,9 +192,9 @@ def _both(one: Term, other: Term) -> Term:
         literals = literals.difference(never).union(_listing(never))
     return Term(
         literals=literals,
-        families=one.families & other.families,
-        l4=_shared(one.l4, other.l4),
-        varying=one.varying | other.varying,
+        families=term.families & other.families,
+        l4=_shared(term.l4, other.l4),
+        varying=term.varying | other.varying,
     )
 
 
@@ -207,20 +207,25 @@ def any_of(operands: Iterable[Iterable[Term]]) -> Terms:
     possible = [term for operand in operands for term in operand if _possible(term)]
     if len(possible) < 2:  # noqa: PLR2004 - there is nothing to join
         return tuple(possible)
-    ports: dict[Term, list[Intervals]] = {}
-    for term in dict.fromkeys(possible):
-        ports.setdefault(replace(term, l4=()), []).append(term.l4)
-    families: dict[Term, frozenset[Family]] = {}
-    for rest, l4s in ports.items():
-        alike = replace(rest, families=frozenset(), l4=united(chain.from_iterable(l4s)))
-        families[alike] = families.get(alike, frozenset()) | rest.families
-    terms = [replace(rest, families=either) for rest, either in families.items()]
+    terms = _joined(dict.fromkeys(possible))
     for kind, side in product((PortIs, AddressIn), Side):
         terms = _listed_together(terms, kind, side)
     if len(terms) > MAX_TERMS:
         raise TooManyError
     constant = [term for term in terms if not term.varying]
     return tuple(t for t in terms if not t.varying or not any(_covers(c, t) for c in constant))
+
+
+def _joined(terms: Iterable[Term]) -> list[Term]:
+    """Join terms that differ in ports alone, then those that differ in families alone."""
+    ports: dict[Term, list[Intervals]] = {}
+    for term in terms:
+        ports.setdefault(replace(term, l4=()), []).append(term.l4)
+    families: dict[Term, frozenset[Family]] = {}
+    for rest, l4s in ports.items():
+        alike = replace(rest, families=frozenset(), l4=united(chain.from_iterable(l4s)))
+        families[alike] = families.get(alike, frozenset()) | rest.families
+    return [replace(rest, families=either) for rest, either in families.items()]
 
 
 def _covers(wider: Term, term: Term) -> bool:
@@ -236,13 +241,17 @@ def _listed_together(terms: Iterable[Term], kind: type, side: Side) -> list[Term
     """Join terms that differ in one positive literal: `ip4.src == $a1 || ip4.src == $a2`."""
     groups: dict[tuple[Term, bool], list[Literal]] = {}
     for term in terms:
-        own = [x for x in term.literals if isinstance(x, kind) and x.side is side and not x.negated]
-        own = own if len(own) == 1 else []
-        rest = replace(term, literals=term.literals.difference(own))
-        groups.setdefault((rest, bool(own)), []).extend(own)
+        alike = [
+            part
+            for part in term.literals
+            if isinstance(part, kind) and part.side is side and not part.negated
+        ]
+        joinable = alike if len(alike) == 1 else []
+        rest = replace(term, literals=term.literals.difference(joinable))
+        groups.setdefault((rest, bool(joinable)), []).extend(joinable)
     return [
-        replace(rest, literals=rest.literals.union(_listing(own)))
-        for (rest, _), own in groups.items()
+        replace(rest, literals=rest.literals.union(_listing(alike)))
+        for (rest, _), alike in groups.items()
     ]
 
 
@@ -267,23 +276,34 @@ def _possible(term: Term) -> bool:
     return bool(term.families and term.l4) and not any(_exclude(*pair) for pair in pairs)
 
 
-def _exclude(one: Literal, other: Literal) -> bool:
+def _exclude(literal: Literal, other: Literal) -> bool:
     """Say whether two literals certainly never hold together, whatever groups and sets hold."""
-    if one.side is not other.side or (one.negated and other.negated):
+    if literal.side is not other.side or (literal.negated and other.negated):
         return False
-    if isinstance(one, PortIs) and isinstance(other, PortIs):
-        return not (one.groups or other.groups or one.names & other.names)
-    if not isinstance(one, AddressIn) or not isinstance(other, AddressIn):
+    if isinstance(literal, PortIs) and isinstance(other, PortIs):
+        return not (literal.groups or other.groups or literal.names & other.names)
+    if isinstance(literal, AddressIn) and isinstance(other, AddressIn):
+        return literal.family is other.family and _addresses_exclude(literal, other)
+    return False
+
+
+def _addresses_exclude(literal: AddressIn, other: AddressIn) -> bool:
+    """Say so of two literals of one family, of which one at most is negated."""
+    if len(literal.networks) * len(other.networks) > _COMPARED:
         return False
-    if one.family is not other.family or len(one.networks) * len(other.networks) > _COMPARED:
-        return False
-    if one.negated or other.negated:
-        inner, outer = (other, one) if one.negated else (one, other)
-        return inner.sets <= outer.sets and all(
-            any(_within(network, wider) for wider in outer.networks) for network in inner.networks
-        )
-    return not (one.sets or other.sets) and all(
-        _apart(a, b) for a, b in product(one.networks, other.networks)
+    if literal.negated:
+        return _inside(other, literal)
+    if other.negated:
+        return _inside(literal, other)
+    return not (literal.sets or other.sets) and all(
+        _apart(network, another) for network, another in product(literal.networks, other.networks)
+    )
+
+
+def _inside(inner: AddressIn, outer: AddressIn) -> bool:
+    """Say whether all that a literal lists is certainly among what another lists."""
+    return inner.sets <= outer.sets and all(
+        any(_within(network, wider) for wider in outer.networks) for network in inner.networks
     )
 
 
@@ -292,8 +312,8 @@ def _within(inner: str, outer: str) -> bool:
     return not wide & ~mask and value & wide == wider
 
 
-def _apart(one: str, other: str) -> bool:
-    (value, mask), (another, also) = _pattern(one), _pattern(other)
+def _apart(network: str, other: str) -> bool:
+    (value, mask), (another, also) = _pattern(network), _pattern(other)
     return bool((value ^ another) & mask & also)
 
 

@@ -36,13 +36,13 @@ def ways(
     """
     senders = _count(places.sending)
     receivers = max(_count(places.receiving), _count(places.answered))
-    zone_of = {int(place): _zone(e) for place, e in zip(places.sending, endpoints, strict=True)}
+    zone_of = {int(sender): _zone(e) for sender, e in zip(places.sending, endpoints, strict=True)}
     hosts = {
-        int(place): index
-        for index, (place, endpoint) in enumerate(zip(places.receiving, endpoints, strict=True))
+        int(receiver): index
+        for index, (receiver, endpoint) in enumerate(zip(places.receiving, endpoints, strict=True))
         if endpoint.host_network
     }
-    found = np.empty((senders, receivers), dtype=np.int64)
+    legs = np.empty((senders, receivers), dtype=np.int64)
     numbers: dict[tuple[int, object], int] = {}
     for sender in range(senders):
         marks = host_marks.get(zone_of[sender])
@@ -50,8 +50,8 @@ def ways(
             alike: object = receiver
             if marks is not None and receiver in hosts:
                 alike = ("host", marks[hosts[receiver]])
-            found[sender, receiver] = numbers.setdefault((sender, alike), len(numbers))
-    return found
+            legs[sender, receiver] = numbers.setdefault((sender, alike), len(numbers))
+    return legs
 
 
 def _zone(endpoint: Endpoint) -> str:

@@ -21,4 +21,4 @@ def network(text: str) -> Network | None:
 
 def networks(texts: Iterable[str]) -> list[Network]:
     """Return the networks among `texts`."""
-    return [found for found in map(network, texts) if found is not None]
+    return [parsed for parsed in map(network, texts) if parsed is not None]

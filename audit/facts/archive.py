@@ -72,12 +72,12 @@ class Expanded:
     def __init__(self, stream: IO[bytes], limit: Limit) -> None:
         self._stream = stream
         self._limit = limit
-        self._place = 0
+        self._position = 0
         self.allowed = _HEADERS
 
     def tell(self) -> int:
         """Return how many bytes were read or skipped."""
-        return self._place
+        return self._position
 
     def read(self, size: int) -> bytes:
         """Return the next bytes, fewer than `size` only at the end."""
@@ -86,11 +86,11 @@ class Expanded:
         self.allowed -= size
         return self._next(size)
 
-    def seek(self, place: int) -> None:
+    def seek(self, position: int) -> None:
         """Skip what lies before a place."""
-        if place < self._place:
+        if position < self._position:
             raise tarfile.ReadError("members of it overlap")
-        while self._place < place and self._next(min(_BLOCK, place - self._place)):
+        while self._position < position and self._next(min(_BLOCK, position - self._position)):
             pass
 
     def blocks(self) -> Iterator[bytes]:
@@ -100,7 +100,7 @@ class Expanded:
 
     def _next(self, size: int) -> bytes:
         block = self._stream.read(size)
-        self._place += len(block)
+        self._position += len(block)
         self._limit.take(len(block))
         return block
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from audit.errors import DatabaseError
-from audit.facts import archive, contradictions, kube, ovn, policylists, snapshot
+from audit.facts import archive, contradictions, kube, ovn, policylists, slices, snapshot
 from audit.facts import partial as dump
 from audit.facts.inventory import pods as ports
-from audit.facts.inventory.cluster import Cluster, Name
+from audit.facts.inventory.cluster import Cluster, Name, name_of
 from audit.facts.inventory.compare import compare
 from audit.facts.inventory.services import Declared, declared
 from audit.facts.topology import Topology
@@ -36,36 +36,23 @@ def load(
     A zone whose databases cannot be read is left out with a note, and everything that needs it
     is `untraced`; when no zone can be read, that is the error.
     """
-    found = snapshot.open_snapshot(path, workdir, most=most)
+    opened = snapshot.open_snapshot(path, workdir, most=most)
     with ThreadPoolExecutor(1) as aside:
-        inputs = aside.submit(snapshot.hash_inputs, found)  # computed beside everything else
-        pod_facts = snapshot.required(found, "pods", kube.pod)
-        node_facts = snapshot.required(found, "nodes", kube.node)
-        namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
-        services, balanced, service_notes = _services(found)
-        listed = policylists.policies(found)
+        inputs = aside.submit(snapshot.hash_inputs, opened)  # computed beside everything else
+        pod_facts = snapshot.required(opened, "pods", kube.pod)
+        node_facts = snapshot.required(opened, "nodes", kube.node)
+        namespaces = dict(snapshot.required(opened, "namespaces", kube.namespace))
+        services, balanced, service_notes = _services(opened)
+        listed = policylists.policies(opened)
         policies = tuple(sorted(listed.policies, key=lambda policy: policy.ref))
-        own = frozenset(
-            a for facts in (pod_facts, node_facts) for one in facts for a in one.addresses
-        )
-        zones, zone_notes = _read_zones(found, workdir, reader, own)
+        zones, zone_notes = _read_zones(opened, workdir, reader, _addresses(pod_facts, node_facts))
     topology = Topology.of(zones, node_facts)
     nodes = {node.name: _node_endpoint(node, topology) for node in node_facts}
-    described = snapshot.describe(found)
-    changed = frozenset(
-        (namespace, name) for namespace, _, name in (c.partition("/") for c in described.changed)
-    )
-    differing = {
-        name: difference
-        for name, difference in ports.differing(pod_facts, topology).items()
-        if name not in changed
-    }
-    joined = _Join(
-        topology=topology,
-        nodes=nodes,
-        hosts={node.name: node.host_addresses for node in node_facts},
-        differing=differing.keys(),
-    )
+    described = snapshot.describe(opened)
+    changed = frozenset(map(_name, described.changed))
+    differing = ports.differing((pod for pod in pod_facts if name_of(pod) not in changed), topology)
+    hosts = {node.name: node.host_addresses for node in node_facts}
+    joined = _Join(topology=topology, nodes=nodes, hosts=hosts, differing=differing.keys())
     pods, pod_notes = _pods(pod_facts, joined)
     cluster = Cluster(
         pods=pod_facts,
@@ -78,7 +65,7 @@ def load(
         differing=changed.union(differing),
     )
     return ClusterState(
-        source=described.source or found.source,
+        source=described.source or opened.source,
         pods=unsettled(pods, described.changed),
         nodes=tuple(nodes[name] for name in sorted(nodes)),
         services=services,
@@ -93,20 +80,27 @@ def load(
         resource_versions=MappingProxyType(dict(described.resource_versions)),
         unread_policies=(*described.unread_policies, *listed.unread),
         differences=compare(
-            cluster,
-            balanced.services,
-            differing=tuple(differing.values()),
-            sliced=balanced.sliced,
+            cluster, balanced.services, differing=tuple(differing.values()), sliced=balanced.sliced
         ),
         inputs=inputs.result(),
         gateways=MappingProxyType(topology.gateways(node_facts)),
         ways_in=topology.ways_in(node_facts),
-        cluster=snapshot.cluster(found),
+        cluster=snapshot.cluster(opened),
     )
 
 
+def _name(key: str) -> Name:
+    namespace, _, name = key.partition("/")
+    return namespace, name
+
+
+def _addresses(pods: Iterable[kube.PodFacts], nodes: Iterable[kube.NodeFacts]) -> frozenset[str]:
+    of_pods = frozenset(address for pod in pods for address in pod.addresses)
+    return of_pods.union(*(node.addresses for node in nodes))
+
+
 def unsettled(pods: Iterable[Endpoint], changed: Collection[str]) -> tuple[Endpoint, ...]:
-    """Return pods; of those that changed while they were read no cell can be said to be known."""
+    """Return pods; those that changed while they were read have an obstacle."""
     return tuple(
         replace(pod, obstacle=Reason.CHANGED_MEANWHILE)
         if f"{pod.namespace}/{pod.name}" in changed
@@ -124,30 +118,25 @@ class _Balanced:
 
 
 def _services(
-    found: snapshot.Snapshot,
+    opened: snapshot.Snapshot,
 ) -> tuple[tuple[Service, ...], _Balanced, list[Note]]:
     """Read the services with their endpoints, and say what is missing for that."""
-    slices: dict[tuple[str, str], list[kube.Object]] = defaultdict(list)
-    listed = snapshot.read_objects(
-        found, "endpointslices", lambda item: (kube.slice_service(item), item)
-    )
-    for owner, item in listed or ():
-        if owner is not None:
-            slices[owner].append(item)
+    listed = slices.by_service(opened)
+    sliced = listed or {}
 
     def both(item: kube.Object) -> tuple[Service, Declared | None]:
-        service = kube.service(item, slices)
-        return service, declared(item, slices.get((service.namespace, service.name), ()))
+        service = kube.service(item, sliced)
+        return service, declared(item, sliced.get((service.namespace, service.name), ()))
 
-    read = snapshot.read_objects(found, "services", both)
+    read = snapshot.read_objects(opened, "services", both)
     if read is None:
         unknown = _Balanced(services=(), sliced=False)
         return (), unknown, [_missing("services", "services cannot be audited")]
     services = sorted((service for service, _ in read), key=lambda s: (s.namespace, s.name))
     balanced = _Balanced(
-        services=tuple(one for _, one in read if one is not None),
+        services=tuple(declaration for _, declaration in read if declaration is not None),
         # A list that is there and empty is one that was not asked for: every Service has a slice.
-        sliced=bool(slices),
+        sliced=bool(sliced),
     )
     headless = tuple(sorted(f"{s.namespace}/{s.name}" for s in services if s.headless))
     notes = []
@@ -175,7 +164,10 @@ def _missing(resource: str, consequence: str) -> Note:
 
 
 def _read_zones(
-    found: snapshot.Snapshot, workdir: Path, reader: DatabaseReader, own: Collection[str]
+    opened: snapshot.Snapshot,
+    workdir: Path,
+    reader: DatabaseReader,
+    endpoint_addresses: Collection[str],
 ) -> tuple[dict[str, Zone], list[Note]]:
     """Stage and read every zone; a zone that cannot be read becomes a note.
 
@@ -184,14 +176,16 @@ def _read_zones(
     zones: dict[str, Zone] = {}
     notes = [
         Note(code="zone-incomplete", text=f"zone {zone} lacks nb.db or sb.db", subjects=(zone,))
-        for zone in found.incomplete_zones
+        for zone in opened.incomplete_zones
     ]
     failures: list[DatabaseError] = []
     threads = ThreadPoolExecutor(_ZONES_AT_A_TIME)
     try:
         reading = {
-            name: threads.submit(_read_zone, found, name, workdir / "zones" / name, reader, own)
-            for name in found.zones
+            name: threads.submit(
+                _read_zone, opened, name, workdir / "zones" / name, reader, endpoint_addresses
+            )
+            for name in opened.zones
         }
         for name, read in reading.items():
             try:
@@ -211,24 +205,24 @@ def _read_zones(
 
 
 def _read_zone(
-    found: snapshot.Snapshot,
+    opened: snapshot.Snapshot,
     name: str,
-    place: Path,
+    directory: Path,
     reader: DatabaseReader,
-    own: Collection[str],
+    endpoint_addresses: Collection[str],
 ) -> Zone:
     """Stage and read one zone; errors name the user's files, not the copies made of them."""
-    northbound, southbound = found.zones[name]
-    copies = {place / "nb.db": northbound, place / "sb.db": southbound}
-    place.mkdir(parents=True)
+    northbound, southbound = opened.zones[name]
+    copies = {directory / "nb.db": northbound, directory / "sb.db": southbound}
+    directory.mkdir(parents=True)
     try:
         torn = [reader.stage(original, copy) for copy, original in copies.items()]
-        zone = ovn.read_zone(reader, name, *copies, own=own)
+        zone = ovn.read_zone(reader, name, *copies, endpoint_addresses=endpoint_addresses)
     except DatabaseError as error:
         text = str(error)
         for copy, original in copies.items():
             for ours in (copy, original):
-                text = text.replace(str(ours), found.shown(original))
+                text = text.replace(str(ours), opened.shown(original))
         raise DatabaseError(text) from error
     return replace(zone, torn=any(torn))
 
@@ -250,9 +244,9 @@ def _node_endpoint(node: kube.NodeFacts, topology: Topology) -> Endpoint:
     attached = topology.host_attachment(node)
     obstacle = ""
     if attached is None:
-        known = node.name in topology.switch_of_node
+        has_switch = node.name in topology.switch_of_node
         absent = Reason.HYBRID_OVERLAY if node.hybrid else Reason.ZONE_MISSING
-        obstacle = Reason.NO_LOGICAL_PORT if known else absent
+        obstacle = Reason.NO_LOGICAL_PORT if has_switch else absent
     elif not node.addresses:
         obstacle = Reason.NO_ADDRESS
     return Endpoint(
@@ -388,14 +382,14 @@ def _pod_network(pod: kube.PodFacts, joined: _Join) -> _Joined:
     if pod.primary_network:
         return pod.addresses, None, Reason.USER_DEFINED_NETWORK
     topology, nodes = joined.topology, joined.nodes
-    found = topology.pod_port(pod.namespace, pod.name, pod.node)
-    if found is None:
-        known = pod.node in topology.switch_of_node
+    zone_and_port = topology.pod_port(pod.namespace, pod.name, pod.node)
+    if zone_and_port is None:
+        has_switch = pod.node in topology.switch_of_node
         node = nodes.get(pod.node)
         hybrid = node is not None and node.obstacle == Reason.HYBRID_OVERLAY
         absent = Reason.HYBRID_OVERLAY if hybrid else Reason.ZONE_MISSING
-        return pod.addresses, None, Reason.NO_LOGICAL_PORT if known else absent
-    attachment = topology.attachment(*found)
+        return pod.addresses, None, Reason.NO_LOGICAL_PORT if has_switch else absent
+    attachment = topology.attachment(*zone_and_port)
     if attachment is None:
         return pod.addresses, None, Reason.NO_LOGICAL_PORT
     return attachment.addresses, attachment, ""

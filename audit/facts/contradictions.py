@@ -20,8 +20,8 @@ def of_pod(pod: kube.PodFacts, *, host: Collection[str] = (), has_port: bool = F
     has a logical port of its own for it.
     """
     if pod.phase not in kube.FINISHED | _LIVING:
-        told = f"in phase {pod.phase!r}" if pod.phase else "without a phase"
-        return f"{told}, so not known to run"
+        phase = f"in phase {pod.phase!r}" if pod.phase else "without a phase"
+        return f"{phase}, so not known to run"
     if pod.phase == "Running" and not pod.node:
         return "in phase Running and on no node"
     if pod.host_network and has_port:

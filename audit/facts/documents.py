@@ -216,15 +216,15 @@ def _has_escapes(text: str) -> bool:
 def _check_aliases(document: yaml.Node) -> None:
     """Refuse a document that aliases make endless, or many times as large as it is."""
     sizes: dict[yaml.Node, int] = {}
-    own = 0
+    unaliased = 0
 
     def written(node: yaml.Node) -> int:
         """Return how large a node is with every alias in it written out."""
-        nonlocal own
+        nonlocal unaliased
         if node not in sizes:
             is_text = isinstance(node, yaml.ScalarNode)
             own_size = 1 + len(node.value) if is_text else 1
-            own += own_size
+            unaliased += own_size
             sizes[node] = 0  # until it is known: whoever meets it until then is in it
             sizes[node] = own_size + sum(map(written, () if is_text else _parts(node)))
         if not sizes[node]:
@@ -232,7 +232,7 @@ def _check_aliases(document: yaml.Node) -> None:
             raise DocumentError(f"what the alias for line {line} stands for contains that alias")
         return sizes[node]
 
-    if written(document) > _SHORT + _MOST_REPEATED * own:
+    if written(document) > _SHORT + _MOST_REPEATED * unaliased:
         raise DocumentError(
             f"its aliases repeat so much that it is more than {_MOST_REPEATED} times as large as "
             "it looks; write it without aliases"

@@ -104,7 +104,7 @@ class Field:
         return _JSON_TYPES.get(type(self.value), "no JSON")
 
     def _wrong(self, wanted: str) -> FieldError:
-        found = self.kind
-        if found == "missing":
+        kind = self.kind
+        if kind == "missing":
             return FieldError(f"{self.path} is missing")
-        return FieldError(f"{self.path or 'it'} is {found}, not {wanted}")
+        return FieldError(f"{self.path or 'it'} is {kind}, not {wanted}")

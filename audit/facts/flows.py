@@ -40,13 +40,13 @@ _GROUP_OF_DATAPATH = re.compile(r"\d+_")
 
 
 def service_sieve(
-    balancers: Iterable[LoadBalancer], own: Collection[str]
+    balancers: Iterable[LoadBalancer], addresses: Collection[str]
 ) -> Callable[[bytes], bool]:
     """Return what says of a `Logical_Flow`'s text that no packet between endpoints meets it.
 
-    `own` are addresses that endpoints or routers have: a NodePort is at a node's.
+    `addresses` are those that endpoints or routers have: a NodePort is at a node's.
     """
-    vips = {address for one in balancers for address, _, _ in one.vips} - set(own)
+    vips = {address for balancer in balancers for address, _, _ in balancer.vips} - set(addresses)
     encoded = {address.encode() for address in vips}
 
     def met_by_services_only(text: bytes) -> bool:
@@ -123,7 +123,7 @@ def installed_groups(tables: Tables) -> Mapping[str, frozenset[str]]:
     ports: dict[str, set[str]] = defaultdict(set)
     for row in tables.rows("Port_Group", ("name", "ports")):
         ports[_GROUP_OF_DATAPATH.sub("", row["name"], count=1)] |= set(_uuids(row["ports"]))
-    return MappingProxyType({name: frozenset(found) for name, found in ports.items()})
+    return MappingProxyType({name: frozenset(members) for name, members in ports.items()})
 
 
 def _listed(row: Row, columns: Sequence[str]) -> str:

@@ -93,26 +93,26 @@ def identify(
             direction=direction,
             namespace_default=named if isolates else "",
         )
-    known = OWNER_TYPES.get(owner_type)
-    if known is None or not named:
+    layout = OWNER_TYPES.get(owner_type)
+    if layout is None or not named:
         return Identity(owner_type=owner_type, owner=owner, direction=direction)
     network = external_ids.get(_CONTROLLER, _DEFAULT_NETWORK).removesuffix(_CONTROLLER_SUFFIX)
     secondary = network != _DEFAULT_NETWORK and network not in primary_networks
     return Identity(
         owner_type=owner_type,
         owner=owner,
-        policy=_policy(known, named, secondary=secondary),
-        direction=known.direction or direction,
-        rule=_index(external_ids.get(known.rule_key, "")),
+        policy=_policy(layout, named, secondary=secondary),
+        direction=layout.direction or direction,
+        rule=_index(external_ids.get(layout.rule_key, "")),
     )
 
 
-def _policy(known: _OwnerType, named: str, *, secondary: bool) -> PolicyRef | None:
+def _policy(layout: _OwnerType, named: str, *, secondary: bool) -> PolicyRef | None:
     """Return the object `named` in a row; on a secondary network a NetworkPolicy is a Multi one."""
-    kind = "MultiNetworkPolicy" if secondary and known.kind == "NetworkPolicy" else known.kind
-    if known.fixed_name:
-        return PolicyRef(kind=kind, namespace=named, name=known.fixed_name)
-    if known.namespaced:
+    kind = "MultiNetworkPolicy" if secondary and layout.kind == "NetworkPolicy" else layout.kind
+    if layout.fixed_name:
+        return PolicyRef(kind=kind, namespace=named, name=layout.fixed_name)
+    if layout.namespaced:
         namespace, _, name = named.partition(":")
         return PolicyRef(kind=kind, namespace=namespace, name=name) if name else None
     return PolicyRef(kind=kind, namespace="", name=named)

@@ -20,9 +20,9 @@ def items(value: object, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]
     if not kind.endswith("List") or root["items"].value is None:
         yield path, root.mapping()
         return
-    own = {"kind": kind.removesuffix("List"), "apiVersion": root["apiVersion"].value}
+    inherited = {"kind": kind.removesuffix("List"), "apiVersion": root["apiVersion"].value}
     for index, item in enumerate(root["items"].each()):
-        named = {**own, **item.mapping()} if own["kind"] else item.mapping()
+        named = {**inherited, **item.mapping()} if inherited["kind"] else item.mapping()
         where = (*path, "items", index)
         if not is_object(named):
             raise FieldError(f"{item.path} has no kind")

@@ -192,17 +192,17 @@ def _protocol(port: Field) -> Protocol | None:
 
 
 def _port(protocol: Protocol, number: Field) -> Port:
-    found = number.number()
-    if not 0 < found <= MAX_PORT:
-        raise FieldError(f"{number.path}: port {found} is not between 1 and {MAX_PORT}")
-    return Port(protocol=protocol, number=found)
+    value = number.number()
+    if not 0 < value <= MAX_PORT:
+        raise FieldError(f"{number.path}: port {value} is not between 1 and {MAX_PORT}")
+    return Port(protocol=protocol, number=value)
 
 
 def _workload(root: Field) -> str:
     """Return `Kind/name` of what made the pod; a ReplicaSet of a Deployment is that Deployment.
 
     A static pod is its own workload, though its mirror is owned by the node. A CronJob's pod
-    belongs to the Job: which CronJob made that is said in the Job only, which is not read.
+    belongs to the Job: only the Job, which is not read, names the CronJob that made it.
     """
     metadata = root["metadata"]
     owners = [o for o in metadata["ownerReferences"].each() if o["controller"].flag()]
@@ -255,11 +255,8 @@ def _other_than_default(networks: Mapping[str, Any]) -> str:
 def node(item: Object) -> NodeFacts:
     """Read a Node."""
     root = Field(item)
-    macs = _annotation(root, _MANAGEMENT_MACS)
-    listed = {str(macs.get("default", ""))} if isinstance(macs, dict) else set()
-    single = root["metadata"]["annotations"][_MANAGEMENT_MAC].text()
     cidrs = _annotation(root, _HOST_CIDRS)
-    own = tuple(
+    internal = tuple(
         address["address"].address()
         for address in root["status"]["addresses"].each()
         if address["type"].text() == "InternalIP"
@@ -268,10 +265,10 @@ def node(item: Object) -> NodeFacts:
     hosts = (c.partition("/")[0] for c in listed_cidrs if isinstance(c, str) and network(c))
     return NodeFacts(
         name=root["metadata"]["name"].required(),
-        addresses=own,
+        addresses=internal,
         labels=labels_of(item),
         subnets=_node_subnets(_annotation(root, _NODE_SUBNETS)),
-        management_macs=frozenset(mac.lower() for mac in (listed | {single}) if mac),
+        management_macs=_management_macs(root),
         hybrid_subnets=tuple(
             subnet
             for subnet in root["metadata"]["annotations"][_HYBRID_SUBNET].text().split(",")
@@ -280,7 +277,7 @@ def node(item: Object) -> NodeFacts:
         hybrid=_HYBRID_SUBNET in root["metadata"]["annotations"].texts()
         or root["metadata"]["labels"].texts().get("kubernetes.io/os") == "windows",
         chassis=root["metadata"]["annotations"][_NODE_CHASSIS].text(),
-        host_addresses=tuple(dict.fromkeys((*own, *hosts))),
+        host_addresses=tuple(dict.fromkeys((*internal, *hosts))),
     )
 
 
@@ -323,27 +320,35 @@ def slice_service(item: Object) -> tuple[str, str] | None:
     return (metadata["namespace"].required(), name) if name else None
 
 
+def _management_macs(root: Field) -> frozenset[str]:
+    macs = _annotation(root, _MANAGEMENT_MACS)
+    listed = str(macs.get("default", "")) if isinstance(macs, dict) else ""
+    single = root["metadata"]["annotations"][_MANAGEMENT_MAC].text()
+    return frozenset(mac.lower() for mac in (listed, single) if mac)
+
+
 def _endpoints(ports: Sequence[NamedPort], slices: Iterable[Object]) -> tuple[ServiceEndpoint, ...]:
     """Return the ready addresses behind each port of a Service.
 
     A slice's port belongs to the Service's port of the same name and protocol, the unnamed one to
     the unnamed. Slices of host names (addressType FQDN) hold no addresses.
     """
-    numbers = {(port.name, port.port.protocol): port.port for port in ports}
-    found = set()
+    numbers: dict[tuple[str, Protocol | None], Port] = {
+        (port.name, port.port.protocol): port.port for port in ports
+    }
+    endpoints = set()
     for root in map(Field, slices):
         if root["addressType"].text() not in ("IPv4", "IPv6"):
             continue
         addresses = [address for e in root["endpoints"].each() for address in _ready(e)]
         for port in root["ports"].each():
-            protocol = _protocol(port)
-            served = numbers.get((port["name"].text(), protocol)) if protocol else None
+            served = numbers.get((port["name"].text(), _protocol(port)))
             # Without a number a slice's port is every port, and no one target.
-            if protocol is None or served is None or port["port"].value is None:
+            if served is None or port["port"].value is None:
                 continue
-            target = _port(protocol, port["port"]).number
-            found |= {ServiceEndpoint(port=served, address=a, target=target) for a in addresses}
-    return tuple(sorted(found))
+            target = _port(served.protocol, port["port"]).number
+            endpoints |= {ServiceEndpoint(port=served, address=a, target=target) for a in addresses}
+    return tuple(sorted(endpoints))
 
 
 def _ready(endpoint: Field) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ class Manifests:
         """Return which network the pods of each namespace are on."""
         serving = tuple(self.networks)
         return {
-            name: networks.place(name, labels, serving, joined=self.joined)
+            name: networks.of_namespace(name, labels, serving, joined=self.joined)
             for name, labels in self.namespaces.items()
         }
 
@@ -112,7 +112,7 @@ def build(directory: str, around: Surroundings = NOTHING_MORE) -> Manifests:
 
 
 def _read_text(name: str, data: bytes, around: Surroundings) -> Manifests:
-    reader = _Reader(name, trees.Tree(place=name, files=()), around)
+    reader = _Reader(name, trees.Tree(files=()), around)
     reader.read(name, data)
     return reader.finish((_input(name, data),))
 

@@ -55,8 +55,8 @@ def find(path: Path, shown: str) -> Gathered | None:
     below = [
         p for depth in range(1, _DEEPEST + 1) for p in sorted(path.glob("/".join("*" * depth)))
     ]
-    found = [p for p in (path, *below) if any((p / name).is_dir() for name in _OBJECTS)]
-    outermost = [p for p in found if not any(other in p.parents for other in found)]
+    candidates = [p for p in (path, *below) if any((p / name).is_dir() for name in _OBJECTS)]
+    outermost = [p for p in candidates if not any(other in p.parents for other in candidates)]
     roots = sorted(outermost, key=lambda root: not (root / _LOGS).is_dir())
     return Gathered(shown=shown, roots=roots) if roots else None
 
@@ -85,7 +85,7 @@ def convert(
         _unpack(gathered, target, nodes, limit)
         if not (target / "ovn").is_dir():
             raise SnapshotError(_without_databases(gathered.shown, spaces))
-    said = {
+    description = {
         "source": f"must-gather {gathered.shown}",
         "unread_policies": ["networkpolicies"],
         "notes": [
@@ -97,7 +97,7 @@ def convert(
             }
         ],
     }
-    (target / "snapshot.json").write_text(json.dumps(said), encoding="utf-8")
+    (target / "snapshot.json").write_text(json.dumps(description), encoding="utf-8")
     return target
 
 

@@ -39,7 +39,7 @@ class PrimaryNetwork:
 class Placed:
     """Where a namespace's pods are: on the network `name`, empty for the default one.
 
-    `doubt` says what is not known about that; such pods may be reachable otherwise than is said.
+    `doubt` says what is not certain about that: such pods may be reachable in other ways.
     """
 
     name: str = ""
@@ -77,21 +77,23 @@ def _config(text: str) -> Mapping[str, object]:
     return config if isinstance(config, dict) else {}
 
 
-def place(
+def _without_network(namespace: str) -> Placed:
+    doubt = f"it has the label {LABEL}, and its network is not in the manifests"
+    return Placed(name=f"of namespace {namespace}", doubt=doubt)
+
+
+def of_namespace(
     namespace: str, labels: Mapping[str, str], networks: tuple[PrimaryNetwork, ...], *, joined: bool
 ) -> Placed:
     """Return which network a namespace's pods are on; `joined` where networks may be connected."""
     answers = {network.name: network.serves(namespace, labels) for network in networks}
+    candidates = sorted(name for name, answer in answers.items() if answer is not False)
+    labelled = LABEL in labels
+    if not candidates:
+        return _without_network(namespace) if labelled else DEFAULT
+    if None in answers.values() or (not labelled and UNSAID in labels):
+        return Placed(doubt=f"{' or '.join(candidates)} may be its primary network")
     serving = [name for name, answer in answers.items() if answer]
-    perhaps = [name for name, answer in answers.items() if answer is None]
-    labelled = True if LABEL in labels else None if UNSAID in labels else False
-    if not serving and not perhaps:
-        if not labelled:
-            return DEFAULT
-        doubt = f"it has the label {LABEL}, and its network is not in the manifests"
-        return Placed(name=f"of namespace {namespace}", doubt=doubt)
-    if perhaps or labelled is None:
-        return Placed(doubt=f"{' or '.join(sorted(serving + perhaps))} may be its primary network")
     if not labelled:
         doubt = f"{serving[0]} is its primary network, and it has not the label {LABEL}"
         return Placed(doubt=doubt)

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from audit.facts import archive, contradictions, kube, policylists, snapshot
+from audit.facts import archive, contradictions, kube, policylists, slices, snapshot
 from audit.facts.manifests import Manifests
 from audit.facts.networks import DEFAULT, Placed
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
-from audit.model.facts import ClusterState, Note
+from audit.model.facts import ClusterState, Note, Service
 from audit.model.verdicts import Reason
 
 _OUTSIDE = MappingProxyType({"": Endpoint(kind=EndpointKind.EXTERNAL, name="outside")})
@@ -25,19 +25,39 @@ _OUTSIDE = MappingProxyType({"": Endpoint(kind=EndpointKind.EXTERNAL, name="outs
 
 def load_snapshot(path: Path, workdir: Path, *, most: int = archive.LARGEST) -> ClusterState:
     """Read a snapshot's objects; its databases need not be there. SnapshotError as usual."""
-    found = snapshot.open_snapshot(path, workdir, databases=False, most=most)
-    pods = snapshot.required(found, "pods", kube.pod)
-    nodes = snapshot.required(found, "nodes", kube.node)
-    namespaces = dict(snapshot.required(found, "namespaces", kube.namespace))
-    slices: dict[tuple[str, str], list[kube.Object]] = defaultdict(list)
-    sliced = snapshot.read_objects(found, "endpointslices", lambda i: (kube.slice_service(i), i))
-    for owner, item in sliced or ():
-        if owner is not None:
-            slices[owner].append(item)
-    services = snapshot.read_objects(found, "services", partial(kube.service, slices=slices))
-    policies = policylists.policies(found)
-    described = snapshot.describe(found)
-    missing = [
+    opened = snapshot.open_snapshot(path, workdir, databases=False, most=most)
+    listed_pods = snapshot.required(opened, "pods", kube.pod)
+    nodes = snapshot.required(opened, "nodes", kube.node)
+    namespaces = dict(snapshot.required(opened, "namespaces", kube.namespace))
+    services, service_notes = _services(opened)
+    policies = policylists.policies(opened)
+    described = snapshot.describe(opened)
+    hosts = {node.name: _node(node) for node in nodes}
+    pods, pod_notes = _pods(listed_pods, nodes, hosts)
+    return _sorted(
+        ClusterState(
+            source=described.source or opened.source,
+            pods=tuple(pods),
+            nodes=tuple(hosts.values()),
+            services=tuple(services),
+            namespaces=MappingProxyType(namespaces),
+            policies=tuple(policies.policies),
+            zones=MappingProxyType({}),
+            notes=(*described.notes, *service_notes, *policies.notes, *pod_notes),
+            unread_policies=(*described.unread_policies, *policies.unread),
+            inputs=snapshot.hash_inputs(opened),
+            gateways=_OUTSIDE,
+            cluster=snapshot.cluster(opened),
+        )
+    )
+
+
+def _services(opened: snapshot.Snapshot) -> tuple[Sequence[Service], list[Note]]:
+    """Return the services with their endpoints, and a note for each list that is missing."""
+    sliced = slices.by_service(opened)
+    read_service = partial(kube.service, slices=sliced or {})
+    services = snapshot.read_objects(opened, "services", read_service)
+    notes = [
         Note(
             code="list-missing",
             text=f"kube/{resource}.json is not in the snapshot: {consequence}",
@@ -49,47 +69,28 @@ def load_snapshot(path: Path, workdir: Path, *, most: int = archive.LARGEST) -> 
         )
         if read is None
     ]
-    hosts = {node.name: _node(node) for node in nodes}
+    return services or (), notes
+
+
+def _pods(
+    pods: Sequence[kube.PodFacts],
+    nodes: Sequence[kube.NodeFacts],
+    hosts: Mapping[str, Endpoint],
+) -> tuple[list[Endpoint], list[Note]]:
+    """Return the pods that can be rows and columns, and notes on the others."""
     host_addresses = {node.name: node.host_addresses for node in nodes}
     contradictory: dict[str, list[str]] = defaultdict(list)
+    endpoints, left_out = [], []
     for pod in pods:
+        name = f"{pod.namespace}/{pod.name}"
         if wrong := contradictions.of_pod(pod, host=host_addresses.get(pod.node, ())):
-            contradictory[wrong].append(f"{pod.namespace}/{pod.name}")
-    unknown = frozenset(name for names in contradictory.values() for name in names)
-    audited = [
-        pod
-        for pod in pods
-        if f"{pod.namespace}/{pod.name}" in unknown
-        or (pod.phase not in kube.FINISHED and pod.node and pod.phase != "Pending")
-    ]
-    left_out = [f"{p.namespace}/{p.name}" for p in pods if p not in audited]
-    return _sorted(
-        ClusterState(
-            source=described.source or found.source,
-            pods=tuple(
-                replace(_pod(pod, hosts), obstacle=Reason.OBJECT_CONTRADICTS)
-                if f"{pod.namespace}/{pod.name}" in unknown
-                else _pod(pod, hosts)
-                for pod in audited
-            ),
-            nodes=tuple(hosts.values()),
-            services=tuple(services or ()),
-            namespaces=MappingProxyType(namespaces),
-            policies=tuple(policies.policies),
-            zones=MappingProxyType({}),
-            notes=(
-                *described.notes,
-                *missing,
-                *policies.notes,
-                *_left_out(left_out),
-                *contradictions.notes(contradictory),
-            ),
-            unread_policies=(*described.unread_policies, *policies.unread),
-            inputs=snapshot.hash_inputs(found),
-            gateways=_OUTSIDE,
-            cluster=snapshot.cluster(found),
-        )
-    )
+            contradictory[wrong].append(name)
+            endpoints.append(replace(_pod(pod, hosts), obstacle=Reason.OBJECT_CONTRADICTS))
+        elif pod.phase in kube.FINISHED or pod.phase == "Pending" or not pod.node:
+            left_out.append(name)
+        else:
+            endpoints.append(_pod(pod, hosts))
+    return endpoints, [*_left_out(left_out), *contradictions.notes(contradictory)]
 
 
 def load_manifests(read: Manifests) -> ClusterState:

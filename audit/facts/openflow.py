@@ -28,8 +28,8 @@ def read_chassis(reader: DatabaseReader, zone: str, southbound: Path) -> tuple[C
             vifs[chassis].append(Vif(port=row["logical_port"], version=version))
     columns = ("_uuid", "name", "hostname", "encaps", "other_config", "external_ids")
     rows = tables.rows("Chassis", columns)
-    found = (_chassis(row, zone, addresses, vifs[row["_uuid"]]) for row in rows)
-    return tuple(sorted((c for c in found if c is not None), key=lambda c: (c.node, c.name)))
+    listed = (_chassis(row, zone, addresses, vifs[row["_uuid"]]) for row in rows)
+    return tuple(sorted((c for c in listed if c is not None), key=lambda c: (c.node, c.name)))
 
 
 def _chassis(
@@ -63,9 +63,9 @@ def read_pipelines(reader: DatabaseReader, southbound: Path) -> Pipelines:
         name = row["external_ids"].get("stage-name", "")
         cookie = int(row["_uuid"][:PREFIX], 16)
         stage = alone.setdefault(name, (name,))
-        known = stages.setdefault(cookie, stage)
-        if name not in known:
-            stages[cookie] = (*known, name)
+        names = stages.setdefault(cookie, stage)
+        if name not in names:
+            stages[cookie] = (*names, name)
     datapaths = tables.rows("Datapath_Binding", ("tunnel_key", "external_ids"))
     return Pipelines(
         stages=MappingProxyType(stages),

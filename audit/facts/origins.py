@@ -60,12 +60,12 @@ def read_origins(
     if not wanted:
         return Origins(rows=MappingProxyType({}))
     tables = reader.tables(southbound, "OVN_Southbound")
-    found = {table: _named(tables, table, _SOUTHBOUND[table], wanted) for table in _SOUTHBOUND}
-    hints = frozenset(hint for row in found["Logical_Flow"] if (hint := _hint(row)))
+    by_table = {table: _named(tables, table, _SOUTHBOUND[table], wanted) for table in _SOUTHBOUND}
+    hints = frozenset(hint for row in by_table["Logical_Flow"] if (hint := _hint(row)))
     sources = _read_sources(reader, northbound, hints) if hints else {}
     datapaths = _Datapaths(tables)
     rows: dict[str, list[Origin]] = defaultdict(list)
-    for table, listed in found.items():
+    for table, listed in by_table.items():
         for row in listed:
             rows[_prefix(row)].append(_origin(table, row, datapaths, sources))
     return Origins(rows=MappingProxyType({key: tuple(value) for key, value in rows.items()}))
@@ -130,11 +130,11 @@ def _read_sources(
     """Map stage hints to every northbound row they may mean."""
     tables = reader.tables(northbound, "OVN_Northbound")
     primary = primary_networks(tables.rows("Logical_Switch", ("external_ids",)))
-    found: dict[str, list[Source]] = defaultdict(list)
+    sources: dict[str, list[Source]] = defaultdict(list)
     for table, columns in _NORTHBOUND.items():
         for row in _named(tables, table, columns, hints):
-            found[_prefix(row)].append(_source(table, row, primary))
-    return {hint: tuple(rows) for hint, rows in found.items()}
+            sources[_prefix(row)].append(_source(table, row, primary))
+    return {hint: tuple(rows) for hint, rows in sources.items()}
 
 
 def _source(table: str, row: Row, primary: Collection[str]) -> Source:

@@ -8,7 +8,7 @@ import functools
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -69,15 +69,15 @@ def read_zone(
     northbound: Path,
     southbound: Path,
     *,
-    own: Collection[str] = (),
+    endpoint_addresses: Collection[str] = (),
 ) -> Zone:
     """Read a zone from two staged databases. DatabaseError when one cannot be read.
 
-    `own` are the addresses of the cluster's pods and nodes: logical flows for packets to other
-    addresses of load balancers are not kept.
+    `endpoint_addresses` are those of the cluster's pods and nodes: logical flows for packets to
+    other addresses of load balancers are not kept.
     """
     try:
-        return _zone(reader, name, northbound, southbound, own)
+        return _zone(reader, name, northbound, southbound, endpoint_addresses)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DatabaseError(
             f"zone {name} holds what OVN does not write: {type(error).__name__}: {error}; copy its "
@@ -86,14 +86,20 @@ def read_zone(
 
 
 def _zone(
-    reader: DatabaseReader, name: str, northbound: Path, southbound: Path, own: Collection[str]
+    reader: DatabaseReader,
+    name: str,
+    northbound: Path,
+    southbound: Path,
+    endpoint_addresses: Collection[str],
 ) -> Zone:
     north = reader.tables(northbound, "OVN_Northbound")
     south = reader.tables(southbound, "OVN_Southbound")
     nb, sb = _northbound(north), _southbound(south)
     balancers = tuple(_load_balancers(nb["Load_Balancer"]))
     routed = _routed(nb, sb)
-    met, kept = flows.logical_flows(south, flows.service_sieve(balancers, {*own, *routed}))
+    met, kept = flows.logical_flows(
+        south, flows.service_sieve(balancers, {*endpoint_addresses, *routed})
+    )
     used = set(_sets_named(flow.match for some in met.values() for flow in some))
     primary = primary_networks(nb["Logical_Switch"])
     options = _first(sb["SB_Global"]).get("options", {})
@@ -120,21 +126,11 @@ def _zone(
         address_sets=MappingProxyType(
             {row["name"]: _shared(as_tuple(row["addresses"])) for row in nb["Address_Set"]}
         ),
-        switch_acls=MappingProxyType(
-            {
-                row["name"]: acls
-                for row in nb["Logical_Switch"]
-                if (acls := frozenset(as_tuple(row.get("acls", ()))))
-            }
-        ),
+        switch_acls=MappingProxyType(_switch_acls(nb["Logical_Switch"])),
         flows=met,
         installed_sets=flows.installed_sets(south, used),
         installed_groups=flows.installed_groups(south),
-        source_routes=tuple(
-            (row["ip_prefix"], row["nexthop"])
-            for row in nb["Logical_Router_Static_Route"]
-            if row.get("policy") == "src-ip"
-        ),
+        source_routes=tuple(_source_routes(nb["Logical_Router_Static_Route"])),
         user_defined=frozenset(
             row["name"]
             for row in (*nb["Logical_Switch"], *nb["Logical_Router"])
@@ -154,9 +150,9 @@ def markers(
     northbound: Sequence[Row], southbound: Sequence[Row], chassis: Sequence[Row]
 ) -> dict[str, int]:
     """Return these tables' counters: what is wanted, and how far northd and each chassis are."""
-    found = {name: _first(northbound).get(name, 0) for name in NB_MARKERS}
-    found |= {f"southbound {name}": _first(southbound).get(name, 0) for name in SB_MARKERS}
-    return found | {f"chassis {row['name']}": row["nb_cfg"] for row in chassis}
+    counters = {name: _first(northbound).get(name, 0) for name in NB_MARKERS}
+    counters |= {f"southbound {name}": _first(southbound).get(name, 0) for name in SB_MARKERS}
+    return counters | {f"chassis {row['name']}": row["nb_cfg"] for row in chassis}
 
 
 def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
@@ -166,20 +162,18 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
     )
     switches = tables.rows("Logical_Switch", ("name", "other_config", "external_ids", "acls"))
     policies = tables.rows("Logical_Router_Policy", ("match", "action", "priority"))
-    holders = (*(group for group in groups if group["ports"]), *switches)
+    groups_in_force = [group for group in groups if group["ports"]]
+    holders = (*groups_in_force, *switches)
     uuids = sorted({uuid for row in holders for uuid in as_tuple(row.get("acls", ()))})
     acl = ("_uuid", "direction", "action", "priority", "tier", "match", "name", "options")
     acls = tables.pick("ACL", (*acl, "external_ids"), uuids)
     used = set(_sets_named(row["match"] for row in (*acls, *policies)))
-    sets = tables.rows("Address_Set", ("_uuid", "name"))
-    in_use = [row["_uuid"] for row in sets if row["name"] in used]
-    absent = used - {row["name"] for row in sets}
     balancer = ("_uuid", "vips", "protocol", "options", "external_ids", "name")
     return {
         "NB_Global": tables.rows("NB_Global", ("name", "options", *NB_MARKERS)),
         "Logical_Switch": switches,
         "Logical_Switch_Port": tables.rows("Logical_Switch_Port", ("_uuid", "name")),
-        "Port_Group": [group for group in groups if group["ports"]],
+        "Port_Group": groups_in_force,
         "Logical_Router_Policy": policies,
         "Load_Balancer": tables.rows("Load_Balancer", balancer),
         "Logical_Router": tables.rows("Logical_Router", ("name", "external_ids")),
@@ -188,8 +182,17 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
             for table, columns in _NB_ADDRESSES.items()
         },
         "ACL": acls,
+        **_address_sets(tables, used),
+    }
+
+
+def _address_sets(tables: Tables, used: Collection[str]) -> Mapping[str, Sequence[Row]]:
+    """Read the sets that matches name, and say which of those are not there."""
+    uuids = {row["name"]: row["_uuid"] for row in tables.rows("Address_Set", ("_uuid", "name"))}
+    in_use = [uuid for name, uuid in uuids.items() if name in used]
+    return {
         "Address_Set": tables.pick("Address_Set", ("name", "addresses", "external_ids"), in_use),
-        stock.ABSENT_SETS: [{"name": name} for name in absent],
+        stock.ABSENT_SETS: [{"name": name} for name in used if name not in uuids],
     }
 
 
@@ -232,12 +235,25 @@ def _is_user_defined(row: Row) -> bool:
     return bool(row["external_ids"].get(_NETWORK, "default") != "default")
 
 
+def _switch_acls(rows: Sequence[Row]) -> dict[str, frozenset[str]]:
+    """Map each switch that has ACLs of its own to their uuids."""
+    acls = {row["name"]: frozenset(as_tuple(row.get("acls", ()))) for row in rows}
+    return {name: uuids for name, uuids in acls.items() if uuids}
+
+
+def _source_routes(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    """Yield the routes that look at the packet's source: prefix and next hop."""
+    for row in rows:
+        if row.get("policy") == "src-ip":
+            yield row["ip_prefix"], row["nexthop"]
+
+
 def _switches(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     """Map each switch to its subnets: `other_config:subnet` and `ipv6_prefix` (a /64).
 
     Switches of user-defined networks get none: those may use the default network's very subnets.
     """
-    found = {}
+    switches = {}
     for row in rows:
         config = row.get("other_config", {})
         if _is_user_defined(row):
@@ -245,8 +261,8 @@ def _switches(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
         subnets = [config["subnet"]] if "subnet" in config else []
         if "ipv6_prefix" in config:
             subnets.append(f"{config['ipv6_prefix'].removesuffix('/64')}/64")
-        found[row["name"]] = tuple(subnets)
-    return found
+        switches[row["name"]] = tuple(subnets)
+    return switches
 
 
 def _ports(bindings: Sequence[Row], datapaths: Sequence[Row]) -> dict[str, LogicalPort]:
@@ -333,10 +349,10 @@ def _port_groups(
 
 def _routed(nb: Mapping[str, Sequence[Row]], sb: Mapping[str, Sequence[Row]]) -> frozenset[str]:
     """Return the addresses and networks routers know, whatever for."""
-    known = ((nb, _NB_ADDRESSES), (sb, _SB_ADDRESSES))
+    sources = ((nb, _NB_ADDRESSES), (sb, _SB_ADDRESSES))
     return frozenset(
         sys.intern(text)
-        for tables, addresses in known
+        for tables, addresses in sources
         for table, columns in addresses.items()
         for row in tables[table]
         for column in columns
@@ -379,11 +395,11 @@ def _load_balancer(
     *, owner: str, protocol: str, vips: tuple[tuple[str, str], ...], template: bool
 ) -> LoadBalancer:
     """Return a load balancer; most are the same in every zone, and are one object then."""
-    found = (_vip(key, value) for key, value in vips)
+    parsed = (_vip(key, value) for key, value in vips)
     return LoadBalancer(
         owner=owner,
         protocol=Protocol(protocol),
-        vips=tuple(vip for vip in found if vip is not None),
+        vips=tuple(vip for vip in parsed if vip is not None),
         template=template,
     )
 

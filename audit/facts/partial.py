@@ -16,8 +16,8 @@ def missing(pods: Iterable[PodFacts], topology: Topology) -> frozenset[str]:
     A namespace whose last pod left its port behind looks alike; so it takes more than half of all
     pods in OVN.
     """
-    known = {pod.namespace for pod in pods}
-    lost = [namespace for namespace, _ in topology.pod_ports if namespace not in known]
+    listed = {pod.namespace for pod in pods}
+    lost = [namespace for namespace, _ in topology.pod_ports if namespace not in listed]
     return frozenset(lost) if 2 * len(lost) > len(topology.pod_ports) else frozenset()
 
 

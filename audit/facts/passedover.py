@@ -39,9 +39,9 @@ class PassedOver:
             yield Note(code="files-passed-over", text=text)
         if self.unknown_fields:
             fields = tuple(name for name, _ in self.unknown_fields)
-            told = [f"{name} ({place()})" for name, place in self.unknown_fields[:_MOST_TOLD]]
+            examples = [f"{name} ({where()})" for name, where in self.unknown_fields[:_MOST_TOLD]]
             text = "fields that Kubernetes does not have were passed over: "
-            text += several([*told, *fields[_MOST_TOLD:]])
+            text += several([*examples, *fields[_MOST_TOLD:]])
             yield Note(code="unknown-fields", text=text, subjects=fields)
         for code, text, names in (
             (

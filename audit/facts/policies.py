@@ -225,9 +225,9 @@ def _cluster_rule(
     action, peers, ports = _ACTIONS[word], list[Peer](), read_ports(field)
     everyone = False
     for peer in field[_PEERS[direction]].each():
-        known = [*_cluster_peer(peer)]
-        everyone |= not known and action is not Action.ALLOW
-        peers += known
+        understood = [*_cluster_peer(peer)]
+        everyone |= not understood and action is not Action.ALLOW
+        peers += understood
     if everyone:
         action, ports = Action.DENY, None
     elif ports is not None and action is not Action.ALLOW:
@@ -242,10 +242,10 @@ def _cluster_rule(
     )
 
 
-def _refuse_unknown_ports(field: Field, known: int) -> None:
+def _refuse_unknown_ports(field: Field, understood: int) -> None:
     """Raise FieldError where a rule has ports that are not known, as what it stops is not."""
     for name in ("ports", "protocols"):
-        if len([*field[name].each()]) > known:
+        if len([*field[name].each()]) > understood:
             raise FieldError(f"{field[name].path} has a protocol that is not known here")
 
 

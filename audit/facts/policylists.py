@@ -1,4 +1,4 @@
-"""The policies of a snapshot: what each means, and what is to be said of those no server accepts.
+"""The policies of a snapshot: what each means, and notes on those that no server accepts.
 
 An API server keeps what it once let in, and a newer one has fields that are not known here. So a
 policy that does not keep the rules of its API is read as far as OVN-Kubernetes gives it a meaning,
@@ -61,7 +61,7 @@ def policies(taken: snapshot.Snapshot) -> Listed:
     """Read every list of policies that a snapshot has. SnapshotError as `read_objects`."""
     listed = Listed()
     for resource, kind in kube.POLICY_RESOURCES.items():
-        known = len(listed.unread)
+        unread_before = len(listed.unread)
 
         def take(item: Mapping[str, object], kind: str = kind) -> Policy | None:
             return listed.take(item, kind)
@@ -70,7 +70,7 @@ def policies(taken: snapshot.Snapshot) -> Listed:
         if read is None:
             continue
         listed.read.add(kind)
-        if len(listed.unread) == known:
+        if len(listed.unread) == unread_before:
             listed.kinds.add(kind)
         listed.policies += [policy for policy in read if policy is not None]
     listed.notes += PassedOver(kinds=listed.others).notes()

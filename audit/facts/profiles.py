@@ -18,7 +18,7 @@ def choose(variants: Sequence[Mapping[str, object]]) -> int | None:
     None where one of them names no profile: it is for every cluster, or not for OpenShift.
     """
     named = [_profiles(variant) for variant in variants]
-    fitting = [place for place, profiles in enumerate(named) if DEFAULT in profiles]
+    fitting = [index for index, profiles in enumerate(named) if DEFAULT in profiles]
     return fitting[0] if all(named) and len(fitting) == 1 else None
 
 

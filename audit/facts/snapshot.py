@@ -98,13 +98,7 @@ def _open_snapshot(path: Path, workdir: Path, limit: archive.Limit, *, databases
         root = mustgather.convert(gathered, workdir / "converted", limit, databases=databases)
         shown = str(path)
     lists = {f.stem: f for f in sorted((root / "kube").glob("*.json")) if f.is_file()}
-    zones, incomplete = {}, []
-    for directory in sorted(p for p in (root / "ovn").glob("*") if p.is_dir()):
-        pair = (directory / "nb.db", directory / "sb.db")
-        if all(file.is_file() for file in pair):
-            zones[directory.name] = pair
-        else:
-            incomplete.append(directory.name)
+    zones, incomplete = _zones(root / "ovn")
     if not lists:
         raise SnapshotError(
             f"{shown} has no kube/*.json; it is not a snapshot{_databases_in(root)}"
@@ -119,6 +113,18 @@ def _open_snapshot(path: Path, workdir: Path, limit: archive.Limit, *, databases
         zones=zones,
         incomplete_zones=tuple(incomplete),
     )
+
+
+def _zones(ovn: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    """Return each zone's pair of databases, and the zones that have not both."""
+    zones, incomplete = {}, []
+    for directory in sorted(p for p in ovn.glob("*") if p.is_dir()):
+        pair = (directory / "nb.db", directory / "sb.db")
+        if all(file.is_file() for file in pair):
+            zones[directory.name] = pair
+        else:
+            incomplete.append(directory.name)
+    return zones, incomplete
 
 
 def _databases_in(root: Path) -> str:
@@ -155,10 +161,10 @@ def _unpack(packed: Path, target: Path, limit: archive.Limit) -> Path:
     tops, gathered = set(), target / "gathered"
     try:
         for name, size, content in archive.members(packed, limit):
-            place, other = _snapshot_name(name), mustgather.member(name)
-            if place is not None:
-                tops.add(place.top)
-                archive.keep(archive.blocks_of(content), target / place.name, size=size)
+            member, other = _snapshot_name(name), mustgather.member(name)
+            if member is not None:
+                tops.add(member.top)
+                archive.keep(archive.blocks_of(content), target / member.name, size=size)
             elif other is not None:
                 archive.keep(archive.blocks_of(content), gathered / other, size=size)
     except archive.UNREADABLE as error:
@@ -218,20 +224,20 @@ def describe(snapshot: Snapshot) -> Description:
     if not path.is_file():
         return Description()
     try:
-        said = Field(json_document(path.read_text(encoding="utf-8")))
+        root = Field(json_document(path.read_text(encoding="utf-8")))
         return Description(
-            source=said["source"].text(),
+            source=root["source"].text(),
             notes=tuple(
                 Note(
                     code=note["code"].text(),
                     text=note["text"].text(),
-                    subjects=tuple(one.text() for one in note["subjects"].each()),
+                    subjects=tuple(subject.text() for subject in note["subjects"].each()),
                 )
-                for note in said["notes"].each()
+                for note in root["notes"].each()
             ),
-            resource_versions=said["first_resource_versions"].texts(),
-            unread_policies=tuple(one.text() for one in said["unread_policies"].each()),
-            changed=frozenset(one.text() for one in said["changed"].each()),
+            resource_versions=root["first_resource_versions"].texts(),
+            unread_policies=tuple(kind.text() for kind in root["unread_policies"].each()),
+            changed=frozenset(key.text() for key in root["changed"].each()),
         )
     except (OSError, ValueError, RecursionError) as error:
         raise SnapshotError(f"{snapshot.shown(path)} cannot be read: {error}") from error
@@ -286,7 +292,7 @@ def read_objects(
 def required(
     snapshot: Snapshot, resource: str, parse: Callable[[Mapping[str, Any]], _T]
 ) -> list[_T]:
-    """Return every object of a list without which nothing can be said."""
+    """Return every object of a list that an audit cannot do without."""
     objects = read_objects(snapshot, resource, parse)
     if objects is None:
         raise SnapshotError(
@@ -340,8 +346,8 @@ def hash_inputs(snapshot: Snapshot) -> tuple[Input, ...]:
     """
     databases = [file for pair in snapshot.zones.values() for file in pair]
     inputs = tuple(_hash(file, snapshot) for file in sorted([*snapshot.lists.values(), *databases]))
-    said = snapshot.root / _DESCRIPTION
-    described = (_hash(said, snapshot),) if said.is_file() else ()
+    description = snapshot.root / _DESCRIPTION
+    described = (_hash(description, snapshot),) if description.is_file() else ()
     wanted = re.compile(
         f"{_LIST}|{re.escape(_DESCRIPTION)}" + (f"|{_DATABASE}" if databases else "")
     )

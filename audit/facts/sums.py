@@ -32,7 +32,7 @@ def write(root: Path) -> None:
     """Write the sums of every file of a snapshot beside them."""
     files = sorted(p for p in root.rglob("*") if p.is_file() and p.name != NAME)
     sums = (of_file(file, file.relative_to(root).as_posix()) for file in files)
-    text = "".join(f"{one.sha256}  {one.path}\n" for one in sums)
+    text = "".join(f"{entry.sha256}  {entry.path}\n" for entry in sums)
     (root / NAME).write_text(text, encoding="utf-8")
 
 
@@ -44,7 +44,7 @@ def check(root: Path, shown: str, files: Iterable[Input], wanted: re.Pattern[str
     listed = _listed(root, shown)
     if listed is None:
         return
-    there = {one.path: one.sha256 for one in files}
+    there = {file.path: file.sha256 for file in files}
     for name, digest in there.items():
         if name not in listed:
             raise SnapshotError(f"{shown}/{name} is not listed in {shown}/{NAME}; {_ADVICE}")
@@ -64,8 +64,8 @@ def _listed(root: Path, shown: str) -> Mapping[str, str] | None:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SnapshotError(f"{shown}/{NAME} cannot be read: {error}") from error
-    found = [_LINE.fullmatch(line) for line in lines]
-    listed = {match[2].removeprefix("./"): match[1] for match in found if match}
+    matches = [_LINE.fullmatch(line) for line in lines]
+    listed = {match[2].removeprefix("./"): match[1] for match in matches if match}
     if not listed or len(listed) != len(lines):
         raise SnapshotError(f"{shown}/{NAME} is not as `sha256sum` writes it; {_ADVICE}")
     return listed

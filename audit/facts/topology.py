@@ -50,7 +50,7 @@ class Topology:
         return cls(
             zones=zones,
             pod_ports={key: tuple(ports) for key, ports in pod_ports.items()},
-            ports_at={place: tuple(ports) for place, ports in ports_at.items()},
+            ports_at={datapath: tuple(ports) for datapath, ports in ports_at.items()},
             switch_of_node=_switches_of_nodes(zones, nodes),
             gateway_macs=_gateway_macs(zones, ports_at),
         )
@@ -59,7 +59,7 @@ class Topology:
         """Return a pod's zone and port, by preference the one on its node's own switch."""
         ports = self.pod_ports.get((namespace, name), ())
         home = self.switch_of_node.get(node)
-        at_home = [found for found in ports if (found[0], found[1].datapath) == home]
+        at_home = [(zone, port) for zone, port in ports if (zone, port.datapath) == home]
         return next(iter([*at_home, *ports]), None)
 
     def attachment(self, zone: str, port: LogicalPort) -> Attachment | None:
@@ -78,9 +78,9 @@ class Topology:
 
     def host_attachment(self, node: NodeFacts) -> Attachment | None:
         """Return how a node's host reaches OVN: by its management port."""
-        place = self.switch_of_node.get(node.name)
-        port = _management_port(node, self.ports_at.get(place, ())) if place else None
-        return self.attachment(place[0], port) if place and port else None
+        home = self.switch_of_node.get(node.name)
+        port = _management_port(node, self.ports_at.get(home, ())) if home else None
+        return self.attachment(home[0], port) if home and port else None
 
     def gateways(self, nodes: Iterable[NodeFacts]) -> dict[str, Endpoint]:
         """Map each node to the way packets from outside enter at it: its localnet port.
@@ -89,7 +89,7 @@ class Topology:
         user-defined network's there: it is the default network's.
         """
         owners = {address: node.name for node in nodes for address in node.addresses}
-        found = {}
+        gateways = {}
         for (zone, switch), ports in self.ports_at.items():
             localnet = next((port for port in ports if port.kind == "localnet"), None)
             router = next(_routers(self.zones[zone], ports), None) if localnet else None
@@ -97,11 +97,10 @@ class Topology:
                 continue
             if {switch, router.datapath} & self.zones[zone].user_defined:
                 continue
-            bare = (address.partition("/")[0] for address in router.addresses)
-            node = next((owners[address] for address in bare if address in owners), None)
-            if node is not None:
-                found[node] = _gateway(node, (zone, switch), localnet, router)
-        return dict(sorted(found.items()))
+            node = _owner_of(router, owners)
+            if node:
+                gateways[node] = _gateway(node, (zone, switch), localnet, router)
+        return dict(sorted(gateways.items()))
 
     def ways_in(self, nodes: Iterable[NodeFacts]) -> tuple[WayIn, ...]:
         """Return how each node takes in what the underlay brings for its pods.
@@ -110,30 +109,36 @@ class Topology:
         """
         nodes = tuple(nodes)
         gateways = self.gateways(nodes)
-        found = []
+        ways = []
         for node in nodes:
-            zone, switch = self.switch_of_node.get(node.name, ("", ""))
-            known = self.zones[zone] if zone else None
+            name, switch = self.switch_of_node.get(node.name, ("", ""))
+            zone = self.zones[name] if name else None
             host, gateway = self.host_attachment(node), gateways.get(node.name)
             port = gateway.attachment if gateway is not None else None
-            subnets = known.switches[switch] if known is not None else ()
+            subnets = zone.switches[switch] if zone is not None else ()
             for subnet in networks((*subnets, *node.subnets, *node.hybrid_subnets)):
-                by_host = known is not None and _sends_by(known, subnet, host)
-                way = host if by_host else port if known is not None else None
-                found.append(WayIn(subnet=str(subnet), node=node.name, port=way, by_host=by_host))
-        return tuple(dict.fromkeys(found))
+                by_host = zone is not None and _sends_by(zone, subnet, host)
+                way = host if by_host else port if zone is not None else None
+                ways.append(WayIn(subnet=str(subnet), node=node.name, port=way, by_host=by_host))
+        return tuple(dict.fromkeys(ways))
 
 
 def _sends_by(zone: Zone, subnet: Network, host: Attachment | None) -> bool:
     """Say whether what a subnet's pods send to the outside is routed to the host."""
-    own = host.addresses if host is not None else ()
-    return any(to in own and network(of) == subnet for of, to in zone.source_routes)
+    addresses = host.addresses if host is not None else ()
+    return any(to in addresses and network(of) == subnet for of, to in zone.source_routes)
 
 
-def _gateway(node: str, place: Place, localnet: LogicalPort, router: LogicalPort) -> Endpoint:
+def _owner_of(router: LogicalPort, owners: Mapping[str, str]) -> str:
+    """Return the node that has an address of a router's port; empty where none has."""
+    bare = (address.partition("/")[0] for address in router.addresses)
+    return next((owners[address] for address in bare if address in owners), "")
+
+
+def _gateway(node: str, where: Place, localnet: LogicalPort, router: LogicalPort) -> Endpoint:
     attachment = Attachment(
-        zone=place[0],
-        switch=place[1],
+        zone=where[0],
+        switch=where[1],
         port=localnet.name,
         mac=OUTSIDE_MAC,
         gateway_mac=router.mac,
@@ -167,11 +172,11 @@ def _gateway_macs(
 
 
 def _has_address_in(router: LogicalPort, subnets: Iterable[Network]) -> bool:
-    own = networks(address.partition("/")[0] for address in router.addresses)
+    addresses = networks(address.partition("/")[0] for address in router.addresses)
     return any(
         address.network_address in inside
         for inside in subnets
-        for address in own
+        for address in addresses
         if address.version == inside.version
     )
 
@@ -187,19 +192,19 @@ def _switches_of_nodes(zones: Mapping[str, Zone], nodes: Iterable[NodeFacts]) ->
             by_name.setdefault(switch, (zone.name, switch))
             for subnet in networks(subnets):
                 by_subnet.setdefault(subnet, (zone.name, switch))
-    found = {}
+    switches = {}
     for node in nodes:
         wanted = networks(node.subnets)
         named = by_name.get(node.name) if not wanted else None
-        place = next((by_subnet[s] for s in wanted if s in by_subnet), named)
-        if place is not None:
-            found[node.name] = place
-    return found
+        home = next((by_subnet[s] for s in wanted if s in by_subnet), named)
+        if home is not None:
+            switches[node.name] = home
+    return switches
 
 
 def _management_port(node: NodeFacts, ports: Sequence[LogicalPort]) -> LogicalPort | None:
     """Find the host's own port on its switch: by the annotated MAC, else the only one left."""
     hosts = [port for port in ports if port.kind == "" and not port.is_pod and port.addresses]
     annotated = [port for port in hosts if port.mac in node.management_macs]
-    found = annotated or hosts
-    return found[0] if len(found) == 1 else None
+    candidates = annotated or hosts
+    return candidates[0] if len(candidates) == 1 else None

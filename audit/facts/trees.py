@@ -22,9 +22,8 @@ _CHART = "Chart.yaml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """A place that manifests are read from."""
+    """The files that manifests are read from."""
 
-    place: str
     files: tuple[Path, ...]
     root: Path | None = None
     """The directory that files are named from, if a directory was named."""
@@ -48,19 +47,19 @@ class Tree:
         )
 
 
-def of(place: str) -> Tree:
+def of(source: str) -> Tree:
     """Return what is at a directory or a file. ManifestError where there is nothing."""
-    path = Path(place)
+    path = Path(source)
     if not path.exists():
-        raise ManifestError(f"{place} does not exist; --manifests takes a directory, a file or -")
+        raise ManifestError(f"{source} does not exist; --manifests takes a directory, a file or -")
     if not path.is_dir():
-        return Tree(place=place, files=(path,))
+        return Tree(files=(path,))
     files = tuple(sorted(f for f in path.rglob("*") if f.suffix in _SUFFIXES and f.is_file()))
     if not files:
-        raise ManifestError(f"{place} has no file that ends in .yaml, .yml or .json")
+        raise ManifestError(f"{source} has no file that ends in .yaml, .yml or .json")
     kustomizations = tuple(f for f in files if f.name in KUSTOMIZATIONS)
     patches = frozenset(patch for file in kustomizations for patch in _patches(file))
-    return Tree(place=place, files=files, root=path, kustomizations=kustomizations, patches=patches)
+    return Tree(files=files, root=path, kustomizations=kustomizations, patches=patches)
 
 
 def contents(file: Path) -> bytes:

@@ -68,13 +68,13 @@ def _peers(policies: Sequence[Policy]) -> Iterator[Peer]:
 def _about_namespaces(
     namespaces: Mapping[str, Mapping[str, str]], peers: Sequence[Peer]
 ) -> Iterator[Note]:
-    asked: set[Selector] = {
+    selectors: set[Selector] = {
         peer.namespaces for peer in peers if isinstance(peer, PodPeer) and peer.namespaces
     }
     names = [
         name
         for name, labels in sorted(namespaces.items())
-        if UNSAID in labels and any(selector.judge(labels) is None for selector in asked)
+        if UNSAID in labels and any(selector.judge(labels) is None for selector in selectors)
     ]
     if names:
         text = (
@@ -118,5 +118,5 @@ def _about_nodes(
         yield Note(code="node-unknown", text=text, subjects=tuple(sorted(hosted)))
 
 
-def _count(of: Sequence[object], one: str, many: str) -> str:
-    return f"{len(of):,} {one if len(of) == 1 else many}"
+def _count(of: Sequence[object], singular: str, plural: str) -> str:
+    return f"{len(of):,} {singular if len(of) == 1 else plural}"

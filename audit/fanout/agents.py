@@ -230,8 +230,8 @@ class AgentFanout:
                 member.running += 1
                 work.running[member.handle.run.remote(batch)] = (member, batch)
             while not here and (batch := work.take(zone)) is not None:
-                said = self._last_words.get(zone, "none joined this run")
-                yield lost(batch, f"zone {zone} has no agent: {said}")
+                reason = self._last_words.get(zone, "none joined this run")
+                yield lost(batch, f"zone {zone} has no agent: {reason}")
 
     def _free(self, agents: list[_Agent]) -> _Member | None:
         """Return an actor that can have another batch: an idle one, a new one, a busy one."""
@@ -268,12 +268,12 @@ class AgentFanout:
                 self._members.remove(member)
             key = batch.tasks[0].key
             work.attempts[key] += 1
-            said = f"the one on node {member.agent.node} was lost: {str(error).splitlines()[0]}"
-            self._last_words[batch.zone] = said
+            reason = f"the one on node {member.agent.node} was lost: {str(error).splitlines()[0]}"
+            self._last_words[batch.zone] = reason
             if work.attempts[key] < ATTEMPTS:
                 work.returned[batch.zone].append(batch)
             else:
-                yield lost(batch, f"an agent of zone {batch.zone} was lost twice; {said}")
+                yield lost(batch, f"an agent of zone {batch.zone} was lost twice; {reason}")
         else:
             yield batch, outcomes
 

@@ -33,7 +33,7 @@ class Backlog:
         """Let traces wait."""
         for task in tasks:
             like = (task.state, task.select)
-            self._zones[task.place].setdefault(like, deque()).append(task)
+            self._zones[task.location].setdefault(like, deque()).append(task)
 
     def put_back(self, batch: TraceBatch) -> None:
         """Take back a batch whose worker was lost; it is the next to be handed out."""
@@ -50,17 +50,16 @@ class Backlog:
         """
         if self._returned:
             return self._returned.popleft()
-        if not self._zones:
-            return None
-        zone = preferred
-        if preferred not in self._zones or (alone and preferred in busy):
-            free = [zone for zone in self._zones if zone not in busy]
-            if not free and alone:
-                return None
-            free = free or list(self._zones)
-            new = [zone for zone in free if zone not in self._begun]
-            zone = max(sorted(new or free), key=self.waiting)
-        return self._cut(zone)
+        if preferred in self._zones and not (alone and preferred in busy):
+            return self._cut(preferred)
+        free = [zone for zone in self._zones if zone not in busy]
+        if not free and not alone:
+            free = list(self._zones)
+        return self._cut(self._fullest(free)) if free else None
+
+    def _fullest(self, zones: Collection[str]) -> str:
+        new = [zone for zone in zones if zone not in self._begun]
+        return max(sorted(new or zones), key=self.waiting)
 
     def zones(self) -> tuple[str, ...]:
         """Return the zones that have traces waiting, besides what was put back."""

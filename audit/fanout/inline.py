@@ -100,9 +100,9 @@ class InlineFanout:
     ) -> None:
         """Give each worker that has nothing to do a batch, while there are any."""
         while len(running) < self.workers and time.monotonic() < self.until:
-            known = self._idle[0].zone if self._idle else ""
+            zone = self._idle[0].zone if self._idle else ""
             busy = {member.zone for member, _ in running.values()}
-            batch = backlog.take(known, busy, alone=self.alone)
+            batch = backlog.take(zone, busy, alone=self.alone)
             if batch is None:
                 return
             member = self._member(batch.zone)

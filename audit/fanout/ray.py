@@ -116,8 +116,8 @@ def start_node(*arguments: str) -> None:
 
 def _above() -> Path:
     """Return where Ray's files and sockets go: TMPDIR, unless its name is too long for those."""
-    place = Path(tempfile.gettempdir())
-    return place if len(os.fsencode(place)) <= _LONGEST_TMPDIR else scratch.SHORT
+    directory = Path(tempfile.gettempdir())
+    return directory if len(os.fsencode(directory)) <= _LONGEST_TMPDIR else scratch.SHORT
 
 
 class Actor:
@@ -239,8 +239,8 @@ class RayFanout:
                 if attempts[batch.tasks[0].key] < ATTEMPTS:
                     backlog.put_back(batch)
                 else:
-                    said = str(error).splitlines()[0]
-                    yield lost(batch, f"a worker died on this batch {ATTEMPTS} times: {said}")
+                    reason = str(error).splitlines()[0]
+                    yield lost(batch, f"a worker died on this batch {ATTEMPTS} times: {reason}")
             else:
                 yield batch, outcomes
             self._fill(backlog, running)
@@ -259,16 +259,10 @@ class RayFanout:
     def _fill(self, backlog: Backlog, running: dict[Any, tuple[_Member, TraceBatch]]) -> None:
         """Give batches to actors until each has enough or the backlog is empty."""
         while time.monotonic() < self.until:
-            idle = [m for m in self._members if m.running < IN_FLIGHT]
-            fresh = len(self._members) < self.workers
-            candidates = sorted(idle, key=lambda m: m.running)
-            # A new actor costs seconds; it is worth it only when all others are at work.
-            member = (
-                candidates[0] if candidates and (not fresh or not candidates[0].running) else (None)
-            )
-            busy = {m.zone for m in self._members if m.running}
-            if member is None and not fresh:
+            member = self._ready()
+            if member is None and len(self._members) >= self.workers:
                 return
+            busy = {m.zone for m in self._members if m.running}
             batch = backlog.take(member.zone if member else "", busy)
             if batch is None:
                 return
@@ -277,6 +271,15 @@ class RayFanout:
             member.zone = batch.zone
             member.running += 1
             running[member.handle.run.remote(batch)] = (member, batch)
+
+    def _ready(self) -> _Member | None:
+        """Return the actor with the least to do; None where none can have more, or a new one."""
+        idle = [m for m in self._members if m.running < IN_FLIGHT]
+        least = min(idle, key=lambda m: m.running, default=None)
+        # A new actor costs seconds; it is worth it only when all others are at work.
+        if least is not None and least.running and len(self._members) < self.workers:
+            return None
+        return least
 
     def _hire(self) -> _Member:
         """Start an actor. It is not restarted by Ray: a batch that kills it must be known."""

@@ -61,8 +61,8 @@ def _row(
     datapath: bool = False,
     since: str = OLDEST,
 ) -> Blindness:
-    asked = ((LOGICAL_ENGINE, logical), (DATAPATH_ENGINE, datapath))
-    engines = tuple(engine for engine, blind in asked if blind)
+    flags = ((LOGICAL_ENGINE, logical), (DATAPATH_ENGINE, datapath))
+    engines = tuple(engine for engine, blind in flags if blind)
     return Blindness(spot=spot, engines=engines, since=since, reason=reason)
 
 

@@ -56,8 +56,8 @@ class ChangedPaths:
     @property
     def otherwise(self) -> tuple[ChangedPath, ...]:
         """What changed in another way: it is not proven any more, drifts, or ends elsewhere."""
-        told = {*self.opened, *self.closed, *self.replies}
-        return tuple(p for p in self.paths if p not in told)
+        listed = {*self.opened, *self.closed, *self.replies}
+        return tuple(path for path in self.paths if path not in listed)
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -146,10 +146,10 @@ class Changes(ChangedPaths):
 class ChangedCells:
     """What a comparison with the earlier run `since` marks in a run.
 
-    `cells` says of each cell of the run, in the matrix' order, whether it changed; `said` are
-    sentences for who reads the report.
+    `cells` says of each cell of the run, in the matrix' order, whether it changed; `sentences` are
+    for who reads the report.
     """
 
     since: str
     cells: NDArray[np.bool_]
-    said: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()

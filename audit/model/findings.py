@@ -185,15 +185,15 @@ def _grouped(
     kind: FindingKind, disagreements: Sequence[Disagreement], total: int
 ) -> Iterator[Finding]:
     alike: dict[tuple[str, ...], list[Disagreement]] = {}
-    for one in disagreements:
-        alike.setdefault(one.about, []).append(one)
+    for disagreement in disagreements:
+        alike.setdefault(disagreement.about, []).append(disagreement)
     meaning = FROM_DISAGREEMENTS[kind]
     for about, same in alike.items():
         more = f"; and {len(same) - 1} more like it" if len(same) > 1 else ""
         yield Finding(
             kind=kind,
             text=f"{meaning}: {same[0].text}{more}",
-            subjects=tuple(one.text for one in same[1:]),
+            subjects=tuple(disagreement.text for disagreement in same[1:]),
             cells=len(same),
             cause=same[0].cause,
             about=about,
@@ -215,37 +215,40 @@ _CHECKS = {
 
 def recorded(manifest: Mapping[str, Any]) -> tuple[Finding, ...]:
     """Return the findings of a run.json, errors first; also of one that an earlier audit wrote."""
-    found = [
-        Finding(
-            kind=str(one["kind"]),
-            text=str(one["text"]),
-            subjects=tuple(map(str, one.get("subjects") or ())),
-            cells=int(one.get("cells") or 0),
-            cause=str(one.get("cause") or ""),
-            about=tuple(map(str, one.get("about") or ())),
-        )
-        for one in manifest.get("findings") or ()
-    ]
-    known = {one.kind for one in found}
+    findings = [_finding(row) for row in manifest.get("findings") or ()]
+    kinds = {finding.kind for finding in findings}
     for kind, name in _CHECKS.items():
-        check = manifest.get(name) or {}
-        if kind not in known:
-            texts = [str(text) for text in check.get("disagreements") or ()]
-            about = check.get("about") or [[text] for text in texts]  # as the first ones had it
-            said = [
-                Disagreement(text=text, about=tuple(map(str, key)))
-                for text, key in zip(texts, about, strict=False)
-            ]
-            found += of_disagreements(kind, said)
-    return tuple(sorted(found, key=lambda one: one.severity is not Severity.ERROR))
+        if kind not in kinds:
+            findings += of_disagreements(kind, _disagreements(manifest.get(name) or {}))
+    return tuple(sorted(findings, key=lambda finding: finding.severity is not Severity.ERROR))
+
+
+def _finding(row: Mapping[str, Any]) -> Finding:
+    return Finding(
+        kind=str(row["kind"]),
+        text=str(row["text"]),
+        subjects=tuple(map(str, row.get("subjects") or ())),
+        cells=int(row.get("cells") or 0),
+        cause=str(row.get("cause") or ""),
+        about=tuple(map(str, row.get("about") or ())),
+    )
+
+
+def _disagreements(check: Mapping[str, Any]) -> list[Disagreement]:
+    texts = [str(text) for text in check.get("disagreements") or ()]
+    about = check.get("about") or [[text] for text in texts]  # as the first versions had it
+    return [
+        Disagreement(text=text, about=tuple(map(str, key)))
+        for text, key in zip(texts, about, strict=False)
+    ]
 
 
 def notes_of(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the notes of a run.json about the facts: an earlier audit listed findings there too."""
-    found = {(one.get("kind"), one.get("text")) for one in manifest.get("findings") or ()}
+    findings = {(row.get("kind"), row.get("text")) for row in manifest.get("findings") or ()}
     for note in manifest.get("notes") or ():
         earlier = note["code"] == FindingKind.DRIFT
-        if not earlier and (note["code"], note["text"]) not in found:
+        if not earlier and (note["code"], note["text"]) not in findings:
             yield note
 
 
@@ -254,6 +257,6 @@ def exit_code(manifest: Mapping[str, Any]) -> ExitCode:
 
     3 when the run did not do what it set out to.
     """
-    if any(one.severity is Severity.ERROR for one in recorded(manifest)):
+    if any(finding.severity is Severity.ERROR for finding in recorded(manifest)):
         return ExitCode.FINDINGS
     return ExitCode.INCOMPLETE if manifest.get("incomplete") else ExitCode.CLEAN

@@ -73,14 +73,14 @@ class LegTable:
         return len(self.predicted)
 
     def ids(
-        self, own: Indices, other: Indices, port: Indices, locality: NDArray[np.int8]
+        self, end: Indices, other: Indices, port: Indices, locality: NDArray[np.int8]
     ) -> NDArray[np.int64]:
         """Return the legs of many cells, by their own end, other end, port and locality."""
-        classes = self.classes[locality, own]
+        classes = self.classes[locality, end]
         within = self.atoms[classes, other] * self.width[classes] + self.port_atoms[classes, port]
         legs = self.legs[self.first[classes] + within]
         zonal = self.zonal[legs]
-        return np.where(zonal < 0, legs, zonal + self.zone[own])
+        return np.where(zonal < 0, legs, zonal + self.zone[end])
 
     def by_zone(self, tied: NDArray[np.bool_], zone: NDArray[np.int64]) -> "LegTable":
         """Return a table in which each of these legs is one for each zone of its own end.
@@ -202,14 +202,14 @@ class LegPlan:
         The next runs are looked up meanwhile: numpy does so beside other threads.
         """
 
-        def found(run: slice) -> CellLegs:
+        def legs_of(run: slice) -> CellLegs:
             first, _, step = run.indices(len(matrix))
             return self.of(matrix, np.flatnonzero(self.composed[run]) * step + first)
 
         ahead: deque[Future[CellLegs]] = deque()
         with ThreadPoolExecutor(_RUNS_AHEAD) as threads:
             for run in runs:
-                ahead.append(threads.submit(found, run))
+                ahead.append(threads.submit(legs_of, run))
                 if len(ahead) > _RUNS_AHEAD:
                     yield from _any(ahead.popleft().result())
             while ahead:

@@ -39,9 +39,9 @@ def proven(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return ~among(codes, _UNPROVEN)
 
 
-def where_known(known: NDArray[np.bool_], holds: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return 1 where something holds and 0 where not; NO_VERDICT where that is not known."""
-    return np.where(known, holds, np.uint8(NO_VERDICT))
+def where_known(certain: NDArray[np.bool_], holds: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return 1 where something holds and 0 where not; NO_VERDICT where that is not certain."""
+    return np.where(certain, holds, np.uint8(NO_VERDICT))
 
 
 def index_type(count: int) -> type[np.signedinteger[Any]]:
@@ -66,7 +66,7 @@ class Matrix:
     def __len__(self) -> int:
         return len(self.src)
 
-    def told(self, cell: int) -> str:
+    def describe(self, cell: int) -> str:
         """Return a cell as a sentence begins with it: `pod a/b to pod a/c on tcp/80`."""
         src, dst = self.endpoints[self.src[cell]], self.endpoints[self.dst[cell]]
         return f"{src.key} to {dst.key} on {self.ports[self.port[cell]]}"

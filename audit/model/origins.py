@@ -69,5 +69,5 @@ def prefix_of(cookie: int) -> str:
 
 def sources(origins: Iterable[Origin]) -> tuple[Source, ...]:
     """Return the northbound rows behind `origins`, each once, in order."""
-    found = {source.uuid: source for origin in origins for source in origin.sources}
-    return tuple(found.values())
+    by_uuid = {source.uuid: source for origin in origins for source in origin.sources}
+    return tuple(by_uuid.values())

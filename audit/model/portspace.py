@@ -28,8 +28,8 @@ class PortSpace:
         if endpoint.kind is EndpointKind.NODE:
             cuts |= self.of_nodes.get(protocol, frozenset())
         if endpoint.kind is EndpointKind.SERVICE:  # a headless one has no load balancer
-            own = {p.port.number for p in endpoint.declared if p.port.protocol is protocol}
-            cuts |= own | {number + 1 for number in own}
+            numbers = {p.port.number for p in endpoint.declared if p.port.protocol is protocol}
+            cuts |= numbers | {number + 1 for number in numbers}
         return ranges(protocol, cuts)
 
 

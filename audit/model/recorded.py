@@ -108,6 +108,6 @@ class Recorded:
 
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """Return the labels of a namespace, as far as the run says them."""
-        known = self.manifest.get("labels") or {}
-        found: Mapping[str, str] = known.get("namespaces", {}).get(namespace, {})
-        return found
+        recorded = self.manifest.get("labels") or {}
+        labels: Mapping[str, str] = recorded.get("namespaces", {}).get(namespace, {})
+        return labels

@@ -31,20 +31,20 @@ class TraceRecord:
     microflow: str
     outcome: str
     reason: str
-    stage: str
-    logical_flow: str
-    acl: str
-    acl_match: str
-    policy_kind: str
-    policy_namespace: str
-    policy_name: str
-    policy_direction: str
-    policy_rule: int
-    policies: tuple[str, ...]
-    detail: str
-    next_keys: tuple[str, ...]
-    reply_of: tuple[str, ...]
-    output: str
+    stage: str = ""
+    logical_flow: str = ""
+    acl: str = ""
+    acl_match: str = ""
+    policy_kind: str = ""
+    policy_namespace: str = ""
+    policy_name: str = ""
+    policy_direction: str = ""
+    policy_rule: int = -1
+    policies: tuple[str, ...] = ()
+    detail: str = ""
+    next_keys: tuple[str, ...] = ()
+    reply_of: tuple[str, ...] = ()
+    output: str = ""
     node: str = ""
     """The node whose Open vSwitch was asked; empty on the logical plane."""
     read: TraceOutcome | None = None

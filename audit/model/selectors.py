@@ -118,21 +118,12 @@ class Requirement:
             return None
         if value is None or not value.endswith(UNSAID):
             return self.matches(labels)
+        if self.operator in ORDERS:
+            return None
         start = value.removesuffix(UNSAID)
         possible = any(wanted.startswith(start) and wanted != start for wanted in self.values)
-        match self.operator:
-            case Operator.EXISTS:
-                return True
-            case Operator.NOT_EXISTS:
-                return False
-            case Operator.IN:
-                return None if possible else False
-            case Operator.NOT_IN:
-                return None if possible else True
-            case Operator.GREATER | Operator.LESS:
-                return None
-            case _:
-                assert_never(self.operator)
+        # The value is there and ends otherwise, so it is none that is not even possible.
+        return None if possible else self.matches(labels)
 
     def _compares(self, value: str | None) -> bool:
         held = None if value is None else integer(value)

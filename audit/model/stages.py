@@ -4,6 +4,7 @@ A stage is what one tool says of one direction in one place. The words `tool` an
 made of are ovnkube-trace's, so that its verdict lines can be printed.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -45,17 +46,22 @@ class Answer:
             return "success"
         return "failure" if self.verdict in STOPPED else ""
 
+    def contradicts(self, other: "Answer") -> bool:
+        """Say whether both are proven, and differ."""
+        proven = bool(self.indicates and other.indicates)
+        return proven and self.verdict is not other.verdict
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What one tool says of one packet in one place, a zone or a node.
+    """What one tool says of one packet at one `location`, a zone or a node.
 
-    `remote` is the other end's place; `src` and `dst` the names in the verdict line, and `leg` the
-    destination it is about, empty for a Service as a whole. `answer` is about this place alone: a
-    packet that leaves it towards its destination passes; `ovn-detrace` has none, and only
-    `indicates`. `supposed` says that the packet does not get here, and that this is what would
-    become of it; `has_line` that the stage is of those ovnkube-trace has verdict lines for, or
-    would have for another node. `commands` and `outputs` are parallel, a trace each; without
+    `remote` says that it is the other end's; `src` and `dst` are the names in the verdict line,
+    and `leg` the destination it is about, empty for a Service as a whole. `answer` is about this
+    location alone: a packet that leaves it towards its destination passes; `ovn-detrace` has none,
+    and only `indicates`. `supposed` says that the packet does not get here, and that this is what
+    would become of it; `has_line` that the stage is of those ovnkube-trace has verdict lines for,
+    or would have for another node. `commands` and `outputs` are parallel, a trace each; without
     outputs the program was not asked for its words. `sources` are the northbound rows behind the
     flows that the traces went through.
     """
@@ -65,7 +71,7 @@ class Stage:
     direction: str
     src: str
     dst: str
-    place: str
+    location: str
     indicates: str
     leg: str = ""
     answer: Answer | None = None
@@ -113,9 +119,9 @@ class Leg:
     @property
     def request(self) -> Answer:
         """The strongest evidence of what becomes of the request."""
-        found = strongest(*(ends.request for ends in self._planes))
-        assert found is not None  # noqa: S101 - one of the two planes has it
-        return found
+        answer = strongest(*(ends.request for ends in self._planes))
+        assert answer is not None  # noqa: S101 - one of the two planes has it
+        return answer
 
     @property
     def reply(self) -> Answer | None:
@@ -134,8 +140,8 @@ class Leg:
 
 def strongest(*answers: Answer | None) -> Answer | None:
     """Return the first answer that proves anything, else the first there is."""
-    known = [answer for answer in answers if answer is not None]
-    return next((answer for answer in known if answer.indicates), next(iter(known), None))
+    given = [answer for answer in answers if answer is not None]
+    return next((answer for answer in given if answer.indicates), next(iter(given), None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,23 +176,19 @@ class PairTrace:
     @property
     def drifts(self) -> tuple[Drift, ...]:
         """What the planes disagree about, both of them being sure."""
-        packets: list[tuple[Way, Endpoint, Answer | None, Answer | None]] = [
-            (Way.REQUEST, self.dst, self.logical, self.datapath)
-        ]
+        return tuple(
+            Drift(way=way, dst=dst, logical=logical, datapath=datapath)
+            for way, dst, logical, datapath in self._packets()
+            if logical and datapath and logical.contradicts(datapath)
+        )
+
+    def _packets(self) -> Iterator[tuple[Way, Endpoint, Answer | None, Answer | None]]:
+        """Yield each packet of the pair with the answers of both planes."""
+        yield Way.REQUEST, self.dst, self.logical, self.datapath
         for leg in self.legs:
             if leg.logical is None or leg.datapath is None:
                 continue
-            one, other = leg.logical, leg.datapath
             if len(self.legs) > 1:
-                packets.append((Way.REQUEST, leg.dst, one.request, other.request))
-            packets.append((Way.REPLY, leg.dst, one.reply, other.reply))
-            packets.append((Way.REVERSE, leg.dst, one.reverse, other.reverse))
-        return tuple(
-            Drift(way=way, dst=dst, logical=logical, datapath=datapath)
-            for way, dst, logical, datapath in packets
-            if logical is not None
-            and datapath is not None
-            and logical.indicates
-            and datapath.indicates
-            and logical.verdict is not datapath.verdict
-        )
+                yield Way.REQUEST, leg.dst, leg.logical.request, leg.datapath.request
+            yield Way.REPLY, leg.dst, leg.logical.reply, leg.datapath.reply
+            yield Way.REVERSE, leg.dst, leg.logical.reverse, leg.datapath.reverse

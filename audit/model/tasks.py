@@ -18,6 +18,6 @@ _ASKED = attrgetter(
 
 def keyed(task: _Task) -> _Task:
     """Return `task` with the key its content gives it; `depth` is no part of the content."""
-    place = (task.node, task.tunnel) if isinstance(task, DatapathTask) else ()
-    text = "\x1f".join(map(str, (*_ASKED(task), *_PACKET(task.microflow), *place)))
+    entry = (task.node, task.tunnel) if isinstance(task, DatapathTask) else ()
+    text = "\x1f".join(map(str, (*_ASKED(task), *_PACKET(task.microflow), *entry)))
     return replace(task, key=hashlib.blake2b(text.encode(), digest_size=8).hexdigest())

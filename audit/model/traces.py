@@ -4,7 +4,7 @@ A trace answers for one *hop*: the part of a path one zone decides in one go. Wh
 a remote port or a load balancer, further traces take over (`next_hops`).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from audit.model.packets import ConntrackState, Microflow
@@ -34,8 +34,8 @@ class TraceTask:
     depth: int = 0
 
     @property
-    def place(self) -> str:
-        """Where it is run: traces of one place are run together."""
+    def location(self) -> str:
+        """The zone it is run in: traces of one location are run together."""
         return self.zone
 
 
@@ -65,16 +65,16 @@ class DatapathTask(TraceTask):
     tunnel: Tunnel | None = None
 
     @property
-    def place(self) -> str:
-        """Where it is run: at its node, if it is known."""
+    def location(self) -> str:
+        """The node it is run on, or its zone where the node is not known."""
         return self.node or self.zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceBatch:
-    """Tasks of one place and one conntrack state, traced in order by one engine.
+    """Tasks of one location and one conntrack state, traced in order by one engine.
 
-    `zone` is the place: a zone, or on the datapath a node.
+    `zone` is the location: a zone, or on the datapath a node.
     """
 
     zone: str
@@ -167,6 +167,11 @@ class Hop:
     ip_src: str = ""
     ip_dst: str = ""
     unseen: tuple[Unseen, ...] = ()
+
+    def translated(self, microflow: Microflow) -> Microflow:
+        """Return a packet with the addresses that it left with."""
+        source, destination = self.ip_src or microflow.ip_src, self.ip_dst or microflow.ip_dst
+        return replace(microflow, ip_src=source, ip_dst=destination)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -289,7 +289,7 @@ def _difference(
     return Finding(
         kind=FindingKind.DRIFT if cause < 0 else FindingKind.NOT_ENFORCED,
         text=text,
-        subjects=tuple(matrix.told(cell) for cell in cells[:MOST_NAMED]),
+        subjects=tuple(matrix.describe(cell) for cell in cells[:MOST_NAMED]),
         cells=len(cells),
         cause=kind if cause < 0 else "+".join(causes.causes[cause]),
         about=(does, policy, *(() if cause >= 0 else _workloads(matrix, cells))),

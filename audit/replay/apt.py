@@ -207,12 +207,12 @@ def mirrors(sources: Sequence[Source], wanted: Distribution) -> tuple[str, ...]:
     """Return the URIs that serve the running release, likeliest first.
 
     Many third-party repositories call their suite after the release and their component `main`.
-    They are told apart by the key they are signed with; of the rest, the distribution's own mirror
+    Their signing key shows which those are; of the rest, the distribution's own mirror
     also serves `…-updates`. A wrong guess costs a refused signature, never a package.
     """
     names = {source.suite.rstrip("/") for source in sources}
     suites = {wanted.release} if wanted.release in names else SUITE_ALIASES
-    own = [
+    serving = [
         source
         for source in sources
         if source.suite.rstrip("/") in suites
@@ -221,13 +221,13 @@ def mirrors(sources: Sequence[Source], wanted: Distribution) -> tuple[str, ...]:
         and (not source.signed_by or wanted.keyring.stem in source.signed_by)
     ]
     updated = {source.uri for source in sources if source.suite.endswith("-updates")}
-    ranked = sorted(own, key=lambda source: (source.uri not in updated, not source.signed_by))
+    ranked = sorted(serving, key=lambda source: (source.uri not in updated, not source.signed_by))
     return tuple(dict.fromkeys(source.uri for source in ranked))
 
 
 def configured_sources(etc: Path = Path("/etc/apt")) -> list[Source]:
     """Read every source apt is configured with below `etc`; unreadable files are passed over."""
-    found: list[Source] = []
+    sources: list[Source] = []
     main = etc / "sources.list"
     parts = etc / "sources.list.d"
     for path in [main, *sorted(parts.glob("*.list")), *sorted(parts.glob("*.sources"))]:
@@ -235,8 +235,10 @@ def configured_sources(etc: Path = Path("/etc/apt")) -> list[Source]:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        found.extend(parse_deb822(text) if path.suffix == ".sources" else parse_sources_list(text))
-    return found
+        sources.extend(
+            parse_deb822(text) if path.suffix == ".sources" else parse_sources_list(text)
+        )
+    return sources
 
 
 def fetch(
@@ -408,7 +410,7 @@ def _run(argv: Sequence[str], timeout_s: float, configuration: Path | None = Non
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"{argv[0]} did not finish within {timeout_s:.0f} s") from error
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith("E:")]
-        last = "; ".join(said or done.stderr.splitlines()[-3:])
+        errors = [line for line in done.stderr.splitlines() if line.startswith("E:")]
+        last = "; ".join(errors or done.stderr.splitlines()[-3:])
         raise EngineError(f"{argv[0]} failed ({done.returncode}): {last}")
     return done.stdout

@@ -33,7 +33,7 @@ def transactions(chassis: Chassis, southbound: Path, rundir: Path) -> Iterator[S
     members += [(bridge, _captured(next(names), {}, rundir)) for bridge in outside]
     for start in range(0, len(members), _AT_A_TIME):
         some = members[start : start + _AT_A_TIME]
-        yield [one for bridge, member in some for one in _added(bridge, member)]
+        yield [operation for bridge, member in some for operation in _added(bridge, member)]
 
 
 def _switch(chassis: Chassis, southbound: Path, bridges: Sequence[str]) -> list[Json]:
@@ -59,7 +59,7 @@ def _switch(chassis: Chassis, southbound: Path, bridges: Sequence[str]) -> list[
             "other_config": _pairs({"n-handler-threads": "1", "n-revalidator-threads": "1"}),
         },
     }
-    return [*(one for n, name in enumerate(bridges) for one in _bridge(name, n)), root]
+    return [*(operation for n, name in enumerate(bridges) for operation in _bridge(name, n)), root]
 
 
 def _bridge(name: str, number: int) -> list[Json]:
@@ -68,8 +68,8 @@ def _bridge(name: str, number: int) -> list[Json]:
     row["ports"] = ["named-uuid", f"port{number}"]
     if name == BRIDGE:
         row["fail_mode"] = "secure"
-    own = _Member(name, {}, {})
-    return [*_port(own, str(number), kind="internal"), _insert("Bridge", f"bridge{number}", row)]
+    member = _Member(name, {}, {})
+    return [*_port(member, str(number), kind="internal"), _insert("Bridge", f"bridge{number}", row)]
 
 
 class _Member(NamedTuple):

@@ -98,8 +98,8 @@ class OvsdbTool:
                 f"{source}: ovsdb-tool did not finish in {_TOOL_TIMEOUT_S} s"
             ) from error
         if done.returncode:
-            said = " ".join(done.stderr.split())[:_SHOWN]
-            raise DatabaseError(f"{source} cannot be read as an OVSDB file: {said}")
+            message = " ".join(done.stderr.split())[:_SHOWN]
+            raise DatabaseError(f"{source} cannot be read as an OVSDB file: {message}")
         return done.stdout
 
 
@@ -110,7 +110,7 @@ def _magic(source: Path) -> bytes:
             start = file.read(len(_CLUSTERED))
     except OSError as error:
         raise DatabaseError(f"{source} cannot be read: {error.strerror}") from error
-    magic = next((known for known in _LEAST_RECORDS if start.startswith(known)), None)
+    magic = next((prefix for prefix in _LEAST_RECORDS if start.startswith(prefix)), None)
     if magic is None:
         what = "is not an OVSDB file" if start else "is empty"
         raise DatabaseError(f"{source} {what}; copy the database again, or remove its zone")
@@ -217,8 +217,8 @@ def _wait_for(socket: Path, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _SERVER_START_TIMEOUT_S
     while not _answers(socket):
         if server.poll() is not None or time.monotonic() > deadline:
-            said = " ".join(log.read_text(errors="replace").split())[-_SHOWN:]
-            raise EngineError(f"ovsdb-server did not start: {said or 'no reason given'}")
+            message = " ".join(log.read_text(errors="replace").split())[-_SHOWN:]
+            raise EngineError(f"ovsdb-server did not start: {message or 'no reason given'}")
         time.sleep(0.005)
 
 

@@ -71,8 +71,8 @@ def replay(
     """
     deadline = time.monotonic() + timeout_s + len(chassis)
     nodes = [
-        _Node(programs, one, southbound[one.zone], rundir / f"n{number}")
-        for number, one in enumerate(chassis)
+        _Node(programs, node_chassis, southbound[node_chassis.zone], rundir / f"n{number}")
+        for number, node_chassis in enumerate(chassis)
     ]
     if nodes:
         nodes[-1].require_short()
@@ -132,19 +132,26 @@ def _confirm(programs: Programs, nodes: Sequence["_Node"], deadline: float) -> N
         if not node.failure:
             by_database.setdefault(node.southbound, []).append(node)
     for southbound, there in by_database.items():
-        waiting = there
-        try:
-            number = _ask(programs, southbound, deadline)
-            while waiting:
-                names = {node.chassis.name for node in waiting}
-                late = _late(programs, southbound, names, number, deadline)
-                waiting = [node for node in waiting if node.chassis.name in late]
-                for node in waiting:
-                    node.give_up(deadline)
-                waiting = [node for node in waiting if not node.failure]
-        except EngineError as error:
+        _confirm_at(programs, southbound, there, deadline)
+
+
+def _confirm_at(
+    programs: Programs, southbound: Path, nodes: Sequence["_Node"], deadline: float
+) -> None:
+    """Wait for the controllers of the nodes that have one southbound database."""
+    waiting = nodes
+    try:
+        number = _ask(programs, southbound, deadline)
+        while waiting:
+            names = {node.chassis.name for node in waiting}
+            late = _late(programs, southbound, names, number, deadline)
+            waiting = [node for node in waiting if node.chassis.name in late]
             for node in waiting:
-                node.fail(error)
+                node.give_up(deadline)
+            waiting = [node for node in waiting if not node.failure]
+    except EngineError as error:
+        for node in waiting:
+            node.fail(error)
 
 
 def _ask(programs: Programs, southbound: Path, deadline: float) -> int:
@@ -194,8 +201,8 @@ def _late(
             transact(programs, southbound, _SOUTHBOUND, some, timeout_s=patience_s + 1)
         return set()
     select = {"op": "select", "table": "Chassis_Private", "columns": ["name", "nb_cfg"]}
-    asked = [{**select, "where": [["nb_cfg", ">=", number]]}]
-    [result] = transact(programs, southbound, _SOUTHBOUND, asked, timeout_s=_left(deadline))
+    query = [{**select, "where": [["nb_cfg", ">=", number]]}]
+    [result] = transact(programs, southbound, _SOUTHBOUND, query, timeout_s=_left(deadline))
     return set(names) - {row["name"] for row in result["rows"]}
 
 
@@ -283,11 +290,11 @@ class _Node:
         """Return what the daemons' logs end with if one of them has died; else nothing."""
         if self._keeper is None or self._keeper.poll() is None:
             return ""
-        said = [
+        logs = [
             f"{path.stem}: {_short(path.read_text(errors='replace'))}"
             for path in sorted(self.rundir.glob("*.log"))
         ]
-        return "; ".join(said)
+        return "; ".join(logs)
 
     def reconfigured(self, deadline: float) -> None:
         """Return when ovs-vswitchd has done what the switch's database says by now."""
@@ -352,8 +359,8 @@ class _Node:
         results = json.loads(done.stdout) if arguments[0] == "transact" else []
         for result in results:
             if result is not None and "error" in result:
-                said = f"{result['error']}: {result.get('details', '')}"
-                raise EngineError(f"its database cannot be made: {said}")
+                reason = f"{result['error']}: {result.get('details', '')}"
+                raise EngineError(f"its database cannot be made: {reason}")
 
     def _server(self) -> tuple[str, ...]:
         return self.programs.argv(
@@ -388,8 +395,8 @@ class _Node:
 
 def interfaces(programs: Programs, switch: Switch) -> Switch:
     """Return `switch` with its ports as they are now."""
-    found = transact(programs, switch.database, "Open_vSwitch", ports.QUERY, timeout_s=30)
-    return ports.with_ports(switch, found)
+    rows = transact(programs, switch.database, "Open_vSwitch", ports.QUERY, timeout_s=30)
+    return ports.with_ports(switch, rows)
 
 
 def _short(text: str) -> str:

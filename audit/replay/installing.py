@@ -42,17 +42,17 @@ def install(
         places = [prefix.absolute()]
     else:
         places = [default_prefix()] if wanted is None else list(private_places())
-    for place in places:
-        if locate("ovn-trace", place) is None:
+    for directory in places:
+        if locate("ovn-trace", directory) is None:
             continue
-        found = Toolchain(version_of(place), place)
-        if wanted is None or found.version.can_trace(wanted):
-            if _lacks_modules(place):
-                _add_modules(place, progress=progress)
-            return found
+        installed = Toolchain(version_of(directory), directory)
+        if wanted is None or installed.version.can_trace(wanted):
+            if _lacks_modules(directory):
+                _add_modules(directory, progress=progress)
+            return installed
         if prefix is not None:
             raise EngineError(
-                f"{place} holds OVN {found.version}, and {wanted} or newer is needed: name "
+                f"{directory} holds OVN {installed.version}, and {wanted} or newer is needed: name "
                 "another directory"
             )
     return _install(places[0] if prefix is not None else None, wanted, progress)
@@ -77,22 +77,22 @@ def _install(
             first = _unpack_packages(root, work, wanted=wanted, progress=progress)
             version = version_of(root)
             named = default_prefix() if first else home() / f"ovn-{version.release}"
-            place = prefix or named
-            _require_room(place)
-            if locate("ovn-trace", place) is None:  # else another installation was quicker
-                root.rename(place)
+            target = prefix or named
+            _require_room(target)
+            if locate("ovn-trace", target) is None:  # else another installation was quicker
+                root.rename(target)
     except OSError as error:
         raise EngineError(f"OVN cannot be installed in {prefix or above}: {error}") from error
-    progress(f"OVN {version} is in {place}")
-    return Toolchain(version, place)
+    progress(f"OVN {version} is in {target}")
+    return Toolchain(version, target)
 
 
-def _require_room(place: Path) -> None:
+def _require_room(directory: Path) -> None:
     """Refuse a place where something else is."""
-    if locate("ovn-trace", place) is not None or not place.exists():
+    if locate("ovn-trace", directory) is not None or not directory.exists():
         return
-    if not place.is_dir() or any(place.iterdir()):
-        raise EngineError(f"{place} exists and holds no OVN: remove it or name another place")
+    if not directory.is_dir() or any(directory.iterdir()):
+        raise EngineError(f"{directory} exists and holds no OVN: remove it or name another place")
 
 
 def _lacks_modules(prefix: Path) -> bool:

@@ -71,13 +71,13 @@ def _first_row(
     programs: Programs, socket: Path, database: str, table: str, column: str
 ) -> dict[str, Any]:
     select = {"op": "select", "table": table, "where": [], "columns": [column]}
-    said = _run(
+    answer = _run(
         programs,
         subprocess.PIPE,
         *("transact", f"unix:{socket}", json.dumps([database, select])),
         within=_QUERY_TIMEOUT_S,
     )
-    rows: list[dict[str, Any]] = json.loads(said)[0].get("rows", [])
+    rows: list[dict[str, Any]] = json.loads(answer)[0].get("rows", [])
     if not rows:
         raise DatabaseError(f"{socket} has no row in {table}: northd has not been there yet")
     return rows[0]
@@ -99,6 +99,6 @@ def _run(programs: Programs, sink: Any, *arguments: str, within: float) -> bytes
     except subprocess.TimeoutExpired as error:
         raise DatabaseError(f"{where} did not answer in {within:g} s") from error
     if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())[:_SHOWN]
-        raise DatabaseError(f"{where} cannot be read: {said or f'exit {done.returncode}'}")
+        message = " ".join(done.stderr.decode(errors="replace").split())[:_SHOWN]
+        raise DatabaseError(f"{where} cannot be read: {message or f'exit {done.returncode}'}")
     return done.stdout or b""

@@ -1,6 +1,6 @@
 """What a switch's own database says of its ports: a replay's, or a node's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,13 @@ def with_ports(switch: Switch, results: Sequence[Json]) -> Switch:
     ValueError, TypeError, LookupError or AttributeError when they are results of something else.
     """
     rows, port_rows, bridge_rows = (result["rows"] for result in results)
-    bridge_of = {uuid: row["name"] for row in bridge_rows for uuid in _uuids(row["ports"])}
+    bridge_of = _bridges(bridge_rows)
     if BRIDGE not in bridge_of.values():
         raise LookupError(f"no bridge {BRIDGE}")
     ports = {row["name"]: row for row in port_rows}
     vifs, localnets, tunnels, encaps, captures = {}, {}, {}, {}, {}
-    for row in rows:
+    for row in _numbered(rows, ports, bridge_of):
         name, ids, options = row["name"], _map(row["external_ids"]), _map(row["options"])
-        if bridge_of.get(_uuid(ports, name)) != BRIDGE or not _has_number(row):
-            continue
         made_for, number = _map(ports[name]["external_ids"]), Ofport(name, row["ofport"])
         if "iface-id" in ids:
             vifs[ids["iface-id"]] = number
@@ -59,6 +57,21 @@ def with_ports(switch: Switch, results: Sequence[Json]) -> Switch:
     )
 
 
+def _bridges(rows: Sequence[Json]) -> dict[str, str]:
+    """Map the uuid of each port to the name of its bridge."""
+    return {uuid: row["name"] for row in rows for uuid in _uuids(row["ports"])}
+
+
+def _numbered(
+    rows: Sequence[Json], ports: Mapping[str, Json], bridge_of: Mapping[str, str]
+) -> Iterator[Json]:
+    """Yield the interfaces of `br-int` that have an OpenFlow port number."""
+    for row in rows:
+        on_bridge = bridge_of.get(_uuid(ports, row["name"])) == BRIDGE
+        if on_bridge and isinstance(row["ofport"], int) and row["ofport"] >= 0:
+            yield row
+
+
 def _wires(
     rows: Sequence[Json], ports: Mapping[str, Json], bridge_of: Mapping[str, str]
 ) -> dict[str, Wire]:
@@ -79,10 +92,6 @@ def _wires(
         and bridge_of.get(row["_uuid"][1], BRIDGE) != BRIDGE
     }
     return {port: wires[bridge] for port, bridge in marked.items() if bridge in wires}
-
-
-def _has_number(row: Json) -> bool:
-    return isinstance(row["ofport"], int) and row["ofport"] >= 0
 
 
 def _uuid(ports: Mapping[str, Json], name: str) -> str:

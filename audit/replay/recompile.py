@@ -104,8 +104,8 @@ def _wait_for(socket: Path, supervisor: "subprocess.Popen[bytes]", zone: str, ru
     deadline = time.monotonic() + _TIMEOUT_S
     while not socket.exists():
         if supervisor.poll() is not None or time.monotonic() > deadline:
-            said = " ".join(log.read_text(errors="replace") for log in rundir.glob("*.log"))
-            raise EngineError(f"ovn-northd did not start on zone {zone}: {said[-_SHOWN:].strip()}")
+            logs = " ".join(log.read_text(errors="replace") for log in rundir.glob("*.log"))
+            raise EngineError(f"ovn-northd did not start on zone {zone}: {logs[-_SHOWN:].strip()}")
         time.sleep(0.01)
 
 

@@ -55,15 +55,15 @@ class Tables:
         try:
             first, *transactions = _records(database.read_bytes())
             described = _ANY.decode(first)
-            tables, found = cls(described), described["name"]
+            tables, name = cls(described), described["name"]
             for transaction in transactions:
                 tables._apply(_RAW_OBJECT.decode(transaction))
         except OSError as error:
             raise DatabaseError(f"{database} cannot be read: {error.strerror}") from error
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise DatabaseError(f"{database} cannot be read as an OVSDB file: {error}") from error
-        if found != schema:
-            raise DatabaseError(f"{database} holds {found}, not {schema}; swap the two files")
+        if name != schema:
+            raise DatabaseError(f"{database} holds {name}, not {schema}; swap the two files")
         return tables
 
     def _apply(self, transaction: Mapping[str, msgspec.Raw]) -> None:
@@ -142,11 +142,11 @@ class Tables:
 
     def _row(self, table: str, uuid: str, stored: "_Stored", columns: Sequence[str]) -> Row:
         values = _columns(stored)
-        known = self._columns[table]
+        described = self._columns[table]
         row = {
-            name: _value(values[name]) if name in values else _default(known[name])
+            name: _value(values[name]) if name in values else _default(described[name])
             for name in columns
-            if name in known
+            if name in described
         }
         if "_uuid" in columns:
             row["_uuid"] = uuid

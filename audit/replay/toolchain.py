@@ -86,9 +86,9 @@ class Version:
         `northd_internal_version` ("25.03.0-20.41.0-77.6": OVN, schema, internal), and the release
         alone ("25.03").
         """
-        found = re.search(r"(?<![\d.])(\d+)\.(\d+)\.(\d+)(?![\d.])", text)
-        found = found or re.fullmatch(r"(\d+)\.(\d+)()", text)
-        return cls(*(int(part or 0) for part in found.groups())) if found else None
+        match = re.search(r"(?<![\d.])(\d+)\.(\d+)\.(\d+)(?![\d.])", text)
+        match = match or re.fullmatch(r"(\d+)\.(\d+)()", text)
+        return cls(*(int(part or 0) for part in match.groups())) if match else None
 
     def can_trace(self, database: "Version") -> bool:
         """Whether this `ovn-trace` understands what that release's `ovn-northd` wrote.
@@ -117,8 +117,8 @@ class Toolchain:
     prefix: Path | None = None
 
     @property
-    def place(self) -> str:
-        """Where it is, as a reader is told."""
+    def where(self) -> str:
+        """Where it is, in words for a reader."""
         return "the system" if self.prefix is None else str(self.prefix)
 
     def argv(self, program: str, *args: str) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ class Toolchain:
             path = share / SCHEMAS[name] / name
             if path.is_file():
                 return path
-        raise EngineError(f"{name} is missing from OVN {self.version} ({self.place})")
+        raise EngineError(f"{name} is missing from OVN {self.version} ({self.where})")
 
     def environment(self, rundir: Path) -> dict[str, str]:
         """Return the variables that keep a daemon's sockets, databases and logs in `rundir`."""
@@ -178,21 +178,21 @@ def find(prefix: Path | None = None) -> list[Toolchain]:
     """
     if prefix is not None:
         return [Toolchain(version_of(prefix), prefix.absolute())]
-    found: list[Toolchain] = []
+    installed: list[Toolchain] = []
     broken: list[EngineError] = []
-    for place in (None, *private_places()):
+    for root in (None, *private_places()):
         try:
-            if locate("ovn-trace", place) is not None:
-                found.append(Toolchain(version_of(place), place))
+            if locate("ovn-trace", root) is not None:
+                installed.append(Toolchain(version_of(root), root))
         except OSError as error:
-            broken.append(EngineError(f"OVN cannot be looked for in {place}: {error.strerror}"))
+            broken.append(EngineError(f"OVN cannot be looked for in {root}: {error.strerror}"))
         except EngineError as error:
             broken.append(error)
-    if broken and not found:
+    if broken and not installed:
         raise broken[0]
-    private = [candidate for candidate in found if candidate.prefix is not None]
+    private = [candidate for candidate in installed if candidate.prefix is not None]
     private.sort(key=lambda candidate: candidate.version)
-    return [*(candidate for candidate in found if candidate.prefix is None), *private]
+    return [*(candidate for candidate in installed if candidate.prefix is None), *private]
 
 
 def version_of(prefix: Path | None) -> Version:
@@ -212,8 +212,8 @@ def version_of(prefix: Path | None) -> Version:
         raise EngineError(f"{argv[-2]} does not run: {error}") from error
     version = Version.parse(done.stdout)
     if version is None:
-        said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
-        raise EngineError(f"{argv[-2]} does not say its version: {said}")
+        message = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+        raise EngineError(f"{argv[-2]} does not say its version: {message}")
     return version
 
 
@@ -281,16 +281,16 @@ def _more(others: int) -> str:
 
 
 def _here(candidates: Sequence[Toolchain]) -> str:
-    found = ", ".join(f"{candidate.version} ({candidate.place})" for candidate in candidates)
-    return f"found here: {found}"
+    listed = ", ".join(f"{candidate.version} ({candidate.where})" for candidate in candidates)
+    return f"found here: {listed}"
 
 
 def locate(program: str, prefix: Path | None) -> Path | None:
     """Return the path of `program`, or None when it is not installed there."""
     if prefix is None:
         path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_SBIN))
-        found = shutil.which(program, path=path)
-        return Path(found) if found else None
+        program_path = shutil.which(program, path=path)
+        return Path(program_path) if program_path else None
     for directory in _PROGRAM_DIRECTORIES:
         path_below = prefix / directory / program
         if path_below.is_file():
@@ -302,8 +302,8 @@ def _command(program: str, prefix: Path | None) -> tuple[str, ...]:
     """Return the argument vector that starts `program`, without its arguments."""
     path = locate(program, prefix)
     if path is None:
-        place = "on the system" if prefix is None else f"below {prefix}"
-        raise EngineError(f"there is no {program} {place}; install OVN with `{INSTALL_COMMAND}`")
+        where = "on the system" if prefix is None else f"below {prefix}"
+        raise EngineError(f"there is no {program} {where}; install OVN with `{INSTALL_COMMAND}`")
     if prefix is None:
         return (str(path),)
     if program in _PYTHON_PROGRAMS:

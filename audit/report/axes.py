@@ -66,13 +66,13 @@ def axes(
     used = np.zeros(len(endpoints), np.bool_)
     used[sources] = used[columns // width] = True
     order = [index for index in reading_order(endpoints).tolist() if used[index]]
-    place = np.full(len(endpoints), -1, np.int64)
-    place[order] = np.arange(len(order))
+    page_index = np.full(len(endpoints), -1, np.int64)
+    page_index[order] = np.arange(len(order))
     shown = tuple(endpoints[index] for index in order)
     groups = tuple(dict.fromkeys(group_name(endpoint) for endpoint in shown))
     number = {group: index for index, group in enumerate(groups)}
     slices = np.unique(columns % width)
-    keys = place[columns // width] * max(len(slices), 1)
+    keys = page_index[columns // width] * max(len(slices), 1)
     keys += np.searchsorted(slices, columns % width)
     by_column = np.argsort(keys)
     keys = keys[by_column]
@@ -80,7 +80,7 @@ def axes(
         endpoints=shown,
         groups=groups,
         group_of=np.array([number[group_name(e)] for e in shown], np.int32),
-        sources=place[sources].astype(np.int32),
+        sources=page_index[sources].astype(np.int32),
         slices=tuple(divmod(key, max(ports, 1)) for key in slices.tolist()),
         column_dst=(keys // max(len(slices), 1)).astype(np.int32),
         column_slice=(keys % max(len(slices), 1)).astype(np.int32),

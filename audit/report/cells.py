@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from audit.model.matrix import FAMILIES
 from audit.model.run import Run, TraceRecord
-from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS
+from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame
 from audit.report import chains, sentences
 
 
@@ -17,8 +17,8 @@ def traces_of(run: Run, cell: int) -> tuple[TraceRecord, ...]:
     if trace < 0:
         return ()
     key = run.verdicts.trace_keys[trace]
-    asked, answered = chains.request(run.traces, key), chains.reply(run.traces, key)
-    return (*asked, *chains.other(run, cell), *answered)
+    request, reply = chains.request(run.traces, key), chains.reply(run.traces, key)
+    return (*request, *chains.other(run, cell), *reply)
 
 
 def raw_text(run: Run, cell: int) -> str:
@@ -37,7 +37,6 @@ def fields(run: Run, cell: int, *, raw: bool) -> dict[str, Any]:
     matrix, verdicts = run.matrix, run.verdicts
     blame = sentences.blame_of(run, cell)
     reply = int(verdicts.reply[cell])
-    policy = blame.policy if blame is not None else None
     traces = traces_of(run, cell)
     composed = bool(traces) and chains.is_composed(run, cell, traces[0])
     return {
@@ -53,27 +52,39 @@ def fields(run: Run, cell: int, *, raw: bool) -> dict[str, Any]:
         "drift": bool(verdicts.drift[cell] == 1) if verdicts.drift is not None else None,
         "reply": None if reply == NO_VERDICT else str(VERDICTS[reply]),
         "sentence": sentences.cell_sentence(run, cell),
-        "blame": str(blame) if blame is not None else None,
-        "blame_kind": policy.kind if policy is not None else None,
-        "blame_namespace": policy.namespace if policy is not None else None,
-        "blame_name": policy.name if policy is not None else None,
-        "blame_direction": blame.direction if blame is not None else None,
-        "blame_rule": blame.rule if blame is not None and blame.rule >= 0 else None,
-        "policies": [str(ref) for ref in blame.policies] if blame is not None else [],
+        **blame_fields(blame),
         "composed": composed,
         "equivalent": chains.equivalent(run, traces[0]) if composed else None,
         "traces": [_trace(record, raw=raw) for record in traces],
     }
 
 
+def blame_fields(blame: Blame | None) -> dict[str, Any]:
+    """Return who decided under the names of the `cells` columns, and who shares a default deny."""
+    names = ("kind", "namespace", "name", "direction", "rule")
+    if blame is None:
+        return dict.fromkeys(("blame", *(f"blame_{name}" for name in names))) | {"policies": []}
+    policy = blame.policy
+    return {
+        "blame": str(blame),
+        "blame_kind": policy.kind if policy else None,
+        "blame_namespace": policy.namespace if policy else None,
+        "blame_name": policy.name if policy else None,
+        "blame_direction": blame.direction,
+        "blame_rule": blame.rule if blame.rule >= 0 else None,
+        "policies": [str(ref) for ref in blame.policies],
+    }
+
+
 def _word(codes: NDArray[np.uint8] | None, cell: int) -> str | None:
-    """Return a plane's verdict; None where it was not asked beside another."""
-    known = codes is not None and codes[cell] != NO_VERDICT
-    return str(VERDICTS[codes[cell]]) if codes is not None and known else None
+    """Return a plane's verdict; None where the run has none beside another plane's."""
+    if codes is None or codes[cell] == NO_VERDICT:
+        return None
+    return str(VERDICTS[codes[cell]])
 
 
 def _trace(record: TraceRecord, *, raw: bool) -> dict[str, Any]:
-    told = {
+    described = {
         "trace_id": record.key,
         "plane": record.plane,
         "zone": record.zone,
@@ -88,4 +99,4 @@ def _trace(record: TraceRecord, *, raw: bool) -> dict[str, Any]:
         "acl_match": record.acl_match,
         "detail": record.detail,
     }
-    return {**told, "raw": record.output} if raw else told
+    return {**described, "raw": record.output} if raw else described

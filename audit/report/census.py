@@ -1,6 +1,6 @@
 """Counting cells by namespace and by policy: vectorised, because there are N² of them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,28 +96,50 @@ def deciders(grid: Grid, counted: Census, policies: Sequence[Policy]) -> tuple[D
 
     The `blocks` of all of them are the blocked cells.
     """
-    counts: dict[str, Counter[str]] = {}
-    known: dict[str, PolicyRef | None] = {str(policy.ref): policy.ref for policy in policies}
+    ledger = _Ledger(policies)
     for state, count in zip(grid.states, counted.states.tolist(), strict=True):
-        blame = grid.blames[state.blame] if state.blame >= 0 else None
-        blocked = state.verdict == CODE[Verdict.BLOCKED]
-        if not count or (blame is None and not blocked):
-            continue
-        label = label_of(blame)
-        known.setdefault(label, blame.policy if blame else None)
-        # What ends in doubt, or stopped by no ACL, was decided by neither.
-        said = "blocks" if blocked else "allows" if VERDICTS[state.verdict] in PASSES else ""
-        counts.setdefault(label, Counter())[said] += count
-        for other in blame.policies if blame and blocked else ():
-            if blame and other != blame.policy:
-                known.setdefault(str(other), other)
-                counts.setdefault(str(other), Counter())["shared"] += count
-    found = []
-    for label, policy in known.items():
-        said_of = counts.get(label, Counter())
-        figures = {name: said_of[name] for name in ("blocks", "allows", "shared")}
-        found.append(Decider(label=label, policy=policy, **figures))
-    return tuple(sorted(found, key=lambda d: (-d.blocks, -d.allows, -d.shared, d.label)))
+        if count:
+            blame = grid.blames[state.blame] if state.blame >= 0 else None
+            ledger.add(VERDICTS[state.verdict], blame, count)
+    return ledger.deciders()
+
+
+_FIGURES = ("blocks", "allows", "shared")
+
+
+class _Ledger:
+    """Cells by the label of what decides them, and the policy of each label."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._policy_of: dict[str, PolicyRef | None] = {str(p.ref): p.ref for p in policies}
+        self._counts: dict[str, Counter[str]] = defaultdict(Counter)
+
+    def add(self, verdict: Verdict, blame: Blame | None, count: int) -> None:
+        """Count cells of one verdict and blame."""
+        policy = blame.policy if blame else None
+        if verdict is Verdict.BLOCKED:
+            self._count(label_of(blame), policy, "blocks", count)
+            for other in blame.policies if blame else ():
+                if other != policy:
+                    self._count(str(other), other, "shared", count)
+        elif blame is not None:
+            # What ends in doubt, or stopped by no ACL, was decided by neither.
+            figure = "allows" if verdict in PASSES else ""
+            self._count(label_of(blame), policy, figure, count)
+
+    def _count(self, label: str, policy: PolicyRef | None, figure: str, count: int) -> None:
+        self._policy_of.setdefault(label, policy)
+        self._counts[label][figure] += count
+
+    def deciders(self) -> tuple[Decider, ...]:
+        """Return all of them, most blocked cells first."""
+        ranked = (
+            Decider(
+                label=label, policy=policy, **{name: self._counts[label][name] for name in _FIGURES}
+            )
+            for label, policy in self._policy_of.items()
+        )
+        return tuple(sorted(ranked, key=lambda d: (-d.blocks, -d.allows, -d.shared, d.label)))
 
 
 def label_of(blame: Blame | None) -> str:
@@ -129,12 +151,12 @@ def label_of(blame: Blame | None) -> str:
 
 def exposures(grid: Grid, counted: Census) -> tuple[Exposure, ...]:
     """Return the namespaces, most exposed to the others first; those nobody asks are left out."""
-    found = []
+    exposed = []
     passes = [CODE[verdict] for verdict in PASSES]
     proven = [*passes, *(CODE[verdict] for verdict in STOPPED)]
     for index, group in enumerate(grid.page.groups):
         others = np.delete(counted.pairs[:, index], index, axis=0).sum(axis=0)
         if group not in LAST_GROUPS and others[proven].sum():
             sums = int(others[passes].sum()), int(others[proven].sum())
-            found.append(Exposure(group=group, passes=sums[0], proven=sums[1]))
-    return tuple(sorted(found, key=lambda e: (-e.passes / e.proven, -e.passes, e.group)))
+            exposed.append(Exposure(group=group, passes=sums[0], proven=sums[1]))
+    return tuple(sorted(exposed, key=lambda e: (-e.passes / e.proven, -e.passes, e.group)))

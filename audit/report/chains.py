@@ -14,14 +14,14 @@ def request(traces: TraceReader, key: str) -> tuple[TraceRecord, ...]:
 
     Breadth first, so that the parallel hops of a load balancer's backends stand together.
     """
-    found: dict[str, TraceRecord] = {}
+    hops: dict[str, TraceRecord] = {}
     queue = [key]
     for current in queue:
-        record = None if current in found else traces.get(current)
+        record = None if current in hops else traces.get(current)
         if record is not None:
-            found[current] = record
+            hops[current] = record
             queue.extend(record.next_keys)
-    return tuple(found.values())
+    return tuple(hops.values())
 
 
 def reply(traces: TraceReader, key: str) -> tuple[TraceRecord, ...]:
@@ -29,12 +29,12 @@ def reply(traces: TraceReader, key: str) -> tuple[TraceRecord, ...]:
 
     Each backend that the request reached replies for itself.
     """
-    found: dict[str, TraceRecord] = {}
+    hops: dict[str, TraceRecord] = {}
     for hop in request(traces, key):
         first = traces.reply_to(hop.key)
         if first is not None:
-            found.update((record.key, record) for record in request(traces, first.key))
-    return tuple(found.values())
+            hops.update((record.key, record) for record in request(traces, first.key))
+    return tuple(hops.values())
 
 
 def other(run: Run, cell: int) -> tuple[TraceRecord, ...]:
@@ -65,8 +65,8 @@ class Packet:
     @classmethod
     def of(cls, microflow: str) -> "Packet":
         """Read one."""
-        found = {name: pattern.search(microflow) for name, pattern in _WORDS.items()}
-        return cls(**{name: match[1] if match else "" for name, match in found.items()})
+        matches = {name: pattern.search(microflow) for name, pattern in _WORDS.items()}
+        return cls(**{name: match[1] if match else "" for name, match in matches.items()})
 
 
 _WORDS = {
@@ -94,15 +94,16 @@ def is_composed(run: Run, cell: int, first: TraceRecord) -> bool:
     src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
     port = matrix.ports[matrix.port[cell]]
     numbered = f"{port.protocol}/{port.sample}"
-    asked = dst.address(FAMILIES[matrix.family[cell]])
-    return not _sends(src, packet) or packet.dst != asked or _port(packet) not in ("", numbered)
+    address = dst.address(FAMILIES[matrix.family[cell]])
+    return not _sends(src, packet) or packet.dst != address or _port(packet) not in ("", numbered)
 
 
 def equivalent(run: Run, first: TraceRecord) -> str:
     """Return whose packet a trace is of: `pod a/b to pod a/c on tcp/80`."""
     packet, endpoints = Packet.of(first.microflow), run.matrix.endpoints
-    src = next((one.key for one in endpoints if _sends(one, packet)), packet.src or packet.inport)
-    dst = next((one.key for one in endpoints if packet.dst in one.addresses), packet.dst)
+    senders = (endpoint.key for endpoint in endpoints if _sends(endpoint, packet))
+    receivers = (endpoint.key for endpoint in endpoints if packet.dst in endpoint.addresses)
+    src, dst = next(senders, packet.src or packet.inport), next(receivers, packet.dst)
     return f"{src} to {dst} on {_port(packet)}".removesuffix(" on ")
 
 
@@ -115,10 +116,10 @@ def _sends(endpoint: Endpoint, packet: Packet) -> bool:
 
 def backends(records: Sequence[TraceRecord], address: str) -> tuple[str, ...]:
     """Return what a Service's traces were balanced to, `172.18.0.2:6443`; `address` is its own."""
-    found: dict[str, None] = {}
+    targets: dict[str, None] = {}
     for record in records:
         packet = Packet.of(record.microflow)
         if packet.dst and packet.dst != address:
             host = f"[{packet.dst}]" if ":" in packet.dst else packet.dst
-            found[f"{host}:{_port(packet).partition('/')[2]}"] = None
-    return tuple(found)
+            targets[f"{host}:{_port(packet).partition('/')[2]}"] = None
+    return tuple(targets)

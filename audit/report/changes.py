@@ -41,33 +41,33 @@ def _rows(paths: Sequence[ChangedPath], *, blame: bool) -> list[_Row]:
     """
     by_dst: dict[tuple[tuple[object, ...], str], list[ChangedPath]] = defaultdict(list)
     for path in paths:
-        said = (path.was, path.why) if blame else ()
+        deciders = (path.was, path.why) if blame else ()
         state = (path.before, path.after, path.drift, path.reply)
-        alike = (*state, path.because, path.ports, *said)
+        alike = (*state, path.because, path.ports, *deciders)
         by_dst[alike, path.dst].append(path)
     rows: dict[tuple[object, ...], list[ChangedPath]] = defaultdict(list)
-    for (alike, _), found in by_dst.items():
-        rows[alike, tuple(sorted({path.src for path in found}))] += found
+    for (alike, _), group in by_dst.items():
+        rows[alike, tuple(sorted({path.src for path in group}))] += group
     gathered = [
         _Row(
-            srcs=tuple(sorted({path.src for path in found})),
-            dsts=tuple(sorted({path.dst for path in found})),
-            paths=tuple(found),
+            srcs=tuple(sorted({path.src for path in group})),
+            dsts=tuple(sorted({path.dst for path in group})),
+            paths=tuple(group),
         )
-        for found in rows.values()
+        for group in rows.values()
     ]
     return sorted(gathered, key=lambda row: (-row.cells, row.srcs, row.dsts))
 
 
 def _names(names: Sequence[str]) -> str:
     """Return names of workloads in a line: `pod shop/a, b and 3 more`."""
-    told = list(names[:MOST_NAMES])
-    for place in range(len(told) - 1, 0, -1):
-        prefix = told[place - 1].rpartition("/")[0] + "/"
-        if "/" in told[place - 1] and told[place].startswith(prefix):
-            told[place] = told[place].removeprefix(prefix)
+    shown = list(names[:MOST_NAMES])
+    for index in range(len(shown) - 1, 0, -1):
+        prefix = shown[index - 1].rpartition("/")[0] + "/"
+        if "/" in shown[index - 1] and shown[index].startswith(prefix):
+            shown[index] = shown[index].removeprefix(prefix)
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(told) + more
+    return ", ".join(shown) + more
 
 
 def markdown(changes: Changes) -> str:
@@ -83,25 +83,36 @@ def _lines(changes: Changes) -> Iterator[str]:
     yield from map(_text, _uncompared(changes))
     if changes.drift_appeared or changes.drift_gone:
         yield f"Drift: {changes.drift_appeared:,} cells new, {changes.drift_gone:,} gone."
-    told = [*changes.policies, *changes.facts]
-    for text in told[:MOST_ROWS]:
+    differences = [*changes.policies, *changes.facts]
+    for text in differences[:MOST_ROWS]:
         yield f"- {_text(text)}"
-    if len(told) > MOST_ROWS:
-        yield f"- … and {len(told) - MOST_ROWS:,} more"
-    for word, names in (("new", changes.appeared), ("gone", changes.vanished)):
-        if names:
-            more = f" and {len(names) - MOST_ROWS:,} more" if len(names) > MOST_ROWS else ""
-            yield f"- {word}, not compared: {_text(', '.join(names[:MOST_ROWS]))}{more}"
+    if len(differences) > MOST_ROWS:
+        yield f"- … and {len(differences) - MOST_ROWS:,} more"
+    yield from _not_compared("new", changes.appeared)
+    yield from _not_compared("gone", changes.vanished)
     yield ""
     yield from _tables(changes)
-    if changes.outside is not None and changes.outside.compared and not changes.outside.paths:
-        yield _text(_unchanged(changes.outside))
-    elif changes.outside is not None and changes.outside.compared:
-        yield f"### {_OUTSIDE}: {_changed(changes.outside)}"
+    outside = _compared_outside(changes)
+    if outside is not None and not outside.paths:
+        yield _text(_unchanged(outside))
+    elif outside is not None:
+        yield f"### {_OUTSIDE}: {_changed(outside)}"
         yield ""
-        yield from map(_text, _of_outside(changes.outside))
+        yield from map(_text, _of_outside(outside))
         yield ""
-        yield from _tables(changes.outside, " outside")
+        yield from _tables(outside, " outside")
+
+
+def _not_compared(word: str, names: Sequence[str]) -> Iterator[str]:
+    if names:
+        more = f" and {len(names) - MOST_ROWS:,} more" if len(names) > MOST_ROWS else ""
+        yield f"- {word}, not compared: {_text(', '.join(names[:MOST_ROWS]))}{more}"
+
+
+def _compared_outside(changes: Changes) -> OutsideChanges | None:
+    """Return what was compared outside; None where nothing was."""
+    outside = changes.outside
+    return outside if outside is not None and outside.compared else None
 
 
 _OUTSIDE = "The outside, by the policies alone"
@@ -185,17 +196,18 @@ MOST_SENTENCES = 12
 
 def sentences(changes: Changes) -> tuple[str, ...]:
     """Return what changed as the page of the later run says it."""
-    said = [f"{_compared(changes)}{_counted(changes)}."]
-    said += _uncompared(changes)
+    texts = [f"{_compared(changes)}{_counted(changes)}."]
+    texts += _uncompared(changes)
     if changes.drift_appeared or changes.drift_gone:
-        said.append(f"Drift: {changes.drift_appeared:,} cells new, {changes.drift_gone:,} gone.")
-    told = [*changes.policies, *changes.facts]
-    said += told[:MOST_SENTENCES]
-    if len(told) > MOST_SENTENCES:
-        said.append(f"… and {len(told) - MOST_SENTENCES:,} more: `audit diff` lists them.")
-    if changes.outside is not None and changes.outside.compared:
-        said += _outside_on_page(changes.outside)
-    return tuple(said)
+        texts.append(f"Drift: {changes.drift_appeared:,} cells new, {changes.drift_gone:,} gone.")
+    differences = [*changes.policies, *changes.facts]
+    texts += differences[:MOST_SENTENCES]
+    if len(differences) > MOST_SENTENCES:
+        texts.append(f"… and {len(differences) - MOST_SENTENCES:,} more: `audit diff` lists them.")
+    outside = _compared_outside(changes)
+    if outside is not None:
+        texts += _outside_on_page(outside)
+    return tuple(texts)
 
 
 def _outside_on_page(outside: OutsideChanges) -> Iterator[str]:
@@ -207,7 +219,7 @@ def _outside_on_page(outside: OutsideChanges) -> Iterator[str]:
     yield from _of_outside(outside)
     rows = _rows(outside.paths, blame=False)
     for row in rows[:MOST_SENTENCES]:
-        before, after = (said for said, _ in _states(row.path))
+        before, after = (state for state, _ in _states(row.path))
         because = f", because of {'; '.join(row.path.because)}" if row.path.because else ""
         yield (
             f"By the policies alone, {_names(row.srcs)} to {_names(row.dsts)} on "
@@ -242,11 +254,13 @@ _KINDS = {"replies": "with another reply", "otherwise": "otherwise changed"}
 
 
 def _states(path: ChangedPath) -> Sequence[tuple[str, bool]]:
-    """Return what a path was and is, as it is said, and whether it drifted then."""
-    said = [str(path.before), str(path.after)]
+    """Return what a path was and is, in words, and whether it drifted then."""
+    states = [str(path.before), str(path.after)]
     if path.reply is not None:
-        said = [f"{one}, reply {reply}" for one, reply in zip(said, path.reply, strict=True)]
-    return list(zip(said, path.drift, strict=True))
+        states = [
+            f"{state}, reply {reply}" for state, reply in zip(states, path.reply, strict=True)
+        ]
+    return list(zip(states, path.drift, strict=True))
 
 
 def _table(title: str, paths: Sequence[ChangedPath], counts: str) -> Iterator[str]:
@@ -261,7 +275,7 @@ def _table(title: str, paths: Sequence[ChangedPath], counts: str) -> Iterator[st
             _names(row.srcs),
             _names(row.dsts),
             ", ".join(path.ports),
-            *(said + (" (drifting)" if drift else "") for said, drift in _states(path)),
+            *(state + (" (drifting)" if drift else "") for state, drift in _states(path)),
             "; ".join(path.because) or path.why,
             f"{row.cells:,}",
         )
@@ -288,12 +302,13 @@ def plain(changes: Changes) -> str:
     lines += [f"new, not compared: {name}" for name in changes.appeared]
     lines += [f"gone, not compared: {name}" for name in changes.vanished]
     lines += _plain_rows(changes.paths, _cells)
-    if changes.outside is not None and changes.outside.compared and not changes.outside.paths:
-        lines.append(_unchanged(changes.outside))
-    elif changes.outside is not None and changes.outside.compared:
-        lines += ("", f"{_OUTSIDE}: {_changed(changes.outside)}")
-        lines += _of_outside(changes.outside)
-        lines += _plain_rows(changes.outside.paths, _combinations)
+    outside = _compared_outside(changes)
+    if outside is not None and not outside.paths:
+        lines.append(_unchanged(outside))
+    elif outside is not None:
+        lines += ("", f"{_OUTSIDE}: {_changed(outside)}")
+        lines += _of_outside(outside)
+        lines += _plain_rows(outside.paths, _combinations)
     return printing.lines(lines)
 
 
@@ -308,8 +323,8 @@ def _plain_rows(paths: Sequence[ChangedPath], count: Callable[[int], str]) -> It
 def _plain_row(row: _Row, counted: Callable[[int], str]) -> Iterator[str]:
     path = row.path
     before, after = (
-        f"{said}{f' ({blame})' if blame else ''}{', drifting' if drift else ''}"
-        for (said, drift), blame in zip(_states(path), (path.was, path.why), strict=True)
+        f"{state}{f' ({blame})' if blame else ''}{', drifting' if drift else ''}"
+        for (state, drift), blame in zip(_states(path), (path.was, path.why), strict=True)
     )
     count = counted(row.cells)
     ends = f"{_names(row.srcs)} to {_names(row.dsts)}"

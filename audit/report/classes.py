@@ -50,19 +50,19 @@ def classes(grid: Grid) -> Classes:
     column_class, columns = _alike(by_column)
     base = np.ascontiguousarray(by_column[columns].T)
     counts = np.zeros(len(codes), np.int32)
-    places, found = [np.empty(0, np.int32)], [np.empty(0, codes.dtype)]
+    exception_columns, exception_codes = [np.empty(0, np.int32)], [np.empty(0, codes.dtype)]
     for row in range(len(codes)):
         differ = np.flatnonzero(codes[row] != base[row_class[row]][column_class])
         counts[row] = len(differ)
-        places.append(differ.astype(np.int32))
-        found.append(codes[row][differ])
+        exception_columns.append(differ.astype(np.int32))
+        exception_codes.append(codes[row][differ])
     return Classes(
         row_class=row_class,
         column_class=column_class,
         base=base,
         exceptions_of=counts,
-        columns=np.concatenate(places),
-        codes=np.concatenate(found),
+        columns=np.concatenate(exception_columns),
+        codes=np.concatenate(exception_codes),
     )
 
 
@@ -82,8 +82,8 @@ def _alike(codes: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
                 break
         else:
             of[row] = len(made)
-            place = len(made) % REMEMBERED
-            recent[pieces, hashes[row], place] = len(made)
+            slot = len(made) % REMEMBERED
+            recent[pieces, hashes[row], slot] = len(made)
             made.append(row)
     return of, np.array(made, np.int64)
 
@@ -99,12 +99,12 @@ def _hashes(codes: NDArray[Any]) -> NDArray[np.int32]:
     odd = odd[order]
     kinds = int(codes.max(initial=0)) + 1
     salt: NDArray[np.uint64] = draw.integers(0, 2**63, kinds, dtype=np.uint64)
-    found = np.empty((count, len(begins)), np.uint64)
+    hashes = np.empty((count, len(begins)), np.uint64)
     for row in range(count if width else 0):
-        found[row] = np.add.reduceat(salt[codes[row].take(order)] * odd, begins)
-    numbers = np.empty(found.shape, np.int32)
+        hashes[row] = np.add.reduceat(salt[codes[row].take(order)] * odd, begins)
+    numbers = np.empty(hashes.shape, np.int32)
     for piece in range(len(begins)):
-        numbers[:, piece] = np.unique(found[:, piece], return_inverse=True)[1].reshape(-1)
+        numbers[:, piece] = np.unique(hashes[:, piece], return_inverse=True)[1].reshape(-1)
     return numbers
 
 

@@ -37,8 +37,8 @@ def explain(run: Run, cell: int) -> str:
     lines += _plane_lines(run, cell)
     blame = sentences.blame_of(run, cell)
     if blame is not None:
-        own, elsewhere = owndecision.of_cell(run, cell, blame)
-        lines += blame_lines(own, elsewhere)
+        local, elsewhere = owndecision.of_cell(run, cell, blame)
+        lines += blame_lines(local, elsewhere)
     lines += wrap(_balanced(run, cell, request), indent=9)
     lines += _hop_lines(_by_plane("Request", request if others else ()), request)
     lines += _hop_lines(_by_plane("Request", others), others)
@@ -103,28 +103,28 @@ def _plane_lines(run: Run, cell: int) -> list[str]:
         "logical": verdicts.logical,
         "datapath": verdicts.datapath,
     }
-    said = {
+    by_plane = {
         name: VERDICTS[int(codes[cell])]
         for name, codes in planes.items()
         if codes is not None and int(codes[cell]) != NO_VERDICT
     }
-    if len(said) < 2 or verdicts.drift is None:  # noqa: PLR2004 - one has none to agree with
+    if len(by_plane) < 2 or verdicts.drift is None:  # noqa: PLR2004 - one has none to agree with
         return []
-    text = ", ".join(f"{name} {verdict}" for name, verdict in said.items())
+    text = ", ".join(f"{name} {verdict}" for name, verdict in by_plane.items())
     drift = int(verdicts.drift[cell])
     if drift == 1:
-        return wrap(f"Planes   {text} (drift: {_differing(said)})", hang=9)
-    agree = " and ".join(filter(None, (", ".join([*said][:-1]), [*said][-1])))
+        return wrap(f"Planes   {text} (drift: {_differing(by_plane)})", hang=9)
+    agree = " and ".join(filter(None, (", ".join([*by_plane][:-1]), [*by_plane][-1])))
     same = f" ({agree} agree)" if drift == 0 else ""
     return wrap(f"Planes   {text}{same}", hang=9)
 
 
-def _differing(said: dict[str, Verdict]) -> str:
+def _differing(by_plane: dict[str, Verdict]) -> str:
     """Return which planes disagree: each is compared with what OVN decides."""
-    decided = said.get("logical")
+    decided = by_plane.get("logical")
     others = [
         name
-        for name, verdict in said.items()
+        for name, verdict in by_plane.items()
         if name != "logical" and decided is not None and _side(verdict) != _side(decided)
     ]
     return f"logical and {' and '.join(others)} disagree" if others else "the planes disagree"

@@ -61,7 +61,7 @@ class Grid:
 
 
 def gather(run: StreamedRun, changed: NDArray[np.bool_] | None = None) -> Grid:
-    """Read all parts of a run. `changed` marks, of all cells in order, those to tell apart."""
+    """Read all parts of a run. `changed` marks the cells that changed, of all in order."""
     gathering = _Gathering(run)
     first = 0
     for part in run.parts():

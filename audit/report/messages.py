@@ -1,7 +1,7 @@
 """What a run has to say beyond its cells, as people read it: errors, warnings and notes.
 
-Programs get all of it (`audit.report.formats.told`). Here what is alike, of one kind and one cause,
-is said a few times and counted.
+Programs get all of it (`audit.report.formats.overview`). Here what is alike, of one kind and one
+cause, is written out a few times and counted.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,22 +37,22 @@ def messages(manifest: Mapping[str, Any]) -> tuple[Message, ...]:
 
 def findings_of(manifest: Mapping[str, Any]) -> tuple[Message, ...]:
     """Return what was found, errors first, then warnings."""
-    said = (
+    recorded = (
         Message(
-            severity=one.severity,
-            kind=one.kind,
-            text=one.text,
-            subjects=one.subjects,
-            cause=one.cause,
+            severity=finding.severity,
+            kind=finding.kind,
+            text=finding.text,
+            subjects=finding.subjects,
+            cause=finding.cause,
         )
-        for one in findings.recorded(manifest)
+        for finding in findings.recorded(manifest)
     )
-    return tuple(_few(_ranked(said)))
+    return tuple(_few(_ranked(recorded)))
 
 
 def notes_of(manifest: Mapping[str, Any]) -> tuple[Message, ...]:
     """Return what is to be known about the facts, warnings first, then notes."""
-    said = (
+    recorded = (
         Message(
             severity=findings.severity_of_note(str(note["code"])),
             kind=str(note["code"]),
@@ -61,20 +61,20 @@ def notes_of(manifest: Mapping[str, Any]) -> tuple[Message, ...]:
         )
         for note in findings.notes_of(manifest)
     )
-    return tuple(_few(_ranked(said)))
+    return tuple(_few(_ranked(recorded)))
 
 
-def _ranked(said: Iterable[Message]) -> tuple[Message, ...]:
-    """Return each once, by severity, those of one in their order."""
+def _ranked(entries: Iterable[Message]) -> tuple[Message, ...]:
+    """Return each once, by severity; those of one severity keep their order."""
     ranks = {severity: rank for rank, severity in enumerate(Severity)}
-    return tuple(sorted(dict.fromkeys(said), key=lambda one: ranks[one.severity]))
+    return tuple(sorted(dict.fromkeys(entries), key=lambda message: ranks[message.severity]))
 
 
-def _few(said: Sequence[Message]) -> Iterator[Message]:
+def _few(ranked: Sequence[Message]) -> Iterator[Message]:
     """Yield the first of those alike; the last of them says how many more there are."""
     alike: dict[tuple[Severity, str, str], list[Message]] = {}
-    for one in said:
-        alike.setdefault((one.severity, one.kind, one.cause), []).append(one)
+    for message in ranked:
+        alike.setdefault((message.severity, message.kind, message.cause), []).append(message)
     for same in alike.values():
         more = len(same) - MOST_ALIKE
         yield from same[: MOST_ALIKE - 1]
@@ -83,11 +83,11 @@ def _few(said: Sequence[Message]) -> Iterator[Message]:
             yield replace(last, text=text, alike=max(0, more))
 
 
-def counted(said: Sequence[Message]) -> str:
+def counted(entries: Sequence[Message]) -> str:
     """Return how many there are of each severity: `1 error, 3 warnings, 5 notes`."""
     counts = dict.fromkeys(Severity, 0)
-    for one in said:
-        counts[one.severity] += 1 + one.alike
+    for message in entries:
+        counts[message.severity] += 1 + message.alike
     return ", ".join(
         f"{count:,} {severity}{'' if count == 1 else 's'}"
         for severity, count in counts.items()

@@ -17,21 +17,21 @@ def of_cell(run: Run, cell: int, blame: Blame) -> tuple[Blame, str]:
     zone = _zone(run, cell, blame)
     if not zone or not blame.acl or blame.zone in ("", zone):
         return blame, ""
-    known = run.traces.deciding(zone, blame)
-    if known is None or not known.acl:
+    trace = run.traces.deciding(zone, blame)
+    if trace is None or not trace.acl:
         return blame, (
             f"The ACL and the flow below are zone {blame.zone}'s, where the equivalent packet was "
             f"traced; those of zone {zone}, which decide here, no trace of this run met."
         )
-    own = replace(
+    local = replace(
         blame,
-        acl=known.acl,
-        acl_match=known.acl_match,
-        logical_flow=known.logical_flow,
-        stage=known.stage,
+        acl=trace.acl,
+        acl_match=trace.acl_match,
+        logical_flow=trace.logical_flow,
+        stage=trace.stage,
         zone=zone,
     )
-    return own, ""
+    return local, ""
 
 
 def _zone(run: Run, cell: int, blame: Blame) -> str:

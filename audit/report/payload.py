@@ -82,12 +82,12 @@ def payload(
 ) -> dict[str, Any]:
     """Return what goes into the page's data block: JSON values only."""
     blobs = Blobs(room=budget, pieces={})
-    found = classes(grid)
+    grouping = classes(grid)
     policies = _policies(run, grid)
     tables = _tables(run, grid, counted, policies, deciding)
     tables["meanings"] = _meanings(meanings, grid)
     blobs.always("tables", map(_json, _pieces(tables)))
-    if blobs.put("cells", map(deflate, _class_arrays(found, grid))) is None:
+    if blobs.put("cells", map(deflate, _class_arrays(grouping, grid))) is None:
         blobs.always("pairs", [counted.pairs.astype("<u4").tobytes()])
     texts = [
         [policy.manifest, manifests.marks(policy.manifest, policy.ref.kind)] if policy else None
@@ -111,52 +111,52 @@ def payload(
     }
 
 
-def _class_arrays(found: Classes, grid: Grid) -> tuple[bytes, ...]:
+def _class_arrays(grouping: Classes, grid: Grid) -> tuple[bytes, ...]:
     """Return the grid as the page reads it; columns of exceptions are differences by row."""
-    begins = np.cumsum(found.exceptions_of) - found.exceptions_of
-    columns = np.diff(found.columns, prepend=0)
-    begins = begins[found.exceptions_of > 0]
-    columns[begins] = found.columns[begins]
-    row_rank, column_rank = _similarity(found, grid)
+    begins = np.cumsum(grouping.exceptions_of) - grouping.exceptions_of
+    columns = np.diff(grouping.columns, prepend=0)
+    begins = begins[grouping.exceptions_of > 0]
+    columns[begins] = grouping.columns[begins]
+    row_rank, column_rank = _similarity(grouping, grid)
     return (
-        found.row_class.astype("<u4").tobytes(),
-        found.column_class.astype("<u4").tobytes(),
-        found.base.tobytes(),
-        found.exceptions_of.astype("<u4").tobytes(),
+        grouping.row_class.astype("<u4").tobytes(),
+        grouping.column_class.astype("<u4").tobytes(),
+        grouping.base.tobytes(),
+        grouping.exceptions_of.astype("<u4").tobytes(),
         columns.astype("<u4").tobytes(),
-        found.codes.tobytes(),
+        grouping.codes.tobytes(),
         row_rank.astype("<f4").tobytes(),
         column_rank.astype("<f4").tobytes(),
     )
 
 
-def _similarity(found: Classes, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _similarity(grouping: Classes, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return a number per row and per column; what passes alike has numbers close together.
 
     They are the entries of the grid's second pair of singular vectors (the first is how much
     passes at all), found by iteration: the rows weighed as often as their class occurs.
     """
     passing = np.array([0.0, *(s.verdict in _PASSING for s in grid.states)], np.float32)
-    passes = passing[found.base]
-    many = np.sqrt(np.bincount(found.row_class, minlength=len(passes)))[:, None]
-    wide = np.sqrt(np.bincount(found.column_class, minlength=passes.shape[1]))[None, :]
+    passes = passing[grouping.base]
+    many = np.sqrt(np.bincount(grouping.row_class, minlength=len(passes)))[:, None]
+    wide = np.sqrt(np.bincount(grouping.column_class, minlength=passes.shape[1]))[None, :]
     weighed = passes * many * wide
     if not weighed.size:
-        return np.zeros(len(found.row_class)), np.zeros(len(found.column_class))
+        return np.zeros(len(grouping.row_class)), np.zeros(len(grouping.column_class))
     left, right = np.empty(0), np.linspace(1.0, 2.0, weighed.shape[1])
     pairs: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     for _ in range(2):
         for _ in range(30):
             left = weighed @ right
-            for known, _ in pairs:
-                left -= known * (known @ left)
+            for vector, _ in pairs:
+                left -= vector * (vector @ left)
             left /= np.linalg.norm(left) or 1.0
             right = left @ weighed
             right /= np.linalg.norm(right) or 1.0
         pairs.append((left, right))
         right = np.linspace(-1.0, 1.0, weighed.shape[1]) ** 3
     left, right = pairs[1]
-    return (left / many[:, 0])[found.row_class], (right / wide[0])[found.column_class]
+    return (left / many[:, 0])[grouping.row_class], (right / wide[0])[grouping.column_class]
 
 
 _PASSING = frozenset(CODE[verdict] for verdict in PASSES)
@@ -201,15 +201,15 @@ def _put_both(
     most: int,
 ) -> int | None:
     """Put two pieces of which neither is of use alone; return what is left of `most`."""
-    one = blobs.put(*first, most=most)
-    if one is None:
+    first_size = blobs.put(*first, most=most)
+    if first_size is None:
         return None
-    two = blobs.put(*second, most=most - one)
-    if two is None:
-        blobs.room += one
+    second_size = blobs.put(*second, most=most - first_size)
+    if second_size is None:
+        blobs.room += first_size
         del blobs.pieces[first[0]]
         return None
-    return most - one - two
+    return most - first_size - second_size
 
 
 def _tables(
@@ -222,7 +222,7 @@ def _tables(
     """Return the tables every code on the page points into."""
     number = {ref: index for index, ref in enumerate(policies)}
     page = grid.page
-    decider = {found.label: index for index, found in enumerate(deciding)}
+    decider = {d.label: index for index, d in enumerate(deciding)}
     states, causes = _states(grid, decider)
     return {
         "path": run.path,
@@ -248,13 +248,18 @@ def _tables(
         "causes": causes,
         "blames": [_blame(blame, number) for blame in grid.blames],
         "policies": [_policy(ref, policy) for ref, policy in policies.items()],
-        "deciders": [
-            [d.label, number[d.policy] if d.policy else -1, d.blocks, d.allows, d.shared]
-            for d in deciding
-        ],
+        "deciders": _deciders(deciding, number),
         "drifting": counted.drifting,
         "changed": counted.changed,
     }
+
+
+def _deciders(deciding: Sequence[Decider], number: Mapping[PolicyRef, int]) -> list[list[Any]]:
+    """Return what decides: label, policy (-1 for none), and the cells it blocks, allows, shares."""
+    return [
+        [d.label, number[d.policy] if d.policy else -1, d.blocks, d.allows, d.shared]
+        for d in deciding
+    ]
 
 
 def _states(grid: Grid, decider: Mapping[str, int]) -> tuple[list[list[Any]], list[str]]:
@@ -288,12 +293,12 @@ def _endpoints(page: Axes) -> list[list[str]]:
 
 def _policies(run: StreamedRun, grid: Grid) -> dict[PolicyRef, Policy | None]:
     """Return every policy the run has or names, sorted; None where its object is not known."""
-    known: dict[PolicyRef, Policy | None] = {policy.ref: policy for policy in run.policies}
+    policies: dict[PolicyRef, Policy | None] = {policy.ref: policy for policy in run.policies}
     for blame in grid.blames:
         for ref in (blame.policy, *blame.policies):
             if ref is not None:
-                known.setdefault(ref, None)
-    return dict(sorted(known.items(), key=lambda item: item[0]))
+                policies.setdefault(ref, None)
+    return {ref: policies[ref] for ref in sorted(policies)}
 
 
 def _policy(ref: PolicyRef, policy: Policy | None) -> dict[str, Any]:

@@ -142,15 +142,15 @@ def _order(
     keys: Iterable[str], records: Mapping[str, TraceRecord], reply_to: Mapping[str, str]
 ) -> list[str]:
     """Return the traces those keys lead to, each once: its hops and its reply right after it."""
-    found: dict[str, None] = {}
+    order: dict[str, None] = {}
     for key in keys:
         stack = [key]
         while stack:
             current = stack.pop()
-            if current in found or current not in records:
+            if current in order or current not in records:
                 continue
-            found[current] = None
+            order[current] = None
             if current in reply_to:
                 stack.append(reply_to[current])
             stack.extend(reversed(records[current].next_keys))
-    return list(found)
+    return list(order)

@@ -154,7 +154,7 @@ def sentence(
     blame: Blame | None = None,
     family: Family | None = None,
 ) -> str:
-    """Return the sentence of one cell; `family` is said only where a run has both."""
+    """Return the sentence of one cell; `family` is named only where a run has both."""
     over = f" over {family}" if family else ""
     why = cause(verdict, reason, blame)
     return f"{src.key} {VERBS[verdict]} {dst.key} on {port}{over}: {why}."
@@ -173,7 +173,7 @@ def unproven(verdicts: CellVerdicts) -> Iterator[str]:
 
 
 def has_both_families(run: Run) -> bool:
-    """Say whether the run has cells of both address families, to be told apart."""
+    """Say whether the run has cells of both address families, so that a sentence names them."""
     families = run.matrix.family
     return len(families) > 0 and int(families.min()) != int(families.max())
 

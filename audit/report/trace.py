@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.model.stages import Answer, Ends, Leg, PairTrace, Stage, Tool, Way
-from audit.model.verdicts import PASSES, Blame, Verdict
+from audit.model.verdicts import PASSES, Verdict
 from audit.report import printing, sentences
+from audit.report.cells import blame_fields
 from audit.report.explain import blame_lines, wrap
 
 OUTPUTS_FROM, COMMANDS_FROM = 2, 4
@@ -25,11 +26,11 @@ class Text:
     indicates: str | None = None
 
 
-def texts(found: PairTrace, loglevel: int) -> Iterator[Text]:
+def texts(pair: PairTrace, loglevel: int) -> Iterator[Text]:
     """Yield everything that is printed about a pair, in order, printable."""
-    for stage in found.stages:
+    for stage in pair.stages:
         yield from _stage(stage, loglevel)
-    yield Text(text=printing.lines(("", *_meaning(found))).removesuffix("\n"))
+    yield Text(text=printing.lines(("", *_meaning(pair))).removesuffix("\n"))
 
 
 def _stage(stage: Stage, loglevel: int) -> Iterator[Text]:
@@ -37,7 +38,7 @@ def _stage(stage: Stage, loglevel: int) -> Iterator[Text]:
     if loglevel >= COMMANDS_FROM:
         for command in stage.commands:
             yield Text(
-                text=printing.line(f"{stage.name} command {ends} in {stage.place}: {command}")
+                text=printing.line(f"{stage.name} command {ends} in {stage.location}: {command}")
             )
     if loglevel >= OUTPUTS_FROM:
         for output in stage.outputs:
@@ -55,57 +56,57 @@ def line(stage: Stage) -> str:
     return f"{stage.name} is {stage.answer.verdict} {ends}: {why}"
 
 
-def _meaning(found: PairTrace) -> Iterator[str]:
+def _meaning(pair: PairTrace) -> Iterator[str]:
     """Yield what the lines amount to."""
-    yield from wrap(_sentence(found, found.answer))
-    if found.answer.blame is not None:
-        yield from blame_lines(found.answer.blame)
-    for said in dict.fromkeys(_suppositions(found)):
-        yield from wrap(said)
-    if len(found.legs) > 1:
-        for leg in found.legs:
-            yield from wrap(_leg_sentence(found, leg), indent=2, hang=4)
-    yield from wrap(_reply_sentence(found))
-    yield from _other_way(found)
-    for stage in found.stages:
+    yield from wrap(_sentence(pair, pair.answer))
+    if pair.answer.blame is not None:
+        yield from blame_lines(pair.answer.blame)
+    for supposition in dict.fromkeys(_suppositions(pair)):
+        yield from wrap(supposition)
+    if len(pair.legs) > 1:
+        for leg in pair.legs:
+            yield from wrap(_leg_sentence(pair, leg), indent=2, hang=4)
+    yield from wrap(_reply_sentence(pair))
+    yield from _other_way(pair)
+    for stage in pair.stages:
         if stage.indicates == "failure" and stage.tool is Tool.OVN_DETRACE:
             yield from wrap(f"finding: {stage.detail}")
-    for drift in found.drifts:
+    for drift in pair.drifts:
         yield from wrap(
             f"finding: the planes disagree about {_WAYS[drift.way]} {drift.dst.key}: logical says "
-            f"{_said(drift.logical)}; datapath says {_said(drift.datapath)}"
+            f"{_answer_text(drift.logical)}; datapath says {_answer_text(drift.datapath)}"
         )
-    for note in found.notes:
+    for note in pair.notes:
         yield from wrap(f"note: {note}")
 
 
-def _suppositions(found: PairTrace) -> Iterator[str]:
+def _suppositions(pair: PairTrace) -> Iterator[str]:
     """Yield what else would stop a packet that does not get there."""
-    for stage in found.stages:
+    for stage in pair.stages:
         answer = stage.answer
         if stage.supposed and answer is not None and answer.verdict is Verdict.BLOCKED:
             why = sentences.cause(answer.verdict, answer.reason, answer.blame)
             what = "a reply" if stage.way is Way.REPLY else "it"
-            yield f"Had {what} got to {stage.place}, {what} would be {why}."
+            yield f"Had {what} got to {stage.location}, {what} would be {why}."
 
 
-def _sentence(found: PairTrace, answer: Answer) -> str:
+def _sentence(pair: PairTrace, answer: Answer) -> str:
     return _upper(
         sentences.sentence(
-            found.src,
-            found.dst,
-            found.port,
+            pair.src,
+            pair.dst,
+            pair.port,
             verdict=answer.verdict,
             reason=answer.reason,
             blame=answer.blame,
-            family=found.family,
+            family=pair.family,
         )
     )
 
 
-def _leg_sentence(found: PairTrace, leg: Leg) -> str:
+def _leg_sentence(pair: PairTrace, leg: Leg) -> str:
     return sentences.sentence(
-        found.src,
+        pair.src,
         leg.dst,
         leg.port,
         verdict=leg.request.verdict,
@@ -114,35 +115,35 @@ def _leg_sentence(found: PairTrace, leg: Leg) -> str:
     )
 
 
-def _reply_sentence(found: PairTrace) -> str:
+def _reply_sentence(pair: PairTrace) -> str:
     """Return what becomes of the replies of the legs that arrive, the worst of them."""
-    arrived = [leg for leg in found.legs if leg.request.verdict in PASSES]
-    if not arrived or found.answer.verdict not in PASSES:
+    arrived = [leg for leg in pair.legs if leg.request.verdict in PASSES]
+    if not arrived or pair.answer.verdict not in PASSES:
         return sentences.NO_REPLY
     verdicts = [Verdict.UNTRACED if leg.reply is None else leg.reply.verdict for leg in arrived]
     worst = max(verdicts, key=list(sentences.REPLIES).index)
     return sentences.REPLIES[worst]
 
 
-def _other_way(found: PairTrace) -> Iterator[str]:
+def _other_way(pair: PairTrace) -> Iterator[str]:
     """Yield what becomes of new connections the other way, which is another question.
 
     Of a Service's backends only those that cannot open one are named.
     """
-    for leg in found.legs:
-        if leg.reverse is None or (len(found.legs) > 1 and leg.reverse.verdict in PASSES):
+    for leg in pair.legs:
+        if leg.reverse is None or (len(pair.legs) > 1 and leg.reverse.verdict in PASSES):
             continue
-        said = sentences.sentence(
+        sentence = sentences.sentence(
             leg.dst,
-            found.src,
+            pair.src,
             leg.port,
             verdict=leg.reverse.verdict,
             reason=leg.reverse.reason,
             blame=leg.reverse.blame,
         )
-        yield from wrap(f"The other way, as a new connection: {said}")
+        yield from wrap(f"The other way, as a new connection: {sentence}")
     instead = dict.fromkeys(
-        stage.src for stage in found.stages if stage.has_line and stage.way is Way.REVERSE
+        stage.src for stage in pair.stages if stage.has_line and stage.way is Way.REVERSE
     )
     for name in instead:
         yield from wrap(
@@ -158,7 +159,7 @@ _WAYS = {
 }
 
 
-def _said(answer: Answer) -> str:
+def _answer_text(answer: Answer) -> str:
     why = sentences.cause(answer.verdict, answer.reason, answer.blame)
     detail = f" ({answer.detail})" if answer.detail else ""
     return f"{answer.verdict}, {why}{detail}"
@@ -168,21 +169,21 @@ def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def fields(found: PairTrace, *, raw: bool) -> dict[str, Any]:
+def fields(pair: PairTrace, *, raw: bool) -> dict[str, Any]:
     """Return everything known about a pair as data; `raw` with the engines' own words."""
     return {
-        "src": found.src.key,
-        "dst": found.dst.key,
-        "family": str(found.family),
-        "port": str(found.port),
-        **_answer(found.answer),
-        "sentence": _sentence(found, found.answer),
-        "logical": str(found.logical.verdict),
-        "datapath": str(found.datapath.verdict) if found.datapath is not None else None,
-        "drift": bool(found.drifts) if found.datapath is not None else None,
-        "legs": [_leg(leg) for leg in found.legs],
-        "stages": [_stage_fields(stage, raw=raw) for stage in found.stages],
-        "notes": list(found.notes),
+        "src": pair.src.key,
+        "dst": pair.dst.key,
+        "family": str(pair.family),
+        "port": str(pair.port),
+        **_answer(pair.answer),
+        "sentence": _sentence(pair, pair.answer),
+        "logical": str(pair.logical.verdict),
+        "datapath": str(pair.datapath.verdict) if pair.datapath is not None else None,
+        "drift": bool(pair.drifts) if pair.datapath is not None else None,
+        "legs": [_leg(leg) for leg in pair.legs],
+        "stages": [_stage_fields(stage, raw=raw) for stage in pair.stages],
+        "notes": list(pair.notes),
     }
 
 
@@ -210,27 +211,13 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "verdict": str(answer.verdict),
         "reason": str(answer.reason),
         "detail": answer.detail,
-        **_blame(answer.blame),
-    }
-
-
-def _blame(blame: Blame | None) -> dict[str, Any]:
-    """Return who decided, under the names of the `cells` columns."""
-    policy = blame.policy if blame is not None else None
-    return {
-        "blame": str(blame) if blame is not None else None,
-        "blame_kind": policy.kind if policy is not None else None,
-        "blame_namespace": policy.namespace if policy is not None else None,
-        "blame_name": policy.name if policy is not None else None,
-        "blame_direction": blame.direction if blame is not None else None,
-        "blame_rule": blame.rule if blame is not None and blame.rule >= 0 else None,
-        "policies": [str(ref) for ref in blame.policies] if blame is not None else [],
-        "acl": blame.acl if blame is not None else None,
+        **blame_fields(answer.blame),
+        "acl": answer.blame.acl if answer.blame is not None else None,
     }
 
 
 def _stage_fields(stage: Stage, *, raw: bool) -> dict[str, Any]:
-    told = {
+    stage_fields = {
         "line": line(stage) if stage.has_line else None,
         "tool": str(stage.tool),
         "way": str(stage.way),
@@ -239,7 +226,7 @@ def _stage_fields(stage: Stage, *, raw: bool) -> dict[str, Any]:
         "supposed": stage.supposed,
         "src": stage.src,
         "dst": stage.dst,
-        "place": stage.place,
+        "place": stage.location,
         "indicates": stage.indicates or None,
         **(_answer(stage.answer) if stage.answer is not None else {"detail": stage.detail}),
         "sources": [
@@ -248,17 +235,17 @@ def _stage_fields(stage: Stage, *, raw: bool) -> dict[str, Any]:
         ],
         "commands": list(stage.commands),
     }
-    return {**told, "outputs": list(stage.outputs)} if raw else told
+    return {**stage_fields, "outputs": list(stage.outputs)} if raw else stage_fields
 
 
-def has_findings(found: PairTrace) -> bool:
+def has_findings(pair: PairTrace) -> bool:
     """Say whether the planes disagree, or a node has flows that no row stands behind."""
-    stale = any(s.tool is Tool.OVN_DETRACE and s.indicates != "success" for s in found.stages)
-    return stale or bool(found.drifts)
+    stale = any(s.tool is Tool.OVN_DETRACE and s.indicates != "success" for s in pair.stages)
+    return stale or bool(pair.drifts)
 
 
-def is_complete(found: PairTrace) -> bool:
+def is_complete(pair: PairTrace) -> bool:
     """Say whether the question is answered, and by both planes if there was any to ask."""
-    planes = (found.logical, found.datapath)
-    asked = all(one is not None and one.verdict is not Verdict.UNTRACED for one in planes)
-    return bool(found.answer.indicates) and (asked or not found.stages)
+    planes = (pair.logical, pair.datapath)
+    traced = all(answer and answer.verdict is not Verdict.UNTRACED for answer in planes)
+    return bool(pair.answer.indicates) and (traced or not pair.stages)

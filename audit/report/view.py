@@ -114,7 +114,7 @@ class Summary:
     checks: tuple[tuple[str, str], ...]
     """What was verified and is not in order: its name, what came out. `coverage` says all."""
     failing: int
-    found: str
+    finding_counts: str
     """How many errors and warnings there are among the findings, those not shown too."""
     findings: tuple[FindingRow, ...]
     changed_since: str
@@ -125,7 +125,7 @@ class Summary:
     deciders_left_out: int
     idle: str
     """How many policies decide no cell, in a sentence."""
-    noted: str
+    note_counts: str
     """How many warnings and notes there are about the facts."""
     notes: tuple[FindingRow, ...]
     table_head: tuple[str, ...]
@@ -144,7 +144,7 @@ def summary(
     tally = counted.total()
     zones = _zones(manifest)
     head, table = _table(grid.page, counted.pairs)
-    found, noted = messages.findings_of(manifest), messages.notes_of(manifest)
+    findings, notes = messages.findings_of(manifest), messages.notes_of(manifest)
     exposed = exposures(grid, counted)
     least = exposed[MOST_EXPOSED:][-MOST_EXPOSED:][::-1]
     return Summary(
@@ -159,9 +159,11 @@ def summary(
         zones_left_out=max(0, len(zones) - ZONES_SHOWN),
         counters=_counters(tally),
         checks=tuple((name, text) for name, text, agrees in _checks(manifest) if not agrees),
-        failing=sum(1 + one.alike for one in found if one.severity is Severity.ERROR),
-        found=messages.counted(found),
-        findings=_rows(found),
+        failing=sum(
+            1 + finding.alike for finding in findings if finding.severity is Severity.ERROR
+        ),
+        finding_counts=messages.counted(findings),
+        findings=_rows(findings),
         changed_since=changed.since if changed else "",
         changed=_changed(changed, counted) if changed else (),
         most_exposed=tuple(map(_exposure, exposed[:MOST_EXPOSED])),
@@ -169,24 +171,24 @@ def summary(
         deciders=_decider_rows(deciding[:MOST_LISTED], tally.of(Verdict.BLOCKED)),
         deciders_left_out=max(0, len(deciding) - MOST_LISTED),
         idle=_idle(sum(not (d.blocks or d.allows or d.shared) for d in deciding)),
-        noted=messages.counted(noted),
-        notes=_rows(noted),
+        note_counts=messages.counted(notes),
+        notes=_rows(notes),
         table_head=head,
         table=table,
     )
 
 
-def _rows(said: Iterable[Message]) -> tuple[FindingRow, ...]:
+def _rows(entries: Iterable[Message]) -> tuple[FindingRow, ...]:
     """Return sentences as the page lists them, the first of what they are about."""
     return tuple(
         FindingRow(
-            kind=one.kind,
-            severity=one.severity,
-            text=one.text,
-            subjects=one.subjects[:LISTED],
-            more=max(0, len(one.subjects) - LISTED),
+            kind=message.kind,
+            severity=message.severity,
+            text=message.text,
+            subjects=message.subjects[:LISTED],
+            more=max(0, len(message.subjects) - LISTED),
         )
-        for one in said
+        for message in entries
     )
 
 
@@ -197,7 +199,7 @@ def _idle(count: int) -> str:
 
 def _changed(changed: ChangedCells, counted: Census) -> tuple[str, ...]:
     """Return what changed, in sentences."""
-    return changed.said or (f"{_cells(counted.changed)} changed.",)
+    return changed.sentences or (f"{_cells(counted.changed)} changed.",)
 
 
 def _exposure(exposure: Exposure) -> ExposureRow:
@@ -247,14 +249,14 @@ def _coverage(tally: Tally, manifest: Mapping[str, Any]) -> str:
 
 def _checks(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
     """Yield what the run compared with something else, what came out, and whether all agree."""
-    said = (
+    compared = (
         ("verify", "Verified", "{} of {} cells verified from end to end agree"),
         ("intent", "Intent", "intent and logical agree on {} of {} cells"),
         ("drift", "Planes", "logical and datapath agree on {} of {} cells"),
         ("packets", "Packets", "real packets agree in {} of {} cells"),
         ("prediction", "Prediction", "{} of {} traced legs answer as predicted"),
     )
-    for key, name, text in said:
+    for key, name, text in compared:
         check = manifest.get(key)
         if check:
             agree = check["of"] - check["cells"] if "cells" in check else check["agree"]
@@ -314,10 +316,6 @@ def _facts(
 ) -> tuple[tuple[str, str], ...]:
     """Return what was audited, as label and text; what the manifest does not say is not shown."""
     engine = manifest.get("engine") or {}
-    versions = sorted({version for _, version, _ in zones if version})
-    databases = _plural(len(zones), "zone") + (
-        f", northd {', '.join(versions)}" if versions else ""
-    )
     facts = (
         ("Source", _text(manifest.get("source"))),
         ("Run", _text(manifest.get("run_id"))),
@@ -326,10 +324,19 @@ def _facts(
         ("Planes", ", ".join(manifest.get("planes") or ())),
         ("Cover", _text(manifest.get("cover"))),
         ("Engine", " ".join(_text(engine.get(key)) for key in ("name", "version")).strip()),
-        ("Databases", databases if zones else ""),
+        ("Databases", _databases(zones)),
         ("Command", _text(manifest.get("command"))),
     )
     return tuple((label, text) for label, text in facts if text)
+
+
+def _databases(zones: tuple[tuple[str, str, str], ...]) -> str:
+    """Return how many zones there are, and the versions of their northd."""
+    if not zones:
+        return ""
+    versions = sorted({version for _, version, _ in zones if version})
+    northd = f", northd {', '.join(versions)}" if versions else ""
+    return _plural(len(zones), "zone") + northd
 
 
 def _text(value: object) -> str:

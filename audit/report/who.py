@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.endpoints import Endpoint
 from audit.model.matrix import FAMILIES
 from audit.model.recorded import Cells, Recorded
 from audit.model.verdicts import PASSES, REASONS, STOPPED, VERDICTS, Verdict
@@ -69,7 +70,9 @@ def answer_of(paths: Iterable[Path]) -> Answer:
 
 
 _Key = tuple[int, int, int, int]
-"""Numbers of a source and a destination workload, a port and a family."""
+"""Numbers of a source's and a destination's names, of a port and of a family."""
+_States = Counter[tuple[int, int, int]]
+"""Cells by the codes of their verdict, reason and blame."""
 
 
 def fold(
@@ -81,24 +84,31 @@ def fold(
 
     `sources` is by endpoint, `destinations` by endpoint and port: which of them are asked for.
     """
-    names = sorted({endpoint.belongs_to for endpoint in run.endpoints})
+    ends = _ends(run.endpoints, sources), _ends(run.endpoints, np.any(destinations, axis=1))
+    names = sorted({*ends[0], *ends[1]})
     number = {name: index for index, name in enumerate(names)}
-    workload = np.array([number[e.belongs_to] for e in run.endpoints], np.int64)
-    counted: dict[_Key, Counter[tuple[int, int, int]]] = defaultdict(Counter)
+    numbers = [np.array([number[name] for name in side], np.int64) for side in ends]
+    counted: dict[_Key, _States] = defaultdict(Counter)
     for cells in run.cells:
         chosen = cells.take(
             np.flatnonzero(sources[cells.src] & destinations[cells.dst, cells.port])
         )
-        for key, state, count in _states(chosen, workload):
+        for key, state, count in _states(chosen, *numbers):
             counted[key][state] += count
     return tuple(_paths(run, names, counted))
 
 
+def _ends(endpoints: Sequence[Endpoint], chosen: NDArray[np.bool_]) -> list[str]:
+    """Return what each endpoint is called: its workload, unless only some of that is chosen."""
+    partly = {e.belongs_to for e, picked in zip(endpoints, chosen, strict=True) if not picked}
+    return [e.key if e.belongs_to in partly else e.belongs_to for e in endpoints]
+
+
 def _states(
-    cells: Cells, workload: NDArray[np.int64]
+    cells: Cells, sources: NDArray[np.int64], destinations: NDArray[np.int64]
 ) -> Iterator[tuple[_Key, tuple[int, int, int], int]]:
-    """Yield each pair of workloads, port and family, what is known of some cells, and how many."""
-    ends = (workload[cells.src], workload[cells.dst], cells.port, cells.family)
+    """Yield each pair of ends, port and family, the state of some of their cells, and how many."""
+    ends = (sources[cells.src], destinations[cells.dst], cells.port, cells.family)
     rows = np.stack([*ends, cells.verdict, cells.reason, cells.blame], axis=1, dtype=np.int64)
     distinct, counts = np.unique(rows, axis=0, return_counts=True)
     for row, count in zip(distinct.tolist(), counts.tolist(), strict=True):
@@ -106,25 +116,11 @@ def _states(
         yield (source, destination, port, family), tuple(state), count
 
 
-def _paths(
-    run: Recorded, names: Sequence[str], counted: dict[_Key, Counter[tuple[int, int, int]]]
-) -> Iterator[Path]:
+def _paths(run: Recorded, names: Sequence[str], counted: dict[_Key, _States]) -> Iterator[Path]:
     """Yield paths: ports of a pair with the same counts and causes are one."""
     alike: dict[tuple[Any, ...], list[tuple[int, int]]] = defaultdict(list)
     for (source, destination, port, family), states in sorted(counted.items()):
-        passes = stopped = unproven = 0
-        causes: Counter[str] = Counter()
-        for (verdict, reason, blame), count in states.items():
-            if VERDICTS[verdict] in PASSES:
-                passes += count
-                continue
-            stopped += count if VERDICTS[verdict] in STOPPED else 0
-            unproven += count if VERDICTS[verdict] not in STOPPED else 0
-            blocked = VERDICTS[verdict] is Verdict.BLOCKED and blame >= 0
-            cause = str(run.cells.blames[blame]) if blocked else CAUSES[REASONS[reason]]
-            causes[cause] += count
-        because = tuple(cause for cause, _ in sorted(causes.items(), key=lambda c: (-c[1], c[0])))
-        alike[source, destination, passes, stopped, unproven, because].append((port, family))
+        alike[source, destination, *_summed(run, states)].append((port, family))
     both = len({family for *_, family in counted}) > 1
     for (source, destination, passes, stopped, unproven, because), on in alike.items():
         yield Path(
@@ -136,6 +132,25 @@ def _paths(
             unproven=unproven,
             because=because,
         )
+
+
+def _summed(run: Recorded, states: _States) -> tuple[int, int, int, tuple[str, ...]]:
+    """Return how many cells pass, are stopped and are unproven, and why, most cells first."""
+    passes = stopped = unproven = 0
+    causes: Counter[str] = Counter()
+    for (code, reason, blame), count in states.items():
+        verdict = VERDICTS[code]
+        if verdict in PASSES:
+            passes += count
+            continue
+        if verdict in STOPPED:
+            stopped += count
+        else:
+            unproven += count
+        blocked = verdict is Verdict.BLOCKED and blame >= 0
+        causes[str(run.cells.blames[blame]) if blocked else CAUSES[REASONS[reason]]] += count
+    ranked = sorted(causes.items(), key=lambda entry: (-entry[1], entry[0]))
+    return passes, stopped, unproven, tuple(cause for cause, _ in ranked)
 
 
 def _ports(run: Recorded, on: Sequence[tuple[int, int]], *, both: bool) -> Iterator[str]:
@@ -168,13 +183,21 @@ def text(paths: Sequence[Path], *, wide: bool = False) -> str:
     lines: list[str] = []
     for answer, head in _HEADS.items():
         chosen = [path for path in paths if path.answer is answer]
-        rows = list(_unfolded(chosen) if wide or answer is Answer.PARTLY else _folded(chosen))
-        lines += [f"{head}:"] if rows else []
-        widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-        lines += [f"  {a:<{widths[0]}}  to {b:<{widths[1]}}  {rest}" for a, b, rest in rows]
+        lines += _table(
+            head, _unfolded(chosen) if wide or answer is Answer.PARTLY else _folded(chosen)
+        )
     counts = Counter(path.answer for path in paths)
     parts = (f"{counts[answer]:,} {head}" for answer, head in _HEADS.items() if counts[answer])
     return printing.lines([*lines, f"paths: {', '.join(parts) or 'none'}"])
+
+
+def _table(head: str, rows: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+    """Yield a heading and its rows with both ends in columns; nothing without rows."""
+    rows = list(rows)
+    if rows:
+        yield f"{head}:"
+        source, destination = (max(len(row[column]) for row in rows) for column in (0, 1))
+        yield from (f"  {a:<{source}}  to {b:<{destination}}  {rest}" for a, b, rest in rows)
 
 
 def _unfolded(paths: Iterable[Path]) -> Iterator[tuple[str, str, str]]:

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 
@@ -37,6 +37,9 @@ _KINDS = {
         "EgressFirewall",
     )
 }
+_T = TypeVar("_T")
+_D = TypeVar("_D")
+
 _PORT = re.compile(r"(tcp|udp|sctp)(?:/([0-9]{1,5})(?:-([0-9]{1,5}))?)?")
 _NAMED = re.compile(r"[^/\s]+/[^/\s]+")
 
@@ -69,16 +72,16 @@ def dump(expectations: Sequence[Expectation]) -> str:
     """
     names: Counter[str] = Counter()
     listed = []
-    for one in expectations:
-        names[one.name] += 1
-        number = f" ({names[one.name]})" if names[one.name] > 1 else ""
-        fields: dict[str, object] = {"name": f"{one.name}{number}"}
-        for key, side in (("from", one.src), ("to", one.dst)):
+    for expectation in expectations:
+        names[expectation.name] += 1
+        number = f" ({names[expectation.name]})" if names[expectation.name] > 1 else ""
+        fields: dict[str, object] = {"name": f"{expectation.name}{number}"}
+        for key, side in (("from", expectation.src), ("to", expectation.dst)):
             if side != ALL:
                 fields[key] = _spelled(side)
-        if one.ports:
-            fields["ports"] = [str(port) for port in one.ports]
-        listed.append({**fields, "expect": str(one.expect)})
+        if expectation.ports:
+            fields["ports"] = [str(port) for port in expectation.ports]
+        listed.append({**fields, "expect": str(expectation.expect)})
     return yaml.safe_dump(
         {"expectations": listed}, sort_keys=False, allow_unicode=True, default_flow_style=None
     )
@@ -105,50 +108,57 @@ class _File:
     def file(self, root: yaml.Node) -> tuple[Expectation, ...]:
         """Read the whole file."""
         fields = self._fields(root, "a file of expectations", ("expectations",), ("expectations",))
-        found: dict[str, Expectation] = {}
+        expectations: dict[str, Expectation] = {}
         for item in self._items(fields["expectations"]):
-            one = self._expectation(item)
-            if one.name in found:
-                self._fail(f"there are two expectations called {one.name!r}", item)
-            found[one.name] = one
-        return tuple(found.values())
+            expectation = self._expectation(item)
+            if expectation.name in expectations:
+                self._fail(f"there are two expectations called {expectation.name!r}", item)
+            expectations[expectation.name] = expectation
+        return tuple(expectations.values())
 
     def _expectation(self, node: yaml.Node) -> Expectation:
-        known = ("name", "description", "from", "to", "ports", "where", "expect", "by", "except")
-        fields = self._fields(node, "an expectation", (*known, "needs"), ("name", "expect"))
+        keys = ("name", "description", "from", "to", "ports", "where", "expect", "by", "except")
+        fields = self._fields(node, "an expectation", (*keys, "needs"), ("name", "expect"))
         expect = self._choice(fields["expect"], Expect)
-        by, by_policy = self._by(fields["by"]) if "by" in fields else (None, False)
+        by, by_policy = _given(fields, "by", self._by, (None, False))
         if expect is Expect.ANY and not (by or by_policy):
             self._fail("expect: any is met by everything that is proven; say `by` what", node)
         return Expectation(
             name=self._text(fields["name"]),
-            description=self._text(fields["description"]) if "description" in fields else "",
-            needs=self._text(fields["needs"]) if "needs" in fields else "",
+            description=_given(fields, "description", self._text, ""),
+            needs=_given(fields, "needs", self._text, ""),
             expect=expect,
-            src=self._side(fields["from"]) if "from" in fields else ALL,
-            dst=self._side(fields["to"]) if "to" in fields else ALL,
-            ports=self._list(fields["ports"], _port) if "ports" in fields else (),
-            where=self._choice(fields["where"], Where) if "where" in fields else Where.ANYWHERE,
+            src=_given(fields, "from", self._side, ALL),
+            dst=_given(fields, "to", self._side, ALL),
+            ports=_given(fields, "ports", self._ports, ()),
+            where=_given(fields, "where", self._where, Where.ANYWHERE),
             by=by,
             by_policy=by_policy,
-            exemptions=tuple(map(self._exemption, self._items(fields["except"])))
-            if "except" in fields
-            else (),
+            exemptions=_given(fields, "except", self._exemptions, ()),
         )
 
+    def _exemptions(self, node: yaml.Node) -> tuple[Exemption, ...]:
+        return tuple(map(self._exemption, self._items(node)))
+
     def _exemption(self, node: yaml.Node) -> Exemption:
-        known = ("from", "to", "ports", "reason", "owner", "expires")
-        fields = self._fields(node, "an exception", known, ("reason",))
+        keys = ("from", "to", "ports", "reason", "owner", "expires")
+        fields = self._fields(node, "an exception", keys, ("reason",))
         if not fields.keys() & {"from", "to", "ports"}:
             self._fail("an exception without from, to or ports would except everything", node)
         return Exemption(
             reason=self._text(fields["reason"]),
-            owner=self._text(fields["owner"]) if "owner" in fields else "",
-            expires=self._date(fields["expires"]) if "expires" in fields else None,
-            src=self._side(fields["from"]) if "from" in fields else ALL,
-            dst=self._side(fields["to"]) if "to" in fields else ALL,
-            ports=self._list(fields["ports"], _port) if "ports" in fields else (),
+            owner=_given(fields, "owner", self._text, ""),
+            expires=_given(fields, "expires", self._date, None),
+            src=_given(fields, "from", self._side, ALL),
+            dst=_given(fields, "to", self._side, ALL),
+            ports=_given(fields, "ports", self._ports, ()),
         )
+
+    def _ports(self, node: yaml.Node) -> tuple[Port, ...]:
+        return self._list(node, _port)
+
+    def _where(self, node: yaml.Node) -> Where:
+        return Where(self._choice(node, Where))
 
     def _side(self, node: yaml.Node) -> Side:
         lists: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -195,21 +205,21 @@ class _File:
 
     def _choice(self, node: yaml.Node, choices: type[Any]) -> Any:  # noqa: ANN401 - an enum's
         text = self._text(node)
-        known = [str(choice) for choice in choices]
-        if text not in known:
+        words = [str(choice) for choice in choices]
+        if text not in words:
             self._fail(
-                f"expected one of {', '.join(known)}, got {text!r}{did_you_mean(text, known)}", node
+                f"expected one of {', '.join(words)}, got {text!r}{did_you_mean(text, words)}", node
             )
         return choices(text)
 
     def _list(self, node: yaml.Node, read: Callable[[str], Any]) -> tuple[Any, ...]:
-        found = []
+        values = []
         for item in self._items(node):
             try:
-                found.append(read(self._text(item)))
+                values.append(read(self._text(item)))
             except ValueError as error:
                 self._fail(str(error), item)
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(values))
 
     def _selector(self, node: yaml.Node) -> Selector:
         if isinstance(node, yaml.MappingNode):
@@ -220,23 +230,23 @@ class _File:
             self._fail(str(error), node)
 
     def _fields(
-        self, node: yaml.Node, what: str, known: tuple[str, ...], needed: tuple[str, ...]
+        self, node: yaml.Node, what: str, keys: tuple[str, ...], needed: tuple[str, ...]
     ) -> Mapping[str, yaml.Node]:
         if not isinstance(node, yaml.MappingNode):
             self._fail(f"expected {what} to be a mapping", node)
-        found: dict[str, yaml.Node] = {}
+        fields: dict[str, yaml.Node] = {}
         for key_node, value in node.value:
             key = self._scalar(key_node)
-            if key not in known:
-                hint = did_you_mean(key, known) or f"; expected one of {', '.join(known)}"
+            if key not in keys:
+                hint = did_you_mean(key, keys) or f"; expected one of {', '.join(keys)}"
                 self._fail(f"unknown key {key!r}{hint}", key_node)
-            if key in found:
+            if key in fields:
                 self._fail(f"{key!r} is given twice", key_node)
-            found[key] = value
+            fields[key] = value
         for key in needed:
-            if key not in found:
+            if key not in fields:
                 self._fail(f"{what} needs {key!r}", node)
-        return found
+        return fields
 
     def _items(self, node: yaml.Node) -> list[yaml.Node]:
         if not isinstance(node, yaml.SequenceNode):
@@ -262,6 +272,12 @@ class _File:
         located.fail(self._name, message, node)
 
 
+def _given(
+    fields: Mapping[str, yaml.Node], key: str, read: Callable[[yaml.Node], _T], default: _D
+) -> _T | _D:
+    return read(fields[key]) if key in fields else default
+
+
 def _port(text: str) -> Port:
     """Return `tcp/80`, `tcp/8000-8100`, or a whole protocol for `tcp`."""
     match = _PORT.fullmatch(text)
@@ -274,9 +290,9 @@ def _port(text: str) -> Port:
 
 
 def _kind(text: str) -> EndpointKind:
-    known = [str(kind) for kind in EndpointKind]
-    if text not in known:
-        raise ValueError(f"{text!r} is none of {', '.join(known)}{did_you_mean(text, known)}")
+    kinds = [str(kind) for kind in EndpointKind]
+    if text not in kinds:
+        raise ValueError(f"{text!r} is none of {', '.join(kinds)}{did_you_mean(text, kinds)}")
     return EndpointKind(text)
 
 

@@ -77,12 +77,12 @@ def _descend(node: yaml.Node, path: selectors.Path) -> yaml.Node:
     """Return the node `path` leads to, or the last one on the way when it leads nowhere."""
     for step in path:
         if isinstance(node, yaml.MappingNode):
-            found = [value for key, value in node.value if key.value == step]
+            children = [value for key, value in node.value if key.value == step]
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            found = node.value[step : step + 1]
+            children = node.value[step : step + 1]
         else:
-            found = []
-        if not found:
+            children = []
+        if not children:
             break
-        node = found[-1]
+        node = children[-1]
     return node

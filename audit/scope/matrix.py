@@ -53,13 +53,13 @@ class Built:
         """Return sentences about what is left out, for the reader of the run."""
         notes = []
         if count := len(self.without_ports):
-            told = "destination declares" if count == 1 else "destinations declare"
+            subject = "destination declares" if count == 1 else "destinations declare"
             left_out = "is no column" if count == 1 else "are no columns"
             notes.append(
                 Note(
                     code="destinations-without-ports",
-                    text=f"{count} {told} none of the ports asked for and {left_out}; --port names "
-                    "ports that need no declaration",
+                    text=f"{count} {subject} none of the ports asked for and {left_out}; --port "
+                    "names ports that need no declaration",
                     subjects=tuple(self.matrix.endpoints[i].key for i in self.without_ports),
                 )
             )
@@ -109,20 +109,21 @@ class _Columns:
     ) -> None:
         self.sends = np.array([_mask(e, _sent(e), families) for e in endpoints], np.uint8)
         self.receives = np.array([_mask(e, e.addresses, families) for e in endpoints], np.uint8)
-        self.port_count = np.array([len(own) for own in ports], np.int64)
+        self.port_count = np.array([len(listed) for listed in ports], np.int64)
         self.itself = _itself(endpoints)
         self.port_lists = ports
 
     def number_ports(self) -> tuple[tuple[Port, ...], NDArray[np.int32], NDArray[np.int64]]:
         """Return the table of ports, all endpoints' port indices, and where each one's begin."""
         # By identity: equal tuples are mostly one tuple, and one may hold all 65,535 ports.
-        distinct = {id(own): own for own in self.port_lists}
-        table = tuple(sorted({port for own in distinct.values() for port in own}))
+        distinct = {id(listed): listed for listed in self.port_lists}
+        table = tuple(sorted({port for listed in distinct.values() for port in listed}))
         number = {port: index for index, port in enumerate(table)}
-        known = {
-            key: np.array([number[port] for port in own], np.int32) for key, own in distinct.items()
+        indices_of = {
+            key: np.array([number[port] for port in listed], np.int32)
+            for key, listed in distinct.items()
         }
-        indices = [known[id(own)] for own in self.port_lists]
+        indices = [indices_of[id(listed)] for listed in self.port_lists]
         starts = np.cumsum(self.port_count) - self.port_count
         return table, np.concatenate([*indices, np.empty(0, np.int32)]), starts
 
@@ -136,8 +137,8 @@ def _mask(endpoint: Endpoint, addresses: tuple[str, ...], families: Sequence[Fam
     has = {Family.of(address) for address in addresses}
     if not addresses and endpoint.obstacle:
         has = set(FAMILIES)
-    asked = has.intersection(families)
-    return sum(1 << bit for bit, family in enumerate(FAMILIES) if family in asked)
+    common = has.intersection(families)
+    return sum(1 << bit for bit, family in enumerate(FAMILIES) if family in common)
 
 
 def _itself(endpoints: Sequence[Endpoint]) -> NDArray[np.int32]:
@@ -228,13 +229,13 @@ def _fill(endpoints: Sequence[Endpoint], groups: Sequence[_Group], columns: _Col
     rows = [_row(group, columns, port_index, port_starts) for group in groups]
     # Per source: its row, and the cells of the row that are the source itself.
     lengths = np.zeros(len(endpoints), np.int64)
-    own: list[tuple[_Row, int, int] | None] = [None] * len(endpoints)
+    cuts: list[tuple[_Row, int, int] | None] = [None] * len(endpoints)
     for group, row in zip(groups, rows, strict=True):
         first = np.searchsorted(row.dst, columns.itself[group.sources], side="left")
         last = np.searchsorted(row.dst, columns.itself[group.sources], side="right")
         lengths[group.sources] = len(row.dst) - (last - first)
         for source, low, high in zip(group.sources, first, last, strict=True):
-            own[source] = (row, int(low), int(high))
+            cuts[source] = (row, int(low), int(high))
     ends = np.cumsum(lengths)
     total = int(lengths.sum())
     index = index_type(len(endpoints))
@@ -246,9 +247,9 @@ def _fill(endpoints: Sequence[Endpoint], groups: Sequence[_Group], columns: _Col
         family=np.empty(total, np.int8),
         port=np.empty(total, index_type(len(table))),
     )
-    for source, mine in enumerate(own):
-        if mine is not None:
-            row, low, high = mine
+    for source, cut in enumerate(cuts):
+        if cut is not None:
+            row, low, high = cut
             here = slice(int(ends[source] - lengths[source]), int(ends[source]))
             _copy_without(row.dst, low, high, matrix.dst[here])
             _copy_without(row.family, low, high, matrix.family[here])
@@ -278,8 +279,8 @@ def _without_ports(blocks: Sequence[Block], columns: _Columns) -> tuple[int, ...
 
 def _why_empty(built: Built, families: Sequence[Family]) -> str:
     if built.pairs_without_family:
-        asked = " or ".join(families)
-        return f"no source and destination in this scope share an {asked} address; see --family"
+        choice = " or ".join(families)
+        return f"no source and destination in this scope share an {choice} address; see --family"
     if built.without_ports:
         return (
             "no destination in this scope declares a port; say which to ask for, as in "

@@ -60,8 +60,8 @@ class Directory:
         """
         chosen = self._chosen(_canonical(text))
         if not chosen:
-            known = [name for name in self._names if "/" in name or "/" not in text]
-            raise UsageError(f"the run has no endpoint {text}{did_you_mean(text, known)}")
+            names = [name for name in self._names if "/" in name or "/" not in text]
+            raise UsageError(f"the run has no endpoint {text}{did_you_mean(text, names)}")
         return np.array(sorted(chosen), dtype=np.int64)
 
     def _chosen(self, text: str) -> list[int]:

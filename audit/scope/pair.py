@@ -100,10 +100,10 @@ def _address(text: str) -> str:
 def _family(names: Names) -> Family:
     if not names.dst_ip:
         return names.family or Family.IP4
-    own = Family.of(_address(names.dst_ip))
-    if names.family not in (None, own):
+    family = Family.of(_address(names.dst_ip))
+    if names.family not in (None, family):
         raise ScopeError(f"--dst-ip {names.dst_ip} is no {names.family} address")
-    return own
+    return family
 
 
 def _pod(state: ClusterState, namespace: str, name: str, side: str) -> Endpoint:
@@ -116,16 +116,20 @@ def _pod(state: ClusterState, namespace: str, name: str, side: str) -> Endpoint:
         if f"{namespace}/{name}" in note.subjects and note.code.startswith("pod-"):
             ended = "has completed" if note.code == "pod-finished" else "is pending"
             raise ScopeError(f"{side} pod {namespace}/{name} {ended}: it has no network to trace")
-    elsewhere = sorted(pod.namespace for pod in state.pods if pod.name == name)
-    hint = f"; there is one in {', '.join(elsewhere)}" if elsewhere else did_you_mean(name, pods)
+    hint = _elsewhere(state, name) or did_you_mean(name, pods)
     raise ScopeError(f"{side} pod {name!r} does not exist in namespace {namespace}{hint}")
+
+
+def _elsewhere(state: ClusterState, name: str) -> str:
+    namespaces = sorted(pod.namespace for pod in state.pods if pod.name == name)
+    return f"; there is one in {', '.join(namespaces)}" if namespaces else ""
 
 
 def _service(state: ClusterState, namespace: str, name: str) -> Endpoint:
     _check_namespace(state, namespace, "service's")
-    known = {s.name for s in state.services if s.namespace == namespace}
-    if name not in known:
-        hint = did_you_mean(name, known)
+    names = {s.name for s in state.services if s.namespace == namespace}
+    if name not in names:
+        hint = did_you_mean(name, names)
         raise ScopeError(f"service {name!r} does not exist in namespace {namespace}{hint}")
     return expand.service(state, namespace, name)
 

@@ -120,6 +120,8 @@ def _range(text: str, protocol: Protocol, numbers: str) -> PortRange:
 
 def _malformed(text: str, word: str) -> str:
     """Say what is wrong with `text`, and what was probably meant."""
+    if "," in text:
+        return f"port {text!r} is several: give each with a --port of its own"
     if swapped := _PROTOCOL_LAST.fullmatch(word):
         word = f"{swapped[2]}/{swapped[1]}"
     protocol, _, rest = word.replace(":", "/", 1).partition("/")
@@ -134,6 +136,19 @@ def _malformed(text: str, word: str) -> str:
         f"port {text!r}: expected tcp/80, udp/53, sctp/38412, tcp/8000-8100, 80, "
         "the name of a declared port, 'declared', tcp/all, or 'all'"
     )
+
+
+def means(spec: PortSpec, endpoint: Endpoint, port: Port) -> bool:
+    """Say whether a port of a destination, or a part of a range of them, is what `spec` names."""
+    match spec:
+        case PortRange(protocol=protocol, first=first, last=last):
+            return protocol is port.protocol and first <= port.sample and port.number <= last
+        case AllPorts(protocols=protocols):
+            return port.protocol in protocols
+        case PortName() | DeclaredPorts():
+            return port in _declared([spec], endpoint)
+        case _:
+            assert_never(spec)
 
 
 def asks_for_all(specs: Iterable[PortSpec]) -> bool:
@@ -159,27 +174,42 @@ def resolve(
     chosen = sorted(set(destinations))
     _check_names(specs, [endpoints[index] for index in chosen])
     whole = sorted({p for spec in specs if isinstance(spec, AllPorts) for p in spec.protocols})
+    numbered = _besides(whole, _numbered(specs))
     # Endpoints with the same ports share one tuple: a range may be all 65,535 ports.
-    numbered = frozenset(port for port in _numbered(specs) if port.protocol not in whole)
     shared: dict[frozenset[Port], tuple[Port, ...]] = {}
     ports: list[tuple[Port, ...]] = [()] * len(endpoints)
     for index in chosen:
-        declared = {p for p in _declared(specs, endpoints[index]) if p.protocol not in whole}
-        ranges = {port for protocol in whole for port in space.at(endpoints[index], protocol)}
-        own = frozenset((declared - numbered) | ranges)
-        if own not in shared:
-            shared[own] = tuple(sorted(numbered | own))
-        ports[index] = shared[own]
-        if not ports[index] and whole_outside and outside.is_range_endpoint(endpoints[index]):
-            ports[index] = tuple(
-                p for protocol in Protocol for p in space.at(endpoints[index], protocol)
-            )
-        if not ports[index] and endpoints[index].kind is EndpointKind.EXTERNAL:
-            raise ScopeError(
-                f"{endpoints[index].key} declares no ports; say which to ask for, as in "
-                "--port tcp/443"
-            )
+        endpoint = endpoints[index]
+        declared = _besides(whole, _declared(specs, endpoint))
+        varying = (declared - numbered).union(_ranges(space, endpoint, whole))
+        if varying not in shared:
+            shared[varying] = tuple(sorted(numbered | varying))
+        ports[index] = shared[varying] or _undeclared(endpoint, space, whole_outside=whole_outside)
     return tuple(ports)
+
+
+def _besides(whole: Sequence[Protocol], ports: Iterable[Port]) -> frozenset[Port]:
+    """Return the ports of protocols that are not asked for as a whole."""
+    return frozenset(port for port in ports if port.protocol not in whole)
+
+
+def _ranges(
+    space: PortSpace, endpoint: Endpoint, protocols: Iterable[Protocol]
+) -> tuple[Port, ...]:
+    return tuple(port for protocol in protocols for port in space.at(endpoint, protocol))
+
+
+def _undeclared(endpoint: Endpoint, space: PortSpace, *, whole_outside: bool) -> tuple[Port, ...]:
+    """Return the ports of a destination at which the scope means none."""
+    if whole_outside and outside.is_range_endpoint(endpoint):
+        ports = _ranges(space, endpoint, Protocol)
+    else:
+        ports = ()
+    if not ports and endpoint.kind is EndpointKind.EXTERNAL:
+        raise ScopeError(
+            f"{endpoint.key} declares no ports; say which to ask for, as in --port tcp/443"
+        )
+    return ports
 
 
 def _numbered(specs: Iterable[PortSpec]) -> set[Port]:
@@ -210,8 +240,8 @@ def _check_names(specs: Iterable[PortSpec], destinations: Iterable[Endpoint]) ->
     names = {named.name for endpoint in destinations for named in endpoint.declared} - {""}
     for spec in specs:
         if isinstance(spec, PortName) and spec.name not in names:
-            known = f"they declare {', '.join(sorted(names))}" if names else "they name none"
+            declared = f"they declare {', '.join(sorted(names))}" if names else "they name none"
             raise ScopeError(
-                f"no destination in this scope declares a port named {spec.name!r}: {known}"
+                f"no destination in this scope declares a port named {spec.name!r}: {declared}"
                 + did_you_mean(spec.name, names)
             )

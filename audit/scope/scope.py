@@ -82,9 +82,9 @@ class Scope:
         rest where it was given.
         """
         described: dict[str, object] = {}
-        told = {*self.given(""), "ports", "family"}
+        named = {*self.given(""), "ports", "family"}
         for option in OPTIONS:
-            if option.field in told:
+            if option.field in named:
                 section: Any = described
                 for name in option.key[:-1]:
                     section = section.setdefault(name, {})
@@ -225,12 +225,12 @@ class _ContradictionError(ScopeError):
 
 def _applies(scope: Scope, field: str, side: str) -> bool:
     """Say whether a flag for both sides has a say in one: where that has no flag in its place."""
-    own = scope.given(f"{side}_")
-    if not own:
+    narrowed = scope.given(f"{side}_")
+    if not narrowed:
         return True
-    pods = {f"{side}_namespaces", f"{side}_selector"} & set(own)
+    pods = {f"{side}_namespaces", f"{side}_selector"} & set(narrowed)
     replaced = f"{side}_selector" if field == "selector" else f"{side}_namespaces"
-    return bool(pods) and replaced not in own
+    return bool(pods) and replaced not in narrowed
 
 
 def _contradictions(scope: Scope) -> Iterator[_ContradictionError]:
@@ -250,18 +250,22 @@ def _contradictions(scope: Scope) -> Iterator[_ContradictionError]:
                 sources[0],
                 destinations[0],
             )
-    for field in ("from_ips", "to_ips"):
-        for address in getattr(scope, field):
-            if address == "all":
-                continue
-            family = Family.of(address)
-            if family not in scope.family.families:
-                yield _ContradictionError(
-                    f"{{}} {address} is an {family} address, and {{}} is {scope.family}; "
-                    f"ask for {family} or both",
-                    field,
-                    "family",
-                )
+    yield from _of_another_family(scope, "from_ips", scope.from_ips)
+    yield from _of_another_family(scope, "to_ips", scope.to_ips)
+
+
+def _of_another_family(
+    scope: Scope, field: str, addresses: tuple[str, ...]
+) -> Iterator[_ContradictionError]:
+    for address in addresses:
+        family = Family.of(address) if address != "all" else None
+        if family and family not in scope.family.families:
+            yield _ContradictionError(
+                f"{{}} {address} is an {family} address, and {{}} is {scope.family}; "
+                f"ask for {family} or both",
+                field,
+                "family",
+            )
 
 
 def parse_scope_file(text: str, name: str) -> Scope:
@@ -280,7 +284,7 @@ class _ScopeFile:
         self._name = name
         self._options = {option.key: option for option in OPTIONS}
         self._values: dict[str, Any] = {}
-        self._places: dict[str, yaml.Node] = {}
+        self._key_nodes: dict[str, yaml.Node] = {}
 
     def read(self, text: str) -> Scope:
         root = located.compose(text, self._name)
@@ -291,8 +295,10 @@ class _ScopeFile:
             return Scope(**self._values)
         except _ContradictionError as error:
             keys = {option.field: ".".join(option.key) for option in OPTIONS}
-            place = next(self._places[field] for field in error.fields if field in self._places)
-            self._fail(error.spelled(keys), place)
+            key_node = next(
+                self._key_nodes[field] for field in error.fields if field in self._key_nodes
+            )
+            self._fail(error.spelled(keys), key_node)
 
     def _fail(self, message: str, node: yaml.Node) -> NoReturn:
         located.fail(self._name, message, node)
@@ -312,15 +318,15 @@ class _ScopeFile:
 
     def _entry(self, path: tuple[str, ...], key_node: yaml.Node, value_node: yaml.Node) -> None:
         if option := self._options.get(path):
-            self._places[option.field] = key_node
+            self._key_nodes[option.field] = key_node
             self._values[option.field] = self._value(option, value_node)
             return
         depth = len(path)
-        known = {key[depth - 1] for key in self._options if key[: depth - 1] == path[:-1]}
-        if path[-1] not in known:
-            expected = f"expected one of {', '.join(sorted(known))}"
+        keys = {key[depth - 1] for key in self._options if key[: depth - 1] == path[:-1]}
+        if path[-1] not in keys:
+            expected = f"expected one of {', '.join(sorted(keys))}"
             self._fail(
-                f"unknown key {path[-1]!r}{did_you_mean(path[-1], known) or '; ' + expected}",
+                f"unknown key {path[-1]!r}{did_you_mean(path[-1], keys) or '; ' + expected}",
                 key_node,
             )
         self._section(value_node, path)

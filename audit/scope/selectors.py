@@ -76,8 +76,8 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        found = _TOKEN.finditer(text)
-        self._tokens = [(token[1], token.start(1)) for token in found]
+        matches = _TOKEN.finditer(text)
+        self._tokens = [(token[1], token.start(1)) for token in matches]
         self._next = 0
 
     def selector(self) -> Selector:
@@ -95,8 +95,8 @@ class _Parser:
         return self._tokens[self._next][0] if self._next < len(self._tokens) else ""
 
     def _fail(self, expected: str) -> NoReturn:
-        if found := self._peek():
-            where = f"at character {self._tokens[self._next][1] + 1}, found {found!r}"
+        if token := self._peek():
+            where = f"at character {self._tokens[self._next][1] + 1}, found {token!r}"
         else:
             where = f"after character {len(self._text)}"
         raise SelectorError(f"selector {self._text!r}: expected {expected} {where}")
@@ -233,15 +233,15 @@ def _given(fields: Mapping[str, object], key: str, default: object) -> object:
 
 
 def _mapping(
-    value: object, path: Path, what: str, known: tuple[str, ...] | None = None
+    value: object, path: Path, what: str, keys: tuple[str, ...] | None = None
 ) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
         raise SelectorError(f"expected {what} to be a mapping, got {value!r}", path)
     for key in value:
         if not isinstance(key, str):
             raise SelectorError(f"expected a string as key, got {key!r}; quote it", path)
-        if known is not None and key not in known:
-            raise SelectorError(f"unknown key {key!r}{did_you_mean(key, known)}", (*path, key))
+        if keys is not None and key not in keys:
+            raise SelectorError(f"unknown key {key!r}{did_you_mean(key, keys)}", (*path, key))
     return value
 
 

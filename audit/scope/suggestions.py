@@ -4,13 +4,13 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(given: str, known: Iterable[str]) -> str | None:
-    """Return the name in `known` that looks most like `given`, None when none does."""
-    matches = difflib.get_close_matches(given, sorted(set(known)), n=1)
+def nearest(given: str, names: Iterable[str]) -> str | None:
+    """Return the name in `names` that looks most like `given`, None when none does."""
+    matches = difflib.get_close_matches(given, sorted(set(names)), n=1)
     return matches[0] if matches else None
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
+def did_you_mean(given: str, names: Iterable[str]) -> str:
     """Return `; did you mean x?` for the end of a message, empty when nothing looks like it."""
-    suggestion = nearest(given, known)
+    suggestion = nearest(given, names)
     return f"; did you mean {suggestion}?" if suggestion else ""

@@ -38,25 +38,25 @@ class Rebuilt:
     def __init__(self, traces: TraceFiles, policies: Sequence[Policy]) -> None:
         self._traces = traces
         self._names = {str(policy.ref): policy.ref for policy in policies}
-        self._found: list[Blame] = []
+        self._blames: list[Blame] = []
 
     def of(self, combinations: Sequence[Combination]) -> Sequence[Blame]:
-        """Return the blame of each; those asked for before are the first of them, and known."""
-        new = combinations[len(self._found) :]
-        decisions = self._traces.decisions({c.trace_id for c in new if c.trace_id})
-        self._found += [_blame(c, _decision(c, decisions), self._names) for c in new]
-        return self._found
+        """Return the blame of each; the first are those of earlier calls, which are kept."""
+        added = combinations[len(self._blames) :]
+        decisions = self._traces.decisions({c.trace_id for c in added if c.trace_id})
+        self._blames += [_blame(c, _decision(c, decisions), self._names) for c in added]
+        return self._blames
 
 
 def _blame(
     cell: Combination, decision: Mapping[str, Any] | None, names: Mapping[str, PolicyRef]
 ) -> Blame:
-    """Return what `cell` and the trace that decided it, if one is known, say together."""
-    found = decision or {}
+    """Return the blame of `cell`, with what the trace that decided it adds, if there is one."""
+    trace = decision or {}
     policy = _policy(cell)
-    shared = tuple(names.get(name) or _reference(name) for name in found.get("policies", ()))
+    shared = tuple(names.get(name) or _reference(name) for name in trace.get("policies", ()))
     # Without a policy the name stands for the ACL or the stage, where those have no owner.
-    stands_for = {f"ACL {found.get('acl')}", found.get("stage")}
+    stands_for = {f"ACL {trace.get('acl')}", trace.get("stage")}
     return Blame(
         action=_action(cell),
         direction=cell.blame_direction or "",
@@ -64,11 +64,11 @@ def _blame(
         policies=shared or ((policy,) if policy else ()),
         rule=-1 if cell.blame_rule is None else cell.blame_rule,
         owner="" if policy or cell.blame_name in stands_for else cell.blame_name,
-        acl=found.get("acl", ""),
-        acl_match=found.get("acl_match", ""),
-        logical_flow=found.get("logical_flow", ""),
-        stage=found.get("stage", ""),
-        zone=found.get("zone", ""),
+        acl=trace.get("acl", ""),
+        acl_match=trace.get("acl_match", ""),
+        logical_flow=trace.get("logical_flow", ""),
+        stage=trace.get("stage", ""),
+        zone=trace.get("zone", ""),
     )
 
 

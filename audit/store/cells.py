@@ -36,7 +36,7 @@ _KEPT = 3
 def open_recorded(path: Path | str, plane: str = "") -> Recorded:
     """Return the run in directory `path` without reading its cells.
 
-    With `plane`, a cell's verdict is what that plane said, `untraced` where it said nothing; its
+    With `plane`, a cell's verdict is that plane's, `untraced` where it has none; its
     reply is none, and its blame too where the plane is not the one that decided.
     Raises RunReadError when it is no run, unfinished, damaged or another version's; also later,
     when a file of cells turns out to be damaged.
@@ -137,29 +137,29 @@ class CellFiles:
         with reading(file):
             columns = [*_COLUMNS, *([self._plane] if self._plane else [])]
             table = pq.read_table(file, columns=columns, partitioning=None)
-            found = dict(self._codes.of(table))
+            codes = dict(self._codes.of(table))
             blame = self._blame(table.select(_BLAME))
             if self._plane:
-                decided, verdict = found["verdict"], found[self._plane]
+                decided, verdict = codes["verdict"], codes[self._plane]
                 verdict = np.where(verdict == NO_VERDICT, CODE[Verdict.UNTRACED], verdict)
-                found |= {"verdict": verdict, "reply": np.full(len(table), NO_VERDICT)}
+                codes |= {"verdict": verdict, "reply": np.full(len(table), NO_VERDICT)}
                 blame = np.where(verdict == decided, blame, np.int32(-1))
             return Cells(
-                **{name: found[name].astype(kind) for name, kind in self._types.items()},
-                drift=(found["drift"] == 1).astype(np.uint8),
+                **{name: codes[name].astype(kind) for name, kind in self._types.items()},
+                drift=(codes["drift"] == 1).astype(np.uint8),
                 blame=blame,
             )
 
     def _blame(self, table: pa.Table) -> NDArray[np.int32]:
-        """Return the place in `blames` of who decided each row, -1 for nobody."""
+        """Return the index in `blames` of who decided each row, -1 for nobody."""
         blamed = table["blame_name"].is_valid()
         some = table.filter(blamed)
         codes, firsts = distinct(some)
         met = [_blame_of(**row) for row in some.take(firsts).to_pylist()]
-        places = [self._blames.setdefault(blame, len(self._blames)) for blame in met]
-        found = np.full(len(table), -1, np.int32)
-        found[blamed.to_numpy()] = np.array(places, np.int32)[codes]
-        return found
+        numbers = [self._blames.setdefault(blame, len(self._blames)) for blame in met]
+        indices = np.full(len(table), -1, np.int32)
+        indices[blamed.to_numpy()] = np.array(numbers, np.int32)[codes]
+        return indices
 
 
 def _blame_of(

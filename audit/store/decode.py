@@ -5,12 +5,13 @@ matrix' indices by numpy lookups, a file at a time into arrays made once for the
 sees each distinct word of a file, and each distinct blame, not each cell.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -68,7 +69,7 @@ class Vocabulary:
 
 
 class EndpointIndex:
-    """From the four columns that name an endpoint to its place in the endpoints table."""
+    """From the four columns that name an endpoint to its index in the endpoints table."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         values = [[str(getattr(endpoint, name)) for endpoint in endpoints] for name in ENDPOINT_KEY]
@@ -105,7 +106,7 @@ class EndpointIndex:
 
 
 class PortIndex:
-    """From protocol and range to the place in `Matrix.ports`."""
+    """From protocol and range to the index in `Matrix.ports`."""
 
     def __init__(self, ports: Sequence[Port]) -> None:
         self._protocols = Vocabulary(Protocol)
@@ -121,10 +122,10 @@ class PortIndex:
         first, last = (table[name].to_numpy().astype(np.int64) for name in ("port", "port_end"))
         protocols = self._protocols.codes(words(table, "protocol")).astype(np.int64)
         keys = (protocols * _PORTS + first) * _PORTS + last
-        found = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        if len(keys) and (not len(self._keys) or (self._keys[found] != keys).any()):
+        positions = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        if len(keys) and (not len(self._keys) or (self._keys[positions] != keys).any()):
             raise ValueError("a cell has a port that the run does not")
-        places: NDArray[np.int64] = self._order[found]
+        places: NDArray[np.int64] = self._order[positions]
         return places
 
 
@@ -188,23 +189,23 @@ class _Cells:
 
     def _fill_blame(self, rows: slice, table: pa.Table) -> None:
         codes, firsts = distinct(table)
-        found = [_plain(column).to_pylist() for column in table.take(firsts).columns]
+        columns = [_plain(column).to_pylist() for column in table.take(firsts).columns]
         name = table.column_names.index("blame_name")
         places = [
             -1
             if row[name] is None
             else self.combinations.setdefault(Combination(*row), len(self.combinations))
-            for row in zip(*found, strict=True)
+            for row in zip(*columns, strict=True)
         ]
         self.blame[rows] = np.array(places, dtype=np.int32)[codes]
 
     def planes(self, end: int | None = None) -> dict[str, Any]:
-        """Return what each plane said of the cells before `end`; nothing where one was asked."""
+        """Return each plane's verdicts of the cells before `end`; none of a run of one plane."""
         planes = ("intent", "logical", "datapath")
-        asked = [name for name in planes if (getattr(self, name)[:end] != NO_VERDICT).any()]
-        if len(asked) < 2:  # noqa: PLR2004 - one plane is the cell's verdict
+        present = [name for name in planes if (getattr(self, name)[:end] != NO_VERDICT).any()]
+        if len(present) < 2:  # noqa: PLR2004 - one plane is the cell's verdict
             return {}
-        names = (*asked, "drift", *(("other_trace",) if "datapath" in asked else ()))
+        names = (*present, "drift", *(("other_trace",) if "datapath" in present else ()))
         return {name: getattr(self, name)[:end] for name in names}
 
     def part(self, end: int) -> Part:
@@ -228,38 +229,68 @@ def cells(
     files: Sequence[Path],
     endpoints: Sequence[Endpoint],
     blame_of: Callable[[Sequence[Combination]], Iterable[Blame]],
+    between: "Between | None" = None,
 ) -> tuple[Matrix, CellVerdicts]:
     """Return the cells of `files`, in order; `blame_of` says what each combination means.
 
-    Raises RunReadError when a file is damaged or names what the run does not have.
+    With `between`, only those between ends named as these endpoints are. Raises RunReadError when
+    a file is damaged or names what the run does not have.
     """
     ports = ports_of(files)
-    with reading(files[0]):
-        found = _Cells(sum(pq.read_metadata(f).num_rows for f in files), endpoints, ports)
+    if between is None:
+        with reading(files[0]):
+            count = sum(pq.read_metadata(file).num_rows for file in files)
+        groups = _row_groups(files)
+    else:
+        names = [pa.array(sorted({endpoints[i].name for i in indices})) for indices in between]
+        chosen = [(file, table) for file, table in _row_groups(files, names) if len(table)]
+        count, groups = sum(len(table) for _, table in chosen), iter(chosen)
+    arrays = _Cells(count, endpoints, ports)
     end = 0
-    for file in files:
-        with reading(file), pq.ParquetFile(file) as parquet:
-            for group in range(parquet.num_row_groups):
-                end = found.fill(end, parquet.read_row_group(group, columns=_COLUMNS))
-    blames = found.settle_blame(blame_of(list(found.combinations)))
+    for file, table in groups:
+        with reading(file):
+            end = arrays.fill(end, table)
+    blames = arrays.settle_blame(blame_of(list(arrays.combinations)))
     matrix = Matrix(
         endpoints=tuple(endpoints),
         ports=ports,
-        src=found.src,
-        dst=found.dst,
-        family=found.family,
-        port=found.port,
+        src=arrays.src,
+        dst=arrays.dst,
+        family=arrays.family,
+        port=arrays.port,
     )
     return matrix, CellVerdicts(
-        verdict=found.verdict,
-        reply=found.reply,
-        reason=found.reason,
-        blame=found.blame,
-        trace=found.trace,
+        verdict=arrays.verdict,
+        reply=arrays.reply,
+        reason=arrays.reason,
+        blame=arrays.blame,
+        trace=arrays.trace,
         blames=blames,
-        trace_keys=tuple(found.traces.words),
-        **found.planes(),
+        trace_keys=tuple(arrays.traces.words),
+        **arrays.planes(),
     )
+
+
+Between = tuple[Collection[int], Collection[int]]
+"""Indices of sources and of destinations."""
+
+
+def _row_groups(
+    files: Sequence[Path], names: Sequence[pa.Array] | None = None
+) -> Iterator[tuple[Path, pa.Table]]:
+    """Yield the row groups of `files`; of each only what is between ends of these names."""
+    for file in files:
+        with reading(file), pq.ParquetFile(file) as parquet:
+            for group in range(parquet.num_row_groups):
+                table = parquet.read_row_group(group, columns=_COLUMNS)
+                if names is not None:
+                    table = table.filter(
+                        pc.and_(
+                            pc.is_in(table["src_name"], value_set=names[0]),
+                            pc.is_in(table["dst_name"], value_set=names[1]),
+                        )
+                    )
+                yield file, table
 
 
 class CellParts:
@@ -344,8 +375,8 @@ def _begins(columns: Sequence[pa.DictionaryArray]) -> _Ints:
 def _indices(column: pa.DictionaryArray) -> NDArray[np.int32]:
     """Return the index of each row into the column's dictionary, -1 for nulls."""
     indices = column.indices.fill_null(-1) if column.null_count else column.indices
-    found: NDArray[np.int32] = indices.to_numpy(zero_copy_only=False)
-    return found
+    array: NDArray[np.int32] = indices.to_numpy(zero_copy_only=False)
+    return array
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -354,7 +385,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _dense(codes: _Ints) -> _Ints:
-    """Return the place of each code among the distinct ones."""
+    """Return the index of each code among the distinct ones, in the order of their first rows."""
     places: _Ints = pa.array(codes).dictionary_encode().indices.to_numpy().astype(np.int64)
     return places
 

@@ -136,9 +136,9 @@ def _port_columns(matrix: Matrix) -> _Columns:
 
 
 def _verdict_columns(verdicts: CellVerdicts, planes: Planes) -> _Columns:
-    """Return what is known per cell; the planes that were not asked are left out."""
+    """Return verdicts, reasons and traces per cell; planes that the run has not are left out."""
     words = _Words([*VERDICTS, *[None] * (NO_VERDICT + 1 - len(VERDICTS))])
-    asked = {
+    arrays = {
         "verdict": verdicts.verdict,
         "reply": verdicts.reply,
         "predicted": planes.predicted,
@@ -146,7 +146,9 @@ def _verdict_columns(verdicts: CellVerdicts, planes: Planes) -> _Columns:
         "logical": planes.logical,
         "datapath": planes.datapath,
     }
-    columns: _Columns = {name: (codes, words) for name, codes in asked.items() if codes is not None}
+    columns: _Columns = {
+        name: (codes, words) for name, codes in arrays.items() if codes is not None
+    }
     columns["reason"] = (verdicts.reason, _Words(REASONS))
     keys = _Words(verdicts.trace_keys)
     columns["trace_id"] = (verdicts.trace, keys)

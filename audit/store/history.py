@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,11 +104,15 @@ def _kept(path: Path, manifest: Any) -> Kept:  # noqa: ANN401 - JSON
         findings=len(findings.recorded(manifest)),
         pairs=None if pairs is None else int(pairs["total"]),
         passing=None if pairs is None else int(pairs["passing"]),
-        exposure={
-            str(name): Exposed(**{what: int(count) for what, count in one.items()})
-            for name, one in (manifest.get("exposure") or {}).items()
-        },
+        exposure=_exposure(manifest.get("exposure") or {}),
     )
+
+
+def _exposure(recorded: Mapping[str, Any]) -> dict[str, Exposed]:
+    return {
+        str(namespace): Exposed(**{name: int(count) for name, count in counts.items()})
+        for namespace, counts in recorded.items()
+    }
 
 
 def remove(paths: Sequence[str]) -> None:
@@ -132,9 +136,9 @@ def ask(runs: Sequence[Kept], sql: str) -> tuple[list[str], Iterator[tuple[query
     rows = [{"run": r.run, "started": r.started, "source": r.source, **r.numbers} for r in runs]
     connection.register("runs", pa.Table.from_pylist(rows, schema=_RUNS))
     rows = [
-        {"run": r.run, "namespace": name, **asdict(one)}
+        {"run": r.run, "namespace": name, **asdict(exposed)}
         for r in runs
-        for name, one in r.exposure.items()
+        for name, exposed in r.exposure.items()
     ]
     connection.register("exposure", pa.Table.from_pylist(rows, schema=_EXPOSURE))
     for table in TABLES:

@@ -33,9 +33,9 @@ def manifest_text(manifest: Mapping[str, Any]) -> bytes:
     """Return the text of `run.json`, with the sum of all that it says."""
     # A file's name may be no Unicode; no text that is printed or parsed elsewhere can be so.
     text = json.dumps({**manifest, _SUM: ""}, ensure_ascii=False)
-    said = json.loads(_HALF_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", text))
-    said[_SUM] = _sum(said)
-    return (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode()
+    content = json.loads(_HALF_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", text))
+    content[_SUM] = _sum(content)
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def is_intact(manifest: Mapping[str, Any]) -> bool:
@@ -95,13 +95,13 @@ def read_manifest(path: Path, *, intact: bool = True) -> Mapping[str, Any]:
     return manifest
 
 
-def newest(root: Path, prefix: str = "") -> Path | None:
-    """Return the newest finished run right below `root` whose id begins so; None without any.
+def finished(root: Path, prefix: str = "") -> list[Path]:
+    """Return the finished runs right below `root` whose ids begin so, the newest first.
 
     A run's id begins with the moment it began, `20261123T043457Z`.
     """
-    finished = (manifest.parent for manifest in root.glob(f"{prefix}*/{MANIFEST}"))
-    return max(finished, key=lambda run: run.name, default=None)
+    runs = (manifest.parent for manifest in root.glob(f"{prefix}*/{MANIFEST}"))
+    return sorted(runs, key=lambda run: run.name, reverse=True)
 
 
 def _without_manifest(path: Path) -> str:
@@ -133,23 +133,26 @@ def table_files(path: Path, manifest: Mapping[str, Any], table: Table) -> tuple[
     if not names:
         raise RunReadError(f"{path} has no {table.pattern}: run again")
     for name in names:
-        file = path / name
-        try:
-            whole = plain.require(path, name).st_size == sizes[name]
-        except FileNotFoundError:
-            whole = False
-        except (OSError, ValueError) as error:  # no file can be called so
-            raise RunReadError(
-                f"{file} cannot be read: {error}; restore it, or run again"
-            ) from error
-        if not whole:
-            raise RunReadError(
-                f"{file} is missing or not as the audit wrote it: restore it, or run again"
-            )
-        with reading(file):
+        _require_size(path, name, sizes[name])
+        with reading(path / name):
             if digest(path, name)["sha256"] != sums[name]:
                 raise ValueError(f"its SHA-256 is not the one in {MANIFEST}")
     return tuple(path / name for name in names)
+
+
+def _require_size(path: Path, name: str, size: int) -> None:
+    """Raise RunReadError unless a file of the run can be read and has its size."""
+    file = path / name
+    try:
+        whole = plain.require(path, name).st_size == size
+    except FileNotFoundError:
+        whole = False
+    except (OSError, ValueError) as error:  # no file can be called so
+        raise RunReadError(f"{file} cannot be read: {error}; restore it, or run again") from error
+    if not whole:
+        raise RunReadError(
+            f"{file} is missing or not as the audit wrote it: restore it, or run again"
+        )
 
 
 def _belongs(name: PurePosixPath, table: Table) -> bool:

@@ -23,10 +23,10 @@ def describe(
     verdicts: CellVerdicts,
     notes: Sequence[Note],
     *,
-    asked: Mapping[str, Any],
+    request: Mapping[str, Any],
     traces: int,
 ) -> dict[str, Any]:
-    """Return what was audited and what came out; `asked` is said as it is."""
+    """Return what was audited and what came out; `request` is taken over as it is."""
     counts = {str(v): int((verdicts.verdict == CODE[v]).sum()) for v in VERDICTS}
     unproven = sum(counts[verdict] for verdict in UNPROVEN)
     cells = len(verdicts.verdict)
@@ -36,7 +36,7 @@ def describe(
         "audit": __version__,
         "source": state.source,
         "cluster": state.cluster or None,
-        **asked,
+        **request,
         "host": host(),
         "tools": tools(),
         "databases": [

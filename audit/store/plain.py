@@ -28,9 +28,9 @@ def entries(run: Path) -> Iterator[tuple[str, str]]:
     Names are relative to the run; of a regular file nothing is wrong.
     """
     names = []
-    for place, directories, files in os.walk(run):  # which follows no link
-        links = [name for name in directories if Path(place, name).is_symlink()]
-        names += [Path(place, name).relative_to(run).as_posix() for name in (*files, *links)]
+    for directory, directories, files in os.walk(run):  # which follows no link
+        links = [name for name in directories if Path(directory, name).is_symlink()]
+        names += [Path(directory, name).relative_to(run).as_posix() for name in (*files, *links)]
     for name in sorted(names):
         yield name, _mistake((run / name).lstat())
 
@@ -47,14 +47,14 @@ def require_all(run: Path) -> None:
 
 
 def require(run: Path, name: str) -> os.stat_result:
-    """Return what is known of a file of a run; OSError when there is none that is regular."""
+    """Return the status of a file of a run; OSError when there is none that is regular."""
     for parent in [*Path(name).parents][-2::-1]:
         if not stat.S_ISDIR((run / parent).lstat().st_mode):
             raise OSError(f"{parent} is no directory of the run")
-    known = (run / name).lstat()
-    if mistake := _mistake(known):
+    status = (run / name).lstat()
+    if mistake := _mistake(status):
         raise OSError(f"it {mistake}")
-    return known
+    return status
 
 
 def opened(run: Path, name: str) -> io.BufferedReader:
@@ -70,9 +70,9 @@ def read(run: Path, name: str) -> bytes:
         return file.read()
 
 
-def _mistake(known: os.stat_result) -> str:
+def _mistake(status: os.stat_result) -> str:
     """Say why something is no file of a run; nothing when it is one."""
-    kind = stat.S_IFMT(known.st_mode)
+    kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFREG:
         return ""
     return f"is {_KINDS.get(kind, 'no file')}, and a run holds regular files alone"

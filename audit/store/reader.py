@@ -8,10 +8,11 @@ from audit.store.layout import read_manifest, table_files
 from audit.store.traces import TraceFiles
 
 
-def open_run(path: Path | str) -> Run:
+def open_run(path: Path | str, between: decode.Between | None = None) -> Run:
     """Return the run in directory `path`; its traces stay on disk until asked for.
 
-    Raises RunReadError when it is no run, unfinished, incomplete, damaged or another version's.
+    With `between`, of its cells only those between ends named as these endpoints are. Raises
+    RunReadError when it is no run, unfinished, incomplete, damaged or another version's.
     """
     path = Path(path)
     manifest = read_manifest(path)
@@ -23,6 +24,7 @@ def open_run(path: Path | str) -> Run:
         table_files(path, manifest, schema.CELLS),
         decode.endpoints(endpoints_file),
         blames.Rebuilt(traces, policies).of,
+        between,
     )
     return Run(
         path=str(path),

@@ -1,6 +1,6 @@
 """Runs on an object store: put there whole, and fetched to be read.
 
-What is known of one is what pyarrow's file systems know: credentials come from where every AWS
+They are reached by pyarrow's file systems: credentials come from where every AWS
 client looks for them (the environment, `~/.aws`, the machine), an S3-compatible store's endpoint
 from AWS_ENDPOINT_URL or the place's own `endpoint_override`. `run.json` is put there last, as on a
 disk, and what is fetched is compared with it.
@@ -70,23 +70,32 @@ class Place:
 def located(text: str) -> Path | Place:
     """Return where `text` leads: a path of this machine (also as `file://`), or an object store.
 
-    UsageError for any other kind of place, and for one with a credential in it: places are told
-    in logs and in run.json.
+    UsageError for any other kind of place, and for a place with a credential in it: logs and
+    run.json name it.
     """
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
     if scheme is None:
         return Path(text)
     kind = scheme[1].lower()
-    parts = urlsplit(text)
     if kind == "file":
-        if parts.netloc not in ("", "localhost") or not parts.path:
-            raise UsageError(f"{text} is no file of this machine: write file:///PATH, or the path")
-        return Path(unquote(parts.path))
-    if kind != "s3":
-        raise UsageError(
-            f"{kind}:// is not supported: name a directory, or s3://BUCKET/PREFIX of an "
-            "S3-compatible object store"
-        )
+        return _local(text)
+    if kind == "s3":
+        return _object_store(text)
+    raise UsageError(
+        f"{kind}:// is not supported: name a directory, or s3://BUCKET/PREFIX of an "
+        "S3-compatible object store"
+    )
+
+
+def _local(text: str) -> Path:
+    parts = urlsplit(text)
+    if parts.netloc not in ("", "localhost") or not parts.path:
+        raise UsageError(f"{text} is no file of this machine: write file:///PATH, or the path")
+    return Path(unquote(parts.path))
+
+
+def _object_store(text: str) -> Place:
+    parts = urlsplit(text)
     if "@" in parts.netloc:
         raise UsageError(
             "a place must not hold credentials, which would be in logs and in run.json: write "
@@ -102,15 +111,15 @@ def located(text: str) -> Path | Place:
     return Place(url="/".join([f"s3://{parts.netloc}", *names]), options=parts.query)
 
 
-def require_writable(place: Place) -> None:
+def require_writable(root: Place) -> None:
     """Write the mark of a place; OutputError when runs cannot be put there."""
-    with _putting(place):
-        system, path = _reach(place)
+    with _putting(root):
+        system, path = _reach(root)
         _put(system, f"{path}/{MARK}", _MARKED)
 
 
-def put(run: Path, place: Place) -> None:
-    """Put the finished run at `run` below `place`, `run.json` last; OutputError when it cannot be.
+def put(run: Path, root: Place) -> None:
+    """Put the finished run at `run` below `root`, `run.json` last; OutputError when it cannot be.
 
     Without `run.json` what is there is no run: one that was cut short can be put there again.
     """
@@ -122,7 +131,7 @@ def put(run: Path, place: Place) -> None:
             for name, _ in plain.entries(run)
             if not PurePosixPath(name).match(PARTIAL)
         }
-    target = place / run.name
+    target = root / run.name
     with _putting(target):
         system, base = _reach(target)
 
@@ -156,33 +165,33 @@ class Part(Enum):
         return self is Part.EVERYTHING or (name != REPORT and not (traces and self is Part.CELLS))
 
 
-def fetch(place: Place, into: Path, part: Part = Part.TABLES) -> Path:
+def fetch(remote: Place, into: Path, part: Part = Part.TABLES) -> Path:
     """Fetch a finished run, or part of one, into the directory `into`; return where it is.
 
     Every file is compared with its SHA-256 in `run.json`, unless everything is asked for.
 
     RunReadError when it is no run, or a file is not as the audit wrote it.
     """
-    target = into / place.name
-    with _getting(place):
-        system, base = _reach(place)
+    target = into / remote.name
+    with _getting(remote):
+        system, base = _reach(remote)
         manifest = _read(system, f"{base}/{MANIFEST}")
         if manifest is None:
-            raise RunReadError(_without_manifest(place, _sizes(system, base)))
+            raise RunReadError(_without_manifest(remote, _sizes(system, base)))
         _save(target / MANIFEST, manifest)
-        with _named(target, place):
-            known = listed(target)
+        with _named(target, remote):
+            files = listed(target)
         whole = part is Part.EVERYTHING
-        names = [name for name in (_sizes(system, base) if whole else known) if name != MANIFEST]
+        names = [name for name in (_sizes(system, base) if whole else files) if name != MANIFEST]
         for name in names:
             if PurePosixPath(name).is_absolute() or {"..", ""} & set(name.split("/")):
-                raise RunReadError(f"{place} has a file {name!r}, which is not in the run")
+                raise RunReadError(f"{remote} has a file {name!r}, which is not in the run")
 
         def take(name: str) -> None:
             digest = _copy(system, f"{base}/{name}", target / name)
-            if not whole and digest != known[name]["sha256"]:
+            if not whole and digest != files[name]["sha256"]:
                 raise RunReadError(
-                    f"{place}/{name} is missing or has other content than run.json says "
+                    f"{remote}/{name} is missing or has other content than run.json says "
                     f"(SHA-256 {digest or 'of nothing'}): restore it, or run again"
                 )
 
@@ -194,14 +203,14 @@ def fetch_manifests(root: Place, into: Path) -> None:
     """Fetch `run.json` of every finished run right below `root`, each into its own directory."""
     with _getting(root):
         system, path = _reach(root)
-        found = system.get_file_info(fs.FileSelector(path))
+        entries = system.get_file_info(fs.FileSelector(path))
 
         def take(name: str) -> None:
             manifest = _read(system, f"{path}/{name}/{MANIFEST}")
             if manifest is not None:
                 _save(into / name / MANIFEST, manifest)
 
-        _each(take, [one.base_name for one in found if one.type is fs.FileType.Directory])
+        _each(take, [entry.base_name for entry in entries if entry.type is fs.FileType.Directory])
 
 
 def remove(run: Place) -> None:
@@ -212,9 +221,9 @@ def remove(run: Place) -> None:
         system.delete_dir(base)
 
 
-def _reach(place: Place) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a place, and its path there; nothing is asked yet."""
-    system, path = fs.FileSystem.from_uri(place.uri)
+def _reach(remote: Place) -> tuple[fs.FileSystem, str]:
+    """Return the file system of a place, and its path there; nothing is read yet."""
+    system, path = fs.FileSystem.from_uri(remote.uri)
     return system, path.rstrip("/")
 
 
@@ -255,19 +264,19 @@ def _sizes(system: fs.FileSystem, base: str) -> dict[str, int]:
     """Return the size of every object below `base`, by its name there."""
     selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
     return {
-        one.path.removeprefix(f"{base}/"): one.size
-        for one in system.get_file_info(selector)
-        if one.type is fs.FileType.File
+        entry.path.removeprefix(f"{base}/"): entry.size
+        for entry in system.get_file_info(selector)
+        if entry.type is fs.FileType.File
     }
 
 
 def _each(work: Any, names: list[str]) -> None:  # noqa: ANN401 - called with a name
     """Do something with every name, some at once; the first error ends it."""
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        done = [pool.submit(partial(work, name)) for name in names]
+        tasks = [pool.submit(partial(work, name)) for name in names]
         try:
-            for one in done:
-                one.result()
+            for task in tasks:
+                task.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -287,37 +296,37 @@ def _replacing(target: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _named(local: Path, place: Place) -> Iterator[None]:
+def _named(local: Path, remote: Place) -> Iterator[None]:
     """Have errors about a copy name what it is a copy of."""
     try:
         yield
     except RunReadError as error:
-        raise RunReadError(str(error).replace(str(local), str(place))) from error
+        raise RunReadError(str(error).replace(str(local), str(remote))) from error
 
 
-def _without_manifest(place: Place, there: Mapping[str, int]) -> str:
+def _without_manifest(remote: Place, there: Mapping[str, int]) -> str:
     if there:
         return (
-            f"{place} is an unfinished run: it has no {MANIFEST}, which is put there last; wait "
+            f"{remote} is an unfinished run: it has no {MANIFEST}, which is put there last; wait "
             "for its audit to end, or run again"
         )
-    return f"{place} is not a run: there is nothing; name what `audit run` printed"
+    return f"{remote} is not a run: there is nothing; name what `audit run` printed"
 
 
 @contextmanager
-def _putting(place: Place) -> Iterator[None]:
+def _putting(remote: Place) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise OutputError(f"cannot write {place}: {_said(error)}") from error
+        raise OutputError(f"cannot write {remote}: {_sentence(error)}") from error
 
 
 @contextmanager
-def _getting(place: Place) -> Iterator[None]:
+def _getting(remote: Place) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise RunReadError(f"{place} cannot be read: {_said(error)}") from error
+        raise RunReadError(f"{remote} cannot be read: {_sentence(error)}") from error
 
 
 _ADVICE = (
@@ -334,8 +343,8 @@ _DETAILS = re.compile(r"curlCode: .*?, (?:.*Details: )?(.*)")
 """What libcurl says of a connection: an unknown name, a certificate that is not trusted."""
 
 
-def _said(error: Exception) -> str:
-    """Return what a store said, in one sentence, and what to do about it."""
+def _sentence(error: Exception) -> str:
+    """Return a store's error in one sentence, and what to do about it."""
     if isinstance(error, FileNotFoundError):
         return "there is nothing"
     text = " ".join(str(error).split())

@@ -63,13 +63,13 @@ class TraceFiles:
 
     def get(self, key: str) -> TraceRecord | None:
         """Return one trace, or None when the run has no such trace."""
-        place = _find(self._index["trace_id"], key)
-        return None if place is None else self._record(place)
+        index = _find(self._index["trace_id"], key)
+        return None if index is None else self._record(index)
 
     def reply_to(self, key: str) -> TraceRecord | None:
         """Return the first trace of the reply to what trace `key` delivered, if one was traced."""
-        place = _find(self._replies["reply_of"], key)
-        return None if place is None else self.get(self._replies["trace_id"][place].as_py())
+        row = _find(self._replies["reply_of"], key)
+        return None if row is None else self.get(self._replies["trace_id"][row].as_py())
 
     def deciding(self, zone: str, like: Blame) -> TraceRecord | None:
         """Return a trace that the same policy, rule and match decided in a zone, if one was."""
@@ -93,14 +93,14 @@ class TraceFiles:
 
     def decisions(self, keys: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
         """Return DECISION_COLUMNS of these traces and of all that took over from them."""
-        table, places = self._decided
-        found: dict[str, Mapping[str, Any]] = {}
+        table, row_of = self._decided
+        rows_by_key: dict[str, Mapping[str, Any]] = {}
         wanted = set(keys)
-        while wanted := {key for key in wanted if key in places and key not in found}:
-            rows = table.take(pa.array(sorted(places[key] for key in wanted))).to_pylist()
-            found.update((row["trace_id"], row) for row in rows)
+        while wanted := {key for key in wanted if key in row_of and key not in rows_by_key}:
+            rows = table.take(pa.array(sorted(row_of[key] for key in wanted))).to_pylist()
+            rows_by_key.update((row["trace_id"], row) for row in rows)
             wanted = {key for row in rows for key in row["next_ids"]}
-        return found
+        return rows_by_key
 
     @cached_property
     def _decided(self) -> tuple[pa.Table, Mapping[str, int]]:
@@ -111,21 +111,21 @@ class TraceFiles:
             for field in table.schema
         ]
         table = table.cast(pa.schema(kinds)).combine_chunks()
-        return table, {key: place for place, key in enumerate(table["trace_id"].to_pylist())}
+        return table, {key: row for row, key in enumerate(table["trace_id"].to_pylist())}
 
     @cached_property
     def _index(self) -> dict[str, pa.Array]:
         """Every trace's id and reply_of, and the file, row group and row it is in; by id."""
         table = self._read_all(("trace_id", "reply_of"))
-        places = [np.empty((0, 3), np.int32)]
+        positions = [np.empty((0, 3), np.int32)]
         for number, file in enumerate(self._files):
             with reading(file):
                 metadata = pq.read_metadata(file)
             for group in range(metadata.num_row_groups):
-                place = np.empty((metadata.row_group(group).num_rows, 3), np.int32)
-                place[:, 0], place[:, 1], place[:, 2] = number, group, np.arange(len(place))
-                places.append(place)
-        for name, values in zip(("file", "group", "row"), np.concatenate(places).T, strict=True):
+                rows = np.empty((metadata.row_group(group).num_rows, 3), np.int32)
+                rows[:, 0], rows[:, 1], rows[:, 2] = number, group, np.arange(len(rows))
+                positions.append(rows)
+        for name, values in zip(("file", "group", "row"), np.concatenate(positions).T, strict=True):
             table = table.append_column(name, pa.array(values))
         return _sorted(table, "trace_id", "file")
 
@@ -145,9 +145,9 @@ class TraceFiles:
                 tables.append(pq.read_table(file, columns=list(columns), partitioning=None))
         return pa.concat_tables(tables, promote_options="permissive")
 
-    def _record(self, place: int) -> TraceRecord:
-        """Return the trace at `place` in the index; its row group is kept for its neighbours."""
-        file, group, row = (self._index[name][place].as_py() for name in ("file", "group", "row"))
+    def _record(self, index: int) -> TraceRecord:
+        """Return the trace at row `index` of `_index`; its row group is kept for its neighbours."""
+        file, group, row = (self._index[name][index].as_py() for name in ("file", "group", "row"))
         if self._group is None or self._group[0] != (file, group):
             path = self._files[file]
             with reading(path), pq.ParquetFile(path) as parquet:
@@ -185,9 +185,9 @@ def _sorted(table: pa.Table, *columns: str) -> dict[str, pa.Array]:
 
 
 def _find(values: pa.Array, wanted: str) -> int | None:
-    """Return the first place of `wanted` in sorted `values`.
+    """Return the first index of `wanted` in sorted `values`.
 
     A binary search over Arrow's buffer: a Python string per trace would cost more than the index.
     """
-    place = bisect_left(range(len(values)), wanted, key=lambda i: values[i].as_py())
-    return place if place < len(values) and values[place].as_py() == wanted else None
+    index = bisect_left(range(len(values)), wanted, key=lambda i: values[i].as_py())
+    return index if index < len(values) and values[index].as_py() == wanted else None

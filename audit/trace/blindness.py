@@ -105,8 +105,8 @@ def effect(text: str) -> Effect | None:
         return None
     assigned = _ASSIGNED.fullmatch(text)
     target = _target(assigned) if assigned else 0
-    if found := _FUNCTION.match(text):
-        name = found["name"]
+    if function := _FUNCTION.match(text):
+        name = function["name"]
         if name in LEFT_ZERO:
             return Effect(name=name, left=target, spot=PASSED_OVER[name])
         return Effect(name=name, set=target, spot=_spot(name))
@@ -128,8 +128,8 @@ def _spot(name: str) -> Spot | None:
 
 def _target(assigned: re.Match[str]) -> int:
     """Return the bits of registers that an assignment writes; none of another field."""
-    found = _REGISTER.fullmatch(assigned["field"])
-    return _bits(assigned["field"], assigned["low"], assigned["high"]) if found else 0
+    register = _REGISTER.fullmatch(assigned["field"])
+    return _bits(assigned["field"], assigned["low"], assigned["high"]) if register else 0
 
 
 def _bits(name: str, low: str | None, high: str | None) -> int:
@@ -138,26 +138,26 @@ def _bits(name: str, low: str | None, high: str | None) -> int:
     width = _WIDTHS[kind]
     first = int(low) if low else 0
     last = int(high) if high else first if low else width * _BITS - 1
-    found = 0
+    bits = 0
     for bit in range(first, last + 1):
         register = number * width + width - 1 - bit // _BITS
-        found |= 1 << (register * _BITS + bit % _BITS)
-    return found
+        bits |= 1 << (register * _BITS + bit % _BITS)
+    return bits
 
 
 @functools.lru_cache(maxsize=1 << 15)
 def reads(match: str) -> int:
     """Return the bits of registers that a match looks at."""
-    found = 0
+    bits = 0
     for register in _REGISTER.finditer(match):
-        found |= _bits(register["name"], register["low"], register["high"])
-    return found
+        bits |= _bits(register["name"], register["low"], register["high"])
+    return bits
 
 
 @functools.lru_cache(maxsize=1 << 15)
 def residents(match: str) -> tuple[str, ...]:
     """Return the ports that a match supposes to be on this chassis."""
-    return tuple(found["port"] for found in _RESIDENT.finditer(match))
+    return tuple(resident["port"] for resident in _RESIDENT.finditer(match))
 
 
 ROUTERS_FLAGS = _bits("reg9", None, None)

@@ -65,7 +65,7 @@ class Start:
     """What a daemon is started with; `timeout_s` is how long each of its answers may take."""
 
     states: tuple[tuple[ConntrackState, int], ...]
-    """What conntrack steps are told, each so often, in this order."""
+    """The states given to conntrack steps, each with how many steps get it, in this order."""
     select: int = 0
     timeout_s: float = 30.0
 
@@ -121,7 +121,7 @@ class Unparsed:
 
 def _unparsed(log: str) -> Unparsed:
     """Count what a daemon complained about while it read the database."""
-    failed = [found["flow"] or found[0] for found in _UNPARSED.finditer(log)]
+    failed = [match["flow"] or match[0] for match in _UNPARSED.finditer(log)]
     others = [flow for flow in failed if _TEMPLATE_VARIABLE not in flow]
     return Unparsed(
         flows=len(others),

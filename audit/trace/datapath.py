@@ -40,7 +40,7 @@ _MOST_DRAWS = 64
 """Hashes tried until a group draws the bucket that is asked for."""
 
 
-class Asked(NamedTuple):
+class Connected(NamedTuple):
     """A connection to a switch, and how it is left."""
 
     connection: Unixctl
@@ -50,7 +50,7 @@ class Asked(NamedTuple):
 class Reach(Protocol):
     """How the switches of nodes are asked."""
 
-    def connect(self, node: str, timeout_s: float) -> Asked:
+    def connect(self, node: str, timeout_s: float) -> Connected:
         """Connect to a node's; EngineError or UnixctlError when that cannot be."""
         ...
 
@@ -66,10 +66,10 @@ class Sockets:
     programs: Programs
     switches: Mapping[str, Switch]
 
-    def connect(self, node: str, timeout_s: float) -> Asked:
+    def connect(self, node: str, timeout_s: float) -> Connected:
         """Connect to a socket; UnixctlError when nobody listens."""
         connection = Unixctl(self.switches[node].vswitchd, timeout_s=timeout_s)
-        return Asked(connection, connection.close)
+        return Connected(connection, connection.close)
 
     def groups(self, node: str, timeout_s: float) -> ofproto_walk.Groups:
         """Ask with `ovs-ofctl`; EngineError when it does not answer."""
@@ -103,8 +103,8 @@ class DatapathTracer:
     why: str = ""
     missing: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     _node: str = ""
-    _asked: Asked | None = None
-    _places: dict[str, ofproto_walk.Place] = field(default_factory=dict)
+    _opened: Connected | None = None
+    _symbols: dict[str, ofproto_walk.Symbols] = field(default_factory=dict)
     _groups: dict[str, ofproto_walk.Groups] = field(default_factory=dict)
 
     def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
@@ -115,8 +115,8 @@ class DatapathTracer:
         if not isinstance(task, DatapathTask) or task.node not in self.switches:
             node = task.node if isinstance(task, DatapathTask) else "no node"
             why = self.missing.get(node, self.why)
-            said = f"no Open vSwitch of {node} is at hand{f': {why}' if why else ''}"
-            return _failure(task, Reason.NODE_MISSING, said)
+            text = f"no Open vSwitch of {node} is at hand{f': {why}' if why else ''}"
+            return _failure(task, Reason.NODE_MISSING, text)
         try:
             return self._traced(task)
         except UnixctlTimeoutError as error:
@@ -146,9 +146,9 @@ class DatapathTracer:
         in_port = entrance(task, self.switches[task.node])
         if in_port is None:
             by = f"tunnel from {task.tunnel.local}" if task.tunnel else task.microflow.inport
-            said = f"node {task.node} has no interface for {by}"
-            hop = Hop(end=HopEnd.UNBOUND, text=said)
-            return DatapathTrace(key=task.key, hop=hop, output=said)
+            text = f"node {task.node} has no interface for {by}"
+            hop = Hop(end=HopEnd.UNBOUND, text=text)
+            return DatapathTrace(key=task.key, hop=hop, output=text)
         flow = ofproto.flow(task.microflow, in_port, tunnel=task.tunnel)
         if not task.draws and not task.select:
             return self._ask(task, flow)[0]
@@ -161,8 +161,8 @@ class DatapathTracer:
                 return outcome
         if task.draws:
             return outcome  # the judge sees that it was not drawn
-        said = f"no hash of {_MOST_DRAWS} makes the group draw member {task.select}"
-        return _failure(task, Reason.ENGINE_REFUSED, said)
+        text = f"no hash of {_MOST_DRAWS} makes the group draw member {task.select}"
+        return _failure(task, Reason.ENGINE_REFUSED, text)
 
     def _ask(self, task: DatapathTask, flow: str) -> tuple[DatapathTrace, int]:
         """Return a trace, and the member of an ECMP choice that it took.
@@ -170,13 +170,13 @@ class DatapathTracer:
         Where the packet meets a flow that looks at its connection, that is told as well: what
         conntrack will have of it. Before it is in conntrack that must have made no difference.
         """
-        output, sections = self._said(task, flow)
+        output, sections = self._output(task, flow)
         walked = self._walked(task, sections)
         if task.state is ConntrackState.REQUEST and _looks_at_connection(walked.hop):
             with_it = f"{flow}, {ofproto.connection(task.microflow)}"
-            again, told = self._said(task, with_it)
-            if told[0].steps == sections[0].steps:
-                flow, output, walked = with_it, again, self._walked(task, told)
+            again, sections_with_it = self._output(task, with_it)
+            if sections_with_it[0].steps == sections[0].steps:
+                flow, output, walked = with_it, again, self._walked(task, sections_with_it)
         kept = output if len(output) <= KEPT_OUTPUT else f"{output[:KEPT_OUTPUT]}\n*** cut ***\n"
         outcome = DatapathTrace(
             key=task.key,
@@ -188,7 +188,9 @@ class DatapathTracer:
         )
         return outcome, walked.chosen
 
-    def _said(self, task: DatapathTask, flow: str) -> tuple[str, tuple[ofproto_tree.Section, ...]]:
+    def _output(
+        self, task: DatapathTask, flow: str
+    ) -> tuple[str, tuple[ofproto_tree.Section, ...]]:
         output = self._connection(task.node).transact(
             "ofproto/trace", *ofproto.arguments(flow, task.state)
         )
@@ -198,21 +200,24 @@ class DatapathTracer:
         self, task: DatapathTask, sections: tuple[ofproto_tree.Section, ...]
     ) -> ofproto_walk.Walked:
         return ofproto_walk.read(
-            sections, self._place(task), target=task.target, groups=self._group_table(task.node)
+            sections,
+            self._symbols_of(task),
+            target=task.target,
+            groups=self._group_table(task.node),
         )
 
     def _connection(self, node: str) -> Unixctl:
-        if self._asked is None or self._node != node:
+        if self._opened is None or self._node != node:
             self.close()
-            self._asked, self._node = self.reach.connect(node, self.timeout_s), node
-        return self._asked.connection
+            self._opened, self._node = self.reach.connect(node, self.timeout_s), node
+        return self._opened.connection
 
-    def _place(self, task: DatapathTask) -> ofproto_walk.Place:
-        if task.node not in self._places:
-            self._places[task.node] = ofproto_walk.Place.of(
+    def _symbols_of(self, task: DatapathTask) -> ofproto_walk.Symbols:
+        if task.node not in self._symbols:
+            self._symbols[task.node] = ofproto_walk.Symbols.of(
                 self.switches[task.node], self.zones[task.zone], self.pipelines[task.zone]
             )
-        return self._places[task.node]
+        return self._symbols[task.node]
 
     def _group_table(self, node: str) -> ofproto_walk.Groups:
         if node not in self._groups:
@@ -221,9 +226,9 @@ class DatapathTracer:
 
     def close(self) -> None:
         """Close the connection; the next trace opens one again."""
-        asked, self._asked = self._asked, None
-        if asked is not None:
-            asked.end()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.end()
 
     def __enter__(self) -> Self:
         return self
@@ -243,8 +248,8 @@ def entrance(task: DatapathTask, switch: Switch) -> str | None:
         remote = task.tunnel.local
         chassis = next((name for name, ip in switch.encaps.items() if ip == remote), None)
         return switch.tunnels[chassis].name if chassis is not None else None
-    found = switch.vifs.get(task.microflow.inport) or switch.localnets.get(task.microflow.inport)
-    return found.name if found is not None else None
+    port = switch.vifs.get(task.microflow.inport) or switch.localnets.get(task.microflow.inport)
+    return port.name if port is not None else None
 
 
 def _looks_at_connection(hop: Hop) -> bool:

@@ -59,8 +59,8 @@ class Detracer:
             raise EngineError(f"ovn-detrace did not run: {error}") from error
         if done.returncode:
             # It tells on stdout which Python modules it misses.
-            said = " ".join((done.stderr or done.stdout).split())[:_SHOWN]
-            raise EngineError(f"ovn-detrace failed: {said or f'exit {done.returncode}'}")
+            message = " ".join((done.stderr or done.stdout).split())[:_SHOWN]
+            raise EngineError(f"ovn-detrace failed: {message or f'exit {done.returncode}'}")
         return done.stdout
 
 

@@ -53,8 +53,8 @@ def packet(microflow: Microflow, mark: int, *, reply: bool = False) -> bytes:
     body = b"".join(pieces)
     pseudo = source + destination + struct.pack("!II", len(body), number)
     check = struct.pack("!H", _checksum(pseudo + body) or 0xFFFF)
-    place = 16 if microflow.protocol is Protocol.TCP else 6
-    body = body[:place] + check + body[place + 2 :]
+    offset = 16 if microflow.protocol is Protocol.TCP else 6
+    body = body[:offset] + check + body[offset + 2 :]
     if microflow.family is Family.IP6:
         fields6 = (6 << 28, len(body), number, microflow.ttl, source, destination)
         kind, header = _IP6, _IP6_HEADER.pack(*fields6)
@@ -85,31 +85,31 @@ def captured(path: Path, offset: int) -> Iterator[Captured]:
             content = file.read(length)
             if len(content) < length:
                 return
-            found = _parsed(content)
-            if found is not None:
-                yield found
+            parsed = _parsed(content)
+            if parsed is not None:
+                yield parsed
 
 
 def _parsed(content: bytes) -> Captured | None:
     """Return a packet; None for one of another kind, or one cut short."""
     try:
         destination, source, kind = _ETHERNET.unpack_from(content)
-        place = _ETHERNET.size
+        offset = _ETHERNET.size
         if kind == _VLAN:
-            (kind,) = struct.unpack_from("!H", content, place + 2)
-            place += 4
+            (kind,) = struct.unpack_from("!H", content, offset + 2)
+            offset += 4
         if kind == _IP4:
-            first, *_, ttl, number, _, ip_src, ip_dst = _IP4_HEADER.unpack_from(content, place)
-            place += (first & 0xF) * 4
+            first, *_, ttl, number, _, ip_src, ip_dst = _IP4_HEADER.unpack_from(content, offset)
+            offset += (first & 0xF) * 4
         elif kind == _IP6:
-            _, _, number, ttl, ip_src, ip_dst = _IP6_HEADER.unpack_from(content, place)
-            place += _IP6_HEADER.size
+            _, _, number, ttl, ip_src, ip_dst = _IP6_HEADER.unpack_from(content, offset)
+            offset += _IP6_HEADER.size
         else:
             return None
         if number not in _PROTOCOLS:
             return None
-        src_port, dst_port = struct.unpack_from("!HH", content, place)
-        marked = place + (4 if _PROTOCOLS[number] is Protocol.TCP else _UDP_HEADER.size)
+        src_port, dst_port = struct.unpack_from("!HH", content, offset)
+        marked = offset + (4 if _PROTOCOLS[number] is Protocol.TCP else _UDP_HEADER.size)
         (mark,) = _MARK.unpack_from(content, marked)
     except struct.error:
         return None

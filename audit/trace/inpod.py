@@ -46,7 +46,7 @@ def end() -> None:
             return
 
 
-def keep(alive: int, told: int, seconds: int, choice: str, *states: str) -> None:
+def keep(alive: int, report: int, seconds: int, choice: str, *states: str) -> None:
     """Run a daemon until our parent or the time is gone, and leave nothing of it."""
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -54,42 +54,42 @@ def keep(alive: int, told: int, seconds: int, choice: str, *states: str) -> None
     null = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(null, stream)
-    place = ""
+    directory = ""
     try:
         adopt()
-        place = tempfile.mkdtemp(prefix="ovn-audit-")
+        directory = tempfile.mkdtemp(prefix="ovn-audit-")
         gate = socket.socket(socket.AF_UNIX)
-        gate.bind(f"{place}/gate")
+        gate.bind(f"{directory}/gate")
         gate.listen(1)
-        threading.Thread(target=admit, args=(gate, f"{place}/ctl"), daemon=True).start()
-        argv = ["ovn-trace", f"--db=unix:{place}/gate", "--no-leader-only"]
-        argv += ["--detach", "--no-chdir", "-vsyslog:off", f"--unixctl={place}/ctl"]
+        threading.Thread(target=admit, args=(gate, f"{directory}/ctl"), daemon=True).start()
+        argv = ["ovn-trace", f"--db=unix:{directory}/gate", "--no-leader-only"]
+        argv += ["--detach", "--no-chdir", "-vsyslog:off", f"--unixctl={directory}/ctl"]
         argv += [f"--select-id={choice}"] * (choice != "0")
-        for state, count in (one.split("*") for one in states):
+        for state, count in (text.split("*") for text in states):
             argv += [f"--ct={state}"] * int(count)
         log = tempfile.TemporaryFile()
         child = subprocess.Popen(argv, stdin=null, stdout=null, stderr=log)
         while child.poll() is None and not select.select([alive], [], [], 0.01)[0]:
             pass
         log.seek(0)
-        said = log.read(LOG).decode("utf-8", "replace")
-        reply = ["" if child.returncode else place, said]
+        text = log.read(LOG).decode("utf-8", "replace")
+        reply = ["" if child.returncode else directory, text]
     except OSError as error:
         reply = ["", str(error)]
     try:
-        with os.fdopen(told, "w") as answer:
+        with os.fdopen(report, "w") as answer:
             json.dump(reply, answer)
         select.select([alive], [], [], seconds if reply[0] else 0)
     finally:
         end()
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def admit(gate: socket.socket, control: str) -> None:
     """Let a daemon at its database when it was told to leave no warning out."""
-    with gate.accept()[0] as daemon, connect(control) as asked:
-        asked.sendall(b'{"id":0,"method":"vlog/disable-rate-limit","params":[]}')
-        asked.recv(1 << 12)
+    with gate.accept()[0] as daemon, connect(control) as server:
+        server.sendall(b'{"id":0,"method":"vlog/disable-rate-limit","params":[]}')
+        server.recv(1 << 12)
         relay(f"{OVN}/ovnsb_db.sock", daemon.fileno(), daemon.fileno())
 
 
@@ -120,10 +120,10 @@ def write(sink: int, data: bytes) -> None:
         data = data[os.write(sink, data) :]
 
 
-def serve(path: str, said: str) -> None:
+def serve(path: str, text: str) -> None:
     """Say that the server can be asked, or why not; then let it be asked."""
-    error = None if path else said[-300:].strip() or "no reason given"
-    write(1, json.dumps({"id": 0, "result": said, "error": error}).encode())
+    error = None if path else text[-300:].strip() or "no reason given"
+    write(1, json.dumps({"id": 0, "result": text, "error": error}).encode())
     if path:
         relay(path, 0, 1)
 
@@ -131,29 +131,29 @@ def serve(path: str, said: str) -> None:
 def trace(seconds: int, *daemon: str) -> None:
     """Have a keeper run a daemon, and serve it."""
     alive, ours = os.pipe()
-    listen, told = os.pipe()
+    listen, report = os.pipe()
     adopt()
     keeper = os.fork()
     if not keeper:
         os.close(ours)
         try:
-            keep(alive, told, seconds, *daemon)
+            keep(alive, report, seconds, *daemon)
         finally:
             os._exit(0)
-    place = ""
+    directory = ""
     try:
         os.close(alive)
-        os.close(told)
+        os.close(report)
         # Before the daemon has read its database nobody asks: input can only end.
         if 0 not in select.select([0, listen], [], [])[0]:
             with os.fdopen(listen) as reply:
-                place, said = json.loads(reply.read() or '["", "it was cut off"]')
-            serve(place and f"{place}/ctl", said)
+                directory, text = json.loads(reply.read() or '["", "it was cut off"]')
+            serve(directory and f"{directory}/ctl", text)
     finally:
         os.close(ours)
         os.waitpid(keeper, 0)
         end()
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def main(mode: str, seconds: str, *daemon: str) -> None:

@@ -44,12 +44,12 @@ def relay(server: socket.socket) -> None:
                 continue
             request += data
             try:
-                asked = json.loads(request)
+                call = json.loads(request)
             except ValueError:
                 continue
-            if not traces(asked["method"], *asked["params"]):
+            if not traces(call["method"], *call["params"]):
                 sys.exit("refused: no trace, or more than one")
-            server.sendall(json.dumps(asked).encode())
+            server.sendall(json.dumps(call).encode())
             request = b""
 
 
@@ -57,14 +57,14 @@ def main(seconds: str) -> None:
     """Serve ovs-vswitchd, found as ovs-appctl(8) does, or say why not."""
     signal.alarm(int(seconds))
     server = socket.socket(socket.AF_UNIX)
-    said, error = "", None
+    pid, error = "", None
     try:
         with open(f"{OVS}/ovs-vswitchd.pid") as file:
-            said = file.read().strip()
-        server.connect(f"{OVS}/ovs-vswitchd.{said}.ctl")
+            pid = file.read().strip()
+        server.connect(f"{OVS}/ovs-vswitchd.{pid}.ctl")
     except OSError as failure:
         error = f"ovs-vswitchd of {OVS}: {failure}"
-    write(json.dumps({"id": 0, "result": said, "error": error}).encode())
+    write(json.dumps({"id": 0, "result": pid, "error": error}).encode())
     if not error:
         relay(server)
 

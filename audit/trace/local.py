@@ -121,8 +121,8 @@ class LocalDaemon:
             log.seek(0)
             text = log.read().decode(errors="replace")
         if starting.returncode:
-            said = " ".join(text.split())[-_SHOWN:]
-            raise EngineError(f"ovn-trace did not start: {said or f'exit {starting.returncode}'}")
+            why = " ".join(text.split())[-_SHOWN:] or f"exit {starting.returncode}"
+            raise EngineError(f"ovn-trace did not start: {why}")
         if not admitted:
             raise UnixctlError("it has not asked for its database")
         return text
@@ -251,7 +251,7 @@ def _arguments(rundir: Path, start: Start) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Process:
-    """A process that is not our child; by its start time it is told from a later namesake."""
+    """A process that is not our child; its start time tells whether its id has been given anew."""
 
     pid: int
     started: str

@@ -42,14 +42,14 @@ class _State:
 
     fields: dict[str, str]
     tunnel: str = ""
-    found: list[Encapsulated] = field(default_factory=list)
+    leaving: list[Encapsulated] = field(default_factory=list)
 
 
 def encapsulated(actions: str, packet: Mapping[str, str]) -> tuple[Encapsulated, ...]:
     """Return what leaves by tunnels when `packet` is treated so, in order."""
     state = _State(dict(packet))
     _run(actions, state)
-    return tuple(state.found)
+    return tuple(state.leaving)
 
 
 def _run(actions: str, state: _State) -> None:
@@ -59,13 +59,13 @@ def _run(actions: str, state: _State) -> None:
         if name == "set":
             _set(inside, state)
         elif name == "clone":
-            _run(inside, _State(dict(state.fields), state.tunnel, state.found))
+            _run(inside, _State(dict(state.fields), state.tunnel, state.leaving))
         elif name == "check_pkt_len":
             # Of its two branches the second is for packets that fit; ours is a small one.
             fits = next((part for part in split(inside) if part.startswith("le(")), "")
-            _run(fits[3:-1], _State(dict(state.fields), state.tunnel, state.found))
+            _run(fits[3:-1], _State(dict(state.fields), state.tunnel, state.leaving))
         elif name.isdigit() and state.tunnel:
-            state.found.append(_encapsulated(state))
+            state.leaving.append(_encapsulated(state))
 
 
 def _encapsulated(state: _State) -> Encapsulated:
@@ -83,26 +83,26 @@ def _set(what: str, state: _State) -> None:
     if what.startswith("tunnel("):
         state.tunnel = what[len("tunnel(") : -1]
         return
-    if not (found := _SETS.fullmatch(what)):
+    if not (match := _SETS.fullmatch(what)):
         return
-    layer, pairs = found.groups()
+    layer, pairs = match.groups()
     for pair in pairs.split(","):
         name, _, value = pair.partition("=")
-        known = _FIELDS.get((layer, name)) or (_PORTS.get(name) if layer[-1] == "p" else None)
-        if known:
-            state.fields[known] = value.partition("/")[0]
+        ours = _FIELDS.get((layer, name)) or (_PORTS.get(name) if layer[-1] == "p" else None)
+        if ours:
+            state.fields[ours] = value.partition("/")[0]
 
 
 def split(actions: str) -> Iterator[str]:
     """Split a list at the commas that are in no brackets."""
     depth = start = 0
-    for place, char in enumerate(actions):
+    for index, char in enumerate(actions):
         if char in "({":
             depth += 1
         elif char in ")}":
             depth -= 1
         elif char == "," and not depth:
-            yield actions[start:place]
-            start = place + 1
+            yield actions[start:index]
+            start = index + 1
     if start < len(actions):
         yield actions[start:]

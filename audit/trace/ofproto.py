@@ -11,7 +11,7 @@ from audit.model.traces import Tunnel
 
 BRIDGE = "br-int"
 STEPS = 20
-"""How many conntrack steps are told a state; a packet through both routers takes six."""
+"""How many conntrack steps are given a state; a packet through both routers takes six."""
 
 _NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 
@@ -68,17 +68,17 @@ def dump_groups(socket: str) -> Sequence[str]:
     return ("ovs-ofctl", "-O", "OpenFlow15", "dump-groups", socket)
 
 
-def groups(said: str) -> Mapping[int, str]:
+def groups(text: str) -> Mapping[int, str]:
     """Return a group table as it was printed: number → its buckets.
 
     ValueError when a number is none.
     """
-    found = {}
-    for line in said.splitlines():
+    buckets = {}
+    for line in text.splitlines():
         head, _, rest = line.strip().partition(",")
         if head.startswith("group_id="):
-            found[int(head.removeprefix("group_id="))] = rest
-    return found
+            buckets[int(head.removeprefix("group_id="))] = rest
+    return buckets
 
 
 def arguments(flow_text: str, state: ConntrackState | None) -> Sequence[str]:

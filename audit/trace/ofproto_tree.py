@@ -115,21 +115,27 @@ def parse(text: str) -> tuple[Section, ...]:
     return tuple(sections)
 
 
-def _section(announced: str, body: str) -> Section:
+def _resumption(announced: str) -> tuple[int, str, bool]:
+    """Return the number, conntrack state and whether that is the default of a recirculation."""
     resumed = _RESUME.match(announced)
-    if announced and resumed is None:
+    if resumed is None:
         raise OfprotoSyntaxError(f"expected a recirculation, got {announced[:200]!r}")
-    head, found, tail = body.partition("\nFinal flow: ")
+    return int(resumed[1], 16), resumed[3] or "", bool(resumed[2])
+
+
+def _section(announced: str, body: str) -> Section:
+    recirculation, state, default = _resumption(announced) if announced else (0, "", False)
+    head, has_flow, tail = body.partition("\nFinal flow: ")
     flow, _, tree = head.strip("\n").partition("\n")
     final_flow, _, rest = tail.partition("\nMegaflow: ")
-    megaflow, given, rest = rest.partition("\nDatapath actions: ")
-    if not flow.startswith("Flow: ") or not found or not given:
+    megaflow, has_actions, rest = rest.partition("\nDatapath actions: ")
+    if not flow.startswith("Flow: ") or not has_flow or not has_actions:
         raise OfprotoSyntaxError(f"expected a trace from `Flow:` on, got {body.strip()[:200]!r}")
     failed = _FAILED.search(rest)
     return Section(
-        recirculation=int(resumed[1], 16) if resumed else 0,
-        state=(resumed[3] or "") if resumed else "",
-        default=bool(resumed and resumed[2]),
+        recirculation=recirculation,
+        state=state,
+        default=default,
         flow=flow.removeprefix("Flow: "),
         steps=tuple(_step(line) for line in tree.split("\n") if line and not _underlines(line)),
         final_flow=final_flow,
@@ -149,17 +155,17 @@ def _step(line: str) -> Step:
     level = (len(line) - len(bare)) // _INDENT
     first = bare[:1]  # nothing, of a line of blanks
     if first.isdigit():
-        if found := _TABLE.match(line):
-            number, match, priority, cookie = found.groups()
+        if matched := _TABLE.match(line):
+            number, match, priority, cookie = matched.groups()
             return Table(level, int(number), match or "", int(priority), int(cookie or "0", 16))
-        if found := _MISS.match(line):
-            return Table(level, int(found[1]), "", -1, 0)
+        if matched := _MISS.match(line):
+            return Table(level, int(matched[1]), "", -1, 0)
     if first not in _MARKS:
         return Action(level, bare)
     if bare.startswith("-> "):
         return Detail(level, bare[3:])
     if bare.startswith(">>>> "):
         return Failure(level, bare[5:].removesuffix(" <<<<"))
-    if found := _BRIDGE.match(line):
-        return Bridge(level, found[1])
+    if matched := _BRIDGE.match(line):
+        return Bridge(level, matched[1])
     return Action(level, bare)

@@ -21,6 +21,7 @@ from audit.trace.ofproto_tree import (
     Failure,
     OfprotoSyntaxError,
     Section,
+    Step,
     Table,
 )
 from audit.trace.walk import ACL_STAGE
@@ -40,14 +41,13 @@ _ASKING = frozenset({"lr_in_arp_request"})
 _CHOOSING = ("lr_in_ip_routing", "lr_in_policy")
 _OF_THE_CONNECTION = re.compile(r"move:NXM_NX_(CT_(?:TP_DST|NW_PROTO|NW_DST|IPV6_DST))\[")
 """What `ct_tp_dst()` and its like are made of; the tracer knows no connection, and has zeros."""
-_CHOICE = re.compile(r"(?:load|set_field):(?:0x)?([0-9a-f]+)(?:/0x[0-9a-f]+)?->")
 
 Groups = Mapping[int, str]
 """The group table of a switch: number → its buckets, as `ovs-ofctl dump-groups` prints them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Symbols:
     """The switch that was asked, and what the numbers in its answer stand for."""
 
     switch: Switch
@@ -59,7 +59,7 @@ class Place:
     """OpenFlow port → logical port, of patch ports to physical networks."""
 
     @classmethod
-    def of(cls, switch: Switch, zone: Zone, pipelines: Pipelines) -> "Place":
+    def of(cls, switch: Switch, zone: Zone, pipelines: Pipelines) -> "Symbols":
         """Index a switch's ports by their numbers."""
         return cls(
             switch=switch,
@@ -88,7 +88,7 @@ class Walked:
 class _Walk:
     """Where the packet is, and what has happened to it."""
 
-    place: Place
+    symbols: Symbols
     groups: Groups
     metadata: int = 0
     inport: int = 0
@@ -115,10 +115,10 @@ class _Walk:
     """The packet's addresses as it was sent, and as they are now."""
     now: tuple[str, str] = ("", "")
 
-    def hop(self, end: HopEnd, **found: object) -> Hop:
+    def hop(self, end: HopEnd, **fields: object) -> Hop:
         """Return the hop that ends here."""
-        datapath = self.place.pipelines.datapaths.get(self.metadata, "")
-        names = (self.place.port(datapath, key) for key in (self.inport, self.outport))
+        datapath = self.symbols.pipelines.datapaths.get(self.metadata, "")
+        names = (self.symbols.port(datapath, key) for key in (self.inport, self.outport))
         entered, outport = (port.name if port is not None else "" for port in names)
         return replace(
             Hop(
@@ -135,46 +135,51 @@ class _Walk:
                 ip_dst=self.now[1] if self.now[1] != self.sent[1] else "",
                 unseen=self.unseen,
             ),
-            **found,  # type: ignore[arg-type]  # fields of Hop, named by the callers below
+            **fields,  # type: ignore[arg-type]  # fields of Hop, named by the callers below
         )
 
 
-def read(sections: tuple[Section, ...], place: Place, *, target: str, groups: Groups) -> Walked:
+def read(sections: tuple[Section, ...], symbols: Symbols, *, target: str, groups: Groups) -> Walked:
     """Return how the packet ended: at `target` if it was output there, wherever else it went.
 
     OfprotoSyntaxError when a number or an address in it is none.
     """
     try:
-        return _walked(sections, place, target, groups)
+        return _walked(sections, symbols, target, groups)
     except (ValueError, LookupError, OverflowError) as error:
         raise OfprotoSyntaxError(f"an action or a field cannot be read: {error}") from error
 
 
-def _walked(sections: tuple[Section, ...], place: Place, target: str, groups: Groups) -> Walked:
-    walk = _Walk(place=place, groups=groups)
+def _walked(sections: tuple[Section, ...], symbols: Symbols, target: str, groups: Groups) -> Walked:
+    walk = _Walk(symbols=symbols, groups=groups)
     left: Encapsulated | None = None
     for section in sections:
         _begin(walk, section)
         for step in section.steps:
-            match step:
-                case Table():
-                    _match(walk, step)
-                case Action(_, text):
-                    if not text.startswith("resubmit("):
-                        _act(walk, text)
-                        _look(walk, text)
-                case Detail(_, text):
-                    _note(walk, text)
-                case Bridge(_, name):
-                    _cross(walk, name)
-                case Failure(_, text):
-                    walk.failed = walk.failed or text
+            _take(walk, step)
         if walk.tunnelled is not None and left is None:
             left = next(iter(encapsulated(section.actions, section.fields)), None)
         walk.failed = walk.failed or section.failed
     hop = _decide(walk, target)
     tunnelled = hop.end is HopEnd.TUNNELLED
     return Walked(hop=hop, left=left if tunnelled else None, chosen=walk.chosen)
+
+
+def _take(walk: _Walk, step: Step) -> None:
+    """Take note of a line of the trace."""
+    match step:
+        case Table():
+            _match(walk, step)
+        case Action(_, text):
+            if not text.startswith("resubmit("):
+                _act(walk, text)
+                _look(walk, text)
+        case Detail(_, text):
+            _note(walk, text)
+        case Bridge(_, name):
+            _cross(walk, name)
+        case Failure(_, text):
+            walk.failed = walk.failed or text
 
 
 def _begin(walk: _Walk, section: Section) -> None:
@@ -193,12 +198,12 @@ def _begin(walk: _Walk, section: Section) -> None:
 def _match(walk: _Walk, table: Table) -> None:
     """Take note of the flow that matched."""
     walk.table = table
-    stages = walk.place.pipelines.stages.get(table.cookie) if table.priority >= 0 else None
+    stages = walk.symbols.pipelines.stages.get(table.cookie) if table.priority >= 0 else None
     if not stages:
         return
-    found = _METADATA.search(table.match)
-    if found:
-        walk.metadata = int(found[1], 16)
+    metadata = _METADATA.search(table.match)
+    if metadata:
+        walk.metadata = int(metadata[1], 16)
     walk.stage = stages[0] if len(stages) == 1 else _likeliest(walk, stages)
     walk.logical_flow = f"{table.cookie:08x}"
     walk.priority = table.priority
@@ -221,8 +226,8 @@ def _likeliest(walk: _Walk, stages: tuple[str, ...]) -> str:
 
 
 def _acl(walk: _Walk, action: str) -> AclMatch:
-    datapath = walk.place.pipelines.datapaths.get(walk.metadata, "")
-    ports = (walk.place.port(datapath, key) for key in (walk.inport, walk.outport))
+    datapath = walk.symbols.pipelines.datapaths.get(walk.metadata, "")
+    ports = (walk.symbols.port(datapath, key) for key in (walk.inport, walk.outport))
     inport, outport = (port.name if port is not None else "" for port in ports)
     return AclMatch(
         stage=walk.stage,
@@ -264,11 +269,11 @@ def _act(walk: _Walk, text: str) -> None:
 
 def _look(walk: _Walk, text: str) -> None:
     """Take note of what the tracer has none of: the packet's connection."""
-    found = None if walk.connected else _OF_THE_CONNECTION.match(text)
-    if found is not None:
-        datapath = walk.place.pipelines.datapaths.get(walk.metadata, "")
+    matched = None if walk.connected else _OF_THE_CONNECTION.match(text)
+    if matched is not None:
+        datapath = walk.symbols.pipelines.datapaths.get(walk.metadata, "")
         walk.unseen += (
-            Unseen(spot=str(Spot.CONNECTION), what=found[1], datapath=datapath, stage=walk.stage),
+            Unseen(spot=str(Spot.CONNECTION), what=matched[1], datapath=datapath, stage=walk.stage),
         )
 
 
@@ -299,14 +304,14 @@ def _note(walk: _Walk, text: str) -> None:
     if text == TO_TUNNEL:
         walk.outputs.pop(f"#{walk.output}", None)
         walk.tunnelled = walk.hop(HopEnd.TUNNELLED, port_type="tunnel")
-    elif found := _NOW.match(text):
-        _remember(walk, (found[1] or found[2]).lower(), int(found[3], 16))
+    elif assigned := _NOW.match(text):
+        _remember(walk, (assigned[1] or assigned[2]).lower(), int(assigned[3], 16))
 
 
 def _output(walk: _Walk) -> None:
     """Take note of an output: to a pod's interface, or the host's."""
-    vif = walk.place.vif_of.get(walk.output)
-    localnet = walk.place.localnet_of.get(walk.output)
+    vif = walk.symbols.vif_of.get(walk.output)
+    localnet = walk.symbols.localnet_of.get(walk.output)
     if vif is not None:
         walk.outputs[vif] = walk.hop(HopEnd.OUTPUT, port=vif)
     elif localnet is not None:
@@ -351,47 +356,48 @@ def _decide(walk: _Walk, target: str) -> Hop:
 
 def _stopped(walk: _Walk) -> Hop:
     """Return the hop of a packet that was not output anywhere."""
-    acl = ACL_STAGE.fullmatch(walk.stage)
-    last = walk.acls[-1] if walk.acls else None
     if walk.controller:
         return _answered(walk)
     if walk.table is None:
         raise OfprotoSyntaxError("a trace without a table")
     if walk.table.cookie and int(walk.logical_flow or "0", 16) == walk.table.cookie:
-        if acl is not None and acl["part"] is None and last and last.stage == walk.stage:
-            walk.acls = (*walk.acls[:-1], replace(last, action="drop"))
+        if walk.acls and walk.acls[-1].stage == walk.stage and _is_verdict(walk.stage):
+            walk.acls = (*walk.acls[:-1], replace(walk.acls[-1], action="drop"))
         return walk.hop(HopEnd.DROPPED)
     if walk.table.priority < 0:
         return walk.hop(HopEnd.MISSED, text=f"no flow in table {walk.table.number}")
     return walk.hop(HopEnd.UNBOUND)
 
 
+def _is_verdict(stage: str) -> bool:
+    """Say whether the flows of a stage are ACLs' verdicts themselves, as up to 23.03."""
+    acl = ACL_STAGE.fullmatch(stage)
+    return acl is not None and acl["part"] is None
+
+
 def _answered(walk: _Walk) -> Hop:
     """Return the hop of a packet that was handed to ovn-controller, which makes another of it."""
-    acl = ACL_STAGE.fullmatch(walk.stage)
-    if acl is not None:
-        if acl["part"] is None and walk.acls:
-            walk.acls = (*walk.acls[:-1], replace(walk.acls[-1], action="reject"))
-        return walk.hop(HopEnd.REJECTED)
-    if walk.stage in _REJECTING:
+    if walk.acls and _is_verdict(walk.stage):
+        walk.acls = (*walk.acls[:-1], replace(walk.acls[-1], action="reject"))
+    if walk.stage in _REJECTING or ACL_STAGE.fullmatch(walk.stage):
         return walk.hop(HopEnd.REJECTED)
     if walk.stage in _ASKING:
-        return _asked(walk)
+        return _resolving(walk)
     return walk.hop(HopEnd.ENDED, text="handed to ovn-controller")
 
 
-def _asked(walk: _Walk) -> Hop:
+def _resolving(walk: _Walk) -> Hop:
     """Return the hop of a packet that waits for its next hop's MAC.
 
     Where the router asks is where its port leads: to a physical network, if its switch has one.
     """
     hop = walk.hop(HopEnd.RESOLVING)
-    zone = walk.place.zone
+    zone = walk.symbols.zone
     router = zone.ports.get(hop.outport)
     beside = zone.ports.get(router.peer) if router is not None else None
     if beside is None:
         return replace(hop, port=hop.outport)
-    for name in walk.place.switch.localnets:
+    for name in walk.symbols.switch.localnets:
         port = zone.ports.get(name)
         if port is not None and port.datapath == beside.datapath:
             return replace(hop, port=name, port_type="localnet")

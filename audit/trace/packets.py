@@ -253,8 +253,8 @@ class PacketProbe:
         """Return what a load balancer made of a packet's destination."""
         sent = (microflow.ip_src, microflow.ip_dst)
         ports = (str(microflow.src_port), str(microflow.dst_port))
-        for found in _TRACKED.finditer(self._transact("dpctl/dump-conntrack")):
-            src, dst, sport, dport, backend, _, number, _ = found.groups()
+        for tracked in _TRACKED.finditer(self._transact("dpctl/dump-conntrack")):
+            src, dst, sport, dport, backend, _, number, _ = tracked.groups()
             original = (src, dst) == sent and (sport, dport) == ports
             if original and (backend, number) != (dst, dport):
                 return f"[{backend}]:{number}" if ":" in backend else f"{backend}:{number}"

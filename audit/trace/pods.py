@@ -18,7 +18,7 @@ from pathlib import Path
 from audit.errors import AuditError, EngineError
 from audit.trace import inpod, inswitch
 from audit.trace.daemon import Launch, Start
-from audit.trace.datapath import Asked
+from audit.trace.datapath import Connected
 from audit.trace.ofproto_walk import Groups
 from audit.trace.unixctl import Channel, RefusedError, Unixctl, UnixctlError
 
@@ -35,7 +35,7 @@ _FOR_READERS = re.compile(r'^ +(?:"""[^"]*"""|#.*)\n', re.MULTILINE)
 """Functions' docstrings, and comments; the module's own docstring says in logs what it is."""
 
 OpenStream = Callable[[str, Sequence[str]], Channel]
-"""(place, argv) → the standard input and output of a command there; AuditError when not."""
+"""(zone or node, argv) → the standard input and output of a command there; AuditError when not."""
 
 
 def program(mode: str, *words: str) -> tuple[str, ...]:
@@ -69,35 +69,35 @@ class Streams:
     stream: OpenStream
     ready_s: float = 120.0
     _lost: Counter[str] = field(default_factory=Counter)
-    _said: dict[str, str] = field(default_factory=dict)
+    _reasons: dict[str, str] = field(default_factory=dict)
 
-    def connect(self, place: str, argv: Sequence[str], timeout_s: float) -> "PodServer":
+    def connect(self, name: str, argv: Sequence[str], timeout_s: float) -> "PodServer":
         """Return a server at a place, ready to be asked; EngineError when there is none."""
-        if self._lost[place] >= _STREAMS_LOST:
-            raise EngineError(f"{place} is given up: {self._said[place]}")
+        if self._lost[name] >= _STREAMS_LOST:
+            raise EngineError(f"{name} is given up: {self._reasons[name]}")
         try:
-            channel = self.stream(place, argv)
-            connection = Unixctl(Path(place), timeout_s=timeout_s, channel=channel)
+            channel = self.stream(name, argv)
+            connection = Unixctl(Path(name), timeout_s=timeout_s, channel=channel)
             try:
                 log = connection.greeting(self.ready_s)
             except BaseException:
                 connection.close()
                 raise
         except (AuditError, RefusedError, UnixctlError, OSError) as error:
-            self._lost[place] += 1
-            self._said[place] = str(error)
+            self._lost[name] += 1
+            self._reasons[name] = str(error)
             raise EngineError(str(error)) from error
-        return PodServer(connection=connection, log=log, left=functools.partial(self._left, place))
+        return PodServer(connection=connection, log=log, left=functools.partial(self._left, name))
 
-    def give_up(self, place: str, why: str) -> None:
+    def give_up(self, name: str, why: str) -> None:
         """Open no stream to a place."""
-        self._lost[place] = _STREAMS_LOST
-        self._said[place] = why
+        self._lost[name] = _STREAMS_LOST
+        self._reasons[name] = why
 
-    def _left(self, place: str, answers: int) -> None:
+    def _left(self, name: str, answers: int) -> None:
         """Take note of a stream that was left after so many answers."""
-        self._lost[place] = 0 if answers else self._lost[place] + 1
-        self._said[place] = "it did not answer"
+        self._lost[name] = 0 if answers else self._lost[name] + 1
+        self._reasons[name] = "it did not answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,14 +150,14 @@ class PodSwitches:
     _lives: dict[str, str] = field(default_factory=dict)
     """The process that was asked first, by node."""
 
-    def connect(self, node: str, timeout_s: float) -> Asked:
+    def connect(self, node: str, timeout_s: float) -> Connected:
         """Open a stream to a node's; EngineError when there is none, or it is another by now."""
         server = self.streams.connect(node, switch_program(), timeout_s)
         if self._lives.setdefault(node, server.log) != server.log:
             server.end()
             self.streams.give_up(node, "its ovs-vswitchd was started anew while it was asked")
             raise EngineError(f"the ovs-vswitchd of {node} was started anew while it was asked")
-        return Asked(server.connection, server.end)
+        return Connected(server.connection, server.end)
 
     def groups(self, node: str, _timeout_s: float, /) -> Groups:
         """Return the group table that was read."""

@@ -129,14 +129,14 @@ def _shown(step: Title | Table | Action) -> str:
 def _lines(text: str) -> list[_Line]:
     """Split into meaningful lines; a line followed by dashes is a title."""
     raw = text.split("\n")  # str.splitlines() would split inside names, at U+2028 for one
-    found: list[_Line] = []
+    lines: list[_Line] = []
     underline = ""
     for index, line in enumerate(raw):
         if underline:
             underline = ""
             continue
         body = line.lstrip(" ")
-        if not body or (line.startswith("# ") and not found):
+        if not body or (line.startswith("# ") and not lines):
             continue
         indent = len(line) - len(body)
         following = raw[index + 1] if index + 1 < len(raw) else ""
@@ -145,8 +145,8 @@ def _lines(text: str) -> list[_Line]:
         step = _step(body, indent, titled=bool(underline))
         if step is None:
             raise TraceSyntaxError(index + 1, line, "a logical flow, an action or a known title")
-        found.append(_Line(index + 1, indent // _INDENT, step))
-    return found
+        lines.append(_Line(index + 1, indent // _INDENT, step))
+    return lines
 
 
 def _dashes(title: str, indent: int) -> str:
@@ -173,14 +173,14 @@ def _table(body: str) -> Table | None:
 
     Cached: the traces of a zone share nearly all of their logical flows.
     """
-    found = _TABLE.fullmatch(body)
-    if found is None:
+    matched = _TABLE.fullmatch(body)
+    if matched is None:
         return None
     return Table(
-        stage=found["stage"] or found["empty"] or "",
-        match=found["match"] or "",
-        priority=int(found["priority"] or -1),
-        uuid=found["uuid"] or "",
+        stage=matched["stage"] or matched["empty"] or "",
+        match=matched["match"] or "",
+        priority=int(matched["priority"] or -1),
+        uuid=matched["uuid"] or "",
     )
 
 

@@ -76,7 +76,7 @@ class Unixctl:
         """How many commands were answered."""
 
     def greeting(self, timeout_s: float) -> str:
-        """Return what is said before the first command is sent; errors as of `transact`."""
+        """Return what the server sends before the first command; errors as of `transact`."""
         return self._reply(0, time.monotonic() + timeout_s)
 
     def transact(self, method: str, *arguments: str) -> str:

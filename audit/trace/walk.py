@@ -7,6 +7,7 @@ packet is output, or it is not, and then the last logical flow says where it end
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -100,7 +101,7 @@ class _Path:
     rewritten: bool = False
     """Headers that a hop does not tell are not as they were when the packet was sent."""
 
-    def end(self, end: HopEnd, **found: object) -> Hop:
+    def end(self, end: HopEnd, **fields: object) -> Hop:
         """Return the hop that ends here."""
         return replace(
             Hop(
@@ -117,7 +118,7 @@ class _Path:
                 ip_dst=self.ip_dst,
                 unseen=self.unseen,
             ),
-            **found,  # type: ignore[arg-type]  # fields of Hop, named by the callers below
+            **fields,  # type: ignore[arg-type]  # fields of Hop, named by the callers below
         )
 
     def miss(self, spot: Spot, what: str) -> None:
@@ -145,25 +146,22 @@ def read(block: Block, *, target: str, select: int = 0, draws: int = 0) -> Hop:
 
 def _decide(walk: _Walk, target: str) -> Hop:
     """Choose among the ends of the packet's own branches."""
+    ends: dict[HopEnd, list[Hop]] = defaultdict(list)
     outputs: dict[str, Hop] = {}
     for hop in walk.ends:
+        ends[hop.end].append(hop)
         if hop.end in (HopEnd.OUTPUT, HopEnd.PATCHED):
             outputs.setdefault(hop.port, hop)
     if target and target in outputs:
         return outputs[target]
-    for end in (HopEnd.BALANCED, HopEnd.SELECTED):
-        if found := [hop for hop in walk.ends if hop.end is end]:
-            return found[0]
-    if len(outputs) == 1:
-        return next(iter(outputs.values()))
+    if chosen := ends[HopEnd.BALANCED] or ends[HopEnd.SELECTED]:
+        return chosen[0]
     if outputs:
-        first = next(iter(outputs.values()))
+        first, *others = outputs.values()
         reached = ", ".join(sorted(outputs))
-        return replace(first, end=HopEnd.SPREAD, port="", port_type="", text=reached)
-    for end in (HopEnd.REJECTED, HopEnd.DROPPED):
-        if found := [hop for hop in walk.ends if hop.end is end]:
-            return found[-1]
-    return walk.ends[-1]
+        spread = replace(first, end=HopEnd.SPREAD, port="", port_type="", text=reached)
+        return spread if others else first
+    return (ends[HopEnd.REJECTED] or ends[HopEnd.DROPPED] or walk.ends)[-1]
 
 
 def _follow(block: Block, path: _Path, walk: _Walk) -> None:
@@ -234,24 +232,24 @@ def _generates(path: _Path, title: str) -> bool:
 def _generate(title: str, steps: Sequence[Step], path: _Path, walk: _Walk) -> bool:
     """Take note of a packet OVN makes in `steps`; say whether ours ends by that."""
     if title in QUESTIONS:
-        asked = next((at for at in _asked(steps) if at[1] == "localnet"), None)
-        port, port_type = asked or next(_asked(steps), ("", ""))
+        physical = next((at for at in _destinations(steps) if at[1] == "localnet"), None)
+        port, port_type = physical or next(_destinations(steps), ("", ""))
         path.waiting = path.end(HopEnd.RESOLVING, port=port, port_type=port_type)
     if title in REJECTS:
         walk.ends.append(path.end(HopEnd.REJECTED))
     return title in REJECTS
 
 
-def _asked(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
+def _destinations(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
     """Yield where a question goes: first the router's own port, then all ports it is output to."""
     for step in steps:
         match step:
-            case Title(text) if (found := _PIPELINE.match(text)) and found["out"]:
-                yield found["out"], ""
-            case Action(text) if found := _OUTPUT.fullmatch(text):
-                yield found["port"], found["type"]
+            case Title(text) if (matched := _PIPELINE.match(text)) and matched["out"]:
+                yield matched["out"], ""
+            case Action(text) if matched := _OUTPUT.fullmatch(text):
+                yield matched["port"], matched["type"]
             case Fork(inner):
-                yield from _asked(inner.steps)
+                yield from _destinations(inner.steps)
             case _:
                 pass
 
@@ -295,21 +293,21 @@ def _is_own_verdict(path: _Path) -> bool:
 
 def _enter(path: _Path, text: str) -> None:
     """Take note of a pipeline or a NAT."""
-    if found := _PIPELINE.match(text):
+    if matched := _PIPELINE.match(text):
         if text.startswith("ingress"):
-            if found["dp"] != path.datapath:  # by a patch port, or first of all
+            if matched["dp"] != path.datapath:  # by a patch port, or first of all
                 path.stale, path.registers = path.registers, 0
         else:
             path.stale, path.registers, path.crossed = 0, 0, None
-        path.datapath = found["dp"]
-        path.outport = found["out"] or ""
-        if found["in"] is not None:
-            path.entered = found["in"]
-    elif found := _NAT.match(text):
-        if found["side"] == "src":
-            path.ip_src = found["ip"]
+        path.datapath = matched["dp"]
+        path.outport = matched["out"] or ""
+        if matched["in"] is not None:
+            path.entered = matched["in"]
+    elif matched := _NAT.match(text):
+        if matched["side"] == "src":
+            path.ip_src = matched["ip"]
         else:
-            path.ip_dst = found["ip"]
+            path.ip_dst = matched["ip"]
 
 
 def _match(path: _Path, table: Table) -> None:
@@ -347,22 +345,27 @@ def _act(path: _Path, text: str, walk: _Walk) -> Hop | None:
     """Take note of an action; return the hop if it ends here."""
     path.text = text
     _look(path, text)
+    _decided(path, text)
+    if (matched := _OUTPUT.fullmatch(text)) and matched["type"] not in _PATCHES:
+        return path.end(HopEnd.OUTPUT, port=matched["port"], port_type=matched["type"])
+    if matched:
+        return _patched(path, matched["port"])
+    if not walk.through_balancer and (matched := _BACKENDS.match(_PORT_OF_BACKEND.sub("", text))):
+        return path.end(HopEnd.BALANCED, backends=tuple(_split(matched["list"])))
+    if not walk.through_select and (matched := _SELECT.search(text)):
+        members = [member.partition("=")[0] for member in _split(matched["list"])]
+        if all(map(str.isdecimal, members)):  # else the trace ends here, undecided
+            return path.end(HopEnd.SELECTED, choices=tuple(map(int, members)))
+    return None
+
+
+def _decided(path: _Path, text: str) -> None:
+    """Take note of an action that is the verdict of the ACL that matched."""
     if text in _VERDICTS and path.stage.endswith("_eval"):
         path.acls += (_acl(path, _VERDICTS[text]),)
         path.passes = path.passes[:-1]
     elif text.startswith("reject") and _is_own_verdict(path):
         path.acls = (*path.acls[:-1], replace(path.acls[-1], action="reject"))
-    if (found := _OUTPUT.fullmatch(text)) and found["type"] not in _PATCHES:
-        return path.end(HopEnd.OUTPUT, port=found["port"], port_type=found["type"])
-    if found:
-        return _patched(path, found["port"])
-    if not walk.through_balancer and (found := _BACKENDS.match(_PORT_OF_BACKEND.sub("", text))):
-        return path.end(HopEnd.BALANCED, backends=tuple(_split(found["list"])))
-    if not walk.through_select and (found := _SELECT.search(text)):
-        members = [member.partition("=")[0] for member in _split(found["list"])]
-        if all(member.isdecimal() for member in members):  # else the trace ends here, undecided
-            return path.end(HopEnd.SELECTED, choices=tuple(map(int, members)))
-    return None
 
 
 def _look(path: _Path, text: str) -> None:

@@ -48,8 +48,12 @@ class Detraces:
         """Return the stages that have a verdict line and flows with cookies, by zone."""
         by_zone: dict[str, list[Stage]] = defaultdict(list)
         for stage in traced:
-            if stage.has_line and stage.place in self.zone_of and all(map(_cookies, stage.outputs)):
-                by_zone[self.zone_of[stage.place]].append(stage)
+            if (
+                stage.has_line
+                and stage.location in self.zone_of
+                and all(map(_cookies, stage.outputs))
+            ):
+                by_zone[self.zone_of[stage.location]].append(stage)
         return by_zone
 
     def _outputs(self, name: str, stages: Sequence[Stage]) -> dict[int, tuple[str, ...]]:
@@ -78,8 +82,8 @@ def _stage(stage: Stage, zone: str, origins: Origins) -> Stage:
     detail = ""
     if unknown:
         detail = (
-            f"cookie {', '.join(unknown)} of node {stage.place} is of no row of zone {zone}: the "
-            "node's OpenFlow is of another time than the database"
+            f"cookie {', '.join(unknown)} of node {stage.location} is of no row of zone {zone}: "
+            "the node's OpenFlow is of another time than the database"
         )
     return replace(
         stage,
@@ -88,7 +92,7 @@ def _stage(stage: Stage, zone: str, origins: Origins) -> Stage:
         indicates="failure" if unknown else "success",
         answer=None,
         detail=detail,
-        commands=(typed.ovn_detrace(stage.place),) * len(stage.outputs),
+        commands=(typed.ovn_detrace(stage.location),) * len(stage.outputs),
         sources=tuple(sources(rows)),
     )
 

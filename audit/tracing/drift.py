@@ -94,7 +94,7 @@ class _Cell:
         assert verdicts.other_trace is not None  # noqa: S101
         self._src: Endpoint = matrix.endpoints[matrix.src[cell]]
         self._dst: Endpoint = matrix.endpoints[matrix.dst[cell]]
-        self._name, self._about = matrix.told(cell), matrix.about(cell)
+        self._name, self._about = matrix.describe(cell), matrix.about(cell)
         self._verdicts: tuple[Verdict, Verdict] = (
             VERDICTS[verdicts.logical[cell]],
             VERDICTS[verdicts.datapath[cell]],

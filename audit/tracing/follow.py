@@ -236,7 +236,7 @@ class Tracing:
         composed = [results.plan.composed for results in self._requests]
         if not composed:
             return np.zeros(0, dtype=np.int64)
-        among = np.flatnonzero(~self._cover.asked & np.logical_or.reduce(composed))
+        among = np.flatnonzero(~self._cover.has_request & np.logical_or.reduce(composed))
         seed = "".join(file.sha256 for file in self._planned.state.inputs).encode()
         draw = np.random.default_rng(list(hashlib.blake2b(seed, digest_size=16).digest()))
         count = min(self._options.verify, len(among))
@@ -409,7 +409,7 @@ class Tracing:
 
     def _predicted_arrivals(self) -> NDArray[np.int64]:
         """Return the composed cells whose replies show every leg of replies, if all goes well."""
-        of, traced = self._planned.matrix, self._cover.asked
+        of, traced = self._planned.matrix, self._cover.has_request
         chosen = [represent.choose_replies(of, plan, traced) for plan in self.plane.legs]
         return np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
 
@@ -512,9 +512,9 @@ class Tracing:
         judgement = self._judge.judge(task, outcome)
         self._judgements[task.key] = judgement
         if isinstance(outcome, TraceFailure):
-            self._failed.setdefault(task.place, outcome.reason)
+            self._failed.setdefault(task.location, outcome.reason)
         else:
-            self._ran.add(task.place)
+            self._ran.add(task.location)
         if self.plane.send is not None and judgement.reason in SENT_REASONS:
             self._doubted[task.key] = task, outcome
         if isinstance(task, DatapathTask):
@@ -587,7 +587,7 @@ def _contradiction(
 ) -> Disagreement:
     """Return what is reported of a composed cell whose own trace came out otherwise."""
     text = (
-        f"{of.told(cell)}: composed {expected.verdict} ({expected.blame or expected.reason}), "
+        f"{of.describe(cell)}: composed {expected.verdict} ({expected.blame or expected.reason}), "
         f"traced {traced.verdict} ({traced.blame or traced.reason})"
     )
     return Disagreement(text=text, about=(*of.about(cell), expected.verdict, traced.verdict))

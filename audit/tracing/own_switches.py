@@ -47,10 +47,10 @@ def ask(cluster: Access, chassis: Sequence[Chassis], wanted: Iterable[Chassis]) 
     containers = {each.node: (where[each.node],) for each in wanted if each.node in where}
     opener = streams.Opener(access=cluster, containers=containers)
     query = json.dumps(["Open_vSwitch", *ports.QUERY])
-    rows = opener.said(("ovsdb-client", "transact", f"unix:{places.OVS_RUNDIR}/db.sock", query))
+    rows = opener.outputs(("ovsdb-client", "transact", f"unix:{places.OVS_RUNDIR}/db.sock", query))
     answering = {node: containers[node] for node, answer in rows.items() if isinstance(answer, str)}
     bridge = f"unix:{places.OVS_RUNDIR}/{ofproto.BRIDGE}.mgmt"
-    groups = replace(opener, containers=answering).said(ofproto.dump_groups(bridge))
+    groups = replace(opener, containers=answering).outputs(ofproto.dump_groups(bridge))
     switches: dict[str, Switch] = {}
     tables: dict[str, Groups] = {}
     failures: dict[str, str] = {}

@@ -230,7 +230,7 @@ class _Compared:
     def disagreement(self, difference: str) -> Disagreement:
         """Return what is reported of a cell whose packets did otherwise."""
         about = (*self._matrix.about(self._cell), str(self._verdict))
-        return Disagreement(text=f"{self._matrix.told(self._cell)}{difference}", about=about)
+        return Disagreement(text=f"{self._matrix.describe(self._cell)}{difference}", about=about)
 
     def difference(self) -> str | None:
         """Return what packets did otherwise than was traced: nothing when they agree.

@@ -25,7 +25,7 @@ class PodEngine(toolchain.Toolchain):
     local: toolchain.Toolchain | None = None
 
     @property
-    def place(self) -> str:
+    def where(self) -> str:
         """Where it is, as a reader is told."""
         return "the cluster's pods"
 
@@ -70,7 +70,7 @@ def reach(
     shared = Streams(stream=opener, ready_s=cluster.exec_timeout_s)
     able: dict[str, toolchain.Version] = {}
     failures: dict[str, str] = dict.fromkeys(zones.keys() - opener.containers.keys(), _NO_POD)
-    for name, answer in opener.said(program("version")).items():
+    for name, answer in opener.outputs(program("version")).items():
         if name not in zones:
             continue
         version = None if isinstance(answer, AuditError) else toolchain.Version.parse(answer)

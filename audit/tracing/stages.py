@@ -137,7 +137,7 @@ class Teller:
             src=packet.src,
             dst=packet.dst,
             leg=packet.leg,
-            place=hop.name,
+            location=hop.name,
             indicates=hop.answer.indicates,
             answer=hop.answer,
             detail=hop.answer.detail,

@@ -70,19 +70,19 @@ class Blamer:
         """Return who decided last among the ACL verdicts of these kinds."""
         for match in reversed(hop.acls):
             if match.action in actions:
-                found = self.blame(zone_name, hop, match, inport)
-                if found is not None:
-                    return found
+                blame = self.blame(zone_name, hop, match, inport)
+                if blame is not None:
+                    return blame
         return None
 
     def allows(self, zone_name: str, hop: Hop, inport: str) -> tuple[tuple[str, Blame], ...]:
         """Return the ACLs that let the packet through, in order, each with its datapath."""
-        found = (
+        allowing = (
             (match.datapath, self.blame(zone_name, hop, match, inport))
             for match in hop.acls
             if match.action == "allow"
         )
-        return tuple((datapath, blame) for datapath, blame in found if blame is not None)
+        return tuple((datapath, blame) for datapath, blame in allowing if blame is not None)
 
     def _selecting(self, zone: str, port: str, acl: Acl) -> tuple[PolicyRef, ...]:
         """Return the namespace's policies that isolate `port` in the ACL's direction.
@@ -109,31 +109,32 @@ class Blamer:
 
 
 def _acl_of(zone: Zone, match: AclMatch) -> Acl | None:
-    """Return the ACL a logical flow was made from; None where it may have been one of several.
-
-    That is one that the flow can have been made from. northd keeps the hint of a flow when an equal
-    ACL takes the place of the one that it was made for, so where the hint names none that fits, the
-    match, the priority and the verdict do.
-    """
-    hints = [
-        hint for hint in zone.flow_hints.get(match.logical_flow, ()) if hint.stage == match.stage
-    ]
-    hinted = [
-        (hint, acl) for hint in hints for acl in zone.acls.get(hint.hint, ()) if _fits(acl, match)
-    ]
-    candidates = [acl for hint, acl in hinted if _made(acl, hint, match)]
-    if not candidates:
-        candidates = [
-            acl
-            for hint in hints
-            for acl in itertools.chain.from_iterable(zone.acls.values())
-            if _fits(acl, match) and _made(acl, hint, match)
-        ]
+    """Return the ACL a logical flow was made from; None where it may have been one of several."""
+    candidates = _candidates(zone, match)
     # One object's ACLs, a rule's for tcp and udp say, name the same culprit.
     culprits = {
         (acl.owner or acl.uuid, acl.policy, acl.policy_direction, acl.rule) for acl in candidates
     }
     return candidates[0] if len(culprits) == 1 else None
+
+
+def _candidates(zone: Zone, match: AclMatch) -> list[Acl]:
+    """Return the ACLs that a logical flow can have been made from.
+
+    northd keeps the hint of a flow when an equal ACL takes the place of the one that it was made
+    for, so where the hint names none that fits, the match, the priority and the verdict do.
+    """
+    flow_hints = zone.flow_hints.get(match.logical_flow, ())
+    hints = [hint for hint in flow_hints if hint.stage == match.stage]
+    hinted = [
+        acl for hint in hints for acl in zone.acls.get(hint.hint, ()) if _made(acl, hint, match)
+    ]
+    return hinted or [
+        acl
+        for hint in hints
+        for acl in itertools.chain.from_iterable(zone.acls.values())
+        if _made(acl, hint, match)
+    ]
 
 
 def _fits(acl: Acl, match: AclMatch) -> bool:
@@ -143,9 +144,10 @@ def _fits(acl: Acl, match: AclMatch) -> bool:
 
 
 def _made(acl: Acl, hint: FlowHint, match: AclMatch) -> bool:
-    """Say whether a flow with this match, verdict and priority can have been made from an ACL."""
+    """Say whether a flow of this stage, match, verdict and priority can be made from an ACL."""
     return (
-        acl.flow_priority == match.priority
+        _fits(acl, match)
+        and acl.flow_priority == match.priority
         and _is(acl.match, hint.match)
         and acl.action.startswith(match.action)
     )

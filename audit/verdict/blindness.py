@@ -100,8 +100,8 @@ class Blindness:
                 for address, port, _ in balancer.vips
             )
         flow = task.microflow
-        known = self._vips[task.zone]
-        return any((ip, flow.protocol, flow.dst_port) in known for ip in (flow.ip_dst, ""))
+        vips = self._vips[task.zone]
+        return any((ip, flow.protocol, flow.dst_port) in vips for ip in (flow.ip_dst, ""))
 
     def _hairpin(self, task: TraceTask, hop: Hop) -> Doubt | None:
         """Doubt a pod's way to itself by a service, where it is past the ACLs of its own side.
@@ -117,8 +117,8 @@ class Blindness:
                 datapath=hop.datapath,
                 stage=hop.stage,
             )
-        own = hop.datapath == self._switch(task)
-        if own and hop.stage.startswith(_AFTER_BALANCING):
+        at_home = hop.datapath == self._switch(task)
+        if at_home and hop.stage.startswith(_AFTER_BALANCING):
             return None
         return Doubt(
             reason=Reason.HAIRPIN_NOT_TRANSLATED,
@@ -154,22 +154,27 @@ class Blindness:
 
         Templates stand for node addresses with NodePorts (`^NODEIP_IPv4_0:30080`).
         """
-        flow = task.microflow
-        owner = self.owners.get(flow.ip_dst)
+        owner = self.owners.get(task.microflow.ip_dst)
         if isinstance(task, DatapathTask) or owner is None or owner.kind is not EndpointKind.NODE:
             return None
-        templated = any(
-            balancer.template and balancer.protocol is flow.protocol and port == flow.dst_port
-            for balancer in self.zones[task.zone].load_balancers
-            for _, port, _ in balancer.vips
-        )
-        if not templated or hop.stage in _BEFORE_BALANCING or hop.end is HopEnd.BALANCED:
+        if hop.stage in _BEFORE_BALANCING or hop.end is HopEnd.BALANCED:
+            return None
+        if not self._has_template(task):
             return None
         return Doubt(
             reason=Reason.TEMPLATE_LOAD_BALANCER,
             detail="a template load balancer has this port, which ovn-trace cannot read",
             datapath=hop.datapath,
             stage=hop.stage,
+        )
+
+    def _has_template(self, task: TraceTask) -> bool:
+        """Say whether a template load balancer of the zone has the packet's destination port."""
+        flow = task.microflow
+        return any(
+            balancer.template and balancer.protocol is flow.protocol and port == flow.dst_port
+            for balancer in self.zones[task.zone].load_balancers
+            for _, port, _ in balancer.vips
         )
 
     def _contradicted(self, task: TraceTask, hop: Hop) -> Doubt | None:

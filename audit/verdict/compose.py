@@ -5,7 +5,7 @@ hop onward, that hop's; of the backends of a service or the members of an ECMP c
 they agree on. Where they do not, the cell is `inconclusive`: a connection would sometimes work.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from audit.model.verdicts import (
     PASSES,
     REASON_CODE,
     STOPPED,
+    UNPROVEN,
     Blame,
     Reason,
     Verdict,
@@ -47,7 +48,7 @@ class Decisions:
     """
 
     judgements: Mapping[str, Judgement]
-    _known: dict[str, Decision] = field(default_factory=dict)
+    _decided: dict[str, Decision] = field(default_factory=dict)
 
     def of(self, key: str) -> Decision:
         """Return the decision of the request whose first trace is `key`.
@@ -55,14 +56,14 @@ class Decisions:
         A hop whose trace is missing was not run: `untraced`. A packet that comes to a hop it was
         at before does so for ever, and is not there after any number of hops.
         """
-        known = self._known.get(key)
-        if known is not None:
-            return known
+        earlier = self._decided.get(key)
+        if earlier is not None:
+            return earlier
         judgement = self.judgements.get(key)
         if judgement is None:
             return Decision(verdict=Verdict.UNTRACED, reason=Reason.INTERRUPTED, trace=key)
-        self._known[key] = _CIRCLING  # what a hop further on finds that leads back here
-        self._known[key] = decision = self._decide(key, judgement)
+        self._decided[key] = _CIRCLING  # what a hop further on finds that leads back here
+        self._decided[key] = decision = self._decide(key, judgement)
         return decision
 
     def _decide(self, key: str, judgement: Judgement) -> Decision:
@@ -101,6 +102,12 @@ _DIFFER = {
     Combine.GATEWAYS: Reason.GATEWAYS_DIFFER,
     Combine.SOURCES: Reason.SOURCE_TRANSLATED,
 }
+_KEPT_FIRST = (
+    *(Verdict.UNTRACED, Verdict.INCONCLUSIVE),
+    *(Verdict.EXITS, Verdict.REACHABLE),
+    *(Verdict.BLOCKED, Verdict.UNROUTABLE),
+)
+"""Of alternatives that agree, or are not all proven, the one that is kept: by its verdict."""
 
 
 def combine(parts: Sequence[Decision], how: Combine) -> Decision:
@@ -113,18 +120,12 @@ def combine(parts: Sequence[Decision], how: Combine) -> Decision:
     if not parts:
         return _NOWHERE
     verdicts = {part.verdict for part in parts}
-    for verdict in (Verdict.UNTRACED, Verdict.INCONCLUSIVE):
-        if verdict in verdicts:
-            return _first(parts, verdict)
+    kept = min(parts, key=_precedence)
+    if kept.verdict in UNPROVEN or verdicts <= STOPPED:
+        return kept
     if verdicts <= PASSES:
-        weakest = Verdict.EXITS if Verdict.EXITS in verdicts else Verdict.REACHABLE
-        found = _first(parts, weakest)
-        if how is Combine.BACKENDS and weakest is Verdict.REACHABLE:
-            return replace(found, reason=Reason.ALL_BACKENDS)
-        return found
-    if verdicts <= STOPPED:
-        strongest = Verdict.BLOCKED if Verdict.BLOCKED in verdicts else Verdict.UNROUTABLE
-        return _first(parts, strongest)
+        all_backends = how is Combine.BACKENDS and kept.verdict is Verdict.REACHABLE
+        return replace(kept, reason=Reason.ALL_BACKENDS) if all_backends else kept
     stopping = next(part for part in parts if part.verdict in STOPPED)
     return Decision(
         verdict=Verdict.INCONCLUSIVE,
@@ -134,8 +135,8 @@ def combine(parts: Sequence[Decision], how: Combine) -> Decision:
     )
 
 
-def _first(parts: Iterable[Decision], verdict: Verdict) -> Decision:
-    return next(part for part in parts if part.verdict is verdict)
+def _precedence(part: Decision) -> int:
+    return _KEPT_FIRST.index(part.verdict)
 
 
 CELLS_AT_A_TIME = 1 << 22
@@ -161,14 +162,14 @@ class Requests:
 
 def cells(requests: Requests, judgements: Mapping[str, Judgement]) -> CellVerdicts:
     """Return the verdicts of every cell: decisions per request, then taken by array."""
-    known = Decisions(judgements)
-    decisions = [known.of(key) for key in requests.keys]
+    decided = Decisions(judgements)
+    decisions = [decided.of(key) for key in requests.keys]
     blames: dict[Blame, int] = {}
     blame_of = [
         -1 if d.blame is None else blames.setdefault(d.blame, len(blames)) for d in decisions
     ]
     replies = [
-        _reply(requests.replies.get(key, ()), known, decision)
+        _reply(requests.replies.get(key, ()), decided, decision)
         for key, decision in zip(requests.keys, decisions, strict=True)
     ]
     settled_verdict = np.array([CODE[verdict_of(reason)] for reason in Reason], dtype=np.uint8)
@@ -206,14 +207,14 @@ def verdict_of(reason: Reason) -> Verdict:
 
     That nothing is behind a name is known without one; all else that was not traced is unproven.
     """
-    known = reason is Reason.SERVICE_WITHOUT_ENDPOINTS
-    return Verdict.UNROUTABLE if known else Verdict.UNTRACED
+    no_endpoints = reason is Reason.SERVICE_WITHOUT_ENDPOINTS
+    return Verdict.UNROUTABLE if no_endpoints else Verdict.UNTRACED
 
 
-def _reply(keys: Sequence[str], known: Decisions, request: Decision) -> int:
+def _reply(keys: Sequence[str], decided: Decisions, request: Decision) -> int:
     """Return the reply's verdict code; there is none to a packet that never arrived."""
     if request.verdict not in PASSES:
         return NO_VERDICT
     # The reply to a packet that left comes back through the underlay, which is not traced.
-    parts = [known.of(key) for key in keys or (NOT_TRACEABLE,)]
+    parts = [decided.of(key) for key in keys or (NOT_TRACEABLE,)]
     return CODE[combine(parts, Combine.BACKENDS).verdict]

@@ -19,11 +19,11 @@ def undecided(
     or that no trace but a cell's own can show.
     """
     cells = [np.zeros(0, dtype=np.int64)]
-    for known in results:
-        doubtful = _doubtful(known, reasons)
+    for result in results:
+        doubtful = _doubtful(result, reasons)
         if doubtful.any():
             cells += [
-                legs.cells[doubtful[known.outcome(legs)[0]]] for legs in known.plan.walk(matrix)
+                legs.cells[doubtful[result.outcome(legs)[0]]] for legs in result.plan.walk(matrix)
             ]
     return np.concatenate(cells)
 
@@ -39,23 +39,23 @@ def undecided_replies(
     To LEG_NOT_SHOWN come also all that have no legs, as beside an ACL that is stateless.
     """
     cells = [np.zeros(0, dtype=np.int64)]
-    for answered, known in zip(replies, requests, strict=True):
-        doubtful = _doubtful(answered, reasons)
+    for reply, request in zip(replies, requests, strict=True):
+        doubtful = _doubtful(reply, reasons)
         if not doubtful.any():
             continue
-        for legs in known.plan.walk(matrix):
-            arrived = legs.cells[known.arrives(legs)]
-            have_legs = known.plan.answers(matrix, arrived)
-            back, _ = answered.outcome(answered.legs(matrix, arrived[have_legs]))
+        for legs in request.plan.walk(matrix):
+            arrived = legs.cells[request.arrives(legs)]
+            have_legs = request.plan.answers(matrix, arrived)
+            back, _ = reply.outcome(reply.legs(matrix, arrived[have_legs]))
             cells.append(arrived[have_legs][doubtful[back]])
             if Reason.LEG_NOT_SHOWN in reasons:
                 cells.append(arrived[~have_legs])
     return np.concatenate(cells)
 
 
-def _doubtful(known: LegResults, reasons: Collection[Reason]) -> NDArray[np.bool_]:
-    """Say of each decision whether it is for one of these reasons; of none known, at the end."""
+def _doubtful(results: LegResults, reasons: Collection[Reason]) -> NDArray[np.bool_]:
+    """Say of each decision whether it is for one of these reasons; of UNKNOWN, at the end."""
     return np.array(
-        [*(d.reason in reasons for d in known.decisions), Reason.LEG_NOT_SHOWN in reasons],
+        [*(d.reason in reasons for d in results.decisions), Reason.LEG_NOT_SHOWN in reasons],
         dtype=np.bool_,
     )

@@ -25,14 +25,14 @@ def merged(logical: CellVerdicts, datapath: CellVerdicts) -> CellVerdicts:
     is where both prove something, and the verdicts differ or those of the replies do; NO_VERDICT
     where a plane proves nothing.
     """
-    known = proven(datapath.verdict)
-    both = known & proven(logical.verdict)
+    certain = proven(datapath.verdict)
+    both = certain & proven(logical.verdict)
     replied = proven(logical.reply) & proven(datapath.reply)
     differ = datapath.verdict != logical.verdict
     drift = both & (differ | (replied & (datapath.reply != logical.reply)))
     sees = among(logical.reason, _BLIND) & ~among(datapath.reason, _BLIND)
     doubts = sees & (datapath.verdict == CODE[Verdict.INCONCLUSIVE])
-    decides = (known & (differ | drift)) | doubts
+    decides = (certain & (differ | drift)) | doubts
     blames, moved = _joined(logical.blames, datapath.blames)
     keys = (*logical.trace_keys, *datapath.trace_keys)
     their_trace = _shifted(datapath.trace, len(logical.trace_keys))
@@ -58,7 +58,7 @@ def _shifted(trace: NDArray[np.int32], by: int) -> NDArray[np.int32]:
 
 
 def _joined(ours: Sequence[Blame], theirs: Sequence[Blame]) -> tuple[tuple[Blame, ...], list[int]]:
-    """Return both tables as one, and where each of `theirs` is in it."""
-    places = {blame: place for place, blame in enumerate(ours)}
-    moved = [places.setdefault(blame, len(places)) for blame in theirs]
-    return tuple(places), moved
+    """Return both tables as one, and the index of each of `theirs` in it."""
+    indices = {blame: index for index, blame in enumerate(ours)}
+    moved = [indices.setdefault(blame, len(indices)) for blame in theirs]
+    return tuple(indices), moved

@@ -36,7 +36,7 @@ class Openness:
 def openness(matrix: Matrix, verdicts: CellVerdicts) -> Openness:
     """Count a run's cells; those within a namespace are no exposure of it."""
     names = sorted({endpoint.namespace for endpoint in matrix.endpoints})
-    number = {name: place for place, name in enumerate(names)}
+    number = {name: index for index, name in enumerate(names)}
     group = np.array([number[e.namespace] for e in matrix.endpoints], np.int64)
     counts = np.zeros((len(names), len(VERDICTS)), np.int64)
     pairs = open_ = 0
@@ -54,9 +54,9 @@ def openness(matrix: Matrix, verdicts: CellVerdicts) -> Openness:
         passing=open_,
         drifting=0 if verdicts.drift is None else int((verdicts.drift == 1).sum()),
         namespaces={
-            name: _exposed(counts[place])
-            for place, name in enumerate(names)
-            if name and counts[place].any()
+            name: _exposed(counts[index])
+            for index, name in enumerate(names)
+            if name and counts[index].any()
         },
     )
 

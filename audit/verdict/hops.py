@@ -39,23 +39,22 @@ class NextHops:
         port, entry = zone.ports.get(hop.port), zone.ports.get(hop.entered)
         if port is None or entry is None or entry.datapath != port.datapath:
             return None
-        found = self._behind(port)
-        if found is None:
+        receiver = self._behind(port)
+        if receiver is None:
             return None
-        inport = found.by_tunnel_key.get((port.datapath, entry.tunnel_key))
+        inport = receiver.by_tunnel_key.get((port.datapath, entry.tunnel_key))
         sender = zone.ports.get(entry.peer)
         if inport is None or not port.mac:
             return None
         flow = replace(
-            task.microflow,
+            hop.translated(task.microflow),
             inport=inport.name,
             eth_src=sender.mac if sender is not None and sender.mac else task.microflow.eth_src,
             eth_dst=port.mac,
-            ip_src=hop.ip_src or task.microflow.ip_src,
-            ip_dst=hop.ip_dst or task.microflow.ip_dst,
             ttl=task.microflow.ttl - 1,
         )
-        return keyed(replace(task, zone=found.name, microflow=flow, select=0, depth=task.depth + 1))
+        onward = replace(task, zone=receiver.name, microflow=flow, select=0, depth=task.depth + 1)
+        return keyed(onward)
 
     def across(self, task: TraceTask, hop: Hop) -> TraceTask | None:
         """Return the same packet as it comes out at the other side of patch port `hop.port`.
@@ -67,12 +66,7 @@ class NextHops:
         peer = ports.get(port.peer) if port is not None else None
         if peer is None:
             return None
-        flow = replace(
-            task.microflow,
-            inport=peer.name,
-            ip_src=hop.ip_src or task.microflow.ip_src,
-            ip_dst=hop.ip_dst or task.microflow.ip_dst,
-        )
+        flow = replace(hop.translated(task.microflow), inport=peer.name)
         return keyed(replace(task, microflow=flow, depth=task.depth + 1))
 
     def expected(self, task: TraceTask, zone: str) -> TraceTask | None:
@@ -82,24 +76,26 @@ class NextHops:
         one, leads there.
         """
         if task.zone not in self._ways:
-            self._ways[task.zone] = dict(self._single_ways(task.zone))
+            self._ways[task.zone] = self._single_ways(task.zone)
         left = self._ways[task.zone].get(zone)
         return None if left is None else self.beyond(task, left)
 
-    def _single_ways(self, zone: str) -> Iterator[tuple[str, Hop]]:
-        """Yield how packets leave a zone for each other one to which a single way leads."""
-        known = self.zones.get(zone)
-        others = known.user_defined if known is not None else frozenset()
-        named = known.ports.values() if known is not None else ()
-        ports = [port for port in named if port.datapath not in others]
-        routers = {port.datapath: port.name for port in ports if port.kind == "patch"}
+    def _single_ways(self, name: str) -> dict[str, Hop]:
+        """Return how packets leave a zone for each other one to which a single way leads."""
         ways: dict[str, list[Hop]] = defaultdict(list)
+        for zone, hop in self._ways_out(self.zones[name]) if name in self.zones else ():
+            ways[zone].append(hop)
+        return {zone: hops[0] for zone, hops in ways.items() if len(hops) == 1}
+
+    def _ways_out(self, zone: Zone) -> Iterator[tuple[str, Hop]]:
+        """Yield how packets leave a zone, each with the name of the zone that they come to."""
+        ports = [port for port in zone.ports.values() if port.datapath not in zone.user_defined]
+        routers = {port.datapath: port.name for port in ports if port.kind == "patch"}
         for port in ports:
             there = self._behind(port) if port.kind == "remote" else None
             if there is not None and port.datapath in routers:
                 entered = routers[port.datapath]
-                ways[there.name].append(Hop(end=HopEnd.OUTPUT, port=port.name, entered=entered))
-        return ((other, found[0]) for other, found in ways.items() if len(found) == 1)
+                yield there.name, Hop(end=HopEnd.OUTPUT, port=port.name, entered=entered)
 
     def _behind(self, port: LogicalPort) -> Zone | None:
         """Return the zone in which a remote port is a local one."""

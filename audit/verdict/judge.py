@@ -13,6 +13,7 @@ from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import LogicalPort, WayIn
 from audit.model.packets import Family
 from audit.model.traces import (
+    AclMatch,
     DatapathTask,
     DatapathTrace,
     Hop,
@@ -169,8 +170,8 @@ class Judge:
         doubted = self.judge(task, trace)
         traced = self._hop(task, trace.hop)
         if traced.verdict not in STOPPED or doubted.reason is Reason.HAIRPIN_NOT_DRAWN:
-            said = "a packet that was sent through the replayed switch came out nowhere"
-            return replace(doubted, detail=f"{said}, and no trace says why")
+            nowhere = "a packet that was sent through the replayed switch came out nowhere"
+            return replace(doubted, detail=f"{nowhere}, and no trace says why")
         return replace(traced, datapath=trace.hop.datapath, stage=trace.hop.stage)
 
     def _to_workload(self, task: TraceTask, hop: Hop) -> bool:
@@ -236,7 +237,7 @@ class Judge:
 
         It is sent on at the node that takes in what is for that pod, where the databases say how.
         """
-        address = hop.ip_dst or task.microflow.ip_dst
+        address = hop.translated(task.microflow).ip_dst
         owner, way = self.hops.owners.get(address), self.hops.underlay.way_in(address)
         port = self.blamer.zones[task.zone].ports.get(hop.port)
         at_host = port is not None and address in port.addresses
@@ -267,21 +268,21 @@ class Judge:
         sender = self.hops.owners.get(onward.microflow.ip_src)
         if not hop.ip_src and sender is not None and sender.kind is EndpointKind.NODE:
             return _translated(replace(hop, ip_src=onward.microflow.ip_src))  # by a hop before
-        hops = [onward]
+        next_hops: tuple[TraceTask, ...] = (onward,)
+        combine = Combine.FOLLOW
         if hop.ip_src:
             to = owner.attachment if owner is not None else None
-            own = untranslated(task, hop, self.hops.zones, to) if to is not None else None
-            if own is None or isinstance(task, DatapathTask):
+            kept = untranslated(task, hop, self.hops.zones, to) if to is not None else None
+            if kept is None or isinstance(task, DatapathTask):
                 return _translated(hop)
-            hops.append(own)
-        snat = f", source address {hop.ip_src}" if hop.ip_src else ""
+            next_hops, combine = (onward, kept), Combine.SOURCES
         return Judgement(
             verdict=None,
             reason=Reason.DELIVERED,
             blame=self.blamer.last(task.zone, hop, task.microflow.inport, _ALLOWS),
-            next_hops=tuple(hops),
-            combine=Combine.SOURCES if hop.ip_src else Combine.FOLLOW,
-            detail=f"over the underlay by {hop.port}, in by {onward.microflow.inport}{snat}",
+            next_hops=next_hops,
+            combine=combine,
+            detail=f"over the underlay by {hop.port}, in by {onward.microflow.inport}{_snat(hop)}",
         )
 
     def _from_outside_to_host(self, task: TraceTask) -> bool:
@@ -295,14 +296,8 @@ class Judge:
         blame = self.blamer.last(task.zone, hop, task.microflow.inport, _ALLOWS)
         if blame is not None and verdict is Verdict.REACHABLE:
             reason = Reason.ALLOWED_BY_ACL
-        snat = f", source address {hop.ip_src}" if hop.ip_src else ""
-        detail = f"output to {hop.port}{snat}"
-        return Judgement(
-            verdict=verdict,
-            reason=reason,
-            blame=blame,
-            detail=detail,
-        )
+        detail = f"output to {hop.port}{_snat(hop)}"
+        return Judgement(verdict=verdict, reason=reason, blame=blame, detail=detail)
 
     def _remote(self, task: TraceTask, hop: Hop) -> Judgement:
         """Send the packet on in the zone behind a remote port."""
@@ -400,14 +395,8 @@ class Judge:
 
     def _stopped(self, task: TraceTask, hop: Hop) -> Judgement:
         """Attribute a drop or reject: to the ACL that set it, else to the stage it was in."""
-        by_acl = hop.acls and hop.acls[-1].action in _DENIES and _same_pipeline(hop)
-        if by_acl:
-            match = hop.acls[-1]
-            blame = self.blamer.blame(task.zone, hop, match, task.microflow.inport)
-            reason = _DENIES[match.action]
-            if blame is not None and blame.policies:
-                reason = Reason.DEFAULT_DENY
-            return Judgement(verdict=Verdict.BLOCKED, reason=reason, blame=blame)
+        if hop.acls and hop.acls[-1].action in _DENIES and _same_pipeline(hop):
+            return self._denied(task, hop, hop.acls[-1])
         if hop.stage.startswith(("ls_in_acl", "ls_out_acl")):
             detail = f"dropped in {hop.stage} by no ACL: the switch's default"
             return Judgement(verdict=Verdict.BLOCKED, reason=Reason.ACL_DROP, detail=detail)
@@ -421,6 +410,12 @@ class Judge:
             reason = Reason.PIPELINE_DROP
         detail = f"ended in {hop.stage or 'an unnamed stage'} of {hop.datapath}"
         return Judgement(verdict=Verdict.UNROUTABLE, reason=reason, detail=detail)
+
+    def _denied(self, task: TraceTask, hop: Hop, match: AclMatch) -> Judgement:
+        blame = self.blamer.blame(task.zone, hop, match, task.microflow.inport)
+        default = blame is not None and blame.policies
+        reason = Reason.DEFAULT_DENY if default else _DENIES[match.action]
+        return Judgement(verdict=Verdict.BLOCKED, reason=reason, blame=blame)
 
 
 def _same_pipeline(hop: Hop) -> bool:
@@ -484,6 +479,10 @@ def _unserved(task: TraceTask, hop: Hop) -> Judgement:
     elif not detail:
         detail = f"{node} has no flow that takes it in"
     return Judgement(verdict=Verdict.UNROUTABLE, reason=Reason.PORT_NOT_BOUND, detail=detail)
+
+
+def _snat(hop: Hop) -> str:
+    return f", source address {hop.ip_src}" if hop.ip_src else ""
 
 
 def _translated(hop: Hop) -> Judgement:

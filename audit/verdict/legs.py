@@ -26,6 +26,7 @@ from audit.model.verdicts import (
     PASSES,
     REASON_CODE,
     STOPPED,
+    UNPROVEN,
     Blame,
     Reason,
     Verdict,
@@ -45,6 +46,13 @@ class Part(StrEnum):
     ARRIVAL = "arrival"
     """By the router's port, through the ingress pipeline of the destination's switch."""
     INGRESS = "ingress"
+
+    def before(self, other: "Part") -> bool:
+        """Say whether a packet comes through this part before `other`."""
+        return _ORDER[self] < _ORDER[other]
+
+
+_ORDER = {part: index for index, part in enumerate(Part)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,51 +76,74 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
     on its way to another's port or address, whose flows it met. From the part on where its engine
     was blind, a trace shows nothing but that.
     """
-    decision = decide(key, judgements)
     path = list(_path(key, judgements))
-    allowed: dict[Part, Blame] = {}
-    for judgement in path:
-        for datapath, by in judgement.allows:
-            allowed[_part(datapath, by.stage, src, dst)] = by
-    stopped = _stopped(path[-1], decision, src, dst) if path else Part.EGRESS
-    # Where what comes to the destination's switch is not what was sent, neither are its policies
-    # about the source's address, and its reply takes a way of its own.
-    came = decision.verdict is Verdict.REACHABLE or stopped is Part.INGRESS
-    changed = came and any(one.translated for one in path)
-    astray = any(one.redirected for one in path) or (
-        bool(path) and _astray(path[-1], dst, stopped=decision.verdict in STOPPED)
+    if not path:
+        return _NOTHING
+    decision = replace(decide(key, judgements), trace=key)
+    stopped = _stopped(path[-1], decision, src, dst)
+    allowed = _allowed(path, src, dst)
+    astray = _astray(path, dst, stopped=decision.verdict in STOPPED)
+    if astray or _changed(path, decision, stopped) or _singular(path[-1], stopped):
+        left = not astray or stopped is not Part.EGRESS
+        egress = _passed(allowed.get(Part.EGRESS), key) if left else None
+        return _alone(key, egress, beside=astray and _switch(src) == _switch(dst))
+    if decision.verdict in UNPROVEN and not _blind(decision):
+        return _NOTHING
+    return _along(path, decision, stopped, allowed)
+
+
+def _alone(key: str, egress: Decision | None, *, beside: bool) -> Shown:
+    """Return that no other cell's trace speaks for a way, or for an egress leg that is not shown.
+
+    Where both ends are on one switch there is no way between that could say so: the ingress leg
+    does.
+    """
+    alone = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace=key)
+    return Shown(
+        egress=egress or alone,
+        transit=alone,
+        arrival=None,
+        ingress=alone if beside else None,
     )
-    if path and (changed or astray or _singular(path[-1], stopped)):
-        alone = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace=key)
-        # Where both are on one switch there is no way between that could say so.
-        ingress = alone if astray and _switch(src) == _switch(dst) else None
-        left = stopped is not Part.EGRESS or not astray
-        egress = _passed(allowed.get(Part.EGRESS), key) if left else alone
-        return Shown(egress=egress, transit=alone, arrival=None, ingress=ingress)
-    if decision.verdict in PASSES or decision.verdict in STOPPED or _blind(decision):
-        passed = decision.verdict in PASSES
-        last = Part.INGRESS if decision.verdict is Verdict.REACHABLE else stopped
-        last = Part.TRANSIT if decision.verdict is Verdict.EXITS else last
-        found: dict[Part, Decision | None] = dict.fromkeys(Part)
-        for part in Part:
-            if part is last:
-                blame: Blame | None = allowed.get(part) if passed else decision.blame
-                found[part] = Decision(
-                    verdict=decision.verdict,
-                    reason=decision.reason if not passed else _reason(blame, decision),
-                    blame=blame,
-                    trace=key,
-                )
-                break
-            found[part] = _passed(allowed.get(part), key)
-        return Shown(
-            egress=found[Part.EGRESS],
-            transit=found[Part.TRANSIT],
-            arrival=found[Part.ARRIVAL],
-            ingress=found[Part.INGRESS],
-            outward=last is Part.EGRESS and path[-1].stage.startswith("ls_out_"),
-        )
-    return Shown(egress=None, transit=None, arrival=None, ingress=None)
+
+
+def _allowed(path: Sequence[Judgement], src: Endpoint, dst: Endpoint) -> dict[Part, Blame]:
+    """Return the ACL that let a packet through each part of its way; the last of several."""
+    return {
+        _part(datapath, blame.stage, src, dst): blame
+        for judgement in path
+        for datapath, blame in judgement.allows
+    }
+
+
+def _along(
+    path: Sequence[Judgement], decision: Decision, stopped: Part, allowed: Mapping[Part, Blame]
+) -> Shown:
+    """Return what a packet shows that went its way to the end, or was stopped in a part of it."""
+    last, key = _ENDS_IN.get(decision.verdict, stopped), decision.trace
+    parts = {part: _passed(allowed.get(part), key) for part in Part if part.before(last)}
+    parts[last] = _ended(decision, allowed.get(last))
+    return Shown(
+        egress=parts.get(Part.EGRESS),
+        transit=parts.get(Part.TRANSIT),
+        arrival=parts.get(Part.ARRIVAL),
+        ingress=parts.get(Part.INGRESS),
+        outward=last is Part.EGRESS and path[-1].stage.startswith("ls_out_"),
+    )
+
+
+_NOTHING = Shown(egress=None, transit=None, arrival=None, ingress=None)
+_ENDS_IN = {Verdict.REACHABLE: Part.INGRESS, Verdict.EXITS: Part.TRANSIT}
+"""The part in which a packet that passes ends its way."""
+
+
+def _changed(path: Sequence[Judgement], decision: Decision, stopped: Part) -> bool:
+    """Say whether what came to the destination's switch is not what was sent.
+
+    Then its policies about the source's address are others, and its reply takes a way of its own.
+    """
+    came = decision.verdict is Verdict.REACHABLE or stopped is Part.INGRESS
+    return came and any(judgement.translated for judgement in path)
 
 
 def _stopped(last: Judgement, decision: Decision, src: Endpoint, dst: Endpoint) -> Part:
@@ -130,13 +161,15 @@ def _singular(last: Judgement, part: Part) -> bool:
     return last.reason in _ONLY_THIS or (bool(last.next_hops) and part is not Part.EGRESS)
 
 
-def _astray(last: Judgement, dst: Endpoint, *, stopped: bool) -> bool:
-    """Say whether a packet ended on its way to another's port.
+def _astray(path: Sequence[Judgement], dst: Endpoint, *, stopped: bool) -> bool:
+    """Say whether a packet ended on its way to another's address or port.
 
-    That is any other port of the destination's switch, and a pod's or a host's where it was stopped
+    The port is any other of the destination's switch, and a pod's or a host's where it was stopped
     on another. Whatever did so is no flow that packets to the destination's own port meet.
     """
-    attached = dst.attachment
+    if any(judgement.redirected for judgement in path):
+        return True
+    attached, last = dst.attachment, path[-1]
     if attached is None or last.outport in ("", attached.port):
         return False
     at_home = not dst.host_network and last.datapath == attached.switch
@@ -147,10 +180,15 @@ _ONLY_THIS = frozenset({Reason.WAY_IN_UNKNOWN, Reason.SOURCE_TRANSLATED})
 """Why what left its node is not followed as it is."""
 
 
-def _reason(blame: Blame | None, decision: Decision) -> Reason:
-    if decision.verdict is not Verdict.REACHABLE:
-        return decision.reason
-    return Reason.ALLOWED_BY_ACL if blame is not None else Reason.DELIVERED
+def _ended(decision: Decision, allowed: Blame | None) -> Decision:
+    """Return what a trace shows of the part that its packet came to last."""
+    match decision.verdict:
+        case Verdict.REACHABLE:
+            return _passed(allowed, decision.trace)
+        case Verdict.EXITS:
+            return replace(decision, blame=allowed)
+        case _:
+            return decision
 
 
 def _passed(blame: Blame | None, key: str) -> Decision:
@@ -202,15 +240,15 @@ class _Outcomes:
 
     def learn(self, leg: int, decision: Decision) -> None:
         """Note what a trace shows of a leg; a contradiction leaves the leg undecided."""
-        known = int(self.legs[leg])
-        if known == UNKNOWN or decision.verdict is Verdict.UNTRACED:
+        current = int(self.legs[leg])
+        if current == UNKNOWN or decision.verdict is Verdict.UNTRACED:
             self.legs[leg] = self._number(decision)
-        elif self.decisions[known].verdict is Verdict.UNTRACED:
+        elif self.decisions[current].verdict is Verdict.UNTRACED:
             pass  # what no trace speaks for stays so
-        elif _blind(self.decisions[known]):
-            # Where a tracer was blind another trace may not be: it is the one that shows the leg.
+        elif _blind(self.decisions[current]):
+            # Where a tracer was blind another may not be: then its trace shows the leg.
             self.legs[leg] = self._number(decision)
-        elif not _blind(decision) and not same(self.decisions[known], decision):
+        elif not _blind(decision) and not same(self.decisions[current], decision):
             doubt = Decision(
                 verdict=Verdict.INCONCLUSIVE,
                 reason=Reason.LEGS_DISAGREE,
@@ -286,34 +324,34 @@ class LegResults:
         judgements: Mapping[str, Judgement],
     ) -> None:
         """Note what the traces `keys` of these cells, or of the replies to them, show."""
-        found = self.legs(matrix, cells)
+        legs = self.legs(matrix, cells)
         ends = (matrix.dst, matrix.src) if self._replies else (matrix.src, matrix.dst)
-        for place, (cell, key) in enumerate(zip(cells.tolist(), keys, strict=True)):
+        for index, (cell, key) in enumerate(zip(cells.tolist(), keys, strict=True)):
             src, dst = (matrix.endpoints[end[cell]] for end in ends)
-            self.learn(found, place, shown(key, judgements, src, dst))
+            self.learn(legs, index, shown(key, judgements, src, dst))
 
-    def learn(self, legs: CellLegs, place: int, what: Shown) -> None:
-        """Note what the trace of the cell at this place shows of its legs."""
-        egress, ingress = int(legs.egress[place]), int(legs.ingress[place])
-        transit, arrival = int(legs.transit[place]), int(legs.arrival[place])
-        if what.egress is not None:
-            for leaving in self._egress_of(what, leaves=transit >= 0):
-                self._parts[Part.EGRESS].learn(egress + leaving * self._egress_count, what.egress)
-        if what.transit is not None and transit >= 0:
-            self._parts[Part.TRANSIT].learn(transit, what.transit)
-        if what.arrival is not None and arrival >= 0:
-            self._parts[Part.ARRIVAL].learn(arrival, what.arrival)
-        if what.ingress is not None:
-            self._parts[Part.INGRESS].learn(ingress, what.ingress)
+    def learn(self, legs: CellLegs, index: int, trace: Shown) -> None:
+        """Note what the trace of the cell with this index in `legs` shows of its legs."""
+        egress, ingress = int(legs.egress[index]), int(legs.ingress[index])
+        transit, arrival = int(legs.transit[index]), int(legs.arrival[index])
+        if trace.egress is not None:
+            for leaving in self._egress_of(trace, leaves=transit >= 0):
+                self._parts[Part.EGRESS].learn(egress + leaving * self._egress_count, trace.egress)
+        if trace.transit is not None and transit >= 0:
+            self._parts[Part.TRANSIT].learn(transit, trace.transit)
+        if trace.arrival is not None and arrival >= 0:
+            self._parts[Part.ARRIVAL].learn(arrival, trace.arrival)
+        if trace.ingress is not None:
+            self._parts[Part.INGRESS].learn(ingress, trace.ingress)
 
-    def _egress_of(self, what: Shown, *, leaves: bool) -> tuple[bool, ...]:
+    def _egress_of(self, trace: Shown, *, leaves: bool) -> tuple[bool, ...]:
         """Return of which packets a trace shows the egress leg: of those that leave the switch.
 
         These come through the switch's egress pipeline besides, to the router's port: what got past
         the ingress pipeline on its way to a pod there says nothing of that.
         """
-        stays = what.egress is not None and what.egress.verdict in PASSES and not leaves
-        if what.outward or stays:
+        stays = trace.egress is not None and trace.egress.verdict in PASSES and not leaves
+        if trace.outward or stays:
             return (leaves,)
         return (False, True)
 
@@ -355,17 +393,17 @@ class LegResults:
         decided, egress = self.outcome(legs)
         if decided[0] == UNKNOWN:
             return Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN)
-        found: Decision = self._decisions[decided[0]]
-        if found.verdict in PASSES and found.blame is None:
-            ways = (int(known[0]) for known in (self.between(legs), egress))
-            let = (self._decisions[way].blame for way in ways if way >= 0)
-            return replace(found, blame=next((blame for blame in let if blame), None))
-        return found
+        decision: Decision = self._decisions[decided[0]]
+        if decision.verdict in PASSES and decision.blame is None:
+            earlier = (int(outcomes[0]) for outcomes in (self.between(legs), egress))
+            blames = (self._decisions[outcome].blame for outcome in earlier if outcome >= 0)
+            return replace(decision, blame=next((blame for blame in blames if blame), None))
+        return decision
 
     def between(self, legs: CellLegs) -> NDArray[np.int32]:
         """Return for each cell the outcome's index of its way between switches, below 0 if none."""
-        known = self._parts[Part.TRANSIT].legs[legs.transit]
-        return np.where(legs.transit >= 0, known, np.int32(UNKNOWN)).astype(np.int32)
+        outcomes = self._parts[Part.TRANSIT].legs[legs.transit]
+        return np.where(legs.transit >= 0, outcomes, np.int32(UNKNOWN)).astype(np.int32)
 
     def sent(self, matrix: Matrix, cell: int) -> bool | None:
         """Say whether one cell's packet gets past its egress leg; None where that is not known."""
@@ -389,41 +427,51 @@ class LegResults:
         agree = of = 0
         wrong: list[Disagreement] = []
         for part, table in ((Part.EGRESS, self.plan.egress), (Part.INGRESS, self.plan.ingress)):
-            legs = self._parts[part].legs
-            known = np.flatnonzero(legs != UNKNOWN).tolist()
-            # What was shown of an egress leg wherever its packets go is one thing.
-            told = {(place % len(table), self._decisions[legs[place]]): None for place in known}
-            for leg, decision in told:
-                if decision.verdict is not Verdict.BLOCKED and decision.verdict not in PASSES:
-                    continue
+            for leg, decision in self._decided(part, len(table)):
                 of += 1
-                expected = (
-                    self.plan.deciders[table.decider[leg]] if table.predicted[leg] == STOP else ""
-                )
-                traced = (
-                    (decision.blame.owner if decision.blame else "an unnamed ACL")
-                    if (decision.verdict is Verdict.BLOCKED)
-                    else ""
-                )
+                stops = table.predicted[leg] == STOP
+                expected = self.plan.deciders[table.decider[leg]] if stops else ""
+                traced = _decider(decision)
                 tied = leg >= len(table.zonal)  # OVN took one of several that stop it alike
                 if expected == traced or (tied and expected and traced):
                     agree += 1
-                else:
-                    said = (
-                        f"predicted {f'blocked by {words(expected)}' if expected else 'passing'}",
-                        f"traced {f'blocked by {words(traced)}' if traced else 'passing'}",
-                    )
-                    text = f"trace {decision.trace}, {part} leg: {', '.join(said)}"
-                    wrong.append(Disagreement(text=text, about=(str(part), *said)))
+                    continue
+                answers = (f"predicted {_outcome(expected)}", f"traced {_outcome(traced)}")
+                text = f"trace {decision.trace}, {part} leg: {', '.join(answers)}"
+                wrong.append(Disagreement(text=text, about=(str(part), *answers)))
         return Compared(agree=agree, of=of, disagreements=tuple(wrong))
+
+    def _decided(self, part: Part, count: int) -> Iterator[tuple[int, Decision]]:
+        """Yield what traces showed of each of the `count` legs of a part, where ACLs decide it.
+
+        Once, also where it was shown of an egress leg wherever its packets go.
+        """
+        legs = self._parts[part].legs
+        rows = np.flatnonzero(legs != UNKNOWN).tolist()
+        for leg, decision in dict.fromkeys(
+            (row % count, self._decisions[legs[row]]) for row in rows
+        ):
+            if decision.verdict is Verdict.BLOCKED or decision.verdict in PASSES:
+                yield leg, decision
+
+
+def _decider(decision: Decision) -> str:
+    """Return the owner of the ACL that a packet was blocked by, empty where it passed."""
+    if decision.verdict is not Verdict.BLOCKED:
+        return ""
+    return decision.blame.owner if decision.blame else "an unnamed ACL"
+
+
+def _outcome(decider: str) -> str:
+    return f"blocked by {words(decider)}" if decider else "passing"
 
 
 def unknown(results: Sequence[LegResults], matrix: Matrix) -> NDArray[np.int64]:
     """Return a cell for each leg that no trace has shown and that some cell needs."""
     missing = _Missing()
-    for known in results:
-        for legs in known.plan.walk(matrix):
-            missing.note(known, legs)
+    for result in results:
+        for legs in result.plan.walk(matrix):
+            missing.note(result, legs)
     return missing.cells()
 
 
@@ -432,11 +480,11 @@ def unknown_replies(
 ) -> NDArray[np.int64]:
     """Return a cell that arrives for each leg of a reply that no trace has shown."""
     missing = _Missing()
-    for answered, known in zip(replies, requests, strict=True):
-        for legs in known.plan.walk(matrix):
-            arrived = legs.cells[known.arrives(legs)]
-            arrived = arrived[known.plan.answers(matrix, arrived)]
-            missing.note(answered, answered.legs(matrix, arrived))
+    for reply, request in zip(replies, requests, strict=True):
+        for legs in request.plan.walk(matrix):
+            arrived = legs.cells[request.arrives(legs)]
+            arrived = arrived[request.plan.answers(matrix, arrived)]
+            missing.note(reply, reply.legs(matrix, arrived))
     return missing.cells()
 
 
@@ -444,7 +492,7 @@ class _Missing:
     """A cell for each leg that is not known; the first that needs it."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[int, Part, int], int] = {}
+        self._cells: dict[tuple[int, Part, int], int] = {}
 
     def note(self, results: LegResults, legs: CellLegs) -> None:
         """Look for cells among these that need what is not known."""
@@ -455,11 +503,11 @@ class _Missing:
         for part, ids in results.ids(legs).items():
             legs_, first = np.unique(ids[missing], return_index=True)
             for leg, cell in zip(legs_.tolist(), legs.cells[missing[first]].tolist(), strict=True):
-                self._found.setdefault((results.plan.family, part, leg), cell)
+                self._cells.setdefault((results.plan.family, part, leg), cell)
 
     def cells(self) -> NDArray[np.int64]:
         """Return the cells, sorted."""
-        return np.unique(np.array(list(self._found.values()), dtype=np.int64))
+        return np.unique(np.array(list(self._cells.values()), dtype=np.int64))
 
 
 def compose(
@@ -472,34 +520,34 @@ def compose(
 
     The arrays of `traced` are filled in place: there may be hundreds of millions of cells.
     """
-    blames = {found: index for index, found in enumerate(traced.blames)}
+    blames = {blame: index for index, blame in enumerate(traced.blames)}
     keys = {key: index for index, key in enumerate(traced.trace_keys)}
-    for known, answered in zip(requests, replies, strict=True):
-        table = _Table(known.decisions, blames, keys)
-        answers = _Table(answered.decisions, {}, {})
-        for legs in known.plan.walk(matrix):
-            _fill(traced, known, legs, table)
+    for request, reply in zip(requests, replies, strict=True):
+        table = _Table(request.decisions, blames, keys)
+        answers = _Table(reply.decisions, {}, {})
+        for legs in request.plan.walk(matrix):
+            _fill(traced, request, legs, table)
             cells = legs.cells
             arrived = cells[traced.verdict[cells] == CODE[Verdict.REACHABLE]]
             traced.reply[cells] = NO_VERDICT
             left = traced.verdict[cells] == CODE[Verdict.EXITS]
             traced.reply[cells[left]] = CODE[Verdict.UNTRACED]
             traced.reply[arrived] = CODE[Verdict.UNTRACED]
-            arrived = arrived[known.plan.answers(matrix, arrived)]
-            back, _ = answered.outcome(answered.legs(matrix, arrived))
+            arrived = arrived[request.plan.answers(matrix, arrived)]
+            back, _ = reply.outcome(reply.legs(matrix, arrived))
             traced.reply[arrived] = answers.verdict[back]
     return replace(traced, blames=tuple(blames))
 
 
-def _fill(traced: CellVerdicts, known: LegResults, legs: CellLegs, table: "_Table") -> None:
+def _fill(traced: CellVerdicts, results: LegResults, legs: CellLegs, table: "_Table") -> None:
     """Write the verdicts of those of these cells that have no trace of their own."""
-    decided, egress = known.outcome(legs)
+    decided, egress = results.outcome(legs)
     fresh = traced.trace[legs.cells] < 0
     at, decided, egress = legs.cells[fresh], decided[fresh], egress[fresh]
     traced.verdict[at] = table.verdict[decided]
     # What let the packet through last stands where nothing had to let it in.
     blame, passes = table.blame[decided], table.passes[decided]
-    for earlier in (known.between(legs)[fresh], egress):
+    for earlier in (results.between(legs)[fresh], egress):
         allowed = np.where(earlier >= 0, table.blame[earlier], np.int32(-1))
         blame = np.where(passes & (blame < 0), allowed, blame)
     arrived = table.verdict[decided] == CODE[Verdict.REACHABLE]

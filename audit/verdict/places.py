@@ -40,17 +40,17 @@ class Places:
 
     def of(self, key: str) -> tuple[Place, ...]:
         """Return the places on a packet's way, in order; the first is where it enters."""
-        found: dict[str, Place] = {}
+        places: dict[str, Place] = {}
         queue = [key]
         for first in queue:
-            if first in found:
+            if first in places:
                 continue
             decision, keys = self._here(first)
-            found[first] = Place(
+            places[first] = Place(
                 name=_name(self.tasks[first]), keys=keys, answer=self._answer(decision)
             )
-            queue += [onward.key for known in keys for onward in self._beyond(known)]
-        return tuple(found.values())
+            queue += [onward.key for traced in keys for onward in self._beyond(traced)]
+        return tuple(places.values())
 
     def _here(self, key: str) -> tuple[Decision, tuple[str, ...]]:
         """Return what a zone does with a packet, and the traces that tell."""
@@ -64,7 +64,7 @@ class Places:
             return _decided(key, judgement, Verdict.REACHABLE), (key,)
         parts = [self._here(onward.key) for onward in judgement.next_hops]
         decision = combine([part for part, _ in parts], judgement.combine)
-        return decision, (key, *(known for _, keys in parts for known in keys))
+        return decision, (key, *(traced for _, keys in parts for traced in keys))
 
     def _beyond(self, key: str) -> Iterator[TraceTask]:
         """Yield what takes over in other zones."""

@@ -1,7 +1,10 @@
 """What the run keeps of a trace: its row of `traces`. Pure."""
 
+from typing import Any
+
 from audit.model.run import TraceRecord
 from audit.model.traces import DatapathTask, LogicalTrace, TraceOutcome, TraceTask
+from audit.model.verdicts import Blame
 from audit.verdict.judge import Judgement
 
 LOGICAL, DATAPATH = "logical", "datapath"
@@ -19,9 +22,8 @@ def record(
     reply_of: tuple[str, ...] = (),
 ) -> TraceRecord:
     """Return the row of a trace; `microflow` is its packet as the engine was given it."""
-    blame = judgement.blame
-    policy = blame.policy if blame is not None else None
-    hop = outcome.hop if isinstance(outcome, LogicalTrace) else None
+    # What decided: the ACL's stage where one did, else the last logical flow.
+    decider = judgement.blame or outcome.hop if isinstance(outcome, LogicalTrace) else None
     return TraceRecord(
         key=task.key,
         plane=DATAPATH if isinstance(task, DatapathTask) else LOGICAL,
@@ -31,23 +33,35 @@ def record(
         microflow=microflow,
         outcome=judgement.verdict or _CONTINUES,
         reason=judgement.reason,
-        # What decided: the ACL's stage where one did, else the last logical flow.
-        stage=(blame or hop).stage if hop is not None else "",
-        logical_flow=(blame or hop).logical_flow if hop is not None else "",
-        acl=blame.acl if blame is not None else "",
-        acl_match=blame.acl_match if blame is not None else "",
-        policy_kind=policy.kind if policy is not None else "",
-        policy_namespace=policy.namespace if policy is not None else "",
-        policy_name=policy.name if policy is not None else "",
-        policy_direction=blame.direction if blame is not None else "",
-        policy_rule=blame.rule if blame is not None else -1,
-        policies=tuple(str(ref) for ref in blame.policies) if blame is not None else (),
+        stage=decider.stage if decider is not None else "",
+        logical_flow=decider.logical_flow if decider is not None else "",
+        **_blamed(judgement.blame),
         detail=judgement.detail,
         next_keys=tuple(onward.key for onward in judgement.next_hops),
         reply_of=reply_of,
         output=outcome.output,
         read=outcome,
     )
+
+
+def _blamed(blame: Blame | None) -> dict[str, Any]:
+    """Return the fields about the ACL and the policy that decided; none where none did."""
+    if blame is None:
+        return {}
+    fields = {
+        "acl": blame.acl,
+        "acl_match": blame.acl_match,
+        "policy_direction": blame.direction,
+        "policy_rule": blame.rule,
+        "policies": tuple(map(str, blame.policies)),
+    }
+    if blame.policy is None:
+        return fields
+    return fields | {
+        "policy_kind": blame.policy.kind,
+        "policy_namespace": blame.policy.namespace,
+        "policy_name": blame.policy.name,
+    }
 
 
 def fork_record(key: str, judgement: Judgement) -> TraceRecord:
@@ -61,18 +75,6 @@ def fork_record(key: str, judgement: Judgement) -> TraceRecord:
         microflow="",
         outcome=_CONTINUES,
         reason=judgement.reason,
-        stage="",
-        logical_flow="",
-        acl="",
-        acl_match="",
-        policy_kind="",
-        policy_namespace="",
-        policy_name="",
-        policy_direction="",
-        policy_rule=-1,
-        policies=(),
         detail=judgement.detail,
         next_keys=tuple(onward.key for onward in judgement.next_hops),
-        reply_of=(),
-        output="",
     )

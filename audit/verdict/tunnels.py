@@ -17,7 +17,7 @@ class Tunnels:
     @classmethod
     def of(cls, chassis: Iterable[Chassis]) -> "Tunnels":
         """Index chassis by their tunnel addresses."""
-        return cls(by_address={one.address: one for one in chassis if one.address})
+        return cls(by_address={node.address: node for node in chassis if node.address})
 
     def beyond(self, task: DatapathTask, trace: DatapathTrace) -> DatapathTask | None:
         """Return the trace on the node at the tunnel's other end; None when there is none."""

@@ -18,7 +18,7 @@ from audit.model.traces import DatapathTask, Hop, TraceTask
 _ROUTERS_OUT = 2
 """The cluster router, and the gateway router or the host."""
 
-_Place = tuple[int, int, int]
+_Network = tuple[int, int, int]
 """A network: IP version, how many bits follow its prefix, the prefix."""
 
 
@@ -26,14 +26,14 @@ _Place = tuple[int, int, int]
 class Underlay:
     """Finds the node that takes in what is for an address, by the pods' subnets."""
 
-    ways: Mapping[_Place, WayIn]
+    ways: Mapping[_Network, WayIn]
     shifts: Mapping[int, tuple[int, ...]]
     """By IP version, how many bits follow the prefixes of subnets, fewest first."""
 
     @classmethod
     def of(cls, ways_in: Iterable[WayIn]) -> "Underlay":
         """Index ways in by subnet."""
-        ways: dict[_Place, WayIn] = {}
+        ways: dict[_Network, WayIn] = {}
         shifts: dict[int, set[int]] = defaultdict(set)
         for way in ways_in:
             network = ipaddress.ip_network(way.subnet)
@@ -45,11 +45,11 @@ class Underlay:
     def way_in(self, address: str) -> WayIn | None:
         """Return how a packet for `address` comes to its node; None for one in no pods' subnet."""
         number = ipaddress.ip_address(address)
-        places = (
+        networks = (
             (number.version, shift, int(number) >> shift)
             for shift in self.shifts.get(number.version, ())
         )
-        return next((self.ways[place] for place in places if place in self.ways), None)
+        return next((self.ways[network] for network in networks if network in self.ways), None)
 
 
 NO_UNDERLAY = Underlay(ways={}, shifts={})
@@ -67,17 +67,15 @@ def taken_in(
 
     The gateway router routes it on; a host is on its pods' switch, and sends to the pod itself.
     """
-    address = hop.ip_dst or task.microflow.ip_dst
+    packet = hop.translated(task.microflow)
     to = owner.attachment if owner is not None and way.by_host else None
     beside = to is not None and (to.zone, to.switch) == (entry.zone, entry.switch)
-    on_link = to is not None and beside and address in to.addresses
+    on_link = to is not None and beside and packet.ip_dst in to.addresses
     flow = replace(
-        task.microflow,
+        packet,
         inport=entry.port,
         eth_src=entry.mac,
         eth_dst=to.mac if to is not None and on_link else entry.gateway_mac,
-        ip_src=hop.ip_src or task.microflow.ip_src,
-        ip_dst=address,
         ttl=task.microflow.ttl - _ROUTERS_OUT - way.by_host,
     )
     onward = replace(task, zone=entry.zone, microflow=flow, select=0, depth=task.depth + 1)

@@ -63,7 +63,21 @@ function settle(before) {
   tell();
 }
 
+// Links within the page: what is after the `#` of the address is the map's, and is left as it is.
+function listenToLinks() {
+  for (const link of document.querySelectorAll(".checks a")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      const section = document.querySelector(link.getAttribute("href"));
+      for (const details of section.querySelectorAll("details:not(.zones)")) details.open = true;
+      section.scrollIntoView({ block: "start" });
+      section.focus({ preventScroll: true });
+    });
+  }
+}
+
 async function start() {
+  listenToLinks();
   if (typeof DecompressionStream === "undefined") {
     $("loading").textContent = "This browser cannot unpack the cells (it has no DecompressionStream). The figures and policies around are complete.";
     return;
@@ -79,7 +93,10 @@ async function start() {
   listenToMap();
   listenToSearch();
   for (const link of document.querySelectorAll("[data-group]")) {
-    link.addEventListener("click", () => go({ rows: { all: true }, columns: { group: T.byGroup.get(link.dataset.group) }, level: "workloads", cell: null, at: "" }));
+    link.addEventListener("click", () => {
+      go({ rows: { all: true }, columns: { group: T.byGroup.get(link.dataset.group) }, level: "workloads", cell: null, at: "" });
+      scroller.closest(".map").scrollIntoView({ block: "nearest" }); // it stands above what was chosen
+    });
   }
   new ResizeObserver(() => { if (scene) { arrange(); redraw(); } }).observe(scroller.parentElement);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); redraw(); });

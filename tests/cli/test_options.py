@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from audit.cli import options
+from audit.cli import options, places
 from audit.cli.main import audit
 from audit.errors import ExitCode, ScopeError, SnapshotError, UsageError
 from audit.scope import scope
@@ -80,6 +80,37 @@ def test_a_file_and_flags_contradict_each_other(flags: tuple[str, ...], tmp_path
         parsed("-f", str(file), *flags)
     with pytest.raises(ScopeError, match="contradict"):
         parsed("-A", "-n", "shop")
+
+
+@pytest.mark.parametrize("flag", ["-l", "--namespace-selector", "--from-selector", "--to-selector"])
+def test_of_a_selector_given_twice_all_must_hold(flag: str) -> None:
+    assert parsed(flag, "app=web", flag, "!canary") == parsed(flag, "app=web,!canary")
+    assert parsed(flag, "app=web") != parsed(flag, "!canary") != parsed()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_what_a_shell_takes(shell: str) -> None:
+    done = CliRunner().invoke(audit, ["completion", shell])
+    assert done.exit_code == ExitCode.CLEAN
+    assert f"_AUDIT_COMPLETE={shell}_complete" in done.output
+
+
+def test_runs_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("20260101T000000Z-aaaa", "20260102T000000Z-bbbb", "20260103T000000Z-cccc"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    for name in ("20260101T000000Z-aaaa", "20260102T000000Z-bbbb"):  # the last is unfinished
+        (tmp_path / "runs" / name / "run.json").touch()
+
+    def completed(begun: str) -> list[tuple[str, str]]:
+        context = click.Context(audit)
+        items = places.Run().shell_complete(context, click.Argument(["run"]), begun)
+        return [(item.type, str(item.value)) for item in items]
+
+    newest, oldest = ("runs/20260102T000000Z-bbbb", "runs/20260101T000000Z-aaaa")
+    assert completed("") == [("plain", "latest"), ("plain", newest), ("plain", oldest)]
+    assert completed("runs/20260102") == [("plain", newest)]
+    assert completed("elsewhere/") == [("dir", "elsewhere/")]
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

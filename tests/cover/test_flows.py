@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from audit.cover.flows import At, Identities, Numbers, Told, ZoneFlows, names_in, read, turned
+from audit.cover.flows import At, Identities, Numbers, ZoneFlows, ZoneMarks, names_in, read, turned
 from audit.cover.matches import MatchError, Side
 from audit.model.endpoints import Port
 from audit.model.facts import LogicalFlow, Zone
@@ -31,9 +31,9 @@ def zone(**flows: Iterable[LogicalFlow]) -> Zone:
     return replace(made.zone(ports=ports), flows=listed, installed_sets={"s": ("10.128.0.6",)})
 
 
-def told(*flows: LogicalFlow, on: str = HERE, ports: tuple[Port, ...] = (HTTP,)) -> Told:
+def told(*flows: LogicalFlow, on: str = HERE, ports: tuple[Port, ...] = (HTTP,)) -> ZoneMarks:
     who = Identities((A, B, FAR))
-    return ZoneFlows(zone(**{on: flows}), who, Numbers(), Family.IP4, {}, ports).told()
+    return ZoneFlows(zone(**{on: flows}), who, Numbers(), Family.IP4, {}, ports).marks()
 
 
 def flow(match: str, actions: str = "drop;", priority: int = 100) -> LogicalFlow:
@@ -182,7 +182,7 @@ def test_a_stage_without_its_default_is_told_from_one_in_which_all_goes_on() -> 
 
     def kind(*flows: LogicalFlow) -> Sequence[object]:
         listed = zone(**{HERE: (flow("ip4", "drop;"), *flows)})
-        read = ZoneFlows(listed, who, numbers, Family.IP4, {}, (HTTP,)).told()
+        read = ZoneFlows(listed, who, numbers, Family.IP4, {}, (HTTP,)).marks()
         return sorted(read.kind[HERE])
 
     default = flow("1", "next;", 0)._replace(stage="ls_in_lb_aff_check")
@@ -208,7 +208,7 @@ def test_what_tracks_packets_is_compared_between_switches(
 
     def tracking(*flows: LogicalFlow) -> int:
         read = ZoneFlows(zone(**{HERE: flows}), who, numbers, Family.IP4, {}, (HTTP,))
-        return read.told().tracking[HERE]
+        return read.marks().tracking[HERE]
 
     load_balanced = flow("reg0[2] == 1", "ct_lb_mark;")._replace(stage="ls_out_pre_stateful")
     other = flow("ip4.dst == 10.128.0.5", "next;")._replace(stage="ls_in_l2_lkup")
@@ -242,7 +242,7 @@ def test_names_come_with_the_side_they_are_asked_of() -> None:
         ("10.0.0.2", Side.DST),
         ("@g", Side.DST),
     }
-    assert found.asked == (("10.0.0.1",),)
+    assert found.required == (("10.0.0.1",),)
 
 
 def test_a_reply_has_the_ports_the_other_way_round() -> None:

@@ -158,7 +158,7 @@ def test_every_cell_has_the_request_that_its_endpoints_make() -> None:
         *((s, d, p) for s in range(4) for d in range(6) for p in range(2) if s != d),
     )
     found = requests.exhaustive(whole)
-    assert found.asked.all()
+    assert found.has_request.all()
     for cell in range(len(whole)):
         task = requests.request_for(
             endpoints[whole.src[cell]],
@@ -205,7 +205,7 @@ def test_what_cannot_be_traced_is_settled_with_its_reason(
     src: Endpoint, dst: Endpoint, reason: Reason | None
 ) -> None:
     found = requests.exhaustive(matrix((src, dst), (0, 1, 0)))
-    assert found.asked.tolist() == [reason is None]
+    assert found.has_request.tolist() == [reason is None]
     assert len(found.tasks) == (reason is None)
     if reason is not None:
         assert REASONS[found.settled[0]] == reason
@@ -310,6 +310,6 @@ def test_requests_that_are_added_leave_the_others_as_they_were() -> None:
     found = requests.exhaustive(whole, known, only=np.array([False, False, True]))
     assert found.of(np.arange(3)).tolist() == [-1, -1, 1]
     more = requests.extended(found, whole, np.array([1]))
-    assert more.asked.tolist() == [False, True, True]
+    assert more.has_request.tolist() == [False, True, True]
     keys = [more.keys[i] for i in more.of(np.array([1, 2])).tolist()]
     assert keys == [requests.request_for(A, C, Family.IP4, HTTP).key, found.forks[0].key]

@@ -60,7 +60,7 @@ def test_a_cell_that_legs_let_pass_wrongly_is_found_out(
     wrong = dataclasses.replace(few, verdicts=dataclasses.replace(few.verdicts, verdict=verdict))
     (difference,) = mutate.differences((planned, wrong), everything)
     assert difference.kind == mutate.FALSE_PASS
-    assert planned.matrix.told(int(stopped)) in difference.text
+    assert planned.matrix.describe(int(stopped)) in difference.text
 
 
 @pytest.mark.parametrize("kind", EDITS)

@@ -9,23 +9,29 @@ import subprocess
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from audit.facts import assemble
+from audit.facts.inventory.cluster import Cluster
 from audit.facts.inventory.findings import findings
+from audit.facts.inventory.groups import Group
+from audit.facts.inventory.policies import Policies
 from audit.facts.inventory.selecting import selection
 from audit.facts.inventory.stock import hash_of
-from audit.model.facts import ClusterState
+from audit.facts.topology import Topology
+from audit.model.facts import ClusterState, Policy
 from audit.model.findings import FAILING, FindingKind
-from audit.model.inventory import Difference
-from audit.model.verdicts import Reason
+from audit.model.inventory import Difference, Stock
+from audit.model.verdicts import PolicyRef, Reason
 from audit.replay.databases import OvsdbTool
 from audit.replay.toolchain import Toolchain
 from tests.archives import extract
 from tests.conftest import REPOSITORY
+from tests.verdict import made
 
 DATA = REPOSITORY / "tests" / "data"
 ZONES = ("ovn-control-plane", "ovn-worker", "ovn-worker2")
@@ -601,6 +607,30 @@ def test_differences_are_one_finding_of_each_kind_with_what_to_do(
     assert policy.text.startswith("1 policy, or rule of one, is in force in OVN")
     assert "Restart ovnkube-controller on the nodes of" in policy.text
     assert len(policy.subjects) == 1
+
+
+def test_a_policy_that_zones_with_equal_rows_lack_is_missing_in_all_of_them() -> None:
+    ref = PolicyRef(kind="NetworkPolicy", namespace="shop", name="web")
+    zones = {
+        name: replace(
+            made.zone(name), stock=Stock(policies=frozenset({f"NetworkPolicy:{name[0]}"}))
+        )
+        for name in ("a1", "a2", "b1")
+    }
+    cluster = Cluster(
+        pods=(),
+        nodes=(),
+        namespaces={},
+        policies=[Policy(ref=ref, directions=(), rules=(0, 0), manifest="")],
+        kinds=frozenset(),
+        zones=zones,
+        topology=Topology.of(zones, ()),
+    )
+    key = ("NetworkPolicy", "shop:web", "")
+    group = Group(key=key, words="", sure=frozenset(), maybe=frozenset(), denies=None)
+    [awaited] = Policies(cluster).differences({":".join(key[:2]): group})
+    assert awaited.kind is FindingKind.POLICY_AWAITED
+    assert awaited.zones == ("a1", "a2", "b1")
 
 
 def test_hashes_are_those_that_ovn_kubernetes_documents() -> None:

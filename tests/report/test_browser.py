@@ -310,7 +310,7 @@ def test_what_changed_is_a_filter(made: "Made", browser: Browser, tmp_path: Path
     cells = np.zeros(len(run.matrix), bool)
     cells[[3, 5]] = True
     path = tmp_path / "report.html"
-    changed = ChangedCells(since="yesterday", cells=cells, said=("two cells opened",))
+    changed = ChangedCells(since="yesterday", cells=cells, sentences=("two cells opened",))
     path.write_text(render_html(run, changed=changed), encoding="utf-8")
     reader = Reader(browser.new_page(), path)
     reader.open("ns=*,*&only=changed")
@@ -332,8 +332,8 @@ def test_the_whole_map_is_pixels_and_a_cell_of_it_can_be_opened(made: "Made", re
     expect(reader.page.get_by_test_id("mini")).to_be_hidden()
     colours = [pixel(reader, f"pod team-00/app-{n:04}", "pod team-03/app-0080") for n in (3, 24)]
     colours.append(pixel(reader, "pod team-03/app-0079", "pod team-03/app-0080"))
-    assert colours[0] == colours[1] == [0xD4, 0x54, 0x1B]
-    assert colours[2] == [0x2B, 0x76, 0xB9]
+    assert colours[0] == colours[1] == [0xA8, 0x39, 0x0A]
+    assert colours[2] == [0x7F, 0xBD, 0xF0]
     reader.click("pod team-00/app-0003", "pod team-03/app-0080")
     expect(reader.page.get_by_test_id("panel-sentence")).to_contain_text("cannot reach")
 
@@ -408,6 +408,55 @@ def test_the_other_controls(made: "Made", read: Read) -> None:
     expect(button).to_have_text(re.compile("Copied|Selected"))
     page.get_by_test_id("panel-close").click()
     expect(page.get_by_test_id("panel")).to_be_hidden()
+
+
+def test_the_map_is_on_the_first_screen(made: "Made", read: Read) -> None:
+    reader = read(made.drifting())
+    reader.page.set_viewport_size({"width": 1440, "height": 900})
+    box = reader.page.get_by_test_id("heatmap").bounding_box()
+    assert box is not None
+    assert box["y"] < 400
+    spot = reader.page.evaluate("window.auditReport.cellRect('shop', 'shop')")
+    assert spot["y"] + spot["height"] < 900
+
+
+def test_links_within_the_page_leave_the_view_as_it_is(made: "Made", read: Read) -> None:
+    reader = read(made.drifting())
+    reader.page.set_viewport_size({"width": 1440, "height": 400})
+    reader.open("only=blocked")
+    for link in reader.page.get_by_test_id("checks").get_by_role("link").all():
+        section = reader.page.locator(str(link.get_attribute("href")))
+        link.click()
+        expect(section).to_be_in_viewport()
+        expect(section).to_be_focused()
+        assert reader.page.url.endswith("#only=blocked")
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of `#rrggbb` (WCAG 2.2)."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_passes_and_what_is_stopped_differ_without_any_colour(
+    made: "Made", read: Read, scheme: Literal["light", "dark"]
+) -> None:
+    reader = read(made.shop())
+    reader.page.emulate_media(color_scheme=scheme)
+    lights = {
+        name: luminance(
+            reader.page.evaluate(
+                "name => getComputedStyle(document.documentElement).getPropertyValue(name).trim()",
+                f"--{name}",
+            )
+        )
+        for name in ("reachable", "exits", "blocked", "unroutable")
+    }
+    for passes in ("reachable", "exits"):
+        for stopped in ("blocked", "unroutable"):
+            assert (lights[passes] + 0.05) / (lights[stopped] + 0.05) >= 3
 
 
 AXE = Path(axe_core_python.__file__).parent / "axe.min.js"

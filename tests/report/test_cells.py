@@ -8,7 +8,7 @@ import pytest
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS
 from audit.report import cells
-from audit.report.lookup import find_cell
+from tests.report.named import find_cell
 
 if TYPE_CHECKING:
     from tests.report.conftest import Made

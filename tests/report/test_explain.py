@@ -8,7 +8,7 @@ from audit.model.packets import Family
 from audit.model.run import Run
 from audit.model.verdicts import CODE, NO_VERDICT, Reason, Verdict
 from audit.report.explain import COLUMNS, explain
-from audit.report.lookup import find_cell
+from tests.report.named import find_cell
 
 if TYPE_CHECKING:
     from tests.report.conftest import Made

@@ -31,7 +31,7 @@ from audit.policy.deviations import Causes
 from audit.policy.findings import about_drift
 from audit.report.census import census, exposures
 from audit.report.formats import junit, markdown, plain, prometheus, sarif, structured, terminal
-from audit.report.formats.told import Result, Told, tell
+from audit.report.formats.overview import Overview, Result, overview_of
 from audit.report.grid import gather
 from audit.report.render import render_html
 from audit.tracing.follow import disagreement_fields
@@ -135,7 +135,7 @@ def run() -> Recorded:
 
 
 @pytest.fixture(scope="module")
-def told(run: Recorded) -> Told:
+def told(run: Recorded) -> Overview:
 
     expected = (
         Expectation(name=HOSTILE[0], expect=Expect.BLOCKED, where=Where.ACROSS_NAMESPACES),
@@ -147,7 +147,7 @@ def told(run: Recorded) -> Told:
             exemptions=(Exemption(reason=HOSTILE[6], src=Side(kinds=(EndpointKind.POD,))),),
         ),
     )
-    return tell(run, check(run, expected, dt.date(2026, 11, 25), lambda _: None))
+    return overview_of(run, check(run, expected, dt.date(2026, 11, 25), lambda _: None))
 
 
 def expected_counts(run: Recorded) -> dict[str, int]:
@@ -156,11 +156,11 @@ def expected_counts(run: Recorded) -> dict[str, int]:
     return {str(verdict): codes.count(code) for code, verdict in enumerate(VERDICTS)}
 
 
-def parsed(told: Told) -> ET.Element:
+def parsed(told: Overview) -> ET.Element:
     return ET.fromstring(junit.junit(told))  # noqa: S314 - our own
 
 
-def test_all_formats_state_the_same_counts(run: Recorded, told: Told) -> None:
+def test_all_formats_state_the_same_counts(run: Recorded, told: Overview) -> None:
     counts = expected_counts(run)
     total = sum(counts.values())
     proven = total - counts["inconclusive"] - counts["untraced"]
@@ -194,7 +194,7 @@ def test_all_formats_state_the_same_counts(run: Recorded, told: Told) -> None:
 
 
 def test_the_comment_and_the_page_rank_the_same_namespaces(
-    run: Recorded, told: Told, made: "Made"
+    run: Recorded, told: Overview, made: "Made"
 ) -> None:
     whole = streamed(run, made)
     grid = gather(whole)
@@ -209,7 +209,7 @@ def test_the_comment_and_the_page_rank_the_same_namespaces(
 
 @pytest.mark.browser
 def test_the_page_shows_the_same_counts(
-    run: Recorded, told: Told, browser: Browser, made: "Made", tmp_path: Path
+    run: Recorded, told: Overview, browser: Browser, made: "Made", tmp_path: Path
 ) -> None:
     """What stands on the page in Chromium: its figures, and the cells its map is drawn from."""
     (tmp_path / "report.html").write_text(render_html(streamed(run, made)), encoding="utf-8")
@@ -264,7 +264,7 @@ def streamed(run: Recorded, made: "Made") -> StreamedRun:
     )
 
 
-def test_findings_are_as_many_in_each(told: Told) -> None:
+def test_findings_are_as_many_in_each(told: Overview) -> None:
     as_json = json.loads(structured.structured(told))
     (log,) = json.loads(sarif.sarif(told))["runs"]
     assert len(as_json["findings"]) == len(log["results"]) == len(told.results)
@@ -279,7 +279,7 @@ def test_findings_are_as_many_in_each(told: Told) -> None:
 @pytest.mark.parametrize("incomplete", [False, True])
 @pytest.mark.parametrize("checked", [False, True])
 def test_junit_fails_exactly_when_the_exit_code_says_so(
-    told: Told, kinds: tuple[str, ...], *, incomplete: bool, checked: bool
+    told: Overview, kinds: tuple[str, ...], *, incomplete: bool, checked: bool
 ) -> None:
     findings = [{"kind": kind, "text": f"a {kind}", "subjects": [], "cells": 1} for kind in kinds]
     manifest = {**told.manifest, "findings": findings, "notes": [], "incomplete": incomplete}
@@ -304,7 +304,7 @@ def test_junit_fails_exactly_when_the_exit_code_says_so(
     assert int(whole.get("failures", "")) == sum(c.find("failure") is not None for c in cases)
 
 
-def test_json_is_what_its_schema_says(told: Told) -> None:
+def test_json_is_what_its_schema_says(told: Overview) -> None:
     schema = structured.schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     document = json.loads(structured.structured(told))
@@ -315,7 +315,7 @@ def test_json_is_what_its_schema_says(told: Told) -> None:
         jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
 
 
-def test_sarif_is_what_oasis_published(told: Told) -> None:
+def test_sarif_is_what_oasis_published(told: Overview) -> None:
     schema = json.loads(lzma.decompress((DATA / "sarif-2.1.0.schema.json.xz").read_bytes()))
     log = json.loads(sarif.sarif(told))
     jsonschema.validate(log, schema, cls=jsonschema.Draft4Validator)
@@ -324,7 +324,7 @@ def test_sarif_is_what_oasis_published(told: Told) -> None:
         jsonschema.validate(log, schema, cls=jsonschema.Draft4Validator)
 
 
-def test_fingerprints_are_of_workloads_and_not_of_counts(told: Told) -> None:
+def test_fingerprints_are_of_workloads_and_not_of_counts(told: Overview) -> None:
     first = told.results[0]
 
     again = dataclasses.replace(first, cells=99, text="said otherwise")
@@ -333,7 +333,7 @@ def test_fingerprints_are_of_workloads_and_not_of_counts(told: Told) -> None:
     assert len({sarif.fingerprint(result) for result in told.results}) == len(told.results)
 
 
-def drifting(churn: str) -> Told:
+def drifting(churn: str) -> Overview:
     """Return a run with drift of both kinds between two Deployments' pods, called after `churn`."""
     pods = tuple(
         Endpoint(
@@ -361,14 +361,14 @@ def drifting(churn: str) -> Told:
         matrix, causes, np.ones(3, np.bool_), ["networkpolicy shop/db"] * 3, [None] * 3
     )
     disagree = [
-        Disagreement(text=f"{matrix.told(cell)}: blocked, reachable", about=matrix.about(cell))
+        Disagreement(text=f"{matrix.describe(cell)}: blocked, reachable", about=matrix.about(cell))
         for cell in cells.tolist()
     ]
     run = made()
     said = {"agree": 0, "of": 3, **disagreement_fields(disagree)}
     findings = [{**dataclasses.asdict(one), "subjects": list(one.subjects)} for one in found]
     manifest = json.loads(json.dumps({**run.manifest, "findings": findings, "verify": said}))
-    return tell(dataclasses.replace(run, manifest=manifest))
+    return overview_of(dataclasses.replace(run, manifest=manifest))
 
 
 def test_fingerprints_survive_that_pods_come_anew() -> None:
@@ -380,12 +380,12 @@ def test_fingerprints_survive_that_pods_come_anew() -> None:
     assert [result.cells for result in one.results] == [3, 3]
 
 
-def test_an_expectation_about_nothing_says_which_part_of_it_nothing_fits(told: Told) -> None:
+def test_an_expectation_about_nothing_says_which_part_of_it_nothing_fits(told: Overview) -> None:
     (nobody,) = (one for one in told.checks if one.status is Status.EMPTY and one.name == "nobody")
     assert nobody.sentence.endswith("nothing in the run fits its `from`")
 
 
-def test_hostile_names_are_text_in_markup(told: Told) -> None:
+def test_hostile_names_are_text_in_markup(told: Overview) -> None:
     parsed(told)
     failures = [case.get("name") for case in parsed(told).iter("testcase")]
     assert HOSTILE[0] in failures
@@ -397,7 +397,7 @@ def test_hostile_names_are_text_in_markup(told: Told) -> None:
     assert all(ord(char) < 128 for char in sarif.sarif(told))
 
 
-def test_prometheus_has_bounded_labels(told: Told) -> None:
+def test_prometheus_has_bounded_labels(told: Overview) -> None:
 
     namespaces = tuple(
         dataclasses.replace(told.namespaces[0], name=f"n{number}") for number in range(5_000)
@@ -424,7 +424,7 @@ def test_prometheus_has_bounded_labels(told: Told) -> None:
     assert "(other)" in passing
 
 
-def test_markdown_fits_a_comment(told: Told) -> None:
+def test_markdown_fits_a_comment(told: Overview) -> None:
 
     many: dict[str, Any] = {
         "namespaces": told.namespaces * 2_000,
@@ -435,7 +435,7 @@ def test_markdown_fits_a_comment(told: Told) -> None:
     assert len(markdown.markdown(dataclasses.replace(told, **many))) < 65_536
 
 
-def test_the_terminal_shows_namespaces_in_80_columns(run: Recorded, told: Told) -> None:
+def test_the_terminal_shows_namespaces_in_80_columns(run: Recorded, told: Overview) -> None:
     head, *lines = terminal.matrix(told).splitlines()
     assert max(map(len, (head, *lines))) <= 80
     assert len(lines) == 9  # eight namespaces, and the one with fewest cells as (1 others)

@@ -9,15 +9,16 @@ from audit.errors import UsageError
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.packets import Family, Protocol
 from audit.model.run import Run
-from audit.model.verdicts import CODE, Reason, Verdict
-from audit.report.lookup import find_cell
+from audit.model.verdicts import CODE, NO_VERDICT, Reason, Verdict
 from audit.report.render import render_html
+from tests.report.named import cells_between, find_cell
 
 if TYPE_CHECKING:
     from tests.report.conftest import Made
 
 HTTP, TLS = (Port(protocol=Protocol.TCP, number=number) for number in (80, 443))
 DELIVERED = (Verdict.REACHABLE, Reason.DELIVERED, CODE[Verdict.REACHABLE], -1)
+BLOCKED = (Verdict.BLOCKED, Reason.ACL_DROP, NO_VERDICT, -1)
 
 
 def endpoint(kind: EndpointKind, name: str, *addresses: str, **fields: Any) -> Endpoint:
@@ -118,8 +119,7 @@ def test_every_cell_by_the_words_the_report_prints(run: Run, made: "Made") -> No
         (("service/shop/web", "shop/a", "80"), "no cell from service/shop/web"),
         (("shop/a", "shop/web", "81"), "on tcp/81; it has tcp/80, tcp/443"),
         (("shop/a", "shop/web", "udp/80"), "on udp/80"),
-        (("shop/a", "shop/b", "80"), "means several cells"),
-        (("198.51.100.7", "shop/a", "80"), "'external 198.51.100.7 via n1' to 'pod shop/a'"),
+        (("shop/a", "shop/b", "80"), "shop/b may mean several things"),
     ],
 )
 def test_what_is_not_one_cell(run: Run, words: tuple[str, str, str], complaint: str) -> None:
@@ -130,9 +130,52 @@ def test_what_is_not_one_cell(run: Run, words: tuple[str, str, str], complaint: 
 
 def test_both_families(made: "Made") -> None:
     run = decide(made, (A, B), families=(Family.IP4, Family.IP6))
-    with pytest.raises(UsageError, match="add --family"):
-        find_cell(run, "shop/a", "shop/b", "80", None)
+    assert len(cells_between(run, "shop/a", "shop/b", "80")) == 2, "they come to the same"
     cells = [find_cell(run, "shop/a", "shop/b", "80", family) for family in ("ip4", "ip6")]
     assert len(set(cells)) == 2
     with pytest.raises(UsageError, match="in ip6"):
         find_cell(decide(made, (A, B)), "shop/a", "shop/b", "80", "ip6")
+
+
+def test_cells_that_come_to_the_same_are_explained_as_one(run: Run) -> None:
+    for words in (("198.51.100.7", "shop/a", "80"), ("shop/a", "shop/web", "")):
+        assert len(cells_between(run, *words)) == 2
+    assert len(cells_between(run, "shop/a", "pod/shop/b", "all")) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("shop/a", "pod/shop/b", ""), "which differ: tcp/80: reachable; tcp/443: blocked"),
+        (
+            ("ns/shop", "n1", "80"),
+            (
+                "'pod shop/a' to 'node n1' on tcp/80: reachable; "
+                "'pod shop/b' to 'node n1' on tcp/80: blocked"
+            ),
+        ),
+    ],
+)
+def test_cells_that_differ_are_named(
+    made: "Made", words: tuple[str, str, str], complaint: str
+) -> None:
+    def decide_each(src: Endpoint, dst: Endpoint, family: Family, port: Port) -> Any:
+        del family
+        stops = (dst is B and port == TLS) or (src, dst) == (B, N1)
+        return BLOCKED if stops else DELIVERED
+
+    run = made.assemble((A, B, N1), (HTTP, TLS), decide_each)
+    with pytest.raises(UsageError) as caught:
+        cells_between(run, *words)
+    assert complaint in str(caught.value)
+
+
+def test_families_that_differ_are_to_be_told_apart(made: "Made") -> None:
+    def decide_each(src: Endpoint, dst: Endpoint, family: Family, port: Port) -> Any:
+        del src, dst, port
+        return BLOCKED if family is Family.IP6 else DELIVERED
+
+    run = made.assemble((A, B), (HTTP,), decide_each, families=(Family.IP4, Family.IP6))
+    with pytest.raises(UsageError, match="add --family"):
+        cells_between(run, "shop/a", "shop/b", "80")
+    assert len(cells_between(run, "shop/a", "shop/b", "80", "ip6")) == 1

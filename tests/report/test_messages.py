@@ -18,7 +18,7 @@ from audit.model.facts import Note
 from audit.model.findings import FAILING, Disagreement, Finding, FindingKind, Severity
 from audit.report import messages
 from audit.report.formats import junit, markdown, prometheus, sarif, structured
-from audit.report.formats.told import tell
+from audit.report.formats.overview import overview_of
 from audit.report.render import render_html
 from tests.report.test_formats import made as recorded
 
@@ -54,7 +54,7 @@ def test_an_error_ends_a_run_with_1_and_is_said_everywhere(
     level = "error" if failing else "warning"
     assert capsys.readouterr().out.splitlines()[1] == f"{level}: {TEXT}"
     run = recorded()
-    told = tell(
+    told = overview_of(
         dataclasses.replace(run, manifest={**run.manifest, **done.manifest, "verify": None})
     )
     (as_json,) = json.loads(structured.structured(told))["findings"]

@@ -44,7 +44,7 @@ def stage(verdict: Verdict = Verdict.REACHABLE, **fields: Any) -> Stage:
         "direction": "source pod to destination pod",
         "src": "client",
         "dst": "web",
-        "place": "worker",
+        "location": "worker",
         "indicates": of.indicates,
         "answer": of,
     }
@@ -175,7 +175,7 @@ def test_of_many_backends_only_those_that_cannot_connect_back_are_named() -> Non
 
 def test_what_would_stop_it_further_on_is_said_once() -> None:
     blocked = answer(Verdict.BLOCKED, DENIES)
-    there = stage(remote=True, supposed=True, place="far", answer=blocked, indicates="failure")
+    there = stage(remote=True, supposed=True, location="far", answer=blocked, indicates="failure")
     said = words(found(stage(Verdict.BLOCKED), there, there, answer=blocked, logical=blocked))
     assert said.count("Had it got to far, it would be blocked by networkpolicy shop/deny") == 1
 

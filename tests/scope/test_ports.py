@@ -139,6 +139,7 @@ def test_ranges_partition_all_ports(cuts: set[int]) -> None:
     ("text", "expected"),
     [
         ("tpc/80", "did you mean tcp/80?"),
+        ("80,443", "is several: give each with a --port of its own"),
         ("upd/53-54", "did you mean udp/53-54?"),
         ("80/tcp", "did you mean tcp/80?"),
         ("tcp:80", "did you mean tcp/80?"),
@@ -150,7 +151,7 @@ def test_ranges_partition_all_ports(cuts: set[int]) -> None:
         ("tcp/90-80", "did you mean tcp/80-90?"),
         ("", "expected tcp/80, udp/53"),
         ("tcp/", "expected tcp/80, udp/53"),
-        ("tcp/80,81", "expected tcp/80, udp/53"),
+        ("tcp/80,81", "is several"),
         ("-80", "expected"),
         ("tcp/٨٠", "expected tcp/80"),
     ],

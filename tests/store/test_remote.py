@@ -47,7 +47,7 @@ def test_what_is_no_place_is_said_without_what_may_be_a_secret(text: str) -> Non
 
 
 def test_what_a_store_says_is_one_sentence() -> None:
-    said = remote._said(  # noqa: SLF001 - the words are libcurl's and the store's own
+    said = remote._sentence(  # noqa: SLF001 - the words are libcurl's and the store's own
         OSError(
             "When listing objects under key 'p/' in bucket 'b': AWS Error NETWORK_CONNECTION "
             "during ListObjectsV2 operation: curlCode: 60, SSL peer certificate was not "
@@ -56,6 +56,6 @@ def test_what_a_store_says_is_one_sentence() -> None:
     )
     assert said.endswith("(SSL certificate problem: self-signed certificate)")
     other = "When reading: AWS Error SLOW_DOWN during GetObject operation: wait\n(Request ID: abc)"
-    assert remote._said(OSError(other)) == (  # noqa: SLF001
+    assert remote._sentence(OSError(other)) == (  # noqa: SLF001
         "When reading: AWS Error SLOW_DOWN during GetObject operation: wait"
     )

@@ -30,10 +30,10 @@ _HOST_PLACES = 4
 @lru_cache(maxsize=1 << 16)
 def plain(address: str) -> str:
     """Return an address, or a network, in its canonical form; a network of one is an address."""
-    found = network(address)
-    if found is None:
+    parsed = network(address)
+    if parsed is None:
         return address
-    return str(found.network_address if found.num_addresses == 1 else found)
+    return str(parsed.network_address if parsed.num_addresses == 1 else parsed)
 
 
 def family_of(address: str) -> str:
@@ -87,30 +87,32 @@ class Cluster:
     @cached_property
     def by_namespace(self) -> Mapping[str, Sequence[PodFacts]]:
         """The same by namespace."""
-        found: dict[str, list[PodFacts]] = defaultdict(list)
+        pods: dict[str, list[PodFacts]] = defaultdict(list)
         for pod in self.present:
-            found[pod.namespace].append(pod)
-        return found
+            pods[pod.namespace].append(pod)
+        return pods
 
     @cached_property
     def owners(self) -> Mapping[str, tuple[PodFacts, ...]]:
         """Who has an address, or had it and is completed; those that have it first."""
-        found: dict[str, list[PodFacts]] = defaultdict(list)
-        for pod in sorted(self.pods, key=lambda one: one.phase in FINISHED):
+        owners: dict[str, list[PodFacts]] = defaultdict(list)
+        for pod in sorted(self.pods, key=lambda pod: pod.phase in FINISHED):
             for address in dict.fromkeys((*pod.addresses, *pod.assigned)):
                 if not pod.host_network:
-                    found[plain(address)].append(pod)
-        return {address: tuple(pods) for address, pods in found.items()}
+                    owners[plain(address)].append(pod)
+        return {address: tuple(pods) for address, pods in owners.items()}
 
     @cached_property
     def hosts(self) -> frozenset[str]:
         """Addresses of hosts: sets that mean the nodes have them too."""
-        own = {plain(a) for node in self.nodes for a in (*node.addresses, *node.host_addresses)}
+        addresses = {
+            plain(a) for node in self.nodes for a in (*node.addresses, *node.host_addresses)
+        }
         for node in self.nodes:
             for subnet in networks(node.subnets):
                 places = range(min(_HOST_PLACES, subnet.num_addresses))
-                own.update(str(subnet[place]) for place in places)
-        return frozenset(own)
+                addresses.update(str(subnet[index]) for index in places)
+        return frozenset(addresses)
 
     @cached_property
     def _subnets(self) -> Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -118,18 +120,20 @@ class Cluster:
 
     def on_pod_network(self, address: str) -> bool:
         """Whether an address is one of a node's subnet, which only pods have."""
-        found = network(address)
-        return found is not None and any(
-            found.network_address in subnet
+        parsed = network(address)
+        return parsed is not None and any(
+            parsed.network_address in subnet
             for subnet in self._subnets
-            if subnet.version == found.version
+            if subnet.version == parsed.version
         )
 
     @cached_property
     def unlisted(self) -> frozenset[str]:
         """Namespaces whose ports are in OVN and of which no object was listed: a part of a dump."""
-        known = {pod.namespace for pod in self.pods} | {p.ref.namespace for p in self.policies}
-        return frozenset(namespace for namespace, _ in self.topology.pod_ports) - known
+        with_objects = {pod.namespace for pod in self.pods} | {
+            p.ref.namespace for p in self.policies
+        }
+        return frozenset(namespace for namespace, _ in self.topology.pod_ports) - with_objects
 
     def sure(self, pod: PodFacts) -> bool:
         """Whether a pod must be in what selects it."""
@@ -153,11 +157,13 @@ class Cluster:
     def doubtful(self) -> frozenset[str]:
         """Addresses that OVN gives to pods which Kubernetes says are elsewhere, or does not have.
 
-        That a pod is gone and its port is there is told as that.
+        A port that a pod left behind is a difference of its own.
         """
         gone = self.topology.pod_ports.keys() - set(map(name_of, self.pods))
         ports = (self.topology.pod_ports.get(name, ()) for name in self.differing | gone)
-        return frozenset(plain(a) for own in ports for _, port in own for a in port.addresses)
+        return frozenset(
+            plain(a) for pod_ports in ports for _, port in pod_ports for a in port.addresses
+        )
 
     def peer(self, peer: PodPeer, namespace: str) -> Selected:
         """Return the pods that a subject or a peer selects."""
@@ -166,10 +172,10 @@ class Cluster:
     def select(self, spaces: Selector | None, namespace: str, pods: Selector) -> Selected:
         """Return pods of one namespace, or of those selected."""
         key = (namespace if spaces is None else spaces, pods)
-        found = self._chosen.get(key)
-        if found is None:
-            found = self._chosen[key] = self._select(spaces, namespace, pods)
-        return found
+        selected = self._chosen.get(key)
+        if selected is None:
+            selected = self._chosen[key] = self._select(spaces, namespace, pods)
+        return selected
 
     def _select(self, spaces: Selector | None, namespace: str, pods: Selector) -> Selected:
         chosen = (

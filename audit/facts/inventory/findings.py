@@ -68,7 +68,7 @@ _TEXTS: dict[FindingKind, tuple[str, str, str]] = {
         _RESTART,
     ),
 }
-"""Of each kind: what is said of one, of many, and what to do."""
+"""By kind: the words for one difference, for several, and what to do about them."""
 
 
 def findings(differences: Iterable[Difference]) -> tuple[Finding, ...]:
@@ -80,14 +80,14 @@ def findings(differences: Iterable[Difference]) -> tuple[Finding, ...]:
 
 
 def _finding(kind: FindingKind, differences: Sequence[Difference]) -> Finding:
-    one, many, advice = _TEXTS[kind]
+    singular, plural, advice = _TEXTS[kind]
     zones = sorted({zone for difference in differences for zone in difference.zones})
     named = f"zone {zones[0]}" if len(zones) == 1 else f"{len(zones)} zones ({listed(zones)})"
     texts = [difference.text for difference in differences]
     more = len(texts) - MOST_TEXTS
     return Finding(
         kind=kind,
-        text=f"{len(texts):,} {one if len(texts) == 1 else many}: "
+        text=f"{len(texts):,} {singular if len(texts) == 1 else plural}: "
         + "; ".join(texts[:MOST_TEXTS])
         + (f"; and {more:,} more" if more > 0 else "")
         + f". {advice[0].upper()}{advice[1:].format(zones=named)}",

@@ -87,8 +87,8 @@ def _group(
     return Group(
         key=key,
         words=words,
-        sure=frozenset(name_of(pod) for one in chosen for pod in one.sure),
-        maybe=frozenset(name_of(pod) for one in chosen for pod in one.maybe),
+        sure=frozenset(name_of(pod) for selected in chosen for pod in selected.sure),
+        maybe=frozenset(name_of(pod) for selected in chosen for pod in selected.maybe),
         denies=denies,
     )
 
@@ -120,29 +120,32 @@ class Groups:
         for group in wanted:
             there = self._there.get(group.key, {})
             without = absent.get(":".join(group.key[:2]), set())
-            lacking: dict[str, set[Name]] = defaultdict(set)
-            for name in group.sure:
-                zone = self._cluster.zone_of.get(name)
-                if zone is None or zone in without:
-                    continue
-                owned = there.get(zone)
-                if owned is None:
-                    if group.key[0] != "Namespace":
-                        lacking[zone].add(name)
-                elif not self._is_in(name, zone, owned):
-                    lacking[zone].add(name)
-            for zone, names in sorted(lacking.items()):
-                yield from self._told(group, zone, names, too_much=False)
+            for zone, names in sorted(self._lacking(group, without).items()):
+                yield from self._difference(group, zone, names, too_much=False)
             for zone, owned in sorted(there.items()):
-                known = {self._cluster.pods_of_ports.get((zone, port)) for port in owned.ports} - {
-                    None
-                }
-                extra = {name for name in known if name is not None} - group.sure - group.maybe
-                yield from self._told(group, zone, extra - self._unsure, too_much=True)
+                pods = {self._cluster.pods_of_ports.get((zone, port)) for port in owned.ports}
+                extra = {name for name in pods if name is not None} - group.sure - group.maybe
+                yield from self._difference(group, zone, extra - self._unsure, too_much=True)
+
+    def _lacking(self, group: Group, without: Collection[str]) -> Mapping[str, set[Name]]:
+        """Return, by zone, the pods that must be in a group and are not."""
+        there = self._there.get(group.key, {})
+        lacking: dict[str, set[Name]] = defaultdict(set)
+        for name in group.sure:
+            zone = self._cluster.zone_of.get(name)
+            if zone is None or zone in without:
+                continue
+            if zone in there:
+                is_in = self._is_in(name, zone, there[zone])
+            else:  # a namespace's group need not be there
+                is_in = group.key[0] == "Namespace"
+            if not is_in:
+                lacking[zone].add(name)
+        return lacking
 
     @cached_property
     def _unsure(self) -> frozenset[Name]:
-        """Pods that are gone: that their port is still there is told as that."""
+        """Pods that are gone: a port that they left behind is a difference of its own."""
         return frozenset(self._cluster.topology.pod_ports) - {
             name_of(pod) for pod in self._cluster.present
         }
@@ -151,7 +154,7 @@ class Groups:
         ports = self._cluster.topology.pod_ports.get(name, ())
         return any(there == zone and port.name in owned.ports for there, port in ports)
 
-    def _told(
+    def _difference(
         self, group: Group, zone: str, names: Collection[Name], *, too_much: bool
     ) -> Iterator[Difference]:
         if not names:

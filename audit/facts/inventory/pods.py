@@ -27,7 +27,7 @@ def differing(pods: Iterable[PodFacts], topology: Topology) -> dict[Name, Differ
     asked where there is none, and of the MAC. Of a pod in a user-defined network the port on the
     default one is no way to it.
     """
-    found = {}
+    differences = {}
     for pod in pods:
         if pod.host_network or pod.primary_network or pod.phase in FINISHED or not pod.node:
             continue
@@ -36,14 +36,14 @@ def differing(pods: Iterable[PodFacts], topology: Topology) -> dict[Name, Differ
             continue
         text = "; ".join(_differences(pod, *there, topology))
         if text:
-            found[name_of(pod)] = Difference(
+            differences[name_of(pod)] = Difference(
                 kind=FindingKind.POD_DIFFERS,
                 text=f"pod {pod.namespace}/{pod.name}: {text} (port {there[1].name} in zone "
                 f"{there[0]})",
                 zones=(there[0],),
                 about=frozenset({key_of(name_of(pod))}),
             )
-    return found
+    return differences
 
 
 def _differences(pod: PodFacts, zone: str, port: LogicalPort, topology: Topology) -> Iterator[str]:
@@ -52,8 +52,8 @@ def _differences(pod: PodFacts, zone: str, port: LogicalPort, topology: Topology
     has = _by_family(port.addresses)
     for family, addresses in wanted.items():
         if addresses != has.get(family, ()):
-            own = ", ".join(has.get(family, ())) or f"no IP{family} address"
-            yield f"Kubernetes says {', '.join(addresses)}, OVN {own}"
+            actual = ", ".join(has.get(family, ())) or f"no IP{family} address"
+            yield f"Kubernetes says {', '.join(addresses)}, OVN {actual}"
     if pod.assigned_mac and port.mac and pod.assigned_mac != port.mac.lower():
         yield f"Kubernetes says MAC {pod.assigned_mac}, OVN {port.mac}"
     home = topology.switch_of_node.get(pod.node)
@@ -62,56 +62,60 @@ def _differences(pod: PodFacts, zone: str, port: LogicalPort, topology: Topology
 
 
 def _by_family(addresses: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = defaultdict(list)
+    by_family: dict[str, list[str]] = defaultdict(list)
     for address in addresses:
-        found[family_of(address)].append(plain(address))
-    return {family: tuple(sorted(own)) for family, own in found.items()}
+        by_family[family_of(address)].append(plain(address))
+    return {family: tuple(sorted(members)) for family, members in by_family.items()}
 
 
 def unbound(cluster: Cluster) -> Iterator[Difference]:
     """Yield the running pods whose port is bound to no chassis, or to another node's."""
     chassis = {node.name: node.chassis for node in cluster.nodes}
-    names = {node.chassis: node.name for node in cluster.nodes if node.chassis}
+    names = {node.chassis: node.name for node in cluster.nodes}
+    for pod, zone, port in _settled_ports(cluster):
+        wanted = chassis.get(pod.node, "")
+        actual = cluster.zones[zone].stock.bound.get(port.name, wanted)
+        if actual == wanted or (actual and not wanted):
+            continue
+        bound = f"to the chassis of node {names.get(actual, actual)}" if actual else "to no chassis"
+        yield Difference(
+            kind=FindingKind.PORT_NOT_BOUND,
+            text=f"port {port.name} in zone {zone} is bound {bound}; its pod runs on node "
+            f"{pod.node}",
+            zones=(zone,),
+            about=frozenset({key_of(name_of(pod))}),
+        )
+
+
+def _settled_ports(cluster: Cluster) -> Iterator[tuple[PodFacts, str, LogicalPort]]:
+    """Yield the running pods whose port is as Kubernetes says, each with its zone and port."""
     for pod in cluster.present:
         if not settled(pod) or cluster.moving(pod) or name_of(pod) in cluster.differing:
             continue
         there = cluster.topology.pod_port(pod.namespace, pod.name, pod.node)
-        bindings = cluster.zones[there[0]].stock.bound if there is not None else {}
-        if there is None or there[1].name not in bindings:
-            continue
-        own = bindings[there[1].name]
-        wanted = chassis.get(pod.node, "")
-        if own == wanted or (own and not wanted):
-            continue
-        bound = f"to the chassis of node {names.get(own, own)}" if own else "to no chassis"
-        yield Difference(
-            kind=FindingKind.PORT_NOT_BOUND,
-            text=f"port {there[1].name} in zone {there[0]} is bound {bound}; its pod runs on node "
-            f"{pod.node}",
-            zones=(there[0],),
-            about=frozenset({key_of(name_of(pod))}),
-        )
+        if there is not None:
+            yield pod, *there
 
 
 def left_behind(pods: Iterable[PodFacts], topology: Topology) -> Iterator[Difference]:
     """Yield the ports of pods that are gone, or completed, and second ports of others."""
     pods = tuple(pods)
-    known = {name_of(pod): pod for pod in pods}
+    by_name = {name_of(pod): pod for pod in pods}
     unknown = partial.missing(pods, topology)
     for name, ports in sorted(topology.pod_ports.items()):
         if name[0] in unknown:
             continue  # nobody knows whether they are gone
-        pod = known.get(name)
-        own = None
+        pod = by_name.get(name)
+        in_use = None
         if pod is None or pod.phase in FINISHED:
             why = "is not in Kubernetes" if pod is None else "is completed"
         elif len(ports) > 1:
-            own = topology.pod_port(*name, pod.node)
+            in_use = topology.pod_port(*name, pod.node)
             why = f"has another one, and runs on node {pod.node}"
         else:
             continue
         for zone, port in ports:
-            if own == (zone, port):
+            if in_use == (zone, port):
                 continue
             yield Difference(
                 kind=FindingKind.PORT_WITHOUT_POD,

@@ -1,10 +1,10 @@
 """Policies in OVN beside those in Kubernetes: which are no more, which are missing where. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
-from audit.facts.inventory.cluster import Cluster, Name, family_of, in_zones, key_of, name_of
+from audit.facts.inventory.cluster import Cluster, family_of, in_zones, key_of, name_of
 from audit.facts.inventory.groups import Group
 from audit.facts.inventory.sets import governed
 from audit.model.facts import Acl, Policy, Zone
@@ -22,7 +22,7 @@ class Policies:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._known = {policy.ref: policy for policy in cluster.policies}
+        self._by_ref = {policy.ref: policy for policy in cluster.policies}
         self.absent: dict[str, set[str]] = defaultdict(set)
         """Zones in which a policy (`type:name`) that is in Kubernetes is not."""
 
@@ -36,120 +36,131 @@ class Policies:
     @cached_property
     def _acls(self) -> Mapping[PolicyRef, Mapping[str, list[Acl]]]:
         """The ACLs in force of each policy, by zone."""
-        found: dict[PolicyRef, dict[str, list[Acl]]] = defaultdict(lambda: defaultdict(list))
+        by_policy: dict[PolicyRef, dict[str, list[Acl]]] = defaultdict(lambda: defaultdict(list))
         for zone in self._cluster.zones.values():
             for acls in zone.acls.values():
                 for acl in acls:
                     if acl.policy is not None:
-                        found[acl.policy][zone.name].append(acl)
-        return found
+                        by_policy[acl.policy][zone.name].append(acl)
+        return by_policy
 
     @cached_property
     def _holding(self) -> Mapping[PolicyRef, Mapping[str, frozenset[str]]]:
         """The pods in each policy's port group, by zone: where there are any."""
-        found: dict[PolicyRef, dict[str, frozenset[str]]] = defaultdict(dict)
+        by_policy: dict[PolicyRef, dict[str, frozenset[str]]] = defaultdict(dict)
         for zone in self._cluster.zones.values():
             for group in zone.port_groups:
                 if group.policy is not None and group.ports:
-                    found[group.policy][zone.name] = self._pods(zone, group.ports)
-        return found
+                    by_policy[group.policy][zone.name] = self._pods(zone, group.ports)
+        return by_policy
 
     def _pods(self, zone: Zone, ports: frozenset[str]) -> frozenset[str]:
         named = self._cluster.pods_of_ports
         pods = (named.get((zone.name, port)) for port in ports)
         return frozenset(key_of(pod) for pod in pods if pod is not None)
 
+    @cached_property
+    def _zones_by_stock(self) -> Mapping[frozenset[str], set[str]]:
+        """Zones by the policies (`type:name`) that they hold: nearly always all hold the same."""
+        zones: dict[frozenset[str], set[str]] = defaultdict(set)
+        for zone in self._cluster.zones.values():
+            zones[zone.stock.policies].add(zone.name)
+        return zones
+
     def _gone(self) -> Iterator[Difference]:
         """Yield the policies that OVN has and Kubernetes does not."""
-        zones: dict[PolicyRef, set[str]] = defaultdict(set)
-        for stored in {zone.stock.policies for zone in self._cluster.zones.values()}:
-            there = {z.name for z in self._cluster.zones.values() if z.stock.policies == stored}
-            for ref in map(_ref, stored):
-                if ref not in self._known:
-                    zones[ref] |= there
-        for ref in self._acls.keys() | self._holding.keys():
-            if ref not in self._known:
-                zones[ref] |= self._acls.get(ref, {}).keys() | self._holding.get(ref, {}).keys()
-        for ref in sorted(zones):
+        for ref, zones in sorted(self._zones_of_unlisted().items()):
             if ref.kind not in self._cluster.kinds or ref.namespace in self._cluster.unlisted:
                 continue
-            held = self._holding.get(ref, {})
-            in_force = sorted(held.keys() | self._acls.get(ref, {}).keys())
-            if not in_force and self._cluster.unlisted:
-                continue  # it may be of a namespace that was not listed
-            kind = FindingKind.POLICY_ONLY_IN_OVN if in_force else FindingKind.POLICY_LEFT_OVER
-            pods = frozenset[str]().union(*held.values())
-            if not held:
-                pods = frozenset(
-                    pod
-                    for zone, acls in self._acls.get(ref, {}).items()
-                    for acl in acls
-                    for pod in governed(self._cluster, self._cluster.zones[zone], acl.uuid)
+            in_force = self._holding.get(ref, {}).keys() | self._acls.get(ref, {}).keys()
+            if in_force:
+                yield self._only_in_ovn(ref, sorted(in_force))
+            elif not self._cluster.unlisted:  # else it may be of a namespace that was not listed
+                yield Difference(
+                    kind=FindingKind.POLICY_LEFT_OVER,
+                    text=f"{_words(ref)} is in OVN and no longer in Kubernetes: without a pod "
+                    f"{in_zones(zones)}",
+                    zones=tuple(sorted(zones)),
                 )
-            where = in_zones(in_force or zones[ref])
-            force = f"in force {where} for {_count(pods)}" if in_force else f"without a pod {where}"
-            yield Difference(
-                kind=kind,
-                text=f"{_words(ref)} is in OVN and no longer in Kubernetes: {force}",
-                zones=tuple(in_force or sorted(zones[ref])),
-                effects=tuple(Effect(direction=d, pods=pods, policy=ref) for d in _BOTH)
-                if in_force
-                else (),
-            )
+
+    def _zones_of_unlisted(self) -> Mapping[PolicyRef, set[str]]:
+        """Return where the policies are of which OVN has rows, and Kubernetes no object."""
+        zones: dict[PolicyRef, set[str]] = defaultdict(set)
+        for names, there in self._zones_by_stock.items():
+            for ref in set(map(_ref, names)) - self._by_ref.keys():
+                zones[ref] |= there
+        for by_policy in (self._acls, self._holding):
+            for ref in by_policy.keys() - self._by_ref.keys():
+                zones[ref] |= by_policy[ref].keys()
+        return zones
+
+    def _only_in_ovn(self, ref: PolicyRef, zones: list[str]) -> Difference:
+        pods = self._governed_by(ref)
+        return Difference(
+            kind=FindingKind.POLICY_ONLY_IN_OVN,
+            text=f"{_words(ref)} is in OVN and no longer in Kubernetes: in force "
+            f"{in_zones(zones)} for {_count(pods)}",
+            zones=tuple(zones),
+            effects=tuple(Effect(direction=d, pods=pods, policy=ref) for d in _BOTH),
+        )
+
+    def _governed_by(self, ref: PolicyRef) -> frozenset[str]:
+        """Return the pods in a policy's own port groups; without any, in those with its ACLs."""
+        held = self._holding.get(ref)
+        if held:
+            return frozenset[str]().union(*held.values())
+        return frozenset(
+            pod
+            for zone, acls in self._acls.get(ref, {}).items()
+            for acl in acls
+            for pod in governed(self._cluster, self._cluster.zones[zone], acl.uuid)
+        )
 
     def _missing(self, wanted: Mapping[str, Group]) -> Iterator[Difference]:
         """Yield the policies that Kubernetes has and some zone does not."""
-        stored = {zone.name: zone.stock.policies for zone in self._cluster.zones.values()}
-        distinct = {
-            names: [z for z, own in stored.items() if own is names] for names in stored.values()
-        }
-        for policy in self._known.values():
+        for policy in self._by_ref.values():
             name = _stored(policy.ref)
             if name not in wanted:
                 continue
-            without = {z for names, zones in distinct.items() if name not in names for z in zones}
-            if not without:
-                continue
-            self.absent[name] = without
-            pods: dict[str, set[Name]] = defaultdict(set)
-            for pod in wanted[name].sure:
-                zone = self._cluster.zone_of.get(pod)
-                if zone in without:
-                    pods[zone].add(pod)
-            keys = frozenset(key_of(pod) for names in pods.values() for pod in names)
-            if pods:
-                yield Difference(
-                    kind=FindingKind.POLICY_NOT_IN_OVN,
-                    text=f"{_words(policy.ref)} is not in OVN {in_zones(sorted(pods))}, where it "
-                    f"selects {_count(keys)}",
-                    zones=tuple(sorted(pods)),
-                    effects=tuple(Effect(direction=d, pods=keys) for d in _BOTH),
-                )
-            else:
-                yield Difference(
-                    kind=FindingKind.POLICY_AWAITED,
-                    text=f"{_words(policy.ref)} is not in OVN {in_zones(sorted(without))}, where "
-                    "it selects no pod",
-                    zones=tuple(sorted(without)),
-                )
+            lacking = (there for names, there in self._zones_by_stock.items() if name not in names)
+            without = set[str]().union(*lacking)
+            if without:
+                self.absent[name] = without
+                yield self._not_in_ovn(policy, wanted[name], without)
+
+    def _not_in_ovn(self, policy: Policy, group: Group, without: set[str]) -> Difference:
+        pods = [pod for pod in group.sure if self._cluster.zone_of.get(pod) in without]
+        if not pods:
+            return Difference(
+                kind=FindingKind.POLICY_AWAITED,
+                text=f"{_words(policy.ref)} is not in OVN {in_zones(without)}, where it selects "
+                "no pod",
+                zones=tuple(sorted(without)),
+            )
+        zones = sorted({self._cluster.zone_of[pod] for pod in pods})
+        keys = frozenset(map(key_of, pods))
+        return Difference(
+            kind=FindingKind.POLICY_NOT_IN_OVN,
+            text=f"{_words(policy.ref)} is not in OVN {in_zones(zones)}, where it selects "
+            f"{_count(keys)}",
+            zones=tuple(zones),
+            effects=tuple(Effect(direction=d, pods=keys) for d in _BOTH),
+        )
 
     def _rules(self, wanted: Mapping[str, Group]) -> Iterator[Difference]:
         """Yield the rules, and default denies, without an ACL; and the ACLs of rules no more."""
-        for policy in self._known.values():
+        for policy in self._by_ref.values():
             group = wanted.get(_stored(policy.ref))
             if group is None or policy.spec is None:
                 continue
-            zones = {
-                self._cluster.zone_of[pod] for pod in group.sure if pod in self._cluster.zone_of
-            }
+            zones = {self._cluster.zone_of.get(pod, "") for pod in group.sure}
             zones -= self.absent.get(_stored(policy.ref), set())
             zones &= self._holding.get(policy.ref, {}).keys()
             acls = self._acls.get(policy.ref, {})
             for rule in policy.spec.rules:
-                if self._needs_acl(rule, policy.spec.namespace):
-                    bare = [z for z in sorted(zones) if not _of_rule(acls.get(z, ()), rule)]
-                    if bare:
-                        yield self._bare(policy, rule, bare)
+                bare = _zones_without(rule, zones, acls)
+                if bare and self._needs_acl(rule, policy.spec.namespace):
+                    yield self._bare(policy, rule, bare)
             yield from self._outdated(policy, acls)
 
     def _bare(self, policy: Policy, rule: Rule, zones: list[str]) -> Difference:
@@ -166,13 +177,13 @@ class Policies:
     def _outdated(self, policy: Policy, acls: Mapping[str, list[Acl]]) -> Iterator[Difference]:
         assert policy.spec is not None  # noqa: S101 - who calls has looked
         rules = {(str(rule.direction), rule.index) for rule in policy.spec.rules}
-        found: dict[tuple[str, int], dict[str, Acl]] = defaultdict(dict)
-        for zone, own in acls.items():
-            for acl in own:
+        outdated: dict[tuple[str, int], dict[str, Acl]] = defaultdict(dict)
+        for zone, zone_acls in acls.items():
+            for acl in zone_acls:
                 key = acl.policy_direction, acl.rule
                 if acl.rule >= 0 and acl.policy_direction and key not in rules:
-                    found[key][zone] = acl
-        for (direction, index), zones in sorted(found.items()):
+                    outdated[key][zone] = acl
+        for (direction, index), zones in sorted(outdated.items()):
             pods = frozenset[str]().union(
                 *(
                     governed(self._cluster, self._cluster.zones[zone], acl.uuid)
@@ -204,37 +215,49 @@ class Policies:
 
     def _firewalls(self) -> Iterator[Difference]:
         """Yield the EgressFirewalls, and rules of theirs, that a zone with their pods lacks."""
-        for policy in self._known.values():
+        for policy in self._by_ref.values():
             if policy.ref.kind != "EgressFirewall" or policy.spec is None:
                 continue
-            own = self._cluster.select(None, policy.ref.namespace, EVERYTHING).sure
-            zones: dict[str, set[str]] = defaultdict(set)
-            for pod in own:
-                zone = self._cluster.zone_of.get(name_of(pod))
-                if zone is not None:
-                    zones[zone].add(key_of(name_of(pod)))
-            acls = self._acls.get(policy.ref, {})
-            needed = [r for r in policy.spec.rules if self._needs_acl(r, policy.ref.namespace)]
-            for rule in needed:
-                bare = [z for z in sorted(zones) if not _of_rule(acls.get(z, ()), rule)]
-                whole = [z for z in bare if not acls.get(z)]
-                which = f": its rule egress[{rule.index}]" if not whole else ""
-                if bare:
-                    pods = frozenset[str]().union(*(zones[zone] for zone in bare))
-                    yield Difference(
-                        kind=FindingKind.POLICY_NOT_IN_OVN,
-                        text=f"{_words(policy.ref)}{which} is not in OVN {in_zones(bare)}, where "
-                        f"it concerns {_count(pods)}",
-                        zones=tuple(bare),
-                        effects=(Effect(direction=Direction.EGRESS, pods=pods),),
-                    )
-                if whole:
-                    break  # its other rules are not there either
-            yield from self._outdated(policy, acls)
+            yield from self._unenforced(policy, policy.spec.rules)
+            yield from self._outdated(policy, self._acls.get(policy.ref, {}))
+
+    def _unenforced(self, policy: Policy, rules: Iterable[Rule]) -> Iterator[Difference]:
+        zones: dict[str, set[str]] = defaultdict(set)
+        for pod in self._cluster.select(None, policy.ref.namespace, EVERYTHING).sure:
+            zone = self._cluster.zone_of.get(name_of(pod))
+            if zone is not None:
+                zones[zone].add(key_of(name_of(pod)))
+        acls = self._acls.get(policy.ref, {})
+        for rule in rules:
+            bare = _zones_without(rule, zones, acls)
+            if not bare or not self._needs_acl(rule, policy.ref.namespace):
+                continue
+            whole = not all(acls.get(zone) for zone in bare)
+            which = "" if whole else f": its rule egress[{rule.index}]"
+            pods = frozenset[str]().union(*(zones[zone] for zone in bare))
+            yield Difference(
+                kind=FindingKind.POLICY_NOT_IN_OVN,
+                text=f"{_words(policy.ref)}{which} is not in OVN {in_zones(bare)}, where "
+                f"it concerns {_count(pods)}",
+                zones=tuple(bare),
+                effects=(Effect(direction=Direction.EGRESS, pods=pods),),
+            )
+            if whole:
+                return  # its other rules are not there either
 
 
-def _of_rule(acls: list[Acl] | tuple[Acl, ...], rule: Rule) -> list[Acl]:
-    return [a for a in acls if a.rule == rule.index and a.policy_direction == rule.direction]
+def _zones_without(
+    rule: Rule, zones: Iterable[str], acls: Mapping[str, Sequence[Acl]]
+) -> list[str]:
+    """Return the zones, in order, that have no ACL of a rule among the policy's there."""
+
+    def has_acl(zone: str) -> bool:
+        return any(
+            acl.rule == rule.index and acl.policy_direction == rule.direction
+            for acl in acls.get(zone, ())
+        )
+
+    return [zone for zone in sorted(zones) if not has_acl(zone)]
 
 
 def _stored(ref: PolicyRef) -> str:

@@ -28,7 +28,7 @@ _SUFFIXES = re.compile(r"(?:_nodeSel|_LNM)*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """`namespaces` is None where the set is of the one `namespace`."""
+    """`namespaces` is None where the set is of a single `namespace`."""
 
     namespaces: Selector | None
     namespace: str
@@ -50,10 +50,10 @@ def selection(name: str) -> Selection | None:
     spaces: Selector | None = None
     namespace, at = "", 0
     if name.startswith("LS{"):
-        found = _SELECTOR.match(name)
-        if found is None:
+        spaces_match = _SELECTOR.match(name)
+        if spaces_match is None:
             return None
-        spaces, at = _read(found), found.end()
+        spaces, at = _read(spaces_match), spaces_match.end()
     else:
         at = name.find("_")
         namespace = name[:at]
@@ -66,15 +66,15 @@ def selection(name: str) -> Selection | None:
     return Selection(namespaces=spaces, namespace=namespace, pods=selected)
 
 
-def _read(found: re.Match[str]) -> Selector | None:
+def _read(match: re.Match[str]) -> Selector | None:
     try:
         labels = [
             Requirement(key=key, operator=Operator.IN, values=(value,))
-            for key, value in _LABEL.findall(found["labels"] or "")
+            for key, value in _LABEL.findall(match["labels"] or "")
         ]
         met = [
             Requirement(key=key, operator=_OPERATORS[operator], values=tuple(values.split()))
-            for key, operator, values in _MET.findall(found["met"] or "")
+            for key, operator, values in _MET.findall(match["met"] or "")
         ]
     except (ValueError, KeyError):
         return None

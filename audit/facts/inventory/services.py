@@ -77,36 +77,46 @@ def declared(item: Object, slices: Iterable[Object]) -> Declared | None:
     ips = tuple(plain(ip.text()) for ip in written if ip.value not in (None, "", "None"))
     if spec["type"].text() == "ExternalName" or not ips:
         return None
-    ingress = (one["ip"].text() for one in root["status"]["loadBalancer"]["ingress"].each())
-    external = (one.text() for one in spec["externalIPs"].each())
-    ports = tuple(
-        ServicePort(
-            protocol=protocol,
-            name=port["name"].text(),
-            number=port["port"].number(),
-            node_port=port["nodePort"].number() if port["nodePort"].value is not None else 0,
-        )
-        for port in spec["ports"].each()
-        if (protocol := port["protocol"].text("TCP").lower()) in _PROTOCOLS
-    )
+    ports = tuple(_ports(spec))
     return Declared(
         namespace=root["metadata"]["namespace"].required(),
         name=root["metadata"]["name"].required(),
         cluster_ips=ips,
-        outside=tuple(plain(address) for address in (*external, *ingress) if address),
+        outside=tuple(_outside(root)),
         ports=ports,
         internal_local=spec["internalTrafficPolicy"].text() == "Local",
         external_local=spec["externalTrafficPolicy"].text() == "Local",
         not_ready_too=spec["publishNotReadyAddresses"].flag(),
         local_first=any(_LOCAL_FIRST in key for key in root["metadata"]["annotations"].mapping()),
-        targets={key: tuple(found) for key, found in _targets(ports, slices).items()},
+        targets={key: tuple(targets) for key, targets in _targets(ports, slices).items()},
     )
+
+
+def _outside(root: Field) -> Iterator[str]:
+    """Yield a Service's external addresses, and those that its cloud load balancer has."""
+    ingress = (entry["ip"] for entry in root["status"]["loadBalancer"]["ingress"].each())
+    for address in (*root["spec"]["externalIPs"].each(), *ingress):
+        if address.text():
+            yield plain(address.text())
+
+
+def _ports(spec: Field) -> Iterator[ServicePort]:
+    for port in spec["ports"].each():
+        protocol = port["protocol"].text("TCP").lower()
+        if protocol in _PROTOCOLS:
+            yield ServicePort(
+                protocol=protocol,
+                name=port["name"].text(),
+                number=port["port"].number(),
+                node_port=port["nodePort"].number() if port["nodePort"].value is not None else 0,
+            )
 
 
 def _targets(
     ports: Sequence[ServicePort], slices: Iterable[Object]
 ) -> dict[tuple[str, int], list[Target]]:
-    found: dict[tuple[str, int], list[Target]] = defaultdict(list)
+    """Return what is behind each port: a slice's port belongs to that of its name and protocol."""
+    targets: dict[tuple[str, int], list[Target]] = defaultdict(list)
     numbers = {(port.name, port.protocol): port.number for port in ports}
     for root in map(Field, slices):
         if root["addressType"].text() not in ("IPv4", "IPv6"):
@@ -119,20 +129,21 @@ def _targets(
             and (number := numbers.get((port["name"].text(), protocol))) is not None
         ]
         for endpoint in root["endpoints"].each():
-            conditions = endpoint["conditions"]
             for address in [*endpoint["addresses"].each()][:1]:
-                for protocol, number, target in served:
-                    found[protocol, number].append(
-                        Target(
-                            address=plain(address.text()),
-                            port=target,
-                            node=endpoint["nodeName"].text(),
-                            ready=conditions["ready"].flag(default=True),
-                            serving=conditions["serving"].flag()
-                            and conditions["terminating"].flag(),
-                        )
-                    )
-    return found
+                for protocol, number, port in served:
+                    targets[protocol, number].append(_target(endpoint, address, port))
+    return targets
+
+
+def _target(endpoint: Field, address: Field, port: int) -> Target:
+    conditions = endpoint["conditions"]
+    return Target(
+        address=plain(address.text()),
+        port=port,
+        node=endpoint["nodeName"].text(),
+        ready=conditions["ready"].flag(default=True),
+        serving=conditions["serving"].flag() and conditions["terminating"].flag(),
+    )
 
 
 class Balancers:
@@ -141,8 +152,9 @@ class Balancers:
     def __init__(self, cluster: Cluster, services: Iterable[Declared], *, sliced: bool) -> None:
         """`sliced` tells whether the EndpointSlices are known; else only VIPs are compared."""
         self._cluster = cluster
-        self._services = {f"{one.namespace}/{one.name}": one for one in services}
+        self._services = {f"{service.namespace}/{service.name}": service for service in services}
         self._sliced = sliced
+        self._families = {family_of(s) for node in cluster.nodes for s in node.subnets}
         self._other_network = frozenset(
             {pod.namespace for pod in cluster.pods if pod.primary_network}
             | {name for name, labels in cluster.namespaces.items() if _PRIMARY in dict(labels)}
@@ -158,15 +170,17 @@ class Balancers:
                 for address, port, _ in balancer.vips:
                     vip = (str(balancer.protocol), plain(address), port)
                     vips[balancer.owner][zone.name].add(vip)
-        found: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+        wrong: dict[tuple[str, str, str], set[str]] = defaultdict(set)
         for balancer, zones in there.items():
             for shown, text in self._wrong(balancer, zones):
-                found[balancer.owner, shown, text] |= set(zones)
-        yield from self._told(found)
+                wrong[balancer.owner, shown, text] |= set(zones)
+        yield from self._as_differences(wrong)
         yield from self._absent(vips)
 
-    def _told(self, found: Mapping[tuple[str, str, str], set[str]]) -> Iterator[Difference]:
-        for (owner, _, text), zones in sorted(found.items()):
+    def _as_differences(
+        self, wrong: Mapping[tuple[str, str, str], set[str]]
+    ) -> Iterator[Difference]:
+        for (owner, _, text), zones in sorted(wrong.items()):
             yield Difference(
                 kind=FindingKind.LOAD_BALANCER_DIFFERS,
                 text=f"service {owner} {in_zones(sorted(zones))}: {text}",
@@ -200,10 +214,10 @@ class Balancers:
         self, service: Declared, protocol: str, address: str, port: int
     ) -> ServicePort | None:
         """Return the port of a Service that a VIP is for; any address may be a node's."""
-        own = [one for one in service.ports if one.protocol == protocol]
+        candidates = [candidate for candidate in service.ports if candidate.protocol == protocol]
         if address in (*service.cluster_ips, *service.outside):
-            return next((one for one in own if one.number == port), None)
-        return next((one for one in own if one.node_port == port), None)
+            return next((candidate for candidate in candidates if candidate.number == port), None)
+        return next((candidate for candidate in candidates if candidate.node_port == port), None)
 
     def _backends(
         self,
@@ -215,11 +229,16 @@ class Balancers:
         zones: Sequence[str],
     ) -> str:
         """Say which backends a VIP has and which it should have; nothing where they agree."""
-        targets = service.targets.get((served.protocol, served.number), ())
+        family = _family(address)
+        targets = [
+            target
+            for target in service.targets.get((served.protocol, served.number), ())
+            if family_of(target.address) == family
+        ]
         accepted = self._accepted(service, balancer, targets, address, zones)
         for has in self._expanded(backends, zones):
-            if accepted and not any(self._same(has, one, zones) for one in accepted):
-                nearest = min(accepted, key=lambda one: len(one ^ has))
+            if accepted and not any(self._same(has, allowed, zones) for allowed in accepted):
+                nearest = min(accepted, key=lambda allowed: len(allowed ^ has))
                 return _differing(has - nearest, nearest - has)
         return ""
 
@@ -234,7 +253,7 @@ class Balancers:
             values = self._cluster.zones[zone].stock.variables
             for text in backends:
                 for value in values.get(text.removeprefix("^"), ()):
-                    yield frozenset(_backend(one) for one in value.split(",") if one)
+                    yield frozenset(_backend(backend) for backend in value.split(",") if backend)
 
     def _accepted(
         self,
@@ -245,21 +264,17 @@ class Balancers:
         zones: Sequence[str],
     ) -> list[frozenset[Backend]]:
         """Return the sets of backends that a VIP may have."""
-        family = _family(address)
-        own = [target for target in targets if family_of(target.address) == family]
-        everywhere = _eligible(own, service)
+        everywhere = _eligible(targets, service)
         internal = plain(address) in service.cluster_ips
         is_local = service.internal_local if internal else service.external_local
         if not (is_local or service.local_first):
             return [everywhere]
         local = [
-            _eligible([target for target in own if target.node == node], service)
+            _eligible([target for target in targets if target.node == node], service)
             for node in self._cluster.nodes_of(zones)
         ]
-        if internal and is_local and balancer.on_switch and not balancer.on_router:
-            return local
-        if internal and is_local and balancer.on_router and not balancer.on_switch:
-            return [everywhere]
+        if internal and is_local and balancer.on_switch != balancer.on_router:
+            return local if balancer.on_switch else [everywhere]
         return [everywhere, *local]
 
     def _same(
@@ -271,20 +286,21 @@ class Balancers:
         masked = {(a, port) for a, port in has if a.startswith(_MASQUERADE)}
         if not masked:
             return False
+        lacking = wanted - has
+        return (
+            has - masked <= wanted
+            and {address for address, _ in lacking} <= self._host_addresses(zones)
+            and {port for _, port in lacking} == {port for _, port in masked}
+        )
+
+    def _host_addresses(self, zones: Sequence[str]) -> set[str]:
         nodes = set(self._cluster.nodes_of(zones))
-        own = {
+        return {
             plain(address)
             for node in self._cluster.nodes
             if node.name in nodes
             for address in node.host_addresses
         }
-        mine = {(address, port) for address, port in wanted if address in own}
-        ports = {port for _, port in masked}
-        return (
-            has - masked <= wanted
-            and wanted - has <= mine
-            and ports == {p for _, p in wanted - has}
-        )
 
     def _absent(self, vips: Mapping[str, Mapping[str, set[Vip]]]) -> Iterator[Difference]:
         """Yield the Services of which a zone has no load balancer at one of their addresses.
@@ -292,32 +308,36 @@ class Balancers:
         A ClusterIP is in every zone; whether other addresses are depends on the gateways' mode, so
         of those only what some zones have and others do not.
         """
-        families = {family_of(s) for node in self._cluster.nodes for s in node.subnets}
         zones = {z for z, zone in self._cluster.zones.items() if zone.stock.balancers}
         for owner, service in sorted(self._services.items()):
             if service.namespace in self._other_network:
                 continue
-            own = vips.get(owner, {})
+            by_zone = vips.get(owner, {})
             for port in service.ports:
-                for address in (*service.cluster_ips, *service.outside):
-                    if family_of(address) not in families:
-                        continue
-                    vip = (port.protocol, address, port.number)
-                    without = sorted(zone for zone in zones if vip not in own.get(zone, ()))
-                    everywhere = address in service.cluster_ips or len(without) < len(zones)
-                    if without and everywhere:
-                        shown = f"{port.protocol} {_vip(address, port.number)}"
-                        yield _missing(owner, shown, without)
-                yield from self._node_port(owner, port, own, zones)
+                yield from self._addresses(owner, port, by_zone, zones)
+                yield from self._node_port(owner, port, by_zone, zones)
+
+    def _addresses(
+        self, owner: str, port: ServicePort, by_zone: Mapping[str, set[Vip]], zones: set[str]
+    ) -> Iterator[Difference]:
+        service = self._services[owner]
+        for address in (*service.cluster_ips, *service.outside):
+            if family_of(address) not in self._families:
+                continue
+            vip = (port.protocol, address, port.number)
+            without = sorted(zone for zone in zones if vip not in by_zone.get(zone, ()))
+            everywhere = address in service.cluster_ips or len(without) < len(zones)
+            if without and everywhere:
+                yield _missing(owner, f"{port.protocol} {_vip(address, port.number)}", without)
 
     def _node_port(
-        self, owner: str, port: ServicePort, own: Mapping[str, set[Vip]], zones: set[str]
+        self, owner: str, port: ServicePort, by_zone: Mapping[str, set[Vip]], zones: set[str]
     ) -> Iterator[Difference]:
         if not port.node_port:
             return
         has = {
             zone
-            for zone, vips in own.items()
+            for zone, vips in by_zone.items()
             if any(vip[0] == port.protocol and vip[2] == port.node_port for vip in vips)
         }
         if has and has < zones:
@@ -353,7 +373,7 @@ def _backend(text: str) -> Backend:
 
 
 def _family(address: str) -> str:
-    """Return the family of a VIP; of a template's the one its name says."""
+    """Return the family of a VIP; of a template variable's the family in its name."""
     if address.startswith("^"):
         return "v6" if "IPv6" in address else "v4"
     return family_of(address)
@@ -369,13 +389,13 @@ def _shown(backends: Iterable[Backend]) -> str:
 
 def _differing(extra: Collection[Backend], missing: Collection[Backend]) -> str:
     """Say which backends a load balancer has and the EndpointSlices do not, and which it lacks."""
-    told = []
+    parts = []
     if extra:
-        told.append(f"has {_shown(extra)}, which the EndpointSlices do not have")
+        parts.append(f"has {_shown(extra)}, which the EndpointSlices do not have")
     if missing:
-        told.append(
+        parts.append(
             f"lacks {_shown(missing)}, which they have"
             if extra
             else f"lacks {_shown(missing)} of the EndpointSlices"
         )
-    return ", and ".join(told)
+    return ", and ".join(parts)

@@ -4,8 +4,9 @@ Zones have most sets alike: each distinct one is compared once.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from audit.facts.inventory.cluster import (
     Cluster,
@@ -50,12 +51,17 @@ class Sets:
         self._policies = {(p.ref.kind, p.ref.name): p for p in cluster.policies}
 
     def differences(self) -> Iterator[Difference]:
+        """Yield what is wrong with the sets of all zones."""
+        yield from self._wrong_members()
+        yield from self._absent()
+
+    def _wrong_members(self) -> Iterator[Difference]:
         """Yield what a set lacks, and what it has too much, once for all zones that say so."""
         alike: dict[OwnedSet, list[str]] = defaultdict(list)
         for zone in self._cluster.zones.values():
             for owned in zone.stock.sets:
                 alike[owned].append(zone.name)
-        found: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
+        wrong: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
         named: dict[str, OwnedSet] = {}
         for owned, zones in alike.items():
             expected = self._expectation(owned)
@@ -64,11 +70,13 @@ class Sets:
             named[owned.set] = owned
             lacks, extra = self._compared(owned, expected)
             for address in lacks:
-                found[owned.set, address, False] += zones
+                wrong[owned.set, address, False] += zones
             for address in extra:
-                found[owned.set, address, True] += zones
-        for (name, address, too_much), zones in sorted(found.items()):
+                wrong[owned.set, address, True] += zones
+        for (name, address, too_much), zones in sorted(wrong.items()):
             yield self._difference(named[name], address, sorted(zones), too_much=too_much)
+
+    def _absent(self) -> Iterator[Difference]:
         for zone in self._cluster.zones.values():
             for name in zone.stock.absent_sets:
                 acls = self._using(zone.name).get(name, ())
@@ -120,17 +128,21 @@ class Sets:
             )
         if owned.owner_type == "Namespace":
             return self._pods(owned, f"all pods of namespace {owned.name}", [PodPeer()], owned.name)
+        return self._expect_peers(owned) if owned.owner_type in ADMIN_TYPES else None
+
+    def _expect_peers(self, owned: OwnedSet) -> _Expected | None:
+        """Return what the set of a rule's peers should have."""
         policy = self._policies.get((owned.owner_type, owned.name))
-        if owned.owner_type not in ADMIN_TYPES or policy is None or policy.spec is None:
+        if policy is None or policy.spec is None:
             return None
         rules = policy.spec.facing(Direction(owned.direction))
-        rule = next((one for one in rules if one.index == owned.rule), None)
-        if rule is None or rule.peers is None:
+        peers = next((rule.peers for rule in rules if rule.index == owned.rule), None)
+        if peers is None:
             return None
         words = f"the peers of {policy.ref} {owned.direction}[{owned.rule}]"
-        pods = [peer for peer in rule.peers if isinstance(peer, PodPeer)]
-        blocks = [peer for peer in rule.peers if isinstance(peer, BlockPeer)]
-        others = any(isinstance(peer, NodePeer | NamePeer) for peer in rule.peers)
+        pods = [peer for peer in peers if isinstance(peer, PodPeer)]
+        blocks = [peer for peer in peers if isinstance(peer, BlockPeer)]
+        others = any(isinstance(peer, NodePeer | NamePeer) for peer in peers)
         return self._pods(owned, words, pods, "", blocks=blocks, others=others)
 
     def _pods(
@@ -144,25 +156,20 @@ class Sets:
         others: bool = False,
     ) -> _Expected:
         selected = [self._cluster.peer(peer, namespace) for peer in peers]
+        must = [*chain.from_iterable(chosen.sure for chosen in selected)]
+        may = chain.from_iterable(chosen.maybe for chosen in selected)
         sure = {
             plain(address): pod
-            for one in selected
-            for pod in one.sure
+            for pod in must
             for address in pod.addresses
             if family_of(address) == owned.family
         }
-        maybe = {
-            plain(address)
-            for one in selected
-            for pod in (*one.sure, *one.maybe)
-            for address in (*pod.addresses, *pod.assigned)
-        } | self._cluster.doubtful
-        cidrs = {plain(b.cidr) for b in blocks if family_of(b.cidr) == owned.family}
+        maybe = {plain(a) for pod in (*must, *may) for a in (*pod.addresses, *pod.assigned)}
         return _Expected(
             words=words,
             sure=sure,
-            networks=frozenset(cidrs),
-            maybe=frozenset(maybe),
+            networks=_networks(blocks, owned.family),
+            maybe=frozenset(maybe | self._cluster.doubtful),
             pods_only=others or owned.owner_type not in ADMIN_TYPES,
         )
 
@@ -175,12 +182,8 @@ class Sets:
         if not too_much and address in expected.sure:
             owners = (expected.sure[address], *owners)
         living = [pod for pod in owners if pod.phase not in FINISHED]
-        whose = f" of pod {'/'.join(name_of(living[0]))}" if living else ""
-        completed = [f"{'/'.join(name_of(pod))}" for pod in owners if pod.phase in FINISHED]
-        if completed and not (living and too_much):
-            verb = "has" if not living else "had"
-            whose += f", an address that completed pod {completed[0]} {verb}"
-        elif too_much and not owners and "/" not in address:
+        whose = _whose(owners, too_much=too_much)
+        if too_much and not owners and "/" not in address:
             whose = ", which no pod has"
         does = "has too much" if too_much else "lacks"
         return Difference(
@@ -210,13 +213,28 @@ class Sets:
     def _using(self, zone: str) -> Mapping[str, list[Acl]]:
         """Return the ACLs of a zone by the sets that they use."""
         if zone not in self._users:
-            found: dict[str, list[Acl]] = defaultdict(list)
+            users: dict[str, list[Acl]] = defaultdict(list)
             for acls in self._cluster.zones[zone].acls.values():
                 for acl in acls:
                     for part in acl.match.split("$")[1:]:
-                        found[part.split("}")[0].split(",")[0].split(")")[0].split()[0]].append(acl)
-            self._users[zone] = found
+                        users[part.split("}")[0].split(",")[0].split(")")[0].split()[0]].append(acl)
+            self._users[zone] = users
         return self._users[zone]
+
+
+def _networks(blocks: Iterable[BlockPeer], family: str) -> frozenset[str]:
+    return frozenset(plain(b.cidr) for b in blocks if family_of(b.cidr) == family)
+
+
+def _whose(owners: Sequence[PodFacts], *, too_much: bool) -> str:
+    """Return whose an address is, as what follows it."""
+    living = [pod for pod in owners if pod.phase not in FINISHED]
+    completed = [pod for pod in owners if pod.phase in FINISHED]
+    whose = f" of pod {'/'.join(name_of(living[0]))}" if living else ""
+    if completed and not (living and too_much):
+        verb = "had" if living else "has"
+        whose += f", an address that completed pod {'/'.join(name_of(completed[0]))} {verb}"
+    return whose
 
 
 def governed(cluster: Cluster, zone: Zone, acl: str) -> frozenset[str]:

@@ -66,18 +66,18 @@ def _policies(
 
     Nearly always all zones have the same: they are read once, and are one object then.
     """
-    found = set()
+    policies = set()
     for text in ids:
         controller, _, rest = text.partition(":")
         owner_type, _, name = rest.partition(":")
         network = controller.removesuffix(_SUFFIX)
         if owner_type in POLICY_TYPES and (controller == _DEFAULT or network in primary):
-            found.add(f"{owner_type}:{name}")
+            policies.add(f"{owner_type}:{name}")
     for text in names:
         namespace, _, name = text.partition("_")
         if name and not text.endswith(tuple(_DEFAULT_DENY)):
-            found.add(f"NetworkPolicy:{namespace}:{name}")
-    return frozenset(found)
+            policies.add(f"NetworkPolicy:{namespace}:{name}")
+    return frozenset(policies)
 
 
 def _groups(rows: Sequence[Row], ports: Sequence[Row]) -> Iterator[OwnedGroup]:
@@ -85,7 +85,7 @@ def _groups(rows: Sequence[Row], ports: Sequence[Row]) -> Iterator[OwnedGroup]:
     names = {row["_uuid"]: row["name"] for row in ports}
     for row in rows:
         ids = row["external_ids"]
-        known = frozenset(names[uuid] for uuid in as_tuple(row["ports"]) if uuid in names)
+        members = frozenset(names[uuid] for uuid in as_tuple(row["ports"]) if uuid in names)
         if ids.get(_TYPE):
             if ids.get(_CONTROLLER, _DEFAULT) == _DEFAULT:
                 yield OwnedGroup(
@@ -93,7 +93,7 @@ def _groups(rows: Sequence[Row], ports: Sequence[Row]) -> Iterator[OwnedGroup]:
                     owner_type=ids[_TYPE],
                     name=ids.get(_NAME, ""),
                     direction=ids.get("direction", "").lower(),
-                    ports=known,
+                    ports=members,
                 )
             continue
         old = ids.get("name", "")
@@ -104,7 +104,7 @@ def _groups(rows: Sequence[Row], ports: Sequence[Row]) -> Iterator[OwnedGroup]:
                 owner_type="NetpolNamespace",
                 name=old.removesuffix(deny),  # the hash of the namespace's name
                 direction=_DEFAULT_DENY[deny],
-                ports=known,
+                ports=members,
             )
         elif "_" in old:
             yield OwnedGroup(
@@ -112,7 +112,7 @@ def _groups(rows: Sequence[Row], ports: Sequence[Row]) -> Iterator[OwnedGroup]:
                 owner_type="NetworkPolicy",
                 name=old.replace("_", ":", 1),
                 direction="",
-                ports=known,
+                ports=members,
             )
 
 
@@ -145,9 +145,9 @@ def _in_force(
 
     def used(table: str) -> frozenset[str]:
         rows = northbound.rows(table, columns)
-        own = {uuid for row in rows for uuid in as_tuple(row.get("load_balancer", ()))}
+        direct = {uuid for row in rows for uuid in as_tuple(row.get("load_balancer", ()))}
         groups = {group for row in rows for group in as_tuple(row.get("load_balancer_group", ()))}
-        return frozenset(own.union(*(grouped.get(group, ()) for group in groups)))
+        return frozenset(direct.union(*(grouped.get(group, ()) for group in groups)))
 
     on_switch, on_router = used("Logical_Switch"), used("Logical_Router")
     for row, balancer in zip(rows, balancers, strict=True):
@@ -164,11 +164,11 @@ def _in_force(
 
 
 def _variables(northbound: Tables) -> dict[str, tuple[str, ...]]:
-    found: dict[str, set[str]] = {}
+    variables: dict[str, set[str]] = {}
     for row in northbound.rows("Chassis_Template_Var", ("chassis", "variables")):
         for name, value in row.get("variables", {}).items():
-            found.setdefault(name, set()).add(value)
-    return {name: tuple(sorted(values)) for name, values in found.items()}
+            variables.setdefault(name, set()).add(value)
+    return {name: tuple(sorted(values)) for name, values in variables.items()}
 
 
 def _bound(southbound: Tables) -> dict[str, str]:

@@ -26,11 +26,11 @@ class Afterwards:
 
 
 def _select(schema: str, **tables: tuple[str, ...]) -> str:
-    asked = [
+    operations = [
         {"op": "select", "table": table, "where": [], "columns": list(columns)}
         for table, columns in tables.items()
     ]
-    return json.dumps([schema, *asked])
+    return json.dumps([schema, *operations])
 
 
 _ASKED = {
@@ -51,20 +51,22 @@ def look(access: Access, snapshot: Path) -> Afterwards:
     with Server(access) as server:
         versions, after = capture.watched(server, before)
         changed = capture.concerned(before, after)
-        found = places.find(after["pods"], access.namespace)
-    members = places.by_zone(found, snapshot)
+        located = places.find(after["pods"], access.namespace)
+    members = places.by_zone(located, snapshot)
     answers = [
         streams.Opener(
             access=access,
             containers={zone: tuple(m[side] for m in of) for zone, of in members.items()},
-        ).said(("ovsdb-client", "--no-leader-only", "transact", places.SOCKETS[schema], asked))
-        for side, (schema, asked) in enumerate(_ASKED.items())
+        ).outputs(
+            ("ovsdb-client", "--no-leader-only", "transact", places.SOCKETS[schema], transaction)
+        )
+        for side, (schema, transaction) in enumerate(_ASKED.items())
     ]
     markers = {zone: _markers(*(answer[zone] for answer in answers)) for zone in members}
     return Afterwards(
         resource_versions=versions,
         changed=frozenset(changed),
-        markers={zone: found for zone, found in markers.items() if found},
+        markers={zone: counters for zone, counters in markers.items() if counters},
     )
 
 
@@ -74,7 +76,7 @@ def _markers(north: str | ClusterError, south: str | ClusterError) -> Mapping[st
         return {}
     try:
         rows: list[list[dict[str, Any]]] = [
-            result["rows"] for said in (north, south) for result in json.loads(said)
+            result["rows"] for answer in (north, south) for result in json.loads(answer)
         ]
         return ovn.markers(*rows)
     except (ValueError, LookupError, TypeError):

@@ -58,7 +58,7 @@ def connect(access: Access) -> client.ApiClient:
         if file is None and not access.context and _inside_a_pod():
             config.load_incluster_config(client_configuration=settings)
             return client.ApiClient(configuration=settings)
-        found: client.ApiClient = config.new_client_from_config(
+        api: client.ApiClient = config.new_client_from_config(
             config_file=file,
             context=access.context or None,
             persist_config=False,
@@ -69,7 +69,7 @@ def connect(access: Access) -> client.ApiClient:
         raise ClusterError(
             f"{where}: {error}; name a cluster with --kubeconfig and --context, or give --snapshot"
         ) from error
-    return found
+    return api
 
 
 def _inside_a_pod() -> bool:
@@ -115,12 +115,14 @@ class Server:
             return True
         for version in listed.versions:
             try:
-                found = self.ask("GET", f"/apis/{listed.group}/{version}", [])
+                discovered = self.ask("GET", f"/apis/{listed.group}/{version}", [])
             except NoSuchKindError:
                 continue
             except ForbiddenError:
                 return True
-            if any(one.get("name") == listed.resource for one in found.get("resources") or ()):
+            if any(
+                kind.get("name") == listed.resource for kind in discovered.get("resources") or ()
+            ):
                 return True
         return False
 
@@ -173,7 +175,7 @@ class Server:
         self, method: str, path: str, query: Sequence[tuple[str, str]], body: object = None
     ) -> Mapping[str, Any]:
         """Ask once, and again while the server says to wait; return what it answers."""
-        said = ""
+        message = ""
         for attempt in range(_ATTEMPTS):
             try:
                 status, headers, text = self._send(method, path, query, body)
@@ -181,16 +183,16 @@ class Server:
                 status, headers, text = 0, {}, str(error)
             if status in (_OK, _CREATED):
                 return self._object(path, text)
-            said = _message(text)
-            self._refuse(status, path, said)
+            message = _message(text)
+            self._refuse(status, path, message)
             if attempt + 1 < _ATTEMPTS:
                 time.sleep(_wait(headers, attempt))
-        raise ClusterError(f"{self.host}{path} does not answer: {said[:_SHOWN]}; try again")
+        raise ClusterError(f"{self.host}{path} does not answer: {message[:_SHOWN]}; try again")
 
     def _send(
         self, method: str, path: str, query: Sequence[tuple[str, str]], body: object
     ) -> tuple[int, Mapping[str, str], str]:
-        asked = self._client.param_serialize(
+        request = self._client.param_serialize(
             method,
             path,
             query_params=list(query),
@@ -198,49 +200,49 @@ class Server:
             body=body,
             auth_settings=["BearerToken"],
         )
-        answer = self._client.call_api(*asked, _request_timeout=_TIMEOUT_S)
+        answer = self._client.call_api(*request, _request_timeout=_TIMEOUT_S)
         content: bytes = answer.read() or b""
         headers = {name.lower(): value for name, value in dict(answer.getheaders()).items()}
         return answer.status, headers, content.decode("utf-8", errors="replace")
 
     def _object(self, path: str, text: str) -> Mapping[str, Any]:
         try:
-            found = json.loads(text)
+            answer = json.loads(text)
         except ValueError as error:
             raise ClusterError(f"{self.host}{path} does not answer with JSON: {error}") from error
-        if not isinstance(found, dict):
+        if not isinstance(answer, dict):
             raise ClusterError(f"{self.host}{path} does not answer with an object")
-        return found
+        return answer
 
-    def _refuse(self, status: int, path: str, said: str) -> None:
+    def _refuse(self, status: int, path: str, message: str) -> None:
         """Raise what a status means, unless asking again may help."""
-        place = f"{self.host}{path}"
+        url = f"{self.host}{path}"
         if status == _UNAUTHORIZED:
             raise ClusterError(
                 f"{self.host} does not accept these credentials (401); log in again, or name "
                 "others with --kubeconfig and --context"
             )
         if status == _FORBIDDEN:
-            raise ForbiddenError(f"{place} is forbidden (403): {said[:_SHOWN]}")
+            raise ForbiddenError(f"{url} is forbidden (403): {message[:_SHOWN]}")
         if status == _NOT_FOUND:
-            raise NoSuchKindError(f"{place} does not exist (404)")
+            raise NoSuchKindError(f"{url} does not exist (404)")
         if status == _GONE:
             raise _ExpiredError
         if status and status not in _TRANSIENT:
-            raise ClusterError(f"{place} answers {status}: {said[:_SHOWN]}")
+            raise ClusterError(f"{url} answers {status}: {message[:_SHOWN]}")
 
 
 def _wait(headers: Mapping[str, str], attempt: int) -> float:
     """Return how many seconds to wait: what the server asks for, else longer each time."""
-    asked = headers.get("retry-after", "")
-    wanted = float(asked) if asked.isdigit() else 0.2 * 2**attempt
+    retry_after = headers.get("retry-after", "")
+    wanted = float(retry_after) if retry_after.isdigit() else 0.2 * 2**attempt
     return min(wanted, _LONGEST_WAIT_S)
 
 
 def _message(text: str) -> str:
     """Return the message of a Status, or the text itself."""
     try:
-        found = json.loads(text)
+        status = json.loads(text)
     except ValueError:
         return " ".join(text.split())
-    return str(found.get("message", text)) if isinstance(found, dict) else text
+    return str(status.get("message", text)) if isinstance(status, dict) else text

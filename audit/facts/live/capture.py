@@ -69,11 +69,11 @@ class Capture:
             lists = self._lists(server)
             self.first = dict(self.markers)
             if databases:
-                found = places.find(lists["pods"], self.access.namespace)
-                mode = str(found.mode)
-                self._notice_silent(found)
-                self._read_zones(found.places)
-                lists = self._settle(server, lists, found)
+                located = places.find(lists["pods"], self.access.namespace)
+                mode = str(located.mode)
+                self._notice_silent(located)
+                self._read_zones(located.places)
+                lists = self._settle(server, lists, located)
         self._write(lists)
         self._describe(started, mode)
         sums.write(self.target)
@@ -104,8 +104,8 @@ class Capture:
         text = f"{listed.resource}{group} may not be listed: {listed.consequence}"
         self.notes.append(Note(code="list-forbidden", text=text, subjects=(listed.resource,)))
 
-    def _notice_silent(self, found: places.Places) -> None:
-        for node in found.silent:
+    def _notice_silent(self, located: places.Places) -> None:
+        for node in located.silent:
             text = f"the pod with the databases of node {node} does not run"
             self.notes.append(Note(code="zone-unreadable", text=text, subjects=(node,)))
 
@@ -117,21 +117,21 @@ class Capture:
         failed = [error for error in errors if error is not None]
         if len(failed) == len(wanted):
             raise ClusterError(f"no zone could be read: {failed[0]}")
-        for place, error in zip(wanted, errors, strict=True):
+        for pair, error in zip(wanted, errors, strict=True):
             if error is not None:
-                text = f"zone {place.name} could not be read: {error}"
-                self.notes.append(Note(code="zone-unreadable", text=text, subjects=(place.name,)))
+                text = f"zone {pair.name} could not be read: {error}"
+                self.notes.append(Note(code="zone-unreadable", text=text, subjects=(pair.name,)))
 
-    def _read_zone(self, place: places.Place) -> AuditError | None:
+    def _read_zone(self, pair: places.Place) -> AuditError | None:
         """Read one pair of databases, from the first member that gives it."""
-        unfinished = self.target / "unfinished" / place.name
+        unfinished = self.target / "unfinished" / pair.name
         unfinished.mkdir(parents=True, exist_ok=True)
         last: AuditError | None = None
-        for north, south in place.members:
+        for north, south in pair.members:
             try:
                 self._backup(north, "OVN_Northbound", unfinished / "nb.db")
                 self._backup(south, "OVN_Southbound", unfinished / "sb.db")
-                self._keep(unfinished, place.name)
+                self._keep(unfinished, pair.name)
             except AuditError as error:
                 last = error
             else:
@@ -144,21 +144,21 @@ class Capture:
 
     def _keep(self, unfinished: Path, name: str) -> None:
         """Move a pair of databases to the zone that it says it is."""
-        said = self.zone_name(unfinished / "nb.db")
-        zone = said if _ZONE_NAME.fullmatch(said) else name
+        stated = self.zone_name(unfinished / "nb.db")
+        zone = stated if _ZONE_NAME.fullmatch(stated) else name
         self.zones[zone] = name
         kept = self.target / "ovn" / zone
         kept.mkdir(parents=True, exist_ok=True)
         for file in ("sb.db", "nb.db"):
             (unfinished / file).replace(kept / file)
 
-    def _settle(self, server: Server, before: Lists, found: places.Places) -> Lists:
+    def _settle(self, server: Server, before: Lists, located: places.Places) -> Lists:
         """List again what may have changed; read once more the zones of what did."""
         after = self._again(server, before)
         changed = _changes(before, after)
         if not changed:
             return after
-        self._read_zones(found.places)  # what changed may be in address sets of every zone
+        self._read_zones(located.places)  # what changed may be in address sets of every zone
         last = self._again(server, after)
         self.changed = sorted(concerned(after, last))
         if self.changed:
@@ -187,7 +187,7 @@ class Capture:
             leftover.unlink()
 
     def _describe(self, started: str, mode: str) -> None:
-        said = {
+        description = {
             "made_by": f"audit {__version__}",
             "source": self.source,
             "started": started,
@@ -202,7 +202,7 @@ class Capture:
                 {"code": n.code, "text": n.text, "subjects": list(n.subjects)} for n in self.notes
             ],
         }
-        text = json.dumps(said, indent=2, ensure_ascii=False)
+        text = json.dumps(description, indent=2, ensure_ascii=False)
         (self.target / _DESCRIPTION).write_text(text, encoding="utf-8")
 
 
@@ -240,8 +240,8 @@ def _changes(before: Lists, after: Lists) -> _Changes:
     for resource, items in after.items():
         if items is before[resource]:
             continue
-        old = {_identity(one): (_print(resource, one), one) for one in before[resource]}
-        new = {_identity(one): (_print(resource, one), one) for one in items}
+        old = {_identity(entry): (_print(resource, entry), entry) for entry in before[resource]}
+        new = {_identity(entry): (_print(resource, entry), entry) for entry in items}
         different = [
             (new.get(name) or old[name])[1]
             for name in old.keys() | new.keys()

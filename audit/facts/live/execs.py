@@ -82,14 +82,14 @@ def connected(
 
 def _tried(where: Container, attempt: Callable[[], _T]) -> _T:
     """Try something again while the transport fails; ExecError when it still does."""
-    said = ""
+    reason = ""
     for number in range(_ATTEMPTS):
         try:
             return attempt()
         except _TransportError as error:
-            said = str(error)
+            reason = str(error)
             time.sleep(0.2 * 2**number)
-    raise ExecError(f"{where}: {said[:_SHOWN]} (tried {_ATTEMPTS} times)")
+    raise ExecError(f"{where}: {reason[:_SHOWN]} (tried {_ATTEMPTS} times)")
 
 
 def _once(
@@ -125,7 +125,7 @@ def _connect(
 ) -> WSClient:
     """Open a WebSocket to a pod's exec; with the credentials of an API client of its own."""
     websocket.setdefaulttimeout(_CONNECT_TIMEOUT_S)  # WSClient hands on no timeout of its own
-    with connect(access) as own:
+    with connect(access) as api:
         query = [
             ("container", where.name),
             *(("command", word) for word in argv),
@@ -133,13 +133,13 @@ def _connect(
             ("stdin", "true" if stdin else "false"),
         ]
         path = f"/api/v1/namespaces/{where.namespace}/pods/{where.pod}/exec"
-        _, url, headers, *_ = own.param_serialize(
+        _, url, headers, *_ = api.param_serialize(
             "GET", path, query_params=query, auth_settings=["BearerToken"]
         )
         bearer = {name.lower(): value for name, value in headers.items()}
         try:
             return WSClient(
-                own.configuration, get_websocket_url(url), bearer, capture_all=False, binary=True
+                api.configuration, get_websocket_url(url), bearer, capture_all=False, binary=True
             )
         except websocket.WebSocketBadStatusException as error:
             raise _refused(where, error) from error
@@ -174,8 +174,10 @@ def _judge(where: Container, argv: Sequence[str], errors: bytes, status: bytes) 
     except ValueError as error:
         raise _TransportError("the stream ended before the command did") from error
     if ended.get("status") != "Success":
-        said = " ".join(errors.decode("utf-8", errors="replace").split())[-_SHOWN:]
-        raise ExecError(f"{where}: `{argv[0]}` failed: {said or ended.get('message', 'no reason')}")
+        message = " ".join(errors.decode("utf-8", errors="replace").split())[-_SHOWN:]
+        raise ExecError(
+            f"{where}: `{argv[0]}` failed: {message or ended.get('message', 'no reason')}"
+        )
 
 
 def close(stream: WSClient) -> None:

@@ -73,10 +73,7 @@ class Places:
 
 def find(pods: Iterable[Object], namespace: str = "") -> Places:
     """Find the databases; ClusterError when there are none, or two namespaces might hold them."""
-    candidates: dict[str, list[Object]] = defaultdict(list)
-    for pod in pods:
-        if _container(pod, NORTHBOUND) and _container(pod, SOUTHBOUND):
-            candidates[pod["metadata"]["namespace"]].append(pod)
+    candidates = _candidates(pods)
     chosen = _namespace(candidates, namespace)
     members, central, silent = [], [], []
     for pod in sorted(candidates[chosen], key=lambda pod: str(pod["metadata"]["name"])):
@@ -94,13 +91,22 @@ def find(pods: Iterable[Object], namespace: str = "") -> Places:
             f"no pod with OVN's databases runs in namespace {chosen}: "
             f"kubectl -n {chosen} get pods -o wide says why"
         )
-    alive = {place.name for place in places}
+    alive = {pair.name for pair in places}
     return Places(
         namespace=chosen,
         mode=_mode(members, central),
         places=tuple(places),
         silent=() if central else tuple(sorted(set(silent) - alive)),
     )
+
+
+def _candidates(pods: Iterable[Object]) -> Mapping[str, Sequence[Object]]:
+    """Return the pods with containers of both databases, by namespace."""
+    candidates: dict[str, list[Object]] = defaultdict(list)
+    for pod in pods:
+        if _container(pod, NORTHBOUND) and _container(pod, SOUTHBOUND):
+            candidates[pod["metadata"]["namespace"]].append(pod)
+    return candidates
 
 
 def switches(pods: Iterable[Object], namespace: str) -> dict[str, Container]:
@@ -113,7 +119,7 @@ def switches(pods: Iterable[Object], namespace: str) -> dict[str, Container]:
     }
 
 
-def by_zone(found: Places, snapshot: Path) -> dict[str, tuple[tuple[Container, Container], ...]]:
+def by_zone(located: Places, snapshot: Path) -> dict[str, tuple[tuple[Container, Container], ...]]:
     """Return where the databases of each zone of a snapshot are now: of each member, both.
 
     Pods may have come and gone since. ClusterError when the snapshot does not say where they were.
@@ -124,22 +130,22 @@ def by_zone(found: Places, snapshot: Path) -> dict[str, tuple[tuple[Container, C
         raise ClusterError(
             f"{snapshot} does not say in which pods its databases were read: {error}"
         ) from error
-    members = {place.name: place.members for place in found.places}
+    members = {pair.name: pair.members for pair in located.places}
     return {zone: members[name] for zone, name in where.items() if name in members}
 
 
-def _namespace(candidates: Mapping[str, Sequence[Object]], asked: str) -> str:
+def _namespace(candidates: Mapping[str, Sequence[Object]], wanted: str) -> str:
     """Choose a namespace: a command is run in its pods, so what is unclear is not guessed."""
-    if asked:
-        if asked not in candidates:
+    if wanted:
+        if wanted not in candidates:
             raise ClusterError(
-                f"no pod of namespace {asked} has containers "
+                f"no pod of namespace {wanted} has containers "
                 f"{' or '.join(NORTHBOUND)} and {' or '.join(SOUTHBOUND)}"
             )
-        return asked
-    known = [name for name in NAMESPACES if name in candidates]
-    if len(known) == 1:
-        return known[0]
+        return wanted
+    usual = [name for name in NAMESPACES if name in candidates]
+    if len(usual) == 1:
+        return usual[0]
     if not candidates:
         raise ClusterError(
             "no pod has containers with OVN's databases "
@@ -175,8 +181,8 @@ def _node(pod: Object) -> str:
 
 def _container(pod: Object, names: Sequence[str]) -> str:
     """Return the first container with one of these names; empty when there is none."""
-    found = [c["name"] for c in (pod.get("spec") or {}).get("containers") or ()]
-    return next((str(name) for name in found if name in names), "")
+    containers = [c["name"] for c in (pod.get("spec") or {}).get("containers") or ()]
+    return next((str(name) for name in containers if name in names), "")
 
 
 def _containers(pod: Object) -> tuple[Container, Container]:

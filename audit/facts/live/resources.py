@@ -17,7 +17,7 @@ class Listed:
     versions: tuple[str, ...] = ("v1",)
     """The versions to ask for, the preferred first."""
     required: bool = False
-    """Without it nothing can be said."""
+    """Without it there is nothing to audit."""
     policy: bool = False
     """The intent plane is made of it."""
     consequence: str = ""

@@ -29,22 +29,22 @@ def examine(access: Access, tracing: Sequence[str], switching: Sequence[str]) ->
     """
     with Server(access) as server:
         yield True, f"{server.host} is Kubernetes {server.version()}"
-        found, why, switches = _places(server, access)
-        namespace = found.namespace if found else access.namespace or places.NAMESPACES[0]
+        located, why, switches = _places(server, access)
+        namespace = located.namespace if located else access.namespace or places.NAMESPACES[0]
         missing = [right for right in rights() if not _allowed(server, right, namespace)]
     if missing:
         yield from _grants(missing, namespace)
     else:
         yield True, f"every kind may be listed, and pods/exec used in namespace {namespace}"
-    if found is None:
+    if located is None:
         yield False, why
         return
-    yield True, f"{len(found.places)} pairs of databases in {namespace}: {found.mode}"
-    yield from ((False, f"the pod of node {node} does not run") for node in found.silent)
+    yield True, f"{len(located.places)} pairs of databases in {namespace}: {located.mode}"
+    yield from ((False, f"the pod of node {node} does not run") for node in located.silent)
     if not any(right.subresource for right in missing):
         probing = replace(access, exec_timeout_s=_PROBE_TIMEOUT_S)
-        yield from _sockets(probing, found.places)
-        yield _tracers(probing, found.places, tracing)
+        yield from _sockets(probing, located.places)
+        yield _tracers(probing, located.places, tracing)
         yield _switches(probing, switches, switching)
 
 
@@ -52,8 +52,10 @@ def _allowed(server: Server, right: Right, namespace: str) -> bool:
     """Say whether a right is there, or of no use because the kind does not exist."""
     if server.allows(right, namespace):
         return True
-    listed = [one for one in LISTED if (one.resource, one.group) == (right.resource, right.group)]
-    return not right.subresource and not any(server.serves(one) for one in listed)
+    listed = [
+        kind for kind in LISTED if (kind.resource, kind.group) == (right.resource, right.group)
+    ]
+    return not right.subresource and not any(server.serves(kind) for kind in listed)
 
 
 def _places(
@@ -62,8 +64,8 @@ def _places(
     """Return where the databases are, or why they are not found, and where the switches are."""
     try:
         pods = server.items(places.PODS)[1]
-        found = places.find(pods, access.namespace)
-        return found, "", places.switches(pods, found.namespace)
+        located = places.find(pods, access.namespace)
+        return located, "", places.switches(pods, located.namespace)
     except ClusterError as error:
         return None, str(error), {}
 
@@ -89,38 +91,40 @@ def _grants(missing: Iterable[Right], namespace: str) -> Iterator[Examined]:
         yield False, text
 
 
-def _sockets(access: Access, found: Iterable[places.Place]) -> Iterator[Examined]:
+def _sockets(access: Access, pairs: Iterable[places.Place]) -> Iterator[Examined]:
     """Ask each pair of databases, in its pod, whether it is served."""
     wanted = [
         (container, schema)
-        for place in found
-        for container, schema in zip(place.members[0], places.SOCKETS, strict=True)
+        for pair in pairs
+        for container, schema in zip(pair.members[0], places.SOCKETS, strict=True)
     ]
     with ThreadPoolExecutor(max_workers=execs.AT_ONCE) as pool:
-        answers = list(pool.map(lambda one: _probe(access, *one), wanted))
+        answers = list(pool.map(lambda target: _probe(access, *target), wanted))
     bad = [answer for answer in answers if answer]
     yield from ((False, answer) for answer in bad)
     if not bad:
         yield True, f"{len(wanted)} databases answer in their pods"
 
 
-def _tracers(access: Access, found: Iterable[places.Place], argv: Sequence[str]) -> Examined:
+def _tracers(access: Access, pairs: Iterable[places.Place], argv: Sequence[str]) -> Examined:
     """Say whether traces can run in the pods, which is a choice: copies are traced elsewhere."""
-    containers = {place.name: tuple(south for _, south in place.members) for place in found}
-    said = streams.Opener(access=access, containers=containers).said(argv)
-    bad = {name: str(one) for name, one in said.items() if isinstance(one, ClusterError)}
+    containers = {pair.name: tuple(south for _, south in pair.members) for pair in pairs}
+    answers = streams.Opener(access=access, containers=containers).outputs(argv)
+    bad = {
+        name: str(answer) for name, answer in answers.items() if isinstance(answer, ClusterError)
+    }
     versions = sorted(
-        {str(one).partition("\n")[0] for name, one in said.items() if name not in bad}
+        {str(answer).partition("\n")[0] for name, answer in answers.items() if name not in bad}
     )
     if not bad:
         return (
             True,
-            f"traces can run in all {len(said)} pods (--traces exec): {', '.join(versions)}",
+            f"traces can run in all {len(answers)} pods (--traces exec): {', '.join(versions)}",
         )
     name, why = next(iter(bad.items()))
     return True, (
-        f"traces cannot run in {len(bad)} of {len(said)} pods (--traces exec), of {name}: {why}; "
-        "copies can be traced all the same"
+        f"traces cannot run in {len(bad)} of {len(answers)} pods (--traces exec), of {name}: {why}"
+        "; copies can be traced all the same"
     )
 
 
@@ -129,25 +133,25 @@ def _switches(
 ) -> Examined:
     """Say whether the nodes' own switches can be asked, which is a choice too."""
     containers = {node: (container,) for node, container in where.items()}
-    said = streams.Opener(access=access, containers=containers).said(argv)
-    bad = {node: why for node, one in said.items() if (why := _unwilling(one))}
+    answers = streams.Opener(access=access, containers=containers).outputs(argv)
+    bad = {node: why for node, answer in answers.items() if (why := _unwilling(answer))}
     if not bad:
-        return True, f"the switches of {len(said)} nodes can be asked (--traces exec, datapath)"
+        return True, f"the switches of {len(answers)} nodes can be asked (--traces exec, datapath)"
     node, why = next(iter(bad.items()))
     return True, (
-        f"{len(bad)} of {len(said)} nodes' switches cannot be asked (--traces exec, datapath), "
+        f"{len(bad)} of {len(answers)} nodes' switches cannot be asked (--traces exec, datapath), "
         f"that of {node}: {why}; copies can be replayed all the same"
     )
 
 
-def _unwilling(said: str | ClusterError) -> str:
+def _unwilling(answer: str | ClusterError) -> str:
     """Return why a switch cannot be asked; empty when it can."""
-    if isinstance(said, ClusterError):
-        return str(said)
+    if isinstance(answer, ClusterError):
+        return str(answer)
     try:
-        return str(json.loads(said)["error"] or "")
+        return str(json.loads(answer)["error"] or "")
     except (ValueError, LookupError, TypeError):
-        return f"{said[:100]!r} is no answer"
+        return f"{answer[:100]!r} is no answer"
 
 
 def _probe(access: Access, container: execs.Container, schema: str) -> str:

@@ -65,9 +65,11 @@ class ExecStream:
             if data:
                 return data
             if channels.get(ERROR_CHANNEL) or not self._client.is_open():
-                said = " ".join(self._errors.decode("utf-8", errors="replace").split())[-_SHOWN:]
-                said = said or channels.get(ERROR_CHANNEL, b"").decode("utf-8", errors="replace")
-                raise ConnectionError(f"{self._where}: the command ended: {said or 'unheard'}")
+                reason = " ".join(self._errors.decode("utf-8", errors="replace").split())[-_SHOWN:]
+                reason = reason or channels.get(ERROR_CHANNEL, b"").decode(
+                    "utf-8", errors="replace"
+                )
+                raise ConnectionError(f"{self._where}: the command ended: {reason or 'unheard'}")
             if time.monotonic() >= deadline:
                 raise TimeoutError
 
@@ -83,10 +85,10 @@ class Opener:
     access: Access
     containers: Mapping[str, tuple[Container, ...]]
 
-    def __call__(self, place: str, argv: Sequence[str]) -> ExecStream:
+    def __call__(self, name: str, argv: Sequence[str]) -> ExecStream:
         """Run `argv` in a container of `place`; ClusterError when none takes it."""
         last: ClusterError | None = None
-        for where in self.containers[place]:
+        for where in self.containers[name]:
             try:
                 return ExecStream(execs.connected(self.access, where, argv, stdin=True), where)
             except ClusterError as error:
@@ -94,15 +96,15 @@ class Opener:
         assert last is not None  # noqa: S101 - a place has a container
         raise last
 
-    def said(self, argv: Sequence[str]) -> Mapping[str, str | ClusterError]:
+    def outputs(self, argv: Sequence[str]) -> Mapping[str, str | ClusterError]:
         """Return what a command prints at each place, or why it does not run there."""
         with ThreadPoolExecutor(max_workers=execs.AT_ONCE) as pool:
-            answers = pool.map(lambda place: self._said(place, argv), self.containers)
+            answers = pool.map(lambda name: self._output(name, argv), self.containers)
             return dict(zip(self.containers, answers, strict=True))
 
-    def _said(self, place: str, argv: Sequence[str]) -> str | ClusterError:
+    def _output(self, name: str, argv: Sequence[str]) -> str | ClusterError:
         last: ClusterError | None = None
-        for where in self.containers[place]:
+        for where in self.containers[name]:
             with scratch.directory("said") as space:
                 within = self.access.exec_timeout_s
                 try:

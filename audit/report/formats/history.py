@@ -22,20 +22,20 @@ _NOTHING = Exposed(passes=0, proven=0, cells=0)
 def moves(runs: Sequence[Kept]) -> tuple[Moved | None, ...]:
     """Return what moved since the last run of the same scope, for each; None for a first."""
     last: dict[str, Kept] = {}
-    found: list[Moved | None] = []
+    since_last: list[Moved | None] = []
     for run in runs:
         before = last.get(run.scope)
-        found.append(None if before is None else _moved(before, run))
+        since_last.append(None if before is None else _moved(before, run))
         last[run.scope] = run
-    return tuple(found)
+    return tuple(since_last)
 
 
 def _moved(before: Kept, run: Kept) -> Moved:
-    known = before.numbers.keys() & run.numbers.keys()
-    names = before.exposure.keys() | run.exposure.keys() if known >= {"pairs"} else ()
+    common = before.numbers.keys() & run.numbers.keys()
+    names = before.exposure.keys() | run.exposure.keys() if common >= {"pairs"} else ()
     return Moved(
         since=before.run,
-        numbers={n: run.numbers[n] - before.numbers[n] for n in run.numbers if n in known},
+        numbers={n: run.numbers[n] - before.numbers[n] for n in run.numbers if n in common},
         exposure={
             name: run.exposure.get(name, _NOTHING).passes
             - before.exposure.get(name, _NOTHING).passes
@@ -81,13 +81,13 @@ def _exposure(run: Kept, since: Moved | None) -> Iterator[str]:
     yield f" (and since {_one_line(since.since)}):\n" if moved and since else ":\n"
     rows = [("namespace", "gets through", "of the proven", "unproven")]
     for name in names[:MOST_NAMESPACES]:
-        one = run.exposure.get(name, _NOTHING)
+        exposed = run.exposure.get(name, _NOTHING)
         rows.append(
             (
                 _one_line(name),
-                f"{one.passes:,}" + (f" {_change(moved.get(name, 0))}" if moved else ""),
-                f"{percent(one.passes, one.proven)}%" if one.proven else percent(0, 0),
-                f"{one.cells - one.proven:,}",
+                f"{exposed.passes:,}" + (f" {_change(moved.get(name, 0))}" if moved else ""),
+                f"{percent(exposed.passes, exposed.proven)}%" if exposed.proven else percent(0, 0),
+                f"{exposed.cells - exposed.proven:,}",
             )
         )
     yield _table(rows)

@@ -11,23 +11,23 @@ from audit.model.expectations import Checked, Status
 from audit.model.findings import FAILING
 from audit.model.verdicts import OPERATIONAL
 from audit.report.formats import xml
-from audit.report.formats.told import Told
+from audit.report.formats.overview import Overview
 
 MOST_LINES = 200
 _RUN, _EXPECTATIONS = "audit.run", "audit.expectations"
 _NOT_ASKED = "found in the run; `audit check` fails for expectations alone, `audit report` for this"
 
 
-def junit(told: Told) -> str:
+def junit(overview: Overview) -> str:
     """Return the run as JUnit XML."""
-    cases = [*_own(told), *_expectations(told)]
+    cases = [*_promises(overview), *_expectations(overview)]
     failures, skipped = (
         sum(f"<{mark} " in case for case in cases) for mark in ("failure", "skipped")
     )
     counts = f'tests="{len(cases)}" failures="{failures}" skipped="{skipped}"'
     properties = "".join(
         f"<property name={xml.attribute(key)} value={xml.attribute(str(value))}/>"
-        for key, value in _properties(told)
+        for key, value in _properties(overview)
     )
     return "\n".join(
         [
@@ -36,7 +36,7 @@ def junit(told: Told) -> str:
             f'<testsuite name="audit" {counts} errors="0">',
             f"<properties>{properties}</properties>",
             *cases,
-            f"<system-out>{xml.line(f'audit {told.run_id}')}</system-out>",
+            f"<system-out>{xml.line(f'audit {overview.run_id}')}</system-out>",
             "</testsuite>",
             "</testsuites>",
             "",
@@ -44,53 +44,59 @@ def junit(told: Told) -> str:
     )
 
 
-def _properties(told: Told) -> Iterator[tuple[str, object]]:
-    yield "cells", told.cells
-    for verdict, count in told.counts.items():
+def _properties(overview: Overview) -> Iterator[tuple[str, object]]:
+    yield "cells", overview.cells
+    for verdict, count in overview.counts.items():
         yield str(verdict), count
-    yield "proven", told.proven_cells
-    yield "drifting", told.drifting
+    yield "proven", overview.proven_cells
+    yield "drifting", overview.drifting
 
 
-def _own(told: Told) -> Iterator[str]:
+def _promises(overview: Overview) -> Iterator[str]:
     """Yield a case for each promise: all was traced, all is proven, and nothing disagrees."""
-    lost = [line for line, traced in _unproven(told) if not traced]
-    left = [line for line, traced in _unproven(told) if traced]
-    incomplete = bool(told.manifest.get("incomplete"))
+    lost, left = _unproven(overview)
     short = "the run did not do all it set out to do"
-    yield _promise(told, "everything was traced", short, (lost or [short]) if incomplete else [])
-    short = f"{told.cells - told.proven_cells} of {told.cells} cells are unproven"
-    unproven = [*left, *(() if incomplete else lost)]
-    yield _case(_RUN, "every cell is proven", short, unproven, skipped=True)
+    if overview.manifest.get("incomplete"):
+        yield _promise(overview, "everything was traced", short, lost or [short])
+    else:
+        yield _promise(overview, "everything was traced", short, [])
+        left += lost
+    short = f"{overview.cells - overview.proven_cells} of {overview.cells} cells are unproven"
+    yield _case(_RUN, "every cell is proven", short, left, skipped=True)
+    errors = [result for result in overview.results if result.level == "error"]
     for kind in sorted(FAILING):
-        texts = [one.text for one in told.results if (one.rule, one.level) == (kind, "error")]
-        yield _promise(told, str(kind), f"{len(texts)} findings", texts)
+        texts = [result.text for result in errors if result.rule == kind]
+        yield _promise(overview, str(kind), f"{len(texts)} findings", texts)
 
 
-def _unproven(told: Told) -> Iterator[tuple[str, bool]]:
-    """Yield a line per reason why cells are unproven, and whether their traces ran."""
-    for reason, text, count in told.unproven:
-        yield f"{count} cells: {text} ({reason})", reason not in OPERATIONAL
+def _unproven(overview: Overview) -> tuple[list[str], list[str]]:
+    """Return lines on why cells are unproven: those that no trace ran for, and the others."""
+    lost, left = list[str](), list[str]()
+    for reason, text, count in overview.unproven:
+        lines = lost if reason in OPERATIONAL else left
+        lines.append(f"{count} cells: {text} ({reason})")
+    return lost, left
 
 
-def _promise(told: Told, name: str, short: str, lines: list[str]) -> str:
-    """Return a case that fails for a run, and is only said where expectations are asked about."""
-    if told.checks:
+def _promise(overview: Overview, name: str, short: str, lines: list[str]) -> str:
+    """Return a case that fails for a run; beside expectations it is skipped, with its lines."""
+    if overview.checks:
         return _case(_RUN, name, f"{short}: {_NOT_ASKED}", lines, skipped=True)
     return _case(_RUN, name, short, lines)
 
 
-def _expectations(told: Told) -> Iterator[str]:
-    for check in told.checks:
+def _expectations(overview: Overview) -> Iterator[str]:
+    for check in overview.checks:
         lines = [] if check.status is Status.SATISFIED else [check.sentence, *_lines(check)]
         yield _case(_EXPECTATIONS, check.name, f"{check.status}: {check.sentence}", lines)
 
 
 def _lines(check: Checked) -> Iterator[str]:
-    for one in check.violations:
-        by = f" ({one.by})" if one.by else ""
-        cells = f"{one.cells} {'cell' if one.cells == 1 else 'cells'}"
-        yield f"{one.src} to {one.dst} on {', '.join(one.ports)}: {one.verdict}{by}, {cells}"
+    for violation in check.violations:
+        by = f" ({violation.by})" if violation.by else ""
+        ends = f"{violation.src} to {violation.dst} on {', '.join(violation.ports)}"
+        cells = f"{violation.cells} {'cell' if violation.cells == 1 else 'cells'}"
+        yield f"{ends}: {violation.verdict}{by}, {cells}"
     yield from check.notes
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from audit.model.expectations import Status
 from audit.report import printing
-from audit.report.formats.told import OUTSIDE, Namespace, Told
+from audit.report.formats.overview import OUTSIDE, Namespace, Overview
 from audit.report.tally import NO_SHARE, percent
 
 MOST_ROWS = 20
@@ -17,68 +17,68 @@ _MARKS = {
 }
 
 
-def markdown(told: Told) -> str:
+def markdown(overview: Overview) -> str:
     """Return the run as Markdown."""
-    return "\n".join(_lines(told)).rstrip() + "\n"
+    return "\n".join(_lines(overview)).rstrip() + "\n"
 
 
-def _lines(told: Told) -> Iterator[str]:
-    unproven = told.cells - told.proven_cells
-    yield f"### Connectivity audit {escaped(told.run_id)}"
+def _lines(overview: Overview) -> Iterator[str]:
+    unproven = overview.cells - overview.proven_cells
+    yield f"### Connectivity audit {escaped(overview.run_id)}"
     yield ""
-    yield f"{told.proven_cells:,} of {told.cells:,} cells proven, {unproven:,} unproven."
+    yield f"{overview.proven_cells:,} of {overview.cells:,} cells proven, {unproven:,} unproven."
     yield ""
-    yield from _table(
-        ("verdict", "cells", "of the proven"),
-        [
-            (str(verdict), f"{count:,}", _share(told, str(verdict), count))
-            for verdict, count in told.counts.items()
-        ],
-    )
-    if told.checks:
-        yield from _section("Expectations")
-        checked = [
-            (f"{_MARKS[c.status]} {c.status}", escaped(c.name), escaped(c.sentence))
-            for c in sorted(told.checks, key=lambda c: (c.status is Status.SATISFIED, c.name))
-        ]
-        yield from _table(("", "expectation", ""), checked)
-    if told.results:
-        yield from _section("Findings")
-        yield from _list([f"{r.level}: {r.text}" for r in told.results])
-    if told.notes:
-        yield from _section("About the facts")
-        yield from _list([f"{r.level}: {r.text}" for r in told.notes])
-    if told.unproven:
-        yield from _section("Unproven")
-        yield from _list([f"{n:,} cells: {text} ({why})" for why, text, n in told.unproven])
-    if told.blockers:
+    yield from _verdicts(overview)
+    yield from _expectations(overview)
+    yield from _list("Findings", [f"{r.level}: {r.text}" for r in overview.results])
+    yield from _list("About the facts", [f"{r.level}: {r.text}" for r in overview.notes])
+    yield from _list("Unproven", [f"{n:,} cells: {text} ({r})" for r, text, n in overview.unproven])
+    if overview.blockers:
         yield from _section("What blocks")
-        blockers = [(escaped(name), f"{count:,}") for name, count in told.blockers]
+        blockers = [(escaped(name), f"{count:,}") for name, count in overview.blockers]
         yield from _table(("policy", "cells"), blockers)
-    asked = [one for one in told.namespaces if one.exposed[1] and one.name != OUTSIDE]
-    if asked:
+    exposed = [n for n in overview.namespaces if n.exposed[1] and n.name != OUTSIDE]
+    if exposed:
         yield from _section("Most exposed namespaces")
-        yield from _table(_EXPOSED, [_exposed(one) for one in sorted(asked, key=_openness)])
+        yield from _table(_EXPOSED, [_exposed(n) for n in sorted(exposed, key=_openness)])
+
+
+def _verdicts(overview: Overview) -> Iterator[str]:
+    rows = [
+        (str(verdict), f"{count:,}", _share(overview, str(verdict), count))
+        for verdict, count in overview.counts.items()
+    ]
+    yield from _table(("verdict", "cells", "of the proven"), rows)
+
+
+def _expectations(overview: Overview) -> Iterator[str]:
+    if overview.checks:
+        yield from _section("Expectations")
+        checks = sorted(overview.checks, key=lambda c: (c.status is Status.SATISFIED, c.name))
+        rows = [
+            (f"{_MARKS[c.status]} {c.status}", escaped(c.name), escaped(c.sentence)) for c in checks
+        ]
+        yield from _table(("", "expectation", ""), rows)
 
 
 _EXPOSED = ("namespace", "of the cells from elsewhere", "get through")
 
 
-def _openness(one: Namespace) -> tuple[float, int, str]:
+def _openness(namespace: Namespace) -> tuple[float, int, str]:
     """Return what the page sorts by too: those first of which most gets through."""
-    passes, proven = one.exposed
-    return -passes / proven, -passes, one.name
+    passes, proven = namespace.exposed
+    return -passes / proven, -passes, namespace.name
 
 
-def _exposed(one: Namespace) -> tuple[str, str, str]:
-    passes, proven = one.exposed
-    return escaped(one.name), f"{passes:,} of {proven:,}", f"{percent(passes, proven)} %"
+def _exposed(namespace: Namespace) -> tuple[str, str, str]:
+    passes, proven = namespace.exposed
+    return escaped(namespace.name), f"{passes:,} of {proven:,}", f"{percent(passes, proven)} %"
 
 
-def _share(told: Told, verdict: str, count: int) -> str:
+def _share(overview: Overview, verdict: str, count: int) -> str:
     if verdict in ("inconclusive", "untraced"):
         return ""
-    share = percent(count, told.proven_cells)
+    share = percent(count, overview.proven_cells)
     return share if share == NO_SHARE else f"{share} %"
 
 
@@ -86,7 +86,10 @@ def _section(title: str) -> Iterator[str]:
     yield from (f"#### {title}", "")
 
 
-def _list(texts: Sequence[str]) -> Iterator[str]:
+def _list(title: str, texts: Sequence[str]) -> Iterator[str]:
+    if not texts:
+        return
+    yield from _section(title)
     yield from (f"- {escaped(text)}" for text in texts[:MOST_ROWS])
     if len(texts) > MOST_ROWS:
         yield f"- … and {len(texts) - MOST_ROWS:,} more"

@@ -20,11 +20,11 @@ def plain(checks: Sequence[Checked]) -> str:
 
 def _lines(check: Checked) -> Iterator[str]:
     yield from wrap(f"{check.status:<10}{check.name}: {check.sentence}", hang=10)
-    for one in check.violations[:MOST_SHOWN]:
-        by = f" ({one.by})" if one.by else ""
-        count = f"{one.cells:,} {'cell' if one.cells == 1 else 'cells'}"
-        text = f"{one.src} to {one.dst} on {', '.join(one.ports)}: {one.verdict}{by}, {count}"
-        yield from wrap(text, indent=10, hang=12)
+    for violation in check.violations[:MOST_SHOWN]:
+        by = f" ({violation.by})" if violation.by else ""
+        count = f"{violation.cells:,} {'cell' if violation.cells == 1 else 'cells'}"
+        ends = f"{violation.src} to {violation.dst} on {', '.join(violation.ports)}"
+        yield from wrap(f"{ends}: {violation.verdict}{by}, {count}", indent=10, hang=12)
     if len(check.violations) > MOST_SHOWN:
         yield f"{'':10}… and {len(check.violations) - MOST_SHOWN:,} more; -o json has them all"
     for note in check.notes:

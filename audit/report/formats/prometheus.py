@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from audit.model.expectations import Status
 from audit.report import printing
-from audit.report.formats.told import Told
+from audit.report.formats.overview import Overview
 
 MOST_NAMESPACES = 50
 MOST_EXPECTATIONS = 200
@@ -26,39 +26,39 @@ OTHER = "(other)"
 _Sample = tuple[Mapping[str, str], float]
 
 
-def prometheus(told: Told) -> str:
+def prometheus(overview: Overview) -> str:
     """Return the run as metrics."""
     lines: list[str] = []
-    for name, text, samples in _metrics(told):
+    for name, text, samples in _metrics(overview):
         lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
         lines += [f"{name}{_labels(labels)} {value:.17g}" for labels, value in samples]
     return "\n".join(lines) + "\n"
 
 
-def _metrics(told: Told) -> Iterator[tuple[str, str, list[_Sample]]]:
+def _metrics(overview: Overview) -> Iterator[tuple[str, str, list[_Sample]]]:
     yield (
         "audit_cells",
         "Cells of the last run, by verdict.",
-        [({"verdict": str(verdict)}, count) for verdict, count in told.counts.items()],
+        [({"verdict": str(verdict)}, count) for verdict, count in overview.counts.items()],
     )
-    yield "audit_cells_proven", "Cells that are proven either way.", [({}, told.proven_cells)]
-    yield "audit_cells_drifting", "Cells about which planes disagree.", [({}, told.drifting)]
-    finished = told.manifest.get("finished")
+    yield "audit_cells_proven", "Cells that are proven either way.", [({}, overview.proven_cells)]
+    yield "audit_cells_drifting", "Cells about which planes disagree.", [({}, overview.drifting)]
+    finished = overview.manifest.get("finished")
     if finished:
         moment = dt.datetime.fromisoformat(str(finished)).timestamp()
         yield "audit_run_finished_timestamp_seconds", "When the run ended.", [({}, moment)]
-    yield "audit_namespace_cells_passing", _PASSING, _passing(told)
+    yield "audit_namespace_cells_passing", _PASSING, _passing(overview)
     levels = dict.fromkeys(("error", "warning", "note"), 0)
-    for result in (*told.results, *told.notes):
+    for result in (*overview.results, *overview.notes):
         levels[result.level] += 1
     yield (
         "audit_findings",
         "Findings, and notes about the facts, by level.",
         [({"level": level}, count) for level, count in levels.items()],
     )
-    yield "audit_finding_cells", "Cells that a finding is about, the first of a kind.", _said(told)
-    if told.checks:
-        shown = told.checks[:MOST_EXPECTATIONS]
+    yield "audit_finding_cells", _FINDING_CELLS, _finding_cells(overview)
+    if overview.checks:
+        shown = overview.checks[:MOST_EXPECTATIONS]
         yield (
             "audit_expectation_satisfied",
             "Whether an expectation is satisfied: 1, else 0.",
@@ -71,23 +71,24 @@ def _metrics(told: Told) -> Iterator[tuple[str, str, list[_Sample]]]:
         )
 
 
+_FINDING_CELLS = "Cells that a finding is about, the first of a kind."
 _PASSING = "Cells into a namespace that get through; those with most, and (other) for the rest."
 
 
 def _least(pairs: Iterator[tuple[str, float]]) -> dict[str, float]:
     """Return the lowest value of each label: long names are cut, and two could become one."""
-    found: dict[str, float] = {}
+    lowest: dict[str, float] = {}
     for name, value in pairs:
         short = name[:MOST_LABEL]
-        found[short] = min(value, found.get(short, value))
-    return found
+        lowest[short] = min(value, lowest.get(short, value))
+    return lowest
 
 
-def _said(told: Told) -> list[_Sample]:
+def _finding_cells(overview: Overview) -> list[_Sample]:
     """Return a series for each finding that fails or warns; a kind of many by its first few."""
     samples: dict[tuple[str, ...], float] = {}
     kinds: Counter[str] = Counter()
-    for result in told.results:
+    for result in overview.results:
         kinds[result.rule] += 1
         if kinds[result.rule] <= MOST_OF_A_KIND:
             labels = (result.level, result.rule[:MOST_LABEL], result.text[:MOST_SENTENCE])
@@ -99,14 +100,12 @@ def _said(told: Told) -> list[_Sample]:
     ]
 
 
-def _passing(told: Told) -> list[_Sample]:
-    ranked = sorted(told.namespaces, key=lambda one: (-one.passes, one.name))
-    samples: list[_Sample] = [
-        ({"namespace": one.name[:MOST_LABEL]}, one.passes) for one in ranked[:MOST_NAMESPACES]
-    ]
-    rest = ranked[MOST_NAMESPACES:]
+def _passing(overview: Overview) -> list[_Sample]:
+    ranked = sorted(overview.namespaces, key=lambda n: (-n.passes, n.name))
+    shown, rest = ranked[:MOST_NAMESPACES], ranked[MOST_NAMESPACES:]
+    samples: list[_Sample] = [({"namespace": n.name[:MOST_LABEL]}, n.passes) for n in shown]
     if rest:
-        samples.append(({"namespace": OTHER}, sum(one.passes for one in rest)))
+        samples.append(({"namespace": OTHER}, sum(n.passes for n in rest)))
     return samples
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from audit.report import printing
-from audit.report.formats.told import Result, Told
+from audit.report.formats.overview import Overview, Result
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 MOST_RESULTS = 5_000
@@ -14,9 +14,9 @@ MOST_RESULTS = 5_000
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
-def sarif(told: Told) -> str:
+def sarif(overview: Overview) -> str:
     """Return the run as a SARIF log."""
-    ranked = sorted(told.results, key=lambda r: (_ORDER[r.level], r.rule, -r.cells, r.key))
+    ranked = sorted(overview.results, key=lambda r: (_ORDER[r.level], r.rule, -r.cells, r.key))
     shown = ranked[:MOST_RESULTS]
     rules = sorted({result.rule for result in shown})
     log = {
@@ -27,21 +27,21 @@ def sarif(told: Told) -> str:
                 "tool": {
                     "driver": {
                         "name": "audit",
-                        "semanticVersion": str(told.manifest.get("audit", "")),
+                        "semanticVersion": str(overview.manifest.get("audit", "")),
                         "rules": [
                             {"id": rule, "shortDescription": {"text": _title(rule)}}
                             for rule in rules
                         ],
                     }
                 },
-                "automationDetails": {"id": f"audit/{told.run_id}"},
+                "automationDetails": {"id": f"audit/{overview.run_id}"},
                 "columnKind": "unicodeCodePoints",
                 "results": [_result(result, rules) for result in shown],
                 "properties": {
-                    "cells": told.cells,
-                    "proven": told.proven_cells,
-                    "drifting": told.drifting,
-                    "counts": {str(verdict): count for verdict, count in told.counts.items()},
+                    "cells": overview.cells,
+                    "proven": overview.proven_cells,
+                    "drifting": overview.drifting,
+                    "counts": {str(verdict): count for verdict, count in overview.counts.items()},
                     "resultsLeftOut": len(ranked) - len(shown),
                 },
             }

@@ -7,7 +7,7 @@ from typing import Any
 
 from audit.model.verdicts import VERDICTS
 from audit.report import printing
-from audit.report.formats.told import Result, Told
+from audit.report.formats.overview import Overview, Result
 
 VERSION = 1
 """Counted up when a field changes its meaning or goes; a field that is added does not."""
@@ -17,38 +17,38 @@ MOST_SUBJECTS = 20
 def schema() -> dict[str, Any]:
     """Return the JSON schema of what `structured` returns."""
     file = resources.files("audit.report.formats") / "schema.json"
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    published: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return published
 
 
-def structured(told: Told) -> str:
+def structured(overview: Overview) -> str:
     """Return the run as JSON."""
-    manifest = told.manifest
+    manifest = overview.manifest
     kept = ("source", "started", "finished", "scope", "planes", "cover", "engine", "databases")
     document = {
         "version": VERSION,
-        "run": told.run_id,
+        "run": overview.run_id,
         "audit": manifest.get("audit"),
         **{key: manifest.get(key) for key in kept},
         "counts": {
-            "cells": told.cells,
-            "proven": told.proven_cells,
-            "drifting": told.drifting,
-            **{str(verdict): count for verdict, count in told.counts.items()},
+            "cells": overview.cells,
+            "proven": overview.proven_cells,
+            "drifting": overview.drifting,
+            **{str(verdict): count for verdict, count in overview.counts.items()},
         },
-        "families": list(told.families),
+        "families": list(overview.families),
         "namespaces": [
-            {"name": one.name, **dict(zip(map(str, VERDICTS), one.counts, strict=True))}
-            for one in told.namespaces
+            {"name": namespace.name, **dict(zip(map(str, VERDICTS), namespace.counts, strict=True))}
+            for namespace in overview.namespaces
         ],
-        "blockers": [{"policy": name, "cells": count} for name, count in told.blockers],
+        "blockers": [{"policy": name, "cells": count} for name, count in overview.blockers],
         "unproven": [
             {"reason": reason, "text": text, "cells": count}
-            for reason, text, count in told.unproven
+            for reason, text, count in overview.unproven
         ],
-        "findings": [_fields(result) for result in told.results],
-        "notes": [_fields(note) for note in told.notes],
-        "expectations": [asdict(check) for check in told.checks],
+        "findings": [_fields(result) for result in overview.results],
+        "notes": [_fields(note) for note in overview.notes],
+        "expectations": [asdict(check) for check in overview.checks],
     }
     return printing.json_text(document) + "\n"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from audit.report import printing
-from audit.report.formats.told import Told
+from audit.report.formats.overview import Overview
 
 MOST = 8
 """Namespaces that are shown: those with most cells. The rest are one more, `(others)`."""
@@ -13,33 +13,32 @@ _NAME = 22
 _WIDTH = 6
 
 
-def matrix(told: Told) -> str:
+def matrix(overview: Overview) -> str:
     """Return who gets through to whom, by namespace: the share of the proven cells.
 
     `?` marks entries of which something is unproven, `-` those without a proven cell.
     """
-    if not told.cells:
+    if not overview.cells:
         return ""
-    return "".join(f"{line.rstrip()}\n" for line in _lines(told))
+    return "".join(f"{line.rstrip()}\n" for line in _lines(overview))
 
 
-def _lines(told: Told) -> Iterator[str]:
-    names = [one.name for one in told.namespaces]
-    passing, proven, cells = (np.array(table) for table in (told.matrix, told.proven, told.pairs))
+def _lines(overview: Overview) -> Iterator[str]:
+    names = [namespace.name for namespace in overview.namespaces]
+    tables = [np.array(table) for table in (overview.matrix, overview.proven, overview.pairs)]
+    cells = tables[-1]
     order = sorted(range(len(names)), key=lambda n: (-(cells[n].sum() + cells[:, n].sum()), n))
-    groups = [[n] for n in sorted(order[:MOST])] + ([order[MOST:]] if order[MOST:] else [])
-    shown = [printing.line(names[g[0]]) if len(g) == 1 else "(others)" for g in groups]
-    if order[MOST:]:
-        shown[-1] = f"({len(order) - MOST} others)"
-    numbers = "".join(f"{f'[{place}]':>{_WIDTH}}" for place in range(1, len(groups) + 1))
+    groups = [[n] for n in sorted(order[:MOST])]
+    shown = [printing.line(names[n]) for (n,) in groups]
+    if others := order[MOST:]:
+        groups.append(others)
+        shown.append(f"({len(others)} others)")
+    numbers = "".join(f"{f'[{number}]':>{_WIDTH}}" for number in range(1, len(groups) + 1))
     yield f"{'gets through, from / to':<{_NAME + 4}}{numbers}"
-    for place, (name, group) in enumerate(zip(shown, groups, strict=True), start=1):
-        sums = [
-            [int(table[np.ix_(group, to)].sum()) for table in (passing, proven, cells)]
-            for to in groups
-        ]
+    for number, (name, group) in enumerate(zip(shown, groups, strict=True), start=1):
+        sums = [[int(table[np.ix_(group, to)].sum()) for table in tables] for to in groups]
         entries = "".join(f"{_entry(*counts):>{_WIDTH}}" for counts in sums)
-        yield f"{f'[{place}]':<4}{_cut(name):<{_NAME}}{entries}"
+        yield f"{f'[{number}]':<4}{_cut(name):<{_NAME}}{entries}"
 
 
 def _entry(passing: int, proven: int, cells: int) -> str:

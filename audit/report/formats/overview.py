@@ -1,20 +1,23 @@
-"""What every format says of a run: counted once, so that no two formats can disagree.
+"""A run in numbers and sentences, counted once, so that no two formats can disagree.
 
 Cells are counted a file at a time into a table of namespaces, which is all that is kept of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.model import findings
 from audit.model.expectations import Checked, Status
 from audit.model.findings import Finding, Severity
 from audit.model.matrix import FAMILIES
 from audit.model.recorded import Recorded
-from audit.model.verdicts import PASSES, REASONS, UNPROVEN, VERDICTS, Blame, Verdict
+from audit.model.verdicts import PASSES, REASONS, STOPPED, UNPROVEN, VERDICTS, Blame, Verdict
 from audit.report.sentences import CAUSES
 
 OUTSIDE = "(outside)"
@@ -49,11 +52,11 @@ class Namespace:
     @property
     def passes(self) -> int:
         """Cells that get through to it."""
-        return sum(self.counts[place] for place, v in enumerate(VERDICTS) if v in PASSES)
+        return sum(self.counts[index] for index, v in enumerate(VERDICTS) if v in PASSES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Overview:
     """A run in numbers and sentences."""
 
     manifest: Mapping[str, Any]
@@ -94,84 +97,109 @@ class Told:
         return str(self.manifest.get("run_id", ""))
 
 
-def tell(run: Recorded, checks: Sequence[Checked] = ()) -> Told:
+def overview_of(run: Recorded, checks: Sequence[Checked] = ()) -> Overview:
     """Count the cells of a run, and gather what it found."""
-    names: dict[str, int] = {}
-    for name in sorted({e.namespace or OUTSIDE for e in run.endpoints}):
-        names[name] = len(names)
-    group = np.array([names[e.namespace or OUTSIDE] for e in run.endpoints], np.int64)
-    size = max(len(names), 1)
-    counts = np.zeros(size * size * len(VERDICTS), np.int64)
-    reasons = np.zeros(len(REASONS) * len(VERDICTS), np.int64)
-    blocking = np.zeros(1, np.int64)
-    families: set[int] = set()
-    drifting = 0
-    for cells in run.cells:
-        pair = group[cells.src] * size + group[cells.dst]
-        counts += np.bincount(pair * len(VERDICTS) + cells.verdict, minlength=len(counts))
-        by_reason = cells.reason.astype(np.int64) * len(VERDICTS) + cells.verdict
-        reasons += np.bincount(by_reason, minlength=len(reasons))
-        blocked = cells.blame[cells.verdict == _BLOCKED] + 1
-        blocking = _sum(blocking, np.bincount(blocked, minlength=1))
-        families |= set(np.unique(cells.family).tolist())
-        drifting += int(cells.drift.sum())
-    by_pair = counts.reshape(size, size, len(VERDICTS))
-    total, into = by_pair.sum(axis=(0, 1)).tolist(), by_pair.sum(axis=0).tolist()
-    passing = [place for place, verdict in enumerate(VERDICTS) if verdict in PASSES]
-    known = [place for place, verdict in enumerate(VERDICTS) if verdict not in UNPROVEN]
-    through, decided = (by_pair[:, :, places].sum(axis=2) for places in (passing, known))
-    exposed = [(many.sum(axis=0) - many.diagonal()).tolist() for many in (through, decided)]
-    return Told(
+    names = sorted({e.namespace or OUTSIDE for e in run.endpoints})
+    counts = _count(run, names)
+    by_verdict = counts.by_pair.sum(axis=(0, 1)).tolist()
+    into = counts.by_pair.sum(axis=0).tolist()
+    passing, proven = counts.of(PASSES), counts.of(PASSES | STOPPED)
+    exposed = [(table.sum(axis=0) - table.diagonal()).tolist() for table in (passing, proven)]
+    return Overview(
         manifest=run.manifest,
-        counts=dict(zip(VERDICTS, total, strict=True)),
+        counts=dict(zip(VERDICTS, by_verdict, strict=True)),
         namespaces=tuple(
             Namespace(
                 name=name,
-                counts=tuple(into[place]),
-                exposed=(exposed[0][place], exposed[1][place]),
+                counts=tuple(into[index]),
+                exposed=(exposed[0][index], exposed[1][index]),
             )
-            for name, place in names.items()
+            for index, name in enumerate(names)
         ),
-        matrix=tuple(map(tuple, through.tolist())),
-        proven=tuple(map(tuple, decided.tolist())),
-        pairs=tuple(map(tuple, by_pair.sum(axis=2).tolist())),
-        blockers=_blockers((None, *run.cells.blames), blocking.tolist()),
-        unproven=tuple(_unproven(reasons.reshape(len(REASONS), len(VERDICTS)).tolist())),
-        drifting=drifting,
-        families=tuple(str(FAMILIES[family]) for family in sorted(families)),
+        matrix=tuple(map(tuple, passing.tolist())),
+        proven=tuple(map(tuple, proven.tolist())),
+        pairs=tuple(map(tuple, counts.by_pair.sum(axis=2).tolist())),
+        blockers=_blockers(run.cells.blames, counts.blocked),
+        unproven=tuple(_unproven(counts.by_reason.tolist())),
+        drifting=counts.drifting,
+        families=tuple(str(FAMILIES[family]) for family in sorted(counts.families)),
         results=(*map(_result, findings.recorded(run.manifest)), *_violations(checks)),
         notes=tuple(_noted(run.manifest)),
         checks=tuple(checks),
     )
 
 
+@dataclass(slots=True, kw_only=True)
+class _Counts:
+    """A run's cells, counted in several ways.
+
+    `by_pair` has the shape (groups, groups, verdicts), from and to; `by_reason` (reasons,
+    verdicts); `blocked` the blocked cells of each blame, by its index or -1 for none.
+    """
+
+    by_pair: NDArray[np.int64]
+    by_reason: NDArray[np.int64]
+    blocked: Counter[int]
+    families: set[int]
+    drifting: int
+
+    def of(self, verdicts: Collection[Verdict]) -> NDArray[np.int64]:
+        """Return the cells of some verdicts, by source and destination group."""
+        which = np.array([verdict in verdicts for verdict in VERDICTS])
+        counts: NDArray[np.int64] = self.by_pair[:, :, which].sum(axis=2)
+        return counts
+
+
+def _count(run: Recorded, names: Sequence[str]) -> _Counts:
+    """Count a run's cells by the namespaces of their ends, a file at a time."""
+    number = {name: index for index, name in enumerate(names)}
+    group = np.array([number[e.namespace or OUTSIDE] for e in run.endpoints], np.int64)
+    size = max(len(names), 1)
+    counts = _Counts(
+        by_pair=np.zeros((size, size, len(VERDICTS)), np.int64),
+        by_reason=np.zeros((len(REASONS), len(VERDICTS)), np.int64),
+        blocked=Counter(),
+        families=set(),
+        drifting=0,
+    )
+    for cells in run.cells:
+        pair = group[cells.src] * size + group[cells.dst]
+        counts.by_pair += _table(pair, cells.verdict, counts.by_pair.shape)
+        counts.by_reason += _table(cells.reason, cells.verdict, counts.by_reason.shape)
+        blocked = np.bincount(cells.blame[cells.verdict == _BLOCKED] + 1)
+        counts.blocked.update({int(n) - 1: int(blocked[n]) for n in np.flatnonzero(blocked)})
+        counts.families |= set(np.unique(cells.family).tolist())
+        counts.drifting += int(cells.drift.sum())
+    return counts
+
+
+def _table(
+    rows: NDArray[Any], verdict: NDArray[np.uint8], shape: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Count cells by row and verdict; `shape` ends with the verdicts, the rest is of the rows."""
+    codes = rows.astype(np.int64) * len(VERDICTS) + verdict
+    return np.bincount(codes, minlength=math.prod(shape)).reshape(shape)
+
+
 _BLOCKED = VERDICTS.index(Verdict.BLOCKED)
 
 
-def _sum(one: Any, two: Any) -> Any:  # noqa: ANN401 - arrays of different lengths
-    """Add two arrays of counts, of which the second may know of more."""
-    whole = np.zeros(max(len(one), len(two)), np.int64)
-    whole[: len(one)] += one
-    whole[: len(two)] += two
-    return whole
-
-
-def _blockers(blames: Sequence[Blame | None], counts: Sequence[int]) -> tuple[tuple[str, int], ...]:
-    cells: dict[str, int] = {}
-    for blame, count in zip(blames, counts, strict=False):
-        if count:
-            label = "no policy named" if blame is None else str(blame.policy or blame)
-            cells[label] = cells.get(label, 0) + count
-    return tuple(sorted(cells.items(), key=lambda one: (-one[1], one[0])))
+def _blockers(blames: Sequence[Blame], blocked: Mapping[int, int]) -> tuple[tuple[str, int], ...]:
+    cells: Counter[str] = Counter()
+    for number, count in blocked.items():
+        blame = blames[number] if number >= 0 else None
+        cells["no policy named" if blame is None else str(blame.policy or blame)] += count
+    return tuple(sorted(cells.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 def _unproven(counts: Sequence[Sequence[int]]) -> Iterator[tuple[str, str, int]]:
-    places = [place for place, verdict in enumerate(VERDICTS) if verdict in UNPROVEN]
-    found = [
-        (reason, sum(row[place] for place in places))
+    """Yield each reason of unproven cells, its sentence and their count, most first."""
+    unproven = [index for index, verdict in enumerate(VERDICTS) if verdict in UNPROVEN]
+    sums = {
+        reason: sum(row[index] for index in unproven)
         for reason, row in zip(REASONS, counts, strict=True)
-    ]
-    for reason, count in sorted(found, key=lambda one: (-one[1], one[0])):
+    }
+    for reason, count in sorted(sums.items(), key=lambda entry: (-entry[1], entry[0])):
         if count:
             yield str(reason), CAUSES[reason], count
 
@@ -210,16 +238,17 @@ def _noted(manifest: Mapping[str, Any]) -> Iterator[Result]:
 def _violations(checks: Sequence[Checked]) -> Iterator[Result]:
     """Yield a result per pair of workloads that is not as expected."""
     for check in checks:
-        for one in check.violations:
-            ports = ", ".join(one.ports)
-            by = f" ({one.by})" if one.by else ""
+        for violation in check.violations:
+            ports = ", ".join(violation.ports)
+            ends = f"{violation.src} to {violation.dst} on {ports}"
+            by = f" ({violation.by})" if violation.by else ""
             yield Result(
                 rule=f"expectation/{check.name}",
                 level="error" if check.status is Status.VIOLATED else "warning",
-                text=f"{check.name}: {one.src} to {one.dst} on {ports} is {one.verdict}{by}",
-                key=(one.src, one.dst, ports),
-                subjects=(one.src, one.dst),
-                cells=one.cells,
+                text=f"{check.name}: {ends} is {violation.verdict}{by}",
+                key=(violation.src, violation.dst, ports),
+                subjects=(violation.src, violation.dst),
+                cells=violation.cells,
             )
         if check.status is Status.EMPTY:
             yield Result(

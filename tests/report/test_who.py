@@ -1,0 +1,127 @@
+"""Cells are folded to paths: by workload, port and decider; doubt is neither side."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.packets import Protocol
+from audit.model.recorded import CellReader, Cells, Recorded
+from audit.model.verdicts import CODE, REASON_CODE, Blame, PolicyRef, Reason, Verdict
+from audit.report import who
+from audit.report.who import Answer, Path
+
+PORTS = tuple(Port(protocol=Protocol.TCP, number=number) for number in (80, 443))
+DENY = Blame(
+    action="drop",
+    direction="ingress",
+    policy=PolicyRef(kind="NetworkPolicy", namespace="shop", name="deny"),
+)
+
+
+def pod(name: str, workload: str) -> Endpoint:
+    return Endpoint(
+        kind=EndpointKind.POD, namespace="shop", name=name, workload=f"Deployment/{workload}"
+    )
+
+
+A0, A1, B0, B1 = (pod(f"{name}-{n}", name) for name in "ab" for n in (0, 1))
+ENDPOINTS = (A0, A1, B0, B1)
+REACHABLE = (Verdict.REACHABLE, Reason.DELIVERED, -1)
+BLOCKED = (Verdict.BLOCKED, Reason.ACL_DROP, 0)
+UNTRACED = (Verdict.UNTRACED, Reason.LEG_NOT_SHOWN, -1)
+Rows = Sequence[tuple[int, int, int, tuple[Verdict, Reason, int]]]
+
+
+class Reader:
+    """A run's cells in memory, in two parts."""
+
+    blames = (DENY,)
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Cells]:
+        half = len(self._rows) // 2
+        for rows in (self._rows[:half], self._rows[half:]):
+            src, dst, port, said = zip(*rows, strict=True) if rows else ((), (), (), ())
+            yield Cells(
+                src=np.array(src, np.int16),
+                dst=np.array(dst, np.int16),
+                port=np.array(port, np.int16),
+                family=np.zeros(len(rows), np.int8),
+                verdict=np.array([CODE[v] for v, _, _ in said], np.uint8),
+                reply=np.zeros(len(rows), np.uint8),
+                reason=np.array([REASON_CODE[r] for _, r, _ in said], np.uint8),
+                drift=np.zeros(len(rows), np.uint8),
+                blame=np.array([b for _, _, b in said], np.int32),
+            )
+
+
+def paths(rows: Rows, *, sources: Sequence[int] = (0, 1, 2, 3)) -> tuple[Path, ...]:
+    chosen = np.zeros(len(ENDPOINTS), np.bool_)
+    chosen[list(sources)] = True
+    run = Recorded(
+        path="run",
+        manifest={},
+        endpoints=ENDPOINTS,
+        ports=PORTS,
+        policies=(),
+        cells=cast("CellReader", Reader(rows)),
+    )
+    return who.fold(run, chosen, np.ones((len(ENDPOINTS), len(PORTS)), np.bool_))
+
+
+def between(*said: Any) -> Rows:
+    """Return the cells of both pods of `a` to both of `b` on the first port, in order."""
+    return [
+        (s, d, 0, one) for (s, d), one in zip([(0, 2), (0, 3), (1, 2), (1, 3)], said, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "because"),
+    [
+        ((REACHABLE,) * 4, Answer.YES, ()),
+        ((BLOCKED,) * 4, Answer.NO, ("networkpolicy shop/deny ingress",)),
+        ((UNTRACED,) * 4, Answer.UNPROVEN, None),
+        ((REACHABLE, REACHABLE, REACHABLE, BLOCKED), Answer.PARTLY, None),
+        ((REACHABLE, REACHABLE, REACHABLE, UNTRACED), Answer.PARTLY, None),
+        ((BLOCKED, BLOCKED, BLOCKED, UNTRACED), Answer.PARTLY, None),
+    ],
+)
+def test_a_path_is_yes_or_no_only_where_all_of_it_is_proven(
+    said: Sequence[Any], answer: Answer, because: tuple[str, ...] | None
+) -> None:
+    (path,) = paths(between(*said))
+    assert (path.source, path.destination) == ("deployment shop/a", "deployment shop/b")
+    assert (path.answer, path.cells) == (answer, 4)
+    assert (path.passes, path.stopped) == (said.count(REACHABLE), said.count(BLOCKED))
+    if because is not None:
+        assert path.because == because
+
+
+def test_ports_on_which_all_is_the_same_are_one_path() -> None:
+    alike = [(0, 2, 0, BLOCKED), (0, 2, 1, BLOCKED), (0, 3, 0, BLOCKED), (0, 3, 1, BLOCKED)]
+    (path,) = paths(alike, sources=(0,))
+    assert (path.source, path.ports, path.stopped) == ("pod shop/a-0", ("tcp/80", "tcp/443"), 2)
+    apart = [(0, 2, 0, BLOCKED), (0, 2, 1, REACHABLE)]
+    assert [(one.ports, one.answer) for one in paths(apart, sources=(0,))] == [
+        (("tcp/80",), Answer.NO),
+        (("tcp/443",), Answer.YES),
+    ]
+
+
+def test_a_workload_is_named_only_where_all_of_it_is_asked_for() -> None:
+    rows = between(*(REACHABLE,) * 4)
+    assert [path.source for path in paths(rows)] == ["deployment shop/a"]
+    assert [path.source for path in paths(rows, sources=(1, 2))] == ["pod shop/a-1"]
+
+
+def test_the_text_has_every_answer_and_counts_paths() -> None:
+    text = who.text(paths(between(REACHABLE, BLOCKED, UNTRACED, REACHABLE)))
+    assert "can reach in part:" in text
+    assert "of 4 cells 2 pass, 1 stopped, 1 not proven" in text
+    assert text.endswith("paths: 1 can reach in part\n")
