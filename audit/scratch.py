@@ -36,9 +36,9 @@ def require_room(error: BaseException | None) -> None:
     """Raise OutputError, in a sentence, where an error comes of a disk that is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            place = error.filename2 or error.filename or tempfile.gettempdir()
+            target = error.filename2 or error.filename or tempfile.gettempdir()
             raise OutputError(
-                f"cannot write {place}: {error.strerror}; make room, or set TMPDIR to a directory "
+                f"cannot write {target}: {error.strerror}; make room, or set TMPDIR to a directory "
                 "on another disk"
             ) from error
         error = error.__cause__
@@ -103,12 +103,12 @@ def _made(kind: str, above: Path) -> tuple[Path, int]:
         _mine.discard(path)
 
 
-def sweep(*places: Path) -> None:
-    """Remove what killed processes of this user have left in TMPDIR and in `places`."""
-    for place in {Path(tempfile.gettempdir()), SHORT, *places}:
+def sweep(*parents: Path) -> None:
+    """Remove what killed processes of this user have left in TMPDIR and in `parents`."""
+    for parent in {Path(tempfile.gettempdir()), SHORT, *parents}:
         with suppress(OSError):
             # What belongs to processes that were started for another directory is free after it.
-            for path in sorted(place.glob(f"{PREFIX}*"), key=_starts_none):
+            for path in sorted(parent.glob(f"{PREFIX}*"), key=_starts_none):
                 with suppress(OSError):
                     _sweep(path)
 

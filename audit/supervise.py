@@ -35,13 +35,13 @@ _channel: list[int] = []
 
 def wanted(arguments: list[str]) -> bool:
     """Say whether a command line is to be run in a process of its own."""
-    command = next((one for one in arguments if not one.startswith("-")), "")
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
     return sys.platform == "linux" and command in COMMANDS
 
 
 def enter() -> None:
     """Go on in a child; the parent waits for it, ends with its exit code, and does not return."""
-    own = os.getpid()
+    parent = os.getpid()
     reading, writing = os.pipe()
     watched = {*_HANDED_ON, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
@@ -52,7 +52,7 @@ def enter() -> None:
     os.close(reading)
     _channel.append(writing)
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != own:  # it was killed meanwhile
+    if os.getppid() != parent:  # it was killed meanwhile
         os._exit(ExitCode.COULD_NOT_RUN)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -88,8 +88,8 @@ def _wait(child: int, channel: int, watched: set[signal.Signals]) -> NoReturn:
     if b"" in notes:
         os._exit(code)
     scratch.sweep()  # what it had no time to take away
-    told = "; ".join([_sentence(code), *(_printable(one) for one in notes)])
-    os.write(sys.stderr.fileno(), f"audit: {told}\n".encode())
+    message = "; ".join([_sentence(code), *map(_printable, notes)])
+    os.write(sys.stderr.fileno(), f"audit: {message}\n".encode())
     os._exit(ExitCode.COULD_NOT_RUN)
 
 

@@ -65,10 +65,10 @@ def check(
     expected = read_expectations(file, packs)
     today = dt.datetime.now(dt.UTC).date()
     with progress.shown(quiet=quiet) as shown:
-        told = command.check(run, expected, today, shown)
+        overview = command.check(run, expected, today, shown)
     if output == "text":
-        say.text(checked_text(told))
+        say.text(checked_text(overview))
     else:
-        say.text(rendered(told, Format(output)))
-    failed = any(one.status is not Status.SATISFIED for one in told.checks)
+        say.text(rendered(overview, Format(output)))
+    failed = any(checked.status is not Status.SATISFIED for checked in overview.checks)
     return ExitCode.FINDINGS if failed and not exit_zero else ExitCode.CLEAN

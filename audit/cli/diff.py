@@ -57,49 +57,60 @@ def diff(
       audit diff runs/20261123T043457Z-9510 runs/20261124T043501Z-77aa -o html
       audit diff main/deploy branch/deploy --port tcp/5432 > comment.md
     """
-    runs = [is_run(place) for place in (before, after)]
-    if any(runs) and not all(runs):
-        other = after if runs[0] else before
-        why = "" if Path(other).exists() else ": there is no such directory"
-        raise UsageError(
-            f"{other} is not a run{why}; a run is compared with a run: of manifests, `audit run "
-            "--manifests` makes one"
-        )
-    if all(runs) and scope != Scope():
-        raise UsageError("scope flags go with manifests: two runs are compared as they are")
-    surroundings.require_manifests(around, manifests=not all(runs))
-    if output == "html" and not all(runs):
-        raise UsageError("-o html goes with runs: manifests have no page")
-    if output == "html":
-        places.require_written(Path(after), "use `audit report AFTER --since BEFORE --out DIR`")
-    with progress.shown(quiet=quiet) as shown:
-        if output == "html":
-            found, changed = mark_runs(Path(before), Path(after), shown)
-            page = write_report(Path(after), changed)
-        elif all(runs):
-            found, page = diff_runs(Path(before), Path(after), shown), None
-        else:
-            found, page = diff_manifests(before, after, scope, around, shown), None
-    if page is not None:
-        say.line(str(page.absolute()))
+    if _are_runs(before, after):
+        if scope != Scope():
+            raise UsageError("scope flags go with manifests: two runs are compared as they are")
+        surroundings.require_manifests(around, manifests=False)
+        changes = _diff_runs(Path(before), Path(after), output or "text", quiet=quiet)
     else:
-        show(found, output or ("text" if all(runs) else "markdown"))
-    return ExitCode.CLEAN if exit_zero else found.exit_code
+        if output == "html":
+            raise UsageError("-o html goes with runs: manifests have no page")
+        with progress.shown(quiet=quiet) as shown:
+            changes = diff_manifests(before, after, scope, around, shown)
+        show(changes, output or "markdown")
+    return ExitCode.CLEAN if exit_zero else changes.exit_code
 
 
-def is_run(place: str) -> bool:
+def _are_runs(before: str, after: str) -> bool:
+    """Say whether runs are compared, and not manifests; UsageError when only one of them is one."""
+    if is_run(before) is is_run(after):
+        return is_run(before)
+    other = after if is_run(before) else before
+    why = "" if Path(other).exists() else ": there is no such directory"
+    raise UsageError(
+        f"{other} is not a run{why}; a run is compared with a run: of manifests, `audit run "
+        "--manifests` makes one"
+    )
+
+
+def is_run(path: str) -> bool:
     """Say whether a directory looks like a run, finished or not."""
-    return any((Path(place) / name).exists() for name in ("run.json", "endpoints.parquet"))
+    return any((Path(path) / name).exists() for name in ("run.json", "endpoints.parquet"))
 
 
-def show(found: Changes, output: str) -> None:
+def _diff_runs(before: Path, after: Path, output: str, *, quiet: bool) -> Changes:
+    """Compare two runs, and print what changed, or where the page is that marks it."""
+    if output != "html":
+        with progress.shown(quiet=quiet) as shown:
+            changes = diff_runs(before, after, shown)
+        show(changes, output)
+        return changes
+    places.require_written(after, "use `audit report AFTER --since BEFORE --out DIR`")
+    with progress.shown(quiet=quiet) as shown:
+        changes, marked = mark_runs(before, after, shown)
+        page = write_report(after, marked)
+    say.line(str(page.absolute()))
+    return changes
+
+
+def show(changes: Changes, output: str) -> None:
     """Print what changed as `text`, `markdown` or `json`."""
     if output == "json":
-        said = {**dataclasses.asdict(found), "counts": found.counts, "limits": found.limits}
-        if found.outside is not None:
-            said["outside"]["counts"] = found.outside.counts
-        say.json(said)
+        fields = {**dataclasses.asdict(changes), "counts": changes.counts, "limits": changes.limits}
+        if changes.outside is not None:
+            fields["outside"]["counts"] = changes.outside.counts
+        say.json(fields)
     elif output == "markdown":
-        say.text(changes_markdown(found))
+        say.text(changes_markdown(changes))
     else:
-        say.text(changes_text(found))
+        say.text(changes_text(changes))

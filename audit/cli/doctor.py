@@ -66,10 +66,7 @@ def doctor(
       audit doctor --install-ovn --at-least 26.03
       audit doctor --live --context prod
     """
-    if at_least and (not install_ovn or snapshot is not None):
-        raise UsageError("--at-least goes with --install-ovn, and instead of --snapshot")
-    if at_least and not re.fullmatch(r"\d+\.\d+(\.\d+)?", at_least):
-        raise UsageError(f"{at_least!r} is no release of OVN; write 26.03")
+    _check_release(at_least, alone=install_ovn and snapshot is None)
     if install_ovn:
         installed = install_engine(
             ovn_prefix,
@@ -90,3 +87,11 @@ def doctor(
             say.line(f"{'ok' if finding.good else 'missing'}: {finding.text}")
     good = all(finding.good for finding in findings)
     return ExitCode.CLEAN if good else ExitCode.COULD_NOT_RUN
+
+
+def _check_release(release: str, *, alone: bool) -> None:
+    """Refuse --at-least unless an installation is `alone` asked for, and what is no release."""
+    if release and not alone:
+        raise UsageError("--at-least goes with --install-ovn, and instead of --snapshot")
+    if release and not re.fullmatch(r"\d+\.\d+(\.\d+)?", release):
+        raise UsageError(f"{release!r} is no release of OVN; write 26.03")

@@ -25,11 +25,11 @@ def explain(*, words: tuple[str, ...], family: str | None, raw: bool, output: st
       audit explain runs/20261123T043457Z-9510 deploy/front svc/web http
     """
     run, src, dst, port = _parts(words)
-    told = command.explain(places.Run()(run), src, dst, port, family=family, raw=raw)
+    explained = command.explain(places.Run()(run), src, dst, port, family=family, raw=raw)
     if output == "json":
-        say.json(told.fields)
+        say.json(explained.fields)
     else:
-        say.text(told.text)
+        say.text(explained.text)
 
 
 def _parts(words: tuple[str, ...]) -> tuple[str, str, str, str]:

@@ -10,7 +10,7 @@ from audit.cli import options, places, say
 from audit.cli.query import show
 from audit.commands import history as command
 from audit.commands.copy import Place
-from audit.commands.history import Retention, ask_all, past
+from audit.commands.history import History, Retention, ask_all, past
 from audit.errors import UsageError
 
 
@@ -47,32 +47,36 @@ def history(
         WHERE verdict = 'reachable' GROUP BY ALL ORDER BY ALL"
       audit history s3://audits/prod --prune --dry-run --keep-last 30 --keep-days 90
     """
-    if not prune and (dry_run or keep_last is not None or keep_days is not None):
-        raise UsageError("--keep-last, --keep-days and --dry-run go with --prune")
     if prune and sql is not None:
         raise UsageError("--prune and --sql contradict each other; give one of them")
     if prune:
-        keep = Retention(last=keep_last, days=keep_days)
-        _prune(root, keep, dry=dry_run)
+        _prune(root, Retention(last=keep_last, days=keep_days), dry=dry_run)
         return
-    if sql is not None:
-        with ExitStack() as stack:
-            columns, rows = ask_all(root, sql, stack)
-            show(columns, rows, output)
+    if dry_run or keep_last is not None or keep_days is not None:
+        raise UsageError("--keep-last, --keep-days and --dry-run go with --prune")
+    if sql is None:
+        _show(root, past(root), output)
         return
-    found = past(root)
-    for sentence in found.skipped:
+    with ExitStack() as stack:
+        columns, rows = ask_all(root, sql, stack)
+        show(columns, rows, output)
+
+
+def _show(root: Path | Place, listing: History, output: str) -> None:
+    """Print the runs below a root, and on stderr what could not be read of it."""
+    runs = listing.runs
+    for sentence in listing.skipped:
         say.line(f"audit: {sentence}", err=True)
-    if not found.runs:
+    if not runs:
         say.line(f"audit: no finished run is right below {root}", err=True)
     if output == "json":
-        say.json(found.records)
+        say.json(listing.records)
     elif output == "csv":
-        names = ["run", "started", *(found.runs[-1].numbers if found.runs else ())]
-        numbers = [(r.run, r.started, *(r.numbers.get(n) for n in names[2:])) for r in found.runs]
-        show(names, iter(numbers), output)
+        numbers = [*runs[-1].numbers] if runs else []
+        rows = ((run.run, run.started, *map(run.numbers.get, numbers)) for run in runs)
+        show(["run", "started", *numbers], rows, output)
     else:
-        say.text(found.text)
+        say.text(listing.text)
 
 
 def _prune(root: Path | Place, keep: Retention, *, dry: bool) -> None:

@@ -128,7 +128,7 @@ def main() -> None:
     except AuditError as error:
         _fail(error, *_notes(error))
     except Exception as error:  # noqa: BLE001 - the interpreter's own exit code would be ours for findings
-        _fail(_told(error), *_notes(error))
+        _fail(_as_audit_error(error), *_notes(error))
 
 
 _NO_MEMORY = (errno.ENOMEM, errno.EAGAIN)
@@ -137,7 +137,7 @@ _NO_THREAD = "can't start new thread"
 """The words of Python's RuntimeError."""
 
 
-def _told(error: Exception) -> AuditError:
+def _as_audit_error(error: Exception) -> AuditError:
     """Return what happened, in a sentence."""
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, MemoryError):
@@ -153,10 +153,6 @@ def _told(error: Exception) -> AuditError:
         scratch.require_room(error)
     except OutputError as full:
         return full
-    return _unexpected(error)
-
-
-def _unexpected(error: Exception) -> AuditError:
     return AuditError(
         f"unexpected {type(error).__name__}: {error}; please report it with what --debug shows"
     )

@@ -5,7 +5,6 @@ of it; the copy lasts as long as the command. Errors about the copy name the run
 """
 
 import re
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from audit.errors import AuditError, UsageError
 from audit.store import layout
 
 _FETCHED = "audit.cli.places"
+"""Where a click context keeps what the runs at these paths are called."""
 
 RUNS = "runs"
 """Where runs are written and looked for unless told otherwise."""
@@ -59,12 +59,12 @@ class Run(Place):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
         """Return where the run can be read; `latest` and a day mean the newest below `runs`."""
-        place = super().convert(newest(value), param, ctx)
-        if isinstance(place, Path):
-            return place
+        run = super().convert(newest(value), param, ctx)
+        if isinstance(run, Path):
+            return run
         context = ctx or click.get_current_context()
-        path = fetched(place, context.with_resource(ExitStack()), self._part)
-        context.meta.setdefault(_FETCHED, {})[str(path)] = str(place)
+        path = fetched(run, context.with_resource(ExitStack()), self._part)
+        context.meta.setdefault(_FETCHED, {})[str(path)] = str(run)
         return path
 
 
@@ -106,19 +106,14 @@ class RunOrManifests(Run):
 
 def require_written(run: Path, advice: str) -> None:
     """Refuse to write into a copy that is about to go; UsageError with the run and the advice."""
-    place = _fetched().get(str(run))
-    if place is not None:
-        raise UsageError(f"{place} is on an object store, where it is only read; {advice}")
-
-
-def _fetched() -> Mapping[str, str]:
-    found: dict[str, str] = click.get_current_context().meta.get(_FETCHED, {})
-    return found
+    name = click.get_current_context().meta.get(_FETCHED, {}).get(str(run))
+    if name is not None:
+        raise UsageError(f"{name} is on an object store, where it is only read; {advice}")
 
 
 def rename(error: AuditError, context: click.Context) -> None:
     """Have an error name runs as they were named to the command."""
     text = str(error)
-    for path, place in context.meta.get(_FETCHED, {}).items():
-        text = text.replace(path, place)
+    for path, name in context.meta.get(_FETCHED, {}).items():
+        text = text.replace(path, name)
     error.args = (text,)

@@ -46,14 +46,14 @@ def plan(
     """
     with ExitStack() as stack, progress.shown(quiet=True) as shown:
         taken = snapshot or stack.enter_context(captured(access, shown))
-        asked = Options(
+        request = Options(
             snapshot=taken,
             most_unpacked=max_snapshot_size,
             scope=scope,
             ovn_prefix=ovn_prefix,
         )
         planned = engines.provided(
-            lambda: planning.plan(asked, shown, stack),
+            lambda: planning.plan(request, shown, stack),
             snapshot=snapshot,
             prefix=ovn_prefix,
             install=install_ovn,

@@ -1,4 +1,4 @@
-"""`audit run --resume`: what is told again of the first command, and what cannot be asked anew."""
+"""`audit run --resume`: what is given again of the first command, and what cannot be."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -27,8 +27,8 @@ without_option = click.option(
 
 def resume(
     run: Path | Place,
-    told: Mapping[str, Any],
-    place: Place | None,
+    given: Mapping[str, Any],
+    store: Place | None,
     staging: Path,
     without: frozenset[str],
     stack: ExitStack,
@@ -41,13 +41,13 @@ def resume(
     """
     root = run.absolute().parent if isinstance(run, Path) else staging
     if not isinstance(run, Path):
-        place = place or run.parent
-    to = stack.enter_context(destination(place or root, root))
+        store = store or run.parent
+    to = stack.enter_context(destination(store or root, root))
     path = run if isinstance(run, Path) else resumable(run, root, stack)
     with progress.shown(quiet=quiet) as shown:
         done = command.resume(
             path,
-            {**told, "destination": to.uri},
+            {**given, "destination": to.uri},
             shown,
             without=without,
             delivered=not isinstance(run, Path),
@@ -86,10 +86,10 @@ def refuse_anew(context: click.Context) -> None:
 def answered(context: click.Context, without: Sequence[str]) -> frozenset[str]:
     """Return the options whose value in a run's plan does not count: they are said, or left out."""
     default = click.core.ParameterSource.DEFAULT
-    told = {
+    given = {
         name for name in ("traces", "workers") if context.get_parameter_source(name) is not default
     }
-    return frozenset(told | set(without))
+    return frozenset(given | set(without))
 
 
 def kept_at(out: Path | Place, run: Path | Place) -> Place | None:

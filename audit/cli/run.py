@@ -5,8 +5,9 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,12 @@ class Planes(click.ParamType[frozenset[PlaneName]]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> frozenset[PlaneName]:
         """Return the planes that `value` names."""
-        known = {str(plane): plane for plane in PlaneName}
+        planes_by_name = {str(plane): plane for plane in PlaneName}
         words = [word.strip() for word in str(value).split(",")]
-        unknown = next((word for word in words if word not in known), None)
+        unknown = next((word for word in words if word not in planes_by_name), None)
         if unknown is not None:
-            self.fail(f"{unknown!r} is no plane; there are {', '.join(known)}", param, ctx)
-        planes = frozenset(known[word] for word in words)
+            self.fail(f"{unknown!r} is no plane; there are {', '.join(planes_by_name)}", param, ctx)
+        planes = frozenset(planes_by_name[word] for word in words)
         if PlaneName.DATAPATH in planes and PlaneName.LOGICAL not in planes:
             self.fail("the datapath is compared with the logical plane: name it too", param, ctx)
         return planes
@@ -75,11 +76,78 @@ class Duration(click.ParamType[float]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the seconds that `value` says."""
-        found = self._TEXT.fullmatch(str(value))
-        if found is None or not any(found.groups()):
+        match = self._TEXT.fullmatch(str(value))
+        if match is None or not any(match.groups()):
             self.fail(f"{value!r} is no time; write 90s, 10m or 1h30m", param, ctx)
-        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        hours, minutes, seconds = (float(part or 0) for part in match.groups())
         return 3600 * hours + 60 * minutes + seconds
+
+
+_INTENT = frozenset({PlaneName.INTENT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What `audit run` is given on its command line, by the options' names."""
+
+    snapshot: Path | None
+    max_snapshot_size: int
+    access: Access
+    manifests: str | None
+    kustomization: str | None
+    around: Surroundings
+    ovn_prefix: Path | None
+    scope: Scope
+    install_ovn: bool
+    out: Path | Place
+    staging: Path
+    workers: str | None
+    traces: str
+    worker_count: int
+    agents_listen: str
+    agents_wait: float
+    planes: frozenset[PlaneName] | None
+    cover: str
+    verify: int
+    verify_packets: int
+    recompile: bool
+    trace_timeout: float
+    time_limit: float | None
+    fail_coverage_below: float | None
+    resumed: Path | Place | None
+    without: tuple[str, ...]
+    sign_key: Path | None
+    exit_zero: bool
+    quiet: bool
+    output: str
+
+    @property
+    def has_manifests(self) -> bool:
+        """Say whether manifests are audited, and no cluster."""
+        return self.manifests is not None or self.kustomization is not None
+
+    @property
+    def asked_planes(self) -> frozenset[PlaneName]:
+        """The planes that are asked: those named, else of manifests what they mean alone."""
+        return self.planes or (_INTENT if self.has_manifests else DEFAULT_PLANES)
+
+    @property
+    def of_this_sitting(self) -> dict[str, Any]:
+        """The fields of `Options` that are given again when a run is resumed."""
+        return {
+            "ovn_prefix": self.ovn_prefix,
+            "most_unpacked": self.max_snapshot_size,
+            "workers": Workers(self.workers) if self.workers else None,
+            "cluster": options.traced_cluster(self.traces, self.access),
+            "worker_count": self.worker_count,
+            "agents_listen": self.agents_listen,
+            "agents_wait_s": self.agents_wait,
+            "trace_timeout_s": self.trace_timeout,
+            "time_limit_s": self.time_limit,
+            "sign_key": self.sign_key,
+            "kustomization": self.kustomization or "",
+            "command": options.command_line(),
+        }
 
 
 @click.command()
@@ -209,39 +277,7 @@ class Duration(click.ParamType[float]):
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when the run found something.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @options.output_option("text", "json")
-def run(
-    *,
-    snapshot: Path | None,
-    max_snapshot_size: int,
-    access: Access,
-    manifests: str | None,
-    kustomization: str | None,
-    around: Surroundings,
-    ovn_prefix: Path | None,
-    scope: Scope,
-    install_ovn: bool,
-    out: Path | Place,
-    staging: Path,
-    workers: str | None,
-    traces: str,
-    worker_count: int,
-    agents_listen: str,
-    agents_wait: float,
-    planes: frozenset[PlaneName] | None,
-    cover: str,
-    verify: int,
-    verify_packets: int,
-    recompile: bool,
-    trace_timeout: float,
-    time_limit: float | None,
-    fail_coverage_below: float | None,
-    resumed: Path | Place | None,
-    without: tuple[str, ...],
-    sign_key: Path | None,
-    exit_zero: bool,
-    quiet: bool,
-    output: str,
-) -> int:
+def run(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above: `Flags`
     """Trace every cell in scope, write a run, and render its report.
 
     \b
@@ -259,103 +295,132 @@ def run(
       audit run --manifests deploy/ --namespace-labels shop:team=web --pod-cidr 10.128.0.0/14
       audit run --resume runs/20261123T043457Z-9510
     """
-    own: dict[str, Any] = {
-        "ovn_prefix": ovn_prefix,
-        "most_unpacked": max_snapshot_size,
-        "workers": Workers(workers) if workers else None,
-        "cluster": options.traced_cluster(traces, access),
-        "worker_count": worker_count,
-        "agents_listen": agents_listen,
-        "agents_wait_s": agents_wait,
-        "trace_timeout_s": trace_timeout,
-        "time_limit_s": time_limit,
-        "sign_key": sign_key,
-        "kustomization": kustomization or "",
-        "command": options.command_line(),
-    }
-    if resumed is not None:
-        context = click.get_current_context()
-        resuming.refuse_anew(context)
-        with ExitStack() as stack:
-            done = engines.provided(
-                functools.partial(
-                    resuming.resume,
-                    resumed,
-                    own if snapshot is None else {**own, "snapshot": snapshot},
-                    resuming.kept_at(out, resumed),
-                    staging,
-                    resuming.answered(context, without),
-                    stack,
-                    quiet=quiet,
-                ),
-                snapshot=None,
-                prefix=ovn_prefix,
-                install=install_ovn,
-            )
-            return _said(done, output, fail_coverage_below, exit_zero=exit_zero)
-    if without:
-        raise UsageError("--without is about a run that is resumed: it goes with --resume")
-    if sum(source is not None for source in (snapshot, manifests, kustomization)) > 1:
-        raise UsageError("give one of --snapshot, --manifests and -k")
-    written = manifests is not None or kustomization is not None
-    surroundings.require_manifests(around, manifests=written)
-    only = frozenset({PlaneName.INTENT})
-    planes = planes or (only if written else DEFAULT_PLANES)
-    if written and planes != only:
-        raise UsageError("manifests have no OVN to ask; --manifests and -k go with --planes intent")
-    if recompile and PlaneName.LOGICAL not in planes:
-        raise UsageError("--recompile asks OVN; it goes with --planes logical")
-    if verify_packets and PlaneName.DATAPATH not in planes:
-        raise click.UsageError("--verify-packets sends them through --planes logical,datapath")
-    if verify_packets and (traces == "exec" or workers == str(Workers.AGENTS)):
-        raise UsageError(
+    flags = Flags(**given)
+    if flags.resumed is not None:
+        return _resume(flags, flags.resumed)
+    for contradiction in (*_wrong_sources(flags), *_wrong_packets(flags), *_wrong_traces(flags)):
+        raise UsageError(contradiction)
+    surroundings.require_manifests(flags.around, manifests=flags.has_manifests)
+    return _audit(flags)
+
+
+def _resume(flags: Flags, resumed: Path | Place) -> int:
+    """Go on with a run, and print what came out; return the exit code."""
+    context = click.get_current_context()
+    resuming.refuse_anew(context)
+    snapshot = {} if flags.snapshot is None else {"snapshot": flags.snapshot}
+    with ExitStack() as stack:
+        done = engines.provided(
+            functools.partial(
+                resuming.resume,
+                resumed,
+                flags.of_this_sitting | snapshot,
+                resuming.kept_at(flags.out, resumed),
+                flags.staging,
+                resuming.answered(context, flags.without),
+                stack,
+                quiet=flags.quiet,
+            ),
+            snapshot=None,
+            prefix=flags.ovn_prefix,
+            install=flags.install_ovn,
+        )
+        return _print_outcome(done, flags)
+
+
+def _wrong_sources(flags: Flags) -> Iterator[str]:
+    """Yield why what is to be audited contradicts the other flags, in sentences."""
+    planes = flags.asked_planes
+    sources = (flags.snapshot, flags.manifests, flags.kustomization)
+    if flags.without:
+        yield "--without is about a run that is resumed: it goes with --resume"
+    if sum(source is not None for source in sources) > 1:
+        yield "give one of --snapshot, --manifests and -k"
+    if flags.has_manifests and planes != _INTENT:
+        yield "manifests have no OVN to ask; --manifests and -k go with --planes intent"
+    if flags.recompile and PlaneName.LOGICAL not in planes:
+        yield "--recompile asks OVN; it goes with --planes logical"
+
+
+def _wrong_packets(flags: Flags) -> Iterator[str]:
+    """Yield why packets cannot be sent, where they are asked for."""
+    if not flags.verify_packets:
+        return
+    if PlaneName.DATAPATH not in flags.asked_planes:
+        yield "--verify-packets sends them through --planes logical,datapath"
+    if flags.traces == "exec" or flags.workers == str(Workers.AGENTS):
+        yield (
             "--verify-packets sends packets, which no switch of a live cluster is made to do; "
             "leave it out, or have the switches replayed here"
         )
-    elsewhere = snapshot is not None or written or recompile
-    _check_traces(traces, workers, planes, elsewhere=elsewhere)
-    asked = Options(
-        snapshot=snapshot,
-        manifests=manifests or "",
-        surroundings=around,
-        scope=scope,
-        planes=planes,
-        cover=Covering(cover),
-        verify=verify,
-        verify_packets=verify_packets,
-        **own,
-    )
-    with ExitStack() as kept:
-        to = kept.enter_context(destination(out, staging))
-        asked = dataclasses.replace(asked, destination=to.uri)
-        with ExitStack() as stack:
-            if snapshot is None and not written:
-                with progress.shown(quiet=quiet) as shown:
-                    live = captured(
-                        access,
-                        shown,
-                        keep=to.root,
-                        elsewhere=bool(to.uri),
-                        databases=planes != only,
-                    )
-                    asked = dataclasses.replace(asked, snapshot=stack.enter_context(live))
+
+
+def _wrong_traces(flags: Flags) -> Iterator[str]:
+    """Yield why there is no pod to trace in, where --traces exec asks for that."""
+    if flags.traces != "exec":
+        return
+    if flags.snapshot is not None or flags.has_manifests or flags.recompile:
+        yield "--traces exec asks the pods of a live cluster, not a snapshot of one"
+    if PlaneName.LOGICAL not in flags.asked_planes:
+        yield "--traces exec goes with --planes logical: nothing else is traced there"
+    if flags.workers not in (None, str(Workers.INLINE)):
+        yield f"--traces exec traces in the pods; leave out --workers {flags.workers}"
+
+
+def _audit(flags: Flags) -> int:
+    """Audit what the flags name, and print what came out; return the exit code."""
+    with ExitStack() as stack:
+        to = stack.enter_context(destination(flags.out, flags.staging))
+        with ExitStack() as reading:
+            request = _request(flags, to, _snapshot(flags, to, reading))
             audited = engines.provided(
-                functools.partial(_ask, asked, to, recompile=recompile, quiet=quiet),
-                snapshot=snapshot,
-                prefix=ovn_prefix,
-                install=install_ovn,
+                functools.partial(_ask, request, to, recompile=flags.recompile, quiet=flags.quiet),
+                snapshot=flags.snapshot,
+                prefix=flags.ovn_prefix,
+                install=flags.install_ovn,
             )
         if isinstance(audited, Rehearsed):
-            return _told(audited, output, exit_zero=exit_zero)
-        return _said(audited, output, fail_coverage_below, exit_zero=exit_zero)
+            return _print_rehearsal(audited, flags)
+        return _print_outcome(audited, flags)
 
 
-def _ask(asked: Options, to: Destination, *, recompile: bool, quiet: bool) -> Outcome | Rehearsed:
+def _snapshot(flags: Flags, to: Destination, stack: ExitStack) -> Path | None:
+    """Return the snapshot to audit, one of the live cluster if none is named; of manifests None."""
+    if flags.snapshot is not None or flags.has_manifests:
+        return flags.snapshot
+    with progress.shown(quiet=flags.quiet) as shown:
+        return stack.enter_context(
+            captured(
+                flags.access,
+                shown,
+                keep=to.root,
+                elsewhere=bool(to.uri),
+                databases=flags.asked_planes != _INTENT,
+            )
+        )
+
+
+def _request(flags: Flags, to: Destination, snapshot: Path | None) -> Options:
+    return Options(
+        snapshot=snapshot,
+        manifests=flags.manifests or "",
+        surroundings=flags.around,
+        scope=flags.scope,
+        planes=flags.asked_planes,
+        cover=Covering(flags.cover),
+        verify=flags.verify,
+        verify_packets=flags.verify_packets,
+        destination=to.uri,
+        **flags.of_this_sitting,
+    )
+
+
+def _ask(request: Options, to: Destination, *, recompile: bool, quiet: bool) -> Outcome | Rehearsed:
     """Audit a cluster, and with `recompile` also as another OVN would make it."""
     with progress.shown(quiet=quiet) as shown:
         if not recompile:
-            return to.deliver(command.run(asked, to.root, shown), shown)
-        done = rehearse(asked, to.root, shown)
+            return to.deliver(command.run(request, to.root, shown), shown)
+        done = rehearse(request, to.root, shown)
         return dataclasses.replace(
             done,
             recorded=to.deliver(done.recorded, shown),
@@ -363,37 +428,22 @@ def _ask(asked: Options, to: Destination, *, recompile: bool, quiet: bool) -> Ou
         )
 
 
-def _check_traces(
-    traces: str, workers: str | None, planes: frozenset[PlaneName], *, elsewhere: bool
-) -> None:
-    """Refuse --traces exec where there is no pod to trace in."""
-    if traces != "exec":
-        return
-    if elsewhere:
-        raise UsageError("--traces exec asks the pods of a live cluster, not a snapshot of one")
-    if PlaneName.LOGICAL not in planes:
-        raise UsageError("--traces exec goes with --planes logical: nothing else is traced there")
-    if workers not in (None, str(Workers.INLINE)):
-        raise UsageError(f"--traces exec traces in the pods; leave out --workers {workers}")
-
-
-def _said(done: Outcome, output: str, fail_coverage_below: float | None, *, exit_zero: bool) -> int:
+def _print_outcome(done: Outcome, flags: Flags) -> int:
     """Print what came out; return the exit code."""
-    if output == "json":
-        result = {**done.manifest, **_places(done)}
-        say.json(result)
+    if flags.output == "json":
+        say.json({**done.manifest, **_places(done)})
     else:
         _print(done.manifest, done)
     code = done.exit_code
-    proven = _percent(done.manifest)
-    if fail_coverage_below is not None and proven < fail_coverage_below:
+    proven, least = _percent(done.manifest), flags.fail_coverage_below
+    if least is not None and proven < least:
         text = (
             f"{proven:.6g} % of the cells that OVN decides are proven, fewer than "
             "--fail-coverage-below asks for"
         )
-        say.line(f"coverage: {text} ({fail_coverage_below:g} %)", err=True)
+        say.line(f"coverage: {text} ({least:g} %)", err=True)
         code = ExitCode.INCOMPLETE
-    return ExitCode.CLEAN if exit_zero else code
+    return ExitCode.CLEAN if flags.exit_zero else code
 
 
 def _places(done: Outcome) -> dict[str, str]:
@@ -403,20 +453,19 @@ def _places(done: Outcome) -> dict[str, str]:
     return {"path": str(done.path), "report": str(done.report)}
 
 
-def _told(done: Rehearsed, output: str, *, exit_zero: bool) -> int:
+def _print_rehearsal(done: Rehearsed, flags: Flags) -> int:
     """Print what changes under another OVN; return the exit code."""
     runs = {"recorded": done.recorded, "recompiled": done.recompiled}
-    if output == "json":
-        fields = {name: {**one.manifest, **_places(one)} for name, one in runs.items()}
-        changes = dataclasses.asdict(done.changes)
-        say.json({**fields, "changes": changes})
+    if flags.output == "json":
+        fields = {name: {**each.manifest, **_places(each)} for name, each in runs.items()}
+        say.json({**fields, "changes": dataclasses.asdict(done.changes)})
     else:
-        for name, one in runs.items():
-            version = one.manifest["databases"][0]["northd_version"] or "unknown"
-            say.line(f"{name} by northd {version}: {_places(one)['path']}")
-            _print_messages(one.manifest)
+        for name, each in runs.items():
+            version = each.manifest["databases"][0]["northd_version"] or "unknown"
+            say.line(f"{name} by northd {version}: {_places(each)['path']}")
+            _print_messages(each.manifest)
         say.text(changes_text(done.changes))
-    return ExitCode.CLEAN if exit_zero else done.exit_code
+    return ExitCode.CLEAN if flags.exit_zero else done.exit_code
 
 
 def _percent(manifest: Mapping[str, Any]) -> float:
@@ -448,11 +497,11 @@ def _print_planes(manifest: Mapping[str, Any]) -> None:
 
 def _print_messages(manifest: Mapping[str, Any]) -> None:
     """Print what was found, and what is to be known: errors, warnings and notes, each as such."""
-    said = messages.messages(manifest)
-    if said:
-        say.line(messages.counted(said))
-    for one in said:
-        say.line(f"{one.severity}: {one.text}")
+    listed = messages.messages(manifest)
+    if listed:
+        say.line(messages.counted(listed))
+    for message in listed:
+        say.line(f"{message.severity}: {message.text}")
 
 
 def _print(manifest: Mapping[str, Any], done: Outcome) -> None:

@@ -38,8 +38,8 @@ def snapshot(
         saved = save(access, out, shown, databases=not without_databases)
     if output == "json":
         notes = [{"code": note.code, "text": note.text} for note in saved.notes]
-        said = {"path": str(saved.path), "source": saved.source, "zones": saved.zones}
-        say.json({**said, "notes": notes})
+        fields = {"path": str(saved.path), "source": saved.source, "zones": saved.zones}
+        say.json({**fields, "notes": notes})
     else:
         say.line(f"{saved.source}: {saved.zones} zones")
         for note in saved.notes:

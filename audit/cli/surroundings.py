@@ -91,21 +91,12 @@ def _check_apart(ranges: AddressRanges) -> None:
         )
         for cidr in cidrs
     ]
-    for place, (option, network) in enumerate(named):
-        for other, beside in named[place + 1 :]:
-            if other != option and _overlap(network, beside):
+    for index, (option, network) in enumerate(named):
+        for other, beside in named[index + 1 :]:
+            if other != option and network.overlaps(beside):
                 raise UsageError(
                     f"{option} {network} and {other} {beside} overlap; no address is in both"
                 )
-
-
-def _overlap(
-    one: ipaddress.IPv4Network | ipaddress.IPv6Network,
-    other: ipaddress.IPv4Network | ipaddress.IPv6Network,
-) -> bool:
-    if isinstance(one, ipaddress.IPv4Network):
-        return isinstance(other, ipaddress.IPv4Network) and one.overlaps(other)
-    return isinstance(other, ipaddress.IPv6Network) and one.overlaps(other)
 
 
 def _controller(texts: Sequence[str]) -> Controller | None:

@@ -5,7 +5,9 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,6 +24,50 @@ from audit.report import trace as rendering
 from audit.scope.pair import Names
 
 _COLOURS = {"success": "green", "failure": "red", "": "yellow"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What `audit trace` is given on its command line, by the options' names."""
+
+    src: str
+    src_namespace: str
+    dst: str | None
+    service: str | None
+    dst_ip: str | None
+    dst_namespace: str
+    dst_port: int
+    protocols: tuple[str, ...]
+    addr_family: str | None
+    skip_detrace: bool
+    loglevel: int
+    access: Access
+    snapshot: Path | None
+    max_snapshot_size: int
+    ovn_prefix: Path | None
+    traces: str
+    install_ovn: bool
+    expect: str | None
+    output: str
+
+    @property
+    def raw(self) -> bool:
+        """Say whether the tools' own output is shown."""
+        return self.loglevel >= rendering.OUTPUTS_FROM
+
+    @property
+    def names(self) -> Names:
+        """What the two ends are called."""
+        return Names(
+            src_namespace=self.src_namespace,
+            src=self.src,
+            dst_namespace=self.dst_namespace,
+            dst=self.dst or "",
+            service=self.service or "",
+            dst_ip=self.dst_ip or "",
+            port=Port(protocol=Protocol(self.protocols[0]), number=self.dst_port),
+            family=Family(self.addr_family) if self.addr_family else None,
+        )
 
 
 @click.command()
@@ -73,28 +119,7 @@ _COLOURS = {"success": "green", "failure": "red", "": "yellow"}
     help="Exit with 1 unless this is the verdict.",
 )
 @options.output_option("text", "json")
-def trace(
-    *,
-    src: str,
-    src_namespace: str,
-    dst: str | None,
-    service: str | None,
-    dst_ip: str | None,
-    dst_namespace: str,
-    dst_port: int,
-    protocols: tuple[str, ...],
-    addr_family: str | None,
-    skip_detrace: bool,
-    loglevel: int,
-    access: Access,
-    snapshot: Path | None,
-    max_snapshot_size: int,
-    ovn_prefix: Path | None,
-    traces: str,
-    install_ovn: bool,
-    expect: str | None,
-    output: str,
-) -> int:
+def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above: `Flags`
     """Trace one pair with every tool, both ways: ovnkube-trace's flags and verdict lines.
 
     All stages are run, whatever the first says. The way back is the reply's; a new connection the
@@ -110,56 +135,56 @@ def trace(
       audit trace --snapshot cluster.tar.gz --src front-0 --src-namespace shop \\
         --dst-ip 198.51.100.7 --tcp --dst-port 443 --expect exits
     """
-    given = [name for name in (dst, service, dst_ip) if name]
-    if len(given) != 1:
-        raise UsageError("give exactly one of --dst, --service and --dst-ip")
-    if len(set(protocols)) != 1:
-        raise UsageError("give exactly one of --tcp, --udp and --sctp")
-    if snapshot is not None:
-        if traces == "exec":
-            raise UsageError("--traces exec asks the pods of a live cluster, not a --snapshot")
-        _say_unused(access)
-    raw = loglevel >= rendering.OUTPUTS_FROM
-    asked = functools.partial(
-        TraceOptions,
-        names=Names(
-            src_namespace=src_namespace,
-            src=src,
-            dst_namespace=dst_namespace,
-            dst=dst or "",
-            service=service or "",
-            dst_ip=dst_ip or "",
-            port=Port(protocol=Protocol(protocols[0]), number=dst_port),
-            family=Family(addr_family) if addr_family else None,
-        ),
-        most_unpacked=max_snapshot_size,
-        ovn_prefix=ovn_prefix,
-        cluster=options.traced_cluster(traces, access),
-        detrace=not skip_detrace,
-        raw=raw,
-    )
+    flags = Flags(**given)
+    _check(flags)
     quiet = not sys.stderr.isatty()
     with ExitStack() as stack:
+        snapshot = flags.snapshot
         if snapshot is None:
             with progress.shown(quiet=quiet) as shown:
-                taken = stack.enter_context(captured(access, shown))
-        else:
-            taken = snapshot
-
-        def ask() -> PairTrace:
-            with progress.shown(quiet=quiet) as shown:
-                return command.trace(asked(snapshot=taken), shown)
-
-        found = engines.provided(ask, snapshot=snapshot, prefix=ovn_prefix, install=install_ovn)
-    if output == "json":
-        fields = rendering.fields(found, raw=raw)
-        say.json(fields)
+                snapshot = stack.enter_context(captured(flags.access, shown))
+        pair = engines.provided(
+            functools.partial(_trace, flags, snapshot, quiet=quiet),
+            snapshot=flags.snapshot,
+            prefix=flags.ovn_prefix,
+            install=flags.install_ovn,
+        )
+    if flags.output == "json":
+        say.json(rendering.fields(pair, raw=flags.raw))
     else:
-        _print(rendering.texts(found, loglevel))
-    unexpected = expect is not None and found.answer.verdict != expect
-    if unexpected or rendering.has_findings(found):
+        _print(rendering.texts(pair, flags.loglevel))
+    unexpected = flags.expect is not None and pair.answer.verdict != flags.expect
+    if unexpected or rendering.has_findings(pair):
         return ExitCode.FINDINGS
-    return ExitCode.CLEAN if rendering.is_complete(found) else ExitCode.INCOMPLETE
+    return ExitCode.CLEAN if rendering.is_complete(pair) else ExitCode.INCOMPLETE
+
+
+def _check(flags: Flags) -> None:
+    """Refuse flags that do not name one pair, or no cluster to trace it in; UsageError."""
+    if sum(map(bool, (flags.dst, flags.service, flags.dst_ip))) != 1:
+        raise UsageError("give exactly one of --dst, --service and --dst-ip")
+    if len(set(flags.protocols)) != 1:
+        raise UsageError("give exactly one of --tcp, --udp and --sctp")
+    if flags.snapshot is not None:
+        if flags.traces == "exec":
+            raise UsageError("--traces exec asks the pods of a live cluster, not a --snapshot")
+        _say_unused(flags.access)
+
+
+def _trace(flags: Flags, snapshot: Path, *, quiet: bool) -> PairTrace:
+    with progress.shown(quiet=quiet) as shown:
+        return command.trace(
+            TraceOptions(
+                snapshot=snapshot,
+                names=flags.names,
+                most_unpacked=flags.max_snapshot_size,
+                ovn_prefix=flags.ovn_prefix,
+                cluster=options.traced_cluster(flags.traces, flags.access),
+                detrace=not flags.skip_detrace,
+                raw=flags.raw,
+            ),
+            shown,
+        )
 
 
 def _say_unused(access: Access) -> None:
@@ -177,6 +202,6 @@ def _say_unused(access: Access) -> None:
 def _print(texts: Iterable[rendering.Text]) -> None:
     """Print texts; verdict lines coloured as ovnkube-trace's, on a terminal that wants it."""
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    for one in texts:
-        colour = _COLOURS[one.indicates] if coloured and one.indicates is not None else None
-        say.text(one.text, end="\n", colour=colour)
+    for text in texts:
+        colour = _COLOURS[text.indicates] if coloured and text.indicates is not None else None
+        say.text(text.text, end="\n", colour=colour)

@@ -35,18 +35,18 @@ def verify(
       audit verify runs/20261123T043457Z-9510
       audit verify runs/20261123T043457Z-9510 --key public.pem --snapshot cluster.tar.gz
     """
-    found = command.verify(run, key=key, snapshot=snapshot, most_unpacked=max_snapshot_size)
+    evidence = command.verify(run, key=key, snapshot=snapshot, most_unpacked=max_snapshot_size)
     if output == "json":
-        say.json(dataclasses.asdict(found))
+        say.json(dataclasses.asdict(evidence))
     else:
-        for problem in found.problems:
+        for problem in evidence.problems:
             say.line(problem)
-        inputs = "" if found.inputs is None else f", {found.inputs:,} inputs"
+        inputs = "" if evidence.inputs is None else f", {evidence.inputs:,} inputs"
         say.line(
-            f"{found.files:,} files{inputs}, signature {found.signature}: "
-            + (_differences(len(found.problems)) if found.problems else "as written")
+            f"{evidence.files:,} files{inputs}, signature {evidence.signature}: "
+            + (_differences(len(evidence.problems)) if evidence.problems else "as written")
         )
-    return ExitCode.FINDINGS if found.problems else ExitCode.CLEAN
+    return ExitCode.FINDINGS if evidence.problems else ExitCode.CLEAN
 
 
 def _differences(count: int) -> str:

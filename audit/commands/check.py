@@ -57,7 +57,7 @@ _RENDER = {
 
 def read_expectations(file: Path | None, packs: Sequence[str]) -> tuple[Expectation, ...]:
     """Return the expectations of a file and of packs; ScopeError says what is wrong with one."""
-    found = [one for name in packs for one in expectations.pack(name)]
+    expected = [expectation for name in packs for expectation in expectations.pack(name)]
     if file is not None:
         try:
             text = file.read_text(encoding="utf-8")
@@ -65,15 +65,15 @@ def read_expectations(file: Path | None, packs: Sequence[str]) -> tuple[Expectat
             raise ScopeError(f"{file} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise ScopeError(f"{file} cannot be read: it is no UTF-8 text") from error
-        found += expectations.parse(text, str(file))
-    if not found:
+        expected += expectations.parse(text, str(file))
+    if not expected:
         raise UsageError(
             "no expectations: name a file with -f, or a pack with --pack "
             f"({', '.join(expectations.PACKS)})"
         )
-    if len({one.name for one in found}) < len(found):
+    if len({expectation.name for expectation in expected}) < len(expected):
         raise ScopeError("two expectations have the same name; packs' names are taken too")
-    return tuple(found)
+    return tuple(expected)
 
 
 def check(
@@ -89,20 +89,20 @@ def baseline(path: Path, progress: Progress) -> str:
     """Return a file of expectations that describe a run as it is."""
     run = open_recorded(path)
     progress.phase("describing", int(run.manifest["counts"]["cells"]))
-    found = baselining.baseline(run, progress.advance)
-    if not found:
+    expected = baselining.baseline(run, progress.advance)
+    if not expected:
         raise UsageError(f"{path} proves nothing that could be expected: it has no decided cell")
-    return expectations.dump(found)
+    return expectations.dump(expected)
 
 
-def rendered(told: Overview, form: Format) -> str:
+def rendered(overview: Overview, form: Format) -> str:
     """Return a run in a machine format."""
-    return _RENDER[form](told)
+    return _RENDER[form](overview)
 
 
-def checked_text(told: Overview) -> str:
+def checked_text(overview: Overview) -> str:
     """Return what became of expectations, for a terminal."""
-    return plain.plain(told.checks)
+    return plain.plain(overview.checks)
 
 
 MOST_CELLS_AT_THE_END = 5_000_000
@@ -125,13 +125,13 @@ def write_formats(
     `changed` is for the page, which marks it.
     """
     machine = [form for form in forms if form is not Format.HTML]
-    told = overview_of(open_recorded(path)) if machine else None
+    overview = overview_of(open_recorded(path)) if machine else None
     written = []
     for form in forms:
-        if told is None or form is Format.HTML:
+        if overview is None or form is Format.HTML:
             written.append(write_report(path, changed, out))
         else:
-            written.append(_write((out or path) / FILES[form], rendered(told, form)))
+            written.append(_write((out or path) / FILES[form], rendered(overview, form)))
     return written
 
 

@@ -25,32 +25,32 @@ class Destination:
     """Where a run is written (`root`), and where it goes when it is finished, if elsewhere."""
 
     root: Path
-    place: Place | None
+    store: Place | None
     _delivered: list[Path] = field(default_factory=list)
 
     @property
     def uri(self) -> str:
         """What plan.json says of it; empty for the directory itself."""
-        return "" if self.place is None else self.place.uri
+        return "" if self.store is None else self.store.uri
 
     def deliver(self, done: Outcome, progress: Progress) -> Outcome:
         """Put a finished run where it goes; what cannot be put there stays, and the error says so.
 
         The copy here goes when the destination is left.
         """
-        if self.place is None:
+        if self.store is None:
             return done
-        progress.phase(f"putting the run on {self.place}", 0)
+        progress.phase(f"putting the run on {self.store}", 0)
         try:
-            remote.put(done.path, self.place)
+            remote.put(done.path, self.store)
         except BaseException as error:
             error.add_note(
                 f"the run is whole in {done.path}; put it there with "
-                f"`audit copy {done.path} {self.place.uri}`"
+                f"`audit copy {done.path} {self.store.uri}`"
             )
             raise
         self._delivered.append(done.path)
-        return replace(done, url=str(self.place / done.path.name))
+        return replace(done, url=str(self.store / done.path.name))
 
     def leave(self) -> None:
         """Remove the copies here of what was delivered."""
@@ -68,19 +68,19 @@ def destination(out: Path | Place, staging: Path) -> Iterator[Destination]:
     OutputError, before there is anything to lose, when nothing can be put on the store.
     """
     if isinstance(out, Path):
-        yield Destination(root=out, place=None)
+        yield Destination(root=out, store=None)
         return
     remote.require_writable(out)
-    to = Destination(root=staging, place=out)
+    to = Destination(root=staging, store=out)
     try:
         yield to
     finally:
         to.leave()
 
 
-def fetched(place: Place, stack: ExitStack, part: Part = Part.TABLES) -> Path:
+def fetched(run: Place, stack: ExitStack, part: Part = Part.TABLES) -> Path:
     """Return a copy of part of a finished run that lasts as long as `stack`."""
-    return remote.fetch(place, stack.enter_context(scratch.directory("run")), part)
+    return remote.fetch(run, stack.enter_context(scratch.directory("run")), part)
 
 
 def resumable(run: Place, staging: Path, stack: ExitStack) -> Path:
@@ -110,12 +110,12 @@ def copy(source: Path | Place, target: Path | Place) -> Path | Place:
     if (target / name).exists():
         raise OutputError(f"{target / name} is there already; name another directory")
     with ExitStack() as stack:
-        found = fetched(source, stack, Part.EVERYTHING)
-        for difference in evidence.differences(found):
+        local = fetched(source, stack, Part.EVERYTHING)
+        for difference in evidence.differences(local):
             raise AuditError(f"{source} is not as the audit wrote it: {difference}")
         try:
             target.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(found, target / name)
+            shutil.copytree(local, target / name)
         except OSError as error:
             shutil.rmtree(target / name, ignore_errors=True)
             raise OutputError(f"cannot write {target / name}: {error.strerror}") from error

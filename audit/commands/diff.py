@@ -1,6 +1,5 @@
 """Two runs, or two directories of manifests → what is different between them."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,7 +25,7 @@ from audit.policy.intent import evaluate
 from audit.report import changes
 from audit.scope import expand, matrix, membership, outside, ports
 from audit.scope.ports import DECLARED
-from audit.scope.scope import FamilyChoice, Scope, parse_scope_file
+from audit.scope.scope import FamilyChoice, Scope
 from audit.store import cells
 from audit.tracing.options import Progress
 
@@ -39,20 +38,20 @@ def diff_manifests(
     `around` is what is said of the cluster of both that the manifests do not have.
     """
     states = []
-    for place in (before, after):
-        progress.phase(f"reading {place}", 0)
-        states.append(objects.load_manifests(manifests.read(place, around)))
-    one, two = states
+    for source in (before, after):
+        progress.phase(f"reading {source}", 0)
+        states.append(objects.load_manifests(manifests.read(source, around)))
+    earlier, later = states
     # One and the same for both, so that ranges of ports and of addresses are the same too.
-    policies = (*one.policies, *two.policies)
-    space = portspace.with_policies(NO_SPACE, policies, (*one.pods, *two.pods))
+    policies = (*earlier.policies, *later.policies)
+    space = portspace.with_policies(NO_SPACE, policies, (*earlier.pods, *later.pods))
     progress.phase("evaluating policies", 0)
     with _naming(before):
-        left = _matrix(one, scope, space, policies)
+        left = _matrix(earlier, scope, space, policies)
     with _naming(after):
-        right = _matrix(two, scope, space, policies)
-    verdicts = (evaluate(left, one), evaluate(right, two))
-    return compare.compare((one, two), (left, right), verdicts)
+        right = _matrix(later, scope, space, policies)
+    verdicts = (evaluate(left, earlier), evaluate(right, later))
+    return compare.compare((earlier, later), (left, right), verdicts)
 
 
 def _matrix(
@@ -79,8 +78,10 @@ def diff_runs(
 
 def mark_runs(before: Path, after: Path, progress: Progress) -> tuple[Changes, ChangedCells]:
     """Compare as `diff_runs`, and mark the later run's cells that changed: a byte per cell."""
-    found, marks = _compared(before, after, progress, by_policies=True)
-    return found, ChangedCells(since=found.before, cells=marks, sentences=changes.sentences(found))
+    differences, marks = _compared(before, after, progress, by_policies=True)
+    return differences, ChangedCells(
+        since=differences.before, cells=marks, sentences=changes.sentences(differences)
+    )
 
 
 def _compared(
@@ -93,61 +94,57 @@ def _compared(
     marks = np.zeros(len(later.cells), np.bool_)
     selected = _selected(earlier, later), _selected(later, earlier)
     shared = common.restricted(earlier, later, selected)
-    found = diff.compare(earlier, later, progress.advance, marks, shared)
+    differences = diff.compare(earlier, later, progress.advance, marks, shared)
     if not by_policies:
-        return found, marks
+        return differences, marks
     progress.phase("evaluating policies for the outside", 0)
-    return replace(found, outside=beyond.compare(earlier, later, shared)), marks
+    return replace(differences, outside=beyond.compare(earlier, later, shared)), marks
 
 
 @contextmanager
-def _naming(place: str) -> Iterator[None]:
+def _naming(source: str) -> Iterator[None]:
     """Have an error about a scope name the manifests it does not fit."""
     try:
         yield
     except ScopeError as error:
-        raise ScopeError(f"{place}: {error}") from error
+        raise ScopeError(f"{source}: {error}") from error
 
 
 def _selected(run: Recorded, other: Recorded) -> NDArray[np.bool_]:
     """Say of each endpoint of a run whether the scope of the other has such."""
-    scopes = [_scope(each) for each in (run, other)]
-    if scopes[1] is None or scopes[0] == scopes[1]:
+    scope, other_scope = _scope(run), _scope(other)
+    if other_scope is None or scope == other_scope:
         return np.ones(len(run.endpoints), np.bool_)
-    asked = scopes[1]
     ranges = any(outside.is_range_endpoint(e) for e in other.endpoints)
     ingresses = bool((other.manifest.get("labels") or {}).get("controllers"))
     return np.array(
         [
             membership.selects(
-                asked,
+                other_scope,
                 e,
                 run.namespace_labels(e.namespace),
                 ranges=ranges,
-                ingresses=ingresses and _leads_into(run, place, asked),
+                ingresses=ingresses and _leads_into(run, index, other_scope),
             )
-            for place, e in enumerate(run.endpoints)
+            for index, e in enumerate(run.endpoints)
         ],
         np.bool_,
     )
 
 
-def _leads_into(run: Recorded, place: int, asked: Scope) -> bool:
+def _leads_into(run: Recorded, index: int, scope: Scope) -> bool:
     """Tell whether an Ingress or its like leads to pods that a scope has as destinations."""
-    if run.endpoints[place].kind is not EndpointKind.INGRESS:
+    if run.endpoints[index].kind is not EndpointKind.INGRESS:
         return False
-    pods = (run.endpoints[one] for one in np.unique(run.cells.of_source(place).dst).tolist())
-    return any(membership.sides(asked, pod, run.namespace_labels(pod.namespace))[1] for pod in pods)
+    pods = (run.endpoints[dst] for dst in np.unique(run.cells.of_source(index).dst).tolist())
+    return any(membership.sides(scope, pod, run.namespace_labels(pod.namespace))[1] for pod in pods)
 
 
 def _scope(run: Recorded) -> Scope | None:
     """Return the scope of a run without its ports; None where the run does not say it."""
-    described = run.manifest.get("scope")
-    if not described:
+    if not run.manifest.get("scope"):
         return None
-    text = json.dumps(described)
-    scope = parse_scope_file(text, f"{run.path}/run.json")
-    return replace(scope, ports=(DECLARED,), family=FamilyChoice.IP4)
+    return replace(beyond.scope_of(run), ports=(DECLARED,), family=FamilyChoice.IP4)
 
 
 markdown, plain = changes.markdown, changes.plain

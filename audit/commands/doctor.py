@@ -78,10 +78,10 @@ def examine(
     except EngineError as error:
         return [*findings, Finding(good=False, text=str(error))]
     findings += [
-        Finding(good=True, text=f"OVN {found.version} in {found.where}") for found in candidates
+        Finding(good=True, text=f"OVN {engine.version} in {engine.where}") for engine in candidates
     ]
     if not candidates and snapshot is None:
-        findings.append(Finding(good=False, text=_said_by(toolchain.choose, candidates, {})))
+        findings.append(Finding(good=False, text=_refusal(toolchain.choose, candidates, {})))
     if importlib.util.find_spec("ray") is None:
         text = "Ray is not installed, so --workers ray is not available; pip install ray"
         findings.append(Finding(good=False, text=text))
@@ -124,7 +124,7 @@ def install_advice(snapshot: Path) -> str:
 def _read(
     candidates: Sequence[toolchain.Toolchain], snapshot: Path, most_unpacked: int
 ) -> ClusterState:
-    newest = max(candidates, key=lambda found: found.version, default=pods.NO_ENGINE)
+    newest = max(candidates, key=lambda engine: engine.version, default=pods.NO_ENGINE)
     with scratch.directory("facts") as workdir:
         tool = databases.OvsdbTool(programs=newest)
         return assemble.load(snapshot, Path(workdir), tool, most=most_unpacked)
@@ -134,7 +134,7 @@ def _versions(state: ClusterState) -> dict[str, str]:
     return {zone.name: zone.northd_version for zone in state.zones.values()}
 
 
-def _said_by(function: Callable[..., Any], *arguments: Any) -> str:  # noqa: ANN401
+def _refusal(function: Callable[..., Any], *arguments: Any) -> str:  # noqa: ANN401
     """Return the sentence with which a function refuses."""
     try:
         function(*arguments)

@@ -4,7 +4,7 @@ Of a store's runs `run.json` is fetched, which says all that a list shows; SQL f
 """
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -43,21 +43,21 @@ class History:
 def past(root: Path | Place) -> History:
     """Return the runs of `root`."""
     with ExitStack() as stack:
-        found = _found(root, stack)
-    return History(runs=found.runs, skipped=found.skipped)
+        listing = _listing(root, stack)
+    return History(runs=listing.runs, skipped=listing.skipped)
 
 
-def _found(root: Path | Place, stack: ExitStack) -> history.Found:
+def _listing(root: Path | Place, stack: ExitStack) -> history.Found:
     """Return the runs of `root`, named as they are there; copies last as long as `stack`."""
     if isinstance(root, Path):
         return history.find(root)
     space = stack.enter_context(scratch.directory("runs"))
     remote.fetch_manifests(root, space)
-    found = history.find(space)
+    listing = history.find(space)
     return replace(
-        found,
-        runs=tuple(replace(run, path=str(root / Path(run.path).name)) for run in found.runs),
-        skipped=tuple(sentence.replace(str(space), str(root)) for sentence in found.skipped),
+        listing,
+        runs=tuple(replace(run, path=str(root / Path(run.path).name)) for run in listing.runs),
+        skipped=tuple(sentence.replace(str(space), str(root)) for sentence in listing.skipped),
     )
 
 
@@ -65,7 +65,7 @@ def ask_all(
     root: Path | Place, sql: str, stack: ExitStack
 ) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """Run `sql` over all runs of `root`; what is fetched for it lasts as long as `stack`."""
-    runs = _found(root, stack).runs
+    runs = _listing(root, stack).runs
     if not isinstance(root, Path):
         space = stack.enter_context(scratch.directory("runs"))
         names = [run.path.rpartition("/")[2] for run in runs]
@@ -85,32 +85,31 @@ class Retention:
         if self.last is None and self.days is None:
             raise UsageError("say what to keep: --keep-last, --keep-days, or both")
 
-    def gone(self, found: history.Found, now: dt.datetime) -> tuple[str, ...]:
+    def gone(self, listing: history.Found, now: dt.datetime) -> tuple[str, ...]:
         """Return the runs that are not kept: never the newest, nor one that was given a name.
 
         What is called otherwise than its id was put there by somebody, as a copy of a run or a
         link to one, which stays too. One that was never finished goes when it began before the
         last `days` and before the newest finished one: that is no run at work.
         """
-        kept = {run.path for run in found.runs[-max(self.last or 1, 1) :]}
         since = None if self.days is None else now - dt.timedelta(days=self.days)
-        if since is not None:
-            kept |= {run.path for run in found.runs if _moment(run.started) >= since}
-        paths = [Path(run.path) for run in found.runs]
-        named = {
-            path.resolve()
-            for path, run in zip(paths, found.runs, strict=True)
-            if path.name != run.run
-        }
-        gone = [
-            run.path
-            for path, run in zip(paths, found.runs, strict=True)
-            if run.path not in kept and path.resolve() not in named
-        ]
-        if since is not None and found.runs:
-            until = min(since, _moment(found.runs[-1].started))
-            gone += [one.path for one in found.left if _moment(one.started) < until]
+        stay = self._kept(listing.runs, since) | _named(listing.runs)
+        gone = [run.path for run in listing.runs if Path(run.path).resolve() not in stay]
+        if since is not None and listing.runs:
+            until = min(since, _moment(listing.runs[-1].started))
+            gone += [run.path for run in listing.left if _moment(run.started) < until]
         return tuple(gone)
+
+    def _kept(self, runs: Sequence[Kept], since: dt.datetime | None) -> set[Path]:
+        """Return where the last runs are, and those begun at or after `since`."""
+        last = runs[-max(self.last or 1, 1) :]
+        recent = [run for run in runs if since is not None and _moment(run.started) >= since]
+        return {Path(run.path).resolve() for run in (*last, *recent)}
+
+
+def _named(runs: Sequence[Kept]) -> set[Path]:
+    """Return where the runs are whose directory, or a link to it, has a name of its own."""
+    return {Path(run.path).resolve() for run in runs if Path(run.path).name != run.run}
 
 
 def _moment(text: str) -> dt.datetime:
@@ -126,13 +125,13 @@ def prune(
     below the root. Of an object store only finished runs go.
     """
     with ExitStack() as stack:
-        found = _found(root, stack)
+        listing = _listing(root, stack)
         if isinstance(root, Path):
             try:
                 stack.enter_context(exclusively(root))
             except OutputError:
-                found = replace(found, left=())
-        gone = keep.gone(found, now)
+                listing = replace(listing, left=())
+        gone = keep.gone(listing, now)
         if not dry:
             _remove(root, gone)
     return gone

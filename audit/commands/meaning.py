@@ -15,7 +15,7 @@ from audit.model.meaning import Change, Meaning
 from audit.model.packets import Family
 from audit.model.run import Run, StreamedRun
 from audit.model.verdicts import PASSES as PASSING
-from audit.model.verdicts import REASONS, UNPROVEN, VERDICTS, Reason, Verdict
+from audit.model.verdicts import REASONS, UNPROVEN, VERDICTS, PolicyRef, Reason, Verdict
 from audit.policy import chain, deviations, edits
 from audit.policy.cluster import Cluster, Controllers, hosted
 from audit.policy.deviations import Deviation
@@ -23,7 +23,37 @@ from audit.policy.tables import PASSES, STOPS
 
 _NOT_OF_POLICIES = frozenset({Reason.OTHER_NETWORK, Reason.NETWORK_UNKNOWN})
 """Reasons for which it does not matter what any policy says."""
+_LEAKING = Deviation.ADMIN_NAMED_PORT
+"""What leaks depends on pods that are in no cell; a run's findings have worked it out."""
 _WORDS = {PASSES: Verdict.REACHABLE, STOPS: Verdict.BLOCKED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLabels:
+    """What a finished run keeps of what policies select by, beside its endpoints."""
+
+    namespaces: Mapping[str, tuple[tuple[str, str], ...]]
+    nodes: Mapping[str, Mapping[str, str]]
+    complete: bool
+    ranges: AddressRanges
+    controllers: Controllers
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> "RunLabels | None":
+        """Read them from run.json; None where an earlier audit wrote it, without them."""
+        labels = manifest.get("labels")
+        if labels is None:
+            return None
+        ranges = labels.get("ranges", {}).items()
+        return cls(
+            namespaces={
+                name: tuple(sorted(pairs.items())) for name, pairs in labels["namespaces"].items()
+            },
+            nodes=labels["nodes"],
+            complete=labels.get("complete", True),
+            ranges=AddressRanges(**{kind: tuple(cidrs) for kind, cidrs in ranges}),
+            controllers=_controllers(labels.get("controllers") or {}),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +69,9 @@ class Objects:
     @classmethod
     def of(cls, run: Run | StreamedRun, spaces: Collection[str] | None = None) -> "Objects | None":
         """Read them, of these namespaces or all; None where the run does not know enough."""
-        known = run.manifest.get("labels")
-        if known is None:
+        labels = RunLabels.of(run.manifest)
+        if labels is None:
             return None
-        labels = known["namespaces"].items()
         listed = run.matrix if isinstance(run, Run) else run
         try:
             policies = tuple(
@@ -55,14 +84,12 @@ class Objects:
         return cls(
             policies=policies,
             cluster=Cluster(
-                namespaces={name: tuple(sorted(pairs.items())) for name, pairs in labels},
-                nodes=known["nodes"],
+                namespaces=labels.namespaces,
+                nodes=labels.nodes,
                 hosted=hosted(e for e in listed.endpoints if e.kind is EndpointKind.POD),
-                complete=known.get("complete", True),
-                ranges=AddressRanges(
-                    **{kind: tuple(cidrs) for kind, cidrs in known.get("ranges", {}).items()}
-                ),
-                controllers=_controllers(known.get("controllers") or {}),
+                complete=labels.complete,
+                ranges=labels.ranges,
+                controllers=labels.controllers,
             ),
             endpoints=tuple(e for e in listed.endpoints if e.kind is not EndpointKind.SERVICE),
             ports=listed.ports,
@@ -87,23 +114,16 @@ class Objects:
         A policy of another namespace selects neither end.
         """
         spaces = ("", src.namespace, dst.namespace)
-        return edits.Question(
-            policies=tuple(p for p in self.policies if p.ref.namespace in spaces),
-            endpoints=(src, dst),
-            cluster=self.cluster,
-            ports=self.ports,
-            family=family,
-            src=0,
-            dst=1,
-            port=port,
-        )
+        policies = tuple(p for p in self.policies if p.ref.namespace in spaces)
+        near = replace(self, policies=policies, endpoints=(src, dst))
+        return near.question(src, dst, family, port)
 
 
-def _controllers(known: Mapping[str, Any]) -> Controllers:
+def _controllers(controllers: Mapping[str, Any]) -> Controllers:
     """Return in which namespaces a run's controllers may be."""
     return Controllers(
-        namespace=known.get("namespace", ""),
-        away={row: frozenset(spaces) for row, spaces in known.get("away", {}).items()},
+        namespace=controllers.get("namespace", ""),
+        away={row: frozenset(spaces) for row, spaces in controllers.get("away", {}).items()},
     )
 
 
@@ -132,44 +152,53 @@ def meaning(question: edits.Question, *, count: bool = True) -> tuple[Meaning, i
     """
     sides = chain.chains(question.intent(question.policies, narrow=True), 0, 1, 0)
     bits = chain.verdict(sides)
-    found = edits.openings(question, count=count)
+    openings = edits.openings(question, count=count)
     meant = Meaning(
         verdict=_WORDS.get(bits, Verdict.INCONCLUSIVE),
         egress=str(sides[0]),
         ingress=str(sides[1]),
-        changes=tuple(_change(question, opening) for opening in found),
+        changes=tuple(_change(question, opening) for opening in openings),
     )
     return meant, bits
 
 
 def _cause(run: Run, cell: int, question: edits.Question, meant: int) -> str:
     """Return the deviation that explains why OVN does otherwise; nothing where it does not."""
-    found = VERDICTS[intending.ovn_verdicts(run.verdicts)[cell]]
-    done = PASSES if found in PASSING else STOPS
-    if found in UNPROVEN or found is Verdict.UNROUTABLE or done == meant:
+    enforced = VERDICTS[intending.ovn_verdicts(run.verdicts)[cell]]
+    enforced_bits = PASSES if enforced in PASSING else STOPS
+    if enforced in UNPROVEN or enforced is Verdict.UNROUTABLE or enforced_bits == meant:
         return ""
-    blame = run.verdicts.blame[cell]
-    decider = run.verdicts.blames[blame].policy if blame >= 0 else None
     policies = list(question.policies)
+    decider = _decider(run, cell)
     if decider is not None and decider not in {policy.ref for policy in policies}:
         return ""
-    # What leaks depends on pods that are in no cell; the run's findings have worked it out.
-    leaking = Deviation.ADMIN_NAMED_PORT
-    rewritten = [one for one in deviations.present(policies) if one is not leaking]
-    for tried in deviations.candidates(rewritten):
-        intent = question.intent(deviations.as_enforced(policies, tried), narrow=True)
+    rewritten = [each for each in deviations.present(policies) if each is not _LEAKING]
+    for causes in deviations.candidates(rewritten):
+        intent = question.intent(deviations.as_enforced(policies, causes), narrow=True)
         decided = intent.decide(*(intent.index(i) for i in (0, 1, 0)))
-        if int(decided.outcome[0]) == done:
-            return _meanings(tried)
+        if int(decided.outcome[0]) == enforced_bits:
+            return _meanings(causes)
+    return _recorded_cause(run, cell)
+
+
+def _decider(run: Run, cell: int) -> PolicyRef | None:
+    """Return the policy that OVN's verdict of a cell is blamed on, if there is one."""
+    blame = run.verdicts.blame[cell]
+    return run.verdicts.blames[blame].policy if blame >= 0 else None
+
+
+def _recorded_cause(run: Run, cell: int) -> str:
+    """Return the cause of a cell that a finding of the run names, where that is a leak."""
     name = run.matrix.describe(cell)
     for finding in findings.recorded(run.manifest):
-        if leaking in finding.cause.split("+") and name in finding.subjects:
-            return _meanings([Deviation(word) for word in finding.cause.split("+")])
+        causes = finding.cause.split("+")
+        if _LEAKING in causes and name in finding.subjects:
+            return _meanings([Deviation(word) for word in causes])
     return ""
 
 
 def _meanings(causes: Sequence[Deviation]) -> str:
-    return "; ".join(deviations.MEANINGS[one] for one in causes)
+    return "; ".join(deviations.MEANINGS[cause] for cause in causes)
 
 
 def _change(question: edits.Question, opening: edits.Opening) -> Change:

@@ -7,7 +7,7 @@ a kind is said of all of them where no policy of either namespace tells them apa
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,42 +42,49 @@ def of_run(run: StreamedRun, grid: Grid) -> Meanings | None:
     """
     endpoints = grid.page.endpoints
     kinds = _kinds(endpoints)
-    common = dict(_blocked(grid, kinds))
+    common = {key: (endpoints[s], endpoints[d]) for key, (s, d) in _blocked(grid, kinds)}
     near = Counter(policy.ref.namespace for policy in run.policies)
-    spaces = _affordable(near, ((endpoints[s], endpoints[d]) for s, d in common.values()))
+    spaces = _affordable(near, common.values())
     objects = Objects.of(run, spaces)
     if objects is None:
         return None
     of: dict[_Key, Meaning] = {}
+    for key, question in _questions(objects, spaces, common):
+        members = [np.flatnonzero(kinds == kind).tolist() for kind in key[:2]]
+        if _alike(question, [[endpoints[index] for index in side] for side in members]):
+            of[key], _ = meaning(question, count=False)
+    named = zip(endpoints, kinds.tolist(), strict=True)
+    return Meanings(kind_of={e.key: kind for e, kind in named if kind >= 0}, of=of)
+
+
+def _questions(
+    objects: Objects, spaces: Collection[str], common: Mapping[_Key, tuple[Endpoint, Endpoint]]
+) -> Iterator[tuple[_Key, Question]]:
+    """Yield what is asked about each kind whose policies were read, while that is affordable."""
     work = 0
-    for key, (src, dst) in common.items():
-        ends = endpoints[src], endpoints[dst]
-        if not spaces.issuperset(end.namespace for end in ends):
+    for key, ends in common.items():
+        if any(end.namespace not in spaces for end in ends):
             continue
         question = objects.between(*ends, FAMILIES[key[2]], key[3])
         work += len(question.policies)
         if work > WORK:
-            break
-        members = [np.flatnonzero(kinds == kind).tolist() for kind in key[:2]]
-        if _alike(question, [[endpoints[place] for place in side] for side in members]):
-            of[key], _ = meaning(question, count=False)
-    named = zip(endpoints, kinds.tolist(), strict=True)
-    return Meanings(kind_of={e.key: kind for e, kind in named if kind >= 0}, of=of)
+            return
+        yield key, question
 
 
 def _kinds(endpoints: Sequence[Endpoint]) -> NDArray[np.int64]:
     """Return each endpoint's kind, -1 for what is in none."""
     numbers: dict[object, int] = {}
     kinds = np.full(len(endpoints), -1, np.int64)
-    for place, endpoint in enumerate(endpoints):
+    for index, endpoint in enumerate(endpoints):
         if endpoint.kind is EndpointKind.POD and not endpoint.host_network:
             labels = tuple(pair for pair in endpoint.labels if pair[0] not in UNSTABLE)
             key = (endpoint.namespace, labels, endpoint.obstacle)
-            kinds[place] = numbers.setdefault(key, len(numbers))
+            kinds[index] = numbers.setdefault(key, len(numbers))
     return kinds
 
 
-def _affordable(near: Counter[str], pairs: Iterator[tuple[Endpoint, Endpoint]]) -> set[str]:
+def _affordable(near: Counter[str], pairs: Iterable[tuple[Endpoint, Endpoint]]) -> set[str]:
     """Return the namespaces whose policies are read: those of the first pairs, while few."""
     spaces, count = {""}, near[""]
     for ends in pairs:
@@ -103,32 +110,34 @@ def _blocked(grid: Grid, kinds: NDArray[np.int64]) -> Iterator[tuple[_Key, tuple
     """Yield the most common kinds of blocked cells, each with the ends of one of them."""
     page = grid.page
     blocked = np.array([False, *(s.verdict == CODE[Verdict.BLOCKED] for s in grid.states)])
-    # Columns of one kind of destination and one slice are one; those of no kind are the last.
+    # A group of columns has one kind of destination and one slice; the last has those of no kind.
     to, size = kinds[page.column_dst], int(kinds.max(initial=-1)) + 1
-    wide = size * len(page.slices)
-    column = np.where(to >= 0, to * len(page.slices) + page.column_slice, wide)
+    group_count = size * len(page.slices)
+    groups = np.where(to >= 0, to * len(page.slices) + page.column_slice, group_count)
     rows = kinds[page.sources]
-    found: list[tuple[int, int, int]] = []
+    commonest: list[tuple[int, int, int]] = []
     for kind in range(size):
-        counts = np.zeros(wide + 1, np.int64)
+        counts = np.zeros(group_count + 1, np.int64)
         for row in np.flatnonzero(rows == kind).tolist():
             here = blocked[grid.codes[row]] & (page.column_dst != page.sources[row])
-            counts += np.bincount(column[here], minlength=wide + 1)
-        most = np.flatnonzero(counts[:wide] > (-found[-1][0] if len(found) == MOST_KINDS else 0))
-        found += [(-int(counts[place]), kind, int(place)) for place in most]
-        found = sorted(found)[:MOST_KINDS]
-    for _, kind, place in found:
-        dst, slice_ = divmod(place, len(page.slices))
-        yield (kind, dst, *page.slices[slice_]), _ends(grid, blocked, rows == kind, column == place)
+            counts += np.bincount(groups[here], minlength=group_count + 1)
+        most = np.flatnonzero(
+            counts[:group_count] > (-commonest[-1][0] if len(commonest) == MOST_KINDS else 0)
+        )
+        commonest += [(-int(counts[group]), kind, int(group)) for group in most]
+        commonest = sorted(commonest)[:MOST_KINDS]
+    for _, kind, group in commonest:
+        dst, slice_ = divmod(group, len(page.slices))
+        yield (kind, dst, *page.slices[slice_]), _ends(grid, blocked, rows == kind, groups == group)
 
 
 def _ends(
     grid: Grid, blocked: NDArray[np.bool_], rows: NDArray[np.bool_], columns: NDArray[np.bool_]
 ) -> tuple[int, int]:
     """Return the ends of the first blocked cell between rows and columns, of which there is one."""
-    page, places = grid.page, np.flatnonzero(columns)
-    chosen = np.flatnonzero(rows)
-    here = blocked[grid.codes[np.ix_(chosen, places)]]
-    here &= page.sources[chosen][:, None] != page.column_dst[places]
-    row, place = np.argwhere(here)[0].tolist()
-    return int(page.sources[chosen[row]]), int(page.column_dst[places[place]])
+    page = grid.page
+    row_numbers, column_numbers = np.flatnonzero(rows), np.flatnonzero(columns)
+    here = blocked[grid.codes[np.ix_(row_numbers, column_numbers)]]
+    here &= page.sources[row_numbers][:, None] != page.column_dst[column_numbers]
+    row, column = np.argwhere(here)[0].tolist()
+    return int(page.sources[row_numbers[row]]), int(page.column_dst[column_numbers[column]])

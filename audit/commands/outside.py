@@ -5,13 +5,16 @@ of an ipBlock changes no cell. The policies that both runs stored are evaluated 
 pods that both have; nothing of it is traced, and none of it is counted with cells.
 """
 
+import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.commands.meaning import RunLabels
 from audit.compare import causes
 from audit.compare.common import Common
 from audit.compare.pairing import Pairing, pair
@@ -20,7 +23,7 @@ from audit.facts import kube
 from audit.facts.fields import FieldError
 from audit.model.changes import OutsideChanges
 from audit.model.endpoints import Endpoint, EndpointKind, Port
-from audit.model.facts import AddressRanges, ClusterState, Policy
+from audit.model.facts import ClusterState, Policy
 from audit.model.packets import Family
 from audit.model.policies import BlockPeer, Direction
 from audit.model.portspace import NO_SPACE, PortSpace
@@ -43,16 +46,10 @@ def compare(before: Recorded, after: Recorded, shared: Common) -> OutsideChanges
     None where it is in the cells of both, or a scope leaves it out, or they share no pod.
     """
     runs = before, after
-    scopes = [_scope(run) for run in runs]
-    directions = [
-        direction
-        for direction in Direction
-        if all(_wants(scope, direction) for scope in scopes)
-        and not all(_holds(*one, direction) for one in zip(runs, scopes, strict=True))
-    ]
+    scopes = [scope_of(run) for run in runs]
     pairs = pair(before.endpoints, after.endpoints, (shared.before, shared.after))
-    pods = _Pods(runs, scopes, pairs)
-    directions = [direction for direction in directions if pods.at(direction)]
+    pods = _pods(runs, scopes, pairs)
+    directions = [direction for direction in _directions(runs, scopes) if pods[direction]]
     if not directions:
         return None
     if limits := tuple(_limits(runs)):
@@ -63,17 +60,25 @@ def compare(before: Recorded, after: Recorded, shared: Common) -> OutsideChanges
     except FieldError as error:
         text = f"The outside was not compared: a policy of the runs has no meaning ({error})."
         return OutsideChanges(paths=(), limits=(text,))
-    asked = _Asked(runs=runs, scopes=scopes, states=states)
+    overlap = _Overlap(runs=runs, scopes=scopes, states=states)
     explained = causes.Causes(before, after, pairs)
-    sides = [asked.side(direction, pods) for direction in directions]
-    found = policies_outside.compare(states, sides, asked.families, explained.of)
-    if found.compared and not found.decided:
+    sides = [overlap.side(direction, pods[direction]) for direction in directions]
+    changes = policies_outside.compare(states, sides, overlap.families, explained.of)
+    if changes.compared and not changes.decided:
         text = "Of the outside nothing is decided by the policies of both: whether anything changed"
-        return replace(found, limits=(f"{text} there is not known.",))
-    return found
+        return replace(changes, limits=(f"{text} there is not known.",))
+    return changes
 
 
-def _scope(run: Recorded) -> Scope:
+def _directions(runs: Sequence[Recorded], scopes: Sequence[Scope]) -> Iterator[Direction]:
+    """Yield the directions that both scopes leave in and that not both runs have cells of."""
+    for direction in Direction:
+        held = [_holds(run, scope, direction) for run, scope in zip(runs, scopes, strict=True)]
+        if all(_wants(scope, direction) for scope in scopes) and not all(held):
+            yield direction
+
+
+def scope_of(run: Recorded) -> Scope:
     """Return the scope of a run; that of everything where the run does not say it."""
     described = run.manifest.get("scope")
     return parse_scope_file(json.dumps(described), f"{run.path}/run.json") if described else Scope()
@@ -115,15 +120,20 @@ def _missing(run: Recorded) -> str:
     planes = run.manifest.get("planes")
     if planes is not None and "intent" not in planes:
         return "did not ask the intent plane"
-    known = run.manifest.get("labels") or {}
-    if "namespaces" not in known or "nodes" not in known:
+    labels = run.manifest.get("labels") or {}
+    if "namespaces" not in labels or "nodes" not in labels:
         return "does not say the labels that policies select by, as runs of older versions"
-    lists = {*kube.POLICY_RESOURCES}
-    for note in run.manifest.get("notes") or ():
-        unlisted = note.get("code") in _UNLISTED and lists & {*note.get("subjects", ())}
-        if note.get("code") in _UNREAD or unlisted:
-            return "lacks policies that its cluster has, or what they mean"
+    if any(_lacks_policies(note) for note in run.manifest.get("notes") or ()):
+        return "lacks policies that its cluster has, or what they mean"
     return ""
+
+
+def _lacks_policies(note: Mapping[str, Any]) -> bool:
+    """Tell whether a note of a run says that policies, or what they mean, are not in the run."""
+    if note.get("code") in _UNREAD:
+        return True
+    unlisted = {*note.get("subjects", ())} if note.get("code") in _UNLISTED else set()
+    return not unlisted.isdisjoint(kube.POLICY_RESOURCES)
 
 
 def _state(run: Recorded, read: dict[tuple[PolicyRef, str], Policy]) -> ClusterState:
@@ -134,41 +144,36 @@ def _state(run: Recorded, read: dict[tuple[PolicyRef, str], Policy]) -> ClusterS
     for policy in run.policies:
         if (policy.ref, policy.manifest) not in read:
             read[policy.ref, policy.manifest] = kube.policy_of(policy)
-    known = run.manifest["labels"]
-    spaces = known["namespaces"].items()
+    labels = RunLabels.of(run.manifest)
+    assert labels is not None  # noqa: S101 - a run without them is not compared
     return ClusterState(
         source=run.name,
         pods=tuple(e for e in run.endpoints if e.kind is EndpointKind.POD),
         nodes=tuple(
-            Endpoint(kind=EndpointKind.NODE, name=name, node=name, labels=tuple(labels.items()))
-            for name, labels in known["nodes"].items()
+            Endpoint(kind=EndpointKind.NODE, name=name, node=name, labels=tuple(pairs.items()))
+            for name, pairs in labels.nodes.items()
         ),
         services=(),
-        namespaces={name: tuple(sorted(labels.items())) for name, labels in spaces},
+        namespaces=labels.namespaces,
         policies=tuple(read[policy.ref, policy.manifest] for policy in run.policies),
         zones={},
-        complete=known.get("complete", True),
-        ranges=AddressRanges(
-            **{kind: tuple(cidrs) for kind, cidrs in known.get("ranges", {}).items()}
-        ),
+        complete=labels.complete,
+        ranges=labels.ranges,
     )
 
 
-class _Pods:
-    """The pods of two runs that are compared, by the direction in which both ask about them."""
-
-    def __init__(self, runs: Sequence[Recorded], scopes: Sequence[Scope], pairs: Pairing) -> None:
-        places = np.flatnonzero(pairs.before >= 0)
-        both = np.stack([pairs.before[places].astype(np.int64), places])
-        self._of: dict[Direction, list[tuple[int, int]]] = {}
-        sides = [_sides(run, scope) for run, scope in zip(runs, scopes, strict=True)]
-        for column, direction in enumerate((Direction.EGRESS, Direction.INGRESS)):
-            chosen = sides[0][both[0], column] & sides[1][both[1], column]
-            self._of[direction] = [(one, two) for one, two in both[:, chosen].T.tolist()]
-
-    def at(self, direction: Direction) -> Sequence[tuple[int, int]]:
-        """Return the places of pods in either run: sources of egress, destinations of ingress."""
-        return self._of[direction]
+def _pods(
+    runs: Sequence[Recorded], scopes: Sequence[Scope], pairs: Pairing
+) -> Mapping[Direction, Sequence[tuple[int, int]]]:
+    """Return the numbers of pods in either run: sources of egress, destinations of ingress."""
+    after = np.flatnonzero(pairs.before >= 0)
+    both = np.stack([pairs.before[after].astype(np.int64), after])
+    sides = [_sides(run, scope) for run, scope in zip(runs, scopes, strict=True)]
+    pods: dict[Direction, list[tuple[int, int]]] = {}
+    for column, direction in enumerate((Direction.EGRESS, Direction.INGRESS)):
+        chosen = sides[0][both[0], column] & sides[1][both[1], column]
+        pods[direction] = [(old, new) for old, new in both[:, chosen].T.tolist()]
+    return pods
 
 
 def _sides(run: Recorded, scope: Scope) -> NDArray[np.bool_]:
@@ -185,8 +190,8 @@ def _sides(run: Recorded, scope: Scope) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """What both runs ask, as ranges and ports that the policies of both cut."""
+class _Overlap:
+    """What both runs ask about, as ranges and ports that the policies of both cut."""
 
     runs: Sequence[Recorded]
     scopes: Sequence[Scope]
@@ -195,40 +200,34 @@ class _Asked:
     @property
     def families(self) -> tuple[Family, ...]:
         """The families that both ask about."""
-        one, two = (scope.family.families for scope in self.scopes)
-        return tuple(family for family in one if family in two)
+        before, after = (scope.family.families for scope in self.scopes)
+        return tuple(family for family in before if family in after)
 
     @property
     def _policies(self) -> tuple[Policy, ...]:
         return tuple(policy for state in self.states for policy in state.policies)
 
-    def side(self, direction: Direction, pods: _Pods) -> Side:
+    def side(self, direction: Direction, pods: Sequence[tuple[int, int]]) -> Side:
         """Return one direction, with the ports that both runs ask about."""
         ranges = self._ranges(direction)
         space = portspace.with_policies(
             NO_SPACE, self._policies, [pod for state in self.states for pod in state.pods]
         )
-        places = pods.at(direction)
-        ports_of = [self._ports(number, ranges, space) for number in range(2)]
-        alike: dict[tuple[int, int], tuple[Port, ...]] = {}
-
-        def common(one: tuple[Port, ...], two: tuple[Port, ...]) -> tuple[Port, ...]:
-            key = id(one), id(two)
-            if key not in alike:
-                alike[key] = _common(one, two)
-            return alike[key]
-
-        if direction is Direction.EGRESS:
+        before, after = (self._ports(number, ranges, space) for number in range(2))
+        common = functools.cache(_common)  # most pods have the ports of many others
+        if not ranges:
+            asked_ports: list[tuple[Port, ...]] = [()] * len(pods)
+        elif direction is Direction.EGRESS:
             # The same of every range: no port is a range's own.
-            asked = [common(*(of[-1] for of in ports_of))] * len(places) if ranges else []
+            asked_ports = [common(before[-1], after[-1])] * len(pods)
         else:
-            asked = [common(ports_of[0][one], ports_of[1][two]) for one, two in places]
+            asked_ports = [common(before[old], after[new]) for old, new in pods]
         ends = [run.endpoints for run in self.runs]
         return Side(
             direction=direction,
-            pods=[(ends[0][one], ends[1][two]) for one, two in places],
+            pods=[(ends[0][old], ends[1][new]) for old, new in pods],
             ranges=ranges,
-            ports=asked if ranges else [()] * len(places),
+            ports=asked_ports,
         )
 
     def _ranges(self, direction: Direction) -> list[Endpoint]:
@@ -238,45 +237,47 @@ class _Asked:
             *outside.blocks_of(self._policies),
             *(BlockPeer(cidr=word) for word in words if word != outside.ALL),
         ]
-        inside = dict.fromkeys(
-            cidr
-            for run, state in zip(self.runs, self.states, strict=True)
-            for cidr in (
-                *(*state.ranges.pods, *state.ranges.nodes, *state.ranges.services),
-                *run.manifest["labels"].get("networks", ()),
-            )
-        )
-        taken = {
-            address
-            for run in self.runs
-            for e in run.endpoints
-            if e.kind is not EndpointKind.EXTERNAL
-            for address in e.addresses
-        }
-        made = outside.ranges(words, blocks, [*inside], taken, self.families)
-        return [one.endpoint() for one in made]
+        made = outside.ranges(words, blocks, self._inside(), self._taken(), self.families)
+        return [range_.endpoint() for range_ in made]
+
+    def _inside(self) -> list[str]:
+        """Return the CIDRs of the cluster, by both runs."""
+        cidrs: dict[str, None] = {}
+        for run, state in zip(self.runs, self.states, strict=True):
+            ranges = state.ranges
+            cidrs |= dict.fromkeys((*ranges.pods, *ranges.nodes, *ranges.services))
+            cidrs |= dict.fromkeys(run.manifest["labels"].get("networks", ()))
+        return [*cidrs]
+
+    def _taken(self) -> set[str]:
+        """Return the addresses of what is in the cluster, by both runs."""
+        ends = [e for run in self.runs for e in run.endpoints]
+        inside = (e for e in ends if e.kind is not EndpointKind.EXTERNAL)
+        return {address for end in inside for address in end.addresses}
 
     def _ports(
         self, number: int, ranges: Sequence[Endpoint], space: PortSpace
     ) -> tuple[tuple[Port, ...], ...]:
         """Return the ports that a run asks about each of its endpoints, and each range."""
         ends = (*self.runs[number].endpoints, *ranges)
-        asked = [
-            place
-            for place, end in enumerate(ends)
+        destinations = [
+            index
+            for index, end in enumerate(ends)
             if end.kind is not EndpointKind.EXTERNAL or outside.is_range_endpoint(end)
         ]
-        return ports.resolve(self.scopes[number].ports, ends, asked, space, whole_outside=True)
+        scope = self.scopes[number]
+        return ports.resolve(scope.ports, ends, destinations, space, whole_outside=True)
 
 
-def _common(one: Sequence[Port], two: Sequence[Port]) -> tuple[Port, ...]:
+def _common(before: Sequence[Port], after: Sequence[Port]) -> tuple[Port, ...]:
     """Return the ports that are asked in both: of a range, those of it that the other has."""
-    if one == two:
-        return tuple(one)
-    found = {*one} & {*two}
-    for narrow, wide in ((one, two), (two, one)):
-        found |= {port for port in narrow if any(_lies_in(port, w) for w in wide if w.last)}
-    return tuple(sorted(found))
+    if before == after:
+        return tuple(before)
+    ports_of_both = {*before} & {*after}
+    for narrow, wide in ((before, after), (after, before)):
+        ranges = [port for port in wide if port.last]
+        ports_of_both |= {port for port in narrow if any(_lies_in(port, r) for r in ranges)}
+    return tuple(sorted(ports_of_both))
 
 
 def _lies_in(port: Port, wide: Port) -> bool:

@@ -1,7 +1,7 @@
 """`plan.json`: what a run was asked, for who goes on with it, and what of that is believed.
 
 A run may come from elsewhere. What it is about is read from its plan (`ASKED`). What names a
-program, a key, a cluster, a place to send to or to listen at is shown, and told again (`OWN`).
+program, a key, a cluster, a place to send to or to listen at is shown, and given again (`OWN`).
 """
 
 import shlex
@@ -25,7 +25,7 @@ ASKED = frozenset(
 )
 """What a run is about, beside its scope: the fields of `Options` that are read from a plan."""
 OWN = frozenset(field.name for field in fields(Options)) - ASKED - {"scope"}
-"""The rest, which every sitting is told by who starts it."""
+"""The rest, which whoever starts a sitting gives again."""
 _NAMED = {
     "ovn_prefix": "ovn-prefix",
     "sign_key": "sign-key",
@@ -53,22 +53,22 @@ def planned(options: Options, state: ClusterState, engine: Mapping[str, Any]) ->
 
 def _plain(options: Options) -> dict[str, Any]:
     """Return options as JSON says them; files are named so that any directory finds them."""
-    asked = {f.name: getattr(options, f.name) for f in fields(Options) if f.name != "scope"}
-    absolute = {k: v.absolute() if isinstance(v, Path) else v for k, v in asked.items()}
+    values = {f.name: getattr(options, f.name) for f in fields(Options) if f.name != "scope"}
+    absolute = {k: v.absolute() if isinstance(v, Path) else v for k, v in values.items()}
     plain: dict[str, Any] = msgspec.to_builtins(absolute, enc_hook=str)
     return plain
 
 
 def options_of(
     plan: Mapping[str, Any],
-    told: Mapping[str, Any],
+    given: Mapping[str, Any],
     where: Path,
     *,
     without: Collection[str] = (),
 ) -> Options:
-    """Return what the run of a plan was asked for, with what is `told` of this sitting.
+    """Return what the run of a plan was asked for, with what is `given` for this sitting.
 
-    UsageError where the plan names what is to be told again: it is, or is left out by `without`.
+    UsageError where the plan names what is to be given again: it is, or is left out by `without`.
     RunReadError when the plan does not say what was asked.
     """
     kinds = typing.get_type_hints(Options, include_extras=True)
@@ -79,39 +79,41 @@ def options_of(
             for name, value in plan["options"].items()
             if name in ASKED
         }
-        asked = scope.parse_scope_file(msgspec.json.encode(plan["scope"]).decode(), "plan.json")
-        options = replace(Options(scope=asked, **values), **told)
+        asked_scope = scope.parse_scope_file(
+            msgspec.json.encode(plan["scope"]).decode(), "plan.json"
+        )
+        options = replace(Options(scope=asked_scope, **values), **given)
     except (ScopeError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise RunReadError(f"{where}: plan.json does not say what was asked; run again") from error
     again = _named(_plain(options))
     left_out = {*without} - _NEEDED
-    untold = {name: words for name, words in named.items() if name not in {*again, *left_out}}
-    if untold:
-        optional = " ".join(f"--without {name}" for name in untold if name not in _NEEDED)
+    omitted = {name: words for name, words in named.items() if name not in {*again, *left_out}}
+    if omitted:
+        optional = " ".join(f"--without {name}" for name in omitted if name not in _NEEDED)
         raise UsageError(
-            f"{where} was begun with `{_joined(untold)}`, and a run's files are not trusted with "
+            f"{where} was begun with `{_joined(omitted)}`, and a run's files are not trusted with "
             f"that: repeat it{f', or go on without by `{optional}`' if optional else ''}"
         )
     return options
 
 
-def _named(asked: Mapping[str, Any]) -> dict[str, list[str]]:
+def _named(options: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the words that repeat what options name, by the option they begin with."""
     words = {
-        option: [f"--{option}", str(asked[field])]
+        option: [f"--{option}", str(options[field])]
         for field, option in _NAMED.items()
-        if asked.get(field)
+        if options.get(field)
     }
-    if cluster := asked.get("cluster"):
+    if cluster := options.get("cluster"):
         parts = {
             "--kubeconfig": cluster.get("kubeconfig"),
             "--context": cluster.get("context"),
             "--ovn-config-namespace": cluster.get("namespace"),
         }
-        told = [word for flag, value in parts.items() if value for word in (flag, str(value))]
-        words["traces"] = ["--traces", "exec", *told]
-    if asked.get("workers") == Workers.AGENTS:
-        listen = ["--agents-listen", str(asked.get("agents_listen"))]
+        flags = [word for flag, value in parts.items() if value for word in (flag, str(value))]
+        words["traces"] = ["--traces", "exec", *flags]
+    if options.get("workers") == Workers.AGENTS:
+        listen = ["--agents-listen", str(options.get("agents_listen"))]
         words["workers"] = ["--workers", "agents", *listen]
     return words
 
@@ -143,8 +145,17 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator
             f"OVN {engines[0].get('version')} traced it, and the one at hand is "
             f"{engines[1].get('version')}; name the other with --ovn-prefix"
         )
-    old, new = ({one["path"]: one["sha256"] for one in p["inputs"]} for p in (before, after))
+    yield from _changed_inputs(before["inputs"], after["inputs"])
+
+
+def _changed_inputs(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    old, new = ({entry["path"]: entry["sha256"] for entry in inputs} for inputs in (before, after))
     for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
-            change = "has changed" if name in old and name in new else "was not there then"
-            yield f"its input {name} {change if name in new else 'is not there now'}"
+        if name not in new:
+            yield f"its input {name} is not there now"
+        elif name not in old:
+            yield f"its input {name} was not there then"
+        elif old[name] != new[name]:
+            yield f"its input {name} has changed"

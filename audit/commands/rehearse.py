@@ -46,16 +46,16 @@ def rehearse(options: Options, root: Path, progress: Progress) -> Rehearsed:
     # The system's is preferred by itself.
     options = replace(options, ovn_prefix=programs.prefix)
     recorded = run(options, root, progress)
-    with _recompiled(snapshot, options.most_unpacked, programs, progress) as place:
-        recompiled = run(replace(options, snapshot=place), root, progress)
+    with _recompiled(snapshot, options.most_unpacked, programs, progress) as rewritten:
+        recompiled = run(replace(options, snapshot=rewritten), root, progress)
     changes = diff_runs(recorded.path, recompiled.path, progress, by_policies=False)
     return Rehearsed(recorded=recorded, recompiled=recompiled, changes=changes)
 
 
 def _programs(options: Options) -> toolchain.Toolchain:
     """Return the OVN that is rehearsed: the newest of those named."""
-    found = toolchain.find(options.ovn_prefix)
-    newest = max(found, key=lambda one: one.version, default=None)
+    candidates = toolchain.find(options.ovn_prefix)
+    newest = max(candidates, key=lambda candidate: candidate.version, default=None)
     if newest is None:
         where = f" below {options.ovn_prefix}" if options.ovn_prefix else ""
         raise NoEngineError(f"no OVN{where}", needed="", advice=toolchain.ADVICE)
@@ -76,15 +76,15 @@ def _recompiled(
     with scratch.directory("recompiled") as workdir:
         opened = snapshot.open_snapshot(source, workdir, most=most)
         name = source.name.partition(".tar")[0]
-        place = workdir / f"{name}-by-ovn-{programs.version}"
+        target = workdir / f"{name}-by-ovn-{programs.version}"
         progress.phase(f"recompiling with OVN {programs.version}", len(opened.zones))
         try:
-            (place / "kube").mkdir(parents=True)
+            (target / "kube").mkdir(parents=True)
             for file in opened.lists.values():
-                (place / "kube" / file.name).symlink_to(file.resolve())
+                (target / "kube" / file.name).symlink_to(file.resolve())
             recompile.recompile(
-                programs, opened.zones, place / "ovn", workdir / "r", progress.advance
+                programs, opened.zones, target / "ovn", workdir / "r", progress.advance
             )
         except OSError as error:
-            raise OutputError(f"{place} cannot be written: {error.strerror or error}") from error
-        yield place
+            raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
+        yield target

@@ -26,7 +26,7 @@ from audit.tracing.journal import Journal
 from audit.tracing.options import Options
 
 _CLOCK_S = 60.0
-"""How far the clock may be off the monotonic one, which nobody sets, before that is told."""
+"""How far the clock may be off the monotonic one, which nobody sets, before a note says so."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,23 +90,21 @@ class Sitting:
         limit_s = math.inf if options.time_limit_s is None else options.time_limit_s
         until = self._since + limit_s
         self._going_on = plan_file.going_on(self.out.path, options)
-        if self.before is None:
-            self._begun = True
-            self.out.write_plan({**plan, "started": text(self.started)})
-            supervise.note(self._kept)
-            return Journal(self.out, until=until)
-        for difference in plan_file.differences(self.before, plan):
-            raise UsageError(
-                f"{self.source or self.out.path} cannot be resumed: {difference}; run again"
-            )
+        if self.before is not None:
+            for difference in plan_file.differences(self.before, plan):
+                raise UsageError(
+                    f"{self.source or self.out.path} cannot be resumed: {difference}; run again"
+                )
         self._begun = True
         supervise.note(self._kept)
+        if self.before is None or self.source is not None:
+            self.out.write_plan({**plan, "started": text(self.started)})
         if self.source is not None:
             outputs = layout.read_manifest(self.source)["outputs"]
             digests = {str(output["path"]): str(output["sha256"]) for output in outputs}
-            self.out.write_plan({**plan, "started": text(self.started)})
             unfinished.take_over(self.source, self.out.path, digests)
-        return Journal(self.out, unfinished.sift(self.out.path), until=until)
+        earlier = unfinished.sift(self.out.path) if self.before is not None else None
+        return Journal(self.out, earlier, until=until)
 
     def fields(self, journal: Journal) -> dict[str, Any]:
         """Return what run.json says of the sittings."""
@@ -164,7 +162,7 @@ def clock_notes(
 
     `sitting` is when this sitting began, `seconds` what it took by the monotonic clock. A clock
     that a time service keeps differs by less than a minute. That clock may be wrong itself in a
-    virtual machine that is restored: what ends before it begins is told in any case.
+    virtual machine that is restored: what ends before it begins is noted in any case.
     """
     shift_s = (finished - sitting).total_seconds() - seconds
     if abs(shift_s) >= _CLOCK_S:
@@ -179,7 +177,7 @@ def clock_notes(
 
 
 def now() -> dt.datetime:
-    """Return the time, to be told; durations are measured elsewhere."""
+    """Return the time, to be shown; durations are measured elsewhere."""
     return dt.datetime.now(dt.UTC)
 
 

@@ -47,7 +47,7 @@ def run(options: Options, root: Path, progress: Progress, *, start: Start | None
 
 def resume(
     path: Path,
-    told: Mapping[str, Any],
+    given: Mapping[str, Any],
     progress: Progress,
     *,
     without: Collection[str] = (),
@@ -56,12 +56,12 @@ def resume(
 ) -> Outcome:
     """Go on with a run that was ended, or run again what failed in one that was finished.
 
-    What is asked of the cluster stays. What the rest of the options are is `told`; of what the run
-    names there, that is to be left out which is in `without` (`plans.options_of`). `delivered`: it
+    What is asked of the cluster stays. The rest of the options is `given`; of what the run names
+    there, that is to be left out which is in `without` (`plan_file.options_of`). `delivered`: it
     is a copy of a run on an object store, which lacks nothing there.
     """
     before = unfinished.read_plan(path)
-    options = plan_file.options_of(before, told, path, without=without)
+    options = plan_file.options_of(before, given, path, without=without)
     _require_snapshot(path, options.snapshot)
     if unfinished.is_finished(path) and not delivered and lacks(path, options):
         return complete(path, options)
@@ -96,47 +96,50 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
     out = sitting.out
     with ExitStack() as stack:
         planned = plan(options, progress, stack)
-        asked = plan_file.planned(options, planned.state, _engine(planned))
-        journal = sitting.begin(asked, options)
+        content = plan_file.planned(options, planned.state, _engine(planned))
+        journal = sitting.begin(content, options)
         if planned.cover.tasks and planned.pods is None:  # a pod's ovn-trace is its database's own
             _preflight(options, planned, progress)
         out.write_endpoints(planned.matrix.endpoints)
         out.write_policies(planned.state.policies)
-        settled = settle(
-            options, planned, trace(options, planned, journal, progress, start), progress
-        )
-        traced, verdicts = settled.traced, settled.traced.verdicts
+        traced = trace(options, planned, journal, progress, start)
+        settled = settle(options, planned, traced, progress)
+        traced = settled.traced
         progress.phase("writing", 0)
-        judged = _with_intent(options, planned, verdicts, progress)
+        judged = _with_intent(options, planned, traced.verdicts, progress)
         verdicts = judged.verdicts
         out.write_cells(planned.matrix, verdicts, _planes(planned, verdicts))
-        said = manifest.describe(
-            planned.state,
-            verdicts,
-            (*planned.notes, *traced.notes, *_late(options, journal, traced), *sitting.clock()),
-            request=_asked(options, planned),
-            traces=traced.count,
-        )
-        said |= judged.fields(planned.state, traced.findings)
-        said |= {"outside": _spans(planned.outside)}
-        said |= {**traced.checks, "incomplete": traced.incomplete, **sitting.fields(journal)}
-        said |= {
+        notes = (*planned.notes, *traced.notes, *_late(options, journal, traced), *sitting.clock())
+        fields = {
+            **manifest.describe(
+                planned.state,
+                verdicts,
+                notes,
+                request=_request(options, planned),
+                traces=traced.count,
+            ),
+            **judged.fields(planned.state, traced.findings),
+            "outside": _spans(planned.outside),
+            **traced.checks,
+            "incomplete": traced.incomplete,
+            **sitting.fields(journal),
             "markers": settled.markers,
-            "place": _place(options, out.path),
-            **_open(planned.matrix, verdicts),
+            "place": _final_path(options, out.path),
+            **_openness(planned.matrix, verdicts),
         }
-        out.finish(said)
-    return Outcome(
-        path=out.path,
-        report=out.path,
-        manifest=said,
-        unproven=tuple(sentences.unproven(verdicts)),
-    )
+        out.finish(fields)
+    return _outcome(out.path, fields, verdicts)
+
+
+def _outcome(path: Path, fields: Mapping[str, Any], verdicts: CellVerdicts) -> Outcome:
+    """Return a run that is written, but for its report."""
+    unproven = tuple(sentences.unproven(verdicts))
+    return Outcome(path=path, report=path, manifest=fields, unproven=unproven)
 
 
 def _spans(outside: Sequence[Range]) -> dict[str, list[list[str]]]:
     """Return the first and last addresses of what ranges hold, by their name, for run.json."""
-    return {one.name: [list(span) for span in one.spans] for one in outside}
+    return {range_.name: [list(span) for span in range_.spans] for range_ in outside}
 
 
 def _late(options: Options, journal: Journal, traced: Traced) -> Iterator[Note]:
@@ -182,44 +185,43 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
         out.write_policies(intended.state.policies)
         verdicts = judged.verdicts
         out.write_cells(intended.matrix, verdicts, Planes(intent=verdicts.intent))
-        said = manifest.describe(
-            intended.state,
-            verdicts,
-            (*intended.notes, *sitting.clock()),
-            request={
-                "command": options.command,
-                "scope": options.scope.describe(),
-                "planes": [str(PlaneName.INTENT)],
-                "cover": "none",
-                "engine": None,
-            },
-            traces=0,
-        )
-        said |= judged.fields(intended.state)
-        said |= {"outside": _spans(intended.outside)}
-        said |= {"prediction": None, "drift": None, "packets": None, "markers": None}
-        said |= {"incomplete": False, **sitting.fields(journal)}
-        said |= {"place": _place(options, out.path), **_open(intended.matrix, verdicts)}
-        out.finish(said)
-    return Outcome(
-        path=out.path,
-        report=out.path,
-        manifest=said,
-        unproven=tuple(sentences.unproven(verdicts)),
-    )
+        fields = {
+            **manifest.describe(
+                intended.state,
+                verdicts,
+                (*intended.notes, *sitting.clock()),
+                request={
+                    "command": options.command,
+                    "scope": options.scope.describe(),
+                    "planes": [str(PlaneName.INTENT)],
+                    "cover": "none",
+                    "engine": None,
+                },
+                traces=0,
+            ),
+            **judged.fields(intended.state),
+            "outside": _spans(intended.outside),
+            **dict.fromkeys(("prediction", "drift", "packets", "markers")),
+            "incomplete": False,
+            **sitting.fields(journal),
+            "place": _final_path(options, out.path),
+            **_openness(intended.matrix, verdicts),
+        }
+        out.finish(fields)
+    return _outcome(out.path, fields, verdicts)
 
 
-def _open(matrix: Matrix, verdicts: CellVerdicts) -> dict[str, Any]:
+def _openness(matrix: Matrix, verdicts: CellVerdicts) -> dict[str, Any]:
     """Return how open the cluster is, for run.json and for who compares many of them."""
-    found = exposure.openness(matrix, verdicts)
+    openness = exposure.openness(matrix, verdicts)
     return {
-        "pairs": {"total": found.pairs, "passing": found.passing},
-        "drifting": found.drifting,
-        "exposure": {name: asdict(one) for name, one in found.namespaces.items()},
+        "pairs": {"total": openness.pairs, "passing": openness.passing},
+        "drifting": openness.drifting,
+        "exposure": {name: asdict(exposed) for name, exposed in openness.namespaces.items()},
     }
 
 
-def _place(options: Options, path: Path) -> str | None:
+def _final_path(options: Options, path: Path) -> str | None:
     """Return where the run will be, if that is not where it is written."""
     return str(remote.located(options.destination) / path.name) if options.destination else None
 
@@ -244,7 +246,7 @@ def _preflight(options: Options, planned: Planned, progress: Progress) -> None:
                 )
 
 
-def _asked(options: Options, planned: Planned) -> dict[str, Any]:
+def _request(options: Options, planned: Planned) -> dict[str, Any]:
     """Return what was asked, and of which engine, for run.json."""
     return {
         "command": options.command,

@@ -56,14 +56,14 @@ def captured(
             _take(access, space, progress, databases=databases)
             yield space
         return
-    place = _beside(keep)
+    directory = _beside(keep)
     try:
-        with exclusively(place):
-            _take(access, place, progress, databases=databases)
-            yield place
+        with exclusively(directory):
+            _take(access, directory, progress, databases=databases)
+            yield directory
     finally:
-        if not unfinished.snapshots(keep).get(place.name):
-            shutil.rmtree(place, ignore_errors=True)
+        if not unfinished.snapshots(keep).get(directory.name):
+            shutil.rmtree(directory, ignore_errors=True)
         sweep(keep, lost=not elsewhere)
 
 
@@ -73,18 +73,18 @@ def sweep(root: Path, *, lost: bool = False) -> None:
     `lost`: also those that no run there names, as theirs was removed; but none that is in use.
     """
     needed = unfinished.snapshots(root)
-    for place in root.glob(f"{_PREFIX}*"):
+    for snapshot in root.glob(f"{_PREFIX}*"):
         with suppress(OSError, OutputError):
-            named = place.name in needed
-            if needed.get(place.name) or not (named or (lost and _is_old(place))):
+            named = snapshot.name in needed
+            if needed.get(snapshot.name) or not (named or (lost and _is_old(snapshot))):
                 continue
-            with exclusively(place):
-                shutil.rmtree(place)
+            with exclusively(snapshot):
+                shutil.rmtree(snapshot)
 
 
-def _is_old(place: Path) -> bool:
+def _is_old(snapshot: Path) -> bool:
     """Say whether a run that read it would have its plan by now, were there one."""
-    return time.time() - place.stat().st_mtime > _OLD_S
+    return time.time() - snapshot.stat().st_mtime > _OLD_S
 
 
 def save(access: Access, target: Path, progress: Progress, *, databases: bool = True) -> Saved:
@@ -111,14 +111,14 @@ def save(access: Access, target: Path, progress: Progress, *, databases: bool = 
     return Saved(path=target, source=saved.source, zones=saved.zones, notes=saved.notes)
 
 
-def _take(access: Access, place: Path, progress: Progress, *, databases: bool) -> Saved:
+def _take(access: Access, target: Path, progress: Progress, *, databases: bool) -> Saved:
     from audit.facts.live.capture import Capture  # noqa: PLC0415 - only who reads a live cluster pays for its client
 
     progress.phase("reading the cluster", 0)
-    capture = Capture(access=access, target=place, zone_name=_zone_name)
+    capture = Capture(access=access, target=target, zone_name=_zone_name)
     capture.take(databases=databases)
-    zones = sum(1 for _ in place.glob("ovn/*/sb.db"))
-    return Saved(path=place, source=capture.source, zones=zones, notes=tuple(capture.notes))
+    zones = sum(1 for _ in target.glob("ovn/*/sb.db"))
+    return Saved(path=target, source=capture.source, zones=zones, notes=tuple(capture.notes))
 
 
 def _zone_name(northbound: Path) -> str:
@@ -131,9 +131,9 @@ def _zone_name(northbound: Path) -> str:
 def _beside(root: Path) -> Path:
     """Make a directory for what a run reads, beside the runs."""
     moment = dt.datetime.now(dt.UTC)
-    place = root / f"{_PREFIX}{moment:%Y%m%dT%H%M%SZ}-{os.getpid()}"
+    directory = root / f"{_PREFIX}{moment:%Y%m%dT%H%M%SZ}-{os.getpid()}"
     try:
-        place.mkdir(parents=True, mode=0o700)
+        directory.mkdir(parents=True, mode=0o700)
     except OSError as error:
-        raise OutputError(f"{place} cannot be written: {error.strerror}") from error
-    return place
+        raise OutputError(f"{directory} cannot be written: {error.strerror}") from error
+    return directory

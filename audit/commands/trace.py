@@ -65,9 +65,9 @@ def trace(options: TraceOptions, progress: Progress) -> PairTrace:
             cluster=options.cluster,
             most_unpacked=options.most_unpacked,
         )
-        asked = pair.resolve(state, options.names)
+        ends = pair.resolve(state, options.names)
         owners = state.owners()
-        matrix = asked.matrix()
+        matrix = ends.matrix()
         planned = Planned(
             state=state,
             engine=engine,
@@ -79,11 +79,11 @@ def trace(options: TraceOptions, progress: Progress) -> PairTrace:
             pods=pods,
         )
         progress.phase("tracing", 0)
-        return _Asked(options=options, pair=asked, planned=planned, progress=progress).trace()
+        return _PairTrace(options=options, pair=ends, planned=planned, progress=progress).trace()
 
 
 @dataclass(slots=True, kw_only=True)
-class _Asked:
+class _PairTrace:
     """One pair of a cluster, traced plane by plane."""
 
     options: TraceOptions
@@ -97,14 +97,14 @@ class _Asked:
         """Trace the pair in every plane that can be had."""
         logical, answer = self._logical()
         datapath, other = self._datapath(logical) if logical.key else (None, None)
-        found = strongest(other, answer)
-        assert found is not None  # noqa: S101 - the logical plane has an answer
+        decisive = strongest(other, answer)
+        assert decisive is not None  # noqa: S101 - the logical plane has an answer
         return PairTrace(
             src=self.pair.src,
             dst=self.pair.dst,
             port=self.pair.port,
             family=self.pair.family,
-            answer=found,
+            answer=decisive,
             logical=answer,
             datapath=other,
             legs=_legs(logical, datapath),
@@ -138,14 +138,13 @@ class _Asked:
         try:
             with ExitStack() as stack:
                 chassis = switches.chassis_of(self.planned)
-                places = planes.Places(self.planned.state, chassis)
-                nodes = _concerned(logical, places)
+                nodes = _concerned(logical, planes.EntryNodes(self.planned.state, chassis))
                 if len(nodes) > MOST_NODES:
                     self.notes.append(
                         f"{len(nodes)} nodes have a part in it, and the switches of "
                         f"{MOST_NODES} were asked"
                     )
-                wanted = [one for one in chassis if one.node in nodes[:MOST_NODES]]
+                wanted = [each for each in chassis if each.node in nodes[:MOST_NODES]]
                 running = self._switches(chassis, wanted, stack)
                 plane = planes.datapath(self.planned, running.chassis)
                 make = running.tracers(self.planned, self.options.trace_timeout_s)
@@ -155,15 +154,15 @@ class _Asked:
             return None, None
         command = functools.partial(_command, running.switches)
         teller = Teller(tool=Tool.OFPROTO_TRACE, traced=traced, command=command)
-        own = list(teller.stages())
-        self.stages += own
+        stages = list(teller.stages())
+        self.stages += stages
         if self.options.detrace:
             detraces = Detraces(
                 planned=self.planned,
-                zone_of={node: one.chassis.zone for node, one in running.switches.items()},
+                zone_of={node: switch.chassis.zone for node, switch in running.switches.items()},
                 raw=self.options.raw,
             )
-            self.stages += detraces.stages(own)
+            self.stages += detraces.stages(stages)
             self.notes += detraces.notes
         return traced, answer
 
@@ -173,7 +172,7 @@ class _Asked:
         """Return these switches: where pods trace the cluster's own, else made again here."""
         if self.options.cluster is not None:
             self.progress.phase("asking the nodes' switches", 0)
-            running = own_switches.asked(self.options.cluster, chassis, wanted)
+            running = own_switches.ask(self.options.cluster, chassis, wanted)
         else:
             switches.require(self.planned)
             self.progress.phase("starting the nodes' switches", 0)
@@ -195,29 +194,30 @@ def _of_the_cluster(notes: Iterable[Note]) -> Iterator[str]:
     return (note.text for note in notes if note.code in _CLUSTER_NOTES)
 
 
-def _of_the_pair(differences: Iterable[Difference], asked: pair.Pair) -> Iterator[str]:
+def _of_the_pair(differences: Iterable[Difference], ends: pair.Pair) -> Iterator[str]:
     """Yield what OVN and Kubernetes do not agree on about the two ends."""
     for difference in differences:
-        if difference.about & {asked.src.key, asked.dst.key} or _met(difference, asked):
+        if difference.about & {ends.src.key, ends.dst.key} or _met(difference, ends):
             yield difference.text
 
 
-def _met(difference: Difference, asked: pair.Pair) -> bool:
-    ends = {Direction.INGRESS: (asked.dst.key, asked.src.key)}
-    ends[Direction.EGRESS] = ends[Direction.INGRESS][::-1]
+def _met(difference: Difference, ends: pair.Pair) -> bool:
+    """Say whether a difference is about policies on the way between the two ends."""
     for effect in difference.effects:
-        own, other = ends[Direction(effect.direction)]
-        if own in effect.pods and (effect.others is None or other in effect.others):
+        subject, peer = ends.src.key, ends.dst.key
+        if Direction(effect.direction) is Direction.INGRESS:
+            subject, peer = peer, subject
+        if subject in effect.pods and (effect.others is None or peer in effect.others):
             return True
     return False
 
 
-def _concerned(logical: TracedPair, places: planes.Places) -> tuple[str, ...]:
+def _concerned(logical: TracedPair, entry: planes.EntryNodes) -> tuple[str, ...]:
     """Return the nodes whose ports a pair's packets enter or leave by, the source's first."""
     ports = [task.microflow.inport for task in logical.tasks.values()]
     traces = (out for out in logical.outcomes.values() if isinstance(out, LogicalTrace))
     ports += [trace.hop.port for trace in traces]
-    return tuple(dict.fromkeys(node for port in ports if (node := places.node(port))))
+    return tuple(dict.fromkeys(node for port in ports if (node := entry.node(port))))
 
 
 def _command(running: Mapping[str, Switch], task: TraceTask) -> str:
@@ -232,8 +232,8 @@ def _legs(logical: TracedPair, datapath: TracedPair | None) -> tuple[Leg, ...]:
     legs = {to.name: _leg(to, logical=_ends(logical, to)) for to in logical.destinations}
     if datapath is not None:
         for to in datapath.destinations:
-            known = legs.get(to.name) or _leg(to)
-            legs[to.name] = replace(known, datapath=_ends(datapath, to))
+            leg = legs.get(to.name) or _leg(to)
+            legs[to.name] = replace(leg, datapath=_ends(datapath, to))
     return tuple(legs.values())
 
 
@@ -243,9 +243,9 @@ def _leg(to: Destination, logical: Ends | None = None) -> Leg:
     return Leg(dst=to.dst, port=port, logical=logical, datapath=None)
 
 
-def _ends(known: TracedPair, to: Destination) -> Ends:
+def _ends(traced: TracedPair, to: Destination) -> Ends:
     return Ends(
-        request=known.answer(to.request.key),
-        reply=known.answer(to.reply.key) if to.reply is not None else None,
-        reverse=known.answer(to.reverse.key) if to.reverse is not None else None,
+        request=traced.answer(to.request.key),
+        reply=traced.answer(to.reply.key) if to.reply is not None else None,
+        reverse=traced.answer(to.reverse.key) if to.reverse is not None else None,
     )

@@ -61,14 +61,13 @@ def verify(
 
 def _inputs(run: Path, snapshot: Path, most_unpacked: int) -> Iterator[str]:
     """Yield a sentence per input of the run that is not in the snapshot as it was."""
-    said = {
-        one["path"]: one["sha256"] for one in read_manifest(run, intact=False).get("inputs", ())
-    }
+    inputs = read_manifest(run, intact=False).get("inputs", ())
+    recorded = {entry["path"]: entry["sha256"] for entry in inputs}
     with scratch.directory("verify") as workdir:
         opened = snapshots.open_snapshot(snapshot, workdir, databases=True, most=most_unpacked)
-        found = {one.path: one.sha256 for one in snapshots.hash_inputs(opened)}
-    for name, digest in said.items():
-        if name not in found:
+        actual = {file.path: file.sha256 for file in snapshots.hash_inputs(opened)}
+    for name, digest in recorded.items():
+        if name not in actual:
             yield f"input {name} is not in {snapshot}"
-        elif found[name] != digest:
+        elif actual[name] != digest:
             yield f"input {name} of {snapshot} has other content than what was audited"

@@ -88,16 +88,16 @@ def switch_workers(
     planned: Planned, chassis: Sequence[Chassis], timeout_s: float
 ) -> Callable[[str], MakeWorker]:
     """Return what makes a tracer at the agent of a node, through the node's own switch."""
-    known = {one.node: one for one in chassis}
+    by_node = {each.node: each for each in chassis}
     pipelines = functools.cache(functools.partial(switches.pipelines, planned))
 
     def make(node: str) -> MakeWorker:
-        if node not in known:
+        if node not in by_node:
             return functools.partial(_switchless, f"no chassis of node {node} is in the databases")
-        zone = planned.state.zones[known[node].zone]
+        zone = planned.state.zones[by_node[node].zone]
         return functools.partial(
             _switch_tracer,
-            chassis=known[node],
+            chassis=by_node[node],
             # It crosses the network: no more than what OpenFlow refers to.
             zone=replace(zone, acls={}, port_groups=(), flow_hints={}, load_balancers=()),
             pipelines=pipelines(zone.name),

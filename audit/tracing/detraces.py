@@ -1,6 +1,6 @@
 """What the flows behind `ofproto/trace` were made from: the `ovn-detrace` stages of a pair.
 
-What a cookie stands for is known in memory. The real program is run only for its words.
+What a cookie stands for is looked up in memory. The real program is run only for its words.
 """
 
 import functools
@@ -36,6 +36,16 @@ class Detraces:
     def stages(self, traced: Sequence[Stage]) -> Iterator[Stage]:
         """Yield what stands behind each of these stages that has a verdict line."""
         reader = databases.OvsdbTool(programs=self.planned.engine)
+        for name, stages in self._by_zone(traced).items():
+            zone = self.planned.state.zones[name]
+            cookies = {c for stage in stages for output in stage.outputs for c in _cookies(output)}
+            origins = read_origins(reader, zone.northbound, zone.southbound, cookies)
+            outputs = self._outputs(name, stages) if self.raw else {}
+            for number, stage in enumerate(stages):
+                yield replace(_stage(stage, name, origins), outputs=outputs.get(number, ()))
+
+    def _by_zone(self, traced: Sequence[Stage]) -> Mapping[str, list[Stage]]:
+        """Return the stages that have a verdict line and flows with cookies, by zone."""
         by_zone: dict[str, list[Stage]] = defaultdict(list)
         for stage in traced:
             if (
@@ -44,30 +54,24 @@ class Detraces:
                 and all(map(_cookies, stage.outputs))
             ):
                 by_zone[self.zone_of[stage.location]].append(stage)
-        for name, stages in by_zone.items():
-            zone = self.planned.state.zones[name]
-            cookies = {c for stage in stages for output in stage.outputs for c in _cookies(output)}
-            origins = read_origins(reader, zone.northbound, zone.southbound, cookies)
-            said = self._said(name, stages) if self.raw else {}
-            for number, stage in enumerate(stages):
-                yield replace(_stage(stage, name, origins), outputs=said.get(number, ()))
+        return by_zone
 
-    def _said(self, name: str, stages: Sequence[Stage]) -> dict[int, tuple[str, ...]]:
+    def _outputs(self, name: str, stages: Sequence[Stage]) -> dict[int, tuple[str, ...]]:
         """Return the real program's words about each stage; none where it does not run."""
         zone = self.planned.state.zones[name]
         engine = self.planned.engine
         serve = functools.partial(databases.serve, engine)
         program = detrace.Detracer(programs=engine, serve=serve)
-        asked = [(number, text) for number, stage in enumerate(stages) for text in stage.outputs]
+        traces = [(number, text) for number, stage in enumerate(stages) for text in stage.outputs]
         try:
-            texts = program.run(zone.northbound, zone.southbound, [text for _, text in asked])
+            texts = program.run(zone.northbound, zone.southbound, [text for _, text in traces])
         except EngineError as error:
             self.notes.append(f"skipped the program ovn-detrace: {error}")
             return {}
-        said: dict[int, tuple[str, ...]] = defaultdict(tuple)
-        for (number, _), text in zip(asked, texts, strict=True):
-            said[number] += (text,)
-        return said
+        outputs: dict[int, tuple[str, ...]] = defaultdict(tuple)
+        for (number, _), text in zip(traces, texts, strict=True):
+            outputs[number] += (text,)
+        return outputs
 
 
 def _stage(stage: Stage, zone: str, origins: Origins) -> Stage:

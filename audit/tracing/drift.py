@@ -17,7 +17,7 @@ from audit.model.findings import (
 )
 from audit.model.matrix import CellVerdicts, Matrix, proven
 from audit.model.verdicts import NO_VERDICT, REASONS, STOPPED, VERDICTS, Verdict
-from audit.tracing.follow import Tracing, told
+from audit.tracing.follow import Tracing, disagreement_fields
 from audit.verdict.drift import DRIFT
 from audit.verdict.judge import Judgement
 
@@ -29,15 +29,20 @@ class Drifted:
     cells: int
     of: int
     nodes: dict[str, int]
-    said: tuple[Disagreement, ...]
+    disagreements: tuple[Disagreement, ...]
 
     def fields(self) -> dict[str, Any]:
         """Return it for run.json."""
-        return {"cells": self.cells, "of": self.of, "nodes": self.nodes, **told(self.said)}
+        return {
+            "cells": self.cells,
+            "of": self.of,
+            "nodes": self.nodes,
+            **disagreement_fields(self.disagreements),
+        }
 
     def findings(self) -> tuple[Finding, ...]:
         """Return it as findings; none where the planes agree."""
-        return of_disagreements(FindingKind.DATAPATH_DRIFT, self.said, count=self.cells)
+        return of_disagreements(FindingKind.DATAPATH_DRIFT, self.disagreements, count=self.cells)
 
 
 def drifted(matrix: Matrix, verdicts: CellVerdicts, logical: Tracing, datapath: Tracing) -> Drifted:
@@ -45,17 +50,17 @@ def drifted(matrix: Matrix, verdicts: CellVerdicts, logical: Tracing, datapath: 
     assert verdicts.drift is not None  # noqa: S101 - two planes were merged
     cells = np.flatnonzero(verdicts.drift == DRIFT)
     nodes: Counter[str] = Counter()
-    said: list[Disagreement] = []
+    disagreements: list[Disagreement] = []
     for cell in cells.tolist():
-        one = _Cell(matrix, verdicts, cell, logical, datapath)
-        nodes[one.node] += 1
-        if len(said) < MOST_SAID:
-            said.append(one.disagreement())
+        drifting = _Cell(matrix, verdicts, cell, logical, datapath)
+        nodes[drifting.node] += 1
+        if len(disagreements) < MOST_SAID:
+            disagreements.append(drifting.disagreement())
     return Drifted(
         cells=len(cells),
         of=int((verdicts.drift != NO_VERDICT).sum()),
         nodes=dict(sorted(nodes.items())),
-        said=tuple(said),
+        disagreements=tuple(disagreements),
     )
 
 

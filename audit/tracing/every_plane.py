@@ -63,35 +63,44 @@ def trace(
         logical.run(workers)
         if not isinstance(workers, AgentFanout):
             stack.close()  # others trace the datapath
-        one = _one_plane(logical)
+        alone = _one_plane(logical)
         if PlaneName.DATAPATH not in options.planes or not planned.cover.tasks:
-            return one
-        below, theirs, sent, running = _datapath(
-            options, planned, journal, progress, start, workers
-        )
-    verdicts = merged(one.verdicts, theirs)
-    drift = drifted(planned.matrix, verdicts, logical, below)
+            return alone
+        below = _datapath(options, planned, journal, progress, start, workers)
+    return _both_planes(planned, logical, alone, below)
+
+
+def _both_planes(planned: Planned, logical: Tracing, alone: Traced, below: "_Below") -> Traced:
+    """Return both planes, compared; `alone` is what the logical plane says by itself."""
+    datapath, sent = below.tracing, below.sent
+    verdicts = merged(alone.verdicts, below.verdicts)
+    drift = drifted(planned.matrix, verdicts, logical, datapath)
     return Traced(
         verdicts=verdicts,
-        count=one.count + below.count,
+        count=alone.count + datapath.count,
         checks={
-            **one.checks,
+            **alone.checks,
             "datapath": {
-                "traces": below.count,
-                "verify": below.checks()["verify"],
-                "place": running.place or None,
+                "traces": datapath.count,
+                "verify": datapath.checks()["verify"],
+                "place": below.running.location or None,
             },
             "drift": drift.fields(),
             "packets": sent.fields() if sent is not None else None,
         },
         findings=(
-            *one.findings,
-            *below.findings(),
+            *alone.findings,
+            *datapath.findings(),
             *drift.findings(),
             *(of_disagreements(FindingKind.PACKETS, sent.disagreements) if sent else ()),
         ),
-        incomplete=one.incomplete or _incomplete(below, theirs),
-        notes=(*one.notes, *below.notes(), *running.notes, *unheard(one.verdicts, theirs)),
+        incomplete=alone.incomplete or _incomplete(datapath, below.verdicts),
+        notes=(
+            *alone.notes,
+            *datapath.notes(),
+            *below.running.notes,
+            *unheard(alone.verdicts, below.verdicts),
+        ),
     )
 
 
@@ -113,6 +122,16 @@ def _incomplete(traced: Tracing, verdicts: CellVerdicts) -> bool:
     return bool(among(verdicts.reason, operational).any()) or bool(traced.lost_replies())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Below:
+    """The datapath plane, and what became of real packets if any were sent."""
+
+    tracing: Tracing
+    verdicts: CellVerdicts
+    running: Running
+    sent: Verified | None = None
+
+
 def _datapath(
     options: Options,
     planned: Planned,
@@ -120,11 +139,10 @@ def _datapath(
     progress: Progress,
     start: Start,
     workers: Fanout,
-) -> tuple[Tracing, CellVerdicts, Verified | None, Running]:
+) -> "_Below":
     """Trace the datapath plane, through switches that run for as long as it takes.
 
-    Agents, if they are the `workers`, have their own. Returns with it what became of real packets,
-    and what the switches were.
+    Agents, if they are the `workers`, have their own.
     """
     with ExitStack() as stack:
         at_agents = workers if isinstance(workers, AgentFanout) else None
@@ -146,17 +164,17 @@ def _datapath(
             traced.run(stack.enter_context(_inline(options, planned, make, journal.until)))
         verdicts = traced.cells()
         if not options.verify_packets or time.monotonic() >= journal.until:
-            return traced, verdicts, None, running
+            return _Below(tracing=traced, verdicts=verdicts, running=running)
         progress.phase("sending packets", 0)
         left_s = min(journal.until - time.monotonic(), PACKETS_TIMEOUT_S)
         count = options.verify_packets
         sent = packets.verify(planned, running, verdicts, count, timeout_s=left_s)
-    return traced, verdicts, sent, running
+    return _Below(tracing=traced, verdicts=verdicts, running=running, sent=sent)
 
 
 def _sending(running: Running, journal: Journal) -> planes.Send | None:
     """Return what sends packets: through switches that are replayed, never a cluster's own."""
-    if running.place == OWN or running.reach is not None or not running.switches:
+    if running.location == OWN or running.reach is not None or not running.switches:
         return None
 
     def send(tasks: Sequence[TraceTask]) -> Mapping[str, bool]:

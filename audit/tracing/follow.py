@@ -23,7 +23,7 @@ from audit.model.findings import (
     FindingKind,
     of_disagreements,
 )
-from audit.model.matrix import FAMILIES, CellVerdicts
+from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
 from audit.model.run import TraceRecord
 from audit.model.traces import (
     DatapathTask,
@@ -48,6 +48,9 @@ from audit.verdict.judge import Judgement, forked
 MOST_ROUNDS = 5
 """How often legs that turn out unshown are asked for again; each round shows what it asks."""
 
+_LEFT_OPEN = ({Reason.LEGS_DISAGREE}, {Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
+"""Reasons of disputed cells, and of all cells whose legs leave them open."""
+
 MOST_DISPUTED = 20_000
 """Cells that legs leave open and that are traced; were there more, all of them stay unproven."""
 
@@ -62,15 +65,15 @@ class Verified:
 
     def fields(self) -> dict[str, Any]:
         """Return it for run.json."""
-        return {"agree": self.agree, "of": self.of, **told(self.disagreements)}
+        return {"agree": self.agree, "of": self.of, **disagreement_fields(self.disagreements)}
 
 
-def told(disagreements: Sequence[Disagreement]) -> dict[str, Any]:
+def disagreement_fields(disagreements: Sequence[Disagreement]) -> dict[str, Any]:
     """Return what run.json says of disagreements: sentences, and what each is about."""
-    said = disagreements[:MOST_SAID]
+    listed = disagreements[:MOST_SAID]
     return {
-        "disagreements": [one.text for one in said],
-        "about": [list(one.about) for one in said],
+        "disagreements": [disagreement.text for disagreement in listed],
+        "about": [list(disagreement.about) for disagreement in listed],
     }
 
 
@@ -117,7 +120,7 @@ class Tracing:
         self._cover = plane.cover
         self._requests = [composing.LegResults(plan) for plan in plane.legs]
         self._answers = [
-            composing.LegResults(known.plan, requests=known) for known in self._requests
+            composing.LegResults(results.plan, requests=results) for results in self._requests
         ]
         self._waiting: set[str] = set()
         """What the phase at hand traces."""
@@ -190,9 +193,9 @@ class Tracing:
 
         What shows a leg may be a trace between other nodes.
         """
-        for known in self._requests:
-            if known.plan.composed[cell]:
-                return known.sent(self._planned.matrix, cell)
+        for results in self._requests:
+            if results.plan.composed[cell]:
+                return results.sent(self._planned.matrix, cell)
         return None
 
     def findings(self) -> tuple[Finding, ...]:
@@ -203,16 +206,22 @@ class Tracing:
         verified = of_disagreements(FindingKind.VERIFICATION, self._verified.disagreements)
         if self.plane.name == records.DATAPATH:
             return verified
-        compared = [one for known in self._requests for one in known.compare().disagreements]
+        compared = [
+            disagreement
+            for results in self._requests
+            for disagreement in results.compare().disagreements
+        ]
         return (*of_disagreements(FindingKind.PREDICTION, compared), *verified)
 
     def checks(self) -> dict[str, Any]:
         """Return how prediction and verification came out, for run.json."""
-        compared = [known.compare() for known in self._requests]
+        compared = [results.compare() for results in self._requests]
         prediction = Verified(
-            agree=sum(one.agree for one in compared),
-            of=sum(one.of for one in compared),
-            disagreements=tuple(wrong for one in compared for wrong in one.disagreements),
+            agree=sum(comparison.agree for comparison in compared),
+            of=sum(comparison.of for comparison in compared),
+            disagreements=tuple(
+                disagreement for comparison in compared for disagreement in comparison.disagreements
+            ),
         )
         return {
             "prediction": prediction.fields() if self._requests and self._cover.tasks else None,
@@ -224,7 +233,7 @@ class Tracing:
 
         The same snapshot and scope draw the same cells: a run can be repeated.
         """
-        composed = [known.plan.composed for known in self._requests]
+        composed = [results.plan.composed for results in self._requests]
         if not composed:
             return np.zeros(0, dtype=np.int64)
         among = np.flatnonzero(~self._cover.has_request & np.logical_or.reduce(composed))
@@ -235,10 +244,10 @@ class Tracing:
 
     def _extend(self, cells: NDArray[np.int64]) -> list[TraceTask]:
         """Give these cells a request of their own; return the requests that are new."""
-        known = {task.key for task in self._cover.tasks}
+        earlier = {task.key for task in self._cover.tasks}
         self._cover = cover.extended(self._cover, self._planned.matrix, cells)
-        self._cover = cover.placed(self._cover, self.plane.place)
-        return [task for task in self._cover.tasks if task.key not in known]
+        self._cover = cover.placed(self._cover, self.plane.locate)
+        return [task for task in self._cover.tasks if task.key not in earlier]
 
     def _show_legs(self, workers: Fanout) -> None:
         """Learn what the traces show, and trace what is still missing."""
@@ -262,54 +271,54 @@ class Tracing:
         """
         lost = self._lost()
         disputed, left_open = (
-            undecided(self._requests, self._planned.matrix, reasons)
-            for reasons in ({Reason.LEGS_DISAGREE}, {Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
+            undecided(self._requests, self._planned.matrix, reasons) for reasons in _LEFT_OPEN
         )
         cells = np.union1d(left_open, np.concatenate([np.zeros(0, np.int64), *lost.values()]))
-        asked = cells[self._cover.of(cells) < 0]
-        if asked.size > MOST_DISPUTED:
+        unrequested = cells[self._cover.of(cells) < 0]
+        if unrequested.size > MOST_DISPUTED:
             self._withdraw(lost)
             return
         self._disputed = disputed
-        if asked.size:
-            self._trace("tracing cells that legs leave open", self._extend(asked), workers)
+        if unrequested.size:
+            self._trace("tracing cells that legs leave open", self._extend(unrequested), workers)
         self._decompose(cells)
 
     def _settle_replies(self, workers: Fanout) -> None:
         """Trace every cell, and its reply, of which the legs of replies leave the reply open."""
-        known = self._answers, self._requests, self._planned.matrix
         disputed, cells = (
-            undecided_replies(*known, reasons)
-            for reasons in ({Reason.LEGS_DISAGREE}, {Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
+            undecided_replies(self._answers, self._requests, self._planned.matrix, reasons)
+            for reasons in _LEFT_OPEN
         )
-        asked = cells[self._cover.of(cells) < 0]
-        if asked.size > MOST_DISPUTED:
-            self._unanswered = int(asked.size)
+        unrequested = cells[self._cover.of(cells) < 0]
+        if unrequested.size > MOST_DISPUTED:
+            self._unanswered = int(unrequested.size)
         if not cells.size or self._unanswered:
             return
         self._disputed = np.union1d(self._disputed, disputed)
-        if asked.size:
-            self._trace("tracing cells that legs leave open", self._extend(asked), workers)
+        if unrequested.size:
+            self._trace("tracing cells that legs leave open", self._extend(unrequested), workers)
         self._decompose(cells)
         self._trace("tracing replies", self._reply_tasks(), workers)
 
     def _decompose(self, cells: NDArray[np.int64]) -> None:
         """Let legs decide these cells no longer."""
-        for known, answers in zip(self._requests, self._answers, strict=True):
-            composed = known.plan.composed.copy()
+        for requests, answers in zip(self._requests, self._answers, strict=True):
+            composed = requests.plan.composed.copy()
             composed[cells] = False
-            known.plan = answers.plan = replace(known.plan, composed=composed)
+            requests.plan = answers.plan = replace(requests.plan, composed=composed)
 
     def _lost(self) -> dict[Reason, NDArray[np.int64]]:
         """Return composed cells that begin or end where no trace ran, by why the first did not."""
         of = self._planned.matrix
         lost: dict[Reason, NDArray[np.int64]] = {}
-        for place, reason in self._failed.items():
-            if place in self._ran or reason is Reason.INTERRUPTED:
+        for location, reason in self._failed.items():
+            if location in self._ran or reason is Reason.INTERRUPTED:
                 continue
-            here = np.array([self._place(end) == place for end in of.endpoints], dtype=np.bool_)
+            here = np.array(
+                [self._location(end) == location for end in of.endpoints], dtype=np.bool_
+            )
             cells = np.flatnonzero(here[of.src] | here[of.dst])
-            composed = [known.plan.composed[cells] for known in self._requests]
+            composed = [results.plan.composed[cells] for results in self._requests]
             cells = cells[np.logical_or.reduce(composed)] if composed else cells[:0]
             lost[reason] = np.union1d(lost.get(reason, cells), cells)
         return lost
@@ -318,12 +327,12 @@ class Tracing:
         """Leave what begins or ends where no trace ran unproven, whatever legs say of others."""
         settled = self._cover.settled.copy()
         for reason, cells in lost.items():
-            own = cells[self._cover.of(cells) < 0]
-            settled[own] = REASON_CODE[reason]
+            unrequested = cells[self._cover.of(cells) < 0]
+            settled[unrequested] = REASON_CODE[reason]
             self._decompose(cells)
         self._cover = replace(self._cover, settled=settled)
 
-    def _place(self, end: Endpoint) -> str:
+    def _location(self, end: Endpoint) -> str:
         """Return where traces of an endpoint's packets are run."""
         zone = end.attachment.zone if end.attachment is not None else ""
         return end.node if self.plane.name == records.DATAPATH else zone
@@ -374,37 +383,28 @@ class Tracing:
     def _learn(self) -> None:
         """Note what the traces since the last time show of their cells' legs."""
         fresh = np.setdiff1d(self._cover.cells, np.concatenate([self._learned, self._drawn]))
-        for known in self._requests:
-            cells = fresh[known.plan.composed[fresh]]
+        for results in self._requests:
+            cells = fresh[results.plan.composed[fresh]]
             keys = [self._cover.tasks[i].key for i in self._cover.of(cells).tolist()]
-            known.learn_from(self._planned.matrix, cells, keys, self._judgements)
+            results.learn_from(self._planned.matrix, cells, keys, self._judgements)
         self._learned = np.concatenate([self._learned, fresh])
 
     def _verify(self) -> None:
         """Compare what was traced of the drawn cells with what their legs compose."""
         of = self._planned.matrix
         wrong, count = [], 0
-        for known in self._requests:
-            drawn = self._drawn[known.plan.composed[self._drawn]]
+        for results in self._requests:
+            drawn = self._drawn[results.plan.composed[self._drawn]]
             for cell, request in zip(drawn.tolist(), self._cover.of(drawn).tolist(), strict=True):
                 task = self._cover.tasks[request]
-                found = compose.decide(task.key, self._judgements)
-                expected = known.decision(of, cell)
-                blind = BLIND_REASONS & {found.reason, expected.reason}
-                if blind or Verdict.UNTRACED in (found.verdict, expected.verdict):
+                traced = compose.decide(task.key, self._judgements)
+                expected = results.decision(of, cell)
+                blind = BLIND_REASONS & {traced.reason, expected.reason}
+                if blind or Verdict.UNTRACED in (traced.verdict, expected.verdict):
                     continue  # nothing was shown: there is nothing to compare
                 count += 1
-                if not composing.same(expected, found):
-                    said = (
-                        f"composed {expected.verdict} ({expected.blame or expected.reason})",
-                        f"traced {found.verdict} ({found.blame or found.reason})",
-                    )
-                    text = f"{of.describe(cell)}: {', '.join(said)}"
-                    wrong.append(
-                        Disagreement(
-                            text=text, about=(*of.about(cell), expected.verdict, found.verdict)
-                        )
-                    )
+                if not composing.same(expected, traced):
+                    wrong.append(_contradiction(of, cell, expected, traced))
         self._verified = Verified(agree=count - len(wrong), of=count, disagreements=tuple(wrong))
 
     def _predicted_arrivals(self) -> NDArray[np.int64]:
@@ -416,14 +416,14 @@ class Tracing:
     def _replies_to(self, cells: NDArray[np.int64]) -> dict[int, TraceTask]:
         """Return the reply to each of these composed cells, and note whose it is."""
         of = self._planned.matrix
-        asked: dict[int, TraceTask] = {}
+        replies: dict[int, TraceTask] = {}
         for cell in cells.tolist():
             src, dst = of.endpoints[of.src[cell]], of.endpoints[of.dst[cell]]
             family, port = FAMILIES[of.family[cell]], of.ports[of.port[cell]]
             request = cover.request_for(src, dst, family, port)
-            asked[cell] = self.plane.place(cover.reply_for(request, src, dst))
-            self._replied[asked[cell].key].add(self.plane.place(request).key)
-        return asked
+            replies[cell] = self.plane.locate(cover.reply_for(request, src, dst))
+            self._replied[replies[cell].key].add(self.plane.locate(request).key)
+        return replies
 
     def _expected(self, replies: Mapping[int, TraceTask]) -> list[TraceTask]:
         """Return what requests and these replies are predicted to lead to in other zones."""
@@ -431,9 +431,9 @@ class Tracing:
             return []  # its next half is known by the tunnel it comes through
         of = self._planned.matrix
         bound = [(reply, of.src[cell]) for cell, reply in replies.items()]
-        for known in self._requests:
-            cells = self._cover.cells[known.plan.composed[self._cover.cells]]
-            cells = cells[known.plan.crosses(of, cells)]
+        for results in self._requests:
+            cells = self._cover.cells[results.plan.composed[self._cover.cells]]
+            cells = cells[results.plan.crosses(of, cells)]
             requests = (self._cover.tasks[number] for number in self._cover.of(cells).tolist())
             bound += zip(requests, of.dst[cells].tolist(), strict=True)
         onward: dict[str, TraceTask] = {}
@@ -444,23 +444,23 @@ class Tracing:
                 onward[hop.key] = hop
         return list(onward.values())
 
-    def _learn_replies(self, asked: Mapping[int, TraceTask]) -> None:
+    def _learn_replies(self, replies: Mapping[int, TraceTask]) -> None:
         """Note what the replies to these cells show of the legs of replies."""
-        for known in self._answers:
-            own = np.array([c for c in asked if known.plan.composed[c]], dtype=np.int64)
-            keys = [asked[cell].key for cell in own.tolist()]
-            known.learn_from(self._planned.matrix, own, keys, self._judgements)
+        for results in self._answers:
+            cells = np.array([c for c in replies if results.plan.composed[c]], dtype=np.int64)
+            keys = [replies[cell].key for cell in cells.tolist()]
+            results.learn_from(self._planned.matrix, cells, keys, self._judgements)
 
     def _show_reply_legs(self, workers: Fanout) -> None:
         """Trace the replies of arrivals that were not predicted."""
         for _ in range(MOST_ROUNDS):
             cells = composing.unknown_replies(self._answers, self._requests, self._planned.matrix)
-            asked = self._replies_to(cells)
-            fresh = [task for task in _by_key(asked) if task.key not in self._judgements]
+            replies = self._replies_to(cells)
+            fresh = [task for task in _by_key(replies) if task.key not in self._judgements]
             if not fresh:
                 return
             self._trace("tracing replies", fresh, workers)
-            self._learn_replies(asked)
+            self._learn_replies(replies)
 
     def _seed(self, forks: Sequence[cover.Fork]) -> None:
         """Judge the requests that are no packets: their legs, which are traced, decide."""
@@ -468,7 +468,7 @@ class Tracing:
             self._judgements[fork.key] = forked(fork.legs)
         if forks:
             judged = [(fork.key, self._judgements[fork.key]) for fork in forks]
-            self._journal.add(records.fork_record(*one) for one in judged)
+            self._journal.add(records.fork_record(*forked_request) for forked_request in judged)
             self._journal.write()
 
     def _trace(self, name: str, tasks: Sequence[TraceTask], workers: Fanout) -> None:
@@ -529,7 +529,7 @@ class Tracing:
 
     def _reply_tasks(self) -> list[TraceTask]:
         """Return the reply to every request that arrived, each once."""
-        plan, matrix_, owners = self._cover, self._planned.matrix, self._planned.owners
+        plan, matrix, owners = self._cover, self._planned.matrix, self._planned.owners
         arrivals = Arrivals(
             judgements=self._judgements,
             owners=owners,
@@ -539,16 +539,16 @@ class Tracing:
         requests = (*plan.tasks, *plan.forks)
         traced, first = np.unique(plan.request, return_index=True)
         for index, cell in zip(traced.tolist(), plan.cells[first].tolist(), strict=True):
-            composed = any(known.plan.composed[cell] for known in self._requests)
+            composed = any(results.plan.composed[cell] for results in self._requests)
             # Replies of composed cells have legs of their own, traced afterwards.
             if composed or not arrivals.passed(requests[index].key):
                 continue
             request = requests[index]
-            src = matrix_.endpoints[matrix_.src[cell]]
+            src = matrix.endpoints[matrix.src[cell]]
             if isinstance(request, cover.Fork):
                 legs = [(leg, owners.get(leg.microflow.ip_dst)) for leg in request.legs]
             else:
-                legs = [(request, matrix_.endpoints[matrix_.dst[cell]])]
+                legs = [(request, matrix.endpoints[matrix.dst[cell]])]
             for leg, dst in legs:
                 for arrival in arrivals.of(leg, src, dst):
                     reply = self._reply(request.key, src, arrival)
@@ -558,12 +558,12 @@ class Tracing:
 
     def _reply(self, request: str, src: Endpoint, arrival: Arrival) -> TraceTask | None:
         """Return the reply to one arrival, and note whose it is."""
-        known = self._replies[request]
+        replies = self._replies[request]
         if arrival.receiver is None:
-            known += [] if compose.NOT_TRACEABLE in known else [compose.NOT_TRACEABLE]
+            replies += [] if compose.NOT_TRACEABLE in replies else [compose.NOT_TRACEABLE]
             return None
-        reply = self.plane.place(cover.reply_for(arrival.task, src, arrival.receiver))
-        known += [] if reply.key in known else [reply.key]
+        reply = self.plane.locate(cover.reply_for(arrival.task, src, arrival.receiver))
+        replies += [] if reply.key in replies else [reply.key]
         self._replied[reply.key].add(arrival.task.key)
         return reply
 
@@ -572,18 +572,29 @@ class Tracing:
             task,
             outcome,
             judgement,
-            microflow=_said(task, outcome),
+            microflow=_microflow_text(task, outcome),
             reply_of=tuple(sorted(self._replied.get(task.key, ()))),
         )
 
 
-def _by_key(asked: Mapping[int, TraceTask]) -> list[TraceTask]:
+def _by_key(replies: Mapping[int, TraceTask]) -> list[TraceTask]:
     """Return distinct tasks, in the order in which they are first asked."""
-    return list({task.key: task for task in asked.values()}.values())
+    return list({task.key: task for task in replies.values()}.values())
 
 
-def _said(task: TraceTask, outcome: TraceOutcome) -> str:
-    """Return a task's microflow as the engine takes it; as data where it cannot be said."""
+def _contradiction(
+    of: Matrix, cell: int, expected: compose.Decision, traced: compose.Decision
+) -> Disagreement:
+    """Return what is reported of a composed cell whose own trace came out otherwise."""
+    text = (
+        f"{of.describe(cell)}: composed {expected.verdict} ({expected.blame or expected.reason}), "
+        f"traced {traced.verdict} ({traced.blame or traced.reason})"
+    )
+    return Disagreement(text=text, about=(*of.about(cell), expected.verdict, traced.verdict))
+
+
+def _microflow_text(task: TraceTask, outcome: TraceOutcome) -> str:
+    """Return a task's microflow as the engine takes it; as data where it has no words for it."""
     if isinstance(outcome, DatapathTrace) and outcome.flow:
         return outcome.flow
     try:

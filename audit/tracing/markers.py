@@ -43,22 +43,22 @@ def settle(options: Options, planned: Planned, traced: Traced, progress: Progres
 
     progress.phase("looking what changed", 0)
     try:
-        found = afterwards.look(options.cluster, options.snapshot)
+        later = afterwards.look(options.cluster, options.snapshot)
     except ClusterError as error:
         text = f"whether the cluster changed while it was traced could not be looked at: {error}"
         note = Note(code="end-unread", text=text)
         unread = replace(traced, notes=(*traced.notes, note))
         return Settled(traced=unread, markers={"start": start, "end": None})
     end = {
-        "resource_versions": dict(found.resource_versions),
-        "zones": {zone: dict(counters) for zone, counters in found.markers.items()},
+        "resource_versions": dict(later.resource_versions),
+        "zones": {zone: dict(counters) for zone, counters in later.markers.items()},
     }
-    verdicts, lost = withdrawn(planned.matrix, traced.verdicts, found.changed)
+    verdicts, lost = withdrawn(planned.matrix, traced.verdicts, later.changed)
     settled = replace(
         traced,
         verdicts=verdicts,
         incomplete=traced.incomplete or lost,
-        notes=(*traced.notes, *_notes(planned.state, found)),
+        notes=(*traced.notes, *_notes(planned.state, later)),
     )
     return Settled(traced=settled, markers={"start": start, "end": end})
 
@@ -73,7 +73,8 @@ def withdrawn(
 ) -> tuple[CellVerdicts, bool]:
     """Return verdicts without those of pods that changed, and whether there were any."""
     gone = np.array(
-        [f"{one.namespace}/{one.name}" in changed for one in of.endpoints], dtype=np.bool_
+        [f"{endpoint.namespace}/{endpoint.name}" in changed for endpoint in of.endpoints],
+        dtype=np.bool_,
     )
     cells = gone[of.src] | gone[of.dst] if len(of) else np.zeros(0, dtype=np.bool_)
     cells &= verdicts.verdict != CODE[Verdict.UNTRACED]
@@ -100,9 +101,9 @@ def withdrawn(
     ), True
 
 
-def _notes(state: ClusterState, found: "Afterwards") -> Iterator[Note]:
-    if found.changed:
-        pods = tuple(sorted(found.changed))
+def _notes(state: ClusterState, later: "Afterwards") -> Iterator[Note]:
+    if later.changed:
+        pods = tuple(sorted(later.changed))
         text = (
             f"{len(pods)} pods, or policies or namespaces that concern them, changed while the "
             "cluster was traced: their cells are untraced"
@@ -111,7 +112,7 @@ def _notes(state: ClusterState, found: "Afterwards") -> Iterator[Note]:
     moved = tuple(
         sorted(
             zone
-            for zone, counters in found.markers.items()
+            for zone, counters in later.markers.items()
             if zone in state.zones and dict(state.zones[zone].markers) != dict(counters)
         )
     )

@@ -22,7 +22,7 @@ from audit.tracing.switches import OWN, Running, Start, chassis_of
 if TYPE_CHECKING:
     from audit.facts.live.execs import Container
 
-_Said = str | AuditError
+_Answer = str | AuditError
 
 
 def of(cluster: Access) -> Start:
@@ -33,10 +33,10 @@ def of(cluster: Access) -> Start:
 def _all(cluster: Access, planned: Planned, progress: Progress, _: ExitStack) -> Running:
     progress.phase("asking the nodes' switches", 0)
     chassis = chassis_of(planned)
-    return asked(cluster, chassis, chassis)
+    return ask(cluster, chassis, chassis)
 
 
-def asked(cluster: Access, chassis: Sequence[Chassis], wanted: Iterable[Chassis]) -> Running:
+def ask(cluster: Access, chassis: Sequence[Chassis], wanted: Iterable[Chassis]) -> Running:
     """Ask the switches of those that are wanted among all `chassis` for their ports and groups.
 
     Where one does not answer, a note says why. ClusterError when it cannot be seen where they are.
@@ -44,21 +44,21 @@ def asked(cluster: Access, chassis: Sequence[Chassis], wanted: Iterable[Chassis]
     from audit.facts.live import places, streams  # noqa: PLC0415 - only who asks a cluster pays for its client
 
     wanted, where = tuple(wanted), _containers(cluster)
-    containers = {one.node: (where[one.node],) for one in wanted if one.node in where}
+    containers = {each.node: (where[each.node],) for each in wanted if each.node in where}
     opener = streams.Opener(access=cluster, containers=containers)
     query = json.dumps(["Open_vSwitch", *ports.QUERY])
     rows = opener.outputs(("ovsdb-client", "transact", f"unix:{places.OVS_RUNDIR}/db.sock", query))
-    answering = {node: containers[node] for node, said in rows.items() if isinstance(said, str)}
+    answering = {node: containers[node] for node, answer in rows.items() if isinstance(answer, str)}
     bridge = f"unix:{places.OVS_RUNDIR}/{ofproto.BRIDGE}.mgmt"
     groups = replace(opener, containers=answering).outputs(ofproto.dump_groups(bridge))
     switches: dict[str, Switch] = {}
     tables: dict[str, Groups] = {}
     failures: dict[str, str] = {}
-    for one in wanted:
+    for each in wanted:
         try:
-            switches[one.node], tables[one.node] = _read(one, rows, groups)
+            switches[each.node], tables[each.node] = _read(each, rows, groups)
         except AuditError as error:
-            failures[one.node] = str(error)
+            failures[each.node] = str(error)
     return Running(
         chassis=tuple(chassis),
         switches=switches,
@@ -68,7 +68,7 @@ def asked(cluster: Access, chassis: Sequence[Chassis], wanted: Iterable[Chassis]
         ),
         missing=failures,
         notes=tuple(_notes(failures)),
-        place=OWN,
+        location=OWN,
     )
 
 
@@ -82,23 +82,23 @@ def _containers(cluster: Access) -> dict[str, "Container"]:
 
 
 def _read(
-    chassis: Chassis, rows: Mapping[str, _Said], groups: Mapping[str, _Said]
+    chassis: Chassis, rows: Mapping[str, _Answer], groups: Mapping[str, _Answer]
 ) -> tuple[Switch, Groups]:
     """Read what a node's switch said of itself; AuditError when that is nothing of use."""
     if chassis.node not in rows:
         raise EngineError("no running pod has its sockets now")
     try:
-        found = json.loads(_heard(rows[chassis.node]))
-        switch = ports.with_ports(Switch(chassis=chassis), found)
+        ovsdb_rows = json.loads(_heard(rows[chassis.node]))
+        switch = ports.with_ports(Switch(chassis=chassis), ovsdb_rows)
         return switch, ofproto.groups(_heard(groups[chassis.node]))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise EngineError(f"its ports or groups cannot be read: {error!r}") from error
 
 
-def _heard(said: _Said) -> str:
-    if isinstance(said, AuditError):
-        raise said
-    return said
+def _heard(answer: _Answer) -> str:
+    if isinstance(answer, AuditError):
+        raise answer
+    return answer
 
 
 def _notes(failures: Mapping[str, str]) -> Iterator[Note]:

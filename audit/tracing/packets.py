@@ -78,23 +78,16 @@ def verify(
     wrong: list[Disagreement] = []
     silent = start = 0
     while (wanted := min(count - of.total(), _AT_A_TIME)) > 0 and start < len(among):
-        some = np.sort(among[start : start + wanted]).tolist()
+        cells = np.sort(among[start : start + wanted]).tolist()
         start += wanted
-        tasks = [sendable.request(cell) for cell in some]
-        left_s = deadline - time.monotonic()
-        for cell, result in zip(
-            some, inject(tasks, running.switches, timeout_s=left_s), strict=True
-        ):
-            compared = _Compared(sendable, cell, result)
-            said = compared.said()
-            late = result.unknown and time.monotonic() >= deadline
-            if said is None or late:
+        for compared, difference in _sent(sendable, cells, deadline):
+            if difference is None:
                 silent += 1
                 continue
             of[compared.kind] += 1
-            agree[compared.kind] += not said
-            if said:
-                wrong.append(compared.disagreement(said))
+            agree[compared.kind] += not difference
+            if difference:
+                wrong.append(compared.disagreement(difference))
     return SentCells(
         agree=agree.total(),
         of=of.total(),
@@ -102,6 +95,21 @@ def verify(
         kinds={kind: (agree[kind], of[kind]) for kind in Sent if of[kind]},
         silent=silent,
     )
+
+
+def _sent(
+    sendable: "_Sendable", cells: Sequence[int], deadline: float
+) -> Iterator[tuple["_Compared", str | None]]:
+    """Send the packets of these cells; yield what each did otherwise than was traced, if anything.
+
+    None where its packets say nothing, or there was no time for them.
+    """
+    tasks = [sendable.request(cell) for cell in cells]
+    results = inject(tasks, sendable.switches, timeout_s=deadline - time.monotonic())
+    for cell, result in zip(cells, results, strict=True):
+        compared = _Compared(sendable, cell, result)
+        late = result.unknown and time.monotonic() >= deadline
+        yield compared, None if late else compared.difference()
 
 
 def arrivals(
@@ -112,14 +120,14 @@ def arrivals(
     What a load balancer sends elsewhere says nothing, and is left out.
     """
     results = inject(tasks, switches, timeout_s=timeout_s)
-    found: dict[str, bool] = {}
+    arrived: dict[str, bool] = {}
     for task, result in zip(tasks, results, strict=True):
         drawn = [draw for draw in result.draws if not task.draws or _is_own(draw, task)]
         if any(draw.delivered == {task.target} for draw in drawn):
-            found[task.key] = True
+            arrived[task.key] = True
         elif drawn and not any(draw.left for draw in drawn):
-            found[task.key] = False
-    return found
+            arrived[task.key] = False
+    return arrived
 
 
 def _is_own(draw: Draw, task: TraceTask) -> bool:
@@ -170,10 +178,10 @@ class _Sendable:
         matrix = self.matrix
         dst, port = matrix.endpoints[matrix.dst[cell]], matrix.ports[matrix.port[cell]]
         address = dst.address(FAMILIES[matrix.family[cell]])
-        known = (port.protocol, address, port.sample) in self._vips
+        is_vip = (port.protocol, address, port.sample) in self._vips
         # A template's address is each node's own.
         template = dst.kind is EndpointKind.NODE
-        return known or (template and (port.protocol, "", port.sample) in self._vips)
+        return is_vip or (template and (port.protocol, "", port.sample) in self._vips)
 
     def request(self, cell: int) -> TraceTask:
         """Return a cell's request."""
@@ -214,35 +222,35 @@ class _Compared:
         self.kind = self._kind()
 
     def _kind(self) -> Sent:
-        own = self._src.attachment.port if self._src.attachment is not None else ""
-        if self._target == own or any(receiver == own for _, receiver in self._draws):
+        source = self._src.attachment.port if self._src.attachment is not None else ""
+        if self._target == source or any(receiver == source for _, receiver in self._draws):
             return Sent.HAIRPIN
         return Sent.POD if self._direct else Sent.SERVICE
 
-    def disagreement(self, said: str) -> Disagreement:
-        """Return what is told of a cell whose packets did otherwise."""
+    def disagreement(self, difference: str) -> Disagreement:
+        """Return what is reported of a cell whose packets did otherwise."""
         about = (*self._matrix.about(self._cell), str(self._verdict))
-        return Disagreement(text=f"{self._matrix.describe(self._cell)}{said}", about=about)
+        return Disagreement(text=f"{self._matrix.describe(self._cell)}{difference}", about=about)
 
-    def said(self) -> str | None:
+    def difference(self) -> str | None:
         """Return what packets did otherwise than was traced: nothing when they agree.
 
         None when none of them says anything: what is balanced to another node leaves unseen.
         """
         if self._result.unknown:
             return f": no packet could be sent: {self._result.unknown}"
-        told = [self._of_draw(draw, receiver) for draw, receiver in self._telling()]
-        return next((said for said in told if said), "") if told else None
+        differences = [self._of_draw(draw, receiver) for draw, receiver in self._telling()]
+        return next((text for text in differences if text), "") if differences else None
 
     def _telling(self) -> Iterator[tuple[Draw, str]]:
         """Yield the packets that say something, and the port that each is for.
 
         What came out nowhere may have left by a tunnel, unless it was for a pod at this node.
         """
-        for place, (draw, receiver) in enumerate(self._draws):
+        for index, (draw, receiver) in enumerate(self._draws):
             if self._direct:
                 yield draw, self._target
-            elif receiver and not (place == 0 and self._learned(draw)):
+            elif receiver and not (index == 0 and self._learned(draw)):
                 yield draw, receiver
 
     def _learned(self, first: Draw) -> bool:
@@ -262,8 +270,8 @@ class _Compared:
             return f": traced {self._verdict}, a packet {_came(draw)}"
         if draw.answered is None or self._reply is None:
             return ""
-        own = self._src.attachment.port if self._src.attachment is not None else ""
-        if (draw.answered == {own}) is not (self._reply is Verdict.REACHABLE):
+        source = self._src.attachment.port if self._src.attachment is not None else ""
+        if (draw.answered == {source}) is not (self._reply is Verdict.REACHABLE):
             at = ", ".join(sorted(draw.answered)) or "nowhere"
             return f", reply: traced {self._reply}, a packet came out at {at}"
         return ""

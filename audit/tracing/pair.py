@@ -67,25 +67,25 @@ class TracedPair:
         self.key = plan.keys[int(plan.request[0])]
         self._follow(plan.tasks)
         self.judgements.update((fork.key, forked(fork.legs)) for fork in plan.forks)
-        found = [self._destination(task, dst) for task, dst in self._reached()]
-        self._follow([task for to in found for task in (to.reply, to.reverse)])
-        self.destinations = tuple(replace(to, supposed=self._supposed(to)) for to in found)
+        destinations = [self._destination(task, dst) for task, dst in self._reached()]
+        self._follow([task for to in destinations for task in (to.reply, to.reverse)])
+        self.destinations = tuple(replace(to, supposed=self._supposed(to)) for to in destinations)
         self._follow([to.supposed for to in self.destinations])
         return self.answer(self.key)
 
     def answer(self, key: str) -> Answer:
         """Return what the traces that `key` leads to make of its packet."""
         decision = Decisions(self.judgements).of(key)
-        known = self.judgements.get(decision.trace)
-        return answer(decision, known.detail if known is not None else "")
+        judgement = self.judgements.get(decision.trace)
+        return answer(decision, judgement.detail if judgement is not None else "")
 
     def places(self, key: str) -> tuple[Place, ...]:
         """Return what each place on the packet's way does with it."""
         return Places(tasks=self.tasks, judgements=self.judgements).of(key)
 
-    def _follow(self, asked: Iterable[TraceTask | None]) -> None:
+    def _follow(self, wanted: Iterable[TraceTask | None]) -> None:
         """Run traces and all they lead to."""
-        backlog = Backlog(self._fresh(task for task in asked if task is not None))
+        backlog = Backlog(self._fresh(task for task in wanted if task is not None))
         for batch, outcomes in self.workers.run(backlog):
             for task, outcome in zip(batch.tasks, outcomes, strict=True):
                 self.outcomes[task.key] = outcome
@@ -121,7 +121,7 @@ class TracedPair:
             request=request,
             dst=dst,
             reply=self._reply(request, dst),
-            reverse=self.plane.place(
+            reverse=self.plane.locate(
                 requests.request_for(dst, self.pair.src, self.pair.family, port)
             ),
         )
@@ -131,14 +131,14 @@ class TracedPair:
         decisions = Decisions(self.judgements)
         if decisions.of(request.key).verdict not in PASSES:
             supposed = requests.reply_for(request, self.pair.src, dst)
-            return None if dst.host_network else self.plane.place(supposed)
+            return None if dst.host_network else self.plane.locate(supposed)
         arrivals = Arrivals(judgements=self.judgements, owners=self.owners, decisions=decisions)
-        found = list(arrivals.of(request, self.pair.src, dst))
+        arrived = list(arrivals.of(request, self.pair.src, dst))
         # A backend that is a Service again has several who reply.
-        receiver = found[0].receiver if len(found) == 1 else None
+        receiver = arrived[0].receiver if len(arrived) == 1 else None
         if receiver is None:
             return None
-        return self.plane.place(requests.reply_for(found[0].task, self.pair.src, receiver))
+        return self.plane.locate(requests.reply_for(arrived[0].task, self.pair.src, receiver))
 
     def _supposed(self, to: Destination) -> TraceTask | None:
         """Return what the other place would be asked, had the request got to it."""

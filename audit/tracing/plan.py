@@ -136,7 +136,7 @@ def read(
     With `cluster` that is the pods' own, whose daemons the last of these reaches.
     """
     candidates = toolchain.find(ovn_prefix) if cluster is None else []
-    newest = max(candidates, key=lambda found: found.version, default=inpods.NO_ENGINE)
+    newest = max(candidates, key=lambda candidate: candidate.version, default=inpods.NO_ENGINE)
     progress.phase("reading the snapshot", 0)
     workdir = stack.enter_context(scratch.directory("facts"))
     with _without_garbage_collection():
@@ -155,10 +155,10 @@ def read(
 
 def _port_space(state: ClusterState, options: Options) -> PortSpace:
     """Return what tells ports apart, on every plane that is asked."""
-    known = portspace.space(state.zones.values())
+    space = portspace.space(state.zones.values())
     if PlaneName.INTENT in options.planes:
-        return portspace.with_policies(known, state.policies, state.pods)
-    return known
+        return portspace.with_policies(space, state.policies, state.pods)
+    return space
 
 
 def _cover(covering: Covering, of: Matrix, decomposed: legs.Legs, names: Headless) -> cover.Cover:
@@ -167,15 +167,15 @@ def _cover(covering: Covering, of: Matrix, decomposed: legs.Legs, names: Headles
         return cover.predict_only(of)
     if covering is Covering.EXHAUSTIVE:
         return cover.exhaustive(of, names, opaque=decomposed.opaque)
-    asked = np.ones(len(of), dtype=np.bool_)
+    requested = np.ones(len(of), dtype=np.bool_)
     for plan in decomposed.plans:
-        asked[plan.composed] = False
+        requested[plan.composed] = False
     for plan in decomposed.plans:
-        asked[represent.choose(of, plan)] = True
+        requested[represent.choose(of, plan)] = True
         if covering is Covering.PAIRS:
-            asked[represent.choose_pairs(of, plan)] = True
-    found = cover.exhaustive(of, names, only=asked, opaque=decomposed.opaque)
-    return replace(found, name=str(covering))
+            requested[represent.choose_pairs(of, plan)] = True
+    chosen = cover.exhaustive(of, names, only=requested, opaque=decomposed.opaque)
+    return replace(chosen, name=str(covering))
 
 
 def _unknown_versions(versions: Mapping[str, str], engine: toolchain.Toolchain) -> Iterator[Note]:

@@ -34,7 +34,7 @@ Send = Callable[[Sequence[TraceTask]], Mapping[str, bool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plane:
-    """What `Tracing` runs. `place` says where a packet's trace is run.
+    """What `Tracing` runs. `locate` says where a packet's trace is run.
 
     `send` decides what no trace can, where packets can be sent.
     """
@@ -43,7 +43,7 @@ class Plane:
     cover: cover.Cover
     legs: tuple[LegPlan, ...]
     judge: Judge
-    place: Callable[[TraceTask], TraceTask]
+    locate: Callable[[TraceTask], TraceTask]
     send: Send | None = None
 
 
@@ -54,7 +54,7 @@ def logical(planned: Planned) -> Plane:
         cover=planned.cover,
         legs=planned.legs,
         judge=_judge(planned, ()),
-        place=lambda task: task,
+        locate=lambda task: task,
     )
 
 
@@ -64,7 +64,7 @@ def datapath(planned: Planned, chassis: Sequence[Chassis], send: Send | None = N
     Its flows are each node's own: every cell is traced where there are few enough, and where there
     are not, every leg on every node.
     """
-    place = Places(planned.state, chassis)
+    nodes = EntryNodes(planned.state, chassis)
     covered, legs = planned.cover, planned.legs
     composed = np.zeros(len(planned.matrix), dtype=np.bool_)
     for plan in legs:
@@ -79,10 +79,10 @@ def datapath(planned: Planned, chassis: Sequence[Chassis], send: Send | None = N
         covered = cover.extended(covered, planned.matrix, missing)
     return Plane(
         name=records.DATAPATH,
-        cover=cover.placed(covered, place),
+        cover=cover.placed(covered, nodes),
         legs=legs,
         judge=_judge(planned, chassis),
-        place=place,
+        locate=nodes,
         send=send,
     )
 
@@ -104,7 +104,7 @@ def _judge(planned: Planned, chassis: Sequence[Chassis]) -> Judge:
     )
 
 
-class Places:
+class EntryNodes:
     """Finds the node a packet enters at."""
 
     def __init__(self, state: ClusterState, chassis: Sequence[Chassis]) -> None:
@@ -113,7 +113,7 @@ class Places:
             if endpoint.attachment is not None:
                 self._nodes[endpoint.attachment.port] = endpoint.node
         # Where a port is bound is the southbound database's to say; where it should be, else.
-        self._nodes |= {vif.port: one.node for one in chassis for vif in one.vifs}
+        self._nodes |= {vif.port: each.node for each in chassis for vif in each.vifs}
 
     def node(self, port: str) -> str:
         """Return the node a logical port is at; empty for a port that is at none."""

@@ -25,7 +25,7 @@ class PodEngine(toolchain.Toolchain):
     local: toolchain.Toolchain | None = None
 
     @property
-    def place(self) -> str:
+    def where(self) -> str:
         """Where it is, as a reader is told."""
         return "the cluster's pods"
 
@@ -70,12 +70,12 @@ def reach(
     shared = Streams(stream=opener, ready_s=cluster.exec_timeout_s)
     able: dict[str, toolchain.Version] = {}
     failures: dict[str, str] = dict.fromkeys(zones.keys() - opener.containers.keys(), _NO_POD)
-    for name, said in opener.outputs(program("version")).items():
+    for name, answer in opener.outputs(program("version")).items():
         if name not in zones:
             continue
-        version = None if isinstance(said, AuditError) else toolchain.Version.parse(said)
+        version = None if isinstance(answer, AuditError) else toolchain.Version.parse(answer)
         if version is None:
-            failures[name] = str(said) or "its ovn-trace does not say its version"
+            failures[name] = str(answer) or "its ovn-trace does not say its version"
         elif _too_old(version, zones[name].northd_version):
             failures[name] = f"its ovn-trace {version} is older than its database"
         else:
@@ -111,8 +111,8 @@ def _containers(cluster: Access, snapshot: Path) -> dict[str, tuple["Container",
     from audit.facts.live import api, places  # noqa: PLC0415 - as above
 
     with api.Server(cluster) as server:
-        found = places.find(server.items(places.PODS)[1], cluster.namespace)
-    members = places.by_zone(found, snapshot)
+        databases = places.find(server.items(places.PODS)[1], cluster.namespace)
+    members = places.by_zone(databases, snapshot)
     return {zone: tuple(south for _, south in both) for zone, both in members.items()}
 
 

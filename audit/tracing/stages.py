@@ -78,9 +78,9 @@ class Teller:
         first, *others = traced.places(traced.key)
         first = replace(first, keys=(traced.key,), answer=traced.answer(traced.key))
         yield self._stage(packet, first, remote=False)
-        for place in others:
-            to = traced.owners.get(traced.tasks[place.keys[0]].microflow.ip_dst)
-            yield self._stage(replace(packet, dst=to.name if to else dst), place, remote=True)
+        for hop in others:
+            to = traced.owners.get(traced.tasks[hop.keys[0]].microflow.ip_dst)
+            yield self._stage(replace(packet, dst=to.name if to else dst), hop, remote=True)
 
     def _there(self, to: Destination) -> Iterator[Stage]:
         packet = _Packet(
@@ -92,8 +92,8 @@ class Teller:
         )
         yield from self._places(packet, self.traced.places(to.request.key))
         if to.supposed is not None:
-            for place in self.traced.places(to.supposed.key):
-                yield replace(self._stage(packet, place, remote=True), supposed=True)
+            for hop in self.traced.places(to.supposed.key):
+                yield replace(self._stage(packet, hop, remote=True), supposed=True)
 
     def _back(self, to: Destination) -> Iterator[Stage]:
         """Yield the way back: the reply; where no trace can follow it, a new connection."""
@@ -125,10 +125,10 @@ class Teller:
         yield from self._places(packet, self.traced.places(reverse.key))
 
     def _places(self, packet: _Packet, places: Iterable[Place]) -> Iterator[Stage]:
-        for number, place in enumerate(places):
-            yield self._stage(packet, place, remote=number > 0)
+        for number, hop in enumerate(places):
+            yield self._stage(packet, hop, remote=number > 0)
 
-    def _stage(self, packet: _Packet, place: Place, *, remote: bool) -> Stage:
+    def _stage(self, packet: _Packet, hop: Place, *, remote: bool) -> Stage:
         traced = self.traced
         return Stage(
             tool=self.tool,
@@ -137,14 +137,14 @@ class Teller:
             src=packet.src,
             dst=packet.dst,
             leg=packet.leg,
-            location=place.name,
-            indicates=place.answer.indicates,
-            answer=place.answer,
-            detail=place.answer.detail,
+            location=hop.name,
+            indicates=hop.answer.indicates,
+            answer=hop.answer,
+            detail=hop.answer.detail,
             remote=remote,
             has_line=packet.has_line,
-            commands=tuple(self.command(traced.tasks[key]) for key in place.keys),
-            outputs=tuple(traced.outcomes[key].output for key in place.keys),
+            commands=tuple(self.command(traced.tasks[key]) for key in hop.keys),
+            outputs=tuple(traced.outcomes[key].output for key in hop.keys),
         )
 
 

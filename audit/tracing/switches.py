@@ -23,8 +23,8 @@ class Running:
     """The switches by node, and what is known of them.
 
     `southbound` maps the zones of a replay to sockets. `reach` is how the switches are asked if
-    not here. `missing` says of nodes why their switch is not there, and so do `notes`. `place` is
-    what a reader is told of where they are.
+    not here. `missing` says of nodes why their switch is not there, and so do `notes`. `location`
+    tells a reader where they are.
     """
 
     chassis: tuple[Chassis, ...]
@@ -33,18 +33,18 @@ class Running:
     reach: Reach | None = None
     missing: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[Note, ...] = ()
-    place: str = "replayed here"
+    location: str = "replayed here"
 
     def tracers(self, planned: Planned, timeout_s: float) -> Callable[[], DatapathTracer]:
         """Return what makes a tracer through them."""
         zones = planned.state.zones
-        known = {one.chassis.zone for one in self.switches.values()}
+        names = {switch.chassis.zone for switch in self.switches.values()}
         return functools.partial(
             DatapathTracer,
             reach=self.reach or Sockets(programs=planned.engine, switches=self.switches),
             switches=self.switches,
             zones=zones,
-            pipelines={name: pipelines(planned, name) for name in known},
+            pipelines={name: pipelines(planned, name) for name in names},
             timeout_s=timeout_s,
             missing=self.missing,
         )
@@ -73,12 +73,12 @@ Start = Callable[[Planned, Progress, ExitStack], Running]
 def chassis_of(planned: Planned) -> tuple[Chassis, ...]:
     """Read the chassis of every zone that can be run."""
     reader = databases.OvsdbTool(programs=planned.engine)
-    found = [
-        one
+    chassis = [
+        each
         for name, zone in planned.state.zones.items()
-        for one in openflow.read_chassis(reader, name, zone.southbound)
+        for each in openflow.read_chassis(reader, name, zone.southbound)
     ]
-    return tuple(_able(found))
+    return tuple(_able(chassis))
 
 
 def replayed(planned: Planned, progress: Progress, stack: ExitStack) -> Running:
@@ -86,7 +86,7 @@ def replayed(planned: Planned, progress: Progress, stack: ExitStack) -> Running:
     progress.phase("starting the nodes' switches", 0)
     chassis = chassis_of(planned)
     running = started(planned, chassis, chassis, stack)
-    there = {one.node for one in chassis}
+    there = {each.node for each in chassis}
     why = "the southbound database of its zone has no chassis of it with a tunnel address"
     absent = {
         node.name: why
@@ -97,9 +97,9 @@ def replayed(planned: Planned, progress: Progress, stack: ExitStack) -> Running:
     return replace(running, missing=missing, notes=tuple(_notes(missing)))
 
 
-def idle(planned: Planned, place: str = "") -> Running:
+def idle(planned: Planned, location: str = "") -> Running:
     """Return what is known of the switches when they are not made to run here."""
-    return Running(chassis=chassis_of(planned), switches={}, southbound={}, place=place)
+    return Running(chassis=chassis_of(planned), switches={}, southbound={}, location=location)
 
 
 def started(
@@ -109,15 +109,15 @@ def started(
     rundir = stack.enter_context(scratch.directory("dp"))
     southbound: dict[str, Path] = {}
     missing: dict[str, str] = {}
-    for number, name in enumerate(dict.fromkeys(one.zone for one in wanted)):
-        place = rundir / f"z{number}"
-        place.mkdir()
-        served = databases.serve(planned.engine, planned.state.zones[name].southbound, place)
+    for number, name in enumerate(dict.fromkeys(each.zone for each in wanted)):
+        directory = rundir / f"z{number}"
+        directory.mkdir()
+        served = databases.serve(planned.engine, planned.state.zones[name].southbound, directory)
         try:
             southbound[name] = stack.enter_context(served)
         except EngineError as error:
-            missing |= {one.node: str(error) for one in wanted if one.zone == name}
-    possible = [one for one in wanted if one.zone in southbound]
+            missing |= {each.node: str(error) for each in wanted if each.zone == name}
+    possible = [each for each in wanted if each.zone in southbound]
     running = stack.enter_context(
         datapath.replay(planned.engine, possible, southbound, rundir / "dp")
     )
@@ -143,10 +143,10 @@ def _able(chassis: Sequence[Chassis]) -> list[Chassis]:
     A node that got a new name for its chassis leaves the row of the old one, which binds nothing.
     """
     by_node: dict[str, Chassis] = {}
-    for one in chassis:
-        known = by_node.get(one.node)
-        if one.address and (known is None or len(one.vifs) > len(known.vifs)):
-            by_node[one.node] = one
+    for each in chassis:
+        rival = by_node.get(each.node)
+        if each.address and (rival is None or len(each.vifs) > len(rival.vifs)):
+            by_node[each.node] = each
     return list(by_node.values())
 
 

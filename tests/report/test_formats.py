@@ -34,7 +34,7 @@ from audit.report.formats import junit, markdown, plain, prometheus, sarif, stru
 from audit.report.formats.overview import Overview, Result, overview_of
 from audit.report.grid import gather
 from audit.report.render import render_html
-from audit.tracing.follow import told as told_of
+from audit.tracing.follow import disagreement_fields
 
 if TYPE_CHECKING:
     from tests.report.conftest import Made
@@ -365,7 +365,7 @@ def drifting(churn: str) -> Overview:
         for cell in cells.tolist()
     ]
     run = made()
-    said = {"agree": 0, "of": 3, **told_of(disagree)}
+    said = {"agree": 0, "of": 3, **disagreement_fields(disagree)}
     findings = [{**dataclasses.asdict(one), "subjects": list(one.subjects)} for one in found]
     manifest = json.loads(json.dumps({**run.manifest, "findings": findings, "verify": said}))
     return overview_of(dataclasses.replace(run, manifest=manifest))
