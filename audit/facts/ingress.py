@@ -150,8 +150,8 @@ def read(item: Object) -> Leading | None:
         backends = _of_old_ingress(spec, space)
     else:
         backends = _of_ingress(spec, space)
-    found = tuple(dict.fromkeys(backends))
-    return Leading(kind=kind, namespace=space, name=name, backends=found)
+    distinct = tuple(dict.fromkeys(backends))
+    return Leading(kind=kind, namespace=space, name=name, backends=distinct)
 
 
 def _of_ingress(spec: Field, space: str) -> Iterator[_Backend]:
@@ -228,9 +228,9 @@ def _of_route(spec: Field, kind: str, space: str) -> Iterator[_Backend]:
     for rule in spec["rules"].each():
         yield from _mirrors(rule, protocol, space)
         for backend in rule["backendRefs"].each():
-            found = _reference(backend, protocol, space)
+            reference = _reference(backend, protocol, space)
             if _has_weight(backend):
-                yield found
+                yield reference
                 yield from _mirrors(backend, protocol, space)
 
 
@@ -358,8 +358,8 @@ class Resolver:
             self.nowhere.append((leading.shown, leading.nowhere))
         else:
             for backend in leading.backends:
-                found, why = self._behind(leading, backend)
-                leads |= found
+                reached, why = self._behind(leading, backend)
+                leads |= reached
                 if why and (leading.shown, why) not in self.nowhere:
                     self.nowhere.append((leading.shown, why))
         return Ingress(
@@ -372,14 +372,14 @@ class Resolver:
 
     def _behind(self, leading: Leading, backend: _Backend) -> tuple[set[Lead], str]:
         """Return the pods behind a backend, and why none, or not all, of them are known."""
-        found = self._backing(leading, backend)
-        if isinstance(found, str):
-            return set(), found
+        backing = self._backing(leading, backend)
+        if isinstance(backing, str):
+            return set(), backing
         shown = f"Service {backend.namespace}/{backend.name}"
-        ports = [port for port in found.ports if backend.wanted.means(port)]
+        ports = [port for port in backing.ports if backend.wanted.means(port)]
         if not ports:
             return set(), f"{shown} has no {_port_words(backend.wanted)}"
-        pods, certain = self._pods_of(backend, found)
+        pods, certain = self._pods_of(backend, backing)
         if not pods:
             doubt = "" if certain else " surely"
             return set(), f"{shown} selects no pod that is there{doubt}"
@@ -400,21 +400,23 @@ class Resolver:
             return f"{backend.other} is no Service"
         shown = f"Service {backend.namespace}/{backend.name}"
         away = backend.namespace != leading.namespace
-        if away and not any(one.permits(leading, backend) for one in self._grants):
+        if away and not any(
+            reference_grant.permits(leading, backend) for reference_grant in self._grants
+        ):
             return f"{shown} is in another namespace, and no ReferenceGrant there permits it"
-        found = self._services(backend.namespace, backend.name)
-        if found is None:
+        backing = self._services(backend.namespace, backend.name)
+        if backing is None:
             return f"{shown} is not in the manifests"
-        if isinstance(found, str) or found.nowhere:
-            return f"{shown} {found if isinstance(found, str) else found.nowhere}"
-        return found
+        if isinstance(backing, str) or backing.nowhere:
+            return f"{shown} {backing if isinstance(backing, str) else backing.nowhere}"
+        return backing
 
-    def _pods_of(self, backend: _Backend, found: Service) -> tuple[list[PodFacts], bool]:
+    def _pods_of(self, backend: _Backend, backing: Service) -> tuple[list[PodFacts], bool]:
         """Return the pods that a Service surely selects, and whether these are all."""
         key = (backend.namespace, backend.name)
         if key not in self._selected:
             answers = [
-                (found.selector.judge(dict(pod.labels)), pod)
+                (backing.selector.judge(dict(pod.labels)), pod)
                 for pod in self._pods[backend.namespace]
             ]
             pods = [pod for answer, pod in answers if answer]
@@ -427,9 +429,9 @@ def _targets(pod: PodFacts, ports: Sequence[_ServicePort], wanted: _Wanted) -> I
     for port in ports:
         numbers = (
             [
-                own.port.number
-                for own in pod.declared
-                if own.name == port.target and own.port.protocol is port.protocol
+                declared.port.number
+                for declared in pod.declared
+                if declared.name == port.target and declared.port.protocol is port.protocol
             ]
             if isinstance(port.target, str)
             else [port.target]

@@ -72,7 +72,7 @@ NOTHING_MORE = Surroundings()
 
 @dataclass(slots=True, kw_only=True)
 class Manifests:
-    """What was found in them."""
+    """What the manifests hold."""
 
     source: str
     namespaces: dict[str, dict[str, str]]
@@ -97,12 +97,12 @@ class Manifests:
         }
 
 
-def read(place: str, around: Surroundings = NOTHING_MORE) -> Manifests:
+def read(source: str, around: Surroundings = NOTHING_MORE) -> Manifests:
     """Read a directory, a file, or `-` for standard input; ManifestError says what is wrong."""
-    if place == "-":
-        return _read_text(place, trees.standard_input(), around)
-    tree = trees.of(place)
-    reader, inputs = _Reader(place, tree, around), []
+    if source == "-":
+        return _read_text(source, trees.standard_input(), around)
+    tree = trees.of(source)
+    reader, inputs = _Reader(source, tree, around), []
     for file in tree.files:
         data = trees.contents(file)
         inputs.append(_input(tree.shown(file), data))
@@ -129,19 +129,19 @@ def _input(name: str, data: bytes) -> Input:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Location:
     """Where an object is. The line is looked for when somebody asks."""
 
     file: str
     document: Document
     path: FieldPath = ()
 
-    def below(self, path: FieldPath) -> "_Place":
-        """Return the place of a field of the object."""
-        return _Place(self.file, self.document, (*self.path, *path))
+    def below(self, path: FieldPath) -> "_Location":
+        """Return the location of a field of the object."""
+        return _Location(self.file, self.document, (*self.path, *path))
 
-    def of(self, error: FieldError) -> "_Place":
-        """Return the place of the field that an error begins with, if it does with one."""
+    def of(self, error: FieldError) -> "_Location":
+        """Return the location of the field that an error begins with, if it begins with one."""
         words = str(error).partition(" ")[0].rstrip(":")
         steps = (step or int(index) for step, index in _STEP.findall(words))
         return self.below(tuple(steps))
@@ -158,17 +158,17 @@ _Key = tuple[str, str, str]
 class _Reader:
     """Collects objects; each is named once."""
 
-    def __init__(self, place: str, tree: trees.Tree, around: Surroundings) -> None:
-        self._found = Manifests(
-            source=place, namespaces={}, pods=[], nodes=[], policies=[], notes=[], inputs=()
+    def __init__(self, source: str, tree: trees.Tree, around: Surroundings) -> None:
+        self._manifests = Manifests(
+            source=source, namespaces={}, pods=[], nodes=[], policies=[], notes=[], inputs=()
         )
         self._tree = tree
         self._around = around
-        self._workloads: list[tuple[_Place, Mapping[str, Any]]] = []
+        self._workloads: list[tuple[_Location, Mapping[str, Any]]] = []
         self._templates: dict[tuple[str, str, str], Field] = {}
         self._finished: list[str] = []
-        self._seen: dict[_Key, tuple[_Place, Mapping[str, Any]]] = {}
-        self._leading: dict[_Key, tuple[_Place, Mapping[str, Any]]] = {}
+        self._seen: dict[_Key, tuple[_Location, Mapping[str, Any]]] = {}
+        self._leading: dict[_Key, tuple[_Location, Mapping[str, Any]]] = {}
         """What leads from outside to pods, and the Services that it may name."""
         self._unclear: set[_Key] = set()
         self._generated: Counter[str] = Counter()
@@ -201,13 +201,13 @@ class _Reader:
             self._read(name, document)
 
     def _read(self, name: str, document: Document) -> None:
-        place, objects = _Place(name, document), False
+        location, objects = _Location(name, document), False
         try:
             for path, item in items(document.value, ()):
-                place = _Place(name, document, path)
-                objects |= self._add(place, item)
+                location = _Location(name, document, path)
+                objects |= self._add(location, item)
         except FieldError as error:
-            raise ManifestError(f"{place.of(error)}: {error}") from error
+            raise ManifestError(f"{location.of(error)}: {error}") from error
         twice = document.repeated() if objects else None
         if twice is not None:
             keys, line = twice
@@ -216,16 +216,16 @@ class _Reader:
             raise ManifestError(f"{name}, line {line}: {fault}")
         if document.value is not None and not is_object(document.value):
             what = described(document.value)
-            self.pass_over(what, f"{place}: {_REASONS.get(what, 'it says no kind')}")
+            self.pass_over(what, f"{location}: {_REASONS.get(what, 'it says no kind')}")
 
-    def _add(self, place: _Place, item: Mapping[str, Any]) -> bool:
+    def _add(self, location: _Location, item: Mapping[str, Any]) -> bool:
         """Take an object, and return whether it is one that is read."""
         root = Field(item)
         kind, version = root["kind"].required(), root["apiVersion"].text()
-        own = apis.is_read(kind, version)
-        if not own and not workloads.makes_pods(item):
+        is_read = apis.is_read(kind, version)
+        if not is_read and not workloads.makes_pods(item):
             if apis.is_processed(kind, version):
-                self._passed.templates.append(place.file)
+                self._passed.templates.append(location.file)
             self._passed.kinds[apis.described(kind, version)] += 1
             return False
         metadata = dict(root["metadata"].mapping())
@@ -238,14 +238,14 @@ class _Reader:
         shown = f"{kind} {space}/{metadata['name']}" if space else f"{kind} {metadata['name']}"
         named = {**item, "metadata": metadata}
         key = (kind, space, metadata["name"])
-        leads = own and kind in ingress.KINDS
+        leads = is_read and kind in ingress.KINDS
         seen = self._leading if leads else self._seen
-        before = seen.setdefault(key, (place, named))
+        before = seen.setdefault(key, (location, named))
         if before[1] == named:
             if before[1] is not named:
                 self._passed.repeated.append(shown)
             return True
-        variants = [before, (place, named)]
+        variants = [before, (location, named)]
         chosen = profiles.choose([variant[1] for variant in variants])
         if chosen is None and leads:
             self._unclear.add(key)  # only what it leads to is not known
@@ -260,28 +260,28 @@ class _Reader:
 
     def _take_all(self) -> None:
         """Take every object, when it is known of which there are several variants."""
-        for key, found in self._seen.items():
-            self._taken(key, found, self._take)
+        for key, located in self._seen.items():
+            self._taken(key, located, self._take)
 
     def _taken(
         self,
         key: _Key,
-        found: tuple[_Place, Mapping[str, Any]],
-        take: Callable[[_Place, _Key, Mapping[str, Any]], _T],
+        located: tuple[_Location, Mapping[str, Any]],
+        take: Callable[[_Location, _Key, Mapping[str, Any]], _T],
     ) -> _T:
         """Return what `take` reads of an object that an API server would accept."""
-        (kind, space, name), (place, item) = key, found
+        (kind, space, name), (location, item) = key, located
         shown = f"{kind} {space}/{name}" if space else f"{kind} {name}"
         try:
-            self._check(shown, place, kind, item)
+            self._check(shown, location, kind, item)
             version = Field(item)["apiVersion"].text()
             if version in apis.GONE:
                 self._passed.old_versions.append(f"{shown} ({version})")
-            return take(place, key, item)
+            return take(location, key, item)
         except FieldError as error:
-            raise ManifestError(f"{place.of(error)}: {shown}: {error}") from error
+            raise ManifestError(f"{location.of(error)}: {shown}: {error}") from error
         except _RefusedError as error:
-            raise ManifestError(f"{place.below(error.fault.path)}: {error}") from error
+            raise ManifestError(f"{location.below(error.fault.path)}: {error}") from error
 
     def _name(self, metadata: Field) -> str:
         """Return an object's name; the server would end a generated one with five characters."""
@@ -298,7 +298,7 @@ class _Reader:
         places = [str(file.parent) for file in self._tree.kustomizations]
         return f"build a kustomization with audit run -k: {several(places)}"
 
-    def _check(self, shown: str, place: _Place, kind: str, item: Mapping[str, Any]) -> None:
+    def _check(self, shown: str, location: _Location, kind: str, item: Mapping[str, Any]) -> None:
         """Refuse what an API server refuses, and remember fields that no one reads."""
         if kind in _POLICIES:
             faults = validity.of_policy(item, kind)
@@ -309,36 +309,36 @@ class _Reader:
                 for step in (*_TEMPLATES[kind], "metadata"):
                     metadata = metadata[step]
                 faults += validity.of_metadata(metadata.value, _TEMPLATES[kind])
-            known = apis.is_published(kind, Field(item)["apiVersion"].text())
-            for fault in validity.unknown_fields(item, kind) if known else ():
-                where = place.below(fault.path)
+            published = apis.is_published(kind, Field(item)["apiVersion"].text())
+            for fault in validity.unknown_fields(item, kind) if published else ():
+                where = location.below(fault.path)
                 self._passed.unknown_fields.append((f"{fault.field} of {shown}", where.__str__))
         if faults:
             raise _RefusedError(shown, faults)
 
-    def _take(self, place: _Place, key: _Key, item: Mapping[str, Any]) -> None:
-        found, (kind, space, _) = self._found, key
+    def _take(self, location: _Location, key: _Key, item: Mapping[str, Any]) -> None:
+        manifests, (kind, space, _) = self._manifests, key
         if space:
-            found.namespaces.setdefault(space, {_NAME_LABEL: space, UNSAID: UNSAID})
+            manifests.namespaces.setdefault(space, {_NAME_LABEL: space, UNSAID: UNSAID})
         if kind == "Namespace":
             name, labels = kube.namespace(item)
-            found.namespaces[name] = {**dict(labels), _NAME_LABEL: name}
+            manifests.namespaces[name] = {**dict(labels), _NAME_LABEL: name}
         elif kind == "Node":
-            found.nodes.append(kube.node(item))
+            manifests.nodes.append(kube.node(item))
         elif kind == "Pod":
             pod = kube.pod(item)
             if pod.phase in kube.FINISHED:
                 self._finished.append(f"{pod.namespace}/{pod.name}")
             else:
-                found.pods.append(pod)
+                manifests.pods.append(pod)
         elif kind in _POLICIES:
-            found.policies.append(kube.policy(item, kind))
+            manifests.policies.append(kube.policy(item, kind))
         elif kind in networks.KINDS:
-            found.networks += networks.primary(item)
+            manifests.networks += networks.primary(item)
         elif kind in networks.JOINING:
-            found.joined = True
+            manifests.joined = True
         else:
-            self._workloads.append((place, item))
+            self._workloads.append((location, item))
             template = workloads.template_of(item)
             if template is not None:
                 self._templates[kind, space, Field(item)["metadata"]["name"].required()] = template
@@ -347,56 +347,63 @@ class _Reader:
         """Make the pods of all workloads, when what one refers to of another has been read."""
         none, cut, unknown = [], [], []
         have_pods = self._owners_of_pods()
-        for place, item in self._workloads:
+        for location, item in self._workloads:
             try:
                 if workloads.key_of(item) in have_pods or workloads.owner_of(item) in self._seen:
                     continue  # a dump of a cluster has what controllers made, too
                 made = workloads.workload(item, self._templates)
             except FieldError as error:
-                raise ManifestError(f"{place.of(error)}: {_name(item)}: {error}") from error
-            self._found.pods += made.pods
+                raise ManifestError(f"{location.of(error)}: {_name(item)}: {error}") from error
+            self._manifests.pods += made.pods
             if not made.pods:
                 none.append(_name(item))
             if made.replicas > workloads.MOST_TOLD_APART == len(made.pods):
                 cut.append(_name(item))
             if not workloads.is_known(item):
                 unknown.append(_name(item))
-        self._found.notes += unsaid.about_workloads(none, cut, unknown, self._finished)
+        self._manifests.notes += unsaid.about_workloads(none, cut, unknown, self._finished)
 
     def _owners_of_pods(self) -> frozenset[workloads.Key]:
         """Return the workloads of which the manifests have pods, and whose workloads these are."""
         owners = {key: workloads.owner_of(item) for key, (_, item) in self._seen.items()}
-        found = set[workloads.Key]()
+        with_pods = set[workloads.Key]()
         for owner in (owner for key, owner in owners.items() if key[0] == "Pod"):
             above = owner
-            while above is not None and above not in found:
-                found.add(above)
+            while above is not None and above not in with_pods:
+                with_pods.add(above)
                 above = owners.get(above)
-        return frozenset(found)
+        return frozenset(with_pods)
 
     def _follow(self) -> None:
         """Find what leads from outside to pods, when all pods are there."""
-        found = self._found
+        manifests = self._manifests
         grants = [*self._read_all(("ReferenceGrant",), ingress.grant)]
-        leading = [one for one in self._read_all(ingress.LEADING, ingress.read) if one is not None]
-        resolver = ingress.Resolver(found.pods, grants, functools.cache(self._service))
-        found.ingresses = [*map(resolver.follow, leading)]
+        leading = [
+            candidate
+            for candidate in self._read_all(ingress.LEADING, ingress.read)
+            if candidate is not None
+        ]
+        resolver = ingress.Resolver(manifests.pods, grants, functools.cache(self._service))
+        manifests.ingresses = [*map(resolver.follow, leading)]
         unclear = [
             (f"{kind} {space}/{name}", _VARIANTS)
             for kind, space, name in sorted(self._unclear)
             if kind in ingress.LEADING
         ]
-        found.notes += unsaid.about_ingress(
-            found.ingresses, [*resolver.nowhere, *unclear], found.policies, found.controller
+        manifests.notes += unsaid.about_ingress(
+            manifests.ingresses,
+            [*resolver.nowhere, *unclear],
+            manifests.policies,
+            manifests.controller,
         )
 
     def _read_all(
         self, kinds: Collection[str], read: Callable[[Mapping[str, Any]], _T]
     ) -> Iterator[_T]:
         """Yield what objects of some kinds say, but for those with several variants."""
-        for key, found in self._leading.items():
+        for key, located in self._leading.items():
             if key[0] in kinds and key not in self._unclear:
-                yield self._taken(key, found, lambda _place, _key, item: read(item))
+                yield self._taken(key, located, lambda _location, _key, item: read(item))
 
     def _service(self, space: str, name: str) -> ingress.Service | str | None:
         """Return a Service that something leads to; why not, or None where it is not there.
@@ -406,50 +413,54 @@ class _Reader:
         key = ("Service", space, name)
         if key in self._unclear:
             return _VARIANTS
-        found = self._leading.get(key)
-        if found is None:
+        located = self._leading.get(key)
+        if located is None:
             return None
-        return self._taken(key, found, lambda _place, _key, item: ingress.service(item))
+        return self._taken(key, located, lambda _location, _key, item: ingress.service(item))
 
     def _add_surroundings(self) -> None:
         """Add what was said about the cluster to what the manifests have."""
-        found = self._found
-        found.ranges = self._around.ranges
-        found.controller = self._around.controller
-        if found.controller is not None:
-            space = found.controller.namespace
-            found.namespaces.setdefault(space, {_NAME_LABEL: space, UNSAID: UNSAID})
+        manifests = self._manifests
+        manifests.ranges = self._around.ranges
+        manifests.controller = self._around.controller
+        if manifests.controller is not None:
+            space = manifests.controller.namespace
+            manifests.namespaces.setdefault(space, {_NAME_LABEL: space, UNSAID: UNSAID})
         for name, labels in self._around.namespaces.items():
-            if UNSAID not in found.namespaces.get(name, {UNSAID: UNSAID}):
-                place, _ = self._seen["Namespace", "", name]
+            if UNSAID not in manifests.namespaces.get(name, {UNSAID: UNSAID}):
+                location, _ = self._seen["Namespace", "", name]
                 raise ManifestError(
-                    f"{place} has the namespace {name}, and its labels; leave out "
+                    f"{location} has the namespace {name}, and its labels; leave out "
                     f"--namespace-labels {name}:…"
                 )
-            found.namespaces[name] = {**labels, _NAME_LABEL: name}
+            manifests.namespaces[name] = {**labels, _NAME_LABEL: name}
 
     def finish(self, inputs: tuple[Input, ...]) -> Manifests:
         """Return everything, with what was passed over."""
-        found = self._found
+        manifests = self._manifests
         self._take_all()
         self._make_pods()
         self._add_surroundings()
-        if not found.pods:
-            told = "; ".join(note.text for note in found.notes)
+        if not manifests.pods:
+            reasons = "; ".join(note.text for note in manifests.notes)
             raise ManifestError(
-                f"{found.source} has no Pod and no workload; without one there is nobody to ask "
-                f"about{': ' if told else ''}{told}{self._instead()}{self._valid()}"
+                f"{manifests.source} has no Pod and no workload; without one there is nobody to "
+                f"ask about{': ' if reasons else ''}{reasons}{self._instead()}{self._valid()}"
             )
-        found.inputs = inputs
+        manifests.inputs = inputs
         self._follow()
-        found.notes += self._passed.notes()
-        found.notes += unsaid.about_cluster(
-            found.namespaces, found.pods, found.policies, found.places(), found.ranges
+        manifests.notes += self._passed.notes()
+        manifests.notes += unsaid.about_cluster(
+            manifests.namespaces,
+            manifests.pods,
+            manifests.policies,
+            manifests.places(),
+            manifests.ranges,
         )
-        return found
+        return manifests
 
     def _valid(self) -> str:
-        count = len(self._found.policies)
+        count = len(self._manifests.policies)
         if not count:
             return ""
         return f"; {'its policy is' if count == 1 else f'its {count} policies are'} valid"
