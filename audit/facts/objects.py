@@ -112,7 +112,7 @@ def load_manifests(read: Manifests) -> ClusterState:
             gateways=_OUTSIDE,
             complete=False,
             ranges=read.ranges,
-            ingresses=tuple(sorted(read.ingresses, key=lambda one: one.row)),
+            ingresses=tuple(sorted(read.ingresses, key=lambda ingress: ingress.row)),
             controller=read.controller,
         )
     )

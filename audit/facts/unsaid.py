@@ -74,11 +74,11 @@ def about_ingress(
     if nowhere:
         names = tuple(dict.fromkeys(shown for shown, _ in nowhere))
         leads = _count(names, "object leads", "objects lead")
-        told = "; ".join(f"{shown}: {why}" for shown, why in nowhere[:_MOST_TOLD])
+        reasons = "; ".join(f"{shown}: {why}" for shown, why in nowhere[:_MOST_TOLD])
         more = f"; and {len(nowhere) - _MOST_TOLD} more" if len(nowhere) > _MOST_TOLD else ""
-        text = f"{leads} from outside to pods that are not known: {told}{more}"
+        text = f"{leads} from outside to pods that are not known: {reasons}{more}"
         yield Note(code="ingress-not-followed", text=text, subjects=names)
-    leading = [one.row for one in ingresses if one.leads]
+    leading = [ingress.row for ingress in ingresses if ingress.leads]
     if leading and controller is None and any(map(_depends_on_the_sender, policies)):
         text = (
             f"{_count(leading, 'object leads', 'objects lead')} from outside to pods, and the "

@@ -97,13 +97,13 @@ def sources_and_destinations(
     columns = _destinations(cluster, scope) if scope.given("to_") else _both_sides(cluster, scope)
     # From outside to outside is nothing of the cluster's.
     pairs = [(sources, [*columns, *out]), (into, columns)]
-    found = [(rows, ends) for rows, ends in pairs if rows and ends]
-    if not found:
+    nonempty = [(rows, ends) for rows, ends in pairs if rows and ends]
+    if not nonempty:
         raise ScopeError(
             "both sides are ranges outside; name pods, nodes or services as one of them"
         )
     leads = _leads(state, scope, columns, outside=outside)
-    return dataclasses.replace(_sides(found, leads), outside=ranges.made())
+    return dataclasses.replace(_sides(nonempty, leads), outside=ranges.made())
 
 
 class _Lead(NamedTuple):
@@ -122,29 +122,29 @@ def _leads(
     if not ranging.from_everywhere(scope.from_ips, described=described, outside=outside):
         return []
     pods = {(e.namespace, e.name): e for e in columns if e.kind is EndpointKind.POD}
-    asked: dict[tuple[str, str, str], list[Port]] = {}
-    for one in state.ingresses:
-        for lead in one.leads:
+    pod_ports: dict[tuple[str, str, str], list[Port]] = {}
+    for ingress in state.ingresses:
+        for lead in ingress.leads:
             pod = pods.get((lead.namespace, lead.pod))
             if pod is not None and ports.asks_for(scope.ports, pod, lead.port):
-                asked.setdefault((one.row, lead.namespace, lead.pod), []).append(lead.port)
+                pod_ports.setdefault((ingress.row, lead.namespace, lead.pod), []).append(lead.port)
     labels = ((UNSAID, UNSAID),) if state.controller is None else state.controller.labels
-    led_to: dict[str, set[Port]] = {}
-    for (row, _, _), found in asked.items():
-        led_to.setdefault(row, set()).update(found)
+    row_ports: dict[str, set[Port]] = {}
+    for (row, _, _), led_to in pod_ports.items():
+        row_ports.setdefault(row, set()).update(led_to)
     rows = {
         row: Endpoint(
             kind=EndpointKind.INGRESS,
             name=row,
             labels=labels,
-            declared=tuple(NamedPort(name="", port=port) for port in sorted(found)),
+            declared=tuple(NamedPort(name="", port=port) for port in sorted(led_to)),
             obstacle=Reason.NO_ADDRESS,
         )
-        for row, found in led_to.items()
+        for row, led_to in row_ports.items()
     }
     return [
-        _Lead(rows[row], pods[space, name], tuple(found))
-        for (row, space, name), found in asked.items()
+        _Lead(rows[row], pods[space, name], tuple(led_to))
+        for (row, space, name), led_to in pod_ports.items()
     ]
 
 
@@ -308,30 +308,30 @@ class _Ranges:
 
     def senders(self, *, outside: bool) -> list[Endpoint]:
         """Return the rows: entering by every gateway, where gateways are known."""
-        found = self._of(self._scope.from_ips, default=outside and not self._scope.given("from_"))
-        if found and self._cluster.state.zones and not self._cluster.state.gateways:
+        ranges = self._of(self._scope.from_ips, default=outside and not self._scope.given("from_"))
+        if ranges and self._cluster.state.zones and not self._cluster.state.gateways:
             raise ScopeError("no gateway is known by which packets from outside could enter")
         if not self._cluster.state.gateways:
-            return [one.endpoint() for one in found]
+            return [range_.endpoint() for range_ in ranges]
         return [
             endpoint
-            for one in found
-            for endpoint in _entering(self._cluster, one.name, one.address)
+            for range_ in ranges
+            for endpoint in _entering(self._cluster, range_.name, range_.address)
         ]
 
     def receivers(self, *, outside: bool) -> list[Endpoint]:
         """Return the columns."""
-        found = self._of(self._scope.to_ips, default=outside and not self._scope.given("to_"))
-        return [one.endpoint() for one in found]
+        ranges = self._of(self._scope.to_ips, default=outside and not self._scope.given("to_"))
+        return [range_.endpoint() for range_ in ranges]
 
     def _of(self, given: Sequence[str], *, default: bool) -> tuple[ranging.Range, ...]:
-        asked = [word for word in given if ranging.is_range(word)]
+        words = [word for word in given if ranging.is_range(word)]
         if default:
-            asked = [ranging.ALL]
-        if not asked:
+            words = [ranging.ALL]
+        if not words:
             return ()
-        made = ranging.ranges(asked, *self._cut, self._scope.family.families)
-        self._made |= {one.name: one for one in made}
+        made = ranging.ranges(words, *self._cut, self._scope.family.families)
+        self._made |= {range_.name: range_ for range_ in made}
         return made
 
     @functools.cached_property
@@ -341,7 +341,7 @@ class _Ranges:
         Every flow of every zone is read for it: once, for both sides.
         """
         state = self._cluster.state
-        known = state.ranges
+        ranges = state.ranges
         taken = {
             *(a for end in (*state.pods, *state.nodes) for a in end.addresses),
             *(a for service in state.services for a in service.cluster_ips),
@@ -351,7 +351,7 @@ class _Ranges:
             *ranging.blocks_of(self._policies),
             *(BlockPeer(cidr=cidr) for cidr in (*self._words, *cuts)),
         ]
-        networks = [*known.pods, *known.nodes, *known.services, *inside.networks]
+        networks = [*ranges.pods, *ranges.nodes, *ranges.services, *inside.networks]
         return blocks, networks, taken | inside.addresses
 
 
@@ -360,16 +360,16 @@ def _services(cluster: _Cluster, name: str) -> list[Endpoint]:
     _existing(cluster.state.namespaces, namespace, "namespace")
     if service != "*":
         return [_existing(cluster.services, name, "service")]
-    found = [s for s in cluster.services.values() if s.namespace == namespace]
-    if not found:
+    services = [s for s in cluster.services.values() if s.namespace == namespace]
+    if not services:
         raise ScopeError(f"namespace {namespace} has no services")
-    return found
+    return services
 
 
-def _existing(known: Mapping[str, T], name: str, kind: str) -> T:
-    if name not in known:
-        raise ScopeError(f"{kind} {name!r} does not exist{did_you_mean(name, known)}")
-    return known[name]
+def _existing(existing: Mapping[str, T], name: str, kind: str) -> T:
+    if name not in existing:
+        raise ScopeError(f"{kind} {name!r} does not exist{did_you_mean(name, existing)}")
+    return existing[name]
 
 
 def _pods(
@@ -406,11 +406,11 @@ def _among(word: str, namespaces: Collection[str]) -> str:
 
 def _nothing(what: str, selector: Selector, objects: Iterable[Mapping[str, str]]) -> str:
     """Say that no object has what `selector` asks for, and which selector was probably meant."""
-    known = list(objects)
+    label_sets = list(objects)
     corrected = Selector(
-        requirements=tuple(_corrected(wanted, known) for wanted in selector.requirements)
+        requirements=tuple(_corrected(wanted, label_sets) for wanted in selector.requirements)
     )
-    helps = corrected != selector and any(map(corrected.matches, known))
+    helps = corrected != selector and any(map(corrected.matches, label_sets))
     return f"no {what} has {selector}" + (f"; did you mean {corrected}?" if helps else "")
 
 
@@ -430,7 +430,7 @@ def _sides(
 ) -> Sides:
     unique = {e.key: e for sources, columns in pairs for e in (*sources, *columns)}
     unique |= {lead.row.key: lead.row for lead in leads}
-    endpoints = sorted(unique.values(), key=_place)
+    endpoints = sorted(unique.values(), key=_sort_key)
     index = {endpoint.key: position for position, endpoint in enumerate(endpoints)}
     return Sides(
         endpoints=tuple(endpoints),
@@ -445,7 +445,7 @@ def _sides(
     )
 
 
-def _place(endpoint: Endpoint) -> tuple[int, str, str, str]:
+def _sort_key(endpoint: Endpoint) -> tuple[int, str, str, str]:
     return (_KIND_ORDER[endpoint.kind], endpoint.namespace, endpoint.name, endpoint.node)
 
 

@@ -61,14 +61,14 @@ class _Part:
     network: _Network
     within: int
     without: int
-    asked: bool
+    in_scope: bool
     inside: bool
     below: list[_Network] = field(default_factory=list)
 
     @property
     def alike(self) -> tuple[int, bool, bool]:
         """What two parts of one range have in common."""
-        return self.within & ~self.without, self.asked, self.inside
+        return self.within & ~self.without, self.in_scope, self.inside
 
 
 def is_range(text: str) -> bool:
@@ -85,31 +85,33 @@ def from_everywhere(from_ips: Iterable[str], *, described: bool, outside: bool) 
 
 
 def ranges(
-    asked: Collection[str],
+    words: Collection[str],
     blocks: Iterable[BlockPeer],
     inside: Collection[str],
     taken: Collection[str],
     families: Sequence[Family],
 ) -> tuple[Range, ...]:
-    """Return the ranges of what is `asked` for, `all` or CIDRs, by family and first address.
+    """Return the ranges of what `words` mean, `all` or CIDRs, by family and first address.
 
     The address space is cut at `blocks`. `inside` are the cluster's own CIDRs, of which nothing
     is outside; `taken` are addresses of the cluster, which stand for no range.
     """
     cuts = tuple(dict.fromkeys(blocks))
     used = {int(ipaddress.ip_address(address)) for address in taken}
-    found: list[Range] = []
+    merged: list[Range] = []
     for family in families:
         wanted = [
             family.everything if word == ALL else word
-            for word in asked
+            for word in words
             if word == ALL or Family.of(word) is family
         ]
         if wanted:
-            own = [cidr for cidr in inside if Family.of(cidr) is family]
-            parts = _parts([b for b in cuts if Family.of(b.cidr) is family], wanted, own, family)
-            found += _merged(parts, used, family)
-    return tuple(found)
+            cluster_cidrs = [cidr for cidr in inside if Family.of(cidr) is family]
+            parts = _parts(
+                [b for b in cuts if Family.of(b.cidr) is family], wanted, cluster_cidrs, family
+            )
+            merged += _merged(parts, used, family)
+    return tuple(merged)
 
 
 def is_range_endpoint(endpoint: Endpoint) -> bool:
@@ -144,9 +146,11 @@ def of_zones(zones: Iterable[Zone], taken: Collection[str]) -> tuple[tuple[str, 
                 (cuts if _network(cidr).num_addresses > 1 else single).add(cidr)
     cuts = {cidr for cidr in cuts if _network(cidr).num_addresses > 1 or _host(cidr) not in taken}
     unusable = [_network(cidr) for some in _UNUSABLE.values() for cidr in some]
-    cuts = {cidr for cidr in cuts if not any(_lies_in(cidr, one) for one in unusable)}
-    own = {_host(cidr) for cidr in single - cuts}
-    return tuple(sorted(cuts)), Inside(networks=tuple(sorted(networks)), addresses=frozenset(own))
+    cuts = {cidr for cidr in cuts if not any(_lies_in(cidr, network) for network in unusable)}
+    addresses = {_host(cidr) for cidr in single - cuts}
+    return tuple(sorted(cuts)), Inside(
+        networks=tuple(sorted(networks)), addresses=frozenset(addresses)
+    )
 
 
 def _lies_in(cidr: str, whole: _Network) -> bool:
@@ -184,7 +188,7 @@ def blocks_of(policies: Iterable[Policy]) -> Iterator[BlockPeer]:
 
 
 def _parts(
-    blocks: Sequence[BlockPeer], asked: Iterable[str], inside: Iterable[str], family: Family
+    blocks: Sequence[BlockPeer], wanted_cidrs: Iterable[str], inside: Iterable[str], family: Family
 ) -> list[_Part]:
     """Cut the address space into parts, sorted by where they begin."""
     holds: dict[_Network, int] = {}
@@ -194,11 +198,13 @@ def _parts(
         holds[network] = holds.get(network, 0) | 1 << bit
         for cidr in map(_network, block.excluded):
             excepts[cidr] = excepts.get(cidr, 0) | 1 << bit
-    wanted, own = set(map(_network, asked)), set(map(_network, inside))
-    every = {_network(family.everything), *holds, *excepts, *wanted, *own}
+    wanted, cluster_networks = set(map(_network, wanted_cidrs)), set(map(_network, inside))
+    every = {_network(family.everything), *holds, *excepts, *wanted, *cluster_networks}
     parts: list[_Part] = []
     above: list[tuple[_Network, _Part]] = []
-    for network in sorted(every, key=lambda one: (int(one.network_address), one.prefixlen)):
+    for network in sorted(
+        every, key=lambda network: (int(network.network_address), network.prefixlen)
+    ):
         while above and int(network.network_address) > int(above[-1][0].broadcast_address):
             above.pop()
         over = above[-1][1] if above else None
@@ -206,8 +212,8 @@ def _parts(
             network,
             holds.get(network, 0) | (over.within if over else 0),
             excepts.get(network, 0) | (over.without if over else 0),
-            asked=network in wanted or bool(over and over.asked),
-            inside=network in own or bool(over and over.inside),
+            in_scope=network in wanted or bool(over and over.in_scope),
+            inside=network in cluster_networks or bool(over and over.inside),
         )
         if over is not None and part.alike == over.alike:
             # Told apart by nothing: the same part goes on. What it adds to either set of blocks
@@ -216,7 +222,7 @@ def _parts(
                 over.network,
                 part.within,
                 part.without,
-                asked=part.asked,
+                in_scope=part.in_scope,
                 inside=part.inside,
                 below=over.below,
             )
@@ -226,7 +232,7 @@ def _parts(
             over.below.append(network)
         parts.append(part)
         above.append((network, part))
-    return [part for part in parts if part.asked and not part.inside]
+    return [part for part in parts if part.in_scope and not part.inside]
 
 
 def _merged(parts: Sequence[_Part], taken: Collection[int], family: Family) -> Iterator[Range]:
@@ -252,7 +258,7 @@ def _merged(parts: Sequence[_Part], taken: Collection[int], family: Family) -> I
 def _named(part: _Part) -> str:
     if not part.below:
         return str(part.network)
-    return f"{part.network} except {_listed([str(one) for one in part.below], ', ')}"
+    return f"{part.network} except {_listed([str(network) for network in part.below], ', ')}"
 
 
 def _listed(names: Sequence[str], separator: str) -> str:

@@ -166,7 +166,10 @@ def asks_for(specs: Iterable[PortSpec], endpoint: Endpoint, port: Port) -> bool:
             case DeclaredPorts():
                 return True
             case PortName(name=name):
-                if any(own.name == name and own.port == port for own in endpoint.declared):
+                if any(
+                    declared.name == name and declared.port == port
+                    for declared in endpoint.declared
+                ):
                     return True
             case PortRange(protocol=protocol, first=first, last=last):
                 if protocol is port.protocol and first <= port.number <= last:

@@ -39,8 +39,8 @@ def of_policy(item: Mapping[str, Any], kind: str) -> list[Fault]:
 
     try:
         plain = _without_nulls(item)
-        structure = [*_told(schemas.structure(kind).iter_errors(plain))]
-        return structure or [*_told(schemas.whole(kind).iter_errors(plain))]
+        structure = [*_faults(schemas.structure(kind).iter_errors(plain))]
+        return structure or [*_faults(schemas.whole(kind).iter_errors(plain))]
     except ValueError as error:  # what YAML can say and JSON cannot
         return [Fault(path=(), text=f"cannot be written as JSON: {error}")]
 
@@ -51,10 +51,10 @@ def of_metadata(metadata: object, where: Sequence[str]) -> list[Fault]:
 
     try:
         plain = _without_nulls({"metadata": metadata})
-        told = [*_told(schemas.structure("labelled").iter_errors(plain))]
+        faults = [*_faults(schemas.structure("labelled").iter_errors(plain))]
     except ValueError as error:
-        told = [Fault(path=("metadata",), text=f"cannot be written as JSON: {error}")]
-    return [Fault(path=(*where, *fault.path), text=fault.text) for fault in told]
+        faults = [Fault(path=("metadata",), text=f"cannot be written as JSON: {error}")]
+    return [Fault(path=(*where, *fault.path), text=fault.text) for fault in faults]
 
 
 def unknown_fields(item: Mapping[str, Any], kind: str) -> list[Fault]:
@@ -62,8 +62,8 @@ def unknown_fields(item: Mapping[str, Any], kind: str) -> list[Fault]:
     from audit.facts.validity import schemas  # noqa: PLC0415 - as above
 
     try:
-        told = schemas.published(kind).iter_errors(_without_nulls(item))
-        return [*_told(error for error in told if error.kind.name == "additionalProperties")]
+        errors = schemas.published(kind).iter_errors(_without_nulls(item))
+        return [*_faults(error for error in errors if error.kind.name == "additionalProperties")]
     except ValueError:
         return []  # whoever reads the field says so
 
@@ -76,7 +76,7 @@ def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - JSON
     return value
 
 
-def _told(errors: Iterator[ValidationError]) -> Iterator[Fault]:
+def _faults(errors: Iterator[ValidationError]) -> Iterator[Fault]:
     """Yield a validator's errors in sentences, each once."""
     seen = set[str]()
     for error in errors:

@@ -76,6 +76,6 @@ def _policies() -> dict[str, Any]:
 @cache
 def _kubernetes(name: str) -> dict[str, Any]:
     version = kubernetes_validate.latest_version()
-    place = f"kubernetes-json-schema/v{version}-local-strict/{name}.json"
-    content = resources.files(kubernetes_validate).joinpath(place).read_bytes()
+    path = f"kubernetes-json-schema/v{version}-local-strict/{name}.json"
+    content = resources.files(kubernetes_validate).joinpath(path).read_bytes()
     return dict(json.loads(content))
