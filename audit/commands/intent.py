@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from audit import scratch
 from audit.cover import portspace
 from audit.facts import manifests, objects
-from audit.facts.inventory import findings as told
+from audit.facts.inventory import findings as inventory_findings
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Note
 from audit.model.findings import Finding
@@ -58,7 +58,7 @@ class Judged:
         The labels are what policies refer to, for explaining.
         """
         return {
-            "findings": [one.fields(MOST_SUBJECTS) for one in (*others, *self.findings)],
+            "findings": [finding.fields(MOST_SUBJECTS) for finding in (*others, *self.findings)],
             "intent": None
             if self.compared is None
             else {"cells": self.differing, "of": self.compared},
@@ -85,16 +85,18 @@ def _controllers(state: ClusterState) -> dict[str, Any] | None:
     """Return in which namespaces controllers may be; None where nothing is known to lead in."""
     if state.complete:
         return None
-    found = Controllers.of(state)
+    controllers = Controllers.of(state)
     return {
-        "namespace": found.namespace,
-        "away": {row: sorted(spaces) for row, spaces in found.away.items()},
+        "namespace": controllers.namespace,
+        "away": {row: sorted(spaces) for row, spaces in controllers.away.items()},
     }
 
 
 def _networks(state: ClusterState) -> list[str]:
     """Return the subnets of the cluster's switches, those side by side as one: none is outside."""
-    cidrs = {c for zone in state.zones.values() for own in zone.switches.values() for c in own}
+    cidrs = {
+        c for zone in state.zones.values() for subnets in zone.switches.values() for c in subnets
+    }
     networks = [ipaddress.ip_network(cidr, strict=False) for cidr in sorted(cidrs)]
     four = ipaddress.collapse_addresses(n for n in networks if n.version == 4)  # noqa: PLR2004
     six = ipaddress.collapse_addresses(n for n in networks if n.version == 6)  # noqa: PLR2004
@@ -130,26 +132,26 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
 def alone(intended: Intended, progress: Progress) -> Judged:
     """Decide every cell by the objects only."""
     progress.phase("evaluating policies", 0)
-    said = evaluate(intended.matrix, intended.state)
+    intent = evaluate(intended.matrix, intended.state)
     size = len(intended.matrix)
     verdicts = CellVerdicts(
-        verdict=said.verdict,
+        verdict=intent.verdict,
         # One number seen as many: there are neither traces nor replies, and no memory for them.
         reply=np.broadcast_to(np.uint8(NO_VERDICT), size),
-        reason=said.reason,
-        blame=said.blame,
+        reason=intent.reason,
+        blame=intent.blame,
         trace=np.broadcast_to(np.int32(-1), size),
-        blames=said.blames,
+        blames=intent.blames,
         trace_keys=(),
-        intent=said.verdict,
+        intent=intent.verdict,
     )
     state = intended.state
-    told = (
-        *findings.about_ingress(intended.matrix, said),
+    reported = (
+        *findings.about_ingress(intended.matrix, intent),
         *findings.about_enforcement(state.policies),
         *_hygiene(state, intended.matrix),
     )
-    return Judged(verdicts=verdicts, findings=told)
+    return Judged(verdicts=verdicts, findings=reported)
 
 
 def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Progress) -> Judged:
@@ -159,21 +161,21 @@ def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Pr
     of its own, and counts as OVN's word only where there is no other.
     """
     progress.phase("evaluating policies", 0)
-    said = evaluate(of, state)
+    intent = evaluate(of, state)
     done = ovn_verdicts(verdicts)
-    drift = _drift(said, done)
+    drift = _drift(intent, done)
     cells = np.flatnonzero(drift == 1)
     passes = passing(done[cells])
     by_objects = _decided_by_objects(state, verdicts, cells)
     causes = deviations.explain(of, state, cells, passes, by_objects)
-    blamed = [_policy(said, cell) for cell in cells.tolist()]
+    blamed = [_policy(intent, cell) for cell in cells.tolist()]
     decided = [_decided(verdicts, cell) for cell in cells.tolist()]
     why = explaining.explain(of, cells, passes, decided, state.differences)
-    explained = [state.differences[one] if one >= 0 else None for one in why.tolist()]
-    found = findings.about_drift(of, causes, passes, blamed, explained)
+    explained = [state.differences[number] if number >= 0 else None for number in why.tolist()]
+    drift_findings = findings.about_drift(of, causes, passes, blamed, explained)
     return Judged(
-        verdicts=replace(verdicts, intent=said.verdict, drift=_either(drift, verdicts.drift)),
-        findings=(*found, *inventory(state), *_hygiene(state, of)),
+        verdicts=replace(verdicts, intent=intent.verdict, drift=_either(drift, verdicts.drift)),
+        findings=(*drift_findings, *inventory(state), *_hygiene(state, of)),
         compared=int((drift != NO_VERDICT).sum()),
         differing=len(cells),
     )
@@ -189,25 +191,25 @@ def inventory(state: ClusterState) -> tuple[Finding, ...]:
 
     So is what a southbound has otherwise than its northbound.
     """
-    return told.findings((*state.differences, *state.lagging))
+    return inventory_findings.findings((*state.differences, *state.lagging))
 
 
 def _decided_by_objects(
     state: ClusterState, verdicts: CellVerdicts, cells: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Tell which cells OVN does not decide by a policy that is no object of the cluster's."""
-    known = {policy.ref for policy in state.policies}
+    refs = {policy.ref for policy in state.policies}
     strange = [
-        place
-        for place, blame in enumerate(verdicts.blames)
-        if blame.policy is not None and blame.policy not in known
+        index
+        for index, blame in enumerate(verdicts.blames)
+        if blame.policy is not None and blame.policy not in refs
     ]
     return ~np.isin(verdicts.blame[cells], strange)
 
 
-def _policy(said: IntentVerdicts, cell: int) -> str:
-    index = int(said.blame[cell])
-    return str(said.blames[index].policy) if index >= 0 else ""
+def _policy(intent: IntentVerdicts, cell: int) -> str:
+    index = int(intent.blame[cell])
+    return str(intent.blames[index].policy) if index >= 0 else ""
 
 
 def _decided(verdicts: CellVerdicts, cell: int) -> tuple[PolicyRef, ...]:
@@ -235,21 +237,21 @@ def ovn_verdicts(verdicts: CellVerdicts) -> NDArray[np.uint8]:
     return np.where(proven(logical), logical, verdicts.verdict)
 
 
-def _drift(said: IntentVerdicts, done: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _drift(intent: IntentVerdicts, done: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return 1 where the objects and OVN disagree, NO_VERDICT where they cannot be compared.
 
     What the objects allow and OVN has no way for is not compared: no policy speaks of routes.
     """
-    allowed, passes = said.passes(), passing(done)
+    allowed, passes = intent.passes(), passing(done)
     no_way = done == CODE[Verdict.UNROUTABLE]
-    known = proven(said.verdict) & proven(done) & ~(allowed & no_way)
-    return where_known(known, allowed != passes)
+    comparable = proven(intent.verdict) & proven(done) & ~(allowed & no_way)
+    return where_known(comparable, allowed != passes)
 
 
-def _either(one: NDArray[np.uint8], other: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+def _either(first: NDArray[np.uint8], second: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """Return 1 where either comparison says so, NO_VERDICT where neither could be made."""
-    if other is None:
-        return one
-    some = (one == 1) | (other == 1)
-    known = (one != NO_VERDICT) | (other != NO_VERDICT)
-    return where_known(known, some)
+    if second is None:
+        return first
+    some = (first == 1) | (second == 1)
+    comparable = (first != NO_VERDICT) | (second != NO_VERDICT)
+    return where_known(comparable, some)

@@ -37,11 +37,11 @@ class Line:
     def atoms(self, addresses: Sequence[str | None]) -> NDArray[np.int32]:
         """Return each address' atom; NO_ADDRESS for None."""
         packed = [b"" if a is None else ipaddress.ip_address(a).packed for a in addresses]
-        found = np.searchsorted(
+        atoms = np.searchsorted(
             self._edges, np.array(packed, dtype=f"S{self._width}"), side="right"
         ).astype(np.int32)
-        found[[a is None for a in addresses]] = NO_ADDRESS
-        return found
+        atoms[[a is None for a in addresses]] = NO_ADDRESS
+        return atoms
 
     def within(self, cidrs: Iterable[str], excluded: Iterable[str] = ()) -> NDArray[np.bool_]:
         """Tell of each atom whether it is in one of these CIDRs, and in none of those excluded."""

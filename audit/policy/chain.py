@@ -30,14 +30,16 @@ class Step:
     """What one tier says; `decides` where the chain ends."""
 
     label: str
-    said: str
+    effect: str
     subject: str
     """The rule, or the policies, in parentheses in the text."""
     decides: bool = False
 
     def __str__(self) -> str:
         mark = "*" if self.decides else ""
-        return f"{mark}[{self.label}] {self.said}" + (f" ({self.subject})" if self.subject else "")
+        return f"{mark}[{self.label}] {self.effect}" + (
+            f" ({self.subject})" if self.subject else ""
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +56,18 @@ class Chain:
 
 def chains(intent: Intent, src: int, dst: int, port: int) -> tuple[Chain, Chain]:
     """Return the egress side and the ingress side of a cell, given by indices as to `decide`."""
-    found = intent.decide(*(intent.index(i) for i in (src, dst, port)))
+    decided = intent.decide(*(intent.index(i) for i in (src, dst, port)))
     sample = intent.ports.samples[intent.ports.of[port]]
     sender, receiver = int(intent.people.of[src]), int(intent.people.of[dst])
-    exempt = Exempt.YES if found.exempt[0] else Exempt.NO
-    if found.perhaps_exempt[0]:
+    exempt = Exempt.YES if decided.exempt[0] else Exempt.NO
+    if decided.perhaps_exempt[0]:
         exempt = Exempt.PERHAPS
     return (
         _Walk(intent, Direction.EGRESS, sender, receiver, sample).chain(
-            int(found.left[0]), Exempt.NO
+            int(decided.left[0]), Exempt.NO
         ),
         _Walk(intent, Direction.INGRESS, receiver, sender, sample).chain(
-            int(found.entered[0]), exempt
+            int(decided.entered[0]), exempt
         ),
     )
 
@@ -90,7 +92,7 @@ class _Walk:
         self._other = other
         self._port = port
         self._selected: Selected = self._side.selected()[subject]
-        self._own = (
+        self._named_ports = (
             intent.people.named(intent.people.samples[subject])
             if direction is Direction.INGRESS
             else ()
@@ -111,7 +113,7 @@ class _Walk:
             more, decided = self._ordered(baseline)
             steps += more
         leaves = not self._intent.people.pod_network[self._other]
-        passing = not steps or not steps[-1].said.startswith(("Deny", "no rule"))
+        passing = not steps or not steps[-1].effect.startswith(("Deny", "no rule"))
         if firewall and leaves and passing:
             more, _ = self._ordered(firewall)
             steps += more
@@ -130,9 +132,9 @@ class _Walk:
             for number, sure in hits:
                 action = rules[number][1].action
                 decides = sure and agreed and action is not Action.PASS
-                said = str(action) if sure and agreed else f"perhaps {action}"
+                effect = str(action) if sure and agreed else f"perhaps {action}"
                 label = _LABELS[self._intent.deciders.policies[rules[number][0]].ref.kind]
-                steps.append(_step(label, said, self._rule_name(number), decides=decides))
+                steps.append(_step(label, effect, self._rule_name(number), decides=decides))
                 if sure and agreed:
                     return steps, action is not Action.PASS
         if policies and not steps:
@@ -163,13 +165,13 @@ class _Walk:
         if unsure:
             return _step("NP", "perhaps Allow", unsure, decides=isolated)
         names = ", ".join(self._name(index) for index in policies)
-        said = "no rule allows" if isolated else "perhaps isolated, and no rule allows"
-        return _step("NP", said, f"{names}, {self._direction}", decides=isolated)
+        effect = "no rule allows" if isolated else "perhaps isolated, and no rule allows"
+        return _step("NP", effect, f"{names}, {self._direction}", decides=isolated)
 
     def _hits(self, index: int) -> Iterator[tuple[int, bool]]:
         """Yield the rules of a policy that match, and whether they surely do."""
         for number in self._intent.deciders.numbers[index][self._direction]:
-            if self._side.applies(number, self._port, self._own):
+            if self._side.applies(number, self._port, self._named_ports):
                 chosen = self._side.matching(number, self._port)
                 if self._other in chosen.surely:
                     yield number, True
@@ -185,13 +187,13 @@ class _Walk:
         return f"{self._name(index)} {rule.direction} {rule.index}"
 
 
-def _step(label: str, said: str, subject: str, *, decides: bool = False) -> Step:
-    return Step(label=label, said=said, subject=subject, decides=decides)
+def _step(label: str, effect: str, subject: str, *, decides: bool = False) -> Step:
+    return Step(label=label, effect=effect, subject=subject, decides=decides)
 
 
 def verdict(sides: Sequence[Chain]) -> int:
     """Return what both sides together come to, as bits."""
-    bits = [side.outcome for side in sides]
-    if STOPS in bits:
+    outcomes = [side.outcome for side in sides]
+    if STOPS in outcomes:
         return STOPS
-    return PASSES if all(one == PASSES for one in bits) else PASSES | STOPS
+    return PASSES if all(outcome == PASSES for outcome in outcomes) else PASSES | STOPS

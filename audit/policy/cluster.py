@@ -38,14 +38,16 @@ class Controllers:
             return cls(namespace=state.controller.namespace)
         return cls(
             away={
-                one.row: frozenset({one.namespace, *(lead.namespace for lead in one.leads)})
-                - {*one.gateways}
-                for one in state.ingresses
+                ingress.row: frozenset(
+                    {ingress.namespace, *(lead.namespace for lead in ingress.leads)}
+                )
+                - {*ingress.gateways}
+                for ingress in state.ingresses
             }
         )
 
     def may_be_in(self, namespace: str, row: str) -> bool:
-        """Tell whether those of a row may be in a namespace; surely where it is the one said."""
+        """Tell whether those of a row may be in a namespace; surely where `namespace` names it."""
         if self.namespace:
             return namespace == self.namespace
         return namespace not in self.away.get(row, frozenset())

@@ -23,10 +23,10 @@ def compare(
     verdicts: tuple[IntentVerdicts, IntentVerdicts],
 ) -> Changes:
     """Compare cell by cell what both matrices have; what only one has is an endpoint's coming."""
-    one, two = matrices
+    before, after = matrices
     places = _Places(matrices)
     _, left, right = np.intersect1d(
-        places.codes(one), places.codes(two), assume_unique=True, return_indices=True
+        places.codes(before), places.codes(after), assume_unique=True, return_indices=True
     )
     differ = verdicts[0].verdict[left] != verdicts[1].verdict[right]
     names = tuple({e.belongs_to for e in m.endpoints} for m in matrices)
@@ -34,10 +34,10 @@ def compare(
         before=states[0].source,
         after=states[1].source,
         compared=len(left),
-        unmatched=len(two) - len(left),
-        unmatched_before=len(one) - len(left),
+        unmatched=len(after) - len(left),
+        unmatched_before=len(before) - len(left),
         proven=int((proven(verdicts[0].verdict[left]) & proven(verdicts[1].verdict[right])).sum()),
-        paths=tuple(_paths(two, verdicts, left[differ], right[differ])),
+        paths=tuple(_paths(after, verdicts, left[differ], right[differ])),
         appeared=tuple(sorted(names[1] - names[0])),
         vanished=tuple(sorted(names[0] - names[1])),
         policies=tuple(_policies(*states)),

@@ -144,24 +144,24 @@ def explain(
         some = _part(matrix, cells[open_])
         policies = as_enforced(state.policies, deviations)
         if Deviation.ADMIN_NAMED_PORT in deviations:
-            said = evaluate_leaking(some, state, policies)
+            enforced = evaluate_leaking(some, state, policies)
         else:
-            said = evaluate(some, state, policies, blame=False).passes()
-        cause[open_[said == passes[open_]]] = number
+            enforced = evaluate(some, state, policies, blame=False).passes()
+        cause[open_[enforced == passes[open_]]] = number
     return Causes(cells=cells, cause=cause, causes=causes)
 
 
 def _of_services(matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Tell which cells are a Service's: what leaks is worked out for endpoints only."""
     kinds = [endpoint.kind is EndpointKind.SERVICE for endpoint in matrix.endpoints]
-    found: NDArray[np.bool_] = np.array(kinds, dtype=np.bool_)[matrix.dst[cells]]
-    return found
+    of_services: NDArray[np.bool_] = np.array(kinds, dtype=np.bool_)[matrix.dst[cells]]
+    return of_services
 
 
-def candidates(found: Sequence[Deviation]) -> Iterator[tuple[Deviation, ...]]:
+def candidates(deviations: Sequence[Deviation]) -> Iterator[tuple[Deviation, ...]]:
     """Yield the sets of deviations, small ones first: what is not needed is no cause."""
-    for size in range(1, len(found) + 1):
-        yield from combinations(found, size)
+    for size in range(1, len(deviations) + 1):
+        yield from combinations(deviations, size)
 
 
 def _part(matrix: Matrix, cells: NDArray[np.int64]) -> Matrix:

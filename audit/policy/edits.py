@@ -88,29 +88,29 @@ MOST_COMPARED = 2_000
 """Endpoints up to which it is counted what else an edit opens: 4 million pairs per port."""
 
 
-def openings(asked: Question, *, count: bool = True) -> tuple[Opening, ...]:
+def openings(question: Question, *, count: bool = True) -> tuple[Opening, ...]:
     """Return the smallest edits that open a cell, each verified; none when nothing known does.
 
     Without `count` it is not counted what else they open.
     """
-    policies = [policy for policy in asked.policies if policy.spec is not None]
-    before = asked.intent(policies, narrow=True)
-    found = before.decide(*(before.index(i) for i in (0, 1, 0)))
-    if int(found.outcome[0]) != STOPS:
+    policies = [policy for policy in question.policies if policy.spec is not None]
+    before = question.intent(policies, narrow=True)
+    decided = before.decide(*(before.index(i) for i in (0, 1, 0)))
+    if int(decided.outcome[0]) != STOPS:
         return ()
-    options = [gate.opening() for gate in _gates(asked, policies) if not gate.passes()]
+    options = [gate.opening() for gate in _gates(question, policies) if not gate.passes()]
     combined = sorted(product(*options), key=_cost)
     opened: list[Opening] = []
-    whole = asked.intent(policies, narrow=False) if count and _few(asked) else None
+    whole = question.intent(policies, narrow=False) if count and _few(question) else None
     for edits in combined:
         if len(opened) == MOST_EDITS:
             break
         edited = _edited(policies, edits)
-        after = asked.intent(edited, narrow=True)
+        after = question.intent(edited, narrow=True)
         if int(after.decide(*(after.index(i) for i in (0, 1, 0))).outcome[0]) == PASSES:
-            also, more = _also(asked, whole, edited) if whole is not None else ((), -1)
+            also, more = _also(question, whole, edited) if whole is not None else ((), -1)
             opened.append(Opening(edits=edits, also=also, count=more))
-    return tuple(sorted(opened, key=lambda found: (_cost(found.edits), found.count)))
+    return tuple(sorted(opened, key=lambda opening: (_cost(opening.edits), opening.count)))
 
 
 def _cost(edits: Sequence[Edit]) -> int:
@@ -121,8 +121,8 @@ def _cost_of(edit: Edit) -> int:
     return edit.cost
 
 
-def _few(asked: Question) -> bool:
-    return len(asked.endpoints) <= MOST_COMPARED
+def _few(question: Question) -> bool:
+    return len(question.endpoints) <= MOST_COMPARED
 
 
 def _edited(policies: Sequence[Policy], edits: Sequence[Edit]) -> list[Policy]:
@@ -150,20 +150,20 @@ def _rules(spec: PolicySpec | None) -> tuple[Rule, ...]:
 
 
 def _also(
-    asked: Question, before: Intent, policies: Sequence[Policy]
+    question: Question, before: Intent, policies: Sequence[Policy]
 ) -> tuple[tuple[tuple[int, int, int], ...], int]:
     """Return which other cells an edited set opens, and how many they are."""
-    after = asked.intent(policies, narrow=False)
-    everyone = np.arange(len(asked.endpoints), dtype=np.int32)
+    after = question.intent(policies, narrow=False)
+    everyone = np.arange(len(question.endpoints), dtype=np.int32)
     has = [
         e.kind is not EndpointKind.INGRESS
-        and (e.address(asked.family) is not None or not e.addresses)
-        for e in asked.endpoints
+        and (e.address(question.family) is not None or not e.addresses)
+        for e in question.endpoints
     ]
     exists = np.array(has, dtype=np.bool_)
     few: list[tuple[int, int, int]] = []
     count = 0
-    for port in range(len(asked.ports)):
+    for port in range(len(question.ports)):
         ports = np.full(len(everyone), port, np.int32)
         for src in range(len(everyone)):
             sources = np.full(len(everyone), src, np.int32)
@@ -171,7 +171,7 @@ def _also(
             new = after.decide(sources, everyone, ports).outcome
             opened = np.flatnonzero((was != PASSES) & (new == PASSES) & exists & exists[src])
             mine = [(src, int(dst), port) for dst in opened if dst != src]
-            mine = [cell for cell in mine if cell != (asked.src, asked.dst, asked.port)]
+            mine = [cell for cell in mine if cell != (question.src, question.dst, question.port)]
             count += len(mine)
             few += mine[: MOST_ALSO - len(few)]
     return tuple(few), count
@@ -181,55 +181,55 @@ def _also(
 class _Gate:
     """What a packet must pass, whatever the others say: a side's tiers, or the egress firewall."""
 
-    asked: Question
+    question: Question
     policies: Sequence[Policy]
     direction: Direction
     firewall: bool
 
     def _intent(self, edit: Edit | None = None) -> Intent:
-        own = [
+        policies = [
             policy
             if policy.spec and (policy.spec.tier is Tier.FIREWALL) is self.firewall
             else replace(policy, spec=_silent(policy.spec))
             for policy in (self.policies if edit is None else _edited(self.policies, [edit]))
         ]
-        return self.asked.intent(own, narrow=True)
+        return self.question.intent(policies, narrow=True)
 
     def opening(self) -> list[Edit]:
         """Return the few smallest edits that open this gate, each tried."""
-        found = (edit for edit in sorted(self.edits(), key=_cost_of) if self.passes(edit))
-        return list(islice(found, MOST_EDITS))
+        opening = (edit for edit in sorted(self.edits(), key=_cost_of) if self.passes(edit))
+        return list(islice(opening, MOST_EDITS))
 
     def passes(self, edit: Edit | None = None) -> bool:
         """Tell whether this alone lets the packet through, with an edit made or none."""
         intent = self._intent(edit)
-        found = intent.decide(*(intent.index(i) for i in (0, 1, 0)))
-        bits = found.left if self.direction is Direction.EGRESS else found.entered
+        decided = intent.decide(*(intent.index(i) for i in (0, 1, 0)))
+        bits = decided.left if self.direction is Direction.EGRESS else decided.entered
         return int(bits[0]) == PASSES
 
     def edits(self) -> Iterator[Edit]:
         """Yield edits that may open it; whether they do is found out by trying."""
-        asked, leaving = self.asked, self.direction is Direction.EGRESS
-        own, other = (asked.src, asked.dst) if leaving else (asked.dst, asked.src)
+        question, leaving = self.question, self.direction is Direction.EGRESS
+        subject, other = (question.src, question.dst) if leaving else (question.dst, question.src)
         intent = self._intent()
-        subject = int(intent.people.of[0 if leaving else 1])
-        selected = intent.sides[self.direction].selected()[subject]
-        ends = (asked.endpoints[own], asked.endpoints[other])
-        peer = _peer_of(*ends, asked, local=True)
+        subject_class = int(intent.people.of[0 if leaving else 1])
+        selected = intent.sides[self.direction].selected()[subject_class]
+        ends = (question.endpoints[subject], question.endpoints[other])
+        peer = _peer_of(*ends, question, local=True)
         for index in selected.network:
-            yield from _network_edits(index, self.policies[index], self.direction, peer, asked)
-        peer = _peer_of(*ends, asked, local=False)
+            yield from _network_edits(index, self.policies[index], self.direction, peer, question)
+        peer = _peer_of(*ends, question, local=False)
         for index in (*selected.admin, *selected.baseline, *selected.firewall):
-            yield from _ordered_edits(index, self.policies[index], self.direction, peer, asked)
+            yield from _ordered_edits(index, self.policies[index], self.direction, peer, question)
 
 
-def _gates(asked: Question, policies: Sequence[Policy]) -> Iterator[_Gate]:
+def _gates(question: Question, policies: Sequence[Policy]) -> Iterator[_Gate]:
     for direction, firewall in (
         (Direction.EGRESS, False),
         (Direction.EGRESS, True),
         (Direction.INGRESS, False),
     ):
-        yield _Gate(asked=asked, policies=policies, direction=direction, firewall=firewall)
+        yield _Gate(question=question, policies=policies, direction=direction, firewall=firewall)
 
 
 def _silent(spec: PolicySpec | None) -> PolicySpec | None:
@@ -238,11 +238,11 @@ def _silent(spec: PolicySpec | None) -> PolicySpec | None:
 
 
 def _network_edits(
-    index: int, policy: Policy, direction: Direction, peer: Peer | None, asked: Question
+    index: int, policy: Policy, direction: Direction, peer: Peer | None, question: Question
 ) -> Iterator[Edit]:
     spec = policy.spec
     assert spec is not None  # noqa: S101 - only those with one are asked
-    port = asked.ports[asked.port]
+    port = question.ports[question.port]
     match = PortMatch(protocol=port.protocol, first=port.number, last=port.sample)
     for rule in spec.facing(direction):
         where = f"{policy.ref} {direction}[{rule.index}]"
@@ -251,7 +251,7 @@ def _network_edits(
             yield _edit(f"add port {match} to {where}", index, spec, rule, added, 1)
         if peer is not None and rule.peers is not None and len(spec.facing(direction)):
             added = replace(rule, peers=(*rule.peers, peer))
-            yield _edit(f"add peer {_said(peer)} to {where}", index, spec, rule, added, 2)
+            yield _edit(f"add peer {_peer_text(peer)} to {where}", index, spec, rule, added, 2)
     if peer is None:
         return
     new = Rule(
@@ -263,7 +263,7 @@ def _network_edits(
     )
     way = "from" if direction is Direction.INGRESS else "to"
     yield Edit(
-        text=f"add a rule to {policy.ref} {direction}: {way} {_said(peer)} on {match}",
+        text=f"add a rule to {policy.ref} {direction}: {way} {_peer_text(peer)} on {match}",
         index=index,
         spec=replace(spec, rules=(*spec.rules, new)),
         cost=3,
@@ -276,15 +276,15 @@ def _edit(text: str, index: int, spec: PolicySpec, old: Rule, new: Rule, cost: i
 
 
 def _ordered_edits(
-    index: int, policy: Policy, direction: Direction, peer: Peer | None, asked: Question
+    index: int, policy: Policy, direction: Direction, peer: Peer | None, question: Question
 ) -> Iterator[Edit]:
     """Yield an Allow before each rule that denies: where the first that matches decides."""
     spec = policy.spec
     assert spec is not None  # noqa: S101 - only those with one are asked
-    port = asked.ports[asked.port]
+    port = question.ports[question.port]
     match = PortMatch(protocol=port.protocol, first=port.number, last=port.sample)
     if spec.tier is Tier.FIREWALL:
-        address = asked.endpoints[asked.dst].address(asked.family) or ""
+        address = question.endpoints[question.dst].address(question.family) or ""
         peer = BlockPeer(cidr=_host(address))
     wins = f" (priority {spec.priority}) wins first" if spec.tier is Tier.ADMIN else " decides"
     if peer is None or (direction is Direction.INGRESS and not isinstance(peer, PodPeer)):
@@ -293,17 +293,17 @@ def _ordered_edits(
         if rule.action is not Action.DENY:
             continue
         new = replace(rule, action=Action.ALLOW, peers=(peer,), ports=(match,), name="")
-        place = spec.rules.index(rule)
+        position = spec.rules.index(rule)
         yield Edit(
             text=f"{policy.ref}{wins}: before its {direction}[{rule.index}], allow "
-            f"{_said(peer)} on {match}",
+            f"{_peer_text(peer)} on {match}",
             index=index,
-            spec=replace(spec, rules=(*spec.rules[:place], new, *spec.rules[place:])),
+            spec=replace(spec, rules=(*spec.rules[:position], new, *spec.rules[position:])),
             cost=3,
         )
 
 
-def _peer_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) -> Peer | None:
+def _peer_of(subject: Endpoint, other: Endpoint, question: Question, *, local: bool) -> Peer | None:
     """Return a peer that is the other end, by its labels where it is a pod.
 
     None for who sends what an Ingress leads in: what would select it is not known. `local` policies
@@ -311,8 +311,8 @@ def _peer_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) ->
     """
     if other.kind is EndpointKind.INGRESS:
         return None
-    sending = asked.endpoints[asked.src] is other
-    hosts = _host_spaces(asked) if other.host_network and sending and local else None
+    sending = question.endpoints[question.src] is other
+    hosts = _host_spaces(question) if other.host_network and sending and local else None
     if hosts is not None:
         return PodPeer(namespaces=hosts, whole=True)
     # A NetworkPolicy's pod selector also means pods in the host network, where packets go to them.
@@ -321,7 +321,7 @@ def _peer_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) ->
         sends = other.attachment.addresses if other.attachment else other.addresses
         addresses = sends if sending else other.addresses
         return BlockPeer(
-            cidr=_host(next((a for a in addresses if Family.of(a) is asked.family), ""))
+            cidr=_host(next((a for a in addresses if Family.of(a) is question.family), ""))
         )
     pods = Selector.of(
         {
@@ -330,13 +330,15 @@ def _peer_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) ->
             if key not in UNSTABLE and not value.endswith(UNSAID)
         }
     )
-    return PodPeer(namespaces=_space_of(own, other, asked, local=local), pods=pods)
+    return PodPeer(namespaces=_space_of(subject, other, question, local=local), pods=pods)
 
 
-def _space_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) -> Selector | None:
+def _space_of(
+    subject: Endpoint, other: Endpoint, question: Question, *, local: bool
+) -> Selector | None:
     """Return how to select the other end's namespace: by its name label, or else all labels."""
-    labels = dict(asked.cluster.namespaces.get(other.namespace, ()))
-    same = own.kind is EndpointKind.POD and own.namespace == other.namespace
+    labels = dict(question.cluster.namespaces.get(other.namespace, ()))
+    same = subject.kind is EndpointKind.POD and subject.namespace == other.namespace
     if local and same and _NAME not in labels:
         return None
     chosen = {_NAME: labels[_NAME]} if _NAME in labels else labels
@@ -344,13 +346,13 @@ def _space_of(own: Endpoint, other: Endpoint, asked: Question, *, local: bool) -
     return Selector.of(chosen)
 
 
-def _host_spaces(asked: Question) -> Selector | None:
+def _host_spaces(question: Question) -> Selector | None:
     """Return how to select the namespace that stands for the nodes' own addresses, if there is one.
 
     Nodes come and go: one node's address is no rule for a source in the host network.
     """
-    for name in sorted(HOST_NAMESPACES & asked.cluster.namespaces.keys()):
-        labels = dict(asked.cluster.namespaces[name])
+    for name in sorted(HOST_NAMESPACES & question.cluster.namespaces.keys()):
+        labels = dict(question.cluster.namespaces[name])
         chosen = {_NAME: labels[_NAME]} if _NAME in labels else labels
         if chosen:
             return Selector.of(chosen)
@@ -363,7 +365,7 @@ def _host(address: str) -> str:
     return f"{address}/{128 if ':' in address else 32}"
 
 
-def _said(peer: Peer) -> str:
+def _peer_text(peer: Peer) -> str:
     match peer:
         case PodPeer(namespaces=spaces, whole=True):
             return f"namespace {spaces} with no pod selector (what the hosts' network sends from)"

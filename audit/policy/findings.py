@@ -67,7 +67,12 @@ class _View:
     ) -> None:
         endpoints = (*state.pods, *state.nodes, *outside)
         words = Vocabulary.of(policy.spec for policy in policies if policy.spec)
-        named = [own.port for e in endpoints for own in e.declared if own.name in words.names]
+        named = [
+            declared.port
+            for e in endpoints
+            for declared in e.declared
+            if declared.name in words.names
+        ]
         ports = sorted({*_edges(words), *named})
         self.intent = Intent(policies, endpoints, Cluster.of(state), ports, family, blame=False)
         self.hit = (
@@ -80,7 +85,7 @@ class _View:
         people = self.intent.people
         chosen = people.pods(spec.subject, spec.namespace)
         classes = (*chosen.surely.tolist(), *chosen.perhaps.tolist())
-        return any(people.samples[one].kind is EndpointKind.POD for one in classes)
+        return any(people.samples[number].kind is EndpointKind.POD for number in classes)
 
     def has_peers(self, number: int) -> bool:
         """Tell whether a rule's peers are anybody."""
@@ -135,35 +140,38 @@ def about_enforcement(policies: Sequence[Policy]) -> tuple[Finding, ...]:
     )
 
 
-def about_ingress(matrix: Matrix, said: IntentVerdicts) -> tuple[Finding, ...]:
+def about_ingress(matrix: Matrix, verdicts: IntentVerdicts) -> tuple[Finding, ...]:
     """Return a finding for what leads from outside to pods that policies do not let it reach.
 
     A workload counts where on some port none of its pods is reached, and that is known.
     """
-    rows = [place for place, e in enumerate(matrix.endpoints) if e.kind is EndpointKind.INGRESS]
+    rows = [index for index, e in enumerate(matrix.endpoints) if e.kind is EndpointKind.INGRESS]
     cells = np.flatnonzero(np.isin(matrix.src, rows)) if rows else np.empty(0, np.int64)
-    blocked = said.verdict[cells] == CODE[Verdict.BLOCKED]
+    blocked = verdicts.verdict[cells] == CODE[Verdict.BLOCKED]
     cells = cells[np.isin(matrix.src[cells], matrix.src[cells[blocked]])]
     stopped: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     others = set[tuple[str, str, str]]()
     for cell in cells.tolist():
         src, dst = (matrix.endpoints[end[cell]] for end in (matrix.src, matrix.dst))
         key = (src.key, dst.belongs_to, str(matrix.ports[matrix.port[cell]]))
-        if said.verdict[cell] == CODE[Verdict.BLOCKED]:
+        if verdicts.verdict[cell] == CODE[Verdict.BLOCKED]:
             stopped[key].append(cell)
         else:
             others.add(key)
-    kept = {key: found for key, found in sorted(stopped.items()) if key not in others}
+    kept = {
+        key: blocked_cells for key, blocked_cells in sorted(stopped.items()) if key not in others
+    }
     if not kept:
         return ()
     objects = {row for row, _, _ in kept}
-    told = [
-        f"{row} to {to} on {port}{_by(said, found[0])}" for (row, to, port), found in kept.items()
+    paths = [
+        f"{row} to {to} on {port}{_by(verdicts, blocked_cells[0])}"
+        for (row, to, port), blocked_cells in kept.items()
     ]
-    more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    more = f" and {len(paths) - MOST_TOLD} more" if len(paths) > MOST_TOLD else ""
     text = (
         f"{_count(objects, 'object leads', 'objects lead')} from outside to pods that policies do "
-        f"not let {'it' if len(objects) == 1 else 'them'} reach: {'; '.join(told[:MOST_TOLD])}"
+        f"not let {'it' if len(objects) == 1 else 'them'} reach: {'; '.join(paths[:MOST_TOLD])}"
     )
     return (
         Finding(
@@ -176,14 +184,14 @@ def about_ingress(matrix: Matrix, said: IntentVerdicts) -> tuple[Finding, ...]:
     )
 
 
-def _by(said: IntentVerdicts, cell: int) -> str:
+def _by(verdicts: IntentVerdicts, cell: int) -> str:
     """Name who stops a cell."""
-    index = int(said.blame[cell])
-    return f" ({said.blames[index]})" if index >= 0 else ""
+    index = int(verdicts.blame[cell])
+    return f" ({verdicts.blames[index]})" if index >= 0 else ""
 
 
-def _count(of: Collection[object], one: str, many: str) -> str:
-    return f"{len(of)} {one if len(of) == 1 else many}"
+def _count(of: Collection[object], singular: str, plural: str) -> str:
+    return f"{len(of)} {singular if len(of) == 1 else plural}"
 
 
 def _names(policies: Iterator[Policy] | Sequence[Policy]) -> tuple[str, ...]:
@@ -305,10 +313,10 @@ def about_drift(
     """
     groups: dict[_Drift, list[int]] = defaultdict(list)
     why: dict[_Drift, list[Difference]] = defaultdict(list)
-    found = zip(
+    disagreements = zip(
         causes.cells.tolist(), causes.cause.tolist(), passes, blamed, explained, strict=True
     )
-    for cell, cause, passing, policy, difference in found:
+    for cell, cause, passing, policy, difference in disagreements:
         key = (cause, policy, bool(passing), difference.kind if difference else "")
         groups[key].append(cell)
         if difference is not None and difference not in why[key]:

@@ -67,7 +67,10 @@ class Intent:
         words = Vocabulary.of(self.deciders.specs)
         self.people = Population(endpoints, cluster, words, family)
         led_to = {
-            own.port for e in endpoints if e.kind is EndpointKind.INGRESS for own in e.declared
+            declared.port
+            for e in endpoints
+            if e.kind is EndpointKind.INGRESS
+            for declared in e.declared
         }
         self.ports = porting.atoms(ports, words.ports, self.people.used_ports(), led_to)
         self.sides = {
@@ -173,19 +176,21 @@ class Evaluation:
         """Yield where packets to each Service, port and family go: (endpoint, port) pairs."""
         matrix = self._matrix
         cells = np.flatnonzero(self._is_service[matrix.dst])
-        asked = np.stack([matrix.dst[cells], matrix.port[cells], matrix.family[cells]], axis=1)
-        for dst, port, family in np.unique(asked, axis=0).tolist() if cells.size else ():
+        destinations = np.stack(
+            [matrix.dst[cells], matrix.port[cells], matrix.family[cells]], axis=1
+        )
+        for dst, port, family in np.unique(destinations, axis=0).tolist() if cells.size else ():
             endpoint = matrix.endpoints[dst]
             service = self._services[f"{endpoint.namespace}/{endpoint.name}"]
-            found = [
-                (self._place(address), self._port(Port(protocol=port_.protocol, number=number)))
+            targets = [
+                (self._endpoint(address), self._port(Port(protocol=port_.protocol, number=number)))
                 for port_ in [matrix.ports[port]]
                 for address, number in _targets(service, port_)
                 if Family.of(address) is FAMILIES[family]
             ]
-            yield (dst, port, family), np.array(sorted(found), np.int32).reshape(-1, 2)
+            yield (dst, port, family), np.array(sorted(targets), np.int32).reshape(-1, 2)
 
-    def _place(self, address: str) -> int:
+    def _endpoint(self, address: str) -> int:
         owner = self._owners.get(address) or Endpoint(
             kind=EndpointKind.EXTERNAL, name=address, addresses=(address,)
         )
@@ -226,12 +231,14 @@ class Evaluation:
                 plain = np.flatnonzero(mine & ~served) + start
                 if len(plain):
                     # Mostly all of them, and a slice costs nothing.
-                    own = plain if len(plain) < rows.stop - start else rows
-                    decided = intent.decide(matrix.src[own], matrix.dst[own], matrix.port[own])
+                    cells = plain if len(plain) < rows.stop - start else rows
+                    decided = intent.decide(
+                        matrix.src[cells], matrix.dst[cells], matrix.port[cells]
+                    )
                     if bare is not None:
-                        decided = self._either(decided, bare, own)
-                    said = words.say(decided, leaves[matrix.dst[own]])
-                    verdict[own], reason[own], whose[own] = said
+                        decided = self._either(decided, bare, cells)
+                    codes = words.say(decided, leaves[matrix.dst[cells]])
+                    verdict[cells], reason[cells], whose[cells] = codes
                 services = np.flatnonzero(mine & served) + start
                 self._decide_services(intent, words, services, (verdict, reason, whose))
             blames += intent.deciders.blames()
@@ -270,40 +277,44 @@ class Evaluation:
         verdict, reason, whose = into
         if not cells.size:
             return
-        asked = np.stack([matrix.dst[cells], matrix.port[cells], matrix.family[cells]], axis=1)
-        keys, group = np.unique(asked, axis=0, return_inverse=True)
+        destinations = np.stack(
+            [matrix.dst[cells], matrix.port[cells], matrix.family[cells]], axis=1
+        )
+        keys, group = np.unique(destinations, axis=0, return_inverse=True)
         for number, key in enumerate(keys):
-            own = cells[group.reshape(-1) == number]
+            to_port = cells[group.reshape(-1) == number]
             dst, port, family = key.tolist()
             behind = self._behind[dst, port, family]
             if not len(behind):
-                verdict[own] = CODE[Verdict.UNROUTABLE]
-                reason[own] = REASON_CODE[self._nothing_behind(dst, port)]
+                verdict[to_port] = CODE[Verdict.UNROUTABLE]
+                reason[to_port] = REASON_CODE[self._nothing_behind(dst, port)]
                 continue
-            found = [
+            by_backend = [
                 intent.decide(
-                    matrix.src[own],
-                    np.full(len(own), endpoint, np.int32),
-                    np.full(len(own), target, np.int32),
+                    matrix.src[to_port],
+                    np.full(len(to_port), endpoint, np.int32),
+                    np.full(len(to_port), target, np.int32),
                 )
                 for endpoint, target in behind.tolist()
             ]
-            bits = np.bitwise_or.reduce([one.outcome for one in found])
+            bits = np.bitwise_or.reduce([decided.outcome for decided in by_backend])
             passing = bits == PASSES
-            first = replace(found[0], outcome=bits)
-            inside = np.zeros(len(own), dtype=np.bool_)
-            verdict[own], reason[own], whose[own] = words.say(first, inside)
-            reason[own[passing]] = REASON_CODE[Reason.ALL_BACKENDS]
-            whose[own[passing]] = -1
-            mixed = np.array([one.outcome for one in found])
+            first = replace(by_backend[0], outcome=bits)
+            inside = np.zeros(len(to_port), dtype=np.bool_)
+            verdict[to_port], reason[to_port], whose[to_port] = words.say(first, inside)
+            reason[to_port[passing]] = REASON_CODE[Reason.ALL_BACKENDS]
+            whose[to_port[passing]] = -1
+            mixed = np.array([decided.outcome for decided in by_backend])
             sure = ((mixed == PASSES) | (mixed == STOPS)).all(axis=0)
-            reason[own[sure & (bits == EITHER)]] = REASON_CODE[Reason.BACKENDS_DIFFER]
+            reason[to_port[sure & (bits == EITHER)]] = REASON_CODE[Reason.BACKENDS_DIFFER]
 
     def _nothing_behind(self, dst: int, port: int) -> Reason:
         """Say why no packet to a Service's port goes anywhere."""
         endpoint = self._matrix.endpoints[dst]
         service = self._services[f"{endpoint.namespace}/{endpoint.name}"]
-        declared = any(own.port == self._matrix.ports[port] for own in service.ports)
+        declared = any(
+            service_port.port == self._matrix.ports[port] for service_port in service.ports
+        )
         if declared or service.headless:
             return Reason.SERVICE_WITHOUT_ENDPOINTS
         return Reason.SERVICE_NOT_PROGRAMMED
@@ -354,11 +365,11 @@ class Evaluation:
         # Nor is it known on which network a controller is.
         comes_in = np.array([e.kind is EndpointKind.INGRESS for e in ends], np.bool_)
         unknown |= comes_in[src] & user_defined[dst]
-        for cells, said, why in (
+        for cells, decision, why in (
             (apart, Verdict.UNROUTABLE, Reason.OTHER_NETWORK),
             (unknown, Verdict.INCONCLUSIVE, Reason.NETWORK_UNKNOWN),
         ):
-            verdict[cells] = CODE[said]
+            verdict[cells] = CODE[decision]
             reason[cells] = REASON_CODE[why]
             whose[cells] = -1
 

@@ -29,30 +29,30 @@ def explain(
     `passes[i]` is what OVN does with `cells[i]`, and `decided[i]` are the policies that share in
     that decision.
     """
-    found = np.full(len(cells), NOTHING, dtype=np.int32)
+    explained_by = np.full(len(cells), NOTHING, dtype=np.int32)
     ends = {
         Direction.INGRESS: (matrix.dst[cells], matrix.src[cells]),
         Direction.EGRESS: (matrix.src[cells], matrix.dst[cells]),
     }
-    places = {endpoint.key: place for place, endpoint in enumerate(matrix.endpoints)}
+    places = {endpoint.key: index for index, endpoint in enumerate(matrix.endpoints)}
     for number, difference in enumerate(differences):
-        open_ = np.flatnonzero(found == NOTHING)
+        open_ = np.flatnonzero(explained_by == NOTHING)
         if not open_.size:
             break
         for effect in difference.effects:
-            own, other = ends[Direction(effect.direction)]
-            met = _among(effect.pods, places, len(places))[own[open_]]
+            subject, other = ends[Direction(effect.direction)]
+            met = _among(effect.pods, places, len(places))[subject[open_]]
             if effect.others is not None:
                 met &= _among(effect.others, places, len(places))[other[open_]]
             if effect.passes is not None:
                 met &= passes[open_] == effect.passes
             if effect.policy is not None:
-                met &= [effect.policy in decided[place] for place in open_.tolist()]
-            found[open_[met]] = number
-    return found
+                met &= [effect.policy in decided[index] for index in open_.tolist()]
+            explained_by[open_[met]] = number
+    return explained_by
 
 
 def _among(keys: frozenset[str], places: dict[str, int], size: int) -> NDArray[np.bool_]:
-    found = np.zeros(size, dtype=np.bool_)
-    found[[places[key] for key in keys if key in places]] = True
-    return found
+    members = np.zeros(size, dtype=np.bool_)
+    members[[places[key] for key in keys if key in places]] = True
+    return members

@@ -45,7 +45,7 @@ class Column(NamedTuple):
                     places[value] = len(kinds)
                     kinds.append({key: value})
                 codes[number] = places[value]
-        unsaid = tuple(place for value, place in places.items() if value.endswith(UNSAID))
+        unsaid = tuple(code for value, code in places.items() if value.endswith(UNSAID))
         return cls(tuple(kinds), codes, places, (0, 1, *unsaid))
 
     def table(self, requirement: Requirement) -> NDArray[np.uint8]:
@@ -56,6 +56,6 @@ class Column(NamedTuple):
         other = GRADES[requirement.judge({requirement.key: _NO_VALUE})]
         table = np.full(len(self.kinds), other, np.uint8)
         named = (self.places[value] for value in requirement.values if value in self.places)
-        for place in (*self.special, *named):
-            table[place] = GRADES[requirement.judge(self.kinds[place])]
+        for code in (*self.special, *named):
+            table[code] = GRADES[requirement.judge(self.kinds[code])]
         return table

@@ -88,8 +88,8 @@ class _View:
         cells = _Cells(src, dst, port)
         network = self._network.decide(src, dst, port)
         egress = self._all.decide(src, dst, port).left == PASSES
-        found: Flags = egress & self._transit(cells) & self._ingress(cells, network)
-        return found
+        passing: Flags = egress & self._transit(cells) & self._ingress(cells, network)
+        return passing
 
     def _ingress(self, cells: _Cells, network: Decided) -> Flags:
         """Decide the destination's side: the tiers with what leaks into them."""
@@ -97,16 +97,16 @@ class _View:
         baseline = self._tier(Tier.BASELINE, cells, here=cells.dst, subject_too=True)
         isolated = self._isolated()[cells.dst]
         after = np.where(isolated, network.entered == PASSES, baseline != _DENIED)
-        found: Flags = (admin == _ALLOWED) | ((admin != _DENIED) & (after | network.exempt))
-        return found
+        passing: Flags = (admin == _ALLOWED) | ((admin != _DENIED) & (after | network.exempt))
+        return passing
 
     def _isolated(self) -> Flags:
-        found = np.zeros(len(self._endpoints), dtype=np.bool_)
+        isolated = np.zeros(len(self._endpoints), dtype=np.bool_)
         for policy in self._policies:
             spec = policy.spec
             if spec is not None and Direction.INGRESS in spec.isolates:
-                found |= self._selected(spec.subject, spec)
-        return found
+                isolated |= self._selected(spec.subject, spec)
+        return isolated
 
     def _transit(self, cells: _Cells) -> Flags:
         """Decide the source's switch, for what leaves it by the router."""
@@ -131,8 +131,8 @@ class _View:
             if names := _names(rule):
                 holding = np.isin(self._switch, np.unique(self._switch[subject]))
                 # A zone lists its own pods of the subject, and the peers of the whole cluster.
-                own = subject[cells.dst] & (self._zone[cells.dst] == self._zone[here])
-                listed = (own | peers[cells.dst]) & self._on_port(names, cells)
+                in_zone = subject[cells.dst] & (self._zone[cells.dst] == self._zone[here])
+                listed = (in_zone | peers[cells.dst]) & self._on_port(names, cells)
                 hit = hit | (listed & holding[here])
             hit &= peers[cells.src] & (result == _UNDECIDED)
             result[hit] = _CODES[rule.action]
@@ -150,11 +150,11 @@ class _View:
         wanted = tuple(ports)
         pairs = np.stack([cells.dst, cells.port], axis=1)
         keys, group = np.unique(pairs, axis=0, return_inverse=True)
-        found = [
+        matching = [
             porting.matches(wanted, self._matrix.ports[port], self._endpoints[dst].declared)
             for dst, port in keys.tolist()
         ]
-        flags: Flags = np.array(found, dtype=np.bool_)[group.reshape(-1)]
+        flags: Flags = np.array(matching, dtype=np.bool_)[group.reshape(-1)]
         return flags
 
     def _selected(self, peer: PodPeer, spec: PolicySpec) -> Flags:
@@ -164,11 +164,11 @@ class _View:
 
     def _union(self, rule: Rule, spec: PolicySpec) -> Flags:
         """Return the peers of a rule; everyone, where it has none."""
-        found = np.full(len(self._endpoints), rule.peers is None, dtype=np.bool_)
+        peers = np.full(len(self._endpoints), rule.peers is None, dtype=np.bool_)
         for peer in rule.peers or ():
             if isinstance(peer, PodPeer):
-                found |= self._selected(peer, spec)
-        return found
+                peers |= self._selected(peer, spec)
+        return peers
 
 
 def _numbered(names: Sequence[str]) -> NDArray[np.int32]:

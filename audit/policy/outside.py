@@ -71,20 +71,20 @@ def compare(
     compared = decided = 0
     for side in sides:
         for family in families:
-            found = _Comparison(states, side, family)
-            compared += found.compared
-            decided += found.decided
-            paths.update(dict(found.paths(because)))
+            comparison = _Comparison(states, side, family)
+            compared += comparison.compared
+            decided += comparison.decided
+            paths.update(dict(comparison.paths(because)))
     return OutsideChanges(
         compared=compared,
         decided=decided,
         paths=tuple(
-            replace(path, cells=count) for path, count in sorted(paths.items(), key=_place)
+            replace(path, cells=count) for path, count in sorted(paths.items(), key=_sort_key)
         ),
     )
 
 
-def _place(counted: tuple[ChangedPath, int]) -> tuple[object, ...]:
+def _sort_key(counted: tuple[ChangedPath, int]) -> tuple[object, ...]:
     path, cells = counted
     return (-cells, path.src, path.dst, path.ports, path.before, path.after, path.was, path.why)
 
@@ -101,7 +101,7 @@ class _Comparison:
             for pair, ports in zip(side.pods, side.ports, strict=True)
             if all(_has(pod, family) for pod in pair)
         ]
-        self._ranges = [one for one in side.ranges if _has(one, family)]
+        self._ranges = [endpoint for endpoint in side.ranges if _has(endpoint, family)]
         self._ports = tuple(sorted({port for _, ports in self._pairs for port in ports}))
         self._teams: list[int] = []
         self._members: list[list[int]] = []
@@ -114,46 +114,48 @@ class _Comparison:
 
     def _find(self, direction: Direction) -> None:
         """Compare each pair of vectors that some pod has on some port, before and after, once."""
-        asked = self._asked()
+        mask = self._port_mask()
         tables = [self._table(number, direction) for number in range(2)]
         vectors = np.stack([vector for vector, _, _ in tables], axis=-1).reshape(-1, 2)
         kinds, kind = np.unique(vectors, axis=0, return_inverse=True)
-        kind = np.where(asked, kind.reshape(asked.shape), -1)
+        kind = np.where(mask, kind.reshape(mask.shape), -1)
         differs, decided = _compared(kinds, [(t.outcome, ends) for _, t, ends in tables])
-        self.compared = int(asked.sum()) * len(self._ranges)
+        self.compared = int(mask.sum()) * len(self._ranges)
         obstacles = [tuple(pod.obstacle for pod in pair) for pair, _ in self._pairs]
-        can = np.array([not {*two} & {*_UNDECIDED} for two in obstacles], np.bool_)
+        can = np.array([not {*pair} & {*_UNDECIDED} for pair in obstacles], np.bool_)
         rows, counts = np.unique(kind[can], return_counts=True)
         self.decided = int((counts * decided[rows])[rows >= 0].sum())
         # What keeps policies from being applied may have come or gone: then all may have changed.
-        other = np.array([one != two for one, two in obstacles], np.bool_)
-        _, numbers = np.unique([f"{one}/{two}" for one, two in obstacles], return_inverse=True)
+        other = np.array([before != after for before, after in obstacles], np.bool_)
+        _, numbers = np.unique(
+            [f"{before}/{after}" for before, after in obstacles], return_inverse=True
+        )
         key = np.concatenate([numbers.reshape(-1, 1), kind], axis=1)
         _, firsts, team = np.unique(key, axis=0, return_index=True, return_inverse=True)
         team = team.reshape(-1)
         some: _Mask = np.any(differs, axis=1)
         touched = np.flatnonzero(np.any(some[kind] & (kind >= 0), axis=1) | other)
         members: dict[int, list[int]] = defaultdict(list)
-        for place in touched.tolist():
-            members[int(team[place])].append(place)
-        for number, places in members.items():
+        for index in touched.tolist():
+            members[int(team[index])].append(index)
+        for number, indices in members.items():
             self._teams.append(int(firsts[number]))
-            self._members.append(places)
-            self._whole.append(bool(other[places[0]]))
+            self._members.append(indices)
+            self._whole.append(bool(other[indices[0]]))
         self._kind, self._differs = kind, differs
 
-    def _asked(self) -> _Mask:
+    def _port_mask(self) -> _Mask:
         """Return which ports, of all, are asked about each pair of pods."""
-        places = {port: place for place, port in enumerate(self._ports)}
+        column_of = {port: column for column, port in enumerate(self._ports)}
         rows: dict[int, list[int]] = {}
-        asked = np.zeros((len(self._pairs), len(self._ports)), np.bool_)
+        mask = np.zeros((len(self._pairs), len(self._ports)), np.bool_)
         for row, (_, ports) in enumerate(self._pairs):
             # Pods mostly share one tuple of them.
             columns = rows.get(id(ports))
             if columns is None:
-                columns = rows[id(ports)] = [places[port] for port in ports]
-            asked[row, columns] = True
-        return asked
+                columns = rows[id(ports)] = [column_of[port] for port in ports]
+            mask[row, columns] = True
+        return mask
 
     def _table(
         self, number: int, direction: Direction
@@ -185,8 +187,8 @@ class _Comparison:
         yield from merged.items()
 
     def _names(self, team: int, *, wide: bool) -> Iterator[str]:
-        for place in self._members[team]:
-            pod = self._pairs[place][0][1]
+        for index in self._members[team]:
+            pod = self._pairs[index][0][1]
             yield f"namespace {pod.namespace}" if wide else pod.belongs_to
 
     def _path(self, change: _Change, name: str, because: Because) -> ChangedPath:
@@ -227,10 +229,10 @@ class _Comparison:
         """Evaluate cells with the policies of both states, and yield what differs."""
         used, row = np.unique(team, return_inverse=True)
         matrices = [self._matrix(number, used, (row, end, port)) for number in range(2)]
-        said = [evaluate(m, s) for m, s in zip(matrices, self._states, strict=True)]
-        differ = np.flatnonzero(said[0].verdict != said[1].verdict)
+        verdicts = [evaluate(m, s) for m, s in zip(matrices, self._states, strict=True)]
+        differ = np.flatnonzero(verdicts[0].verdict != verdicts[1].verdict)
         where = team[differ] * len(self._ranges) + end[differ]
-        state = _folded([c[differ] for s in said for c in (s.verdict, s.reason, s.blame)])
+        state = _folded([c[differ] for s in verdicts for c in (s.verdict, s.reason, s.blame)])
         # The order of ports stays as it is.
         order = np.lexsort((state, where))
         cells, where, state = differ[order], where[order], state[order]
@@ -241,9 +243,9 @@ class _Comparison:
                 team=int(team[cell]),
                 end=int(end[cell]),
                 ports=tuple(port[cells[first:last]].tolist()),
-                verdicts=(int(said[0].verdict[cell]), int(said[1].verdict[cell])),
-                blames=(_blame(said[0], cell), _blame(said[1], cell)),
-                why=(_why(said[0], cell), _why(said[1], cell)),
+                verdicts=(int(verdicts[0].verdict[cell]), int(verdicts[1].verdict[cell])),
+                blames=(_blame(verdicts[0], cell), _blame(verdicts[1], cell)),
+                why=(_why(verdicts[0], cell), _why(verdicts[1], cell)),
             )
 
     def _matrix(self, number: int, teams: _Ints, cells: tuple[_Ints, _Ints, _Ints]) -> Matrix:
@@ -268,9 +270,9 @@ def _compared(
     differs = np.empty((len(kinds), len(tables[0][1])), np.bool_)
     decided = np.empty(len(kinds), np.int64)
     for number, pair in enumerate(kinds.tolist()):
-        one, two = (o[v][e] for v, (o, e) in zip(pair, tables, strict=True))
-        differs[number] = one != two
-        decided[number] = ((one != EITHER) & (two != EITHER)).sum()
+        before, after = (o[v][e] for v, (o, e) in zip(pair, tables, strict=True))
+        differs[number] = before != after
+        decided[number] = ((before != EITHER) & (after != EITHER)).sum()
     return differs, decided
 
 
@@ -288,11 +290,11 @@ def _has(endpoint: Endpoint, family: Family) -> bool:
     return not endpoint.addresses or endpoint.address(family) is not None
 
 
-def _blame(said: IntentVerdicts, cell: int) -> Blame | None:
-    index = int(said.blame[cell])
-    return said.blames[index] if index >= 0 else None
+def _blame(verdicts: IntentVerdicts, cell: int) -> Blame | None:
+    index = int(verdicts.blame[cell])
+    return verdicts.blames[index] if index >= 0 else None
 
 
-def _why(said: IntentVerdicts, cell: int) -> str:
-    blame, reason = _blame(said, cell), str(REASONS[said.reason[cell]])
+def _why(verdicts: IntentVerdicts, cell: int) -> str:
+    blame, reason = _blame(verdicts, cell), str(REASONS[verdicts.reason[cell]])
     return f"{blame} ({reason})" if blame is not None else reason

@@ -141,10 +141,10 @@ class Population:
                 first.append(index)
             raw[index] = seen[key]
         order = sorted(range(len(first)), key=lambda c: (endpoints[first[c]].namespace, c))
-        place = np.empty(len(first), dtype=np.int32)
-        place[order] = np.arange(len(first), dtype=np.int32)
+        rank = np.empty(len(first), dtype=np.int32)
+        rank[order] = np.arange(len(first), dtype=np.int32)
         self._firsts = tuple(first[c] for c in order)
-        return place[raw], tuple(endpoints[i] for i in self._firsts)
+        return rank[raw], tuple(endpoints[i] for i in self._firsts)
 
     def _namespace(self, endpoint: Endpoint) -> str:
         """Return the namespace of an endpoint, and of a controller where it is said."""
@@ -174,8 +174,8 @@ class Population:
             (self.pod_network & ~user_defined, as_pods),
             (self.host, as_pods if direction is Direction.INGRESS else as_nodes),
         ):
-            own = [cidr for cidr in stated if Family.of(cidr) is family]
-            possible = self._line.within(own) if own else self._line.within(everywhere, others)
+            cidrs = [cidr for cidr in stated if Family.of(cidr) is family]
+            possible = self._line.within(cidrs) if cidrs else self._line.within(everywhere, others)
             if (classes & unknown).any():
                 yield Somewhere(np.flatnonzero(classes & unknown), possible)
 
@@ -186,7 +186,7 @@ class Population:
         """
         if not _on_pod_network(endpoint) or not self._words.names:
             return ()
-        return tuple(own for own in endpoint.declared if own.name in self._words.names)
+        return tuple(port for port in endpoint.declared if port.name in self._words.names)
 
     def _count_classes(self) -> None:
         self.pod_network: NDArray[np.bool_] = np.array(
@@ -207,7 +207,7 @@ class Population:
                 self._strangers.append(number)
             elif self.pod_network[number]:
                 members.setdefault(namespace, []).append(number)
-        self._members = {name: np.array(found, np.intp) for name, found in members.items()}
+        self._members = {name: np.array(numbers, np.intp) for name, numbers in members.items()}
         self._all_pods = np.flatnonzero(self.pod_network)
         self._all_hosts = np.flatnonzero(self.host)
         self.everyone: Classes = np.arange(len(self.samples))
@@ -410,8 +410,8 @@ class Population:
                 [self._line.within((peer.cidr,), peer.excluded) for peer in peers]
             )
             atoms = self._atoms[direction]
-            known = np.flatnonzero(inside[atoms] & (atoms != NO_ADDRESS))
-            sets = [Chosen(surely=known)]
+            surely = np.flatnonzero(inside[atoms] & (atoms != NO_ADDRESS))
+            sets = [Chosen(surely=surely)]
             for unknown in self._somewhere[direction]:
                 answer = unknown.within(inside)
                 if answer:

@@ -19,7 +19,7 @@ def matches(wanted: Iterable[PortMatch], port: Port, named: Iterable[NamedPort])
     return any(
         (match.protocol in (None, port.protocol))
         and (
-            any(own.name == match.name and _is(own.port, port) for own in named)
+            any(declared.name == match.name and _is(declared.port, port) for declared in named)
             if match.name
             else match.first <= port.sample <= match.last
         )
@@ -27,8 +27,8 @@ def matches(wanted: Iterable[PortMatch], port: Port, named: Iterable[NamedPort])
     )
 
 
-def _is(declared: Port, asked: Port) -> bool:
-    return declared.protocol is asked.protocol and declared.number == asked.sample
+def _is(declared: Port, port: Port) -> bool:
+    return declared.protocol is port.protocol and declared.number == port.sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +57,9 @@ def atoms(
     for match in used:
         if match.protocol is not None and not match.name:
             boundaries[match.protocol] |= {match.first, match.last + 1}
-    for own in named:
-        boundaries[own.port.protocol] |= {own.port.number, own.port.number + 1}
-    edges = {protocol: np.array(sorted(found)) for protocol, found in boundaries.items()}
+    for declared in named:
+        boundaries[declared.port.protocol] |= {declared.port.number, declared.port.number + 1}
+    edges = {protocol: np.array(sorted(numbers)) for protocol, numbers in boundaries.items()}
     grouped = _grouped(ports, edges)
     entering = (
         atom for atom, port in zip(grouped.of.tolist(), ports, strict=True) if port in led_to
@@ -72,9 +72,9 @@ def _grouped(ports: Sequence[Port], edges: Mapping[Protocol, NDArray[np.int64]])
     samples: dict[tuple[Protocol, int], int] = {}
     firsts: list[Port] = []
     for index, port in enumerate(ports):
-        place = (port.protocol, int(np.searchsorted(edges[port.protocol], port.sample, "right")))
-        if place not in samples:
-            samples[place] = len(firsts)
+        key = (port.protocol, int(np.searchsorted(edges[port.protocol], port.sample, "right")))
+        if key not in samples:
+            samples[key] = len(firsts)
             firsts.append(port)
-        of[index] = samples[place]
+        of[index] = samples[key]
     return PortAtoms(of=of, samples=tuple(firsts))

@@ -126,7 +126,7 @@ class Deciders:
         return (*rules, *denies)
 
 
-class _Asked(NamedTuple):
+class _Context(NamedTuple):
     """What a row is made for: a port, the rules that may match it, the policies in doubt."""
 
     port: Port
@@ -170,13 +170,13 @@ class SideBuilder:
             if self._population.samples[number].kind is EndpointKind.INGRESS:
                 vector[number] = exempt[number] = self._entering(selected)
                 continue
-            own = self._own_names(number, selected) if ingress else ()
-            line = lines.get((selected, own))
+            declared = self._own_names(number, selected) if ingress else ()
+            line = lines.get((selected, declared))
             if line is None:
                 admin_only = Selected(selected.admin, doubtful=selected.doubtful)
-                plain = [self._vector(selected, port, own) for port in samples]
-                freed = [self._vector(admin_only, port, own) for port in samples]
-                line = lines[selected, own] = (plain, freed)
+                plain = [self._vector(selected, port, declared) for port in samples]
+                freed = [self._vector(admin_only, port, declared) for port in samples]
+                line = lines[selected, declared] = (plain, freed)
             vector[number], exempt[number] = line
         table = SideTable(
             vector=vector,
@@ -212,12 +212,12 @@ class SideBuilder:
         ]
         for index in self.order:
             spec = self._deciders.specs[index]
-            place = _TIERS.index(spec.tier)
+            column = _TIERS.index(spec.tier)
             chosen = self._population.pods(spec.subject, spec.namespace)
             for number in chosen.surely.tolist():
-                lists[number][place].append(index)
+                lists[number][column].append(index)
             for number in chosen.perhaps.tolist():
-                lists[number][place].append(index)
+                lists[number][column].append(index)
                 lists[number][-1].append(index)
         shared: dict[Selected, Selected] = {}
         every = (Selected(*(tuple(tier) for tier in tiers)) for tiers in lists)
@@ -238,13 +238,13 @@ class SideBuilder:
                 return self._direction in spec.isolates
             return bool(self._deciders.numbers[index][self._direction])
 
-        def place(index: int) -> tuple[int, bool, str, str]:
+        def sort_key(index: int) -> tuple[int, bool, str, str]:
             ref = policies[index].ref
             ruled = bool(self._deciders.numbers[index][self._direction])
             network = specs[index].tier is Tier.NETWORK_POLICY
             return (specs[index].priority, network and ruled, ref.kind, ref.name)
 
-        return sorted(filter(acts, range(len(specs))), key=place)
+        return sorted(filter(acts, range(len(specs))), key=sort_key)
 
     def _own_names(self, number: int, selected: Selected) -> tuple[NamedPort, ...]:
         """Return a destination's named ports, where a rule of those that select it has names."""
@@ -258,13 +258,13 @@ class SideBuilder:
             for spec in self._deciders.specs
         ]
 
-    def _vector(self, selected: Selected, port: Port, own: tuple[NamedPort, ...]) -> int:
+    def _vector(self, selected: Selected, port: Port, declared: tuple[NamedPort, ...]) -> int:
         """Return the number of a vector, made unless there is one with the same rules."""
         numbers = [
             number
             for index in selected.policies()
             for number in self._deciders.numbers[index][self._direction]
-            if self.applies(number, port, own)
+            if self.applies(number, port, declared)
         ]
         named = self._direction is Direction.EGRESS and any(
             self._uses_names[index] for index in selected.policies()
@@ -277,34 +277,34 @@ class SideBuilder:
             self._rows.append((outcome, decider if self._blame else np.empty(0, np.int32)))
         return self._vectors[key]
 
-    def applies(self, number: int, port: Port, own: tuple[NamedPort, ...]) -> bool:
+    def applies(self, number: int, port: Port, declared: tuple[NamedPort, ...]) -> bool:
         """Tell whether a rule may match a port: by number, or by name of some destination."""
         ports = self._deciders.rules[number][1].ports
         if ports is None or matches(_numeric(ports), port, ()):
             return True
         if self._direction is Direction.INGRESS:
-            return matches(ports, port, own)
+            return matches(ports, port, declared)
         return any(match.name and match.protocol in (None, port.protocol) for match in ports)
 
     def _decide(self, selected: Selected, port: Port, applying: frozenset[int]) -> Row:
         """Evaluate the tiers over all classes as the other end."""
-        asked = _Asked(port, applying, frozenset(selected.doubtful))
-        row = self._in_order(selected.admin, asked)
+        context = _Context(port, applying, frozenset(selected.doubtful))
+        row = self._in_order(selected.admin, context)
         if selected.network:
-            row = _then(row, self._isolated(selected.network, asked))
+            row = _then(row, self._isolated(selected.network, context))
         # Where NetworkPolicies surely isolate the subject, nothing is left to the next tier.
         if not selected.network or (row[0] & NEXT).any():
-            row = _then(row, self._in_order(selected.baseline, asked))
+            row = _then(row, self._in_order(selected.baseline, context))
         outcome, decider = row
         outcome = np.where(outcome & NEXT, outcome & EITHER | PASSES, outcome).astype(np.uint8)
         if selected.firewall:
             leaving = ~self._population.pod_network
-            second = self._in_order(selected.firewall, asked, among=leaving)
+            second = self._in_order(selected.firewall, context, among=leaving)
             return self._besides((outcome, decider), second)
         return outcome, decider
 
     def _in_order(
-        self, policies: Iterable[int], asked: "_Asked", among: NDArray[np.bool_] | None = None
+        self, policies: Iterable[int], context: "_Context", among: NDArray[np.bool_] | None = None
     ) -> Row:
         """Evaluate rules of which the first that matches decides, for all classes or those.
 
@@ -317,8 +317,8 @@ class SideBuilder:
         for _, group in groupby(policies, key=lambda index: specs[index].priority):
             left = undecided.copy()
             for index in group:
-                open_ = self._one_policy(index, asked, row, undecided)
-                if index not in asked.doubtful:
+                open_ = self._one_policy(index, context, row, undecided)
+                if index not in context.doubtful:
                     left &= open_
             undecided = left
         outcome, decider = row
@@ -328,14 +328,14 @@ class SideBuilder:
         return outcome, decider
 
     def _one_policy(
-        self, index: int, asked: "_Asked", row: Row, undecided: NDArray[np.bool_]
+        self, index: int, context: "_Context", row: Row, undecided: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
         """Write what a policy's rules decide into a row; return what they leave undecided."""
         outcome, decider = row
         open_ = undecided.copy()
-        for number in self._among((index,), asked.applying):
+        for number in self._among((index,), context.applying):
             bit = _BITS[self._deciders.rules[number][1].action]
-            chosen = self.matching(number, asked.port)
+            chosen = self.matching(number, context.port)
             for classes in (chosen.surely, chosen.perhaps):
                 hit = classes[open_[classes]]
                 if hit.size:
@@ -345,15 +345,15 @@ class SideBuilder:
             open_[chosen.surely] = False
         return open_
 
-    def _isolated(self, policies: tuple[int, ...], asked: "_Asked") -> Row:
+    def _isolated(self, policies: tuple[int, ...], context: "_Context") -> Row:
         """Evaluate NetworkPolicies: what any rule of any of them allows passes, and no more."""
-        surely = tuple(index for index in policies if index not in asked.doubtful)
+        surely = tuple(index for index in policies if index not in context.doubtful)
         if not surely:
-            return self._perhaps_isolated(policies, asked)
-        doubtful = tuple(index for index in policies if index in asked.doubtful)
-        return self._isolated_by(surely, doubtful, asked)
+            return self._perhaps_isolated(policies, context)
+        doubtful = tuple(index for index in policies if index in context.doubtful)
+        return self._isolated_by(surely, doubtful, context)
 
-    def _perhaps_isolated(self, policies: tuple[int, ...], asked: "_Asked") -> Row:
+    def _perhaps_isolated(self, policies: tuple[int, ...], context: "_Context") -> Row:
         """Evaluate NetworkPolicies of which each may be the only one that selects, or none.
 
         Of a controller that may be in any namespace these are most policies there are.
@@ -361,12 +361,12 @@ class SideBuilder:
         size = len(self._population)
         passes, each = np.zeros(size, np.bool_), np.zeros(size, np.int32)
         for index in policies:
-            numbers = self._among((index,), asked.applying)
+            numbers = self._among((index,), context.applying)
             if not numbers:
                 continue  # it lets nobody pass
             surely = np.zeros(size, np.bool_)
             for number in numbers:
-                chosen = self.matching(number, asked.port)
+                chosen = self.matching(number, context.port)
                 if chosen.perhaps.size or not surely[chosen.surely].all():
                     self.hit.add(number)
                 surely[chosen.surely] = True
@@ -376,24 +376,24 @@ class SideBuilder:
         outcome = np.full(size, NEXT, np.uint8)
         outcome[passes] |= PASSES
         outcome[each < len(policies)] |= STOPS
-        return outcome, self._isolated_by(policies[:1], (), asked)[1]
+        return outcome, self._isolated_by(policies[:1], (), context)[1]
 
     def _isolated_by(
-        self, policies: tuple[int, ...], others: tuple[int, ...], asked: "_Asked"
+        self, policies: tuple[int, ...], others: tuple[int, ...], context: "_Context"
     ) -> Row:
         """Evaluate NetworkPolicies that select the subject, and others that perhaps do."""
         size = len(self._population)
         outcome = np.full(size, STOPS, np.uint8)
         decider = np.full(size, self._deciders.deny(self._direction, policies), np.int32)
-        for number in self._among(policies, asked.applying):
-            chosen = self.matching(number, asked.port)
+        for number in self._among(policies, context.applying):
+            chosen = self.matching(number, context.port)
             fresh = chosen.surely[outcome[chosen.surely] != PASSES]
             if fresh.size or chosen.perhaps.size:
                 self.hit.add(number)
             outcome[fresh], decider[fresh] = PASSES, number
             _doubt(outcome, decider, chosen.perhaps, number)
-        for number in self._among(others, asked.applying):
-            chosen = self.matching(number, asked.port)
+        for number in self._among(others, context.applying):
+            chosen = self.matching(number, context.port)
             if chosen:
                 self.hit.add(number)
             _doubt(outcome, decider, chosen.surely, number)
@@ -435,12 +435,12 @@ class SideBuilder:
 
     def _declaring(self, names: tuple[PortMatch, ...], port: Port) -> NDArray[np.bool_]:
         """Tell which destinations declare a port under one of these names."""
-        found = self._named.get((names, port))
-        if found is None:
+        declaring = self._named.get((names, port))
+        if declaring is None:
             people = self._population
             has = [matches(names, port, people.named(sample)) for sample in people.samples]
-            found = self._named[names, port] = np.array(has, dtype=np.bool_)
-        return found
+            declaring = self._named[names, port] = np.array(has, dtype=np.bool_)
+        return declaring
 
     def _peers(self, number: int) -> Chosen:
         """Return the other ends that a rule's peers are, on whatever port."""

@@ -90,7 +90,7 @@ def test_a_chain_says_every_tier_and_marks_what_decides(
     stops = any(
         chain.steps
         and chain.steps[-1].decides
-        and chain.steps[-1].said.startswith(("Deny", "no rule allows"))
+        and chain.steps[-1].effect.startswith(("Deny", "no rule allows"))
         for chain in found
     )
     assert verdict(found) == (STOPS if stops else PASSES)
