@@ -10,7 +10,7 @@ from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.recorded import Spans
 from audit.scope.named import Directory
 
-POD, SERVICE, NODE, OUTSIDE = EndpointKind
+POD, SERVICE, NODE, OUTSIDE, INGRESS = EndpointKind
 
 
 def pod(name: str, namespace: str = "shop", workload: str = "", **fields: Any) -> Endpoint:
