@@ -107,6 +107,7 @@ def payload(
         "manifestsPerChunk": MANIFESTS_PER_CHUNK,
         "composes": run.manifest.get("cover") == "legs",
         "leftOut": [name for name in WHOLE if name not in blobs.pieces],
+        "traced": bool(grid.trace_keys),
         "blobs": blobs.pieces,
     }
 

@@ -67,7 +67,8 @@ def render_html(
         .render(
             summary=summary(streamed.manifest, grid, counted, deciding, changed=changed),
             path=streamed.path,
-            left_out=data["leftOut"],
+            # Where no trace was run none is left out.
+            left_out=[n for n in data["leftOut"] if data["traced"] or n not in ("hops", "raw")],
             style=style,
             script=script,
             policy=_content_security_policy(style, script),

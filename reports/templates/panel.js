@@ -214,6 +214,7 @@ function meaningPart(src, dst, cell) {
 }
 
 async function tracePart(cell) {
+  if (!data.traced) return [heading("Traces"), el("p", { class: "muted", testid: "panel-hops" }, "None was run: the policy objects alone were asked.")];
   if (!has("hops")) return [heading("Traces"), el("p", { class: "muted", testid: "panel-hops" }, "Not in this page: the first command shows them with --raw.")];
   if (cell.start < 0) return [heading("Traces"), el("p", { class: "muted", testid: "panel-hops" }, "This cell has no trace.")];
   const request = await chain(cell.start);

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,6 +110,16 @@ def test_what_does_not_fit_is_left_out_and_said(
     assert not set(data["leftOut"]) & set(data["blobs"])
     assert 'data-testid="left-out"' in html
     assert "audit explain runs/20260214-021500 SRC DST PORT" in html
+
+
+def test_where_no_trace_was_run_none_is_said_to_be_too_many(made: "Made") -> None:
+    run = made.shop(1)
+    nowhere = np.full_like(run.verdicts.trace, -1)
+    untraced = replace(run, verdicts=replace(run.verdicts, trace=nowhere, trace_keys=()))
+    html = render_html(untraced)
+    assert made.data_of(html)["leftOut"] == ["hops", "raw"]
+    assert "are too many" not in html
+    assert "are too many" in render_html(run, trace_budget=10)
 
 
 def test_raw_text_is_left_out_before_the_hops(made: "Made") -> None:
