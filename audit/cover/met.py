@@ -65,8 +65,8 @@ class Met:
     _contents: dict[tuple[str, At], NDArray[np.int64]] = field(default_factory=dict)
     _common: dict[tuple[str, At], "_Views"] = field(default_factory=dict)
     _most: dict[tuple[At, bool], tuple[int, int] | None] = field(default_factory=dict)
-    usual_switches: dict[str, bool] | None = None
-    """By switch, whether its flows are of the usual kind; made when it is first needed."""
+    usual_switches: frozenset[str] = frozenset()
+    """Whose flows that name nobody are those of most switches."""
     _everyone: int = 0
     _router_ports: frozenset[str] = frozenset()
     _attached: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
@@ -90,6 +90,7 @@ class Met:
                 self._limit(zone, flow)
             if marks.redirected:
                 self._redirect(sorted(marks.redirected))
+        self.usual_switches = self._most_alike()
 
     def _agreed(self, zone: Zone, acls: ZoneAcls) -> dict[str, frozenset[int]]:
         """Return the flows that ACLs in force explain, by switch; note where they do not agree."""
@@ -231,7 +232,7 @@ class Met:
             plain: dict[tuple[int, int], bool] = {}
             for index in np.flatnonzero(self.host == host).tolist():
                 at = self.endpoints[index].attachment
-                if at is not None and self._is_usual(at.zone, at.switch):
+                if at is not None and at.switch in self.usual_switches:
                     content = int(self._content(at.zone, at.switch, side)[index])
                     views = self._views(at.zone, at.switch, self._sees(index, side))
                     counts[content, views.number] += 1
@@ -240,18 +241,17 @@ class Met:
             self._most[key] = usual if usual is not None and plain[usual] else None
         return self._most[key]
 
-    def _is_usual(self, zone: str, switch: str) -> bool:
-        """Say whether a switch's flows that name nobody are those of most switches."""
-        if self.usual_switches is None:
-            kinds = {
-                name: frozenset(kind)
-                for marks in self._marks.values()
-                for name, kind in marks.kind.items()
-            }
-            counts = Counter(kinds.values()).most_common(1)
-            most = [kind for kind, count in counts if 1 < count > len(kinds) - count]
-            self.usual_switches = {name: kind in most for name, kind in kinds.items()}
-        return switch in self._marks[zone].on and self.usual_switches.get(switch, False)
+    def _most_alike(self) -> frozenset[str]:
+        """Return the switches whose flows that name nobody are those of most; one alone is not."""
+        kinds = {
+            switch: frozenset(kind)
+            for marks in self._marks.values()
+            for switch, kind in marks.kind.items()
+        }
+        for kind, count in Counter(kinds.values()).most_common(1):
+            if count > 1 and 2 * count > len(kinds):
+                return frozenset(switch for switch in kinds if kinds[switch] == kind)
+        return frozenset()
 
     def _views(self, zone: str, switch: str, side: At) -> "_Views":
         """Return the entries that all endpoints of a switch at `side` have in common."""
