@@ -101,7 +101,8 @@ class RunOrManifests(Run):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
         """Return a run's directory, or the text as it is."""
-        return str(super().convert(value, param, ctx)) if "://" in str(value) else str(value)
+        text = str(newest(value))
+        return str(super().convert(text, param, ctx)) if "://" in text else text
 
 
 def require_written(run: Path, advice: str) -> None:

@@ -39,7 +39,8 @@ def explain(
     meant = meaning.of_cell(finished, cell)
     text = explaining.explain(finished, cell) + explaining.meaning(meant)
     if others:
-        text += f"\nThe same is true of {others:,} more cells from {src} to {dst}.\n"
+        noun = "cell" if others == 1 else "cells"
+        text += f"\nThe same is true of {others:,} more {noun} from {src} to {dst}.\n"
     return Explained(
         text=text + (cells.raw_text(finished, cell) if raw else ""),
         fields=cells.fields(finished, cell, raw=raw)

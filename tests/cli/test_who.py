@@ -98,5 +98,7 @@ def test_the_newest_run_is_read_unless_another_is_named(
     newest = audit("who", "app=web", "-o", "json").json  # the other one is not finished
     assert newest == audit("who", "app=web", "--run", small_run, "-o", "json").json
     assert audit("query", "2020-01-01", "SELECT 1").code == 0
+    named, newest_run = (audit("diff", run, small_run) for run in (small_run, "latest"))
+    assert (newest_run.code, newest_run.out) == (named.code, named.out)
     done = audit("query", "2020-01-02", "SELECT 1")
     assert "there is no finished run of 2020-01-02 below runs/" in done.err
