@@ -69,7 +69,7 @@ def _flows(zone: Zone, in_force: Mapping[str, Sequence[Acl]]) -> Iterator[Differ
     routers = router_ports([zone])
     for switch in sorted({*zone.switches, *in_force}):
         listed = zone.flows.get(switch, ())
-        if switch in zone.user_defined or not listed:
+        if switch in zone.networks or not listed:
             continue
         agreed = agreement.compare(in_force.get(switch, ()), listed)
         for acl in agreed.lacking:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from audit.model.endpoints import Endpoint, EndpointKind, Port
-from audit.model.facts import ClusterState, Service
+from audit.model.facts import NO_OWNERS, ClusterState, Owners, Service
 from audit.model.packets import Family
 
 
@@ -30,7 +30,7 @@ class Headless:
     """
 
     services: Mapping[str, Service]
-    owners: Mapping[str, Endpoint]
+    owners: Owners
 
     def receivers(self, key: str, family: Family, port: Port) -> tuple[Receiver, ...]:
         """Return where a packet to `port` of a headless Service may go; empty when nowhere.
@@ -55,10 +55,10 @@ class Headless:
         )
 
 
-NO_HEADLESS = Headless(services={}, owners={})
+NO_HEADLESS = Headless(services={}, owners=NO_OWNERS)
 
 
-def headless(state: ClusterState, owners: Mapping[str, Endpoint]) -> Headless:
+def headless(state: ClusterState, owners: Owners) -> Headless:
     """Return the headless Services of a cluster."""
     return Headless(
         services={

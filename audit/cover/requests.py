@@ -272,6 +272,7 @@ def request_for(src: Endpoint, dst: Endpoint, family: Family, port: Port) -> Tra
             microflow=flow,
             target=dst.attachment.port if dst.attachment and not _outside(dst) else "",
             to_service=dst.kind is EndpointKind.SERVICE,
+            network=src.network,
         )
     )
 
@@ -301,6 +302,7 @@ def reply_for(request: TraceTask, src: Endpoint, dst: Endpoint) -> TraceTask:
             state=ConntrackState.REPLY,
             microflow=flow,
             target=_attached(src).port,
+            network=dst.network,
         )
     )
 
@@ -334,5 +336,4 @@ def _next_hop(attached: Attachment, other: Endpoint, address: str) -> str:
     there = other.attachment
     if there is None or address not in there.addresses:
         return attached.gateway_mac
-    on_link = (there.zone, there.switch) == (attached.zone, attached.switch)
-    return there.mac if on_link else attached.gateway_mac
+    return there.mac if attached.on_link(there) else attached.gateway_mac

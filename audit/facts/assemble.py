@@ -4,7 +4,7 @@ What Kubernetes and OVN disagree about is said in a sentence and never guessed o
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +14,14 @@ from audit.errors import DatabaseError
 from audit.facts import archive, contradictions, kube, ovn, policylists, slices, snapshot
 from audit.facts import partial as dump
 from audit.facts.inventory import pods as ports
-from audit.facts.inventory.cluster import Cluster, Name, name_of
+from audit.facts.inventory.cluster import Cluster, Name, name_of, plain
 from audit.facts.inventory.compare import compare
 from audit.facts.inventory.services import Declared, declared
 from audit.facts.topology import Topology
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.engine import DatabaseReader
 from audit.model.facts import ClusterState, Note, Service, Zone
+from audit.model.networks import Network, Role
 from audit.model.verdicts import Reason
 
 _ZONES_AT_A_TIME = 2
@@ -289,14 +290,22 @@ def _pods(pods: Sequence[kube.PodFacts], joined: _Join) -> tuple[tuple[Endpoint,
         if not pod.node or pod.phase == "Pending":
             groups["pod-pending-with-port" if has_port else "pod-pending"].append(name)
             continue
-        endpoint = _pod_endpoint(pod, joined)
-        endpoints.append(endpoint)
-        if endpoint.obstacle:
-            groups[endpoint.obstacle].append(name)
-        elif pod.terminating:
+        for endpoint in _attachments(pod, joined):
+            endpoints.append(endpoint)
+            if endpoint.obstacle:
+                groups[endpoint.obstacle].append(endpoint.key.removeprefix("pod "))
+        if pod.terminating and not endpoints[-1].obstacle:
             groups["pod-terminating"].append(name)
+        if pod.foreign:
+            groups["interfaces-of-others"].append(f"{name} ({', '.join(pod.foreign)})")
     notes = [*_notes(_POD_NOTES, groups, "pod"), *contradictions.notes(contradictory)]
-    return tuple(sorted(endpoints, key=lambda e: (e.namespace, e.name))), notes
+    return tuple(sorted(endpoints, key=_in_order)), notes
+
+
+def _in_order(endpoint: Endpoint) -> tuple[str, str, int, str]:
+    """Return by what pods are sorted: of one pod the primary network first."""
+    roles = tuple(Role)
+    return endpoint.namespace, endpoint.name, roles.index(endpoint.role), endpoint.network
 
 
 def _notes(texts: Mapping[str, str], groups: Mapping[str, Sequence[str]], word: str) -> list[Note]:
@@ -332,9 +341,9 @@ _POD_NOTES: Mapping[str, str] = {
     Reason.HYBRID_OVERLAY: "{n} on nodes of the hybrid overlay, where no OVN runs: their cells are "
     "untraced",
     Reason.ZONE_MISSING: "{n} on nodes whose zone is not in the snapshot: their cells are untraced",
-    Reason.USER_DEFINED_NETWORK: "{n} whose primary network is a user-defined one: their cells "
-    "are untraced, as only the default network is audited",
     Reason.NO_ADDRESS: "{n} without an address: their cells are untraced",
+    "interfaces-of-others": "{n} with interfaces that OVN-Kubernetes did not make: these are not "
+    "audited",
 }
 
 
@@ -363,6 +372,55 @@ def _pod_endpoint(pod: kube.PodFacts, joined: _Join) -> Endpoint:
     )
 
 
+def _attachments(pod: kube.PodFacts, joined: _Join) -> tuple[Endpoint, ...]:
+    """Return a running pod once for each network that it is on.
+
+    One of these is its primary network: its own, or else the default one.
+    """
+    others = list(_on_other_networks(pod, joined))
+    primary = next((other for other in others if other.role is Role.PRIMARY), None)
+    return (
+        replace(_pod_endpoint(pod, joined), role=Role.LOCKED if primary else Role.PRIMARY),
+        *(other if other is primary else replace(other, role=Role.SECONDARY) for other in others),
+    )
+
+
+def _on_other_networks(pod: kube.PodFacts, joined: _Join) -> Iterator[Endpoint]:
+    """Yield a running pod once for each user-defined network that it is on.
+
+    Its annotation says which these are, and the databases which ports it has there.
+    """
+    if pod.host_network:
+        return
+    topology = joined.topology
+    ports = topology.other_ports.get((pod.namespace, pod.name), ())
+    interfaces = {interface.nad: interface for interface in pod.interfaces}
+    for _, port in ports:
+        interfaces.setdefault(port.nad, kube.Interface(nad=port.nad, role=Role.SECONDARY))
+    for nad, interface in sorted(interfaces.items()):
+        zone_and_port = topology.port_on(pod.namespace, pod.name, nad)
+        attachment = topology.attachment(*zone_and_port) if zone_and_port else None
+        addresses = attachment.addresses if attachment else interface.addresses
+        obstacle = "" if attachment else _absent(pod, joined)
+        if attachment and set(map(plain, addresses)) != set(map(plain, interface.addresses)):
+            obstacle = Reason.POD_DIFFERS if interface.addresses else obstacle
+        network = topology.attached.get(nad, Network(name=nad, role=interface.role))
+        yield Endpoint(
+            kind=EndpointKind.POD,
+            namespace=pod.namespace,
+            name=pod.name,
+            node=pod.node,
+            addresses=addresses,
+            labels=pod.labels,
+            workload=pod.workload,
+            declared=pod.declared,
+            attachment=attachment,
+            obstacle=obstacle or ("" if addresses else Reason.NO_ADDRESS),
+            network=network.name,
+            role=interface.role if pod.primary_network else network.role,
+        )
+
+
 _Joined = tuple[tuple[str, ...], Attachment | None, str]
 """(addresses, attachment, obstacle) of a pod."""
 
@@ -379,17 +437,20 @@ def _host_network(pod: kube.PodFacts, nodes: Mapping[str, Endpoint]) -> _Joined:
 
 def _pod_network(pod: kube.PodFacts, joined: _Join) -> _Joined:
     """Join a pod with its logical port."""
-    if pod.primary_network:
-        return pod.addresses, None, Reason.USER_DEFINED_NETWORK
-    topology, nodes = joined.topology, joined.nodes
+    topology = joined.topology
     zone_and_port = topology.pod_port(pod.namespace, pod.name, pod.node)
     if zone_and_port is None:
-        has_switch = pod.node in topology.switch_of_node
-        node = nodes.get(pod.node)
-        hybrid = node is not None and node.obstacle == Reason.HYBRID_OVERLAY
-        absent = Reason.HYBRID_OVERLAY if hybrid else Reason.ZONE_MISSING
-        return pod.addresses, None, Reason.NO_LOGICAL_PORT if has_switch else absent
+        return pod.addresses, None, _absent(pod, joined)
     attachment = topology.attachment(*zone_and_port)
     if attachment is None:
         return pod.addresses, None, Reason.NO_LOGICAL_PORT
     return attachment.addresses, attachment, ""
+
+
+def _absent(pod: kube.PodFacts, joined: _Join) -> Reason:
+    """Say why a pod has no logical port."""
+    if pod.node in joined.topology.switch_of_node:
+        return Reason.NO_LOGICAL_PORT
+    node = joined.nodes.get(pod.node)
+    hybrid = node is not None and node.obstacle == Reason.HYBRID_OVERLAY
+    return Reason.HYBRID_OVERLAY if hybrid else Reason.ZONE_MISSING

@@ -18,6 +18,7 @@ from audit.facts.documents import documents
 from audit.facts.fields import Field, FieldError
 from audit.model.endpoints import MAX_PORT, NamedPort, Port
 from audit.model.facts import Policy, Service, ServiceEndpoint
+from audit.model.networks import DEFAULT, Role
 from audit.model.packets import Protocol
 from audit.model.verdicts import PolicyRef
 
@@ -44,6 +45,7 @@ _SERVICE_NAME = "kubernetes.io/service-name"
 """The label that ties an EndpointSlice to its Service. The mirrored slices of user-defined
 networks have another one, `k8s.ovn.org/service-name`, and so are not taken for these."""
 _POD_NETWORKS = "k8s.ovn.org/pod-networks"
+_NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 _OPEN_PORTS = "k8s.ovn.org/open-default-ports"
 _MANAGEMENT_MACS = "k8s.ovn.org/node-mgmt-port-mac-addresses"
 _MANAGEMENT_MAC = "k8s.ovn.org/node-mgmt-port-mac-address"
@@ -53,6 +55,18 @@ _NODE_CHASSIS = "k8s.ovn.org/node-chassis-id"
 _HOST_CIDRS = "k8s.ovn.org/host-cidrs"
 # libyaml writes the same text eight times faster: seconds, at ten thousand policies.
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """A pod's interface on a user-defined network, as OVN-Kubernetes' annotation describes it.
+
+    `nad` is the network attachment definition that it is made of, `addresses` are bare.
+    """
+
+    nad: str
+    role: Role
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +85,10 @@ class PodFacts:
     declared: tuple[NamedPort, ...]
     primary_network: str
     """Name of the user-defined network that is this pod's primary one; empty for the default."""
+    interfaces: tuple[Interface, ...] = ()
+    """On user-defined networks, sorted."""
+    foreign: tuple[str, ...] = ()
+    """Networks of interfaces that OVN-Kubernetes did not make, as Multus reports them."""
     assigned: tuple[str, ...] = ()
     """Addresses on the default network that OVN-Kubernetes' annotation gives the pod."""
     assigned_mac: str = ""
@@ -129,6 +147,8 @@ def pod(item: Object) -> PodFacts:
         workload=_workload(root),
         declared=_declared(spec),
         primary_network=_primary_network(networks),
+        interfaces=_interfaces(networks),
+        foreign=_foreign(networks, _annotation(root, _NETWORK_STATUS)),
         assigned=assigned,
         assigned_mac=assigned_mac,
         opened=bool(metadata["annotations"][_OPEN_PORTS].text()),
@@ -137,16 +157,50 @@ def pod(item: Object) -> PodFacts:
 
 def _assigned(networks: Any) -> tuple[tuple[str, ...], str]:  # noqa: ANN401 - parsed JSON
     """Return a pod's addresses and MAC on the default network; one address was a plain string."""
-    default = networks.get("default") if isinstance(networks, dict) else None
+    default = networks.get(DEFAULT) if isinstance(networks, dict) else None
     if not isinstance(default, dict):
         return (), ""
-    listed = default.get("ip_addresses") or [default.get("ip_address")]
-    addresses = tuple(
+    return _annotated(default), str(default.get("mac_address", "")).lower()
+
+
+def _annotated(interface: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the addresses that the annotation gives an interface."""
+    listed = interface.get("ip_addresses") or [interface.get("ip_address")]
+    return tuple(
         address.partition("/")[0]
         for address in (listed if isinstance(listed, list) else ())
         if isinstance(address, str) and network(address)
     )
-    return addresses, str(default.get("mac_address", "")).lower()
+
+
+def _interfaces(networks: Any) -> tuple[Interface, ...]:  # noqa: ANN401 - parsed JSON
+    """Return a pod's interfaces beside the one on the default network."""
+    primary = _primary_network(networks)
+    return tuple(
+        Interface(
+            nad=str(nad),
+            role=Role.PRIMARY if nad == primary else Role.SECONDARY,
+            addresses=_annotated(interface),
+        )
+        for nad, interface in sorted(networks.items() if isinstance(networks, dict) else ())
+        if nad != DEFAULT and isinstance(interface, dict)
+    )
+
+
+_OVN_KUBERNETES = "ovn-kubernetes"
+"""What Multus calls the interface on the default network."""
+
+
+def _foreign(networks: Any, status: Any) -> tuple[str, ...]:  # noqa: ANN401 - parsed JSON
+    """Return the networks of a pod's interfaces that are not OVN-Kubernetes' own."""
+    if not isinstance(networks, dict) or not isinstance(status, list):
+        return ()
+    reported = {
+        str(entry.get("name", ""))
+        for entry in status
+        if isinstance(entry, dict) and not entry.get("default")
+    }
+    return tuple(sorted(reported - {*networks, _OVN_KUBERNETES, ""}))
 
 
 def _pod_addresses(status: Field) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from audit.model.facts import (
     PortGroup,
     Zone,
 )
+from audit.model.networks import DEFAULT, Network, Role
 from audit.model.packets import Protocol
 
 Row = Mapping[str, Any]
@@ -112,7 +113,7 @@ def _zone(
         northd_version=options.get("northd_internal_version", ""),
         sequence="/".join(str(number) for number in sequence),
         markers=MappingProxyType(markers(nb["NB_Global"], sb["SB_Global"], sb["Chassis_Private"])),
-        chassis=len(sb["Chassis_Private"]),
+        chassis=frozenset(row["name"] for row in sb["Chassis_Private"]),
         switches=MappingProxyType(_switches(nb["Logical_Switch"])),
         ports=MappingProxyType(ports),
         by_tunnel_key=MappingProxyType(
@@ -131,11 +132,7 @@ def _zone(
         installed_sets=flows.installed_sets(south, used),
         installed_groups=flows.installed_groups(south),
         source_routes=tuple(_source_routes(nb["Logical_Router_Static_Route"])),
-        user_defined=frozenset(
-            row["name"]
-            for row in (*nb["Logical_Switch"], *nb["Logical_Router"])
-            if _is_user_defined(row)
-        ),
+        networks=MappingProxyType(_networks((*nb["Logical_Switch"], *nb["Logical_Router"]))),
     )
 
 
@@ -219,6 +216,9 @@ def _first(rows: Sequence[Row]) -> Row:
 
 _NETWORK = "k8s.ovn.org/network"
 _ROLE = "k8s.ovn.org/role"
+_TOPOLOGY = "k8s.ovn.org/topology"
+_NAD = "k8s.ovn.org/nad"
+"""The network attachment definition that a pod's port on another network was made of."""
 
 
 def primary_networks(switches: Sequence[Row]) -> frozenset[str]:
@@ -232,7 +232,24 @@ def primary_networks(switches: Sequence[Row]) -> frozenset[str]:
 
 def _is_user_defined(row: Row) -> bool:
     """Say whether a switch or a router is of another network than the default one."""
-    return bool(row["external_ids"].get(_NETWORK, "default") != "default")
+    return bool(row["external_ids"].get(_NETWORK, DEFAULT) != DEFAULT)
+
+
+def _networks(rows: Sequence[Row]) -> dict[str, Network]:
+    """Map each switch and router of another network than the default one to its network.
+
+    Not every row says what the network is to its pods; before there were roles none did.
+    """
+    described: dict[str, Network] = {}
+    of_rows = {row["name"]: row["external_ids"] for row in rows if _is_user_defined(row)}
+    for ids in of_rows.values():
+        so_far = described.get(ids[_NETWORK], Network(name=ids[_NETWORK]))
+        described[ids[_NETWORK]] = Network(
+            name=ids[_NETWORK],
+            topology=ids.get(_TOPOLOGY, so_far.topology),
+            role=Role(ids[_ROLE]) if ids.get(_ROLE) in set(Role) else so_far.role,
+        )
+    return {name: described[ids[_NETWORK]] for name, ids in of_rows.items()}
 
 
 def _switch_acls(rows: Sequence[Row]) -> dict[str, frozenset[str]]:
@@ -275,8 +292,6 @@ def _port(row: Row, datapath: str) -> LogicalPort:
     """Read a Port_Binding; its `mac` is `MAC IP…`, `router`, `unknown`, or empty."""
     words = [word for entry in as_tuple(row["mac"]) for word in entry.split()]
     ids = row["external_ids"]
-    # A port of another network carries its network attachment, and is not the pod's own.
-    other_network = "k8s.ovn.org/nad" in ids
     return LogicalPort(
         name=row["logical_port"],
         kind=row["type"],
@@ -286,7 +301,9 @@ def _port(row: Row, datapath: str) -> LogicalPort:
         addresses=tuple(words[1:]),
         peer=row["options"].get("peer", ""),
         namespace=ids.get("namespace", ""),
-        is_pod=ids.get("pod") == "true" and not other_network,
+        is_pod=ids.get("pod") == "true",
+        nad=ids.get(_NAD, ""),
+        chassis=row["options"].get("requested-chassis", "") if row["type"] == "remote" else "",
     )
 
 
@@ -384,6 +401,7 @@ def _load_balancers(rows: Sequence[Row]) -> Iterable[LoadBalancer]:
     for row in rows:
         yield _load_balancer(
             owner=row["external_ids"].get("k8s.ovn.org/owner", row["name"]),
+            network=row["external_ids"].get(_NETWORK, ""),
             protocol=row["protocol"] if isinstance(row["protocol"], str) else Protocol.TCP,
             vips=tuple(row["vips"].items()),
             template=row.get("options", {}).get("template") == "true",
@@ -392,12 +410,13 @@ def _load_balancers(rows: Sequence[Row]) -> Iterable[LoadBalancer]:
 
 @functools.lru_cache(maxsize=_ALIKE)
 def _load_balancer(
-    *, owner: str, protocol: str, vips: tuple[tuple[str, str], ...], template: bool
+    *, owner: str, network: str, protocol: str, vips: tuple[tuple[str, str], ...], template: bool
 ) -> LoadBalancer:
     """Return a load balancer; most are the same in every zone, and are one object then."""
     parsed = (_vip(key, value) for key, value in vips)
     return LoadBalancer(
         owner=owner,
+        network="" if network == DEFAULT else network,
         protocol=Protocol(protocol),
         vips=tuple(vip for vip in parsed if vip is not None),
         template=template,

@@ -1,22 +1,28 @@
 """The zones' databases, indexed the ways Kubernetes objects are looked up in them.
 
-A pod's port is the one whose `external_ids` name the pod's namespace and whose name ends in the
-pod's; a node's switch is the one that has the node's subnets; the router on a switch is the patch
-peer that has an address there. No name is composed.
+A pod's port is the one whose `external_ids` name the pod's namespace, and on another network than
+the default one the attachment, and whose name ends in the pod's; a node's switch is the one that
+has the node's subnets; the router on a switch is the patch peer that has an address there. No name
+is composed.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from audit.facts.addresses import Network, network, networks
+from audit.facts.addresses import Network as Subnet
+from audit.facts.addresses import network, networks
 from audit.facts.kube import NodeFacts
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.facts import LogicalPort, WayIn, Zone
+from audit.model.networks import STRETCHED, Network
 
 OUTSIDE_MAC = "02:00:5e:00:53:01"
 """What stands for the router outside: a locally administered address, as the first hop's MAC is
 not in any database and no logical flow matches on it."""
+
+NOBODYS_MAC = "02:00:5e:00:53:02"
+"""What stands for the router of a network that has none, likewise: no port has it."""
 
 _ROUTER_KINDS = frozenset({"patch", "l3gateway"})
 
@@ -30,7 +36,11 @@ class Topology:
 
     zones: Mapping[str, Zone]
     pod_ports: Mapping[tuple[str, str], tuple[tuple[str, LogicalPort], ...]]
-    """(namespace, name) → (zone, port): one, unless a database is behind."""
+    """(namespace, name) → (zone, port) on the default network: one, unless a database is behind."""
+    other_ports: Mapping[tuple[str, str], tuple[tuple[str, LogicalPort], ...]]
+    """The same of user-defined networks: one for each network that the pod is on."""
+    attached: Mapping[str, Network]
+    """The network that each network attachment definition leads to."""
     ports_at: Mapping[Place, tuple[LogicalPort, ...]]
     switch_of_node: Mapping[str, Place]
     gateway_macs: Mapping[Place, str]
@@ -39,17 +49,26 @@ class Topology:
     def of(cls, zones: Mapping[str, Zone], nodes: Iterable[NodeFacts]) -> "Topology":
         """Index the zones."""
         pod_ports: dict[tuple[str, str], list[tuple[str, LogicalPort]]] = defaultdict(list)
+        other_ports: dict[tuple[str, str], list[tuple[str, LogicalPort]]] = defaultdict(list)
+        attached: dict[str, Network] = {}
         ports_at: dict[Place, list[LogicalPort]] = defaultdict(list)
         for zone in zones.values():
             for port in zone.ports.values():
                 ports_at[zone.name, port.datapath].append(port)
+                if not port.is_pod:
+                    continue
+                if port.nad and port.datapath in zone.networks:
+                    attached[port.nad] = zone.networks[port.datapath]
                 # A remote pod of a stretched network has a port of type `remote` here.
-                if port.is_pod and port.kind == "":
-                    pod = port.name.removeprefix(f"{port.namespace}_")
-                    pod_ports[port.namespace, pod].append((zone.name, port))
+                if port.kind == "":
+                    pod = port.name.rpartition("_")[2]  # no pod has an underscore in its name
+                    of_network = other_ports if port.nad else pod_ports
+                    of_network[port.namespace, pod].append((zone.name, port))
         return cls(
             zones=zones,
             pod_ports={key: tuple(ports) for key, ports in pod_ports.items()},
+            other_ports={key: tuple(ports) for key, ports in other_ports.items()},
+            attached=attached,
             ports_at={datapath: tuple(ports) for datapath, ports in ports_at.items()},
             switch_of_node=_switches_of_nodes(zones, nodes),
             gateway_macs=_gateway_macs(zones, ports_at),
@@ -62,9 +81,20 @@ class Topology:
         at_home = [(zone, port) for zone, port in ports if (zone, port.datapath) == home]
         return next(iter([*at_home, *ports]), None)
 
+    def port_on(self, namespace: str, name: str, nad: str) -> tuple[str, LogicalPort] | None:
+        """Return a pod's zone and port by which it is attached to a user-defined network."""
+        ports = self.other_ports.get((namespace, name), ())
+        return next(((zone, port) for zone, port in ports if port.nad == nad), None)
+
     def attachment(self, zone: str, port: LogicalPort) -> Attachment | None:
-        """Return how a port's packets reach the rest; None when its switch has no router."""
-        gateway = self.gateway_macs.get((zone, port.datapath))
+        """Return how a port's packets reach the rest; None when its switch has no router.
+
+        A user-defined network may have none. What is sent off-link there is sent to nobody.
+        """
+        network = self.zones[zone].networks.get(port.datapath)
+        stretched = network is not None and network.topology in STRETCHED
+        nobody = None if network is None else NOBODYS_MAC
+        gateway = self.gateway_macs.get((zone, port.datapath), nobody)
         if gateway is None or not port.mac:
             return None
         return Attachment(
@@ -74,6 +104,7 @@ class Topology:
             mac=port.mac,
             gateway_mac=gateway,
             addresses=port.addresses,
+            segment=port.datapath if stretched else "",
         )
 
     def host_attachment(self, node: NodeFacts) -> Attachment | None:
@@ -95,7 +126,7 @@ class Topology:
             router = next(_routers(self.zones[zone], ports), None) if localnet else None
             if localnet is None or router is None:
                 continue
-            if {switch, router.datapath} & self.zones[zone].user_defined:
+            if not self.zones[zone].networks.keys().isdisjoint({switch, router.datapath}):
                 continue
             node = _owner_of(router, owners)
             if node:
@@ -123,7 +154,7 @@ class Topology:
         return tuple(dict.fromkeys(ways))
 
 
-def _sends_by(zone: Zone, subnet: Network, host: Attachment | None) -> bool:
+def _sends_by(zone: Zone, subnet: Subnet, host: Attachment | None) -> bool:
     """Say whether what a subnet's pods send to the outside is routed to the host."""
     addresses = host.addresses if host is not None else ()
     return any(to in addresses and network(of) == subnet for of, to in zone.source_routes)
@@ -171,7 +202,7 @@ def _gateway_macs(
     return macs
 
 
-def _has_address_in(router: LogicalPort, subnets: Iterable[Network]) -> bool:
+def _has_address_in(router: LogicalPort, subnets: Iterable[Subnet]) -> bool:
     addresses = networks(address.partition("/")[0] for address in router.addresses)
     return any(
         address.network_address in inside
@@ -183,11 +214,11 @@ def _has_address_in(router: LogicalPort, subnets: Iterable[Network]) -> bool:
 
 def _switches_of_nodes(zones: Mapping[str, Zone], nodes: Iterable[NodeFacts]) -> dict[str, Place]:
     """Map each node to the switch that has one of its subnets; without annotation, its namesake."""
-    by_subnet: dict[Network, Place] = {}
+    by_subnet: dict[Subnet, Place] = {}
     by_name: dict[str, Place] = {}
     for zone in zones.values():
         for switch, subnets in zone.switches.items():
-            if switch in zone.user_defined:
+            if switch in zone.networks:
                 continue
             by_name.setdefault(switch, (zone.name, switch))
             for subnet in networks(subnets):

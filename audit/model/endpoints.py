@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from audit.model.networks import DEFAULT, Role
 from audit.model.packets import Family, Protocol
 
 MAX_PORT = 65535
@@ -69,7 +70,8 @@ class Attachment:
 
     `port` is a logical switch port of `switch` in `zone`; `mac` is what the endpoint sends from,
     `addresses` what it sends with; `gateway_mac` is the router port it sends everything off-link
-    to. All of them are read from the databases.
+    to, nobody's on a network without a router. `segment` is the layer 2 network that the switch is
+    one zone's part of, empty for a switch of one zone. All of them are read from the databases.
     """
 
     zone: str
@@ -78,6 +80,13 @@ class Attachment:
     mac: str
     gateway_mac: str
     addresses: tuple[str, ...]
+    segment: str = ""
+
+    def on_link(self, other: "Attachment") -> bool:
+        """Say whether packets between the two pass no router."""
+        if self.segment:
+            return self.segment == other.segment
+        return (self.zone, self.switch) == (other.zone, other.switch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,19 +112,30 @@ class Endpoint:
     attachment: Attachment | None = None
     obstacle: str = ""
     network: str = ""
-    """The user-defined network that is a pod's primary one; empty for the default network."""
+    """The user-defined network that a pod is attached to here; empty for the default network."""
+    role: Role = Role.PRIMARY
+    """What that network is to the pod: there is an endpoint for each network that a pod is on."""
 
     @property
     def key(self) -> str:
         """`pod shop/web-0`, `node worker`, `external 198.51.100.7 via worker`: unique in a run.
 
+        A pod on a network that is not its primary one is `pod shop/web-0 on storage`.
         The name of an INGRESS begins with its object's kind: `route/shop/web` is `route shop/web`.
         """
         if self.kind is EndpointKind.INGRESS:
             return self.name.replace("/", " ", 1)
         name = f"{self.namespace}/{self.name}" if self.namespace else self.name
         via = f" via {self.node}" if self.kind is EndpointKind.EXTERNAL and self.node else ""
-        return f"{self.kind} {name}{via}"
+        on = f" on {self.network_name}" if self.role is not Role.PRIMARY else ""
+        return f"{self.kind} {name}{via}{on}"
+
+    @property
+    def network_name(self) -> str:
+        """A pod's network by name, `default` for the default one; empty for who is on none."""
+        if self.kind is not EndpointKind.POD or self.host_network:
+            return ""
+        return self.network or DEFAULT
 
     @property
     def belongs_to(self) -> str:

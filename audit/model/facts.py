@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, NamedPort, Port
 from audit.model.findings import severity_of_note
 from audit.model.inventory import Difference, Stock
+from audit.model.networks import Network
 from audit.model.packets import Protocol
 from audit.model.policies import PolicySpec
 from audit.model.verdicts import PolicyRef
@@ -128,7 +129,9 @@ class LogicalPort:
     """A row of the southbound `Port_Binding` with what the northbound says about it.
 
     `kind` is OVN's port type: empty (a VIF), `patch`, `l3gateway`, `localnet`, `remote` …
-    `peer` is the other side of a patch; `namespace` is set for pods' ports.
+    `peer` is the other side of a patch; `namespace` is set for pods' ports. `nad` is the network
+    attachment definition that a pod's port on another network than the default one is made of.
+    `chassis` is where a port of type `remote` should be.
     """
 
     name: str
@@ -140,6 +143,8 @@ class LogicalPort:
     peer: str
     namespace: str
     is_pod: bool
+    nad: str = ""
+    chassis: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +220,8 @@ class LoadBalancer:
     protocol: Protocol
     vips: tuple[tuple[str, int, tuple[str, ...]], ...]
     template: bool
+    network: str = ""
+    """The user-defined network whose switches and routers have it; empty for the default one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,9 +257,9 @@ class Zone:
     """uuids of the ACLs a switch has itself, not through a port group."""
     source_routes: tuple[tuple[str, str], ...] = ()
     """(network, next hop) of the routes that look at where a packet comes from."""
-    user_defined: frozenset[str] = frozenset()
-    """Logical switches and routers of other networks than the default one. What is beside them may
-    have the same addresses as the default network's, a node's own among them."""
+    networks: Mapping[str, Network] = field(default_factory=lambda: MappingProxyType({}))
+    """The network of each logical switch and router that is not of the default one. What is beside
+    them may have the same addresses as the default network's, a node's own among them."""
     markers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """How far the zone's parts had come: counters of NB_Global, SB_Global and each chassis."""
     flows: Mapping[str, Sequence[LogicalFlow]] = field(default_factory=lambda: MappingProxyType({}))
@@ -263,10 +270,16 @@ class Zone:
     """The southbound's port groups and their ports, likewise."""
     stock: Stock = field(default_factory=Stock)
     """Whose its rows are, for who compares them with the objects."""
-    chassis: int = 1
-    """How many nodes the zone is of."""
+    chassis: frozenset[str] = frozenset()
+    """The nodes that the zone is of, by the names of their chassis."""
     torn: bool = False
     """The last transaction of a database file was cut off, and is not part of this."""
+
+    def network_of(self, port: str) -> str:
+        """Return the user-defined network that a logical port is on; empty for the default one."""
+        there = self.ports.get(port)
+        network = self.networks.get(there.datapath) if there is not None else None
+        return network.name if network is not None else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,6 +317,23 @@ class AddressRanges:
     pods: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owners:
+    """Whose an address is, on each network: the same one may be two pods' on two networks.
+
+    `by_network` has the default network's owners under the empty name.
+    """
+
+    by_network: Mapping[str, Mapping[str, Endpoint]]
+
+    def get(self, address: str, network: str = "") -> Endpoint | None:
+        """Return who has `address` on a network; None where nobody is known to."""
+        return self.by_network.get(network, self.by_network[""]).get(address)
+
+
+NO_OWNERS = Owners(by_network={"": {}})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,13 +378,12 @@ class ClusterState:
     cluster: str = ""
     """The uid of namespace kube-system, by which clusters are told apart; empty where not known."""
 
-    def owners(self) -> dict[str, Endpoint]:
-        """Map addresses to who has them: pods by their own, nodes by the host's.
-
-        A pod of another network may have the address of one of the default network, which is meant.
-        """
-        owners = {address: node for node in self.nodes for address in node.addresses}
+    def owners(self) -> "Owners":
+        """Say who has which address: pods by their own, nodes by the host's."""
+        nodes = {address: node for node in self.nodes for address in node.addresses}
+        by_network = {"": dict(nodes)}
         pods = (pod for pod in self.pods if not pod.host_network)
         for pod in sorted(pods, key=lambda pod: pod.attachment is not None):
-            owners.update(dict.fromkeys(pod.addresses, pod))
-        return owners
+            there = by_network.setdefault(pod.network, dict(nodes))
+            there.update(dict.fromkeys(pod.addresses, pod))
+        return Owners(by_network=by_network)

@@ -12,12 +12,15 @@ _Task = TypeVar("_Task", bound=TraceTask)
 
 _PACKET = attrgetter(*(field.name for field in fields(Microflow)))
 _ASKED = attrgetter(
-    *(f.name for f in fields(TraceTask) if f.name not in ("key", "microflow", "depth"))
+    *(f.name for f in fields(TraceTask) if f.name not in ("key", "microflow", "depth", "network"))
 )
 
 
 def keyed(task: _Task) -> _Task:
-    """Return `task` with the key its content gives it; `depth` is no part of the content."""
+    """Return `task` with the key its content gives it.
+
+    `depth` is no part of the content, nor is `network`, which the port of entry is on.
+    """
     entry = (task.node, task.tunnel) if isinstance(task, DatapathTask) else ()
     text = "\x1f".join(map(str, (*_ASKED(task), *_PACKET(task.microflow), *entry)))
     return replace(task, key=hashlib.blake2b(text.encode(), digest_size=8).hexdigest())

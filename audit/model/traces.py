@@ -20,7 +20,8 @@ class TraceTask:
     reading where a load balancer draws a backend; n reads on, and traces up to n times until the
     packet reaches `target` (the engine draws at random and cannot be told what). `to_service`
     says that the packet is for a Service's address, which a load balancer must take. `depth`
-    counts the hops before this one.
+    counts the hops before this one. `network` is the one that the sender is on, empty for the
+    default network.
     """
 
     key: str
@@ -32,6 +33,7 @@ class TraceTask:
     draws: int = 0
     to_service: bool = False
     depth: int = 0
+    network: str = ""
 
     @property
     def location(self) -> str:

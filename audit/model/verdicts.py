@@ -60,6 +60,8 @@ class Reason(StrEnum):
     FLOW_MISSING = "flow-missing"
     TUNNEL_ASTRAY = "tunnel-astray"
     OTHER_NETWORK = "other-network"
+    ADDRESS_OF_ANOTHER = "address-of-another"
+    REMOTE_PORT_MISSING = "remote-port-missing"
     # inconclusive
     BACKENDS_DIFFER = "backends-differ"
     GATEWAYS_DIFFER = "gateways-differ"

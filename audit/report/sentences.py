@@ -62,6 +62,8 @@ CAUSES: dict[Reason, str] = {
     Reason.PORT_NOT_BOUND: "a node has no interface for a port on its way",
     Reason.FLOW_MISSING: "a node lacks the OpenFlow flow that would take it",
     Reason.TUNNEL_ASTRAY: "a node sends it to an address that is no node's tunnel",
+    Reason.ADDRESS_OF_ANOTHER: "a pod of the sender's own network has that address, and gets it",
+    Reason.REMOTE_PORT_MISSING: "the zone that it is sent to has no such port",
     Reason.OTHER_NETWORK: "its ends are on different networks, and nothing joins these",
     Reason.BACKENDS_DIFFER: "some backends of the service are reachable and others are not",
     Reason.GATEWAYS_DIFFER: "the gateways it may take do not agree",

@@ -12,7 +12,7 @@ come out clean. The message looks for the typo.
 import dataclasses
 import functools
 import ipaddress
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from audit.errors import ScopeError
 from audit.model.endpoints import Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import ClusterState, Policy, Service
+from audit.model.networks import Role
 from audit.model.policies import BlockPeer
 from audit.model.selectors import EVERYTHING, UNSAID, Operator, Requirement, Selector
 from audit.model.verdicts import Reason
@@ -37,6 +38,7 @@ MAX_NAMED = 5
 """More namespaces than this are counted in a message, not listed."""
 
 _KIND_ORDER = {kind: order for order, kind in enumerate(EndpointKind)}
+_ROLE_ORDER = {role: order for order, role in enumerate(Role)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +170,9 @@ class _Cluster:
 
         A headless Service has none of its own: its addresses are its pods'.
         """
-        pods = (pod for pod in self.state.pods if not pod.host_network)
+        on_pod_network = (pod for pod in self.state.pods if not pod.host_network)
+        # An address may be a pod's on each of two networks: the default one's is meant.
+        pods = sorted(on_pod_network, key=lambda pod: bool(pod.network))
         services = [
             self.services[f"{s.namespace}/{s.name}"] for s in self.state.services if not s.headless
         ]
@@ -425,9 +429,22 @@ def _corrected(wanted: Requirement, objects: Sequence[Mapping[str, str]]) -> Req
     return dataclasses.replace(wanted, key=key, values=fit)
 
 
+def _by_network(
+    sources: Sequence[Endpoint], columns: Sequence[Endpoint]
+) -> Iterator[tuple[list[Endpoint], list[Endpoint]]]:
+    """Yield the pairs that can send to each other: on a secondary network only who is on it."""
+    by_network: dict[str, tuple[list[Endpoint], list[Endpoint]]] = {"": ([], [])}
+    for side, endpoints in enumerate((sources, columns)):
+        for endpoint in endpoints:
+            apart = endpoint.network if endpoint.role is Role.SECONDARY else ""
+            by_network.setdefault(apart, ([], []))[side].append(endpoint)
+    return ((rows, ends) for rows, ends in by_network.values() if rows and ends)
+
+
 def _sides(
     pairs: Sequence[tuple[Sequence[Endpoint], Sequence[Endpoint]]], leads: Sequence[_Lead]
 ) -> Sides:
+    pairs = [pair for both in pairs for pair in _by_network(*both)]
     unique = {e.key: e for sources, columns in pairs for e in (*sources, *columns)}
     unique |= {lead.row.key: lead.row for lead in leads}
     endpoints = sorted(unique.values(), key=_sort_key)
@@ -445,8 +462,11 @@ def _sides(
     )
 
 
-def _sort_key(endpoint: Endpoint) -> tuple[int, str, str, str]:
-    return (_KIND_ORDER[endpoint.kind], endpoint.namespace, endpoint.name, endpoint.node)
+def _sort_key(endpoint: Endpoint) -> tuple[int, str, str, str, int, str]:
+    """Return by what endpoints are sorted: a pod's networks stand together, the primary first."""
+    role = _ROLE_ORDER[endpoint.role]
+    named = (endpoint.namespace, endpoint.name, endpoint.node)
+    return (_KIND_ORDER[endpoint.kind], *named, role, endpoint.network)
 
 
 def _indices(endpoints: Sequence[Endpoint], index: Mapping[str, int]) -> NDArray[np.int32]:

@@ -93,8 +93,8 @@ def build(
     """Return the matrix of `blocks` and `paths`, sorted by (src, dst, family, port), unique.
 
     `ports` are each endpoint's as a destination, parallel to `endpoints` (`ports.resolve`). No
-    endpoint is paired with itself, and none is in two paths with the same destination. ScopeError
-    when there is no cell, or more than MAX_CELLS.
+    endpoint is paired with itself, nor with the same pod on another network, and none is in two
+    paths with the same destination. ScopeError when there is no cell, or more than MAX_CELLS.
     """
     columns = _Columns(endpoints, ports, families, paths)
     groups = list(_groups(blocks, columns))
@@ -157,11 +157,18 @@ def _mask(endpoint: Endpoint, addresses: tuple[str, ...], families: Sequence[Fam
 
 
 def _itself(endpoints: Sequence[Endpoint]) -> NDArray[np.int32]:
-    """Return for each source the column that is the same endpoint.
+    """Return for each source the first and the last column that are the same, shape (2, N).
 
-    An external address has a row per gateway but one column.
+    An external address has a row per gateway but one column, a pod one for each of its networks.
     """
-    itself = np.arange(len(endpoints), dtype=np.int32)
+    first = np.arange(len(endpoints), dtype=np.int32)
+    last = first.copy()
+    of_pod: dict[tuple[str, str], list[int]] = {}
+    for index, endpoint in enumerate(endpoints):
+        if endpoint.kind is EndpointKind.POD:
+            of_pod.setdefault((endpoint.namespace, endpoint.name), []).append(index)
+    for indices in of_pod.values():
+        first[indices], last[indices] = indices[0], indices[-1]
     column = {
         endpoint.name: index
         for index, endpoint in enumerate(endpoints)
@@ -169,8 +176,8 @@ def _itself(endpoints: Sequence[Endpoint]) -> NDArray[np.int32]:
     }
     for index, endpoint in enumerate(endpoints):
         if endpoint.kind is EndpointKind.EXTERNAL:
-            itself[index] = column.get(endpoint.name, index)
-    return itself
+            first[index] = last[index] = column.get(endpoint.name, index)
+    return np.stack([first, last])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,8 +199,9 @@ class _Group:
             (columns.receives[self.destinations] & self.mask == 0)
             & (columns.port_count[self.destinations] > 0)
         ]
-        alone = np.isin(columns.itself[self.sources], stranded).sum()
-        return len(self.sources) * len(stranded) - int(alone)
+        first, last = columns.itself[:, self.sources]
+        same = np.searchsorted(stranded, last, "right") - np.searchsorted(stranded, first, "left")
+        return len(self.sources) * len(stranded) - int(same.sum())
 
 
 def _groups(blocks: Sequence[Block], columns: _Columns) -> Iterator[_Group]:
@@ -270,8 +278,9 @@ def _fill(
     lengths = np.zeros(len(endpoints), np.int64)
     cuts: list[tuple[_Row, int, int] | None] = [None] * len(endpoints)
     for group, row in zip(groups, rows, strict=True):
-        first = np.searchsorted(row.dst, columns.itself[group.sources], side="left")
-        last = np.searchsorted(row.dst, columns.itself[group.sources], side="right")
+        same = columns.itself[:, group.sources]
+        first = np.searchsorted(row.dst, same[0], side="left")
+        last = np.searchsorted(row.dst, same[1], side="right")
         lengths[group.sources] = len(row.dst) - (last - first)
         for source, low, high in zip(group.sources, first, last, strict=True):
             cuts[source] = (row, int(low), int(high))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import Policy
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, index_type
+from audit.model.networks import DEFAULT, Role
 from audit.model.packets import Protocol
 from audit.model.run import Part
 from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef
@@ -25,8 +26,10 @@ from audit.store.blames import Combination
 from audit.store.encode import PORTS_KEY
 from audit.store.layout import reading
 
-ENDPOINT_KEY = ("kind", "namespace", "name", "node")
+ENDPOINT_KEY = ("kind", "namespace", "name", "node", "network")
 """The columns that name an endpoint."""
+_ATTRIBUTES = {"network": "network_name"}
+"""Columns that `Endpoint` calls otherwise."""
 _COLUMNS = [
     *(f"{side}_{name}" for side in ("src", "dst") for name in ENDPOINT_KEY),
     *("family", "protocol", "port", "port_end", "reply"),
@@ -69,10 +72,15 @@ class Vocabulary:
 
 
 class EndpointIndex:
-    """From the four columns that name an endpoint to its index in the endpoints table."""
+    """From the columns that name an endpoint to its index in the endpoints table.
 
-    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        values = [[str(getattr(endpoint, name)) for endpoint in endpoints] for name in ENDPOINT_KEY]
+    `names` are these columns: cells from before networks were told have one less.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint], names: Sequence[str] = ENDPOINT_KEY) -> None:
+        self._names = names
+        attributes = [_ATTRIBUTES.get(name, name) for name in names]
+        values = [[str(getattr(endpoint, name)) for endpoint in endpoints] for name in attributes]
         self._vocabularies = [Vocabulary(column) for column in values]
         codes = [
             np.array([vocabulary.words[value] for value in column], dtype=np.int64)
@@ -84,7 +92,7 @@ class EndpointIndex:
 
     def places(self, table: pa.Table, side: str) -> _Ints:
         """Return the endpoint of each row on `side`; raise ValueError when one is not listed."""
-        columns = [words(table, f"{side}_{name}") for name in ENDPOINT_KEY]
+        columns = [words(table, f"{side}_{name}") for name in self._names]
         begins = _begins(columns)
         keys = self._combine(
             [
@@ -98,7 +106,7 @@ class EndpointIndex:
         return np.repeat(self._order[places], np.diff(begins, append=table.num_rows))
 
     def _combine(self, codes: Sequence[_Ints]) -> _Ints:
-        """Return one number per row for its four codes."""
+        """Return one number per row for its codes."""
         keys = np.zeros(len(codes[0]), dtype=np.int64)
         for column, vocabulary in zip(codes, self._vocabularies, strict=True):
             keys = keys * len(vocabulary.words) + column
@@ -133,6 +141,7 @@ class CellCodes:
     """The columns of a table of cells as the matrix' indices and codes; one for a whole run."""
 
     def __init__(self, endpoints: Sequence[Endpoint], ports: Sequence[Port]) -> None:
+        self._ends = endpoints
         self._endpoints = EndpointIndex(endpoints)
         self._ports = PortIndex(ports)
         self._families = Vocabulary(FAMILIES)
@@ -144,6 +153,9 @@ class CellCodes:
 
         Raises ValueError for what the run does not have.
         """
+        names = [name for name in ENDPOINT_KEY if f"src_{name}" in table.column_names]
+        if len(names) < len(ENDPOINT_KEY):
+            self._endpoints = EndpointIndex(self._ends, names)
         yield "src", self._endpoints.places(table, "src")
         yield "dst", self._endpoints.places(table, "dst")
         yield "family", self._families.codes(words(table, "family"))
@@ -419,9 +431,19 @@ def endpoints(file: Path) -> tuple[Endpoint, ...]:
                 ),
                 attachment=_attachment(row),
                 obstacle=row["obstacle"],
+                **_network(row),
             )
             for row in pq.read_table(file, partitioning=None).to_pylist()
         )
+
+
+def _network(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a pod's network and what it is to the pod; runs from before there were any have none."""
+    name, role = row.get("network", ""), row.get("network_role", "")
+    return {
+        "network": "" if name == DEFAULT else name,
+        "role": Role(role) if role else Role.PRIMARY,
+    }
 
 
 def _attachment(row: dict[str, Any]) -> Attachment | None:

@@ -116,6 +116,7 @@ def _endpoint_columns(matrix: Matrix) -> _Columns:
         ("namespace", lambda endpoint: endpoint.namespace),
         ("name", lambda endpoint: endpoint.name),
         ("node", lambda endpoint: endpoint.node),
+        ("network", lambda endpoint: endpoint.network_name),
     )
     columns: _Columns = {}
     for name, attribute in attributes:
@@ -200,6 +201,8 @@ def endpoints(values: Sequence[Endpoint]) -> pa.Table:
                 for d in value.declared
             ],
             "obstacle": value.obstacle,
+            "network": value.network_name,
+            "network_role": value.role if value.network_name else "",
             **_attachment(value.attachment),
         }
         for value in values

@@ -139,6 +139,16 @@ CELLS = Table(
                 "The request's first trace in the other plane that was asked: of the two, "
                 "`trace_id` is the one whose verdict is the cell's. Null with one plane.",
             ),
+            _column(
+                "src_network",
+                WORD,
+                "The network that the source sends on, a pod's: `default` or a user-defined one.",
+            ),
+            _column(
+                "dst_network",
+                WORD,
+                "The network that the destination is reached on; empty as for the source.",
+            ),
         ]
     ),
 )
@@ -146,7 +156,8 @@ CELLS = Table(
 ENDPOINTS = Table(
     name="endpoints",
     text="One row per endpoint: what can be a source or a destination. `kind`, `namespace`, "
-    "`name` and `node` together name it, as the `src_` and `dst_` columns of `cells` do.",
+    "`name`, `node` and `network` together name it, as the `src_` and `dst_` columns of `cells` "
+    "do.",
     schema=pa.schema(
         [
             _column("kind", WORD, "`pod`, `service`, `node`, `external` or `ingress`."),
@@ -168,6 +179,12 @@ ENDPOINTS = Table(
             _optional("sends_from", TEXTS, "Addresses it sends with."),
             _column(
                 "obstacle", WORD, "Reason code that leaves its cells untraced; empty when none."
+            ),
+            _column("network", WORD, "A pod's network here: `default` or a user-defined one."),
+            _column(
+                "network_role",
+                WORD,
+                "What that is to the pod: `primary`, `secondary` or `infrastructure-locked`.",
             ),
         ]
     ),

@@ -546,7 +546,9 @@ class Tracing:
             request = requests[index]
             src = matrix.endpoints[matrix.src[cell]]
             if isinstance(request, cover.Fork):
-                legs = [(leg, owners.get(leg.microflow.ip_dst)) for leg in request.legs]
+                legs = [
+                    (leg, owners.get(leg.microflow.ip_dst, leg.network)) for leg in request.legs
+                ]
             else:
                 legs = [(request, matrix.endpoints[matrix.dst[cell]])]
             for leg, dst in legs:

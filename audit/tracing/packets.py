@@ -196,7 +196,7 @@ class _Sendable:
     def receiver(self, src: Endpoint, backend: str) -> str:
         """Return the port of a backend, a pod at the sender's node; empty where it is none."""
         address = backend.rpartition(":")[0].strip("[]")
-        owner = self.planned.owners.get(address)
+        owner = self.planned.owners.get(address, src.network)
         if owner is None or owner.attachment is None or not _is_pod(owner):
             return ""
         return owner.attachment.port if self._node(owner) == self._node(src) else ""

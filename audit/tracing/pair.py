@@ -4,13 +4,14 @@ Each is followed from zone to zone to its end, whatever the others say. Where a 
 to its destination's zone, what that zone would do with it is traced all the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from audit.cover import requests
 from audit.fanout.backlog import Backlog
 from audit.fanout.base import Fanout
 from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.facts import Owners
 from audit.model.stages import Answer
 from audit.model.traces import TraceOutcome, TraceTask
 from audit.model.verdicts import PASSES, REASONS
@@ -48,7 +49,7 @@ class TracedPair:
     """A pair in one plane, whose cover is of its one cell: every trace, followed to its end."""
 
     pair: Pair
-    owners: Mapping[str, Endpoint]
+    owners: Owners
     plane: Plane
     workers: Fanout
     tasks: dict[str, TraceTask] = field(default_factory=dict)
@@ -109,7 +110,7 @@ class TracedPair:
             return
         for leg in judgement.next_hops:
             address = leg.microflow.ip_dst
-            owner = self.pair.src if leg.draws else self.owners.get(address)
+            owner = self.pair.src if leg.draws else self.owners.get(address, leg.network)
             yield leg, owner or Endpoint(kind=EndpointKind.EXTERNAL, name=address)
 
     def _destination(self, request: TraceTask, dst: Endpoint) -> Destination:

@@ -19,8 +19,7 @@ from audit.errors import UsageError
 from audit.facts import assemble
 from audit.facts.archive import LARGEST
 from audit.facts.live.access import Access
-from audit.model.endpoints import Endpoint
-from audit.model.facts import ClusterState, Note
+from audit.model.facts import ClusterState, Note, Owners
 from audit.model.legs import LegPlan
 from audit.model.matrix import Matrix
 from audit.model.portspace import NO_SPACE, PortSpace
@@ -42,7 +41,7 @@ class Planned:
     cover: cover.Cover
     legs: tuple[LegPlan, ...]
     """How the cells without a request of their own are composed."""
-    owners: Mapping[str, Endpoint]
+    owners: Owners
     """Who has which address."""
     notes: tuple[Note, ...]
     pods: Pods | None = None

@@ -79,7 +79,8 @@ class Teller:
         first = replace(first, keys=(traced.key,), answer=traced.answer(traced.key))
         yield self._stage(packet, first, remote=False)
         for hop in others:
-            to = traced.owners.get(traced.tasks[hop.keys[0]].microflow.ip_dst)
+            task = traced.tasks[hop.keys[0]]
+            to = traced.owners.get(task.microflow.ip_dst, task.network)
             yield self._stage(replace(packet, dst=to.name if to else dst), hop, remote=True)
 
     def _there(self, to: Destination) -> Iterator[Stage]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from audit.model.endpoints import Endpoint, EndpointKind
+from audit.model.facts import Owners
 from audit.model.traces import TraceTask
 from audit.model.verdicts import PASSES, Verdict
 from audit.verdict.compose import Decisions
@@ -23,7 +24,7 @@ class Arrivals:
     """Finds the receivers of requests whose judgements are all there."""
 
     judgements: Mapping[str, Judgement]
-    owners: Mapping[str, Endpoint]
+    owners: Owners
     decisions: Decisions
 
     def passed(self, key: str) -> bool:
@@ -39,7 +40,7 @@ class Arrivals:
         if judgement.combine is Combine.BACKENDS:
             for leg in judgement.next_hops:
                 # What a pod sends itself by a service is translated on both ways.
-                owner = None if leg.draws else self.owners.get(leg.microflow.ip_dst)
+                owner = None if leg.draws else self.owners.get(leg.microflow.ip_dst, leg.network)
                 yield from self.of(leg, src, owner)
         else:
             replies = dst is not None and self._replies(task, src, dst)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from audit.model.blindness import BLINDNESS, DATAPATH_ENGINE, LOGICAL_ENGINE, Spot
-from audit.model.endpoints import Endpoint, EndpointKind
-from audit.model.facts import Acl, Zone
+from audit.model.endpoints import EndpointKind
+from audit.model.facts import Acl, Owners, Zone
 from audit.model.packets import Protocol
 from audit.model.traces import AclMatch, DatapathTask, Hop, HopEnd, TraceTask, Unseen
 from audit.model.verdicts import Reason
@@ -41,10 +41,10 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blindness:
-    """Looks for what the engines are blind to; `owners` maps addresses to their endpoints."""
+    """Looks for what the engines are blind to; `owners` says whose an address is."""
 
     zones: Mapping[str, Zone]
-    owners: Mapping[str, Endpoint]
+    owners: Owners
     rivals: Rivals | None = None
     _vips: dict[str, frozenset[tuple[str, Protocol, int]]] = field(
         default_factory=dict, compare=False
@@ -85,7 +85,7 @@ class Blindness:
             return False
         peer = zone.ports.get(port.peer)
         beside = (port.datapath, peer.datapath if peer is not None else "")
-        return zone.chassis < 2 or unseen.datapath in beside  # noqa: PLR2004 - more than one
+        return len(zone.chassis) < 2 or unseen.datapath in beside  # noqa: PLR2004 - more than one
 
     def _balances(self, task: TraceTask) -> bool:
         """Say whether a load balancer of the zone has the packet's destination.

@@ -9,8 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from audit.model.endpoints import Endpoint
-from audit.model.facts import LogicalPort, Zone
+from audit.model.facts import LogicalPort, Owners, Zone
 from audit.model.packets import Family
 from audit.model.tasks import keyed
 from audit.model.traces import Hop, HopEnd, TraceTask
@@ -22,18 +21,20 @@ DRAWS_PER_BACKEND = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextHops:
-    """Builds the traces that take over. `owners` maps addresses to the endpoints that have them."""
+    """Builds the traces that take over. `owners` says whose an address is."""
 
     zones: Mapping[str, Zone]
-    owners: Mapping[str, Endpoint]
+    owners: Owners
     underlay: Underlay = NO_UNDERLAY
     _ways: dict[str, dict[str, Hop]] = field(default_factory=dict, compare=False)
+    _networks: dict[str, str] = field(default_factory=dict, compare=False)
 
     def beyond(self, task: TraceTask, hop: Hop) -> TraceTask | None:
         """Return the trace in the zone behind remote port `hop.port`; None when it is not here.
 
         The transit switch is one switch with a port per zone, known by its tunnel key: there the
-        packet enters by the sender's port, from the sender's router to the receiver's.
+        packet enters by the sender's port, from the sender's router to the receiver's. On a network
+        of layer 2 the pods' own switch is such a one, and both ports are pods'.
         """
         zone = self.zones[task.zone]
         port, entry = zone.ports.get(hop.port), zone.ports.get(hop.entered)
@@ -46,15 +47,25 @@ class NextHops:
         sender = zone.ports.get(entry.peer)
         if inport is None or not port.mac:
             return None
+        routed = sender is not None
         flow = replace(
             hop.translated(task.microflow),
             inport=inport.name,
             eth_src=sender.mac if sender is not None and sender.mac else task.microflow.eth_src,
             eth_dst=port.mac,
-            ttl=task.microflow.ttl - 1,
+            ttl=task.microflow.ttl - routed,
         )
         onward = replace(task, zone=receiver.name, microflow=flow, select=0, depth=task.depth + 1)
         return keyed(onward)
+
+    def network_of_pod(self, port: str) -> str | None:
+        """Return the network of a pod's port, empty for the default one; None for no pod's."""
+        if not self._networks:
+            self._networks[""] = ""  # not filled again where no pod has a port
+            for zone in self.zones.values():
+                pods = (pod.name for pod in zone.ports.values() if pod.is_pod)
+                self._networks.update((name, zone.network_of(name)) for name in pods)
+        return self._networks.get(port) if port else None
 
     def across(self, task: TraceTask, hop: Hop) -> TraceTask | None:
         """Return the same packet as it comes out at the other side of patch port `hop.port`.
@@ -89,7 +100,7 @@ class NextHops:
 
     def _ways_out(self, zone: Zone) -> Iterator[tuple[str, Hop]]:
         """Yield how packets leave a zone, each with the name of the zone that they come to."""
-        ports = [port for port in zone.ports.values() if port.datapath not in zone.user_defined]
+        ports = [port for port in zone.ports.values() if port.datapath not in zone.networks]
         routers = {port.datapath: port.name for port in ports if port.kind == "patch"}
         for port in ports:
             there = self._behind(port) if port.kind == "remote" else None
@@ -104,6 +115,13 @@ class NextHops:
             if there is not None and there.kind != "remote":
                 return zone
         return None
+
+    def lacking(self, task: TraceTask, hop: Hop) -> str:
+        """Return the zone that should have remote port `hop.port` and has it not, if one is known."""
+        port = self.zones[task.zone].ports.get(hop.port)
+        if port is None or not port.chassis or self._behind(port) is not None:
+            return ""
+        return next((z.name for z in self.zones.values() if port.chassis in z.chassis), "")
 
     def members(self, task: TraceTask, hop: Hop) -> tuple[TraceTask, ...]:
         """Return the same packet once per ECMP member, forced."""
@@ -138,7 +156,7 @@ class NextHops:
                     depth=task.depth + 1,
                 )
             )
-        owner = self.owners.get(address)
+        owner = self.owners.get(address, task.network)
         attached = owner.attachment if owner is not None else None
         return keyed(
             replace(

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import LogicalPort, WayIn
+from audit.model.networks import DEFAULT
 from audit.model.packets import Family
 from audit.model.traces import (
     AclMatch,
@@ -221,13 +222,19 @@ class Judge:
             return _inconclusive(
                 Reason.NEXT_HOP_UNRESOLVED, f"the next hop's MAC is asked for at {hop.port}"
             )
+        if hop.port_type == "remote":
+            return self._remote(task, hop)
         port = self.blamer.zones[task.zone].ports.get(hop.port)
         if hop.port == task.target or (not task.target and port is not None and port.is_pod):
             return self._passed(task, hop, Verdict.REACHABLE, Reason.DELIVERED)
-        if hop.port_type == "remote":
-            return self._remote(task, hop)
         if _is_host(port):
             return self._left(task, hop, Reason.LEFT_BY_HOST)
+        here, meant = map(self.hops.network_of_pod, (hop.port, task.target))
+        if here is not None and here != meant:
+            detail = f"{hop.port} has that address on the sender's network, and gets the packet"
+            return Judgement(
+                verdict=Verdict.UNROUTABLE, reason=Reason.ADDRESS_OF_ANOTHER, detail=detail
+            )
         return _inconclusive(
             Reason.UNEXPECTED_OUTPUT, f"output to {hop.port}, not to {task.target or 'a gateway'}"
         )
@@ -238,9 +245,16 @@ class Judge:
         It is sent on at the node that takes in what is for that pod, where the databases say how.
         """
         address = hop.translated(task.microflow).ip_dst
-        owner, way = self.hops.owners.get(address), self.hops.underlay.way_in(address)
         port = self.blamer.zones[task.zone].ports.get(hop.port)
         at_host = port is not None and address in port.addresses
+        to = self.hops.network_of_pod(task.target)
+        if not at_host and to is not None and (task.network or to):
+            left = f"left network {task.network or DEFAULT} by {hop.port}"
+            towards = f"towards a pod of network {to or DEFAULT}"
+            return _inconclusive(
+                Reason.WAY_IN_UNKNOWN, f"{left} {towards}, and what carries it there is not in OVN"
+            )
+        owner, way = self.hops.owners.get(address), self.hops.underlay.way_in(address)
         if at_host or (way is None and not is_pod(owner)):
             return self._passed(task, hop, Verdict.EXITS, reason)
         left = f"left by {hop.port} towards {owner.key if owner is not None else address}"
@@ -303,6 +317,14 @@ class Judge:
         """Send the packet on in the zone behind a remote port."""
         onward = self.hops.beyond(task, hop) if task.depth < DEEPEST else None
         blame = self.blamer.last(task.zone, hop, task.microflow.inport, _ALLOWS)
+        lacking = self.hops.lacking(task, hop) if onward is None else ""
+        if lacking:
+            return Judgement(
+                verdict=Verdict.UNROUTABLE,
+                reason=Reason.REMOTE_PORT_MISSING,
+                blame=blame,
+                detail=f"left by {hop.port} to zone {lacking}, which has no such port",
+            )
         if onward is None:
             reason = Reason.TOO_MANY_HOPS if task.depth >= DEEPEST else Reason.ZONE_MISSING
             verdict = Verdict.INCONCLUSIVE if reason is Reason.TOO_MANY_HOPS else Verdict.UNTRACED

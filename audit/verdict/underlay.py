@@ -69,8 +69,7 @@ def taken_in(
     """
     packet = hop.translated(task.microflow)
     to = owner.attachment if owner is not None and way.by_host else None
-    beside = to is not None and (to.zone, to.switch) == (entry.zone, entry.switch)
-    on_link = to is not None and beside and packet.ip_dst in to.addresses
+    on_link = to is not None and entry.on_link(to) and packet.ip_dst in to.addresses
     flow = replace(
         packet,
         inport=entry.port,
