@@ -438,7 +438,7 @@ def endpoints(file: Path) -> tuple[Endpoint, ...]:
 
 
 def _network(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a pod's network and what it is to the pod; runs from before there were any have none."""
+    """Return a pod's network and its role; older runs tell neither."""
     name, role = row.get("network", ""), row.get("network_role", "")
     return {
         "network": "" if name == DEFAULT else name,

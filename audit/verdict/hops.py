@@ -117,7 +117,7 @@ class NextHops:
         return None
 
     def lacking(self, task: TraceTask, hop: Hop) -> str:
-        """Return the zone that should have remote port `hop.port` and has it not, if one is known."""
+        """Return the zone that lacks remote port `hop.port`, which is to be there, if one does."""
         port = self.zones[task.zone].ports.get(hop.port)
         if port is None or not port.chassis or self._behind(port) is not None:
             return ""

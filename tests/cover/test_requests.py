@@ -10,7 +10,7 @@ import pytest
 from audit.cover import requests
 from audit.cover.headless import NO_HEADLESS, Headless
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind, NamedPort, Port
-from audit.model.facts import Service, ServiceEndpoint
+from audit.model.facts import Owners, Service, ServiceEndpoint
 from audit.model.matrix import FAMILIES, Matrix
 from audit.model.packets import REQUEST_SOURCE_PORT, ConntrackState, Family, Protocol
 from audit.model.verdicts import REASONS, Reason
@@ -228,7 +228,7 @@ def headless(*endpoints: ServiceEndpoint, owners: Mapping[str, Endpoint]) -> Hea
         labels=(),
         endpoints=endpoints,
     )
-    return Headless(services={"service shop/db": known}, owners=owners)
+    return Headless(services={"service shop/db": known}, owners=Owners(by_network={"": owners}))
 
 
 DB = service("db", addresses=("10.2.0.6", "10.5.0.7"))

@@ -230,9 +230,13 @@ def test_a_pod_of_a_user_defined_network(cluster: Path, load: Load) -> None:
 
     edit(cluster, "pods", change)
     state = load(cluster)
-    assert note(state, Reason.USER_DEFINED_NETWORK).subjects == ("default/web-0",)
-    pod = next(pod for pod in state.pods if pod.key == "pod default/web-0")
-    assert (pod.attachment, pod.obstacle) == (None, Reason.USER_DEFINED_NETWORK)
+    primary, locked = (pod for pod in state.pods if pod.name == "web-0")
+    assert (primary.key, primary.network) == ("pod default/web-0", "blue/net")
+    assert (primary.attachment, primary.obstacle) == (None, Reason.NO_LOGICAL_PORT)
+    assert note(state, Reason.NO_LOGICAL_PORT).subjects == ("default/web-0",)
+    assert (locked.key, locked.network) == ("pod default/web-0 on default", "")
+    assert locked.attachment is not None
+    assert locked.obstacle == ""
 
 
 def test_a_pod_that_ovn_has_on_another_node(cluster: Path, load: Load) -> None:

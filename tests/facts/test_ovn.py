@@ -160,7 +160,7 @@ def test_the_role_of_a_network_is_read_from_its_switches(
     assert zone.switches == {"blue_worker": ()}
 
 
-def test_ports_are_pods_of_the_default_network_only(
+def test_ports_of_pods_are_told_from_others(
     tmp_path: Path, toolchain: Toolchain, reader: OvsdbTool
 ) -> None:
     rows: list[tuple[str, list[Any] | str, dict[str, str]]] = [
@@ -192,11 +192,14 @@ def test_ports_are_pods_of_the_default_network_only(
     found = {port.name: (port.mac, port.addresses, port.is_pod) for port in zone.ports.values()}
     assert found == {
         "shop_a": ("0a:58:0a:01:00:05", ("10.1.0.5", "fd01::5"), True),
-        "blue_shop_a": ("0a:58:0a:09:00:05", ("10.9.0.5",), False),
+        "blue_shop_a": ("0a:58:0a:09:00:05", ("10.9.0.5",), True),
         "stor": ("", (), False),
         "wild": ("", (), False),
         "none": ("", (), False),
         "k8s": ("0a:58:0a:01:00:02", ("10.1.0.2",), False),
+    }
+    assert {port.name: port.nad for port in zone.ports.values() if port.nad} == {
+        "blue_shop_a": "shop/blue"
     }
     assert {port.datapath for port in zone.ports.values()} == {"worker"}
     assert zone.by_tunnel_key["worker", 2].name == "blue_shop_a"

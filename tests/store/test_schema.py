@@ -21,6 +21,7 @@ CONTRACT = """
 src_kind src_namespace src_name src_node dst_kind dst_namespace dst_name dst_node
 family protocol port verdict reply predicted intent logical datapath drift blame_kind
 blame_namespace blame_name blame_direction blame_rule reason trace_id port_end other_trace_id
+src_network dst_network
 """
 
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
-from audit.model.facts import Acl, FlowHint, LoadBalancer, LogicalPort, PortGroup, Zone
+from audit.model.facts import Acl, FlowHint, LoadBalancer, LogicalPort, Owners, PortGroup, Zone
 from audit.model.packets import ConntrackState, Microflow, Protocol
 from audit.model.tasks import keyed
 from audit.model.traces import AclMatch, Hop, HopEnd, TraceTask
@@ -156,6 +156,10 @@ def pod(name: str, address: str, node: str = "worker", **fields: object) -> Endp
     return Endpoint(kind=EndpointKind.POD, name=name, **_changed(empty, fields))
 
 
-def owners(*endpoints: Endpoint) -> Mapping[str, Endpoint]:
-    """Map addresses to who has them."""
-    return {address: one for one in endpoints for address in one.addresses}
+def owners(*endpoints: Endpoint) -> Owners:
+    """Say who has which address, each on its network."""
+    by_network: dict[str, dict[str, Endpoint]] = {"": {}}
+    for endpoint in endpoints:
+        there = by_network.setdefault(endpoint.network, {})
+        there.update(dict.fromkeys(endpoint.addresses, endpoint))
+    return Owners(by_network=by_network)

@@ -41,7 +41,8 @@ def doubt(task: TraceTask, hop: Hop, zone: Zone) -> Reason | None:
 
 
 def zone(chassis: int = 1) -> Zone:
-    return replace(made.zone("worker", ports=PORTS, balancers=[SERVICE]), chassis=chassis)
+    zone = made.zone("worker", ports=PORTS, balancers=[SERVICE])
+    return replace(zone, chassis=frozenset(f"chassis-{number}" for number in range(chassis)))
 
 
 def on_node(task: TraceTask) -> DatapathTask:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from audit.model.facts import NO_OWNERS
 from audit.model.traces import HopEnd
 from audit.verdict.hops import DRAWS_PER_BACKEND, NextHops
 from tests.verdict import made
@@ -84,7 +85,7 @@ def test_where_two_ways_lead_nothing_is_expected() -> None:
         "worker": made.zone(ports=[*ports, second]),
         "other": made.zone("other", ports=there),
     }
-    assert NextHops(zones=zones, owners={}).expected(made.task(), "other") is None
+    assert NextHops(zones=zones, owners=NO_OWNERS).expected(made.task(), "other") is None
 
 
 def test_a_packet_goes_on_with_the_addresses_it_left_with() -> None:
@@ -94,7 +95,7 @@ def test_a_packet_goes_on_with_the_addresses_it_left_with() -> None:
 
 
 def test_there_is_no_way_on_into_a_zone_that_is_not_there() -> None:
-    lost = NextHops(zones={"worker": ZONES["worker"], "third": ZONES["third"]}, owners={})
+    lost = NextHops(zones={"worker": ZONES["worker"], "third": ZONES["third"]}, owners=NO_OWNERS)
     assert lost.beyond(made.task(), LEFT) is None
     assert HOPS.beyond(made.task(), replace(LEFT, port="nobody")) is None
     assert HOPS.beyond(made.task(), replace(LEFT, entered="nobody")) is None

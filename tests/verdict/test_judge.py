@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from audit.model.endpoints import Endpoint, EndpointKind
-from audit.model.facts import LoadBalancer, Zone
+from audit.model.facts import NO_OWNERS, LoadBalancer, Zone
 from audit.model.packets import Protocol
 from audit.model.traces import Hop, HopEnd, LogicalTrace, TraceFailure, TraceTask
 from audit.model.verdicts import Reason, Verdict
@@ -306,8 +306,8 @@ def test_each_next_hop_of_a_choice_is_traced() -> None:
 def test_a_trace_that_failed(reason: Reason) -> None:
     judging = Judge(
         blamer=Blamer.of({}, ()),
-        hops=NextHops(zones={}, owners={}),
-        blindness=Blindness(zones={}, owners={}),
+        hops=NextHops(zones={}, owners=NO_OWNERS),
+        blindness=Blindness(zones={}, owners=NO_OWNERS),
     )
     failure = TraceFailure(key="k", reason=reason, message="it said no")
     found = judging.judge(made.task(), failure)

@@ -1,13 +1,12 @@
 """Hops of a node's Open vSwitch: where they lead on, and what they mean when they do not."""
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
-from types import MappingProxyType
 
 import pytest
 
 from audit.model.datapath import Chassis
 from audit.model.endpoints import Endpoint, EndpointKind
+from audit.model.facts import NO_OWNERS, Owners
 from audit.model.tasks import keyed
 from audit.model.traces import DatapathTask, DatapathTrace, Hop, HopEnd, Tunnel
 from audit.model.verdicts import Reason, Verdict
@@ -36,7 +35,7 @@ def judge(
     hop: Hop,
     *,
     tunnel: Tunnel | None = None,
-    owners: Mapping[str, Endpoint] = MappingProxyType({}),
+    owners: Owners = NO_OWNERS,
 ) -> Judgement:
     zones = {"worker": ZONE, "other": OTHER}
     judging = Judge(
