@@ -18,7 +18,7 @@ from audit.cover import acls, matches, ways
 from audit.cover.acls import L4, Entry, Predicates, Seen, Vector, ZoneAcls
 from audit.cover.flows import At
 from audit.cover.matches import MatchError, Side, Term
-from audit.cover.met import NO_ACL, Met, sides_of
+from audit.cover.met import NO_ACL, Met, Switch, sides_of
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import LogicalFlow, Note, Zone
 from audit.model.legs import PASS, STOP, LegPlan, LegTable, Locality
@@ -342,11 +342,16 @@ def _group_vectors(
     return vectors
 
 
-def _switches(endpoints: Sequence[Endpoint]) -> tuple[NDArray[np.int32], dict[str, int]]:
-    """Return the number of each endpoint's switch, and the numbers of switches."""
-    switches = {e.attachment.switch for e in endpoints if e.attachment is not None}
-    numbers = {switch: number for number, switch in enumerate(sorted(switches))}
-    of_endpoints = [numbers[e.attachment.switch] if e.attachment else 0 for e in endpoints]
+def _switches(endpoints: Sequence[Endpoint]) -> tuple[NDArray[np.int32], dict[Switch, int]]:
+    """Return the number of each endpoint's switch, and the numbers of switches.
+
+    Of a switch that all zones have a part of, each part is one: it has flows of its own.
+    """
+    attached = [e.attachment for e in endpoints]
+    switches = {(at.zone, at.switch) for at in attached if at is not None}
+    in_order = sorted(switches, key=lambda switch: switch[::-1])
+    numbers = {switch: number for number, switch in enumerate(in_order)}
+    of_endpoints = [numbers[at.zone, at.switch] if at is not None else 0 for at in attached]
     return np.array(of_endpoints, dtype=np.int32), numbers
 
 

@@ -562,7 +562,8 @@ class ZoneFlows:
 
     def _on(self, index: int, switch: str) -> bool:
         attached = self._who.endpoints[index].attachment
-        return attached is not None and attached.switch == switch
+        here = (self._zone.name, switch)
+        return attached is not None and (attached.zone, attached.switch) == here
 
     def _marked(self, named: Named, switch: str | None) -> list[tuple[At, int]]:
         """Return the endpoints that a flow names, by where they stand in a packet it names."""

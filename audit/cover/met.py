@@ -27,6 +27,9 @@ NO_ACL = -1
 
 _ANY = tuple((str(p), low, high) for p, low, high in matches.ANY_L4)
 
+Switch = tuple[str, str]
+"""A zone's logical switch, or its part of one that all zones have a part of: (zone, switch)."""
+
 MOST_NAMED = 50
 """Endpoints that a note lists; its text counts all."""
 
@@ -51,7 +54,7 @@ class Met:
     predicates: Predicates
     acls: Mapping[str, ZoneAcls]
     switch: NDArray[np.int32]
-    switches: Mapping[str, int]
+    switches: Mapping[Switch, int]
     """The number of each switch in `switch`."""
     host: NDArray[np.bool_]
     ports: Sequence[Port]
@@ -62,10 +65,10 @@ class Met:
     notes: list[Note] = field(default_factory=list)
     _numbers: Numbers = field(default_factory=Numbers)
     _marks: dict[str, ZoneMarks] = field(default_factory=dict)
-    _contents: dict[tuple[str, At], NDArray[np.int64]] = field(default_factory=dict)
-    _common: dict[tuple[str, At], "_Views"] = field(default_factory=dict)
+    _contents: dict[tuple[Switch, At], NDArray[np.int64]] = field(default_factory=dict)
+    _common: dict[tuple[Switch, At], "_Views"] = field(default_factory=dict)
     _most: dict[tuple[At, bool], tuple[int, int] | None] = field(default_factory=dict)
-    usual_switches: frozenset[str] = frozenset()
+    usual_switches: frozenset[Switch] = frozenset()
     """Whose flows that name nobody are those of most switches."""
     _everyone: int = 0
     _router_ports: frozenset[str] = frozenset()
@@ -232,7 +235,7 @@ class Met:
             plain: dict[tuple[int, int], bool] = {}
             for index in np.flatnonzero(self.host == host).tolist():
                 at = self.endpoints[index].attachment
-                if at is not None and at.switch in self.usual_switches:
+                if at is not None and (at.zone, at.switch) in self.usual_switches:
                     content = int(self._content(at.zone, at.switch, side)[index])
                     views = self._views(at.zone, at.switch, self._sees(index, side))
                     counts[content, views.number] += 1
@@ -241,11 +244,11 @@ class Met:
             self._most[key] = usual if usual is not None and plain[usual] else None
         return self._most[key]
 
-    def _most_alike(self) -> frozenset[str]:
+    def _most_alike(self) -> frozenset[Switch]:
         """Return the switches whose flows that name nobody are those of most; one alone is not."""
         kinds = {
-            switch: frozenset(kind)
-            for marks in self._marks.values()
+            (zone, switch): frozenset(kind)
+            for zone, marks in self._marks.items()
             for switch, kind in marks.kind.items()
         }
         for kind, count in Counter(kinds.values()).most_common(1):
@@ -255,7 +258,7 @@ class Met:
 
     def _views(self, zone: str, switch: str, side: At) -> "_Views":
         """Return the entries that all endpoints of a switch at `side` have in common."""
-        key = (switch, side)
+        key = ((zone, switch), side)
         if key not in self._common:
             entries = tuple(tuple(self._made(zone, switch, side, at)) for at in Locality)
             self._common[key] = _Views(
@@ -286,7 +289,7 @@ class Met:
 
     def _content(self, zone: str, switch: str, side: At) -> NDArray[np.int64]:
         """Return by endpoint the number of what a switch's flows say of it as `side`."""
-        key = (switch, side)
+        key = ((zone, switch), side)
         if key not in self._contents:
             content = np.full(len(self.endpoints), self._numbers.of(()), dtype=np.int64)
             for index, marks in self._marks[zone].on[switch][side].items():
@@ -303,7 +306,7 @@ class Met:
                 yield self._entry(number, l4=l4)
         other = At.DST if side is At.SRC else At.SRC
         content = self._content(zone, switch, other)
-        among = np.flatnonzero(self._at(switch, side, locality))
+        among = np.flatnonzero(self._at((zone, switch), side, locality))
         contents, counts = np.unique(content[among], return_counts=True)
         if not len(contents):
             return
@@ -315,7 +318,7 @@ class Met:
                 vector[among[content[among] == number]] = True
                 yield self._entry(number, others=self.predicates.number(vector))
 
-    def _at(self, switch: str, side: At, locality: Locality) -> Vector:
+    def _at(self, switch: Switch, side: At, locality: Locality) -> Vector:
         """Return the other ends that a switch's endpoints at `side` may have in a locality.
 
         `REPLY_FROM` stands for a node's own address, to which all packets come from another switch.
@@ -336,15 +339,16 @@ class Met:
     def tracked(self) -> Vector:
         """Return which endpoints' switches track packets as most switches do."""
         numbers = {
-            switch: number
-            for marks in self._marks.values()
+            (zone, switch): number
+            for zone, marks in self._marks.items()
             for switch, number in marks.tracking.items()
         }
         most = Counter(numbers.values()).most_common(2)
         usual = most[0][0] if len(most) == 1 or (most and most[0][1] > most[1][1]) else None
         return np.array(
             [
-                e.attachment is None or numbers.get(e.attachment.switch) == usual
+                e.attachment is None
+                or numbers.get((e.attachment.zone, e.attachment.switch)) == usual
                 for e in self.endpoints
             ],
             dtype=np.bool_,
@@ -385,7 +389,8 @@ class Met:
         for zone, marks in self._marks.items():
             for switch in marks.on:
                 for index, at in enumerate(At):
-                    contents[self.switches[switch], :, index] = self._content(zone, switch, at)
+                    number = self.switches[zone, switch]
+                    contents[number, :, index] = self._content(zone, switch, at)
         _, others = np.unique(contents.reshape(-1, len(At)), axis=0, return_inverse=True)
         others = others.reshape(shape).astype(np.int64)
         at_home = others[self.switch, np.arange(len(self.endpoints))]
