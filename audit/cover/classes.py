@@ -114,7 +114,9 @@ class _Planner:
             ports=self._matrix.ports,
         )
         met_own, met_other = met.ends()
-        places, host_marks, unread = self._places(switch, host, met)
+        crossing = met.crossing()
+        places, host_marks, unread = self._places(switch, host, met, crossing)
+        between = ways.ways(endpoints, places, host_marks, crossing)
         opaque: dict[str, set[str]] = defaultdict(set)
         for some in (*(acl.opaque for acl in self._acls.values()), unread, met.opaque):
             for name, unread_there in some.items():
@@ -128,7 +130,8 @@ class _Planner:
             sending=places.sending,
             receiving=places.receiving,
             answered=places.answered,
-            ways=ways.ways(endpoints, places, host_marks),
+            ways=between.legs,
+            unjoined=between.unjoined,
             egress=egress,
             ingress=ingress,
             deciders=tuple(self._predicates.deciders),
@@ -219,7 +222,7 @@ class _Planner:
         return self._acls[endpoint.attachment.zone].seen_by(endpoint, endpoint.attachment)
 
     def _places(
-        self, switch: NDArray[np.int32], host: NDArray[np.bool_], met: Met
+        self, switch: NDArray[np.int32], host: NDArray[np.bool_], met: Met, crossing: ways.Crossing
     ) -> tuple[ways.Places, dict[str, dict[int, object]], Mapping[str, set[str]]]:
         """Return where packets come from and go to, with unread router policies by switch.
 
@@ -234,6 +237,7 @@ class _Planner:
         routing = _routing(self._zones, Predicates([*endpoints, *ports], family), met)
         count = len(endpoints)
         to, replied = met.places(At.DST), met.places(At.REPLY_TO)
+        to = _numbered(to, *crossing.addresses.values())
         receiving = _numbered(
             np.concatenate([switch, switch[host]]),
             routing.columns,

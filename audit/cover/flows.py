@@ -338,6 +338,10 @@ class ZoneMarks:
     between: dict[At, dict[int, list[int]]] = field(
         default_factory=lambda: {at: defaultdict(list) for at in At}
     )
+    crossing: dict[str, dict[int, list[int]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    """By network, marks between its switches of who is on another one, as a destination."""
     policies: list[LogicalFlow] = field(default_factory=list)
     """Of routers, which `audit.cover.classes` reads by priority."""
     limits: list[LogicalFlow] = field(default_factory=list)
@@ -388,6 +392,8 @@ class ZoneFlows:
         self._others = _everybody(zone.ports.values())
         self._whole = _by_switch(who.endpoints)
         self._everyone = frozenset(Holder(i) for i, names in enumerate(who.names) if names)
+        self._several = len({endpoint.network for endpoint in who.endpoints}) > 1
+        self._wide: dict[str, dict[str, None]] = defaultdict(dict)
         self._assigned: set[str] = set()
         self._holders: dict[str, frozenset[Holder]] = {}
 
@@ -401,7 +407,22 @@ class ZoneFlows:
         self._assigned -= self._others
         for name in datapaths:
             self._datapath(name, marks)
+        for network, things in self._wide.items():
+            for thing in things:
+                where = "" if _is_network(thing) else self._zone.name
+                number = self._numbers.of(("within", where, thing))
+                for holder in self._members(thing, None):
+                    self._cross(network, holder.endpoint, number, marks)
         return marks
+
+    def _network(self, datapath: str) -> str:
+        network = self._zone.networks.get(datapath)
+        return network.name if network is not None else ""
+
+    def _cross(self, network: str, index: int, number: int, marks: ZoneMarks) -> None:
+        """Mark an endpoint to those of a network, if it is on another."""
+        if self._who.endpoints[index].network != network:
+            marks.crossing[network][index].append(number)
 
     def _datapath(self, name: str, marks: ZoneMarks) -> None:
         common = _common_names(self._zone, name) if name in self._switches else None
@@ -474,6 +495,9 @@ class ZoneFlows:
             return
         self._sends_to(flow, named, datapath, switch, marks)
         if common is None:
+            if self._several:
+                wide = (thing for thing, _ in named.things if _holds_many(thing))
+                self._wide[self._network(datapath)].update(dict.fromkeys(wide))
             self._mark_between(flow, marked, datapath, marks)
         elif marked:
             self._mark_on_switch(flow, marked, datapath, common, marks)
@@ -494,7 +518,10 @@ class ZoneFlows:
             return
         for at, index in marked:
             key = (self._zone.name, datapath, *_renamed(flow, self._who.names[index]))
-            marks.between[at][index].append(self._numbers.of(key))
+            number = self._numbers.of(key)
+            marks.between[at][index].append(number)
+            if at is At.DST:
+                self._cross(self._network(datapath), index, number, marks)
 
     def _mark_on_switch(
         self,
@@ -539,6 +566,7 @@ class ZoneFlows:
             number = self._numbers.of((self._zone.name, datapath, flow))
             host = self._who.endpoints[holder.endpoint].host_network
             by_side[holder.at(Side.DST, host=host)][holder.endpoint].append(number)
+            self._cross(self._network(datapath), holder.endpoint, number, marks)
 
     def _policy_asks_for(self, policy: LogicalFlow, holder: Holder) -> bool:
         """Say whether a router policy may be true of a packet that is for an endpoint.

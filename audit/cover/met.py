@@ -18,6 +18,7 @@ from audit.cover import agreement, behind, flows, matches
 from audit.cover.acls import Entry, Predicates, Vector, ZoneAcls, address_sets, group_ports
 from audit.cover.flows import At, Identities, Numbers, ZoneFlows, ZoneMarks
 from audit.cover.matches import AddressIn, Intervals, MatchError, PortIs, Side, Term
+from audit.cover.ways import Crossing
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import Acl, LogicalFlow, Note, Zone
 from audit.model.legs import Locality
@@ -375,6 +376,28 @@ class Met:
             }
             for name, marks in self._marks.items()
         }
+
+    def crossing(self) -> Crossing:
+        """Return what flows say of endpoints to those of other networks."""
+        names = tuple(endpoint.network for endpoint in self.endpoints)
+        addresses: dict[str, NDArray[np.int64]] = {}
+        for network in sorted(set(names)) if len(set(names)) > 1 else ():
+            by_endpoint: dict[int, list[int]] = defaultdict(list)
+            for marks in self._marks.values():
+                for index, numbers in marks.crossing.get(network, {}).items():
+                    by_endpoint[index] += numbers
+            addresses[network] = np.full(len(names), self._numbers.of(()), dtype=np.int64)
+            for index, numbers in by_endpoint.items():
+                addresses[network][index] = self._numbers.of(tuple(sorted(set(numbers))))
+        joined = {
+            (name, switch): frozenset(
+                zone.networks[datapath].name if datapath in zone.networks else ""
+                for datapath in flows.reached(zone, [switch])
+            )
+            for name, zone in self.zones.items()
+            for switch in (flows.switches_of(self.endpoints, zone) if addresses else ())
+        }
+        return Crossing(network=names, joined=joined, addresses=addresses)
 
     def policies(self, zone: str) -> Sequence[LogicalFlow]:
         """Return the flows of router policies that packets from a zone's switches can meet."""

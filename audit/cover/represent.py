@@ -113,10 +113,10 @@ def _shows(matrix: Matrix, plan: LegPlan, legs: CellLegs) -> dict[str, _Shown]:
     return {
         "transit": _Shown(legs.transit, passes & (legs.transit != NO_WAY)),
         "arrival": _Shown(legs.arrival, passes & (legs.arrival != NO_WAY)),
-        "ingress": _Shown(legs.ingress, passes),
+        "ingress": _Shown(legs.ingress, passes & ~legs.unjoined),
         "egress": _Shown(legs.egress, always),
         "outward": _Shown(legs.egress, ~passes | (legs.transit != NO_WAY)),
-        "destination": _Shown(matrix.dst[legs.cells].astype(np.int64), passes),
+        "destination": _Shown(matrix.dst[legs.cells].astype(np.int64), passes & ~legs.unjoined),
         "source": _Shown(matrix.src[legs.cells].astype(np.int64), always),
     }
 

@@ -3,7 +3,8 @@
 Between two pods' switches every pair is a way of its own, and so is a pod of which flows on the way
 say something of its own. A node's own address is behind no switch, and most nodes' addresses are to
 a zone's routers one like the other: nothing in the zone names them, and they leave by the gateway.
-Such share a way, from each sender.
+Such share a way, from each sender. So do endpoints of a network that no port leads to from the
+sender's: of these only what the flows of the sender's own network say of their address matters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,35 +28,92 @@ class Places:
     answered: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """What is between networks. `network` is each endpoint's.
+
+    `joined` are, by zone and switch, the networks that its packets can come to; `addresses` are, by
+    network, numbers for what its flows say of each endpoint's address.
+    """
+
+    network: Sequence[str]
+    joined: Mapping[tuple[str, str], frozenset[str]]
+    addresses: Mapping[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """Of each pair of places, shape (senders, receivers): the transit leg, and if one leads there.
+
+    A pair is `unjoined` where no port leads from the sender's network to the receiver's.
+    """
+
+    legs: NDArray[np.int64]
+    unjoined: NDArray[np.bool_]
+
+
 def ways(
-    endpoints: Sequence[Endpoint], places: Places, host_marks: Mapping[str, Mapping[int, object]]
-) -> NDArray[np.int64]:
-    """Return the transit leg of each pair of places, shape (senders, receivers).
+    endpoints: Sequence[Endpoint],
+    places: Places,
+    host_marks: Mapping[str, Mapping[int, object]],
+    crossing: Crossing,
+) -> Ways:
+    """Return the ways between places.
 
     `host_marks` number, by zone and endpoint, what the zone's flows say of hosts' addresses.
     """
-    senders = _count(places.sending)
+    senders = _one_of_each(places.sending)
     receivers = max(_count(places.receiving), _count(places.answered))
-    zone_of = {int(sender): _zone(e) for sender, e in zip(places.sending, endpoints, strict=True)}
-    hosts = {
-        int(receiver): index
-        for index, (receiver, endpoint) in enumerate(zip(places.receiving, endpoints, strict=True))
-        if endpoint.host_network
-    }
-    legs = np.empty((senders, receivers), dtype=np.int64)
-    numbers: dict[tuple[int, object], int] = {}
-    for sender in range(senders):
-        marks = host_marks.get(zone_of[sender])
-        for receiver in range(receivers):
-            alike: object = receiver
-            if marks is not None and receiver in hosts:
-                alike = ("host", marks[hosts[receiver]])
-            legs[sender, receiver] = numbers.setdefault((sender, alike), len(numbers))
-    return legs
+    at_place = _one_of_each(places.receiving)
+    legs = np.empty((len(senders), receivers), dtype=np.int64)
+    unjoined = np.zeros(legs.shape, dtype=np.bool_)
+    rows: dict[tuple[str, str, str], tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
+    first = 0
+    for sender, index in senders.items():
+        at = endpoints[index].attachment
+        key = (at.zone, at.switch, crossing.network[index]) if at is not None else ("", "", "")
+        if key not in rows:
+            rows[key] = _row(endpoints, at_place, receivers, host_marks, crossing, key)
+        row, unjoined[sender] = rows[key]
+        legs[sender] = first + row
+        first += int(row.max(initial=-1)) + 1
+    return Ways(legs=legs, unjoined=unjoined)
 
 
-def _zone(endpoint: Endpoint) -> str:
-    return endpoint.attachment.zone if endpoint.attachment is not None else ""
+def _row(
+    endpoints: Sequence[Endpoint],
+    at_place: Mapping[int, int],
+    receivers: int,
+    host_marks: Mapping[str, Mapping[int, object]],
+    crossing: Crossing,
+    sender: tuple[str, str, str],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return, by receiver, numbers of the ways from a switch, and which lead to no such network."""
+    zone, switch, network = sender
+    marks = host_marks.get(zone)
+    joined = crossing.joined.get((zone, switch), frozenset({network}))
+    addresses = crossing.addresses.get(network)
+    numbers: dict[object, int] = {}
+    row = np.empty(receivers, dtype=np.int64)
+    unjoined = np.zeros(receivers, dtype=np.bool_)
+    for receiver in range(receivers):
+        index = at_place.get(receiver)
+        alike: object = receiver
+        if index is None:
+            pass  # where a node is answered, and nobody is sent to
+        elif endpoints[index].host_network:
+            alike = ("host", marks[index]) if marks is not None else receiver
+        elif crossing.network[index] not in joined and addresses is not None:
+            alike = ("unjoined", int(addresses[index]))
+            unjoined[receiver] = True
+        row[receiver] = numbers.setdefault(alike, len(numbers))
+    return row, unjoined
+
+
+def _one_of_each(places: NDArray[np.int64]) -> dict[int, int]:
+    """Return an endpoint of each place."""
+    numbers, first = np.unique(places, return_index=True)
+    return dict(zip(numbers.tolist(), first.tolist(), strict=True))
 
 
 def _count(places: NDArray[np.int64]) -> int:

@@ -110,6 +110,8 @@ class CellLegs:
     arrival: NDArray[np.int64]
     """How the packet comes in at the destination's switch; NO_WAY where it does not."""
     ingress: NDArray[np.int64]
+    unjoined: NDArray[np.bool_]
+    """No port leads from the sender's network to the other end's: the way decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,8 @@ class LegPlan:
     receiving: NDArray[np.int64]
     answered: NDArray[np.int64]
     ways: NDArray[np.int64]
+    unjoined: NDArray[np.bool_]
+    """Pairs, as of `ways`, between whose networks no port leads: none gets farther than this."""
     egress: LegTable
     ingress: LegTable
     deciders: tuple[str, ...]
@@ -165,7 +169,11 @@ class LegPlan:
         return (int(self.met_own.max(initial=-1)) + 1) * self._kinds_of_others
 
     def _arrivals(
-        self, end: Indices, other: Indices, locality: NDArray[np.int8]
+        self,
+        end: Indices,
+        other: Indices,
+        locality: NDArray[np.int8],
+        unjoined: NDArray[np.bool_],
     ) -> NDArray[np.int64]:
         """Return the arrival legs: what flows of the switch say of its end, and of who sends.
 
@@ -175,7 +183,7 @@ class LegPlan:
         numbers = (
             self.met_own[end] * self._kinds_of_others + self.met_other[self.switch[end], other]
         )
-        arrives = (locality == Locality.APART) & ~self.host[end]
+        arrives = (locality == Locality.APART) & ~self.host[end] & ~unjoined
         return np.where(arrives, numbers, NO_WAY)
 
     def _locality(self, src: Indices, dst: Indices) -> NDArray[np.int8]:
@@ -219,13 +227,15 @@ class LegPlan:
         """Return the legs of these cells."""
         src, dst, port = matrix.src[cells], matrix.dst[cells], matrix.port[cells]
         locality = self._locality(src, dst)
-        way = self.ways[self.sending[src], self.receiving[dst]]
+        pairs = self.sending[src], self.receiving[dst]
+        way, unjoined = self.ways[pairs], self.unjoined[pairs]
         return CellLegs(
             cells=cells,
             egress=self.egress.ids(src, dst, port, locality),
             transit=np.where(locality == Locality.APART, way, NO_WAY),
-            arrival=self._arrivals(dst, src, locality),
+            arrival=self._arrivals(dst, src, locality, unjoined),
             ingress=self.ingress.ids(dst, src, port, locality),
+            unjoined=unjoined,
         )
 
     def replies(self, matrix: Matrix, cells: NDArray[np.int64]) -> CellLegs:
@@ -238,15 +248,17 @@ class LegPlan:
         """
         src, dst = matrix.src[cells], matrix.dst[cells]
         locality = self._locality(src, dst)
-        way = self.ways[self.sending[dst], self.answered[src]]
+        pairs = self.sending[dst], self.answered[src]
+        way, unjoined = self.ways[pairs], self.unjoined[pairs]
         # No request goes out from a node's own address, so that way is the reply's alone.
         way = np.where(self.host[dst], self.transit_count + self.sending[dst], way)
         return CellLegs(
             cells=cells,
             egress=self._reply_ends(dst, src, locality),
             transit=np.where(locality == Locality.APART, way, NO_WAY),
-            arrival=self._arrivals(src, dst, locality),
+            arrival=self._arrivals(src, dst, locality, unjoined),
             ingress=self._reply_ends(src, dst, locality),
+            unjoined=unjoined,
         )
 
     def _reply_ends(
@@ -275,10 +287,13 @@ class LegPlan:
         )
 
     def leaves(self, matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which cells end outside OVN: those to another node's own address."""
+        """Return which cells end outside OVN: those to another node's own address.
+
+        Or to a pod on a network that the sender's does not lead to.
+        """
         src, dst = matrix.src[cells], matrix.dst[cells]
         outside: NDArray[np.bool_] = self.host[dst] & (self.switch[src] != self.switch[dst])
-        return outside
+        return outside | self.unjoined[self.sending[src], self.receiving[dst]]
 
     def crosses(self, matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which cells' packets are predicted to get to another switch."""

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     HOST_TO_SERVICE = "host-to-service"
     NEXT_HOP_UNRESOLVED = "next-hop-unresolved"
     WAY_IN_UNKNOWN = "way-in-unknown"
+    LEFT_NETWORK = "left-network"
     SOURCE_TRANSLATED = "source-translated"
     TOO_MANY_HOPS = "too-many-hops"
     TRACE_ENDS = "trace-ends"
@@ -124,7 +125,9 @@ OPERATIONAL = frozenset(
 )
 """Reasons that mean the run did not do what it set out to do: it ends with exit code 3."""
 
-BEYOND_OVN = frozenset({Reason.HOST_TO_HOST, Reason.OWN_ENDPOINT, Reason.HYBRID_OVERLAY})
+BEYOND_OVN = frozenset(
+    {Reason.HOST_TO_HOST, Reason.OWN_ENDPOINT, Reason.HYBRID_OVERLAY, Reason.LEFT_NETWORK}
+)
 """Reasons that hold for every run of the cluster: such packets never pass OVN."""
 
 

@@ -74,6 +74,8 @@ CAUSES: dict[Reason, str] = {
     Reason.HAIRPIN_NOT_DRAWN: "no trace of the service drew the pod itself as its backend",
     Reason.SOURCE_TRANSLATED: "a gateway translates its source between two nodes, and with its own "
     "address it would fare otherwise",
+    Reason.LEFT_NETWORK: "it left its network by a gateway, and no port in OVN leads from there to "
+    "the other network",
     Reason.WAY_IN_UNKNOWN: "it left towards a pod of the cluster, and how it gets there is in no "
     "database",
     Reason.HAIRPIN_NOT_TRANSLATED: (

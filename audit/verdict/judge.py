@@ -252,7 +252,7 @@ class Judge:
             left = f"left network {task.network or DEFAULT} by {hop.port}"
             towards = f"towards a pod of network {to or DEFAULT}"
             return _inconclusive(
-                Reason.WAY_IN_UNKNOWN, f"{left} {towards}, and what carries it there is not in OVN"
+                Reason.LEFT_NETWORK, f"{left} {towards}, and no port leads there from it"
             )
         owner, way = self.hops.owners.get(address), self.hops.underlay.way_in(address)
         if at_host or (way is None and not is_pod(owner)):

@@ -87,7 +87,7 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
         left = not astray or stopped is not Part.EGRESS
         egress = _passed(allowed.get(Part.EGRESS), key) if left else None
         return _alone(key, egress, beside=astray and _switch(src) == _switch(dst))
-    if decision.verdict in UNPROVEN and not _blind(decision):
+    if decision.verdict in UNPROVEN and not (_blind(decision) or _left(decision)):
         return _NOTHING
     return _along(path, decision, stopped, allowed)
 
@@ -98,13 +98,18 @@ def _alone(key: str, egress: Decision | None, *, beside: bool) -> Shown:
     Where both ends are on one switch there is no way between that could say so: the ingress leg
     does.
     """
-    alone = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace=key)
+    alone = _unspoken(key)
     return Shown(
         egress=egress or alone,
         transit=alone,
         arrival=None,
         ingress=alone if beside else None,
     )
+
+
+def _unspoken(key: str) -> Decision:
+    """Return what a trace shows of a leg of which it speaks for its own cell only."""
+    return Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace=key)
 
 
 def _allowed(path: Sequence[Judgement], src: Endpoint, dst: Endpoint) -> dict[Part, Blame]:
@@ -266,6 +271,11 @@ def _blind(decision: Decision) -> bool:
     return decision.reason in BLIND_REASONS
 
 
+def _left(decision: Decision) -> bool:
+    """Say whether a packet left its network for another: all of its way there is was seen."""
+    return decision.reason is Reason.LEFT_NETWORK
+
+
 def same(first: Decision, second: Decision) -> bool:
     """Say whether two traces show the same: the verdict, and who is to blame."""
     return first.verdict is second.verdict and _accused(first) == _accused(second)
@@ -338,7 +348,10 @@ class LegResults:
             for leaving in self._egress_of(trace, leaves=transit >= 0):
                 self._parts[Part.EGRESS].learn(egress + leaving * self._egress_count, trace.egress)
         if trace.transit is not None and transit >= 0:
-            self._parts[Part.TRANSIT].learn(transit, trace.transit)
+            led = legs.unjoined[index] and trace.transit.verdict in PASSES
+            # Whither a way leads that should lead nowhere, each cell's own trace has to say.
+            between = _unspoken(trace.transit.trace) if led else trace.transit
+            self._parts[Part.TRANSIT].learn(transit, between)
         if trace.arrival is not None and arrival >= 0:
             self._parts[Part.ARRIVAL].learn(arrival, trace.arrival)
         if trace.ingress is not None:
@@ -569,6 +582,8 @@ def predicted(matrix: Matrix, plans: Sequence[LegPlan]) -> NDArray[np.uint8]:
             egress, ingress = plan.predicted(legs)
             leaves = plan.leaves(matrix, legs.cells)
             passes = np.where(leaves, CODE[Verdict.EXITS], CODE[Verdict.REACHABLE])
+            passes = np.where(legs.unjoined, CODE[Verdict.INCONCLUSIVE], passes)
+            ingress |= legs.unjoined
             codes[legs.cells] = np.where(egress & ingress, passes, CODE[Verdict.BLOCKED])
     return codes
 
