@@ -335,6 +335,8 @@ class ZoneMarks:
     kind: dict[str, list[tuple[int, Intervals]]] = field(default_factory=dict)
     tracking: dict[str, int] = field(default_factory=dict)
     """By switch, a number for all that decides there which packets conntrack and ACLs know."""
+    answering: dict[str, bool] = field(default_factory=dict)
+    """By switch, whether it lets established replies through before any ACL is looked at."""
     between: dict[At, dict[int, list[int]]] = field(
         default_factory=lambda: {at: defaultdict(list) for at in At}
     )
@@ -435,6 +437,7 @@ class ZoneFlows:
             stages = self._numbers.of(("goes on", *sorted(going_on)))
             marks.kind[name] = [(stages, ANY_L4)]
             marks.tracking[name] = self._numbers.of(_tracking(every, explained, common))
+            marks.answering[name] = _answering(every, explained)
         by_acls = [every[index] for index in explained]
         relevant = list(self._relevant(every, explained, marks))
         given = _Registers((flow for flow, _ in relevant), by_acls, self._ports, self._who.holders)
@@ -726,6 +729,38 @@ def _tracking(
         and all(thing in common for thing, _ in names_in(flow.match).things)
     }
     return ("tracking", *sorted(tracking))
+
+
+_DECIDES = re.compile(r"ls_(?:in|out)_acl(?:_after_lb)?(?:_eval)?")
+"""Stages in which ACLs decide (northd.h)."""
+_OF_REPLIES = frozenset(
+    {
+        *("1", "ct.est", "ct.rpl", "!ct.rel", "!ct.new", "!ct.inv"),
+        *("ct_mark.blocked == 0", "ct_label.blocked == 0"),
+        "reg0[17] == 1",
+    }
+)
+"""What is true of an established reply that no ACL has blocked; register 0 has it from the stage
+of the same ACLs before load balancing (northd.c, REGBIT_ACL_STATELESS and its neighbours)."""
+
+
+def _answering(flows: Sequence[LogicalFlow], explained: Collection[int]) -> bool:
+    """Say whether in every stage a flow lets all replies through before an ACL's is asked."""
+    asked: dict[str, int] = defaultdict(int)
+    passing: dict[str, int] = defaultdict(lambda: -1)
+    for index, flow in enumerate(flows):
+        if _DECIDES.fullmatch(flow.stage) is None:
+            continue
+        if index in explained or names_in(flow.match).things:
+            asked[flow.stage] = max(asked[flow.stage], flow.priority)
+        elif _OF_REPLIES.issuperset(flow.match.split(" && ")) and _passes(flow.actions):
+            passing[flow.stage] = max(passing[flow.stage], flow.priority)
+    return all(passing[stage] > priority for stage, priority in asked.items())
+
+
+def _passes(actions: str) -> bool:
+    """Say whether a flow of an ACL stage lets packets through."""
+    return "next;" in actions and not any(f"reg8[{bit}] = 1" in actions for bit in (17, 18))
 
 
 class _Registers:

@@ -338,18 +338,27 @@ class Met:
                 return here & ~self.host
 
     def tracked(self) -> Vector:
-        """Return which endpoints' switches track packets as most switches do."""
+        """Return which endpoints' switches track packets as most do, and let replies through."""
         numbers = {
             (zone, switch): number
             for zone, marks in self._marks.items()
             for switch, number in marks.tracking.items()
+        }
+        answering = {
+            (zone, switch)
+            for zone, marks in self._marks.items()
+            for switch, lets_through in marks.answering.items()
+            if lets_through
         }
         most = Counter(numbers.values()).most_common(2)
         usual = most[0][0] if len(most) == 1 or (most and most[0][1] > most[1][1]) else None
         return np.array(
             [
                 e.attachment is None
-                or numbers.get((e.attachment.zone, e.attachment.switch)) == usual
+                or (
+                    numbers.get((e.attachment.zone, e.attachment.switch)) == usual
+                    and (e.attachment.zone, e.attachment.switch) in answering
+                )
                 for e in self.endpoints
             ],
             dtype=np.bool_,
