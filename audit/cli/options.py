@@ -31,6 +31,11 @@ _SCOPE: tuple[tuple[str, str, str], ...] = (
         "namespace_selector",
         "Rows and columns: of namespaces with labels. Repeatable: all must hold.",
     ),
+    (
+        "--network",
+        "networks",
+        "Pods' attachments to this network: default, blue_net, blue/net. Repeatable.",
+    ),
     ("--with-peers", "with_peers", "Add every other endpoint as the other side."),
     ("--from-namespace", "from_namespaces", "Rows only. Repeatable."),
     ("--from-selector", "from_selector", "Rows only. Repeatable."),

@@ -78,6 +78,7 @@ def sources_and_destinations(
     ScopeError when a namespace, node or service does not exist, and when something that was asked
     for selects nothing.
     """
+    state = _on_networks(state, scope.networks)
     cluster = _Cluster(state)
     ranges = _Ranges(cluster, scope, state.policies if policies is None else policies)
     into = ranges.senders(outside=outside)
@@ -106,6 +107,25 @@ def sources_and_destinations(
         )
     leads = _leads(state, scope, columns, outside=outside)
     return dataclasses.replace(_sides(nonempty, leads), outside=ranges.made())
+
+
+def _on_networks(state: ClusterState, networks: Collection[str]) -> ClusterState:
+    """Return a cluster with its pods on some networks only; on all where none is named.
+
+    A network may be called as the object that made it: `blue/net`, or `net` of a cluster-wide one.
+    """
+    if not networks:
+        return state
+    existing = {pod.network_name for pod in state.pods} - {""}
+    chosen = set()
+    for name in networks:
+        spelled = (name, name.replace("/", "_"), f"cluster_udn_{name}")
+        network = next((spelling for spelling in spelled if spelling in existing), None)
+        if network is None:
+            raise ScopeError(f"no pod is on a network {name!r}{did_you_mean(name, existing)}")
+        chosen.add(network)
+    pods = tuple(pod for pod in state.pods if pod.network_name in chosen)
+    return dataclasses.replace(state, pods=pods)
 
 
 class _Lead(NamedTuple):

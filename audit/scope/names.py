@@ -12,6 +12,7 @@ from audit.errors import ScopeError
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _NAMESPACE = re.compile(_LABEL)
 _NODE = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+_NETWORK = re.compile(r"[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?(/[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?)?")
 _SERVICE = re.compile(rf"{_LABEL}/({_LABEL}|\*)")
 
 
@@ -33,6 +34,15 @@ def read_service(text: str) -> str:
     """Return `text`, `namespace/name` or `namespace/*` for all of a namespace."""
     if not _SERVICE.fullmatch(text):
         raise ScopeError(f"{text!r} is not namespace/name, nor namespace/* for all of a namespace")
+    return text
+
+
+def read_network(text: str) -> str:
+    """Return `text`, which names a network: as OVN has it, or namespace/name of what made it."""
+    if not _NETWORK.fullmatch(text):
+        raise ScopeError(
+            f"{text!r} is not the name of a network, such as default, blue_net or blue/net"
+        )
     return text
 
 

@@ -48,6 +48,8 @@ class Scope:
     namespaces: tuple[str, ...] = ()
     selector: Selector = EVERYTHING
     namespace_selector: Selector = EVERYTHING
+    networks: tuple[str, ...] = ()
+    """Networks by which pods send and are reached; none means all of them."""
     with_peers: bool = False
     from_namespaces: tuple[str, ...] = ()
     from_selector: Selector | None = None
@@ -142,6 +144,7 @@ def _options() -> Iterator[Option]:
             selector,
             selectors.parse,
         ),
+        ("networks", "--network", "networks", many, names.read_network),
         ("with_peers", "--with-peers", "withPeers", Shape.SWITCH, str),
         ("from_namespaces", "--from-namespace", "from.namespaces", many, names.read_namespace),
         ("from_selector", "--from-selector", "from.selector", selector, selectors.parse),
@@ -172,6 +175,7 @@ class ScopeFlags(TypedDict, total=False):
     namespaces: Sequence[str]
     selector: str | None
     namespace_selector: str | None
+    networks: Sequence[str]
     with_peers: bool
     from_namespaces: Sequence[str]
     from_selector: str | None
