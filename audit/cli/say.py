@@ -7,6 +7,7 @@ obeyed by a terminal or takes a line for itself. (ruff forbids `click.echo` and 
 from typing import Any
 
 import click
+import yaml as pyyaml
 
 from audit.report import printing
 
@@ -28,3 +29,8 @@ def text(lines: str, *, end: str = "", err: bool = False, colour: str | None = N
 def json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can say
     """Print JSON."""
     click.echo(printing.json_text(value))
+
+
+def yaml(value: Any) -> None:  # noqa: ANN401 - as above
+    """Print YAML in plain ASCII: what a terminal might obey is escaped."""
+    click.echo(pyyaml.safe_dump(value, sort_keys=False, width=100), nl=False)

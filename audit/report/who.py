@@ -47,7 +47,7 @@ class Path:
 
     @property
     def answer(self) -> Answer:
-        """Whether its packets pass: all, some or none; unproven where not one is proven."""
+        """Whether its packets pass: all, some or none; unproven where none does, and some may."""
         return answer_of([self])
 
     @property
@@ -57,16 +57,17 @@ class Path:
 
 
 def answer_of(paths: Iterable[Path]) -> Answer:
-    """Return the answer to paths as one; what is unproven keeps it from being yes or no."""
+    """Return the answer to paths as one; what is unproven keeps it from being yes or no.
+
+    It is partly only where some packets are proven to pass.
+    """
     passes, stopped, unproven = (
         sum(counts)
         for counts in zip(*((p.passes, p.stopped, p.unproven) for p in paths), strict=True)
     )
-    if unproven:
-        return Answer.PARTLY if passes or stopped else Answer.UNPROVEN
     if not passes:
-        return Answer.NO
-    return Answer.PARTLY if stopped else Answer.YES
+        return Answer.UNPROVEN if unproven else Answer.NO
+    return Answer.PARTLY if stopped or unproven else Answer.YES
 
 
 _Key = tuple[int, int, int, int]
@@ -235,8 +236,8 @@ def _listed(names: Sequence[str]) -> str:
 def _rest(path: Path) -> str:
     """Return a path's ports, its counts where they differ, and what decides."""
     counts = ""
-    if path.answer is Answer.PARTLY:
-        parts = (("pass", path.passes), ("stopped", path.stopped), ("not proven", path.unproven))
+    parts = (("pass", path.passes), ("stopped", path.stopped), ("not proven", path.unproven))
+    if sum(count > 0 for _, count in parts) > 1:
         shares = ", ".join(f"{count} {word}" for word, count in parts if count)
         counts = f"of {path.cells} cells {shares}"
     shown = (", ".join(path.ports), counts, "; ".join(path.because))

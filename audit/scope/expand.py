@@ -28,6 +28,7 @@ from audit.model.verdicts import Reason
 from audit.scope import outside as ranging
 from audit.scope import ports
 from audit.scope.matrix import Block, Path
+from audit.scope.named import Directory
 from audit.scope.scope import Scope
 from audit.scope.suggestions import did_you_mean, nearest
 
@@ -163,6 +164,20 @@ class _Cluster:
             for s in state.services
         }
 
+    def named(self, word: str, *, sending: bool) -> list[Endpoint]:
+        """Return the endpoints that a word means, as `audit.scope.named` reads it."""
+        directory = self._senders if sending else self._receivers
+        return [directory.endpoints[index] for index in directory.find(word).tolist()]
+
+    @functools.cached_property
+    def _senders(self) -> Directory:
+        endpoints = (*self.state.pods, *self.state.nodes, *self.services.values())
+        return Directory(endpoints, holder="cluster", sending=True)
+
+    @functools.cached_property
+    def _receivers(self) -> Directory:
+        return Directory(self._senders.endpoints, holder="cluster")
+
     def at(self, address: str) -> Endpoint | None:
         """Return the endpoint whose address this is; a node goes before pods on its network.
 
@@ -219,6 +234,14 @@ def service_endpoint(service: Service, *, unlisted: bool = False) -> Endpoint:
     )
 
 
+def _is_address(word: str) -> bool:
+    try:
+        ipaddress.ip_address(word)
+    except ValueError:
+        return False
+    return True
+
+
 def _canonical(address: str) -> str:
     return str(ipaddress.ip_address(address))
 
@@ -234,6 +257,11 @@ def _sources(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
     for address in scope.from_ips:
         if not ranging.is_range(address):
             sources += _senders_at(cluster, address)
+    for word in scope.from_endpoints:
+        if _is_address(word):
+            sources += _senders_at(cluster, word)
+        else:
+            sources += cluster.named(word, sending=True)
     return sources
 
 
@@ -246,6 +274,11 @@ def _destinations(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
     destinations += [
         _reached_at(cluster, address) for address in scope.to_ips if not ranging.is_range(address)
     ]
+    for word in scope.to_endpoints:
+        if _is_address(word):
+            destinations.append(_reached_at(cluster, word))
+        else:
+            destinations += cluster.named(word, sending=False)
     return destinations
 
 
