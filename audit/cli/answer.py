@@ -96,11 +96,12 @@ def answered(subject: Subject, *, source: str, destination: str, ports: tuple[st
 def _run(named: str | None) -> Path:
     """Return where the run is that is named, or the newest; UsageError with what else to ask."""
     try:
-        return places.Run()(named or places.LATEST)
+        run: Path = places.Run()(named or places.LATEST)
     except UsageError as error:
         if named is not None:
             raise
         raise UsageError(f"{error}; or ask a cluster, with --snapshot FILE or --live") from error
+    return run
 
 
 def _decide(request: Options, words: Any, *, quiet: bool) -> Reach:  # noqa: ANN401 - as above

@@ -21,8 +21,10 @@ from audit.model.packets import Family, Protocol
 from audit.model.stages import PairTrace
 from audit.model.verdicts import PASSES, STOPPED, VERDICTS
 from audit.report import trace as rendering
-from audit.scope.pair import Names
+from audit.scope.pair import Names, Words
 
+_MOST_WORDS = 3
+"""FROM, TO and PORT."""
 _COLOURS = {"success": "green", "failure": "red", "": "yellow"}
 
 
@@ -30,7 +32,8 @@ _COLOURS = {"success": "green", "failure": "red", "": "yellow"}
 class Flags:
     """What `audit trace` is given on its command line, by the options' names."""
 
-    src: str
+    words: tuple[str, ...]
+    src: str | None
     src_namespace: str
     dst: str | None
     service: str | None
@@ -56,22 +59,27 @@ class Flags:
         return self.loglevel >= rendering.OUTPUTS_FROM
 
     @property
-    def names(self) -> Names:
+    def names(self) -> Names | Words:
         """What the two ends are called."""
+        family = Family(self.addr_family) if self.addr_family else None
+        if self.words:
+            src, dst, port = (*self.words, "")[:_MOST_WORDS]
+            return Words(src=src, dst=dst, port=port, family=family)
         return Names(
             src_namespace=self.src_namespace,
-            src=self.src,
+            src=self.src or "",
             dst_namespace=self.dst_namespace,
             dst=self.dst or "",
             service=self.service or "",
             dst_ip=self.dst_ip or "",
             port=Port(protocol=Protocol(self.protocols[0]), number=self.dst_port),
-            family=Family(self.addr_family) if self.addr_family else None,
+            family=family,
         )
 
 
 @click.command()
-@click.option("-src", "--src", metavar="POD", required=True, help="The source pod.")
+@click.argument("words", metavar="[FROM TO [PORT]]", nargs=-1)
+@click.option("-src", "--src", metavar="POD", help="The source pod.")
 @click.option(
     "-src-namespace", "--src-namespace", default="default", show_default=True, metavar="NAMESPACE"
 )
@@ -127,8 +135,12 @@ def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options abo
     answered, whatever the answer; 1 the planes disagree, or not what --expect says; 2 usage;
     3 not answered, or not by every tool; 4 could not run.
 
+    FROM, TO and PORT are words as `audit can` takes them, instead of the flags that name a pair; of
+    several pods the first is traced. Without PORT, the one that TO declares.
+
     \b
     Examples:
+      audit trace shop/front-0 svc/web http --context prod
       audit trace --context prod -src web -dst db-0 -dst-namespace shop -tcp -dst-port 5432
       audit trace --snapshot cluster.tar.gz -src web -dst-namespace openshift-dns \\
         -dst dns-default-8s42x -udp -dst-port 53 -loglevel 0
@@ -152,7 +164,7 @@ def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options abo
     if flags.output == "json":
         say.json(rendering.fields(pair, raw=flags.raw))
     else:
-        _print(rendering.texts(pair, flags.loglevel))
+        _print(rendering.texts(pair, flags.loglevel, answer_first=bool(flags.words)))
     unexpected = flags.expect is not None and pair.answer.verdict != flags.expect
     if unexpected or rendering.has_findings(pair):
         return ExitCode.FINDINGS
@@ -161,14 +173,29 @@ def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options abo
 
 def _check(flags: Flags) -> None:
     """Refuse flags that do not name one pair, or no cluster to trace it in; UsageError."""
-    if sum(map(bool, (flags.dst, flags.service, flags.dst_ip))) != 1:
-        raise UsageError("give exactly one of --dst, --service and --dst-ip")
-    if len(set(flags.protocols)) != 1:
-        raise UsageError("give exactly one of --tcp, --udp and --sctp")
+    _check_pair(flags)
     if flags.snapshot is not None:
         if flags.traces == "exec":
             raise UsageError("--traces exec asks the pods of a live cluster, not a --snapshot")
         _say_unused(flags.access)
+
+
+def _check_pair(flags: Flags) -> None:
+    named = [flag for flag in (flags.src, flags.dst, flags.service, flags.dst_ip) if flag]
+    if flags.words:
+        if len(flags.words) not in (_MOST_WORDS - 1, _MOST_WORDS):
+            raise UsageError(
+                "trace takes FROM TO [PORT], as in: audit trace shop/front-0 svc/web http"
+            )
+        if named or flags.protocols:
+            raise UsageError("FROM TO [PORT] and flags that name a pair say it twice; use either")
+        return
+    if not flags.src:
+        raise UsageError("name a pair: FROM TO [PORT], or -src POD and -dst POD -tcp")
+    if sum(map(bool, (flags.dst, flags.service, flags.dst_ip))) != 1:
+        raise UsageError("give exactly one of --dst, --service and --dst-ip")
+    if len(set(flags.protocols)) != 1:
+        raise UsageError("give exactly one of --tcp, --udp and --sctp")
 
 
 def _trace(flags: Flags, snapshot: Path, *, quiet: bool) -> PairTrace:

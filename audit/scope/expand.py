@@ -207,6 +207,12 @@ def _reached_at(cluster: _Cluster, address: str) -> Endpoint:
     return cluster.at(address) or external
 
 
+def named(state: ClusterState, src: str, dst: str) -> tuple[Sequence[Endpoint], Sequence[Endpoint]]:
+    """Return what two words mean in a cluster, as a source and as a destination."""
+    cluster = _Cluster(state)
+    return _senders(cluster, src), _receivers(cluster, dst)
+
+
 def service(state: ClusterState, namespace: str, name: str) -> Endpoint:
     """Return a Service that exists, as a destination."""
     return _Cluster(state).services[f"{namespace}/{name}"]
@@ -234,7 +240,8 @@ def service_endpoint(service: Service, *, unlisted: bool = False) -> Endpoint:
     )
 
 
-def _is_address(word: str) -> bool:
+def is_address(word: str) -> bool:
+    """Say whether a word is an IP address."""
     try:
         ipaddress.ip_address(word)
     except ValueError:
@@ -258,11 +265,22 @@ def _sources(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
         if not ranging.is_range(address):
             sources += _senders_at(cluster, address)
     for word in scope.from_endpoints:
-        if _is_address(word):
-            sources += _senders_at(cluster, word)
-        else:
-            sources += cluster.named(word, sending=True)
+        sources += _senders(cluster, word)
     return sources
+
+
+def _senders(cluster: _Cluster, word: str) -> list[Endpoint]:
+    """Return who sends, by a word."""
+    if is_address(word):
+        return _senders_at(cluster, _canonical(word))
+    return cluster.named(word, sending=True)
+
+
+def _receivers(cluster: _Cluster, word: str) -> list[Endpoint]:
+    """Return who is sent to, by a word."""
+    if is_address(word):
+        return [_reached_at(cluster, _canonical(word))]
+    return cluster.named(word, sending=False)
 
 
 def _destinations(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
@@ -275,10 +293,7 @@ def _destinations(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
         _reached_at(cluster, address) for address in scope.to_ips if not ranging.is_range(address)
     ]
     for word in scope.to_endpoints:
-        if _is_address(word):
-            destinations.append(_reached_at(cluster, word))
-        else:
-            destinations += cluster.named(word, sending=False)
+        destinations += _receivers(cluster, word)
     return destinations
 
 

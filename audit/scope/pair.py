@@ -1,6 +1,7 @@
-"""One pair by its names → the cell it is about. Pure.
+"""One pair by its names, or by words → the cell it is about. Pure.
 
 The names are those ovnkube-trace takes: pods and Services by namespace and name, or an address.
+The words are those of every other command (`audit.scope.named`).
 """
 
 import ipaddress
@@ -13,7 +14,7 @@ from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import ClusterState
 from audit.model.matrix import FAMILIES, Matrix
 from audit.model.packets import Family
-from audit.scope import expand
+from audit.scope import expand, ports
 from audit.scope.suggestions import did_you_mean
 
 
@@ -35,14 +36,31 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """A pair in words. An empty `port` is the one that the destination declares.
+
+    `family` None is that of an address, or IPv4.
+    """
+
+    src: str
+    dst: str
+    port: str = ""
+    family: Family | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A source pod and where it sends to; `by_address` when that was named by an address."""
+    """A source and where it sends to; `by_address` when that was named by an address.
+
+    `notes` say what was chosen where a word means several pods.
+    """
 
     src: Endpoint
     dst: Endpoint
     port: Port
     family: Family
     by_address: bool = False
+    notes: tuple[str, ...] = ()
 
     def matrix(self) -> Matrix:
         """Return the matrix of this one cell."""
@@ -56,11 +74,66 @@ class Pair:
         )
 
 
-def resolve(state: ClusterState, names: Names) -> Pair:
+def resolve(state: ClusterState, names: Names | Words) -> Pair:
     """Find both ends; ScopeError names what does not exist or cannot be traced between."""
-    src = _pod(state, names.src_namespace, names.src, "source")
-    dst = _destination(state, names)
-    family = _family(names)
+    if isinstance(names, Words):
+        return _of_words(state, names)
+    return _checked(
+        Pair(
+            src=_pod(state, names.src_namespace, names.src, "source"),
+            dst=_destination(state, names),
+            port=names.port,
+            family=_family(names),
+            by_address=bool(names.dst_ip),
+        )
+    )
+
+
+def _of_words(state: ClusterState, words: Words) -> Pair:
+    """Find both ends of a pair in words: of several pods the first by name."""
+    senders, receivers = expand.named(state, words.src, words.dst)
+    ends = [min(end, key=lambda endpoint: endpoint.key) for end in (senders, receivers)]
+    notes = tuple(
+        f"{word} means {len(end)} endpoints; {chosen.key} is traced"
+        for word, end, chosen in zip(
+            (words.src, words.dst), (senders, receivers), ends, strict=True
+        )
+        if len(end) > 1
+    )
+    src, dst = ends
+    if src.kind is EndpointKind.EXTERNAL:
+        raise ScopeError(
+            f"{words.src} is outside the cluster, and a trace begins at a pod or a node; "
+            "`audit can` answers for addresses outside"
+        )
+    address = expand.is_address(words.dst)
+    family = Family.of(words.dst) if address else words.family or Family.IP4
+    if words.family not in (None, family):
+        raise ScopeError(f"{words.dst} is no {words.family} address")
+    port = _port(words.port, dst)
+    return _checked(
+        Pair(src=src, dst=dst, port=port, family=family, by_address=address, notes=notes)
+    )
+
+
+def _port(text: str, dst: Endpoint) -> Port:
+    """Return the one port of `dst` that `text` means; ScopeError when it means none, or several."""
+    specs = [ports.parse(text)] if text else [ports.DECLARED]
+    (found,) = ports.resolve(specs, [dst], [0])
+    if len(found) == 1:
+        return found[0]
+    declared = ", ".join(sorted(str(named.port) for named in dst.declared))
+    if not found:
+        raise ScopeError(f"{dst.key} declares no port; say which to trace, as in tcp/80")
+    raise ScopeError(
+        f"{text or dst.key} means several ports; name one"
+        + (f": {dst.key} declares {declared}" if declared else "")
+    )
+
+
+def _checked(pair: Pair) -> Pair:
+    """Return a pair that can be traced between; ScopeError when it cannot."""
+    src, dst, family = pair.src, pair.dst, pair.family
     if dst.key == src.key:
         raise ScopeError(f"{src.key} is source and destination; name two pods")
     if src.host_network and dst.host_network:
@@ -71,7 +144,7 @@ def resolve(state: ClusterState, names: Names) -> Pair:
     for endpoint, has in ((src, src.attachment is None or sends(src, family)), (dst, True)):
         if not has or (endpoint.addresses and endpoint.address(family) is None):
             raise ScopeError(f"{endpoint.key} has no {family} address; see --addr-family")
-    return Pair(src=src, dst=dst, port=names.port, family=family, by_address=bool(names.dst_ip))
+    return pair
 
 
 def sends(endpoint: Endpoint, family: Family) -> bool:
