@@ -2,11 +2,11 @@
 
 import click
 
-from audit.cli import answer, options, say
+from audit.cli import answer, groups, options, say
 from audit.cli.answer import Subject
 
 
-@click.command()
+@groups.command()
 @click.argument("source", metavar="FROM")
 @click.argument("to", metavar="TO")
 @click.argument("port", metavar="[PORT]", default="")

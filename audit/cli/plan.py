@@ -6,9 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import click
-
-from audit.cli import engines, options, progress, say
+from audit.cli import engines, groups, options, progress, say
 from audit.commands.intent import inventory
 from audit.commands.snapshot import Access, captured
 from audit.scope.scope import Scope
@@ -23,7 +21,7 @@ SECONDS_PER_TRACE, SECONDS_PER_TRACE_AND_MB, SECONDS_PER_MB = 0.0008, 0.001, 0.2
 zone's southbound database, which is served and read before. Measured at 0.3, 2 and 11 MB."""
 
 
-@click.command()
+@groups.command()
 @options.source_options()
 @options.scope_options
 @engines.install_option

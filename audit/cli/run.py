@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from audit.cli import engines, options, places, progress, resuming, say, surroundings
+from audit.cli import engines, groups, options, places, progress, resuming, say, surroundings
 from audit.commands import run as command
 from audit.commands.check import namespaces_text
 from audit.commands.copy import Destination, Place, destination
@@ -150,7 +150,7 @@ class Flags:
         }
 
 
-@click.command()
+@groups.command()
 @options.source_options(manifests=True)
 @surroundings.surroundings_options
 @options.scope_options

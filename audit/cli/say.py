@@ -7,7 +7,6 @@ obeyed by a terminal or takes a line for itself. (ruff forbids `click.echo` and 
 from typing import Any
 
 import click
-import yaml as pyyaml
 
 from audit.report import printing
 
@@ -33,4 +32,6 @@ def json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can say
 
 def yaml(value: Any) -> None:  # noqa: ANN401 - as above
     """Print YAML in plain ASCII: what a terminal might obey is escaped."""
+    import yaml as pyyaml  # noqa: PLC0415 - takes as long to load as the whole of `audit --help`
+
     click.echo(pyyaml.safe_dump(value, sort_keys=False, width=100), nl=False)

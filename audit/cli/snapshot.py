@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from audit.cli import options, progress, say
+from audit.cli import groups, options, progress, say
 from audit.commands.snapshot import Access, save
 from audit.errors import ExitCode
 
 
-@click.command()
+@groups.command()
 @options.cluster_options
 @click.option(
     "--out",

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from audit.cli import engines, options, progress, say
+from audit.cli import engines, groups, options, progress, say
 from audit.commands import trace as command
 from audit.commands.snapshot import Access, captured
 from audit.commands.trace import TraceOptions
@@ -77,7 +77,7 @@ class Flags:
         )
 
 
-@click.command()
+@groups.command()
 @click.argument("words", metavar="[FROM TO [PORT]]", nargs=-1)
 @click.option("-src", "--src", metavar="POD", help="The source pod.")
 @click.option(

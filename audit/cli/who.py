@@ -2,11 +2,11 @@
 
 import click
 
-from audit.cli import answer, options
+from audit.cli import answer, groups, options
 from audit.cli.answer import Subject
 
 
-@click.command()
+@groups.command()
 @click.argument("to", metavar="TO")
 @click.option("--from", "source", metavar="FROM", default="", help="Only from these.")
 @options.ports_option
