@@ -17,6 +17,7 @@ from audit.commands.who import Reach
 from audit.errors import UsageError
 from audit.facts.manifests import Surroundings
 from audit.report import who as report
+from audit.report.who import Answer
 from audit.scope.scope import FamilyChoice, Scope
 from audit.tracing.options import DEFAULT_PLANES, Options, PlaneName
 
@@ -145,6 +146,16 @@ FORMATS = ("text", "wide", "json", "yaml", "csv", "name", "dot")
 """How paths can be printed."""
 
 
+COLOURS = {
+    Answer.YES: "green",
+    Answer.PARTLY: "yellow",
+    Answer.NO: "red",
+    Answer.UNPROVEN: "yellow",
+}
+_HEADS = {f"{report.HEADS[answer]}:": colour for answer, colour in COLOURS.items()}
+"""The colours of a text's headings."""
+
+
 def show(paths: Sequence[report.Path], fields: Mapping[str, Any], output: str) -> None:
     """Print paths in one of `FORMATS`; for programs, with the `fields` that go with them."""
     records = {**fields, "paths": [report.fields(path) for path in paths]}
@@ -156,11 +167,12 @@ def show(paths: Sequence[report.Path], fields: Mapping[str, Any], output: str) -
         case "csv":
             query.show(report.COLUMNS, [report.row(path) for path in paths], "csv")
         case "name":
-            sources = (path.source for path in paths if path.answer is report.Answer.YES)
+            sources = (path.source for path in paths if path.answer is Answer.YES)
             say.text("".join(f"{source}\n" for source in dict.fromkeys(sources)))
         case "dot":
             from audit.report import dot  # noqa: PLC0415 - its library is loaded where it is used
 
             say.text(dot.text(paths))
         case _:
-            say.text(report.text(paths, wide=output == "wide"))
+            for line in report.text(paths, wide=output == "wide").splitlines():
+                say.line(line, colour=_HEADS.get(line))

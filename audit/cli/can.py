@@ -30,7 +30,7 @@ def can(*, source: str, to: str, port: str, subject: Subject, output: str) -> in
     ports = (port,) if port else ()
     reach = answer.answered(subject, source=source, destination=to, ports=ports)
     if output in ("text", "wide"):
-        say.line(str(reach.answer))
+        say.line(str(reach.answer), colour=answer.COLOURS[reach.answer])
     fields = {"run": reach.run or None, "answer": str(reach.answer)}
     answer.show(reach.paths, fields, output)
     return reach.exit_code

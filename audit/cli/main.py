@@ -194,5 +194,5 @@ def _fail(error: AuditError, *notes: str) -> None:
     """Say what is wrong in one sentence and exit with its code."""
     if "--debug" in sys.argv:
         traceback.print_exc()
-    say.line(f"audit: {'; '.join([str(error), *notes])}", err=True)
+    say.message("error", "; ".join([str(error), *notes]), err=True, prefix="audit")
     sys.exit(error.exit_code)

@@ -1,7 +1,6 @@
 """`audit trace`: one pair, as ovnkube-trace is asked for it."""
 
 import functools
-import os
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -223,12 +222,11 @@ def _say_unused(access: Access) -> None:
     }
     for flag, value in flags.items():
         if value:
-            say.line(f"note: {flag} is of no use with --snapshot", err=True)
+            say.message("note", f"{flag} is of no use with --snapshot", err=True)
 
 
 def _print(texts: Iterable[rendering.Text]) -> None:
-    """Print texts; verdict lines coloured as ovnkube-trace's, on a terminal that wants it."""
-    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    """Print texts; verdict lines coloured as ovnkube-trace's."""
     for text in texts:
-        colour = _COLOURS[text.indicates] if coloured and text.indicates is not None else None
+        colour = None if text.indicates is None else _COLOURS[text.indicates]
         say.text(text.text, end="\n", colour=colour)

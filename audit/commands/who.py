@@ -68,13 +68,13 @@ def decide(
     """Trace a cluster for these paths alone, as a run would, and return them; no run is left.
 
     `options` say which cluster, and how; what they have as scope is completed by the words. An
-    empty `source` is every pod. Without `ports`, those that the destination declares.
+    empty word is every pod. Without `ports`, those that the destination declares.
     ScopeError or UsageError when the cluster has no such endpoint, or there is no such cell.
     """
     asked_for = replace(
         options.scope,
         from_endpoints=(source,) if source else (),
-        to_endpoints=(destination,),
+        to_endpoints=(destination,) if destination else (),
         ports=tuple(map(porting.parse, ports)) or Scope().ports,
     )
     with scratch.directory("who") as root:
@@ -115,7 +115,8 @@ def _nothing(
     ports: Sequence[str],
 ) -> str:
     """Say why there is no path: the run has no such cells, or has them on other ports."""
-    ends = f"from {source} to {destination}" if source else f"to {destination}"
+    named = {"from": source, "to": destination}
+    ends = " ".join(f"{way} {end}" for way, end in named.items() if end) or "at all"
     any_port = destinations[:, None] & _ports(run, None)
     there = {port for path in who.fold(run, sources, any_port) for port in path.ports}
     if not there:

@@ -164,12 +164,13 @@ def _ports(run: Recorded, on: Sequence[tuple[int, int]], *, both: bool) -> Itera
         yield f"{run.ports[port]}{only}"
 
 
-_HEADS = {
+HEADS = {
     Answer.YES: "can reach",
     Answer.PARTLY: "can reach in part",
     Answer.NO: "cannot reach",
     Answer.UNPROVEN: "not proven either way",
 }
+"""What stands above the paths of an answer."""
 
 
 _MOST_NAMES = 6
@@ -182,13 +183,13 @@ def text(paths: Sequence[Path], *, wide: bool = False) -> str:
     Ends of which all is the same share a line; `wide` gives each path its own.
     """
     lines: list[str] = []
-    for answer, head in _HEADS.items():
+    for answer, head in HEADS.items():
         chosen = [path for path in paths if path.answer is answer]
         lines += _table(
             head, _unfolded(chosen) if wide or answer is Answer.PARTLY else _folded(chosen)
         )
     counts = Counter(path.answer for path in paths)
-    parts = (f"{counts[answer]:,} {head}" for answer, head in _HEADS.items() if counts[answer])
+    parts = (f"{counts[answer]:,} {head}" for answer, head in HEADS.items() if counts[answer])
     return printing.lines([*lines, f"paths: {', '.join(parts) or 'none'}"])
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from audit.cli import run as cli_run
+from audit.commands.report import Outcome
 from tests.end_to_end.conftest import Audit
 
 PAIRS = """
@@ -102,6 +105,18 @@ def test_the_newest_run_is_read_unless_another_is_named(
     assert (newest_run.code, newest_run.out) == (named.code, named.out)
     done = audit("query", "2020-01-02", "SELECT 1")
     assert "there is no finished run of 2020-01-02 below runs/" in done.err
+
+
+@pytest.mark.ovn
+def test_a_run_s_json_has_its_paths(audit: Audit, small_run: Path) -> None:
+    manifest = json.loads((small_run / "run.json").read_text())
+    done = Outcome(path=small_run, report=small_run, manifest=manifest, unproven=())
+    paths = cli_run._paths(done)  # noqa: SLF001
+    assert paths == audit("who", "--run", small_run, "-o", "json").json["paths"]
+    cells = (sum(path["cells"].values()) * len(path["ports"]) for path in paths or [])
+    assert sum(cells) == manifest["counts"]["cells"]
+    manifest["counts"]["cells"] = 10**9
+    assert cli_run._paths(done) is None  # noqa: SLF001
 
 
 WORDS = ("who", "ns/default", "--from", "ns/prod", "-p", "tcp/80", "-o", "json")
