@@ -42,14 +42,23 @@ _KIND_AND_NAME, _WHOLE_NAME = 2, 3
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The endpoints of a run, to be looked up; `spans` gives the addresses of one outside."""
+    """The endpoints of a run or a cluster, to be looked up.
+
+    `spans` gives the addresses of one outside. `sending`: no word means a Service, which sends
+    nothing, so that `shop/web` is the workload that is called as its Service.
+    """
 
     endpoints: Sequence[Endpoint]
-    spans: Callable[[Endpoint], Spans]
+    spans: Callable[[Endpoint], Spans] = lambda _: ()
+    holder: str = "run"
+    """What has them, for messages."""
+    sending: bool = False
     _names: dict[str, list[int]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         for index, endpoint in enumerate(self.endpoints):
+            if self.sending and endpoint.kind is EndpointKind.SERVICE:
+                continue
             for name in dict.fromkeys(_names(endpoint)):
                 self._names.setdefault(name, []).append(index)
 
@@ -61,8 +70,24 @@ class Directory:
         chosen = self._chosen(_canonical(text))
         if not chosen:
             names = [name for name in self._names if "/" in name or "/" not in text]
-            raise UsageError(f"the run has no endpoint {text}{did_you_mean(text, names)}")
+            raise UsageError(
+                f"the {self.holder} has no endpoint {text}{did_you_mean(text, names)}"
+                if not self._is_service(text)
+                else f"{text} is a Service, which sends nothing; name its pods: deploy/…, app=…"
+            )
         return np.array(sorted(chosen), dtype=np.int64)
+
+    def means(self, text: str) -> bool:
+        """Say whether a word means any of these endpoints."""
+        try:
+            return bool(self.find(text).size)
+        except UsageError:
+            return False
+
+    def _is_service(self, text: str) -> bool:
+        """Say whether a word that means no sender means a Service."""
+        services = [e for e in self.endpoints if e.kind is EndpointKind.SERVICE]
+        return self.sending and Directory(services).means(text)
 
     def _chosen(self, text: str) -> list[int]:
         if text in self._names:

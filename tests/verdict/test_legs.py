@@ -377,7 +377,10 @@ def test_a_blind_trace_shows_what_is_before_it_was() -> None:
 def by_way(transit: int, arrival: int = NO_WAY) -> CellLegs:
     """Return the legs of a cell whose egress and ingress legs are the first."""
     zero, way, into = (np.array([number], dtype=np.int64) for number in (0, transit, arrival))
-    return CellLegs(cells=zero, egress=zero, transit=way, arrival=into, ingress=zero)
+    unjoined = np.zeros(1, dtype=np.bool_)
+    return CellLegs(
+        cells=zero, egress=zero, transit=way, arrival=into, ingress=zero, unjoined=unjoined
+    )
 
 
 def sent(results: LegResults, transit: int) -> Verdict | None:
