@@ -263,6 +263,7 @@ def plan(**fields: Any) -> LegPlan:
         "receiving": places,
         "answered": places,
         "ways": np.arange(4, dtype=np.int64).reshape(2, 2),
+        "unjoined": np.zeros((2, 2), dtype=np.bool_),
         "egress": table([0, 1, 0, 0], 0),
         "ingress": table([0, 0, 0, 1], 1),
         "deciders": DECIDERS,
