@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from audit.model.facts import Zone
+from audit.model.facts import LoadBalancer, Zone
 from audit.model.networks import Network, Role
-from audit.model.traces import Hop, HopEnd, LogicalTrace
+from audit.model.packets import Protocol
+from audit.model.traces import Hop, HopEnd, LogicalTrace, TraceTask
 from audit.model.verdicts import Reason, Verdict
 from audit.verdict.blame import Blamer
 from audit.verdict.blindness import Blindness
@@ -46,14 +47,14 @@ TASK = made.task(
 LEFT = Hop(end=HopEnd.OUTPUT, port="blue_b", port_type="remote", entered="blue_a", datapath=SWITCH)
 
 
-def judge(hop: Hop, zones: Mapping[str, Zone] = ZONES) -> Judgement:
+def judge(hop: Hop, zones: Mapping[str, Zone] = ZONES, task: TraceTask = TASK) -> Judgement:
     owners = made.owners()
     judging = Judge(
         blamer=Blamer.of(zones, ()),
         hops=NextHops(zones=zones, owners=owners),
         blindness=Blindness(zones=zones, owners=owners),
     )
-    return judging.judge(TASK, LogicalTrace(key=TASK.key, hop=hop, output=""))
+    return judging.judge(task, LogicalTrace(key=task.key, hop=hop, output=""))
 
 
 def test_a_packet_to_a_pod_on_another_node_of_one_switch_goes_on_there_as_it_is() -> None:
@@ -96,4 +97,32 @@ def test_what_another_pod_gets_is_not_delivered(
 ) -> None:
     """On another network than the destination's that is so because both have one address."""
     judged = judge(Hop(end=HopEnd.OUTPUT, port=receiver, datapath=SWITCH))
+    assert (judged.verdict, judged.reason) == (verdict, reason)
+
+
+@pytest.mark.parametrize(
+    ("network", "verdict", "reason"),
+    [
+        ("", Verdict.INCONCLUSIVE, Reason.LEFT_NETWORK),
+        ("shop_blue", Verdict.UNROUTABLE, Reason.SERVICE_NOT_PROGRAMMED),
+        (None, Verdict.UNROUTABLE, Reason.SERVICE_NOT_PROGRAMMED),
+    ],
+)
+def test_what_leaves_towards_a_service_of_another_network_is_decided_outside(
+    network: str | None, verdict: Verdict, reason: Reason
+) -> None:
+    """On the service's own network, or where nobody has its address, it should not have left."""
+    service = ("10.96.0.1", 443, ("172.18.0.2:6443",))
+    balancer = LoadBalancer(
+        owner="default/kubernetes",
+        protocol=Protocol.TCP,
+        vips=(service,),
+        template=False,
+        network=network or "",
+    )
+    balanced = replace(ZONES["other"], load_balancers=() if network is None else (balancer,))
+    flow = replace(TASK.microflow, ip_dst="10.96.0.1", dst_port=443)
+    task = replace(TASK, microflow=flow, target="", to_service=True)
+    out = Hop(end=HopEnd.OUTPUT, port="breth0", port_type="localnet", datapath="ext_blue_worker")
+    judged = judge(out, {**ZONES, "other": balanced}, task)
     assert (judged.verdict, judged.reason) == (verdict, reason)
