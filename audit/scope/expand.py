@@ -26,8 +26,8 @@ from audit.model.networks import Role
 from audit.model.policies import BlockPeer
 from audit.model.selectors import EVERYTHING, UNSAID, Operator, Requirement, Selector
 from audit.model.verdicts import Reason
+from audit.scope import names, ports
 from audit.scope import outside as ranging
-from audit.scope import ports
 from audit.scope.matrix import Block, Path
 from audit.scope.named import Directory
 from audit.scope.scope import Scope
@@ -120,17 +120,14 @@ def on_networks(state: ClusterState, networks: Collection[str]) -> ClusterState:
     existing = {pod.network_name for pod in state.pods} - {""}
     chosen = set()
     for name in networks:
-        network = next((spelling for spelling in spellings(name) if spelling in existing), None)
+        network = next(
+            (spelling for spelling in names.spellings(name) if spelling in existing), None
+        )
         if network is None:
             raise ScopeError(f"no pod is on a network {name!r}{did_you_mean(name, existing)}")
         chosen.add(network)
     pods = tuple(pod for pod in state.pods if pod.network_name in chosen)
     return dataclasses.replace(state, pods=pods)
-
-
-def spellings(network: str) -> tuple[str, ...]:
-    """Return what a network may be called in OVN that somebody calls by its object's name."""
-    return (network, network.replace("/", "_"), f"cluster_udn_{network}")
 
 
 class _Lead(NamedTuple):
@@ -148,7 +145,8 @@ def _leads(
     described = bool(scope.given("from_"))
     if not ranging.from_everywhere(scope.from_ips, described=described, outside=outside):
         return []
-    pods = {(e.namespace, e.name): e for e in columns if e.kind is EndpointKind.POD}
+    primary = (e for e in columns if e.kind is EndpointKind.POD and e.role is Role.PRIMARY)
+    pods = {(pod.namespace, pod.name): pod for pod in primary}
     pod_ports: dict[tuple[str, str, str], list[Port]] = {}
     for ingress in state.ingresses:
         for lead in ingress.leads:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.selectors import Selector
-from audit.scope import outside
+from audit.scope import names, outside
 from audit.scope.named import Directory
 from audit.scope.scope import Scope
 
@@ -78,6 +78,10 @@ def sides(scope: Scope, pod: Endpoint, namespace_labels: Mapping[str, str]) -> t
         described = bool(scope.given(prefix)) and not namespaces and narrowed is None
         return not described and matches(namespaces, narrowed)
 
+    if scope.networks and not any(
+        pod.network_name in names.spellings(name) for name in scope.networks
+    ):
+        return False, False
     sends, receives = _words_mean(scope, pod)
     return (
         sends or is_in("from_", scope.from_namespaces, scope.from_selector, scope.from_ips),

@@ -5,6 +5,7 @@ deploy/web          a workload, by kubectl's names of kinds; shop/deploy/web whe
 svc/web, node/a     a Service, a node
 namespace/shop      every pod of a namespace, as shop/* is
 app=web,tier!=db    pods with these labels
+shop/web on blue    the pod or workload on a network that is not its primary one
 10.128.0.7          whoever has the address, or the range outside that it is in
 """
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from audit.errors import UsageError
 from audit.model.endpoints import Endpoint, EndpointKind
+from audit.model.networks import Role
 from audit.model.recorded import Spans
 from audit.scope import selectors
 from audit.scope.suggestions import did_you_mean
@@ -106,14 +108,14 @@ class Directory:
         return [
             index
             for index, endpoint in enumerate(self.endpoints)
-            if endpoint.kind is EndpointKind.POD and selector.matches(dict(endpoint.labels))
+            if _is_plain_pod(endpoint) and selector.matches(dict(endpoint.labels))
         ]
 
     def _in_namespace(self, namespace: str) -> list[int]:
         return [
             index
             for index, endpoint in enumerate(self.endpoints)
-            if endpoint.kind is EndpointKind.POD and endpoint.namespace == namespace
+            if _is_plain_pod(endpoint) and endpoint.namespace == namespace
         ]
 
     def _named(self, text: str) -> list[int]:
@@ -166,13 +168,28 @@ class Directory:
 
 def _names(endpoint: Endpoint) -> Iterator[str]:
     """Yield everything an endpoint may be called by itself, and by what made it."""
+    yield from _addresses(endpoint)
+    yield endpoint.key
+    for name in (*_own_names(endpoint), *_names_of_workload(endpoint)):
+        yield name + endpoint.aside
+
+
+def _own_names(endpoint: Endpoint) -> Iterator[str]:
     named = f"{endpoint.namespace}/{endpoint.name}" if endpoint.namespace else endpoint.name
-    yield from (endpoint.key, f"{endpoint.kind}/{named}", named, f"{named}@{endpoint.node}")
-    yield from (endpoint.name, f"{endpoint.kind}/{endpoint.name}", *_addresses(endpoint))
+    yield from (f"{endpoint.kind}/{named}", named, f"{named}@{endpoint.node}")
+    yield from (endpoint.name, f"{endpoint.kind}/{endpoint.name}")
+
+
+def _names_of_workload(endpoint: Endpoint) -> Iterator[str]:
     if endpoint.workload:
-        kind, _, name = endpoint.belongs_to.partition(" ")
+        kind, _, name = endpoint.belongs_to.removesuffix(endpoint.aside).partition(" ")
         short = name.partition("/")[2]
-        yield from (endpoint.belongs_to, f"{kind}/{name}", name, short, f"{kind}/{short}")
+        yield from (f"{kind} {name}", f"{kind}/{name}", name, short, f"{kind}/{short}")
+
+
+def _is_plain_pod(endpoint: Endpoint) -> bool:
+    """Say whether an endpoint is a pod on its primary network, as who names no network means it."""
+    return endpoint.kind is EndpointKind.POD and endpoint.role is Role.PRIMARY
 
 
 def _addresses(endpoint: Endpoint) -> tuple[str, ...]:

@@ -46,6 +46,11 @@ def read_network(text: str) -> str:
     return text
 
 
+def spellings(network: str) -> tuple[str, ...]:
+    """Return what a network may be called in OVN that somebody calls by its object's name."""
+    return (network, network.replace("/", "_"), f"cluster_udn_{network}")
+
+
 def read_word(text: str) -> str:
     """Return `text`, a word for endpoints, an address in its usual spelling."""
     if not text.strip():

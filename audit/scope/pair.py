@@ -17,6 +17,7 @@ from audit.model.matrix import FAMILIES, Matrix
 from audit.model.networks import Role
 from audit.model.packets import Family
 from audit.scope import expand, ports
+from audit.scope.names import spellings
 from audit.scope.suggestions import did_you_mean
 
 
@@ -110,7 +111,8 @@ def resolve(state: ClusterState, names: Names | Words) -> Pair:
 
 def _of_words(state: ClusterState, words: Words) -> Pair:
     """Find both ends of a pair in words: of several pods the first by name."""
-    senders, receivers = (_pods(end) for end in expand.named(state, words.src, words.dst))
+    named = expand.named(state, words.src, words.dst)
+    senders, receivers = (_pods(state, endpoints) for endpoints in named)
     first, other = (min(end, key=lambda pods: pods[0].key) for end in (senders, receivers))
     ends = _on_networks(first, other, words.networks)
     notes = tuple(
@@ -136,13 +138,14 @@ def _of_words(state: ClusterState, words: Words) -> Pair:
     )
 
 
-def _pods(endpoints: Sequence[Endpoint]) -> list[tuple[Endpoint, ...]]:
-    """Return what these are, a pod once with all its attachments."""
-    grouped: dict[tuple[str, ...], list[Endpoint]] = {}
-    for endpoint in endpoints:
-        named = (endpoint.kind, endpoint.namespace, endpoint.name, endpoint.node)
-        grouped.setdefault(named, []).append(endpoint)
-    return [tuple(attachments) for attachments in grouped.values()]
+def _pods(state: ClusterState, endpoints: Sequence[Endpoint]) -> list[tuple[Endpoint, ...]]:
+    """Return what these are, a pod on its primary network with its other attachments besides."""
+    attachments: dict[tuple[str, str], list[Endpoint]] = {}
+    for pod in state.pods:
+        attachments.setdefault((pod.namespace, pod.name), []).append(pod)
+    plain = (e for e in endpoints if e.kind is EndpointKind.POD and e.role is Role.PRIMARY)
+    others = [(e,) for e in endpoints if e.kind is not EndpointKind.POD or e.aside]
+    return [*(tuple(attachments[pod.namespace, pod.name]) for pod in plain), *others]
 
 
 def _on_networks(
@@ -164,7 +167,7 @@ def _attached(attachments: Sequence[Endpoint], network: str) -> Sequence[Endpoin
     on = {endpoint.network_name: endpoint for endpoint in attachments}
     if not network or not attachments[0].network_name:
         return attachments
-    chosen = next((name for name in expand.spellings(network) if name in on), None)
+    chosen = next((name for name in spellings(network) if name in on), None)
     if chosen is None:
         pod = attachments[0]
         raise ScopeError(
