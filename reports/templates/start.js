@@ -1,5 +1,5 @@
 
-// 10. Showing a view, and starting.
+// 11. Showing a view, and starting.
 
 let drawn = "";
 let turn = 0;
@@ -18,7 +18,8 @@ async function shown() {
 }
 
 async function showTurn(mine) {
-  const wantedView = fromHash(location.hash);
+  const strange = [];
+  const wantedView = fromHash(location.hash, strange);
   const wantedHash = toHash({ ...wantedView, cell: null, at: "" });
   const fresh = wantedHash !== drawn || !scene;
   const made = fresh ? await inSlices(makeScene(wantedView), () => mine === turn, moment) : scene;
@@ -38,11 +39,28 @@ async function showTurn(mine) {
   for (const name of SELECTORS) $(name).value = name === "level" ? scene.level : view[name];
   document.body.dataset.level = scene.level;
   for (const node of document.querySelectorAll(".at-groups")) node.hidden = scene.level === "endpoints";
+  for (const node of document.querySelectorAll(".at-endpoints")) node.hidden = scene.level !== "endpoints";
+  $("strange").hidden = !strange.length;
+  $("strange").textContent = strange.length ? plain(`The link names what this run does not have: ${strange.join(", ")}.`) : "";
   drawCrumbs();
   redraw();
   if (view.cell) await showCell();
   else if (view.policy) await showPolicy(T.byPolicy.get(view.policy));
   else closePanel();
+  if (arriving) arrive();
+}
+
+// Who follows a link, from elsewhere or from below the map, is brought to what it leads to.
+let arriving = false;
+
+function arrive() {
+  arriving = false;
+  const panel = $("panel");
+  const beside = panel.getBoundingClientRect().top < window.innerHeight / 2 && !panel.hidden && panel.getBoundingClientRect().left > 300;
+  const target = panel.hidden || beside ? scroller.closest(".map") : panel;
+  target.scrollIntoView({ block: target === panel ? "start" : "nearest" });
+  if (beside) scroller.closest(".work").scrollIntoView({ block: "start" });
+  (panel.hidden ? scroller : panel).focus({ preventScroll: true });
 }
 
 // Where the cursor stands in a new scene: where it came from, else at the start.
@@ -76,6 +94,18 @@ function listenToLinks() {
   }
 }
 
+// Links to views of the map: the browser changes the address, and `hashchange` shows it.
+function listenToViews() {
+  for (const link of document.querySelectorAll("a.view")) {
+    link.addEventListener("click", (event) => {
+      arriving = true;
+      if (location.hash !== new URL(link.href).hash) return;
+      event.preventDefault();
+      show();
+    });
+  }
+}
+
 async function start() {
   listenToLinks();
   if (typeof DecompressionStream === "undefined") {
@@ -88,8 +118,10 @@ async function start() {
   fillSelectors();
   listPolicies();
   window.addEventListener("hashchange", show);
+  arriving = location.hash.length > 1;
   show();
   await shown();
+  listenToViews();
   listenToMap();
   listenToSearch();
   for (const link of document.querySelectorAll("[data-group]")) {
@@ -100,7 +132,26 @@ async function start() {
   }
   new ResizeObserver(() => { if (scene) { arrange(); redraw(); } }).observe(scroller.parentElement);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); redraw(); });
-  matchMedia("print").addEventListener("change", () => { readColours(); unpainted = -1; draw(); });
+  matchMedia("print").addEventListener("change", ({ matches }) => { onPaper(matches); });
+}
+
+// On paper there is no scrolling and no folding out: the whole map, and every list open.
+function onPaper(paper) {
+  for (const details of document.querySelectorAll("main ~ section details")) {
+    if (paper && !details.open) details.dataset.folded = "";
+    if (paper || details.dataset.folded !== undefined) details.open = paper;
+    if (!paper) delete details.dataset.folded;
+  }
+  readColours();
+  arrange();
+  scroller.scrollTo(0, 0);
+  if (paper && layout.size < SMALLEST_DRAWN) while (wanted.length || making) makeTiles(50);
+  unpainted = -1;
+  draw();
+  if (paper && (wanted.length || making)) {
+    while (wanted.length || making) makeTiles(50);
+    draw();
+  }
 }
 
 // A table of hundreds of namespaces is not laid out while the page is waited for, nor all at once.
