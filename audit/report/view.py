@@ -19,8 +19,8 @@ from audit.report.axes import Axes
 from audit.report.census import Census, Decider, Exposure, exposures
 from audit.report.grid import Grid
 from audit.report.links import Links
-from audit.report.sections import LISTED, ChangeTable, FindingGroup, change_tables, groups
-from audit.report.sentences import MEANINGS
+from audit.report.sections import ChangeTable, FindingGroup, change_tables, groups
+from audit.report.sentences import MEANINGS, scope_text
 from audit.report.tally import NO_SHARE, Tally, percent
 
 BAR = 1000.0
@@ -297,7 +297,7 @@ def _facts(
         ("Source", _text(manifest.get("source"))),
         ("Run", _text(manifest.get("run_id"))),
         ("Time", _time(_text(manifest.get("started")), _text(manifest.get("finished")))),
-        ("Scope", _scope(manifest.get("scope") or {})),
+        ("Scope", scope_text(manifest.get("scope") or {})),
         ("Planes", ", ".join(manifest.get("planes") or ())),
         ("Cover", _text(manifest.get("cover"))),
         ("Engine", " ".join(_text(engine.get(key)) for key in ("name", "version")).strip()),
@@ -321,24 +321,6 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-def _scope(scope: Mapping[str, Any]) -> str:
-    """Return the scope as `to ips: 10.0.0.1; ports: tcp/80`; a long list by its first entries."""
-    return "; ".join(f"{name}: {text}" for name, text in _parts("", scope) if text)
-
-
-def _parts(prefix: str, scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each part of a scope by its name, parts of parts as `to ips`."""
-    for key, value in scope.items():
-        name = f"{prefix} {key}".strip().replace("_", " ")
-        if isinstance(value, Mapping):
-            yield from _parts(name, value)
-        elif isinstance(value, (list, tuple)):
-            more = f" and {len(value) - LISTED} more" if len(value) > LISTED else ""
-            yield name, ", ".join(map(str, value[:LISTED])) + more
-        else:
-            yield name, _text(value)
 
 
 def _time(started: str, finished: str) -> str:
