@@ -62,9 +62,9 @@ function listPolicies() {
     const known = policy >= 0 ? T.policies[policy] : null;
     const name = known ? [known.namespace, known.name].filter(Boolean).join("/") : label;
     const bar = document.createElementNS(SVG, "svg");
-    for (const [attribute, value] of [["class", "bar"], ["viewBox", "0 0 1000 4"], ["preserveAspectRatio", "none"], ["aria-hidden", "true"]]) bar.setAttribute(attribute, value);
+    for (const [attribute, value] of [["class", "bar"], ["viewBox", "0 0 1000 4"], ["preserveAspectRatio", "none"], ["aria-hidden", "true"]]) bar.setAttribute(attribute, String(value));
     const rect = document.createElementNS(SVG, "rect");
-    for (const [attribute, value] of [["class", "blocked"], ["width", (1000 * blocks) / most], ["height", 4]]) rect.setAttribute(attribute, value);
+    for (const [attribute, value] of [["class", "blocked"], ["width", (1000 * blocks) / most], ["height", 4]]) rect.setAttribute(String(attribute), String(value));
     bar.append(rect);
     return el("tr", {}, el("td", {},
       el("button", { type: "button", class: "policy", title: label, on: { click: () => go({ policy: label, cell: null, at: "" }) } }, plain(name)),

@@ -144,8 +144,8 @@ async function loadCells() {
 // verdict it had, and UNMATCHED for a cell that the earlier run has no counterpart of.
 const UNMATCHED = 7;
 const changedAtAll = (mark) => mark > 0 && mark < UNMATCHED;
-const opened = (mark, verdict) => changedAtAll(mark) && passes(verdict) && !passes(mark - 1);
-const closed = (mark, verdict) => changedAtAll(mark) && stops(verdict) && !stops(mark - 1);
+const hasOpened = (mark, verdict) => changedAtAll(mark) && passes(verdict) && !passes(mark - 1);
+const hasClosed = (mark, verdict) => changedAtAll(mark) && stops(verdict) && !stops(mark - 1);
 
 // The code of the state of one cell: its classes', unless it is an exception.
 function codeAt(row, column) {

@@ -85,13 +85,14 @@ function arrange() {
   const x = positions(scene.columns, wide, size >= SMALLEST_DRAWN ? GAP : 0);
   const y = positions(scene.rows, size, size >= SMALLEST_DRAWN ? GAP : 0);
   const total = { width: rowHead + x[x.length - 1] + overhang, height: columnHead + y[y.length - 1] + 2 };
-  layout = { size, wide, x, y, rowHead, columnHead, total, comfortable, least, scrolls };
+  layout = { size, wide, x, y, rowHead, columnHead, total, comfortable, least, scrolls, width, height: total.height };
   const scrollsX = total.width > width;
   sizer.style.width = `${Math.max(total.width, scrollsX ? 0 : width)}px`;
   sizer.style.height = `${total.height}px`;
   scroller.style.height = `${Math.min(total.height, tall) + (scrollsX ? 16 : 0)}px`;
-  layout.width = printing() ? PAPER : scroller.clientWidth;
-  layout.height = printing() ? total.height : scroller.clientHeight;
+  if (printing()) return; // the scroller still has the screen's width
+  layout.width = scroller.clientWidth;
+  layout.height = scroller.clientHeight;
 }
 
 function jump(event) {

@@ -8,9 +8,9 @@ function setPanel(children) {
   panel.hidden = false;
   $("overview").hidden = true;
   panel.scrollTop = 0;
-  const current = panel.querySelector(".box .on");
+  const [current] = all(".box .on", panel);
   if (current) current.closest(".box").scrollTop = current.offsetTop - 60;
-  for (const pre of panel.querySelectorAll("details[open] pre")) bringMarked(pre);
+  for (const pre of all("details[open] pre", panel)) bringMarked(pre);
 }
 
 // Scrolls a text, not the page, to its first marked line.

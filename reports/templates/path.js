@@ -80,7 +80,7 @@ function sincePart(src, dst, cell) {
   const title = heading(`Since ${T.since}`);
   if (changed === UNMATCHED) return [title, el("p", { testid: "panel-since" }, "The earlier run has no counterpart of this cell.")];
   const path = pathOfChange(src, dst, cell);
-  const way = opened(changed, verdict) ? "opened" : closed(changed, verdict) ? "closed" : "changed";
+  const way = hasOpened(changed, verdict) ? "opened" : hasClosed(changed, verdict) ? "closed" : "changed";
   return [
     el("h3", {}, `${way} since ${T.since}`),
     el("div", { testid: "panel-since" }, terms([

@@ -38,8 +38,8 @@ async function showTurn(mine) {
   shownTurn = mine;
   for (const name of SELECTORS) $(name).value = name === "level" ? scene.level : view[name];
   document.body.dataset.level = scene.level;
-  for (const node of document.querySelectorAll(".at-groups")) node.hidden = scene.level === "endpoints";
-  for (const node of document.querySelectorAll(".at-endpoints")) node.hidden = scene.level !== "endpoints";
+  for (const node of all(".at-groups")) node.hidden = scene.level === "endpoints";
+  for (const node of all(".at-endpoints")) node.hidden = scene.level !== "endpoints";
   $("strange").hidden = !strange.length;
   $("strange").textContent = strange.length ? plain(`The link names what this run does not have: ${strange.join(", ")}.`) : "";
   drawCrumbs();
@@ -83,11 +83,11 @@ function settle(before) {
 
 // Links within the page: what is after the `#` of the address is the map's, and is left as it is.
 function listenToLinks() {
-  for (const link of document.querySelectorAll(".checks a")) {
+  for (const link of all(".checks a")) {
     link.addEventListener("click", (event) => {
       event.preventDefault();
-      const section = document.querySelector(link.getAttribute("href"));
-      for (const details of section.querySelectorAll("details:not(.zones)")) details.open = true;
+      const section = $(link.getAttribute("href").slice(1));
+      for (const details of all("details:not(.zones)", section)) details.open = true;
       section.scrollIntoView({ block: "start" });
       section.focus({ preventScroll: true });
     });
@@ -96,7 +96,7 @@ function listenToLinks() {
 
 // Links to views of the map: the browser changes the address, and `hashchange` shows it.
 function listenToViews() {
-  for (const link of document.querySelectorAll("a.view")) {
+  for (const link of all("a.view")) {
     link.addEventListener("click", (event) => {
       arriving = true;
       if (location.hash !== new URL(link.href).hash) return;
@@ -124,7 +124,7 @@ async function start() {
   listenToViews();
   listenToMap();
   listenToSearch();
-  for (const link of document.querySelectorAll("[data-group]")) {
+  for (const link of all("[data-group]")) {
     link.addEventListener("click", () => {
       go({ rows: { all: true }, columns: { group: T.byGroup.get(link.dataset.group) }, level: "workloads", cell: null, at: "" });
       scroller.closest(".map").scrollIntoView({ block: "nearest" }); // it stands above what was chosen
@@ -137,7 +137,7 @@ async function start() {
 
 // On paper there is no scrolling and no folding out: the whole map, and every list open.
 function onPaper(paper) {
-  for (const details of document.querySelectorAll("main ~ section details")) {
+  for (const details of all("main ~ section details")) {
     if (paper && !details.open) details.dataset.folded = "";
     if (paper || details.dataset.folded !== undefined) details.open = paper;
     if (!paper) delete details.dataset.folded;
@@ -156,7 +156,7 @@ function onPaper(paper) {
 
 // A table of hundreds of namespaces is not laid out while the page is waited for, nor all at once.
 async function lateTable() {
-  const rows = [...$("namespaces").querySelectorAll("tbody tr")];
+  const rows = all("tbody tr", $("namespaces"));
   for (const row of rows) row.hidden = true;
   $("namespaces").hidden = false;
   await inTurns(rows, (some) => { for (const row of some) row.hidden = false; });

@@ -44,13 +44,13 @@ function fromHash(text, strange = []) {
     if (name === "ns" && values.length === 2) {
       const [rows, columns] = values.map(parseSpec);
       if (rows && columns && has("cells")) Object.assign(v, { rows, columns });
-      else strange.push(...values.filter((value) => !parseSpec(value)));
+      else strange.push(...values.filter((named) => !parseSpec(named)));
     } else if (known[name] && known[name].includes(values[0])) [v[name]] = values;
     else if (name === "policy" && T.byPolicy.has(values[0])) [v.policy] = values;
     else if (name === "cell" && values.length === 2) {
       const [src, dst] = values.map((key) => T.byKey.get(key));
       if (src !== undefined && dst !== undefined && has("cells")) v.cell = { src, dst };
-      else strange.push(...values.filter((value) => !T.byKey.has(value)));
+      else strange.push(...values.filter((key) => !T.byKey.has(key)));
     } else if (name === "at") [v.at] = values;
     else if (name) strange.push(`${name} ${values.join(", ")}`);
   }
