@@ -15,6 +15,8 @@ function drawCrumbs() {
   if (view.cell) parts.push(next(), crumb(`${plain(shortName(view.cell.src))} → ${plain(shortName(view.cell.dst))}`, null));
   const filters = [view.only, view.policy && plain(view.policy)].filter(Boolean);
   if (filters.length) parts.push(next(), crumb(`only ${filters.join(", ")}`, null), el("button", { type: "button", "aria-label": "Show everything", on: { click: () => go({ policy: "", only: "" }) } }, "×"));
+  const sides = [[scene.rows, "source"], [scene.columns, "destination"]].map(([side, noun]) => `${figure(side.length)} ${noun}${side.length === 1 ? "" : "s"}`);
+  parts.push(el("span", { class: "sides", title: "What only sends has no column, and what has no port of those asked for none either" }, sides.join(" × ")));
   $("crumbs").replaceChildren(...parts);
 }
 

@@ -247,9 +247,12 @@ const shortened = remembering(4000, (key) => {
   const [most, text] = [Number(key.slice(0, key.indexOf(" "))), key.slice(key.indexOf(" ") + 1)];
   context.font = `600 ${FONT}px ${colours.sans}`; // the wider of the two, so that it fits in both
   if (context.measureText(text).width <= most) return text;
+  // In the middle: names of one workload begin alike, and end otherwise.
   const letters = [...text];
-  while (letters.length > 3 && context.measureText(`${letters.join("")}…`).width > most) letters.length -= Math.ceil(letters.length / 12);
-  return `${letters.join("")}…`;
+  let left = letters.length - 1;
+  const short = () => `${letters.slice(0, Math.ceil(left / 2)).join("")}…${letters.slice(letters.length - Math.floor(left / 2)).join("")}`;
+  while (left > 3 && context.measureText(short()).width > most) left -= Math.ceil(left / 12);
+  return short();
 });
 
 function label(text, x, y, most, strong) {

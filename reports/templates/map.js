@@ -147,6 +147,7 @@ function open(r, c) {
   const spec = (entry) => (!entry ? { all: true } : scene.level === "groups" ? { group: entry.id } : scene.level === "workloads" ? { workload: entry.id } : { endpoint: entry.id });
   const [row, column] = [scene.rows[r], scene.columns[c]];
   if (scene.level === "endpoints" && row && column) {
+    arriving = stacked.matches;
     if (scene.between(r, c).length) go({ cell: { src: row.id, dst: column.id }, at: "" });
     return;
   }

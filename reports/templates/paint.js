@@ -105,8 +105,8 @@ function paintMix(x, y, wide, side, counts) {
 
 // A whole percent, where there is room for it.
 function paintFigure(x, y, wide, high, percentage, onLight) {
-  const letters = Math.min(12, Math.floor(high * 0.62));
-  if (letters < 8 || wide < 2 * letters) return;
+  const letters = Math.min(12, Math.floor(high * 0.62), Math.floor(wide / 2));
+  if (letters < 8) return;
   context.font = `600 ${letters}px ${colours.sans}`;
   context.textAlign = "center";
   context.textBaseline = "middle";

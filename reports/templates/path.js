@@ -26,7 +26,13 @@ function decidedStations(cell) {
   return [station("policy", blame.policy >= 0 ? T.policies[blame.policy].label : blame.label, of, T.verdicts[verdict].name)];
 }
 
-function pathRow(title, src, dst, between, verdict) {
+// Whether a trace's packet went from one endpoint to the other itself: else an equivalent one did.
+function isOwnPacket(hops, src, dst) {
+  const named = new Set(hops[0].hop[9].split(/[^0-9a-fA-F.:]+/));
+  return [src, dst].every((endpoint) => T.endpoints[endpoint][6].split(" ").some((address) => named.has(address)));
+}
+
+function pathRow(title, src, dst, between, verdict, hops = []) {
   const arrives = passes(verdict);
   const ends = [
     station("end", keyOf(src), T.endpoints[src][4] && `on ${T.endpoints[src][4]}`, ""),
@@ -39,6 +45,7 @@ function pathRow(title, src, dst, between, verdict) {
     el("ol", { class: "path", testid: "panel-path" }, ends.map((entry, i) => el("li", { class: [entry.kind, !arrives && i === ends.length - 1 ? "beyond" : "", stopping(entry) ? "stop" : ""].filter(Boolean).join(" ") },
       entry.verdict ? glyph(entry.verdict) : el("span", { class: "dot", "aria-hidden": "true" }),
       el("span", {}, el("b", {}, entry.text), entry.note ? el("span", { class: "muted" }, ` ${entry.note}`) : "")))),
+    hops.length && !isOwnPacket(hops, src, dst) ? el("p", { class: "muted", testid: "panel-equivalent" }, "These steps are an equivalent packet's, which every flow treats alike: its zone or node may be another.") : null,
   ];
 }
 
@@ -48,12 +55,12 @@ async function pathPart(src, dst, cell) {
   const request = has("hops") && data.traced && cell.start >= 0 ? await chain(cell.start) : [];
   const other = has("hops") && data.traced && cell.other >= 0 ? await chain(cell.other) : [];
   const planes = T.planes.filter((plane) => state[plane] !== NO_VERDICT);
-  if (planes.length < 2) return [heading("Path"), ...pathRow("", src, dst, betweenOf(request, cell, state.verdict), state.verdict)];
+  if (planes.length < 2) return [heading("Path"), ...pathRow("", src, dst, betweenOf(request, cell, state.verdict), state.verdict, request)];
   const rows = planes.map((plane) => {
     const hops = [request, other].find((some) => some.length && some[0].hop[13] === plane) || [];
     const verdict = state[plane];
     const between = plane === "intent" ? intentStations(src, dst, cell, verdict) : betweenOf(hops, cell, verdict);
-    return pathRow(plane, src, dst, between, verdict);
+    return pathRow(plane, src, dst, between, verdict, hops);
   });
   return [heading("Path, plane by plane"), ...rows.flat()];
 }

@@ -50,16 +50,16 @@ async function showTurn(mine) {
   if (arriving) arrive();
 }
 
-// Who follows a link, from elsewhere or from below the map, is brought to what it leads to.
+// Who follows a link, from elsewhere or from below the map, is brought to what it leads to; and who opens
+// a cell where the panel is below the map.
 let arriving = false;
+const stacked = matchMedia("(max-width: 1080px)");
 
 function arrive() {
   arriving = false;
   const panel = $("panel");
-  const beside = panel.getBoundingClientRect().top < window.innerHeight / 2 && !panel.hidden && panel.getBoundingClientRect().left > 300;
-  const target = panel.hidden || beside ? scroller.closest(".map") : panel;
-  target.scrollIntoView({ block: target === panel ? "start" : "nearest" });
-  if (beside) scroller.closest(".work").scrollIntoView({ block: "start" });
+  const target = scroller.closest(panel.hidden ? ".map" : ".work");
+  (stacked.matches && !panel.hidden ? panel : target).scrollIntoView({ block: panel.hidden ? "nearest" : "start" });
   (panel.hidden ? scroller : panel).focus({ preventScroll: true });
 }
 

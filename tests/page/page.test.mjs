@@ -5,7 +5,7 @@ import { test } from "node:test";
 import vm from "node:vm";
 
 const FILES = ["tools.js", "data.js", "view.js", "scene.js", "paint.js", "path.js", "search.js"];
-const NAMES = ["percentOf", "shadeOf", "portsNamed", "likeness", "search", "toHash", "fromHash", "EMPTY", "hopStations",
+const NAMES = ["percentOf", "shadeOf", "portsNamed", "likeness", "search", "toHash", "fromHash", "EMPTY", "hopStations", "isOwnPacket",
   "hasOpened", "hasClosed", "UNMATCHED", "percent", "shellWord", "plain", "belongsTo", "floorIndex"];
 
 // The script as the page has it, with a document that holds no more than the data block.
@@ -103,6 +103,14 @@ test("a hop that a policy stops is a zone without a verdict, then the policy wit
     ["hop", "zone z", "reachable"], ["hop", "zone z", ""], ["policy", "networkpolicy shop/x ingress", "blocked"],
   ]);
   same(hopStations([hop("a word of tomorrow", "")]).map(({ verdict }) => verdict), [""]);
+});
+
+test("a packet is a cell's own when it goes between the addresses of both", () => {
+  const { isOwnPacket } = page({ ...TABLES, endpoints: [...TABLES.endpoints, ["pod shop/db-0", "pod", "db-0", "", "n2", 1, "10.0.0.12"]] });
+  const flow = (text) => [{ hop: ["z", "", "", "", "", "", "", "", "", text] }];
+  assert.ok(isOwnPacket(flow("ip4.src == 10.0.0.1 && ip4.dst == 10.0.0.12"), 0, 2));
+  assert.ok(isOwnPacket(flow("tcp,nw_src=10.0.0.1,nw_dst=10.0.0.12,tp_dst=80"), 0, 2));
+  assert.ok(!isOwnPacket(flow("ip4.src == 10.0.0.12 && ip4.dst == 10.0.0.13"), 0, 2));
 });
 
 test("names are shown without what turns or hides text, and quoted for a shell", () => {
