@@ -31,7 +31,7 @@ const head = (...children) => el("div", { class: "head" }, el("div", {}, ...chil
   el("button", { class: "close", type: "button", "aria-label": "Close", testid: "panel-close", on: { click: () => { goBack(); closePanel(); scroller.focus(); } } }, "×"));
 
 function terms(pairs) {
-  return el("dl", {}, pairs.filter(([term, text]) => term && text).map(([term, text]) => [el("dt", {}, term), el("dd", {}, text)]));
+  return el("dl", {}, pairs.filter(([, text]) => text).map(([term, text]) => [el("dt", {}, term), el("dd", {}, text)]));
 }
 
 async function showCell() {
@@ -94,7 +94,6 @@ async function blamePart(cell) {
     ["Direction", blame.direction && `${blame.direction}${ofWhom(blame.direction)}`],
     ["Rule", blame.rule >= 0 ? `spec.${blame.direction}[${blame.rule}]` : policy ? "no single rule" : ""],
     ["Reason", T.reasons[reason]],
-    [data.composes && blame.zone ? "Seen by" : "", "a trace of this leg, which may be an equivalent packet's"],
     ["ACL", blame.acl && `${blame.acl} (${blame.action})`],
     ["Match", blame.match],
     ["Stage", blame.stage],
