@@ -81,7 +81,8 @@ function arrange() {
   let size = clamp((printing() ? least : comfortable * zoom), least, LARGEST);
   if (size >= 2) size = Math.round(size);
   // Cells are wider than they are high where the panel has room for it, and never where cells are pixels.
-  const wide = size < SMALLEST_DRAWN || scrolls ? size : Math.round(size * clamp(room(1)[0] / comfortable, 1, WIDEST));
+  const across = size > comfortable ? size * (room(1)[0] / comfortable) : Math.floor(room(1)[0]);
+  const wide = size < SMALLEST_DRAWN ? size : clamp(Math.round(across), size, Math.round(size * WIDEST));
   const x = positions(scene.columns, wide, size >= SMALLEST_DRAWN ? GAP : 0);
   const y = positions(scene.rows, size, size >= SMALLEST_DRAWN ? GAP : 0);
   const total = { width: rowHead + x[x.length - 1] + overhang, height: columnHead + y[y.length - 1] + 2 };
