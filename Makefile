@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install ovn ovns chromium demo test check fmt parity mutate kill bench fuzz flips
-.PHONY: screenshots lock sbom vulnerabilities clean image-test
+.PHONY: screenshots lock sbom vulnerabilities clean image-test check-page
 
 INSTALLED := .venv/.installed
 TOOLS := .venv-tools/.installed
@@ -85,6 +85,11 @@ check: install  ## Lint, formatting, types, layers
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+# Node is a development tool alone: neither the product nor `make test` needs it.
+check-page:  ## Lint, types and unit tests of the page's script: needs node 20 and npm
+	@cd tests/page && npm ci --ignore-scripts --no-fund --no-audit --silent && \
+		npm run --silent lint && npm run --silent types && npm test --silent
 
 fmt: install  ## Format the code
 	@.venv/bin/ruff check --fix

@@ -77,6 +77,7 @@ def test_the_contracts_are_kept() -> None:
         ("cli", "kubernetes", DOORS),
         ("facts", "kubernetes", DOORS),
         ("facts", "websocket", DOORS),
+        ("commands", "waitress", DOORS),
     ],
 )
 def test_a_planted_import_breaks_its_contract(

@@ -24,7 +24,7 @@ from audit.errors import UsageError
 @click.option("--dry-run", is_flag=True, help="With --prune: only say what would be deleted.")
 @click.option("--keep-last", type=click.IntRange(min=1), help="Keep the last N runs.")
 @click.option("--keep-days", type=click.IntRange(min=0), help="Keep the runs of the last N days.")
-@options.output_option("table", "json", "csv")
+@options.output_option("table", "json", "csv", "html")
 def history(
     *,
     root: Path | Place,
@@ -45,6 +45,7 @@ def history(
       audit history runs
       audit history runs --sql "SELECT run, dst_namespace, count(*) FROM cells
         WHERE verdict = 'reachable' GROUP BY ALL ORDER BY ALL"
+      audit history runs -o html > runs/index.html
       audit history s3://audits/prod --prune --dry-run --keep-last 30 --keep-days 90
     """
     if prune and sql is not None:
@@ -57,6 +58,8 @@ def history(
     if sql is None:
         _show(root, past(root), output)
         return
+    if output == "html":
+        raise UsageError("-o html is the page of all runs; with --sql say table, json or csv")
     with ExitStack() as stack:
         columns, rows = ask_all(root, sql, stack)
         show(columns, rows, output)
@@ -69,7 +72,9 @@ def _show(root: Path | Place, listing: History, output: str) -> None:
         say.line(f"audit: {sentence}", err=True)
     if not runs:
         say.line(f"audit: no finished run is right below {root}", err=True)
-    if output == "json":
+    if output == "html":
+        say.text(listing.page(str(root)))
+    elif output == "json":
         say.json(listing.records)
     elif output == "csv":
         numbers = [*runs[-1].numbers] if runs else []

@@ -42,6 +42,7 @@ COMMANDS = {
     "query": "Ask a run in SQL.",
     "report": "Render a run: its page again, or for programs, and print where each file is.",
     "run": "Trace every cell in scope, write a run, and render its report.",
+    "serve": "Show the pages of the runs below ROOT to browsers, until it is stopped.",
     "snapshot": "Save a live cluster: its objects, and the databases of each zone.",
     "trace": "Trace one pair with every tool, both ways: ovnkube-trace's flags and verdict lines.",
     "verify": (

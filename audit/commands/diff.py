@@ -77,21 +77,24 @@ def diff_runs(
 
 
 def mark_runs(before: Path, after: Path, progress: Progress) -> tuple[Changes, ChangedCells]:
-    """Compare as `diff_runs`, and mark the later run's cells that changed: a byte per cell."""
+    """Compare as `diff_runs`, and mark how the later run's cells changed: a byte per cell."""
     differences, marks = _compared(before, after, progress, by_policies=True)
     return differences, ChangedCells(
-        since=differences.before, cells=marks, sentences=changes.sentences(differences)
+        since=differences.before,
+        cells=marks,
+        sentences=changes.sentences(differences),
+        paths=differences,
     )
 
 
 def _compared(
     before: Path, after: Path, progress: Progress, *, by_policies: bool
-) -> tuple[Changes, NDArray[np.bool_]]:
+) -> tuple[Changes, NDArray[np.uint8]]:
     earlier, later = (cells.open_recorded(path) for path in (before, after))
     if plane := common.plane(earlier.manifest, later.manifest):
         earlier, later = (cells.open_recorded(path, plane) for path in (before, after))
     progress.phase("comparing", len(later.endpoints))
-    marks = np.zeros(len(later.cells), np.bool_)
+    marks = np.zeros(len(later.cells), np.uint8)
     selected = _selected(earlier, later), _selected(later, earlier)
     shared = common.restricted(earlier, later, selected)
     differences = diff.compare(earlier, later, progress.advance, marks, shared)

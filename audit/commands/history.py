@@ -14,6 +14,7 @@ from audit import scratch
 from audit.commands.copy import Place
 from audit.errors import OutputError, UsageError
 from audit.model.history import Kept
+from audit.report import render
 from audit.report.formats import history as shown
 from audit.store import history, remote
 from audit.store.lock import exclusively
@@ -30,6 +31,10 @@ class History:
     def text(self) -> str:
         """The runs for a terminal."""
         return shown.history(self.runs)
+
+    def page(self, root: str) -> str:
+        """Return the runs of `root` as one HTML page."""
+        return render.render_history(root, self.runs, self.skipped)
 
     @property
     def records(self) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from audit.compare import causes, common, pairing, ranges
 from audit.compare.common import Common
 from audit.compare.pairing import Pairing
 from audit.compare.ports import Overlaps, overlaps
-from audit.model.changes import ChangedPath, Changes
+from audit.model.changes import UNMATCHED, ChangedPath, Changes
 from audit.model.matrix import FAMILIES, proven
 from audit.model.recorded import Cells, Recorded
 from audit.model.verdicts import NO_VERDICT, VERDICTS, Verdict
@@ -48,12 +48,12 @@ def compare(
     before: Recorded,
     after: Recorded,
     advance: Callable[[int], None],
-    marks: NDArray[np.bool_] | None = None,
+    marks: NDArray[np.uint8] | None = None,
     shared: Common | None = None,
 ) -> Changes:
     """Compare cell by cell what both runs have; `advance` is called after each source.
 
-    `marks`, one per cell of the later run in their order, are set where a cell changed. `shared`
+    `marks`, one per cell of the later run in their order, are set as `ChangedCells.cells`. `shared`
     is what lies in both scopes, everything when it is not given; their cells are those of
     `common.plane`, and where there is none no cell is compared.
     """
@@ -76,7 +76,7 @@ class _Comparison:
         self,
         before: Recorded,
         after: Recorded,
-        marks: NDArray[np.bool_] | None,
+        marks: NDArray[np.uint8] | None,
         shared: Common | None,
     ) -> None:
         self._before, self._after, self._marks = before, after, marks
@@ -122,9 +122,11 @@ class _Comparison:
                 was = self._before.cells.of_source(counterpart)
                 met = self._met.setdefault(counterpart, np.zeros(len(was), np.bool_))
                 compared = _Compared(matched=matched, proven=proven, met=met)
-                changed = self._source(was, now, row, compared)
+                changed, verdicts = self._source(was, now, row, compared)
                 if self._marks is not None:
-                    self._marks[first + changed] = True
+                    self._marks[first + changed] = verdicts + 1
+            if self._marks is not None:
+                self._marks[first + np.flatnonzero(~matched)] = UNMATCHED
             self._counts.compared += int(matched.sum())
             self._counts.proven += int(proven.sum())
             self._counts.unmatched += int((~matched).sum())
@@ -156,8 +158,10 @@ class _Comparison:
         total = int((self._before.manifest.get("counts") or {}).get("cells", 0))
         return max(total - sum(int(met.sum()) for met in self._met.values()), 0)
 
-    def _source(self, was: Cells, now: Cells, source: int, compared: "_Compared") -> _Ints:
-        """Compare one source's cells with a counterpart's; return which of them changed.
+    def _source(
+        self, was: Cells, now: Cells, source: int, compared: "_Compared"
+    ) -> tuple[_Ints, NDArray[np.uint8]]:
+        """Compare one source's cells with a counterpart's; return which changed, from what verdict.
 
         `source` is the counterpart's row in `_ends`; `compared` is set where cells are.
         """
@@ -180,7 +184,7 @@ class _Comparison:
         )
         differ = np.flatnonzero(states[0] != states[1])
         if not len(differ):
-            return differ
+            return differ, was.verdict[:0]
         drifts = [state[differ] & _DRIFTS != 0 for state in states]
         self._counts.drift_appeared += int((drifts[1] & ~drifts[0]).sum())
         self._counts.drift_gone += int((drifts[0] & ~drifts[1]).sum())
@@ -199,7 +203,7 @@ class _Comparison:
         for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
             self._paths[(*row,)] += count
         changed: _Ints = cells
-        return changed
+        return changed, was.verdict[positions]
 
     def _keys(self, dst: _Ints, family: NDArray[np.int8], port: _Ints) -> _Ints:
         """Return one number per cell of a source, in the order of the earlier run's cells."""

@@ -146,10 +146,17 @@ class Changes(ChangedPaths):
 class ChangedCells:
     """What a comparison with the earlier run `since` marks in a run.
 
-    `cells` says of each cell of the run, in the matrix' order, whether it changed; `sentences` are
-    for who reads the report.
+    `cells` says of each cell of the run, in the matrix' order, how it changed: UNCHANGED, one more
+    than the code of the verdict it had, or UNMATCHED. `sentences` are for who reads the report, and
+    `paths` are what changed, most cells first.
     """
 
     since: str
-    cells: NDArray[np.bool_]
+    cells: NDArray[np.uint8]
     sentences: tuple[str, ...] = ()
+    paths: ChangedPaths = ChangedPaths(paths=())
+
+
+UNCHANGED = 0
+UNMATCHED = 7
+"""The mark of a cell that the earlier run has no counterpart of."""

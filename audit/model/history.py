@@ -19,7 +19,8 @@ class Kept:
 
     `scope` is what was asked, as text: only runs that were asked the same are compared. `passing`
     of `pairs` ordered pairs get through on some port; `exposure` is by namespace. Both are unknown
-    (None, empty) of a run that an earlier audit wrote.
+    (None, empty) of a run that an earlier audit wrote, and so is how many `seconds` it took.
+    `report` says whether its page is among its files.
     """
 
     path: str
@@ -34,6 +35,8 @@ class Kept:
     pairs: int | None
     passing: int | None
     exposure: Mapping[str, Exposed]
+    seconds: float | None = None
+    report: bool = False
 
     @property
     def numbers(self) -> Mapping[str, int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.changes import UNCHANGED, UNMATCHED
 from audit.model.facts import Policy
 from audit.model.verdicts import CODE, PASSES, STOPPED, VERDICTS, Blame, PolicyRef, Verdict
 from audit.report.axes import LAST_GROUPS
@@ -83,7 +84,7 @@ def census(grid: Grid) -> Census:
         sends=sends,
         receives=receives,
         drifting=_count(states, [state.drift == 1 for state in grid.states]),
-        changed=_count(states, [state.changed == 1 for state in grid.states]),
+        changed=_count(states, [UNCHANGED < state.changed < UNMATCHED for state in grid.states]),
     )
 
 

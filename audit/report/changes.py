@@ -16,7 +16,7 @@ MOST_NAMES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
+class Row:
     """Paths that changed alike, for the same reason."""
 
     srcs: tuple[str, ...]
@@ -34,7 +34,7 @@ class _Row:
         return sum(path.cells for path in self.paths)
 
 
-def _rows(paths: Sequence[ChangedPath], *, blame: bool) -> list[_Row]:
+def folded(paths: Sequence[ChangedPath], *, blame: bool = False) -> list[Row]:
     """Gather paths that changed alike: first the sources of each destination, then destinations.
 
     With `blame` only those that were decided alike, before and after.
@@ -49,7 +49,7 @@ def _rows(paths: Sequence[ChangedPath], *, blame: bool) -> list[_Row]:
     for (alike, _), group in by_dst.items():
         rows[alike, tuple(sorted({path.src for path in group}))] += group
     gathered = [
-        _Row(
+        Row(
             srcs=tuple(sorted({path.src for path in group})),
             dsts=tuple(sorted({path.dst for path in group})),
             paths=tuple(group),
@@ -59,14 +59,14 @@ def _rows(paths: Sequence[ChangedPath], *, blame: bool) -> list[_Row]:
     return sorted(gathered, key=lambda row: (-row.cells, row.srcs, row.dsts))
 
 
-def _names(names: Sequence[str]) -> str:
+def names(workloads: Sequence[str]) -> str:
     """Return names of workloads in a line: `pod shop/a, b and 3 more`."""
-    shown = list(names[:MOST_NAMES])
+    shown = list(workloads[:MOST_NAMES])
     for index in range(len(shown) - 1, 0, -1):
         prefix = shown[index - 1].rpartition("/")[0] + "/"
         if "/" in shown[index - 1] and shown[index].startswith(prefix):
             shown[index] = shown[index].removeprefix(prefix)
-    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    more = f" and {len(workloads) - MOST_NAMES:,} more" if len(workloads) > MOST_NAMES else ""
     return ", ".join(shown) + more
 
 
@@ -217,12 +217,12 @@ def _outside_on_page(outside: OutsideChanges) -> Iterator[str]:
         return
     yield f"{_OUTSIDE}: {_changed(outside)}."
     yield from _of_outside(outside)
-    rows = _rows(outside.paths, blame=False)
+    rows = folded(outside.paths)
     for row in rows[:MOST_SENTENCES]:
         before, after = (state for state, _ in _states(row.path))
         because = f", because of {'; '.join(row.path.because)}" if row.path.because else ""
         yield (
-            f"By the policies alone, {_names(row.srcs)} to {_names(row.dsts)} on "
+            f"By the policies alone, {names(row.srcs)} to {names(row.dsts)} on "
             f"{', '.join(row.path.ports)}: {before}, now {after}{because}."
         )
     if len(rows) > MOST_SENTENCES:
@@ -253,14 +253,20 @@ _KINDS = {"replies": "with another reply", "otherwise": "otherwise changed"}
 """Ways to change that are spoken of only where there are some."""
 
 
+def states(path: ChangedPath) -> tuple[str, str]:
+    """Return what a path was and is, in words, and that it drifted where it did."""
+    before, after = (text + (" (drifting)" if drift else "") for text, drift in _states(path))
+    return before, after
+
+
 def _states(path: ChangedPath) -> Sequence[tuple[str, bool]]:
     """Return what a path was and is, in words, and whether it drifted then."""
-    states = [str(path.before), str(path.after)]
+    verdicts = [str(path.before), str(path.after)]
     if path.reply is not None:
-        states = [
-            f"{state}, reply {reply}" for state, reply in zip(states, path.reply, strict=True)
+        verdicts = [
+            f"{verdict}, reply {reply}" for verdict, reply in zip(verdicts, path.reply, strict=True)
         ]
-    return list(zip(states, path.drift, strict=True))
+    return list(zip(verdicts, path.drift, strict=True))
 
 
 def _table(title: str, paths: Sequence[ChangedPath], counts: str) -> Iterator[str]:
@@ -268,14 +274,14 @@ def _table(title: str, paths: Sequence[ChangedPath], counts: str) -> Iterator[st
     yield ""
     yield f"| from | to | ports | before | after | because of | {counts} |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
-    rows = _rows(paths, blame=False)
+    rows = folded(paths)
     for row in rows[:MOST_ROWS]:
         path = row.path
         fields = (
-            _names(row.srcs),
-            _names(row.dsts),
+            names(row.srcs),
+            names(row.dsts),
             ", ".join(path.ports),
-            *(state + (" (drifting)" if drift else "") for state, drift in _states(path)),
+            *states(path),
             "; ".join(path.because) or path.why,
             f"{row.cells:,}",
         )
@@ -313,21 +319,21 @@ def plain(changes: Changes) -> str:
 
 
 def _plain_rows(paths: Sequence[ChangedPath], count: Callable[[int], str]) -> Iterator[str]:
-    rows = _rows(paths, blame=True)
+    rows = folded(paths, blame=True)
     for row in rows[:MOST_ROWS]:
         yield from _plain_row(row, count)
     if len(rows) > MOST_ROWS:
         yield f"… and {len(rows) - MOST_ROWS:,} more; -o json has them all"
 
 
-def _plain_row(row: _Row, counted: Callable[[int], str]) -> Iterator[str]:
+def _plain_row(row: Row, counted: Callable[[int], str]) -> Iterator[str]:
     path = row.path
     before, after = (
         f"{state}{f' ({blame})' if blame else ''}{', drifting' if drift else ''}"
         for (state, drift), blame in zip(_states(path), (path.was, path.why), strict=True)
     )
     count = counted(row.cells)
-    ends = f"{_names(row.srcs)} to {_names(row.dsts)}"
+    ends = f"{names(row.srcs)} to {names(row.dsts)}"
     yield from ("", *wrap(f"{ends} on {', '.join(path.ports)}: {count}"))
     yield from wrap(f"before   {before}", indent=2, hang=11)
     yield from wrap(f"after    {after}", indent=2, hang=11)

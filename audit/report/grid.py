@@ -25,7 +25,7 @@ MOST_TRACED = 8_000_000
 """Entries of a grid up to which the traces of single cells are gathered too."""
 NONE = 7
 """A verdict that is none, in three bits."""
-_BITS = (3, 3, 7, 3, 3, 3, 2, 1)
+_BITS = (3, 3, 7, 3, 3, 3, 2, 3)
 """Of verdict, reply, reason, intent, logical, datapath, drift, changed; the blame is the rest."""
 
 
@@ -60,8 +60,8 @@ class Grid:
     trace_keys: Sequence[str]
 
 
-def gather(run: StreamedRun, changed: NDArray[np.bool_] | None = None) -> Grid:
-    """Read all parts of a run. `changed` marks the cells that changed, of all in order."""
+def gather(run: StreamedRun, changed: NDArray[np.uint8] | None = None) -> Grid:
+    """Read all parts of a run. `changed` has a mark per cell, in order, as `ChangedCells.cells`."""
     gathering = _Gathering(run)
     first = 0
     for part in run.parts():
@@ -93,7 +93,7 @@ class _Gathering:
         self._others = np.zeros((count, count), np.int32) if traced else None
         self._has_others = False
 
-    def add(self, part: Part, changed: NDArray[np.bool_] | None) -> None:
+    def add(self, part: Part, changed: NDArray[np.uint8] | None) -> None:
         """Take the cells of a part."""
         if not len(part):
             return
@@ -131,14 +131,14 @@ class _Gathering:
         grown[self._used, : array.shape[1]] = array[self._used]
         return grown
 
-    def _code(self, part: Part, changed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+    def _code(self, part: Part, changed: NDArray[np.uint8] | None) -> NDArray[np.int64]:
         """Return the code of each cell's state, counted from 1."""
         planes = (part.intent, part.logical, part.datapath, part.drift)
         none, unchanged = np.uint8(NO_VERDICT), np.uint8(0)
         fields = (
             *(part.verdict, part.reply, part.reason),
             *(none if plane is None else plane for plane in planes),
-            unchanged if changed is None else changed.astype(np.uint8),
+            unchanged if changed is None else changed,
         )
         keys = self._deciders()[part.blame]
         for bits, field in zip(_BITS, fields, strict=True):

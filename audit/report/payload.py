@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.changes import UNMATCHED, ChangedCells
 from audit.model.facts import Policy
 from audit.model.matrix import FAMILIES
 from audit.model.meaning import Meanings
@@ -38,6 +39,11 @@ CHUNK = 1_000_000
 PIECE = 300_000
 """Characters of JSON in one chunk, or not much more: some milliseconds to parse."""
 MANIFESTS_PER_CHUNK = 250
+MOST_CHANGES = 2_000
+"""Kinds of changes that the panel of a cell explains; of the rest it names `audit diff`."""
+
+
+Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,13 +76,14 @@ class Blobs:
         self.pieces[name] = [base64.b64encode(chunk).decode() for chunk in chunks]
 
 
-def payload(
+def payload(  # noqa: PLR0913 - all that a page is made of
     run: StreamedRun,
     grid: Grid,
     counted: Census,
     deciding: Sequence[Decider],
     *,
     meanings: Meanings | None = None,
+    changed: ChangedCells | None = None,
     trace_budget: int = MOST_TRACE_BYTES,
     budget: int = MOST_BYTES,
 ) -> dict[str, Any]:
@@ -86,6 +93,8 @@ def payload(
     policies = _policies(run, grid)
     tables = _tables(run, grid, counted, policies, deciding)
     tables["meanings"] = _meanings(meanings, grid)
+    tables["since"] = changed.since if changed else ""
+    tables["changes"] = _changes(changed) if changed else []
     blobs.always("tables", map(_json, _pieces(tables)))
     if blobs.put("cells", map(deflate, _class_arrays(grouping, grid))) is None:
         blobs.always("pairs", [counted.pairs.astype("<u4").tobytes()])
@@ -177,6 +186,17 @@ def _meanings(meanings: Meanings | None, grid: Grid) -> dict[str, Any] | None:
     return {"kindOf": kinds, "texts": list(texts), "rows": rows}
 
 
+def _changes(changed: ChangedCells) -> list[list[Any]]:
+    """Return what explains changes: from, to, ports, verdicts before and after, who, and why."""
+    return [
+        [
+            *(path.src, path.dst, list(path.ports)),
+            *(CODE[path.before], CODE[path.after], path.was, path.why, list(path.because)),
+        ]
+        for path in changed.paths.paths[:MOST_CHANGES]
+    ]
+
+
 def _put_traces(blobs: Blobs, run: StreamedRun, grid: Grid, rows: int, budget: int) -> None:
     """Put the hops of the traces, then their raw text, as far as there is room."""
     traces = raw.collect(run.traces, grid)
@@ -225,6 +245,8 @@ def _tables(
     page = grid.page
     decider = {d.label: index for index, d in enumerate(deciding)}
     states, causes = _states(grid, decider)
+    sets = dict.fromkeys(endpoint.labels for endpoint in page.endpoints)
+    label_sets = {labels: index for index, labels in enumerate(sets)}
     return {
         "path": run.path,
         "planes": list(run.manifest.get("planes") or ()),
@@ -236,7 +258,8 @@ def _tables(
         "reasons": list(REASONS),
         "families": list(FAMILIES),
         "ports": [str(port) for port in run.ports],
-        "endpoints": _endpoints(page),
+        "endpoints": _endpoints(page, label_sets),
+        "labelSets": [[f"{key}={value}" for key, value in labels] for labels in label_sets],
         "groups": list(page.groups),
         "groupOf": page.group_of.tolist(),
         "sources": page.sources.tolist(),
@@ -252,6 +275,7 @@ def _tables(
         "deciders": _deciders(deciding, number),
         "drifting": counted.drifting,
         "changed": counted.changed,
+        "unmatched": any(state.changed == UNMATCHED for state in grid.states),
     }
 
 
@@ -283,13 +307,19 @@ def _states(grid: Grid, decider: Mapping[str, int]) -> tuple[list[list[Any]], li
 
 
 def _marks(state: State) -> list[int]:
-    """Return whether the planes disagree, and whether the cell changed."""
+    """Return whether the planes disagree, and how the cell changed."""
     return [int(state.drift == 1), state.changed]
 
 
-def _endpoints(page: Axes) -> list[list[str]]:
-    """Return what the page says about each endpoint: key, kind, name, workload, node."""
-    return [[e.key, e.kind, e.name, e.workload, e.node] for e in page.endpoints]
+def _endpoints(page: Axes, label_sets: Mapping[Labels, int]) -> list[list[str | int]]:
+    """Return what the page says about each endpoint.
+
+    That is key, kind, name, workload, node, the number of its set of labels, and its addresses.
+    """
+    return [
+        [e.key, e.kind, e.name, e.workload, e.node, label_sets[e.labels], " ".join(e.addresses)]
+        for e in page.endpoints
+    ]
 
 
 def _policies(run: StreamedRun, grid: Grid) -> dict[PolicyRef, Policy | None]:

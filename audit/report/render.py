@@ -9,22 +9,25 @@ hashed in it.
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from audit.model.changes import ChangedCells
+from audit.model.history import Kept
 from audit.model.meaning import Meanings
 from audit.model.run import Run, StreamedRun
 from audit.report.census import census, deciders
 from audit.report.grid import Grid, gather
 from audit.report.payload import MOST_BYTES, MOST_TRACE_BYTES, payload
+from audit.report.timeline import HEIGHT, TITLES, WIDTH, timeline
 from audit.report.view import summary
 
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 SCRIPTS = (
-    "tools.js", "data.js", "view.js", "scene.js", "paint.js", "map.js", "draw.js", "panel.js",
-    "around.js", "start.js",
+    "tools.js", "data.js", "view.js", "scene.js", "paint.js", "map.js", "draw.js", "path.js",
+    "panel.js", "around.js", "search.js", "start.js",
 )  # fmt: skip
 """The page's script, in the order of its parts: one module, so that they share their names."""
 
@@ -54,6 +57,7 @@ def render_html(
         counted,
         deciding,
         meanings=meanings,
+        changed=changed,
         trace_budget=trace_budget,
         budget=budget,
     )
@@ -73,6 +77,27 @@ def render_html(
             script=script,
             policy=_content_security_policy(style, script),
             data=Markup(_json_for_html(data)),  # noqa: S704 - escaped for the block it stands in
+        )
+    )
+
+
+def render_history(root: str, runs: Sequence[Kept], skipped: Sequence[str] = ()) -> str:
+    """Return the page of the runs below `root`: trends, exposure, and a link to each run's page.
+
+    `skipped` are sentences about what could not be read. The page has no script.
+    """
+    style = Markup(_source("style.css") + _source("history.css"))  # noqa: S704 - our own text
+    return (
+        environment()
+        .get_template("history.html.j2")
+        .render(
+            root=root,
+            scopes=timeline(runs),
+            titles=TITLES,
+            skipped=skipped,
+            size=(WIDTH, HEIGHT),
+            style=style,
+            policy=_content_security_policy(style),
         )
     )
 
@@ -113,13 +138,14 @@ def _source(name: str) -> str:
     return made.loader.get_source(made, name)[0] if made.loader else ""
 
 
-def _content_security_policy(style: str, script: str) -> str:
+def _content_security_policy(style: str, script: str | None = None) -> str:
     """Return the policy that admits exactly this style and this script, and no request."""
+    scripts = "'none'" if script is None else f"'sha256-{_sha256(script)}'"
     return "; ".join(
         (
             "default-src 'none'",
             f"style-src 'sha256-{_sha256(style)}'",
-            f"script-src 'sha256-{_sha256(script)}'",
+            f"script-src {scripts}",
             "img-src data:",
             "connect-src 'none'",
             "base-uri 'none'",

@@ -6,7 +6,8 @@ and cause depend on the cell's state only, so the page carries them once per sta
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from audit.model.endpoints import Endpoint, Port
 from audit.model.matrix import FAMILIES, CellVerdicts, proven
@@ -201,3 +202,25 @@ def cell_sentence(run: Run, cell: int) -> str:
         blame=blame_of(run, cell),
         family=family if has_both_families(run) else None,
     )
+
+
+MOST_IN_SCOPE = 6
+"""Entries of a list in a scope that are named; the rest is counted."""
+
+
+def scope_text(scope: Mapping[str, Any]) -> str:
+    """Return the scope as `to ips: 10.0.0.1; ports: tcp/80`; a long list by its first entries."""
+    return "; ".join(f"{name}: {text}" for name, text in _parts("", scope) if text)
+
+
+def _parts(prefix: str, scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each part of a scope by its name, parts of parts as `to ips`."""
+    for key, value in scope.items():
+        name = f"{prefix} {key}".strip().replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _parts(name, value)
+        elif isinstance(value, (list, tuple)):
+            more = f" and {len(value) - MOST_IN_SCOPE} more" if len(value) > MOST_IN_SCOPE else ""
+            yield name, ", ".join(map(str, value[:MOST_IN_SCOPE])) + more
+        else:
+            yield name, "" if value is None else str(value)

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.changes import ChangedCells
+from audit.model.changes import UNMATCHED, ChangedCells
 from audit.model.findings import Severity
 from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
 from audit.report import messages
 from audit.report.axes import Axes
 from audit.report.census import Census, Decider, Exposure, exposures
 from audit.report.grid import Grid
-from audit.report.messages import Message
-from audit.report.sentences import MEANINGS
+from audit.report.links import Links
+from audit.report.sections import ChangeTable, FindingGroup, change_tables, groups
+from audit.report.sentences import MEANINGS, scope_text
 from audit.report.tally import NO_SHARE, Tally, percent
 
 BAR = 1000.0
@@ -27,7 +28,6 @@ BAR = 1000.0
 MOST_TABLE_GROUPS = 40
 """Beyond this the namespace table for screen readers has one row per source, not per pair."""
 ZONES_SHOWN = 200
-LISTED = 6
 MOST_LISTED = 25
 """Policies the page lists without its script; with it, all of them can be searched."""
 MOST_EXPOSED = 5
@@ -61,22 +61,6 @@ class DeciderRow:
     shared: str
     share: str
     width: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FindingRow:
-    """A finding, or a note about the facts: what kind, in a sentence, about what."""
-
-    kind: str
-    severity: str
-    text: str
-    subjects: tuple[str, ...]
-    more: int
-
-    @property
-    def failing(self) -> bool:
-        """Whether it ends a run with exit code 1."""
-        return self.severity == Severity.ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +100,13 @@ class Summary:
     failing: int
     finding_counts: str
     """How many errors and warnings there are among the findings, those not shown too."""
-    findings: tuple[FindingRow, ...]
+    findings: tuple[FindingGroup, ...]
+    """By kind, errors first."""
     changed_since: str
     changed: tuple[str, ...]
+    change_tables: tuple[ChangeTable, ...]
+    unmatched: bool
+    """Whether there are cells that the earlier run has no counterpart of."""
     most_exposed: tuple[ExposureRow, ...]
     least_exposed: tuple[ExposureRow, ...]
     deciders: tuple[DeciderRow, ...]
@@ -127,7 +115,7 @@ class Summary:
     """How many policies decide no cell, in a sentence."""
     note_counts: str
     """How many warnings and notes there are about the facts."""
-    notes: tuple[FindingRow, ...]
+    notes: tuple[FindingGroup, ...]
     table_head: tuple[str, ...]
     table: tuple[TableRow, ...]
 
@@ -145,6 +133,7 @@ def summary(
     zones = _zones(manifest)
     head, table = _table(grid.page, counted.pairs)
     findings, notes = messages.findings_of(manifest), messages.notes_of(manifest)
+    links = Links(grid.page, (decider.label for decider in deciding))
     exposed = exposures(grid, counted)
     least = exposed[MOST_EXPOSED:][-MOST_EXPOSED:][::-1]
     return Summary(
@@ -163,32 +152,20 @@ def summary(
             1 + finding.alike for finding in findings if finding.severity is Severity.ERROR
         ),
         finding_counts=messages.counted(findings),
-        findings=_rows(findings),
+        findings=groups(findings, links),
         changed_since=changed.since if changed else "",
         changed=_changed(changed, counted) if changed else (),
+        change_tables=change_tables(changed, links) if changed else (),
+        unmatched=any(state.changed == UNMATCHED for state in grid.states),
         most_exposed=tuple(map(_exposure, exposed[:MOST_EXPOSED])),
         least_exposed=tuple(map(_exposure, least)),
         deciders=_decider_rows(deciding[:MOST_LISTED], tally.of(Verdict.BLOCKED)),
         deciders_left_out=max(0, len(deciding) - MOST_LISTED),
         idle=_idle(sum(not (d.blocks or d.allows or d.shared) for d in deciding)),
         note_counts=messages.counted(notes),
-        notes=_rows(notes),
+        notes=groups(notes, links),
         table_head=head,
         table=table,
-    )
-
-
-def _rows(entries: Iterable[Message]) -> tuple[FindingRow, ...]:
-    """Return sentences as the page lists them, the first of what they are about."""
-    return tuple(
-        FindingRow(
-            kind=message.kind,
-            severity=message.severity,
-            text=message.text,
-            subjects=message.subjects[:LISTED],
-            more=max(0, len(message.subjects) - LISTED),
-        )
-        for message in entries
     )
 
 
@@ -320,7 +297,7 @@ def _facts(
         ("Source", _text(manifest.get("source"))),
         ("Run", _text(manifest.get("run_id"))),
         ("Time", _time(_text(manifest.get("started")), _text(manifest.get("finished")))),
-        ("Scope", _scope(manifest.get("scope") or {})),
+        ("Scope", scope_text(manifest.get("scope") or {})),
         ("Planes", ", ".join(manifest.get("planes") or ())),
         ("Cover", _text(manifest.get("cover"))),
         ("Engine", " ".join(_text(engine.get(key)) for key in ("name", "version")).strip()),
@@ -344,24 +321,6 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-def _scope(scope: Mapping[str, Any]) -> str:
-    """Return the scope as `to ips: 10.0.0.1; ports: tcp/80`; a long list by its first entries."""
-    return "; ".join(f"{name}: {text}" for name, text in _parts("", scope) if text)
-
-
-def _parts(prefix: str, scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each part of a scope by its name, parts of parts as `to ips`."""
-    for key, value in scope.items():
-        name = f"{prefix} {key}".strip().replace("_", " ")
-        if isinstance(value, Mapping):
-            yield from _parts(name, value)
-        elif isinstance(value, (list, tuple)):
-            more = f" and {len(value) - LISTED} more" if len(value) > LISTED else ""
-            yield name, ", ".join(map(str, value[:LISTED])) + more
-        else:
-            yield name, _text(value)
 
 
 def _time(started: str, finished: str) -> str:

@@ -16,6 +16,7 @@ from audit.errors import OutputError, RunReadError, UsageError
 from audit.model import findings
 from audit.model.history import Exposed, Kept, Left
 from audit.store import plain, query
+from audit.store.evidence import REPORT
 from audit.store.layout import MANIFEST, PLAN, read_manifest, reading, table_files
 from audit.store.schema import TABLES
 
@@ -105,6 +106,8 @@ def _kept(path: Path, manifest: Any) -> Kept:  # noqa: ANN401 - JSON
         pairs=None if pairs is None else int(pairs["total"]),
         passing=None if pairs is None else int(pairs["passing"]),
         exposure=_exposure(manifest.get("exposure") or {}),
+        seconds=None if manifest.get("seconds") is None else float(manifest["seconds"]),
+        report=any(output["path"] == REPORT for output in manifest.get("outputs") or ()),
     )
 
 

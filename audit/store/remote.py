@@ -158,9 +158,13 @@ class Part(Enum):
     """Without its report."""
     EVERYTHING = 3
     """All that is there, compared with nothing: for who compares it."""
+    PAGE = 4
+    """Its report alone."""
 
     def has(self, name: str) -> bool:
         """Say whether a file of the run belongs to it."""
+        if self is Part.PAGE:
+            return name == REPORT
         traces = PurePosixPath(name).parts[0] == TRACES.directory
         return self is Part.EVERYTHING or (name != REPORT and not (traces and self is Part.CELLS))
 
@@ -197,6 +201,19 @@ def fetch(remote: Place, into: Path, part: Part = Part.TABLES) -> Path:
 
         _each(take, [name for name in names if part.has(name)])
     return target
+
+
+def fetch_report(run: Place, into: Path, most: int) -> Path:
+    """Fetch the page of a finished run into the directory `into`; return where the run is.
+
+    RunReadError when it has none, or it has more than `most` bytes or is not as the audit wrote it.
+    """
+    with _getting(run):
+        system, base = _reach(run)
+        [page] = system.get_file_info([f"{base}/{REPORT}"])
+        if page.type is not fs.FileType.File or page.size > most:
+            raise RunReadError(f"{run} has no {REPORT}, or one of more than {most:,} bytes")
+    return fetch(run, into, Part.PAGE)
 
 
 def fetch_manifests(root: Place, into: Path) -> None:

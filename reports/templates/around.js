@@ -1,5 +1,5 @@
 
-// 9. Around the map: breadcrumbs, selectors, policies, search, export, the table for screen readers.
+// 9. Around the map: breadcrumbs, selectors, policies, export, the table for screen readers.
 
 function drawCrumbs() {
   const crumb = (text, change) => (change ? el("button", { type: "button", on: { click: () => { go(change); scroller.focus({ preventScroll: true }); } } }, text) : el("span", {}, text));
@@ -15,6 +15,8 @@ function drawCrumbs() {
   if (view.cell) parts.push(next(), crumb(`${plain(shortName(view.cell.src))} → ${plain(shortName(view.cell.dst))}`, null));
   const filters = [view.only, view.policy && plain(view.policy)].filter(Boolean);
   if (filters.length) parts.push(next(), crumb(`only ${filters.join(", ")}`, null), el("button", { type: "button", "aria-label": "Show everything", on: { click: () => go({ policy: "", only: "" }) } }, "×"));
+  const sides = [[scene.rows, "source"], [scene.columns, "destination"]].map(([side, noun]) => `${figure(side.length)} ${noun}${side.length === 1 ? "" : "s"}`);
+  parts.push(el("span", { class: "sides", title: "What only sends has no column, and what has no port of those asked for none either" }, sides.join(" × ")));
   $("crumbs").replaceChildren(...parts);
 }
 
@@ -23,8 +25,8 @@ const SELECTORS = ["level", "port", "family", "plane", "order", "only"];
 function fillSelectors() {
   const option = ([value, text]) => el("option", { value }, text);
   const used = T.ports.filter((_, p) => T.slices.some(([, port]) => port === p));
-  const only = ONLY.filter((name) => (name !== "changed" || T.changed) && (name !== "drift" || T.planes.length > 1));
-  const names = { unproven: "unproven", drift: "drift: planes disagree", changed: "changed since the previous run", reply: "reply stopped" };
+  const only = ONLY.filter((name) => (!["changed", "opened", "closed"].includes(name) || T.changed) && (name !== "new" || T.unmatched) && (name !== "drift" || T.planes.length > 1));
+  const names = { unproven: "unproven", drift: "drift: planes disagree", changed: "changed since the earlier run", opened: "opened since", closed: "closed since", new: "not in the earlier run", reply: "reply stopped" };
   const choices = {
     level: [["groups", "namespaces"], ["workloads", "workloads"], ["endpoints", "pods"]],
     port: [["", "all"], ...used.map((port) => [port, port])],
@@ -62,9 +64,9 @@ function listPolicies() {
     const known = policy >= 0 ? T.policies[policy] : null;
     const name = known ? [known.namespace, known.name].filter(Boolean).join("/") : label;
     const bar = document.createElementNS(SVG, "svg");
-    for (const [attribute, value] of [["class", "bar"], ["viewBox", "0 0 1000 4"], ["preserveAspectRatio", "none"], ["aria-hidden", "true"]]) bar.setAttribute(attribute, value);
+    for (const [attribute, value] of [["class", "bar"], ["viewBox", "0 0 1000 4"], ["preserveAspectRatio", "none"], ["aria-hidden", "true"]]) bar.setAttribute(attribute, String(value));
     const rect = document.createElementNS(SVG, "rect");
-    for (const [attribute, value] of [["class", "blocked"], ["width", (1000 * blocks) / most], ["height", 4]]) rect.setAttribute(attribute, value);
+    for (const [attribute, value] of [["class", "blocked"], ["width", (1000 * blocks) / most], ["height", 4]]) rect.setAttribute(String(attribute), String(value));
     bar.append(rect);
     return el("tr", {}, el("td", {},
       el("button", { type: "button", class: "policy", title: label, on: { click: () => go({ policy: label, cell: null, at: "" }) } }, plain(name)),
@@ -80,60 +82,6 @@ function listPolicies() {
   $("policy-tools").hidden = false;
   input.addEventListener("input", list);
   list();
-}
-
-const MOST_FOUND = 14;
-
-function search(text) {
-  const wanted = text.trim().toLowerCase();
-  if (!wanted) return [];
-  const found = [];
-  const matches = (name) => name.toLowerCase().includes(wanted);
-  T.groups.forEach((name, group) => {
-    if (found.length < MOST_FOUND && matches(name)) found.push({ name, as: "all of it, as source", change: { rows: { group }, columns: { all: true }, level: "workloads" } });
-  });
-  T.deciders.forEach(([label]) => {
-    if (found.length < MOST_FOUND && wanted.length > 2 && matches(label)) found.push({ name: label, as: "policy", change: { policy: label } });
-  });
-  T.endpoints.forEach(([key], endpoint) => {
-    if (found.length >= 2 * MOST_FOUND || !matches(key)) return;
-    if (rowOf[endpoint] >= 0) found.push({ name: key, as: "as source", change: { rows: { endpoint }, columns: { all: true }, level: "" } });
-    if (firstColumn[endpoint + 1] > firstColumn[endpoint]) found.push({ name: key, as: "as destination", change: { rows: { all: true }, columns: { endpoint }, level: "" } });
-  });
-  return found.slice(0, MOST_FOUND);
-}
-
-function listenToSearch() {
-  const input = $("search");
-  const list = $("found");
-  let found = [];
-  let at = 0;
-  const close = () => { list.hidden = true; input.setAttribute("aria-expanded", "false"); input.removeAttribute("aria-activedescendant"); };
-  const choose = (index) => {
-    if (!found[index]) return;
-    close();
-    input.value = "";
-    go({ ...found[index].change, cell: null, at: "" });
-    scroller.focus({ preventScroll: true });
-  };
-  const render = () => {
-    list.replaceChildren(...found.map((entry, i) => el("li", { id: `found-${i}`, role: "option", "aria-selected": String(i === at), on: { mousedown: (event) => { event.preventDefault(); choose(i); } } },
-      el("span", {}, plain(entry.name)), el("span", { class: "as" }, entry.as))));
-    if (!found.length) list.replaceChildren(el("li", { role: "option", "aria-disabled": "true", "aria-selected": "false" }, el("span", { class: "as" }, "nothing in this run")));
-    list.hidden = !input.value.trim();
-    input.setAttribute("aria-expanded", String(!list.hidden));
-    if (found.length) input.setAttribute("aria-activedescendant", `found-${at}`);
-  };
-  input.addEventListener("input", () => { found = has("cells") ? search(input.value) : []; at = 0; render(); });
-  input.addEventListener("blur", close);
-  input.addEventListener("keydown", (event) => {
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      at = clamp(at + (event.key === "ArrowDown" ? 1 : -1), 0, Math.max(0, found.length - 1));
-      render();
-    } else if (event.key === "Enter") choose(at);
-    else if (event.key === "Escape") { input.value = ""; close(); scroller.focus({ preventScroll: true }); } else return;
-    event.preventDefault();
-  });
 }
 
 // A spreadsheet must not take a name for a formula: such a text gets an apostrophe before it.
@@ -152,8 +100,11 @@ function csvOf() {
 
 const csvLine = (values) => `${values.map(csvField).join(",")}\r\n`;
 
+// What a cell was in the earlier run, where it has a counterpart there.
+const beforeOf = ({ changed, verdict }) => (changed === UNMATCHED ? "" : T.verdicts[changed ? changed - 1 : verdict].name);
+
 function* cellLines() {
-  const lines = [csvLine(["source", "destination", "family", "protocol", "port", "verdict", "reply", "drift", ...T.planes, "decided_by", "direction", "rule", "reason"])];
+  const lines = [csvLine(["source", "destination", "family", "protocol", "port", "verdict", "reply", "drift", ...(T.since ? ["before"] : []), ...T.planes, "decided_by", "direction", "rule", "reason"])];
   const word = (verdict) => (verdict === NO_VERDICT || verdict === ABSENT ? "" : T.verdicts[verdict].name);
   for (let r = 0; r < scene.rows.length; r += 1) {
     const looks = scene.rowLooks(r);
@@ -167,7 +118,7 @@ function* cellLines() {
         const [protocol, number] = T.ports[port].split("/");
         const rule = state.blame && state.blame.rule >= 0 ? state.blame.rule : "";
         const policy = state.decider >= 0 ? T.deciders[state.decider][0] : "";
-        lines.push(csvLine([scene.rows[r].key, scene.columns[c].key, T.families[family], protocol, number, word(scene.shown[code]), word(state.reply), state.drift, ...T.planes.map((plane) => word(state[plane])), policy, state.blame ? state.blame.direction : "", rule, T.reasons[state.reason]]));
+        lines.push(csvLine([scene.rows[r].key, scene.columns[c].key, T.families[family], protocol, number, word(scene.shown[code]), word(state.reply), state.drift, ...(T.since ? [beforeOf(state)] : []), ...T.planes.map((plane) => word(state[plane])), policy, state.blame ? state.blame.direction : "", rule, T.reasons[state.reason]]));
       }
       if (c % 500 === 499) yield;
     }

@@ -93,6 +93,13 @@ async function load() {
   T.byKey = new Map(T.endpoints.map(([key], index) => [key, index]));
   T.byGroup = new Map(T.groups.map((name, index) => [name, index]));
   T.byPolicy = new Map(T.deciders.map(([label], index) => [label, index]));
+  T.byLabel = new Map(); // the sets that have it
+  T.labelSets.forEach((labels, index) => {
+    for (const label of labels) {
+      if (!T.byLabel.has(label)) T.byLabel.set(label, new Set());
+      T.byLabel.get(label).add(index);
+    }
+  });
   await breathe();
   loadWorkloads();
   if (has("cells")) await loadCells();
@@ -132,6 +139,13 @@ async function loadCells() {
   cells.rowRank = new Float32Array(arrays[6]);
   cells.columnRank = new Float32Array(arrays[7]);
 }
+
+// How a cell changed since the earlier run: payload's marks are 0 for not at all, one more than the
+// verdict it had, and UNMATCHED for a cell that the earlier run has no counterpart of.
+const UNMATCHED = 7;
+const changedAtAll = (mark) => mark > 0 && mark < UNMATCHED;
+const hasOpened = (mark, verdict) => changedAtAll(mark) && passes(verdict) && !passes(mark - 1);
+const hasClosed = (mark, verdict) => changedAtAll(mark) && stops(verdict) && !stops(mark - 1);
 
 // The code of the state of one cell: its classes', unless it is an exception.
 function codeAt(row, column) {
@@ -185,7 +199,7 @@ function stateOf(code) {
     verdict: row[S.verdict], reply: row[S.reply], reason: row[S.reason], cause: T.causes[row[S.cause]],
     blame: row[S.blame] < 0 ? null : T.blames[row[S.blame]],
     intent: row[S.intent], logical: row[S.logical], datapath: row[S.datapath],
-    drift: row[S.drift] === 1, changed: row[S.changed] === 1,
+    drift: row[S.drift] === 1, changed: row[S.changed],
     decider: row[S.decider], shared: row[S.shared],
   };
 }

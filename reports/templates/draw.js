@@ -89,10 +89,12 @@ function clipped(width, height, paint, over = 0) {
   context.restore();
 }
 
+const gutter = (size) => (size >= 12 ? 2 : 1); // between cells
+
 // Paints rows until `end`; returns the first that is left, -1 when none is.
 function drawCells(seen, width, height, end) {
   const { size, y, columnHead } = layout;
-  const side = size - (size >= 12 ? 2 : 1);
+  const side = size - gutter(size);
   let r = seen.r0;
   clipped(width, height, () => {
     for (; r <= seen.r1; r += 1) {
@@ -107,27 +109,29 @@ function drawCells(seen, width, height, end) {
 
 // The last of the columns from c on that stand without a gap and are `alike` the first.
 function lastAlike(c, last, alike) {
-  const { size, x } = layout;
+  const { wide, x } = layout;
   let to = c;
-  while (to < last && x[to + 1] - x[to] === size && alike(to + 1)) to += 1;
+  while (to < last && x[to + 1] - x[to] === wide && alike(to + 1)) to += 1;
   return to;
 }
 
 function drawLooks(looks, seen, top, side) {
-  const { size, x, rowHead } = layout;
+  const { size, wide, x, rowHead } = layout;
+  const across = wide - gutter(size);
   for (let c = seen.c0; c <= seen.c1; c += 1) {
     const left = rowHead + x[c] - seen.left;
     const look = scene.looks[looks[c]];
     if (look.plain) {
       const to = lastAlike(c, seen.c1, (other) => looks[other] === looks[c]);
-      paintAlike(left, top, side, look.verdicts[0], look.hit, to + 1 - c, size);
+      paintAlike(left, top, across, side, look.verdicts[0], look.hit, to + 1 - c, wide);
       c = to;
-    } else paintCell(left, top, side, look);
+    } else paintCell(left, top, across, side, look);
   }
 }
 
 function drawTally(tally, seen, top, side) {
-  const { size, x, rowHead } = layout;
+  const { size, wide, x, rowHead } = layout;
+  const across = wide - gutter(size);
   const at = (c) => tally.subarray(c * FIELDS, (c + 1) * FIELDS);
   for (let c = seen.c0; c <= seen.c1; c += 1) {
     const left = rowHead + x[c] - seen.left;
@@ -136,15 +140,15 @@ function drawTally(tally, seen, top, side) {
     if (whole >= 0) {
       const hit = counts[HITS] > 0;
       const to = lastAlike(c, seen.c1, (other) => wholeOf(at(other)) === whole && at(other)[HITS] > 0 === hit);
-      paintAlike(left, top, side, whole, hit, to + 1 - c, size);
+      paintAlike(left, top, across, side, whole, hit, to + 1 - c, wide);
       c = to;
-    } else paintMix(left, top, side, counts);
+    } else paintMix(left, top, across, side, counts);
   }
 }
 
-function paintAlike(left, top, side, verdict, hit, many, distance) {
+function paintAlike(left, top, across, side, verdict, hit, many, distance) {
   if (scene.filtered && !hit) context.globalAlpha = DIM;
-  paintWhole(left, top, side, verdict, many, distance);
+  paintWhole(left, top, across, side, verdict, many, distance);
   context.globalAlpha = 1;
 }
 
@@ -172,14 +176,15 @@ function drawTiles(seen, width, height) {
 }
 
 function drawMarks(seen, width, height) {
-  const { size, x, y, rowHead, columnHead } = layout;
-  const side = Math.max(4, size - (size >= 12 ? 2 : size >= SMALLEST_DRAWN ? 1 : 0));
+  const { size, wide, x, y, rowHead, columnHead } = layout;
+  const edge = size >= SMALLEST_DRAWN ? gutter(size) : 0;
+  const [across, side] = [Math.max(4, wide - edge), Math.max(4, size - edge)];
   clipped(width, height, () => {
     for (const [spot, colour, line] of [[hover, colours.muted, 1.5], [chosen(), colours.accent, 3], [cursor, colours.cursor, 2]]) {
       if (!spot) continue;
       context.strokeStyle = colour;
       context.lineWidth = line;
-      context.strokeRect(rowHead + x[spot.c] - seen.left - 0.5, columnHead + y[spot.r] - seen.top - 0.5, side + 1, side + 1);
+      context.strokeRect(rowHead + x[spot.c] - seen.left - 0.5, columnHead + y[spot.r] - seen.top - 0.5, across + 1, side + 1);
     }
   }, 2); // the frame of the first cell is as thick as any other's
 }
@@ -192,7 +197,7 @@ function chosen() {
 }
 
 function drawHeads(seen, width, height) {
-  const { size, x, y, rowHead, columnHead } = layout;
+  const { size, wide, x, y, rowHead, columnHead } = layout;
   context.fillStyle = colours.surface;
   context.fillRect(0, 0, width, columnHead);
   context.fillRect(0, 0, rowHead, height);
@@ -202,7 +207,7 @@ function drawHeads(seen, width, height) {
   // Labels that would overlap are left out, never the one the reader is at.
   const stride = Math.ceil(13 / size);
   const slanted = 13 / Math.sin(SLANT); // slanted lines stand closer together than upright ones
-  const columnStride = Math.ceil(slanted / size);
+  const columnStride = Math.ceil(slanted / wide);
   context.save();
   context.beginPath();
   context.rect(0, columnHead - 4, rowHead, height - columnHead + 4); // a label may be taller than its row
@@ -221,8 +226,8 @@ function drawHeads(seen, width, height) {
   context.clip();
   context.textAlign = "left";
   const columnAt = (c) => {
-    const middle = rowHead + x[c] - seen.left + size / 2;
-    if (middle < rowHead || (columnStride > 1 && c !== lit.c && Math.abs(c - lit.c) * size < slanted)) return;
+    const middle = rowHead + x[c] - seen.left + wide / 2;
+    if (middle < rowHead || (columnStride > 1 && c !== lit.c && Math.abs(c - lit.c) * wide < slanted)) return;
     context.save();
     context.translate(middle + 1, columnHead - 7);
     context.rotate(-SLANT);
@@ -242,9 +247,12 @@ const shortened = remembering(4000, (key) => {
   const [most, text] = [Number(key.slice(0, key.indexOf(" "))), key.slice(key.indexOf(" ") + 1)];
   context.font = `600 ${FONT}px ${colours.sans}`; // the wider of the two, so that it fits in both
   if (context.measureText(text).width <= most) return text;
+  // In the middle: names of one workload begin alike, and end otherwise.
   const letters = [...text];
-  while (letters.length > 3 && context.measureText(`${letters.join("")}…`).width > most) letters.length -= Math.ceil(letters.length / 12);
-  return `${letters.join("")}…`;
+  let left = letters.length - 1;
+  const short = () => `${letters.slice(0, Math.ceil(left / 2)).join("")}…${letters.slice(letters.length - Math.floor(left / 2)).join("")}`;
+  while (left > 3 && context.measureText(short()).width > most) left -= Math.ceil(left / 12);
+  return short();
 });
 
 function label(text, x, y, most, strong) {
@@ -254,18 +262,18 @@ function label(text, x, y, most, strong) {
   context.fillText(short, x, y);
 }
 
-// The whole map in a corner, with what the window shows of it, where that is not all of it.
+// The whole map in the corner of both heads, where no cell is, with what the window shows of it, where
+// that is not all of it.
 const mini = $("mini");
-const MINI = 132;
 
 function drawMini(seen, width, height) {
   const { total, rowHead, columnHead, x, y } = layout;
-  mini.hidden = total.width <= width + 60 && total.height <= height + 60;
+  mini.hidden = !layout.scrolls || total.width <= width + 60 && total.height <= height + 60;
   if (mini.hidden) return;
   const most = Math.max(scene.rows.length, scene.columns.length);
   const per = 2 ** Math.max(0, Math.ceil(Math.log2(most / TILE)));
   const tile = tileAt(per, 0, 0);
-  const scale = MINI / most;
+  const scale = Math.min((rowHead - 12) / scene.columns.length, (columnHead - 30) / scene.rows.length);
   const [w, h] = [Math.max(1, scene.columns.length * scale), Math.max(1, scene.rows.length * scale)];
   if (mini.width !== Math.ceil(w) || mini.height !== Math.ceil(h)) { mini.width = Math.ceil(w); mini.height = Math.ceil(h); }
   const pen = mini.getContext("2d");

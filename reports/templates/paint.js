@@ -6,17 +6,19 @@ let colours = {};
 let glyphPaths = [];
 let hatches = {};
 let pixels = []; // [r, g, b] of each verdict
+let shades = []; // [r, g, b] by how many percent of the proven get through
 let stamps = new Map();
 
 function readColours() {
   const style = getComputedStyle(document.documentElement);
   colours = {};
-  for (const name of ["surface", "sunken", "faint", "line", "text", "muted", "accent", "cursor", "mark", "drift",
+  for (const name of ["surface", "sunken", "faint", "line", "text", "muted", "accent", "cursor", "mark", "drift", "most-passes", "least-passes",
     ...T.verdicts.flatMap((v) => [v.name, `on-${v.name}`])]) colours[name] = style.getPropertyValue(`--${name}`).trim();
   colours.sans = style.getPropertyValue("--sans").trim();
   glyphPaths = T.verdicts.map((v) => new Path2D(document.querySelector(`#glyph-${v.name} path`).getAttribute("d")));
   hatches = Object.fromEntries(T.verdicts.filter((_, v) => unproven(v)).map((v) => [v.name, hatch(colours[v.name])]));
   pixels = [...T.verdicts.map((v) => v.name), "surface", "drift"].map((name) => rgb(colours[name]));
+  shades = Array.from({ length: 101 }, (_, percentage) => mixed(rgb(colours["least-passes"]), rgb(colours["most-passes"]), percentage / 100));
   stamps = new Map();
   forgetTiles();
 }
@@ -49,75 +51,102 @@ function hatch(colour) {
 
 const fillOf = (verdict) => (unproven(verdict) ? hatches[T.verdicts[verdict].name] : colours[T.verdicts[verdict].name]);
 
-// The share of each verdict in a pair of groups, as a width; nothing that exists has no width.
-function widthsOf(counts, side) {
-  const proven = counts[0] + counts[1] + counts[2] + counts[3];
-  const present = [0, 1, 2, 3].filter((v) => counts[v]);
-  const least = Math.min(3, side / present.length);
-  const widths = present.map((v) => Math.max(least, (side * counts[v]) / proven));
-  const over = widths.reduce((sum, w) => sum + w, 0) - side;
-  if (over > 0) widths[widths.indexOf(Math.max(...widths))] -= over;
-  return present.map((verdict, i) => [verdict, widths[i]]);
+// How much of what is proven gets through, as a share; and what stands for it as a whole percent: 0 and
+// 100 are none and all of it, as in the figures above the map.
+const provenOf = (counts) => counts[0] + counts[1] + counts[2] + counts[3];
+const passingOf = (counts) => counts[0] + counts[1];
+function percentOf(counts) {
+  const [passing, proven] = [passingOf(counts), provenOf(counts)];
+  return passing === 0 ? 0 : passing === proven ? 100 : clamp(Math.round((100 * passing) / proven), 1, 99);
 }
 
-// A pair of groups: what passes from the left, what is stopped from the right; corners for marks.
-function paintMix(x, y, side, counts) {
-  const proven = counts[0] + counts[1] + counts[2] + counts[3];
+const mixed = (one, other, share) => one.map((part, i) => Math.round(part + (other[i] - part) * share));
+const light = ([red, green, blue]) => 0.299 * red + 0.587 * green + 0.114 * blue;
+
+// The colour of a pair of groups of which something is proven: a verdict's own where all is alike or
+// all passes or stops, else the lighter the more gets through.
+function shadeOf(counts) {
+  const percentage = percentOf(counts);
+  if (percentage === 100) return mixed(pixels[REACHABLE], pixels[EXITS], counts[EXITS] / passingOf(counts));
+  if (percentage === 0) return mixed(pixels[BLOCKED], pixels[UNROUTABLE], counts[UNROUTABLE] / provenOf(counts));
+  return shades[percentage];
+}
+
+// A pair of groups: how much gets through as a shade and a figure; below it, hatched, what is unproven.
+function paintMix(x, y, wide, side, counts) {
+  const proven = provenOf(counts);
   const doubt = counts[4] + counts[5];
-  if (!proven && !doubt) return paintAbsent(x, y, side);
+  if (!proven && !doubt) return paintAbsent(x, y, wide, side);
   if (scene.filtered && !counts[HITS]) context.globalAlpha = DIM;
-  if (!proven) paintWhole(x, y, side, counts[4] >= counts[5] ? 4 : 5);
+  const grey = counts[4] >= counts[5] ? 4 : 5;
+  const alike = [0, 1, 2, 3].find((verdict) => counts[verdict] === proven);
+  if (!proven) paintWhole(x, y, wide, side, grey);
+  else if (!doubt && alike !== undefined) paintWhole(x, y, wide, side, alike);
   else {
-    const widths = widthsOf(counts, side);
-    if (widths.length === 1) paintWhole(x, y, side, widths[0][0]);
-    else {
-      let left = x;
-      for (const [verdict, width] of widths) {
-        context.fillStyle = fillOf(verdict);
-        context.fillRect(left, y, width, side);
-        left += width;
-      }
+    const hatched = doubt ? clamp(Math.round((side * doubt) / (proven + doubt)), Math.min(4, side / 3), side * 0.8) : 0;
+    const shade = shadeOf(counts);
+    context.save();
+    context.beginPath();
+    context.roundRect(x, y, wide, side, side >= 14 ? 3 : 0);
+    context.clip();
+    context.fillStyle = `rgb(${shade})`;
+    context.fillRect(x, y, wide, side - hatched);
+    if (hatched) {
+      context.fillStyle = fillOf(grey);
+      context.fillRect(x, y + side - hatched, wide, hatched);
     }
-    if (doubt) paintCorner(x + side, y, -side, side, colours.inconclusive);
+    context.restore();
+    paintFigure(x, y, wide, side - hatched, percentOf(counts), light(shade) > 140);
   }
-  if (counts[DRIFTS]) paintCorner(x + side, y + side, -side, -side, colours.drift);
+  if (counts[DRIFTS]) paintCorner(x + wide, y + side, -1, -1, side, colours.drift);
   context.globalAlpha = 1;
   return undefined;
 }
 
+// A whole percent, where there is room for it.
+function paintFigure(x, y, wide, high, percentage, onLight) {
+  const letters = Math.min(12, Math.floor(high * 0.62), Math.floor(wide / 2));
+  if (letters < 8) return;
+  context.font = `600 ${letters}px ${colours.sans}`;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillStyle = onLight ? "#1c1009" : "#fff";
+  context.fillText(wide >= 3.4 * letters ? `${percentage} %` : String(percentage), x + wide / 2, y + high / 2 + 0.5);
+}
+
 // One pair of endpoints: one colour when all its ports agree, a strip per port when they do not.
-function paintCell(x, y, side, look) {
-  if (!look.verdicts.length) return paintAbsent(x, y, side);
+function paintCell(x, y, wide, side, look) {
+  if (!look.verdicts.length) return paintAbsent(x, y, wide, side);
   if (scene.filtered && !look.hit) context.globalAlpha = DIM;
-  if (look.uniform) paintWhole(x, y, side, look.verdicts[0]);
+  if (look.uniform) paintWhole(x, y, wide, side, look.verdicts[0]);
   else {
     let verdicts = look.verdicts;
-    if (verdicts.length > side / 3) verdicts = [...verdicts].sort((a, b) => a - b); // too thin to count: show shares
-    const strip = side / verdicts.length;
+    if (verdicts.length > wide / 3) verdicts = [...verdicts].sort((a, b) => a - b); // too thin to count: show shares
+    const strip = wide / verdicts.length;
     for (let i = 0; i < verdicts.length; i += 1) {
       const from = i; // neighbours that agree are one strip: seams between them would be noise
       while (strip < 11 && verdicts[i + 1] === verdicts[i]) i += 1;
       context.fillStyle = fillOf(verdicts[i]);
       context.fillRect(x + from * strip, y, (i + 1 - from) * strip, side);
-      if (strip >= 11) paintGlyph(context, x + i * strip, y + (side - strip) / 2, strip, verdicts[i]);
+      if (strip >= 11) paintGlyph(context, x + i * strip, y, strip, side, verdicts[i]);
     }
-    if (look.doubt) paintCorner(x + side, y, -side, side, colours.inconclusive);
+    if (look.doubt) paintCorner(x + wide, y, -1, 1, side, colours.inconclusive);
   }
-  if (look.lost) paintCorner(x, y + side, side, -side, colours.blocked);
-  if (look.drift) paintCorner(x + side, y + side, -side, -side, colours.drift);
+  if (look.lost) paintCorner(x, y + side, 1, -1, side, colours.blocked);
+  if (look.drift) paintCorner(x + wide, y + side, -1, -1, side, colours.drift);
   context.globalAlpha = 1;
   return undefined;
 }
 
-// Squares of one verdict with their glyph, side by side at a distance: drawn once for each size,
+// Cells of one verdict with their glyph, side by side at a distance: drawn once for each size,
 // and then many at a time, for neighbours are mostly alike.
 const STRIP = 512; // pixels
 
-function paintWhole(x, y, side, verdict, many = 1, distance = side) {
+function paintWhole(x, y, wide, side, verdict, many = 1, distance = wide) {
   const ratio = window.devicePixelRatio || 1;
   const inStrip = Math.max(1, Math.floor(STRIP / distance));
   const height = Math.ceil(side * ratio);
-  const key = `${verdict} ${side} ${distance} ${ratio}`;
+  const key = `${verdict} ${wide} ${side} ${distance} ${ratio}`;
   if (!stamps.has(key)) {
     if (stamps.size > 60) stamps.clear();
     const stamp = document.createElement("canvas");
@@ -128,15 +157,15 @@ function paintWhole(x, y, side, verdict, many = 1, distance = side) {
     for (let i = 0; i < inStrip; i += 1) {
       pen.fillStyle = fillOf(verdict);
       pen.beginPath();
-      pen.roundRect(i * distance, 0, side, side, side >= 14 ? 3 : 0);
+      pen.roundRect(i * distance, 0, wide, side, side >= 14 ? 3 : 0);
       pen.fill();
-      paintGlyph(pen, i * distance, 0, side, verdict);
+      paintGlyph(pen, i * distance, 0, wide, side, verdict);
     }
     stamps.set(key, stamp);
   }
   const stamp = stamps.get(key);
   for (let i = 0; i < many; i += inStrip) {
-    const width = Math.min(stamp.width, Math.ceil((distance * (Math.min(many - i, inStrip) - 1) + side) * ratio));
+    const width = Math.min(stamp.width, Math.ceil((distance * (Math.min(many - i, inStrip) - 1) + wide) * ratio));
     context.drawImage(stamp, 0, 0, width, height, x + i * distance, y, width / ratio, height / ratio);
   }
 }
@@ -154,17 +183,18 @@ function wholeOf(counts) {
   return found;
 }
 
-function paintAbsent(x, y, side) {
+function paintAbsent(x, y, wide, side) {
   context.fillStyle = colours.line;
   const dot = clamp(side / 8, 1, 2.5);
-  context.fillRect(x + side / 2 - dot, y + side / 2 - dot, 2 * dot, 2 * dot);
+  context.fillRect(x + wide / 2 - dot, y + side / 2 - dot, 2 * dot, 2 * dot);
 }
 
-function paintGlyph(pen, x, y, side, verdict) {
+function paintGlyph(pen, x, y, wide, high, verdict) {
+  const side = Math.min(wide, high);
   if (side < 10) return;
   const size = Math.min(18, side * 0.9);
   pen.save();
-  pen.translate(x + (side - size) / 2, y + (side - size) / 2);
+  pen.translate(x + (wide - size) / 2, y + (high - size) / 2);
   pen.scale(size / 16, size / 16);
   pen.strokeStyle = colours[`on-${T.verdicts[verdict].name}`];
   pen.lineWidth = unproven(verdict) ? 2.5 : 2;
@@ -174,9 +204,9 @@ function paintGlyph(pen, x, y, side, verdict) {
   pen.restore();
 }
 
-// A triangle in the corner at (x, y) that reaches `across` and `down` into the cell.
-function paintCorner(x, y, across, down, colour) {
-  const reach = Math.min(0.5, Math.max(0.3, 5 / Math.abs(across)));
+// A triangle in the corner at (x, y) of a cell that lies `across` and `down` of it: 1 or -1.
+function paintCorner(x, y, across, down, side, colour) {
+  const reach = side * Math.min(0.5, Math.max(0.3, 5 / side));
   context.beginPath();
   context.moveTo(x, y);
   context.lineTo(x + across * reach, y);
@@ -184,7 +214,7 @@ function paintCorner(x, y, across, down, colour) {
   context.closePath();
   context.fillStyle = colour;
   context.fill();
-  if (Math.abs(across) < 12) return;
+  if (side < 12) return;
   context.beginPath();
   context.moveTo(x + across * reach, y);
   context.lineTo(x, y + down * reach);
@@ -224,7 +254,9 @@ function addRow(sums, r, c0, c1, cellsPerPixel) {
       const all = counts[0] + counts[1] + counts[2] + counts[3] + counts[4] + counts[5];
       if (!all) continue;
       const strength = fade(counts[HITS]);
-      for (let v = 0; v < VERDICTS; v += 1) if (counts[v]) add(c, pixels[v], (strength * counts[v]) / all);
+      const proven = provenOf(counts);
+      if (proven) add(c, shadeOf(counts), (strength * proven) / all);
+      for (const v of [4, 5]) if (counts[v]) add(c, pixels[v], (strength * counts[v]) / all);
       if (strength < 1) add(c, pixels[ABSENT], 1 - strength);
       if (counts[DRIFTS]) mark(c, 2);
       if (counts[4] + counts[5]) mark(c, 1);

@@ -8,9 +8,9 @@ function setPanel(children) {
   panel.hidden = false;
   $("overview").hidden = true;
   panel.scrollTop = 0;
-  const current = panel.querySelector(".box .on");
+  const [current] = all(".box .on", panel);
   if (current) current.closest(".box").scrollTop = current.offsetTop - 60;
-  for (const pre of panel.querySelectorAll("details[open] pre")) bringMarked(pre);
+  for (const pre of all("details[open] pre", panel)) bringMarked(pre);
 }
 
 // Scrolls a text, not the page, to its first marked line.
@@ -47,8 +47,10 @@ async function showCell() {
   const cell = cellToShow(cells);
   const verdict = T.verdicts[cell.state.verdict].name;
   const parts = [
-    head(el("span", { class: "verdict", testid: "panel-verdict" }, glyph(verdict), verdict)),
+    head(el("h2", { class: "verdict", testid: "panel-verdict" }, glyph(verdict), verdict)),
     el("p", { class: "sentence", testid: "panel-sentence", role: "status" }, sentenceOf(src, dst, cell)),
+    await pathPart(src, dst, cell),
+    sincePart(src, dst, cell),
     cells.length > 1 ? [heading("Every port of this pair"), portTable(cells, cell)] : null,
     planesPart(cell),
     await blamePart(cell),
@@ -187,20 +189,26 @@ function planesPart(cell) {
   const word = (verdict) => (verdict === NO_VERDICT ? el("span", { class: "muted" }, "not asked") : el("span", { class: "state" }, glyph(T.verdicts[verdict].name), T.verdicts[verdict].name));
   return [
     heading("By plane"),
-    cell.state.drift ? el("p", { class: "warning", testid: "panel-drift" }, "Drift: the planes disagree about this cell. What each of them saw is below.") : null,
+    cell.state.drift ? el("p", { class: "warning", testid: "panel-drift" }, "Drift: the planes disagree about this cell. The path above and the traces below say what each of them decided.") : null,
     el("table", { class: "ports", testid: "panel-planes" }, el("tbody", {}, T.planes.map((plane) => el("tr", {}, el("td", {}, plane), el("td", {}, word(cell.state[plane])))))),
   ].filter(Boolean);
+}
+
+// The row of what the policy objects say of a cell; kinds are of two pods, and a pod always reaches itself.
+function meaningOf(src, dst, cell) {
+  if (!T.meanings || src === dst) return undefined;
+  const [family, port] = T.slices[cell.slice];
+  const wanted = [T.meanings.kindOf[src], T.meanings.kindOf[dst], family, port];
+  return T.meanings.rows.find((row) => wanted.every((value, i) => row[i] === value));
 }
 
 // What the policy objects say, side by side, and what would have to change.
 function meaningPart(src, dst, cell) {
   const known = T.meanings;
-  if (!known || src === dst) return null; // kinds are of two pods: a pod always reaches itself
-  const [family, port] = T.slices[cell.slice];
-  const wanted = [known.kindOf[src], known.kindOf[dst], family, port];
-  const found = known.rows.find((row) => wanted.every((value, i) => row[i] === value));
+  if (!known || src === dst) return null;
+  const found = meaningOf(src, dst, cell);
   if (!found) {
-    const left = T.verdicts[cell.state.verdict].name === "blocked" && wanted[0] >= 0 && wanted[1] >= 0;
+    const left = cell.state.verdict === BLOCKED && known.kindOf[src] >= 0 && known.kindOf[dst] >= 0;
     return left ? [heading("By the policy objects"), el("p", { class: "muted", testid: "panel-meaning" }, "Not in this page: the first command below says it.")] : null;
   }
   const [, , , , verdict, egress, ingress, changes] = found;
@@ -209,7 +217,7 @@ function meaningPart(src, dst, cell) {
   return [
     heading(`By the policy objects: ${T.verdicts[verdict].name}`),
     el("div", { testid: "panel-meaning" }, terms([["Egress", known.texts[egress]], ["Ingress", known.texts[ingress]]])),
-    ...(changes.length ? [heading("What would open it (each was tried)"), el("ol", { class: "changes", testid: "panel-changes" }, changes.map(([edits, also, count]) => el("li", {}, edits.join("; and "), others(also, count)))), uncounted ? el("p", { class: "muted" }, "What else these open was not counted: the first command below does.") : null] : []),
+    ...(changes.length ? [heading(`What would open it${passes(cell.state.verdict) ? ", by the policy objects" : ""} (each was tried)`), el("ol", { class: "changes", testid: "panel-changes" }, changes.map(([edits, also, count]) => el("li", {}, edits.join("; and "), others(also, count)))), uncounted ? el("p", { class: "muted" }, "What else these open was not counted: the first command below does.") : null] : []),
   ];
 }
 
@@ -247,7 +255,7 @@ function hopList(hops, testid) {
     const [zone, state, outcome, reason, stage, flow, acl, match, policy, microflow, detail] = hop;
     const node = hop[14] ? `, node ${hop[14]}` : "";
     return el("li", {},
-      el("p", {}, el("b", {}, `zone ${zone}${node}: ${outcome}`), reason ? ` (${reason})` : "", stage ? ` at ${stage}` : ""),
+      el("p", {}, el("b", {}, `zone ${zone}${node}: ${outcome}`), reason && outcome !== "continues" ? ` (${reason})` : "", stage ? ` at ${stage}` : ""),
       terms([["Policy", policy], ["ACL", acl], ["Match", match], ["Logical flow", flow], ["Conntrack", state], ["Microflow", microflow], ["Detail", detail]]),
       has("raw") ? rawPart(number, flow) : el("p", { class: "muted", testid: "panel-raw" }, "The raw trace is not in this page: the first command shows it with --raw."));
   }));
@@ -283,7 +291,7 @@ async function showPolicy(index) {
   const where = el("div");
   const idle = !blocks && !allows && !shared;
   setPanel([
-    head(el("span", { class: "verdict", testid: "panel-policy" }, label)),
+    head(el("h2", { class: "verdict", testid: "panel-policy" }, label)),
     el("p", { testid: "panel-sentence" }, idle ? "Decides no cell of this run." : `Blocks ${cellsText(blocks)} and allows ${figure(allows)}${shared ? `; it shares the default deny of ${figure(shared)} more` : ""}. On the map they stand out.`),
     where,
     heading("Commands"), about ? command(kubectl(about)) : command(["audit", "explain", T.path, "SRC", "DST", "PORT"].map(shellWord).join(" ")),
@@ -314,7 +322,7 @@ function showPair(r, c) {
   const proven = lines.filter((line) => !["inconclusive", "untraced"].includes(line.verdict)).reduce((sum, line) => sum + line.count, 0);
   panelTurn += 1;
   setPanel([
-    head(el("span", { class: "verdict", testid: "panel-sentence" }, title)),
+    head(el("h2", { class: "verdict", testid: "panel-sentence" }, title)),
     el("table", { class: "ports" }, el("tbody", {}, lines.map((line) => el("tr", {},
       el("td", {}, el("span", { class: "state" }, glyph(line.verdict), line.text)),
       el("td", { class: "number" }, line.figure),

@@ -19,7 +19,11 @@ function lookups(v) {
     shown[i + 1] = verdict;
     drift[i + 1] = state[S.drift];
     lost[i + 1] = passes(verdict) && stops(state[S.reply]) ? 1 : 0;
-    const only = { "": true, unproven: unproven(verdict), drift: state[S.drift] === 1, changed: state[S.changed] === 1, reply: lost[i + 1] === 1 };
+    const mark = state[S.changed];
+    const only = {
+      "": true, unproven: unproven(verdict), drift: state[S.drift] === 1, reply: lost[i + 1] === 1,
+      changed: changedAtAll(mark), opened: hasOpened(mark, state[S.verdict]), closed: hasClosed(mark, state[S.verdict]), new: mark === UNMATCHED,
+    };
     const named = policy < 0 || state[S.decider] === policy || (verdict === BLOCKED && state[S.shared].includes(policy));
     hit[i + 1] = named && verdict !== ABSENT && (wanted >= 0 ? verdict === wanted : only[v.only]) ? 1 : 0;
   });
@@ -30,6 +34,7 @@ function members(spec) {
   if (spec.endpoint !== undefined) return [spec.endpoint];
   const everyone = T.endpoints.map((_, index) => index);
   if (spec.all) return everyone;
+  if (spec.label !== undefined) return everyone.filter((e) => T.byLabel.get(spec.label).has(T.endpoints[e][5]));
   return spec.workload !== undefined ? everyone.filter((e) => T.workloadOf[e] === spec.workload) : everyone.filter((e) => T.groupOf[e] === spec.group);
 }
 
@@ -58,7 +63,7 @@ function gathered(endpoints, of, names) {
 const SOME = 250; // entries of a step
 
 function* makeScene(v) {
-  const known = frames(toHash({ ...EMPTY, rows: v.rows, columns: v.columns, level: v.level, port: v.port, family: v.family, order: v.order }));
+  const known = framesOf(toHash({ ...EMPTY, rows: v.rows, columns: v.columns, level: v.level, port: v.port, family: v.family, order: v.order }));
   if (!known.frame) known.frame = yield* makeFrame(v);
   const made = { ...known.frame, ...lookups(v) };
   yield;
@@ -66,7 +71,7 @@ function* makeScene(v) {
 }
 
 // What of a scene depends on no filter: its rows and columns, and where the grid's columns are.
-const frames = remembering(3, () => ({ frame: null }));
+const framesOf = remembering(3, () => ({ frame: null }));
 
 function* makeFrame(v) {
   const level = levelOf(v);

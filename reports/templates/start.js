@@ -1,5 +1,5 @@
 
-// 10. Showing a view, and starting.
+// 11. Showing a view, and starting.
 
 let drawn = "";
 let turn = 0;
@@ -18,7 +18,8 @@ async function shown() {
 }
 
 async function showTurn(mine) {
-  const wantedView = fromHash(location.hash);
+  const strange = [];
+  const wantedView = fromHash(location.hash, strange);
   const wantedHash = toHash({ ...wantedView, cell: null, at: "" });
   const fresh = wantedHash !== drawn || !scene;
   const made = fresh ? await inSlices(makeScene(wantedView), () => mine === turn, moment) : scene;
@@ -37,12 +38,29 @@ async function showTurn(mine) {
   shownTurn = mine;
   for (const name of SELECTORS) $(name).value = name === "level" ? scene.level : view[name];
   document.body.dataset.level = scene.level;
-  for (const node of document.querySelectorAll(".at-groups")) node.hidden = scene.level === "endpoints";
+  for (const node of all(".at-groups")) node.hidden = scene.level === "endpoints";
+  for (const node of all(".at-endpoints")) node.hidden = scene.level !== "endpoints";
+  $("strange").hidden = !strange.length;
+  $("strange").textContent = strange.length ? plain(`The link names what this run does not have: ${strange.join(", ")}.`) : "";
   drawCrumbs();
   redraw();
   if (view.cell) await showCell();
   else if (view.policy) await showPolicy(T.byPolicy.get(view.policy));
   else closePanel();
+  if (arriving) arrive();
+}
+
+// Who follows a link, from elsewhere or from below the map, is brought to what it leads to; and who opens
+// a cell where the panel is below the map.
+let arriving = false;
+const stacked = matchMedia("(max-width: 1080px)");
+
+function arrive() {
+  arriving = false;
+  const panel = $("panel");
+  const target = scroller.closest(panel.hidden ? ".map" : ".work");
+  (stacked.matches && !panel.hidden ? panel : target).scrollIntoView({ block: panel.hidden ? "nearest" : "start" });
+  (panel.hidden ? scroller : panel).focus({ preventScroll: true });
 }
 
 // Where the cursor stands in a new scene: where it came from, else at the start.
@@ -65,13 +83,25 @@ function settle(before) {
 
 // Links within the page: what is after the `#` of the address is the map's, and is left as it is.
 function listenToLinks() {
-  for (const link of document.querySelectorAll(".checks a")) {
+  for (const link of all(".checks a")) {
     link.addEventListener("click", (event) => {
       event.preventDefault();
-      const section = document.querySelector(link.getAttribute("href"));
-      for (const details of section.querySelectorAll("details:not(.zones)")) details.open = true;
+      const section = $(link.getAttribute("href").slice(1));
+      for (const details of all("details:not(.zones)", section)) details.open = true;
       section.scrollIntoView({ block: "start" });
       section.focus({ preventScroll: true });
+    });
+  }
+}
+
+// Links to views of the map: the browser changes the address, and `hashchange` shows it.
+function listenToViews() {
+  for (const link of all("a.view")) {
+    link.addEventListener("click", (event) => {
+      arriving = true;
+      if (location.hash !== new URL(link.href).hash) return;
+      event.preventDefault();
+      show();
     });
   }
 }
@@ -88,11 +118,13 @@ async function start() {
   fillSelectors();
   listPolicies();
   window.addEventListener("hashchange", show);
+  arriving = location.hash.length > 1;
   show();
   await shown();
+  listenToViews();
   listenToMap();
   listenToSearch();
-  for (const link of document.querySelectorAll("[data-group]")) {
+  for (const link of all("[data-group]")) {
     link.addEventListener("click", () => {
       go({ rows: { all: true }, columns: { group: T.byGroup.get(link.dataset.group) }, level: "workloads", cell: null, at: "" });
       scroller.closest(".map").scrollIntoView({ block: "nearest" }); // it stands above what was chosen
@@ -100,12 +132,31 @@ async function start() {
   }
   new ResizeObserver(() => { if (scene) { arrange(); redraw(); } }).observe(scroller.parentElement);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); redraw(); });
-  matchMedia("print").addEventListener("change", () => { readColours(); unpainted = -1; draw(); });
+  matchMedia("print").addEventListener("change", ({ matches }) => { onPaper(matches); });
+}
+
+// On paper there is no scrolling and no folding out: the whole map, and every list open.
+function onPaper(paper) {
+  for (const details of all("main ~ section details")) {
+    if (paper && !details.open) details.dataset.folded = "";
+    if (paper || details.dataset.folded !== undefined) details.open = paper;
+    if (!paper) delete details.dataset.folded;
+  }
+  readColours();
+  arrange();
+  scroller.scrollTo(0, 0);
+  if (paper && layout.size < SMALLEST_DRAWN) while (wanted.length || making) makeTiles(50);
+  unpainted = -1;
+  draw();
+  if (paper && (wanted.length || making)) {
+    while (wanted.length || making) makeTiles(50);
+    draw();
+  }
 }
 
 // A table of hundreds of namespaces is not laid out while the page is waited for, nor all at once.
 async function lateTable() {
-  const rows = [...$("namespaces").querySelectorAll("tbody tr")];
+  const rows = all("tbody tr", $("namespaces"));
   for (const row of rows) row.hidden = true;
   $("namespaces").hidden = false;
   await inTurns(rows, (some) => { for (const row of some) row.hidden = false; });

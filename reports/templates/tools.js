@@ -4,7 +4,10 @@
 // A name as it is read: characters that would turn the text around, or hide in it, are shown as marks.
 const plain = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, "\ufffd");
 
+/** @type {(id: string) => any} */
 const $ = (id) => document.getElementById(id);
+/** @type {(selector: string, within?: ParentNode) => any[]} */
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const SVG = "http://www.w3.org/2000/svg";
 
 function el(tag, properties, ...children) {
@@ -28,7 +31,7 @@ function glyph(verdict) {
   svg.setAttribute("viewBox", "0 0 16 16");
   svg.setAttribute("aria-hidden", "true");
   const rect = document.createElementNS(SVG, "rect");
-  for (const [name, value] of [["width", 16], ["height", 16], ["rx", 3]]) rect.setAttribute(name, value);
+  for (const [name, value] of [["width", 16], ["height", 16], ["rx", 3]]) rect.setAttribute(String(name), String(value));
   const use = document.createElementNS(SVG, "use");
   use.setAttribute("href", `#glyph-${verdict}`);
   svg.append(rect, use);

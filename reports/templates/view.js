@@ -1,22 +1,24 @@
 
 // 3. The view: everything a link to it must carry stands in the fragment of the address.
 
-// rows and columns: null (all groups), {group}, {workload}, {endpoint} or {all: true}
+// rows and columns: null (all groups), {group}, {workload}, {endpoint}, {label} or {all: true}
 const EMPTY = { rows: null, columns: null, level: "", port: "", family: "", plane: "", order: "", only: "", policy: "", cell: null, at: "" };
 const LEVELS = ["groups", "workloads", "endpoints"];
 const PLANES = ["intent", "logical", "datapath"];
 const ORDERS = ["exposure", "similarity"];
-const ONLY = ["reachable", "exits", "blocked", "unroutable", "inconclusive", "untraced", "unproven", "drift", "changed", "reply"];
+const ONLY = ["reachable", "exits", "blocked", "unroutable", "inconclusive", "untraced", "unproven", "drift", "changed", "opened", "closed", "new", "reply"];
 let view = { ...EMPTY };
 
 const WORKLOAD = "workload ";
-const specText = (spec) => (spec.all ? "*" : spec.endpoint !== undefined ? keyOf(spec.endpoint)
+const LABELLED = "label ";
+const specText = (spec) => (spec.all ? "*" : spec.label !== undefined ? LABELLED + spec.label : spec.endpoint !== undefined ? keyOf(spec.endpoint)
   : spec.workload !== undefined ? WORKLOAD + T.workloads[spec.workload] : T.groups[spec.group]);
 
 function parseSpec(text) {
   if (text === "*") return { all: true };
   if (T.byGroup.has(text)) return { group: T.byGroup.get(text) };
   if (T.byKey.has(text)) return { endpoint: T.byKey.get(text) };
+  if (text.startsWith(LABELLED) && T.byLabel.has(text.slice(LABELLED.length))) return { label: text.slice(LABELLED.length) };
   const workload = text.startsWith(WORKLOAD) ? T.byWorkload.get(text.slice(WORKLOAD.length)) : undefined;
   return workload === undefined ? null : { workload };
 }
@@ -31,8 +33,8 @@ function toHash(v) {
   return parts.join("&");
 }
 
-// What a fragment names and this run does not have is ignored: links outlive runs.
-function fromHash(text) {
+// What a fragment names and this run does not have is left out, for links outlive runs; `strange` gets it.
+function fromHash(text, strange = []) {
   const v = { ...EMPTY };
   const known = { level: LEVELS, port: T.ports, family: T.families, plane: T.planes, order: ORDERS, only: ONLY };
   for (const part of text.replace(/^#/, "").split("&")) {
@@ -42,12 +44,15 @@ function fromHash(text) {
     if (name === "ns" && values.length === 2) {
       const [rows, columns] = values.map(parseSpec);
       if (rows && columns && has("cells")) Object.assign(v, { rows, columns });
+      else strange.push(...values.filter((named) => !parseSpec(named)));
     } else if (known[name] && known[name].includes(values[0])) [v[name]] = values;
     else if (name === "policy" && T.byPolicy.has(values[0])) [v.policy] = values;
     else if (name === "cell" && values.length === 2) {
       const [src, dst] = values.map((key) => T.byKey.get(key));
       if (src !== undefined && dst !== undefined && has("cells")) v.cell = { src, dst };
+      else strange.push(...values.filter((key) => !T.byKey.has(key)));
     } else if (name === "at") [v.at] = values;
+    else if (name) strange.push(`${name} ${values.join(", ")}`);
   }
   // A link to a cell alone opens the namespaces it is in.
   if (v.cell && !v.rows) Object.assign(v, { rows: { group: T.groupOf[v.cell.src] }, columns: { group: T.groupOf[v.cell.dst] }, level: "" });

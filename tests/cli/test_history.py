@@ -85,6 +85,16 @@ def test_programs_are_told_what_moved(audit: Audit, root: Path) -> None:
     assert third["moved"]["exposure"] == {"default": 2, "new-1": -1, "new-3": 3}
 
 
+def test_the_page_of_all_runs_links_to_each(audit: Audit, root: Path) -> None:
+    done = audit("history", root, "-o", "html")
+    assert done.code == 0
+    assert re.findall(r'href="(run-\d/[^"]*)"', done.out) == [
+        f"run-{day}/report.html" for day in (3, 1, 2)
+    ]
+    assert "schema version 999" in done.out
+    assert audit("history", root, "--sql", "SELECT 1", "-o", "html").code == 2
+
+
 def test_sql_sees_all_runs(audit: Audit, root: Path) -> None:
     own = audit("query", root / "run-1", "SELECT count(*) AS n FROM cells", "-o", "json").json
     sql = "SELECT run, passes FROM exposure WHERE namespace LIKE 'new-%' ORDER BY run"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from audit.compare import diff, pairing
 from audit.compare.ports import overlaps
-from audit.model.changes import Changes
+from audit.model.changes import UNMATCHED, Changes
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.packets import Protocol
 from audit.model.recorded import Cells, Recorded
@@ -112,10 +112,11 @@ def test_a_change_of_the_reply_alone_is_a_change_of_its_own_kind() -> None:
     cells = {(0, 1, number): REACHABLE for number in range(4)}
     before = run(ends, ports, {**cells, (0, 1, 3): BLOCKED})
     other = {(0, 1, 0): BLOCKED, (0, 1, 1): NO_VERDICT, (0, 1, 3): BLOCKED}
-    after, marks = run(ends, ports, cells, other), np.zeros(4, np.bool_)
+    after, marks = run(ends, ports, cells, other), np.zeros(4, np.uint8)
     found = diff.compare(before, after, lambda _: None, marks)
     assert found.counts == {"opened": 1, "closed": 0, "replies": 1, "otherwise": 0}
-    assert marks.tolist() == [True, False, False, True]  # of tcp/81's reply one run knows nothing
+    # One more than the verdict before; of tcp/81's reply one run knows nothing.
+    assert marks.tolist() == [REACHABLE + 1, 0, 0, BLOCKED + 1]
     (reply,), (opened,) = found.replies, found.opened
     assert (reply.ports, reply.before, reply.after) == (("tcp/80",), *2 * (Verdict.REACHABLE,))
     assert reply.reply == (Verdict.REACHABLE, Verdict.BLOCKED)
@@ -154,12 +155,12 @@ def test_ranges_outside_are_compared_where_they_overlap() -> None:
         ends = (pod("web"), *map(beyond, known))
         cells = {(0, 1, 0): REACHABLE, (0, 2, 0): BLOCKED}
         runs.append(replace(run(ends, ports, cells), manifest={"outside": known}))
-    marks = np.zeros(2, np.bool_)
+    marks = np.zeros(2, np.uint8)
     found = diff.compare(runs[0], runs[1], lambda _: None, marks)
     (path,) = found.paths
     assert path.dst == "external 0.0.0.0/0 except 10.0.0.0/9, within 10.0.0.0/8"
     assert (path.before, path.after, path.cells) == (Verdict.REACHABLE, Verdict.BLOCKED, 1)
-    assert (found.compared, found.unmatched, marks.tolist()) == (2, 0, [False, True])
+    assert (found.compared, found.unmatched, marks.tolist()) == (2, 0, [0, REACHABLE + 1])
     assert (found.appeared, found.vanished) == ((), ())
 
 
@@ -221,12 +222,18 @@ def test_what_changed_is_what_a_loop_over_the_cells_finds(data: st.DataObject) -
         )
         runs.append(run(tuple(pod(name) for name in chosen), (port(80), port(443)), cells))
         dicts.append({(chosen[s], chosen[d], p): v for (s, d, p), v in cells.items()})
-    marks = np.zeros(len(dicts[1]), np.bool_)
+    marks = np.zeros(len(dicts[1]), np.uint8)
     found = diff.compare(runs[0], runs[1], lambda _: None, marks)
     common = dicts[0].keys() & dicts[1].keys()
     ordered = sorted(dicts[1])  # as the run has its cells: names and ports are in order
-    differs = [key in common and dicts[0][key] != dicts[1][key] for key in ordered]
-    assert marks.tolist() == differs
+    assert marks.tolist() == [
+        UNMATCHED
+        if key not in common
+        else dicts[0][key] + 1
+        if dicts[0][key] != dicts[1][key]
+        else 0
+        for key in ordered
+    ]
     assert found.compared == len(common)
     assert found.unmatched == len(dicts[1].keys() - common)
     assert found.unmatched_before == len(dicts[0].keys() - common)

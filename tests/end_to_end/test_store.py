@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from audit.commands.serve import Request, Site
+from audit.store import remote
 from audit.store.layout import manifest_text
 from audit.store.reader import stream_run
 from tests.end_to_end.conftest import Audit
@@ -270,7 +272,25 @@ def test_what_was_cut_short_is_gone_on_with_and_put_there(
     assert not unfinished.exists()
 
 
-def test_history_of_a_store(store: Store, as_writer: Audit, copied: Path) -> None:
+def shows_the_pages_of_a_store(
+    root: str, copied: Path, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    for name, value in store.environment("reader").items():
+        monkeypatch.setenv(name, value)
+    site = Site(remote.located(root))
+    index = site.answer(Request())
+    assert [name in index.body for name in (b"run-1/report.html", b"half")] == [True, False]
+    page = site.answer(Request(path="/run-2/report.html"))
+    assert page.body == (copied / "report.html").read_bytes()
+    store.put("kept/run-3/report.html", b"<p>another")
+    changed = site.answer(Request(path="/run-3/report.html"))
+    assert (changed.status.value, b"another" in changed.body) == (500, False)
+    store.put("kept/run-3/report.html", page.body)
+
+
+def test_history_of_a_store(
+    store: Store, as_writer: Audit, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Lists what is finished, asks all of it, and takes away what is told and no more."""
     root = f"s3://{BUCKET}/kept"
     for day in (1, 2, 3):
@@ -288,6 +308,7 @@ def test_history_of_a_store(store: Store, as_writer: Audit, copied: Path) -> Non
     store.put("kept/half/plan.json", b'{"started": "2020-01-01T00:00:00+00:00"}')
     listed = as_writer("history", root, "-o", "json")
     assert [one["path"] for one in listed.json] == [f"{root}/run-{day}" for day in (1, 2, 3)]
+    shows_the_pages_of_a_store(root, copied, monkeypatch, store)
     sql = "SELECT run, count(*) AS n FROM cells GROUP BY run ORDER BY run"
     cells = json.loads((copied / "run.json").read_text())["counts"]["cells"]
     asked = as_writer("history", root, "--sql", sql, "-o", "json")

@@ -71,7 +71,7 @@ def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
 def templates(manifest: Manifest) -> Iterator[Manifest]:
     """Yield the pod templates of any object, a RayJob's among them."""
     spec = manifest.get("spec", {})
-    if manifest["kind"] in ("Job", "DaemonSet"):
+    if manifest["kind"] in ("Job", "DaemonSet", "Deployment"):
         yield spec["template"]
     if manifest["kind"] == "CronJob":
         yield spec["jobTemplate"]["spec"]["template"]
@@ -228,6 +228,33 @@ def test_an_object_store_takes_the_place_of_the_claim() -> None:
         labels = policy["spec"]["podSelector"]["matchLabels"]
         assert labels.items() <= template["metadata"]["labels"].items()
         assert policy["spec"]["policyTypes"] == ["Egress"]
+
+
+def test_the_viewer_only_reads_and_is_reached_through_the_login_alone() -> None:
+    manifests = build("overlays/upstream-viewer")
+    [deployment] = of_kind(manifests, "Deployment")
+    [template] = templates(deployment)
+    pages, login = containers(template)
+    listens = pages["args"][pages["args"].index("--listen") + 1]
+    assert listens.startswith("127.0.0.1:")
+    assert pages.get("ports") is None
+    [mounted] = [mount for mount in pages["volumeMounts"] if mount["mountPath"] == pages["args"][1]]
+    assert mounted["readOnly"] is True
+    env = {one["name"]: one for one in login["env"]}
+    assert env["OAUTH2_PROXY_UPSTREAMS"]["value"] == f"http://{listens}/"
+    assert env["OAUTH2_PROXY_PASS_HOST_HEADER"]["value"] == "false"
+    keys = {one["valueFrom"]["secretKeyRef"]["name"] for one in login["env"] if "valueFrom" in one}
+    assert keys == {"viewer"}
+    assert "value" not in env["OAUTH2_PROXY_CLIENT_SECRET"], "a secret is no manifest"
+    [service] = of_kind(manifests, "Service")
+    labels = template["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    [port] = login["ports"]
+    assert service["spec"]["ports"][0]["targetPort"] == port["name"]
+    [policy] = [p for p in of_kind(manifests, "NetworkPolicy") if p["metadata"]["name"] == "viewer"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    [allowed] = policy["spec"]["ingress"]
+    assert [one["port"] for one in allowed["ports"]] == [port["containerPort"]]
 
 
 def test_agents_and_an_object_store_go_together(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ class Traces:
 def trace(key: str, **fields: object) -> TraceRecord:
     """Return a trace that says nothing but `fields`."""
     empty: dict[str, Any] = dict.fromkeys(TraceRecord.__slots__, "")
-    empty |= {"plane": "logical", "zone": "worker-a", "state": "new", "outcome": "output"}
+    empty |= {"plane": "logical", "zone": "worker-a", "state": "new", "outcome": "reachable"}
     empty |= {"policy_rule": -1, "policies": (), "next_keys": (), "reply_of": ()}
     everything: dict[str, Any] = {**empty, "key": key, **fields}
     return TraceRecord(**everything)
@@ -253,9 +253,9 @@ def _records(
         named |= {"policy_rule": blame.rule, "acl": blame.acl}
     last = f"{key}-2"
     microflow = f'inport=="{src.name}" && ip4.dst=={dst.addresses[0]} && tcp.dst==80'
-    outcome = "dropped" if verdict is Verdict.BLOCKED else "output"
+    outcome = "blocked" if verdict is Verdict.BLOCKED else "reachable"
     records = {
-        key: trace(key, microflow=microflow, outcome="remote", output=first, next_keys=(last,)),
+        key: trace(key, microflow=microflow, outcome="continues", output=first, next_keys=(last,)),
         last: trace(
             last,
             zone="worker-b",
@@ -512,7 +512,7 @@ def drifting() -> Run:
         "datapath",
         plane="datapath",
         node="worker-b",
-        outcome="dropped",
+        outcome="blocked",
         stage="ls_out_acl_eval",
         microflow="in_port=3,tcp",
         output="bridge br-int: cookie 0xa7c3f001, drop",

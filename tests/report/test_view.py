@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.model.changes import ChangedCells
+from audit.model.changes import UNMATCHED, ChangedCells
 from audit.model.run import Run
 from audit.model.verdicts import CODE, UNPROVEN, VERDICTS, Verdict
 from audit.report.census import census, deciders
@@ -70,7 +70,9 @@ def test_the_summary_of_a_shop(made: "Made") -> None:
     assert dict(seen.facts)["Engine"] == "ovn-trace 25.03.1"
     assert dict(seen.facts)["Databases"] == "2 zones, northd 25.03.1-20.41.0-78.8"
     assert dict(seen.facts)["Time"] == "2026-02-14 02:15:00 to 02:15:41 UTC"
-    assert seen.notes[0].subjects == ("pod monitoring/grafana-0",)
+    assert [subject.text for subject in seen.notes[0].rows[0].subjects] == [
+        "pod monitoring/grafana-0"
+    ]
     assert seen.table_head[-2:] == ("(nodes)", "(external)")
     for counter, verdict in zip(seen.counters, VERDICTS, strict=True):
         assert counter.verdict == verdict
@@ -138,7 +140,7 @@ def test_findings_come_first_and_those_that_fail_before_the_others(made: "Made")
         ("selects-nothing", False),
     ]
     assert seen.failing == 1
-    assert seen.findings[0].more == 2
+    assert seen.findings[0].rows[0].more == 2
     assert [note.kind for note in seen.notes] == ["pod-finished"]
 
 
@@ -159,8 +161,9 @@ def test_exposure_is_of_what_others_ask(made: "Made") -> None:
 
 def test_what_changed_is_told_apart(made: "Made") -> None:
     run = made.shop(1)
-    marked = np.zeros(len(run.matrix), bool)
-    marked[[3, 5]] = True
+    marked = np.zeros(len(run.matrix), np.uint8)
+    marked[[3, 5]] = CODE[Verdict.BLOCKED] + 1
+    marked[7] = UNMATCHED
     changed = ChangedCells(since="20260213-021500", cells=marked)
     grid = gather(run.streamed(), marked)
     counted = census(grid)

@@ -1,0 +1,159 @@
+"""What the page lists below the map: findings by kind, and what changed, each with its view."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from audit.model.changes import ChangedCells
+from audit.model.findings import FindingKind, Severity
+from audit.report import changes
+from audit.report.links import Links
+from audit.report.messages import Message
+
+LISTED = 6
+DRIFTING = frozenset({FindingKind.DRIFT, FindingKind.NOT_ENFORCED, FindingKind.DATAPATH_DRIFT})
+"""Kinds of findings whose cells the map's filter `drift` chooses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a finding is about, and its view; the link is empty where the map does not have it."""
+
+    text: str
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingRow:
+    """A finding, or a note about the facts: what kind, in a sentence, about what."""
+
+    kind: str
+    severity: str
+    text: str
+    subjects: tuple[Subject, ...]
+    more: int
+    link: str = ""
+    count: int = 1
+    """How many it stands for: those that are alike are counted and not written out."""
+
+    @property
+    def failing(self) -> bool:
+        """Whether it ends a run with exit code 1."""
+        return self.severity == Severity.ERROR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingGroup:
+    """The findings of one kind."""
+
+    kind: str
+    severity: str
+    rows: tuple[FindingRow, ...]
+
+    @property
+    def failing(self) -> bool:
+        """Whether it ends a run with exit code 1."""
+        return self.severity == Severity.ERROR
+
+    @property
+    def count(self) -> int:
+        """How many findings there are, those not written out too."""
+        return sum(row.count for row in self.rows)
+
+
+def groups(entries: Iterable[Message], links: Links) -> tuple[FindingGroup, ...]:
+    """Return messages by kind: in the order in which they come, which is by severity."""
+    kinds: dict[tuple[str, str], list[FindingRow]] = {}
+    for message in entries:
+        kinds.setdefault((message.severity, message.kind), []).append(_row(message, links))
+    return tuple(
+        FindingGroup(kind=kind, severity=severity, rows=tuple(rows))
+        for (severity, kind), rows in kinds.items()
+    )
+
+
+def _row(message: Message, links: Links) -> FindingRow:
+    sends = "for egress" in message.text
+    subjects = tuple(
+        Subject(text=text, link=links.subject(text, sends=sends))
+        for text in message.subjects[:LISTED]
+    )
+    return FindingRow(
+        kind=message.kind,
+        severity=message.severity,
+        text=message.text,
+        subjects=subjects,
+        more=max(0, len(message.subjects) - LISTED),
+        link=links.cells("drift", message.subjects) if message.kind in DRIFTING else "",
+        count=1 + message.alike,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRow:
+    """Cells that changed alike: who to whom, on which ports, from what to what, and why."""
+
+    src: str
+    dst: str
+    ports: str
+    before: str
+    after: str
+    because: str
+    cells: int
+    link: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeTable:
+    """One way of changing: its title, the map's filter for it, and its rows, most cells first."""
+
+    title: str
+    only: str
+    cells: int
+    rows: tuple[ChangeRow, ...]
+    more: int
+    """Rows that are left out."""
+
+
+MOST_CHANGES = 60
+"""Rows that the page lists of each way of changing; `audit diff` has all."""
+
+
+def change_tables(changed: ChangedCells, links: Links) -> tuple[ChangeTable, ...]:
+    """Return what opened, what closed, whose reply changed, and the rest; empty ones not."""
+    paths = changed.paths
+    ways = (
+        ("Opened", "opened", paths.opened),
+        ("Closed", "closed", paths.closed),
+        ("Replies changed", "changed", paths.replies),
+        ("Otherwise changed", "changed", paths.otherwise),
+    )
+    return tuple(
+        ChangeTable(
+            title=title,
+            only=only,
+            cells=sum(path.cells for path in of_way),
+            rows=tuple(_change(row, only, links) for row in rows[:MOST_CHANGES]),
+            more=max(0, len(rows) - MOST_CHANGES),
+        )
+        for title, only, of_way in ways
+        if of_way and (rows := changes.folded(of_way))
+    )
+
+
+def _change(row: changes.Row, only: str, links: Links) -> ChangeRow:
+    before, after = changes.states(row.path)
+    return ChangeRow(
+        src=changes.names(row.srcs),
+        dst=changes.names(row.dsts),
+        ports=_few(row.path.ports),
+        before=before,
+        after=after,
+        because="; ".join(row.path.because) or row.path.why,
+        cells=row.cells,
+        link=links.between(only, row.srcs, row.dsts),
+    )
+
+
+def _few(ports: Sequence[str]) -> str:
+    more = f" and {len(ports) - LISTED} more" if len(ports) > LISTED else ""
+    return ", ".join(ports[:LISTED]) + more

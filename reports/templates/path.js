@@ -1,0 +1,114 @@
+
+// 8. The path of a cell as a picture: where its packet goes, and what decides on the way, plane by plane.
+
+// A station of a path: {kind: "end" | "hop" | "policy", text, note, verdict}. A verdict is the name of
+// one, or the empty text for what was not reached.
+const station = (kind, text, note, verdict) => ({ kind, text, note, verdict });
+
+// The stations between the ends that a plane's traces show: each zone or node that the packet comes to,
+// and what decided there.
+function hopStations(hops) {
+  return hops.flatMap(({ hop }) => {
+    const [zone, , outcome, reason, stage, , acl, , policy, , , , , , node] = hop;
+    const word = outcome === "continues" ? "reachable" : T.verdicts.some(({ name }) => name === outcome) ? outcome : "";
+    const decides = policy || (outcome === "blocked" ? acl : "");
+    const where = node ? `node ${node}` : `zone ${zone}`;
+    if (!decides) return [station("hop", where, outcome === "continues" ? "goes on" : reason, word)];
+    return [station("hop", where, "", ""), station("policy", decides, [reason, stage].filter(Boolean).join(", at "), word)];
+  });
+}
+
+// Without traces, what is known: who decided, at which end.
+function decidedStations(cell) {
+  const { blame, verdict } = cell.state;
+  if (!blame) return [];
+  const of = blame.direction === "egress" ? "egress of the source" : blame.direction === "ingress" ? "ingress of the destination" : "";
+  return [station("policy", blame.policy >= 0 ? T.policies[blame.policy].label : blame.label, of, T.verdicts[verdict].name)];
+}
+
+// Whether a trace's packet went from one endpoint to the other itself: else an equivalent one did.
+function isOwnPacket(hops, src, dst) {
+  const named = new Set(hops[0].hop[9].split(/[^0-9a-fA-F.:]+/));
+  return [src, dst].every((endpoint) => T.endpoints[endpoint][6].split(" ").some((address) => named.has(address)));
+}
+
+function pathRow(title, src, dst, between, verdict, hops = []) {
+  const arrives = passes(verdict);
+  const ends = [
+    station("end", keyOf(src), T.endpoints[src][4] && `on ${T.endpoints[src][4]}`, ""),
+    ...between,
+    station("end", keyOf(dst), arrives ? (verdict === EXITS ? "left OVN on the way there" : "arrives") : stops(verdict) ? "not reached" : "not known", arrives ? T.verdicts[verdict].name : ""),
+  ];
+  const stopping = (entry) => entry.kind !== "end" && entry.verdict && entry.verdict !== "reachable" && entry.verdict !== "exits";
+  return [
+    title ? el("p", { class: "plane" }, el("span", { class: "state" }, glyph(T.verdicts[verdict].name), el("b", {}, title), ` ${T.verdicts[verdict].name}`)) : null,
+    el("ol", { class: "path", testid: "panel-path" }, ends.map((entry, i) => el("li", { class: [entry.kind, !arrives && i === ends.length - 1 ? "beyond" : "", stopping(entry) ? "stop" : ""].filter(Boolean).join(" ") },
+      entry.verdict ? glyph(entry.verdict) : el("span", { class: "dot", "aria-hidden": "true" }),
+      el("span", {}, el("b", {}, entry.text), entry.note ? el("span", { class: "muted" }, ` ${entry.note}`) : "")))),
+    hops.length && !isOwnPacket(hops, src, dst) ? el("p", { class: "muted", testid: "panel-equivalent" }, "These steps are an equivalent packet's, which every flow treats alike: its zone or node may be another.") : null,
+  ];
+}
+
+// The path in each plane that was asked; of the objects alone the two sides that have a say.
+async function pathPart(src, dst, cell) {
+  const { state } = cell;
+  const request = has("hops") && data.traced && cell.start >= 0 ? await chain(cell.start) : [];
+  const other = has("hops") && data.traced && cell.other >= 0 ? await chain(cell.other) : [];
+  const planes = T.planes.filter((plane) => state[plane] !== NO_VERDICT);
+  if (planes.length < 2) return [heading("Path"), ...pathRow("", src, dst, betweenOf(request, cell, state.verdict), state.verdict, request)];
+  const rows = planes.map((plane) => {
+    const hops = [request, other].find((some) => some.length && some[0].hop[13] === plane) || [];
+    const verdict = state[plane];
+    const between = plane === "intent" ? intentStations(src, dst, cell, verdict) : betweenOf(hops, cell, verdict);
+    return pathRow(plane, src, dst, between, verdict, hops);
+  });
+  return [heading("Path, plane by plane"), ...rows.flat()];
+}
+
+const betweenOf = (hops, cell, verdict) => (hops.length ? hopStations(hops) : cell.state.verdict === verdict ? decidedStations(cell) : []);
+
+// What the policy objects say at either end, where the page has it; else who decided, if they agree.
+function intentStations(src, dst, cell, verdict) {
+  const found = meaningOf(src, dst, cell);
+  if (!found) return cell.state.verdict === verdict ? decidedStations(cell) : [];
+  const sides = [found[5], found[6]].map((text) => T.meanings.texts[text]);
+  const denies = sides.map((text) => /\*\[[^\]]+\] (?:Deny|no rule allows)/.test(text));
+  // Only what the chains and the verdict say alike is shown as either.
+  const known = passes(verdict) ? !denies.some(Boolean) : verdict === BLOCKED && denies.some(Boolean);
+  return ["egress", "ingress"].map((name, i) => station("policy", `${name} policies`, sides[i], known ? (denies[i] ? "blocked" : "reachable") : ""));
+}
+
+// 8b. What a cell was in the earlier run that the page was compared with, what it is, and why.
+function sincePart(src, dst, cell) {
+  if (!T.since) return null;
+  const { changed, verdict } = cell.state;
+  const word = (code) => el("span", { class: "state" }, glyph(T.verdicts[code].name), T.verdicts[code].name);
+  if (!changed) return null;
+  const title = heading(`Since ${T.since}`);
+  if (changed === UNMATCHED) return [title, el("p", { testid: "panel-since" }, "The earlier run has no counterpart of this cell.")];
+  const path = pathOfChange(src, dst, cell);
+  const way = hasOpened(changed, verdict) ? "opened" : hasClosed(changed, verdict) ? "closed" : "changed";
+  return [
+    el("h3", {}, `${way} since ${T.since}`),
+    el("div", { testid: "panel-since" }, terms([
+      ["Before", el("span", {}, word(changed - 1), path?.[5] ? ` ${path[5]}` : "")],
+      ["After", el("span", {}, word(verdict), path?.[6] ? ` ${path[6]}` : "")],
+      ["Because", path ? path[7].join("; ") : "not in this page: `audit diff` says it"],
+    ])),
+  ];
+}
+
+function pathOfChange(src, dst, cell) {
+  const port = T.ports[T.slices[cell.slice][1]];
+  const names = (endpoint) => [belongsTo(endpoint), keyOf(endpoint)];
+  return T.changes.find(([from, to, ports, before, after]) => names(src).includes(from) && names(dst).includes(to)
+    && ports.includes(port) && before === cell.state.changed - 1 && after === cell.state.verdict);
+}
+
+// `deployment shop/web`, or itself where nothing made it: as in the model.
+function belongsTo(endpoint) {
+  const [key, , , workload] = T.endpoints[endpoint];
+  if (!workload) return key;
+  const [kind, ...name] = workload.split("/");
+  return `${kind.toLowerCase()} ${T.groups[T.groupOf[endpoint]]}/${name.join("/")}`;
+}

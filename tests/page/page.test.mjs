@@ -1,0 +1,121 @@
+// The pure parts of the page's script, with node's own runner; the rest is tested in a browser.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import vm from "node:vm";
+
+const FILES = ["tools.js", "data.js", "view.js", "scene.js", "paint.js", "path.js", "search.js"];
+const NAMES = ["percentOf", "shadeOf", "portsNamed", "likeness", "search", "toHash", "fromHash", "EMPTY", "hopStations", "isOwnPacket",
+  "hasOpened", "hasClosed", "UNMATCHED", "percent", "shellWord", "plain", "belongsTo", "floorIndex"];
+
+// The script as the page has it, with a document that holds no more than the data block.
+function page(tables) {
+  const block = { textContent: JSON.stringify({ leftOut: [], codeBytes: 2, blobs: {} }), remove() {} };
+  const context = vm.createContext({ document: { getElementById: () => block }, requestAnimationFrame() {} });
+  const parts = FILES.map((name) => readFileSync(new URL(`../../reports/templates/${name}`, import.meta.url), "utf8"));
+  const expose = `T = tables; ({ ${NAMES.join(", ")}, paints(found) { pixels = found.pixels; shades = found.shades; } })`;
+  context.tables = tables;
+  return vm.runInContext(`"use strict";\n${parts.join("\n")}\n${expose}`, context);
+}
+
+const VERDICTS = ["reachable", "exits", "blocked", "unroutable", "inconclusive", "untraced"].map((name) => ({ name }));
+const TABLES = {
+  verdicts: VERDICTS, ports: ["tcp/80", "udp/53", "tcp/8000-8100"], families: ["ip4"], planes: ["logical"],
+  groups: ["shop", "a,b & c"], byGroup: new Map([["shop", 0], ["a,b & c", 1]]),
+  endpoints: [["pod shop/web-0", "pod", "web-0", "StatefulSet/web", "n1", 0, "10.0.0.1 fd00::1"], ["service shop/web", "service", "web", "", "", 1, ""]],
+  groupOf: [0, 0], labelSets: [["app=web"], []], byKey: new Map([["pod shop/web-0", 0], ["service shop/web", 1]]),
+  byLabel: new Map([["app=web", new Set([0])]]), byPolicy: new Map([["networkpolicy shop/x", 0]]), byWorkload: new Map(),
+  workloads: [], deciders: [["networkpolicy shop/x", 0, 1, 0, 0]], slices: [[0, 0]],
+};
+const same = (found, wanted) => assert.deepEqual(JSON.parse(JSON.stringify(found)), wanted);
+
+test("0 and 100 percent are none and all of it, whatever is rounded", () => {
+  const { percentOf } = page(TABLES);
+  assert.equal(percentOf([0, 0, 5, 0, 9, 9]), 0);
+  assert.equal(percentOf([4, 1, 0, 0, 9, 9]), 100);
+  assert.equal(percentOf([1, 0, 99_999, 0, 0, 0]), 1);
+  assert.equal(percentOf([99_999, 0, 0, 1, 0, 0]), 99);
+  assert.equal(percentOf([1, 0, 1, 0, 0, 0]), 50);
+});
+
+test("a shade is a verdict's own colour only where all is alike", () => {
+  const { shadeOf, paints } = page(TABLES);
+  const pixels = [[0, 0, 9], [0, 0, 5], [9, 0, 0], [5, 0, 0]];
+  paints({ pixels, shades: Array.from({ length: 101 }, (_, part) => [part, part, part]) });
+  same(shadeOf([3, 0, 0, 0, 0, 0]), [0, 0, 9]);
+  same(shadeOf([0, 0, 0, 2, 0, 0]), [5, 0, 0]);
+  same(shadeOf([1, 1, 0, 0, 0, 0]), [0, 0, 7]);
+  same(shadeOf([1, 0, 3, 0, 0, 0]), [25, 25, 25]);
+});
+
+test("a port is named by its number, with its protocol on either side, and within a range", () => {
+  const { portsNamed } = page(TABLES);
+  same(portsNamed("80", TABLES.ports), ["tcp/80"]);
+  same(portsNamed(":53", TABLES.ports), ["udp/53"]);
+  same(portsNamed("80/tcp", TABLES.ports), ["tcp/80"]);
+  same(portsNamed("udp/80", TABLES.ports), []);
+  same(portsNamed("8080", TABLES.ports), ["tcp/8000-8100"]);
+  same(portsNamed("web-80", TABLES.ports), []);
+});
+
+test("what is typed is an endpoint by its name, its address, its label, the likeliest first", () => {
+  const { likeness } = page(TABLES);
+  const of = (wanted) => likeness(wanted, "pod shop/web-0", "10.0.0.1 fd00::1", ["app=web"]);
+  assert.equal(of("shop/web-0"), 0);
+  assert.equal(of("10.0.0.1"), 0);
+  assert.equal(of("web-0"), 1);
+  assert.equal(of("web"), 2);
+  assert.equal(of("fd00"), 4);
+  assert.equal(of("app=w"), 5);
+  assert.equal(of("db"), -1);
+});
+
+test("the address of a view says it whole, and gives it back", () => {
+  const { toHash, fromHash, EMPTY } = page(TABLES);
+  for (const view of [
+    {}, { only: "opened", policy: "networkpolicy shop/x" }, { rows: { group: 1 }, columns: { all: true }, level: "workloads" },
+    { rows: { label: "app=web" }, columns: { endpoint: 1 } }, { rows: { group: 0 }, columns: { group: 0 }, cell: { src: 0, dst: 1 }, at: "tcp/80" },
+  ]) same(fromHash(toHash({ ...EMPTY, ...view })), JSON.parse(JSON.stringify({ ...EMPTY, ...view })));
+});
+
+test("what a link names and the run lacks is told", () => {
+  const { fromHash } = page(TABLES);
+  const strange = [];
+  fromHash("#ns=shop,gone&cell=pod%20x,pod%20shop%2Fweb-0&only=nonsense&policy=none", strange);
+  same(strange, ["gone", "pod x", "only nonsense", "policy none"]);
+});
+
+test("a cell opened or closed by what it was and what it is, doubt being neither", () => {
+  const { hasOpened, hasClosed, UNMATCHED } = page(TABLES);
+  const [reachable, blocked, inconclusive] = [0, 2, 4];
+  assert.ok(hasOpened(blocked + 1, reachable));
+  assert.ok(hasOpened(inconclusive + 1, reachable));
+  assert.ok(hasClosed(reachable + 1, blocked));
+  assert.ok(!hasClosed(reachable + 1, inconclusive));
+  for (const mark of [0, UNMATCHED]) assert.ok(!hasOpened(mark, reachable) && !hasClosed(mark, blocked));
+});
+
+test("a hop that a policy stops is a zone without a verdict, then the policy with it", () => {
+  const { hopStations } = page(TABLES);
+  const hop = (outcome, policy, acl = "") => ({ hop: ["z", "new", outcome, "why", "stage", "flow", acl, "", policy, "", "", [], -1, "logical", ""] });
+  const shown = hopStations([hop("continues", ""), hop("blocked", "networkpolicy shop/x ingress")]);
+  same(shown.map(({ kind, text, verdict }) => [kind, text, verdict]), [
+    ["hop", "zone z", "reachable"], ["hop", "zone z", ""], ["policy", "networkpolicy shop/x ingress", "blocked"],
+  ]);
+  same(hopStations([hop("a word of tomorrow", "")]).map(({ verdict }) => verdict), [""]);
+});
+
+test("a packet is a cell's own when it goes between the addresses of both", () => {
+  const { isOwnPacket } = page({ ...TABLES, endpoints: [...TABLES.endpoints, ["pod shop/db-0", "pod", "db-0", "", "n2", 1, "10.0.0.12"]] });
+  const flow = (text) => [{ hop: ["z", "", "", "", "", "", "", "", "", text] }];
+  assert.ok(isOwnPacket(flow("ip4.src == 10.0.0.1 && ip4.dst == 10.0.0.12"), 0, 2));
+  assert.ok(isOwnPacket(flow("tcp,nw_src=10.0.0.1,nw_dst=10.0.0.12,tp_dst=80"), 0, 2));
+  assert.ok(!isOwnPacket(flow("ip4.src == 10.0.0.12 && ip4.dst == 10.0.0.13"), 0, 2));
+});
+
+test("names are shown without what turns or hides text, and quoted for a shell", () => {
+  const { plain, shellWord } = page(TABLES);
+  assert.equal(plain("a\u202eb\u200bc"), "a\ufffdb\ufffdc");
+  assert.equal(shellWord("it's $(x)"), "'it'\\''s $(x)'");
+  assert.equal(shellWord("shop/web-0"), "shop/web-0");
+});
