@@ -1,6 +1,6 @@
 """Ends audits at random moments, and goes on with them: each ends as if nothing had happened.
 
-    python -m tests.kill [--signals N] [--workers inline,ray,agents] [--seed SEED] [--seconds S]
+    python -m tests.kill [--signals N,N,N] [--workers inline,ray,agents] [--seed SEED] [--seconds S]
 
 Signals are sent at any time of a run or of its resume: while it is loaded, reads, starts workers,
 traces, writes, renders or signs. After each nothing may run or lie in TMPDIR once the next command
@@ -57,6 +57,9 @@ class Killer:
     chance: random.Random
     problems: list[str] = field(default_factory=list)
     sent: Counter[str] = field(default_factory=Counter)
+    """Signals that arrived, and how the command ended."""
+    phases: Counter[str] = field(default_factory=Counter)
+    """What it had last said that it was doing."""
     whole: Path = Path()
     took_s: float = 0.0
     snapshot: Path = SNAPSHOT
@@ -118,24 +121,25 @@ class Killer:
         """Note a problem unless something holds."""
         if not holds:
             self.problems.append(problem)
+            sys.stderr.write(f"  {problem}\n")
 
-    def series(self, most: int) -> int:
-        """Disturb one run until it is whole, or `most` signals were sent; return how many were."""
-        root, count = self.space / "runs", 0
-        while count < most:
+    def series(self, most: int) -> None:
+        """Disturb one run until it is whole, or until `most` signals were sent in all."""
+        root = self.space / "runs"
+        while self.sent.total() < most:
             run = next((path.parent for path in root.glob("*/plan.json")), None)
+            besides = {path.name for path in root.glob("*") if path != run}
+            self.expect(not besides, f"left beside the run: {besides}")
             if run is not None and (run / "run.json.sig").exists():
                 break
             going_on = ("run", "--resume", str(run), *self.told())
             self.disturb(going_on if run is not None else self.first("runs"))
-            count += 1
         runs = [path.parent for path in root.glob("*/plan.json")]
         for run in runs:
             if not (run / "run.json.sig").exists():
                 self.finish("run", "--resume", str(run), *self.told())
             self.compare(run)
         shutil.rmtree(root, ignore_errors=True)
-        return count
 
     def disturb(self, arguments: tuple[str, ...]) -> None:
         """Begin a command, and end it at some moment, early and late ones as well as others."""
@@ -143,6 +147,7 @@ class Killer:
         process = self.begin(*arguments)
         with self.attended(arguments):
             time.sleep(self.chance.random() * self.took_s * 1.1)
+            arrives = process.poll() is None
             process.send_signal(number)
             _, err = process.communicate()
         allowed = {0, 1, -number} if number is signal.SIGKILL else {0, 1, 130}
@@ -150,7 +155,12 @@ class Killer:
         if number is not signal.SIGKILL and not err:
             allowed.add(-number)
         told = f"{number.name} to {arguments[1]} of {self.workers}"
-        self.sent[f"{number.name} {process.returncode}"] += 1
+        if arrives:
+            doing = [line for line in err.splitlines() if not line.startswith("audit: ")]
+            phase = doing[-1].partition(" (")[0] if doing else "loading"
+            self.phases[phase] += 1
+            self.sent[f"{number.name} {process.returncode}"] += 1
+            sys.stderr.write(f"{told}, {phase}: {process.returncode}\n")
         self.expect(process.returncode in allowed, f"{told}: {process.returncode}: {err[-500:]}")
         self.expect("Traceback" not in err, f"{told}: {err[-500:]}")
         patience_s = ENDS_ALONE_S if number is signal.SIGKILL else 1.0
@@ -196,11 +206,10 @@ class Killer:
                     self.expect(holds=False, problem=f"the agent of {node} does not heed SIGTERM")
                     kill_session(agent.pid)
                     agent.wait()
-                until = time.monotonic() + ENDS_ALONE_S  # Ray looks after its own every few seconds
-                while (left := list(session_of(agent.pid))) and time.monotonic() < until:
-                    time.sleep(0.1)
-                commands = [Path(f"/proc/{process}/cmdline").read_bytes()[:60] for process in left]
-                self.expect(not left, f"left of the agent of {node}: {commands}")
+                left = [f"process {process}" for process in session_of(agent.pid)]
+                self.expect(not left, f"left of the agent of {node}: {left}")
+            files = [path.name for path in self.nodes.home.glob("[!ot]*")]  # but logs and the token
+            self.expect(not files, f"left of the agents: {files}")
             self.nodes.agents.clear()
             self.nodes.port = free_port()
 
@@ -260,27 +269,29 @@ def kill(signals: int, workers: str, seed: int, seconds: float = float("inf")) -
             nodes=nodes,
         )
         until = time.monotonic() + seconds
-        while sum(killer.sent.values()) < signals and time.monotonic() < until:
-            killer.series(signals - sum(killer.sent.values()))
+        while killer.sent.total() < signals and time.monotonic() < until:
+            killer.series(signals)
         return killer
 
 
 def main() -> int:
     """Say what was sent and what was not as it should be; return 1 where anything was not."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--signals", type=int, default=100)
+    parser.add_argument("--signals", default="100,60,40", help="how many for each of the workers")
     parser.add_argument("--workers", default="inline,ray,agents")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     given = parser.parse_args()
     problems = 0
-    for workers in given.workers.split(","):
-        done = kill(given.signals, workers, given.seed, given.seconds)
+    for workers, signals in zip(
+        given.workers.split(","), map(int, given.signals.split(",")), strict=True
+    ):
+        done = kill(signals, workers, given.seed, given.seconds)
         problems += len(done.problems)
-        sent = ", ".join(f"{count} x {what}" for what, count in sorted(done.sent.items()))
-        print(f"{workers}: {sent}; {len(done.problems)} problems")  # noqa: T201
-        for problem in done.problems:
-            print(f"  {problem}")  # noqa: T201
+        for counts in (done.sent, done.phases):
+            told = ", ".join(f"{count} x {what}" for what, count in sorted(counts.items()))
+            print(f"{workers}: {told}")  # noqa: T201
+        print(f"{workers}: {done.sent.total()} signals, {len(done.problems)} problems")  # noqa: T201
     return min(problems, 1)
 
 

@@ -70,7 +70,7 @@ class Cluster:
     @property
     def environment(self) -> dict[str, str]:
         # Sockets of Ray are below its temporary directory; their paths must be short.
-        own = {"RAY_AUTH_TOKEN_PATH": str(self.token), "RAY_TMPDIR": str(self.home)}
+        own = {"RAY_AUTH_TOKEN_PATH": str(self.token), "TMPDIR": str(self.home)}
         return {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, **own}
 
     def start(self, node: str) -> None:
