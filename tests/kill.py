@@ -156,7 +156,7 @@ class Killer:
             allowed.add(-number)
         told = f"{number.name} to {arguments[1]} of {self.workers}"
         if arrives:
-            doing = [line for line in err.splitlines() if not line.startswith("audit: ")]
+            doing = [line for line in err.splitlines() if line and not line.startswith("audit: ")]
             phase = doing[-1].partition(" (")[0] if doing else "loading"
             self.phases[phase] += 1
             self.sent[f"{number.name} {process.returncode}"] += 1
@@ -227,12 +227,14 @@ class Killer:
                         break
 
     def left(self) -> Iterator[str]:
-        """Yield the programs that run with this TMPDIR."""
-        mark = f"TMPDIR={self.temporary}".encode()
+        """Yield the programs that run with this TMPDIR, or have a file or socket below it open."""
+        mark = str(self.temporary).encode()
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                if mark in (process / "environ").read_bytes().split(b"\0"):
-                    yield (process / "cmdline").read_bytes().replace(b"\0", b" ")[:80].decode()
+                known = [(process / name).read_bytes() for name in ("environ", "cmdline")]
+                known += [os.readlink(file).encode() for file in (process / "fd").iterdir()]
+                if any(mark in text for text in known):
+                    yield known[1].replace(b"\0", b" ")[:80].decode()
             except OSError:
                 continue  # it has just ended
 
