@@ -65,6 +65,8 @@ class Killer:
     snapshot: Path = SNAPSHOT
     nodes: Cluster | None = None
     """What agents are started on."""
+    within: tuple[str, ...] = ()
+    """The words that commands are started with, as those that limit them."""
 
     def __post_init__(self) -> None:
         """Make the key, and the run that is not disturbed."""
@@ -93,12 +95,12 @@ class Killer:
         listen = f"127.0.0.1:{self.nodes.port}"
         return (*told, "--agents-listen", listen, "--agents-wait", "200")
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start a command with a TMPDIR of its own."""
         return subprocess.Popen(
-            [*COMMAND, *arguments],
+            [*self.within, *COMMAND, *arguments],
             cwd=self.space,
-            env={**self.environment(), "TMPDIR": str(self.temporary)},
+            env={**self.environment(), "TMPDIR": str(self.temporary), **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -128,13 +130,14 @@ class Killer:
         root = self.space / "runs"
         while self.sent.total() < most:
             run = next((path.parent for path in root.glob("*/plan.json")), None)
-            besides = {path.name for path in root.glob("*") if path != run}
+            besides = {path.name for path in root.glob("[!.]*") if path != run}
             self.expect(not besides, f"left beside the run: {besides}")
             if run is not None and (run / "run.json.sig").exists():
                 break
             going_on = ("run", "--resume", str(run), *self.told())
             self.disturb(going_on if run is not None else self.first("runs"))
         runs = [path.parent for path in root.glob("*/plan.json")]
+        self.expect(len(list(root.glob("*"))) == len(runs), f"left: {list(root.glob('*'))}")
         for run in runs:
             if not (run / "run.json.sig").exists():
                 self.finish("run", "--resume", str(run), *self.told())
@@ -232,7 +235,7 @@ class Killer:
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 known = [(process / name).read_bytes() for name in ("environ", "cmdline")]
-                known += [os.readlink(file).encode() for file in (process / "fd").iterdir()]
+                known += [bytes(file.readlink()) for file in (process / "fd").iterdir()]
                 if any(mark in text for text in known):
                     yield known[1].replace(b"\0", b" ")[:80].decode()
             except OSError:
@@ -254,8 +257,9 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def kill(signals: int, workers: str, seed: int, seconds: float = float("inf")) -> Killer:
-    """Send so many signals to audits with these workers, as far as the time allows."""
+@contextmanager
+def killing(workers: str, seed: int) -> Iterator[Killer]:
+    """Yield a killer of audits with these workers, and what agents need."""
     with ExitStack() as stack:
         space = Path(stack.enter_context(short_directory()))
         snapshot, nodes = SNAPSHOT, None
@@ -263,13 +267,18 @@ def kill(signals: int, workers: str, seed: int, seconds: float = float("inf")) -
             snapshot = without_the_third(SNAPSHOT, space / "snapshot")
             served = serving(snapshot, toolchain.find()[0], space)
             nodes = stack.enter_context(served)
-        killer = Killer(
+        yield Killer(
             space=space / "k",
             workers=workers,
             chance=random.Random(seed),  # noqa: S311 - moments, no secrets
             snapshot=snapshot,
             nodes=nodes,
         )
+
+
+def kill(signals: int, workers: str, seed: int, seconds: float = float("inf")) -> Killer:
+    """Send so many signals to audits with these workers, as far as the time allows."""
+    with killing(workers, seed) as killer:
         until = time.monotonic() + seconds
         while killer.sent.total() < signals and time.monotonic() < until:
             killer.series(signals)
