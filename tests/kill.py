@@ -175,7 +175,7 @@ class Killer:
                 time.sleep(0.05)
             self.finish("history", str(self.whole.parent))
         until = time.monotonic() + patience_s
-        while (left := list(self.left())) and time.monotonic() < until:
+        while (left := self.left()) and time.monotonic() < until:
             time.sleep(0.1)
         self.expect(not left, f"{told}: left running: {left}")
         files = [path.name for path in self.temporary.iterdir()]
@@ -229,17 +229,21 @@ class Killer:
                         joined.add(node)
                         break
 
-    def left(self) -> Iterator[str]:
-        """Yield the programs that run with this TMPDIR, or have a file or socket below it open."""
+    def running(self) -> Iterator[tuple[int, bytes]]:
+        """Yield what has this TMPDIR, or a file or socket below it open, and what it is called."""
         mark = str(self.temporary).encode()
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 known = [(process / name).read_bytes() for name in ("environ", "cmdline")]
                 known += [bytes(file.readlink()) for file in (process / "fd").iterdir()]
                 if any(mark in text for text in known):
-                    yield known[1].replace(b"\0", b" ")[:80].decode()
+                    yield int(process.name), known[1]
             except OSError:
                 continue  # it has just ended
+
+    def left(self) -> list[str]:
+        """Return the programs that run with this TMPDIR."""
+        return [words.replace(b"\0", b" ")[:80].decode() for _, words in self.running()]
 
     def compare(self, run: Path) -> None:
         """Compare a run that was disturbed with the one that was not, and with itself."""

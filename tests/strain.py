@@ -37,17 +37,8 @@ MEGABYTE = 1 << 20
 LIMITS = (80, 120, 160, 200, 250, 300, 400, 600)
 """Memory, in megabytes, of which the first is less than Python needs to load a run."""
 
-Strain = Callable[[Killer, subprocess.Popen[str]], None]
-
-
-def processes(killer: Killer) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield what runs with this TMPDIR: process ids, and the words each was started with."""
-    mark = str(killer.temporary).encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has just ended
-            words = (process / "cmdline").read_bytes()
-            if mark in (process / "environ").read_bytes() or mark in words:
-                yield int(process.name), words.split(b"\0")
+Strain = Callable[[Killer, subprocess.Popen[str]], bool]
+"""Strains a run that goes on, and says whether it met something to strain."""
 
 
 def tracing(killer: Killer, process: subprocess.Popen[str]) -> None:
@@ -57,41 +48,51 @@ def tracing(killer: Killer, process: subprocess.Popen[str]) -> None:
     time.sleep(killer.chance.random() * killer.took_s / 4)
 
 
-def worker(killer: Killer, process: subprocess.Popen[str]) -> None:
+def worker(killer: Killer, process: subprocess.Popen[str]) -> bool:
     """Kill one of Ray's workers that traces."""
     tracing(killer, process)
-    actors = [number for number, words in processes(killer) if words[0].startswith(b"ray::Actor")]
-    if actors:
-        os.kill(killer.chance.choice(actors), signal.SIGKILL)
+    actors = [number for number, words in killer.running() if words.startswith(b"ray::Actor")]
+    return bool(actors) and _killed(killer.chance.choice(actors))
 
 
-def head(killer: Killer, process: subprocess.Popen[str]) -> None:
+def head(killer: Killer, process: subprocess.Popen[str]) -> bool:
     """Kill one of the processes that Ray's head is made of, or both."""
     tracing(killer, process)
     victims = killer.chance.choice((HEADS[:1], HEADS[1:], HEADS))
-    for number, words in list(processes(killer)):
-        if words[0].endswith(victims):
-            os.kill(number, signal.SIGKILL)
+    programs = [(number, words.partition(b"\0")[0]) for number, words in killer.running()]
+    met = [_killed(number) for number, program in programs if program.endswith(victims)]
+    return any(met)
 
 
-def agent(killer: Killer, process: subprocess.Popen[str]) -> None:
+def _killed(process: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+        return True
+    return False
+
+
+def agent(killer: Killer, process: subprocess.Popen[str]) -> bool:
     """Kill a node's agent, with all that it started."""
     tracing(killer, process)
     assert killer.nodes is not None
-    if killer.nodes.agents:
-        kill_session(killer.chance.choice(list(killer.nodes.agents.values())).pid)
+    running = [each for each in killer.nodes.agents.values() if each.poll() is None]
+    if running:
+        kill_session(killer.chance.choice(running).pid)
+    return bool(running)
 
 
-def clock(killer: Killer, process: subprocess.Popen[str]) -> None:
+def clock(killer: Killer, process: subprocess.Popen[str]) -> bool:
     """Set the clock back by a day and forward by a year, and leave it at one of them."""
     tracing(killer, process)
     for moment in killer.chance.sample(("-1d", "+365d", "-40m", "+40m"), 2):
         (killer.space / "clock").write_text(moment)
         time.sleep(0.3)
+    return not list(killer.space.glob("runs/*/run.json"))
 
 
-def nothing(_killer: Killer, _process: subprocess.Popen[str]) -> None:
+def nothing(_killer: Killer, _process: subprocess.Popen[str]) -> bool:
     """Leave the run alone: what limits it was there before it."""
+    return True
 
 
 @contextmanager
@@ -122,7 +123,7 @@ def strained(killer: Killer, how: Strain, **environment: str) -> str:
     arguments = killer.first("runs")
     with killer.attended(arguments):
         process = killer.begin(*arguments, **environment)
-        how(killer, process)
+        met = how(killer, process)
         _, err = process.communicate()
     code, words = process.returncode, f"{how.__name__}: {process.returncode}: {err[-500:]}"
     killer.expect(code in (*WHOLE, 3, 4), words)
@@ -137,17 +138,19 @@ def strained(killer: Killer, how: Strain, **environment: str) -> str:
     [*_, run] = sorted(path.parent for path in root.glob("*/run.json"))
     killer.compare(run)
     until = time.monotonic() + ENDS_ALONE_S
-    while (left := list(killer.left())) and time.monotonic() < until:
+    while (left := killer.left()) and time.monotonic() < until:
         time.sleep(0.1)
     killer.expect(not left, f"{how.__name__}: left running: {left}")
     files = [path.name for path in killer.temporary.iterdir()]
     killer.expect(not files, f"{how.__name__}: left in TMPDIR: {files}")
-    if how is clock:
+    if how is clock and met:
         notes = json.loads((run / "run.json").read_text())["notes"]
         killer.expect(
             "clock-set" in {note["code"] for note in notes}, "a clock that was set is not told"
         )
     shutil.rmtree(root)
+    if not met:
+        return "too late"
     return {0: "goes on", 1: "goes on", 3: "incomplete"}.get(code, f"ended by {code}")
 
 
