@@ -96,7 +96,7 @@ parity: install ovns  ## Compare recorded clusters with the real tools' recorded
 mutate: install ovns  ## Edit recorded clusters ten thousand times, and compare legs with traces (hours)
 	@.venv/bin/python -m tests.mutate $(ARGS)
 
-kill: install ovn  ## End audits by signals, and deliveries, at many moments, and go on with each (an hour)
+kill: install ovn  ## End audits by signals, and deliveries, at many moments, and go on with each (two hours)
 	@.venv/bin/python -m tests.kill $(ARGS)
 	@AUDIT_CUTS=20 .venv/bin/pytest --numprocesses=0 --timeout=1200 -k cut_at_any tests/end_to_end/test_store.py
 

@@ -1,6 +1,6 @@
 """Ends audits at random moments, and goes on with them: each ends as if nothing had happened.
 
-    python -m tests.kill [--signals N,N,N] [--workers inline,ray,agents] [--seed SEED] [--seconds S]
+    python -m tests.kill [--signals N] [--workers inline,ray,agents] [--seed SEED] [--seconds S]
 
 Signals are sent at any time of a run or of its resume: while it is loaded, reads, starts workers,
 traces, writes, renders or signs. After each nothing may run or lie in TMPDIR once the next command
@@ -44,6 +44,8 @@ SNAPSHOT = REPOSITORY / "examples" / "interconnect.tar.gz"
 SCOPE = ("--planes", "logical", "--cover", "exhaustive", "-n", "default", "-n", "shop")
 COMMAND = (sys.executable, "-m", "audit")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SHARES = {"inline": 100, "ray": 60, "agents": 40}
+"""How many signals audits with these workers get."""
 ENDS_ALONE_S = 30.0
 """How long what a killed process started may take to notice."""
 
@@ -292,15 +294,14 @@ def kill(signals: int, workers: str, seed: int, seconds: float = float("inf")) -
 def main() -> int:
     """Say what was sent and what was not as it should be; return 1 where anything was not."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--signals", default="100,60,40", help="how many for each of the workers")
-    parser.add_argument("--workers", default="inline,ray,agents")
+    parser.add_argument("--signals", type=int, help=f"to each of the workers; else {SHARES}")
+    parser.add_argument("--workers", default=",".join(SHARES))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     given = parser.parse_args()
     problems = 0
-    for workers, signals in zip(
-        given.workers.split(","), map(int, given.signals.split(",")), strict=True
-    ):
+    for workers in given.workers.split(","):
+        signals = SHARES[workers] if given.signals is None else given.signals
         done = kill(signals, workers, given.seed, given.seconds)
         problems += len(done.problems)
         for counts in (done.sent, done.phases):
