@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tests.end_to_end.test_agents import kill_session
+from tests.end_to_end.test_agents import kill_session, session_of
 from tests.kill import ENDS_ALONE_S, Killer, killing
 
 WHOLE = (0, 1)
@@ -37,22 +37,37 @@ MEGABYTE = 1 << 20
 LIMITS = (80, 120, 160, 200, 250, 300, 400, 600)
 """Memory, in megabytes, of which the first is less than Python needs to load a run."""
 
+LATE = "too late"
+
 Strain = Callable[[Killer, subprocess.Popen[str]], bool]
 """Strains a run that goes on, and says whether it met something to strain."""
 
 
 def tracing(killer: Killer, process: subprocess.Popen[str]) -> None:
-    """Return when the first traces are on disk, or a while after it."""
-    while process.poll() is None and not list(killer.space.glob("runs/*/traces/*.parquet")):
+    """Return when a run has a plan, and workers to trace by it, or a while after it."""
+    while process.poll() is None and not list(killer.space.glob("runs/*/plan.json")):
         time.sleep(0.05)
+    while process.poll() is None and killer.workers != "inline" and not actors(killer):
+        time.sleep(0.2)
     time.sleep(killer.chance.random() * killer.took_s / 4)
+
+
+def actors(killer: Killer) -> list[int]:
+    """Return Ray's workers, those at the agents too."""
+    mine = [number for number, words in killer.running() if words.startswith(b"ray::Actor")]
+    agents = killer.nodes.agents.values() if killer.nodes is not None else ()
+    for member in (member for agent in agents for member in session_of(agent.pid)):
+        with suppress(OSError):
+            if Path(f"/proc/{member}/cmdline").read_bytes().startswith(b"ray::Actor"):
+                mine.append(member)
+    return mine
 
 
 def worker(killer: Killer, process: subprocess.Popen[str]) -> bool:
     """Kill one of Ray's workers that traces."""
     tracing(killer, process)
-    actors = [number for number, words in killer.running() if words.startswith(b"ray::Actor")]
-    return bool(actors) and _killed(killer.chance.choice(actors))
+    victims = actors(killer)
+    return bool(victims) and _killed(killer.chance.choice(victims))
 
 
 def head(killer: Killer, process: subprocess.Popen[str]) -> bool:
@@ -150,7 +165,7 @@ def strained(killer: Killer, how: Strain, **environment: str) -> str:
         )
     shutil.rmtree(root)
     if not met:
-        return "too late"
+        return LATE
     return {0: "goes on", 1: "goes on", 3: "incomplete"}.get(code, f"ended by {code}")
 
 
@@ -159,7 +174,9 @@ def strain(kind: str, rounds: int, seed: int) -> tuple[Counter[str], list[str]]:
     workers = {"worker": "ray", "head": "ray", "agent": "agents"}.get(kind, "inline")
     ended: Counter[str] = Counter()
     with killing(workers, seed) as killer:
-        for number in range(rounds):
+        for number in range(3 * rounds):
+            if ended.total() - ended[LATE] >= rounds:
+                break
             with ExitStack() as stack:
                 environment = {}
                 if kind == "memory":
