@@ -1,8 +1,10 @@
 # syntax=docker/dockerfile:1
 # The audit as a batch image. `make image-test` runs these steps in a root made by debootstrap.
-# Name BASE by digest where images are admitted by digest. OVN must not be older than the cluster's:
-# NEWER_OVN=26.03 puts one beside Debian 13's, from Debian's unstable.
-ARG BASE=debian:13-slim
+# OVN must not be older than the cluster's: NEWER_OVN=26.03 puts one beside Debian 13's, from
+# Debian's unstable.
+# The base is of 2026-08-03, for every architecture: docker-library/repo-info lists its digest in
+# repos/debian/remote/13-slim.md. What Debian has mended since is brought in by `apt-get upgrade`.
+ARG BASE=debian:13-slim@sha256:3a39a0592364683e6bab97937b72cad5a8fa6dcbbee90edb3bb48c7f8e94f258
 
 FROM ${BASE} AS build
 ARG RAY_EXTRA=""
@@ -23,7 +25,7 @@ RUN /opt/ovn-audit/bin/pip uninstall -y pip && rm -rf /opt/ovn-audit/lib/python3
 FROM ${BASE}
 # OVN's own release, with the fixes that Debian makes to it. The host's half is for --planes datapath.
 ARG OVN=25.03.*
-RUN apt-get update && apt-get install -y --no-install-recommends python3 ovn-central=${OVN} ovn-host=${OVN} ovn-common=${OVN} openvswitch-switch python3-openvswitch && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get upgrade -y && apt-get install -y --no-install-recommends python3 ovn-central=${OVN} ovn-host=${OVN} ovn-common=${OVN} openvswitch-switch python3-openvswitch && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/ovn-audit /opt/ovn-audit
 RUN dpkg-query --show --showformat '${Package} ${Version} ${Architecture}\n' > /opt/ovn-audit/sbom/debian.txt
 ENV PATH=/opt/ovn-audit/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

@@ -3,7 +3,7 @@
 # .venv, newer OVNs to ~/.local/share/ovn-audit. ARGS is handed on: `make test ARGS="-k store"`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install ovn ovns chromium demo test check fmt parity mutate kill bench fuzz flips
+.PHONY: help install ovn ovns chromium demo test check fmt parity mutate kill strain bench fuzz flips
 .PHONY: screenshots lock sbom vulnerabilities clean image-test check-page
 
 INSTALLED := .venv/.installed
@@ -101,9 +101,12 @@ parity: install ovns  ## Compare recorded clusters with the real tools' recorded
 mutate: install ovns  ## Edit recorded clusters ten thousand times, and compare legs with traces (hours)
 	@.venv/bin/python -m tests.mutate $(ARGS)
 
-kill: install ovn  ## End audits by signals, and deliveries, at many moments, and go on with each (an hour)
+kill: install ovn  ## End audits by signals, and deliveries, at many moments, and go on with each (two hours)
 	@.venv/bin/python -m tests.kill $(ARGS)
 	@AUDIT_CUTS=20 .venv/bin/pytest --numprocesses=0 --timeout=1200 -k cut_at_any tests/end_to_end/test_store.py
+
+strain: install ovn  ## Kill Ray's processes, limit memory and set the clock while audits trace (an hour)
+	@.venv/bin/python -m tests.strain $(ARGS)
 
 image-test: install  ## Run the Dockerfile's steps in a fresh Debian: root, debootstrap, minutes
 	@.venv/bin/pytest --numprocesses=0 --timeout=3000 tests/image.py $(ARGS)

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -131,10 +132,10 @@ def _sweep(path: Path) -> None:
 
 
 def end_processes_of(path: Path) -> None:
-    """Kill the processes that were started for a directory, and say so in their environment.
+    """Kill the other processes that were started for a directory.
 
-    Returns when none is left, as far as that takes no longer than seconds. The rest ends by itself
-    when the process that started it does; some of Ray's take a minute.
+    They say so in their environment, or write in it: who gives himself a title, as some of Ray's
+    do, overwrites what he was started with. Returns when none is left, or after seconds.
     """
     until = time.monotonic() + _ENDED_WITHIN_S
     while (processes := list(_processes_of(path))) and time.monotonic() < until:
@@ -148,8 +149,18 @@ def _processes_of(path: Path) -> Iterator[int]:
     mark = os.fsencode(f"{VARIABLE}={path}")
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it is another's, or has just ended
-            if mark in (process / "environ").read_bytes().split(b"\0"):
+            marked = mark in (process / "environ").read_bytes().split(b"\0")
+            if (marked or _writes(process, path)) and int(process.name) != os.getpid():
                 yield int(process.name)
+
+
+def _writes(process: Path, directory: Path) -> bool:
+    """Say whether a process has a file below a directory open to write it."""
+    for file in (process / "fd").iterdir():
+        with suppress(OSError):  # it has just closed it
+            if file.readlink().is_relative_to(directory) and file.lstat().st_mode & stat.S_IWUSR:
+                return True
+    return False
 
 
 def _opened(path: Path) -> int:

@@ -56,10 +56,15 @@ def enter() -> None:
         _wait(child, reading, watched)
     os.close(reading)
     _channel.append(writing)
+    end_with(parent)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process, which `parent` has just forked, when that is killed."""
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:  # it was killed meanwhile
         os._exit(ExitCode.COULD_NOT_RUN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def note(text: str) -> None:

@@ -34,7 +34,7 @@ from audit.scope import expectations
 from audit.scope.scope import parse_scope_file
 from audit.store import history, layout, unfinished
 from audit.store.evidence import differences
-from audit.store.schema import TABLES
+from audit.store.schema import SCHEMA_VERSION, TABLES
 from audit.trace import ofproto_tree, ofproto_walk, tree, walk
 from audit.trace.unixctl import RefusedError, Unixctl, UnixctlError
 from tests.conftest import REPOSITORY
@@ -442,7 +442,7 @@ expectations:
 """,
 )
 PLAN = {
-    "schema_version": 3,
+    "schema_version": SCHEMA_VERSION,
     "audit": "0.1.0",
     "started": "2026-11-25T08:12:20+00:00",
     "engine": {"name": "ovn-trace", "version": "25.03.0"},

@@ -44,6 +44,8 @@ SNAPSHOT = REPOSITORY / "examples" / "interconnect.tar.gz"
 SCOPE = ("--planes", "logical", "--cover", "exhaustive", "-n", "default", "-n", "shop")
 COMMAND = (sys.executable, "-m", "audit")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SHARES = {"inline": 100, "ray": 60, "agents": 40}
+"""How many signals audits with these workers get."""
 ENDS_ALONE_S = 30.0
 """How long what a killed process started may take to notice."""
 
@@ -57,11 +59,16 @@ class Killer:
     chance: random.Random
     problems: list[str] = field(default_factory=list)
     sent: Counter[str] = field(default_factory=Counter)
+    """Signals that arrived, and how the command ended."""
+    phases: Counter[str] = field(default_factory=Counter)
+    """What it had last said that it was doing."""
     whole: Path = Path()
     took_s: float = 0.0
     snapshot: Path = SNAPSHOT
     nodes: Cluster | None = None
     """What agents are started on."""
+    within: tuple[str, ...] = ()
+    """The words that commands are started with, as those that limit them."""
 
     def __post_init__(self) -> None:
         """Make the key, and the run that is not disturbed."""
@@ -90,12 +97,12 @@ class Killer:
         listen = f"127.0.0.1:{self.nodes.port}"
         return (*told, "--agents-listen", listen, "--agents-wait", "200")
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start a command with a TMPDIR of its own."""
         return subprocess.Popen(
-            [*COMMAND, *arguments],
+            [*self.within, *COMMAND, *arguments],
             cwd=self.space,
-            env={**self.environment(), "TMPDIR": str(self.temporary)},
+            env={**self.environment(), "TMPDIR": str(self.temporary), **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -118,24 +125,26 @@ class Killer:
         """Note a problem unless something holds."""
         if not holds:
             self.problems.append(problem)
+            sys.stderr.write(f"  {problem}\n")
 
-    def series(self, most: int) -> int:
-        """Disturb one run until it is whole, or `most` signals were sent; return how many were."""
-        root, count = self.space / "runs", 0
-        while count < most:
+    def series(self, most: int) -> None:
+        """Disturb one run until it is whole, or until `most` signals were sent in all."""
+        root = self.space / "runs"
+        while self.sent.total() < most:
             run = next((path.parent for path in root.glob("*/plan.json")), None)
+            besides = {path.name for path in root.glob("[!.]*") if path != run}
+            self.expect(not besides, f"left beside the run: {besides}")
             if run is not None and (run / "run.json.sig").exists():
                 break
             going_on = ("run", "--resume", str(run), *self.told())
             self.disturb(going_on if run is not None else self.first("runs"))
-            count += 1
         runs = [path.parent for path in root.glob("*/plan.json")]
+        self.expect(len(list(root.glob("*"))) == len(runs), f"left: {list(root.glob('*'))}")
         for run in runs:
             if not (run / "run.json.sig").exists():
                 self.finish("run", "--resume", str(run), *self.told())
             self.compare(run)
         shutil.rmtree(root, ignore_errors=True)
-        return count
 
     def disturb(self, arguments: tuple[str, ...]) -> None:
         """Begin a command, and end it at some moment, early and late ones as well as others."""
@@ -143,6 +152,7 @@ class Killer:
         process = self.begin(*arguments)
         with self.attended(arguments):
             time.sleep(self.chance.random() * self.took_s * 1.1)
+            arrives = process.poll() is None
             process.send_signal(number)
             _, err = process.communicate()
         allowed = {0, 1, -number} if number is signal.SIGKILL else {0, 1, 130}
@@ -150,7 +160,12 @@ class Killer:
         if number is not signal.SIGKILL and not err:
             allowed.add(-number)
         told = f"{number.name} to {arguments[1]} of {self.workers}"
-        self.sent[f"{number.name} {process.returncode}"] += 1
+        if arrives:
+            doing = [line for line in err.splitlines() if line and not line.startswith("audit: ")]
+            phase = doing[-1].partition(" (")[0] if doing else "loading"
+            self.phases[phase] += 1
+            self.sent[f"{number.name} {process.returncode}"] += 1
+            sys.stderr.write(f"{told}, {phase}: {process.returncode}\n")
         self.expect(process.returncode in allowed, f"{told}: {process.returncode}: {err[-500:]}")
         self.expect("Traceback" not in err, f"{told}: {err[-500:]}")
         patience_s = ENDS_ALONE_S if number is signal.SIGKILL else 1.0
@@ -162,7 +177,7 @@ class Killer:
                 time.sleep(0.05)
             self.finish("history", str(self.whole.parent))
         until = time.monotonic() + patience_s
-        while (left := list(self.left())) and time.monotonic() < until:
+        while (left := self.left()) and time.monotonic() < until:
             time.sleep(0.1)
         self.expect(not left, f"{told}: left running: {left}")
         files = [path.name for path in self.temporary.iterdir()]
@@ -196,11 +211,10 @@ class Killer:
                     self.expect(holds=False, problem=f"the agent of {node} does not heed SIGTERM")
                     kill_session(agent.pid)
                     agent.wait()
-                until = time.monotonic() + ENDS_ALONE_S  # Ray looks after its own every few seconds
-                while (left := list(session_of(agent.pid))) and time.monotonic() < until:
-                    time.sleep(0.1)
-                commands = [Path(f"/proc/{process}/cmdline").read_bytes()[:60] for process in left]
-                self.expect(not left, f"left of the agent of {node}: {commands}")
+                left = [f"process {process}" for process in session_of(agent.pid)]
+                self.expect(not left, f"left of the agent of {node}: {left}")
+            files = [path.name for path in self.nodes.home.glob("[!ot]*")]  # but logs and the token
+            self.expect(not files, f"left of the agents: {files}")
             self.nodes.agents.clear()
             self.nodes.port = free_port()
 
@@ -217,15 +231,21 @@ class Killer:
                         joined.add(node)
                         break
 
-    def left(self) -> Iterator[str]:
-        """Yield the programs that run with this TMPDIR."""
-        mark = f"TMPDIR={self.temporary}".encode()
+    def running(self) -> Iterator[tuple[int, bytes]]:
+        """Yield what has this TMPDIR, or a file or socket below it open, and what it is called."""
+        mark = str(self.temporary).encode()
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                if mark in (process / "environ").read_bytes().split(b"\0"):
-                    yield (process / "cmdline").read_bytes().replace(b"\0", b" ")[:80].decode()
+                known = [(process / name).read_bytes() for name in ("environ", "cmdline")]
+                known += [bytes(file.readlink()) for file in (process / "fd").iterdir()]
+                if any(mark in text for text in known):
+                    yield int(process.name), known[1]
             except OSError:
                 continue  # it has just ended
+
+    def left(self) -> list[str]:
+        """Return the programs that run with this TMPDIR."""
+        return [words.replace(b"\0", b" ")[:80].decode() for _, words in self.running()]
 
     def compare(self, run: Path) -> None:
         """Compare a run that was disturbed with the one that was not, and with itself."""
@@ -243,8 +263,9 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def kill(signals: int, workers: str, seed: int, seconds: float = float("inf")) -> Killer:
-    """Send so many signals to audits with these workers, as far as the time allows."""
+@contextmanager
+def killing(workers: str, seed: int) -> Iterator[Killer]:
+    """Yield a killer of audits with these workers, and what agents need."""
     with ExitStack() as stack:
         space = Path(stack.enter_context(short_directory()))
         snapshot, nodes = SNAPSHOT, None
@@ -252,35 +273,41 @@ def kill(signals: int, workers: str, seed: int, seconds: float = float("inf")) -
             snapshot = without_the_third(SNAPSHOT, space / "snapshot")
             served = serving(snapshot, toolchain.find()[0], space)
             nodes = stack.enter_context(served)
-        killer = Killer(
+        yield Killer(
             space=space / "k",
             workers=workers,
             chance=random.Random(seed),  # noqa: S311 - moments, no secrets
             snapshot=snapshot,
             nodes=nodes,
         )
+
+
+def kill(signals: int, workers: str, seed: int, seconds: float = float("inf")) -> Killer:
+    """Send so many signals to audits with these workers, as far as the time allows."""
+    with killing(workers, seed) as killer:
         until = time.monotonic() + seconds
-        while sum(killer.sent.values()) < signals and time.monotonic() < until:
-            killer.series(signals - sum(killer.sent.values()))
+        while killer.sent.total() < signals and time.monotonic() < until:
+            killer.series(signals)
         return killer
 
 
 def main() -> int:
     """Say what was sent and what was not as it should be; return 1 where anything was not."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--signals", type=int, default=100)
-    parser.add_argument("--workers", default="inline,ray,agents")
+    parser.add_argument("--signals", type=int, help=f"to each of the workers; else {SHARES}")
+    parser.add_argument("--workers", default=",".join(SHARES))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     given = parser.parse_args()
     problems = 0
     for workers in given.workers.split(","):
-        done = kill(given.signals, workers, given.seed, given.seconds)
+        signals = SHARES[workers] if given.signals is None else given.signals
+        done = kill(signals, workers, given.seed, given.seconds)
         problems += len(done.problems)
-        sent = ", ".join(f"{count} x {what}" for what, count in sorted(done.sent.items()))
-        print(f"{workers}: {sent}; {len(done.problems)} problems")  # noqa: T201
-        for problem in done.problems:
-            print(f"  {problem}")  # noqa: T201
+        for counts in (done.sent, done.phases):
+            told = ", ".join(f"{count} x {what}" for what, count in sorted(counts.items()))
+            print(f"{workers}: {told}")  # noqa: T201
+        print(f"{workers}: {done.sent.total()} signals, {len(done.problems)} problems")  # noqa: T201
     return min(problems, 1)
 
 

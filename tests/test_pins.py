@@ -41,6 +41,16 @@ def pins(name: str) -> Pins:
     return versions
 
 
+def test_the_base_image_is_pinned_and_brought_up_to_date() -> None:
+    text = (REPOSITORY / "Dockerfile").read_text()
+    [base] = re.findall(r"^ARG BASE=(.*)$", text, re.MULTILINE)
+    assert re.fullmatch(r"debian:13-slim@sha256:[0-9a-f]{64}", base)
+    assert {line.split()[1] for line in text.splitlines() if line.startswith("FROM ")} == {
+        "${BASE}"
+    }
+    assert "apt-get upgrade" in text.split("FROM ${BASE}\n")[-1]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_asked_for_is_pinned(name: str) -> None:
     pinned = pins(name)

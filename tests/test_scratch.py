@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,23 @@ def test_what_was_started_for_it_ends_with_it(place: Path) -> None:
         assert other.poll() is None
         other.kill()
     assert not left.exists()
+
+
+def test_what_writes_in_it_ends_with_it_though_it_does_not_say_so(place: Path) -> None:
+    left = place / "audit.ray.1"
+    left.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != scratch.VARIABLE}
+    sleep = partial(subprocess.Popen, ["sleep", "60"], env=environment)
+    with (
+        (left / "log").open("w") as written,
+        sleep(stdout=written) as its,
+        (left / "log").open() as read,
+        sleep(stdin=read) as reader,
+    ):
+        scratch.end_processes_of(left)  # this process, which writes there too, goes on
+        assert its.wait(timeout=30) == -9
+        assert reader.poll() is None
+        reader.kill()
 
 
 def test_what_is_not_ours_stays(place: Path) -> None:

@@ -484,7 +484,7 @@ def _percent(manifest: Mapping[str, Any]) -> float:
     do not say what cannot be.
     """
     coverage = manifest["coverage"]
-    provable = coverage["total"] - coverage.get("unprovable", 0)
+    provable = coverage["total"] - coverage["unprovable"]
     return 100.0 * coverage["proven"] / provable if provable > 0 else 100.0
 
 

@@ -21,7 +21,7 @@ from audit.errors import UsageError
 from audit.model.facts import Note
 from audit.store import layout, plain, unfinished
 from audit.store.lock import exclusively
-from audit.store.writer import RunWriter
+from audit.store.writer import RunWriter, sweep
 from audit.tracing.journal import Journal
 from audit.tracing.options import Options
 
@@ -149,6 +149,7 @@ def _locked(out: RunWriter) -> ExitStack:
     with ExitStack() as stack:
         try:
             stack.enter_context(exclusively(out.path.parent))
+            sweep(out.path.parent)
         except BaseException:
             out.abandon()
             raise

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from audit.errors import EngineError, UsageError
+from audit.errors import AuditError, EngineError, UsageError
 from audit.fanout.backlog import Backlog
 from audit.fanout.base import Finished, MakeWorker
 from audit.fanout.ray import (
@@ -31,12 +31,13 @@ from audit.fanout.ray import (
     IN_FLIGHT,
     Actor,
     close,
+    home,
     listens,
     load,
     lost,
     require_listening,
+    run_node,
     start,
-    start_node,
 )
 from audit.model.traces import TraceBatch
 
@@ -129,18 +130,17 @@ class AgentFanout:
         how = self._how()
         # Ray prints what it has to say of a lost node; stdout is for results alone.
         self._open.enter_context(redirect_stdout(sys.stderr))
-        self._ray = load()
         try:
+            if not self.address:
+                how["_temp_dir"] = str(self._open.enter_context(home()))
+            self._ray = load()
             self._head = start(self._ray, **how)
-        except Exception as error:
-            self._ray = None
-            self._open.close()
-            raise EngineError(f"Ray did not start: {error}") from error
-        try:
             self._await_agents()
-        except BaseException:
+        except BaseException as error:
             self.__exit__(None, None, None)
-            raise
+            if isinstance(error, AuditError) or not isinstance(error, Exception):
+                raise
+            raise EngineError(f"Ray did not start: {error}") from error
         return self
 
     def turn(self, make_worker: Callable[[str], MakeWorker]) -> None:
@@ -195,9 +195,10 @@ class AgentFanout:
         traceback: TracebackType | None,
     ) -> None:
         if self._ray is None:
+            self._open.close()
             return
         try:
-            if listens(self._head):  # else nothing would answer
+            if self._head and listens(self._head):  # else nothing would answer
                 close(self._ray, [member.handle for member in self._members])
         finally:
             self._members.clear()
@@ -279,19 +280,16 @@ class AgentFanout:
 
 
 def join(address: str, *, node: str, zone: str, workers: int, wait_s: float) -> None:
-    """Become a Ray node with an agent's labels, at the head at `address`; does not return.
+    """Be a Ray node with an agent's labels, at the head at `address`, until that ends.
 
-    It waits for the head for `wait_s`, EngineError then. The process becomes `ray start --block`,
-    which ends when the head does.
+    It waits for the head for `wait_s`, EngineError then.
     """
     require_token()
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ[_HEAD_GONE_VARIABLE] = _HEAD_GONE_S
     _await_head(address, wait_s)
-    start_node(
-        *(f"--address={address}", "--block", "--disable-usage-stats"),
-        *(f"--num-cpus={workers}", f"--labels={NODE_LABEL}={node},{ZONE_LABEL}={zone}"),
-    )
+    labels = f"{NODE_LABEL}={node},{ZONE_LABEL}={zone}"
+    run_node(f"--address={address}", f"--num-cpus={workers}", f"--labels={labels}")
 
 
 def _await_head(address: str, wait_s: float) -> None:

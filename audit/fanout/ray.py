@@ -20,13 +20,13 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from audit import scratch
+from audit import scratch, supervise
 from audit.errors import EngineError, OutputError
 from audit.fanout.backlog import Backlog
 from audit.fanout.base import Finished, MakeWorker
@@ -44,6 +44,7 @@ GRACE_S = 10.0
 """How long the batches at hand are waited for when the time is up; they take half a second."""
 
 _CLOSE_TIMEOUT_S = 10
+_LOOK_AGAIN_S = 0.05
 
 ATTEMPTS = 2
 """How often a batch is begun: what kills two actors is given up."""
@@ -107,11 +108,54 @@ def require_listening(head: str) -> None:
         raise EngineError(f"Ray's head was lost: nothing listens at {head} any more")
 
 
-def start_node(*arguments: str) -> None:
-    """Become `ray start` with these arguments, by exec; does not return."""
-    load()
-    program = (sys.executable, "-m", "ray.scripts.scripts", "start", *arguments)
-    os.execv(program[0], program)  # noqa: S606 - argv and no shell, which is what is wanted
+@contextmanager
+def home() -> Iterator[Path]:
+    """Yield the directory of a Ray that is started in the block; both are gone after it.
+
+    Ray's own processes look only now and then whether they are needed, and leave their files.
+    """
+    try:
+        with scratch.directory(scratch.RAY, _above()) as space:
+            os.environ[scratch.VARIABLE] = str(space)  # whatever Ray starts inherits it
+            try:
+                yield space
+            finally:
+                scratch.end_processes_of(space)
+                os.environ.pop(scratch.VARIABLE)
+    finally:
+        scratch.sweep()  # of actors that did not answer, and are gone now
+
+
+def run_node(*arguments: str) -> None:
+    """Be a Ray node, by `ray start` with these arguments, until its head ends.
+
+    EngineError when it did not become one. When it ends, also by an interrupt, its processes end.
+    """
+    os.environ.update(ENVIRONMENT)
+    with home() as space:
+        flags = ("--block", "--disable-usage-stats", f"--temp-dir={space}", *arguments)
+        program = (sys.executable, "-m", "ray.scripts.scripts", "start", *flags)
+        parent = os.getpid()
+        node = os.fork()
+        if not node:
+            supervise.end_with(parent)
+            os.execv(program[0], program)  # noqa: S606 - argv and no shell, which is what is wanted
+        try:
+            _, status = os.waitpid(node, 0)
+        except BaseException:
+            _leave(node)
+            raise
+        if not any(space.glob("session_*/sockets/raylet*")):
+            code = os.waitstatus_to_exitcode(status)
+            raise EngineError(f"this node did not join the run: Ray ended with exit code {code}")
+
+
+def _leave(node: int) -> None:
+    """Have a node take leave of its head, which needs not look for it then."""
+    os.kill(node, signal.SIGTERM)
+    until = time.monotonic() + _CLOSE_TIMEOUT_S
+    while not os.waitpid(node, os.WNOHANG)[0] and time.monotonic() < until:
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _above() -> Path:
@@ -166,11 +210,8 @@ class RayFanout:
     _members: list[_Member] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        space = self._open.enter_context(scratch.directory(scratch.RAY, _above()))
-        # Whatever Ray starts inherits it. Ended as it starts, Ray leaves processes behind.
-        os.environ.update({**_ALONE, scratch.VARIABLE: str(space)})
-        self._open.callback(os.environ.pop, scratch.VARIABLE, None)
-        self._open.callback(scratch.end_processes_of, space)
+        space = self._open.enter_context(home())  # ended as it starts, Ray leaves processes behind
+        os.environ.update(_ALONE)
         try:
             self._ray = load()
             self._head = start(
@@ -206,7 +247,6 @@ class RayFanout:
             self._ray.shutdown()
             self._ray = None
             self._open.close()
-            scratch.sweep()  # of actors that did not answer, and are gone now
 
     def pids(self) -> list[int]:
         """Return the processes of the actors that are alive."""

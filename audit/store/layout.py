@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from audit.errors import RunReadError
 from audit.store import plain, shape
-from audit.store.schema import ENDPOINTS, OLDEST_VERSION, SCHEMA_VERSION, Table
+from audit.store.schema import ENDPOINTS, OLDEST_VERSION, SCHEMA_VERSION, SUMMED_VERSION, Table
 
 MANIFEST = "run.json"
 PLAN = "plan.json"
@@ -39,12 +39,10 @@ def manifest_text(manifest: Mapping[str, Any]) -> bytes:
 
 
 def is_intact(manifest: Mapping[str, Any]) -> bool:
-    """Say whether `run.json` says what was written; one without a sum is an earlier version's."""
+    """Say whether `run.json` says what was written; an earlier version's may have no sum."""
     if _SUM in manifest:
         return bool(manifest[_SUM] == _sum(manifest))
-    # What says how much is unprovable was written with a sum: its key is damaged, or taken away.
-    coverage = manifest.get("coverage")
-    return not (isinstance(coverage, dict) and "unprovable" in coverage)
+    return bool(manifest["schema_version"] < SUMMED_VERSION)  # else it is damaged, or taken away
 
 
 def _sum(manifest: Mapping[str, Any]) -> str:

@@ -12,13 +12,22 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 OLDEST_VERSION = 2
 """The oldest that is read: what it lacks is an optional column."""
+SUMMED_VERSION = 4
+"""From here on `run.json` has the sum of its own content, and is refused without it."""
 HISTORY: tuple[tuple[int, str], ...] = (
     (1, "The first: cells, endpoints, policies and traces."),
     (2, "`cells.port_end`, `cells.other_trace_id`, `traces.node`: port ranges, a second plane."),
     (3, "`traces.read`, which a run goes on from when it is resumed. Version 2 is read as well."),
+    (
+        4,
+        (
+            "Endpoints of kind `ingress`; `run.json` always has `content_sha256` and "
+            "`coverage.unprovable`. Versions 2 and 3 are read as well."
+        ),
+    ),
 )
 
 WORD = pa.dictionary(pa.int32(), pa.string())

@@ -24,7 +24,7 @@ from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.run import TraceRecord
 from audit.store import encode, plain, schema
 from audit.store.encode import Planes
-from audit.store.files import PARTIAL, replacing, writing
+from audit.store.files import PARTIAL, replacing, sync_directory, writing
 from audit.store.layout import MANIFEST, PLAN, digest, manifest_text
 
 CELLS_PER_FILE = 1_000_000
@@ -37,6 +37,10 @@ DICTIONARY_BYTES = 64 << 20
 less than the names of a large cluster's traces."""
 
 
+_BEGUN = ".????????T??????Z-????.partial"
+"""A run's directory until its plan is in it."""
+
+
 class RunWriter:
     """One run directory being written: `write_*` in any order, then `finish` or `leave`.
 
@@ -45,14 +49,23 @@ class RunWriter:
     """
 
     def __init__(self, root: Path, run_id: str) -> None:
-        """Make `root/run_id`; raise OutputError when something is in it or it cannot be made."""
+        """Raise OutputError when something is in `root/run_id`, or it cannot be made.
+
+        It is made with its plan: a writer that is killed before leaves nothing below `root`.
+        """
         self.path = root / _file_name(run_id)
         self._made_root = not root.exists()
         with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            occupied = any(self.path.iterdir())
+            occupied = self.path.is_dir() and any(self.path.iterdir())
+            if not occupied:
+                self._begun.mkdir(parents=True)
+                self._begun.rmdir()
         if occupied:
             raise OutputError(f"cannot write {self.path}: it is not empty; give the run another id")
+
+    @property
+    def _begun(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.partial")
 
     @classmethod
     def again(cls, path: Path) -> Self:
@@ -71,8 +84,13 @@ class RunWriter:
         return self
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
-        """Write what is going to be done, by which the run can be resumed."""
-        self._write_json(PLAN, {**plan, "schema_version": schema.SCHEMA_VERSION})
+        """Make the directory, with what is going to be done, by which the run can be resumed."""
+        with writing(self.path):
+            self._begun.mkdir()
+        self._write_json(self._begun / PLAN, {**plan, "schema_version": schema.SCHEMA_VERSION})
+        with writing(self.path):
+            self._begun.rename(self.path)
+            sync_directory(self.path.parent)
 
     def write_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
         """Write the endpoints; their order must be that of `Matrix.endpoints`."""
@@ -129,7 +147,8 @@ class RunWriter:
         """Remove the directory, unless it became a run. Never raises: an error brought us here."""
         if (self.path / MANIFEST).exists():
             return
-        shutil.rmtree(self.path, ignore_errors=True)
+        for directory in (self.path, self._begun):
+            shutil.rmtree(directory, ignore_errors=True)
         if self._made_root:
             with suppress(OSError):
                 self.path.parent.rmdir()  # fails, rightly, when another run is in it
@@ -138,7 +157,7 @@ class RunWriter:
         """Write `table` to `name` in the run directory; one row group unless told otherwise."""
         path = self.path / name
         with writing(path):
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             pq.write_table(
                 table,
@@ -148,8 +167,9 @@ class RunWriter:
                 dictionary_pagesize_limit=DICTIONARY_BYTES,
             )
 
-    def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        with replacing(self.path / name) as file:
+    @staticmethod
+    def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+        with replacing(path) as file:
             text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
             # A file's name may be no Unicode, and is to be found by it again: JSON escapes that so.
             file.write(text.encode("utf-8", "backslashreplace"))
@@ -166,6 +186,16 @@ def tidy(path: Path) -> None:
     with writing(path):
         for partial in path.rglob(PARTIAL):
             partial.unlink()
+
+
+def sweep(root: Path) -> None:
+    """Remove what writers that were killed as they made their directory have left below `root`."""
+    for begun in root.glob(_BEGUN):
+        if not begun.is_symlink():
+            with suppress(OSError):  # it holds something else: no writer made it
+                for name in (PLAN, f".{PLAN}.partial"):
+                    (begun / name).unlink(missing_ok=True)
+                begun.rmdir()
 
 
 def _file_name(name: str) -> str:

@@ -48,7 +48,7 @@ class AgentOptions:
 
 
 def serve(options: AgentOptions) -> None:
-    """Offer this node's databases to the run that heads `options.address`; does not return.
+    """Offer this node's databases to the run that heads `options.address`, until that ends.
 
     EngineError when there is no socket, no OVN that can trace what the node's northd wrote, or no
     run within `wait_s`.

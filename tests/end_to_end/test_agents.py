@@ -70,7 +70,7 @@ class Cluster:
     @property
     def environment(self) -> dict[str, str]:
         # Sockets of Ray are below its temporary directory; their paths must be short.
-        own = {"RAY_AUTH_TOKEN_PATH": str(self.token), "RAY_TMPDIR": str(self.home)}
+        own = {"RAY_AUTH_TOKEN_PATH": str(self.token), "TMPDIR": str(self.home)}
         return {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, **own}
 
     def start(self, node: str) -> None:
@@ -92,10 +92,7 @@ class Cluster:
             )
 
     def start_all(self) -> None:
-        """Start an agent per node, one after another: on one machine Ray nodes share a session.
-
-        One that does not come up is started again, as a kubelet would.
-        """
+        """Start an agent per node; one that fails is started again, as a kubelet would."""
         for node in self.sockets:
             log = self.home / f"{node}.log"
             for _ in range(3):
@@ -121,6 +118,16 @@ class Cluster:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def end(self) -> None:
+        """End the agents as a kubelet does; nothing of them may be left."""
+        for agent in self.agents.values():
+            agent.terminate()
+        for agent in self.agents.values():
+            agent.wait(60)
+            assert not list(session_of(agent.pid))
+        assert [path.name for path in self.home.iterdir() if path.is_dir()] == []
+        self.stop()
 
     def stop(self) -> None:
         for agent in self.agents.values():
@@ -231,7 +238,7 @@ def test_agents_answer_as_this_machine_does_and_one_that_is_killed_takes_its_nod
     done = finished(run, cluster, 0)
     assert cells(done) == cells(both)
     assert json.loads((done / "run.json").read_text())["datapath"]["place"] == "the nodes' own"
-    cluster.stop()
+    cluster.end()
 
     run = cluster.run(tmp_path / "lost", "--snapshot", two_nodes, *COVER)
     cluster.start_all()

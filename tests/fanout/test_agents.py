@@ -1,11 +1,17 @@
 """What agents and runs refuse before Ray is even loaded."""
 
+import os
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from audit import scratch
 from audit.errors import EngineError, UsageError
 from audit.fanout import agents
+from audit.fanout.ray import run_node
 from audit.tracing.agents import AgentOptions
 from audit.tracing.agents import serve as serve_agent
 
@@ -52,3 +58,15 @@ def test_what_an_agent_is_told_is_checked(tmp_path: Path) -> None:
         agents.AgentFanout(no_worker, zones=["a"], listen="here"),  # type: ignore[arg-type]
     ):
         pass
+
+
+def test_a_node_that_does_not_come_up_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(scratch, "SHORT", tmp_path)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(EngineError, match="did not join the run: Ray ended with exit code 1"):
+        run_node("--address=127.0.0.1:1")
+    assert not any(tmp_path.iterdir())

@@ -115,6 +115,7 @@ def test_a_finished_run_gives_its_traces_away_and_keeps_them(tmp_path: Path) -> 
     digests = {output["path"]: output["sha256"] for output in manifest["outputs"]}
     contents = (old.path / "traces" / "mixed.parquet").read_bytes()
     new = RunWriter(tmp_path, "new")
+    new.write_plan({})
 
     take_over(old.path, new.path, digests | {"traces/changed.parquet": "0" * 64})
 

@@ -15,7 +15,7 @@ from audit.errors import ExitCode, OutputError, RunReadError
 from audit.store import files
 from audit.store.reader import open_run
 from audit.store.schema import SCHEMA_VERSION
-from audit.store.writer import RunWriter
+from audit.store.writer import RunWriter, sweep
 
 if TYPE_CHECKING:
     from tests.store.conftest import Example
@@ -161,6 +161,40 @@ def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not empty"):
         RunWriter(tmp_path, "run")
     assert (tmp_path / "run" / "mine.txt").read_text() == "keep"
+
+
+def test_until_its_plan_is_written_nothing_is_there(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, "run")
+    assert not any(tmp_path.iterdir())
+    writer.write_plan({"scope": {}})
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "plan.json"]
+
+
+def test_what_a_writer_that_was_killed_had_begun_is_swept_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for moment in ("replace", "rename"):
+        writer = RunWriter(tmp_path, "20261125T081220Z-be65")
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, moment, killed)
+            with pytest.raises(KeyboardInterrupt):
+                writer.write_plan({})
+        assert len(list(tmp_path.iterdir())) == 1
+        sweep(tmp_path)
+        assert not any(tmp_path.iterdir())
+
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "plan.json").touch()
+    (tmp_path / ".20261125T081220Z-be66.partial").symlink_to("elsewhere")
+    for name in (".20261125T081220Z-be67.partial", ".mine.partial", "20261125T081220Z-be68"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.txt").touch()
+    before = sorted(tmp_path.rglob("*"))
+    sweep(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("run_id", ["../elsewhere", "a/b", "", ".", ".."])
