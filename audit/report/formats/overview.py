@@ -38,6 +38,8 @@ class Result:
     key: tuple[str, ...]
     subjects: tuple[str, ...] = ()
     cells: int = 0
+    by: str = ""
+    """The policy's rule that decided the cells of an expectation, if one did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +251,7 @@ def _violations(checks: Sequence[Checked]) -> Iterator[Result]:
                 key=(violation.src, violation.dst, ports),
                 subjects=(violation.src, violation.dst),
                 cells=violation.cells,
+                by=violation.by,
             )
         if check.status is Status.EMPTY:
             yield Result(
