@@ -90,6 +90,8 @@ def _rule(overview: Overview, rule: str) -> dict[str, Any]:
     if kind == "expectation" and name:
         described["shortDescription"] = {"text": f"expectation {name}"}
         described["help"] = {"text": _EXPECTATION_HELP}
+        tags = [tag for check in overview.checks if check.name == name for tag in check.controls]
+        described["properties"]["tags"] = tags
     return described
 
 
@@ -125,6 +127,7 @@ def _result(result: Result, rules: Sequence[str], lines: Mapping[str, Any]) -> d
         {"fullyQualifiedName": subject, "kind": "resource"}
         for subject in (result.subjects or (result.rule,))[:MOST_SUBJECTS]
     ]
+    waived = {"kind": "external", "status": "accepted", "justification": result.waiver}
     return {
         "ruleId": result.rule,
         "ruleIndex": rules.index(result.rule),
@@ -132,6 +135,7 @@ def _result(result: Result, rules: Sequence[str], lines: Mapping[str, Any]) -> d
         "message": {"text": result.text},
         "locations": locations,
         "partialFingerprints": {"audit/v1": fingerprint(result)},
+        "suppressions": [waived] if result.waiver else [],
         "properties": {"cells": result.cells},
     }
 
