@@ -21,7 +21,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_nothing_but_audit_is_installed(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"audit"}
+    assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == {"audit"}
+    data = [name.partition(".data/")[2] for name in names if ".data/" in name]
+    assert data == ["scripts/audit-manifests"]
     for directory, inside in (
         ("reports/templates", "audit/report/templates"),
         ("docs", "audit/docs"),
