@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install ovn ovns chromium demo test check fmt parity mutate kill strain bench fuzz flips
-.PHONY: screenshots lock sbom vulnerabilities clean image-test check-page
+.PHONY: screenshots lock krew sbom vulnerabilities clean image-test check-page
 
 INSTALLED := .venv/.installed
 TOOLS := .venv-tools/.installed
@@ -132,6 +132,16 @@ lock: $(TOOLS)  ## Choose the newest version of every package anew, and pin its 
 	$(call LOCK,pyproject.toml --constraint $$all --extra dev,constraints-dev.txt); \
 	$(call LOCK,pyproject.toml --constraint $$all --extra ray-default,constraints-ray-default.txt); \
 	$(call LOCK,--group tools --constraint $$all,constraints-tools.txt)
+
+krew: $(INSTALLED)  ## Make the plugin's archive and manifest for krew: dist/ovn-audit.yaml
+	@rm -rf dist/krew && mkdir -p dist/krew
+	@.venv/bin/hatchling build -t wheel -d dist/krew >/dev/null
+	@cp jobs/krew/kubectl-ovn_audit constraints.txt LICENSE dist/krew
+	@set -e; name=$$(sed -n 's,.*/\(ovn-audit-.*\.tar\.gz\)$$,\1,p' jobs/krew/ovn-audit.yaml); \
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C dist/krew -czf "dist/$$name" .; \
+	sum=$$(sha256sum "dist/$$name" | cut -d ' ' -f 1); \
+	sed "s/sha256: .*/sha256: $$sum/" jobs/krew/ovn-audit.yaml > dist/ovn-audit.yaml; \
+	echo "dist/$$name" dist/ovn-audit.yaml
 
 sbom: $(TOOLS)  ## List what .venv holds, for scanners: dist/sbom.cdx.json (CycloneDX)
 	@mkdir -p dist

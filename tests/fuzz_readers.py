@@ -430,6 +430,8 @@ expectations:
     reason: the API reads it
     owner: team-shop
     expires: 2027-03-31
+waivers:
+- {for: [a], to: {names: [shop/db]}, reason: r, owner: o, expires: 2027-03-31}
 """,
     b"""\
 expectations:

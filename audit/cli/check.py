@@ -10,7 +10,6 @@ from audit.commands import check as command
 from audit.commands.check import Format, checked_text, read_expectations, rendered
 from audit.commands.copy import Part
 from audit.errors import ExitCode, UsageError
-from audit.model.expectations import Status
 from audit.scope.expectations import PACKS
 
 
@@ -20,7 +19,7 @@ from audit.scope.expectations import PACKS
     "-f",
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Expectations, as YAML (docs/expectations.md).",
+    help="Expectations and waivers, as YAML (docs/expectations.md).",
 )
 @click.option(
     "--pack",
@@ -47,12 +46,13 @@ def check(
 ) -> int:
     """Check who should and should not reach whom, against what a run proved.
 
-    Exits with 1 unless every expectation is satisfied; what is unproven satisfies none.
+    Exits with 1 unless every expectation is satisfied or waived; what is unproven satisfies none.
 
     \b
     Examples:
       audit check runs/20261123T043457Z-9510 -f expectations.yaml -o junit > audit.xml
       audit check runs/20261123T043457Z-9510 --pack namespace-isolation --pack default-deny
+      audit check latest --pack pci-dss -f waivers.yaml -o markdown
       audit check runs/20261123T043457Z-9510 --baseline > expectations.yaml
     """
     if baseline:
@@ -70,5 +70,5 @@ def check(
         say.text(checked_text(overview))
     else:
         say.text(rendered(overview, Format(output)))
-    failed = any(checked.status is not Status.SATISFIED for checked in overview.checks)
+    failed = any(not checked.status.passes for checked in overview.checks)
     return ExitCode.FINDINGS if failed and not exit_zero else ExitCode.CLEAN

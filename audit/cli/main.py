@@ -33,6 +33,7 @@ COMMANDS = {
     "diff": (
         "Say which cells changed between two runs, or what a change of manifests opens and closes."
     ),
+    "docs": "Print a page of the documentation, or without PAGE list the pages and where they are.",
     "doctor": "Say what is installed and whether it is enough, and install what is missing.",
     "explain": "Say what is known about one cell: verdict, blame, each hop, the reply.",
     "history": (

@@ -28,6 +28,7 @@ from audit.model.verdicts import VERDICTS
 from audit.report import messages
 from audit.report.who import fields
 from audit.scope.scope import Scope
+from audit.store import timestamps
 from audit.tracing.options import DEFAULT_PLANES, Covering, Options, PlaneName, Workers
 
 
@@ -119,6 +120,7 @@ class Flags:
     resumed: Path | Place | None
     without: tuple[str, ...]
     sign_key: Path | None
+    timestamp_url: str
     exit_zero: bool
     quiet: bool
     output: str
@@ -147,6 +149,7 @@ class Flags:
             "trace_timeout_s": self.trace_timeout,
             "time_limit_s": self.time_limit,
             "sign_key": self.sign_key,
+            "timestamp_url": self.timestamp_url,
             "kustomization": self.kustomization or "",
             "command": options.command_line(),
         }
@@ -276,6 +279,13 @@ class Flags:
     type=click.Path(path_type=Path, dir_okay=False),
     help="An Ed25519 private key to sign the run with (docs/runs.md); `audit verify` checks it.",
 )
+@click.option(
+    "--timestamp-url",
+    default="",
+    metavar="URL",
+    help="An RFC 3161 timestamp server that is sent the SHA-256 of the signature, and says when "
+    "that was; with --sign-key (docs/runs.md). By default nothing is sent.",
+)
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when the run found something.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @options.output_option("text", "json")
@@ -298,6 +308,10 @@ def run(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above
       audit run --resume runs/20261123T043457Z-9510
     """
     flags = Flags(**given)
+    if flags.timestamp_url:
+        timestamps.require_url(flags.timestamp_url)
+        if flags.sign_key is None:
+            raise UsageError("--timestamp-url is about the signature: it goes with --sign-key")
     if flags.resumed is not None:
         return _resume(flags, flags.resumed)
     for contradiction in (*_wrong_sources(flags), *_wrong_packets(flags), *_wrong_traces(flags)):

@@ -65,10 +65,11 @@ def read_expectations(file: Path | None, packs: Sequence[str]) -> tuple[Expectat
             raise ScopeError(f"{file} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise ScopeError(f"{file} cannot be read: it is no UTF-8 text") from error
-        expected += expectations.parse(text, str(file))
+        listed, waivers = expectations.parse(text, str(file))
+        expected = [*expectations.waived([*expected, *listed], waivers)]
     if not expected:
         raise UsageError(
-            "no expectations: name a file with -f, or a pack with --pack "
+            "no expectations: name a file that has some with -f, or a pack with --pack "
             f"({', '.join(expectations.PACKS)})"
         )
     if len({expectation.name for expectation in expected}) < len(expected):

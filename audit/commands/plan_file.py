@@ -29,6 +29,7 @@ OWN = frozenset(field.name for field in fields(Options)) - ASKED - {"scope"}
 _NAMED = {
     "ovn_prefix": "ovn-prefix",
     "sign_key": "sign-key",
+    "timestamp_url": "timestamp-url",
     "destination": "out",
     "kustomization": "kustomize",  # a program builds it
 }

@@ -15,9 +15,9 @@ from audit.model import findings
 from audit.model.changes import ChangedCells
 from audit.report import render, sentences
 from audit.report.grid import gather
-from audit.store import evidence, plain, reader, signing
+from audit.store import evidence, plain, reader, signing, timestamps
 from audit.store.files import replacing, writing
-from audit.store.layout import SIGNATURE
+from audit.store.layout import SIGNATURE, TIMESTAMP
 from audit.store.lock import exclusively
 from audit.store.writer import tidy
 from audit.tracing.options import Options
@@ -53,8 +53,12 @@ def completed(written: Outcome, options: Options, key: signing.PrivateKey | None
             write_report(written.path)
         if key is not None:
             signing.sign(written.path, key)
+        if options.timestamp_url and not os.path.lexists(written.path / TIMESTAMP):
+            timestamps.stamp(written.path, options.timestamp_url)
     except BaseException as error:
         what = "report" if key is None else "report and signature"
+        if options.timestamp_url and os.path.lexists(written.path / SIGNATURE):
+            what = "timestamp"
         error.add_note(
             f"the run is whole but for its {what}; go on with "
             f"`{plan_file.going_on(written.path, options)}`"
@@ -66,7 +70,8 @@ def completed(written: Outcome, options: Options, key: signing.PrivateKey | None
 def lacks(path: Path, options: Options) -> bool:
     """Say whether a finished run was ended before it had what these options ask for."""
     unsigned = options.sign_key is not None and not os.path.lexists(path / SIGNATURE)
-    return unsigned or bool(options.destination) or not _has_report(path)
+    unstamped = bool(options.timestamp_url) and not os.path.lexists(path / TIMESTAMP)
+    return unsigned or unstamped or bool(options.destination) or not _has_report(path)
 
 
 def complete(path: Path, options: Options) -> Outcome:

@@ -1,5 +1,6 @@
 """`audit verify`: a run's files, its signature and its inputs against what `run.json` says."""
 
+import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,8 @@ from pathlib import Path
 from audit import scratch
 from audit.facts import snapshot as snapshots
 from audit.facts.archive import LARGEST
-from audit.store import evidence, signing
-from audit.store.layout import SIGNATURE, read_manifest
+from audit.store import evidence, signing, timestamps
+from audit.store.layout import SIGNATURE, TIMESTAMP, read_manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,8 @@ class Evidence:
     """How many inputs were compared; None where no snapshot was named."""
     signature: str
     """`good`, `bad`, `missing`, `none`, or `not checked` where no key was named."""
+    timestamp: str
+    """The time in UTC, or one of the same words; `not checked` where no authority was named."""
     problems: tuple[str, ...]
 
 
@@ -27,14 +30,18 @@ def verify(
     run: Path,
     *,
     key: Path | None = None,
+    authorities: Path | None = None,
     snapshot: Path | None = None,
     most_unpacked: int = LARGEST,
 ) -> Evidence:
     """Compare a finished run with its `run.json`, this with its signature, and its inputs.
 
+    The timestamp is compared with the signature, and the certificates in `authorities` vouch for
+    who made it.
     Of a packed snapshot `most_unpacked` bytes may be unpacked. RunReadError when it is no run,
     UsageError when the key is none.
     """
+    roots = None if authorities is None else timestamps.load_roots(authorities)
     public = None if key is None else signing.load_public(key)
     problems = list(evidence.differences(run))
     there = (run / SIGNATURE).is_file()
@@ -47,6 +54,7 @@ def verify(
         signature = "good" if signing.signed_by(run, public) else "bad"
         if signature == "bad":
             problems.append(f"run.json is not what the owner of {key} signed")
+    timestamp = _timestamp(run, roots, problems)
     compared = None
     if snapshot is not None:
         problems += _inputs(run, snapshot, most_unpacked)
@@ -55,8 +63,24 @@ def verify(
         files=len(evidence.listed(run)),
         inputs=compared,
         signature=signature,
+        timestamp=timestamp,
         problems=tuple(problems),
     )
+
+
+def _timestamp(run: Path, roots: timestamps.Roots | None, problems: list[str]) -> str:
+    """Return what is known of a run's timestamp; what is wrong with it joins the problems."""
+    there = (run / TIMESTAMP).is_file()
+    if roots is None:
+        return "not checked" if there else "none"
+    if not there:
+        problems.append(f"the run has no timestamp: it has no {TIMESTAMP}")
+        return "missing"
+    moment = timestamps.stamped(run, roots)
+    if isinstance(moment, str):
+        problems.append(moment)
+        return "bad"
+    return moment.astimezone(dt.UTC).isoformat()
 
 
 def _inputs(run: Path, snapshot: Path, most_unpacked: int) -> Iterator[str]:

@@ -17,6 +17,7 @@ from audit.model.expectations import (
     Side,
     Status,
     Violation,
+    Waiver,
     Where,
 )
 from audit.model.matrix import among, proven
@@ -27,7 +28,7 @@ MOST_VIOLATIONS = 20_000
 """Kinds of violation that are listed apart; cells of further ones are only counted."""
 
 _Mask = NDArray[np.bool_]
-_Test = Callable[[Endpoint], bool]
+_Test = Callable[[Endpoint], bool | None]
 
 
 def check(
@@ -46,10 +47,16 @@ def check(
     return tuple(tally.checked(run.cells.blames) for tally in tallies)
 
 
-def selects(run: Recorded, side: Side) -> _Mask:
-    """Return which endpoints of a run a side is about."""
+def _judged(run: Recorded, side: Side) -> tuple[_Mask, _Mask]:
+    """Return which endpoints a side is about, and about which that is not known.
+
+    Of manifests not every label is known.
+    """
     tests = [fits for required, fits in _conditions(run, side) if required]
-    return np.array([all(fits(e) for fits in tests) for e in run.endpoints], np.bool_)
+    answers = [[fits(endpoint) for fits in tests] for endpoint in run.endpoints]
+    chosen = np.array([all(each) for each in answers], np.bool_)
+    possible = np.array([False not in each for each in answers], np.bool_)
+    return chosen, possible & ~chosen
 
 
 def _conditions(run: Recorded, side: Side) -> tuple[tuple[object, _Test], ...]:
@@ -78,13 +85,13 @@ def _is_node(endpoint: Endpoint, side: Side) -> bool:
     return endpoint.kind is EndpointKind.NODE and endpoint.name in side.nodes
 
 
-def _labelled(side: Side, endpoint: Endpoint) -> bool:
-    return endpoint.kind is EndpointKind.POD and side.selector.matches(dict(endpoint.labels))
+def _labelled(side: Side, endpoint: Endpoint) -> bool | None:
+    return endpoint.kind is EndpointKind.POD and side.selector.judge(dict(endpoint.labels))
 
 
-def _in_labelled(run: Recorded, side: Side, endpoint: Endpoint) -> bool:
+def _in_labelled(run: Recorded, side: Side, endpoint: Endpoint) -> bool | None:
     labels = run.namespace_labels(endpoint.namespace)
-    return bool(endpoint.namespace) and side.namespace_selector.matches(labels)
+    return bool(endpoint.namespace) and side.namespace_selector.judge(labels)
 
 
 def _addressed(side: Side, endpoint: Endpoint) -> bool:
@@ -114,11 +121,13 @@ class _Selection:
     """Which cells something is about."""
 
     def __init__(self, run: Recorded, src: Side, dst: Side, ports: Sequence[Port]) -> None:
-        self._src, self._dst = selects(run, src), selects(run, dst)
+        (self._src, src_doubt), (self._dst, dst_doubt) = _judged(run, src), _judged(run, dst)
         self._ports = _ports(run, ports)
         sides = {"`from`": self._src, "`to`": self._dst, "`ports`": self._ports}
         self.nothing = tuple(name for name, mask in sides.items() if not mask.any())
         """The parts of it that nothing in the run fits."""
+        self.doubtful = int((src_doubt | dst_doubt).sum())
+        """Endpoints that it may be about: not all of their labels are known."""
         chosen = np.flatnonzero(self._src)
         self._range = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
 
@@ -139,8 +148,14 @@ class _Tally:
         self._selection = _Selection(run, expectation.src, expectation.dst, expectation.ports)
         live = [e for e in expectation.exemptions if e.expires is None or today <= e.expires]
         self._exemptions = [(e, _Selection(run, e.src, e.dst, e.ports)) for e in live]
+        self._waivers = [w for w in expectation.waivers if today <= w.expires]
+        self._waiving = [_Selection(run, w.src, w.dst, w.ports) for w in self._waivers]
         self._used = [0] * len(live)
-        self._expired = [e for e in expectation.exemptions if e not in live]
+        self._needed = [0] * len(self._waivers)
+        self._expired: tuple[Exemption | Waiver, ...] = (
+            *(e for e in expectation.exemptions if e not in live),
+            *(w for w in expectation.waivers if w not in self._waivers),
+        )
         spaces: dict[str, int] = {}
         codes = [spaces.setdefault(e.namespace, len(spaces)) for e in run.endpoints]
         self._space = np.array(codes, np.int64)
@@ -150,7 +165,9 @@ class _Tally:
         )
         self._names = tuple(names)
         self._port_names = tuple(str(port) for port in run.ports)
-        self._counts = dict.fromkeys(("as_expected", "violating", "unproven", "exempt"), 0)
+        self._counts = dict.fromkeys(
+            ("as_expected", "violating", "unproven", "exempt", "waived"), 0
+        )
         self._mismatches: dict[tuple[int, ...], int] = defaultdict(int)
 
     def add(self, cells: Cells, blames: Sequence[Blame]) -> None:
@@ -168,10 +185,22 @@ class _Tally:
         verdict = cells.verdict[rows]
         unproven = ~proven(verdict)
         good = ~unproven & self._good(verdict, cells.blame[rows], blames)
-        self._counts["unproven"] += int(unproven.sum())
+        waiver = self._waived(cells, rows[~good])
+        unproven = unproven[~good]
         self._counts["as_expected"] += int(good.sum())
-        self._counts["violating"] += int((~good & ~unproven).sum())
-        self._fold(cells, rows[~good])
+        self._counts["waived"] += int((waiver >= 0).sum())
+        self._counts["unproven"] += int((unproven & (waiver < 0)).sum())
+        self._counts["violating"] += int((~unproven & (waiver < 0)).sum())
+        self._fold(cells, rows[~good], waiver)
+
+    def _waived(self, cells: Cells, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return which waiver accepts each of these cells, by its index, or -1 for none."""
+        waiver = np.full(len(rows), -1, np.int64)
+        for number, selection in enumerate(self._waiving):
+            hit = np.isin(rows, selection.rows(cells), assume_unique=True)
+            self._needed[number] += int(hit.sum())
+            waiver[hit & (waiver < 0)] = number
+        return waiver
 
     def _related(self, cells: Cells, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those rows whose ends' namespaces relate as expected."""
@@ -198,8 +227,8 @@ class _Tally:
             good &= np.array([*fits, False], np.bool_)[blame]
         return good
 
-    def _fold(self, cells: Cells, rows: NDArray[np.int64]) -> None:
-        """Count what is not as expected by its ends, port, verdict and decider."""
+    def _fold(self, cells: Cells, rows: NDArray[np.int64], waiver: NDArray[np.int64]) -> None:
+        """Count what is not as expected by its ends, port, verdict, decider and waiver."""
         if not len(rows):
             return
         columns = (
@@ -208,6 +237,7 @@ class _Tally:
             cells.port[rows],
             cells.verdict[rows],
             cells.blame[rows],
+            waiver,
         )
         kinds, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
         for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
@@ -219,12 +249,14 @@ class _Tally:
         counts = self._counts
         if counts["violating"]:
             status = Status.VIOLATED
-        elif counts["unproven"]:
+        elif counts["unproven"] or (any(counts.values()) and self._selection.doubtful):
             status = Status.UNPROVEN
-        elif counts["as_expected"] or counts["exempt"]:
-            status = Status.SATISFIED
-        else:
+        elif not any(counts.values()):
             status = Status.EMPTY
+        elif self._expired:
+            status = Status.EXPIRED
+        else:
+            status = Status.WAIVED if counts["waived"] else Status.SATISFIED
         return Checked(
             name=self._expectation.name,
             description=self._expectation.description,
@@ -233,6 +265,9 @@ class _Tally:
             **counts,
             violations=self._violations(blames),
             notes=tuple(self._notes()),
+            controls=self._expectation.controls,
+            expired=tuple(map(_expired, self._expired)),
+            waivers=tuple(self._waivers),
         )
 
     def _sentence(self, status: Status) -> str:
@@ -253,38 +288,57 @@ class _Tally:
             text += f", {counts['violating']:,} are not"
         if counts["unproven"]:
             text += f", {counts['unproven']:,} are unproven"
+        if counts["waived"]:
+            text += f", {counts['waived']:,} are not and waived"
         if counts["exempt"]:
             text += f"; {counts['exempt']:,} more are exempt"
-        return text
+        return "; ".join([text, *map(_expired, self._expired)])
 
     def _violations(self, blames: Sequence[Blame]) -> tuple[Violation, ...]:
         ports: dict[tuple[int, ...], list[int]] = defaultdict(list)
         cells: dict[tuple[int, ...], int] = defaultdict(int)
-        for (src, dst, port, verdict, blame), count in self._mismatches.items():
-            ports[src, dst, verdict, blame].append(port)
-            cells[src, dst, verdict, blame] += count
+        for (src, dst, port, *alike), count in self._mismatches.items():
+            ports[src, dst, *alike].append(port)
+            cells[src, dst, *alike] += count
         violations = [
             Violation(
                 src=self._names[src],
                 dst=self._names[dst],
-                ports=tuple(self._port_names[port] for port in sorted(ports[src, dst, verdict, b])),
+                ports=tuple(
+                    self._port_names[port]
+                    for port in sorted(ports[src, dst, verdict, blame, waiver])
+                ),
                 verdict=VERDICTS[verdict],
-                by=str(blames[b]) if b >= 0 else "",
+                by=str(blames[blame]) if blame >= 0 else "",
                 cells=count,
+                waiver=str(self._waivers[waiver]) if waiver >= 0 else "",
             )
-            for (src, dst, verdict, b), count in cells.items()
+            for (src, dst, verdict, blame, waiver), count in cells.items()
         ]
         return tuple(sorted(violations, key=lambda v: (v.src, v.dst, v.ports, v.verdict, v.by)))
 
     def _notes(self) -> Iterator[str]:
-        for exemption in self._expired:
-            reason = _reason(exemption)
-            yield f"an exception expired on {exemption.expires} and is ignored: {reason}"
         for (exemption, _), used in zip(self._exemptions, self._used, strict=True):
             if not used:
                 yield f"an exception is not needed, as no cell is about it: {_reason(exemption)}"
+        for waiver, needed in zip(self._waivers, self._needed, strict=True):
+            if not needed:
+                yield f"a waiver is not needed, as nothing that it accepts is there: {waiver}"
+        if self._selection.doubtful:
+            yield (
+                f"whether it is about {self._selection.doubtful:,} more endpoints is not known, as "
+                "not all labels are: of manifests give them with --namespace-labels"
+            )
 
 
 def _reason(exemption: Exemption) -> str:
     owner = f" (owner {exemption.owner})" if exemption.owner else ""
     return f"{exemption.reason}{owner}"
+
+
+def _expired(over: Exemption | Waiver) -> str:
+    """Say that a waiver or an exception is over, and what to do."""
+    if isinstance(over, Waiver):
+        text = f"a waiver expired on {over.expires}: {over.reason} (owner {over.owner})"
+        return f"{text}; renew it or remove it"
+    return f"an exception expired on {over.expires} and is ignored: {_reason(over)}"

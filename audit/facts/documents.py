@@ -8,11 +8,12 @@ YAML is read by safe loaders. Its aliases say in a line what would fill a memory
 out again, so they may not make a document much larger than it is.
 """
 
+import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -41,9 +42,13 @@ class Document:
     _index: int
     _before: int
     """Lines before `_text`, and documents before this one in it."""
+    _lines: Mapping[Path, int] = field(default_factory=dict)
+    """The lines of objects and of rules, where reading the text showed them."""
 
     def line(self, path: Path) -> int:
         """Return the line of a field, or of the nearest that there is above it."""
+        if path in self._lines:
+            return self._before + self._lines[path]
         node = self._node()
         for step in path:
             below = _member(node, step)
@@ -51,6 +56,11 @@ class Document:
                 break
             node = below
         return self._before + (node.start_mark.line + 1 if node is not None else 1)
+
+    def quick_line(self, path: Path) -> int:
+        """Return the line as `line`; 0 where looking for it in a large text would take seconds."""
+        quick = path in self._lines or len(self._text) <= _QUICKLY_COMPOSED
+        return self.line(path) if quick else 0
 
     def repeated(self) -> tuple[Path, int] | None:
         """Return the path and the line of the first key that is there twice, if one is.
@@ -66,13 +76,39 @@ class Document:
 
     def _node(self) -> yaml.Node | None:
         """Return the document with its lines; None where it is JSON that YAML does not take."""
-        try:
-            for index, node in enumerate(yaml.compose_all(self._text, Loader=Kubernetes)):
-                if index == self._index:
-                    return node
-        except yaml.YAMLError:
-            pass
-        return None
+        nodes = _composed(self._text)
+        return nodes[self._index] if self._index < len(nodes) else None
+
+
+@functools.lru_cache(maxsize=1)
+def _composed(text: str) -> list[yaml.Node]:
+    """Return the documents of a text up to the first that YAML does not take."""
+    nodes = list[yaml.Node]()
+    with suppress(yaml.YAMLError):
+        nodes.extend(yaml.compose_all(text, Loader=Kubernetes))
+    return nodes
+
+
+_QUICKLY_COMPOSED = 300_000
+"""Characters that are composed, once for a text, in about half a second."""
+_RULES = ("ingress", "egress")
+
+
+def _lines(node: yaml.Node | None, path: Path = ()) -> Iterator[tuple[Path, int]]:
+    """Yield the lines of a document's objects, those of a List too, and of their rules."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    yield path, node.start_mark.line + 1
+    fields = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+    listed = fields.get("items")
+    if isinstance(listed, yaml.SequenceNode):
+        for index, item in enumerate(listed.value):
+            yield from _lines(item, (*path, "items", index))
+    spec = fields.get("spec")
+    for key, value in spec.value if isinstance(spec, yaml.MappingNode) else ():
+        if key.value in _RULES and isinstance(value, yaml.SequenceNode):
+            for index, rule in enumerate(value.value):
+                yield (*path, "spec", key.value, index), rule.start_mark.line + 1
 
 
 def _member(node: yaml.Node | None, step: str | int) -> yaml.Node | None:
@@ -115,7 +151,7 @@ def decoded(data: bytes) -> str:
 def documents(text: str | bytes) -> list[Any]:
     """Return every document of a text. DocumentError with what is wrong and where, in a line."""
     with _refused():
-        return [value for value, _ in _loaded(_plain(text), Plain)]
+        return [value for value, _, _ in _loaded(_plain(text), Plain)]
 
 
 def read(text: str | bytes) -> list[Document]:
@@ -127,8 +163,10 @@ def read(text: str | bytes) -> list[Document]:
                 return list(_json(plain))
         loaded = enumerate(_loaded(plain, Kubernetes))
         return [
-            Document(value=value, repeats=repeats, _text=plain, _index=index, _before=0)
-            for index, (value, repeats) in loaded
+            Document(
+                value=value, repeats=repeats, _text=plain, _index=index, _before=0, _lines=lines
+            )
+            for index, (value, repeats, lines) in loaded
         ]
 
 
@@ -193,8 +231,14 @@ def json_document(text: str) -> Any:  # noqa: ANN401 - JSON may be anything
         raise DocumentError(str(error)) from error
 
 
-def _loaded(text: str, kind: Any) -> Iterator[tuple[Any, bool]]:  # noqa: ANN401 - a loader's class
-    """Yield each document, and whether a key was repeated in it or before it."""
+def _loaded(
+    text: str,
+    kind: Any,  # noqa: ANN401 - a loader's class
+) -> Iterator[tuple[Any, bool, Mapping[Path, int]]]:
+    """Yield each document, whether a key was repeated in it or before it, and lines in it.
+
+    Lines are looked for where people wrote the text (`Kubernetes`).
+    """
     loader = kind(text)
     aliases, escapes = "*" in text and "&" in text, _has_escapes(text)
     try:
@@ -202,8 +246,9 @@ def _loaded(text: str, kind: Any) -> Iterator[tuple[Any, bool]]:  # noqa: ANN401
             node = loader.get_node()
             if aliases:
                 _check_aliases(node)
+            lines = dict(_lines(node)) if kind is Kubernetes else {}
             value = loader.construct_document(node)
-            yield (_whole(value) if escapes else value), loader.repeats
+            yield (_whole(value) if escapes else value), loader.repeats, lines
     finally:
         loader.dispose()
 

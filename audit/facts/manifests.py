@@ -35,9 +35,18 @@ from audit.facts.documents import Path as FieldPath
 from audit.facts.documents import read as read_documents
 from audit.facts.fields import Field, FieldError
 from audit.facts.items import described, is_object, items
+from audit.facts.kustomize import NO_ORIGINS, Origins, origin_line
 from audit.facts.networks import Placed, PrimaryNetwork
 from audit.facts.passedover import PassedOver, several
-from audit.model.facts import AddressRanges, Controller, Ingress, Input, Note, Policy
+from audit.model.facts import (
+    AddressRanges,
+    Controller,
+    Ingress,
+    Input,
+    Note,
+    Policy,
+    SourceLine,
+)
 from audit.model.selectors import UNSAID
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
@@ -87,6 +96,8 @@ class Manifests:
     ranges: AddressRanges = field(default_factory=AddressRanges)
     ingresses: list[Ingress] = field(default_factory=list)
     controller: Controller | None = None
+    source_lines: dict[str, SourceLine] = field(default_factory=dict)
+    """Where objects and rules are written, by their names in findings."""
 
     def places(self) -> Mapping[str, Placed]:
         """Return which network the pods of each namespace are on."""
@@ -115,11 +126,14 @@ def read(source: str, around: Surroundings = NOTHING_MORE) -> Manifests:
 
 def build(directory: str, around: Surroundings = NOTHING_MORE) -> Manifests:
     """Read what a kustomization makes; ManifestError or SnapshotError says what is wrong."""
-    return _read_text(directory, kustomize.build(Path(directory)), around)
+    path = Path(directory)
+    return _read_text(directory, kustomize.build(path), around, kustomize.origins(path))
 
 
-def _read_text(name: str, data: bytes, around: Surroundings) -> Manifests:
-    reader = _Reader(name, trees.Tree(files=()), around)
+def _read_text(
+    name: str, data: bytes, around: Surroundings, origins: Origins = NO_ORIGINS
+) -> Manifests:
+    reader = _Reader(name, trees.Tree(files=()), around, origins)
     reader.read(name, data)
     return reader.finish((_input(name, data),))
 
@@ -158,11 +172,17 @@ _Key = tuple[str, str, str]
 class _Reader:
     """Collects objects; each is named once."""
 
-    def __init__(self, source: str, tree: trees.Tree, around: Surroundings) -> None:
+    def __init__(
+        self,
+        source: str,
+        tree: trees.Tree,
+        around: Surroundings,
+        origins: Origins = NO_ORIGINS,
+    ) -> None:
         self._manifests = Manifests(
             source=source, namespaces={}, pods=[], nodes=[], policies=[], notes=[], inputs=()
         )
-        self._tree = tree
+        self._tree, self._origins = tree, origins
         self._around = around
         self._workloads: list[tuple[_Location, Mapping[str, Any]]] = []
         self._templates: dict[tuple[str, str, str], Field] = {}
@@ -277,11 +297,36 @@ class _Reader:
             version = Field(item)["apiVersion"].text()
             if version in apis.GONE:
                 self._passed.old_versions.append(f"{shown} ({version})")
+            self._locate(key, location, item)
             return take(location, key, item)
         except FieldError as error:
             raise ManifestError(f"{location.of(error)}: {shown}: {error}") from error
         except _RefusedError as error:
             raise ManifestError(f"{location.below(error.fault.path)}: {error}") from error
+
+    def _locate(self, key: _Key, location: _Location, item: Mapping[str, Any]) -> None:
+        """Remember where an object is written, and where its rules are if it is a policy."""
+        kind, space, name = key
+        lines = self._manifests.source_lines
+        subject = f"{kind.lower()} {space}/{name}" if space else f"{kind.lower()} {name}"
+        file = self._tree.path(location.file)
+        if file is None:
+            if key in self._origins:
+                lines[subject] = origin_line(self._origins[key], kind, name)
+            return
+        shown = trees.in_repository(file)
+
+        def line(*path: str | int) -> SourceLine:
+            below = location.below(path)
+            return SourceLine(file=shown, line=below.document.quick_line(below.path))
+
+        lines[subject] = line()
+        for direction in ("ingress", "egress") if kind in _POLICIES else ():
+            for index, _ in enumerate(Field(item)["spec"][direction].each()):
+                lines[f"{subject} {direction}[{index}]"] = line("spec", direction, index)
+        if kind == "Pod" or workloads.makes_pods(item):
+            # Where it has no object of its own, what is found of a namespace is shown there.
+            lines.setdefault(f"namespace {space}", lines[subject])
 
     def _name(self, metadata: Field) -> str:
         """Return an object's name; the server would end a generated one with five characters."""

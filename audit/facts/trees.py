@@ -4,6 +4,8 @@ A directory of a repository has more in it than objects: patches that only a kus
 something of, and the templates of Helm charts, which are no YAML.
 """
 
+import functools
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -35,6 +37,11 @@ class Tree:
         """Return a file's name as messages have it."""
         return str(file.relative_to(self.root) if self.root is not None else file)
 
+    def path(self, shown: str) -> Path | None:
+        """Return the file of a name that messages have; None where it was no file that was read."""
+        file = self.root / shown if self.root is not None else Path(shown)
+        return file if self.files and file.is_file() else None
+
     def chart(self, file: Path) -> Path | None:
         """Return the directory of the Helm chart whose template a file is, if it is one."""
         return next(
@@ -60,6 +67,22 @@ def of(source: str) -> Tree:
     kustomizations = tuple(f for f in files if f.name in KUSTOMIZATIONS)
     patches = frozenset(patch for file in kustomizations for patch in _patches(file))
     return Tree(files=files, root=path, kustomizations=kustomizations, patches=patches)
+
+
+def in_repository(file: Path) -> str:
+    """Return a file's path from the top of its repository, else from the working directory.
+
+    It is absolute where the file is in neither.
+    """
+    absolute = Path(os.path.normpath(file.absolute()))
+    top = _repository(absolute.parent) or Path.cwd()
+    return (absolute.relative_to(top) if absolute.is_relative_to(top) else absolute).as_posix()
+
+
+@functools.lru_cache
+def _repository(directory: Path) -> Path | None:
+    """Return the directory above that has a `.git`; of a work tree that is a file."""
+    return next((d for d in (directory, *directory.parents) if (d / ".git").exists()), None)
 
 
 def contents(file: Path) -> bytes:

@@ -59,6 +59,25 @@ class Exemption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """Cells that may be otherwise than the expectations called `names` want, until `expires`.
+
+    That day is included. A waiver hides no cell: it marks those that it accepts.
+    """
+
+    names: tuple[str, ...]
+    reason: str
+    owner: str
+    expires: dt.date
+    src: Side = ALL
+    dst: Side = ALL
+    ports: tuple[Port, ...] = ()
+
+    def __str__(self) -> str:
+        return f"waived by {self.owner} until {self.expires}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
     """One named expectation. No `ports` are all ports. `by` is a policy, or any for `by_policy`."""
 
@@ -71,19 +90,31 @@ class Expectation:
     by: PolicyRef | None = None
     by_policy: bool = False
     exemptions: tuple[Exemption, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+    controls: tuple[str, ...] = ()
+    """What it is evidence for, as `PCI DSS 4.0.1 1.3.1`."""
     description: str = ""
     needs: str = ""
     """What to ask a run for when it has no cell of this."""
 
 
 class Status(StrEnum):
-    """How an expectation fares; only the first is a success."""
+    """How an expectation fares; only the first two pass."""
 
     SATISFIED = "satisfied"
+    WAIVED = "waived"
+    """All that is not as expected is accepted by waivers."""
+    EXPIRED = "expired"
+    """As the two above, but for a waiver or an exception whose last day is over."""
     VIOLATED = "violated"
     UNPROVEN = "unproven"
     EMPTY = "empty"
     """No cell is about it, which proves nothing."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether a gate may open."""
+        return self in (Status.SATISFIED, Status.WAIVED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +127,8 @@ class Violation:
     verdict: Verdict
     by: str
     cells: int
+    waiver: str = ""
+    """Who accepts it until when, and why; empty where nobody does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +143,12 @@ class Checked:
     violating: int
     unproven: int
     exempt: int
+    waived: int
     violations: tuple[Violation, ...]
     notes: tuple[str, ...]
-    """Exemptions that expired, or that no cell needs."""
+    """Exceptions and waivers that no cell needs, and endpoints of which labels are not known."""
+    controls: tuple[str, ...] = ()
+    expired: tuple[str, ...] = ()
+    """A sentence for each waiver or exception whose last day is over."""
+    waivers: tuple[Waiver, ...] = ()
+    """Those that are in force."""

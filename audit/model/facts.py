@@ -337,6 +337,17 @@ NO_OWNERS = Owners(by_network={"": {}})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceLine:
+    """Where somebody wrote something: a file, as its repository names it, and a line from 1.
+
+    `line` is 0 where only the file is known.
+    """
+
+    file: str
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterState:
     """Everything one run knows about a cluster.
 
@@ -375,6 +386,8 @@ class ClusterState:
     """What leads from outside to pods; of manifests only."""
     controller: Controller | None = None
     """Whose packets come by it; None where nobody said."""
+    source_lines: Mapping[str, SourceLine] = field(default_factory=lambda: MappingProxyType({}))
+    """Where objects and rules are written, by their names in findings; of manifests only."""
     cluster: str = ""
     """The uid of namespace kube-system, by which clusters are told apart; empty where not known."""
 

@@ -10,8 +10,9 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from audit.model.changes import ChangedCells
@@ -105,13 +106,19 @@ def render_history(root: str, runs: Sequence[Kept], skipped: Sequence[str] = ())
 def environment() -> Environment:
     """Return the templates' environment: everything is escaped, nothing may be undefined."""
     return Environment(
-        loader=PackageLoader("reports"),
+        loader=FileSystemLoader(_templates()),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_plain,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _templates() -> Path:
+    """Return where the templates are: beside this module when installed, else in the checkout."""
+    installed = Path(__file__).parent / "templates"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "reports" / "templates"
 
 
 def _plain(value: object) -> object:

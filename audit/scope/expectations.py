@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from typing import Any, NoReturn, TypeVar
 
@@ -16,7 +17,15 @@ import yaml
 
 from audit.errors import ScopeError
 from audit.model.endpoints import MAX_PORT, EndpointKind, Port
-from audit.model.expectations import ALL, Exemption, Expect, Expectation, Side, Where
+from audit.model.expectations import (
+    ALL,
+    Exemption,
+    Expect,
+    Expectation,
+    Side,
+    Waiver,
+    Where,
+)
 from audit.model.packets import Protocol
 from audit.model.selectors import Selector
 from audit.model.verdicts import PolicyRef
@@ -24,7 +33,10 @@ from audit.scope import located, selectors
 from audit.scope.selectors import SelectorError
 from audit.scope.suggestions import did_you_mean
 
-PACKS = ("default-deny", "namespace-isolation", "only-dns-egress", "no-metadata")
+PACKS = (
+    *("default-deny", "namespace-isolation", "only-dns-egress", "no-metadata"),
+    *("cis-kubernetes", "nsa-cisa", "pci-dss"),
+)
 """Ready-made expectations, `audit check --pack`."""
 
 _KINDS = {
@@ -51,17 +63,37 @@ def pack(name: str) -> tuple[Expectation, ...]:
             f"{name!r} is no pack; there are {', '.join(PACKS)}{did_you_mean(name, PACKS)}"
         )
     file = resources.files("audit.scope") / "packs" / f"{name}.yaml"
-    return parse(file.read_text(encoding="utf-8"), f"pack {name}")
+    return parse(file.read_text(encoding="utf-8"), f"pack {name}")[0]
 
 
-def parse(text: str, name: str) -> tuple[Expectation, ...]:
-    """Return the expectations that `text`, the YAML of the file called `name`, spells.
+def waived(
+    expectations: Sequence[Expectation], waivers: Sequence[Waiver]
+) -> tuple[Expectation, ...]:
+    """Return the expectations with the waivers that are for them.
+
+    ScopeError where a waiver is for one that neither is among them nor in any pack.
+    """
+    names = {expectation.name for expectation in expectations}
+    packed = {expectation.name for name in PACKS for expectation in pack(name)}
+    unknown = [n for w in waivers for n in w.names if n not in names | packed]
+    if unknown:
+        raise ScopeError(
+            f"a waiver is for {unknown[0]!r}, and no expectation is called so"
+            f"{did_you_mean(unknown[0], tuple(sorted(names | packed)))}"
+        )
+    return tuple(
+        replace(e, waivers=tuple(w for w in waivers if e.name in w.names)) for e in expectations
+    )
+
+
+def parse(text: str, name: str) -> tuple[tuple[Expectation, ...], tuple[Waiver, ...]]:
+    """Return the expectations and waivers of `text`, the YAML of the file called `name`.
 
     ScopeError names the line and column of what is wrong.
     """
     root = located.compose(text, name)
     if root is None:
-        raise ScopeError(f"{name} is empty; write `expectations:` and a list")
+        raise ScopeError(f"{name} is empty; write `expectations:` or `waivers:` and a list")
     return _File(name).file(root)
 
 
@@ -105,11 +137,20 @@ class _File:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def file(self, root: yaml.Node) -> tuple[Expectation, ...]:
+    def file(self, root: yaml.Node) -> tuple[tuple[Expectation, ...], tuple[Waiver, ...]]:
         """Read the whole file."""
-        fields = self._fields(root, "a file of expectations", ("expectations",), ("expectations",))
+        keys = ("expectations", "waivers")
+        fields = self._fields(root, "a file of expectations", keys, ())
+        if not fields:
+            self._fail("a file of expectations needs 'expectations' or 'waivers'", root)
+        return (
+            _given(fields, "expectations", self._expectations, ()),
+            _given(fields, "waivers", self._waivers, ()),
+        )
+
+    def _expectations(self, node: yaml.Node) -> tuple[Expectation, ...]:
         expectations: dict[str, Expectation] = {}
-        for item in self._items(fields["expectations"]):
+        for item in self._items(node):
             expectation = self._expectation(item)
             if expectation.name in expectations:
                 self._fail(f"there are two expectations called {expectation.name!r}", item)
@@ -118,7 +159,8 @@ class _File:
 
     def _expectation(self, node: yaml.Node) -> Expectation:
         keys = ("name", "description", "from", "to", "ports", "where", "expect", "by", "except")
-        fields = self._fields(node, "an expectation", (*keys, "needs"), ("name", "expect"))
+        more = ("controls", "needs")
+        fields = self._fields(node, "an expectation", (*keys, *more), ("name", "expect"))
         expect = self._choice(fields["expect"], Expect)
         by, by_policy = _given(fields, "by", self._by, (None, False))
         if expect is Expect.ANY and not (by or by_policy):
@@ -126,6 +168,7 @@ class _File:
         return Expectation(
             name=self._text(fields["name"]),
             description=_given(fields, "description", self._text, ""),
+            controls=_given(fields, "controls", self._texts, ()),
             needs=_given(fields, "needs", self._text, ""),
             expect=expect,
             src=_given(fields, "from", self._side, ALL),
@@ -153,6 +196,27 @@ class _File:
             dst=_given(fields, "to", self._side, ALL),
             ports=_given(fields, "ports", self._ports, ()),
         )
+
+    def _waivers(self, node: yaml.Node) -> tuple[Waiver, ...]:
+        return tuple(map(self._waiver, self._items(node)))
+
+    def _waiver(self, node: yaml.Node) -> Waiver:
+        needed = ("for", "reason", "owner", "expires")
+        fields = self._fields(node, "a waiver", (*needed, "from", "to", "ports"), needed)
+        if not fields.keys() & {"from", "to", "ports"}:
+            self._fail("a waiver without from, to or ports would accept everything", node)
+        return Waiver(
+            names=self._texts(fields["for"]),
+            reason=self._text(fields["reason"]),
+            owner=self._text(fields["owner"]),
+            expires=self._date(fields["expires"]),
+            src=_given(fields, "from", self._side, ALL),
+            dst=_given(fields, "to", self._side, ALL),
+            ports=_given(fields, "ports", self._ports, ()),
+        )
+
+    def _texts(self, node: yaml.Node) -> tuple[str, ...]:
+        return self._list(node, str)
 
     def _ports(self, node: yaml.Node) -> tuple[Port, ...]:
         return self._list(node, _port)

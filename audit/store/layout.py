@@ -23,6 +23,7 @@ from audit.store.schema import ENDPOINTS, OLDEST_VERSION, SCHEMA_VERSION, SUMMED
 MANIFEST = "run.json"
 PLAN = "plan.json"
 SIGNATURE = "run.json.sig"
+TIMESTAMP = "run.json.sig.tsr"
 
 
 _SUM = "content_sha256"

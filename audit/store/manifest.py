@@ -52,6 +52,9 @@ def describe(
         "verify": None,
         "notes": [note.fields() for note in notes],
         "inputs": inputs(state),
+        "source_lines": {
+            subject: [source.file, source.line] for subject, source in state.source_lines.items()
+        },
     }
 
 

@@ -93,6 +93,8 @@ class Options:
     """When no more traces are begun; what is not traced by then is unproven."""
     sign_key: Path | None = None
     """An Ed25519 private key, to sign the run with."""
+    timestamp_url: str = ""
+    """An RFC 3161 server that says when the signature was there; empty: nobody is asked."""
     cover: Covering = Covering.LEGS
     verify: Annotated[int, msgspec.Meta(ge=0)] = 50
     """Composed cells, drawn at random, that are traced end to end and compared."""

@@ -137,7 +137,7 @@ def test_exceptions_end(audit: Audit, run: Path, expires: str) -> None:
     clients = counted(audit, run, f"{about} AND src_name LIKE 'client-%'")
     assert found["exempt"] == (clients if exempt else 0)
     assert clients > 0
-    assert [text.partition(":")[0] for text in found["notes"]] == (
+    assert [text.partition(":")[0] for text in found["expired"]] == (
         [] if exempt else ["an exception expired on 2020-01-01 and is ignored"]
     )
 

@@ -324,6 +324,51 @@ def test_sarif_is_what_oasis_published(told: Overview) -> None:
         jsonschema.validate(log, schema, cls=jsonschema.Draft4Validator)
 
 
+def test_sarif_leads_to_the_line_of_the_policy() -> None:
+    """The rule that decides first, each policy of a finding in a result of its own, no guess."""
+    schema = json.loads(lzma.decompress((DATA / "sarif-2.1.0.schema.json.xz").read_bytes()))
+    run = made()
+    names = [str(PolicyRef(kind="NetworkPolicy", namespace=n, name=n)) for n in HOSTILE[:2]]
+    subjects = ["networkpolicy a/b", "networkpolicy a/c ingress[1]", "networkpolicy no/where"]
+    manifest = {
+        **run.manifest,
+        "findings": [
+            {"kind": "selects-nothing", "text": "nobody", "subjects": subjects},
+            {"kind": "no-default-deny", "text": "open", "subjects": ["shop"]},
+        ],
+        "verify": None,
+        "source_lines": {
+            "networkpolicy a/b": ["my charts/ä.yaml", 7],
+            "networkpolicy a/c ingress[1]": ["/elsewhere/c.yaml", 9],
+            "namespace shop": ["big.json", 0],
+            **{name: ["deny.yaml", number] for number, name in enumerate(names, start=1)},
+        },
+    }
+    run = dataclasses.replace(run, manifest=manifest)
+    blocked = Expectation(name="open", expect=Expect.REACHABLE)
+    told = overview_of(run, check(run, [blocked], dt.date(2026, 11, 25), lambda _: None))
+    log = json.loads(sarif.sarif(told))
+    jsonschema.validate(log, schema, cls=jsonschema.Draft4Validator)
+
+    def places(result: dict[str, Any]) -> list[tuple[str, int | None]]:
+        physical = [place["physicalLocation"] for place in result["locations"]]
+        return [
+            (one["artifactLocation"]["uri"], one.get("region", {}).get("startLine"))
+            for one in physical
+        ]
+
+    results = log["runs"][0]["results"]
+    found = {r["message"]["text"]: places(r) for r in results if "/" not in r["ruleId"]}
+    assert found == {
+        "networkpolicy a/b: nobody": [("my%20charts/%C3%A4.yaml", 7)],
+        "networkpolicy a/c ingress[1]: nobody": [("file:///elsewhere/c.yaml", 9)],
+        "nobody": [("run.json", None)],
+        "open": [("big.json", None)],
+    }
+    deciding = {places(r)[0] for r in results if "is blocked (" in r["message"]["text"]}
+    assert deciding == {("deny.yaml", 1), ("deny.yaml", 2)}
+
+
 def test_fingerprints_are_of_workloads_and_not_of_counts(told: Overview) -> None:
     first = told.results[0]
 

@@ -88,7 +88,8 @@ def _promise(overview: Overview, name: str, short: str, lines: list[str]) -> str
 def _expectations(overview: Overview) -> Iterator[str]:
     for check in overview.checks:
         lines = [] if check.status is Status.SATISFIED else [check.sentence, *_lines(check)]
-        yield _case(_EXPECTATIONS, check.name, f"{check.status}: {check.sentence}", lines)
+        short = f"{check.status}: {check.sentence}"
+        yield _case(_EXPECTATIONS, check.name, short, lines, skipped=check.status.passes)
 
 
 def _lines(check: Checked) -> Iterator[str]:
@@ -96,7 +97,9 @@ def _lines(check: Checked) -> Iterator[str]:
         by = f" ({violation.by})" if violation.by else ""
         ends = f"{violation.src} to {violation.dst} on {', '.join(violation.ports)}"
         cells = f"{violation.cells} {'cell' if violation.cells == 1 else 'cells'}"
-        yield f"{ends}: {violation.verdict}{by}, {cells}"
+        waived = f"; {violation.waiver}" if violation.waiver else ""
+        yield f"{ends}: {violation.verdict}{by}, {cells}{waived}"
+    yield from (f"evidence for {control}" for control in check.controls)
     yield from check.notes
 
 

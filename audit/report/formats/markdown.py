@@ -16,6 +16,8 @@ _MARKS = {
     Status.VIOLATED: "❌",
     Status.UNPROVEN: "❔",
     Status.EMPTY: "❔",
+    Status.WAIVED: "⚠️",
+    Status.EXPIRED: "❌",
 }
 
 
@@ -77,11 +79,32 @@ def _verdicts(overview: Overview) -> Iterator[str]:
 def _expectations(overview: Overview) -> Iterator[str]:
     if overview.checks:
         yield from _section("Expectations")
-        checks = sorted(overview.checks, key=lambda c: (c.status is Status.SATISFIED, c.name))
+        checks = sorted(overview.checks, key=lambda c: (c.status.passes, c.name))
         rows = [
-            (f"{_MARKS[c.status]} {c.status}", escaped(c.name), escaped(c.sentence)) for c in checks
+            (
+                f"{_MARKS[c.status]} {c.status}",
+                escaped(c.name),
+                escaped("; ".join(c.controls)),
+                escaped(c.sentence),
+            )
+            for c in checks
         ]
-        yield from _table(("", "expectation", ""), rows)
+        yield from _table(("", "expectation", "evidence for", ""), rows)
+        waivers = dict.fromkeys(waiver for check in checks for waiver in check.waivers)
+        if waivers:
+            yield from _section("Waivers")
+            yield from _table(
+                ("until", "owner", "for", "reason"),
+                [
+                    (
+                        str(w.expires),
+                        escaped(w.owner),
+                        escaped(", ".join(w.names)),
+                        escaped(w.reason),
+                    )
+                    for w in sorted(waivers, key=lambda w: (w.expires, w.names))
+                ],
+            )
 
 
 _EXPOSED = ("namespace", "of the cells from elsewhere", "get through")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model import findings
-from audit.model.expectations import Checked, Status
+from audit.model.expectations import Checked, Status, Violation
 from audit.model.findings import Finding, Severity
 from audit.model.matrix import FAMILIES
 from audit.model.recorded import Recorded
@@ -38,6 +38,10 @@ class Result:
     key: tuple[str, ...]
     subjects: tuple[str, ...] = ()
     cells: int = 0
+    by: str = ""
+    """The policy's rule that decided the cells of an expectation, if one did."""
+    waiver: str = ""
+    """Who accepts it until when, and why; empty where nobody does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,24 +240,42 @@ def _noted(manifest: Mapping[str, Any]) -> Iterator[Result]:
 
 
 def _violations(checks: Sequence[Checked]) -> Iterator[Result]:
-    """Yield a result per pair of workloads that is not as expected."""
+    """Yield a result per pair of workloads that is not as expected, and per waiver that is over."""
     for check in checks:
+        rule = f"expectation/{check.name}"
         for violation in check.violations:
             ports = ", ".join(violation.ports)
             ends = f"{violation.src} to {violation.dst} on {ports}"
             by = f" ({violation.by})" if violation.by else ""
+            waived = f"; {violation.waiver}" if violation.waiver else ""
             yield Result(
-                rule=f"expectation/{check.name}",
-                level="error" if check.status is Status.VIOLATED else "warning",
-                text=f"{check.name}: {ends} is {violation.verdict}{by}",
+                rule=rule,
+                level=_level(check, violation),
+                text=f"{check.name}: {ends} is {violation.verdict}{by}{waived}",
                 key=(violation.src, violation.dst, ports),
                 subjects=(violation.src, violation.dst),
                 cells=violation.cells,
+                by=violation.by,
+                waiver=violation.waiver,
+            )
+        for sentence in check.expired:
+            yield Result(
+                rule=rule,
+                level="error",
+                text=f"{check.name}: {sentence}",
+                key=("expired", sentence),
             )
         if check.status is Status.EMPTY:
             yield Result(
-                rule=f"expectation/{check.name}",
+                rule=rule,
                 level="error",
                 text=f"{check.name}: {check.sentence}",
                 key=("empty",),
             )
+
+
+def _level(check: Checked, violation: Violation) -> str:
+    """Return how much a violation matters: one that is waived is for the reader to know."""
+    if violation.waiver:
+        return "note"
+    return "error" if check.status is Status.VIOLATED else "warning"

@@ -11,20 +11,25 @@ MOST_SHOWN = 20
 
 def plain(checks: Sequence[Checked]) -> str:
     """Return a paragraph per expectation, those that fail first."""
-    ranked = sorted(checks, key=lambda check: (check.status is Status.SATISFIED, check.name))
+    ranked = sorted(checks, key=lambda check: (check.status.passes, check.name))
     lines = [line for check in ranked for line in _lines(check)]
     good = sum(check.status is Status.SATISFIED for check in checks)
-    lines.append(f"{good} of {len(checks)} expectations are satisfied")
+    waived = sum(check.status is Status.WAIVED for check in checks)
+    besides = f", {waived} waived" if waived else ""
+    lines.append(f"{good} of {len(checks)} expectations are satisfied{besides}")
     return printing.lines(lines)
 
 
 def _lines(check: Checked) -> Iterator[str]:
     yield from wrap(f"{check.status:<10}{check.name}: {check.sentence}", hang=10)
+    if check.controls:
+        yield from wrap(f"evidence for {'; '.join(check.controls)}", indent=10, hang=12)
     for violation in check.violations[:MOST_SHOWN]:
         by = f" ({violation.by})" if violation.by else ""
         count = f"{violation.cells:,} {'cell' if violation.cells == 1 else 'cells'}"
         ends = f"{violation.src} to {violation.dst} on {', '.join(violation.ports)}"
-        yield from wrap(f"{ends}: {violation.verdict}{by}, {count}", indent=10, hang=12)
+        waived = f"; {violation.waiver}" if violation.waiver else ""
+        yield from wrap(f"{ends}: {violation.verdict}{by}, {count}{waived}", indent=10, hang=12)
     if len(check.violations) > MOST_SHOWN:
         yield f"{'':10}… and {len(check.violations) - MOST_SHOWN:,} more; -o json has them all"
     for note in check.notes:

@@ -8,9 +8,9 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from audit.model.expectations import Status
+from audit.model.expectations import Checked
 from audit.report import printing
 from audit.report.formats.overview import Overview
 
@@ -36,6 +36,13 @@ def prometheus(overview: Overview) -> str:
 
 
 def _metrics(overview: Overview) -> Iterator[tuple[str, str, list[_Sample]]]:
+    manifest = overview.manifest
+    info = {
+        "version": str(manifest.get("audit") or ""),
+        "cluster": str(manifest.get("cluster") or ""),
+        "source": str(manifest.get("source") or "")[:MOST_LABEL],
+    }
+    yield "audit_info", "Which audit ran, and the uid of the cluster's kube-system.", [(info, 1)]
     yield (
         "audit_cells",
         "Cells of the last run, by verdict.",
@@ -58,17 +65,37 @@ def _metrics(overview: Overview) -> Iterator[tuple[str, str, list[_Sample]]]:
     )
     yield "audit_finding_cells", _FINDING_CELLS, _finding_cells(overview)
     if overview.checks:
-        shown = overview.checks[:MOST_EXPECTATIONS]
-        yield (
+        yield from _expectations(overview.checks[:MOST_EXPECTATIONS])
+
+
+def _expectations(checks: Sequence[Checked]) -> Iterator[tuple[str, str, list[_Sample]]]:
+    """Yield the metrics of expectations and their waivers."""
+    passing = _least((check.name, float(check.status.passes)) for check in checks)
+    waived = _least((check.name, -float(check.waived)) for check in checks if check.waivers)
+    ends = _least(
+        (check.name, dt.datetime.combine(waiver.expires, dt.time.max, dt.UTC).timestamp() // 1)
+        for check in checks
+        for waiver in check.waivers
+    )
+    for name, text, values in (
+        (
             "audit_expectation_satisfied",
-            "Whether an expectation is satisfied: 1, else 0.",
-            [
-                ({"expectation": name}, satisfied)
-                for name, satisfied in _least(
-                    (c.name, float(c.status is Status.SATISFIED)) for c in shown
-                ).items()
-            ],
-        )
+            "Whether an expectation is satisfied or waived: 1, else 0.",
+            passing,
+        ),
+        (
+            "audit_expectation_waived_cells",
+            "Cells that are not as expected and waived.",
+            {name: -cells for name, cells in waived.items()},
+        ),
+        (
+            "audit_expectation_waiver_expires_timestamp_seconds",
+            "When the first of an expectation's waivers ends.",
+            ends,
+        ),
+    ):
+        if values:
+            yield name, text, [({"expectation": key}, value) for key, value in values.items()]
 
 
 _FINDING_CELLS = "Cells that a finding is about, the first of a kind."

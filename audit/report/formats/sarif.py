@@ -1,22 +1,51 @@
-"""SARIF 2.1.0 (OASIS): a result per finding, with fingerprints that pod churn does not touch."""
+"""SARIF 2.1.0 (OASIS): what was found, where it is written, with fingerprints that churn spares.
+
+A finding about policies of manifests is a result for each of them, at its file and line: GitHub
+shows a result at its first location alone.
+"""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
+from audit.model.findings import FindingKind
 from audit.report import printing
 from audit.report.formats.overview import Overview, Result
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 MOST_RESULTS = 5_000
 """GitHub shows no more of one run; what is left out is counted in the run's properties."""
+MOST_SUBJECTS = 20
 _ORDER = {"error": 0, "warning": 1, "note": 2}
+_HELP: Mapping[str, str] = {
+    FindingKind.DRIFT: "OVN and the policy objects decide cells differently; see `audit explain`.",
+    FindingKind.NOT_ENFORCED: "OVN-Kubernetes does something else than this policy says.",
+    FindingKind.DATAPATH_DRIFT: "A node's Open vSwitch does something else than OVN decided.",
+    FindingKind.PREDICTION: "A trace contradicts what the logical flows say; report it.",
+    FindingKind.VERIFICATION: "A cell's own trace contradicts the traces of its legs; report it.",
+    FindingKind.PACKETS: "A real packet contradicts its trace.",
+    FindingKind.NOT_IMPLEMENTED: "OVN-Kubernetes ignores this part of the policy.",
+    FindingKind.ENFORCED_OTHERWISE: "OVN-Kubernetes enforces this policy otherwise than written.",
+    FindingKind.SELECTS_NOTHING: "The policy selects no pod: correct its selector, or delete it.",
+    FindingKind.RULE_WITHOUT_EFFECT: "The rule decides nothing: correct it, or delete it.",
+    FindingKind.POLICY_WITHOUT_EFFECT: "The policy decides nothing: correct it, or delete it.",
+    FindingKind.NO_DEFAULT_DENY: "Select every pod of the namespace by a NetworkPolicy.",
+    FindingKind.SAME_PRIORITY: "Give each policy a priority of its own.",
+    FindingKind.INGRESS_BLOCKED: "A policy blocks what an Ingress, Route or Gateway leads to.",
+}
+_OTHER_HELP = "OVN's databases and the objects differ: docs/inventory.md says what to do."
+_EXPECTATION_HELP = "Correct the policy, or record a waiver with an owner and a last day."
 
 
 def sarif(overview: Overview) -> str:
     """Return the run as a SARIF log."""
-    ranked = sorted(overview.results, key=lambda r: (_ORDER[r.level], r.rule, -r.cells, r.key))
+    lines = overview.manifest.get("source_lines") or {}
+    each = [part for result in overview.results for part in _parts(result, lines)]
+    ranked = sorted(each, key=lambda r: (_ORDER[r.level], r.rule, -r.cells, r.key))
     shown = ranked[:MOST_RESULTS]
     rules = sorted({result.rule for result in shown})
     log = {
@@ -28,15 +57,12 @@ def sarif(overview: Overview) -> str:
                     "driver": {
                         "name": "audit",
                         "semanticVersion": str(overview.manifest.get("audit", "")),
-                        "rules": [
-                            {"id": rule, "shortDescription": {"text": _title(rule)}}
-                            for rule in rules
-                        ],
+                        "rules": [_rule(overview, rule) for rule in rules],
                     }
                 },
                 "automationDetails": {"id": f"audit/{overview.run_id}"},
                 "columnKind": "unicodeCodePoints",
-                "results": [_result(result, rules) for result in shown],
+                "results": [_result(result, rules, lines) for result in shown],
                 "properties": {
                     "cells": overview.cells,
                     "proven": overview.proven_cells,
@@ -50,33 +76,80 @@ def sarif(overview: Overview) -> str:
     return json.dumps(printing.strings(log), indent=2, ensure_ascii=True) + "\n"
 
 
-def _result(result: Result, rules: Sequence[str]) -> dict[str, Any]:
-    subjects = result.subjects or (result.rule,)
+def _rule(overview: Overview, rule: str) -> dict[str, Any]:
+    kind, _, name = rule.partition("/")
+    levels = {result.level for result in overview.results if result.rule == rule}
+    level = min(levels, key=_ORDER.__getitem__)
+    described: dict[str, Any] = {
+        "id": rule,
+        "shortDescription": {"text": rule.replace("-", " ")},
+        "help": {"text": _HELP.get(rule, _OTHER_HELP)},
+        "defaultConfiguration": {"level": level},
+        "properties": {"problem.severity": "recommendation" if level == "note" else level},
+    }
+    if kind == "expectation" and name:
+        described["shortDescription"] = {"text": f"expectation {name}"}
+        described["help"] = {"text": _EXPECTATION_HELP}
+        tags = [tag for check in overview.checks if check.name == name for tag in check.controls]
+        described["properties"]["tags"] = tags
+    return described
+
+
+def _parts(result: Result, lines: Mapping[str, Any]) -> Iterator[Result]:
+    """Yield a result for each of its subjects that is written somewhere, else the result."""
+    written = [subject for subject in result.subjects if _line(subject, lines)]
+    if result.by or result.rule.startswith("expectation/") or not written:
+        yield result
+        return
+    for subject in written:
+        text = result.text if len(result.subjects) == 1 else f"{subject}: {result.text}"
+        yield replace(result, text=text, key=(*result.key, subject), subjects=(subject,))
+    others = tuple(subject for subject in result.subjects if subject not in written)
+    if others:
+        yield replace(result, subjects=others)
+
+
+def _line(subject: str, lines: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Return the file and the line of an object, a rule, or a namespace; 0 for no known line."""
+    # `networkpolicy shop/web ingress` stands for all of a policy that isolates its pods.
+    policy = subject.rpartition(" ")[0]
+    names = (subject, f"namespace {subject}", policy)
+    return next(((str(f), int(n)) for f, n in (lines[k] for k in names if k in lines)), None)
+
+
+def _result(result: Result, rules: Sequence[str], lines: Mapping[str, Any]) -> dict[str, Any]:
+    places = [_line(subject, lines) for subject in (result.by, *result.subjects[:MOST_SUBJECTS])]
+    located = list(dict.fromkeys(place for place in places if place is not None))
+    locations: list[dict[str, Any]] = [{"physicalLocation": _physical(*place)} for place in located]
+    # GitHub wants a file; what is written in none is in the run.
+    locations = locations or [{"physicalLocation": {"artifactLocation": {"uri": "run.json"}}}]
+    locations[0]["logicalLocations"] = [
+        {"fullyQualifiedName": subject, "kind": "resource"}
+        for subject in (result.subjects or (result.rule,))[:MOST_SUBJECTS]
+    ]
+    waived = {"kind": "external", "status": "accepted", "justification": result.waiver}
     return {
         "ruleId": result.rule,
         "ruleIndex": rules.index(result.rule),
         "level": result.level,
         "message": {"text": result.text},
-        "locations": [
-            {
-                # GitHub wants a file; what is found is in none, so the run's own is named.
-                "physicalLocation": {"artifactLocation": {"uri": "run.json"}},
-                "logicalLocations": [
-                    {"fullyQualifiedName": subject, "kind": "resource"} for subject in subjects[:20]
-                ],
-            }
-        ],
+        "locations": locations,
         "partialFingerprints": {"audit/v1": fingerprint(result)},
+        "suppressions": [waived] if result.waiver else [],
         "properties": {"cells": result.cells},
     }
+
+
+def _physical(file: str, line: int) -> dict[str, Any]:
+    """Return a place in a file: a URI from the top of the repository, or an absolute one."""
+    if PurePosixPath(file).is_absolute():
+        artifact = {"uri": f"file://{quote(file)}"}
+    else:
+        artifact = {"uri": quote(file), "uriBaseId": "%SRCROOT%"}
+    return {"artifactLocation": artifact, **({"region": {"startLine": line}} if line else {})}
 
 
 def fingerprint(result: Result) -> str:
     """Return what identifies a result from run to run: its rule and key, without counts."""
     text = json.dumps([result.rule, *result.key], ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _title(rule: str) -> str:
-    kind, _, name = rule.partition("/")
-    return f"expectation {name}" if name and kind == "expectation" else rule.replace("-", " ")

@@ -1,10 +1,11 @@
 """JSON with a version and a published schema (`schema.json` beside this module)."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from typing import Any
 
+from audit.model.expectations import Checked
 from audit.model.verdicts import VERDICTS
 from audit.report import printing
 from audit.report.formats.overview import Overview, Result
@@ -48,9 +49,22 @@ def structured(overview: Overview) -> str:
         ],
         "findings": [_fields(result) for result in overview.results],
         "notes": [_fields(note) for note in overview.notes],
-        "expectations": [asdict(check) for check in overview.checks],
+        "expectations": [_check(check) for check in overview.checks],
     }
     return printing.json_text(document) + "\n"
+
+
+def _check(check: Checked) -> dict[str, Any]:
+    waivers = [
+        {
+            "for": list(waiver.names),
+            "owner": waiver.owner,
+            "expires": waiver.expires.isoformat(),
+            "reason": waiver.reason,
+        }
+        for waiver in check.waivers
+    ]
+    return {**asdict(replace(check, waivers=())), "waivers": waivers}
 
 
 def _fields(result: Result) -> dict[str, Any]:

@@ -1,1 +1,0 @@
-"""The report's templates, stylesheet and script, as package data."""
