@@ -29,6 +29,7 @@ class _Finding(_FindingNow, total=False):
     cells: int
     cause: str
     about: list[str]
+    locations: list[tuple[str, int]]
 
 
 class _Check(TypedDict, total=False):

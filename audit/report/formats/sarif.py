@@ -3,7 +3,9 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from itertools import starmap
 from typing import Any
+from urllib.parse import quote
 
 from audit.report import printing
 from audit.report.formats.overview import Overview, Result
@@ -18,7 +20,8 @@ def sarif(overview: Overview) -> str:
     """Return the run as a SARIF log."""
     ranked = sorted(overview.results, key=lambda r: (_ORDER[r.level], r.rule, -r.cells, r.key))
     shown = ranked[:MOST_RESULTS]
-    rules = sorted({result.rule for result in shown})
+    levels = {result.rule: result.level for result in reversed(shown)}
+    rules = sorted(levels)
     log = {
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -29,7 +32,11 @@ def sarif(overview: Overview) -> str:
                         "name": "audit",
                         "semanticVersion": str(overview.manifest.get("audit", "")),
                         "rules": [
-                            {"id": rule, "shortDescription": {"text": _title(rule)}}
+                            {
+                                "id": rule,
+                                "shortDescription": {"text": _title(rule)},
+                                "defaultConfiguration": {"level": levels[rule]},
+                            }
                             for rule in rules
                         ],
                     }
@@ -51,7 +58,8 @@ def sarif(overview: Overview) -> str:
 
 
 def _result(result: Result, rules: Sequence[str]) -> dict[str, Any]:
-    subjects = result.subjects or (result.rule,)
+    subjects = (result.subjects or (result.rule,))[:_MOST_LOCATIONS]
+    places = dict.fromkeys((f, n) for f, n in result.locations[:_MOST_LOCATIONS] if f)
     return {
         "ruleId": result.rule,
         "ruleIndex": rules.index(result.rule),
@@ -59,16 +67,25 @@ def _result(result: Result, rules: Sequence[str]) -> dict[str, Any]:
         "message": {"text": result.text},
         "locations": [
             {
-                # GitHub wants a file; what is found is in none, so the run's own is named.
-                "physicalLocation": {"artifactLocation": {"uri": "run.json"}},
+                "physicalLocation": physical,
                 "logicalLocations": [
-                    {"fullyQualifiedName": subject, "kind": "resource"} for subject in subjects[:20]
+                    {"fullyQualifiedName": subject, "kind": "resource"} for subject in subjects
                 ],
             }
+            # GitHub wants a file; where what is found is in none, the run's own is named.
+            for physical in [*starmap(_in_file, places)] or [_IN_RUN]
         ],
         "partialFingerprints": {"audit/v1": fingerprint(result)},
         "properties": {"cells": result.cells},
     }
+
+
+_MOST_LOCATIONS = 20
+_IN_RUN = {"artifactLocation": {"uri": "run.json"}}
+
+
+def _in_file(file: str, line: int) -> dict[str, Any]:
+    return {"artifactLocation": {"uri": quote(file)}, "region": {"startLine": line}}
 
 
 def fingerprint(result: Result) -> str:
