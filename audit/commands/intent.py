@@ -1,7 +1,6 @@
 """The intent plane in a run: beside the others, or alone."""
 
 import ipaddress
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -59,32 +58,12 @@ class Judged:
         The labels are what policies refer to, for explaining.
         """
         return {
-            "findings": [
-                replace(finding, locations=_locations(finding, state)).fields(MOST_SUBJECTS)
-                for finding in (*others, *self.findings)
-            ],
+            "findings": [finding.fields(MOST_SUBJECTS) for finding in (*others, *self.findings)],
             "intent": None
             if self.compared is None
             else {"cells": self.differing, "of": self.compared},
             "labels": labels(state),
         }
-
-
-_RULE = re.compile(r"(.+?)(?: (ingress|egress)\[(\d+)\])?", re.ASCII)
-"""A policy, or one of its rules, as a finding's subject."""
-
-
-def _locations(finding: Finding, state: ClusterState) -> tuple[tuple[str, int], ...]:
-    """Return the file and the line of each subject that is in one; nothing where none is."""
-    if not state.origins:
-        return ()
-    located = []
-    for subject in finding.subjects[:MOST_SUBJECTS]:
-        match = _RULE.fullmatch(subject)
-        origin = state.origins.get(match[1]) if match else None
-        rule = ("spec", match[2], int(match[3])) if match and match[2] else ()
-        located.append(("", 0) if origin is None else origin(rule))
-    return tuple(located) if any(file for file, _ in located) else ()
 
 
 def labels(state: ClusterState) -> dict[str, Any]:

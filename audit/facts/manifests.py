@@ -87,8 +87,6 @@ class Manifests:
     ranges: AddressRanges = field(default_factory=AddressRanges)
     ingresses: list[Ingress] = field(default_factory=list)
     controller: Controller | None = None
-    origins: dict[str, Callable[[FieldPath], tuple[str, int]]] = field(default_factory=dict)
-    """Of policies: the file, and the line of one of their fields."""
 
     def places(self) -> Mapping[str, Placed]:
         """Return which network the pods of each namespace are on."""
@@ -334,7 +332,7 @@ class _Reader:
             else:
                 manifests.pods.append(pod)
         elif kind in _POLICIES:
-            self._take_policy(location, kube.policy(item, kind))
+            manifests.policies.append(kube.policy(item, kind))
         elif kind in networks.KINDS:
             manifests.networks += networks.primary(item)
         elif kind in networks.JOINING:
@@ -344,19 +342,6 @@ class _Reader:
             template = workloads.template_of(item)
             if template is not None:
                 self._templates[kind, space, Field(item)["metadata"]["name"].required()] = template
-
-    def _take_policy(self, location: _Location, policy: Policy) -> None:
-        self._manifests.policies.append(policy)
-        if self._tree.files:
-            self._manifests.origins[str(policy.ref)] = functools.partial(self._origin, location)
-
-    def _origin(self, location: _Location, path: FieldPath) -> tuple[str, int]:
-        """Return the file and the line of a field of an object, as seen from here."""
-        above = "" if self._tree.root is None else self._manifests.source
-        file = Path(above) / location.file
-        if file.is_absolute() and file.is_relative_to(Path.cwd()):
-            file = file.relative_to(Path.cwd())
-        return str(file), location.document.line((*location.path, *path))
 
     def _make_pods(self) -> None:
         """Make the pods of all workloads, when what one refers to of another has been read."""

@@ -114,7 +114,6 @@ def load_manifests(read: Manifests) -> ClusterState:
             ranges=read.ranges,
             ingresses=tuple(sorted(read.ingresses, key=lambda ingress: ingress.row)),
             controller=read.controller,
-            origins=MappingProxyType(read.origins),
         )
     )
 

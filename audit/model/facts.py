@@ -1,6 +1,6 @@
 """The cluster's facts, as the stages after `facts` see them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -345,10 +345,6 @@ class ClusterState:
     """What leads from outside to pods; of manifests only."""
     controller: Controller | None = None
     """Whose packets come by it; None where nobody said."""
-    origins: Mapping[str, Callable[[tuple[str | int, ...]], tuple[str, int]]] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
-    """Of policies in files, by their references: the file, and the line of one of their fields."""
     cluster: str = ""
     """The uid of namespace kube-system, by which clusters are told apart; empty where not known."""
 

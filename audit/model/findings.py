@@ -152,8 +152,6 @@ class Finding:
     cells: int = 0
     cause: str = ""
     about: tuple[str, ...] = ()
-    locations: tuple[tuple[str, int], ...] = ()
-    """Of what is in files: the file and the line of each subject, `("", 0)` of one in none."""
 
     @property
     def severity(self) -> Severity:
@@ -162,10 +160,8 @@ class Finding:
 
     def fields(self, most_subjects: int) -> dict[str, Any]:
         """Return it for run.json."""
-        fields = {**asdict(self), "severity": str(self.severity)}
-        fields["subjects"] = list(self.subjects[:most_subjects])
-        fields["locations"] = [list(location) for location in self.locations[:most_subjects]]
-        return fields if self.locations else {k: v for k, v in fields.items() if k != "locations"}
+        subjects = list(self.subjects[:most_subjects])
+        return {**asdict(self), "subjects": subjects, "severity": str(self.severity)}
 
 
 FROM_DISAGREEMENTS = {
@@ -238,7 +234,6 @@ def _finding(row: Mapping[str, Any]) -> Finding:
         cells=int(row.get("cells") or 0),
         cause=str(row.get("cause") or ""),
         about=tuple(map(str, row.get("about") or ())),
-        locations=tuple((str(file), int(line)) for file, line in row.get("locations") or ()),
     )
 
 

@@ -29,7 +29,6 @@ class _Finding(_FindingNow, total=False):
     cells: int
     cause: str
     about: list[str]
-    locations: list[tuple[str, int]]
 
 
 class _Check(TypedDict, total=False):

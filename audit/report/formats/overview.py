@@ -38,8 +38,6 @@ class Result:
     key: tuple[str, ...]
     subjects: tuple[str, ...] = ()
     cells: int = 0
-    locations: tuple[tuple[str, int], ...] = ()
-    """The file and the line of each subject, `("", 0)` of one in none; empty where none is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +217,6 @@ def _result(finding: Finding) -> Result:
         key=(*cause, *about) if failing else (finding.text,),
         subjects=finding.subjects,
         cells=finding.cells,
-        locations=finding.locations,
     )
 
 

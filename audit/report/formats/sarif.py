@@ -3,9 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from itertools import starmap
 from typing import Any
-from urllib.parse import quote
 
 from audit.report import printing
 from audit.report.formats.overview import Overview, Result
@@ -20,8 +18,7 @@ def sarif(overview: Overview) -> str:
     """Return the run as a SARIF log."""
     ranked = sorted(overview.results, key=lambda r: (_ORDER[r.level], r.rule, -r.cells, r.key))
     shown = ranked[:MOST_RESULTS]
-    levels = {result.rule: result.level for result in reversed(shown)}
-    rules = sorted(levels)
+    rules = sorted({result.rule for result in shown})
     log = {
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -32,11 +29,7 @@ def sarif(overview: Overview) -> str:
                         "name": "audit",
                         "semanticVersion": str(overview.manifest.get("audit", "")),
                         "rules": [
-                            {
-                                "id": rule,
-                                "shortDescription": {"text": _title(rule)},
-                                "defaultConfiguration": {"level": levels[rule]},
-                            }
+                            {"id": rule, "shortDescription": {"text": _title(rule)}}
                             for rule in rules
                         ],
                     }
@@ -58,8 +51,7 @@ def sarif(overview: Overview) -> str:
 
 
 def _result(result: Result, rules: Sequence[str]) -> dict[str, Any]:
-    subjects = (result.subjects or (result.rule,))[:_MOST_LOCATIONS]
-    places = dict.fromkeys((f, n) for f, n in result.locations[:_MOST_LOCATIONS] if f)
+    subjects = result.subjects or (result.rule,)
     return {
         "ruleId": result.rule,
         "ruleIndex": rules.index(result.rule),
@@ -67,25 +59,16 @@ def _result(result: Result, rules: Sequence[str]) -> dict[str, Any]:
         "message": {"text": result.text},
         "locations": [
             {
-                "physicalLocation": physical,
+                # GitHub wants a file; what is found is in none, so the run's own is named.
+                "physicalLocation": {"artifactLocation": {"uri": "run.json"}},
                 "logicalLocations": [
-                    {"fullyQualifiedName": subject, "kind": "resource"} for subject in subjects
+                    {"fullyQualifiedName": subject, "kind": "resource"} for subject in subjects[:20]
                 ],
             }
-            # GitHub wants a file; where what is found is in none, the run's own is named.
-            for physical in [*starmap(_in_file, places)] or [_IN_RUN]
         ],
         "partialFingerprints": {"audit/v1": fingerprint(result)},
         "properties": {"cells": result.cells},
     }
-
-
-_MOST_LOCATIONS = 20
-_IN_RUN = {"artifactLocation": {"uri": "run.json"}}
-
-
-def _in_file(file: str, line: int) -> dict[str, Any]:
-    return {"artifactLocation": {"uri": quote(file)}, "region": {"startLine": line}}
 
 
 def fingerprint(result: Result) -> str:
