@@ -28,6 +28,7 @@ LONG = (
     "end_to_end/test_diff.py",
     "end_to_end/test_own_switches.py",
     "end_to_end/test_store.py",
+    "test_transcripts.py",
     "end_to_end/",
     "fanout/",
     "cli/",

@@ -114,7 +114,7 @@ class _Commands(click.Group):
     type=click.Path(path_type=Path, dir_okay=False),
     envvar="AUDIT_CONFIG",
     metavar="FILE",
-    help="Options in TOML (docs/asking.md). Default: ~/.config/ovn-audit/config.toml, if it is "
+    help="Options in TOML (docs/options.md). Default: ~/.config/ovn-audit/config.toml, if it is "
     "there.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")

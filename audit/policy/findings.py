@@ -339,8 +339,9 @@ def _difference(
 ) -> Finding:
     cause, policy, passing, kind = key
     does = "lets through what the objects stop" if passing else "stops what the objects allow"
-    by = f" by {policy}" if policy else ""
-    text = f"OVN {does}{by}, in {_count(cells, 'cell', 'cells')}"
+    done, meant = ("allows", "block") if passing else ("blocks", "allow")
+    text = f"OVN {done} traffic that {policy or 'the policies'} should {meant}, in "
+    text += _count(cells, "cell", "cells")
     if cause >= 0:
         deviations = causes.causes[cause]
         text += ": " + "; ".join(MEANINGS[deviation] for deviation in deviations)
