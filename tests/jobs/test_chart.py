@@ -116,8 +116,8 @@ def test_the_image_names_a_registry_only_where_one_is_given(
     chart: Chart, image: dict[str, str], expected: str
 ) -> None:
     text = json.dumps(rendered(chart, {"image": image} | AGENTS | {"kuberay": {"enabled": True}}))
-    found = {part.partition('"')[0] for part in text.split('"image": "')[1:]}
-    assert found == {expected}
+    images = {part.partition('"')[0] for part in text.split('"image": "')[1:]}
+    assert images == {expected}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_monitoring_is_what_kustomize_makes_of_it(chart: Chart) -> None:
     for manifest in expected.values():
         manifest["metadata"]["labels"] = manifest["metadata"].get("labels", {}) | labels
     board = ("ConfigMap", "ovn-audit", "ovn-audit-dashboard")
-    texts = [one[board]["data"].pop("ovn-audit.json") for one in (added, expected)]
+    texts = [made[board]["data"].pop("ovn-audit.json") for made in (added, expected)]
     assert json.loads(texts[0]) == json.loads(texts[1])
     assert added == expected
 

@@ -195,12 +195,12 @@ def test_a_run_is_signed_stamped_and_verified(tmp_path: Path, authority: Authori
     openssl("genpkey", "-algorithm", "ed25519", "-out", key)
     openssl("pkey", "-in", key, "-pubout", "-out", public)
     authority.answer = 503
-    said = audit(
+    output = audit(
         *("run", "--manifests", "pod.yaml", "-q", "--sign-key", key),
         *("--timestamp-url", authority.url),
         code=4,
     )
-    assert "the run is whole but for its timestamp" in said
+    assert "the run is whole but for its timestamp" in output
     (run,) = (tmp_path / "runs").iterdir()
     checks = ("verify", run, "--key", public, "--timestamp-ca", authority.root)
     assert "timestamp missing" in audit(*checks, code=1)
@@ -208,8 +208,8 @@ def test_a_run_is_signed_stamped_and_verified(tmp_path: Path, authority: Authori
     audit("run", "--resume", run, "--sign-key", key, code=2)
     again = ("run", "--resume", run, "--sign-key", key, "--timestamp-url", authority.url)
     audit(*again, "-q", "-o", "json")
-    found = json.loads(audit(*checks, "-o", "json"))
-    assert (found["signature"], found["problems"]) == ("good", [])
-    assert dt.datetime.fromisoformat(found["timestamp"]).utcoffset() == dt.timedelta(0)
+    verified = json.loads(audit(*checks, "-o", "json"))
+    assert (verified["signature"], verified["problems"]) == ("good", [])
+    assert dt.datetime.fromisoformat(verified["timestamp"]).utcoffset() == dt.timedelta(0)
     assert "timestamp not checked" in audit("verify", run)
     audit("run", "--manifests", "pod.yaml", "--timestamp-url", authority.url, code=2)
