@@ -88,10 +88,12 @@ def base() -> Iterator[Path]:
 
 def copy_source(target: Path) -> None:
     """Do `COPY . target`: what is in the repository and not in .dockerignore."""
-    ignored = tuple((REPOSITORY / ".dockerignore").read_text().split())
+    lines = (REPOSITORY / ".dockerignore").read_text().split()
+    ignored = tuple(f"{line}/" for line in lines if line[0] != "!")
+    kept = {line[1:] for line in lines if line[0] == "!"}
     names = call("git", "-C", REPOSITORY, "ls-files").splitlines()
     for name in names:
-        if not name.startswith(tuple(f"{one}/" for one in ignored)):
+        if name in kept or not name.startswith(ignored):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, target / name)
 

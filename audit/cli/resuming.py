@@ -60,7 +60,7 @@ _EVERY_SITTING = frozenset(
     {
         *("resumed", "without", "quiet", "output", "fail_coverage_below", "exit_zero"),
         *("out", "staging", "install_ovn", "traces", "snapshot", "ovn_prefix", "sign_key"),
-        *("timestamp_url", "kustomization", "max_snapshot_size"),
+        *("timestamp_url", "push_metrics", "kustomization", "max_snapshot_size"),
         *("workers", "worker_count", "agents_listen", "agents_wait"),
         *("trace_timeout", "time_limit"),
     }

@@ -15,20 +15,20 @@ import click
 
 from audit.cli import engines, groups, options, places, progress, resuming, say, surroundings
 from audit.commands import run as command
-from audit.commands.check import MOST_CELLS_AT_THE_END, namespaces_text
+from audit.commands.check import MOST_CELLS_AT_THE_END, Format, formatted, namespaces_text
 from audit.commands.copy import Destination, Place, destination
 from audit.commands.diff import plain as changes_text
 from audit.commands.rehearse import Rehearsed, rehearse
 from audit.commands.report import Outcome
 from audit.commands.snapshot import Access, captured
 from audit.commands.who import reach
-from audit.errors import ExitCode, UsageError
+from audit.errors import AuditError, ExitCode, UsageError
 from audit.facts.manifests import Surroundings
 from audit.model.verdicts import VERDICTS
 from audit.report import messages
 from audit.report.who import fields
 from audit.scope.scope import Scope
-from audit.store import timestamps
+from audit.store import http, timestamps
 from audit.tracing.options import DEFAULT_PLANES, Covering, Options, PlaneName, Workers
 
 
@@ -121,6 +121,7 @@ class Flags:
     without: tuple[str, ...]
     sign_key: Path | None
     timestamp_url: str
+    push_metrics: str
     exit_zero: bool
     quiet: bool
     output: str
@@ -286,6 +287,14 @@ class Flags:
     help="An RFC 3161 timestamp server that is sent the SHA-256 of the signature, and says when "
     "that was; with --sign-key (docs/runs.md). By default nothing is sent.",
 )
+@click.option(
+    "--push-metrics",
+    default="",
+    metavar="URL",
+    help="Put the run's metrics to this address of a Prometheus Pushgateway, as "
+    "https://HOST/metrics/job/ovn-audit/instance/prod (docs/monitoring.md). By default nothing is "
+    "sent.",
+)
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when the run found something.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @options.output_option("text", "json")
@@ -308,6 +317,8 @@ def run(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above
       audit run --resume runs/20261123T043457Z-9510
     """
     flags = Flags(**given)
+    if flags.push_metrics:
+        http.require_url(flags.push_metrics, _PUSHGATEWAY)
     if flags.timestamp_url:
         timestamps.require_url(flags.timestamp_url)
         if flags.sign_key is None:
@@ -450,6 +461,7 @@ def _print_outcome(done: Outcome, flags: Flags) -> int:
         say.json({**done.manifest, **_places(done), "paths": _paths(done)})
     else:
         _print(done.manifest, done)
+    _push(done, flags)
     code = done.exit_code
     proven, least = _percent(done.manifest), flags.fail_coverage_below
     if least is not None and proven < least:
@@ -467,6 +479,21 @@ def _paths(done: Outcome) -> list[dict[str, Any]] | None:
     if int(done.manifest["counts"]["cells"]) > MOST_CELLS_AT_THE_END:
         return None
     return [fields(path) for path in reach(done.path, source="", destination="").paths]
+
+
+_PUSHGATEWAY = "Pushgateway"
+
+
+def _push(done: Outcome, flags: Flags) -> None:
+    """Put the run's metrics where the user says; without them the run is whole all the same."""
+    if not flags.push_metrics:
+        return
+    text = formatted(done.path, Format.PROMETHEUS).encode()
+    media_type = "text/plain; version=0.0.4; charset=utf-8"
+    try:
+        http.sent(flags.push_metrics, text, media_type, method="PUT", what=_PUSHGATEWAY)
+    except AuditError as error:
+        say.line(f"warning: the metrics were not put anywhere: {error}", err=True)
 
 
 def _places(done: Outcome) -> dict[str, str]:

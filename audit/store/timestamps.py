@@ -5,12 +5,7 @@ came, in a file beside, so that `openssl ts -verify` reads it too.
 """
 
 import datetime as dt
-import urllib.error
-import urllib.parse
-import urllib.request
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from rfc3161_client import (
@@ -24,35 +19,17 @@ from rfc3161_client import (
 )
 
 from audit.errors import AuditError, UsageError
-from audit.store import plain
+from audit.store import http, plain
 from audit.store.files import replacing
 from audit.store.layout import SIGNATURE, TIMESTAMP
 
 Roots = list[x509.Certificate]
-_TIMEOUT_S = 30.0
-_LARGEST = 1 << 20
-"""Bytes of an answer: with a chain of certificates it has some thousands."""
-
-
-class _SameServer(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: who was named is who is asked."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as it is called
-        """Return nothing, which makes the redirection an error."""
+_SERVER = "timestamp server"
 
 
 def require_url(url: str) -> str:
-    """Return the address of a server; UsageError when it is none of HTTP's, or has a password."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urllib.parse.urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise UsageError(f"{url!r} is no address of a timestamp server, as https://HOST/PATH")
-    if parts.username or parts.password:
-        raise UsageError("the address of a timestamp server is recorded: leave out its password")
-    return url
+    """Return the address of a server; UsageError when it is none."""
+    return http.require_url(url, _SERVER)
 
 
 def stamp(run: Path, url: str) -> None:
@@ -62,7 +39,9 @@ def stamp(run: Path, url: str) -> None:
     """
     message = plain.read(run, SIGNATURE)
     request = TimestampRequestBuilder().data(message).hash_algorithm(HashAlgorithm.SHA256).build()
-    answer = _asked(url, request.as_bytes())
+    answer = http.sent(
+        url, request.as_bytes(), "application/timestamp-query", method="POST", what=_SERVER
+    )
     response = _decoded(answer)
     if response is None or PKIStatus(response.status) not in (
         PKIStatus.GRANTED,
@@ -76,22 +55,6 @@ def stamp(run: Path, url: str) -> None:
         raise AuditError(f"the timestamp server {url} answered another question")
     with replacing(run / TIMESTAMP) as file:
         file.write(answer)
-
-
-def _asked(url: str, query: bytes) -> bytes:
-    headers = {"Content-Type": "application/timestamp-query"}
-    request = urllib.request.Request(require_url(url), data=query, headers=headers)  # noqa: S310 - HTTP, as was looked at
-    try:
-        with urllib.request.build_opener(_SameServer).open(request, timeout=_TIMEOUT_S) as answer:
-            if answer.status != HTTPStatus.OK:
-                raise AuditError(f"the timestamp server {url} answered with HTTP {answer.status}")
-            content: bytes = answer.read(_LARGEST)
-    except urllib.error.HTTPError as error:
-        raise AuditError(f"the timestamp server {url} answered with HTTP {error.code}") from error
-    except (OSError, ValueError) as error:
-        why = getattr(error, "reason", error)
-        raise AuditError(f"the timestamp server {url} cannot be asked: {why}") from error
-    return content
 
 
 def _decoded(answer: bytes) -> TimeStampResponse | None:

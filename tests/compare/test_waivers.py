@@ -81,19 +81,19 @@ def expected(expires: str = "2026-11-25") -> tuple[Expectation, ...]:
 
 
 def checked(of: Recorded, expires: str = "2026-11-25") -> Checked:
-    (found,) = check(of, expected(expires), TODAY, lambda _: None)
-    return found
+    (result,) = check(of, expected(expires), TODAY, lambda _: None)
+    return result
 
 
 OPEN = {("shop/web", "data/db"): Verdict.REACHABLE}
 
 
 def test_what_is_waived_is_marked_and_counted_until_the_day_is_over() -> None:
-    found = checked(run(OPEN))
-    assert (found.status, found.waived, found.violating, found.as_expected) == (
+    result = checked(run(OPEN))
+    assert (result.status, result.waived, result.violating, result.as_expected) == (
         Status.WAIVED, 1, 0, 5,
     )  # fmt: skip
-    (violation,) = found.violations
+    (violation,) = result.violations
     assert (violation.src, violation.dst) == ("pod shop/web", "pod data/db")
     assert violation.waiver == "waived by team-shop until 2026-11-25: until the move"
     over = checked(run(OPEN), "2026-11-24")
@@ -113,39 +113,39 @@ def test_an_expired_waiver_fails_also_when_no_cell_needs_it() -> None:
 
 
 def test_a_waiver_accepts_nothing_else() -> None:
-    found = checked(run({**OPEN, ("test/tool", "data/db"): Verdict.EXITS}))
-    assert (found.status, found.waived, found.violating) == (Status.VIOLATED, 1, 1)
-    found = checked(run({**OPEN, ("data/db", "shop/web"): Verdict.UNTRACED}))
-    assert (found.status, found.waived, found.unproven) == (Status.UNPROVEN, 1, 1)
-    found = checked(run({("shop/web", "data/db"): Verdict.UNTRACED}))
-    assert (found.status, found.waived, found.unproven) == (Status.WAIVED, 1, 0)
+    result = checked(run({**OPEN, ("test/tool", "data/db"): Verdict.EXITS}))
+    assert (result.status, result.waived, result.violating) == (Status.VIOLATED, 1, 1)
+    result = checked(run({**OPEN, ("data/db", "shop/web"): Verdict.UNTRACED}))
+    assert (result.status, result.waived, result.unproven) == (Status.UNPROVEN, 1, 1)
+    result = checked(run({("shop/web", "data/db"): Verdict.UNTRACED}))
+    assert (result.status, result.waived, result.unproven) == (Status.WAIVED, 1, 0)
 
 
 @pytest.fixture(scope="module")
-def told() -> Overview:
+def overview() -> Overview:
     of = run({**OPEN, ("test/tool", "data/db"): Verdict.REACHABLE})
     return overview_of(of, check(of, expected("2026-12-31"), TODAY, lambda _: None))
 
 
-def test_every_format_shows_the_waiver_and_what_it_is_evidence_for(told: Overview) -> None:
+def test_every_format_shows_the_waiver_and_what_it_is_evidence_for(overview: Overview) -> None:
     for text in (
-        plain.plain(told.checks),
-        markdown.markdown(told),
-        junit.junit(told),
-        sarif.sarif(told),
-        structured.structured(told),
+        plain.plain(overview.checks),
+        markdown.markdown(overview),
+        junit.junit(overview),
+        sarif.sarif(overview),
+        structured.structured(overview),
     ):
         flat = " ".join(text.replace("\\", "").split())
         for words in ("team-shop", "2026-12-31", "until the move", "PCI DSS 4.0.1 1.3.1"):
             assert words in flat
-    document = json.loads(structured.structured(told))
+    document = json.loads(structured.structured(overview))
     jsonschema.validate(document, structured.schema(), cls=jsonschema.Draft202012Validator)
-    results = json.loads(sarif.sarif(told))["runs"][0]["results"]
+    results = json.loads(sarif.sarif(overview))["runs"][0]["results"]
     levels = {r["level"]: [s["status"] for s in r["suppressions"]] for r in results}
     assert levels == {"note": ["accepted"], "error": []}
     samples = {
         sample.name: sample.value
-        for family in text_string_to_metric_families(prometheus.prometheus(told))
+        for family in text_string_to_metric_families(prometheus.prometheus(overview))
         for sample in family.samples
     }
     assert samples["audit_expectation_satisfied"] == 0
@@ -156,11 +156,11 @@ def test_every_format_shows_the_waiver_and_what_it_is_evidence_for(told: Overvie
 
 def test_a_waived_expectation_opens_the_gate() -> None:
     of = run(OPEN)
-    told = overview_of(of, check(of, expected(), TODAY, lambda _: None))
-    cases = ET.fromstring(junit.junit(told)).iter("testcase")  # noqa: S314 - our own
+    overview = overview_of(of, check(of, expected(), TODAY, lambda _: None))
+    cases = ET.fromstring(junit.junit(overview)).iter("testcase")  # noqa: S314 - our own
     (case,) = [case for case in cases if case.get("classname") == "audit.expectations"]
     assert [child.tag for child in case] == ["skipped"]
-    assert plain.plain(told.checks).endswith("0 of 1 expectations are satisfied, 1 waived\n")
+    assert plain.plain(overview.checks).endswith("0 of 1 expectations are satisfied, 1 waived\n")
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,9 @@ def test_a_namespace_whose_labels_are_not_known_may_belong_to_it() -> None:
     (packed, *_) = expectations.pack("pci-dss")
     for verdict in (Verdict.BLOCKED, Verdict.REACHABLE):
         of = run({("test/tool", "data/db"): verdict}, labels)
-        (found,) = check(of, [packed], TODAY, lambda _: None)
-        assert found.status is Status.UNPROVEN
-        assert "not all labels are" in found.notes[0]
+        (result,) = check(of, [packed], TODAY, lambda _: None)
+        assert result.status is Status.UNPROVEN
+        assert "not all labels are" in result.notes[0]
 
 
 @pytest.mark.parametrize("name", expectations.PACKS)

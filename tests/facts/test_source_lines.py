@@ -84,11 +84,11 @@ def test_several_documents_and_lists(
 ) -> None:
     """The file is named from the top of the repository, wherever the command runs."""
     (tmp_path / ".git").mkdir()
-    place = tmp_path / depth
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "all.yaml").write_bytes(SEVERAL.replace("\n", end).encode())
-    monkeypatch.chdir(place)
-    for source in (".", "all.yaml", str(place)):
+    directory = tmp_path / depth
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "all.yaml").write_bytes(SEVERAL.replace("\n", end).encode())
+    monkeypatch.chdir(directory)
+    for source in (".", "all.yaml", str(directory)):
         lines = lines_of(manifests.read(source), f"{depth}/all.yaml".removeprefix("/"))
         expected = marked(SEVERAL)
         assert expected.items() <= lines.items()

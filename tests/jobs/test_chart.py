@@ -1,7 +1,9 @@
 """The Helm chart: linted and rendered by Helm's own engine, and the same as the overlays."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import helm_python
@@ -116,8 +118,8 @@ def test_the_image_names_a_registry_only_where_one_is_given(
     chart: Chart, image: dict[str, str], expected: str
 ) -> None:
     text = json.dumps(rendered(chart, {"image": image} | AGENTS | {"kuberay": {"enabled": True}}))
-    found = {part.partition('"')[0] for part in text.split('"image": "')[1:]}
-    assert found == {expected}
+    images = {part.partition('"')[0] for part in text.split('"image": "')[1:]}
+    assert images == {expected}
 
 
 @pytest.mark.parametrize(
@@ -151,9 +153,26 @@ def test_monitoring_is_what_kustomize_makes_of_it(chart: Chart) -> None:
     for manifest in expected.values():
         manifest["metadata"]["labels"] = manifest["metadata"].get("labels", {}) | labels
     board = ("ConfigMap", "ovn-audit", "ovn-audit-dashboard")
-    texts = [one[board]["data"].pop("ovn-audit.json") for one in (added, expected)]
+    texts = [made[board]["data"].pop("ovn-audit.json") for made in (added, expected)]
     assert json.loads(texts[0]) == json.loads(texts[1])
     assert added == expected
+
+
+def test_metrics_are_put_where_the_component_puts_them(chart: Chart, tmp_path: Path) -> None:
+    overlay = tmp_path / "jobs" / "overlays" / "metrics"
+    shutil.copytree(JOBS, tmp_path / "jobs")
+    overlay.mkdir()
+    text = "resources: [../upstream]\ncomponents: [../../pushgateway]\n"
+    (overlay / "kustomization.yaml").write_text(text)
+    expected = named(build("overlays/metrics", tmp_path / "jobs"))
+    del expected["Namespace", "", "ovn-audit"]
+    url = "http://pushgateway.monitoring.svc:9091/metrics/job/ovn-audit/instance/this-cluster"
+    values = {"image": {"registry": "registry.example"}, "monitoring": {"pushgateway": url}}
+    assert named(rendered(chart, values)) == expected
+    for url, port in (("https://p.example/metrics/job/a", 443), ("http://p.example/m", 80)):
+        made = named(rendered(chart, {"monitoring": {"pushgateway": url}}))
+        policy = made["NetworkPolicy", "ovn-audit", "pushgateway"]
+        assert policy["spec"]["egress"] == [{"ports": [{"protocol": "TCP", "port": port}]}]
 
 
 def test_it_is_of_this_version(chart: Chart) -> None:

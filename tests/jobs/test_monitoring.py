@@ -73,11 +73,11 @@ def test_queries_are_promql(query: str) -> None:
 def test_queries_are_about_metrics_and_labels_that_there_are() -> None:
     of = run(OPEN)
     manifest = {**of.manifest, "finished": "2026-11-25T00:00:00+00:00"}
-    told = overview_of(of, check(of, expected("2026-12-31"), TODAY, lambda _: None))
-    text = prometheus.prometheus(dataclasses.replace(told, manifest=manifest))
+    overview = overview_of(of, check(of, expected("2026-12-31"), TODAY, lambda _: None))
+    text = prometheus.prometheus(dataclasses.replace(overview, manifest=manifest))
     written = set(re.findall(r"^# TYPE (\w+)", text, flags=re.MULTILINE))
-    asked = {name for query in queries() for name in re.findall(r"\baudit_\w+", query)}
-    assert asked <= written
+    queried = {name for query in queries() for name in re.findall(r"\baudit_\w+", query)}
+    assert queried <= written
     assert 'audit_info{version="",cluster="",source=""} 1' in text
     labels = set(re.findall(r'(\w+)="', text)) | {"instance"}
     for query in queries():

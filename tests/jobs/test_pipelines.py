@@ -45,16 +45,16 @@ spec:
 """
 
 
-def audited(place: Path, **asked: str) -> tuple[int, str]:
+def audited(repository: Path, **variables: str) -> tuple[int, str]:
     """Run the script at the top of a repository; return its exit code and what it printed."""
-    (place / ".git").mkdir(exist_ok=True)
-    (place / "deploy").mkdir(exist_ok=True)
-    (place / "deploy" / "all.yaml").write_text(MANIFESTS)
+    (repository / ".git").mkdir(exist_ok=True)
+    (repository / "deploy").mkdir(exist_ok=True)
+    (repository / "deploy" / "all.yaml").write_text(MANIFESTS)
     path = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", SCRIPT],
-        cwd=place,
-        env={"PATH": path, "HOME": str(place), "MANIFESTS": "deploy", **asked},
+        cwd=repository,
+        env={"PATH": path, "HOME": str(repository), "MANIFESTS": "deploy", **variables},
         capture_output=True,
         text=True,
         timeout=120,
@@ -86,7 +86,7 @@ def test_a_pull_request_gets_the_line_of_the_rule(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("variables", "expected"),
     [
         ({}, 0),
         ({"PACKS": "no-such-pack"}, 2),
@@ -94,10 +94,10 @@ def test_a_pull_request_gets_the_line_of_the_rule(tmp_path: Path) -> None:
     ],
 )
 def test_exit_codes_are_kept_and_words_are_no_commands(
-    tmp_path: Path, asked: dict[str, str], expected: int
+    tmp_path: Path, variables: dict[str, str], expected: int
 ) -> None:
-    code, said = audited(tmp_path, **asked)
-    assert code == expected, said
+    code, output = audited(tmp_path, **variables)
+    assert code == expected, output
     assert not (tmp_path / "mark").exists()
 
 
@@ -184,7 +184,7 @@ def test_krews_manifest_keeps_krews_rules() -> None:
 
 
 def test_krews_launcher_installs_once_and_hands_over(tmp_path: Path) -> None:
-    """A stand-in for Python makes the environment: what is asked of it is looked at."""
+    """A stand-in for Python makes the environment: what it is asked for is looked at."""
     store, bin_ = tmp_path / "store", tmp_path / "bin"
     store.mkdir()
     bin_.mkdir()

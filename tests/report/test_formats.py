@@ -346,20 +346,20 @@ def test_sarif_leads_to_the_line_of_the_policy() -> None:
     }
     run = dataclasses.replace(run, manifest=manifest)
     blocked = Expectation(name="open", expect=Expect.REACHABLE)
-    told = overview_of(run, check(run, [blocked], dt.date(2026, 11, 25), lambda _: None))
-    log = json.loads(sarif.sarif(told))
+    overview = overview_of(run, check(run, [blocked], dt.date(2026, 11, 25), lambda _: None))
+    log = json.loads(sarif.sarif(overview))
     jsonschema.validate(log, schema, cls=jsonschema.Draft4Validator)
 
     def places(result: dict[str, Any]) -> list[tuple[str, int | None]]:
-        physical = [place["physicalLocation"] for place in result["locations"]]
+        physical = [location["physicalLocation"] for location in result["locations"]]
         return [
-            (one["artifactLocation"]["uri"], one.get("region", {}).get("startLine"))
-            for one in physical
+            (at["artifactLocation"]["uri"], at.get("region", {}).get("startLine"))
+            for at in physical
         ]
 
     results = log["runs"][0]["results"]
-    found = {r["message"]["text"]: places(r) for r in results if "/" not in r["ruleId"]}
-    assert found == {
+    placed = {r["message"]["text"]: places(r) for r in results if "/" not in r["ruleId"]}
+    assert placed == {
         "networkpolicy a/b: nobody": [("my%20charts/%C3%A4.yaml", 7)],
         "networkpolicy a/c ingress[1]: nobody": [("file:///elsewhere/c.yaml", 9)],
         "nobody": [("run.json", None)],

@@ -59,6 +59,8 @@ class Authority:
         self.answer: bytes | int | None = None
         """What is answered instead: a body, or a status."""
         self.url = ""
+        self.metrics = b""
+        """What was put to the same server, in place of a Pushgateway."""
         config = directory / "c.cnf"
         config.write_text(CONFIG.replace("DIR", str(directory)))
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
@@ -94,6 +96,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
             self.end_headers()
             if not isinstance(instead, int):
                 self.wfile.write(made.reply(query) if instead is None else instead)
+
+        def do_PUT(self) -> None:
+            assert self.path == "/metrics/job/a"
+            assert self.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            made.metrics = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(202)
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -191,25 +200,29 @@ def test_a_run_is_signed_stamped_and_verified(tmp_path: Path, authority: Authori
         return done.stdout if code == 0 else done.stderr + done.stdout
 
     (tmp_path / "pod.yaml").write_text(MANIFESTS)
+    audit("run", "--manifests", "pod.yaml", "--push-metrics", "pushgateway", code=2)
     key, public = tmp_path / "key.pem", tmp_path / "public.pem"
     openssl("genpkey", "-algorithm", "ed25519", "-out", key)
     openssl("pkey", "-in", key, "-pubout", "-out", public)
     authority.answer = 503
-    said = audit(
+    output = audit(
         *("run", "--manifests", "pod.yaml", "-q", "--sign-key", key),
         *("--timestamp-url", authority.url),
         code=4,
     )
-    assert "the run is whole but for its timestamp" in said
+    assert "the run is whole but for its timestamp" in output
     (run,) = (tmp_path / "runs").iterdir()
     checks = ("verify", run, "--key", public, "--timestamp-ca", authority.root)
     assert "timestamp missing" in audit(*checks, code=1)
     authority.answer = None
     audit("run", "--resume", run, "--sign-key", key, code=2)
     again = ("run", "--resume", run, "--sign-key", key, "--timestamp-url", authority.url)
-    audit(*again, "-q", "-o", "json")
-    found = json.loads(audit(*checks, "-o", "json"))
-    assert (found["signature"], found["problems"]) == ("good", [])
-    assert dt.datetime.fromisoformat(found["timestamp"]).utcoffset() == dt.timedelta(0)
+    audit(*again, "-q", "-o", "json", "--push-metrics", f"{authority.url}/metrics/job/a")
+    metrics = authority.metrics.decode()
+    assert 'audit_info{version="' in metrics
+    assert metrics.endswith("\n")
+    verified = json.loads(audit(*checks, "-o", "json"))
+    assert (verified["signature"], verified["problems"]) == ("good", [])
+    assert dt.datetime.fromisoformat(verified["timestamp"]).utcoffset() == dt.timedelta(0)
     assert "timestamp not checked" in audit("verify", run)
     audit("run", "--manifests", "pod.yaml", "--timestamp-url", authority.url, code=2)

@@ -43,7 +43,8 @@ _EXPECTATION_HELP = "Correct the policy, or record a waiver with an owner and a 
 
 def sarif(overview: Overview) -> str:
     """Return the run as a SARIF log."""
-    lines = overview.manifest.get("source_lines") or {}
+    recorded = overview.manifest.get("source_lines")
+    lines = recorded if isinstance(recorded, dict) else {}
     each = [part for result in overview.results for part in _parts(result, lines)]
     ranked = sorted(each, key=lambda r: (_ORDER[r.level], r.rule, -r.cells, r.key))
     shown = ranked[:MOST_RESULTS]
@@ -113,14 +114,21 @@ def _line(subject: str, lines: Mapping[str, Any]) -> tuple[str, int] | None:
     """Return the file and the line of an object, a rule, or a namespace; 0 for no known line."""
     # `networkpolicy shop/web ingress` stands for all of a policy that isolates its pods.
     policy = subject.rpartition(" ")[0]
-    names = (subject, f"namespace {subject}", policy)
-    return next(((str(f), int(n)) for f, n in (lines[k] for k in names if k in lines)), None)
+    for name in (subject, f"namespace {subject}", policy):
+        match lines.get(name):
+            case [str(file), int(line)]:
+                return file, max(line, 0)
+            case _:
+                pass
+    return None
 
 
 def _result(result: Result, rules: Sequence[str], lines: Mapping[str, Any]) -> dict[str, Any]:
-    places = [_line(subject, lines) for subject in (result.by, *result.subjects[:MOST_SUBJECTS])]
-    located = list(dict.fromkeys(place for place in places if place is not None))
-    locations: list[dict[str, Any]] = [{"physicalLocation": _physical(*place)} for place in located]
+    sources = [_line(subject, lines) for subject in (result.by, *result.subjects[:MOST_SUBJECTS])]
+    located = list(dict.fromkeys(source for source in sources if source is not None))
+    locations: list[dict[str, Any]] = [
+        {"physicalLocation": _physical(*source)} for source in located
+    ]
     # GitHub wants a file; what is written in none is in the run.
     locations = locations or [{"physicalLocation": {"artifactLocation": {"uri": "run.json"}}}]
     locations[0]["logicalLocations"] = [
