@@ -62,6 +62,21 @@ _SELECTORS = ("selector", "namespace_selector", "from_selector", "to_selector")
 _SINGLE = frozenset({"family"})
 
 
+def _metavar(field: str) -> str:
+    """Return what a flag of the scope takes, as its help shows it."""
+    words = {
+        "selector": "LABELS",
+        "namespaces": "NAMESPACE",
+        "nodes": "NODE",
+        "ips": "ADDRESS",
+        "services": "NAMESPACE/NAME",
+        "endpoints": "WORD",
+        "ports": "PORT",
+        "family": "ip4|ip6|both",
+    }
+    return words[field.rpartition("_")[2]]
+
+
 def scope_options(command: _Command) -> _Command:
     """Add the scope flags and `-f`; the command receives `scope: Scope`."""
 
@@ -85,6 +100,7 @@ def scope_options(command: _Command) -> _Command:
             field,
             is_flag=switch,
             multiple=not switch and field not in _SINGLE,
+            metavar=None if switch else _metavar(field),
             help=text,
         )(wrapped)
     return wrapped  # type: ignore[return-value]  # functools.wraps keeps the signature
@@ -175,6 +191,7 @@ def cluster_options(command: _Command) -> _Command:
             type=click.FloatRange(min=0.1),
             default=120.0,
             show_default=True,
+            metavar="SECONDS",
             help="Seconds after which reading a database in its pod is given up.",
         ),
         click.option(
