@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from audit.cli import words
 from audit.cli.places import Run
 from audit.commands.snapshot import Access
 from audit.errors import ScopeError, UsageError
@@ -62,9 +63,12 @@ _SELECTORS = ("selector", "namespace_selector", "from_selector", "to_selector")
 _SINGLE = frozenset({"family"})
 
 
+_COMPLETED = {"namespaces": words.complete_namespace, "endpoints": words.complete}
+
+
 def _metavar(field: str) -> str:
     """Return what a flag of the scope takes, as its help shows it."""
-    words = {
+    spelled = {
         "selector": "LABELS",
         "namespaces": "NAMESPACE",
         "nodes": "NODE",
@@ -74,7 +78,7 @@ def _metavar(field: str) -> str:
         "ports": "PORT",
         "family": "ip4|ip6|both",
     }
-    return words[field.rpartition("_")[2]]
+    return spelled[field.rpartition("_")[2]]
 
 
 def scope_options(command: _Command) -> _Command:
@@ -101,6 +105,7 @@ def scope_options(command: _Command) -> _Command:
             is_flag=switch,
             multiple=not switch and field not in _SINGLE,
             metavar=None if switch else _metavar(field),
+            shell_complete=_COMPLETED.get(field.rpartition("_")[2]),
             help=text,
         )(wrapped)
     return wrapped  # type: ignore[return-value]  # functools.wraps keeps the signature
