@@ -57,6 +57,10 @@ class ClusterError(AuditError):
     """A live cluster cannot be read: no access, no permission, no OVN-Kubernetes in it."""
 
 
+class NoClusterError(ClusterError):
+    """Nothing says which live cluster is meant, or how to reach it."""
+
+
 class EngineError(AuditError):
     """No OVN on this machine can trace these databases."""
 

@@ -2,13 +2,13 @@
 
 import click
 
-from audit.cli import answer, groups, options, say
+from audit.cli import answer, groups, options, say, words
 from audit.cli.answer import Subject
 
 
 @groups.command()
-@click.argument("source", metavar="FROM")
-@click.argument("to", metavar="TO")
+@click.argument("source", metavar="FROM", shell_complete=words.complete)
+@click.argument("to", metavar="TO", shell_complete=words.complete)
 @click.argument("port", metavar="[PORT]", default="")
 @answer.subject_options
 @options.output_option(*answer.FORMATS)

@@ -1,21 +1,38 @@
 """`audit explain`: one cell in sentences."""
 
 import click
+from click.shell_completion import CompletionItem
 
 from audit.cli import groups, options, places, say
+from audit.cli import words as completed
 from audit.commands import explain as command
 from audit.errors import UsageError
 
 
+def _complete(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the runs and the words for endpoints that begin so."""
+    runs = places.Run().shell_complete(context, parameter, incomplete)
+    endpoints = completed.complete(context, parameter, incomplete)
+    return [item for item in runs if item.type != "dir"] + endpoints
+
+
 @groups.command()
-@click.argument("words", metavar="[RUN] SRC DST [PORT]", nargs=-1, required=True)
+@click.argument(
+    *("words",),
+    metavar="[RUN] FROM TO [PORT]",
+    nargs=-1,
+    required=True,
+    shell_complete=_complete,
+)
 @click.option("--family", type=click.Choice(["ip4", "ip6"]), help="When the run has both.")
 @click.option("--raw", is_flag=True, help="The engine's own words as well.")
 @options.output_option("text", "json")
 def explain(*, words: tuple[str, ...], family: str | None, raw: bool, output: str) -> None:
     """Say what is known about one cell: verdict, blame, each hop, the reply.
 
-    SRC and DST are a name (shop/front-0), a workload (deploy/front), a Service (svc/web), a node
+    FROM and TO are a name (shop/front-0), a workload (deploy/front), a Service (svc/web), a node
     (node/worker), labels (app=web) or an address. Cells that come to the same are explained as
     one. PORT may be left out where its cells do. RUN is the newest below runs/ unless given.
 
@@ -38,7 +55,7 @@ def _parts(words: tuple[str, ...]) -> tuple[str, str, str, str]:
     run, *ends = words if whole else (places.LATEST, *words)
     if len(ends) not in (2, 3):
         raise UsageError(
-            "explain takes [RUN] SRC DST [PORT], as in: audit explain shop/front default/web tcp/80"
+            "explain takes [RUN] FROM TO [PORT], as in: audit explain shop/front default/web tcp/80"
         )
     src, dst, port = (*ends, "")[:3]
     return run, src, dst, port

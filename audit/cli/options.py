@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from audit.cli import words
 from audit.cli.places import Run
 from audit.commands.snapshot import Access
 from audit.errors import ScopeError, UsageError
@@ -67,6 +68,24 @@ _SELECTORS = ("selector", "namespace_selector", "from_selector", "to_selector")
 _SINGLE = frozenset({"family"})
 
 
+_COMPLETED = {"namespaces": words.complete_namespace, "endpoints": words.complete}
+
+
+def _metavar(field: str) -> str:
+    """Return what a flag of the scope takes, as its help shows it."""
+    spelled = {
+        "selector": "LABELS",
+        "namespaces": "NAMESPACE",
+        "nodes": "NODE",
+        "ips": "ADDRESS",
+        "services": "NAMESPACE/NAME",
+        "endpoints": "WORD",
+        "ports": "PORT",
+        "family": "ip4|ip6|both",
+    }
+    return spelled[field.rpartition("_")[2]]
+
+
 def scope_options(command: _Command) -> _Command:
     """Add the scope flags and `-f`; the command receives `scope: Scope`."""
 
@@ -90,6 +109,8 @@ def scope_options(command: _Command) -> _Command:
             field,
             is_flag=switch,
             multiple=not switch and field not in _SINGLE,
+            metavar=None if switch else _metavar(field),
+            shell_complete=_COMPLETED.get(field.rpartition("_")[2]),
             help=text,
         )(wrapped)
     return wrapped  # type: ignore[return-value]  # functools.wraps keeps the signature
@@ -180,6 +201,7 @@ def cluster_options(command: _Command) -> _Command:
             type=click.FloatRange(min=0.1),
             default=120.0,
             show_default=True,
+            metavar="SECONDS",
             help="Seconds after which reading a database in its pod is given up.",
         ),
         click.option(

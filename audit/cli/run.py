@@ -188,6 +188,7 @@ class Flags:
     type=click.IntRange(min=1),
     default=os.cpu_count() or 1,
     show_default="one per CPU",
+    metavar="N",
     help="How many Ray workers.",
 )
 @click.option(
@@ -250,6 +251,7 @@ class Flags:
     type=click.FloatRange(min=0.1),
     default=30.0,
     show_default=True,
+    metavar="SECONDS",
     help="Seconds after which one trace is given up.",
 )
 @click.option(

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from audit.cli import engines, groups, options, progress, say
+from audit.cli import words as completed
 from audit.commands import trace as command
 from audit.commands.snapshot import Access, captured
 from audit.commands.trace import TraceOptions
@@ -81,7 +82,7 @@ class Flags:
 
 
 @groups.command()
-@click.argument("words", metavar="[FROM TO [PORT]]", nargs=-1)
+@click.argument("words", metavar="[FROM TO [PORT]]", nargs=-1, shell_complete=completed.complete)
 @click.option("-src", "--src", metavar="POD", help="The source pod.")
 @click.option(
     "-src-namespace", "--src-namespace", default="default", show_default=True, metavar="NAMESPACE"

@@ -2,13 +2,19 @@
 
 import click
 
-from audit.cli import answer, groups, options
+from audit.cli import answer, groups, options, words
 from audit.cli.answer import Subject
 
 
 @groups.command()
-@click.argument("to", metavar="[TO]", default="")
-@click.option("--from", "source", metavar="FROM", default="", help="Only from these.")
+@click.argument("to", metavar="[TO]", default="", shell_complete=words.complete)
+@click.option(
+    *("--from", "source"),
+    metavar="FROM",
+    default="",
+    shell_complete=words.complete,
+    help="Only from these.",
+)
 @options.ports_option
 @answer.subject_options
 @options.output_option(*answer.FORMATS)

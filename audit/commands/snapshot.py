@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit import scratch
-from audit.errors import OutputError
+from audit.errors import NoClusterError, OutputError
 from audit.facts.live.access import Access
 from audit.model.facts import Note
 from audit.replay.tables import Tables
@@ -53,13 +53,13 @@ def captured(
     """
     if keep is None:
         with scratch.directory("cluster") as space:
-            _take(access, space, progress, databases=databases)
+            _capture(access, space, progress, databases=databases)
             yield space
         return
     directory = _beside(keep)
     try:
         with exclusively(directory):
-            _take(access, directory, progress, databases=databases)
+            _capture(access, directory, progress, databases=databases)
             yield directory
     finally:
         if not unfinished.snapshots(keep).get(directory.name):
@@ -109,6 +109,14 @@ def save(access: Access, target: Path, progress: Progress, *, databases: bool = 
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
     return Saved(path=target, source=saved.source, zones=saved.zones, notes=saved.notes)
+
+
+def _capture(access: Access, target: Path, progress: Progress, *, databases: bool) -> None:
+    """Save a live cluster for a command that takes a saved one instead."""
+    try:
+        _take(access, target, progress, databases=databases)
+    except NoClusterError as error:
+        raise NoClusterError(f"{error}, or give --snapshot") from error
 
 
 def _take(access: Access, target: Path, progress: Progress, *, databases: bool) -> Saved:

@@ -165,7 +165,9 @@ def _hop_lines(title: str, records: tuple[TraceRecord, ...]) -> list[str]:
     """Return what each trace of a chain said."""
     lines = ["", title] if records else []
     for number, record in enumerate(records, start=1):
-        outcome = record.outcome + (f" ({record.reason})" if record.reason else "")
+        # Why one that goes on does so is the reason of the whole way, which is not known there.
+        reason = "" if record.outcome == "continues" else record.reason
+        outcome = record.outcome + (f" ({reason})" if reason else "")
         stage = f" at {record.stage}" if record.stage else ""
         where = f"zone {record.zone}" + (f", node {record.node}" if record.node else "")
         lines += wrap(f"{number}. {where}: {outcome}{stage}", indent=2, hang=5)

@@ -13,10 +13,10 @@ from audit.store.schema import HISTORY, SCHEMA_VERSION, TABLES, Table, descripti
 
 EXAMPLES: tuple[tuple[str, str], ...] = (
     (
-        "Which namespaces can reach `default/web` on tcp/80?",
+        "Which namespaces can reach the pods `default/web-…` on tcp/80?",
         """SELECT DISTINCT src_namespace
 FROM cells
-WHERE dst_namespace = 'default' AND dst_name = 'web'
+WHERE dst_namespace = 'default' AND dst_name LIKE 'web-%'
   AND protocol = 'tcp' AND port = 80
   AND src_kind = 'pod' AND verdict = 'reachable'
 ORDER BY src_namespace""",
@@ -56,11 +56,11 @@ GROUP BY ALL
 ORDER BY namespaces DESC, app, port""",
     ),
     (
-        "What did OVN say where `shop/web` is blocked?",
+        "What did OVN say where `default/web-0` is blocked?",
         """SELECT DISTINCT stage, logical_flow, acl, microflow
 FROM cells
 JOIN traces USING (trace_id)
-WHERE dst_namespace = 'shop' AND dst_name = 'web' AND verdict = 'blocked'
+WHERE dst_namespace = 'default' AND dst_name = 'web-0' AND verdict = 'blocked'
 ORDER BY ALL""",
     ),
 )

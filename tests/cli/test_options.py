@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from audit.cli import options, places
+from audit.cli import options, places, words
 from audit.cli.main import audit
 from audit.errors import ExitCode, ScopeError, SnapshotError, UsageError
 from audit.scope import scope
@@ -111,6 +111,31 @@ def test_runs_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert completed("") == [("plain", "latest"), ("plain", newest), ("plain", oldest)]
     assert completed("runs/20260102") == [("plain", newest)]
     assert completed("elsewhere/") == [("dir", "elsewhere/")]
+
+
+def test_commands_are_completed_without_loading_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.cli.main._load", None)  # what loads one is called in vain
+    items = audit.shell_complete(click.Context(audit), "c")
+    assert [item.value for item in items] == ["can", "check", "completion", "copy"]
+
+
+@pytest.mark.ovn
+def test_endpoints_of_the_newest_run_are_completed(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    context, parameter = click.Context(audit), click.Argument(["to"])
+    assert words.complete(context, parameter, "") == []
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / small_run.name).symlink_to(small_run)
+
+    def completed(begun: str) -> list[str]:
+        return [str(item.value) for item in words.complete(context, parameter, begun)]
+
+    assert completed("default/web-") == ["default/web-0", "default/web-1", "default/web-2"]
+    assert completed("ns/") == ["ns/default", "ns/prod"]
+    namespaces = words.complete_namespace(context, parameter, "p")
+    assert [item.value for item in namespaces] == ["prod"]
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import urllib3
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
-from audit.errors import ClusterError
+from audit.errors import ClusterError, NoClusterError
 from audit.facts.live.access import Access
 from audit.facts.live.resources import Listed, Right
 
@@ -66,8 +66,8 @@ def connect(access: Access) -> client.ApiClient:
         )
     except (config.ConfigException, OSError, ValueError, TypeError, AttributeError) as error:
         where = file or "no usable kubeconfig, and no service account of a pod"
-        raise ClusterError(
-            f"{where}: {error}; name a cluster with --kubeconfig and --context, or give --snapshot"
+        raise NoClusterError(
+            f"{where}: {error}; name a cluster with --kubeconfig and --context"
         ) from error
     return api
 
