@@ -260,6 +260,7 @@ def _tables(
         "ports": [str(port) for port in run.ports],
         "endpoints": _endpoints(page, label_sets),
         "labelSets": [[f"{key}={value}" for key, value in labels] for labels in label_sets],
+        "networks": sorted({e.network_name for e in page.endpoints} - {""}),
         "groups": list(page.groups),
         "groupOf": page.group_of.tolist(),
         "sources": page.sources.tolist(),
@@ -314,10 +315,14 @@ def _marks(state: State) -> list[int]:
 def _endpoints(page: Axes, label_sets: Mapping[Labels, int]) -> list[list[str | int]]:
     """Return what the page says about each endpoint.
 
-    That is key, kind, name, workload, node, the number of its set of labels, and its addresses.
+    That is key, kind, name, workload, node, the number of its set of labels, its addresses, and of
+    a pod its network. A workload is one for each network that its pods are attached to.
     """
     return [
-        [e.key, e.kind, e.name, e.workload, e.node, label_sets[e.labels], " ".join(e.addresses)]
+        [
+            *(e.key, e.kind, e.name, e.workload and e.workload + e.aside, e.node),
+            *(label_sets[e.labels], " ".join(e.addresses), e.network_name),
+        ]
         for e in page.endpoints
     ]
 

@@ -20,7 +20,7 @@ function drawCrumbs() {
   $("crumbs").replaceChildren(...parts);
 }
 
-const SELECTORS = ["level", "port", "family", "plane", "order", "only"];
+const SELECTORS = ["level", "network", "port", "family", "plane", "order", "only"];
 
 function fillSelectors() {
   const option = ([value, text]) => el("option", { value }, text);
@@ -29,6 +29,7 @@ function fillSelectors() {
   const names = { unproven: "unproven", drift: "drift: planes disagree", changed: "changed since the earlier run", opened: "opened since", closed: "closed since", new: "not in the earlier run", reply: "reply stopped" };
   const choices = {
     level: [["groups", "namespaces"], ["workloads", "workloads"], ["endpoints", "pods"]],
+    network: [["", "all"], ...T.networks.map((network) => [network, network])],
     port: [["", "all"], ...used.map((port) => [port, port])],
     family: [["", "both"], ...T.families.map((family) => [family, family])],
     plane: [["", "strongest"], ...T.planes.map((plane) => [plane, plane])],
@@ -41,7 +42,8 @@ function fillSelectors() {
   }
   $("family-label").hidden = !T.bothFamilies;
   $("plane-label").hidden = T.planes.length < 2;
-  for (const name of ["level", "order", "only", "plane"]) $(`${name}-label`).hidden ||= !has("cells");
+  $("network-label").hidden = T.networks.length < 2;
+  for (const name of ["level", "network", "order", "only", "plane"]) $(`${name}-label`).hidden ||= !has("cells");
   $("level").addEventListener("change", () => {
     const level = $("level").value;
     if (level === "groups") go({ rows: null, columns: null, level: "", cell: null, at: "" });

@@ -30,9 +30,11 @@ function lookups(v) {
   return { shown, hit, drift, lost, filtered: policy >= 0 || v.only !== "" };
 }
 
-function members(spec) {
+// With a network, pods on it, and what is on none.
+function members(spec, network) {
   if (spec.endpoint !== undefined) return [spec.endpoint];
-  const everyone = T.endpoints.map((_, index) => index);
+  const there = (endpoint) => !network || ["", network].includes(T.endpoints[endpoint][7]);
+  const everyone = T.endpoints.map((_, index) => index).filter(there);
   if (spec.all) return everyone;
   if (spec.label !== undefined) return everyone.filter((e) => T.byLabel.get(spec.label).has(T.endpoints[e][5]));
   return spec.workload !== undefined ? everyone.filter((e) => T.workloadOf[e] === spec.workload) : everyone.filter((e) => T.groupOf[e] === spec.group);
@@ -63,7 +65,7 @@ function gathered(endpoints, of, names) {
 const SOME = 250; // entries of a step
 
 function* makeScene(v) {
-  const known = framesOf(toHash({ ...EMPTY, rows: v.rows, columns: v.columns, level: v.level, port: v.port, family: v.family, order: v.order }));
+  const known = framesOf(toHash({ ...EMPTY, rows: v.rows, columns: v.columns, level: v.level, network: v.network, port: v.port, family: v.family, order: v.order }));
   if (!known.frame) known.frame = yield* makeFrame(v);
   const made = { ...known.frame, ...lookups(v) };
   yield;
@@ -75,8 +77,8 @@ const framesOf = remembering(3, () => ({ frame: null }));
 
 function* makeFrame(v) {
   const level = levelOf(v);
-  const rowIds = members(v.rows || { all: true }).filter((e) => rowOf[e] >= 0);
-  const columnIds = members(v.columns || { all: true }).filter((e) => firstColumn[e + 1] > firstColumn[e]);
+  const rowIds = members(v.rows || { all: true }, v.network).filter((e) => rowOf[e] >= 0);
+  const columnIds = members(v.columns || { all: true }, v.network).filter((e) => firstColumn[e + 1] > firstColumn[e]);
   yield;
   const columns = ordered(yield* makeEntries(level, columnIds, v.columns), "columns", v.order);
   yield;

@@ -2,7 +2,7 @@
 // 3. The view: everything a link to it must carry stands in the fragment of the address.
 
 // rows and columns: null (all groups), {group}, {workload}, {endpoint}, {label} or {all: true}
-const EMPTY = { rows: null, columns: null, level: "", port: "", family: "", plane: "", order: "", only: "", policy: "", cell: null, at: "" };
+const EMPTY = { rows: null, columns: null, level: "", network: "", port: "", family: "", plane: "", order: "", only: "", policy: "", cell: null, at: "" };
 const LEVELS = ["groups", "workloads", "endpoints"];
 const PLANES = ["intent", "logical", "datapath"];
 const ORDERS = ["exposure", "similarity"];
@@ -27,7 +27,7 @@ function toHash(v) {
   const parts = [];
   const add = (name, ...texts) => parts.push(`${name}=${texts.map(encodeURIComponent).join(",")}`);
   if (v.rows && v.columns) add("ns", specText(v.rows), specText(v.columns));
-  for (const name of ["level", "port", "family", "plane", "order", "only", "policy"]) if (v[name]) add(name, v[name]);
+  for (const name of ["level", "network", "port", "family", "plane", "order", "only", "policy"]) if (v[name]) add(name, v[name]);
   if (v.cell) add("cell", keyOf(v.cell.src), keyOf(v.cell.dst));
   if (v.cell && v.at) add("at", v.at);
   return parts.join("&");
@@ -36,7 +36,7 @@ function toHash(v) {
 // What a fragment names and this run does not have is left out, for links outlive runs; `strange` gets it.
 function fromHash(text, strange = []) {
   const v = { ...EMPTY };
-  const known = { level: LEVELS, port: T.ports, family: T.families, plane: T.planes, order: ORDERS, only: ONLY };
+  const known = { level: LEVELS, network: T.networks, port: T.ports, family: T.families, plane: T.planes, order: ORDERS, only: ONLY };
   for (const part of text.replace(/^#/, "").split("&")) {
     const [name, value = ""] = part.split("=");
     let values;
