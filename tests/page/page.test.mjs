@@ -20,9 +20,9 @@ function page(tables) {
 
 const VERDICTS = ["reachable", "exits", "blocked", "unroutable", "inconclusive", "untraced"].map((name) => ({ name }));
 const TABLES = {
-  verdicts: VERDICTS, ports: ["tcp/80", "udp/53", "tcp/8000-8100"], families: ["ip4"], planes: ["logical"],
+  verdicts: VERDICTS, ports: ["tcp/80", "udp/53", "tcp/8000-8100"], families: ["ip4"], planes: ["logical"], networks: ["default"],
   groups: ["shop", "a,b & c"], byGroup: new Map([["shop", 0], ["a,b & c", 1]]),
-  endpoints: [["pod shop/web-0", "pod", "web-0", "StatefulSet/web", "n1", 0, "10.0.0.1 fd00::1"], ["service shop/web", "service", "web", "", "", 1, ""]],
+  endpoints: [["pod shop/web-0", "pod", "web-0", "StatefulSet/web", "n1", 0, "10.0.0.1 fd00::1", "default"], ["service shop/web", "service", "web", "", "", 1, "", ""]],
   groupOf: [0, 0], labelSets: [["app=web"], []], byKey: new Map([["pod shop/web-0", 0], ["service shop/web", 1]]),
   byLabel: new Map([["app=web", new Set([0])]]), byPolicy: new Map([["networkpolicy shop/x", 0]]), byWorkload: new Map(),
   workloads: [], deciders: [["networkpolicy shop/x", 0, 1, 0, 0]], slices: [[0, 0]],
@@ -106,7 +106,7 @@ test("a hop that a policy stops is a zone without a verdict, then the policy wit
 });
 
 test("a packet is a cell's own when it goes between the addresses of both", () => {
-  const { isOwnPacket } = page({ ...TABLES, endpoints: [...TABLES.endpoints, ["pod shop/db-0", "pod", "db-0", "", "n2", 1, "10.0.0.12"]] });
+  const { isOwnPacket } = page({ ...TABLES, endpoints: [...TABLES.endpoints, ["pod shop/db-0", "pod", "db-0", "", "n2", 1, "10.0.0.12", "default"]] });
   const flow = (text) => [{ hop: ["z", "", "", "", "", "", "", "", "", text] }];
   assert.ok(isOwnPacket(flow("ip4.src == 10.0.0.1 && ip4.dst == 10.0.0.12"), 0, 2));
   assert.ok(isOwnPacket(flow("tcp,nw_src=10.0.0.1,nw_dst=10.0.0.12,tp_dst=80"), 0, 2));

@@ -476,6 +476,26 @@ def test_the_other_controls(made: "Made", read: Read) -> None:
     expect(page.get_by_test_id("panel")).to_be_hidden()
 
 
+def test_the_map_of_one_network(made: "Made", read: Read) -> None:
+    """Of pods those that are attached to it, and what is on no network at all."""
+    run = made.shop()
+    ends = tuple(
+        replace(end, network="blue") if end.namespace == "shop" else end
+        for end in run.matrix.endpoints
+    )
+    reader = read(replace(run, matrix=replace(run.matrix, endpoints=ends)))
+    network = reader.page.get_by_test_id("network")
+    assert network.locator("option").all_inner_texts() == ["all", "blue", "default"]
+    reader.page.get_by_test_id("level").select_option("endpoints")
+    reader.at("endpoints")
+    whole = csv_of(reader)[1:]
+    network.select_option("blue")
+    of_blue = csv_of(reader)[1:]
+    assert "network=blue" in reader.page.url
+    assert 0 < len(of_blue) < len(whole)
+    assert all("pod payments/" not in ",".join(row) for row in of_blue)
+
+
 def test_the_map_is_on_the_first_screen(made: "Made", read: Read) -> None:
     reader = read(made.drifting())
     reader.page.set_viewport_size({"width": 1440, "height": 900})
