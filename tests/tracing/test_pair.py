@@ -88,7 +88,13 @@ def test_the_mirrored_half_is_the_real_one(
         (planes.datapath(planned, chassis), datapath),
     ]
     for plane, workers in both:
-        traced = TracedPair(pair=asked, owners=planned.owners, plane=plane, workers=workers)
+        traced = TracedPair(
+            pair=asked,
+            owners=planned.owners,
+            plane=plane,
+            workers=workers,
+            progress=Silent(),
+        )
         assert traced.run().verdict is Verdict.REACHABLE
         [to] = traced.destinations
         assert to.supposed is None
