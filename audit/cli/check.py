@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from audit.cli import options, places, progress, say
+from audit.cli import options, progress, run_arguments, say
 from audit.commands import check as command
 from audit.commands.check import Format, checked_text, read_expectations, rendered
 from audit.commands.copy import Part
@@ -15,7 +15,7 @@ from audit.scope.expectations import PACKS
 
 
 @click.command()
-@click.argument("run", type=places.Run(Part.CELLS))
+@click.argument("run", type=run_arguments.Run(Part.CELLS))
 @click.option(
     "-f",
     "--file",

@@ -1,4 +1,4 @@
-"""Transit legs: which pairs of places routers tell apart. Pure.
+"""Transit legs: which pairs of senders and receivers routers tell apart. Pure.
 
 Between two pods' switches every pair is a way of its own, and so is a pod of which flows on the way
 say something of its own. A node's own address is behind no switch, and most nodes' addresses are to
@@ -16,10 +16,10 @@ from audit.model.endpoints import Endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class TransitClasses:
     """Numbers, by endpoint, of where it sends from, is sent to, and is answered at.
 
-    The endpoints of a place are alike to every logical flow between the switches.
+    The endpoints of one number are alike to every logical flow between the switches.
     """
 
     sending: NDArray[np.int64]
@@ -28,18 +28,20 @@ class Places:
 
 
 def ways(
-    endpoints: Sequence[Endpoint], places: Places, host_marks: Mapping[str, Mapping[int, object]]
+    endpoints: Sequence[Endpoint],
+    classes: TransitClasses,
+    host_marks: Mapping[str, Mapping[int, object]],
 ) -> NDArray[np.int64]:
-    """Return the transit leg of each pair of places, shape (senders, receivers).
+    """Return the transit leg of each pair of classes, shape (senders, receivers).
 
     `host_marks` number, by zone and endpoint, what the zone's flows say of hosts' addresses.
     """
-    senders = _count(places.sending)
-    receivers = max(_count(places.receiving), _count(places.answered))
-    zone_of = {int(sender): _zone(e) for sender, e in zip(places.sending, endpoints, strict=True)}
+    senders = _count(classes.sending)
+    receivers = max(_count(classes.receiving), _count(classes.answered))
+    zone_of = {int(sender): _zone(e) for sender, e in zip(classes.sending, endpoints, strict=True)}
     hosts = {
         int(receiver): index
-        for index, (receiver, endpoint) in enumerate(zip(places.receiving, endpoints, strict=True))
+        for index, (receiver, endpoint) in enumerate(zip(classes.receiving, endpoints, strict=True))
         if endpoint.host_network
     }
     legs = np.empty((senders, receivers), dtype=np.int64)
@@ -58,5 +60,5 @@ def _zone(endpoint: Endpoint) -> str:
     return endpoint.attachment.zone if endpoint.attachment is not None else ""
 
 
-def _count(places: NDArray[np.int64]) -> int:
-    return int(places.max(initial=-1)) + 1
+def _count(numbers: NDArray[np.int64]) -> int:
+    return int(numbers.max(initial=-1)) + 1

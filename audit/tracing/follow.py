@@ -106,9 +106,9 @@ class Tracing:
         self._doubted: dict[str, tuple[TraceTask, TraceOutcome]] = {}
         """Traces that prove nothing, and that a packet may decide; they are kept when it has."""
         self._ran: set[str] = set()
-        """Places where a trace ran."""
+        """Zones or nodes where a trace ran."""
         self._failed: dict[str, Reason] = {}
-        """Places where one did not, and why the first did not."""
+        """Zones or nodes where one did not, and why the first did not."""
         self._disputed = np.zeros(0, dtype=np.int64)
         self._unanswered = 0
         """Cells whose legs two traces show differently."""

@@ -18,9 +18,9 @@ from audit.tracing.loop import TraceLoop
 from audit.tracing.options import Progress
 from audit.tracing.planes import Plane
 from audit.verdict.arrivals import Arrivals
+from audit.verdict.by_zone import ZoneAnswer, ZoneAnswers, answer, mirrored
 from audit.verdict.compose import Decisions, verdict_of
 from audit.verdict.judge import Combine, Judgement, forked
-from audit.verdict.places import Place, Places, answer, mirrored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +81,9 @@ class TracedPair:
         judgement = self.judgements.get(decision.trace)
         return answer(decision, judgement.detail if judgement is not None else "")
 
-    def places(self, key: str) -> tuple[Place, ...]:
-        """Return what each place on the packet's way does with it."""
-        return Places(tasks=self.tasks, judgements=self.judgements).of(key)
+    def by_zone(self, key: str) -> tuple[ZoneAnswer, ...]:
+        """Return what each zone or node on the packet's way does with it."""
+        return ZoneAnswers(tasks=self.tasks, judgements=self.judgements).of(key)
 
     def recall(self, task: TraceTask) -> None:
         """Note what is asked for; nothing of it was traced earlier."""
@@ -147,8 +147,8 @@ class TracedPair:
         return self.plane.locate(requests.reply_for(arrived[0].task, self.pair.src, receiver))
 
     def _supposed(self, to: Destination) -> TraceTask | None:
-        """Return what the other place would be asked, had the request got to it."""
-        if to.reply is None or len(self.places(to.request.key)) > 1:
+        """Return what the other zone would be asked, had the request got to it."""
+        if to.reply is None or len(self.by_zone(to.request.key)) > 1:
             return None
         onward = self.judgements[to.reply.key].next_hops
         left = self.outcomes[to.reply.key]

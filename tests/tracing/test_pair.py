@@ -19,7 +19,7 @@ from audit.tracing import planes, switches
 from audit.tracing.every_plane import logical_worker
 from audit.tracing.pair import TracedPair
 from audit.tracing.plan import Planned, read
-from audit.verdict.places import mirrored
+from audit.verdict.by_zone import mirrored
 
 pytestmark = pytest.mark.ovn
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audit.commands import meanings
+from audit.commands import meaning
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
 from audit.model.packets import Protocol
@@ -69,7 +69,7 @@ def run_of(cidr: str) -> StreamedRun:
 @pytest.mark.parametrize(("cidr", "said"), [("10.2.0.0/16", 1), ("10.1.0.8/32", 0)])
 def test_pods_that_a_policy_tells_apart_are_not_spoken_of(cidr: str, said: int) -> None:
     run = run_of(cidr)
-    found = meanings.of_run(run, gather(run))
+    found = meaning.of_run(run, gather(run))
     assert found is not None
     assert [meant.verdict for meant in found.of.values()] == [Verdict.BLOCKED] * said
     assert found.kind_of["pod jobs/j-0"] == found.kind_of["pod jobs/j-1"]
