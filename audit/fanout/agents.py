@@ -19,7 +19,6 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from audit.errors import EngineError, UsageError
@@ -139,7 +138,7 @@ class AgentFanout:
         try:
             self._await_agents()
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
@@ -188,12 +187,7 @@ class AgentFanout:
             if node["Alive"] and ZONE_LABEL in node.get("Labels", {})
         ]
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._ray is None:
             return
         try:

@@ -23,7 +23,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from audit import scratch
@@ -183,18 +182,13 @@ class RayFanout:
                 _temp_dir=str(space),
             )
         except BaseException as error:
-            self.__exit__(None, None, None)
+            self.__exit__()
             if not isinstance(error, Exception):
                 raise
             raise EngineError(f"Ray did not start: {error}; try --workers inline") from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._ray is None:
             self._open.close()
             return
