@@ -10,9 +10,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.expectations import Expect, Expectation, Side
-from audit.model.recorded import Cells, Recorded
+from audit.model.recorded import Recorded
 from audit.model.verdicts import PASSES, STOPPED, VERDICTS
 
 _PASS, _STOP, _MIXED = 1, 2, 3

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint, Port
 from audit.model.matrix import index_type
-from audit.model.recorded import CELL_FIELDS, Cells, Recorded
+from audit.model.recorded import Recorded
 from audit.model.verdicts import CODE, NO_VERDICT, Blame, PolicyRef, Verdict
 from audit.store import decode, schema
 from audit.store.decode import ENDPOINT_KEY, CellCodes, EndpointIndex, distinct
@@ -73,7 +74,7 @@ class CellFiles:
         self._count = len(endpoints)
         self._types: dict[str, np.dtype[Any] | type] = {
             **dict.fromkeys(("src", "dst"), index_type(len(endpoints))),
-            **dict.fromkeys(("verdict", "reply", "reason"), np.uint8),
+            **dict.fromkeys(("verdict", "reply", "reason", "drift"), np.uint8),
             "family": np.int8,
             "port": index_type(len(ports)),
         }
@@ -94,14 +95,10 @@ class CellFiles:
         for number in np.flatnonzero((firsts <= source) & (source <= lasts)).tolist():
             cells = self._file(number)
             start, end = np.searchsorted(cells.src, [source, source + 1]).tolist()
-            parts.append(cells.part(slice(start, end)))
-        if len(parts) == 1:
-            return parts[0]
+            parts.append(cells.take(slice(start, end)))
         if not parts:
-            return self._file(0).part(slice(0, 0))
-        return Cells(
-            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in CELL_FIELDS}
-        )
+            return self._file(0).take(slice(0, 0))
+        return parts[0] if len(parts) == 1 else Cells.joined(parts)
 
     def __len__(self) -> int:
         """Return how many cells there are, which what run.json says of it does not change."""
@@ -146,7 +143,6 @@ class CellFiles:
                 blame = np.where(verdict == decided, blame, np.int32(-1))
             return Cells(
                 **{name: codes[name].astype(kind) for name, kind in self._types.items()},
-                drift=(codes["drift"] == 1).astype(np.uint8),
                 blame=blame,
             )
 

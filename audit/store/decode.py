@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from audit.model.cells import Cells
 from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import Policy
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, index_type
 from audit.model.packets import Protocol
-from audit.model.run import Part
 from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef
 from audit.store.blames import Combination
 from audit.store.encode import PORTS_KEY
@@ -208,11 +208,14 @@ class _Cells:
         names = (*present, "drift", *(("other_trace",) if "datapath" in present else ()))
         return {name: getattr(self, name)[:end] for name in names}
 
-    def part(self, end: int) -> Part:
+    def part(self, end: int) -> Cells:
         """Return the cells before `end`; `blame` indexes `combinations`."""
-        names = ("src", "dst", "family", "port", "verdict", "reply", "reason", "blame", "trace")
+        names = (
+            *("src", "dst", "family", "port", "verdict", "reply", "reason"),
+            *("drift", "blame", "trace"),
+        )
         columns = {name: getattr(self, name)[:end] for name in names}
-        return Part(**columns, **self.planes(end))
+        return Cells(**{**columns, **self.planes(end)})
 
     def settle_blame(self, blames: Iterable[Blame]) -> tuple[Blame, ...]:
         """Make `blame` index the distinct ones of `blames`, one of which each combination has."""
@@ -303,7 +306,7 @@ class CellParts:
         groups = [of.row_group(n).num_rows for of in metadata for n in range(of.num_row_groups)]
         self._cells = _Cells(max(groups, default=0), endpoints, ports_of(files))
 
-    def read(self) -> Iterator[Part]:
+    def read(self) -> Iterator[Cells]:
         """Yield the parts; RunReadError when a file is damaged."""
         for file in self._files:
             with reading(file), pq.ParquetFile(file) as parquet:

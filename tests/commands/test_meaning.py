@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from audit.commands import meaning
+from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
 from audit.model.packets import Protocol
-from audit.model.run import Part, StreamedRun
+from audit.model.run import StreamedRun
 from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, PolicyRef, Reason, Verdict
 from audit.report.grid import gather
 from audit.store.traces import TraceFiles
@@ -48,13 +49,13 @@ def run_of(cidr: str) -> StreamedRun:
         traces=TraceFiles(()),
         parts=lambda: iter(
             [
-                Part(
+                Cells(
                     src=np.array([1, 2], np.int16),
                     dst=np.zeros(2, np.int16),
                     family=np.zeros(2, np.int8),
                     port=np.zeros(2, np.int16),
                     blame=np.full(2, -1, np.int32),
-                    trace=np.full(2, -1, np.int32),
+                    drift=np.full(2, NO_VERDICT, np.uint8),
                     verdict=np.full(2, CODE[Verdict.BLOCKED], np.uint8),
                     reply=np.full(2, NO_VERDICT, np.uint8),
                     reason=np.full(2, REASON_CODE[Reason.DEFAULT_DENY], np.uint8),

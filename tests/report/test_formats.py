@@ -19,13 +19,14 @@ from playwright.sync_api import Browser
 from prometheus_client.parser import text_string_to_metric_families
 
 from audit.compare.check import check
+from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.expectations import Exemption, Expect, Expectation, Side, Status, Where
 from audit.model.findings import FAILING, Disagreement, exit_code, recorded
 from audit.model.matrix import Matrix
 from audit.model.packets import Protocol
-from audit.model.recorded import Cells, Recorded
-from audit.model.run import Part, StreamedRun
+from audit.model.recorded import Recorded
+from audit.model.run import StreamedRun
 from audit.model.verdicts import CODE, REASON_CODE, VERDICTS, Blame, PolicyRef, Reason, Verdict
 from audit.policy.deviations import Causes
 from audit.policy.findings import about_drift
@@ -69,14 +70,14 @@ class Reader:
 
     def of_source(self, source: int) -> Cells:
         first, last = np.searchsorted(self._cells.src, [source, source + 1]).tolist()
-        return self._cells.part(slice(first, last))
+        return self._cells.take(slice(first, last))
 
     def __len__(self) -> int:
         return len(self._cells)
 
     def __iter__(self) -> Iterator[Cells]:
         for start in range(0, len(self._cells), 50):
-            yield self._cells.part(slice(start, start + 50))
+            yield self._cells.take(slice(start, start + 50))
 
 
 def made() -> Recorded:
@@ -244,13 +245,6 @@ def test_the_page_shows_the_same_counts(
 
 def streamed(run: Recorded, made: "Made") -> StreamedRun:
     """Return the same run as the page reads it."""
-    names = ("src", "dst", "family", "port", "verdict", "reply", "reason", "blame", "drift")
-
-    def parts() -> Iterator[Part]:
-        for cells in run.cells:
-            columns = {name: getattr(cells, name) for name in names}
-            yield Part(**columns, trace=np.full(len(cells), -1, np.int32))
-
     return StreamedRun(
         path=run.path,
         manifest=run.manifest,
@@ -258,7 +252,7 @@ def streamed(run: Recorded, made: "Made") -> StreamedRun:
         ports=run.ports,
         policies=run.policies,
         traces=made.traces({}),
-        parts=parts,
+        parts=lambda: iter(run.cells),
         blames=lambda: run.cells.blames,
         trace_keys=tuple,
     )

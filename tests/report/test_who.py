@@ -6,9 +6,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.packets import Protocol
-from audit.model.recorded import CellReader, Cells, Recorded
+from audit.model.recorded import CellReader, Recorded
 from audit.model.verdicts import CODE, REASON_CODE, Blame, PolicyRef, Reason, Verdict
 from audit.report import who
 from audit.report.who import Answer, Path

@@ -169,7 +169,7 @@ def _count(run: Recorded, names: Sequence[str]) -> _Counts:
         blocked = np.bincount(cells.blame[cells.verdict == _BLOCKED] + 1)
         counts.blocked.update({int(n) - 1: int(blocked[n]) for n in np.flatnonzero(blocked)})
         counts.families |= set(np.unique(cells.family).tolist())
-        counts.drifting += int(cells.drift.sum())
+        counts.drifting += int((cells.drift == 1).sum())
     return counts
 
 
