@@ -200,7 +200,7 @@ def test_the_comment_and_the_page_rank_the_same_namespaces(
     whole = streamed(run, made)
     grid = gather(whole)
     counted = census(grid)
-    ranked = [(one.group, f"{one.passes} of {one.proven}") for one in exposures(grid, counted)]
+    ranked = [(group, f"{one.passes} of {one.proven}") for group, one in exposures(grid, counted)]
     assert len(ranked) > 3
     page = markdown.markdown(told).partition("Most exposed namespaces")[2]
     rows = [line.split(" | ")[:2] for line in page.splitlines() if " of " in line][1:]
@@ -232,7 +232,7 @@ def test_the_page_shows_the_same_counts(
     for name in told.namespaces:
         mine = [row for row in rows if row["destination"] == name.name]
         shown = tuple(sum(int(row[verdict]) for row in mine) for verdict in VERDICTS)
-        assert shown == name.counts
+        assert shown == name.tally.counts
     assert sum(int(row["drift"]) for row in rows) == told.drifting == 8
     page.goto((tmp_path / "report.html").as_uri() + "#ns=*,*")
     page.reload()
@@ -414,7 +414,7 @@ def test_prometheus_has_bounded_labels(told: Overview) -> None:
         for sample in family.samples
         if sample.name == "audit_namespace_cells_passing"
     }
-    assert sum(passing.values()) == 5_000 * told.namespaces[0].passes
+    assert sum(passing.values()) == 5_000 * told.namespaces[0].tally.passes
     assert "(other)" in passing
 
 

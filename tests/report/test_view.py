@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from audit.model.changes import ChangedCells
 from audit.model.run import Run
+from audit.model.tally import NO_SHARE, Tally
 from audit.model.verdicts import CODE, UNPROVEN, VERDICTS, Verdict
 from audit.report.census import census, deciders
 from audit.report.grid import gather
-from audit.report.tally import NO_SHARE, Tally
 from audit.report.view import Summary, summary
 from tests.report.parts import streamed
 
