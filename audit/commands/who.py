@@ -13,7 +13,7 @@ from audit.report import who
 from audit.report.who import Answer
 from audit.scope import ports as porting
 from audit.scope.named import Directory
-from audit.store.cells import open_recorded
+from audit.store.reader import open_recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

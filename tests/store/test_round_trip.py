@@ -17,8 +17,7 @@ from audit.model.owners import words
 from audit.model.packets import Protocol
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef, Verdict
-from audit.store.cells import open_recorded
-from audit.store.reader import open_run
+from audit.store.reader import open_recorded, open_run
 from audit.store.writer import RunWriter
 
 if TYPE_CHECKING:
