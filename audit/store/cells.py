@@ -80,7 +80,7 @@ class CellFiles:
         self._codes = CellCodes(endpoints, self.ports)
         self._combinations: dict[tuple[Any, ...], int] = {}
         self._traces = Vocabulary(grow=True)
-        self._file = lru_cache(maxsize=_KEPT)(self._read)
+        self._file = lru_cache(maxsize=0 if traced else _KEPT)(self._read)
 
     @property
     def blames(self) -> Sequence[Blame]:
@@ -171,14 +171,17 @@ class CellFiles:
             return self._decoded(table)
 
     def _decoded(self, table: pa.Table) -> Cells:
-        codes = dict(self._codes.of(table))
+        codes = {
+            name: column.astype(self._types.get(name, np.uint8), copy=False)
+            for name, column in self._codes.of(table)
+        }
         blame = self._blame(table.select(self._blames.columns))
         if self._plane:
             decided, verdict = codes["verdict"], codes[self._plane]
-            verdict = np.where(verdict == NO_VERDICT, CODE[Verdict.UNTRACED], verdict)
-            codes |= {"verdict": verdict, "reply": np.full(len(table), NO_VERDICT)}
+            verdict = np.where(verdict == NO_VERDICT, np.uint8(CODE[Verdict.UNTRACED]), verdict)
+            codes |= {"verdict": verdict, "reply": np.full(len(table), NO_VERDICT, np.uint8)}
             blame = np.where(verdict == decided, blame, np.int32(-1))
-        arrays = {name: codes[name].astype(kind) for name, kind in self._types.items()}
+        arrays = {name: codes[name] for name in self._types}
         for name, column in _TRACES.items() if self._traced else ():
             arrays[name] = self._traces.codes(words(table, column)).astype(np.int32)
         return Cells(**arrays, blame=blame)
