@@ -10,9 +10,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.expectations import Expect, Expectation, Side
+from audit.model.matrix import Cells
 from audit.model.recorded import Recorded
 from audit.model.verdicts import PASSES, STOPPED, VERDICTS
 

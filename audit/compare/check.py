@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.expectations import (
     Checked,
@@ -20,7 +19,7 @@ from audit.model.expectations import (
     Violation,
     Where,
 )
-from audit.model.matrix import among, proven
+from audit.model.matrix import Cells, among, proven
 from audit.model.recorded import Recorded
 from audit.model.verdicts import CODE, PASSES, STOPPED, VERDICTS, Blame, Verdict
 

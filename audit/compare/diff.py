@@ -15,9 +15,8 @@ from audit.compare import causes, common, pairing, ranges
 from audit.compare.common import Common
 from audit.compare.pairing import Pairing
 from audit.compare.ports import Overlaps, overlaps
-from audit.model.cells import Cells
 from audit.model.changes import ChangedPath, Changes
-from audit.model.matrix import FAMILIES, proven
+from audit.model.matrix import FAMILIES, Cells, proven
 from audit.model.recorded import Recorded
 from audit.model.verdicts import NO_VERDICT, VERDICTS, Verdict
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
 
-from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
+from audit.model.matrix import Cells
 from audit.model.verdicts import Blame
 
 Spans = tuple[tuple[int, int, int], ...]

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import Policy
-from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.matrix import Cells, CellVerdicts, Matrix
 from audit.model.traces import TraceOutcome
 from audit.model.verdicts import Blame
 

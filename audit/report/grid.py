@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.cells import Cells
-from audit.model.matrix import FAMILIES
+from audit.model.matrix import FAMILIES, Cells
 from audit.model.run import StreamedRun
 from audit.model.verdicts import NO_VERDICT, Blame
 from audit.report.axes import Axes, axes, reading_order

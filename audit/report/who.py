@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint
-from audit.model.matrix import FAMILIES
+from audit.model.matrix import FAMILIES, Cells
 from audit.model.recorded import Recorded
 from audit.model.verdicts import PASSES, REASONS, STOPPED, VERDICTS, Verdict
 from audit.report import printing

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint
-from audit.model.matrix import index_type
+from audit.model.matrix import Cells, index_type
 from audit.model.verdicts import CODE, NO_VERDICT, Blame, Verdict
+from audit.store import schema
 from audit.store.blames import CellBlames
 from audit.store.decode import (
     ENDPOINT_KEY,
@@ -37,6 +37,7 @@ _COLUMNS = (
     *(f"{side}_{name}" for side in ("src", "dst") for name in ENDPOINT_KEY),
     *("family", "protocol", "port", "port_end", "verdict", "reply", "reason", "drift"),
 )
+"""What is read of all cells."""
 _PLANES = ("intent", "logical", "datapath")
 _TRACES = {"trace": "trace_id", "other_trace": "other_trace_id"}
 _KEPT = 3
@@ -70,12 +71,12 @@ class CellFiles:
         self._listed = tuple(endpoints)
         self._types: dict[str, np.dtype[Any] | type] = {
             **dict.fromkeys(("src", "dst"), index_type(len(endpoints))),
-            **dict.fromkeys(("verdict", "reply", "reason", "drift"), np.uint8),
-            **(dict.fromkeys(_PLANES, np.uint8) if traced else {}),
+            **dict.fromkeys((n for n in schema.CODED if traced or n in _COLUMNS), np.uint8),
+            "drift": np.uint8,
             "family": np.int8,
             "port": index_type(len(self.ports)),
         }
-        added = (*_PLANES, *_TRACES.values()) if traced else (plane,) if plane else ()
+        added = (*schema.CODED, *_TRACES.values()) if traced else (plane,) if plane else ()
         self._columns = list(dict.fromkeys((*_COLUMNS, *blames.columns, *added)))
         self._codes = CellCodes(endpoints, self.ports)
         self._combinations: dict[tuple[Any, ...], int] = {}

@@ -17,7 +17,8 @@ from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, EndpointKind, 
 from audit.model.facts import Policy
 from audit.model.matrix import FAMILIES
 from audit.model.packets import Protocol
-from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, PolicyRef
+from audit.model.verdicts import NO_VERDICT, PolicyRef
+from audit.store import schema
 from audit.store.encode import PORTS_KEY
 from audit.store.layout import reading
 
@@ -124,8 +125,7 @@ class CellCodes:
         self._endpoints = EndpointIndex(endpoints)
         self._ports = PortIndex(ports)
         self._families = Vocabulary(FAMILIES)
-        self._verdicts = Vocabulary(VERDICTS)
-        self._reasons = Vocabulary(REASONS)
+        self._coded = {name: Vocabulary(of) for name, of in schema.CODED.items()}
 
     def of(self, table: pa.Table) -> Iterator[tuple[str, NDArray[Any]]]:
         """Yield each column's name and codes; of the planes those that the table has.
@@ -136,11 +136,9 @@ class CellCodes:
         yield "dst", self._endpoints.places(table, "dst")
         yield "family", self._families.codes(words(table, "family"))
         yield "port", self._ports.places(table)
-        yield "verdict", self._verdicts.codes(words(table, "verdict"))
-        yield "reason", self._reasons.codes(words(table, "reason"))
-        for name in ("reply", "intent", "logical", "datapath"):
+        for name, vocabulary in self._coded.items():
             if name in table.column_names:
-                codes = self._verdicts.codes(words(table, name))
+                codes = vocabulary.codes(words(table, name))
                 yield name, np.where(codes < 0, NO_VERDICT, codes)
         yield "drift", table["drift"].cast(pa.uint8()).fill_null(NO_VERDICT).to_numpy()
 

@@ -16,7 +16,7 @@ from audit.model.endpoints import Attachment, Endpoint
 from audit.model.facts import Policy
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
 from audit.model.run import TraceRecord
-from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame
+from audit.model.verdicts import NO_VERDICT, VERDICTS, Blame
 from audit.store import outcomes, schema
 
 PORTS_KEY = b"ports"
@@ -122,19 +122,13 @@ def _port_columns(matrix: Matrix) -> _Columns:
 
 def _verdict_columns(verdicts: CellVerdicts, predicted: _Codes | None) -> _Columns:
     """Return verdicts, reasons and traces per cell; planes that the run has not are left out."""
-    words = _Words([*VERDICTS, *[None] * (NO_VERDICT + 1 - len(VERDICTS))])
-    arrays = {
-        "verdict": verdicts.verdict,
-        "reply": verdicts.reply,
-        "predicted": predicted,
-        "intent": verdicts.intent,
-        "logical": verdicts.logical,
-        "datapath": verdicts.datapath,
-    }
+    arrays = {name: (getattr(verdicts, name), words) for name, words in schema.CODED.items()}
+    arrays["predicted"] = predicted, VERDICTS
     columns: _Columns = {
-        name: (codes, words) for name, codes in arrays.items() if codes is not None
+        name: (codes, _Words([*words, *[None] * (NO_VERDICT + 1 - len(words))]))
+        for name, (codes, words) in arrays.items()
+        if codes is not None
     }
-    columns["reason"] = (verdicts.reason, _Words(REASONS))
     keys = _Words(verdicts.trace_keys)
     columns["trace_id"] = (verdicts.trace, keys)
     if verdicts.other_trace is not None:

@@ -68,8 +68,7 @@ def open_run(path: Path | str, between: Between | None = None) -> Run:
     """
     run = _opened(path)
     files = run.cells()
-    cells, blames_of_cells = files.whole(between)
-    assert cells.trace is not None  # noqa: S101 - they are read with their traces
+    cells, deciders = files.whole(between)
     return Run(
         path=str(run.path),
         manifest=run.manifest,
@@ -81,20 +80,7 @@ def open_run(path: Path | str, between: Between | None = None) -> Run:
             family=cells.family,
             port=cells.port,
         ),
-        verdicts=CellVerdicts(
-            verdict=cells.verdict,
-            reply=cells.reply,
-            reason=cells.reason,
-            blame=cells.blame,
-            trace=cells.trace,
-            blames=blames_of_cells,
-            trace_keys=files.trace_keys,
-            intent=cells.intent,
-            logical=cells.logical,
-            datapath=cells.datapath,
-            drift=None if cells.intent is cells.logical is cells.datapath is None else cells.drift,
-            other_trace=cells.other_trace,
-        ),
+        verdicts=CellVerdicts.of(cells, deciders, files.trace_keys),
         policies=run.policies,
         traces=run.traces,
     )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from audit.model.verdicts import REASONS, VERDICTS
+
 SCHEMA_VERSION = 3
 OLDEST_VERSION = 2
 """The oldest that is read: what it lacks is an optional column."""
@@ -228,6 +230,12 @@ TRACES = Table(
         ]
     ),
 )
+
+CODED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("verdict", "reply", "intent", "logical", "datapath"), VERDICTS),
+    "reason": REASONS,
+}
+"""Columns of `cells` that are arrays of codes in `audit.model.matrix`, and the words coded so."""
 
 TRACE_FIELDS = {
     "trace_id": "key",

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from audit.commands import meaning
-from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
+from audit.model.matrix import Cells
 from audit.model.packets import Protocol
 from audit.model.run import StreamedRun
 from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, PolicyRef, Reason, Verdict

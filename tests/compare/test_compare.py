@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from audit.compare import diff, pairing
 from audit.compare.ports import overlaps
-from audit.model.cells import Cells
 from audit.model.changes import Changes
 from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.matrix import Cells
 from audit.model.packets import Protocol
 from audit.model.recorded import Recorded
 from audit.model.verdicts import CODE, NO_VERDICT, Blame, Verdict

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from audit.model.cells import Cells
+from audit.model.matrix import Cells
 from audit.model.run import Run, StreamedRun
 from audit.model.verdicts import NO_VERDICT
 from audit.report import render

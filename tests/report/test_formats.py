@@ -19,11 +19,10 @@ from playwright.sync_api import Browser
 from prometheus_client.parser import text_string_to_metric_families
 
 from audit.compare.check import check
-from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.expectations import Exemption, Expect, Expectation, Side, Status, Where
 from audit.model.findings import FAILING, Disagreement, exit_code, recorded
-from audit.model.matrix import Matrix
+from audit.model.matrix import Cells, Matrix
 from audit.model.packets import Protocol
 from audit.model.recorded import Recorded
 from audit.model.run import StreamedRun

@@ -6,8 +6,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from audit.model.cells import Cells
 from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.matrix import Cells
 from audit.model.packets import Protocol
 from audit.model.recorded import CellReader, Recorded
 from audit.model.verdicts import CODE, REASON_CODE, Blame, PolicyRef, Reason, Verdict
