@@ -34,7 +34,7 @@ from audit.scope.expectations import PACKS
 )
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when an expectation fails.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@options.output_option("text", "json", "markdown", "junit", "sarif", "prometheus")
+@options.output_option("text", *(str(form) for form in Format if form is not Format.HTML))
 def check(
     *,
     run: Path,

@@ -77,10 +77,8 @@ def _workload(endpoint: Endpoint) -> tuple[Hashable, Side]:
         case EndpointKind.EXTERNAL:
             side = Side(kinds=kinds, addresses=(endpoint.name,))
             return (endpoint.kind, endpoint.name), side
-        case EndpointKind.INGRESS:
-            return (endpoint.kind, endpoint.name), Side(kinds=kinds, names=(endpoint.name,))
-        case EndpointKind.SERVICE:
-            name = f"{endpoint.namespace}/{endpoint.name}"
+        case _:
+            name = "/".join(filter(None, (endpoint.namespace, endpoint.name)))
             return (endpoint.kind, name), Side(kinds=kinds, names=(name,))
 
 
