@@ -30,6 +30,7 @@ from audit.fanout.ray import (
     IN_FLIGHT,
     Actor,
     close,
+    leave,
     listens,
     load,
     lost,
@@ -191,11 +192,8 @@ class AgentFanout:
         if self._ray is None:
             return
         try:
-            if listens(self._head):  # else nothing would answer
-                close(self._ray, [member.handle for member in self._members])
+            leave(self._ray, self._head, self._members)
         finally:
-            self._members.clear()
-            self._ray.shutdown()
             self._ray = None
             self._open.close()
 

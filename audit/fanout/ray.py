@@ -193,11 +193,8 @@ class RayFanout:
             self._open.close()
             return
         try:
-            if self._head and listens(self._head):  # else nothing would answer
-                close(self._ray, [member.handle for member in self._members])
+            leave(self._ray, self._head, self._members)
         finally:
-            self._members.clear()
-            self._ray.shutdown()
             self._ray = None
             self._open.close()
             scratch.sweep()  # of actors that did not answer, and are gone now
@@ -294,6 +291,16 @@ def close(ray: Any, actors: Sequence[Any]) -> None:  # noqa: ANN401 - Ray's own
     closing = [actor.close.remote() for actor in actors]
     if closing:
         ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_TIMEOUT_S)
+
+
+def leave(ray: Any, head: str, members: list[Any]) -> None:  # noqa: ANN401 - Ray's own
+    """Close the actors of members where the head still answers, and shut Ray down."""
+    try:
+        if head and listens(head):  # else nothing would answer
+            close(ray, [member.handle for member in members])
+    finally:
+        members.clear()
+        ray.shutdown()
 
 
 def lost(batch: TraceBatch, message: str) -> Finished:

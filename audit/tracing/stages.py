@@ -83,13 +83,8 @@ class Teller:
             yield self._stage(replace(packet, dst=to.name if to else dst), hop, remote=True)
 
     def _there(self, to: Destination) -> Iterator[Stage]:
-        packet = _Packet(
-            way=Way.REQUEST,
-            direction=TO_POD,
-            src=self.traced.pair.src.name,
-            dst=to.dst.name,
-            leg=to.name,
-        )
+        src = self.traced.pair.src.name
+        packet = _Packet(way=Way.REQUEST, direction=TO_POD, src=src, dst=to.dst.name, leg=to.name)
         yield from self._stages(packet, self.traced.by_zone(to.request.key))
         if to.supposed is not None:
             for hop in self.traced.by_zone(to.supposed.key):
@@ -97,13 +92,7 @@ class Teller:
 
     def _back(self, to: Destination) -> Iterator[Stage]:
         """Yield the way back: the reply; where no trace can follow it, a new connection."""
-        packet = _Packet(
-            way=Way.REPLY,
-            direction=FROM_POD,
-            src=to.dst.name,
-            dst=self.traced.pair.src.name,
-            leg=to.name,
-        )
+        packet = self._from(to, Way.REPLY, FROM_POD)
         if to.reply is not None:
             supposed = self.traced.answer(to.request.key).verdict not in PASSES
             for stage in self._stages(packet, self.traced.by_zone(to.reply.key)):
@@ -114,15 +103,12 @@ class Teller:
 
     def _other_way(self, to: Destination, reverse: TraceTask) -> Iterator[Stage]:
         """Yield a new connection the other way, which is not what the lines are about."""
-        packet = _Packet(
-            way=Way.REVERSE,
-            direction=OTHER_WAY,
-            src=to.dst.name,
-            dst=self.traced.pair.src.name,
-            leg=to.name,
-            has_line=False,
-        )
+        packet = replace(self._from(to, Way.REVERSE, OTHER_WAY), has_line=False)
         yield from self._stages(packet, self.traced.by_zone(reverse.key))
+
+    def _from(self, to: Destination, way: Way, direction: str) -> _Packet:
+        dst = self.traced.pair.src.name
+        return _Packet(way=way, direction=direction, src=to.dst.name, dst=dst, leg=to.name)
 
     def _stages(self, packet: _Packet, answers: Iterable[ZoneAnswer]) -> Iterator[Stage]:
         for number, hop in enumerate(answers):
