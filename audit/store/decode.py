@@ -222,14 +222,10 @@ def endpoints(file: Path) -> tuple[Endpoint, ...]:
     with reading(file):
         return tuple(
             Endpoint(
-                kind=EndpointKind(row["kind"]),
-                namespace=row["namespace"],
-                name=row["name"],
-                node=row["node"],
-                addresses=tuple(row["addresses"]),
-                labels=tuple(row["labels"]),
-                workload=row["workload"],
-                host_network=row["host_network"],
+                **{
+                    **{name: _frozen(row[name]) for name in schema.PLAIN_OF_ENDPOINTS},
+                    "kind": EndpointKind(row["kind"]),
+                },
                 declared=tuple(
                     NamedPort(
                         name=declared["name"],
@@ -238,10 +234,13 @@ def endpoints(file: Path) -> tuple[Endpoint, ...]:
                     for declared in row["declared"]
                 ),
                 attachment=_attachment(row),
-                obstacle=row["obstacle"],
             )
             for row in pq.read_table(file, partitioning=None).to_pylist()
         )
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _attachment(row: dict[str, Any]) -> Attachment | None:

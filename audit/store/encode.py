@@ -166,19 +166,11 @@ def endpoints(values: Sequence[Endpoint]) -> pa.Table:
     """Return the endpoints in their order, which is what the matrix' indices mean."""
     rows = [
         {
-            "kind": value.kind,
-            "namespace": value.namespace,
-            "name": value.name,
-            "node": value.node,
-            "addresses": value.addresses,
-            "labels": value.labels,
-            "workload": value.workload,
-            "host_network": value.host_network,
+            **{name: getattr(value, name) for name in schema.PLAIN_OF_ENDPOINTS},
             "declared": [
                 {"name": d.name, "protocol": d.port.protocol, "port": d.port.number}
                 for d in value.declared
             ],
-            "obstacle": value.obstacle,
             **_attachment(value.attachment),
         }
         for value in values

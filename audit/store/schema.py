@@ -8,10 +8,11 @@ Text that repeats is dictionary-encoded: a cell costs small integers, not string
 *not asked* or *none*; an empty text means that Kubernetes has none there (a node's namespace).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pyarrow as pa
 
+from audit.model.endpoints import Endpoint
 from audit.model.verdicts import REASONS, VERDICTS
 
 SCHEMA_VERSION = 3
@@ -174,6 +175,11 @@ ENDPOINTS = Table(
         ]
     ),
 )
+
+PLAIN_OF_ENDPOINTS = tuple(
+    sorted({field.name for field in fields(Endpoint)} & {*ENDPOINTS.schema.names} - {"declared"})
+)
+"""Columns of `endpoints` that hold what the value has under the same name."""
 
 POLICIES = Table(
     name="policies",
