@@ -142,5 +142,5 @@ def label_of(blame: Blame | None) -> str:
 
 def exposures(grid: Grid, counted: Census) -> tuple[tuple[str, Tally], ...]:
     """Return the namespaces, most exposed to the others first; those nobody asks are left out."""
-    asked = zip(grid.page.groups, from_others(counted.pairs), strict=True)
-    return most_open((group, tally) for group, tally in asked if group not in LAST_GROUPS)
+    into = zip(grid.page.groups, from_others(counted.pairs), strict=True)
+    return most_open((group, tally) for group, tally in into if group not in LAST_GROUPS)

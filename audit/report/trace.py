@@ -93,14 +93,14 @@ def _suppositions(pair: PairTrace) -> Iterator[str]:
 
 
 def _sentence(pair: PairTrace, answer: Answer) -> str:
-    return _upper(_told(pair.src, pair.dst, pair.port, answer, pair.family))
+    return _upper(_described(pair.src, pair.dst, pair.port, answer, pair.family))
 
 
 def _leg_sentence(pair: PairTrace, leg: Leg) -> str:
-    return _told(pair.src, leg.dst, leg.port, leg.request)
+    return _described(pair.src, leg.dst, leg.port, leg.request)
 
 
-def _told(
+def _described(
     src: Endpoint, dst: Endpoint, port: Port, answer: Answer, family: Family | None = None
 ) -> str:
     return sentences.sentence(
@@ -132,7 +132,7 @@ def _other_way(pair: PairTrace) -> Iterator[str]:
     for leg in pair.legs:
         if leg.reverse is None or (len(pair.legs) > 1 and leg.reverse.verdict in PASSES):
             continue
-        sentence = _told(leg.dst, pair.src, leg.port, leg.reverse)
+        sentence = _described(leg.dst, pair.src, leg.port, leg.reverse)
         yield from wrap(f"The other way, as a new connection: {sentence}")
     instead = dict.fromkeys(
         stage.src for stage in pair.stages if stage.has_line and stage.way is Way.REVERSE

@@ -116,7 +116,7 @@ class CellFiles:
     def __iter__(self) -> Iterator[Cells]:
         """Yield the cells, a file at a time."""
         for number in range(len(self._files)):
-            yield _asked(self._file(number))
+            yield _without_lone_plane(self._file(number))
 
     def whole(self, between: Between | None = None) -> tuple[Cells, tuple[Blame, ...]]:
         """Return all cells, or those between ends named as these endpoints are, as one table.
@@ -141,7 +141,7 @@ class CellFiles:
         for start in range(0, count, _SETTLED_AT_A_TIME):
             settled = arrays["blame"][start : start + _SETTLED_AT_A_TIME]
             settled[:] = lookup[settled]
-        return _asked(Cells(**arrays)), tuple(blames)
+        return _without_lone_plane(Cells(**arrays)), tuple(blames)
 
     @cached_property
     def _spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -199,10 +199,10 @@ class CellFiles:
         return np.array(numbers, np.int32)[codes]
 
 
-def _asked(cells: Cells) -> Cells:
+def _without_lone_plane(cells: Cells) -> Cells:
     """Return cells without the planes, where there is only one: it is the cell's verdict."""
-    asked = [n for n, of in cells.arrays() if n in _PLANES and (of != NO_VERDICT).any()]
-    kept = set(asked) if len(asked) > 1 else set()
+    planes = [n for n, of in cells.arrays() if n in _PLANES and (of != NO_VERDICT).any()]
+    kept = set(planes) if len(planes) > 1 else set()
     kept |= {"other_trace"} if "datapath" in kept else set()
     optional = {*_PLANES, "other_trace"} - kept
     return Cells(**{name: column for name, column in cells.arrays() if name not in optional})
