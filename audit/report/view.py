@@ -123,7 +123,6 @@ class Summary:
     most_exposed: tuple[ExposureRow, ...]
     least_exposed: tuple[ExposureRow, ...]
     deciders: tuple[DeciderRow, ...]
-    deciders_left_out: int
     idle: str
     """How many policies decide no cell, in a sentence."""
     note_counts: str
@@ -170,7 +169,6 @@ def summary(
         most_exposed=tuple(starmap(_exposure, exposed[:MOST_EXPOSED])),
         least_exposed=tuple(starmap(_exposure, least)),
         deciders=_decider_rows(deciding[:MOST_LISTED], tally.of(Verdict.BLOCKED)),
-        deciders_left_out=max(0, len(deciding) - MOST_LISTED),
         idle=_idle(sum(not (d.blocks or d.allows or d.shared) for d in deciding)),
         note_counts=messages.counted(notes),
         notes=_rows(notes),
