@@ -2,7 +2,7 @@
 
 import click
 
-from audit.cli import groups, options, places, say
+from audit.cli import groups, options, run_arguments, say
 from audit.commands import explain as command
 from audit.errors import UsageError
 
@@ -25,7 +25,7 @@ def explain(*, words: tuple[str, ...], family: str | None, raw: bool, output: st
       audit explain runs/20261123T043457Z-9510 deploy/front svc/web http
     """
     run, src, dst, port = _parts(words)
-    explained = command.explain(places.Run()(run), src, dst, port, family=family, raw=raw)
+    explained = command.explain(run_arguments.Run()(run), src, dst, port, family=family, raw=raw)
     if output == "json":
         say.json(explained.fields)
     else:
@@ -34,8 +34,8 @@ def explain(*, words: tuple[str, ...], family: str | None, raw: bool, output: st
 
 def _parts(words: tuple[str, ...]) -> tuple[str, str, str, str]:
     """Return the run, the two ends and the port; a run is what is there, or `latest`, or a day."""
-    whole = len(words) > len(("SRC", "DST", "PORT")) or places.names_run(words[0])
-    run, *ends = words if whole else (places.LATEST, *words)
+    whole = len(words) > len(("SRC", "DST", "PORT")) or run_arguments.names_run(words[0])
+    run, *ends = words if whole else (run_arguments.LATEST, *words)
     if len(ends) not in (2, 3):
         raise UsageError(
             "explain takes [RUN] SRC DST [PORT], as in: audit explain shop/front default/web tcp/80"
