@@ -22,22 +22,19 @@ from audit.model.verdicts import CODE, NO_VERDICT, Blame, Verdict
 from audit.store import schema
 from audit.store.blames import CellBlames
 from audit.store.decode import (
-    ENDPOINT_KEY,
     CellCodes,
     EndpointIndex,
     Vocabulary,
     distinct,
+    endpoint_key,
     plain,
     ports_of,
     words,
 )
 from audit.store.layout import reading
 
-_COLUMNS = (
-    *(f"{side}_{name}" for side in ("src", "dst") for name in ENDPOINT_KEY),
-    *("family", "protocol", "port", "port_end", "verdict", "reply", "reason", "drift"),
-)
-"""What is read of all cells."""
+_COLUMNS = ("family", "protocol", "port", "port_end", "verdict", "reply", "reason", "drift")
+"""What is read of all cells, beside the names of their ends."""
 _PLANES = ("intent", "logical", "datapath")
 _TRACES = {"trace": "trace_id", "other_trace": "other_trace_id"}
 _KEPT = 3
@@ -76,9 +73,12 @@ class CellFiles:
             "family": np.int8,
             "port": index_type(len(self.ports)),
         }
+        self._key = endpoint_key(files)
+        ends = (f"{side}_{name}" for side in ("src", "dst") for name in self._key)
         added = (*schema.CODED, *_TRACES.values()) if traced else (plane,) if plane else ()
-        self._columns = list(dict.fromkeys((*_COLUMNS, *blames.columns, *added)))
-        self._codes = CellCodes(endpoints, self.ports)
+        self._columns = list(dict.fromkeys((*ends, *_COLUMNS, *blames.columns, *added)))
+        self._index = EndpointIndex(endpoints, self._key)
+        self._codes = CellCodes(self._index, self.ports)
         self._combinations: dict[tuple[Any, ...], int] = {}
         self._traces = Vocabulary(grow=True)
         self._file = lru_cache(maxsize=0 if traced else _KEPT)(self._read)
@@ -146,17 +146,16 @@ class CellFiles:
     @cached_property
     def _spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The first and the last source of each file; of an empty one none."""
-        index = EndpointIndex(self._listed)
         spans = np.full((2, len(self._files)), -1, np.int64)
         spans[0] = len(self._listed)
         for number, file in enumerate(self._files):
             with reading(file):
                 table = pq.read_table(
-                    file, columns=[f"src_{name}" for name in ENDPOINT_KEY], partitioning=None
+                    file, columns=[f"src_{name}" for name in self._key], partitioning=None
                 )
                 if len(table):
                     ends = table.take([0, len(table) - 1])
-                    spans[:, number] = index.places(ends, "src")
+                    spans[:, number] = self._index.places(ends, "src")
         return spans[0], spans[1]
 
     def _read(self, number: int, names: Sequence[pa.Array] | None = None) -> Cells:

@@ -61,12 +61,9 @@ class Vocabulary:
 
 
 class EndpointIndex:
-    """From the columns that name an endpoint to its index in the endpoints table.
+    """From the columns that name an endpoint, which are `names`, to its index in the table."""
 
-    `names` are these columns: cells from before networks were told have one less.
-    """
-
-    def __init__(self, endpoints: Sequence[Endpoint], names: Sequence[str] = ENDPOINT_KEY) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], names: Sequence[str]) -> None:
         self._names = names
         attributes = [_ATTRIBUTES.get(name, name) for name in names]
         values = [[str(getattr(endpoint, name)) for endpoint in endpoints] for name in attributes]
@@ -129,9 +126,8 @@ class PortIndex:
 class CellCodes:
     """The columns of a table of cells as the matrix' indices and codes; one for a whole run."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], ports: Sequence[Port]) -> None:
-        self._ends = endpoints
-        self._endpoints = EndpointIndex(endpoints)
+    def __init__(self, endpoints: EndpointIndex, ports: Sequence[Port]) -> None:
+        self._endpoints = endpoints
         self._ports = PortIndex(ports)
         self._families = Vocabulary(FAMILIES)
         self._coded = {name: Vocabulary(of) for name, of in schema.CODED.items()}
@@ -141,9 +137,6 @@ class CellCodes:
 
         Raises ValueError for what the run does not have.
         """
-        names = [name for name in ENDPOINT_KEY if f"src_{name}" in table.column_names]
-        if len(names) < len(ENDPOINT_KEY):
-            self._endpoints = EndpointIndex(self._ends, names)
         yield "src", self._endpoints.places(table, "src")
         yield "dst", self._endpoints.places(table, "dst")
         yield "family", self._families.codes(words(table, "family"))
@@ -153,6 +146,16 @@ class CellCodes:
                 codes = vocabulary.codes(words(table, name))
                 yield name, np.where(codes < 0, NO_VERDICT, codes)
         yield "drift", table["drift"].cast(pa.uint8()).fill_null(NO_VERDICT).to_numpy()
+
+
+def endpoint_key(files: Sequence[Path]) -> Sequence[str]:
+    """Return the columns that name an endpoint in a run; RunReadError when the file is damaged.
+
+    Cells of earlier programs have no networks.
+    """
+    with reading(files[0]):
+        has_networks = "src_network" in pq.read_schema(files[0]).names
+    return ENDPOINT_KEY if has_networks else [name for name in ENDPOINT_KEY if name != "network"]
 
 
 def ports_of(files: Sequence[Path]) -> tuple[Port, ...]:
