@@ -20,8 +20,9 @@ from audit.commands import outside
 from audit.compare.common import Common
 from audit.model.endpoints import Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import Policy
+from audit.model.matrix import Cells
 from audit.model.packets import Protocol
-from audit.model.recorded import Cells, Recorded
+from audit.model.recorded import Recorded
 from audit.model.verdicts import Blame, PolicyRef
 from bench.outside import SPACES, Object, objects
 

@@ -2,6 +2,7 @@
 
 import platform
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,6 +46,7 @@ from audit.tracing.agents import serve as serve_agent
 )
 @click.option(
     "--worker-count",
+    "workers",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
@@ -52,6 +54,7 @@ from audit.tracing.agents import serve as serve_agent
 )
 @click.option(
     "--wait",
+    "wait_s",
     type=click.FloatRange(min=0),
     default=300.0,
     show_default=True,
@@ -59,17 +62,7 @@ from audit.tracing.agents import serve as serve_agent
     help="How long to look for a run before giving up.",
 )
 @options.ovn_prefix_option
-def agent(
-    *,
-    address: str,
-    node: str,
-    zone: str,
-    ovn_rundir: Path,
-    ovs_rundir: Path,
-    worker_count: int,
-    wait: float,
-    ovn_prefix: Path | None,
-) -> None:
+def agent(**given: Any) -> None:  # noqa: ANN401 - click hands on the options above
     """Trace on this node for a run elsewhere, on the node's own databases.
 
     It looks for the run, joins it, and ends with it. Both sides hold the same token
@@ -79,15 +72,4 @@ def agent(
     Example:
       audit agent --address ovn-audit-head:6379 --node worker-1
     """
-    serve_agent(
-        AgentOptions(
-            address=address,
-            node=node,
-            zone=zone,
-            ovn_rundir=ovn_rundir,
-            ovs_rundir=ovs_rundir,
-            workers=worker_count,
-            wait_s=wait,
-            ovn_prefix=ovn_prefix,
-        )
-    )
+    serve_agent(AgentOptions(**given))

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from audit.cli import engines, options, places, progress, query, say, surroundings
+from audit.cli import engines, options, progress, query, run_arguments, say, surroundings
 from audit.commands import who as command
 from audit.commands.snapshot import Access, captured
 from audit.commands.who import Reach
@@ -97,7 +97,7 @@ def answered(subject: Subject, *, source: str, destination: str, ports: tuple[st
 def _run(named: str | None) -> Path:
     """Return where the run is that is named, or the newest; UsageError with what else to ask."""
     try:
-        run: Path = places.Run()(named or places.LATEST)
+        run: Path = run_arguments.Run()(named or run_arguments.LATEST)
     except UsageError as error:
         if named is not None:
             raise

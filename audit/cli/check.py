@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from audit.cli import groups, options, places, progress, say
+from audit.cli import groups, options, progress, run_arguments, say
 from audit.commands import check as command
 from audit.commands.check import Format, checked_text, read_expectations, rendered
 from audit.commands.copy import Part
@@ -14,7 +14,7 @@ from audit.scope.expectations import PACKS
 
 
 @groups.command()
-@click.argument("run", type=places.Run(Part.CELLS))
+@click.argument("run", type=run_arguments.Run(Part.CELLS))
 @click.option(
     "-f",
     "--file",
@@ -33,7 +33,7 @@ from audit.scope.expectations import PACKS
 )
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when an expectation fails.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@options.output_option("text", "json", "markdown", "junit", "sarif", "prometheus")
+@options.output_option("text", *(str(form) for form in Format if form is not Format.HTML))
 def check(
     *,
     run: Path,

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import click
 
-from audit.cli import groups, places, say
+from audit.cli import groups, run_arguments, say
 from audit.commands import copy as command
-from audit.commands.copy import Place
+from audit.commands.copy import RemoteDirectory
 
 
 @groups.command()
-@click.argument("run", type=places.Place())
-@click.argument("to", type=places.Place())
-def copy(*, run: Path | Place, to: Path | Place) -> None:
+@click.argument("run", type=run_arguments.DirectoryOrStore())
+@click.argument("to", type=run_arguments.DirectoryOrStore())
+def copy(*, run: Path | RemoteDirectory, to: Path | RemoteDirectory) -> None:
     """Copy a finished run below TO, compared with its run.json, and print where it is.
 
     RUN or TO is on an object store: s3://BUCKET/PREFIX.

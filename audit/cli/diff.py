@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from audit.cli import groups, options, places, progress, say, surroundings
+from audit.cli import groups, options, progress, run_arguments, say, surroundings
 from audit.commands.copy import Part
 from audit.commands.diff import diff_manifests, diff_runs, mark_runs
 from audit.commands.diff import markdown as changes_markdown
@@ -18,8 +18,8 @@ from audit.scope.scope import Scope
 
 
 @groups.command()
-@click.argument("before", type=places.RunOrManifests(Part.CELLS))
-@click.argument("after", type=places.RunOrManifests(Part.CELLS))
+@click.argument("before", type=run_arguments.RunOrManifests(Part.CELLS))
+@click.argument("after", type=run_arguments.RunOrManifests(Part.CELLS))
 @surroundings.surroundings_options
 @options.scope_options
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 where it would be 1 or 3.")
@@ -95,7 +95,7 @@ def _diff_runs(before: Path, after: Path, output: str, *, quiet: bool) -> Change
             changes = diff_runs(before, after, shown)
         show(changes, output)
         return changes
-    places.require_written(after, "use `audit report AFTER --since BEFORE --out DIR`")
+    run_arguments.require_written(after, "use `audit report AFTER --since BEFORE --out DIR`")
     with progress.shown(quiet=quiet) as shown:
         changes, marked = mark_runs(before, after, shown)
         page = write_report(after, marked)

@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import CompletionItem
 
-from audit.cli import groups, options, places, say
+from audit.cli import groups, options, run_arguments, say
 from audit.cli import words as completed
 from audit.commands import explain as command
 from audit.errors import UsageError
@@ -42,7 +42,7 @@ def explain(*, words: tuple[str, ...], family: str | None, raw: bool, output: st
       audit explain runs/20261123T043457Z-9510 deploy/front svc/web http
     """
     run, src, dst, port = _parts(words)
-    explained = command.explain(places.Run()(run), src, dst, port, family=family, raw=raw)
+    explained = command.explain(run_arguments.Run()(run), src, dst, port, family=family, raw=raw)
     if output == "json":
         say.json(explained.fields)
     else:
@@ -51,8 +51,8 @@ def explain(*, words: tuple[str, ...], family: str | None, raw: bool, output: st
 
 def _parts(words: tuple[str, ...]) -> tuple[str, str, str, str]:
     """Return the run, the two ends and the port; a run is what is there, or `latest`, or a day."""
-    whole = len(words) > len(("SRC", "DST", "PORT")) or places.names_run(words[0])
-    run, *ends = words if whole else (places.LATEST, *words)
+    whole = len(words) > len(("SRC", "DST", "PORT")) or run_arguments.names_run(words[0])
+    run, *ends = words if whole else (run_arguments.LATEST, *words)
     if len(ends) not in (2, 3):
         raise UsageError(
             "explain takes [RUN] FROM TO [PORT], as in: audit explain shop/front default/web tcp/80"

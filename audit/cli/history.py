@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from audit.cli import groups, options, places, say
+from audit.cli import groups, options, run_arguments, say
 from audit.cli.query import show
 from audit.commands import history as command
-from audit.commands.copy import Place
+from audit.commands.copy import RemoteDirectory
 from audit.commands.history import History, Retention, ask_all, past
 from audit.errors import UsageError
 
 
 @groups.command()
-@click.argument("root", type=places.Place(), default=Path("runs"))
+@click.argument("root", type=run_arguments.DirectoryOrStore(), default=Path("runs"))
 @click.option(
     "--sql",
     help="SQL over all runs: the tables of one with a column `run`, `runs` and `exposure`.",
@@ -27,7 +27,7 @@ from audit.errors import UsageError
 @options.output_option("table", "json", "csv", "html")
 def history(
     *,
-    root: Path | Place,
+    root: Path | RemoteDirectory,
     sql: str | None,
     prune: bool,
     dry_run: bool,
@@ -65,7 +65,7 @@ def history(
         show(columns, rows, output)
 
 
-def _show(root: Path | Place, listing: History, output: str) -> None:
+def _show(root: Path | RemoteDirectory, listing: History, output: str) -> None:
     """Print the runs below a root, and on stderr what could not be read of it."""
     runs = listing.runs
     for sentence in listing.skipped:
@@ -84,7 +84,7 @@ def _show(root: Path | Place, listing: History, output: str) -> None:
         say.text(listing.text)
 
 
-def _prune(root: Path | Place, keep: Retention, *, dry: bool) -> None:
+def _prune(root: Path | RemoteDirectory, keep: Retention, *, dry: bool) -> None:
     gone = command.prune(root, keep, dt.datetime.now(dt.UTC), dry=dry)
     for path in gone:
         say.line(f"{'would remove' if dry else 'removed'} {path}")

@@ -102,9 +102,9 @@ class _Commands(click.Group):
             done = super().invoke(ctx)
             sys.stdout.flush()
         except AuditError as error:
-            from audit.cli import places  # noqa: PLC0415 - a command is loaded by now, and it too
+            from audit.cli import run_arguments  # noqa: PLC0415 - a command is loaded by now, and it too
 
-            places.rename(error, ctx)
+            run_arguments.rename(error, ctx)
             raise
         except BrokenPipeError:
             # click would make this an exit code of 1, which is ours for findings.

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from audit.cli import words
-from audit.cli.places import Run
+from audit.cli.run_arguments import Run
 from audit.commands.snapshot import Access
 from audit.errors import ScopeError, UsageError
 from audit.facts.archive import LARGEST

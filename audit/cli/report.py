@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from audit.cli import groups, options, places, progress, say
+from audit.cli import groups, options, progress, run_arguments, say
 from audit.commands.check import Format, formatted, write_formats
 from audit.commands.copy import Part
 from audit.commands.diff import mark_runs
@@ -30,7 +30,7 @@ from audit.errors import UsageError
 )
 @click.option(
     "--since",
-    type=places.Run(Part.CELLS),
+    type=run_arguments.Run(Part.CELLS),
     help="An earlier run: the page marks the cells that changed, and says what did.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -62,7 +62,7 @@ def report(
         say.text(formatted(run, chosen[0]))
         return
     if out is None:
-        places.require_written(run, "name where to write with --out")
+        run_arguments.require_written(run, "name where to write with --out")
     changed = None
     if since is not None:
         with progress.shown(quiet=quiet) as shown:

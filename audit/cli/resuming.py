@@ -9,7 +9,7 @@ import click
 
 from audit.cli import progress
 from audit.commands import run as command
-from audit.commands.copy import Place, destination, resumable
+from audit.commands.copy import RemoteDirectory, destination, resumable
 from audit.commands.plan_file import REPEATED
 from audit.commands.report import Outcome
 from audit.commands.snapshot import sweep
@@ -26,9 +26,9 @@ without_option = click.option(
 
 
 def resume(
-    run: Path | Place,
+    run: Path | RemoteDirectory,
     given: Mapping[str, Any],
-    store: Place | None,
+    store: RemoteDirectory | None,
     staging: Path,
     without: frozenset[str],
     stack: ExitStack,
@@ -92,7 +92,7 @@ def answered(context: click.Context, without: Sequence[str]) -> frozenset[str]:
     return frozenset(given | set(without))
 
 
-def kept_at(out: Path | Place, run: Path | Place) -> Place | None:
+def kept_at(out: Path | RemoteDirectory, run: Path | RemoteDirectory) -> RemoteDirectory | None:
     """Return the object store that --out names; a directory can only be the run's own."""
     if not isinstance(out, Path):
         return out

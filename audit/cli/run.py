@@ -13,10 +13,10 @@ from typing import Any
 
 import click
 
-from audit.cli import engines, groups, options, places, progress, resuming, say, surroundings
+from audit.cli import engines, groups, options, progress, resuming, run_arguments, say, surroundings
 from audit.commands import run as command
 from audit.commands.check import MOST_CELLS_AT_THE_END, Format, formatted, namespaces_text
-from audit.commands.copy import Destination, Place, destination
+from audit.commands.copy import Destination, RemoteDirectory, destination
 from audit.commands.diff import plain as changes_text
 from audit.commands.rehearse import Rehearsed, rehearse
 from audit.commands.report import Outcome
@@ -102,7 +102,7 @@ class Flags:
     ovn_prefix: Path | None
     scope: Scope
     install_ovn: bool
-    out: Path | Place
+    out: Path | RemoteDirectory
     staging: Path
     workers: str | None
     traces: str
@@ -117,7 +117,7 @@ class Flags:
     trace_timeout: float
     time_limit: float | None
     fail_coverage_below: float | None
-    resumed: Path | Place | None
+    resumed: Path | RemoteDirectory | None
     without: tuple[str, ...]
     sign_key: Path | None
     timestamp_url: str
@@ -163,7 +163,7 @@ class Flags:
 @engines.install_option
 @click.option(
     "--out",
-    type=places.Place(),
+    type=run_arguments.DirectoryOrStore(),
     default=Path("runs"),
     show_default=True,
     help="Where runs are kept: each is a directory of its own below. A directory, or "
@@ -271,7 +271,7 @@ class Flags:
 @click.option(
     "--resume",
     "resumed",
-    type=places.Place(),
+    type=run_arguments.DirectoryOrStore(),
     metavar="DIR",
     help="Go on with a run that was ended: what it traced is not traced again. Of a finished run, "
     "make what is missing (report, signature), else run what failed again.",
@@ -333,7 +333,7 @@ def run(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above
     return _audit(flags)
 
 
-def _resume(flags: Flags, resumed: Path | Place) -> int:
+def _resume(flags: Flags, resumed: Path | RemoteDirectory) -> int:
     """Go on with a run, and print what came out; return the exit code."""
     context = click.get_current_context()
     resuming.refuse_anew(context)

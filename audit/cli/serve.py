@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 import waitress
 
-from audit.cli import places, say
-from audit.commands.copy import Place
+from audit.cli import run_arguments, say
+from audit.commands.copy import RemoteDirectory
 from audit.commands.history import past
 from audit.commands.serve import LOOPBACK, Site
 from audit.errors import OutputError, UsageError
@@ -22,7 +22,7 @@ BODY_BYTES = 1_024
 
 
 @click.command()
-@click.argument("root", type=places.Place(), default=Path(places.RUNS))
+@click.argument("root", type=run_arguments.DirectoryOrStore(), default=Path(run_arguments.RUNS))
 @click.option(
     "--listen",
     default="127.0.0.1:8080",
@@ -37,7 +37,7 @@ BODY_BYTES = 1_024
     metavar="NAME",
     help="A host name that browsers reach this server by, besides localhost. Repeatable.",
 )
-def serve(*, root: Path | Place, listen: str, names: tuple[str, ...]) -> None:
+def serve(*, root: Path | RemoteDirectory, listen: str, names: tuple[str, ...]) -> None:
     """Show the pages of the runs below ROOT to browsers, until it is stopped.
 
     ROOT is what `audit run --out` was given, also on an object store. It is only read: the index of

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from audit.cli import groups, options, places, say
+from audit.cli import groups, options, run_arguments, say
 from audit.commands import verify as command
 from audit.commands.copy import Part
 from audit.errors import ExitCode
 
 
 @groups.command()
-@click.argument("run", type=places.Run(Part.EVERYTHING))
+@click.argument("run", type=run_arguments.Run(Part.EVERYTHING))
 @click.option(
     "--key",
     type=click.Path(path_type=Path, dir_okay=False),

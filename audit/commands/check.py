@@ -22,8 +22,8 @@ from audit.report.formats import (
 )
 from audit.report.formats.overview import Overview, overview_of
 from audit.scope import expectations
-from audit.store.cells import open_recorded
 from audit.store.files import replacing, writing
+from audit.store.reader import open_recorded
 from audit.tracing.options import Progress
 
 

@@ -14,10 +14,10 @@ from audit import scratch
 from audit.commands.report import Outcome
 from audit.errors import AuditError, OutputError, UsageError
 from audit.store import evidence, remote
-from audit.store.remote import Part, Place, located
+from audit.store.remote import Part, RemoteDirectory, located
 from audit.tracing.options import Progress
 
-__all__ = ["Part", "Place", "copy", "destination", "fetched", "located", "resumable"]
+__all__ = ["Part", "RemoteDirectory", "copy", "destination", "fetched", "located", "resumable"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Destination:
     """Where a run is written (`root`), and where it goes when it is finished, if elsewhere."""
 
     root: Path
-    store: Place | None
+    store: RemoteDirectory | None
     _delivered: list[Path] = field(default_factory=list)
 
     @property
@@ -62,7 +62,7 @@ class Destination:
 
 
 @contextmanager
-def destination(out: Path | Place, staging: Path) -> Iterator[Destination]:
+def destination(out: Path | RemoteDirectory, staging: Path) -> Iterator[Destination]:
     """Yield where to write runs that are kept at `out`; below `staging` when that is a store.
 
     OutputError, before there is anything to lose, when nothing can be put on the store.
@@ -78,12 +78,12 @@ def destination(out: Path | Place, staging: Path) -> Iterator[Destination]:
         to.leave()
 
 
-def fetched(run: Place, stack: ExitStack, part: Part = Part.TABLES) -> Path:
+def fetched(run: RemoteDirectory, stack: ExitStack, part: Part = Part.TABLES) -> Path:
     """Return a copy of part of a finished run that lasts as long as `stack`."""
     return remote.fetch(run, stack.enter_context(scratch.directory("run")), part)
 
 
-def resumable(run: Place, staging: Path, stack: ExitStack) -> Path:
+def resumable(run: RemoteDirectory, staging: Path, stack: ExitStack) -> Path:
     """Return a copy of a finished run below `staging`, beside which another will go on with it."""
     target = staging / run.name
     if target.exists():
@@ -92,7 +92,7 @@ def resumable(run: Place, staging: Path, stack: ExitStack) -> Path:
     return remote.fetch(run, staging)
 
 
-def copy(source: Path | Place, target: Path | Place) -> Path | Place:
+def copy(source: Path | RemoteDirectory, target: Path | RemoteDirectory) -> Path | RemoteDirectory:
     """Copy a finished run below `target`, every file compared with run.json; return where it is.
 
     RunReadError when it is not as the audit wrote it, OutputError when something is there.

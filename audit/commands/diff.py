@@ -26,7 +26,7 @@ from audit.report import changes
 from audit.scope import expand, matrix, membership, outside, ports
 from audit.scope.ports import DECLARED
 from audit.scope.scope import FamilyChoice, Scope
-from audit.store import cells
+from audit.store.reader import open_recorded
 from audit.tracing.options import Progress
 
 
@@ -90,9 +90,9 @@ def mark_runs(before: Path, after: Path, progress: Progress) -> tuple[Changes, C
 def _compared(
     before: Path, after: Path, progress: Progress, *, by_policies: bool
 ) -> tuple[Changes, NDArray[np.uint8]]:
-    earlier, later = (cells.open_recorded(path) for path in (before, after))
+    earlier, later = (open_recorded(path) for path in (before, after))
     if plane := common.plane(earlier.manifest, later.manifest):
-        earlier, later = (cells.open_recorded(path, plane) for path in (before, after))
+        earlier, later = (open_recorded(path, plane) for path in (before, after))
     progress.phase("comparing", len(later.endpoints))
     marks = np.zeros(len(later.cells), np.uint8)
     selected = _selected(earlier, later), _selected(later, earlier)

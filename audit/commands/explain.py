@@ -12,7 +12,7 @@ from audit.scope import lookup
 from audit.scope.named import Directory
 from audit.store import query as querying
 from audit.store import reader
-from audit.store.cells import open_recorded
+from audit.store.reader import open_recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from audit import scratch
-from audit.commands.copy import Place
+from audit.commands.copy import RemoteDirectory
 from audit.errors import OutputError, UsageError
 from audit.model.history import Kept
 from audit.report import render
@@ -45,14 +45,14 @@ class History:
         ]
 
 
-def past(root: Path | Place) -> History:
+def past(root: Path | RemoteDirectory) -> History:
     """Return the runs of `root`."""
     with ExitStack() as stack:
         listing = _listing(root, stack)
     return History(runs=listing.runs, skipped=listing.skipped)
 
 
-def _listing(root: Path | Place, stack: ExitStack) -> history.Found:
+def _listing(root: Path | RemoteDirectory, stack: ExitStack) -> history.Found:
     """Return the runs of `root`, named as they are there; copies last as long as `stack`."""
     if isinstance(root, Path):
         return history.find(root)
@@ -67,7 +67,7 @@ def _listing(root: Path | Place, stack: ExitStack) -> history.Found:
 
 
 def ask_all(
-    root: Path | Place, sql: str, stack: ExitStack
+    root: Path | RemoteDirectory, sql: str, stack: ExitStack
 ) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """Run `sql` over all runs of `root`; what is fetched for it lasts as long as `stack`."""
     runs = _listing(root, stack).runs
@@ -122,7 +122,7 @@ def _moment(text: str) -> dt.datetime:
 
 
 def prune(
-    root: Path | Place, keep: Retention, now: dt.datetime, *, dry: bool = False
+    root: Path | RemoteDirectory, keep: Retention, now: dt.datetime, *, dry: bool = False
 ) -> tuple[str, ...]:
     """Delete the runs of `root` that are not kept, unless `dry`; return them.
 
@@ -142,7 +142,7 @@ def prune(
     return gone
 
 
-def _remove(root: Path | Place, gone: tuple[str, ...]) -> None:
+def _remove(root: Path | RemoteDirectory, gone: tuple[str, ...]) -> None:
     if isinstance(root, Path):
         history.remove(gone)
         return

@@ -1,8 +1,19 @@
-"""One cell of a finished run, by its policy objects: why, and what would have to change."""
+"""What a finished run's policy objects say of one cell, and for its page of kinds of cells.
 
-from collections.abc import Collection, Mapping, Sequence
+Why a cell is decided so, and what would have to change. For the page, pods are of one kind when
+they have the same namespace and the same labels, but for those that a roll-out changes: the edits
+that would let them through read the same. What is said of one pair of a kind is said of all of
+them where no policy of either namespace tells them apart; where one does (by a CIDR, or a port's
+name), nothing is said.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from audit.commands import intent as intending
 from audit.facts import kube
@@ -11,21 +22,34 @@ from audit.model import findings
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import AddressRanges, Policy
 from audit.model.matrix import FAMILIES
-from audit.model.meaning import Change, Meaning
+from audit.model.meaning import Change, Meaning, Meanings
 from audit.model.packets import Family
 from audit.model.run import Run, StreamedRun
+from audit.model.verdicts import CODE, REASONS, UNPROVEN, VERDICTS, PolicyRef, Reason, Verdict
 from audit.model.verdicts import PASSES as PASSING
-from audit.model.verdicts import REASONS, UNPROVEN, VERDICTS, PolicyRef, Reason, Verdict
 from audit.policy import chain, deviations, edits
-from audit.policy.cluster import Cluster, Controllers, hosted
+from audit.policy.cluster import Cluster, Controllers, Vocabulary, hosted
 from audit.policy.deviations import Deviation
+from audit.policy.population import Population
 from audit.policy.tables import PASSES, STOPS
+from audit.report.grid import Grid
 
 _NOT_OF_POLICIES = frozenset({Reason.OTHER_NETWORK, Reason.NETWORK_UNKNOWN})
 """Reasons for which it does not matter what any policy says."""
 _LEAKING = Deviation.ADMIN_NAMED_PORT
 """What leaks depends on pods that are in no cell; a run's findings have worked it out."""
 _WORDS = {PASSES: Verdict.REACHABLE, STOPS: Verdict.BLOCKED}
+
+
+MOST_KINDS = 200
+"""Kinds of blocked cells that are evaluated, those of most cells first."""
+MOST_POLICIES = 1_000
+"""Policies that are read for it: kinds in further namespaces are left out."""
+WORK = 12_000
+"""Kinds times policies of their namespaces, at most: some seconds."""
+
+_Key = tuple[int, int, int, int]
+"""Kind of the source, kind of the destination, family, port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +201,7 @@ def _cause(run: Run, cell: int, question: edits.Question, meant: int) -> str:
         intent = question.intent(deviations.as_enforced(policies, causes), narrow=True)
         decided = intent.decide(*(intent.index(i) for i in (0, 1, 0)))
         if int(decided.outcome[0]) == enforced_bits:
-            return _meanings(causes)
+            return _causes_in_words(causes)
     return _recorded_cause(run, cell)
 
 
@@ -193,11 +217,11 @@ def _recorded_cause(run: Run, cell: int) -> str:
     for finding in findings.recorded(run.manifest):
         causes = finding.cause.split("+")
         if _LEAKING in causes and name in finding.subjects:
-            return _meanings([Deviation(word) for word in causes])
+            return _causes_in_words([Deviation(word) for word in causes])
     return ""
 
 
-def _meanings(causes: Sequence[Deviation]) -> str:
+def _causes_in_words(causes: Sequence[Deviation]) -> str:
     return "; ".join(deviations.MEANINGS[cause] for cause in causes)
 
 
@@ -209,3 +233,112 @@ def _change(question: edits.Question, opening: edits.Opening) -> Change:
     return Change(
         edits=tuple(edit.text for edit in opening.edits), also=names, also_count=opening.count
     )
+
+
+def of_run(run: StreamedRun, grid: Grid) -> Meanings | None:
+    """Return what the objects say of the most common kinds of blocked cells of a run.
+
+    None where the run does not know enough. Hosts, Services and addresses are in no kind: `audit
+    explain` speaks of them.
+    """
+    endpoints = grid.page.endpoints
+    kinds = _kinds(endpoints)
+    common = {key: (endpoints[s], endpoints[d]) for key, (s, d) in _blocked(grid, kinds)}
+    near = Counter(policy.ref.namespace for policy in run.policies)
+    spaces = _affordable(near, common.values())
+    objects = Objects.of(run, spaces)
+    if objects is None:
+        return None
+    of: dict[_Key, Meaning] = {}
+    for key, question in _questions(objects, spaces, common):
+        members = [np.flatnonzero(kinds == kind).tolist() for kind in key[:2]]
+        if _alike(question, [[endpoints[index] for index in side] for side in members]):
+            of[key], _ = meaning(question, count=False)
+    named = zip(endpoints, kinds.tolist(), strict=True)
+    return Meanings(kind_of={e.key: kind for e, kind in named if kind >= 0}, of=of)
+
+
+def _questions(
+    objects: Objects, spaces: Collection[str], common: Mapping[_Key, tuple[Endpoint, Endpoint]]
+) -> Iterator[tuple[_Key, edits.Question]]:
+    """Yield what is asked about each kind whose policies were read, while that is affordable."""
+    work = 0
+    for key, ends in common.items():
+        if any(end.namespace not in spaces for end in ends):
+            continue
+        question = objects.between(*ends, FAMILIES[key[2]], key[3])
+        work += len(question.policies)
+        if work > WORK:
+            return
+        yield key, question
+
+
+def _kinds(endpoints: Sequence[Endpoint]) -> NDArray[np.int64]:
+    """Return each endpoint's kind, -1 for what is in none."""
+    numbers: dict[object, int] = {}
+    kinds = np.full(len(endpoints), -1, np.int64)
+    for index, endpoint in enumerate(endpoints):
+        if endpoint.kind is EndpointKind.POD and not endpoint.host_network:
+            labels = tuple(pair for pair in endpoint.labels if pair[0] not in edits.UNSTABLE)
+            key = (endpoint.namespace, labels, endpoint.obstacle)
+            kinds[index] = numbers.setdefault(key, len(numbers))
+    return kinds
+
+
+def _affordable(near: Counter[str], pairs: Iterable[tuple[Endpoint, Endpoint]]) -> set[str]:
+    """Return the namespaces whose policies are read: those of the first pairs, while few."""
+    spaces, count = {""}, near[""]
+    for ends in pairs:
+        new = {end.namespace for end in ends} - spaces
+        more = sum(near[space] for space in new)
+        if count + more <= MOST_POLICIES:
+            spaces |= new
+            count += more
+    return spaces
+
+
+def _alike(question: edits.Question, sides: Sequence[Sequence[Endpoint]]) -> bool:
+    """Tell whether the policies in question see the pods of each side as one."""
+    words = Vocabulary.of(p.spec for p in question.policies if p.spec is not None)
+    for pods in sides:
+        seen = Population(pods, question.cluster, words, question.family).of
+        if (seen != seen[0]).any():
+            return False
+    return True
+
+
+def _blocked(grid: Grid, kinds: NDArray[np.int64]) -> Iterator[tuple[_Key, tuple[int, int]]]:
+    """Yield the most common kinds of blocked cells, each with the ends of one of them."""
+    page = grid.page
+    blocked = np.array([False, *(s.verdict == CODE[Verdict.BLOCKED] for s in grid.states)])
+    # A group of columns has one kind of destination and one slice; the last has those of no kind.
+    to, size = kinds[page.column_dst], int(kinds.max(initial=-1)) + 1
+    group_count = size * len(page.slices)
+    groups = np.where(to >= 0, to * len(page.slices) + page.column_slice, group_count)
+    rows = kinds[page.sources]
+    commonest: list[tuple[int, int, int]] = []
+    for kind in range(size):
+        counts = np.zeros(group_count + 1, np.int64)
+        for row in np.flatnonzero(rows == kind).tolist():
+            here = blocked[grid.codes[row]] & (page.column_dst != page.sources[row])
+            counts += np.bincount(groups[here], minlength=group_count + 1)
+        most = np.flatnonzero(
+            counts[:group_count] > (-commonest[-1][0] if len(commonest) == MOST_KINDS else 0)
+        )
+        commonest += [(-int(counts[group]), kind, int(group)) for group in most]
+        commonest = sorted(commonest)[:MOST_KINDS]
+    for _, kind, group in commonest:
+        dst, slice_ = divmod(group, len(page.slices))
+        yield (kind, dst, *page.slices[slice_]), _ends(grid, blocked, rows == kind, groups == group)
+
+
+def _ends(
+    grid: Grid, blocked: NDArray[np.bool_], rows: NDArray[np.bool_], columns: NDArray[np.bool_]
+) -> tuple[int, int]:
+    """Return the ends of the first blocked cell between rows and columns, of which there is one."""
+    page = grid.page
+    row_numbers, column_numbers = np.flatnonzero(rows), np.flatnonzero(columns)
+    here = blocked[grid.codes[np.ix_(row_numbers, column_numbers)]]
+    here &= page.sources[row_numbers][:, None] != page.column_dst[column_numbers]
+    row, column = np.argwhere(here)[0].tolist()
+    return int(page.sources[row_numbers[row]]), int(page.column_dst[column_numbers[column]])

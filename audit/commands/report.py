@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from audit.commands import meanings, plan_file
+from audit.commands import meaning, plan_file
 from audit.errors import ExitCode, OutputError
 from audit.model import findings
 from audit.model.changes import ChangedCells
@@ -109,7 +109,7 @@ def write_report(path: Path, changed: ChangedCells | None = None, out: Path | No
         )
     run = reader.stream_run(path)
     grid = gather(run, changed.cells if changed else None)
-    meant = meanings.of_run(run, grid)
+    meant = meaning.of_run(run, grid)
     content = render.render_html(run, grid=grid, meanings=meant, changed=changed).encode()
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)

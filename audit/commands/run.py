@@ -7,7 +7,7 @@ traced, to be gone on with, and nothing when nothing was.
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from audit.model.matrix import CellVerdicts, Matrix
 from audit.report import sentences
 from audit.scope.outside import Range
 from audit.store import manifest, remote, unfinished
-from audit.store.encode import Planes
 from audit.tracing import own_switches, switches
 from audit.tracing.every_plane import Traced, logical_worker, trace
 from audit.tracing.journal import Journal
@@ -121,7 +120,9 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         progress.phase("writing", 0)
         judged = _with_intent(options, planned, traced.verdicts, progress)
         verdicts = judged.verdicts
-        out.write_cells(planned.matrix, verdicts, _planes(planned, verdicts))
+        predicted = composing.predicted(planned.matrix, planned.legs) if planned.legs else None
+        logical = verdicts.verdict if verdicts.logical is None else verdicts.logical
+        out.write_cells(planned.matrix, replace(verdicts, logical=logical), predicted)
         notes = (*planned.notes, *traced.notes, *_late(options, journal, traced), *sitting.clock())
         fields = {
             **manifest.describe(
@@ -165,18 +166,6 @@ def _late(options: Options, journal: Journal, traced: Traced) -> Iterator[Note]:
         yield Note(code="time-limit", text=text, subjects=())
 
 
-def _planes(planned: Planned, verdicts: CellVerdicts) -> Planes:
-    """Return what each plane says of each cell, for the store."""
-    predicted = composing.predicted(planned.matrix, planned.legs) if planned.legs else None
-    return Planes(
-        predicted=predicted,
-        intent=verdicts.intent,
-        logical=verdicts.verdict if verdicts.logical is None else verdicts.logical,
-        datapath=verdicts.datapath,
-        drift=verdicts.drift,
-    )
-
-
 def _with_intent(
     options: Options, planned: Planned, verdicts: CellVerdicts, progress: Progress
 ) -> Judged:
@@ -197,7 +186,7 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
         out.write_endpoints(intended.matrix.endpoints)
         out.write_policies(intended.state.policies)
         verdicts = judged.verdicts
-        out.write_cells(intended.matrix, verdicts, Planes(intent=verdicts.intent))
+        out.write_cells(intended.matrix, verdicts)
         fields = {
             **manifest.describe(
                 intended.state,

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from audit import scratch
-from audit.commands.copy import Place
+from audit.commands.copy import RemoteDirectory
 from audit.commands.history import History, past
 from audit.errors import AuditError, RunReadError
 from audit.model.history import Kept
@@ -83,7 +83,7 @@ class Site:
     page of elsewhere can have its own name lead here and read what it must not (DNS rebinding).
     """
 
-    root: Path | Place
+    root: Path | RemoteDirectory
     names: frozenset[str] = frozenset()
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _listed: tuple[float, History] | None = None

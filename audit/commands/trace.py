@@ -123,7 +123,11 @@ class _PairTrace:
         in_pods = self.planned.pods is not None
         with InlineFanout(make, workers=2, alone=in_pods) as workers:
             traced = TracedPair(
-                pair=self.pair, owners=self.planned.owners, plane=plane, workers=workers
+                pair=self.pair,
+                owners=self.planned.owners,
+                plane=plane,
+                workers=workers,
+                progress=self.progress,
             )
             return traced, traced.run()
 

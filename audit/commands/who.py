@@ -16,7 +16,7 @@ from audit.report.who import Answer
 from audit.scope import ports as porting
 from audit.scope.named import Directory
 from audit.scope.scope import Scope
-from audit.store.cells import open_recorded
+from audit.store.reader import open_recorded
 from audit.tracing.options import Options, Progress
 
 

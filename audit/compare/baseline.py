@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.expectations import Expect, Expectation, Side
-from audit.model.recorded import Cells, Recorded
+from audit.model.matrix import Cells
+from audit.model.recorded import Recorded
 from audit.model.verdicts import PASSES, STOPPED, VERDICTS
 
 _PASS, _STOP, _MIXED = 1, 2, 3
@@ -76,10 +77,8 @@ def _workload(endpoint: Endpoint) -> tuple[Hashable, Side]:
         case EndpointKind.EXTERNAL:
             side = Side(kinds=kinds, addresses=(endpoint.name,))
             return (endpoint.kind, endpoint.name), side
-        case EndpointKind.INGRESS:
-            return (endpoint.kind, endpoint.name), Side(kinds=kinds, names=(endpoint.name,))
-        case EndpointKind.SERVICE:
-            name = f"{endpoint.namespace}/{endpoint.name}"
+        case _:
+            name = "/".join(filter(None, (endpoint.namespace, endpoint.name)))
             return (endpoint.kind, name), Side(kinds=kinds, names=(name,))
 
 

@@ -20,8 +20,8 @@ from audit.model.expectations import (
     Waiver,
     Where,
 )
-from audit.model.matrix import among, proven
-from audit.model.recorded import Cells, Recorded
+from audit.model.matrix import Cells, among, proven
+from audit.model.recorded import Recorded
 from audit.model.verdicts import CODE, PASSES, STOPPED, VERDICTS, Blame, Verdict
 
 MOST_VIOLATIONS = 20_000
@@ -134,7 +134,7 @@ class _Selection:
     def rows(self, cells: Cells) -> NDArray[np.int64]:
         """Return the places of the cells chosen."""
         first, last = np.searchsorted(cells.src, self._range).tolist()
-        part = cells.part(slice(first, last))
+        part = cells.take(slice(first, last))
         chosen = self._src[part.src] & self._dst[part.dst] & self._ports[part.port]
         rows: NDArray[np.int64] = np.flatnonzero(chosen) + first
         return rows

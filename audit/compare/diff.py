@@ -16,8 +16,8 @@ from audit.compare.common import Common
 from audit.compare.pairing import Pairing
 from audit.compare.ports import Overlaps, overlaps
 from audit.model.changes import UNMATCHED, ChangedPath, Changes
-from audit.model.matrix import FAMILIES, proven
-from audit.model.recorded import Cells, Recorded
+from audit.model.matrix import FAMILIES, Cells, proven
+from audit.model.recorded import Recorded
 from audit.model.verdicts import NO_VERDICT, VERDICTS, Verdict
 
 MOST_PATHS = 100_000
@@ -109,7 +109,7 @@ class _Comparison:
         A plane that only one of the runs has changed nothing.
         """
         states: _Ints = cells.verdict.astype(np.int64)
-        return states + cells.drift.astype(np.int64) * _DRIFTS if self._same_planes else states
+        return states + (cells.drift == 1) * _DRIFTS if self._same_planes else states
 
     def run(self, advance: Callable[[int], None]) -> Changes:
         """Go through the sources, and return what changed."""

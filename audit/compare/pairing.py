@@ -25,8 +25,6 @@ class Pairing:
     before: NDArray[np.int32]
     appeared: tuple[str, ...]
     vanished: tuple[str, ...]
-    replaced: tuple[tuple[int, int], ...]
-    """(earlier, later) pods of different names: one stands in for the other."""
     out_of_scope: tuple[int, int] = (0, 0)
     """How many workloads of either run the other one's scope leaves out: (earlier, later)."""
 
@@ -42,7 +40,7 @@ def pair(
     each later endpoint whether the earlier one's does. Outside the other run's scope, nothing is
     said to have appeared or vanished.
     """
-    counterparts, replaced = _counterparts(before, after)
+    counterparts = _counterparts(before, after)
     paired = counterparts >= 0
     old, new = ({e.belongs_to for e in endpoints} for endpoints in (before, after))
     kept = {before[index].belongs_to for index in counterparts[paired].tolist()}
@@ -56,15 +54,12 @@ def pair(
         before=counterparts,
         vanished=tuple(sorted(in_scope[0])),
         appeared=tuple(sorted(in_scope[1])),
-        replaced=replaced,
         out_of_scope=(len(vanished - in_scope[0]), len(appeared - in_scope[1])),
     )
 
 
-def _counterparts(
-    before: Sequence[Endpoint], after: Sequence[Endpoint]
-) -> tuple[NDArray[np.int32], tuple[tuple[int, int], ...]]:
-    """Return the earlier endpoint for each later one (-1: none), and the pods that stand in."""
+def _counterparts(before: Sequence[Endpoint], after: Sequence[Endpoint]) -> NDArray[np.int32]:
+    """Return the earlier endpoint for each later one (-1: none); pods stand in for each other."""
     same = {_identity(endpoint): index for index, endpoint in enumerate(before)}
     counterparts = np.array([same.get(_identity(e), -1) for e in after], np.int32)
     gone = set(range(len(before))) - set(counterparts.tolist())
@@ -75,15 +70,13 @@ def _counterparts(
             teams[team].append(index)
             if index in gone:
                 free[team].append(index)
-    replaced = []
     for index in np.flatnonzero(counterparts < 0).tolist():
         team = _team(after[index])
         if free[team]:
             counterparts[index] = free[team].pop(0)
-            replaced.append((int(counterparts[index]), index))
         elif teams[team] and _owned(after[index]):  # one more replica: nothing vanished for it
             counterparts[index] = teams[team][-1]
-    return counterparts, tuple(replaced)
+    return counterparts
 
 
 def _names(endpoints: Sequence[Endpoint], mask: NDArray[np.bool_]) -> set[str]:

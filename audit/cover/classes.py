@@ -223,7 +223,7 @@ class _Planner:
 
     def _places(
         self, switch: NDArray[np.int32], host: NDArray[np.bool_], met: Met, crossing: ways.Crossing
-    ) -> tuple[ways.Places, dict[str, dict[int, object]], Mapping[str, set[str]]]:
+    ) -> tuple[ways.TransitClasses, dict[str, dict[int, object]], Mapping[str, set[str]]]:
         """Return where packets come from and go to, with unread router policies by switch.
 
         Besides, by zone, numbers for what its flows make of hosts' addresses.
@@ -252,7 +252,9 @@ class _Planner:
             column = routing.by_zone[zone]
             for index, number in marks.items():
                 marks[index] = (number, int(column[index]))
-        places = ways.Places(sending=sending, receiving=receiving[:count], answered=answered)
+        places = ways.TransitClasses(
+            sending=sending, receiving=receiving[:count], answered=answered
+        )
         return places, hosts, routing.unread
 
     def _by_host(self, host: NDArray[np.bool_]) -> NDArray[np.int64]:

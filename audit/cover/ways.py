@@ -1,4 +1,4 @@
-"""Transit legs: which pairs of places routers tell apart. Pure.
+"""Transit legs: which pairs of senders and receivers routers tell apart. Pure.
 
 Between two pods' switches every pair is a way of its own, and so is a pod of which flows on the way
 say something of its own. A node's own address is behind no switch, and most nodes' addresses are to
@@ -17,10 +17,10 @@ from audit.model.endpoints import Endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class TransitClasses:
     """Numbers, by endpoint, of where it sends from, is sent to, and is answered at.
 
-    The endpoints of a place are alike to every logical flow between the switches.
+    The endpoints of one number are alike to every logical flow between the switches.
     """
 
     sending: NDArray[np.int64]
@@ -43,7 +43,7 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ways:
-    """Of each pair of places, shape (senders, receivers): the transit leg, and if one leads there.
+    """Of each pair of classes, shape (senders, receivers): the transit leg, and if one leads there.
 
     A pair is `unjoined` where no port leads from the sender's network to the receiver's.
     """
@@ -54,17 +54,17 @@ class Ways:
 
 def ways(
     endpoints: Sequence[Endpoint],
-    places: Places,
+    classes: TransitClasses,
     host_marks: Mapping[str, Mapping[int, object]],
     crossing: Crossing,
 ) -> Ways:
-    """Return the ways between places.
+    """Return the ways between classes.
 
     `host_marks` number, by zone and endpoint, what the zone's flows say of hosts' addresses.
     """
-    senders = _one_of_each(places.sending)
-    receivers = max(_count(places.receiving), _count(places.answered))
-    at_place = _one_of_each(places.receiving)
+    senders = _one_of_each(classes.sending)
+    receivers = max(_count(classes.receiving), _count(classes.answered))
+    at_class = _one_of_each(classes.receiving)
     legs = np.empty((len(senders), receivers), dtype=np.int64)
     unjoined = np.zeros(legs.shape, dtype=np.bool_)
     rows: dict[tuple[str, str, str], tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
@@ -73,7 +73,7 @@ def ways(
         at = endpoints[index].attachment
         key = (at.zone, at.switch, crossing.network[index]) if at is not None else ("", "", "")
         if key not in rows:
-            rows[key] = _row(endpoints, at_place, receivers, host_marks, crossing, key)
+            rows[key] = _row(endpoints, at_class, receivers, host_marks, crossing, key)
         row, unjoined[sender] = rows[key]
         legs[sender] = first + row
         first += int(row.max(initial=-1)) + 1
@@ -82,7 +82,7 @@ def ways(
 
 def _row(
     endpoints: Sequence[Endpoint],
-    at_place: Mapping[int, int],
+    at_class: Mapping[int, int],
     receivers: int,
     host_marks: Mapping[str, Mapping[int, object]],
     crossing: Crossing,
@@ -97,7 +97,7 @@ def _row(
     row = np.empty(receivers, dtype=np.int64)
     unjoined = np.zeros(receivers, dtype=np.bool_)
     for receiver in range(receivers):
-        index = at_place.get(receiver)
+        index = at_class.get(receiver)
         alike: object = receiver
         if index is None:
             pass  # where a node is answered, and nobody is sent to
@@ -110,11 +110,11 @@ def _row(
     return row, unjoined
 
 
-def _one_of_each(places: NDArray[np.int64]) -> dict[int, int]:
-    """Return an endpoint of each place."""
-    numbers, first = np.unique(places, return_index=True)
+def _one_of_each(classes: NDArray[np.int64]) -> dict[int, int]:
+    """Return an endpoint of each class."""
+    numbers, first = np.unique(classes, return_index=True)
     return dict(zip(numbers.tolist(), first.tolist(), strict=True))
 
 
-def _count(places: NDArray[np.int64]) -> int:
-    return int(places.max(initial=-1)) + 1
+def _count(classes: NDArray[np.int64]) -> int:
+    return int(classes.max(initial=-1)) + 1

@@ -19,7 +19,6 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from audit.errors import AuditError, EngineError, UsageError
@@ -32,6 +31,7 @@ from audit.fanout.ray import (
     Actor,
     close,
     home,
+    leave,
     listens,
     load,
     lost,
@@ -137,7 +137,7 @@ class AgentFanout:
             self._head = start(self._ray, **how)
             self._await_agents()
         except BaseException as error:
-            self.__exit__(None, None, None)
+            self.__exit__()
             if isinstance(error, AuditError) or not isinstance(error, Exception):
                 raise
             raise EngineError(f"Ray did not start: {error}") from error
@@ -188,21 +188,13 @@ class AgentFanout:
             if node["Alive"] and ZONE_LABEL in node.get("Labels", {})
         ]
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._ray is None:
             self._open.close()
             return
         try:
-            if self._head and listens(self._head):  # else nothing would answer
-                close(self._ray, [member.handle for member in self._members])
+            leave(self._ray, self._head, self._members)
         finally:
-            self._members.clear()
-            self._ray.shutdown()
             self._ray = None
             self._open.close()
 

@@ -23,7 +23,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from audit import scratch, supervise
@@ -224,27 +223,19 @@ class RayFanout:
                 _temp_dir=str(space),
             )
         except BaseException as error:
-            self.__exit__(None, None, None)
+            self.__exit__()
             if not isinstance(error, Exception):
                 raise
             raise EngineError(f"Ray did not start: {error}; try --workers inline") from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._ray is None:
             self._open.close()
             return
         try:
-            if self._head and listens(self._head):  # else nothing would answer
-                close(self._ray, [member.handle for member in self._members])
+            leave(self._ray, self._head, self._members)
         finally:
-            self._members.clear()
-            self._ray.shutdown()
             self._ray = None
             self._open.close()
 
@@ -340,6 +331,16 @@ def close(ray: Any, actors: Sequence[Any]) -> None:  # noqa: ANN401 - Ray's own
     closing = [actor.close.remote() for actor in actors]
     if closing:
         ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_TIMEOUT_S)
+
+
+def leave(ray: Any, head: str, members: list[Any]) -> None:  # noqa: ANN401 - Ray's own
+    """Close the actors of members where the head still answers, and shut Ray down."""
+    try:
+        if head and listens(head):  # else nothing would answer
+            close(ray, [member.handle for member in members])
+    finally:
+        members.clear()
+        ray.shutdown()
 
 
 def lost(batch: TraceBatch, message: str) -> Finished:

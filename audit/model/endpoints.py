@@ -23,6 +23,10 @@ class EndpointKind(StrEnum):
     INGRESS = "ingress"
 
 
+LIKE_PODS = frozenset({EndpointKind.POD, EndpointKind.INGRESS})
+"""Kinds that policies select as pods, unless they are in the host network."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Port:
     """A protocol and a port number, or a range of them: the last two coordinates of a cell.

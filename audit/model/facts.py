@@ -32,6 +32,14 @@ class Note:
             "severity": str(severity_of_note(self.code)),
         }
 
+    @classmethod
+    def of_each(cls, code: str, clause: str, reasons: Mapping[str, str]) -> "tuple[Note, ...]":
+        """Return a note about each subject and why; `{}` in the clause is its name."""
+        return tuple(
+            cls(code=code, text=f"{clause.format(subject)}: {reason}", subjects=(subject,))
+            for subject, reason in sorted(reasons.items())
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class ServiceEndpoint:

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
-from audit.model.matrix import Indices
+from audit.model.matrix import Cells
 from audit.model.verdicts import Blame
 
 Spans = tuple[tuple[int, int, int], ...]
@@ -30,39 +27,6 @@ def spans(manifest: Mapping[str, Any], endpoint: Endpoint) -> Spans:
         texts = [(address, address) for address in endpoint.addresses]
     ends = [(ip_address(first), ip_address(last)) for first, last in texts]
     return tuple((first.version, int(first), int(last)) for first, last in ends)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cells:
-    """Some cells of a run: parallel arrays, sorted by (src, dst, family, port).
-
-    Codes are those of `audit.model.matrix`; `blame` indexes `CellReader.blames`, -1 is none, and
-    `drift` is 1 where planes disagree.
-    """
-
-    src: Indices
-    dst: Indices
-    family: NDArray[np.int8]
-    port: Indices
-    verdict: NDArray[np.uint8]
-    reply: NDArray[np.uint8]
-    reason: NDArray[np.uint8]
-    drift: NDArray[np.uint8]
-    blame: NDArray[np.int32]
-
-    def __len__(self) -> int:
-        return len(self.src)
-
-    def part(self, rows: slice) -> "Cells":
-        """Return a run of these cells, without copying."""
-        return Cells(**{name: getattr(self, name)[rows] for name in CELL_FIELDS})
-
-    def take(self, places: NDArray[np.int64]) -> "Cells":
-        """Return some of these cells."""
-        return Cells(**{name: getattr(self, name)[places] for name in CELL_FIELDS})
-
-
-CELL_FIELDS = ("src", "dst", "family", "port", "verdict", "reply", "reason", "drift", "blame")
 
 
 class CellReader(Protocol):

@@ -4,12 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import Policy
-from audit.model.matrix import CellVerdicts, Indices, Matrix
+from audit.model.matrix import Cells, CellVerdicts, Matrix
 from audit.model.traces import TraceOutcome
 from audit.model.verdicts import Blame
 
@@ -82,75 +79,14 @@ class Run:
     policies: tuple[Policy, ...]
     traces: TraceReader
 
-    def streamed(self) -> "StreamedRun":
-        """Return the run as one that is read part by part."""
-        return StreamedRun(
-            path=self.path,
-            manifest=self.manifest,
-            endpoints=self.matrix.endpoints,
-            ports=self.matrix.ports,
-            policies=self.policies,
-            traces=self.traces,
-            parts=self._parts,
-            blames=lambda: self.verdicts.blames,
-            trace_keys=lambda: self.verdicts.trace_keys,
-        )
-
-    def _parts(self) -> Iterator["Part"]:
-        optional = ("intent", "logical", "datapath", "drift", "other_trace")
-        for first in range(0, len(self.matrix), PART):
-            cells = slice(first, first + PART)
-            columns = {name: getattr(self.verdicts, name) for name in optional}
-            yield Part(
-                src=self.matrix.src[cells],
-                dst=self.matrix.dst[cells],
-                family=self.matrix.family[cells],
-                port=self.matrix.port[cells],
-                verdict=self.verdicts.verdict[cells],
-                reply=self.verdicts.reply[cells],
-                reason=self.verdicts.reason[cells],
-                blame=self.verdicts.blame[cells],
-                trace=self.verdicts.trace[cells],
-                **{n: None if column is None else column[cells] for n, column in columns.items()},
-            )
-
-
-PART = 1_000_000
-"""Cells of a part: some 100 MB with everything that is made of them on the way."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Consecutive cells of a run: the arrays of Matrix and CellVerdicts under their names.
-
-    They are good until the next part is asked for. A plane that was not asked is None.
-    """
-
-    src: Indices
-    dst: Indices
-    family: NDArray[np.int8]
-    port: Indices
-    verdict: NDArray[np.uint8]
-    reply: NDArray[np.uint8]
-    reason: NDArray[np.uint8]
-    blame: NDArray[np.int32]
-    trace: NDArray[np.int32]
-    intent: NDArray[np.uint8] | None = None
-    logical: NDArray[np.uint8] | None = None
-    datapath: NDArray[np.uint8] | None = None
-    drift: NDArray[np.uint8] | None = None
-    other_trace: NDArray[np.int32] | None = None
-
-    def __len__(self) -> int:
-        return len(self.src)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamedRun:
     """A run whose cells come part by part, in the matrix' order: nothing holds them all.
 
     `blames` and `trace_keys` are what the parts' codes index: asked for after a part, they have at
-    least all that this part and those before it index, at the same places ever after.
+    least all that this part and those before it index, at the same places ever after. A part is
+    good until the next is asked for.
     """
 
     path: str
@@ -159,6 +95,6 @@ class StreamedRun:
     ports: tuple[Port, ...]
     policies: tuple[Policy, ...]
     traces: TraceReader
-    parts: Callable[[], Iterator[Part]]
+    parts: Callable[[], Iterator[Cells]]
     blames: Callable[[], Sequence[Blame]]
     trace_keys: Callable[[], Sequence[str]]

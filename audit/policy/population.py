@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.endpoints import Endpoint, EndpointKind, NamedPort
+from audit.model.endpoints import LIKE_PODS, Endpoint, EndpointKind, NamedPort
 from audit.model.packets import Family
 from audit.model.policies import (
     BlockPeer,
@@ -429,10 +429,7 @@ class Population:
 
 def _on_pod_network(endpoint: Endpoint) -> bool:
     """Tell whether an endpoint is a pod on the pod network, as controllers are taken to be."""
-    return endpoint.kind in _PODS and not endpoint.host_network
-
-
-_PODS = frozenset({EndpointKind.POD, EndpointKind.INGRESS})
+    return endpoint.kind in LIKE_PODS and not endpoint.host_network
 
 
 def _sorted(parts: Sequence[Classes]) -> Classes:

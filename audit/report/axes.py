@@ -13,17 +13,13 @@ from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint, EndpointKind
 
-NODES = "(nodes)"
-EXTERNAL = "(external)"
-INGRESS = "(ingress)"
-"""Groups of what is in no namespace; no namespace can have a parenthesis in its name."""
-
 GROUP_OF_KIND = {
-    EndpointKind.NODE: NODES,
-    EndpointKind.INGRESS: INGRESS,
-    EndpointKind.EXTERNAL: EXTERNAL,
+    EndpointKind.NODE: "(nodes)",
+    EndpointKind.INGRESS: "(ingress)",
+    EndpointKind.EXTERNAL: "(external)",
 }
-LAST_GROUPS = (NODES, INGRESS, EXTERNAL)
+"""Groups of what is in no namespace; no namespace can have a parenthesis in its name."""
+LAST_GROUPS = tuple(GROUP_OF_KIND.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

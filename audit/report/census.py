@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from audit.model.changes import UNCHANGED, UNMATCHED
 from audit.model.facts import Policy
-from audit.model.verdicts import CODE, PASSES, STOPPED, VERDICTS, Blame, PolicyRef, Verdict
+from audit.model.tally import Tally, from_others, most_open
+from audit.model.verdicts import CODE, PASSES, VERDICTS, Blame, PolicyRef, Verdict
 from audit.report.axes import LAST_GROUPS
 from audit.report.grid import Grid
-from audit.report.tally import Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,15 +28,6 @@ class Decider:
     blocks: int = 0
     allows: int = 0
     shared: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exposure:
-    """How much of what other namespaces may ask of a namespace gets through."""
-
-    group: str
-    passes: int
-    proven: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +47,7 @@ class Census:
 
     def total(self) -> Tally:
         """Return the tally of the whole run."""
-        return Tally(counts=tuple(int(count) for count in self.pairs.sum(axis=(0, 1))))
+        return Tally.by_verdict(self.pairs.sum(axis=(0, 1)))
 
 
 def census(grid: Grid) -> Census:
@@ -150,14 +141,7 @@ def label_of(blame: Blame | None) -> str:
     return str(blame.policy) if blame.policy is not None else str(blame)
 
 
-def exposures(grid: Grid, counted: Census) -> tuple[Exposure, ...]:
+def exposures(grid: Grid, counted: Census) -> tuple[tuple[str, Tally], ...]:
     """Return the namespaces, most exposed to the others first; those nobody asks are left out."""
-    exposed = []
-    passes = [CODE[verdict] for verdict in PASSES]
-    proven = [*passes, *(CODE[verdict] for verdict in STOPPED)]
-    for index, group in enumerate(grid.page.groups):
-        others = np.delete(counted.pairs[:, index], index, axis=0).sum(axis=0)
-        if group not in LAST_GROUPS and others[proven].sum():
-            sums = int(others[passes].sum()), int(others[proven].sum())
-            exposed.append(Exposure(group=group, passes=sums[0], proven=sums[1]))
-    return tuple(sorted(exposed, key=lambda e: (-e.passes / e.proven, -e.passes, e.group)))
+    into = zip(grid.page.groups, from_others(counted.pairs), strict=True)
+    return most_open((group, tally) for group, tally in into if group not in LAST_GROUPS)

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from audit.model.changes import ChangedPath, ChangedPaths, Changes, OutsideChanges
 from audit.report import printing
 from audit.report.explain import wrap
+from audit.report.sentences import listed
 
 MOST_ROWS = 200
-
-
-MOST_NAMES = 8
-"""Workloads that one row names; the rest it counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +54,6 @@ def folded(paths: Sequence[ChangedPath], *, blame: bool = False) -> list[Row]:
         for group in rows.values()
     ]
     return sorted(gathered, key=lambda row: (-row.cells, row.srcs, row.dsts))
-
-
-def names(workloads: Sequence[str]) -> str:
-    """Return names of workloads in a line: `pod shop/a, b and 3 more`."""
-    shown = list(workloads[:MOST_NAMES])
-    for index in range(len(shown) - 1, 0, -1):
-        prefix = shown[index - 1].rpartition("/")[0] + "/"
-        if "/" in shown[index - 1] and shown[index].startswith(prefix):
-            shown[index] = shown[index].removeprefix(prefix)
-    more = f" and {len(workloads) - MOST_NAMES:,} more" if len(workloads) > MOST_NAMES else ""
-    return ", ".join(shown) + more
 
 
 def markdown(changes: Changes) -> str:
@@ -222,7 +208,7 @@ def _outside_on_page(outside: OutsideChanges) -> Iterator[str]:
         before, after = (state for state, _ in _states(row.path))
         because = f", because of {'; '.join(row.path.because)}" if row.path.because else ""
         yield (
-            f"By the policies alone, {names(row.srcs)} to {names(row.dsts)} on "
+            f"By the policies alone, {listed(row.srcs)} to {listed(row.dsts)} on "
             f"{', '.join(row.path.ports)}: {before}, now {after}{because}."
         )
     if len(rows) > MOST_SENTENCES:
@@ -278,8 +264,8 @@ def _table(title: str, paths: Sequence[ChangedPath], counts: str) -> Iterator[st
     for row in rows[:MOST_ROWS]:
         path = row.path
         fields = (
-            names(row.srcs),
-            names(row.dsts),
+            listed(row.srcs),
+            listed(row.dsts),
             ", ".join(path.ports),
             *states(path),
             "; ".join(path.because) or path.why,
@@ -333,7 +319,7 @@ def _plain_row(row: Row, counted: Callable[[int], str]) -> Iterator[str]:
         for (state, drift), blame in zip(_states(path), (path.was, path.why), strict=True)
     )
     count = counted(row.cells)
-    ends = f"{names(row.srcs)} to {names(row.dsts)}"
+    ends = f"{listed(row.srcs)} to {listed(row.dsts)}"
     yield from ("", *wrap(f"{ends} on {', '.join(path.ports)}: {count}"))
     yield from wrap(f"before   {before}", indent=2, hang=11)
     yield from wrap(f"after    {after}", indent=2, hang=11)

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.matrix import FAMILIES
-from audit.model.run import Part, StreamedRun
+from audit.model.matrix import FAMILIES, Cells
+from audit.model.run import StreamedRun
 from audit.model.verdicts import NO_VERDICT, Blame
 from audit.report.axes import Axes, axes, reading_order
 
@@ -93,7 +93,7 @@ class _Gathering:
         self._others = np.zeros((count, count), np.int32) if traced else None
         self._has_others = False
 
-    def add(self, part: Part, changed: NDArray[np.uint8] | None) -> None:
+    def add(self, part: Cells, changed: NDArray[np.uint8] | None) -> None:
         """Take the cells of a part."""
         if not len(part):
             return
@@ -107,7 +107,8 @@ class _Gathering:
             self._codes = self._codes.astype(np.uint32)
         self._codes[row, column] = codes
         if self._starts is not None and self._others is not None:
-            self._starts[row, column] = part.trace + 1
+            if part.trace is not None:
+                self._starts[row, column] = part.trace + 1
             if part.other_trace is not None:
                 self._has_others = True
                 self._others[row, column] = part.other_trace + 1
@@ -131,7 +132,7 @@ class _Gathering:
         grown[self._used, : array.shape[1]] = array[self._used]
         return grown
 
-    def _code(self, part: Part, changed: NDArray[np.uint8] | None) -> NDArray[np.int64]:
+    def _code(self, part: Cells, changed: NDArray[np.uint8] | None) -> NDArray[np.int64]:
         """Return the code of each cell's state, counted from 1."""
         planes = (part.intent, part.logical, part.datapath, part.drift)
         none, unchanged = np.uint8(NO_VERDICT), np.uint8(0)

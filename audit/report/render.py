@@ -18,7 +18,7 @@ from markupsafe import Markup
 from audit.model.changes import ChangedCells
 from audit.model.history import Kept
 from audit.model.meaning import Meanings
-from audit.model.run import Run, StreamedRun
+from audit.model.run import StreamedRun
 from audit.report.census import census, deciders
 from audit.report.grid import Grid, gather
 from audit.report.payload import MOST_BYTES, MOST_TRACE_BYTES, payload
@@ -34,7 +34,7 @@ SCRIPTS = (
 
 
 def render_html(
-    run: Run | StreamedRun,
+    run: StreamedRun,
     *,
     grid: Grid | None = None,
     meanings: Meanings | None = None,
@@ -48,12 +48,11 @@ def render_html(
     of them, `changed` what a comparison with an earlier run found. The budgets bound the compressed
     bytes of the traces and of all data; what does not fit is left out, and the page says so.
     """
-    streamed = run.streamed() if isinstance(run, Run) else run
-    grid = grid or gather(streamed, changed.cells if changed else None)
+    grid = grid or gather(run, changed.cells if changed else None)
     counted = census(grid)
-    deciding = deciders(grid, counted, streamed.policies)
+    deciding = deciders(grid, counted, run.policies)
     data = payload(
-        streamed,
+        run,
         grid,
         counted,
         deciding,
@@ -70,8 +69,8 @@ def render_html(
         environment()
         .get_template("report.html.j2")
         .render(
-            summary=summary(streamed.manifest, grid, counted, deciding, changed=changed),
-            path=streamed.path,
+            summary=summary(run.manifest, grid, counted, deciding, changed=changed),
+            path=run.path,
             # Where no trace was run none is left out.
             left_out=[n for n in data["leftOut"] if data["traced"] or n not in ("hops", "raw")],
             style=style,

@@ -8,6 +8,7 @@ from audit.model.findings import FindingKind, Severity
 from audit.report import changes
 from audit.report.links import Links
 from audit.report.messages import Message
+from audit.report.sentences import listed
 
 LISTED = 6
 DRIFTING = frozenset({FindingKind.DRIFT, FindingKind.NOT_ENFORCED, FindingKind.DATAPATH_DRIFT})
@@ -143,8 +144,8 @@ def change_tables(changed: ChangedCells, links: Links) -> tuple[ChangeTable, ...
 def _change(row: changes.Row, only: str, links: Links) -> ChangeRow:
     before, after = changes.states(row.path)
     return ChangeRow(
-        src=changes.names(row.srcs),
-        dst=changes.names(row.dsts),
+        src=listed(row.srcs),
+        dst=listed(row.dsts),
         ports=_few(row.path.ports),
         before=before,
         after=after,

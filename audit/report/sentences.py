@@ -5,8 +5,8 @@ the blame): `pod shop/front-0` `cannot reach` `pod default/web-0` on `tcp/80`: `
 and cause depend on the cell's state only, so the page carries them once per state.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from audit.model.endpoints import Endpoint, Port
@@ -21,6 +21,9 @@ from audit.model.verdicts import (
     Reason,
     Verdict,
 )
+
+MOST_NAMES = 8
+"""Names of a kind and namespace that a line lists, and such groups; it counts the rest."""
 
 VERBS: dict[Verdict, str] = {
     Verdict.REACHABLE: "can reach",
@@ -202,6 +205,23 @@ def cell_sentence(run: Run, cell: int) -> str:
         blame=blame_of(run, cell),
         family=family if has_both_families(run) else None,
     )
+
+
+def listed(ends: Sequence[str]) -> str:
+    """Return ends in a line, by kind and namespace: `pod shop/a-0, a-1 and 3 more`."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for end in ends:
+        group, slash, name = end.rpartition("/")
+        groups[group + slash].append(name)
+    named = list(groups.items())[:MOST_NAMES]
+    parts = [f"{group}{_first(names)}" for group, names in named]
+    left_out = len(ends) - sum(len(names) for _, names in named)
+    return "; ".join([*parts, f"{left_out:,} in other namespaces"] if left_out else parts)
+
+
+def _first(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + rest
 
 
 MOST_IN_SCOPE = 6

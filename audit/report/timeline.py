@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from audit.model.history import Exposed, Kept, Moved
+from audit.model.tally import percent
 from audit.report.formats.history import moves
 from audit.report.sentences import scope_text
-from audit.report.tally import percent
 
 MOST_RUNS = 400
 """Runs of one scope that are drawn and listed, the newest; the terminal and the JSON have all."""

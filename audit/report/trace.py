@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from audit.model.endpoints import Endpoint, Port
+from audit.model.packets import Family
 from audit.model.stages import Answer, Ends, Leg, PairTrace, Stage, Tool, Way
 from audit.model.verdicts import PASSES, Verdict
 from audit.report import printing, sentences
@@ -98,27 +100,24 @@ def _suppositions(pair: PairTrace) -> Iterator[str]:
 
 
 def _sentence(pair: PairTrace, answer: Answer) -> str:
-    return _upper(
-        sentences.sentence(
-            pair.src,
-            pair.dst,
-            pair.port,
-            verdict=answer.verdict,
-            reason=answer.reason,
-            blame=answer.blame,
-            family=pair.family,
-        )
-    )
+    return _upper(_described(pair.src, pair.dst, pair.port, answer, pair.family))
 
 
 def _leg_sentence(pair: PairTrace, leg: Leg) -> str:
+    return _described(pair.src, leg.dst, leg.port, leg.request)
+
+
+def _described(
+    src: Endpoint, dst: Endpoint, port: Port, answer: Answer, family: Family | None = None
+) -> str:
     return sentences.sentence(
-        pair.src,
-        leg.dst,
-        leg.port,
-        verdict=leg.request.verdict,
-        reason=leg.request.reason,
-        blame=leg.request.blame,
+        src,
+        dst,
+        port,
+        verdict=answer.verdict,
+        reason=answer.reason,
+        blame=answer.blame,
+        family=family,
     )
 
 
@@ -140,14 +139,7 @@ def _other_way(pair: PairTrace) -> Iterator[str]:
     for leg in pair.legs:
         if leg.reverse is None or (len(pair.legs) > 1 and leg.reverse.verdict in PASSES):
             continue
-        sentence = sentences.sentence(
-            leg.dst,
-            pair.src,
-            leg.port,
-            verdict=leg.reverse.verdict,
-            reason=leg.reverse.reason,
-            blame=leg.reverse.blame,
-        )
+        sentence = _described(leg.dst, pair.src, leg.port, leg.reverse)
         yield from wrap(f"The other way, as a new connection: {sentence}")
     instead = dict.fromkeys(
         stage.src for stage in pair.stages if stage.has_line and stage.way is Way.REVERSE

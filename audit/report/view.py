@@ -6,6 +6,7 @@ the blockers add up to the blocked cells. The template does no arithmetic.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,15 @@ from numpy.typing import NDArray
 
 from audit.model.changes import UNMATCHED, ChangedCells
 from audit.model.findings import Severity
+from audit.model.tally import NO_SHARE, Tally, percent
 from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
 from audit.report import messages
 from audit.report.axes import Axes
-from audit.report.census import Census, Decider, Exposure, exposures
+from audit.report.census import Census, Decider, exposures
 from audit.report.grid import Grid
 from audit.report.links import Links
 from audit.report.sections import ChangeTable, FindingGroup, change_tables, groups
 from audit.report.sentences import MEANINGS, scope_text
-from audit.report.tally import NO_SHARE, Tally, percent
 
 BAR = 1000.0
 """The width of a full bar, in units of its own drawing."""
@@ -110,7 +111,6 @@ class Summary:
     most_exposed: tuple[ExposureRow, ...]
     least_exposed: tuple[ExposureRow, ...]
     deciders: tuple[DeciderRow, ...]
-    deciders_left_out: int
     idle: str
     """How many policies decide no cell, in a sentence."""
     note_counts: str
@@ -157,10 +157,9 @@ def summary(
         changed=_changed(changed, counted) if changed else (),
         change_tables=change_tables(changed, links) if changed else (),
         unmatched=any(state.changed == UNMATCHED for state in grid.states),
-        most_exposed=tuple(map(_exposure, exposed[:MOST_EXPOSED])),
-        least_exposed=tuple(map(_exposure, least)),
+        most_exposed=tuple(starmap(_exposure, exposed[:MOST_EXPOSED])),
+        least_exposed=tuple(starmap(_exposure, least)),
         deciders=_decider_rows(deciding[:MOST_LISTED], tally.of(Verdict.BLOCKED)),
-        deciders_left_out=max(0, len(deciding) - MOST_LISTED),
         idle=_idle(sum(not (d.blocks or d.allows or d.shared) for d in deciding)),
         note_counts=messages.counted(notes),
         notes=groups(notes, links),
@@ -179,13 +178,13 @@ def _changed(changed: ChangedCells, counted: Census) -> tuple[str, ...]:
     return changed.sentences or (f"{_cells(counted.changed)} changed.",)
 
 
-def _exposure(exposure: Exposure) -> ExposureRow:
+def _exposure(group: str, exposed: Tally) -> ExposureRow:
     """Return a namespace's row."""
     return ExposureRow(
-        group=exposure.group,
-        share=share_text(percent(exposure.passes, exposure.proven)),
-        text=f"{number(exposure.passes)} of {number(exposure.proven)}",
-        width=round(BAR * exposure.passes / exposure.proven, 3),
+        group=group,
+        share=share_text(percent(exposed.passes, exposed.proven)),
+        text=f"{number(exposed.passes)} of {number(exposed.proven)}",
+        width=round(BAR * exposed.passes / exposed.proven, 3),
     )
 
 

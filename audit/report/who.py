@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint
-from audit.model.matrix import FAMILIES
-from audit.model.recorded import Cells, Recorded
+from audit.model.matrix import FAMILIES, Cells
+from audit.model.recorded import Recorded
 from audit.model.verdicts import PASSES, REASONS, STOPPED, VERDICTS, Verdict
 from audit.report import printing
-from audit.report.sentences import CAUSES
+from audit.report.sentences import CAUSES, listed
 
 
 class Answer(StrEnum):
@@ -173,10 +173,6 @@ HEADS = {
 """What stands above the paths of an answer."""
 
 
-_MOST_NAMES = 6
-"""Names that a line lists; it counts the rest."""
-
-
 def text(paths: Sequence[Path], *, wide: bool = False) -> str:
     """Return a table for each answer, and how many paths there are of each.
 
@@ -216,22 +212,7 @@ def _folded(paths: Iterable[Path]) -> Iterator[tuple[str, str, str]]:
         group = source.rpartition("/")[0]
         sources[group, tuple(reached), rest].append(source)
     for (_, together, rest), alike in sources.items():
-        yield _names(alike), _names(together), rest
-
-
-def _names(ends: Sequence[str]) -> str:
-    """Return ends of a kind and namespace in a line: `pod shop/a-0, a-1 and 3 more`."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for end in ends:
-        group, slash, name = end.rpartition("/")
-        groups[group + slash].append(name)
-    return "; ".join(f"{group}{_listed(names)}" for group, names in groups.items())
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    rest = f" and {more:,} more" if more > 0 else ""
-    return ", ".join(names[:_MOST_NAMES]) + rest
+        yield listed(alike), listed(together), rest
 
 
 def _rest(path: Path) -> str:

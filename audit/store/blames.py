@@ -5,7 +5,7 @@ trace that decided, or in one that took over from it. They are put together once
 that occurs, of which there are as many as decisions, never per cell.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from audit.model.facts import Policy
@@ -28,24 +28,58 @@ class Combination(NamedTuple):
     trace_id: str | None
 
 
-class Rebuilt:
-    """The blames of combinations, rebuilt as these are met.
+class CellBlames:
+    """The blames of combinations, made as these are met; `columns` are what tells them apart."""
+
+    columns: tuple[str, ...]
+
+    def __init__(self) -> None:
+        self._blames: list[Blame] = []
+
+    def of(self, combinations: Sequence[tuple[Any, ...]]) -> Sequence[Blame]:
+        """Return the blame of each; the first are those of earlier calls, which are kept."""
+        self._blames += self._made(combinations[len(self._blames) :])
+        return self._blames
+
+    def _made(self, added: Sequence[tuple[Any, ...]]) -> Iterable[Blame]:
+        raise NotImplementedError
+
+
+class Named(CellBlames):
+    """As far as the cells say: the policy, direction and rule."""
+
+    columns: tuple[str, ...] = Combination._fields[:5]
+
+    def _made(self, added: Sequence[tuple[Any, ...]]) -> Iterable[Blame]:
+        for kind, namespace, name, direction, rule in added:
+            policy = PolicyRef(kind=kind, namespace=namespace or "", name=name) if kind else None
+            yield Blame(
+                action="",
+                direction=direction or "",
+                policy=policy,
+                rule=-1 if rule is None else rule,
+                owner="" if policy else name,
+            )
+
+
+class Rebuilt(CellBlames):
+    """As far as the cells and their traces say.
 
     The policy, direction and rule are the cell's own. The rest is filled in where a trace of the
     cell decided by that same policy and rule, and left empty where none did.
     """
 
+    columns: tuple[str, ...] = Combination._fields
+
     def __init__(self, traces: TraceFiles, policies: Sequence[Policy]) -> None:
+        super().__init__()
         self._traces = traces
         self._names = {str(policy.ref): policy.ref for policy in policies}
-        self._blames: list[Blame] = []
 
-    def of(self, combinations: Sequence[Combination]) -> Sequence[Blame]:
-        """Return the blame of each; the first are those of earlier calls, which are kept."""
-        added = combinations[len(self._blames) :]
-        decisions = self._traces.decisions({c.trace_id for c in added if c.trace_id})
-        self._blames += [_blame(c, _decision(c, decisions), self._names) for c in added]
-        return self._blames
+    def _made(self, added: Sequence[tuple[Any, ...]]) -> Iterable[Blame]:
+        combinations = [Combination(*row) for row in added]
+        decisions = self._traces.decisions({c.trace_id for c in combinations if c.trace_id})
+        return [_blame(c, _decision(c, decisions), self._names) for c in combinations]
 
 
 def _blame(

@@ -1,28 +1,25 @@
 """Tables as the model's values again: the inverse of `encode`.
 
 Cells come back as they went: the codes of a file's own dictionaries are translated into the
-matrix' indices by numpy lookups, a file at a time into arrays made once for the whole run. Python
-sees each distinct word of a file, and each distinct blame, not each cell.
+matrix' indices by numpy lookups. Python sees each distinct word of a file, not each cell.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import Policy
-from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, index_type
+from audit.model.matrix import FAMILIES
 from audit.model.networks import DEFAULT, Role
 from audit.model.packets import Protocol
-from audit.model.run import Part
-from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef
-from audit.store.blames import Combination
+from audit.model.verdicts import NO_VERDICT, PolicyRef
+from audit.store import schema
 from audit.store.encode import PORTS_KEY
 from audit.store.layout import reading
 
@@ -30,16 +27,8 @@ ENDPOINT_KEY = ("kind", "namespace", "name", "node", "network")
 """The columns that name an endpoint."""
 _ATTRIBUTES = {"network": "network_name"}
 """Columns that `Endpoint` calls otherwise."""
-_COLUMNS = [
-    *(f"{side}_{name}" for side in ("src", "dst") for name in ENDPOINT_KEY),
-    *("family", "protocol", "port", "port_end", "reply"),
-    *("intent", "logical", "datapath", "drift", "other_trace_id"),
-    *Combination._fields,
-]
-"""The columns a Matrix and its verdicts are made of."""
 _PORTS = MAX_PORT + 1
 _FOLDED = 1 << 62
-_SETTLED_AT_A_TIME = 1 << 20  # cells: in one go, a second array of all of them
 
 _Ints = NDArray[np.int64]
 
@@ -72,12 +61,9 @@ class Vocabulary:
 
 
 class EndpointIndex:
-    """From the columns that name an endpoint to its index in the endpoints table.
+    """From the columns that name an endpoint, which are `names`, to its index in the table."""
 
-    `names` are these columns: cells from before networks were told have one less.
-    """
-
-    def __init__(self, endpoints: Sequence[Endpoint], names: Sequence[str] = ENDPOINT_KEY) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], names: Sequence[str]) -> None:
         self._names = names
         attributes = [_ATTRIBUTES.get(name, name) for name in names]
         values = [[str(getattr(endpoint, name)) for endpoint in endpoints] for name in attributes]
@@ -140,199 +126,36 @@ class PortIndex:
 class CellCodes:
     """The columns of a table of cells as the matrix' indices and codes; one for a whole run."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], ports: Sequence[Port]) -> None:
-        self._ends = endpoints
-        self._endpoints = EndpointIndex(endpoints)
+    def __init__(self, endpoints: EndpointIndex, ports: Sequence[Port]) -> None:
+        self._endpoints = endpoints
         self._ports = PortIndex(ports)
         self._families = Vocabulary(FAMILIES)
-        self._verdicts = Vocabulary(VERDICTS)
-        self._reasons = Vocabulary(REASONS)
+        self._coded = {name: Vocabulary(of) for name, of in schema.CODED.items()}
 
     def of(self, table: pa.Table) -> Iterator[tuple[str, NDArray[Any]]]:
         """Yield each column's name and codes; of the planes those that the table has.
 
         Raises ValueError for what the run does not have.
         """
-        names = [name for name in ENDPOINT_KEY if f"src_{name}" in table.column_names]
-        if len(names) < len(ENDPOINT_KEY):
-            self._endpoints = EndpointIndex(self._ends, names)
         yield "src", self._endpoints.places(table, "src")
         yield "dst", self._endpoints.places(table, "dst")
         yield "family", self._families.codes(words(table, "family"))
         yield "port", self._ports.places(table)
-        yield "verdict", self._verdicts.codes(words(table, "verdict"))
-        yield "reason", self._reasons.codes(words(table, "reason"))
-        for name in ("reply", "intent", "logical", "datapath"):
+        for name, vocabulary in self._coded.items():
             if name in table.column_names:
-                codes = self._verdicts.codes(words(table, name))
+                codes = vocabulary.codes(words(table, name))
                 yield name, np.where(codes < 0, NO_VERDICT, codes)
         yield "drift", table["drift"].cast(pa.uint8()).fill_null(NO_VERDICT).to_numpy()
 
 
-class _Cells:
-    """The arrays of a whole run, filled table by table.
+def endpoint_key(files: Sequence[Path]) -> Sequence[str]:
+    """Return the columns that name an endpoint in a run; RunReadError when the file is damaged.
 
-    `blame` holds places in `combinations` until somebody says what blame each of those is.
+    Cells of earlier programs have no networks.
     """
-
-    def __init__(self, count: int, endpoints: Sequence[Endpoint], ports: Sequence[Port]) -> None:
-        index = index_type(len(endpoints))
-        self.src, self.dst = np.empty(count, index), np.empty(count, index)
-        self.port = np.empty(count, index_type(len(ports)))
-        self.blame, self.trace = np.empty(count, np.int32), np.empty(count, np.int32)
-        self.other_trace = np.empty(count, np.int32)
-        self.family = np.empty(count, np.int8)
-        self.verdict, self.reply, self.reason = np.empty((3, count), np.uint8)
-        self.intent, self.logical, self.datapath, self.drift = np.empty((4, count), np.uint8)
-        self.traces = Vocabulary(grow=True)
-        self.combinations: dict[Combination, int] = {}
-        self._codes = CellCodes(endpoints, ports)
-
-    def fill(self, start: int, table: pa.Table) -> int:
-        """Put the rows of `table` at `start`; return where the next ones go."""
-        end = start + len(table)
-        rows = slice(start, end)
-        for name, codes in self._codes.of(table):
-            getattr(self, name)[rows] = codes
-        self.trace[rows] = self.traces.codes(words(table, "trace_id"))
-        self.other_trace[rows] = self.traces.codes(words(table, "other_trace_id"))
-        self._fill_blame(rows, table.select(Combination._fields))
-        return end
-
-    def _fill_blame(self, rows: slice, table: pa.Table) -> None:
-        codes, firsts = distinct(table)
-        columns = [_plain(column).to_pylist() for column in table.take(firsts).columns]
-        name = table.column_names.index("blame_name")
-        places = [
-            -1
-            if row[name] is None
-            else self.combinations.setdefault(Combination(*row), len(self.combinations))
-            for row in zip(*columns, strict=True)
-        ]
-        self.blame[rows] = np.array(places, dtype=np.int32)[codes]
-
-    def planes(self, end: int | None = None) -> dict[str, Any]:
-        """Return each plane's verdicts of the cells before `end`; none of a run of one plane."""
-        planes = ("intent", "logical", "datapath")
-        present = [name for name in planes if (getattr(self, name)[:end] != NO_VERDICT).any()]
-        if len(present) < 2:  # noqa: PLR2004 - one plane is the cell's verdict
-            return {}
-        names = (*present, "drift", *(("other_trace",) if "datapath" in present else ()))
-        return {name: getattr(self, name)[:end] for name in names}
-
-    def part(self, end: int) -> Part:
-        """Return the cells before `end`; `blame` indexes `combinations`."""
-        names = ("src", "dst", "family", "port", "verdict", "reply", "reason", "blame", "trace")
-        columns = {name: getattr(self, name)[:end] for name in names}
-        return Part(**columns, **self.planes(end))
-
-    def settle_blame(self, blames: Iterable[Blame]) -> tuple[Blame, ...]:
-        """Make `blame` index the distinct ones of `blames`, one of which each combination has."""
-        distinct: dict[Blame, int] = {}
-        codes = [distinct.setdefault(blame, len(distinct)) for blame in blames]
-        lookup = np.array([*codes, -1], dtype=np.int32)
-        for start in range(0, len(self.blame), _SETTLED_AT_A_TIME):
-            part = self.blame[start : start + _SETTLED_AT_A_TIME]
-            part[:] = lookup[part]
-        return tuple(distinct)
-
-
-def cells(
-    files: Sequence[Path],
-    endpoints: Sequence[Endpoint],
-    blame_of: Callable[[Sequence[Combination]], Iterable[Blame]],
-    between: "Between | None" = None,
-) -> tuple[Matrix, CellVerdicts]:
-    """Return the cells of `files`, in order; `blame_of` says what each combination means.
-
-    With `between`, only those between ends named as these endpoints are. Raises RunReadError when
-    a file is damaged or names what the run does not have.
-    """
-    ports = ports_of(files)
-    if between is None:
-        with reading(files[0]):
-            count = sum(pq.read_metadata(file).num_rows for file in files)
-        groups = _row_groups(files)
-    else:
-        names = [pa.array(sorted({endpoints[i].name for i in indices})) for indices in between]
-        chosen = [(file, table) for file, table in _row_groups(files, names) if len(table)]
-        count, groups = sum(len(table) for _, table in chosen), iter(chosen)
-    arrays = _Cells(count, endpoints, ports)
-    end = 0
-    for file, table in groups:
-        with reading(file):
-            end = arrays.fill(end, table)
-    blames = arrays.settle_blame(blame_of(list(arrays.combinations)))
-    matrix = Matrix(
-        endpoints=tuple(endpoints),
-        ports=ports,
-        src=arrays.src,
-        dst=arrays.dst,
-        family=arrays.family,
-        port=arrays.port,
-    )
-    return matrix, CellVerdicts(
-        verdict=arrays.verdict,
-        reply=arrays.reply,
-        reason=arrays.reason,
-        blame=arrays.blame,
-        trace=arrays.trace,
-        blames=blames,
-        trace_keys=tuple(arrays.traces.words),
-        **arrays.planes(),
-    )
-
-
-Between = tuple[Collection[int], Collection[int]]
-"""Indices of sources and of destinations."""
-
-
-def _row_groups(
-    files: Sequence[Path], names: Sequence[pa.Array] | None = None
-) -> Iterator[tuple[Path, pa.Table]]:
-    """Yield the row groups of `files`; of each only what is between ends of these names."""
-    for file in files:
-        with reading(file), pq.ParquetFile(file) as parquet:
-            for group in range(parquet.num_row_groups):
-                table = parquet.read_row_group(group, columns=_COLUMNS)
-                if names is not None:
-                    table = table.filter(
-                        pc.and_(
-                            pc.is_in(table["src_name"], value_set=names[0]),
-                            pc.is_in(table["dst_name"], value_set=names[1]),
-                        )
-                    )
-                yield file, table
-
-
-class CellParts:
-    """The cells of `files`, a row group at a time; what they index grows with each part."""
-
-    def __init__(self, files: Sequence[Path], endpoints: Sequence[Endpoint]) -> None:
-        self._files = files
-        with reading(files[0]):
-            metadata = [pq.read_metadata(file) for file in files]
-        groups = [of.row_group(n).num_rows for of in metadata for n in range(of.num_row_groups)]
-        self._cells = _Cells(max(groups, default=0), endpoints, ports_of(files))
-
-    def read(self) -> Iterator[Part]:
-        """Yield the parts; RunReadError when a file is damaged."""
-        for file in self._files:
-            with reading(file), pq.ParquetFile(file) as parquet:
-                for group in range(parquet.num_row_groups):
-                    # The table is let go of before the next one is read.
-                    end = self._cells.fill(0, parquet.read_row_group(group, columns=_COLUMNS))
-                    yield self._cells.part(end)
-
-    @property
-    def combinations(self) -> list[Combination]:
-        """What the parts' `blame` indexes."""
-        return list(self._cells.combinations)
-
-    @property
-    def trace_keys(self) -> tuple[str, ...]:
-        """What the parts' `trace` and `other_trace` index."""
-        return tuple(self._cells.traces.words)
+    with reading(files[0]):
+        has_networks = "src_network" in pq.read_schema(files[0]).names
+    return ENDPOINT_KEY if has_networks else [name for name in ENDPOINT_KEY if name != "network"]
 
 
 def ports_of(files: Sequence[Path]) -> tuple[Port, ...]:
@@ -391,7 +214,7 @@ def _indices(column: pa.DictionaryArray) -> NDArray[np.int32]:
     return array
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column without its dictionary."""
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
@@ -414,14 +237,10 @@ def endpoints(file: Path) -> tuple[Endpoint, ...]:
     with reading(file):
         return tuple(
             Endpoint(
-                kind=EndpointKind(row["kind"]),
-                namespace=row["namespace"],
-                name=row["name"],
-                node=row["node"],
-                addresses=tuple(row["addresses"]),
-                labels=tuple(row["labels"]),
-                workload=row["workload"],
-                host_network=row["host_network"],
+                **{
+                    **{name: _frozen(row[name]) for name in schema.PLAIN_OF_ENDPOINTS},
+                    "kind": EndpointKind(row["kind"]),
+                },
                 declared=tuple(
                     NamedPort(
                         name=declared["name"],
@@ -430,11 +249,14 @@ def endpoints(file: Path) -> tuple[Endpoint, ...]:
                     for declared in row["declared"]
                 ),
                 attachment=_attachment(row),
-                obstacle=row["obstacle"],
                 **_network(row),
             )
             for row in pq.read_table(file, partitioning=None).to_pylist()
         )
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _network(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ numpy lookups (cell → endpoint → word) and never a Python object per cell. W
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ from audit.model.endpoints import Attachment, Endpoint
 from audit.model.facts import Policy
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
 from audit.model.run import TraceRecord
-from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame
+from audit.model.verdicts import NO_VERDICT, VERDICTS, Blame
 from audit.store import outcomes, schema
 
 PORTS_KEY = b"ports"
@@ -25,20 +24,6 @@ PORTS_KEY = b"ports"
 
 _Codes = NDArray[np.uint8]
 _Index = NDArray[np.int32] | NDArray[np.int8] | NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planes:
-    """What each plane says about each cell: codes into VERDICTS, NO_VERDICT for null, length N.
-
-    None is a plane that was not asked: a column of nulls. `drift` is 0, 1 or NO_VERDICT.
-    """
-
-    predicted: _Codes | None = None
-    intent: _Codes | None = None
-    logical: _Codes | None = None
-    datapath: _Codes | None = None
-    drift: _Codes | None = None
 
 
 class _Words:
@@ -84,13 +69,13 @@ _Columns = dict[str, tuple[_Index, _Words | _Numbers]]
 
 
 def cells(
-    matrix: Matrix, verdicts: CellVerdicts, planes: Planes, *, chunk: int
+    matrix: Matrix, verdicts: CellVerdicts, predicted: _Codes | None = None, *, chunk: int
 ) -> Iterator[pa.Table]:
     """Yield the cells in order, `chunk` rows at a time; at least one table, if an empty one."""
     columns = {
         **_endpoint_columns(matrix),
         **_port_columns(matrix),
-        **_verdict_columns(verdicts, planes),
+        **_verdict_columns(verdicts, predicted),
         **_blame_columns(verdicts),
     }
     ports = ",".join(str(port) for port in matrix.ports)
@@ -99,7 +84,7 @@ def cells(
         rows = slice(start, start + chunk)
         count = len(matrix.src[rows])
         arrays = {name: source.column(index[rows]) for name, (index, source) in columns.items()}
-        arrays["drift"] = _flags(planes.drift, rows, count)
+        arrays["drift"] = _flags(verdicts.drift, rows, count)
         yield pa.table(
             [
                 arrays[field.name] if field.name in arrays else pa.nulls(count, field.type)
@@ -136,21 +121,15 @@ def _port_columns(matrix: Matrix) -> _Columns:
     }
 
 
-def _verdict_columns(verdicts: CellVerdicts, planes: Planes) -> _Columns:
+def _verdict_columns(verdicts: CellVerdicts, predicted: _Codes | None) -> _Columns:
     """Return verdicts, reasons and traces per cell; planes that the run has not are left out."""
-    words = _Words([*VERDICTS, *[None] * (NO_VERDICT + 1 - len(VERDICTS))])
-    arrays = {
-        "verdict": verdicts.verdict,
-        "reply": verdicts.reply,
-        "predicted": planes.predicted,
-        "intent": planes.intent,
-        "logical": planes.logical,
-        "datapath": planes.datapath,
-    }
+    arrays = {name: (getattr(verdicts, name), words) for name, words in schema.CODED.items()}
+    arrays["predicted"] = predicted, VERDICTS
     columns: _Columns = {
-        name: (codes, words) for name, codes in arrays.items() if codes is not None
+        name: (codes, _Words([*words, *[None] * (NO_VERDICT + 1 - len(words))]))
+        for name, (codes, words) in arrays.items()
+        if codes is not None
     }
-    columns["reason"] = (verdicts.reason, _Words(REASONS))
     keys = _Words(verdicts.trace_keys)
     columns["trace_id"] = (verdicts.trace, keys)
     if verdicts.other_trace is not None:
@@ -188,19 +167,11 @@ def endpoints(values: Sequence[Endpoint]) -> pa.Table:
     """Return the endpoints in their order, which is what the matrix' indices mean."""
     rows = [
         {
-            "kind": value.kind,
-            "namespace": value.namespace,
-            "name": value.name,
-            "node": value.node,
-            "addresses": value.addresses,
-            "labels": value.labels,
-            "workload": value.workload,
-            "host_network": value.host_network,
+            **{name: getattr(value, name) for name in schema.PLAIN_OF_ENDPOINTS},
             "declared": [
                 {"name": d.name, "protocol": d.port.protocol, "port": d.port.number}
                 for d in value.declared
             ],
-            "obstacle": value.obstacle,
             "network": value.network_name,
             "network_role": value.role if value.network_name else "",
             **_attachment(value.attachment),

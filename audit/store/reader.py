@@ -1,63 +1,121 @@
-"""Reads a finished run back as the values it was written from."""
+"""Reads a finished run back as the values it was written from.
 
+A run is opened with all its cells in memory (`open_run`), with its traces but its cells part by
+part (`stream_run`), or for its cells alone (`open_recorded`). All raise RunReadError when it is no
+run, unfinished, incomplete, damaged or another version's; of cells on disk when they are read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from audit.model.endpoints import Endpoint
+from audit.model.facts import Policy
+from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.recorded import Recorded
 from audit.model.run import Run, StreamedRun
 from audit.store import blames, decode, schema
+from audit.store.cells import Between, CellFiles
 from audit.store.layout import read_manifest, table_files
 from audit.store.traces import TraceFiles
 
 
-def open_run(path: Path | str, between: decode.Between | None = None) -> Run:
+@dataclass(frozen=True)
+class _Directory:
+    """The tables of the run in a directory."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    def _files(self, table: schema.Table) -> tuple[Path, ...]:
+        return table_files(self.path, self.manifest, table)
+
+    @cached_property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Its endpoints, in order."""
+        return decode.endpoints(*self._files(schema.ENDPOINTS))
+
+    @cached_property
+    def policies(self) -> tuple[Policy, ...]:
+        """Its policies, in order."""
+        return decode.policies(*self._files(schema.POLICIES))
+
+    @cached_property
+    def traces(self) -> TraceFiles:
+        """Its traces; they stay on disk until asked for."""
+        return TraceFiles(self._files(schema.TRACES))
+
+    def cells(self) -> CellFiles:
+        """Return its cells with their traces, and who decided as far as traces tell."""
+        rebuilt = blames.Rebuilt(self.traces, self.policies)
+        return CellFiles(self._files(schema.CELLS), self.endpoints, rebuilt, traced=True)
+
+    def decided_cells(self, plane: str) -> CellFiles:
+        """Return its cells without their traces, and who decided as far as cells tell."""
+        return CellFiles(self._files(schema.CELLS), self.endpoints, blames.Named(), plane=plane)
+
+
+def _opened(path: Path | str) -> _Directory:
+    return _Directory(Path(path), read_manifest(Path(path)))
+
+
+def open_run(path: Path | str, between: Between | None = None) -> Run:
     """Return the run in directory `path`; its traces stay on disk until asked for.
 
-    With `between`, of its cells only those between ends named as these endpoints are. Raises
-    RunReadError when it is no run, unfinished, incomplete, damaged or another version's.
+    With `between`, of its cells only those between ends named as these endpoints are.
     """
-    path = Path(path)
-    manifest = read_manifest(path)
-    (endpoints_file,) = table_files(path, manifest, schema.ENDPOINTS)
-    (policies_file,) = table_files(path, manifest, schema.POLICIES)
-    traces = TraceFiles(table_files(path, manifest, schema.TRACES))
-    policies = decode.policies(policies_file)
-    matrix, verdicts = decode.cells(
-        table_files(path, manifest, schema.CELLS),
-        decode.endpoints(endpoints_file),
-        blames.Rebuilt(traces, policies).of,
-        between,
-    )
+    run = _opened(path)
+    files = run.cells()
+    cells, deciders = files.whole(between)
     return Run(
-        path=str(path),
-        manifest=manifest,
-        matrix=matrix,
-        verdicts=verdicts,
-        policies=policies,
-        traces=traces,
+        path=str(run.path),
+        manifest=run.manifest,
+        matrix=Matrix(
+            endpoints=run.endpoints,
+            ports=files.ports,
+            src=cells.src,
+            dst=cells.dst,
+            family=cells.family,
+            port=cells.port,
+        ),
+        verdicts=CellVerdicts.of(cells, deciders, files.trace_keys),
+        policies=run.policies,
+        traces=run.traces,
     )
 
 
 def stream_run(path: Path | str) -> StreamedRun:
-    """Return the run in directory `path`, its cells to be read part by part.
-
-    Raises RunReadError as `open_run` does; a damaged cell file only when it is read.
-    """
-    path = Path(path)
-    manifest = read_manifest(path)
-    (endpoints_file,) = table_files(path, manifest, schema.ENDPOINTS)
-    (policies_file,) = table_files(path, manifest, schema.POLICIES)
-    cell_files = table_files(path, manifest, schema.CELLS)
-    traces = TraceFiles(table_files(path, manifest, schema.TRACES))
-    policies, endpoints = decode.policies(policies_file), decode.endpoints(endpoints_file)
-    parts = decode.CellParts(cell_files, endpoints)
-    rebuilt = blames.Rebuilt(traces, policies)
+    """Return the run in directory `path`, its cells to be read part by part."""
+    run = _opened(path)
+    cells = run.cells()
     return StreamedRun(
-        path=str(manifest.get("place") or path),
-        manifest=manifest,
-        endpoints=endpoints,
-        ports=decode.ports_of(cell_files),
-        policies=policies,
-        traces=traces,
-        parts=parts.read,
-        blames=lambda: rebuilt.of(parts.combinations),
-        trace_keys=lambda: parts.trace_keys,
+        path=str(run.manifest.get("place") or run.path),
+        manifest=run.manifest,
+        endpoints=run.endpoints,
+        ports=cells.ports,
+        policies=run.policies,
+        traces=run.traces,
+        parts=lambda: iter(cells),
+        blames=lambda: cells.blames,
+        trace_keys=lambda: cells.trace_keys,
+    )
+
+
+def open_recorded(path: Path | str, plane: str = "") -> Recorded:
+    """Return the run in directory `path` without reading its cells, nor its traces.
+
+    With `plane`, a cell's verdict is that plane's, `untraced` where it has none; its
+    reply is none, and its blame too where the plane is not the one that decided.
+    """
+    run = _opened(path)
+    cells = run.decided_cells(plane)
+    return Recorded(
+        path=str(run.path),
+        manifest=run.manifest,
+        endpoints=run.endpoints,
+        ports=cells.ports,
+        policies=run.policies,
+        cells=cells,
     )

@@ -2,7 +2,7 @@
 
 They are reached by pyarrow's file systems: credentials come from where every AWS
 client looks for them (the environment, `~/.aws`, the machine), an S3-compatible store's endpoint
-from AWS_ENDPOINT_URL or the place's own `endpoint_override`. `run.json` is put there last, as on a
+from AWS_ENDPOINT_URL or the URI's `endpoint_override`. `run.json` is put there last, as on a
 disk, and what is fetched is compared with it.
 """
 
@@ -29,31 +29,31 @@ from audit.store.layout import MANIFEST
 from audit.store.schema import TRACES
 
 MARK = ".audit-runs"
-"""An object beside the runs of a place: written before each run, to see that it can be."""
+"""An object beside the runs of a directory: written before each run, to see that it can be."""
 _MARKED = b"Runs of `audit`, a directory each; one with run.json is whole.\n"
 _OPTIONS = frozenset({"endpoint_override", "region", "scheme", "tls_ca_file_path"})
-"""What a place may say of how to get there; pyarrow's words. The rest of them is none of it."""
+"""What a URI may say of how to get there; pyarrow's words. The rest of them is none of it."""
 _AT_ONCE = 8
 _CHUNK = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class RemoteDirectory:
     """A directory of an object store, as `s3://bucket/prefix`; `options` are the URI's query."""
 
     url: str
     options: str = ""
 
-    def __truediv__(self, name: str) -> "Place":
+    def __truediv__(self, name: str) -> "RemoteDirectory":
         """Return what is called `name` in it."""
-        return Place(url=f"{self.url}/{name}", options=self.options)
+        return RemoteDirectory(url=f"{self.url}/{name}", options=self.options)
 
     def __str__(self) -> str:
         return self.url
 
     @property
     def uri(self) -> str:
-        """The place as it is typed."""
+        """The directory as it is typed."""
         return f"{self.url}?{self.options}" if self.options else self.url
 
     @property
@@ -62,15 +62,15 @@ class Place:
         return self.url.rpartition("/")[2]
 
     @property
-    def parent(self) -> "Place":
-        """The place it is in."""
-        return Place(url=self.url.rpartition("/")[0], options=self.options)
+    def parent(self) -> "RemoteDirectory":
+        """The directory it is in."""
+        return RemoteDirectory(url=self.url.rpartition("/")[0], options=self.options)
 
 
-def located(text: str) -> Path | Place:
+def located(text: str) -> Path | RemoteDirectory:
     """Return where `text` leads: a path of this machine (also as `file://`), or an object store.
 
-    UsageError for any other kind of place, and for a place with a credential in it: logs and
+    UsageError for any other kind of URI, and for one with a credential in it: logs and
     run.json name it.
     """
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
@@ -94,7 +94,7 @@ def _local(text: str) -> Path:
     return Path(unquote(parts.path))
 
 
-def _object_store(text: str) -> Place:
+def _object_store(text: str) -> RemoteDirectory:
     parts = urlsplit(text)
     if "@" in parts.netloc:
         raise UsageError(
@@ -108,17 +108,17 @@ def _object_store(text: str) -> Place:
             "an object store is written s3://BUCKET/PREFIX, and may end with "
             f"?{'=…&'.join(sorted(_OPTIONS))}=…"
         )
-    return Place(url="/".join([f"s3://{parts.netloc}", *names]), options=parts.query)
+    return RemoteDirectory(url="/".join([f"s3://{parts.netloc}", *names]), options=parts.query)
 
 
-def require_writable(root: Place) -> None:
-    """Write the mark of a place; OutputError when runs cannot be put there."""
+def require_writable(root: RemoteDirectory) -> None:
+    """Write the mark of a directory; OutputError when runs cannot be put there."""
     with _putting(root):
         system, path = _reach(root)
         _put(system, f"{path}/{MARK}", _MARKED)
 
 
-def put(run: Path, root: Place) -> None:
+def put(run: Path, root: RemoteDirectory) -> None:
     """Put the finished run at `run` below `root`, `run.json` last; OutputError when it cannot be.
 
     Without `run.json` what is there is no run: one that was cut short can be put there again.
@@ -169,7 +169,7 @@ class Part(Enum):
         return self is Part.EVERYTHING or (name != REPORT and not (traces and self is Part.CELLS))
 
 
-def fetch(remote: Place, into: Path, part: Part = Part.TABLES) -> Path:
+def fetch(remote: RemoteDirectory, into: Path, part: Part = Part.TABLES) -> Path:
     """Fetch a finished run, or part of one, into the directory `into`; return where it is.
 
     Every file is compared with its SHA-256 in `run.json`, unless everything is asked for.
@@ -203,7 +203,7 @@ def fetch(remote: Place, into: Path, part: Part = Part.TABLES) -> Path:
     return target
 
 
-def fetch_report(run: Place, into: Path, most: int) -> Path:
+def fetch_report(run: RemoteDirectory, into: Path, most: int) -> Path:
     """Fetch the page of a finished run into the directory `into`; return where the run is.
 
     RunReadError when it has none, or it has more than `most` bytes or is not as the audit wrote it.
@@ -216,7 +216,7 @@ def fetch_report(run: Place, into: Path, most: int) -> Path:
     return fetch(run, into, Part.PAGE)
 
 
-def fetch_manifests(root: Place, into: Path) -> None:
+def fetch_manifests(root: RemoteDirectory, into: Path) -> None:
     """Fetch `run.json` of every finished run right below `root`, each into its own directory."""
     with _getting(root):
         system, path = _reach(root)
@@ -230,7 +230,7 @@ def fetch_manifests(root: Place, into: Path) -> None:
         _each(take, [entry.base_name for entry in entries if entry.type is fs.FileType.Directory])
 
 
-def remove(run: Place) -> None:
+def remove(run: RemoteDirectory) -> None:
     """Delete a run: first what makes it one, so that half of one is never taken for one."""
     with _putting(run):
         system, base = _reach(run)
@@ -238,8 +238,8 @@ def remove(run: Place) -> None:
         system.delete_dir(base)
 
 
-def _reach(remote: Place) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a place, and its path there; nothing is read yet."""
+def _reach(remote: RemoteDirectory) -> tuple[fs.FileSystem, str]:
+    """Return the file system of a directory, and its path there; nothing is read yet."""
     system, path = fs.FileSystem.from_uri(remote.uri)
     return system, path.rstrip("/")
 
@@ -313,7 +313,7 @@ def _replacing(target: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _named(local: Path, remote: Place) -> Iterator[None]:
+def _named(local: Path, remote: RemoteDirectory) -> Iterator[None]:
     """Have errors about a copy name what it is a copy of."""
     try:
         yield
@@ -321,7 +321,7 @@ def _named(local: Path, remote: Place) -> Iterator[None]:
         raise RunReadError(str(error).replace(str(local), str(remote))) from error
 
 
-def _without_manifest(remote: Place, there: Mapping[str, int]) -> str:
+def _without_manifest(remote: RemoteDirectory, there: Mapping[str, int]) -> str:
     if there:
         return (
             f"{remote} is an unfinished run: it has no {MANIFEST}, which is put there last; wait "
@@ -331,7 +331,7 @@ def _without_manifest(remote: Place, there: Mapping[str, int]) -> str:
 
 
 @contextmanager
-def _putting(remote: Place) -> Iterator[None]:
+def _putting(remote: RemoteDirectory) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
@@ -339,7 +339,7 @@ def _putting(remote: Place) -> Iterator[None]:
 
 
 @contextmanager
-def _getting(remote: Place) -> Iterator[None]:
+def _getting(remote: RemoteDirectory) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:

@@ -8,9 +8,12 @@ Text that repeats is dictionary-encoded: a cell costs small integers, not string
 *not asked* or *none*; an empty text means that Kubernetes has none there (a node's namespace).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pyarrow as pa
+
+from audit.model.endpoints import Endpoint
+from audit.model.verdicts import REASONS, VERDICTS
 
 SCHEMA_VERSION = 4
 OLDEST_VERSION = 2
@@ -199,6 +202,14 @@ ENDPOINTS = Table(
     ),
 )
 
+PLAIN_OF_ENDPOINTS = tuple(
+    sorted(
+        {field.name for field in fields(Endpoint)}
+        & {*ENDPOINTS.schema.names} - {"declared", "network"}
+    )
+)
+"""Columns of `endpoints` that hold what the value has under the same name."""
+
 POLICIES = Table(
     name="policies",
     text="One row per policy object of the cluster.",
@@ -254,6 +265,12 @@ TRACES = Table(
         ]
     ),
 )
+
+CODED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("verdict", "reply", "intent", "logical", "datapath"), VERDICTS),
+    "reason": REASONS,
+}
+"""Columns of `cells` that are arrays of codes in `audit.model.matrix`, and the words coded so."""
 
 TRACE_FIELDS = {
     "trace_id": "key",

@@ -11,11 +11,14 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from audit.errors import OutputError
 from audit.model.endpoints import Endpoint
@@ -23,7 +26,6 @@ from audit.model.facts import Policy
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.run import TraceRecord
 from audit.store import encode, plain, schema
-from audit.store.encode import Planes
 from audit.store.files import PARTIAL, replacing, sync_directory, writing
 from audit.store.layout import MANIFEST, PLAN, digest, manifest_text
 
@@ -109,16 +111,18 @@ class RunWriter:
         self,
         matrix: Matrix,
         verdicts: CellVerdicts,
-        planes: Planes | None = None,
+        predicted: NDArray[np.uint8] | None = None,
         *,
         chunk: int = CELLS_PER_FILE,
     ) -> None:
         """Write every cell, `chunk` of them per file and in memory at a time.
 
-        Without `planes` the run asked the logical plane only, and `verdict` is what it said.
+        `predicted` are codes of what the planner foresaw. Where no plane has verdicts of its own,
+        `verdict` is what the logical one said.
         """
-        planes = planes or Planes(logical=verdicts.verdict)
-        for part, table in enumerate(encode.cells(matrix, verdicts, planes, chunk=chunk)):
+        if verdicts.intent is verdicts.logical is verdicts.datapath is None:
+            verdicts = replace(verdicts, logical=verdicts.verdict)
+        for part, table in enumerate(encode.cells(matrix, verdicts, predicted, chunk=chunk)):
             self._write(f"{schema.CELLS.directory}/part-{part:05}.parquet", table)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:

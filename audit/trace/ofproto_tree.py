@@ -78,8 +78,8 @@ class Section:
 
     `recirculation` is the id it resumes from, 0 at first, and `state` the conntrack state it
     resumes with (`new|trk`), `default` when that was the tracer's own idea. `flow` is the packet
-    with its registers as it begins, `final_flow` as it ends ("unchanged" where it is), `megaflow`
-    the bits that were looked at, `actions` what the datapath is told to do.
+    with its registers as it begins, `megaflow` the bits that were looked at, `actions` what the
+    datapath is told to do.
     """
 
     recirculation: int
@@ -87,7 +87,6 @@ class Section:
     default: bool
     flow: str
     steps: tuple[Step, ...]
-    final_flow: str
     megaflow: str
     actions: str
     failed: str
@@ -127,7 +126,7 @@ def _section(announced: str, body: str) -> Section:
     recirculation, state, default = _resumption(announced) if announced else (0, "", False)
     head, has_flow, tail = body.partition("\nFinal flow: ")
     flow, _, tree = head.strip("\n").partition("\n")
-    final_flow, _, rest = tail.partition("\nMegaflow: ")
+    _, _, rest = tail.partition("\nMegaflow: ")
     megaflow, has_actions, rest = rest.partition("\nDatapath actions: ")
     if not flow.startswith("Flow: ") or not has_flow or not has_actions:
         raise OfprotoSyntaxError(f"expected a trace from `Flow:` on, got {body.strip()[:200]!r}")
@@ -138,7 +137,6 @@ def _section(announced: str, body: str) -> Section:
         default=default,
         flow=flow.removeprefix("Flow: "),
         steps=tuple(_step(line) for line in tree.split("\n") if line and not _underlines(line)),
-        final_flow=final_flow,
         megaflow=megaflow,
         actions=rest.partition("\n")[0],
         failed=failed[1] if failed else "",

@@ -11,7 +11,6 @@ import json
 import socket
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self
 
 _RECEIVE = 1 << 18
@@ -145,10 +144,5 @@ class Unixctl:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -1,8 +1,8 @@
 """plan → traces → verdicts: a cover run to its end, hop by hop and leg by leg."""
 
 import hashlib
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from audit.cover import represent
 from audit.cover import requests as cover
-from audit.fanout.backlog import Backlog
 from audit.fanout.base import Fanout
 from audit.model.blindness import BLIND_REASONS, SENT_REASONS
 from audit.model.endpoints import Endpoint
@@ -36,6 +35,7 @@ from audit.model.traces import (
 from audit.model.verdicts import OPERATIONAL, PASSES, REASON_CODE, Reason, Verdict
 from audit.trace.microflow import expression
 from audit.tracing.journal import Journal
+from audit.tracing.loop import TraceLoop
 from audit.tracing.options import Options, Progress
 from audit.tracing.plan import Planned
 from audit.tracing.planes import Plane
@@ -99,16 +99,16 @@ class Tracing:
         self._journal = journal
         self._progress = progress
         self.plane = plane
-        self._judge = plane.judge
-        self._judgements: dict[str, Judgement] = {}
+        self._loop = TraceLoop(judge=plane.judge.judge, keeper=self, progress=progress)
+        self._judgements = self._loop.judgements
         self._nodes: dict[str, str] = {}
         """The node of each trace, on the datapath."""
         self._doubted: dict[str, tuple[TraceTask, TraceOutcome]] = {}
         """Traces that prove nothing, and that a packet may decide; they are kept when it has."""
         self._ran: set[str] = set()
-        """Places where a trace ran."""
+        """Zones or nodes where a trace ran."""
         self._failed: dict[str, Reason] = {}
-        """Places where one did not, and why the first did not."""
+        """Zones or nodes where one did not, and why the first did not."""
         self._disputed = np.zeros(0, dtype=np.int64)
         self._unanswered = 0
         """Cells whose legs two traces show differently."""
@@ -122,8 +122,6 @@ class Tracing:
         self._answers = [
             composing.LegResults(results.plan, requests=results) for results in self._requests
         ]
-        self._waiting: set[str] = set()
-        """What the phase at hand traces."""
         self._learned = np.zeros(0, dtype=np.int64)
         """Cells whose traces were learnt from."""
         self._drawn = np.zeros(0, dtype=np.int64)
@@ -163,7 +161,7 @@ class Tracing:
         arrived = self.plane.send([task for task, _ in self._doubted.values()])
         for key, (task, outcome) in self._doubted.items():
             if key in arrived and isinstance(outcome, LogicalTrace):
-                self._judgements[key] = self._judge.sent(task, outcome, arrived=arrived[key])
+                self._judgements[key] = self.plane.judge.sent(task, outcome, arrived=arrived[key])
             self._journal.add([self._record(task, outcome, self._judgements[key])])
         self._progress.advance(len(self._doubted))
         self._journal.write()
@@ -439,7 +437,7 @@ class Tracing:
         onward: dict[str, TraceTask] = {}
         for task, end in bound:
             attached = of.endpoints[end].attachment
-            hop = self._judge.hops.expected(task, attached.zone) if attached else None
+            hop = self.plane.judge.hops.expected(task, attached.zone) if attached else None
             if hop is not None:
                 onward[hop.key] = hop
         return list(onward.values())
@@ -476,56 +474,30 @@ class Tracing:
         if not tasks:
             return
         self._progress.phase(name, len(tasks))
-        self._waiting = {task.key for task in tasks}
-        backlog = Backlog(self._untraced(tasks))
         try:
-            for batch, outcomes in workers.run(backlog):
-                for task, outcome in zip(batch.tasks, outcomes, strict=True):
-                    onward = self._judged(task, outcome)
-                    if task.key not in self._doubted:
-                        judgement = self._judgements[task.key]
-                        self._journal.add([self._record(task, outcome, judgement)])
-                    backlog.add(self._untraced(onward))
-                waiting = len(backlog.zones())
-                self._progress.at(batch.zone, left=backlog.waiting(batch.zone), zones=waiting)
-                self._progress.advance(len(batch.tasks))
+            self._loop.run(tasks, workers)
         finally:
             self._journal.write()
 
-    def _untraced(self, tasks: Iterable[TraceTask]) -> Iterator[TraceTask]:
-        """Yield the tasks that are to be traced, and those that others lead to which were."""
-        queue = deque(tasks)
-        while queue:
-            task = queue.popleft()
-            if task.key in self._judgements:
-                self._progress.advance(1)
-                continue
-            outcome = self._journal.recall(task.key)
-            if outcome is None:
-                yield task
-            else:
-                queue += self._judged(task, outcome)
-                self._progress.advance(1)
+    def recall(self, task: TraceTask) -> TraceOutcome | None:
+        """Return what an earlier sitting traced."""
+        return self._journal.recall(task.key)
 
-    def _judged(self, task: TraceTask, outcome: TraceOutcome) -> list[TraceTask]:
-        """Judge a trace; return the hops it leads to that nobody waits for yet."""
-        judgement = self._judge.judge(task, outcome)
-        self._judgements[task.key] = judgement
+    def keep(
+        self, task: TraceTask, outcome: TraceOutcome, judgement: Judgement, *, recalled: bool
+    ) -> None:
+        """Count a trace and note what it tells of its place; one that ran is written down."""
         if isinstance(outcome, TraceFailure):
             self._failed.setdefault(task.location, outcome.reason)
         else:
             self._ran.add(task.location)
-        if self.plane.send is not None and judgement.reason in SENT_REASONS:
-            self._doubted[task.key] = task, outcome
         if isinstance(task, DatapathTask):
             self._nodes[task.key] = task.node
         self.count += 1
-        hops = {hop.key: hop for hop in judgement.next_hops}
-        # Asked key by key: a difference of sets goes through all that was ever traced.
-        fresh = [k for k in hops if k not in self._waiting and k not in self._judgements]
-        self._waiting.update(fresh)
-        self._progress.expect(len(fresh))
-        return [hops[key] for key in fresh]
+        if self.plane.send is not None and judgement.reason in SENT_REASONS:
+            self._doubted[task.key] = task, outcome
+        elif not recalled:
+            self._journal.add([self._record(task, outcome, judgement)])
 
     def _reply_tasks(self) -> list[TraceTask]:
         """Return the reply to every request that arrived, each once."""

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -41,15 +41,17 @@ def ask(cluster: Access, chassis: Sequence[Chassis], wanted: Iterable[Chassis]) 
 
     Where one does not answer, a note says why. ClusterError when it cannot be seen where they are.
     """
-    from audit.facts.live import places, streams  # noqa: PLC0415 - only who asks a cluster pays for its client
+    from audit.facts.live import ovn_pods, streams  # noqa: PLC0415 - only who asks a cluster pays for its client
 
     wanted, where = tuple(wanted), _containers(cluster)
     containers = {each.node: (where[each.node],) for each in wanted if each.node in where}
     opener = streams.Opener(access=cluster, containers=containers)
     query = json.dumps(["Open_vSwitch", *ports.QUERY])
-    rows = opener.outputs(("ovsdb-client", "transact", f"unix:{places.OVS_RUNDIR}/db.sock", query))
+    rows = opener.outputs(
+        ("ovsdb-client", "transact", f"unix:{ovn_pods.OVS_RUNDIR}/db.sock", query)
+    )
     answering = {node: containers[node] for node, answer in rows.items() if isinstance(answer, str)}
-    bridge = f"unix:{places.OVS_RUNDIR}/{ofproto.BRIDGE}.mgmt"
+    bridge = f"unix:{ovn_pods.OVS_RUNDIR}/{ofproto.BRIDGE}.mgmt"
     groups = replace(opener, containers=answering).outputs(ofproto.dump_groups(bridge))
     switches: dict[str, Switch] = {}
     tables: dict[str, Groups] = {}
@@ -67,18 +69,18 @@ def ask(cluster: Access, chassis: Sequence[Chassis], wanted: Iterable[Chassis]) 
             streams=Streams(stream=opener, ready_s=cluster.exec_timeout_s), tables=tables
         ),
         missing=failures,
-        notes=tuple(_notes(failures)),
+        notes=Note.of_each("node-untraceable", "the switch of node {} is not asked", failures),
         location=OWN,
     )
 
 
 def _containers(cluster: Access) -> dict[str, "Container"]:
     """Return where the switch of each node is now."""
-    from audit.facts.live import api, places  # noqa: PLC0415 - as above
+    from audit.facts.live import api, ovn_pods  # noqa: PLC0415 - as above
 
     with api.Server(cluster) as server:
-        pods = server.items(places.PODS)[1]
-    return places.switches(pods, places.find(pods, cluster.namespace).namespace)
+        pods = server.items(ovn_pods.PODS)[1]
+    return ovn_pods.switches(pods, ovn_pods.find(pods, cluster.namespace).namespace)
 
 
 def _read(
@@ -99,9 +101,3 @@ def _heard(answer: _Answer) -> str:
     if isinstance(answer, AuditError):
         raise answer
     return answer
-
-
-def _notes(failures: Mapping[str, str]) -> Iterator[Note]:
-    for node, why in sorted(failures.items()):
-        text = f"the switch of node {node} is not asked: {why}"
-        yield Note(code="node-untraceable", text=text, subjects=(node,))

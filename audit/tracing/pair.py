@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from audit.cover import requests
-from audit.fanout.backlog import Backlog
 from audit.fanout.base import Fanout
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Owners
@@ -16,11 +15,13 @@ from audit.model.stages import Answer
 from audit.model.traces import TraceOutcome, TraceTask
 from audit.model.verdicts import PASSES, REASONS
 from audit.scope.pair import Pair, sends
+from audit.tracing.loop import TraceLoop
+from audit.tracing.options import Progress
 from audit.tracing.planes import Plane
 from audit.verdict.arrivals import Arrivals
+from audit.verdict.by_zone import ZoneAnswer, ZoneAnswers, answer, mirrored
 from audit.verdict.compose import Decisions, verdict_of
 from audit.verdict.judge import Combine, Judgement, forked
-from audit.verdict.places import Place, Places, answer, mirrored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,7 @@ class TracedPair:
     owners: Owners
     plane: Plane
     workers: Fanout
+    progress: Progress
     tasks: dict[str, TraceTask] = field(default_factory=dict)
     outcomes: dict[str, TraceOutcome] = field(default_factory=dict)
     judgements: dict[str, Judgement] = field(default_factory=dict)
@@ -80,26 +82,30 @@ class TracedPair:
         judgement = self.judgements.get(decision.trace)
         return answer(decision, judgement.detail if judgement is not None else "")
 
-    def places(self, key: str) -> tuple[Place, ...]:
-        """Return what each place on the packet's way does with it."""
-        return Places(tasks=self.tasks, judgements=self.judgements).of(key)
+    def by_zone(self, key: str) -> tuple[ZoneAnswer, ...]:
+        """Return what each zone or node on the packet's way does with it."""
+        return ZoneAnswers(tasks=self.tasks, judgements=self.judgements).of(key)
+
+    def recall(self, task: TraceTask) -> None:
+        """Note what is asked for; nothing of it was traced earlier."""
+        self.tasks[task.key] = task
+
+    def keep(
+        self, task: TraceTask, outcome: TraceOutcome, judgement: Judgement, *, recalled: bool
+    ) -> None:
+        """Keep what a tool printed."""
+        del judgement, recalled
+        self.outcomes[task.key] = outcome
 
     def _follow(self, wanted: Iterable[TraceTask | None]) -> None:
         """Run traces and all they lead to."""
-        backlog = Backlog(self._fresh(task for task in wanted if task is not None))
-        for batch, outcomes in self.workers.run(backlog):
-            for task, outcome in zip(batch.tasks, outcomes, strict=True):
-                self.outcomes[task.key] = outcome
-                judgement = self.plane.judge.judge(task, outcome)
-                self.judgements[task.key] = judgement
-                backlog.add(self._fresh(judgement.next_hops))
-
-    def _fresh(self, tasks: Iterable[TraceTask]) -> Iterator[TraceTask]:
-        """Yield those that were not asked for before."""
-        for task in tasks:
-            if task.key not in self.tasks:
-                self.tasks[task.key] = task
-                yield task
+        loop = TraceLoop(
+            judge=self.plane.judge.judge,
+            keeper=self,
+            progress=self.progress,
+            judgements=self.judgements,
+        )
+        loop.run([task for task in wanted if task is not None], self.workers)
 
     def _reached(self) -> Iterator[tuple[TraceTask, Endpoint]]:
         """Yield the request to each destination: the one asked for, or what a Service has."""
@@ -142,8 +148,8 @@ class TracedPair:
         return self.plane.locate(requests.reply_for(arrived[0].task, self.pair.src, receiver))
 
     def _supposed(self, to: Destination) -> TraceTask | None:
-        """Return what the other place would be asked, had the request got to it."""
-        if to.reply is None or len(self.places(to.request.key)) > 1:
+        """Return what the other zone would be asked, had the request got to it."""
+        if to.reply is None or len(self.by_zone(to.request.key)) > 1:
             return None
         onward = self.judgements[to.reply.key].next_hops
         left = self.outcomes[to.reply.key]

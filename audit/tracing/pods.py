@@ -1,6 +1,6 @@
 """plan → traces where the databases are: what is asked of a live cluster's pods, by exec."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +90,7 @@ def reach(
     return Reached(
         engine=PodEngine(min(able.values()), local=_local(ovn_prefix, zones)),
         pods=Pods(zones=tuple(zones), streams=shared),
-        notes=tuple(_notes(failures)),
+        notes=Note.of_each("zone-untraceable", "zone {} is not traced in its pod", failures),
     )
 
 
@@ -108,20 +108,14 @@ _NO_POD = "no running pod has its databases now"
 
 def _containers(cluster: Access, snapshot: Path) -> dict[str, tuple["Container", ...]]:
     """Return where each zone's southbound database is now."""
-    from audit.facts.live import api, places  # noqa: PLC0415 - as above
+    from audit.facts.live import api, ovn_pods  # noqa: PLC0415 - as above
 
     with api.Server(cluster) as server:
-        databases = places.find(server.items(places.PODS)[1], cluster.namespace)
-    members = places.by_zone(databases, snapshot)
+        located = ovn_pods.find(server.items(ovn_pods.PODS)[1], cluster.namespace)
+    members = ovn_pods.by_zone(located, snapshot)
     return {zone: tuple(south for _, south in both) for zone, both in members.items()}
 
 
 def _too_old(version: toolchain.Version, northd: str) -> bool:
     database = toolchain.Version.parse(northd)
     return database is not None and not version.can_trace(database)
-
-
-def _notes(failures: Mapping[str, str]) -> Iterator[Note]:
-    for name, why in sorted(failures.items()):
-        text = f"zone {name} is not traced in its pod: {why}"
-        yield Note(code="zone-untraceable", text=text, subjects=(name,))

@@ -13,7 +13,7 @@ from audit.model.stages import Stage, Tool, Way
 from audit.model.traces import TraceTask
 from audit.model.verdicts import PASSES
 from audit.tracing.pair import Destination, TracedPair
-from audit.verdict.places import Place
+from audit.verdict.by_zone import ZoneAnswer
 
 TO_POD = "source pod to destination pod"
 FROM_POD = "destination pod to source pod"
@@ -56,7 +56,7 @@ class Teller:
                 src=traced.pair.src.name,
                 dst=dst.name,
             )
-            yield from self._places(packet, traced.places(traced.key))
+            yield from self._stages(packet, traced.by_zone(traced.key))
             return
         if dst.kind is EndpointKind.SERVICE and traced.key in traced.tasks:
             yield from self._service()
@@ -75,7 +75,7 @@ class Teller:
         traced = self.traced
         src, dst = traced.pair.src.name, traced.pair.dst.name
         packet = _Packet(way=Way.REQUEST, direction=TO_SERVICE, src=src, dst=dst)
-        first, *others = traced.places(traced.key)
+        first, *others = traced.by_zone(traced.key)
         first = replace(first, keys=(traced.key,), answer=traced.answer(traced.key))
         yield self._stage(packet, first, remote=False)
         for hop in others:
@@ -84,52 +84,38 @@ class Teller:
             yield self._stage(replace(packet, dst=to.name if to else dst), hop, remote=True)
 
     def _there(self, to: Destination) -> Iterator[Stage]:
-        packet = _Packet(
-            way=Way.REQUEST,
-            direction=TO_POD,
-            src=self.traced.pair.src.name,
-            dst=to.dst.name,
-            leg=to.name,
-        )
-        yield from self._places(packet, self.traced.places(to.request.key))
+        src = self.traced.pair.src.name
+        packet = _Packet(way=Way.REQUEST, direction=TO_POD, src=src, dst=to.dst.name, leg=to.name)
+        yield from self._stages(packet, self.traced.by_zone(to.request.key))
         if to.supposed is not None:
-            for hop in self.traced.places(to.supposed.key):
+            for hop in self.traced.by_zone(to.supposed.key):
                 yield replace(self._stage(packet, hop, remote=True), supposed=True)
 
     def _back(self, to: Destination) -> Iterator[Stage]:
         """Yield the way back: the reply; where no trace can follow it, a new connection."""
-        packet = _Packet(
-            way=Way.REPLY,
-            direction=FROM_POD,
-            src=to.dst.name,
-            dst=self.traced.pair.src.name,
-            leg=to.name,
-        )
+        packet = self._from(to, Way.REPLY, FROM_POD)
         if to.reply is not None:
             supposed = self.traced.answer(to.request.key).verdict not in PASSES
-            for stage in self._places(packet, self.traced.places(to.reply.key)):
+            for stage in self._stages(packet, self.traced.by_zone(to.reply.key)):
                 yield replace(stage, supposed=supposed)
         elif to.reverse is not None:
             packet = replace(packet, way=Way.REVERSE)
-            yield from self._places(packet, self.traced.places(to.reverse.key))
+            yield from self._stages(packet, self.traced.by_zone(to.reverse.key))
 
     def _other_way(self, to: Destination, reverse: TraceTask) -> Iterator[Stage]:
         """Yield a new connection the other way, which is not what the lines are about."""
-        packet = _Packet(
-            way=Way.REVERSE,
-            direction=OTHER_WAY,
-            src=to.dst.name,
-            dst=self.traced.pair.src.name,
-            leg=to.name,
-            has_line=False,
-        )
-        yield from self._places(packet, self.traced.places(reverse.key))
+        packet = replace(self._from(to, Way.REVERSE, OTHER_WAY), has_line=False)
+        yield from self._stages(packet, self.traced.by_zone(reverse.key))
 
-    def _places(self, packet: _Packet, places: Iterable[Place]) -> Iterator[Stage]:
-        for number, hop in enumerate(places):
+    def _from(self, to: Destination, way: Way, direction: str) -> _Packet:
+        dst = self.traced.pair.src.name
+        return _Packet(way=way, direction=direction, src=to.dst.name, dst=dst, leg=to.name)
+
+    def _stages(self, packet: _Packet, answers: Iterable[ZoneAnswer]) -> Iterator[Stage]:
+        for number, hop in enumerate(answers):
             yield self._stage(packet, hop, remote=number > 0)
 
-    def _stage(self, packet: _Packet, hop: Place, *, remote: bool) -> Stage:
+    def _stage(self, packet: _Packet, hop: ZoneAnswer, *, remote: bool) -> Stage:
         traced = self.traced
         return Stage(
             tool=self.tool,

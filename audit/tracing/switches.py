@@ -1,7 +1,7 @@
 """plan → the nodes' Open vSwitches, running, and what traces through them."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -94,7 +94,14 @@ def replayed(planned: Planned, progress: Progress, stack: ExitStack) -> Running:
         if node.attachment is not None and not node.obstacle and node.name not in there
     }
     missing = {**running.missing, **absent}
-    return replace(running, missing=missing, notes=tuple(_notes(missing)))
+    return replace(
+        running,
+        missing=missing,
+        notes=Note.of_each("node-untraceable", _NOT_MADE, missing),
+    )
+
+
+_NOT_MADE = "the switch of node {} could not be made again"
 
 
 def idle(planned: Planned, location: str = "") -> Running:
@@ -127,14 +134,8 @@ def started(
         switches=running.switches,
         southbound=southbound,
         missing=missing,
-        notes=tuple(_notes(missing)),
+        notes=Note.of_each("node-untraceable", _NOT_MADE, missing),
     )
-
-
-def _notes(missing: Mapping[str, str]) -> Iterator[Note]:
-    for node, why in sorted(missing.items()):
-        text = f"the switch of node {node} could not be made again: {why}"
-        yield Note(code="node-untraceable", text=text, subjects=(node,))
 
 
 def _able(chassis: Sequence[Chassis]) -> list[Chassis]:

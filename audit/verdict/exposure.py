@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from audit.model.history import Exposed
 from audit.model.matrix import CellVerdicts, Matrix, passing
-from audit.model.verdicts import CODE, PASSES, UNPROVEN, VERDICTS
-
-_PASSES = [CODE[verdict] for verdict in PASSES]
-_UNPROVEN = [CODE[verdict] for verdict in UNPROVEN]
+from audit.model.tally import Tally
+from audit.model.verdicts import VERDICTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +70,5 @@ def _sources(matrix: Matrix) -> Iterator[tuple[int, slice]]:
 
 
 def _exposed(counts: NDArray[np.int64]) -> Exposed:
-    cells = int(counts.sum())
-    return Exposed(
-        passes=int(counts[_PASSES].sum()),
-        proven=cells - int(counts[_UNPROVEN].sum()),
-        cells=cells,
-    )
+    tally = Tally.by_verdict(counts)
+    return Exposed(passes=tally.passes, proven=tally.proven, cells=tally.cells)

@@ -18,7 +18,7 @@ from audit.compare.common import Common
 from audit.errors import ExitCode
 from audit.model.changes import Changes
 from audit.report import changes
-from audit.store.cells import open_recorded
+from audit.store.reader import open_recorded
 from tests.cli.conftest import Inside
 
 Object = dict[str, Any]

@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from audit.cli import options, places, words
+from audit.cli import options, run_arguments, words
 from audit.cli.main import audit
 from audit.errors import ExitCode, ScopeError, SnapshotError, UsageError
 from audit.scope import scope
@@ -104,7 +104,7 @@ def test_runs_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     def completed(begun: str) -> list[tuple[str, str]]:
         context = click.Context(audit)
-        items = places.Run().shell_complete(context, click.Argument(["run"]), begun)
+        items = run_arguments.Run().shell_complete(context, click.Argument(["run"]), begun)
         return [(item.type, str(item.value)) for item in items]
 
     newest, oldest = ("runs/20260102T000000Z-bbbb", "runs/20260101T000000Z-aaaa")

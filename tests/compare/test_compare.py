@@ -14,8 +14,9 @@ from audit.compare import diff, pairing
 from audit.compare.ports import overlaps
 from audit.model.changes import UNMATCHED, Changes
 from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.matrix import Cells
 from audit.model.packets import Protocol
-from audit.model.recorded import Cells, Recorded
+from audit.model.recorded import Recorded
 from audit.model.verdicts import CODE, NO_VERDICT, Blame, Verdict
 from audit.report import changes
 
@@ -44,7 +45,7 @@ class Reader:
 
     def of_source(self, source: int) -> Cells:
         first, last = np.searchsorted(self._cells.src, [source, source + 1]).tolist()
-        return self._cells.part(slice(first, last))
+        return self._cells.take(slice(first, last))
 
     def __len__(self) -> int:
         return len(self._cells)

@@ -14,8 +14,9 @@ from audit.compare.check import check
 from audit.errors import ScopeError
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.expectations import Checked, Expectation, Status
+from audit.model.matrix import Cells
 from audit.model.packets import Protocol
-from audit.model.recorded import Cells, Recorded
+from audit.model.recorded import Recorded
 from audit.model.selectors import UNSAID
 from audit.model.verdicts import CODE, REASON_CODE, Reason, Verdict
 from audit.report.formats import junit, markdown, plain, prometheus, sarif, structured

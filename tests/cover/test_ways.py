@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from audit.cover.ways import Crossing, Places, ways
+from audit.cover.ways import Crossing, TransitClasses, ways
 from tests.verdict import made
 
 NODES = [made.pod(f"host-{i}", f"172.18.0.{i}", host_network=True) for i in (2, 3, 4)]
 PODS = [made.pod("a", "10.128.0.5"), made.pod("b", "10.128.2.6")]
-PLACES = Places(
+PLACES = TransitClasses(
     sending=np.array([0, 0, 0, 0, 1], dtype=np.int64),
     receiving=np.array([2, 3, 4, 0, 1], dtype=np.int64),
     answered=np.array([0, 0, 0, 0, 1], dtype=np.int64),
@@ -58,7 +58,7 @@ def between_networks(joined: frozenset[str], *addresses: int) -> tuple[list[int]
     )
     numbers = np.arange(len(ends), dtype=np.int64)
     made_ways = ways(
-        ends, Places(sending=numbers, receiving=numbers, answered=numbers), {}, crossing
+        ends, TransitClasses(sending=numbers, receiving=numbers, answered=numbers), {}, crossing
     )
     return made_ways.legs[0, 1:].tolist(), made_ways.unjoined[0, 1:].tolist()
 

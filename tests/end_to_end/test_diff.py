@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from audit.model.endpoints import EndpointKind
-from audit.store.cells import open_recorded
+from audit.store.reader import open_recorded
 from tests.archives import extract
 from tests.end_to_end.conftest import Audit, run_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from audit.commands import meanings
+from audit.commands import meaning
 from audit.model.verdicts import VERDICTS
 from audit.report.grid import gather
 from audit.store import reader
@@ -110,7 +110,7 @@ def what_kinds_say(path: Path) -> Counter[tuple[str, str]]:
     """
     run = reader.stream_run(path)
     grid = gather(run)
-    meant = meanings.of_run(run, grid)
+    meant = meaning.of_run(run, grid)
     assert meant is not None
     page = grid.page
     kind = [meant.kind_of.get(endpoint.key, -1) for endpoint in page.endpoints]

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from audit.model.changes import ChangedCells, ChangedPath, ChangedPaths
 from audit.model.run import Run
 from audit.model.verdicts import CODE, VERDICTS, Verdict
-from audit.report.render import render_html
+from tests.report.parts import render_html
 
 if TYPE_CHECKING:
     from tests.report.conftest import Made

@@ -22,10 +22,10 @@ from audit.compare.check import check
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.expectations import Exemption, Expect, Expectation, Side, Status, Where
 from audit.model.findings import FAILING, Disagreement, exit_code, recorded
-from audit.model.matrix import Matrix
+from audit.model.matrix import Cells, Matrix
 from audit.model.packets import Protocol
-from audit.model.recorded import Cells, Recorded
-from audit.model.run import Part, StreamedRun
+from audit.model.recorded import Recorded
+from audit.model.run import StreamedRun
 from audit.model.verdicts import CODE, REASON_CODE, VERDICTS, Blame, PolicyRef, Reason, Verdict
 from audit.policy.deviations import Causes
 from audit.policy.findings import about_drift
@@ -69,14 +69,14 @@ class Reader:
 
     def of_source(self, source: int) -> Cells:
         first, last = np.searchsorted(self._cells.src, [source, source + 1]).tolist()
-        return self._cells.part(slice(first, last))
+        return self._cells.take(slice(first, last))
 
     def __len__(self) -> int:
         return len(self._cells)
 
     def __iter__(self) -> Iterator[Cells]:
         for start in range(0, len(self._cells), 50):
-            yield self._cells.part(slice(start, start + 50))
+            yield self._cells.take(slice(start, start + 50))
 
 
 def made() -> Recorded:
@@ -199,7 +199,7 @@ def test_the_comment_and_the_page_rank_the_same_namespaces(
     whole = streamed(run, made)
     grid = gather(whole)
     counted = census(grid)
-    ranked = [(one.group, f"{one.passes} of {one.proven}") for one in exposures(grid, counted)]
+    ranked = [(group, f"{one.passes} of {one.proven}") for group, one in exposures(grid, counted)]
     assert len(ranked) > 3
     page = markdown.markdown(told).partition("Most exposed namespaces")[2]
     rows = [line.split(" | ")[:2] for line in page.splitlines() if " of " in line][1:]
@@ -231,7 +231,7 @@ def test_the_page_shows_the_same_counts(
     for name in told.namespaces:
         mine = [row for row in rows if row["destination"] == name.name]
         shown = tuple(sum(int(row[verdict]) for row in mine) for verdict in VERDICTS)
-        assert shown == name.counts
+        assert shown == name.tally.counts
     assert sum(int(row["drift"]) for row in rows) == told.drifting == 8
     page.goto((tmp_path / "report.html").as_uri() + "#ns=*,*")
     page.reload()
@@ -244,13 +244,6 @@ def test_the_page_shows_the_same_counts(
 
 def streamed(run: Recorded, made: "Made") -> StreamedRun:
     """Return the same run as the page reads it."""
-    names = ("src", "dst", "family", "port", "verdict", "reply", "reason", "blame", "drift")
-
-    def parts() -> Iterator[Part]:
-        for cells in run.cells:
-            columns = {name: getattr(cells, name) for name in names}
-            yield Part(**columns, trace=np.full(len(cells), -1, np.int32))
-
     return StreamedRun(
         path=run.path,
         manifest=run.manifest,
@@ -258,7 +251,7 @@ def streamed(run: Recorded, made: "Made") -> StreamedRun:
         ports=run.ports,
         policies=run.policies,
         traces=made.traces({}),
-        parts=parts,
+        parts=lambda: iter(run.cells),
         blames=lambda: run.cells.blames,
         trace_keys=tuple,
     )
@@ -465,7 +458,7 @@ def test_prometheus_has_bounded_labels(told: Overview) -> None:
         for sample in family.samples
         if sample.name == "audit_namespace_cells_passing"
     }
-    assert sum(passing.values()) == 5_000 * told.namespaces[0].passes
+    assert sum(passing.values()) == 5_000 * told.namespaces[0].tally.passes
     assert "(other)" in passing
 
 

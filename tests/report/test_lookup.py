@@ -10,8 +10,8 @@ from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.packets import Family, Protocol
 from audit.model.run import Run
 from audit.model.verdicts import CODE, NO_VERDICT, Reason, Verdict
-from audit.report.render import render_html
 from tests.report.named import cells_between, find_cell
+from tests.report.parts import render_html
 
 if TYPE_CHECKING:
     from tests.report.conftest import Made

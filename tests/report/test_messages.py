@@ -19,7 +19,7 @@ from audit.model.findings import FAILING, Disagreement, Finding, FindingKind, Se
 from audit.report import messages
 from audit.report.formats import junit, markdown, prometheus, sarif, structured
 from audit.report.formats.overview import overview_of
-from audit.report.render import render_html
+from tests.report.parts import render_html
 from tests.report.test_formats import made as recorded
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from audit.model.matrix import FAMILIES
 from audit.report.classes import classes
 from audit.report.grid import deflate, gather
-from audit.report.render import render_html
+from tests.report.parts import render_html, streamed
 
 if TYPE_CHECKING:
     from tests.report.conftest import Made
@@ -147,11 +147,11 @@ def test_deflate_round_trip(data: bytes) -> None:
 
 def test_rows_that_are_nearly_alike_are_a_class(made: "Made") -> None:
     run = made.large(300)
-    found = classes(gather(run.streamed()))
+    found = classes(gather(streamed(run)))
     assert len(found.base) == 5  # four namespaces see themselves only, and all others alike
     assert len(found.codes) == 0
     run.verdicts.verdict[[307, 90_000 - 5]] = 5
-    grid = gather(run.streamed())
+    grid = gather(streamed(run))
     found = classes(grid)
     assert found.base.shape[0] == 5
     assert len(found.codes) == 2
@@ -159,13 +159,10 @@ def test_rows_that_are_nearly_alike_are_a_class(made: "Made") -> None:
     assert np.count_nonzero(codes != grid.codes) == 2
 
 
-def test_parts_of_any_size_make_the_same_grid(
-    made: "Made", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_of_any_size_make_the_same_grid(made: "Made") -> None:
     run = made.random(5, 9)
-    whole = gather(run.streamed())
-    monkeypatch.setattr("audit.model.run.PART", 7)
-    pieces = gather(run.streamed())
+    whole = gather(streamed(run))
+    pieces = gather(streamed(run, 7))
     for one, other in zip(whole.codes.ravel().tolist(), pieces.codes.ravel().tolist(), strict=True):
         assert bool(one) == bool(other)
         if one:

@@ -10,7 +10,7 @@ import pytest
 from jinja2 import UndefinedError, nodes
 
 from audit.report import render
-from audit.report.render import render_html
+from tests.report.parts import render_html
 
 if TYPE_CHECKING:
     from tests.report.conftest import Made

@@ -8,18 +8,19 @@ from hypothesis import strategies as st
 
 from audit.model.changes import UNMATCHED, ChangedCells
 from audit.model.run import Run
+from audit.model.tally import NO_SHARE, Tally
 from audit.model.verdicts import CODE, UNPROVEN, VERDICTS, Verdict
 from audit.report.census import census, deciders
 from audit.report.grid import gather
-from audit.report.tally import NO_SHARE, Tally
 from audit.report.view import Summary, summary
+from tests.report.parts import streamed
 
 if TYPE_CHECKING:
     from tests.report.conftest import Made
 
 
 def look(run: Run) -> Summary:
-    grid = gather(run.streamed())
+    grid = gather(streamed(run))
     counted = census(grid)
     return summary(run.manifest, grid, counted, deciders(grid, counted, run.policies))
 
@@ -28,7 +29,7 @@ def look(run: Run) -> Summary:
 @given(seed=st.integers(0, 2**32 - 1))
 def test_everything_adds_up(made: "Made", seed: int) -> None:
     run = made.random(seed)
-    grid = gather(run.streamed())
+    grid = gather(streamed(run))
     counted = census(grid)
     deciding = deciders(grid, counted, run.policies)
     seen = summary(run.manifest, grid, counted, deciding)
@@ -46,7 +47,7 @@ def test_everything_adds_up(made: "Made", seed: int) -> None:
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_census_is_what_counting_one_by_one_finds(made: "Made", seed: int) -> None:
     run = made.random(seed)
-    grid = gather(run.streamed())
+    grid = gather(streamed(run))
     pairs = census(grid).pairs
     expected = np.zeros_like(pairs)
     for cell in range(len(run.matrix)):
@@ -165,7 +166,7 @@ def test_what_changed_is_told_apart(made: "Made") -> None:
     marked[[3, 5]] = CODE[Verdict.BLOCKED] + 1
     marked[7] = UNMATCHED
     changed = ChangedCells(since="20260213-021500", cells=marked)
-    grid = gather(run.streamed(), marked)
+    grid = gather(streamed(run), marked)
     counted = census(grid)
     assert counted.changed == 2
     seen = summary(run.manifest, grid, counted, (), changed=changed)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.matrix import Cells
 from audit.model.packets import Protocol
-from audit.model.recorded import CellReader, Cells, Recorded
+from audit.model.recorded import CellReader, Recorded
 from audit.model.verdicts import CODE, REASON_CODE, Blame, PolicyRef, Reason, Verdict
 from audit.report import dot, who
 from audit.report.who import Answer, Path

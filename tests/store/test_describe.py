@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from audit.store.describe import EXAMPLES, describe
 from audit.store.query import query
+from tests.store.describe import EXAMPLES, describe
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "store.md"
 
 
 def test_the_page_is_what_the_schema_says() -> None:
     assert PAGE.read_text(encoding="utf-8") == describe(), (
-        "docs/store.md is stale: python -m audit.store.describe > docs/store.md"
+        "docs/store.md is stale: python -m tests.store.describe > docs/store.md"
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from audit.errors import UsageError
 from audit.store import remote
-from audit.store.remote import Place, located
+from audit.store.remote import RemoteDirectory, located
 
 
 @pytest.mark.parametrize(
@@ -15,17 +15,17 @@ from audit.store.remote import Place, located
         ("runs", Path("runs")),
         ("a:b/c", Path("a:b/c")),
         ("file:///var/lib/audit%20runs", Path("/var/lib/audit runs")),
-        ("s3://bucket", Place(url="s3://bucket")),
-        ("s3://bucket//a/b/", Place(url="s3://bucket/a/b")),
+        ("s3://bucket", RemoteDirectory(url="s3://bucket")),
+        ("s3://bucket//a/b/", RemoteDirectory(url="s3://bucket/a/b")),
         (
             "s3://bucket/a?region=eu-1&tls_ca_file_path=/ca.pem",
-            Place(url="s3://bucket/a", options="region=eu-1&tls_ca_file_path=/ca.pem"),
+            RemoteDirectory(url="s3://bucket/a", options="region=eu-1&tls_ca_file_path=/ca.pem"),
         ),
     ],
 )
-def test_places(text: str, place: Path | Place) -> None:
+def test_places(text: str, place: Path | RemoteDirectory) -> None:
     assert located(text) == place
-    if isinstance(place, Place):
+    if isinstance(place, RemoteDirectory):
         assert located(place.uri) == place
         assert (place / "run").parent == place
         assert str(place / "run") == f"{place.url}/run"

@@ -17,9 +17,7 @@ from audit.model.owners import words
 from audit.model.packets import Protocol
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef, Verdict
-from audit.store.cells import open_recorded
-from audit.store.encode import Planes
-from audit.store.reader import open_run
+from audit.store.reader import open_recorded, open_run
 from audit.store.writer import RunWriter
 
 if TYPE_CHECKING:
@@ -185,8 +183,8 @@ def test_planes_that_were_asked_are_written(example: "Example", tmp_path: Path) 
     writer = RunWriter(tmp_path, "run")
     intent = np.array([0, 2, NO_VERDICT, 5, 1], np.uint8)
     drift = np.array([0, 1, NO_VERDICT, NO_VERDICT, 0], np.uint8)
-    planes = Planes(logical=example.verdicts.verdict, intent=intent, drift=drift)
-    writer.write_cells(example.matrix, example.verdicts, planes, chunk=2)
+    planes = replace(example.verdicts, intent=intent, drift=drift)
+    writer.write_cells(example.matrix, planes, chunk=2)
     table = pq.read_table(writer.path / "cells")
 
     assert table["intent"].to_pylist() == ["reachable", "blocked", None, "untraced", "exits"]
@@ -198,8 +196,7 @@ def test_cells_of_one_plane_are_what_it_said(example: "Example", tmp_path: Path)
     writer.write_endpoints(example.endpoints)
     writer.write_policies(example.policies)
     intent = np.array([0, 0, NO_VERDICT, 5, 1], np.uint8)
-    planes = Planes(logical=example.verdicts.verdict, intent=intent, drift=None)
-    writer.write_cells(example.matrix, example.verdicts, planes)
+    writer.write_cells(example.matrix, replace(example.verdicts, intent=intent))
     writer.finish({"scope": {}, "counts": {"cells": 5}})
     [strongest] = open_recorded(writer.path).cells
     [said] = open_recorded(writer.path, "intent").cells

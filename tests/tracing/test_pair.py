@@ -19,7 +19,7 @@ from audit.tracing import planes, switches
 from audit.tracing.every_plane import logical_worker
 from audit.tracing.pair import TracedPair
 from audit.tracing.plan import Planned, read
-from audit.verdict.places import mirrored
+from audit.verdict.by_zone import mirrored
 
 pytestmark = pytest.mark.ovn
 
@@ -88,7 +88,13 @@ def test_the_mirrored_half_is_the_real_one(
         (planes.datapath(planned, chassis), datapath),
     ]
     for plane, workers in both:
-        traced = TracedPair(pair=asked, owners=planned.owners, plane=plane, workers=workers)
+        traced = TracedPair(
+            pair=asked,
+            owners=planned.owners,
+            plane=plane,
+            workers=workers,
+            progress=Silent(),
+        )
         assert traced.run().verdict is Verdict.REACHABLE
         [to] = traced.destinations
         assert to.supposed is None

@@ -8,7 +8,7 @@ from typing import Any
 
 from audit.errors import ClusterError
 from audit.facts import ovn
-from audit.facts.live import capture, places, streams
+from audit.facts.live import capture, ovn_pods, streams
 from audit.facts.live.access import Access
 from audit.facts.live.api import Server
 
@@ -51,14 +51,14 @@ def look(access: Access, snapshot: Path) -> Afterwards:
     with Server(access) as server:
         versions, after = capture.watched(server, before)
         changed = capture.concerned(before, after)
-        located = places.find(after["pods"], access.namespace)
-    members = places.by_zone(located, snapshot)
+        located = ovn_pods.find(after["pods"], access.namespace)
+    members = ovn_pods.by_zone(located, snapshot)
     answers = [
         streams.Opener(
             access=access,
             containers={zone: tuple(m[side] for m in of) for zone, of in members.items()},
         ).outputs(
-            ("ovsdb-client", "--no-leader-only", "transact", places.SOCKETS[schema], transaction)
+            ("ovsdb-client", "--no-leader-only", "transact", ovn_pods.SOCKETS[schema], transaction)
         )
         for side, (schema, transaction) in enumerate(_ASKED.items())
     ]

@@ -20,7 +20,7 @@ from typing import Any
 from audit import __version__
 from audit.errors import AuditError, ClusterError
 from audit.facts import sums
-from audit.facts.live import execs, places
+from audit.facts.live import execs, ovn_pods
 from audit.facts.live.access import Access
 from audit.facts.live.api import ForbiddenError, NoSuchKindError, Server
 from audit.facts.live.resources import LISTED, Listed
@@ -69,10 +69,10 @@ class Capture:
             lists = self._lists(server)
             self.first = dict(self.markers)
             if databases:
-                located = places.find(lists["pods"], self.access.namespace)
+                located = ovn_pods.find(lists["pods"], self.access.namespace)
                 mode = str(located.mode)
                 self._notice_silent(located)
-                self._read_zones(located.places)
+                self._read_zones(located.zones)
                 lists = self._settle(server, lists, located)
         self._write(lists)
         self._describe(started, mode)
@@ -104,12 +104,12 @@ class Capture:
         text = f"{listed.resource}{group} may not be listed: {listed.consequence}"
         self.notes.append(Note(code="list-forbidden", text=text, subjects=(listed.resource,)))
 
-    def _notice_silent(self, located: places.Places) -> None:
+    def _notice_silent(self, located: ovn_pods.Databases) -> None:
         for node in located.silent:
             text = f"the pod with the databases of node {node} does not run"
             self.notes.append(Note(code="zone-unreadable", text=text, subjects=(node,)))
 
-    def _read_zones(self, wanted: Iterable[places.Place]) -> None:
+    def _read_zones(self, wanted: Iterable[ovn_pods.ZoneDatabases]) -> None:
         """Read databases, several nodes at once; a zone that cannot be read becomes a note."""
         wanted = tuple(wanted)
         with ThreadPoolExecutor(max_workers=execs.AT_ONCE) as pool:
@@ -122,7 +122,7 @@ class Capture:
                 text = f"zone {pair.name} could not be read: {error}"
                 self.notes.append(Note(code="zone-unreadable", text=text, subjects=(pair.name,)))
 
-    def _read_zone(self, pair: places.Place) -> AuditError | None:
+    def _read_zone(self, pair: ovn_pods.ZoneDatabases) -> AuditError | None:
         """Read one pair of databases, from the first member that gives it."""
         unfinished = self.target / "unfinished" / pair.name
         unfinished.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ class Capture:
         return last
 
     def _backup(self, where: execs.Container, schema: str, target: Path) -> None:
-        argv = ("ovsdb-client", "--no-leader-only", "backup", places.SOCKETS[schema], schema)
+        argv = ("ovsdb-client", "--no-leader-only", "backup", ovn_pods.SOCKETS[schema], schema)
         execs.run(self.access, where, argv, target, timeout_s=self.access.exec_timeout_s)
 
     def _keep(self, unfinished: Path, name: str) -> None:
@@ -152,13 +152,13 @@ class Capture:
         for file in ("sb.db", "nb.db"):
             (unfinished / file).replace(kept / file)
 
-    def _settle(self, server: Server, before: Lists, located: places.Places) -> Lists:
+    def _settle(self, server: Server, before: Lists, located: ovn_pods.Databases) -> Lists:
         """List again what may have changed; read once more the zones of what did."""
         after = self._again(server, before)
         changed = _changes(before, after)
         if not changed:
             return after
-        self._read_zones(located.places)  # what changed may be in address sets of every zone
+        self._read_zones(located.zones)  # what changed may be in address sets of every zone
         last = self._again(server, after)
         self.changed = sorted(concerned(after, last))
         if self.changed:

@@ -94,10 +94,9 @@ EXEC = ("get", "create")
 on also want `create`, as for a POST."""
 
 
-def rights(*, databases: bool = True) -> Iterator[Right]:
-    """Yield every right that reading a cluster takes; `databases`: those of OVN too."""
+def rights() -> Iterator[Right]:
+    """Yield every right that reading a cluster and its OVN databases takes."""
     for listed in LISTED:
         yield Right(verb="list", resource=listed.resource, group=listed.group)
-    if databases:
-        for verb in EXEC:
-            yield Right(verb=verb, resource="pods", subresource="exec", namespaced=True)
+    for verb in EXEC:
+        yield Right(verb=verb, resource="pods", subresource="exec", namespaced=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from audit import scratch
 from audit.errors import ClusterError
-from audit.facts.live import execs, places, streams
+from audit.facts.live import execs, ovn_pods, streams
 from audit.facts.live.access import Access
 from audit.facts.live.api import Server
 from audit.facts.live.resources import EXEC, LISTED, Right, rights
@@ -30,7 +30,7 @@ def examine(access: Access, tracing: Sequence[str], switching: Sequence[str]) ->
     with Server(access) as server:
         yield True, f"{server.host} is Kubernetes {server.version()}"
         located, why, switches = _places(server, access)
-        namespace = located.namespace if located else access.namespace or places.NAMESPACES[0]
+        namespace = located.namespace if located else access.namespace or ovn_pods.NAMESPACES[0]
         missing = [right for right in rights() if not _allowed(server, right, namespace)]
     if missing:
         yield from _grants(missing, namespace)
@@ -39,12 +39,12 @@ def examine(access: Access, tracing: Sequence[str], switching: Sequence[str]) ->
     if located is None:
         yield False, why
         return
-    yield True, f"{len(located.places)} pairs of databases in {namespace}: {located.mode}"
+    yield True, f"{len(located.zones)} pairs of databases in {namespace}: {located.mode}"
     yield from ((False, f"the pod of node {node} does not run") for node in located.silent)
     if not any(right.subresource for right in missing):
         probing = replace(access, exec_timeout_s=_PROBE_TIMEOUT_S)
-        yield from _sockets(probing, located.places)
-        yield _tracers(probing, located.places, tracing)
+        yield from _sockets(probing, located.zones)
+        yield _tracers(probing, located.zones, tracing)
         yield _switches(probing, switches, switching)
 
 
@@ -60,12 +60,12 @@ def _allowed(server: Server, right: Right, namespace: str) -> bool:
 
 def _places(
     server: Server, access: Access
-) -> tuple[places.Places | None, str, Mapping[str, execs.Container]]:
+) -> tuple[ovn_pods.Databases | None, str, Mapping[str, execs.Container]]:
     """Return where the databases are, or why they are not found, and where the switches are."""
     try:
-        pods = server.items(places.PODS)[1]
-        located = places.find(pods, access.namespace)
-        return located, "", places.switches(pods, located.namespace)
+        pods = server.items(ovn_pods.PODS)[1]
+        located = ovn_pods.find(pods, access.namespace)
+        return located, "", ovn_pods.switches(pods, located.namespace)
     except ClusterError as error:
         return None, str(error), {}
 
@@ -91,12 +91,12 @@ def _grants(missing: Iterable[Right], namespace: str) -> Iterator[Examined]:
         yield False, text
 
 
-def _sockets(access: Access, pairs: Iterable[places.Place]) -> Iterator[Examined]:
+def _sockets(access: Access, pairs: Iterable[ovn_pods.ZoneDatabases]) -> Iterator[Examined]:
     """Ask each pair of databases, in its pod, whether it is served."""
     wanted = [
         (container, schema)
         for pair in pairs
-        for container, schema in zip(pair.members[0], places.SOCKETS, strict=True)
+        for container, schema in zip(pair.members[0], ovn_pods.SOCKETS, strict=True)
     ]
     with ThreadPoolExecutor(max_workers=execs.AT_ONCE) as pool:
         answers = list(pool.map(lambda target: _probe(access, *target), wanted))
@@ -106,7 +106,9 @@ def _sockets(access: Access, pairs: Iterable[places.Place]) -> Iterator[Examined
         yield True, f"{len(wanted)} databases answer in their pods"
 
 
-def _tracers(access: Access, pairs: Iterable[places.Place], argv: Sequence[str]) -> Examined:
+def _tracers(
+    access: Access, pairs: Iterable[ovn_pods.ZoneDatabases], argv: Sequence[str]
+) -> Examined:
     """Say whether traces can run in the pods, which is a choice: copies are traced elsewhere."""
     containers = {pair.name: tuple(south for _, south in pair.members) for pair in pairs}
     answers = streams.Opener(access=access, containers=containers).outputs(argv)
@@ -156,7 +158,7 @@ def _unwilling(answer: str | ClusterError) -> str:
 
 def _probe(access: Access, container: execs.Container, schema: str) -> str:
     """Return what is wrong with a database, empty when it is served."""
-    argv = ("ovsdb-client", "list-dbs", places.SOCKETS[schema])
+    argv = ("ovsdb-client", "list-dbs", ovn_pods.SOCKETS[schema])
     with scratch.directory("probe") as space:
         try:
             execs.run(access, container, argv, space / "probe", timeout_s=access.exec_timeout_s)

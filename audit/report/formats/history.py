@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Sequence
 
 from audit.model.history import Exposed, Kept, Moved
+from audit.model.tally import percent
 from audit.report import printing
-from audit.report.tally import percent
 
 _COLUMNS = (
     ("reachable pairs", ("passing",)),

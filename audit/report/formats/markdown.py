@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from audit.model.expectations import Status
+from audit.model.tally import NO_SHARE, Tally, most_open, percent
 from audit.report import printing
-from audit.report.formats.overview import OUTSIDE, Namespace, Overview
-from audit.report.tally import NO_SHARE, percent
+from audit.report.formats.overview import OUTSIDE, Overview
 
 MOST_ROWS = 20
 MOST_TEXT = 300
@@ -48,10 +48,10 @@ def _lines(overview: Overview) -> Iterator[str]:
         yield from _section("What blocks")
         blockers = [(escaped(name), f"{count:,}") for name, count in overview.blockers]
         yield from _table(("policy", "cells"), blockers)
-    exposed = [n for n in overview.namespaces if n.exposed[1] and n.name != OUTSIDE]
+    exposed = most_open((n.name, n.exposed) for n in overview.namespaces if n.name != OUTSIDE)
     if exposed:
         yield from _section("Most exposed namespaces")
-        yield from _table(_EXPOSED, [_exposed(n) for n in sorted(exposed, key=_openness)])
+        yield from _table(_EXPOSED, [_exposed(*entry) for entry in exposed])
 
 
 def _about(overview: Overview) -> Iterator[str]:
@@ -110,15 +110,9 @@ def _expectations(overview: Overview) -> Iterator[str]:
 _EXPOSED = ("namespace", "of the cells from elsewhere", "get through")
 
 
-def _openness(namespace: Namespace) -> tuple[float, int, str]:
-    """Return what the page sorts by too: those first of which most gets through."""
-    passes, proven = namespace.exposed
-    return -passes / proven, -passes, namespace.name
-
-
-def _exposed(namespace: Namespace) -> tuple[str, str, str]:
-    passes, proven = namespace.exposed
-    return escaped(namespace.name), f"{passes:,} of {proven:,}", f"{percent(passes, proven)} %"
+def _exposed(name: str, to: Tally) -> tuple[str, str, str]:
+    share = f"{percent(to.passes, to.proven)} %"
+    return escaped(name), f"{to.passes:,} of {to.proven:,}", share
 
 
 def _share(overview: Overview, verdict: str, count: int) -> str:

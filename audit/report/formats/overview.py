@@ -17,6 +17,7 @@ from audit.model.expectations import Checked, Status, Violation
 from audit.model.findings import Finding, Severity
 from audit.model.matrix import FAMILIES
 from audit.model.recorded import Recorded
+from audit.model.tally import Tally, from_others
 from audit.model.verdicts import PASSES, REASONS, STOPPED, UNPROVEN, VERDICTS, Blame, Verdict
 from audit.report.sentences import CAUSES
 
@@ -46,17 +47,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Namespace:
-    """One namespace as a destination: its cells by verdict, in the order of VERDICTS."""
+    """One namespace as a destination: all its cells, and those from anywhere else."""
 
     name: str
-    counts: tuple[int, ...]
-    exposed: tuple[int, int]
-    """Of its cells from anywhere else: how many get through, and how many are proven."""
-
-    @property
-    def passes(self) -> int:
-        """Cells that get through to it."""
-        return sum(self.counts[index] for index, v in enumerate(VERDICTS) if v in PASSES)
+    tally: Tally
+    exposed: Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,19 +101,14 @@ def overview_of(run: Recorded, checks: Sequence[Checked] = ()) -> Overview:
     names = sorted({e.namespace or OUTSIDE for e in run.endpoints})
     counts = _count(run, names)
     by_verdict = counts.by_pair.sum(axis=(0, 1)).tolist()
-    into = counts.by_pair.sum(axis=0).tolist()
+    into = map(Tally.by_verdict, counts.by_pair.sum(axis=0))
     passing, proven = counts.of(PASSES), counts.of(PASSES | STOPPED)
-    exposed = [(table.sum(axis=0) - table.diagonal()).tolist() for table in (passing, proven)]
     return Overview(
         manifest=run.manifest,
         counts=dict(zip(VERDICTS, by_verdict, strict=True)),
         namespaces=tuple(
-            Namespace(
-                name=name,
-                counts=tuple(into[index]),
-                exposed=(exposed[0][index], exposed[1][index]),
-            )
-            for index, name in enumerate(names)
+            Namespace(name=name, tally=tally, exposed=exposed)
+            for name, tally, exposed in zip(names, into, from_others(counts.by_pair), strict=False)
         ),
         matrix=tuple(map(tuple, passing.tolist())),
         proven=tuple(map(tuple, proven.tolist())),
@@ -173,7 +163,7 @@ def _count(run: Recorded, names: Sequence[str]) -> _Counts:
         blocked = np.bincount(cells.blame[cells.verdict == _BLOCKED] + 1)
         counts.blocked.update({int(n) - 1: int(blocked[n]) for n in np.flatnonzero(blocked)})
         counts.families |= set(np.unique(cells.family).tolist())
-        counts.drifting += int(cells.drift.sum())
+        counts.drifting += int((cells.drift == 1).sum())
     return counts
 
 

@@ -128,11 +128,11 @@ def _finding_cells(overview: Overview) -> list[_Sample]:
 
 
 def _passing(overview: Overview) -> list[_Sample]:
-    ranked = sorted(overview.namespaces, key=lambda n: (-n.passes, n.name))
+    ranked = sorted(overview.namespaces, key=lambda n: (-n.tally.passes, n.name))
     shown, rest = ranked[:MOST_NAMESPACES], ranked[MOST_NAMESPACES:]
-    samples: list[_Sample] = [({"namespace": n.name[:MOST_LABEL]}, n.passes) for n in shown]
+    samples: list[_Sample] = [({"namespace": n.name[:MOST_LABEL]}, n.tally.passes) for n in shown]
     if rest:
-        samples.append(({"namespace": OTHER}, sum(n.passes for n in rest)))
+        samples.append(({"namespace": OTHER}, sum(n.tally.passes for n in rest)))
     return samples
 
 

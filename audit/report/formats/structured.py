@@ -39,7 +39,10 @@ def structured(overview: Overview) -> str:
         },
         "families": list(overview.families),
         "namespaces": [
-            {"name": namespace.name, **dict(zip(map(str, VERDICTS), namespace.counts, strict=True))}
+            {
+                "name": namespace.name,
+                **dict(zip(map(str, VERDICTS), namespace.tally.counts, strict=True)),
+            }
             for namespace in overview.namespaces
         ],
         "blockers": [{"policy": name, "cells": count} for name, count in overview.blockers],

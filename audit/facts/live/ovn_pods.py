@@ -52,7 +52,7 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ZoneDatabases:
     """A pair of databases: where it can be read. `name` is what the zone is called for now."""
 
     name: str
@@ -61,17 +61,17 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class Databases:
     """All databases of a cluster."""
 
     namespace: str
     mode: Mode
-    places: tuple[Place, ...]
+    zones: tuple[ZoneDatabases, ...]
     silent: tuple[str, ...]
     """Nodes whose pod does not run, so that their databases cannot be read."""
 
 
-def find(pods: Iterable[Object], namespace: str = "") -> Places:
+def find(pods: Iterable[Object], namespace: str = "") -> Databases:
     """Find the databases; ClusterError when there are none, or two namespaces might hold them."""
     candidates = _candidates(pods)
     chosen = _namespace(candidates, namespace)
@@ -83,19 +83,19 @@ def find(pods: Iterable[Object], namespace: str = "") -> Places:
             central.append(pod)
         else:
             members.append(pod)
-    places = [Place(name=_node(pod), members=(_containers(pod),)) for pod in members]
+    zones = [ZoneDatabases(name=_node(pod), members=(_containers(pod),)) for pod in members]
     if central:
-        places.append(Place(name="global", members=tuple(map(_containers, central))))
-    if not places:
+        zones.append(ZoneDatabases(name="global", members=tuple(map(_containers, central))))
+    if not zones:
         raise ClusterError(
             f"no pod with OVN's databases runs in namespace {chosen}: "
             f"kubectl -n {chosen} get pods -o wide says why"
         )
-    alive = {pair.name for pair in places}
-    return Places(
+    alive = {pair.name for pair in zones}
+    return Databases(
         namespace=chosen,
         mode=_mode(members, central),
-        places=tuple(places),
+        zones=tuple(zones),
         silent=() if central else tuple(sorted(set(silent) - alive)),
     )
 
@@ -119,7 +119,9 @@ def switches(pods: Iterable[Object], namespace: str) -> dict[str, Container]:
     }
 
 
-def by_zone(located: Places, snapshot: Path) -> dict[str, tuple[tuple[Container, Container], ...]]:
+def by_zone(
+    located: Databases, snapshot: Path
+) -> dict[str, tuple[tuple[Container, Container], ...]]:
     """Return where the databases of each zone of a snapshot are now: of each member, both.
 
     Pods may have come and gone since. ClusterError when the snapshot does not say where they were.
@@ -130,7 +132,7 @@ def by_zone(located: Places, snapshot: Path) -> dict[str, tuple[tuple[Container,
         raise ClusterError(
             f"{snapshot} does not say in which pods its databases were read: {error}"
         ) from error
-    members = {pair.name: pair.members for pair in located.places}
+    members = {pair.name: pair.members for pair in located.zones}
     return {zone: members[name] for zone, name in where.items() if name in members}
 
 

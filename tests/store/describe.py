@@ -1,6 +1,6 @@
 """Prints `docs/store.md` from the schema, so that the page cannot say something else.
 
-`python -m audit.store.describe > docs/store.md` makes the page anew.
+`python -m tests.store.describe > docs/store.md` makes the page anew.
 """
 
 import sys
@@ -69,7 +69,7 @@ ORDER BY ALL""",
 _HEAD = f"""\
 # A run's Parquet files
 
-<!-- Printed by `python -m audit.store.describe > docs/store.md`: edit `audit/store/`, not this. -->
+<!-- Printed by `python -m tests.store.describe > docs/store.md`: edit the schema, not this. -->
 
 Schema version {SCHEMA_VERSION}. A run is one directory:
 

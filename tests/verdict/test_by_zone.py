@@ -2,8 +2,8 @@
 
 from audit.model.traces import HopEnd, LogicalTrace, TraceFailure, TraceTask
 from audit.model.verdicts import Blame, Reason, Verdict
+from audit.verdict.by_zone import ZoneAnswers, mirrored
 from audit.verdict.judge import Combine, Judgement
-from audit.verdict.places import Places, mirrored
 from tests.verdict import made
 from tests.verdict.test_compose import ends, onward, task
 
@@ -13,7 +13,7 @@ STOPS = Blame(action="drop", direction="ingress")
 
 def places(judgements: dict[str, Judgement], zones: dict[str, str]) -> list[tuple[object, ...]]:
     tasks = {name: _in(task(name), zones.get(name, "here")) for name in judgements}
-    known = Places(tasks=tasks, judgements=judgements)
+    known = ZoneAnswers(tasks=tasks, judgements=judgements)
     return [
         (place.name, place.keys, place.answer.verdict, place.answer.blame)
         for place in known.of("a")
@@ -55,7 +55,7 @@ def test_alternatives_in_one_zone_are_one_place() -> None:
 
 
 def test_a_trace_that_was_not_run_proves_nothing() -> None:
-    known = Places(tasks={"a": task("a"), "b": task("b")}, judgements={"a": onward("b")})
+    known = ZoneAnswers(tasks={"a": task("a"), "b": task("b")}, judgements={"a": onward("b")})
     assert [place.answer.verdict for place in known.of("a")] == [
         Verdict.REACHABLE,
         Verdict.UNTRACED,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.model.tally import NO_SHARE, Tally, percent
 from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
-from audit.report.tally import NO_SHARE, Tally, percent
 
 tallies = st.builds(
     lambda counts: Tally(counts=tuple(counts)),

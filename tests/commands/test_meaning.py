@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from audit.commands import meanings
+from audit.commands import meaning
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
+from audit.model.matrix import Cells
 from audit.model.packets import Protocol
-from audit.model.run import Part, StreamedRun
+from audit.model.run import StreamedRun
 from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, PolicyRef, Reason, Verdict
 from audit.report.grid import gather
 from audit.store.traces import TraceFiles
@@ -48,13 +49,13 @@ def run_of(cidr: str) -> StreamedRun:
         traces=TraceFiles(()),
         parts=lambda: iter(
             [
-                Part(
+                Cells(
                     src=np.array([1, 2], np.int16),
                     dst=np.zeros(2, np.int16),
                     family=np.zeros(2, np.int8),
                     port=np.zeros(2, np.int16),
                     blame=np.full(2, -1, np.int32),
-                    trace=np.full(2, -1, np.int32),
+                    drift=np.full(2, NO_VERDICT, np.uint8),
                     verdict=np.full(2, CODE[Verdict.BLOCKED], np.uint8),
                     reply=np.full(2, NO_VERDICT, np.uint8),
                     reason=np.full(2, REASON_CODE[Reason.DEFAULT_DENY], np.uint8),
@@ -69,7 +70,7 @@ def run_of(cidr: str) -> StreamedRun:
 @pytest.mark.parametrize(("cidr", "said"), [("10.2.0.0/16", 1), ("10.1.0.8/32", 0)])
 def test_pods_that_a_policy_tells_apart_are_not_spoken_of(cidr: str, said: int) -> None:
     run = run_of(cidr)
-    found = meanings.of_run(run, gather(run))
+    found = meaning.of_run(run, gather(run))
     assert found is not None
     assert [meant.verdict for meant in found.of.values()] == [Verdict.BLOCKED] * said
     assert found.kind_of["pod jobs/j-0"] == found.kind_of["pod jobs/j-1"]

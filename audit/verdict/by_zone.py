@@ -1,4 +1,4 @@
-"""A request's traces, place by place: what each zone on the way does with the packet. Pure.
+"""A request's traces, zone by zone: what each on the way does with the packet. Pure.
 
 `compose` asks whether a packet arrives. Here each zone is asked for itself: a packet that a zone
 passes on has passed there, whatever becomes of it behind.
@@ -23,7 +23,7 @@ from audit.verdict.judge import ONWARD, Judgement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ZoneAnswer:
     """What happens in one zone, or on one node: the traces run there, and what they amount to."""
 
     name: str
@@ -32,25 +32,25 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class ZoneAnswers:
     """Takes requests apart whose judgements are all there; `tasks` are by key."""
 
     tasks: Mapping[str, TraceTask]
     judgements: Mapping[str, Judgement]
 
-    def of(self, key: str) -> tuple[Place, ...]:
-        """Return the places on a packet's way, in order; the first is where it enters."""
-        places: dict[str, Place] = {}
+    def of(self, key: str) -> tuple[ZoneAnswer, ...]:
+        """Return the zones or nodes on a packet's way, in order; the first is where it enters."""
+        answers: dict[str, ZoneAnswer] = {}
         queue = [key]
         for first in queue:
-            if first in places:
+            if first in answers:
                 continue
             decision, keys = self._here(first)
-            places[first] = Place(
+            answers[first] = ZoneAnswer(
                 name=_name(self.tasks[first]), keys=keys, answer=self._answer(decision)
             )
             queue += [onward.key for traced in keys for onward in self._beyond(traced)]
-        return tuple(places.values())
+        return tuple(answers.values())
 
     def _here(self, key: str) -> tuple[Decision, tuple[str, ...]]:
         """Return what a zone does with a packet, and the traces that tell."""

@@ -7,6 +7,9 @@ The unproven (inconclusive, untraced) are in no denominator and are always shown
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audit.model.verdicts import CODE, PASSES, STOPPED, UNPROVEN, VERDICTS, Verdict
 
 NO_SHARE = "\N{EN DASH}"
@@ -33,6 +36,11 @@ class Tally:
     def among(self, verdicts: Iterable[Verdict]) -> int:
         """Return how many cells have one of `verdicts`."""
         return sum(self.of(verdict) for verdict in verdicts)
+
+    @classmethod
+    def by_verdict(cls, counts: NDArray[np.int64]) -> "Tally":
+        """Return the tally of counts, shape (verdicts,), in the order of VERDICTS."""
+        return cls(counts=tuple(counts.tolist()))
 
     @property
     def cells(self) -> int:
@@ -62,6 +70,21 @@ class Tally:
     def share(self, verdict: Verdict) -> str:
         """Return the share of `verdict` among the proven cells, empty for an unproven verdict."""
         return "" if verdict in UNPROVEN else percent(self.of(verdict), self.proven)
+
+
+def from_others(pairs: NDArray[np.int64]) -> tuple[Tally, ...]:
+    """Return what is asked of each group by all others.
+
+    `pairs` are cells by the groups they come from and go to, shape (groups, groups, verdicts).
+    """
+    into = pairs.sum(axis=0) - np.diagonal(pairs).T
+    return tuple(map(Tally.by_verdict, into))
+
+
+def most_open(groups: Iterable[tuple[str, Tally]]) -> tuple[tuple[str, Tally], ...]:
+    """Return groups, those of which most gets through first; without a proven cell, left out."""
+    some = ((name, to) for name, to in groups if to.proven)
+    return tuple(sorted(some, key=lambda e: (-e[1].passes / e[1].proven, -e[1].passes, e[0])))
 
 
 def percent(part: int, whole: int) -> str:

@@ -17,7 +17,7 @@ from audit.commands.copy import Part, fetched, located
 from audit.errors import AuditError, UsageError
 from audit.store import layout
 
-_FETCHED = "audit.cli.places"
+_FETCHED = "audit.cli.run_arguments"
 """Where a click context keeps what the runs at these paths are called."""
 
 RUNS = "runs"
@@ -25,20 +25,20 @@ RUNS = "runs"
 LATEST = "latest"
 
 
-class Place(click.ParamType[Any]):
-    """A directory, or a place on an object store, neither of which is looked at yet."""
+class DirectoryOrStore(click.ParamType[Any]):
+    """A directory here or on an object store, neither of which is looked at yet."""
 
     name = "dir|s3://…"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Path | command.Place:
-        """Return the path, or the place."""
+    ) -> Path | command.RemoteDirectory:
+        """Return the path, or the remote directory."""
         del param, ctx
         return value if isinstance(value, Path) else located(str(value))
 
 
-class Run(Place):
+class Run(DirectoryOrStore):
     """A finished run: its directory, or that of a copy of the part that is needed."""
 
     name = "run"
