@@ -13,7 +13,7 @@ def _complete(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the runs and the words for endpoints that begin so."""
-    runs = places.Run().shell_complete(context, parameter, incomplete)
+    runs = run_arguments.Run().shell_complete(context, parameter, incomplete)
     endpoints = completed.complete(context, parameter, incomplete)
     return [item for item in runs if item.type != "dir"] + endpoints
 

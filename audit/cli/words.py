@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from audit.cli.places import RUNS
+from audit.cli.run_arguments import RUNS
 from audit.errors import AuditError
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.store import layout
-from audit.store.cells import open_recorded
+from audit.store.reader import open_recorded
 
 _MOST = 500
 """Words that are offered: a shell that lists more asks first."""
