@@ -27,8 +27,9 @@ HISTORY: tuple[tuple[int, str], ...] = (
     (
         4,
         (
-            "Endpoints of kind `ingress`; `run.json` always has `content_sha256` and "
-            "`coverage.unprovable`. Versions 2 and 3 are read as well."
+            "Endpoints of kind `ingress`; `cells.src_network` and `cells.dst_network`, "
+            "`endpoints.network` and `endpoints.network_role`; `run.json` always has "
+            "`content_sha256` and `coverage.unprovable`. Versions 2 and 3 are read as well."
         ),
     ),
 )
