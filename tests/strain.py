@@ -49,7 +49,7 @@ def tracing(killer: Killer, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
     while process.poll() is None and killer.workers != "inline" and not actors(killer):
         time.sleep(0.2)
-    time.sleep(killer.chance.random() * killer.took_s / 4)
+    time.sleep(killer.chance.random() * killer.took_s / 20)
 
 
 def actors(killer: Killer) -> list[int]:
