@@ -142,7 +142,7 @@ def strained(killer: Killer, how: Strain, **environment: str) -> str:
         _, err = process.communicate()
     code, words = process.returncode, f"{how.__name__}: {process.returncode}: {err[-500:]}"
     killer.expect(code in (*WHOLE, 3, 4), words)
-    killer.expect("Traceback" not in err and "unexpected" not in err, words)
+    killer.expect("Traceback" not in err and "audit: unexpected" not in err, words)
     killer.expect(code != 4 or "audit: " in err.splitlines()[-1], words)
     killer.within = ()
     runs = sorted(path.parent for path in root.glob("*/plan.json"))
