@@ -33,23 +33,23 @@ def read(path: Path | None) -> Mapping[str, Any]:
 
     UsageError when it cannot be read, or is no TOML.
     """
-    place = path or default_path()
-    if path is None and not place.exists():
+    source = path or default_path()
+    if path is None and not source.exists():
         return {}
     import tomllib  # noqa: PLC0415 - takes a fifth of the time of `audit --help`, which needs none
 
     try:
-        return tomllib.loads(place.read_text(encoding="utf-8"))
+        return tomllib.loads(source.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UsageError(f"--config {place}: there is no such file") from error
+        raise UsageError(f"--config {source}: there is no such file") from error
     except OSError as error:
-        raise UsageError(f"{place} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{source} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{place} is no TOML: {error}") from error
+        raise UsageError(f"{source} is no TOML: {error}") from error
 
 
 def defaults(
-    content: Mapping[str, Any], command: click.Command, commands: Collection[str], place: Path
+    content: Mapping[str, Any], command: click.Command, commands: Collection[str], source: Path
 ) -> dict[str, Any]:
     """Return what a file says of a command's options, by their parameters' names.
 
@@ -63,17 +63,19 @@ def defaults(
         if isinstance(value, Mapping):
             if key not in commands:
                 hint = did_you_mean(key, commands)
-                raise UsageError(f"{place}: [{key}] is the section of no command{hint}")
+                raise UsageError(f"{source}: [{key}] is the section of no command{hint}")
         elif key in options:
-            chosen[str(options[key].name)] = _value(value, options[key], key, place)
+            chosen[str(options[key].name)] = _value(value, options[key], key, source)
         elif key in _NEVER or key.startswith("-"):
-            raise UsageError(f"{place}: {key!r} cannot be set; write a flag without its dashes")
+            raise UsageError(f"{source}: {key!r} cannot be set; write a flag without its dashes")
     section = content.get(str(command.name), {})
     for key, value in section.items():
         if key not in options:
             hint = did_you_mean(key, options)
-            raise UsageError(f"{place}: [{command.name}] has {key!r}, which is no flag of it{hint}")
-        chosen[str(options[key].name)] = _value(value, options[key], key, place)
+            raise UsageError(
+                f"{source}: [{command.name}] has {key!r}, which is no flag of it{hint}"
+            )
+        chosen[str(options[key].name)] = _value(value, options[key], key, source)
     return chosen
 
 
@@ -82,13 +84,14 @@ def _options(command: click.Command) -> dict[str, click.Option]:
     return {flag_of(option): option for option in options if flag_of(option) not in _NEVER}
 
 
-def _value(value: object, option: click.Option, key: str, place: Path) -> object:
+def _value(value: object, option: click.Option, key: str, source: Path) -> object:
     """Return a value as click takes it: several where an option may be repeated."""
     if isinstance(value, list) and not option.multiple:
-        raise UsageError(f"{place}: {key!r} takes one value, and a list is given")
+        raise UsageError(f"{source}: {key!r} takes one value, and a list is given")
     if isinstance(value, bool) is not bool(option.is_flag and not option.multiple):
         raise UsageError(
-            f"{place}: {key!r} takes " + ("true or false" if option.is_flag else "no true or false")
+            f"{source}: {key!r} takes "
+            + ("true or false" if option.is_flag else "no true or false")
         )
     if option.multiple and not isinstance(value, list):
         return [value]

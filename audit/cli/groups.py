@@ -23,7 +23,15 @@ GROUPS = {
     ),
     "What manifests do not say": _MANIFESTS,
     "Scope": (
-        *("namespace", "all-namespaces", "selector", "namespace-selector", "with-peers"),
+        *(
+            "namespace",
+            "all-namespaces",
+            "selector",
+            "namespace-selector",
+            "network",
+            "dst-network",
+            "with-peers",
+        ),
         *_ROWS,
         *_COLUMNS,
         *("port", "family", "scope-file"),
@@ -33,7 +41,17 @@ GROUPS = {
         *("workers", "worker-count", "traces", "agents-listen", "agents-wait"),
         *("ovn-prefix", "install-ovn", "at-least", "trace-timeout", "time-limit"),
     ),
-    "The run": ("out", "staging", "resume", "without", "sign-key", "key"),
+    "The run": (
+        "out",
+        "staging",
+        "resume",
+        "without",
+        "sign-key",
+        "timestamp-url",
+        "key",
+        "timestamp-ca",
+    ),
+    "Where browsers find it": ("listen", "host-name"),
     "Which runs are kept": ("prune", "dry-run", "keep-last", "keep-days"),
     "Result": (
         *("sql", "raw", "loglevel", "expect", "fail-coverage-below", "exit-zero"),
@@ -42,8 +60,8 @@ GROUPS = {
 }
 """Headings, and the flags below each, in the order in which they are read."""
 
-_PLACE = {
-    flag: (heading, place) for heading, flags in GROUPS.items() for place, flag in enumerate(flags)
+_POSITION = {
+    flag: (heading, index) for heading, flags in GROUPS.items() for index, flag in enumerate(flags)
 }
 _FEW = 6
 """Options that need no headings."""
@@ -63,8 +81,8 @@ class Command(click.Command):
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
             if record is not None and isinstance(option, click.Option):
-                heading, place = _PLACE.get(flag_of(option), ("Result", 0))
-                groups[heading].append((place, record))
+                heading, index = _POSITION.get(flag_of(option), ("Result", 0))
+                groups[heading].append((index, record))
         records = {name: [r for _, r in sorted(group)] for name, group in groups.items() if group}
         if sum(map(len, records.values())) <= _FEW:
             records = {OTHERS: [record for group in records.values() for record in group]}

@@ -137,8 +137,8 @@ def audit(context: click.Context, *, file: Path | None, debug: bool) -> None:
     content = config.read(file)
     name = context.invoked_subcommand
     if content and name in COMMANDS:
-        place = file or config.default_path()
-        context.default_map = {name: config.defaults(content, _load(name), COMMANDS, place)}
+        source = file or config.default_path()
+        context.default_map = {name: config.defaults(content, _load(name), COMMANDS, source)}
 
 
 def main() -> None:

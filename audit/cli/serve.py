@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import waitress
 
-from audit.cli import run_arguments, say
+from audit.cli import groups, run_arguments, say
 from audit.commands.copy import RemoteDirectory
 from audit.commands.history import past
 from audit.commands.serve import LOOPBACK, Site
@@ -21,7 +21,7 @@ BODY_BYTES = 1_024
 """No request has a body."""
 
 
-@click.command()
+@groups.command()
 @click.argument("root", type=run_arguments.DirectoryOrStore(), default=Path(run_arguments.RUNS))
 @click.option(
     "--listen",

@@ -144,8 +144,8 @@ class Site:
         if run is None or file not in ("", evidence.REPORT):
             return _said(HTTPStatus.NOT_FOUND)
         if not slash or not file:
-            place = ("Location", f"/{quote(name, safe='')}/{evidence.REPORT}")
-            return _said(HTTPStatus.FOUND, "", place)
+            location = ("Location", f"/{quote(name, safe='')}/{evidence.REPORT}")
+            return _said(HTTPStatus.FOUND, "", location)
         return self._report(name)
 
     def _history(self) -> History:
