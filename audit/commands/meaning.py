@@ -12,6 +12,7 @@ from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import AddressRanges, Policy
 from audit.model.matrix import FAMILIES
 from audit.model.meaning import Change, Meaning
+from audit.model.networks import Role
 from audit.model.packets import Family
 from audit.model.run import Run, StreamedRun
 from audit.model.verdicts import PASSES as PASSING
@@ -21,7 +22,9 @@ from audit.policy.cluster import Cluster, Controllers, hosted
 from audit.policy.deviations import Deviation
 from audit.policy.tables import PASSES, STOPS
 
-_NOT_OF_POLICIES = frozenset({Reason.OTHER_NETWORK, Reason.NETWORK_UNKNOWN})
+_NOT_OF_POLICIES = frozenset(
+    {Reason.OTHER_NETWORK, Reason.NETWORK_ISOLATED, Reason.NETWORK_UNKNOWN}
+)
 """Reasons for which it does not matter what any policy says."""
 _LEAKING = Deviation.ADMIN_NAMED_PORT
 """What leaks depends on pods that are in no cell; a run's findings have worked it out."""
@@ -37,6 +40,7 @@ class RunLabels:
     complete: bool
     ranges: AddressRanges
     controllers: Controllers
+    attached: Mapping[str, str]
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> "RunLabels | None":
@@ -53,6 +57,7 @@ class RunLabels:
             complete=labels.get("complete", True),
             ranges=AddressRanges(**{kind: tuple(cidrs) for kind, cidrs in ranges}),
             controllers=_controllers(labels.get("controllers") or {}),
+            attached=labels.get("attached", {}),
         )
 
 
@@ -90,6 +95,7 @@ class Objects:
                 complete=labels.complete,
                 ranges=labels.ranges,
                 controllers=labels.controllers,
+                attached=labels.attached,
             ),
             endpoints=tuple(e for e in listed.endpoints if e.kind is not EndpointKind.SERVICE),
             ports=listed.ports,
@@ -135,6 +141,9 @@ def of_cell(run: Run, cell: int) -> Meaning | None:
     matrix = run.matrix
     src, dst = (matrix.endpoints[end[cell]] for end in (matrix.src, matrix.dst))
     asked_of_policies = REASONS[run.verdicts.reason[cell]] not in _NOT_OF_POLICIES
+    if src.network != dst.network or Role.LOCKED in (src.role, dst.role):
+        # Networks decide, unless a policy was seen to.
+        asked_of_policies &= _decider(run, cell) is not None
     objects = (
         Objects.of(run) if asked_of_policies and dst.kind is not EndpointKind.SERVICE else None
     )

@@ -16,6 +16,7 @@ from audit.commands.meaning import Objects, meaning
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.matrix import FAMILIES
 from audit.model.meaning import Meaning, Meanings
+from audit.model.networks import Role
 from audit.model.run import StreamedRun
 from audit.model.verdicts import CODE, Verdict
 from audit.policy.cluster import Vocabulary
@@ -42,7 +43,9 @@ def of_run(run: StreamedRun, grid: Grid) -> Meanings | None:
     """
     endpoints = grid.page.endpoints
     kinds = _kinds(endpoints)
-    common = {key: (endpoints[s], endpoints[d]) for key, (s, d) in _blocked(grid, kinds)}
+    blocked = ((key, (endpoints[s], endpoints[d])) for key, (s, d) in _blocked(grid, kinds))
+    # Between networks no edit of a policy opens anything.
+    common = {key: ends for key, ends in blocked if ends[0].network == ends[1].network}
     near = Counter(policy.ref.namespace for policy in run.policies)
     spaces = _affordable(near, common.values())
     objects = Objects.of(run, spaces)
@@ -77,9 +80,10 @@ def _kinds(endpoints: Sequence[Endpoint]) -> NDArray[np.int64]:
     numbers: dict[object, int] = {}
     kinds = np.full(len(endpoints), -1, np.int64)
     for index, endpoint in enumerate(endpoints):
-        if endpoint.kind is EndpointKind.POD and not endpoint.host_network:
+        on_pod_network = endpoint.kind is EndpointKind.POD and not endpoint.host_network
+        if on_pod_network and endpoint.role is not Role.LOCKED:
             labels = tuple(pair for pair in endpoint.labels if pair[0] not in UNSTABLE)
-            key = (endpoint.namespace, labels, endpoint.obstacle)
+            key = (endpoint.namespace, endpoint.network, labels, endpoint.obstacle)
             kinds[index] = numbers.setdefault(key, len(numbers))
     return kinds
 
