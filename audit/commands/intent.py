@@ -75,6 +75,7 @@ def labels(state: ClusterState) -> dict[str, Any]:
         "complete": state.complete,
         "ranges": asdict(state.ranges),
         "networks": _networks(state),
+        "attached": {nad: network.name for nad, network in state.attached.items()},
         "controllers": _controllers(state),
         "namespaces": {name: dict(pairs) for name, pairs in state.namespaces.items()},
         "nodes": {node.name: dict(node.labels) for node in state.nodes},

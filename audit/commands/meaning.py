@@ -23,6 +23,7 @@ from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import AddressRanges, Policy
 from audit.model.matrix import FAMILIES
 from audit.model.meaning import Change, Meaning, Meanings
+from audit.model.networks import Role
 from audit.model.packets import Family
 from audit.model.run import Run, StreamedRun
 from audit.model.verdicts import CODE, REASONS, UNPROVEN, VERDICTS, PolicyRef, Reason, Verdict
@@ -34,7 +35,9 @@ from audit.policy.population import Population
 from audit.policy.tables import PASSES, STOPS
 from audit.report.grid import Grid
 
-_NOT_OF_POLICIES = frozenset({Reason.OTHER_NETWORK, Reason.NETWORK_UNKNOWN})
+_NOT_OF_POLICIES = frozenset(
+    {Reason.OTHER_NETWORK, Reason.NETWORK_ISOLATED, Reason.NETWORK_UNKNOWN}
+)
 """Reasons for which it does not matter what any policy says."""
 _LEAKING = Deviation.ADMIN_NAMED_PORT
 """What leaks depends on pods that are in no cell; a run's findings have worked it out."""
@@ -61,6 +64,7 @@ class RunLabels:
     complete: bool
     ranges: AddressRanges
     controllers: Controllers
+    attached: Mapping[str, str]
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> "RunLabels | None":
@@ -77,6 +81,7 @@ class RunLabels:
             complete=labels.get("complete", True),
             ranges=AddressRanges(**{kind: tuple(cidrs) for kind, cidrs in ranges}),
             controllers=_controllers(labels.get("controllers") or {}),
+            attached=labels.get("attached", {}),
         )
 
 
@@ -114,6 +119,7 @@ class Objects:
                 complete=labels.complete,
                 ranges=labels.ranges,
                 controllers=labels.controllers,
+                attached=labels.attached,
             ),
             endpoints=tuple(e for e in listed.endpoints if e.kind is not EndpointKind.SERVICE),
             ports=listed.ports,
@@ -159,6 +165,9 @@ def of_cell(run: Run, cell: int) -> Meaning | None:
     matrix = run.matrix
     src, dst = (matrix.endpoints[end[cell]] for end in (matrix.src, matrix.dst))
     asked_of_policies = REASONS[run.verdicts.reason[cell]] not in _NOT_OF_POLICIES
+    if src.network != dst.network or Role.LOCKED in (src.role, dst.role):
+        # Networks decide, unless a policy was seen to.
+        asked_of_policies &= _decider(run, cell) is not None
     objects = (
         Objects.of(run) if asked_of_policies and dst.kind is not EndpointKind.SERVICE else None
     )
@@ -243,7 +252,9 @@ def of_run(run: StreamedRun, grid: Grid) -> Meanings | None:
     """
     endpoints = grid.page.endpoints
     kinds = _kinds(endpoints)
-    common = {key: (endpoints[s], endpoints[d]) for key, (s, d) in _blocked(grid, kinds)}
+    blocked = ((key, (endpoints[s], endpoints[d])) for key, (s, d) in _blocked(grid, kinds))
+    # Between networks no edit of a policy opens anything.
+    common = {key: ends for key, ends in blocked if ends[0].network == ends[1].network}
     near = Counter(policy.ref.namespace for policy in run.policies)
     spaces = _affordable(near, common.values())
     objects = Objects.of(run, spaces)
@@ -278,9 +289,10 @@ def _kinds(endpoints: Sequence[Endpoint]) -> NDArray[np.int64]:
     numbers: dict[object, int] = {}
     kinds = np.full(len(endpoints), -1, np.int64)
     for index, endpoint in enumerate(endpoints):
-        if endpoint.kind is EndpointKind.POD and not endpoint.host_network:
+        on_pod_network = endpoint.kind is EndpointKind.POD and not endpoint.host_network
+        if on_pod_network and endpoint.role is not Role.LOCKED:
             labels = tuple(pair for pair in endpoint.labels if pair[0] not in edits.UNSTABLE)
-            key = (endpoint.namespace, labels, endpoint.obstacle)
+            key = (endpoint.namespace, endpoint.network, labels, endpoint.obstacle)
             kinds[index] = numbers.setdefault(key, len(numbers))
     return kinds
 

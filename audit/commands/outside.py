@@ -24,6 +24,7 @@ from audit.facts.fields import FieldError
 from audit.model.changes import OutsideChanges
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import ClusterState, Policy
+from audit.model.networks import Network
 from audit.model.packets import Family
 from audit.model.policies import BlockPeer, Direction
 from audit.model.portspace import NO_SPACE, PortSpace
@@ -157,6 +158,7 @@ def _state(run: Recorded, read: dict[tuple[PolicyRef, str], Policy]) -> ClusterS
         namespaces=labels.namespaces,
         policies=tuple(read[policy.ref, policy.manifest] for policy in run.policies),
         zones={},
+        attached={nad: Network(name=name) for nad, name in labels.attached.items()},
         complete=labels.complete,
         ranges=labels.ranges,
     )

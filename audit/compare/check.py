@@ -21,6 +21,7 @@ from audit.model.expectations import (
     Where,
 )
 from audit.model.matrix import Cells, among, proven
+from audit.model.networks import Role
 from audit.model.recorded import Recorded
 from audit.model.verdicts import CODE, PASSES, STOPPED, VERDICTS, Blame, Verdict
 
@@ -120,8 +121,20 @@ def _ports(run: Recorded, wanted: Sequence[Port]) -> _Mask:
 class _Selection:
     """Which cells something is about."""
 
-    def __init__(self, run: Recorded, src: Side, dst: Side, ports: Sequence[Port]) -> None:
+    def __init__(
+        self,
+        run: Recorded,
+        src: Side,
+        dst: Side,
+        ports: Sequence[Port],
+        *,
+        by_primary: bool = False,
+    ) -> None:
+        """With `by_primary`, of pods on several networks their primary one is meant."""
         (self._src, src_doubt), (self._dst, dst_doubt) = _judged(run, src), _judged(run, dst)
+        if by_primary:
+            primary = np.array([e.role is Role.PRIMARY for e in run.endpoints], np.bool_)
+            self._src, self._dst = self._src & primary, self._dst & primary
         self._ports = _ports(run, ports)
         sides = {"`from`": self._src, "`to`": self._dst, "`ports`": self._ports}
         self.nothing = tuple(name for name, mask in sides.items() if not mask.any())
@@ -145,7 +158,14 @@ class _Tally:
 
     def __init__(self, run: Recorded, expectation: Expectation, today: dt.date) -> None:
         self._expectation = expectation
-        self._selection = _Selection(run, expectation.src, expectation.dst, expectation.ports)
+        # Who may reach a pod does so on its primary network; who may not, on none.
+        self._selection = _Selection(
+            run,
+            expectation.src,
+            expectation.dst,
+            expectation.ports,
+            by_primary=expectation.expect is Expect.REACHABLE,
+        )
         live = [e for e in expectation.exemptions if e.expires is None or today <= e.expires]
         self._exemptions = [(e, _Selection(run, e.src, e.dst, e.ports)) for e in live]
         self._waivers = [w for w in expectation.waivers if today <= w.expires]

@@ -7,7 +7,7 @@ trace decides the whole range. What it costs is the number of such ranges, not 6
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from audit.cover import acls, flows
@@ -77,11 +77,12 @@ def _of_flows(zone: Zone) -> Iterator[Interval]:
 
 
 def with_policies(
-    space: PortSpace, policies: Iterable[Policy], pods: Iterable[Endpoint]
+    space: PortSpace, policies: Iterable[Policy], pods: Collection[Endpoint]
 ) -> PortSpace:
     """Return a port space cut besides where the policy objects tell ports apart.
 
-    They say more than the ACLs do: OVN-Kubernetes makes a whole protocol of a named port.
+    They say more than the ACLs do: OVN-Kubernetes makes a whole protocol of a named port. So do
+    the ports that pods open on the default network.
     """
     cuts = {protocol: set(space.cuts.get(protocol, ())) for protocol in Protocol}
     names = set[str]()
@@ -90,7 +91,8 @@ def with_policies(
             names.add(match.name)
         elif match.protocol is not None:
             cuts[match.protocol] |= {match.first, match.last + 1}
-    for port in {named.port for pod in pods for named in pod.declared if named.name in names}:
+    named = {n.port for pod in pods for n in pod.declared if n.name in names}
+    for port in named | {port for pod in pods for port in pod.opened}:
         cuts[port.protocol] |= {port.number, port.number + 1}
     return replace(space, cuts=_frozen(cuts))
 

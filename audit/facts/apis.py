@@ -44,6 +44,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
 
 _VERSIONS: Mapping[str, tuple[str, ...]] = {
     "NetworkPolicy": ("networking.k8s.io/v1", "extensions/v1beta1"),
+    "MultiNetworkPolicy": ("k8s.cni.cncf.io/v1beta1", "k8s.cni.cncf.io/v1beta2"),
     "AdminNetworkPolicy": ("policy.networking.k8s.io/v1alpha1",),
     "BaselineAdminNetworkPolicy": ("policy.networking.k8s.io/v1alpha1",),
     "ClusterNetworkPolicy": ("policy.networking.k8s.io/v1alpha2",),

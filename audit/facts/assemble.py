@@ -18,9 +18,10 @@ from audit.facts.inventory.cluster import Cluster, Name, name_of, plain
 from audit.facts.inventory.compare import compare
 from audit.facts.inventory.services import Declared, declared
 from audit.facts.topology import Topology
-from audit.model.endpoints import Attachment, Endpoint, EndpointKind
+from audit.model.endpoints import Attachment, Endpoint, EndpointKind, in_order
 from audit.model.engine import DatabaseReader
-from audit.model.facts import ClusterState, Note, Service, Zone
+from audit.model.facts import Acl, ClusterState, Note, Service, Zone
+from audit.model.inventory import Difference
 from audit.model.networks import Network, Role
 from audit.model.verdicts import Reason
 
@@ -59,8 +60,8 @@ def load(
         pods=pod_facts,
         nodes=node_facts,
         namespaces=namespaces,
-        policies=policies,
-        kinds=frozenset(listed.kinds) - frozenset(described.unread_policies),
+        policies=tuple(p for p in policies if p.ref.kind != _OF_SECONDARY),
+        kinds=frozenset(listed.kinds) - {*described.unread_policies, _OF_SECONDARY},
         zones=zones,
         topology=topology,
         differing=changed.union(differing),
@@ -79,15 +80,39 @@ def load(
             *dump.notes(pod_facts, topology, dump.missing(pod_facts, topology)),
         ),
         resource_versions=MappingProxyType(dict(described.resource_versions)),
-        unread_policies=(*described.unread_policies, *listed.unread),
-        differences=compare(
-            cluster, balanced.services, differing=tuple(differing.values()), sliced=balanced.sliced
-        ),
+        unread_policies=(*described.unread_policies, *listed.unread, *_unlisted(zones, listed)),
+        attached=MappingProxyType(dict(sorted(topology.attached.items()))),
+        joined=_joined(zones),
+        differences=_differences(cluster, balanced, tuple(differing.values())),
         inputs=inputs.result(),
         gateways=MappingProxyType(topology.gateways(node_facts)),
         ways_in=topology.ways_in(node_facts),
         cluster=snapshot.cluster(opened),
     )
+
+
+_OF_SECONDARY = "MultiNetworkPolicy"
+"""The kind that has its rows on secondary networks, which the inventory does not compare."""
+_JOINING = frozenset({"ClusterNetworkConnect", "AdvertisedNetwork"})
+"""Owner types of ACLs between networks that are joined (OVN-Kubernetes, db_object_types.go)."""
+
+
+def _acls(zones: Mapping[str, Zone]) -> Iterator[Acl]:
+    for zone in zones.values():
+        for acls in zone.acls.values():
+            yield from acls
+
+
+def _unlisted(zones: Mapping[str, Zone], listed: policylists.Listed) -> tuple[str, ...]:
+    """Return the kind of policies of which OVN has ACLs and the snapshot no list: a CRD's."""
+    if _OF_SECONDARY in listed.read:
+        return ()
+    in_force = any(acl.policy and acl.policy.kind == _OF_SECONDARY for acl in _acls(zones))
+    return (policylists.RESOURCE_OF[_OF_SECONDARY],) if in_force else ()
+
+
+def _joined(zones: Mapping[str, Zone]) -> bool:
+    return any(acl.owner_type in _JOINING for acl in _acls(zones))
 
 
 def _name(key: str) -> Name:
@@ -144,6 +169,12 @@ def _services(
     if listed is None and headless:
         notes.append(_missing("endpointslices", "headless services have no known endpoints"))
     return tuple(services), balanced, notes
+
+
+def _differences(
+    cluster: Cluster, balanced: _Balanced, differing: Sequence[Difference]
+) -> tuple[Difference, ...]:
+    return compare(cluster, balanced.services, differing=differing, sliced=balanced.sliced)
 
 
 def _policy_notes(listed: policylists.Listed) -> list[Note]:
@@ -299,13 +330,7 @@ def _pods(pods: Sequence[kube.PodFacts], joined: _Join) -> tuple[tuple[Endpoint,
         if pod.foreign:
             groups["interfaces-of-others"].append(f"{name} ({', '.join(pod.foreign)})")
     notes = [*_notes(_POD_NOTES, groups, "pod"), *contradictions.notes(contradictory)]
-    return tuple(sorted(endpoints, key=_in_order)), notes
-
-
-def _in_order(endpoint: Endpoint) -> tuple[str, str, int, str]:
-    """Return by what pods are sorted: of one pod the primary network first."""
-    roles = tuple(Role)
-    return endpoint.namespace, endpoint.name, roles.index(endpoint.role), endpoint.network
+    return tuple(sorted(endpoints, key=in_order)), notes
 
 
 def _notes(texts: Mapping[str, str], groups: Mapping[str, Sequence[str]], word: str) -> list[Note]:
@@ -379,8 +404,11 @@ def _attachments(pod: kube.PodFacts, joined: _Join) -> tuple[Endpoint, ...]:
     """
     others = list(_on_other_networks(pod, joined))
     primary = next((other for other in others if other.role is Role.PRIMARY), None)
+    on_default = _pod_endpoint(pod, joined)
     return (
-        replace(_pod_endpoint(pod, joined), role=Role.LOCKED if primary else Role.PRIMARY),
+        replace(on_default, role=Role.LOCKED, opened=pod.opened)
+        if primary or (pod.primary_network and not pod.host_network)
+        else on_default,
         *(other if other is primary else replace(other, role=Role.SECONDARY) for other in others),
     )
 

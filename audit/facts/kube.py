@@ -29,6 +29,7 @@ FINISHED = frozenset({"Succeeded", "Failed"})
 
 POLICY_RESOURCES = {
     "networkpolicies": "NetworkPolicy",
+    "multi-networkpolicies": "MultiNetworkPolicy",
     "adminnetworkpolicies": "AdminNetworkPolicy",
     "baselineadminnetworkpolicies": "BaselineAdminNetworkPolicy",
     "clusternetworkpolicies": "ClusterNetworkPolicy",
@@ -92,8 +93,10 @@ class PodFacts:
     assigned: tuple[str, ...] = ()
     """Addresses on the default network that OVN-Kubernetes' annotation gives the pod."""
     assigned_mac: str = ""
-    opened: bool = False
-    """Whether ports of it are open on the default network, though that is not its primary one."""
+    requested: tuple[str, ...] = ()
+    """Network attachment definitions that it asks Multus for, as `namespace/name`."""
+    opened: tuple[Port, ...] = ()
+    """Ports of it that are open on the default network, though that is not its primary one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +154,41 @@ def pod(item: Object) -> PodFacts:
         foreign=_foreign(networks, _annotation(root, _NETWORK_STATUS)),
         assigned=assigned,
         assigned_mac=assigned_mac,
-        opened=bool(metadata["annotations"][_OPEN_PORTS].text()),
+        requested=_requested(root, metadata["namespace"].required()),
+        opened=_opened(metadata["annotations"][_OPEN_PORTS].text()),
     )
+
+
+_REQUESTED = "k8s.v1.cni.cncf.io/networks"
+
+
+def _requested(root: Field, namespace: str) -> tuple[str, ...]:
+    """Return what an annotation of Multus' asks for: JSON, or names with commas between them."""
+    text = root["metadata"]["annotations"][_REQUESTED].text()
+    listed = _annotation(root, _REQUESTED)
+    if isinstance(listed, list):
+        pairs = [(e.get("namespace"), e.get("name")) for e in listed if isinstance(e, dict)]
+    else:
+        words = (word.strip().partition("@")[0].rpartition("/") for word in text.split(","))
+        pairs = [(space, name) for space, _, name in words]
+    return tuple(sorted({f"{space or namespace}/{name}" for space, name in pairs if name}))
+
+
+def _opened(text: str) -> tuple[Port, ...]:
+    """Return the ports that an annotation opens: YAML, of which OVN-Kubernetes takes all or none.
+
+    ICMP, which has no ports, is no cell of an audit.
+    """
+    try:
+        return tuple(
+            sorted(
+                _port(Protocol(protocol), entry["port"])
+                for entry in Field(next(iter(documents(text)), None)).each()
+                if (protocol := entry["protocol"].required()) != "icmp"
+            )
+        )
+    except ValueError:
+        return ()
 
 
 def _assigned(networks: Any) -> tuple[tuple[str, ...], str]:  # noqa: ANN401 - parsed JSON
@@ -436,13 +472,16 @@ def policy_of(stored: Policy) -> Policy:
     return replace(stored, spec=policies.spec(item, stored.ref.kind))
 
 
+_ISOLATING = frozenset({"NetworkPolicy", "MultiNetworkPolicy"})
+
+
 def _directions(kind: str, spec: Field) -> tuple[str, ...]:
     """Return the directions a policy acts in.
 
-    A NetworkPolicy's default `policyTypes` are Ingress, and Egress when it has an egress rule
+    The default `policyTypes` are Ingress, and Egress when it has an egress rule
     (networking.k8s.io/v1).
     """
-    if kind == "NetworkPolicy":
+    if kind in _ISOLATING:
         types = [policy_type.text().lower() for policy_type in spec["policyTypes"].each()]
         default = ("egress", "ingress") if any(spec["egress"].each()) else ("ingress",)
         return tuple(sorted(set(types))) or default

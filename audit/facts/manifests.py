@@ -36,7 +36,7 @@ from audit.facts.documents import read as read_documents
 from audit.facts.fields import Field, FieldError
 from audit.facts.items import described, is_object, items
 from audit.facts.kustomize import NO_ORIGINS, Origins, origin_line
-from audit.facts.networks import Placed, PrimaryNetwork
+from audit.facts.networks import Described, Placed
 from audit.facts.passedover import PassedOver, several
 from audit.model.facts import (
     AddressRanges,
@@ -90,7 +90,7 @@ class Manifests:
     policies: list[Policy]
     notes: list[Note]
     inputs: tuple[Input, ...]
-    networks: list[PrimaryNetwork] = field(default_factory=list)
+    networks: list[Described] = field(default_factory=list)
     joined: bool = False
     """Whether objects join networks that are apart otherwise."""
     ranges: AddressRanges = field(default_factory=AddressRanges)
@@ -101,9 +101,8 @@ class Manifests:
 
     def places(self) -> Mapping[str, Placed]:
         """Return which network the pods of each namespace are on."""
-        serving = tuple(self.networks)
         return {
-            name: networks.of_namespace(name, labels, serving, joined=self.joined)
+            name: networks.of_namespace(name, labels, self.networks, joined=self.joined)
             for name, labels in self.namespaces.items()
         }
 
@@ -379,7 +378,7 @@ class _Reader:
         elif kind in _POLICIES:
             manifests.policies.append(kube.policy(item, kind))
         elif kind in networks.KINDS:
-            manifests.networks += networks.primary(item)
+            manifests.networks += networks.read(item)
         elif kind in networks.JOINING:
             manifests.joined = True
         else:

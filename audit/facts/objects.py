@@ -6,17 +6,19 @@ have no address; where a policy asks for one, the answer is not known and is sai
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
-from audit.facts import archive, contradictions, kube, policylists, slices, snapshot
+from audit.facts import archive, contradictions, kube, networks, policylists, slices, snapshot
 from audit.facts.manifests import Manifests
 from audit.facts.networks import DEFAULT, Placed
-from audit.model.endpoints import Attachment, Endpoint, EndpointKind
+from audit.model.endpoints import Attachment, Endpoint, EndpointKind, in_order
 from audit.model.facts import ClusterState, Note, Service
+from audit.model.networks import Network, Role
 from audit.model.verdicts import Reason
 
 _OUTSIDE = MappingProxyType({"": Endpoint(kind=EndpointKind.EXTERNAL, name="outside")})
@@ -33,7 +35,11 @@ def load_snapshot(path: Path, workdir: Path, *, most: int = archive.LARGEST) -> 
     policies = policylists.policies(opened)
     described = snapshot.describe(opened)
     hosts = {node.name: _node(node) for node in nodes}
-    pods, pod_notes = _pods(listed_pods, nodes, hosts)
+    listed = snapshot.read_objects(opened, "network-attachment-definitions", _described)
+    attached = networks.attached(
+        chain.from_iterable(listed or ()), {name: dict(pairs) for name, pairs in namespaces.items()}
+    )
+    pods, pod_notes = _pods(listed_pods, nodes, hosts, attached)
     return _sorted(
         ClusterState(
             source=described.source or opened.source,
@@ -44,7 +50,11 @@ def load_snapshot(path: Path, workdir: Path, *, most: int = archive.LARGEST) -> 
             policies=tuple(policies.policies),
             zones=MappingProxyType({}),
             notes=(*described.notes, *service_notes, *policies.notes, *pod_notes),
-            unread_policies=(*described.unread_policies, *policies.unread),
+            unread_policies=(
+                *(*described.unread_policies, *policies.unread),
+                *_unlisted(policies, pods),
+            ),
+            attached=MappingProxyType(attached),
             inputs=snapshot.hash_inputs(opened),
             gateways=_OUTSIDE,
             cluster=snapshot.cluster(opened),
@@ -76,6 +86,7 @@ def _pods(
     pods: Sequence[kube.PodFacts],
     nodes: Sequence[kube.NodeFacts],
     hosts: Mapping[str, Endpoint],
+    attached: Mapping[str, Network],
 ) -> tuple[list[Endpoint], list[Note]]:
     """Return the pods that can be rows and columns, and notes on the others."""
     host_addresses = {node.name: node.host_addresses for node in nodes}
@@ -89,8 +100,41 @@ def _pods(
         elif pod.phase in kube.FINISHED or pod.phase == "Pending" or not pod.node:
             left_out.append(name)
         else:
-            endpoints.append(_pod(pod, hosts))
+            endpoints += _attachments(pod, hosts, attached)
     return endpoints, [*_left_out(left_out), *contradictions.notes(contradictory)]
+
+
+def _described(item: kube.Object) -> list[networks.Described]:
+    return [*networks.read({**item, "kind": "NetworkAttachmentDefinition"})]
+
+
+def _unlisted(listed: policylists.Listed, pods: Iterable[Endpoint]) -> tuple[str, ...]:
+    """Return the kind of policies that may concern some of the pods and has no list."""
+    if "MultiNetworkPolicy" in listed.read or all(e.role is not Role.SECONDARY for e in pods):
+        return ()
+    return (policylists.RESOURCE_OF["MultiNetworkPolicy"],)
+
+
+def _attachments(
+    pod: kube.PodFacts, hosts: Mapping[str, Endpoint], attached: Mapping[str, Network]
+) -> Iterator[Endpoint]:
+    """Yield a running pod once for each network that OVN-Kubernetes' annotation says it is on."""
+    on_default = _pod(pod, hosts)
+    if pod.host_network:
+        yield on_default
+        return
+    if pod.primary_network:
+        on_default = replace(on_default, role=Role.LOCKED, opened=pod.opened)
+    yield on_default
+    for interface in pod.interfaces:
+        yield replace(
+            on_default,
+            addresses=interface.addresses,
+            obstacle="" if interface.addresses else Reason.NO_ADDRESS,
+            network=attached[interface.nad].name if interface.nad in attached else interface.nad,
+            role=interface.role,
+            opened=(),
+        )
 
 
 def load_manifests(read: Manifests) -> ClusterState:
@@ -98,10 +142,15 @@ def load_manifests(read: Manifests) -> ClusterState:
     hosts = {node.name: _node(node) for node in read.nodes}
     spaces = {name: tuple(sorted(labels.items())) for name, labels in read.namespaces.items()}
     places = read.places()
+    attached = networks.attached(read.networks, read.namespaces)
     return _sorted(
         ClusterState(
             source=read.source,
-            pods=tuple(_placed(pod, _pod(pod, hosts), places[pod.namespace]) for pod in read.pods),
+            pods=tuple(
+                endpoint
+                for pod in read.pods
+                for endpoint in _placed(pod, _pod(pod, hosts), places[pod.namespace], attached)
+            ),
             nodes=tuple(hosts.values()),
             services=(),
             namespaces=MappingProxyType(spaces),
@@ -110,6 +159,8 @@ def load_manifests(read: Manifests) -> ClusterState:
             notes=tuple(read.notes),
             inputs=read.inputs,
             gateways=_OUTSIDE,
+            attached=MappingProxyType(attached),
+            joined=read.joined,
             complete=False,
             ranges=read.ranges,
             ingresses=tuple(sorted(read.ingresses, key=lambda ingress: ingress.row)),
@@ -119,24 +170,36 @@ def load_manifests(read: Manifests) -> ClusterState:
     )
 
 
-def _placed(pod: kube.PodFacts, endpoint: Endpoint, where: Placed) -> Endpoint:
-    """Return a pod on its namespace's network, at an address there that no object states."""
-    if pod.host_network or where == DEFAULT:
-        return endpoint
-    doubtful = where.doubt or pod.opened
-    return replace(
-        endpoint,
-        addresses=(),
-        network=where.name,
-        obstacle=Reason.NETWORK_UNKNOWN if doubtful else Reason.NO_ADDRESS,
-    )
+def _placed(
+    pod: kube.PodFacts, endpoint: Endpoint, where: Placed, attached: Mapping[str, Network]
+) -> Iterator[Endpoint]:
+    """Yield a pod on its namespace's network, and on those it asks for, at unknown addresses.
+
+    Its locked port is beside it only where ports are open there: else nothing but isolation and its
+    own node is to be said of it, and neither is in manifests.
+    """
+    if pod.host_network:
+        yield endpoint
+        return
+    elsewhere = replace(endpoint, addresses=(), obstacle=Reason.NO_ADDRESS)
+    if where == DEFAULT:
+        yield endpoint
+    else:
+        obstacle = Reason.NETWORK_UNKNOWN if where.doubt else Reason.NO_ADDRESS
+        yield replace(elsewhere, network=where.name, obstacle=obstacle)
+        if pod.opened and where.name:
+            yield replace(endpoint, role=Role.LOCKED, opened=pod.opened)
+    for nad in pod.requested:
+        network = attached.get(nad)
+        if network is not None and network.role is Role.SECONDARY:
+            yield replace(elsewhere, network=network.name, role=Role.SECONDARY)
 
 
 def _sorted(state: ClusterState) -> ClusterState:
     """Return a cluster with everything in its order."""
     return replace(
         state,
-        pods=tuple(sorted(state.pods, key=lambda e: (e.namespace, e.name))),
+        pods=tuple(sorted(state.pods, key=in_order)),
         nodes=tuple(sorted(state.nodes, key=lambda e: e.name)),
         services=tuple(sorted(state.services, key=lambda s: (s.namespace, s.name))),
         policies=tuple(sorted(state.policies, key=lambda policy: policy.ref)),
@@ -170,8 +233,6 @@ def _pod(pod: kube.PodFacts, hosts: Mapping[str, Endpoint]) -> Endpoint:
     host = hosts.get(pod.node) if pod.host_network else None
     addresses = host.addresses or pod.addresses if host else pod.addresses
     obstacle = "" if addresses else Reason.NO_ADDRESS
-    if pod.primary_network and not pod.host_network:
-        obstacle = Reason.USER_DEFINED_NETWORK
     return Endpoint(
         kind=EndpointKind.POD,
         namespace=pod.namespace,

@@ -9,6 +9,7 @@ known opens nothing, and what it denies cannot be said.
 
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from audit.facts.fields import Field, FieldError
@@ -52,7 +53,7 @@ _OPERATORS = {
 def spec(item: Mapping[str, object], kind: str) -> PolicySpec:
     """Return what a policy object of one of the kinds in `kube.POLICY_RESOURCES` means."""
     root = Field(item)
-    return _READERS[kind](root["spec"], root["metadata"]["namespace"].text())
+    return _READERS[kind](root["spec"], root["metadata"])
 
 
 def selector(field: Field) -> Selector:
@@ -80,16 +81,17 @@ def _requirement(
         raise FieldError(f"{field.path}: {error}") from None
 
 
-def _network_policy(field: Field, namespace: str) -> PolicySpec:
+def _network_policy(field: Field, metadata: Field) -> PolicySpec:
     types = {_direction(policy_type) for policy_type in field["policyTypes"].each()}
-    if not types:
+    implied = not types
+    if implied:
         # An egress rule implies Egress; Ingress is always meant (networking.k8s.io/v1).
         types = {Direction.INGRESS}
         if any(field["egress"].each()):
             types.add(Direction.EGRESS)
     return PolicySpec(
         tier=Tier.NETWORK_POLICY,
-        namespace=namespace,
+        namespace=metadata["namespace"].text(),
         subject=PodPeer(pods=selector(field["podSelector"])),
         # Rules of a direction that is not among the types have no effect.
         rules=tuple(
@@ -105,6 +107,21 @@ def _network_policy(field: Field, namespace: str) -> PolicySpec:
             for index, rule in enumerate(field[direction].each())
         ),
         isolates=frozenset(types),
+        types_implied=implied,
+    )
+
+
+_POLICY_FOR = "k8s.v1.cni.cncf.io/policy-for"
+"""The annotation that names the attachment definitions which a MultiNetworkPolicy is for."""
+
+
+def _multi_network_policy(field: Field, metadata: Field) -> PolicySpec:
+    """Read a NetworkPolicy of secondary networks; without the annotation it concerns none."""
+    listed = metadata["annotations"][_POLICY_FOR].text().replace(" ", "").split(",")
+    space = metadata["namespace"].text()
+    return replace(
+        _network_policy(field, metadata),
+        attachments=frozenset(nad if "/" in nad else f"{space}/{nad}" for nad in listed if nad),
     )
 
 
@@ -170,16 +187,16 @@ def _numbers(protocol: Protocol, first: Field, last: Field) -> PortMatch:
     return PortMatch(protocol=protocol, first=low, last=high)
 
 
-def _admin(field: Field, _namespace: str) -> PolicySpec:
+def _admin(field: Field, _metadata: Field) -> PolicySpec:
     priority = field["priority"].number()
     return _cluster(field, Tier.ADMIN, priority, lambda rule: _all(rule["ports"], _admin_ports))
 
 
-def _baseline(field: Field, _namespace: str) -> PolicySpec:
+def _baseline(field: Field, _metadata: Field) -> PolicySpec:
     return _cluster(field, Tier.BASELINE, 0, lambda rule: _all(rule["ports"], _admin_ports))
 
 
-def _cluster_network_policy(field: Field, _namespace: str) -> PolicySpec:
+def _cluster_network_policy(field: Field, _metadata: Field) -> PolicySpec:
     word = field["tier"].required()
     if word not in _CLUSTER_TIERS:
         raise FieldError(f"{field['tier'].path} is {word}, not Admin or Baseline")
@@ -305,11 +322,11 @@ def _cluster_ports(field: Field) -> Iterator[PortMatch]:
             yield PortMatch(protocol=protocol)
 
 
-def _firewall(field: Field, namespace: str) -> PolicySpec:
+def _firewall(field: Field, metadata: Field) -> PolicySpec:
     """Read an EgressFirewall (k8s.ovn.org/v1): the first rule that matches decides."""
     return PolicySpec(
         tier=Tier.FIREWALL,
-        namespace=namespace,
+        namespace=metadata["namespace"].text(),
         subject=PodPeer(),
         rules=tuple(
             _firewall_rule(rule, index) for index, rule in enumerate(field["egress"].each())
@@ -345,8 +362,9 @@ def _firewall_peer(field: Field) -> Peer:
     return NamePeer(names=(field["dnsName"].required(),))
 
 
-_READERS: Mapping[str, Callable[[Field, str], PolicySpec]] = {
+_READERS: Mapping[str, Callable[[Field, Field], PolicySpec]] = {
     "NetworkPolicy": _network_policy,
+    "MultiNetworkPolicy": _multi_network_policy,
     "AdminNetworkPolicy": _admin,
     "BaselineAdminNetworkPolicy": _baseline,
     "ClusterNetworkPolicy": _cluster_network_policy,

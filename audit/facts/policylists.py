@@ -14,6 +14,8 @@ from audit.facts.fields import Field, FieldError
 from audit.facts.passedover import PassedOver
 from audit.model.facts import Note, Policy
 
+RESOURCE_OF: Mapping[str, str] = {kind: name for name, kind in kube.POLICY_RESOURCES.items()}
+
 
 @dataclass(slots=True, kw_only=True)
 class Listed:

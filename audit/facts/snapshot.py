@@ -32,6 +32,8 @@ KINDS: Mapping[str, str] = {
     "services": "Service",
     "endpointslices": "EndpointSlice",
     "networkpolicies": "NetworkPolicy",
+    "multi-networkpolicies": "MultiNetworkPolicy",
+    "network-attachment-definitions": "NetworkAttachmentDefinition",
     "adminnetworkpolicies": "AdminNetworkPolicy",
     "baselineadminnetworkpolicies": "BaselineAdminNetworkPolicy",
     "clusternetworkpolicies": "ClusterNetworkPolicy",

@@ -119,6 +119,8 @@ class Endpoint:
     """The user-defined network that a pod is attached to here; empty for the default network."""
     role: Role = Role.PRIMARY
     """What that network is to the pod: there is an endpoint for each network that a pod is on."""
+    opened: tuple[Port, ...] = ()
+    """Of a pod's locked port, the ports that are open in spite of the isolation."""
 
     @property
     def key(self) -> str:
@@ -159,3 +161,9 @@ class Endpoint:
     def address(self, family: Family) -> str | None:
         """Return the address others reach this endpoint at in `family`, if it has one."""
         return next((a for a in self.addresses if Family.of(a) is family), None)
+
+
+def in_order(endpoint: Endpoint) -> tuple[str, str, int, str]:
+    """Return by what pods are sorted: of one pod the primary network first."""
+    roles = tuple(Role)
+    return endpoint.namespace, endpoint.name, roles.index(endpoint.role), endpoint.network

@@ -386,6 +386,10 @@ class ClusterState:
     """Per node, the localnet port by which external packets enter, as an endpoint's attachment."""
     ways_in: tuple[WayIn, ...] = ()
     """How packets from the underlay get to the pods of each node, by subnet."""
+    attached: Mapping[str, Network] = field(default_factory=lambda: MappingProxyType({}))
+    """The network that each network attachment definition, `namespace/name`, leads to."""
+    joined: bool = False
+    """Whether something joins networks that are apart otherwise."""
     complete: bool = True
     """Whether every namespace and node there is is among these: of manifests it is not known."""
     ranges: AddressRanges = AddressRanges()

@@ -6,7 +6,10 @@ from enum import StrEnum
 DEFAULT = "default"
 """What the default network is called where it has to be named (`k8s.ovn.org/network`)."""
 
-STRETCHED = frozenset({"layer2", "localnet"})
+LOCALNET = "localnet"
+"""The topology of a network that is joined to a physical one."""
+
+STRETCHED = frozenset({"layer2", LOCALNET})
 """Topologies with one switch for all nodes, a part of it in each zone (`k8s.ovn.org/topology`)."""
 
 

@@ -1,10 +1,10 @@
 """Policies as values: what the objects say, in one shape for every kind.
 
-A NetworkPolicy, an AdminNetworkPolicy, the baseline one, a ClusterNetworkPolicy and an
-EgressFirewall all come to the same: a subject, and rules in their order, each with an action,
-peers and ports. What they differ in is the tier they are evaluated in, and what happens where no
-rule matches. Sources: networking.k8s.io/v1, policy.networking.k8s.io/v1alpha1 and /v1alpha2, and
-k8s.ovn.org/v1 (EgressFirewall).
+A NetworkPolicy, a MultiNetworkPolicy, an AdminNetworkPolicy, the baseline one, a
+ClusterNetworkPolicy and an EgressFirewall all come to the same: a subject, and rules in their
+order, each with an action, peers and ports. What they differ in is the tier they are evaluated in,
+and what happens where no rule matches. Sources: networking.k8s.io/v1, k8s.cni.cncf.io/v1beta1,
+policy.networking.k8s.io/v1alpha1 and /v1alpha2, and k8s.ovn.org/v1 (EgressFirewall).
 """
 
 import ipaddress
@@ -137,6 +137,9 @@ class PolicySpec:
 
     `isolates` are the directions in which a NetworkPolicy denies its subject what no rule of any
     policy allows; other kinds isolate nothing. A lower `priority` goes first in its tier.
+    `attachments` are the network attachment definitions that a MultiNetworkPolicy is for, as
+    `namespace/name`: it concerns their secondary networks only. None is every other kind, which
+    concerns a pod's primary network.
     """
 
     tier: Tier
@@ -145,6 +148,9 @@ class PolicySpec:
     subject: PodPeer
     rules: tuple[Rule, ...] = ()
     isolates: frozenset[Direction] = frozenset()
+    attachments: frozenset[str] | None = None
+    types_implied: bool = False
+    """Whether the object leaves it to its rules which directions it isolates."""
 
     def facing(self, direction: Direction) -> tuple[Rule, ...]:
         """Return the rules of a direction, in their order."""

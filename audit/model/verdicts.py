@@ -48,6 +48,7 @@ class Reason(StrEnum):
     ACL_REJECT = "acl-reject"
     DEFAULT_DENY = "default-deny"
     POLICY_DENY = "policy-deny"
+    NETWORK_ISOLATED = "network-isolated"
     # unroutable
     NO_ROUTE = "no-route"
     ROUTER_POLICY = "router-policy"

@@ -21,6 +21,7 @@ _LABELS = {
     "BaselineAdminNetworkPolicy": "BANP",
     "ClusterNetworkPolicy": "CNP",
     "NetworkPolicy": "NP",
+    "MultiNetworkPolicy": "MNP",
     "EgressFirewall": "EF",
 }
 
@@ -154,19 +155,20 @@ class _Walk:
     def _network(self, policies: Sequence[int], *, isolated: bool) -> Step:
         """Return what the NetworkPolicies say together; `isolated` if one surely selects."""
         unsure = ""
+        label = _LABELS[self._intent.deciders.policies[policies[0]].ref.kind]
         for index in policies:
             for number, sure in self._hits(index):
                 others = [self._name(i) for i in policies if i != index]
                 also = f"; also selecting: {', '.join(others)}" if others else ""
                 if sure and index not in self._selected.doubtful:
                     name = f"{self._rule_name(number)}{also}"
-                    return _step("NP", "Allow", name, decides=True)
+                    return _step(label, "Allow", name, decides=True)
                 unsure = unsure or f"{self._rule_name(number)}{also}"
         if unsure:
-            return _step("NP", "perhaps Allow", unsure, decides=isolated)
+            return _step(label, "perhaps Allow", unsure, decides=isolated)
         names = ", ".join(self._name(index) for index in policies)
         effect = "no rule allows" if isolated else "perhaps isolated, and no rule allows"
-        return _step("NP", effect, f"{names}, {self._direction}", decides=isolated)
+        return _step(label, effect, f"{names}, {self._direction}", decides=isolated)
 
     def _hits(self, index: int) -> Iterator[tuple[int, bool]]:
         """Yield the rules of a policy that match, and whether they surely do."""

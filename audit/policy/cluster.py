@@ -64,6 +64,8 @@ class Cluster:
     """Whether every namespace and node there is is among these."""
     ranges: AddressRanges = field(default_factory=AddressRanges)
     controllers: Controllers = field(default_factory=Controllers)
+    attached: Mapping[str, str] = field(default_factory=dict)
+    """The name of the network that each network attachment definition leads to."""
 
     @classmethod
     def of(cls, state: ClusterState) -> "Cluster":
@@ -75,6 +77,7 @@ class Cluster:
             complete=state.complete,
             ranges=state.ranges,
             controllers=Controllers.of(state),
+            attached={nad: network.name for nad, network in state.attached.items()},
         )
 
 

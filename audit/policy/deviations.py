@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from audit.model.endpoints import EndpointKind
 from audit.model.facts import ClusterState, Policy
 from audit.model.matrix import Matrix
+from audit.model.networks import Role
 from audit.model.policies import PolicySpec, PortMatch, Rule, Tier
 from audit.policy.intent import evaluate
 from audit.policy.leaks import evaluate_leaking, leaks
@@ -30,6 +31,7 @@ class Deviation(StrEnum):
     ADMIN_NAMED_PORT = "admin-named-port-leaks"
     NOT_IMPLEMENTED = "cluster-network-policy-not-implemented"
     PRIORITY = "admin-priority-not-accepted"
+    TYPES_IMPLIED = "multi-without-types-not-isolating"
 
 
 MEANINGS: dict[Deviation, str] = {
@@ -39,11 +41,16 @@ MEANINGS: dict[Deviation, str] = {
     Deviation.ADMIN_NAMED_PORT: "an ingress rule with a named port of an AdminNetworkPolicy, or of "
     "the baseline one, also hits pods that are its peers and not its subject",
     Deviation.NOT_IMPLEMENTED: "OVN-Kubernetes does not implement ClusterNetworkPolicy",
+    Deviation.TYPES_IMPLIED: "a MultiNetworkPolicy without policyTypes isolates nothing",
     Deviation.PRIORITY: "OVN-Kubernetes does not accept an AdminNetworkPolicy of priority above 99",
 }
 
 MOST_PRIORITY = 99
 """`ovnkube` refuses higher ones: their ACLs' priorities would leave the range it has for them."""
+
+
+DROPPING = frozenset({Deviation.NOT_IMPLEMENTED, Deviation.PRIORITY})
+"""Deviations by which OVN-Kubernetes leaves a policy out as a whole."""
 
 
 def present(policies: Sequence[Policy]) -> tuple[Deviation, ...]:
@@ -68,6 +75,8 @@ def _concerns(deviation: Deviation, policy: Policy) -> bool:
             return network and any(_hidden(rule.ports or ()) for rule in spec.rules)
         case Deviation.ADMIN_NAMED_PORT:
             return bool(leaks(policy))
+        case Deviation.TYPES_IMPLIED:
+            return spec.attachments is not None and spec.types_implied
         case Deviation.NOT_IMPLEMENTED:
             return policy.ref.kind == "ClusterNetworkPolicy"
         case Deviation.PRIORITY:
@@ -85,7 +94,7 @@ def as_enforced(policies: Sequence[Policy], deviations: Sequence[Deviation]) -> 
 
     ADMIN_NAMED_PORT cannot be said so: see `audit.policy.leaks`.
     """
-    dropped = {Deviation.NOT_IMPLEMENTED, Deviation.PRIORITY} & set(deviations)
+    dropped = DROPPING & set(deviations)
     return tuple(
         replace(policy, spec=_rewritten(policy.spec, deviations)) if policy.spec else policy
         for policy in policies
@@ -96,7 +105,13 @@ def as_enforced(policies: Sequence[Policy], deviations: Sequence[Deviation]) -> 
 def _rewritten(spec: PolicySpec, deviations: Sequence[Deviation]) -> PolicySpec:
     if spec.tier is not Tier.NETWORK_POLICY:
         return spec
-    return replace(spec, rules=tuple(_rule(rule, deviations) for rule in spec.rules))
+    implied = spec.attachments is not None and spec.types_implied
+    isolates = not implied or Deviation.TYPES_IMPLIED not in deviations
+    return replace(
+        spec,
+        rules=tuple(_rule(rule, deviations) for rule in spec.rules),
+        isolates=spec.isolates if isolates else frozenset(),
+    )
 
 
 def _rule(rule: Rule, deviations: Sequence[Deviation]) -> Rule:
@@ -138,7 +153,7 @@ def explain(
     for number, deviations in enumerate(causes):
         open_ = np.flatnonzero((cause < 0) if among is None else (cause < 0) & among)
         if Deviation.ADMIN_NAMED_PORT in deviations:
-            open_ = open_[~_of_services(matrix, cells[open_])]
+            open_ = open_[~_beyond_leaks(matrix, cells[open_])]
         if not open_.size:
             continue
         some = _part(matrix, cells[open_])
@@ -151,11 +166,14 @@ def explain(
     return Causes(cells=cells, cause=cause, causes=causes)
 
 
-def _of_services(matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell which cells are a Service's: what leaks is worked out for endpoints only."""
-    kinds = [endpoint.kind is EndpointKind.SERVICE for endpoint in matrix.endpoints]
-    of_services: NDArray[np.bool_] = np.array(kinds, dtype=np.bool_)[matrix.dst[cells]]
-    return of_services
+def _beyond_leaks(matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which cells are a Service's or a network's: what leaks is worked out for no other."""
+    ends = matrix.endpoints
+    services = np.array([e.kind is EndpointKind.SERVICE for e in ends], np.bool_)
+    networks = np.array([bool(e.network) or e.role is Role.LOCKED for e in ends], np.bool_)
+    src, dst = matrix.src[cells], matrix.dst[cells]
+    beyond: NDArray[np.bool_] = services[dst] | networks[src] | networks[dst]
+    return beyond
 
 
 def candidates(deviations: Sequence[Deviation]) -> Iterator[tuple[Deviation, ...]]:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from itertools import islice, product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
+from audit.model.networks import Role
 from audit.model.packets import Family
 from audit.model.policies import (
     Action,
@@ -161,6 +163,7 @@ def _also(
         for e in question.endpoints
     ]
     exists = np.array(has, dtype=np.bool_)
+    meeting = _meeting(question.endpoints)
     few: list[tuple[int, int, int]] = []
     count = 0
     for port in range(len(question.ports)):
@@ -169,12 +172,27 @@ def _also(
             sources = np.full(len(everyone), src, np.int32)
             was = before.decide(sources, everyone, ports).outcome
             new = after.decide(sources, everyone, ports).outcome
-            opened = np.flatnonzero((was != PASSES) & (new == PASSES) & exists & exists[src])
+            meets = exists & exists[src] & meeting[src]
+            opened = np.flatnonzero((was != PASSES) & (new == PASSES) & meets)
             mine = [(src, int(dst), port) for dst in opened if dst != src]
             mine = [cell for cell in mine if cell != (question.src, question.dst, question.port)]
             count += len(mine)
             few += mine[: MOST_ALSO - len(few)]
     return tuple(few), count
+
+
+def _meeting(endpoints: Sequence[Endpoint]) -> NDArray[np.bool_]:
+    """Tell, N by N, which endpoints share a network, or meet outside: elsewhere edits open nothing.
+
+    Nor do they at locked ports, of which no policy speaks.
+    """
+    networks = np.unique([e.network for e in endpoints], return_inverse=True)[1]
+    locked = np.array([e.role is Role.LOCKED for e in endpoints], np.bool_)
+    leaving = np.array([e.role is not Role.SECONDARY for e in endpoints], np.bool_)
+    outside = np.array([e.kind is EndpointKind.EXTERNAL for e in endpoints], np.bool_)
+    meeting: NDArray[np.bool_] = networks[:, None] == networks
+    meeting |= (outside[:, None] & leaving) | (leaving[:, None] & outside)
+    return meeting & ~locked[:, None] & ~locked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,12 @@ from audit.model.facts import ClusterState, Policy
 from audit.model.findings import Finding, FindingKind
 from audit.model.inventory import Difference
 from audit.model.matrix import Matrix
+from audit.model.networks import Role
 from audit.model.packets import Family, Protocol
 from audit.model.policies import Direction, PodPeer, Tier
 from audit.model.verdicts import CODE, Verdict
 from audit.policy.cluster import Cluster, Vocabulary
-from audit.policy.deviations import MEANINGS, Causes, Deviation, concerned
+from audit.policy.deviations import DROPPING, MEANINGS, Causes, Deviation, concerned
 from audit.policy.intent import Intent, IntentVerdicts
 
 MOST_NAMED = 20
@@ -83,7 +84,7 @@ class _View:
         """Tell whether a policy's subject is anybody: a controller that is not there is not."""
         spec = self.intent.deciders.specs[index]
         people = self.intent.people
-        chosen = people.pods(spec.subject, spec.namespace)
+        chosen = people.subjects(spec)
         classes = (*chosen.surely.tolist(), *chosen.perhaps.tolist())
         return any(people.samples[number].kind is EndpointKind.POD for number in classes)
 
@@ -107,7 +108,7 @@ def _edges(words: Vocabulary) -> Iterator[Port]:
 
 
 def _not_implemented(policies: Sequence[Policy]) -> Iterator[Finding]:
-    for deviation in sorted(_DROPPING):
+    for deviation in sorted(DROPPING):
         names = _names(concerned(deviation, policies))
         if names:
             text = (
@@ -115,10 +116,6 @@ def _not_implemented(policies: Sequence[Policy]) -> Iterator[Finding]:
                 "is meant and not of what is enforced"
             )
             yield Finding(kind=FindingKind.NOT_IMPLEMENTED, text=text, subjects=names)
-
-
-_DROPPING = frozenset({Deviation.NOT_IMPLEMENTED, Deviation.PRIORITY})
-"""Deviations by which OVN-Kubernetes leaves a policy out as a whole."""
 
 
 def about_enforcement(policies: Sequence[Policy]) -> tuple[Finding, ...]:
@@ -136,7 +133,7 @@ def about_enforcement(policies: Sequence[Policy]) -> tuple[Finding, ...]:
             subjects=names,
         )
         for deviation in Deviation
-        if deviation not in _DROPPING and (names := _names(concerned(deviation, policies)))
+        if deviation not in DROPPING and (names := _names(concerned(deviation, policies)))
     )
 
 
@@ -261,13 +258,14 @@ def _open_namespaces(state: ClusterState, policies: Sequence[Policy]) -> Iterato
     """Say in which namespaces some pod is isolated by no NetworkPolicy, a direction each."""
     pods: dict[str, list[dict[str, str]]] = defaultdict(list)
     for pod in state.pods:
-        if not pod.host_network:
+        if not pod.host_network and pod.role is Role.PRIMARY:
             pods[pod.namespace].append(dict(pod.labels))
     for direction in Direction:
         chosen = defaultdict(list)
         for policy in policies:
-            if policy.spec is not None and direction in policy.spec.isolates:
-                chosen[policy.spec.namespace].append(policy.spec.subject.pods)
+            spec = policy.spec
+            if spec is not None and spec.attachments is None and direction in spec.isolates:
+                chosen[spec.namespace].append(spec.subject.pods)
         names = tuple(
             name
             for name in sorted(pods)

@@ -3,8 +3,8 @@
 A packet passes when the egress side of its source and the ingress side of its destination both
 let it. OVN-Kubernetes' own rules are part of what is meant: hosts are not isolated, a node always
 reaches its own pods, and a Service is as reachable as its endpoints. Routes are not: an object
-says who may talk, not that there is a way; but from one user-defined network to another there is
-none.
+says who may talk, not that there is a way; but what goes from network to network is decided by
+`audit.policy.networks`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,20 +16,31 @@ from numpy.typing import NDArray
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import ClusterState, Policy, Service
 from audit.model.matrix import FAMILIES, Matrix, passing
+from audit.model.networks import Role
 from audit.model.packets import Family
-from audit.model.policies import Action, Direction, Tier
+from audit.model.policies import Action, Direction
 from audit.model.verdicts import CODE, REASON_CODE, Blame, Reason, Verdict
 from audit.policy import ports as porting
 from audit.policy.cluster import Cluster, Vocabulary
+from audit.policy.networks import APART, ISOLATED, OPEN, UNKNOWN, Networks, primary_networks
 from audit.policy.population import Population
 from audit.policy.tables import EITHER, NOBODY, PASSES, STOPS, Deciders, SideBuilder
 
 CELLS_AT_A_TIME = 1 << 20
 _NO_NODE = -1
 NOT_APPLICABLE = (
-    *(Reason.USER_DEFINED_NETWORK, Reason.ENDPOINTS_UNKNOWN),
-    *(Reason.CHANGED_MEANWHILE, Reason.OBJECT_CONTRADICTS),
+    *(Reason.ENDPOINTS_UNKNOWN, Reason.CHANGED_MEANWHILE),
+    Reason.OBJECT_CONTRADICTS,
 )
+_OF_NETWORKS = (
+    (APART, Verdict.UNROUTABLE, Reason.OTHER_NETWORK),
+    (ISOLATED, Verdict.BLOCKED, Reason.NETWORK_ISOLATED),
+    (UNKNOWN, Verdict.INCONCLUSIVE, Reason.NETWORK_UNKNOWN),
+)
+"""What is written of cells that networks decide."""
+_SAID_BY_NETWORKS = [REASON_CODE[why] for _, _, why in _OF_NETWORKS]
+_OF_SECONDARY = frozenset({"multi-networkpolicies", "multinetworkpolicy"})
+"""How the policies of secondary networks are called, their list or each, where they are unread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,9 +169,11 @@ class Evaluation:
         self._matrix = matrix
         self._cluster = Cluster.of(state)
         self._policies = policies
-        self._unread = bool(state.unread_policies)
+        unread = {name.partition(" ")[0] in _OF_SECONDARY for name in state.unread_policies}
+        self._unread, self._unread_secondary = False in unread, True in unread
         self._services = {f"{s.namespace}/{s.name}": s for s in state.services}
         self._owners = state.owners()
+        self._primary = primary_networks(state)
         self._endpoints = list(matrix.endpoints)
         self._index = {endpoint.key: i for i, endpoint in enumerate(matrix.endpoints)}
         self._ports = list(matrix.ports)
@@ -168,9 +181,7 @@ class Evaluation:
         kinds = [endpoint.kind is EndpointKind.SERVICE for endpoint in matrix.endpoints]
         self._is_service = np.array(kinds, dtype=np.bool_)
         self._behind = dict(self._receivers())
-        self._network = np.unique([e.network for e in self._endpoints], return_inverse=True)[1]
-        """The network of each endpoint, as a number."""
-        self._user_defined = np.array([bool(e.network) for e in self._endpoints], np.bool_)
+        self._networks = Networks(self._endpoints, self._ports, state)
 
     def _receivers(self) -> Iterator[tuple[tuple[int, int, int], NDArray[np.int32]]]:
         """Yield where packets to each Service, port and family go: (endpoint, port) pairs."""
@@ -191,9 +202,15 @@ class Evaluation:
             yield (dst, port, family), np.array(sorted(targets), np.int32).reshape(-1, 2)
 
     def _endpoint(self, address: str) -> int:
+        """Return who is behind a Service at an address on the default network.
+
+        To a pod with a primary network of its own the Service leads there, whatever its slice says.
+        """
         owner = self._owners.get(address) or Endpoint(
             kind=EndpointKind.EXTERNAL, name=address, addresses=(address,)
         )
+        if owner.role is Role.LOCKED:
+            owner = self._primary.get((owner.namespace, owner.name), owner)
         if owner.key not in self._index:
             self._index[owner.key] = len(self._endpoints)
             self._endpoints.append(owner)
@@ -211,7 +228,7 @@ class Evaluation:
         verdict = np.zeros(size, np.uint8)
         reason = np.zeros(size, np.uint8)
         whose = np.full(size, -1, np.int32)
-        blames: tuple[Blame, ...] = ()
+        blames = self._networks.blames
         leaves = np.array([e.kind is EndpointKind.EXTERNAL for e in matrix.endpoints], np.bool_)
         for family in sorted(set(np.unique(matrix.family).tolist())):
             intent = Intent(
@@ -222,7 +239,6 @@ class Evaluation:
                 FAMILIES[family],
                 blame=blame,
             )
-            bare = self._without_admin(FAMILIES[family])
             words = _Words(intent.deciders, len(blames))
             for start in range(0, size, CELLS_AT_A_TIME):
                 rows = slice(start, min(start + CELLS_AT_A_TIME, size))
@@ -235,35 +251,33 @@ class Evaluation:
                     decided = intent.decide(
                         matrix.src[cells], matrix.dst[cells], matrix.port[cells]
                     )
-                    if bare is not None:
-                        decided = self._either(decided, bare, cells)
                     codes = words.say(decided, leaves[matrix.dst[cells]])
                     verdict[cells], reason[cells], whose[cells] = codes
+                    if self._networks.any:
+                        self._keep_apart(plain, (verdict, reason, whose), decided)
                 services = np.flatnonzero(mine & served) + start
                 self._decide_services(intent, words, services, (verdict, reason, whose))
             blames += intent.deciders.blames()
         self._set_aside(verdict, reason, whose)
         return IntentVerdicts(verdict=verdict, reason=reason, blame=whose, blames=blames)
 
-    def _without_admin(self, family: Family) -> Intent | None:
-        """Return what holds without cluster policies; None where that is nobody's case.
-
-        OVN-Kubernetes does not apply them to a pod's port on a user-defined network, and the
-        objects do not except it.
-        """
-        cluster = (Tier.ADMIN, Tier.BASELINE)
-        others = [p for p in self._policies if p.spec is None or p.spec.tier not in cluster]
-        if len(others) == len(self._policies) or not self._user_defined.any():
-            return None
-        return Intent(others, self._endpoints, self._cluster, self._ports, family, blame=False)
-
-    def _either(self, decided: Decided, other: Intent, cells: NDArray[np.int64] | slice) -> Decided:
-        """Return what may come out where also the other may be true: on user-defined networks."""
+    def _keep_apart(
+        self,
+        cells: NDArray[np.int64],
+        into: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]],
+        sides: Decided | None = None,
+    ) -> None:
+        """Write what networks say of some cells over what policies do."""
         matrix = self._matrix
+        verdict, reason, whose = into
         src, dst = matrix.src[cells], matrix.dst[cells]
-        bits = other.decide(src, dst, matrix.port[cells]).outcome
-        here = self._user_defined[src] | self._user_defined[dst]
-        return replace(decided, outcome=np.where(here, decided.outcome | bits, decided.outcome))
+        codes = self._networks.decide(src, dst, matrix.port[cells], sides)
+        for code, decision, why in _OF_NETWORKS:
+            verdict[cells[codes == code]] = CODE[decision]
+            reason[cells[codes == code]] = REASON_CODE[why]
+            whose[cells[codes == code]] = -1
+        isolated = codes == ISOLATED
+        whose[cells[isolated]] = self._networks.blame(src[isolated], dst[isolated])
 
     def _decide_services(
         self,
@@ -290,11 +304,7 @@ class Evaluation:
                 reason[to_port] = REASON_CODE[self._nothing_behind(dst, port)]
                 continue
             by_backend = [
-                intent.decide(
-                    matrix.src[to_port],
-                    np.full(len(to_port), endpoint, np.int32),
-                    np.full(len(to_port), target, np.int32),
-                )
+                self._by_backend(intent, matrix.src[to_port], endpoint, target)
                 for endpoint, target in behind.tolist()
             ]
             bits = np.bitwise_or.reduce([decided.outcome for decided in by_backend])
@@ -307,6 +317,18 @@ class Evaluation:
             mixed = np.array([decided.outcome for decided in by_backend])
             sure = ((mixed == PASSES) | (mixed == STOPS)).all(axis=0)
             reason[to_port[sure & (bits == EITHER)]] = REASON_CODE[Reason.BACKENDS_DIFFER]
+        if self._networks.any:
+            self._keep_apart(cells, into)
+
+    def _by_backend(
+        self, intent: Intent, src: NDArray[np.int32], endpoint: int, target: int
+    ) -> Decided:
+        """Decide what goes to one endpoint of a Service."""
+        dst, port = (np.full(len(src), number, np.int32) for number in (endpoint, target))
+        decided = intent.decide(src, dst, port)
+        codes = self._networks.decide(src, dst, port, decided)
+        bits = np.array([0, STOPS, STOPS, EITHER], np.uint8)[codes]
+        return replace(decided, outcome=np.where(codes == OPEN, decided.outcome, bits))
 
     def _nothing_behind(self, dst: int, port: int) -> Reason:
         """Say why no packet to a Service's port goes anywhere."""
@@ -327,51 +349,24 @@ class Evaluation:
     ) -> None:
         """Leave out what policies cannot be applied to here, by the obstacle of either end.
 
-        Without a kind of policy that exists, nothing is known of any cell.
+        Without a kind of policy that exists, nothing is known of any cell that policies decide;
+        without MultiNetworkPolicies, of none on a secondary network.
         """
-        if self._unread:
-            verdict[:] = CODE[Verdict.INCONCLUSIVE]
-            reason[:] = REASON_CODE[Reason.POLICY_UNKNOWN]
-            whose[:] = -1
-        self._set_networks_apart(verdict, reason, whose)
+        src, dst = self._matrix.src, self._matrix.dst
+        if self._unread or self._unread_secondary:
+            cells = np.isin(reason, _SAID_BY_NETWORKS, invert=True)
+            if not self._unread:
+                cells &= self._networks.secondary(src, dst)
+            verdict[cells] = CODE[Verdict.INCONCLUSIVE]
+            reason[cells] = REASON_CODE[Reason.POLICY_UNKNOWN]
+            whose[cells] = -1
         for obstacle in NOT_APPLICABLE:
             held = np.array([e.obstacle == obstacle for e in self._matrix.endpoints], np.bool_)
             if held.any():
-                cells = held[self._matrix.src] | held[self._matrix.dst]
+                cells = held[src] | held[dst]
                 verdict[cells] = CODE[Verdict.UNTRACED]
                 reason[cells] = REASON_CODE[obstacle]
                 whose[cells] = -1
-
-    def _set_networks_apart(
-        self,
-        verdict: NDArray[np.uint8],
-        reason: NDArray[np.uint8],
-        whose: NDArray[np.int32],
-    ) -> None:
-        """Decide what goes from network to network, of which policies do not speak."""
-        matrix, ends = self._matrix, self._matrix.endpoints
-        user_defined = self._user_defined[: len(ends)]
-        doubtful = np.array([e.obstacle == Reason.NETWORK_UNKNOWN for e in ends], np.bool_)
-        if not (user_defined | doubtful).any():
-            return
-        pods = np.array([e.kind is EndpointKind.POD and not e.host_network for e in ends], np.bool_)
-        hosts = np.array([e.host_network for e in ends], np.bool_)
-        src, dst = matrix.src, matrix.dst
-        alike = self._network[src] == self._network[dst]
-        apart = pods[src] & pods[dst] & ~alike
-        unknown = (doubtful[src] | doubtful[dst]) & ~(alike & user_defined[src])
-        # By which of its networks a node reaches a pod, and what of it, depends on the cluster.
-        unknown |= (user_defined[src] & hosts[dst]) | (hosts[src] & user_defined[dst])
-        # Nor is it known on which network a controller is.
-        comes_in = np.array([e.kind is EndpointKind.INGRESS for e in ends], np.bool_)
-        unknown |= comes_in[src] & user_defined[dst]
-        for cells, decision, why in (
-            (apart, Verdict.UNROUTABLE, Reason.OTHER_NETWORK),
-            (unknown, Verdict.INCONCLUSIVE, Reason.NETWORK_UNKNOWN),
-        ):
-            verdict[cells] = CODE[decision]
-            reason[cells] = REASON_CODE[why]
-            whose[cells] = -1
 
 
 def _targets(service: Service, port: Port) -> set[tuple[str, int]]:

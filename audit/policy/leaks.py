@@ -105,7 +105,7 @@ class _View:
         for policy in self._policies:
             spec = policy.spec
             if spec is not None and Direction.INGRESS in spec.isolates:
-                isolated |= self._selected(spec.subject, spec)
+                isolated |= self._subjects(spec)
         return isolated
 
     def _transit(self, cells: _Cells) -> Flags:
@@ -123,7 +123,7 @@ class _View:
         """Return the first match of each cell among a tier's rules, on the switch of `here`."""
         result = np.full(len(cells.src), _UNDECIDED, dtype=np.int8)
         for spec, rule in self._rules(tier):
-            subject = self._selected(spec.subject, spec)
+            subject = self._subjects(spec)
             peers = self._union(rule, spec)
             hit = np.zeros(len(result), dtype=np.bool_)
             if subject_too:
@@ -155,6 +155,11 @@ class _View:
             for dst, port in keys.tolist()
         ]
         flags: Flags = np.array(matching, dtype=np.bool_)[group.reshape(-1)]
+        return flags
+
+    def _subjects(self, spec: PolicySpec) -> Flags:
+        people = self._all.people
+        flags: Flags = np.isin(people.of, people.subjects(spec).surely)
         return flags
 
     def _selected(self, peer: PodPeer, spec: PolicySpec) -> Flags:

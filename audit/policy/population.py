@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.endpoints import LIKE_PODS, Endpoint, EndpointKind, NamedPort
+from audit.model.networks import Role
 from audit.model.packets import Family
 from audit.model.policies import (
     BlockPeer,
@@ -26,7 +27,9 @@ from audit.model.policies import (
     NodePeer,
     Peer,
     PodPeer,
+    PolicySpec,
     Rule,
+    Tier,
 )
 from audit.model.selectors import (
     EVERYTHING,
@@ -134,6 +137,7 @@ class Population:
                 labels,
                 self.named(endpoint),
                 endpoint.network,
+                endpoint.role,
                 *atoms,
             )
             if key not in seen:
@@ -189,6 +193,8 @@ class Population:
         return tuple(port for port in endpoint.declared if port.name in self._words.names)
 
     def _count_classes(self) -> None:
+        self._grades_of: dict[object, NDArray[np.uint8]] = {}
+        self._several = any(e.network or e.role is not Role.PRIMARY for e in self.samples)
         self.pod_network: NDArray[np.bool_] = np.array(
             [_on_pod_network(e) for e in self.samples], np.bool_
         )
@@ -218,6 +224,43 @@ class Population:
         if table is None:
             table = self._tables[requirement] = column.table(requirement)
         grades: NDArray[np.uint8] = table[column.codes[among]]
+        return grades
+
+    def subjects(self, spec: PolicySpec) -> Chosen:
+        """Return the pods that a policy selects, on the networks that it concerns.
+
+        None at locked ports: isolation is decided before any policy. Whether cluster policies and
+        firewalls concern primary user-defined networks depends on OVN-Kubernetes' version.
+        """
+        chosen = self.pods(spec.subject, spec.namespace)
+        if not self._several and spec.attachments is None:
+            return chosen
+        grades = self._concerned(spec)
+        surely, perhaps = grades[chosen.surely], grades[chosen.perhaps]
+        return Chosen(
+            surely=chosen.surely[surely == YES],
+            perhaps=np.union1d(chosen.surely[surely == PERHAPS], chosen.perhaps[perhaps != NO]),
+        )
+
+    def _concerned(self, spec: PolicySpec) -> NDArray[np.uint8]:
+        """Return which classes are on networks that a policy concerns: the same of most."""
+        key = spec.attachments, spec.tier is Tier.NETWORK_POLICY
+        grades = self._grades_of.get(key)
+        if grades is None:
+            nads = spec.attachments or ()
+            networks = {self._cluster.attached.get(nad, nad) for nad in nads}
+            elsewhere = YES if spec.tier is Tier.NETWORK_POLICY else PERHAPS
+
+            def grade(endpoint: Endpoint) -> int:
+                if spec.attachments is not None:
+                    here = endpoint.role is Role.SECONDARY and endpoint.network in networks
+                    return YES if here else NO
+                if endpoint.role is not Role.PRIMARY:
+                    return NO
+                return elsewhere if endpoint.network else YES
+
+            grades = np.array([grade(endpoint) for endpoint in self.samples], np.uint8)
+            self._grades_of[key] = grades
         return grades
 
     def pods(self, peer: PodPeer, namespace: str) -> Chosen:

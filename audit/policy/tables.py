@@ -213,7 +213,7 @@ class SideBuilder:
         for index in self.order:
             spec = self._deciders.specs[index]
             column = _TIERS.index(spec.tier)
-            chosen = self._population.pods(spec.subject, spec.namespace)
+            chosen = self._population.subjects(spec)
             for number in chosen.surely.tolist():
                 lists[number][column].append(index)
             for number in chosen.perhaps.tolist():

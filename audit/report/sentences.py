@@ -56,6 +56,7 @@ CAUSES: dict[Reason, str] = {
     Reason.ACL_REJECT: "an ACL rejects it and tells the sender",
     Reason.DEFAULT_DENY: "default deny: no rule of the policies that select the pod allows it",
     Reason.POLICY_DENY: "a rule of a policy denies it",
+    Reason.NETWORK_ISOLATED: "the pod's network is isolated from the default one",
     Reason.NO_ROUTE: "no route leads there",
     Reason.ROUTER_POLICY: "a policy of the logical router drops it",
     Reason.PORT_SECURITY: "port security drops it: the address is not the port's own",

@@ -1,6 +1,6 @@
 """Runs that earlier programs wrote, each with the program of its time: they stay readable.
 
-`tests/data/earlier-runs.tar.xz` has one audit of the example three times: of schema version 2, and
+`tests/data/runs/earlier-runs.tar.xz` has one audit of the example three times: of schema version 2, and
 of version 3 before and after `run.json` had a sum of its own content.
 """
 
@@ -13,7 +13,7 @@ import pytest
 from tests.archives import extract
 from tests.cli.conftest import Inside
 
-ARCHIVE = Path(__file__).parent.parent / "data" / "earlier-runs.tar.xz"
+ARCHIVE = Path(__file__).parent.parent / "data" / "runs" / "earlier-runs.tar.xz"
 VERSIONS = {"v2": 2, "v3-without-sum": 3, "v3-with-sum": 3}
 PAIR = ("prod/prod-client-0", "shop/sctp-0", "tcp/80")
 

@@ -5,6 +5,7 @@ OVN-Kubernetes' sources.
 """
 
 import csv
+import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -63,6 +64,13 @@ class Asked:
             (self._matrix.src == ends[src]) & (self._matrix.dst == ends[dst])
         ).tolist()
         return int(cell)
+
+    def between(self, src: str, dst: str) -> str:
+        """Return the verdict of a cell whose ends are given by their keys."""
+        ends = [e.key for e in self._matrix.endpoints]
+        met = (self._matrix.src == ends.index(src)) & (self._matrix.dst == ends.index(dst))
+        [cell] = np.flatnonzero(met)
+        return str(VERDICTS[self._verdicts.verdict[cell]])
 
     def verdict(self, src: str, dst: str) -> str:
         return str(VERDICTS[self._verdicts.verdict[self._cell(src, dst)]])
@@ -314,6 +322,113 @@ def test_a_network_of_several_namespaces(tmp_path: Path) -> None:
     )
     assert asked.verdict("red-0", "blue-0") == "reachable"
     assert asked.verdict("red-0", "plain-0") == "unroutable"
+
+
+def attachment(name: str, space: str, /, **config: str) -> Object:
+    whole = {"type": "ovn-k8s-cni-overlay", "name": f"{space}.{name}", **config}
+    return {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": name, "namespace": space},
+        "spec": {"config": json.dumps(whole)},
+    }
+
+
+def test_networks_have_the_names_that_ovn_kubernetes_gives_them(tmp_path: Path) -> None:
+    """A cluster's own dump has the attachments, too, that were made of the networks."""
+    asked = ask(
+        tmp_path,
+        *(labelled(name) for name in ("red", "blue", "plain", "other")),
+        user_defined("net", "red"),
+        attachment("net", "red", name="red_net", role="primary"),
+        cluster_network("shared", "blue", "other"),
+        *(
+            attachment("shared", space, name="cluster_udn_shared", role="primary")
+            for space in ("blue", "other")
+        ),
+        attachment("own", "plain", name="by-hand", role="primary", topology="layer2"),
+        *WHO,
+    )
+    on = {pod.name: pod.network for pod in asked.state.pods}
+    assert on == {
+        "red-0": "red_net",
+        "two-0": "red_net",
+        "blue-0": "cluster_udn_shared",
+        "plain-0": "by-hand",
+    }
+    assert "network-unknown" not in asked.notes
+
+
+def bare(name: str, space: str = "a", **annotations: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": space,
+            "labels": {"app": name},
+            "annotations": {key.replace("_", "/"): text for key, text in annotations.items()},
+        },
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }
+
+
+def test_pods_on_the_secondary_networks_that_they_ask_for(tmp_path: Path) -> None:
+    asking = {"k8s.v1.cni.cncf.io_networks": "net, macvlan, none"}
+    only = {**network_policy(policyTypes=["Ingress"]), "kind": "MultiNetworkPolicy"}
+    only |= {
+        "apiVersion": "k8s.cni.cncf.io/v1beta1",
+        "metadata": {
+            "name": "m",
+            "namespace": "a",
+            "annotations": {"k8s.v1.cni.cncf.io/policy-for": "net"},
+        },
+    }
+    asked = ask(
+        tmp_path,
+        user_defined("net", "a", role="Secondary"),
+        attachment("macvlan", "a", type="macvlan"),
+        bare("x", **asking),
+        bare("y", **asking),
+        only,
+    )
+    assert [pod.key for pod in asked.state.pods] == [
+        "pod a/x",
+        "pod a/x on a_net",
+        "pod a/y",
+        "pod a/y on a_net",
+    ]
+    verdicts = {
+        (src, dst): asked.between(f"pod a/{src}", f"pod a/{dst}")
+        for src, dst in (("x", "y"), ("x on a_net", "y on a_net"))
+    }
+    assert verdicts == {
+        ("x", "y"): "reachable",
+        ("x on a_net", "y on a_net"): "blocked",
+    }
+
+
+def test_a_port_that_is_open_on_the_default_network(tmp_path: Path) -> None:
+    """Only such a pod has its locked port among the ends: of others nothing is to be said."""
+    opening = {"k8s.ovn.org_open-default-ports": "- {protocol: tcp, port: 80}"}
+    asked = ask(
+        tmp_path,
+        labelled("a"),
+        namespace("plain"),
+        user_defined("net", "a"),
+        bare("open", **opening),
+        bare("shut"),
+        bare("out", "plain", **opening),
+    )
+    assert [pod.key for pod in asked.state.pods] == [
+        "pod a/open",
+        "pod a/open on default",
+        "pod a/shut",
+        "pod plain/out",
+    ]
+    assert asked.between("pod plain/out", "pod a/open on default") == "reachable"
+    assert asked.between("pod plain/out", "pod a/open") == "unroutable"
+    assert asked.between("pod a/open on default", "pod plain/out") == "blocked"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What is said of a kind of pods holds for all of them, or is not said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from audit.commands import meaning
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
 from audit.model.matrix import Cells
+from audit.model.networks import Role
 from audit.model.packets import Protocol
 from audit.model.run import StreamedRun
 from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, PolicyRef, Reason, Verdict
@@ -74,3 +77,14 @@ def test_pods_that_a_policy_tells_apart_are_not_spoken_of(cidr: str, said: int) 
     assert found is not None
     assert [meant.verdict for meant in found.of.values()] == [Verdict.BLOCKED] * said
     assert found.kind_of["pod jobs/j-0"] == found.kind_of["pod jobs/j-1"]
+
+
+def test_of_locked_ports_and_between_networks_nothing_is_said() -> None:
+    run = run_of("10.2.0.0/16")
+    shut, locked, away = run.endpoints
+    on_network = replace(away, network="blue_l3")
+    run = replace(run, endpoints=(shut, replace(locked, role=Role.LOCKED), on_network))
+    found = meaning.of_run(run, gather(run))
+    assert found is not None
+    assert not found.of
+    assert set(found.kind_of) == {shut.key, on_network.key}

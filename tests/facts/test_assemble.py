@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 
 from audit.errors import DatabaseError, SnapshotError
-from audit.facts import assemble
+from audit.facts import assemble, objects
 from audit.facts.kube import NodeFacts
 from audit.facts.topology import OUTSIDE_MAC, Topology
-from audit.model.endpoints import EndpointKind
+from audit.model.endpoints import EndpointKind, Port
 from audit.model.facts import ClusterState, LogicalPort, Note, Zone
 from audit.model.findings import FindingKind
+from audit.model.packets import Protocol
 from audit.model.verdicts import Reason
 from audit.replay.databases import OvsdbTool
 from audit.replay.toolchain import Toolchain
+from tests import parity
 from tests.archives import extract
 from tests.conftest import REPOSITORY
 
@@ -604,3 +606,25 @@ def test_a_host_that_its_pods_leave_by_takes_in_what_is_for_them() -> None:
 
     assert ways("10.128.0.2") == [("w", "k8s-w", True), ("win", None, False)]
     assert ways("100.64.0.2") == [("w", None, False), ("win", None, False)]
+
+
+def test_multi_network_policies_that_ovn_enforces_and_nobody_listed(
+    tmp_path: Path, load: Load
+) -> None:
+    """OVN's ACLs tell that there are some; of a cluster without the CRD there is no list either."""
+    root = tmp_path / "unlisted"
+    with tarfile.open(parity.SNAPSHOTS["head-shared"]) as tar:
+        extract(tar, root)
+    (root / "kube" / "multi-networkpolicies.json").unlink()
+    state = load(root)
+    assert state.unread_policies == ("multi-networkpolicies",)
+    assert state.attached["sec/sec-l3"].name == "sec_sec-l3"
+    assert not state.joined
+    [opening] = [pod for pod in state.pods if pod.opened]
+    assert (opening.key, opening.opened) == (
+        "pod blue/blue-0 on default",
+        (Port(protocol=Protocol.TCP, number=80),),
+    )
+    alone = objects.load_snapshot(root, tmp_path / "alone")
+    assert alone.unread_policies == ("multi-networkpolicies",)
+    assert [pod.key for pod in alone.pods] == [pod.key for pod in state.pods]

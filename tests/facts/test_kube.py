@@ -181,6 +181,55 @@ def test_the_primary_network_is_told_by_its_role(networks: object, expected: str
     assert kube.pod(annotated(networks)).primary_network == expected
 
 
+OPENING = "k8s.ovn.org/open-default-ports"
+
+
+@pytest.mark.parametrize(
+    ("text", "opened"),
+    [
+        ("- protocol: tcp\n  port: 80\n- protocol: icmp\n", [(Protocol.TCP, 80)]),
+        (
+            "- {protocol: udp, port: 53}\n- {protocol: sctp, port: 9}",
+            [(Protocol.SCTP, 9), (Protocol.UDP, 53)],
+        ),
+        ("[]", []),
+        ("", []),
+        # OVN-Kubernetes opens nothing of what it cannot read as a whole.
+        ("- {protocol: tcp, port: 80}\n- {protocol: tcp}", []),
+        ("- {protocol: tcp, port: 100000}", []),
+        ("- {protocol: foo, port: 80}", []),
+        ("- {port: 80}", []),
+        ("protocol: tcp", []),
+        ("[", []),
+    ],
+)
+def test_ports_that_a_pod_opens_on_the_default_network(
+    text: str, opened: list[tuple[Protocol, int]]
+) -> None:
+    ports = tuple(Port(protocol=protocol, number=number) for protocol, number in opened)
+    item = pod()
+    item["metadata"]["annotations"] = {OPENING: text}
+    assert kube.pod(item).opened == ports
+
+
+@pytest.mark.parametrize(
+    ("text", "requested"),
+    [
+        ("storage, other/net@eth5", ("other/net", "shop/storage")),
+        (
+            '[{"name": "storage"}, {"name": "net", "namespace": "other"}]',
+            ("other/net", "shop/storage"),
+        ),
+        ('[7, {"namespace": "x"}]', ()),
+        ("", ()),
+    ],
+)
+def test_attachments_that_a_pod_asks_for(text: str, requested: tuple[str, ...]) -> None:
+    item = pod()
+    item["metadata"]["annotations"] = {"k8s.v1.cni.cncf.io/networks": text}
+    assert kube.pod(item).requested == requested
+
+
 @pytest.mark.parametrize(
     ("annotations", "subnets", "macs"),
     [

@@ -117,3 +117,24 @@ def test_what_a_rule_with_an_unknown_protocol_stops_is_not_guessed(protocol: str
 def test_a_network_policys_peer_of_an_unknown_kind_lets_nobody_in() -> None:
     [rule] = network(ingress=[{"from": [{"services": {}}]}]).rules
     assert rule.peers == ()
+
+
+@pytest.mark.parametrize(
+    ("annotations", "attachments"),
+    [
+        ({"k8s.v1.cni.cncf.io/policy-for": "net, other/net"}, {"x/net", "other/net"}),
+        ({"k8s.v1.cni.cncf.io/policy-for": ""}, set()),
+        ({}, set()),
+    ],
+)
+def test_a_multi_network_policy_is_for_the_attachments_that_it_names(
+    annotations: dict[str, str], attachments: set[str]
+) -> None:
+    metadata = {"namespace": "x", "annotations": annotations}
+    spec: dict[str, Any] = {"egress": [{}]}
+    found = policies.spec({"metadata": metadata, "spec": spec}, "MultiNetworkPolicy")
+    assert found.attachments == frozenset(attachments)
+    assert (found.tier, found.namespace) == (Tier.NETWORK_POLICY, "x")
+    assert found.isolates == {Direction.INGRESS, Direction.EGRESS}
+    assert found.types_implied
+    assert network(policyTypes=["Egress"]).attachments is None

@@ -30,6 +30,7 @@ class Listed:
 
 
 _INTENT = "what the policies mean is unknown, so the intent plane is inconclusive"
+_MULTUS = "k8s.cni.cncf.io"
 _POLICY_API = "policy.networking.k8s.io"
 
 LISTED: tuple[Listed, ...] = (
@@ -43,6 +44,20 @@ LISTED: tuple[Listed, ...] = (
         consequence="headless services have no known endpoints",
     ),
     Listed(resource="networkpolicies", group="networking.k8s.io", policy=True, consequence=_INTENT),
+    Listed(
+        resource="multi-networkpolicies",
+        group=_MULTUS,
+        versions=("v1beta1", "v1beta2"),
+        policy=True,
+        consequence="what is meant on secondary networks is unknown, so the intent plane is "
+        "inconclusive there",
+    ),
+    Listed(
+        resource="network-attachment-definitions",
+        group=_MULTUS,
+        consequence="without OVN's databases, which networks pods are on is known by the names of "
+        "their attachments only",
+    ),
     Listed(
         resource="adminnetworkpolicies",
         group=_POLICY_API,
