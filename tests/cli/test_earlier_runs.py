@@ -1,7 +1,7 @@
 """Runs that earlier programs wrote, each with the program of its time: they stay readable.
 
-`tests/data/runs/earlier-runs.tar.xz` has one audit of the example three times: of schema version 2, and
-of version 3 before and after `run.json` had a sum of its own content.
+`tests/data/runs/earlier-runs.tar.xz` has one audit of the example three times: of schema version 2,
+and of version 3 before and after `run.json` had a sum of its own content.
 """
 
 import json
