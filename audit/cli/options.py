@@ -76,6 +76,7 @@ def _metavar(field: str) -> str:
     spelled = {
         "selector": "LABELS",
         "namespaces": "NAMESPACE",
+        "networks": "NETWORK",
         "nodes": "NODE",
         "ips": "ADDRESS",
         "services": "NAMESPACE/NAME",
