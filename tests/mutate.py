@@ -198,10 +198,10 @@ def mutate(number: int, clusters: Clusters, root: Path, only: Sequence[str]) -> 
         # Southbound rows are edited after ovn-northd has made them.
         for kind in sorted(kinds, key=lambda kind: kind.startswith("southbound")):
             if kind.startswith("southbound") and cluster.recompile:
-                _recompile(cluster, engine, root)
+                recompile_zones(cluster, engine, root)
             edits.append(f"{kind}: {EDITS[kind](cluster)}")
         cluster.write()
-        _recompile(cluster, engine, root)
+        recompile_zones(cluster, engine, root)
         memory = Memory()
         few, everything = audit(cluster.root, engine, flags, memory)
     except AuditError as error:
@@ -223,7 +223,7 @@ def mutate(number: int, clusters: Clusters, root: Path, only: Sequence[str]) -> 
     )
 
 
-def _recompile(cluster: Cluster, engine: Engine, root: Path) -> None:
+def recompile_zones(cluster: Cluster, engine: Engine, root: Path) -> None:
     """Let the real ovn-northd make the southbound databases of what was changed."""
     cluster.write()
     zones = {
