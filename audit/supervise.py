@@ -35,8 +35,13 @@ _channel: list[int] = []
 
 def wanted(arguments: list[str]) -> bool:
     """Say whether a command line is to be run in a process of its own."""
-    command = next((argument for argument in arguments if not argument.startswith("-")), "")
-    return sys.platform == "linux" and command in COMMANDS
+    words = iter(arguments)
+    for word in words:
+        if word == "--config":
+            next(words, None)
+        elif not word.startswith("-"):
+            return sys.platform == "linux" and word in COMMANDS
+    return False
 
 
 def enter() -> None:

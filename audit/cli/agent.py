@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from audit.cli import options
+from audit.cli import groups, options
 from audit.tracing.agents import OVS_RUNDIR, AgentOptions
 from audit.tracing.agents import serve as serve_agent
 
 
-@click.command()
+@groups.command()
 @click.option(
     "--address",
     required=True,

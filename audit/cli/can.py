@@ -1,36 +1,36 @@
 """`audit can`: whether something can reach something else, as an exit code."""
 
-from pathlib import Path
-
 import click
 
-from audit.cli import options, say
-from audit.commands import who as command
-from audit.report import who as report
+from audit.cli import answer, groups, options, say
+from audit.cli.answer import Subject
 
 
-@click.command()
+@groups.command()
 @click.argument("source", metavar="FROM")
 @click.argument("to", metavar="TO")
 @click.argument("port", metavar="[PORT]", default="")
-@options.run_option
-@options.output_option("text", "wide", "json")
-def can(*, source: str, to: str, port: str, run: Path, output: str) -> int:
+@answer.subject_options
+@options.output_option(*answer.FORMATS)
+def can(*, source: str, to: str, port: str, subject: Subject, output: str) -> int:
     """Say whether FROM can reach TO on PORT: yes, no, partly, or unproven.
 
-    Without PORT, on every port of TO that the run has. Exit codes: 0 yes; 1 no, or not all of it;
-    2 usage; 3 not proven.
+    Without PORT, on every port of TO that the run has, or of a cluster that TO declares. The answer
+    is that of the newest run, unless --run, --snapshot, --live or --manifests name something else
+    to ask; then nothing but this is traced, and no run is left. Exit codes: 0 yes; 1 no, or not all
+    of it; 2 usage; 3 not proven; 4 could not run.
 
     \b
     Examples:
       audit can shop/front default/web tcp/80
-      audit can deploy/front svc/web http --run latest
+      audit can deploy/front svc/web http --snapshot cluster.tar.gz
+      audit can shop/front 198.51.100.7 443 --context prod
+      audit can deploy/front deploy/db 5432 --manifests deploy/
     """
-    reach = command.reach(run, source=source, destination=to, ports=(port,) if port else ())
-    if output == "json":
-        paths = [report.fields(path) for path in reach.paths]
-        say.json({"run": reach.run, "answer": str(reach.answer), "paths": paths})
-    else:
-        say.line(str(reach.answer))
-        say.text(report.text(reach.paths, wide=output == "wide"))
+    ports = (port,) if port else ()
+    reach = answer.answered(subject, source=source, destination=to, ports=ports)
+    if output in ("text", "wide"):
+        say.line(str(reach.answer), colour=answer.COLOURS[reach.answer])
+    fields = {"run": reach.run or None, "answer": str(reach.answer)}
+    answer.show(reach.paths, fields, output)
     return reach.exit_code

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from audit.cli import options, places, progress, say
+from audit.cli import groups, options, places, progress, say
 from audit.commands import check as command
 from audit.commands.check import Format, checked_text, read_expectations, rendered
 from audit.commands.copy import Part
@@ -14,7 +14,7 @@ from audit.model.expectations import Status
 from audit.scope.expectations import PACKS
 
 
-@click.command()
+@groups.command()
 @click.argument("run", type=places.Run(Part.CELLS))
 @click.option(
     "-f",

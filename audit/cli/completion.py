@@ -3,11 +3,11 @@
 import click
 from click.shell_completion import get_completion_class
 
-from audit.cli import say
+from audit.cli import groups, say
 from audit.errors import UsageError
 
 
-@click.command()
+@groups.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, *, shell: str) -> None:

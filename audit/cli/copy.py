@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from audit.cli import places, say
+from audit.cli import groups, places, say
 from audit.commands import copy as command
 from audit.commands.copy import Place
 
 
-@click.command()
+@groups.command()
 @click.argument("run", type=places.Place())
 @click.argument("to", type=places.Place())
 def copy(*, run: Path | Place, to: Path | Place) -> None:

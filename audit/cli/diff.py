@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from audit.cli import options, places, progress, say, surroundings
+from audit.cli import groups, options, places, progress, say, surroundings
 from audit.commands.copy import Part
 from audit.commands.diff import diff_manifests, diff_runs, mark_runs
 from audit.commands.diff import markdown as changes_markdown
@@ -17,7 +17,7 @@ from audit.model.changes import Changes
 from audit.scope.scope import Scope
 
 
-@click.command()
+@groups.command()
 @click.argument("before", type=places.RunOrManifests(Part.CELLS))
 @click.argument("after", type=places.RunOrManifests(Part.CELLS))
 @surroundings.surroundings_options

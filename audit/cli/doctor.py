@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from audit.cli import engines, options, say
+from audit.cli import engines, groups, options, say
 from audit.commands.doctor import examine, examine_cluster, install_engine
 from audit.commands.snapshot import Access
 from audit.errors import ExitCode, UsageError
 
 
-@click.command()
+@groups.command()
 @click.option(
     "--ovn-prefix",
     type=click.Path(path_type=Path, file_okay=False),

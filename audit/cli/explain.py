@@ -2,12 +2,12 @@
 
 import click
 
-from audit.cli import options, places, say
+from audit.cli import groups, options, places, say
 from audit.commands import explain as command
 from audit.errors import UsageError
 
 
-@click.command()
+@groups.command()
 @click.argument("words", metavar="[RUN] SRC DST [PORT]", nargs=-1, required=True)
 @click.option("--family", type=click.Choice(["ip4", "ip6"]), help="When the run has both.")
 @click.option("--raw", is_flag=True, help="The engine's own words as well.")

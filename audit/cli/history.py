@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from audit.cli import options, places, say
+from audit.cli import groups, options, places, say
 from audit.cli.query import show
 from audit.commands import history as command
 from audit.commands.copy import Place
@@ -14,7 +14,7 @@ from audit.commands.history import History, Retention, ask_all, past
 from audit.errors import UsageError
 
 
-@click.command()
+@groups.command()
 @click.argument("root", type=places.Place(), default=Path("runs"))
 @click.option(
     "--sql",

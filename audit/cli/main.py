@@ -8,16 +8,21 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
 from audit import __version__, scratch
-from audit.cli import say
+from audit.cli import config, say
 from audit.errors import AuditError, ExitCode, OutputError, RunInterruptedError
 
-_CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "AUDIT"}
+_CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "auto_envvar_prefix": "AUDIT",
+    "max_content_width": 100,
+}
 
 COMMANDS = {
     "agent": "Trace on this node for a run elsewhere, on the node's own databases.",
@@ -56,6 +61,7 @@ def load(arguments: Sequence[str]) -> None:
 
 def _load(name: str) -> click.Command:
     command: click.Command = getattr(importlib.import_module(f"audit.cli.{name}"), name)
+    config.name_variables(command)
     return command
 
 
@@ -100,8 +106,18 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="audit")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="AUDIT_CONFIG",
+    metavar="FILE",
+    help="Options in TOML (docs/asking.md). Default: ~/.config/ovn-audit/config.toml, if it is "
+    "there.",
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def audit(*, debug: bool) -> None:
+@click.pass_context
+def audit(context: click.Context, *, file: Path | None, debug: bool) -> None:
     """Audit who can reach whom in an OVN-Kubernetes cluster, and which policy stops the rest.
 
     \b
@@ -109,6 +125,11 @@ def audit(*, debug: bool) -> None:
       audit run --snapshot cluster.tar.gz --selector app=web
     """
     del debug  # read by main(), which catches the errors
+    content = config.read(file)
+    name = context.invoked_subcommand
+    if content and name in COMMANDS:
+        place = file or config.default_path()
+        context.default_map = {name: config.defaults(content, _load(name), COMMANDS, place)}
 
 
 def main() -> None:
@@ -173,5 +194,5 @@ def _fail(error: AuditError, *notes: str) -> None:
     """Say what is wrong in one sentence and exit with its code."""
     if "--debug" in sys.argv:
         traceback.print_exc()
-    say.line(f"audit: {'; '.join([str(error), *notes])}", err=True)
+    say.message("error", "; ".join([str(error), *notes]), err=True, prefix="audit")
     sys.exit(error.exit_code)

@@ -41,11 +41,17 @@ _SCOPE: tuple[tuple[str, str, str], ...] = (
     ("--from-selector", "from_selector", "Rows only. Repeatable."),
     ("--from-node", "from_nodes", "Rows: a node's own host. Repeatable."),
     ("--from-ip", "from_ips", "Rows: an address, or ranges outside: all, or a CIDR. Repeatable."),
+    (
+        "--from",
+        "from_endpoints",
+        "Rows: a name, deploy/web, ns/shop, app=web, an address (docs/asking.md). Repeatable.",
+    ),
     ("--to-namespace", "to_namespaces", "Columns only. Repeatable."),
     ("--to-selector", "to_selector", "Columns only. Repeatable."),
     ("--to-node", "to_nodes", "Columns: a node's own host. Repeatable."),
     ("--to-service", "to_services", "Columns: namespace/name, or namespace/*. Repeatable."),
     ("--to-ip", "to_ips", "Columns: an address, or ranges outside: all, or a CIDR. Repeatable."),
+    ("--to", "to_endpoints", "Columns: as --from, and svc/web. Repeatable."),
     (
         "-p/--port",
         "ports",
@@ -256,10 +262,10 @@ run_argument = click.argument("run", type=Run())
 
 run_option = click.option(
     "--run",
-    type=Run(),
-    default="latest",
-    show_default=True,
-    help="The run to read: a directory, s3://…, latest, or the day it began (2026-11-23).",
+    shell_complete=Run().shell_complete,
+    metavar="RUN",
+    help="The run to read: a directory, s3://…, latest, or the day it began (2026-11-23). "
+    "Default: latest.",
 )
 
 ports_option = click.option(

@@ -2,15 +2,15 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import click
-
-from audit.cli import engines, options, progress, say
+from audit.cli import engines, groups, options, progress, say
 from audit.commands.intent import inventory
 from audit.commands.snapshot import Access, captured
+from audit.model.findings import Severity, severity_of_note
 from audit.scope.scope import Scope
 from audit.tracing import plan as planning
 from audit.tracing.options import Options
@@ -23,7 +23,7 @@ SECONDS_PER_TRACE, SECONDS_PER_TRACE_AND_MB, SECONDS_PER_MB = 0.0008, 0.001, 0.2
 zone's southbound database, which is served and read before. Measured at 0.3, 2 and 11 MB."""
 
 
-@click.command()
+@groups.command()
 @options.source_options()
 @options.scope_options
 @engines.install_option
@@ -62,17 +62,7 @@ def plan(
     if output == "json":
         say.json(described)
         return
-    for name, value in described.items():
-        if name == "zones":
-            say.line(f"{'zones':<14}{len(value):>12,}")
-            for zone, traces in value.items():
-                say.line(f"  {zone:<30}{traces:>12,} requests")
-        elif name == "notes":
-            for note in value:
-                say.line(f"note: {note}")
-        else:
-            shown_value = f"{value:,}" if isinstance(value, int | float) else value
-            say.line(f"{name.replace('_', ' '):<14}{shown_value:>12}")
+    _print(described, _messages(planned))
 
 
 def _described(planned: Planned) -> dict[str, Any]:
@@ -91,11 +81,42 @@ def _described(planned: Planned) -> dict[str, Any]:
         "estimate_s": round(sum(_seconds(planned, *zone) for zone in zones.items())),
         "engine": f"OVN {planned.engine.version}",
         "zones": dict(sorted(zones.items())),
-        "notes": [
-            *(note.text for note in planned.notes),
-            *(finding.text for finding in inventory(planned.state)),
-        ],
+        "notes": [text for _, text in _messages(planned)],
     }
+
+
+def _messages(planned: Planned) -> list[tuple[Severity, str]]:
+    """Return what is to be known about the cluster, errors first, then warnings."""
+    listed = [
+        *((finding.severity, finding.text) for finding in inventory(planned.state)),
+        *((severity_of_note(note.code), note.text) for note in planned.notes),
+    ]
+    return sorted(listed, key=lambda message: list(Severity).index(message[0]))
+
+
+def _print(described: Mapping[str, Any], listed: Iterable[tuple[Severity, str]]) -> None:
+    """Print a plan: what there is, how it would be decided, what it would take."""
+    seconds = described["estimate_s"]
+    say.line(f"endpoints  {described['endpoints']:>11,}")
+    say.line(f"cells      {described['cells']:>11,}")
+    for key, words in _DECIDED.items():
+        if described[key]:
+            say.line(f"  {described[key]:>19,}  {words}")
+    say.line(f"time       {f'about {seconds:,} s' if seconds else 'a second':>11}")
+    say.line(f"engine     {described['engine']:>11}")
+    say.line("traces begin in:")
+    for zone, traces in described["zones"].items():
+        say.line(f"  {traces:>19,}  zone {zone}")
+    for severity, text in listed:
+        say.message(severity, text)
+
+
+_DECIDED = {
+    "requests": "traced, each with what follows from it: another zone, the reply",
+    "composed": "decided by the legs of those traces",
+    "not_traceable": "not traceable: a reason settles them",
+}
+"""How cells are decided, by the keys of what is described."""
 
 
 def _seconds(planned: Planned, zone: str, requests: int) -> float:

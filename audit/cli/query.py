@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from audit.cli import options, say
+from audit.cli import groups, options, say
 from audit.commands import explain as command
 from audit.report import printing
 
 
-@click.command()
+@groups.command()
 @options.run_argument
 @click.argument("sql")
 @options.output_option("table", "json", "csv")

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from audit.cli import options, places, progress, say
+from audit.cli import groups, options, places, progress, say
 from audit.commands.check import Format, formatted, write_formats
 from audit.commands.copy import Part
 from audit.commands.diff import mark_runs
 from audit.errors import UsageError
 
 
-@click.command()
+@groups.command()
 @options.run_argument
 @click.option(
     "-o",

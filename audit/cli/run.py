@@ -13,18 +13,20 @@ from typing import Any
 
 import click
 
-from audit.cli import engines, options, places, progress, resuming, say, surroundings
+from audit.cli import engines, groups, options, places, progress, resuming, say, surroundings
 from audit.commands import run as command
-from audit.commands.check import namespaces_text
+from audit.commands.check import MOST_CELLS_AT_THE_END, namespaces_text
 from audit.commands.copy import Destination, Place, destination
 from audit.commands.diff import plain as changes_text
 from audit.commands.rehearse import Rehearsed, rehearse
 from audit.commands.report import Outcome
 from audit.commands.snapshot import Access, captured
+from audit.commands.who import reach
 from audit.errors import ExitCode, UsageError
 from audit.facts.manifests import Surroundings
 from audit.model.verdicts import VERDICTS
 from audit.report import messages
+from audit.report.who import fields
 from audit.scope.scope import Scope
 from audit.tracing.options import DEFAULT_PLANES, Covering, Options, PlaneName, Workers
 
@@ -150,7 +152,7 @@ class Flags:
         }
 
 
-@click.command()
+@groups.command()
 @options.source_options(manifests=True)
 @surroundings.surroundings_options
 @options.scope_options
@@ -431,7 +433,7 @@ def _ask(request: Options, to: Destination, *, recompile: bool, quiet: bool) -> 
 def _print_outcome(done: Outcome, flags: Flags) -> int:
     """Print what came out; return the exit code."""
     if flags.output == "json":
-        say.json({**done.manifest, **_places(done)})
+        say.json({**done.manifest, **_places(done), "paths": _paths(done)})
     else:
         _print(done.manifest, done)
     code = done.exit_code
@@ -441,9 +443,16 @@ def _print_outcome(done: Outcome, flags: Flags) -> int:
             f"{proven:.6g} % of the cells that OVN decides are proven, fewer than "
             "--fail-coverage-below asks for"
         )
-        say.line(f"coverage: {text} ({least:g} %)", err=True)
+        say.message("error", f"{text} ({least:g} %)", err=True, prefix="coverage")
         code = ExitCode.INCOMPLETE
     return ExitCode.CLEAN if flags.exit_zero else code
+
+
+def _paths(done: Outcome) -> list[dict[str, Any]] | None:
+    """Return who can reach whom, by workload; None of a large run, which `audit who` is asked."""
+    if int(done.manifest["counts"]["cells"]) > MOST_CELLS_AT_THE_END:
+        return None
+    return [fields(path) for path in reach(done.path, source="", destination="").paths]
 
 
 def _places(done: Outcome) -> dict[str, str]:
@@ -501,7 +510,7 @@ def _print_messages(manifest: Mapping[str, Any]) -> None:
     if listed:
         say.line(messages.counted(listed))
     for message in listed:
-        say.line(f"{message.severity}: {message.text}")
+        say.message(message.severity, message.text)
 
 
 def _print(manifest: Mapping[str, Any], done: Outcome) -> None:
@@ -517,7 +526,7 @@ def _print(manifest: Mapping[str, Any], done: Outcome) -> None:
     _print_planes(manifest)
     _print_messages(manifest)
     for sentence in done.unproven:
-        say.line(f"unproven: {sentence}")
+        say.message("warning", sentence, prefix="unproven")
     where = _places(done)
     say.line(f"run: {where['path']}")
     say.line(where["report"] if done.url else str(done.report.absolute()))

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from audit.cli import options, progress, say
+from audit.cli import groups, options, progress, say
 from audit.commands.snapshot import Access, save
 from audit.errors import ExitCode
+from audit.model.findings import severity_of_note
 
 
-@click.command()
+@groups.command()
 @options.cluster_options
 @click.option(
     "--out",
@@ -41,8 +42,9 @@ def snapshot(
         fields = {"path": str(saved.path), "source": saved.source, "zones": saved.zones}
         say.json({**fields, "notes": notes})
     else:
-        say.line(f"{saved.source}: {saved.zones} zones")
+        zones = "1 zone" if saved.zones == 1 else f"{saved.zones} zones"
+        say.line(f"{saved.source}: {zones}")
         for note in saved.notes:
-            say.line(f"note: {note.text}")
+            say.message(severity_of_note(note.code), note.text)
         say.line(str(saved.path))
     return ExitCode.INCOMPLETE if saved.notes else ExitCode.CLEAN

@@ -1,7 +1,6 @@
 """`audit trace`: one pair, as ovnkube-trace is asked for it."""
 
 import functools
-import os
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from audit.cli import engines, options, progress, say
+from audit.cli import engines, groups, options, progress, say
 from audit.commands import trace as command
 from audit.commands.snapshot import Access, captured
 from audit.commands.trace import TraceOptions
@@ -21,8 +20,10 @@ from audit.model.packets import Family, Protocol
 from audit.model.stages import PairTrace
 from audit.model.verdicts import PASSES, STOPPED, VERDICTS
 from audit.report import trace as rendering
-from audit.scope.pair import Names
+from audit.scope.pair import Names, Networks, Words
 
+_MOST_WORDS = 3
+"""FROM, TO and PORT."""
 _COLOURS = {"success": "green", "failure": "red", "": "yellow"}
 
 
@@ -30,13 +31,16 @@ _COLOURS = {"success": "green", "failure": "red", "": "yellow"}
 class Flags:
     """What `audit trace` is given on its command line, by the options' names."""
 
-    src: str
+    words: tuple[str, ...]
+    src: str | None
     src_namespace: str
     dst: str | None
     service: str | None
     dst_ip: str | None
     dst_namespace: str
     dst_port: int
+    network: str
+    dst_network: str
     protocols: tuple[str, ...]
     addr_family: str | None
     skip_detrace: bool
@@ -56,22 +60,29 @@ class Flags:
         return self.loglevel >= rendering.OUTPUTS_FROM
 
     @property
-    def names(self) -> Names:
+    def names(self) -> Names | Words:
         """What the two ends are called."""
+        family = Family(self.addr_family) if self.addr_family else None
+        networks = Networks(src=self.network, dst=self.dst_network or self.network)
+        if self.words:
+            src, dst, port = (*self.words, "")[:_MOST_WORDS]
+            return Words(src=src, dst=dst, port=port, family=family, networks=networks)
         return Names(
             src_namespace=self.src_namespace,
-            src=self.src,
+            src=self.src or "",
             dst_namespace=self.dst_namespace,
             dst=self.dst or "",
             service=self.service or "",
             dst_ip=self.dst_ip or "",
             port=Port(protocol=Protocol(self.protocols[0]), number=self.dst_port),
-            family=Family(self.addr_family) if self.addr_family else None,
+            family=family,
+            networks=networks,
         )
 
 
-@click.command()
-@click.option("-src", "--src", metavar="POD", required=True, help="The source pod.")
+@groups.command()
+@click.argument("words", metavar="[FROM TO [PORT]]", nargs=-1)
+@click.option("-src", "--src", metavar="POD", help="The source pod.")
 @click.option(
     "-src-namespace", "--src-namespace", default="default", show_default=True, metavar="NAMESPACE"
 )
@@ -88,6 +99,15 @@ class Flags:
 )
 @click.option(
     "-dst-port", "--dst-port", type=click.IntRange(1, MAX_PORT), default=80, show_default=True
+)
+@click.option(
+    "--network",
+    default="",
+    metavar="NETWORK",
+    help="The network that both pods are asked on. Default: the one that they would use.",
+)
+@click.option(
+    "--dst-network", default="", metavar="NETWORK", help="The destination's, where it is another."
 )
 @click.option("-tcp", "--tcp", "protocols", flag_value="tcp", multiple=True, help="Trace TCP, …")
 @click.option("-udp", "--udp", "protocols", flag_value="udp", multiple=True, help="… UDP …")
@@ -127,8 +147,12 @@ def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options abo
     answered, whatever the answer; 1 the planes disagree, or not what --expect says; 2 usage;
     3 not answered, or not by every tool; 4 could not run.
 
+    FROM, TO and PORT are words as `audit can` takes them, instead of the flags that name a pair; of
+    several pods the first is traced. Without PORT, the one that TO declares.
+
     \b
     Examples:
+      audit trace shop/front-0 svc/web http --context prod
       audit trace --context prod -src web -dst db-0 -dst-namespace shop -tcp -dst-port 5432
       audit trace --snapshot cluster.tar.gz -src web -dst-namespace openshift-dns \\
         -dst dns-default-8s42x -udp -dst-port 53 -loglevel 0
@@ -152,7 +176,7 @@ def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options abo
     if flags.output == "json":
         say.json(rendering.fields(pair, raw=flags.raw))
     else:
-        _print(rendering.texts(pair, flags.loglevel))
+        _print(rendering.texts(pair, flags.loglevel, answer_first=bool(flags.words)))
     unexpected = flags.expect is not None and pair.answer.verdict != flags.expect
     if unexpected or rendering.has_findings(pair):
         return ExitCode.FINDINGS
@@ -161,14 +185,29 @@ def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options abo
 
 def _check(flags: Flags) -> None:
     """Refuse flags that do not name one pair, or no cluster to trace it in; UsageError."""
-    if sum(map(bool, (flags.dst, flags.service, flags.dst_ip))) != 1:
-        raise UsageError("give exactly one of --dst, --service and --dst-ip")
-    if len(set(flags.protocols)) != 1:
-        raise UsageError("give exactly one of --tcp, --udp and --sctp")
+    _check_pair(flags)
     if flags.snapshot is not None:
         if flags.traces == "exec":
             raise UsageError("--traces exec asks the pods of a live cluster, not a --snapshot")
         _say_unused(flags.access)
+
+
+def _check_pair(flags: Flags) -> None:
+    named = [flag for flag in (flags.src, flags.dst, flags.service, flags.dst_ip) if flag]
+    if flags.words:
+        if len(flags.words) not in (_MOST_WORDS - 1, _MOST_WORDS):
+            raise UsageError(
+                "trace takes FROM TO [PORT], as in: audit trace shop/front-0 svc/web http"
+            )
+        if named or flags.protocols:
+            raise UsageError("FROM TO [PORT] and flags that name a pair say it twice; use either")
+        return
+    if not flags.src:
+        raise UsageError("name a pair: FROM TO [PORT], or -src POD and -dst POD -tcp")
+    if sum(map(bool, (flags.dst, flags.service, flags.dst_ip))) != 1:
+        raise UsageError("give exactly one of --dst, --service and --dst-ip")
+    if len(set(flags.protocols)) != 1:
+        raise UsageError("give exactly one of --tcp, --udp and --sctp")
 
 
 def _trace(flags: Flags, snapshot: Path, *, quiet: bool) -> PairTrace:
@@ -196,12 +235,11 @@ def _say_unused(access: Access) -> None:
     }
     for flag, value in flags.items():
         if value:
-            say.line(f"note: {flag} is of no use with --snapshot", err=True)
+            say.message("note", f"{flag} is of no use with --snapshot", err=True)
 
 
 def _print(texts: Iterable[rendering.Text]) -> None:
-    """Print texts; verdict lines coloured as ovnkube-trace's, on a terminal that wants it."""
-    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    """Print texts; verdict lines coloured as ovnkube-trace's."""
     for text in texts:
-        colour = _COLOURS[text.indicates] if coloured and text.indicates is not None else None
+        colour = None if text.indicates is None else _COLOURS[text.indicates]
         say.text(text.text, end="\n", colour=colour)

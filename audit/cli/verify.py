@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from audit.cli import options, places, say
+from audit.cli import groups, options, places, say
 from audit.commands import verify as command
 from audit.commands.copy import Part
 from audit.errors import ExitCode
 
 
-@click.command()
+@groups.command()
 @click.argument("run", type=places.Run(Part.EVERYTHING))
 @click.option(
     "--key",

@@ -1,39 +1,34 @@
 """`audit who`: who can reach something, and who cannot."""
 
-from pathlib import Path
-
 import click
 
-from audit.cli import options, say
-from audit.cli.query import show
-from audit.commands import who as command
-from audit.report import who as report
+from audit.cli import answer, groups, options
+from audit.cli.answer import Subject
 
 
-@click.command()
-@click.argument("to", metavar="TO")
+@groups.command()
+@click.argument("to", metavar="[TO]", default="")
 @click.option("--from", "source", metavar="FROM", default="", help="Only from these.")
 @options.ports_option
-@options.run_option
-@options.output_option("text", "wide", "json", "csv", "name")
-def who(*, to: str, source: str, ports: tuple[str, ...], run: Path, output: str) -> None:
+@answer.subject_options
+@options.output_option(*answer.FORMATS)
+def who(*, to: str, source: str, ports: tuple[str, ...], subject: Subject, output: str) -> None:
     """Say who can reach TO and who cannot, and what stops them, by workload.
 
+    Without TO, who can reach whom.
+
     TO and FROM are a name (shop/web), a workload (deploy/web), a Service (svc/web), a node
-    (node/worker), a namespace (ns/shop), labels (app=web), or an address.
+    (node/worker), a namespace (ns/shop), labels (app=web), or an address. The answer is that of
+    the newest run, unless --run, --snapshot, --live or --manifests name something else to ask.
 
     \b
     Examples:
       audit who default/web -p tcp/80
+      audit who -o csv
       audit who app=db --from ns/shop --run runs/20261123T043457Z-9510 -o json
+      audit who shop/db --snapshot cluster.tar.gz
+      audit who shop/db --context prod
+      audit who svc/web -o dot | dot -Tsvg > web.svg
     """
-    reach = command.reach(run, source=source, destination=to, ports=ports)
-    if output == "json":
-        say.json({"run": reach.run, "paths": [report.fields(path) for path in reach.paths]})
-    elif output == "csv":
-        show(report.COLUMNS, [report.row(path) for path in reach.paths], "csv")
-    elif output == "name":
-        sources = (path.source for path in reach.paths if path.answer is report.Answer.YES)
-        say.text("".join(f"{source}\n" for source in dict.fromkeys(sources)))
-    else:
-        say.text(report.text(reach.paths, wide=output == "wide"))
+    reach = answer.answered(subject, source=source, destination=to, ports=ports)
+    answer.show(reach.paths, {"run": reach.run or None}, output)

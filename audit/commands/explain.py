@@ -31,8 +31,8 @@ def explain(
     Without `port`, on any. Of the run's cells only those between such ends are read.
     """
     recorded = open_recorded(path)
-    directory = Directory(recorded.endpoints, recorded.spans)
-    between = directory.find(src), directory.find(dst)
+    sources = Directory(recorded.endpoints, recorded.spans, sending=True)
+    between = sources.find(src), Directory(recorded.endpoints, recorded.spans).find(dst)
     finished = reader.open_run(path, between)
     alike = lookup.find_cells(finished, *between, (src, dst), port=port, family=family)
     cell, others = int(alike[0]), len(alike) - 1

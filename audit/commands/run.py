@@ -45,6 +45,19 @@ def run(options: Options, root: Path, progress: Progress, *, start: Start | None
     return completed(written, options, key)  # what it held is free again
 
 
+def decide(options: Options, root: Path, progress: Progress) -> Path:
+    """Decide every cell in scope, and write a run without a page below `root`; return its place.
+
+    Nobody is to go on with it: it is read, and goes.
+    """
+    try:
+        with Sitting.new(root) as sitting:
+            return _write(options, sitting, progress, None).path
+    except BaseException as error:
+        error.__notes__ = []  # they say how to go on
+        raise
+
+
 def resume(
     path: Path,
     given: Mapping[str, Any],

@@ -45,7 +45,7 @@ class TraceOptions:
     snapshot: Path
     most_unpacked: int = LARGEST
     """Bytes that a packed snapshot may unpack to."""
-    names: pair.Names
+    names: pair.Names | pair.Words
     ovn_prefix: Path | None = None
     cluster: Access | None = None
     """The live cluster whose pods trace; None: copies of their databases are traced here."""
@@ -79,7 +79,9 @@ def trace(options: TraceOptions, progress: Progress) -> PairTrace:
             pods=pods,
         )
         progress.phase("tracing", 0)
-        return _PairTrace(options=options, pair=ends, planned=planned, progress=progress).trace()
+        traced = _PairTrace(options=options, pair=ends, planned=planned, progress=progress)
+        traced.notes += ends.notes
+        return traced.trace()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint, EndpointKind
 
-_Team = tuple[str, str | tuple[tuple[str, str], ...]]
+_Team = tuple[str, str, str | tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,16 +93,17 @@ def _names(endpoints: Sequence[Endpoint], mask: NDArray[np.bool_]) -> set[str]:
 def _identity(endpoint: Endpoint) -> Hashable:
     """Return what makes it the same endpoint: a pod that moved is still itself."""
     via = endpoint.node if endpoint.kind is EndpointKind.EXTERNAL else ""
-    return endpoint.kind, endpoint.namespace, endpoint.name, via
+    return endpoint.kind, endpoint.namespace, endpoint.name, endpoint.network_name, via
 
 
 def _team(endpoint: Endpoint) -> _Team | None:
     """Return what makes pods interchangeable; None for what is like nothing else."""
     if endpoint.kind is not EndpointKind.POD:
         return None
+    where = endpoint.namespace, endpoint.network_name
     if _owned(endpoint):
-        return endpoint.namespace, endpoint.workload
-    return (endpoint.namespace, endpoint.labels) if endpoint.labels else None
+        return *where, endpoint.workload
+    return (*where, endpoint.labels) if endpoint.labels else None
 
 
 def _owned(endpoint: Endpoint) -> bool:

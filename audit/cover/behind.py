@@ -22,7 +22,7 @@ MOST_NAMED = 5
 
 
 def differences(zones: Mapping[str, Zone]) -> tuple[Difference, ...]:
-    """Return what each zone's two databases do not agree on, of the default network."""
+    """Return what each zone's two databases do not agree on."""
     return tuple(difference for name in sorted(zones) for difference in _of_zone(zones[name]))
 
 
@@ -69,7 +69,9 @@ def _flows(zone: Zone, in_force: Mapping[str, Sequence[Acl]]) -> Iterator[Differ
     routers = router_ports([zone])
     for switch in sorted({*zone.switches, *in_force}):
         listed = zone.flows.get(switch, ())
-        if switch in zone.networks or not listed:
+        if not listed:
+            if zone.flows and in_force.get(switch):
+                yield _difference(zone, f"switch {switch} is not in the southbound")
             continue
         agreed = agreement.compare(in_force.get(switch, ()), listed)
         for acl in agreed.lacking:

@@ -127,8 +127,12 @@ class Endpoint:
             return self.name.replace("/", " ", 1)
         name = f"{self.namespace}/{self.name}" if self.namespace else self.name
         via = f" via {self.node}" if self.kind is EndpointKind.EXTERNAL and self.node else ""
-        on = f" on {self.network_name}" if self.role is not Role.PRIMARY else ""
-        return f"{self.kind} {name}{via}{on}"
+        return f"{self.kind} {name}{via}{self.aside}"
+
+    @property
+    def aside(self) -> str:
+        """What follows the name of a pod on a network that is not its primary one: ` on blue`."""
+        return f" on {self.network_name}" if self.role is not Role.PRIMARY else ""
 
     @property
     def network_name(self) -> str:
@@ -139,10 +143,13 @@ class Endpoint:
 
     @property
     def belongs_to(self) -> str:
-        """`deployment shop/web`, or itself where nothing made it: the same when pods come anew."""
+        """`deployment shop/web`, or itself where nothing made it: the same when pods come anew.
+
+        As of a pod, with the network where that is not the primary one.
+        """
         if self.workload:
             kind, _, name = self.workload.partition("/")
-            return f"{kind.lower()} {self.namespace}/{name}"
+            return f"{kind.lower()} {self.namespace}/{name}{self.aside}"
         return self.key
 
     def address(self, family: Family) -> str | None:

@@ -26,11 +26,18 @@ class Text:
     indicates: str | None = None
 
 
-def texts(pair: PairTrace, loglevel: int) -> Iterator[Text]:
-    """Yield everything that is printed about a pair, in order, printable."""
+def texts(pair: PairTrace, loglevel: int, *, answer_first: bool = False) -> Iterator[Text]:
+    """Yield everything that is printed about a pair, in order, printable.
+
+    ovnkube-trace's lines come first, unless its flags were not used either: `answer_first`.
+    """
+    meaning = list(_meaning(pair))
+    if answer_first:
+        yield Text(text=printing.lines((*meaning, "")).removesuffix("\n"))
     for stage in pair.stages:
         yield from _stage(stage, loglevel)
-    yield Text(text=printing.lines(("", *_meaning(pair))).removesuffix("\n"))
+    if not answer_first:
+        yield Text(text=printing.lines(("", *meaning)).removesuffix("\n"))
 
 
 def _stage(stage: Stage, loglevel: int) -> Iterator[Text]:

@@ -47,7 +47,7 @@ class Path:
 
     @property
     def answer(self) -> Answer:
-        """Whether its packets pass: all, some or none; unproven where not one is proven."""
+        """Whether its packets pass: all, some or none; unproven where none does, and some may."""
         return answer_of([self])
 
     @property
@@ -57,16 +57,17 @@ class Path:
 
 
 def answer_of(paths: Iterable[Path]) -> Answer:
-    """Return the answer to paths as one; what is unproven keeps it from being yes or no."""
+    """Return the answer to paths as one; what is unproven keeps it from being yes or no.
+
+    It is partly only where some packets are proven to pass.
+    """
     passes, stopped, unproven = (
         sum(counts)
         for counts in zip(*((p.passes, p.stopped, p.unproven) for p in paths), strict=True)
     )
-    if unproven:
-        return Answer.PARTLY if passes or stopped else Answer.UNPROVEN
     if not passes:
-        return Answer.NO
-    return Answer.PARTLY if stopped else Answer.YES
+        return Answer.UNPROVEN if unproven else Answer.NO
+    return Answer.PARTLY if stopped or unproven else Answer.YES
 
 
 _Key = tuple[int, int, int, int]
@@ -163,12 +164,13 @@ def _ports(run: Recorded, on: Sequence[tuple[int, int]], *, both: bool) -> Itera
         yield f"{run.ports[port]}{only}"
 
 
-_HEADS = {
+HEADS = {
     Answer.YES: "can reach",
     Answer.PARTLY: "can reach in part",
     Answer.NO: "cannot reach",
     Answer.UNPROVEN: "not proven either way",
 }
+"""What stands above the paths of an answer."""
 
 
 _MOST_NAMES = 6
@@ -181,13 +183,13 @@ def text(paths: Sequence[Path], *, wide: bool = False) -> str:
     Ends of which all is the same share a line; `wide` gives each path its own.
     """
     lines: list[str] = []
-    for answer, head in _HEADS.items():
+    for answer, head in HEADS.items():
         chosen = [path for path in paths if path.answer is answer]
         lines += _table(
             head, _unfolded(chosen) if wide or answer is Answer.PARTLY else _folded(chosen)
         )
     counts = Counter(path.answer for path in paths)
-    parts = (f"{counts[answer]:,} {head}" for answer, head in _HEADS.items() if counts[answer])
+    parts = (f"{counts[answer]:,} {head}" for answer, head in HEADS.items() if counts[answer])
     return printing.lines([*lines, f"paths: {', '.join(parts) or 'none'}"])
 
 
@@ -235,8 +237,8 @@ def _listed(names: Sequence[str]) -> str:
 def _rest(path: Path) -> str:
     """Return a path's ports, its counts where they differ, and what decides."""
     counts = ""
-    if path.answer is Answer.PARTLY:
-        parts = (("pass", path.passes), ("stopped", path.stopped), ("not proven", path.unproven))
+    parts = (("pass", path.passes), ("stopped", path.stopped), ("not proven", path.unproven))
+    if sum(count > 0 for _, count in parts) > 1:
         shares = ", ".join(f"{count} {word}" for word, count in parts if count)
         counts = f"of {path.cells} cells {shares}"
     shown = (", ".join(path.ports), counts, "; ".join(path.because))

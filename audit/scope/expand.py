@@ -26,9 +26,10 @@ from audit.model.networks import Role
 from audit.model.policies import BlockPeer
 from audit.model.selectors import EVERYTHING, UNSAID, Operator, Requirement, Selector
 from audit.model.verdicts import Reason
+from audit.scope import names, ports
 from audit.scope import outside as ranging
-from audit.scope import ports
 from audit.scope.matrix import Block, Path
+from audit.scope.named import Directory
 from audit.scope.scope import Scope
 from audit.scope.suggestions import did_you_mean, nearest
 
@@ -78,7 +79,7 @@ def sources_and_destinations(
     ScopeError when a namespace, node or service does not exist, and when something that was asked
     for selects nothing.
     """
-    state = _on_networks(state, scope.networks)
+    state = on_networks(state, scope.networks)
     cluster = _Cluster(state)
     ranges = _Ranges(cluster, scope, state.policies if policies is None else policies)
     into = ranges.senders(outside=outside)
@@ -109,7 +110,7 @@ def sources_and_destinations(
     return dataclasses.replace(_sides(nonempty, leads), outside=ranges.made())
 
 
-def _on_networks(state: ClusterState, networks: Collection[str]) -> ClusterState:
+def on_networks(state: ClusterState, networks: Collection[str]) -> ClusterState:
     """Return a cluster with its pods on some networks only; on all where none is named.
 
     A network may be called as the object that made it: `blue/net`, or `net` of a cluster-wide one.
@@ -119,8 +120,9 @@ def _on_networks(state: ClusterState, networks: Collection[str]) -> ClusterState
     existing = {pod.network_name for pod in state.pods} - {""}
     chosen = set()
     for name in networks:
-        spelled = (name, name.replace("/", "_"), f"cluster_udn_{name}")
-        network = next((spelling for spelling in spelled if spelling in existing), None)
+        network = next(
+            (spelling for spelling in names.spellings(name) if spelling in existing), None
+        )
         if network is None:
             raise ScopeError(f"no pod is on a network {name!r}{did_you_mean(name, existing)}")
         chosen.add(network)
@@ -143,7 +145,8 @@ def _leads(
     described = bool(scope.given("from_"))
     if not ranging.from_everywhere(scope.from_ips, described=described, outside=outside):
         return []
-    pods = {(e.namespace, e.name): e for e in columns if e.kind is EndpointKind.POD}
+    primary = (e for e in columns if e.kind is EndpointKind.POD and e.role is Role.PRIMARY)
+    pods = {(pod.namespace, pod.name): pod for pod in primary}
     pod_ports: dict[tuple[str, str, str], list[Port]] = {}
     for ingress in state.ingresses:
         for lead in ingress.leads:
@@ -185,6 +188,20 @@ class _Cluster:
             for s in state.services
         }
 
+    def named(self, word: str, *, sending: bool) -> list[Endpoint]:
+        """Return the endpoints that a word means, as `audit.scope.named` reads it."""
+        directory = self._senders if sending else self._receivers
+        return [directory.endpoints[index] for index in directory.find(word).tolist()]
+
+    @functools.cached_property
+    def _senders(self) -> Directory:
+        endpoints = (*self.state.pods, *self.state.nodes, *self.services.values())
+        return Directory(endpoints, holder="cluster", sending=True)
+
+    @functools.cached_property
+    def _receivers(self) -> Directory:
+        return Directory(self._senders.endpoints, holder="cluster")
+
     def at(self, address: str) -> Endpoint | None:
         """Return the endpoint whose address this is; a node goes before pods on its network.
 
@@ -216,6 +233,12 @@ def _reached_at(cluster: _Cluster, address: str) -> Endpoint:
     return cluster.at(address) or external
 
 
+def named(state: ClusterState, src: str, dst: str) -> tuple[Sequence[Endpoint], Sequence[Endpoint]]:
+    """Return what two words mean in a cluster, as a source and as a destination."""
+    cluster = _Cluster(state)
+    return _senders(cluster, src), _receivers(cluster, dst)
+
+
 def service(state: ClusterState, namespace: str, name: str) -> Endpoint:
     """Return a Service that exists, as a destination."""
     return _Cluster(state).services[f"{namespace}/{name}"]
@@ -243,6 +266,15 @@ def service_endpoint(service: Service, *, unlisted: bool = False) -> Endpoint:
     )
 
 
+def is_address(word: str) -> bool:
+    """Say whether a word is an IP address."""
+    try:
+        ipaddress.ip_address(word)
+    except ValueError:
+        return False
+    return True
+
+
 def _canonical(address: str) -> str:
     return str(ipaddress.ip_address(address))
 
@@ -258,7 +290,23 @@ def _sources(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
     for address in scope.from_ips:
         if not ranging.is_range(address):
             sources += _senders_at(cluster, address)
+    for word in scope.from_endpoints:
+        sources += _senders(cluster, word)
     return sources
+
+
+def _senders(cluster: _Cluster, word: str) -> list[Endpoint]:
+    """Return who sends, by a word."""
+    if is_address(word):
+        return _senders_at(cluster, _canonical(word))
+    return cluster.named(word, sending=True)
+
+
+def _receivers(cluster: _Cluster, word: str) -> list[Endpoint]:
+    """Return who is sent to, by a word."""
+    if is_address(word):
+        return [_reached_at(cluster, _canonical(word))]
+    return cluster.named(word, sending=False)
 
 
 def _destinations(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
@@ -270,6 +318,8 @@ def _destinations(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
     destinations += [
         _reached_at(cluster, address) for address in scope.to_ips if not ranging.is_range(address)
     ]
+    for word in scope.to_endpoints:
+        destinations += _receivers(cluster, word)
     return destinations
 
 

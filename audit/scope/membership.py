@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.selectors import Selector
-from audit.scope import outside
+from audit.scope import names, outside
+from audit.scope.named import Directory
 from audit.scope.scope import Scope
 
 
@@ -30,6 +31,8 @@ def selects(
         return ingresses and rows
     if outside.is_range_endpoint(endpoint):
         return ranges
+    if any(_words_mean(scope, endpoint)):
+        return True
     if endpoint.kind is EndpointKind.EXTERNAL:
         return endpoint.name in {*scope.from_ips, *scope.to_ips}
     if scope.with_peers or {*endpoint.addresses} & {*scope.from_ips, *scope.to_ips}:
@@ -38,6 +41,14 @@ def selects(
         return endpoint.name in {*scope.from_nodes, *scope.to_nodes}
     names = {f"{endpoint.namespace}/{endpoint.name}", f"{endpoint.namespace}/*"}
     return bool(names & {*scope.to_services})
+
+
+def _words_mean(scope: Scope, endpoint: Endpoint) -> tuple[bool, bool]:
+    """Say whether a word of the scope means `endpoint` as a source, and as a destination."""
+    directory = Directory([endpoint])
+    sides = (scope.from_endpoints, scope.to_endpoints)
+    sends, receives = (any(map(directory.means, words)) for words in sides)
+    return sends and endpoint.kind is not EndpointKind.SERVICE, receives
 
 
 def sides(scope: Scope, pod: Endpoint, namespace_labels: Mapping[str, str]) -> tuple[bool, bool]:
@@ -67,7 +78,12 @@ def sides(scope: Scope, pod: Endpoint, namespace_labels: Mapping[str, str]) -> t
         described = bool(scope.given(prefix)) and not namespaces and narrowed is None
         return not described and matches(namespaces, narrowed)
 
+    if scope.networks and not any(
+        pod.network_name in names.spellings(name) for name in scope.networks
+    ):
+        return False, False
+    sends, receives = _words_mean(scope, pod)
     return (
-        is_in("from_", scope.from_namespaces, scope.from_selector, scope.from_ips),
-        is_in("to_", scope.to_namespaces, scope.to_selector, scope.to_ips),
+        sends or is_in("from_", scope.from_namespaces, scope.from_selector, scope.from_ips),
+        receives or is_in("to_", scope.to_namespaces, scope.to_selector, scope.to_ips),
     )

@@ -5,6 +5,7 @@ deploy/web          a workload, by kubectl's names of kinds; shop/deploy/web whe
 svc/web, node/a     a Service, a node
 namespace/shop      every pod of a namespace, as shop/* is
 app=web,tier!=db    pods with these labels
+shop/web on blue    the pod or workload on a network that is not its primary one
 10.128.0.7          whoever has the address, or the range outside that it is in
 """
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from audit.errors import UsageError
 from audit.model.endpoints import Endpoint, EndpointKind
+from audit.model.networks import Role
 from audit.model.recorded import Spans
 from audit.scope import selectors
 from audit.scope.suggestions import did_you_mean
@@ -42,14 +44,23 @@ _KIND_AND_NAME, _WHOLE_NAME = 2, 3
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The endpoints of a run, to be looked up; `spans` gives the addresses of one outside."""
+    """The endpoints of a run or a cluster, to be looked up.
+
+    `spans` gives the addresses of one outside. `sending`: no word means a Service, which sends
+    nothing, so that `shop/web` is the workload that is called as its Service.
+    """
 
     endpoints: Sequence[Endpoint]
-    spans: Callable[[Endpoint], Spans]
+    spans: Callable[[Endpoint], Spans] = lambda _: ()
+    holder: str = "run"
+    """What has them, for messages."""
+    sending: bool = False
     _names: dict[str, list[int]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         for index, endpoint in enumerate(self.endpoints):
+            if self.sending and endpoint.kind is EndpointKind.SERVICE:
+                continue
             for name in dict.fromkeys(_names(endpoint)):
                 self._names.setdefault(name, []).append(index)
 
@@ -61,8 +72,24 @@ class Directory:
         chosen = self._chosen(_canonical(text))
         if not chosen:
             names = [name for name in self._names if "/" in name or "/" not in text]
-            raise UsageError(f"the run has no endpoint {text}{did_you_mean(text, names)}")
+            raise UsageError(
+                f"the {self.holder} has no endpoint {text}{did_you_mean(text, names)}"
+                if not self._is_service(text)
+                else f"{text} is a Service, which sends nothing; name its pods: deploy/…, app=…"
+            )
         return np.array(sorted(chosen), dtype=np.int64)
+
+    def means(self, text: str) -> bool:
+        """Say whether a word means any of these endpoints."""
+        try:
+            return bool(self.find(text).size)
+        except UsageError:
+            return False
+
+    def _is_service(self, text: str) -> bool:
+        """Say whether a word that means no sender means a Service."""
+        services = [e for e in self.endpoints if e.kind is EndpointKind.SERVICE]
+        return self.sending and Directory(services).means(text)
 
     def _chosen(self, text: str) -> list[int]:
         if text in self._names:
@@ -81,14 +108,14 @@ class Directory:
         return [
             index
             for index, endpoint in enumerate(self.endpoints)
-            if endpoint.kind is EndpointKind.POD and selector.matches(dict(endpoint.labels))
+            if _is_plain_pod(endpoint) and selector.matches(dict(endpoint.labels))
         ]
 
     def _in_namespace(self, namespace: str) -> list[int]:
         return [
             index
             for index, endpoint in enumerate(self.endpoints)
-            if endpoint.kind is EndpointKind.POD and endpoint.namespace == namespace
+            if _is_plain_pod(endpoint) and endpoint.namespace == namespace
         ]
 
     def _named(self, text: str) -> list[int]:
@@ -141,13 +168,28 @@ class Directory:
 
 def _names(endpoint: Endpoint) -> Iterator[str]:
     """Yield everything an endpoint may be called by itself, and by what made it."""
+    yield from _addresses(endpoint)
+    yield endpoint.key
+    for name in (*_own_names(endpoint), *_names_of_workload(endpoint)):
+        yield name + endpoint.aside
+
+
+def _own_names(endpoint: Endpoint) -> Iterator[str]:
     named = f"{endpoint.namespace}/{endpoint.name}" if endpoint.namespace else endpoint.name
-    yield from (endpoint.key, f"{endpoint.kind}/{named}", named, f"{named}@{endpoint.node}")
-    yield from (endpoint.name, f"{endpoint.kind}/{endpoint.name}", *_addresses(endpoint))
+    yield from (f"{endpoint.kind}/{named}", named, f"{named}@{endpoint.node}")
+    yield from (endpoint.name, f"{endpoint.kind}/{endpoint.name}")
+
+
+def _names_of_workload(endpoint: Endpoint) -> Iterator[str]:
     if endpoint.workload:
-        kind, _, name = endpoint.belongs_to.partition(" ")
+        kind, _, name = endpoint.belongs_to.removesuffix(endpoint.aside).partition(" ")
         short = name.partition("/")[2]
-        yield from (endpoint.belongs_to, f"{kind}/{name}", name, short, f"{kind}/{short}")
+        yield from (f"{kind} {name}", f"{kind}/{name}", name, short, f"{kind}/{short}")
+
+
+def _is_plain_pod(endpoint: Endpoint) -> bool:
+    """Say whether an endpoint is a pod on its primary network, as who names no network means it."""
+    return endpoint.kind is EndpointKind.POD and endpoint.role is Role.PRIMARY
 
 
 def _addresses(endpoint: Endpoint) -> tuple[str, ...]:

@@ -46,6 +46,22 @@ def read_network(text: str) -> str:
     return text
 
 
+def spellings(network: str) -> tuple[str, ...]:
+    """Return what a network may be called in OVN that somebody calls by its object's name."""
+    return (network, network.replace("/", "_"), f"cluster_udn_{network}")
+
+
+def read_word(text: str) -> str:
+    """Return `text`, a word for endpoints, an address in its usual spelling."""
+    if not text.strip():
+        raise ScopeError("a word is empty; write a name, a kind and a name, labels or an address")
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    return read_address(text)
+
+
 def read_address(text: str) -> str:
     """Return the address `text` is, in its usual spelling."""
     try:

@@ -1,9 +1,11 @@
-"""One pair by its names → the cell it is about. Pure.
+"""One pair by its names, or by words → the cell it is about. Pure.
 
 The names are those ovnkube-trace takes: pods and Services by namespace and name, or an address.
+The words are those of every other command (`audit.scope.named`).
 """
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +14,24 @@ from audit.errors import ScopeError
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import ClusterState
 from audit.model.matrix import FAMILIES, Matrix
+from audit.model.networks import Role
 from audit.model.packets import Family
-from audit.scope import expand
+from audit.scope import expand, ports
+from audit.scope.names import spellings
 from audit.scope.suggestions import did_you_mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Networks:
+    """The networks that pods are asked on; where one is empty, the one that they would use.
+
+    Two pods of one primary network use that. Any other pod is sent to at its address on the default
+    network, by the port there, as the routes in a pod say. To all else a pod sends by its primary
+    network.
+    """
+
+    src: str = ""
+    dst: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +49,36 @@ class Names:
     dst_ip: str = ""
     port: Port
     family: Family | None = None
+    networks: Networks = Networks()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """A pair in words. An empty `port` is the one that the destination declares.
+
+    `family` None is that of an address, or IPv4.
+    """
+
+    src: str
+    dst: str
+    port: str = ""
+    family: Family | None = None
+    networks: Networks = Networks()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A source pod and where it sends to; `by_address` when that was named by an address."""
+    """A source and where it sends to; `by_address` when that was named by an address.
+
+    `notes` say what was chosen where a word means several pods.
+    """
 
     src: Endpoint
     dst: Endpoint
     port: Port
     family: Family
     by_address: bool = False
+    notes: tuple[str, ...] = ()
 
     def matrix(self) -> Matrix:
         """Return the matrix of this one cell."""
@@ -56,12 +92,110 @@ class Pair:
         )
 
 
-def resolve(state: ClusterState, names: Names) -> Pair:
+def resolve(state: ClusterState, names: Names | Words) -> Pair:
     """Find both ends; ScopeError names what does not exist or cannot be traced between."""
-    src = _pod(state, names.src_namespace, names.src, "source")
-    dst = _destination(state, names)
-    family = _family(names)
-    if dst.key == src.key:
+    if isinstance(names, Words):
+        return _of_words(state, names)
+    senders = _pod(state, names.src_namespace, names.src, "source")
+    src, dst = _on_networks(senders, _destination(state, names), names.networks)
+    return _checked(
+        Pair(
+            src=src,
+            dst=dst,
+            port=names.port,
+            family=_family(names),
+            by_address=bool(names.dst_ip),
+        )
+    )
+
+
+def _of_words(state: ClusterState, words: Words) -> Pair:
+    """Find both ends of a pair in words: of several pods the first by name."""
+    named = expand.named(state, words.src, words.dst)
+    senders, receivers = (_pods(state, endpoints) for endpoints in named)
+    first, other = (min(end, key=lambda pods: pods[0].key) for end in (senders, receivers))
+    ends = _on_networks(first, other, words.networks)
+    notes = tuple(
+        f"{word} means {len(end)} endpoints; {chosen.key} is traced"
+        for word, end, chosen in zip(
+            (words.src, words.dst), (senders, receivers), ends, strict=True
+        )
+        if len(end) > 1
+    )
+    src, dst = ends
+    if src.kind is EndpointKind.EXTERNAL:
+        raise ScopeError(
+            f"{words.src} is outside the cluster, and a trace begins at a pod or a node; "
+            "`audit can` answers for addresses outside"
+        )
+    address = expand.is_address(words.dst)
+    family = Family.of(words.dst) if address else words.family or Family.IP4
+    if words.family not in (None, family):
+        raise ScopeError(f"{words.dst} is no {words.family} address")
+    port = _port(words.port, dst)
+    return _checked(
+        Pair(src=src, dst=dst, port=port, family=family, by_address=address, notes=notes)
+    )
+
+
+def _pods(state: ClusterState, endpoints: Sequence[Endpoint]) -> list[tuple[Endpoint, ...]]:
+    """Return what these are, a pod on its primary network with its other attachments besides."""
+    attachments: dict[tuple[str, str], list[Endpoint]] = {}
+    for pod in state.pods:
+        attachments.setdefault((pod.namespace, pod.name), []).append(pod)
+    plain = (e for e in endpoints if e.kind is EndpointKind.POD and e.role is Role.PRIMARY)
+    others = [(e,) for e in endpoints if e.kind is not EndpointKind.POD or e.aside]
+    return [*(tuple(attachments[pod.namespace, pod.name]) for pod in plain), *others]
+
+
+def _on_networks(
+    senders: Sequence[Endpoint], receivers: Sequence[Endpoint], networks: Networks
+) -> tuple[Endpoint, Endpoint]:
+    """Return the attachments of two ends, of which each is a pod's or one that has none other."""
+    senders, receivers = _attached(senders, networks.src), _attached(receivers, networks.dst)
+    pairs = [(src, dst) for src in senders for dst in receivers]
+    if receivers[0].network_name:
+        alike = [(src, dst) for src, dst in pairs if src.network == dst.network]
+        primary = [pair for pair in alike if all(end.role is Role.PRIMARY for end in pair)]
+        default = [pair for pair in alike if not pair[0].network]
+        pairs = primary or default or alike or pairs
+    return pairs[0]
+
+
+def _attached(attachments: Sequence[Endpoint], network: str) -> Sequence[Endpoint]:
+    """Return those of a pod's attachments that are on a network, all where none is named."""
+    on = {endpoint.network_name: endpoint for endpoint in attachments}
+    if not network or not attachments[0].network_name:
+        return attachments
+    chosen = next((name for name in spellings(network) if name in on), None)
+    if chosen is None:
+        pod = attachments[0]
+        raise ScopeError(
+            f"pod {pod.namespace}/{pod.name} is not on network {network!r}; it is on "
+            f"{', '.join(sorted(on))}"
+        )
+    return [on[chosen]]
+
+
+def _port(text: str, dst: Endpoint) -> Port:
+    """Return the one port of `dst` that `text` means; ScopeError when it means none, or several."""
+    specs = [ports.parse(text)] if text else [ports.DECLARED]
+    (found,) = ports.resolve(specs, [dst], [0])
+    if len(found) == 1:
+        return found[0]
+    declared = ", ".join(sorted(str(named.port) for named in dst.declared))
+    if not found:
+        raise ScopeError(f"{dst.key} declares no port; say which to trace, as in tcp/80")
+    raise ScopeError(
+        f"{text or dst.key} means several ports; name one"
+        + (f": {dst.key} declares {declared}" if declared else "")
+    )
+
+
+def _checked(pair: Pair) -> Pair:
+    """Return a pair that can be traced between; ScopeError when it cannot."""
+    src, dst, family = pair.src, pair.dst, pair.family
+    if (dst.kind, dst.namespace, dst.name) == (src.kind, src.namespace, src.name):
         raise ScopeError(f"{src.key} is source and destination; name two pods")
     if src.host_network and dst.host_network:
         raise ScopeError(
@@ -71,7 +205,7 @@ def resolve(state: ClusterState, names: Names) -> Pair:
     for endpoint, has in ((src, src.attachment is None or sends(src, family)), (dst, True)):
         if not has or (endpoint.addresses and endpoint.address(family) is None):
             raise ScopeError(f"{endpoint.key} has no {family} address; see --addr-family")
-    return Pair(src=src, dst=dst, port=names.port, family=family, by_address=bool(names.dst_ip))
+    return pair
 
 
 def sends(endpoint: Endpoint, family: Family) -> bool:
@@ -82,12 +216,14 @@ def sends(endpoint: Endpoint, family: Family) -> bool:
     return any(Family.of(a) is family for a in attached.addresses or endpoint.addresses)
 
 
-def _destination(state: ClusterState, names: Names) -> Endpoint:
+def _destination(state: ClusterState, names: Names) -> Sequence[Endpoint]:
     if names.dst:
         return _pod(state, names.dst_namespace, names.dst, "destination")
     if names.service:
-        return _service(state, names.dst_namespace, names.service)
-    return expand.endpoint_at(state, _address(names.dst_ip))
+        return [_service(state, names.dst_namespace, names.service)]
+    network = names.networks.dst
+    there = expand.on_networks(state, [network]) if network else state
+    return [expand.endpoint_at(there, _address(names.dst_ip))]
 
 
 def _address(text: str) -> str:
@@ -106,10 +242,13 @@ def _family(names: Names) -> Family:
     return family
 
 
-def _pod(state: ClusterState, namespace: str, name: str, side: str) -> Endpoint:
-    """Return a pod that is on the network: one that has ended, or not begun, sends nothing."""
+def _pod(state: ClusterState, namespace: str, name: str, side: str) -> list[Endpoint]:
+    """Return the attachments of a pod: one that has ended, or not begun, sends nothing."""
     _check_namespace(state, namespace, side)
-    pods = {pod.name: pod for pod in state.pods if pod.namespace == namespace}
+    pods: dict[str, list[Endpoint]] = {}
+    for pod in state.pods:
+        if pod.namespace == namespace:
+            pods.setdefault(pod.name, []).append(pod)
     if name in pods:
         return pods[name]
     for note in state.notes:

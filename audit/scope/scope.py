@@ -56,12 +56,15 @@ class Scope:
     from_nodes: tuple[str, ...] = ()
     from_ips: tuple[str, ...] = ()
     """Addresses, CIDRs, or `all`: the outside as ranges."""
+    from_endpoints: tuple[str, ...] = ()
+    """Words for endpoints, as `audit.scope.named` reads them."""
     to_namespaces: tuple[str, ...] = ()
     to_selector: Selector | None = None
     to_nodes: tuple[str, ...] = ()
     to_services: tuple[str, ...] = ()
     """`namespace/name`, or `namespace/*` for all of a namespace."""
     to_ips: tuple[str, ...] = ()
+    to_endpoints: tuple[str, ...] = ()
     ports: tuple[PortSpec, ...] = (DECLARED,)
     family: FamilyChoice = FamilyChoice.IP4
 
@@ -150,11 +153,13 @@ def _options() -> Iterator[Option]:
         ("from_selector", "--from-selector", "from.selector", selector, selectors.parse),
         ("from_nodes", "--from-node", "from.nodes", many, names.read_node),
         ("from_ips", "--from-ip", "from.ips", many, names.read_outside),
+        ("from_endpoints", "--from", "from.endpoints", many, names.read_word),
         ("to_namespaces", "--to-namespace", "to.namespaces", many, names.read_namespace),
         ("to_selector", "--to-selector", "to.selector", selector, selectors.parse),
         ("to_nodes", "--to-node", "to.nodes", many, names.read_node),
         ("to_services", "--to-service", "to.services", many, names.read_service),
         ("to_ips", "--to-ip", "to.ips", many, names.read_outside),
+        ("to_endpoints", "--to", "to.endpoints", many, names.read_word),
         ("ports", "--port", "ports", many, parse_port),
         ("family", "--family", "family", Shape.ONE, _read_family),
     )
@@ -181,11 +186,13 @@ class ScopeFlags(TypedDict, total=False):
     from_selector: str | None
     from_nodes: Sequence[str]
     from_ips: Sequence[str]
+    from_endpoints: Sequence[str]
     to_namespaces: Sequence[str]
     to_selector: str | None
     to_nodes: Sequence[str]
     to_services: Sequence[str]
     to_ips: Sequence[str]
+    to_endpoints: Sequence[str]
     ports: Sequence[str]
     family: str | None
 

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from audit.model.facts import LogicalPort, Owners, Zone
-from audit.model.packets import Family
+from audit.model.packets import Family, Microflow, Protocol
 from audit.model.tasks import keyed
 from audit.model.traces import Hop, HopEnd, TraceTask
 from audit.verdict.underlay import NO_UNDERLAY, Underlay
+
+_Vip = tuple[str, Protocol, int]
 
 DRAWS_PER_BACKEND = 12
 """Traces per backend until a given one is drawn: it is missed once in e^12 times."""
@@ -28,6 +30,7 @@ class NextHops:
     underlay: Underlay = NO_UNDERLAY
     _ways: dict[str, dict[str, Hop]] = field(default_factory=dict, compare=False)
     _networks: dict[str, str] = field(default_factory=dict, compare=False)
+    _balanced: dict[_Vip, set[str]] = field(default_factory=dict, compare=False)
 
     def beyond(self, task: TraceTask, hop: Hop) -> TraceTask | None:
         """Return the trace in the zone behind remote port `hop.port`; None when it is not here.
@@ -66,6 +69,15 @@ class NextHops:
                 pods = (pod.name for pod in zone.ports.values() if pod.is_pod)
                 self._networks.update((name, zone.network_of(name)) for name in pods)
         return self._networks.get(port) if port else None
+
+    def networks_of_service(self, flow: Microflow) -> frozenset[str]:
+        """Return the networks on which a load balancer has what a packet is addressed to."""
+        if not self._balanced:
+            for balancer in (b for zone in self.zones.values() for b in zone.load_balancers):
+                for address, port, _ in balancer.vips:
+                    vip = (address, balancer.protocol, port)
+                    self._balanced.setdefault(vip, set()).add(balancer.network)
+        return frozenset(self._balanced.get((flow.ip_dst, flow.protocol, flow.dst_port), ()))
 
     def across(self, task: TraceTask, hop: Hop) -> TraceTask | None:
         """Return the same packet as it comes out at the other side of patch port `hop.port`.

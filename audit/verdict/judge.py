@@ -204,6 +204,16 @@ class Judge:
     def _unbalanced(self, task: TraceTask, hop: Hop) -> Judgement | None:
         """Judge a packet on its way that a load balancer should have taken."""
         if task.to_service and not task.draws:
+            port = self.blamer.zones[task.zone].ports.get(hop.port)
+            networks = self.hops.networks_of_service(task.microflow)
+            left = hop.port_type == "localnet" or _is_host(port)
+            if left and networks and task.network not in networks:
+                others = " and ".join(network or DEFAULT for network in sorted(networks))
+                return _inconclusive(
+                    Reason.LEFT_NETWORK,
+                    f"left network {task.network or DEFAULT} by {hop.port}, and the service's load "
+                    f"balancer is on network {others}",
+                )
             return Judgement(
                 verdict=Verdict.UNROUTABLE,
                 reason=Reason.SERVICE_NOT_PROGRAMMED,

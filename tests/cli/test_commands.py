@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from audit.cli import query as queries
+from audit.cli import say
 from audit.cli.main import COMMANDS, main
 from audit.cli.main import audit as commands
 from audit.errors import ExitCode, OutputError
@@ -214,6 +215,22 @@ def test_no_colour(audit: Audit, small_run: Path) -> None:
             check=True,
         )
         assert ("\x1b[3" in done.stdout or "\x1b[1;" in done.stdout) <= coloured
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("", True), ("1", False)])
+def test_colour_is_for_terminals_that_want_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, *, coloured: bool
+) -> None:
+    @click.command()
+    def command() -> None:
+        say.message("error", "no \x1b[31m")
+        say.line("yes", colour="green")
+
+    monkeypatch.setenv("NO_COLOR", variable)
+    plain = "error: no \N{REPLACEMENT CHARACTER}[31m\nyes\n"
+    assert CliRunner().invoke(command).output == plain, "no terminal"
+    shown = CliRunner().invoke(command, color=True).output
+    assert ("\x1b[32m" in shown, click.unstyle(shown)) == (coloured, plain)
 
 
 # --- what goes wrong

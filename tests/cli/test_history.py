@@ -43,8 +43,16 @@ def test_numbers_are_compared_with_the_last_of_the_same_scope(audit: Audit, root
     assert done.code == 0
     table, exposure = done.out.split("\n\n")
     head, *lines = table.splitlines()
-    assert head.split()[:4] == ["run", "reachable", "pairs", "reachable"]
-    assert [line.split()[0] for line in lines] == ["run-1", "run-2", "run-3"]
+    assert head.split()[:6] == ["run", "began", "scope", "reachable", "pairs", "reachable"]
+    runs = [re.split(r"  +", line) for line in lines]
+    assert [(row[0], row[1], row[2]) for row in runs[:3]] == [
+        ("run-1", "2026-11-01 00:00", "[1]"),
+        ("run-2", "2026-11-02 00:00", "[2]"),
+        ("run-3", "2026-11-03 00:00", "[1]"),
+    ]
+    assert [line.split(",")[0] for line in lines[3:]] == [
+        f"[{number}] {{selector: {scope}}}" for number, scope in ((1, "a"), (2, "b"))
+    ]
     assert "(" not in lines[0] + lines[1]
     assert "(+2)" in lines[2]
     assert "schema version 999" in done.err

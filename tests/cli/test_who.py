@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from audit.cli import run as cli_run
+from audit.commands.report import Outcome
 from tests.end_to_end.conftest import Audit
 
 PAIRS = """
@@ -102,3 +105,96 @@ def test_the_newest_run_is_read_unless_another_is_named(
     assert (newest_run.code, newest_run.out) == (named.code, named.out)
     done = audit("query", "2020-01-02", "SELECT 1")
     assert "there is no finished run of 2020-01-02 below runs/" in done.err
+
+
+@pytest.mark.ovn
+def test_a_run_s_json_has_its_paths(audit: Audit, small_run: Path) -> None:
+    manifest = json.loads((small_run / "run.json").read_text())
+    done = Outcome(path=small_run, report=small_run, manifest=manifest, unproven=())
+    paths = cli_run._paths(done)  # noqa: SLF001
+    assert paths == audit("who", "--run", small_run, "-o", "json").json["paths"]
+    cells = (sum(path["cells"].values()) * len(path["ports"]) for path in paths or [])
+    assert sum(cells) == manifest["counts"]["cells"]
+    manifest["counts"]["cells"] = 10**9
+    assert cli_run._paths(done) is None  # noqa: SLF001
+
+
+WORDS = ("who", "ns/default", "--from", "ns/prod", "-p", "tcp/80", "-o", "json")
+
+
+@pytest.mark.ovn
+def test_a_snapshot_answers_as_a_run_of_it_does_and_nothing_is_left(
+    audit: Audit,
+    small_run: Path,
+    example_snapshot: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    of_run = audit(*WORDS, "--run", small_run)
+    traced = audit(*WORDS, "--snapshot", example_snapshot)
+    assert traced.json == {**of_run.json, "run": None}
+    assert len(traced.json["paths"]) > 1
+    pair = ("can", "prod/prod-client-0", "default/web-0", "80")
+    answers = [
+        audit(*pair, *flags) for flags in (("--run", small_run), ("--snapshot", example_snapshot))
+    ]
+    assert answers[0].out == answers[1].out
+    assert answers[0].code == answers[1].code
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.ovn
+def test_a_word_that_the_cluster_has_not_is_a_usage_error(
+    audit: Audit, example_snapshot: Path
+) -> None:
+    said = {
+        ("shop/frontt-0", "default/web-0", "80"): "did you mean shop/front-0?",
+        ("svc/shop/back", "default/web-0", "80"): "is a Service, which sends nothing",
+        ("shop/front-0", "198.51.100.7"): "declares no ports; say which to ask for",
+    }
+    for words, sentence in said.items():
+        done = audit("can", *words, "--snapshot", example_snapshot)
+        assert (done.code, sentence in done.err) == (2, True), done.err
+
+
+def test_only_one_thing_is_asked(audit: Audit) -> None:
+    for flags in (("--run", "a", "--snapshot", "b"), ("--manifests", "a", "--live")):
+        done = audit("can", "a", "b", "80", *flags)
+        assert (done.code, "give one of them" in done.err) == (2, True), done.err
+    done = audit("can", "a", "b", "80", "--snapshot", "c", "--traces", "exec")
+    assert (done.code, "goes with --live" in done.err) == (2, True), done.err
+    done = audit("can", "a", "b", "80")
+    assert (done.code, "or ask a cluster, with --snapshot FILE or --live" in done.err) == (2, True)
+
+
+MANIFESTS = """
+kind: Deployment
+apiVersion: apps/v1
+metadata: {name: NAME, namespace: shop}
+spec:
+  selector: {matchLabels: {app: NAME}}
+  template:
+    metadata: {labels: {app: NAME}}
+    spec: {containers: [{name: a, image: a, ports: [{containerPort: 5432}]}]}
+---
+"""
+POLICY = """
+kind: NetworkPolicy
+apiVersion: networking.k8s.io/v1
+metadata: {name: db, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress: [{from: [{podSelector: {matchLabels: {app: front}}}]}]
+"""
+
+
+def test_manifests_answer_before_they_are_applied(audit: Audit, tmp_path: Path) -> None:
+    workloads = "".join(MANIFESTS.replace("NAME", name) for name in ("front", "back", "db"))
+    (tmp_path / "all.yaml").write_text(workloads + POLICY)
+    asked = ("deploy/db", "5432", "--manifests", tmp_path)
+    assert audit("can", "deploy/front", *asked).code == 0
+    done = audit("can", "deploy/back", *asked)
+    assert (done.code, done.out.split("\n")[0]) == (1, "no")
+    assert "networkpolicy shop/db ingress" in done.out

@@ -8,7 +8,6 @@ import pytest
 from audit.cover.behind import differences
 from audit.model.facts import LogicalFlow, Zone
 from audit.model.findings import FindingKind
-from audit.model.networks import Network
 from tests.verdict import made
 
 MATCH = "outport == @a1 && ip4.src == $a2"
@@ -81,5 +80,8 @@ def test_what_the_southbound_has_otherwise_is_named(changes: dict[str, Any], tex
 def test_a_southbound_that_was_not_read_is_compared_with_nothing() -> None:
     unread: dict[str, Any] = {"flows": {}, "installed_sets": None, "installed_groups": None}
     assert texts(zone(**unread)) == []
-    other = {"flows": {"worker": (*FLOWS, STRAY)}, "networks": {"worker": Network(name="blue_net")}}
-    assert texts(zone(**other)) == []
+
+
+def test_a_switch_that_the_southbound_has_not_is_one_difference() -> None:
+    (found,) = texts(zone(flows={"another": FLOWS}))
+    assert found.startswith("switch worker is not in the southbound")

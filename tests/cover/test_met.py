@@ -33,7 +33,7 @@ def met(*flows: LogicalFlow) -> Met:
         predicates=predicates,
         acls={zone.name: ZoneAcls(zone, predicates, {})},
         switch=np.zeros(len(ENDS), dtype=np.int32),
-        switches={SWITCH: 0},
+        switches={(zone.name, SWITCH): 0},
         host=np.zeros(len(ENDS), dtype=np.bool_),
         ports=(Port(protocol=Protocol.TCP, number=80),),
     )
@@ -59,7 +59,7 @@ def test_a_flow_about_a_source_tells_it_from_others_at_every_destination() -> No
 
 def test_where_nobody_is_told_apart_there_are_no_entries() -> None:
     known = met(*(flow(f"ip4.src == {e.addresses[0]}") for e in ENDS))
-    known.usual_switches = frozenset({SWITCH})  # others are alike
+    known.usual_switches = frozenset({(made.zone().name, SWITCH)})  # others are alike
     assert all(
         known.entries(n, side) == ((), (), ()) for n in range(3) for side in (At.SRC, At.DST)
     )
@@ -68,7 +68,7 @@ def test_where_nobody_is_told_apart_there_are_no_entries() -> None:
 @pytest.mark.parametrize("usual", [True, False])
 def test_a_switch_like_no_other_tells_what_stays_on_it_from_what_comes(*, usual: bool) -> None:
     known = met(*(flow(f"ip4.src == {e.addresses[0]}") for e in ENDS))
-    known.usual_switches = frozenset({SWITCH} if usual else ())
+    known.usual_switches = frozenset({(made.zone().name, SWITCH)} if usual else ())
     apart, together, _ = known.entries(0, At.DST)
     assert (apart == together) is usual
     assert told_apart(known, 0, At.DST) == set()

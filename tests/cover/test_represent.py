@@ -37,6 +37,7 @@ class Case:
         host = self.draw.random(self.count) < 0.2
         sending = (switch * 2 + self._some(2)).astype(np.int64)
         receiving = (switch * 2 + self._some(2)).astype(np.int64)
+        between = (int(sending.max()) + 1, int(receiving.max()) + 1 + int(switch.max()) + 1)
         self.plan = LegPlan(
             family=0,
             composed=self.draw.random(len(self.matrix)) < 0.8,
@@ -45,9 +46,8 @@ class Case:
             sending=sending,
             receiving=receiving,
             answered=np.where(host, receiving.max() + 1 + switch, receiving),
-            ways=self._ways(
-                int(sending.max()) + 1, int(receiving.max()) + 1 + int(switch.max()) + 1
-            ),
+            ways=self._ways(*between),
+            unjoined=np.zeros(between, dtype=np.bool_),
             egress=self._table(),
             ingress=self._table(),
             deciders=("one",),

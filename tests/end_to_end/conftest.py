@@ -44,6 +44,8 @@ def is_called_here(arguments: Sequence[str]) -> bool:
         return False
     if arguments[0] in READING:
         return True
+    if arguments[0] in ("who", "can"):
+        return not {"--live", "--kubeconfig"} & {*arguments}
     inline = "--workers" not in arguments or arguments[arguments.index("--workers") + 1] == "inline"
     return arguments[0] in ("run", "plan") and "--snapshot" in arguments and inline
 

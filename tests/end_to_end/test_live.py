@@ -76,6 +76,18 @@ def test_a_live_pair_is_traced_with_every_tool(
     assert cluster.running == 0
 
 
+def test_a_live_cluster_answers_who_can_reach_what(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...], recorded: Path
+) -> None:
+    asked = ("can", "shop/front-0", "svc/shop/back")
+    done = audit(*asked, *live)
+    of_files = audit(*asked, "--snapshot", recorded)
+    assert (done.code, done.out) == (of_files.code, of_files.out)
+    assert "shop/default-deny" in done.out, "as `audit trace` of this pair says"
+    assert list(audit.directory.iterdir()) == [audit.directory / "kubeconfig"]
+    assert cluster.running == 0
+
+
 def test_a_saved_cluster_is_traced_elsewhere(
     audit: Audit, live: tuple[str, ...], expected: list[dict[str, str]]
 ) -> None:

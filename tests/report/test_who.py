@@ -1,6 +1,7 @@
 """Cells are folded to paths: by workload, port and decider; doubt is neither side."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +11,7 @@ from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.packets import Protocol
 from audit.model.recorded import CellReader, Cells, Recorded
 from audit.model.verdicts import CODE, REASON_CODE, Blame, PolicyRef, Reason, Verdict
-from audit.report import who
+from audit.report import dot, who
 from audit.report.who import Answer, Path
 
 PORTS = tuple(Port(protocol=Protocol.TCP, number=number) for number in (80, 443))
@@ -89,7 +90,7 @@ def between(*said: Any) -> Rows:
         ((UNTRACED,) * 4, Answer.UNPROVEN, None),
         ((REACHABLE, REACHABLE, REACHABLE, BLOCKED), Answer.PARTLY, None),
         ((REACHABLE, REACHABLE, REACHABLE, UNTRACED), Answer.PARTLY, None),
-        ((BLOCKED, BLOCKED, BLOCKED, UNTRACED), Answer.PARTLY, None),
+        ((BLOCKED, BLOCKED, BLOCKED, UNTRACED), Answer.UNPROVEN, None),
     ],
 )
 def test_a_path_is_yes_or_no_only_where_all_of_it_is_proven(
@@ -125,3 +126,22 @@ def test_the_text_has_every_answer_and_counts_paths() -> None:
     assert "can reach in part:" in text
     assert "of 4 cells 2 pass, 1 stopped, 1 not proven" in text
     assert text.endswith("paths: 1 can reach in part\n")
+    text = who.text(paths(between(BLOCKED, BLOCKED, UNTRACED, BLOCKED)))
+    assert "in part" not in text, "nothing is proven to pass"
+    assert "of 4 cells 3 stopped, 1 not proven" in text
+
+
+def test_a_graph_has_an_edge_for_each_path_whatever_its_ends_are_called() -> None:
+    path = Path(
+        source='external 2001:db8::/32 "\\n',
+        destination="pod shop/web",
+        ports=("tcp/80",),
+        passes=0,
+        stopped=1,
+        unproven=0,
+        because=("networkpolicy shop/deny ingress",),
+    )
+    drawn = dot.text([path, replace(path, ports=("tcp/81",))])
+    assert drawn.count("->") == 2
+    assert drawn.count("[label=") == 4, "two nodes, two edges"
+    assert '"external 2001:db8::/32 \\"\\\\n"' in drawn

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from audit.errors import ScopeError
+from audit.errors import ScopeError, UsageError
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind, Port
 from audit.model.facts import Note
 from audit.model.packets import Family, Protocol
-from audit.scope.pair import Names, Pair, resolve, sends
+from audit.scope.pair import Names, Pair, Words, resolve, sends
 from tests.scope.test_expand import STATE
 
 HTTP = Port(protocol=Protocol.TCP, number=80)
@@ -115,3 +115,44 @@ def test_a_host_sends_with_its_management_port_s_address() -> None:
     assert not sends(node, Family.IP6)
     assert not sends(dataclasses.replace(node, kind=EndpointKind.EXTERNAL), Family.IP4)
     assert not sends(dataclasses.replace(node, attachment=None), Family.IP4)
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "port"),
+    [
+        (("shop/web-0", "infra/dns-0", "80"), "pod infra/dns-0", "tcp/80"),
+        (("pod/shop/web-0", "svc/dns", "udp/53"), "service infra/dns", "udp/53"),
+        (("shop/web-0", "10.96.0.10", "80"), "service infra/dns", "tcp/80"),
+        (("shop/web-0", "198.51.100.7", "443"), "external 198.51.100.7", "tcp/443"),
+    ],
+)
+def test_ends_in_words(words: tuple[str, str, str], key: str, port: str) -> None:
+    src, dst, asked = words
+    pair = resolve(KNOWN, Words(src=src, dst=dst, port=asked))
+    assert (pair.src.key, pair.dst.key, str(pair.port)) == ("pod shop/web-0", key, port)
+    assert pair.by_address is dst[0].isdigit()
+    assert pair.notes == ()
+
+
+def test_of_several_pods_the_first_is_traced_and_that_is_said() -> None:
+    pair = resolve(KNOWN, Words(src="shop/web-0", dst="ns/infra", port="80"))
+    pods = sorted(pod.key for pod in KNOWN.pods if pod.namespace == "infra")
+    assert len(pods) > 1
+    assert pair.dst.key == pods[0]
+    assert pair.notes == (f"ns/infra means {len(pods)} endpoints; {pods[0]} is traced",)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("shop/web-0", "198.51.100.7", ""), "declares no ports; say which"),
+        (("shop/web-0", "infra/dns-0", "tcp/80-90"), "means several ports; name one"),
+        (("svc/dns", "shop/web-0", "80"), "is a Service, which sends nothing"),
+        (("shop/wbe-0", "infra/dns-0", "80"), "the cluster has no endpoint shop/wbe-0; did you"),
+    ],
+)
+def test_words_that_mean_no_pair(words: tuple[str, str, str], says: str) -> None:
+    src, dst, port = words
+    with pytest.raises((ScopeError, UsageError), match=r".") as refused:
+        resolve(KNOWN, Words(src=src, dst=dst, port=port))
+    assert says in str(refused.value)

@@ -33,7 +33,8 @@ endpoints = st.builds(
     namespace=st.sampled_from(["", "a", "b"]),
     name=names,
     node=st.sampled_from(["", "n1", "n2"]),
-)
+    network=st.sampled_from(["", "a_blue"]),
+).map(lambda e: e if e.kind is EndpointKind.POD else replace(e, network=""))
 policies = st.builds(
     PolicyRef,
     kind=st.sampled_from(["NetworkPolicy", "AdminNetworkPolicy"]),
@@ -55,7 +56,10 @@ trace_keys = st.lists(names, min_size=1, max_size=5, unique=True)
 def matrices(draw: st.DrawFn) -> Matrix:
     listed = draw(
         st.lists(
-            endpoints, min_size=1, max_size=5, unique_by=lambda e: (e.kind, e.namespace, e.name)
+            endpoints,
+            min_size=1,
+            max_size=5,
+            unique_by=lambda e: (e.kind, e.namespace, e.name, e.network_name),
         )
     )
     used = draw(st.lists(ports, min_size=1, max_size=4, unique=True))

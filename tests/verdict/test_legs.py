@@ -263,6 +263,7 @@ def plan(**fields: Any) -> LegPlan:
         "receiving": places,
         "answered": places,
         "ways": np.arange(4, dtype=np.int64).reshape(2, 2),
+        "unjoined": np.zeros((2, 2), dtype=np.bool_),
         "egress": table([0, 1, 0, 0], 0),
         "ingress": table([0, 0, 0, 1], 1),
         "deciders": DECIDERS,
@@ -377,7 +378,10 @@ def test_a_blind_trace_shows_what_is_before_it_was() -> None:
 def by_way(transit: int, arrival: int = NO_WAY) -> CellLegs:
     """Return the legs of a cell whose egress and ingress legs are the first."""
     zero, way, into = (np.array([number], dtype=np.int64) for number in (0, transit, arrival))
-    return CellLegs(cells=zero, egress=zero, transit=way, arrival=into, ingress=zero)
+    unjoined = np.zeros(1, dtype=np.bool_)
+    return CellLegs(
+        cells=zero, egress=zero, transit=way, arrival=into, ingress=zero, unjoined=unjoined
+    )
 
 
 def sent(results: LegResults, transit: int) -> Verdict | None:

@@ -1,5 +1,6 @@
 """A list of runs, for a terminal: what each says, and how it moved since the one before."""
 
+import json
 from collections.abc import Iterator, Sequence
 
 from audit.model.history import Exposed, Kept, Moved
@@ -47,18 +48,33 @@ def _moved(before: Kept, run: Kept) -> Moved:
 def history(runs: Sequence[Kept]) -> str:
     """Return a line per run; in brackets what is more or less than in the last of its scope.
 
-    Below it, how exposed the namespaces were in the last run.
+    Below it what each scope is, and how exposed the namespaces were in the last run.
     """
     moved = moves(runs)
-    rows = [("run", *(title for title, _ in _COLUMNS))]
+    scopes = {scope: number for number, scope in enumerate(dict.fromkeys(r.scope for r in runs), 1)}
+    rows = [("run", "began", "scope", *(title for title, _ in _COLUMNS))]
     rows += [
-        (_one_line(run.run), *(_entry(run, since, names) for _, names in _COLUMNS))
+        (
+            _one_line(run.run),
+            _one_line(run.started[: len("2026-11-23T04:34")].replace("T", " ")),
+            f"[{scopes[run.scope]}]",
+            *(_entry(run, since, names) for _, names in _COLUMNS),
+        )
         for run, since in zip(runs, moved, strict=True)
     ]
-    text = _table(rows)
+    text = _table(rows) + "".join(
+        f"[{number}] {_one_line(_scope(scope))}\n" for scope, number in scopes.items()
+    )
     if runs and runs[-1].exposure:
         text += "\n" + "".join(_exposure(runs[-1], moved[-1]))
     return text
+
+
+def _scope(text: str) -> str:
+    """Return what was asked, and of which cluster: the scope as a scope file has it."""
+    scope, planes, cluster = json.loads(text)
+    asked = json.dumps(scope or {}, ensure_ascii=False).replace('"', "")
+    return f"{asked}, planes {' '.join(planes or ['logical'])}, cluster {cluster or 'unnamed'}"
 
 
 def _entry(run: Kept, since: Moved | None, names: Sequence[str]) -> str:

@@ -1,5 +1,7 @@
 """Markdown that fits a comment on a pull request, whatever the cluster."""
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 
 from audit.model.expectations import Status
@@ -26,13 +28,20 @@ def _lines(overview: Overview) -> Iterator[str]:
     unproven = overview.cells - overview.proven_cells
     yield f"### Connectivity audit {escaped(overview.run_id)}"
     yield ""
+    yield from _about(overview)
     yield f"{overview.proven_cells:,} of {overview.cells:,} cells proven, {unproven:,} unproven."
     yield ""
     yield from _verdicts(overview)
     yield from _expectations(overview)
-    yield from _list("Findings", [f"{r.level}: {r.text}" for r in overview.results])
-    yield from _list("About the facts", [f"{r.level}: {r.text}" for r in overview.notes])
-    yield from _list("Unproven", [f"{n:,} cells: {text} ({r})" for r, text, n in overview.unproven])
+    yield from _list("Findings", [_marked(r.level, r.text) for r in overview.results])
+    yield from _list("About the facts", [_marked(r.level, r.text) for r in overview.notes])
+    yield from _list(
+        "Unproven",
+        [
+            _marked(f"{count:,} {'cell' if count == 1 else 'cells'}", f"{text} ({reason})")
+            for reason, text, count in overview.unproven
+        ],
+    )
     if overview.blockers:
         yield from _section("What blocks")
         blockers = [(escaped(name), f"{count:,}") for name, count in overview.blockers]
@@ -41,6 +50,20 @@ def _lines(overview: Overview) -> Iterator[str]:
     if exposed:
         yield from _section("Most exposed namespaces")
         yield from _table(_EXPOSED, [_exposed(n) for n in sorted(exposed, key=_openness)])
+
+
+def _about(overview: Overview) -> Iterator[str]:
+    """Yield what was audited: the cluster, what it was read from, the scope and the planes."""
+    manifest = overview.manifest
+    scope = json.dumps(manifest.get("scope") or {}, ensure_ascii=False).replace('"', "")
+    about = {
+        "cluster": escaped(str(manifest.get("cluster") or "")),
+        "read from": escaped(str(manifest.get("source") or "")),
+        "scope": "`" + printing.line(scope).replace("`", "'") + "`",
+        "planes": ", ".join(manifest.get("planes") or ()),
+    }
+    yield " · ".join(f"{name} {value}" for name, value in about.items() if value)
+    yield ""
 
 
 def _verdicts(overview: Overview) -> Iterator[str]:
@@ -90,10 +113,15 @@ def _list(title: str, texts: Sequence[str]) -> Iterator[str]:
     if not texts:
         return
     yield from _section(title)
-    yield from (f"- {escaped(text)}" for text in texts[:MOST_ROWS])
+    yield from (f"- {text}" for text in texts[:MOST_ROWS])
     if len(texts) > MOST_ROWS:
         yield f"- … and {len(texts) - MOST_ROWS:,} more"
     yield ""
+
+
+def _marked(word: str, text: str) -> str:
+    """Return a line that begins with a word of ours."""
+    return f"{word}: {escaped(text)}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -109,8 +137,8 @@ def escaped(text: str) -> str:
     """Return text that Markdown shows as it is, in a cell of a table too, and of bounded length."""
     kept = text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"
     shown = printing.line(kept)
-    return "".join(f"\\{char}" if char in _SPECIAL else char for char in shown)
+    return _SPECIAL.sub(r"\\\g<0>", shown)
 
 
-_SPECIAL = frozenset("\\`*_[]<>|#~!{}&@$:")
+_SPECIAL = re.compile(r"[\\`*_\[\]<>|#~!{}&@$]|:(?!\s|$)")
 """Also what makes a mention, an image, a link, an emoji or a formula of a text on GitHub."""

@@ -1,0 +1,178 @@
+"""What `audit who` and `audit can` are asked about: a finished run, a cluster, or manifests."""
+
+import functools
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from audit.cli import engines, options, places, progress, query, say, surroundings
+from audit.commands import who as command
+from audit.commands.snapshot import Access, captured
+from audit.commands.who import Reach
+from audit.errors import UsageError
+from audit.facts.manifests import Surroundings
+from audit.report import who as report
+from audit.report.who import Answer
+from audit.scope.scope import FamilyChoice, Scope
+from audit.tracing.options import DEFAULT_PLANES, Options, PlaneName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is asked, by the options' names: at most one of them says what about."""
+
+    run: str | None
+    snapshot: Path | None
+    live: bool
+    manifests: str | None
+    kustomization: str | None
+    max_snapshot_size: int
+    access: Access
+    around: Surroundings
+    ovn_prefix: Path | None
+    install_ovn: bool
+    traces: str
+
+    @property
+    def has_manifests(self) -> bool:
+        """Say whether manifests are asked, and no cluster."""
+        return self.manifests is not None or self.kustomization is not None
+
+    @property
+    def is_live(self) -> bool:
+        """Say whether a live cluster is meant: by its flag, or by those that say which."""
+        named = self.live or self.access.kubeconfig is not None or bool(self.access.context)
+        return named and self.snapshot is None
+
+
+def subject_options(command: Any) -> Any:  # noqa: ANN401 - click's decorators take any command
+    """Add the options that say what is asked; the command receives `subject: Subject`."""
+
+    @functools.wraps(command)
+    def with_subject(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
+        names = Subject.__dataclass_fields__
+        subject = Subject(**{name: given.pop(name) for name in names})
+        return command(subject=subject, **given)
+
+    wrapped: Any = with_subject
+    for option in (
+        engines.install_option,
+        options.traces_option,
+        surroundings.surroundings_options,
+        options.source_options(manifests=True),
+        click.option(
+            "--live", is_flag=True, help="Ask the cluster of the kubeconfig now, not a run of it."
+        ),
+        options.run_option,
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def answered(subject: Subject, *, source: str, destination: str, ports: tuple[str, ...]) -> Reach:
+    """Return the paths between what the words name, read from a run or traced for it now."""
+    _check(subject)
+    words: Any = {"source": source, "destination": destination, "ports": ports}
+    if not (subject.is_live or subject.snapshot or subject.has_manifests):
+        return command.reach(_run(subject.run), **words)
+    quiet = not sys.stderr.isatty()
+    with ExitStack() as stack:
+        snapshot = subject.snapshot
+        if subject.is_live:
+            with progress.shown(quiet=quiet) as shown:
+                snapshot = stack.enter_context(captured(subject.access, shown))
+        return engines.provided(
+            functools.partial(_decide, _request(subject, snapshot), words, quiet=quiet),
+            snapshot=subject.snapshot,
+            prefix=subject.ovn_prefix,
+            install=subject.install_ovn,
+        )
+
+
+def _run(named: str | None) -> Path:
+    """Return where the run is that is named, or the newest; UsageError with what else to ask."""
+    try:
+        run: Path = places.Run()(named or places.LATEST)
+    except UsageError as error:
+        if named is not None:
+            raise
+        raise UsageError(f"{error}; or ask a cluster, with --snapshot FILE or --live") from error
+    return run
+
+
+def _decide(request: Options, words: Any, *, quiet: bool) -> Reach:  # noqa: ANN401 - as above
+    with progress.shown(quiet=quiet) as shown:
+        return command.decide(request, shown, **words)
+
+
+def _request(subject: Subject, snapshot: Path | None) -> Options:
+    both = FamilyChoice.IP4 if subject.has_manifests else FamilyChoice.BOTH
+    return Options(
+        snapshot=snapshot,
+        most_unpacked=subject.max_snapshot_size,
+        scope=Scope(family=both),
+        manifests=subject.manifests or "",
+        kustomization=subject.kustomization or "",
+        surroundings=subject.around,
+        ovn_prefix=subject.ovn_prefix,
+        cluster=options.traced_cluster(subject.traces, subject.access),
+        planes=frozenset({PlaneName.INTENT}) if subject.has_manifests else DEFAULT_PLANES,
+    )
+
+
+def _check(subject: Subject) -> None:
+    """Refuse options that name several subjects, or say something of another; UsageError."""
+    subjects = {
+        "--run": subject.run,
+        "--snapshot": subject.snapshot,
+        "--live": subject.live,
+        "--manifests": subject.manifests,
+        "-k": subject.kustomization,
+    }
+    given = [flag for flag, value in subjects.items() if value]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} name different things to ask; give one of them")
+    if subject.traces == "exec" and not subject.is_live:
+        raise UsageError("--traces exec asks the pods of a live cluster; it goes with --live")
+    surroundings.require_manifests(subject.around, manifests=subject.has_manifests)
+
+
+FORMATS = ("text", "wide", "json", "yaml", "csv", "name", "dot")
+"""How paths can be printed."""
+
+
+COLOURS = {
+    Answer.YES: "green",
+    Answer.PARTLY: "yellow",
+    Answer.NO: "red",
+    Answer.UNPROVEN: "yellow",
+}
+_HEADS = {f"{report.HEADS[answer]}:": colour for answer, colour in COLOURS.items()}
+"""The colours of a text's headings."""
+
+
+def show(paths: Sequence[report.Path], fields: Mapping[str, Any], output: str) -> None:
+    """Print paths in one of `FORMATS`; for programs, with the `fields` that go with them."""
+    records = {**fields, "paths": [report.fields(path) for path in paths]}
+    match output:
+        case "json":
+            say.json(records)
+        case "yaml":
+            say.yaml(records)
+        case "csv":
+            query.show(report.COLUMNS, [report.row(path) for path in paths], "csv")
+        case "name":
+            sources = (path.source for path in paths if path.answer is Answer.YES)
+            say.text("".join(f"{source}\n" for source in dict.fromkeys(sources)))
+        case "dot":
+            from audit.report import dot  # noqa: PLC0415 - its library is loaded where it is used
+
+            say.text(dot.text(paths))
+        case _:
+            for line in report.text(paths, wide=output == "wide").splitlines():
+                say.line(line, colour=_HEADS.get(line))

@@ -1,0 +1,36 @@
+"""Paths as a graph in DOT, which Graphviz draws: `audit who … -o dot | dot -Tsvg`. Pure."""
+
+from collections.abc import Sequence
+
+from graphviz import Digraph, escape
+
+from audit.report import printing
+from audit.report.who import Answer, Path
+
+_STYLES = {
+    Answer.YES: {"color": "#1a7f37"},
+    Answer.PARTLY: {"color": "#9a6700", "style": "dashed"},
+    Answer.NO: {"color": "#cf222e", "arrowhead": "tee"},
+    Answer.UNPROVEN: {"color": "#6e7781", "style": "dotted"},
+}
+"""How an edge looks: told apart without colour too."""
+
+
+def text(paths: Sequence[Path]) -> str:
+    """Return a graph of the ends, with an edge for each path: its ports, and what stops it."""
+    graph = Digraph(graph_attr={"rankdir": "LR"}, node_attr={"shape": "box"})
+    ends = dict.fromkeys(end for path in paths for end in (path.source, path.destination))
+    # Numbers are their names: in a name with a colon what follows would be a port of the node.
+    names = {end: f"n{number}" for number, end in enumerate(ends)}
+    for end, name in names.items():
+        graph.node(name, label=_label(end))
+    for path in paths:
+        label = r"\n".join(map(_label, (", ".join(path.ports), *path.because)))
+        ends_of_edge = names[path.source], names[path.destination]
+        graph.edge(*ends_of_edge, label=label, **_STYLES[path.answer])
+    return str(graph.source).expandtabs(2)
+
+
+def _label(name: str) -> str:
+    """Return a text that Graphviz writes as it is."""
+    return str(escape(printing.line(name)))
