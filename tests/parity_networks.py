@@ -1,7 +1,7 @@
 """Compare runs with recorded traces in and between user-defined networks (`parity.py`).
 
 A pod is called by the logical port that it has on a network, so that what is asked is what was
-traced: the packet of one attachment to the address of another.
+traced: the packet of one attachment to the address of another, or to a Service's.
 """
 
 import random
@@ -51,7 +51,7 @@ def compare(name: str, root: Path, cover: Covering, ports: Sequence[str] = ()) -
         root,
         cover=cover,
         namespaces=spaces,
-        with_peers=bool(spaces),  # nodes among them
+        with_peers=bool(spaces),  # nodes and Services among them
         ports=sorted({f"{a['protocol']}/{a['port']}" for a in answers}),
         family=parity.families(answers),
     )
@@ -97,6 +97,8 @@ def _same_end(run: Run, cell: int, answer: Answer) -> bool:
             return verdict is Verdict.INCONCLUSIVE and reason is Reason.NEXT_HOP_UNRESOLVED
         case "exits":
             return verdict is Verdict.INCONCLUSIVE and reason is Reason.LEFT_NETWORK
+        case "rejected":
+            return reason is Reason.SERVICE_WITHOUT_ENDPOINTS
         case "unroutable":
             return verdict is Verdict.UNROUTABLE
         case _:
