@@ -22,6 +22,8 @@ class Size:
     seed: int = 1
     families: int = 1
     """1: IPv4; 2: IPv4 and IPv6."""
+    networks: int = 0
+    """How many namespaces have a primary user-defined network of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,6 +100,8 @@ class Pod:
     node: Node
     addresses: tuple[str, ...]
     phase: str = "Running"
+    prefix: str = ""
+    """What its port's name begins with on a user-defined network."""
 
     @property
     def namespace(self) -> str:
@@ -117,7 +121,7 @@ class Pod:
     @property
     def port(self) -> str:
         """The name of its logical port."""
-        return f"{self.namespace}_{self.name}"
+        return f"{self.prefix}{self.namespace}_{self.name}"
 
     @property
     def uid(self) -> str:

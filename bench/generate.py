@@ -23,8 +23,11 @@ from bench import manifests, policies, topology, workloads
 from bench.acls import PolicyRows
 from bench.balancers import Balancers
 from bench.cluster import Cluster, Node, Size
+from bench.networks import NetworkRows, Networks, isolation, served_sets
 from bench.ovsdb import Row, compile_zone, write
 
+_NETWORKS_VERSION = "26.03.0"
+"""The OVN of user-defined networks' rows: a layer 2 one's router is in all zones."""
 PARALLEL = 2
 """Zones that ovn-northd compiles at once."""
 _SUFFIXES = (".tar.gz", ".tgz")
@@ -58,9 +61,10 @@ def generate(target: Path, size: Size, programs: Toolchain) -> Made:
     started = time.monotonic()
     cluster = cluster_of(size)
     (target / "kube").mkdir(parents=True)
-    for resource, listed in manifests.lists(cluster):
+    networks = Networks(cluster)
+    for resource, listed in manifests.lists(cluster, networks):
         (target / "kube" / f"{resource}.json").write_text(json.dumps(listed), encoding="utf-8")
-    zones = _Zones(cluster, programs, target / "ovn")
+    zones = _Zones(cluster, networks, programs, target / "ovn")
     with ThreadPoolExecutor(PARALLEL) as pool:
         for _ in pool.map(zones.make, cluster.population.nodes):
             pass  # the first that failed raises here
@@ -79,8 +83,12 @@ def _total(target: Path, name: str) -> int:
 class _Zones:
     """Makes the databases of one zone after the other; what they share is made once."""
 
-    def __init__(self, cluster: Cluster, programs: Toolchain, target: Path) -> None:
-        self._cluster = cluster
+    def __init__(
+        self, whole: Cluster, networks: Networks, programs: Toolchain, target: Path
+    ) -> None:
+        self._networks = networks
+        self._network_rows = [NetworkRows(networks, one) for one in networks.of.values()]
+        self._cluster = cluster = networks.default if networks.of else whole
         self._programs = programs
         self._target = target
         self._balancers = Balancers(cluster)
@@ -107,13 +115,18 @@ class _Zones:
         own, keys = self._balancers.of_node(node)
         base = topology.ZoneTopology(self._cluster, node, keys).rows()
         groups = (group.row(node.name) for group in self._groups)
-        return [*base, *own, *self._shared, *groups]
+        rows = [*base, *own, *self._shared, *groups]
+        if self._network_rows:
+            rows += isolation(self._networks, node)
+            rows += served_sets(self._cluster.population.nodes)
+            rows += (row for network in self._network_rows for row in network.rows(node))
+        return rows
 
 
-def newest() -> Toolchain:
+def newest(version: str = "25.03.0") -> Toolchain:
     """Return the OVN that clusters are made and measured with: of 25.03, as far as it is there."""
     try:
-        return toolchain.choose(toolchain.find(), {"z": "25.03.0"})
+        return toolchain.choose(toolchain.find(), {"z": version})
     except EngineError as error:
         raise SystemExit(str(error)) from error
 
@@ -124,6 +137,7 @@ def size_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=int, default=10)
     parser.add_argument("--namespaces", type=int, default=60)
     parser.add_argument("--policies", type=int, default=400)
+    parser.add_argument("--networks", type=int, default=0, help="namespaces with a primary one")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--families", choices=("ip4", "both"), default="ip4")
 
@@ -141,9 +155,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         policies=given.policies,
         seed=given.seed,
         families=2 if given.families == "both" else 1,
+        networks=given.networks,
     )
     try:
-        made = generate(given.target, size, newest())
+        made = generate(
+            given.target, size, newest(_NETWORKS_VERSION if size.networks else "25.03.0")
+        )
     except (ValueError, FileExistsError) as error:
         raise SystemExit(str(error)) from error
     print(

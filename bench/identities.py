@@ -1,22 +1,34 @@
 """How OVN-Kubernetes marks its rows: `external_ids` by owner type, and what hangs on them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from bench.addresses import hash_for_ovn
 from bench.ovsdb import Key, Row
 
-CONTROLLER = "default-network-controller"
+_CONTROLLER = ContextVar("controller", default="default-network-controller")
 INGRESS, EGRESS = "Ingress", "Egress"
 _TIER_DEFAULT = 2
+
+
+@contextmanager
+def controller_of(network: str) -> Iterator[None]:
+    """Have rows marked as those of a user-defined network's controller."""
+    token = _CONTROLLER.set(f"{network}-network-controller")
+    try:
+        yield
+    finally:
+        _CONTROLLER.reset(token)
 
 
 def marks(owner_type: str, name: str, **keys: str) -> dict[str, str]:
     """Return the `external_ids` of a row: the owner, its name, the type's own keys in order."""
     return {
-        "k8s.ovn.org/id": ":".join([CONTROLLER, owner_type, name, *keys.values()]),
+        "k8s.ovn.org/id": ":".join([_CONTROLLER.get(), owner_type, name, *keys.values()]),
         "k8s.ovn.org/name": name,
-        "k8s.ovn.org/owner-controller": CONTROLLER,
+        "k8s.ovn.org/owner-controller": _CONTROLLER.get(),
         "k8s.ovn.org/owner-type": owner_type,
         **{key.replace("_", "-"): value for key, value in keys.items()},
     }
@@ -37,7 +49,10 @@ def acl(
     tier: int = _TIER_DEFAULT,
     name: str = "",
 ) -> Row:
-    """Return an ACL; policies of direction Egress are in force after load balancing."""
+    """Return an ACL; policies of direction Egress are in force after load balancing.
+
+    What isolates networks, in tier 0, is before it.
+    """
     columns: dict[str, object] = {
         "action": action,
         "direction": "from-lport" if direction == EGRESS else "to-lport",
@@ -49,7 +64,7 @@ def acl(
     }
     if name:
         columns["name"] = name[:63]
-    if direction == EGRESS:
+    if direction == EGRESS and tier:
         columns["options"] = {"apply-after-lb": "true"}
     return Row.of("ACL", external_ids["k8s.ovn.org/id"], columns)
 

@@ -24,6 +24,7 @@ from audit.policy.intent import Intent
 from audit.policy.tables import PASSES
 from bench import generate, manifests
 from bench.cluster import Size
+from bench.networks import Networks
 
 PORTS = (
     Port(protocol=Protocol.TCP, number=8080),
@@ -34,7 +35,8 @@ PORTS = (
 
 def read(size: Size) -> tuple[list[Endpoint], list[Policy], Cluster]:
     """Generate a cluster's objects, and read them."""
-    lists = dict(manifests.lists(generate.cluster_of(size)))
+    made = generate.cluster_of(size)
+    lists = dict(manifests.lists(made, Networks(made)))
     started = time.monotonic()
     pods = [kube.pod(item) for item in lists["pods"]["items"]]
     endpoints = [

@@ -6,18 +6,24 @@ from collections.abc import Iterable, Iterator
 from bench import addresses
 from bench.balancers import API_SERVER
 from bench.cluster import Cluster, Node, Object, Pod, Service
+from bench.networks import Network, Networks, annotation
 
 _TIME = "2026-01-01T00:00:00Z"
 
 
-def lists(cluster: Cluster) -> Iterator[tuple[str, Object]]:
+def lists(cluster: Cluster, networks: Networks) -> Iterator[tuple[str, Object]]:
     """Yield each resource with its List."""
     population, policies = cluster.population, cluster.policies
     families = cluster.size.families
+    mirrored = [
+        service
+        for network in networks.of.values()
+        for service in networks.seen_by(network).population.services
+    ]
     resources: dict[str, Iterable[Object]] = {
         "namespaces": (_namespace(*item) for item in population.namespaces.items()),
-        "nodes": map(_node, population.nodes),
-        "pods": (_pod(pod, families) for pod in population.pods),
+        "nodes": (_node(node, networks) for node in population.nodes),
+        "pods": (_pod(pod, families, annotation(networks, pod)) for pod in population.pods),
         "services": (_api(), *(_service(service, families) for service in population.services)),
         "endpointslices": (
             _api_slice(population.nodes[0]),
@@ -26,11 +32,14 @@ def lists(cluster: Cluster) -> Iterator[tuple[str, Object]]:
                 for service in population.services
                 for family in range(families)
             ),
+            *map(_mirror, mirrored),
         ),
         "networkpolicies": policies.network,
         "adminnetworkpolicies": policies.admin,
         "baselineadminnetworkpolicies": policies.baseline,
         "egressfirewalls": policies.firewalls,
+        "userdefinednetworks": map(_user_defined, networks.of.values()),
+        "network-attachment-definitions": map(_definition, networks.of.values()),
     }
     for name, items in resources.items():
         metadata = {"resourceVersion": ""}
@@ -61,7 +70,7 @@ def _both(values: Iterable[str]) -> dict[str, str]:
     return dict(zip(("ipv4", "ipv6"), values, strict=False))
 
 
-def _node(node: Node) -> Object:
+def _node(node: Node, networks: Networks) -> Object:
     """Return a Node with the annotations OVN-Kubernetes writes."""
     hosts = addresses.with_prefix(addresses.HOSTS, node.number, node.families)
     gateway = {
@@ -76,6 +85,7 @@ def _node(node: Node) -> Object:
     }
     transit = addresses.with_prefix(addresses.TRANSIT, node.number, node.families)
     annotations: dict[str, object] = {
+        **({"k8s.ovn.org/layer2-topology-version": "2.0"} if networks.of else {}),
         "k8s.ovn.org/host-cidrs": list(hosts),
         "k8s.ovn.org/l3-gateway-config": {"default": gateway},
         "k8s.ovn.org/node-chassis-id": node.chassis,
@@ -83,7 +93,10 @@ def _node(node: Node) -> Object:
         "k8s.ovn.org/node-id": str(node.number),
         "k8s.ovn.org/node-mgmt-port-mac-addresses": {"default": node.management_mac},
         "k8s.ovn.org/node-primary-ifaddr": _both(hosts),
-        "k8s.ovn.org/node-subnets": {"default": [str(network) for network in node.networks]},
+        "k8s.ovn.org/node-subnets": {
+            "default": [str(network) for network in node.networks],
+            **{n.name: [str(n.part(node))] for n in networks.of.values() if not n.layer2},
+        },
         "k8s.ovn.org/node-transit-switch-port-ifaddr": _both(transit),
         "k8s.ovn.org/remote-zone-migrated": node.name,
         "k8s.ovn.org/zone-name": node.name,
@@ -106,11 +119,15 @@ def _texts(annotations: dict[str, object]) -> dict[str, str]:
     }
 
 
-def _pod(pod: Pod, families: int) -> Object:
+def _pod(pod: Pod, families: int, more_networks: Object) -> Object:
     workload = pod.workload
     more: Object = {"labels": dict(pod.labels), "ownerReferences": [_owner(pod)]}
     if not workload.host_network:
         networks = {"default": _network(pod, families)}
+        if more_networks:
+            del networks["default"]["gateway_ips"]
+            networks = {"default": networks["default"] | {"role": "infrastructure-locked"}}
+        networks |= more_networks
         more["annotations"] = {"k8s.ovn.org/pod-networks": json.dumps(networks)}
     container: Object = {"image": "registry.local/app:1", "name": "app", "resources": {}}
     if workload.ports:
@@ -230,6 +247,56 @@ def _slice(service: Service, family: int) -> Object:
         "kind": "EndpointSlice",
         "metadata": _metadata("endpointslice", name, namespace, labels=labels),
         "ports": ports,
+    }
+
+
+def _mirror(service: Service) -> Object:
+    """Return the EndpointSlice that OVN-Kubernetes makes of one, with addresses of a network."""
+    found = _slice(service, 0)
+    name = f"{service.name}-udn"
+    labels = {
+        "endpointslice.kubernetes.io/managed-by": "endpointslice-mirror-controller.k8s.ovn.org",
+        "k8s.ovn.org/service-name": service.name,
+    }
+    namespace = service.workload.namespace
+    return found | {"metadata": _metadata("endpointslice", name, namespace, labels=labels)}
+
+
+def _user_defined(network: Network) -> Object:
+    subnet = str(network.subnet)
+    spec: Object = {"topology": network.topology.capitalize()}
+    if network.layer2:
+        spec["layer2"] = {"role": "Primary", "subnets": [subnet]}
+    else:
+        spec["layer3"] = {"role": "Primary", "subnets": [{"cidr": subnet, "hostSubnet": 24}]}
+    return {
+        "apiVersion": "k8s.ovn.org/v1",
+        "kind": "UserDefinedNetwork",
+        "metadata": _metadata("userdefinednetwork", "net", network.namespace),
+        "spec": spec,
+    }
+
+
+def _definition(network: Network) -> Object:
+    config = {
+        "cniVersion": "1.1.0",
+        "name": network.name,
+        "netAttachDefName": network.definition,
+        "role": "primary",
+        "subnets": str(network.subnet) + ("" if network.layer2 else "/24"),
+        "topology": network.topology,
+        "type": "ovn-k8s-cni-overlay",
+    }
+    annotations = {
+        "k8s.ovn.org/network-id": str(network.number),
+        "k8s.ovn.org/network-name": network.name,
+    }
+    metadata = _metadata("nad", "net", network.namespace, annotations=annotations)
+    return {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": metadata,
+        "spec": {"config": json.dumps(config)},
     }
 
 

@@ -8,6 +8,7 @@ from bench.addresses import MASQUERADE, uuid_of
 from bench.cluster import Cluster, Node, Pod
 from bench.identities import EGRESS, INGRESS, PortGroup, acl, marks, name_of
 from bench.ovsdb import Key, Row
+from bench.rows import port_row, route, router_port, switch, to_router
 
 _RATE_LIMITERS = {
     "arp": "arp",
@@ -86,9 +87,9 @@ class ZoneTopology:
 
     def _switches(self) -> Iterator[Row]:
         name = self._node.name
-        joins = [self._to_router(f"jtor-{r}", f"rtoj-{r}") for r in (f"GR_{name}", CLUSTER_ROUTER)]
-        yield from self._switch("join", {}, joins)
-        external = self._port(
+        joins = [to_router(f"jtor-{r}", f"rtoj-{r}") for r in (f"GR_{name}", CLUSTER_ROUTER)]
+        yield from switch("join", {}, joins)
+        external = port_row(
             f"etor-GR_{name}",
             addresses=[self._node.mac],
             type="router",
@@ -100,31 +101,10 @@ class ZoneTopology:
             up=True,
         )
         options = {"network_name": "physnet"}
-        bridge = self._port(
-            f"breth0_{name}", addresses=["unknown"], type="localnet", options=options
-        )
-        yield from self._switch(f"ext_{name}", {}, [external, bridge])
+        bridge = port_row(f"breth0_{name}", addresses=["unknown"], type="localnet", options=options)
+        yield from switch(f"ext_{name}", {}, [external, bridge])
         yield from self._transit()
         yield from self._node_switch()
-
-    def _switch(
-        self,
-        name: str,
-        config: Mapping[str, str],
-        ports: Sequence[Row],
-        **references: Sequence[Key],
-    ) -> Iterator[Row]:
-        columns = {"name": name} | ({"other_config": dict(config)} if config else {})
-        keys = [port.key for port in ports]
-        yield from ports
-        yield Row.of("Logical_Switch", name, columns, ports=keys, **references)
-
-    def _port(self, name: str, **columns: object) -> Row:
-        return Row.of("Logical_Switch_Port", name, {"name": name, **columns})
-
-    def _to_router(self, name: str, peer: str, **options: str) -> Row:
-        given = {"router-port": peer, **options}
-        return self._port(name, addresses=["router"], type="router", options=given, up=True)
 
     def _transit(self) -> Iterator[Row]:
         ports = [self._transit_port(node) for node in self._cluster.population.nodes]
@@ -135,7 +115,7 @@ class ZoneTopology:
             "mcast_snoop": "true",
             "requested-tnl-key": _TRANSIT_KEY,
         }
-        yield from self._switch("transit_switch", config, ports)
+        yield from switch("transit_switch", config, ports)
 
     def _transit_port(self, node: Node) -> Row:
         """Return the port of a node on the transit switch: a router's here, else remote."""
@@ -144,10 +124,10 @@ class ZoneTopology:
         if node is self._node:
             options = key | {"router-port": f"rtots-{node.name}"}
             port = {"addresses": ["router"], "type": "router", "options": options, "up": True}
-            return self._port(name, external_ids=external_ids, **port)
+            return port_row(name, external_ids=external_ids, **port)
         transit = addresses.with_prefix(addresses.TRANSIT, node.number, self._families)
         mac = addresses.mac_of(addresses.at(addresses.TRANSIT[0], node.number))
-        return self._port(
+        return port_row(
             name,
             addresses=[" ".join([mac, *transit])],
             type="remote",
@@ -158,11 +138,11 @@ class ZoneTopology:
     def _node_switch(self) -> Iterator[Row]:
         node = self._node
         clusters = " ".join(str(n) for n in addresses.CLUSTER[: self._families])
-        router = self._to_router(
+        router = to_router(
             f"stor-{node.name}", f"rtos-{node.name}", arp_proxy=f"{_ARP_PROXY} {clusters}"
         )
         management = " ".join([node.management_mac, *node.management])
-        host = self._port(f"k8s-{node.name}", addresses=[management], up=True)
+        host = port_row(f"k8s-{node.name}", addresses=[management], up=True)
         gateway = addresses.at(node.networks[0], 1)
         config = {
             "subnet": str(node.networks[0]),
@@ -176,18 +156,18 @@ class ZoneTopology:
             config["mcast_ip6_src"] = addresses.link_local(addresses.mac_of(gateway))
         allowed = [node_acl(node.name, address) for address in node.management]
         yield from allowed
-        yield from self._switch(
+        yield from switch(
             node.name,
             config,
             [router, host, *map(self._pod_port, self._pods)],
             acls=[found.key for found in allowed],
             load_balancer=self._balancers["switch"],
-            load_balancer_group=_groups("clusterLBGroup", "clusterSwitchLBGroup"),
+            load_balancer_group=balancer_groups("clusterLBGroup", "clusterSwitchLBGroup"),
         )
 
     def _pod_port(self, pod: Pod) -> Row:
         own = " ".join([addresses.mac_of(pod.addresses[0]), *pod.addresses])
-        return self._port(
+        return port_row(
             pod.port,
             addresses=[own],
             port_security=[own],
@@ -203,7 +183,7 @@ class ZoneTopology:
         chassis = f"rtos-{node.name}-{node.chassis}"
         columns = {"name": chassis, "chassis_name": node.chassis, "priority": 1}
         yield Row.of("Gateway_Chassis", chassis, columns)
-        yield self._router_port(
+        yield router_port(
             f"rtos-{node.name}",
             [f"{address}/{network.prefixlen}" for address, network in subnets],
             columns={"options": {"gateway_mtu": "1400"}},
@@ -215,21 +195,10 @@ class ZoneTopology:
             (f"rtots-{node.name}", addresses.TRANSIT, node.number, {"mcast_flood": "true"}),
         ):
             networks = addresses.with_prefix(plan, number, families)
-            yield self._router_port(name, networks, columns={"options": extra} if extra else {})
+            yield router_port(name, networks, columns={"options": extra} if extra else {})
         external = {"external_ids": {"gateway-physical-ip": "yes"}, "mac": node.mac}
         hosts = addresses.with_prefix(addresses.HOSTS, node.number, families)
-        yield self._router_port(f"rtoe-GR_{node.name}", hosts, columns=external)
-
-    def _router_port(
-        self,
-        name: str,
-        networks: Sequence[str],
-        columns: Mapping[str, Any],
-        **references: Sequence[Key],
-    ) -> Row:
-        mac = addresses.mac_of(networks[0].partition("/")[0])
-        given = {"name": name, "mac": mac, "networks": networks, **columns}
-        return Row.of("Logical_Router_Port", name, given, **references)
+        yield router_port(f"rtoe-GR_{node.name}", hosts, columns=external)
 
     def _cluster_router(self) -> Iterator[Row]:
         node = self._node
@@ -259,8 +228,8 @@ class ZoneTopology:
         """Yield the way to each gateway router, to each other node, and out by the own gateway."""
         joins = addresses.each(addresses.JOIN, self._node.number, self._families)
         for join, network in zip(joins, self._node.networks, strict=True):
-            yield _route(CLUSTER_ROUTER, join, join)
-            yield _route(CLUSTER_ROUTER, str(network), join, policy="src-ip")
+            yield route(CLUSTER_ROUTER, join, join)
+            yield route(CLUSTER_ROUTER, str(network), join, policy="src-ip")
         for node in self._cluster.population.nodes:
             if node is self._node:
                 continue
@@ -269,7 +238,7 @@ class ZoneTopology:
             joined = addresses.each(addresses.JOIN, node.number, self._families)
             for network, join, via in zip(node.networks, joined, transit, strict=True):
                 for prefix in (str(network), addresses.host_prefix(join)):
-                    yield _route(CLUSTER_ROUTER, prefix, via, external_ids=marked)
+                    yield route(CLUSTER_ROUTER, prefix, via, external_ids=marked)
 
     def _gateway_router(self) -> Iterator[Row]:
         node, name = self._node, f"GR_{self._node.name}"
@@ -294,7 +263,7 @@ class ZoneTopology:
             nat=[translation.key for translation in translations],
             static_routes=[route.key for route in routes],
             load_balancer=self._balancers["router"],
-            load_balancer_group=_groups("clusterLBGroup", "clusterRouterLBGroup"),
+            load_balancer_group=balancer_groups("clusterLBGroup", "clusterRouterLBGroup"),
         )
 
     def _translations(self) -> Iterator[Row]:
@@ -315,13 +284,13 @@ class ZoneTopology:
         anywhere = ("0.0.0.0/0", "::/0")[: self._families]
         for family, everything in enumerate(anywhere):
             inside, join = str(addresses.CLUSTER[family]), addresses.at(addresses.JOIN[family], 1)
-            yield _route(router, inside, join)
+            yield route(router, inside, join)
             outside = addresses.at(addresses.HOSTS[family], 1)
-            yield _route(router, everything, outside, output_port=port)
+            yield route(router, everything, outside, output_port=port)
             marked = {"k8s.ovn.org/node-masquerade-subnet": ""}
             to_host = {"output_port": port, "external_ids": marked}
             via = addresses.at(MASQUERADE[family], 4)
-            yield _route(router, str(MASQUERADE[family]), via, **to_host)
+            yield route(router, str(MASQUERADE[family]), via, **to_host)
 
     def _masquerades(self) -> Iterator[Row]:
         for family, mac in enumerate(_MASQUERADE_MACS[: self._families]):
@@ -337,7 +306,8 @@ class ZoneTopology:
 CLUSTER_ROUTER = "ovn_cluster_router"
 
 
-def _groups(*names: str) -> list[Key]:
+def balancer_groups(*names: str) -> list[Key]:
+    """Return the keys of load balancer groups."""
     return [("Load_Balancer_Group", name) for name in names]
 
 
@@ -352,11 +322,6 @@ def _host_route(node: str, host: str, management: str) -> dict[str, object]:
     }
 
 
-def _route(router: str, prefix: str, nexthop: str, **columns: object) -> Row:
-    given = {"ip_prefix": prefix, "nexthop": nexthop, **columns}
-    return Row.of("Logical_Router_Static_Route", f"{router} {prefix}", given)
-
-
 def node_acl(node: str, address: str) -> Row:
     """Return the ACL by which a node's own host reaches its pods."""
     field = "ip6" if ":" in address else "ip4"
@@ -369,9 +334,15 @@ def node_acl(node: str, address: str) -> Row:
     )
 
 
-def cluster_groups(cluster: Cluster) -> list[PortGroup]:
-    """Return the port groups of the whole cluster, with ACLs of service hairpins and multicast."""
-    sources = ("ip4.src == 169.254.169.5", "ip6.src == fd69::5")[: cluster.size.families]
+def cluster_groups(
+    cluster: Cluster, prefix: str = "", hairpin: str = "169.254.169.5", *, routers: bool = True
+) -> list[PortGroup]:
+    """Return the port groups of the whole cluster, with ACLs of service hairpins and multicast.
+
+    Ports of a user-defined network are those whose names have its `prefix`. Not every topology has
+    `routers` at the switches of nodes.
+    """
+    sources = (f"ip4.src == {hairpin}", "ip6.src == fd69::5")[: cluster.size.families]
     match = f"({' || '.join(sources)})" if len(sources) > 1 else sources[0]
     acls = [
         acl(
@@ -384,8 +355,8 @@ def cluster_groups(cluster: Cluster) -> list[PortGroup]:
         for direction in (INGRESS, EGRESS)
     ]
     nodes = cluster.population.nodes
-    hosts = [(node.name, f"k8s-{node.name}") for node in nodes]
-    routers = [(node.name, f"stor-{node.name}") for node in nodes]
+    hosts = [(node.name, f"k8s-{prefix}{node.name}") for node in nodes]
+    to_routers = [(node.name, f"stor-{prefix}{node.name}") for node in nodes if routers]
     cluster_ids, router_ids = (
         marks("Cluster", name) for name in ("clusterPortGroup", "clusterRtrPortGroup")
     )
@@ -395,7 +366,7 @@ def cluster_groups(cluster: Cluster) -> list[PortGroup]:
     ]
     return [
         PortGroup(cluster_ids, hosts, [*acls, *denials]),
-        PortGroup(router_ids, routers, between),
+        PortGroup(router_ids, to_routers, between),
     ]
 
 
@@ -447,10 +418,12 @@ def bindings(cluster: Cluster, own: Node) -> Iterator[Mapping[str, Any]]:
             "row": {"chassis": local, "up": True},
         }
     for node in cluster.population.nodes:
-        if node is not own:
-            yield {
-                "op": "update",
-                "table": "Port_Binding",
-                "where": [["logical_port", "==", f"tstor-{node.name}"]],
-                "row": {"chassis": ["uuid", uuid_of(own.name, "Chassis", node.name)]},
-            }
+        there = ["uuid", uuid_of(own.name, "Chassis", node.name)]
+        for column, value in (("logical_port", f"tstor-{node.name}"), ("requested_chassis", there)):
+            if node is not own:
+                yield {
+                    "op": "update",
+                    "table": "Port_Binding",
+                    "where": [[column, "==", value], ["type", "==", "remote"]],
+                    "row": {"chassis": there},
+                }

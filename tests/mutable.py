@@ -21,9 +21,10 @@ from bench.ovsdb import record
 SELECTED = "mutation.test/asked"
 """The label of the pods that a run is about. No policy looks at it."""
 
-DEFAULT_NETWORK_TAKEN = "k8s.ovn.org/primary-user-defined-network"
+_TAKEN = "k8s.ovn.org/primary-user-defined-network"
 _PORT = re.compile(r"\b(tcp|udp|sctp)\.dst\s*==\s*(\d+)")
 _ANNOTATION = "k8s.ovn.org/pod-networks"
+_DEFAULT = "default"
 
 NO_ROW = "00000000-0000-0000-0000-000000000000"
 
@@ -122,18 +123,23 @@ def _split(content: bytes) -> tuple[bytes, bytes]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
-    """A running pod of the default network."""
+    """A running pod on one of its networks."""
 
     namespace: str
     name: str
     node: str
     addresses: tuple[str, ...]
     mac: str
+    attachment: str = _DEFAULT
+    """The network's NetworkAttachmentDefinition, as the pod's annotation names it."""
 
     @property
     def port(self) -> str:
         """Its logical switch port."""
-        return f"{self.namespace}_{self.name}"
+        port = f"{self.namespace}_{self.name}"
+        if self.attachment == _DEFAULT:
+            return port
+        return f"{self.attachment.replace('/', '.').replace('-', '.')}_{port}"
 
     def address(self, family: Family) -> str:
         """Return its address of a family, or any."""
@@ -220,29 +226,29 @@ class Cluster:
 
     def choose(self, *, most: int) -> None:
         """Draw the pods a run is about, and label them."""
-        spaces = {
-            one["metadata"]["name"]
-            for one in self.objects("namespaces")
-            if DEFAULT_NETWORK_TAKEN not in one["metadata"].get("labels", {})
-        }
-        found = []
-        for item in self.objects("pods"):
-            pod = _pod(item)
-            if pod is not None and pod.namespace in spaces:
-                found.append((pod, item))
-        self.everyone = [pod for pod, _ in found]
+        spaces = [one["metadata"] for one in self.objects("namespaces")]
+        having = {one["name"] for one in spaces if _TAKEN in one.get("labels", {})}
+        names = {one["name"] for one in spaces}
+        items = [(on, item) for item in self.objects("pods") if (on := _attachments(item))]
+        self.everyone = [pod for on, _ in items for pod in on]
+        having |= {pod.namespace for pod in self.everyone if pod.attachment != _DEFAULT}
         # Pods of few namespaces: many of them alike to policies, which legs are to make use of.
-        spaces_drawn = self.rng.sample(sorted(spaces), len(spaces))
-        order = {space: place // 2 for place, space in enumerate(spaces_drawn)}
-        mixed = self.rng.sample(found, len(found))
-        chosen = sorted(mixed, key=lambda one: order[one[0].namespace])[:most]
-        for pod, item in chosen:
+        # Where there are networks, most are of namespaces that have one.
+        drawn = self.rng.sample(sorted(names), len(names))
+        if having and self.rng.random() < 0.7:
+            drawn.sort(key=lambda name: name not in having)
+        order = {space: place // 2 for place, space in enumerate(drawn)}
+        mixed = self.rng.sample(items, len(items))
+        chosen = sorted(mixed, key=lambda one: order[one[0][0].namespace])[:most]
+        for on, item in chosen:
             item["metadata"].setdefault("labels", {})[SELECTED] = "yes"
-            self.pods.append(pod)
+            self.pods += on
 
     def a_pod(self) -> Pod:
-        """Draw a pod, mostly one of those asked."""
-        return self.rng.choice(self.pods if self.rng.random() < 0.85 else self.everyone)
+        """Draw a pod on a network, mostly one of those asked, with an address of the family."""
+        among = self.pods if self.rng.random() < 0.85 else self.everyone
+        fit = [pod for pod in among if self.family in map(Family.of, pod.addresses)]
+        return self.rng.choice(fit or among)
 
     def an_address(self) -> str:
         return self.a_pod().address(self.family)
@@ -254,22 +260,26 @@ class Cluster:
         return self.rng.choice(("tcp/80", "udp/53", "tcp/443", "sctp/80", "tcp/8080"))
 
 
-def _pod(item: Any) -> Pod | None:
+def _attachments(item: Any) -> list[Pod]:
+    """Return a running pod on each of its networks that gives it an address."""
     meta, status = item["metadata"], item["status"]
     annotation = meta.get("annotations", {}).get(_ANNOTATION)
     if item["spec"].get("hostNetwork") or status.get("phase") != "Running" or not annotation:
-        return None
-    network = json.loads(annotation).get("default")
-    if not network or network.get("role", "primary") != "primary":
-        return None
-    addresses = network.get("ip_addresses") or [network["ip_address"]]
-    return Pod(
-        namespace=meta["namespace"],
-        name=meta["name"],
-        node=item["spec"].get("nodeName", ""),
-        addresses=tuple(address.split("/")[0] for address in addresses),
-        mac=network["mac_address"],
-    )
+        return []
+    networks = json.loads(annotation)
+    return [
+        Pod(
+            namespace=meta["namespace"],
+            name=meta["name"],
+            node=item["spec"].get("nodeName", ""),
+            addresses=tuple(address.split("/")[0] for address in addresses),
+            mac=networks[name]["mac_address"],
+            attachment=name,
+        )
+        for name in sorted(networks, key=lambda name: (name != _DEFAULT, name))
+        if (addresses := networks[name].get("ip_addresses") or [networks[name].get("ip_address")])
+        and addresses[0]
+    ]
 
 
 def copied(source: Path, target: Path) -> Path:

@@ -1,12 +1,12 @@
 """Recorded clusters edited at random: what legs say of each cell is what its own trace says.
 
-`python -m tests.mutate [--count N] [--seed S] [--only KIND]` (`make mutate`: ten thousand). A
-mutation is one of the recorded clusters with one to three edits (`tests/mutations.py`): of objects,
-of northbound rows, of which the real `ovn-northd` makes the southbound, or of southbound rows. Some
-of its pods, a port or two and sometimes nodes, services and outside addresses are asked twice, with
-`--cover legs` and with `--cover exhaustive`. A cell that passes by legs and not by its own trace
-is a *false pass*, and there is none. Any other difference is told by a note of the run by legs
-that names an end of the cell.
+`python -m tests.mutate [--count N] [--seed S] [--only KIND] [--cluster NAME]` (`make mutate`: ten
+thousand). A mutation is a recorded cluster with one to three edits (`tests/mutations.py`): of
+objects, of northbound rows, of which the real `ovn-northd` makes the southbound, or of
+southbound rows. Some of its pods on all their networks, a port or two and sometimes nodes, services
+and outside addresses are asked twice, with `--cover legs` and with `--cover exhaustive`. A cell
+that passes by legs and not by its own trace is a *false pass*, and there is none. Any other
+difference is told by a note of the run by legs that names an end of the cell.
 
 What is drawn is a function of the seed: every line that is printed can be run again.
 """
@@ -147,7 +147,8 @@ class Engine:
 class Clusters:
     """The recorded clusters that an OVN at hand can trace, each unpacked once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, names: Iterable[str] = CLUSTERS) -> None:
+        self.names = sorted(names)
         self._root = root
         self._engines: dict[str, Engine | None] = {}
 
@@ -180,9 +181,9 @@ def mutate(number: int, clusters: Clusters, root: Path, only: Sequence[str]) -> 
     """Make one mutation and compare; `root` is a short directory of its own."""
     began = time.monotonic()
     rng = random.Random(number)  # noqa: S311 - damage, no secrets
-    name = rng.choice(sorted(CLUSTERS))
+    name = rng.choice(clusters.names)
     while (engine := clusters.engine(name)) is None:
-        name = rng.choice(sorted(CLUSTERS))
+        name = rng.choice(clusters.names)
     cluster = Cluster(root=copied(engine.snapshot, root / "s"), rng=rng)
     cluster.choose(most=rng.choice((6, 9, 12)))
     flags = draw_scope(cluster)
@@ -198,10 +199,10 @@ def mutate(number: int, clusters: Clusters, root: Path, only: Sequence[str]) -> 
         # Southbound rows are edited after ovn-northd has made them.
         for kind in sorted(kinds, key=lambda kind: kind.startswith("southbound")):
             if kind.startswith("southbound") and cluster.recompile:
-                _recompile(cluster, engine, root)
+                recompile_zones(cluster, engine, root)
             edits.append(f"{kind}: {EDITS[kind](cluster)}")
         cluster.write()
-        _recompile(cluster, engine, root)
+        recompile_zones(cluster, engine, root)
         memory = Memory()
         few, everything = audit(cluster.root, engine, flags, memory)
     except AuditError as error:
@@ -223,7 +224,7 @@ def mutate(number: int, clusters: Clusters, root: Path, only: Sequence[str]) -> 
     )
 
 
-def _recompile(cluster: Cluster, engine: Engine, root: Path) -> None:
+def recompile_zones(cluster: Cluster, engine: Engine, root: Path) -> None:
     """Let the real ovn-northd make the southbound databases of what was changed."""
     cluster.write()
     zones = {
@@ -435,9 +436,9 @@ _clusters: Clusters | None = None
 """Those of this worker process."""
 
 
-def _begin(root: str) -> None:
+def _begin(root: str, names: Sequence[str]) -> None:
     global _clusters  # noqa: PLW0603 - a pool's initializer has no other place
-    _clusters = Clusters(Path(tempfile.mkdtemp(dir=root, prefix="c")))
+    _clusters = Clusters(Path(tempfile.mkdtemp(dir=root, prefix="c")), names)
 
 
 def mutate_alone(
@@ -454,11 +455,13 @@ def _one(job: tuple[int, str, Sequence[str]]) -> Mutation:
     return mutate_alone(number, _clusters, only, root)
 
 
-def mutations(numbers: Iterable[int], workers: int, only: Sequence[str] = ()) -> Iterator[Mutation]:
+def mutations(
+    numbers: Iterable[int], workers: int, only: Sequence[str] = (), names: Iterable[str] = CLUSTERS
+) -> Iterator[Mutation]:
     """Make these mutations in as many processes, and yield each as it is done."""
     with tempfile.TemporaryDirectory(prefix="mu") as root:
         context = multiprocessing.get_context("spawn")
-        with context.Pool(workers, _begin, (root,)) as pool:
+        with context.Pool(workers, _begin, (root, sorted(names))) as pool:
             yield from pool.imap_unordered(_one, [(n, root, only) for n in numbers])
 
 
@@ -468,12 +471,13 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0, help="of the first; the next is one more")
     parser.add_argument("--only", action="append", default=[], help="kinds that begin so")
+    parser.add_argument("--cluster", action="append", choices=sorted(CLUSTERS))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     only = [kind for kind in EDITS if not given.only or kind.startswith(tuple(given.only))]
     tally = Tally()
     numbers = range(given.seed, given.seed + given.count)
-    for one in mutations(numbers, given.workers, only):
+    for one in mutations(numbers, given.workers, only, given.cluster or CLUSTERS):
         tally.add(one)
         for line in one.told():
             print(line, flush=True)  # noqa: T201 - this is the command's output

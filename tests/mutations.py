@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from audit.model.packets import Family
-from tests.mutable import Cluster, Database, a_map, a_set, members, pairs
+from tests.mutable import Cluster, Database, Pod, a_map, a_set, members, pairs
 
 Edit = Callable[[Cluster], str]
 
+_ANNOTATION = "k8s.ovn.org/pod-networks"
+_NETWORK = "k8s.ovn.org/network"
+_ROUTER_PORT = re.compile(r"(.*_)?(rto|trto|GR|cr-)")
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 
@@ -323,7 +326,7 @@ def sb_mac_binding(cluster: Cluster) -> str:
     bindings = [
         r
         for _, r in sorted(database.rows("Port_Binding").items())
-        if r["logical_port"].startswith(("rto", "GR", "cr-"))
+        if _ROUTER_PORT.match(r["logical_port"])
     ]
     if not bindings:
         return sb_port(cluster)
@@ -491,6 +494,77 @@ def _router(cluster: Cluster, database: Database) -> dict[str, Any]:
     )
 
 
+def _router_of(database: Database, pod: Pod) -> dict[str, Any]:
+    """Return the router between the nodes of a pod's network, of those that it has."""
+    rows = database.rows("Logical_Switch_Port").items()
+    port = next((["uuid", key] for key, row in rows if row["name"] == pod.port), None)
+    switches = database.rows("Logical_Switch").values()
+    switch = next((one for one in switches if port in members(one["ports"])), None)
+    network = pairs(switch["external_ids"]).get(_NETWORK) if switch else None
+    routers = sorted(database.rows("Logical_Router").values(), key=lambda one: str(one["name"]))
+    fit = [one for one in routers if pairs(one["external_ids"]).get(_NETWORK) == network]
+    return next((one for one in fit if not _gateway(one)), (fit or routers)[0])
+
+
+def _gateway(router: Mapping[str, Any]) -> bool:
+    return "chassis" in pairs(router["options"])
+
+
+def nb_network(cluster: Cluster) -> str:
+    """Have a switch or a router say something else of its network."""
+    ((zone, database),) = _nb(cluster, everywhere=0)
+    table = cluster.rng.choice(("Logical_Switch", "Logical_Router"))
+    rows = database.rows(table)
+    keys = [key for key, row in sorted(rows.items()) if _NETWORK in pairs(row["external_ids"])]
+    if not keys:
+        return nb_route(cluster)
+    row = rows[cluster.rng.choice(keys)]
+    ids = pairs(row["external_ids"])
+    column = cluster.rng.choice(sorted(key for key in ids if key.startswith("k8s.ovn.org/")))
+    others = sorted({pairs(r["external_ids"]).get(column, "") for r in rows.values()} - {""})
+    if cluster.rng.random() < 0.5:
+        del ids[column]
+    else:
+        ids[column] = cluster.rng.choice([*others, "edited"])
+    row["external_ids"] = a_map(ids)
+    return f"{zone}: {row['name']}: {column} is {ids.get(column)}"
+
+
+def nb_joined(cluster: Cluster) -> str:
+    """Join two routers by a pair of ports, and send some of one's packets to the other."""
+    pod, other = cluster.a_pod(), cluster.a_pod()
+    zone = cluster.zone_of(pod)
+    cluster.recompile.add(zone)
+    database = cluster.database(zone, "nb")
+    first, second = _router_of(database, pod), _router_of(database, other)
+    if first is second:
+        second = _router(cluster, database)
+    if first is second:
+        return nb_route(cluster)
+    version6 = cluster.family is Family.IP6
+    hops = ("fd77::1", "fd77::2") if version6 else ("100.77.0.1", "100.77.0.2")
+    names = ("joined-1", "joined-2")
+    for router, name, peer, hop in zip((first, second), names, reversed(names), hops, strict=True):
+        key = _uuid(cluster)
+        database.rows("Logical_Router_Port")[key] = {
+            "name": name,
+            "peer": peer,
+            "mac": f"0a:58:64:4d:00:{hop[-1].zfill(2)}",
+            "networks": f"{hop}/{'64' if version6 else '24'}",
+            "external_ids": a_map({}),
+        }
+        router["ports"] = a_set([*members(router["ports"]), ["uuid", key]])
+    made = {
+        "ip_prefix": f"{other.address(cluster.family)}/{_bits(cluster)}",
+        "nexthop": hops[1],
+        "external_ids": a_map({}),
+    }
+    new = _uuid(cluster)
+    database.rows("Logical_Router_Static_Route")[new] = made
+    first["static_routes"] = a_set([*members(first["static_routes"]), ["uuid", new]])
+    return f"{zone}: {first['name']} sends {made['ip_prefix']} to {second['name']}"
+
+
 def nb_route(cluster: Cluster) -> str:
     ((zone, database),) = _nb(cluster, everywhere=0)
     rows = database.rows("Logical_Router_Static_Route")
@@ -572,8 +646,7 @@ def nb_detour(cluster: Cluster) -> str:
     longest = 32 if cluster.family is Family.IP4 else 128
     size = longest - cluster.rng.choice((7, 8, 16))
     network = ipaddress.ip_network(f"{hop}/{size}", strict=False)
-    routers = sorted(database.rows("Logical_Router").values(), key=lambda one: str(one["name"]))
-    router = next((one for one in routers if "cluster" in one["name"]), routers[0])
+    router = _router_of(database, pod)
     made: dict[str, Any] = {"external_ids": a_map({})}
     if cluster.rng.random() < 0.5:
         match = f"{_ip(cluster)}.dst == {network}"
@@ -681,11 +754,11 @@ def object_pod(cluster: Cluster) -> str:
             labels[key] = "edited" if not key.startswith("mutation") else labels[key]
             return f"pod {pod.port}: label {key} is {labels[key]}"
         case 1:
-            _place_pod(item, pod.addresses, other.addresses)
+            _place_pod(item, pod, other.addresses)
             return f"pod {pod.port} says it has the addresses of {other.port}"
         case 2:
             free = tuple(_free(address) for address in pod.addresses)
-            _place_pod(item, pod.addresses, free)
+            _place_pod(item, pod, free)
             return f"pod {pod.port} says it has {', '.join(free)}"
         case _:
             nodes = sorted(one["metadata"]["name"] for one in cluster.objects("nodes"))
@@ -697,14 +770,47 @@ def _free(address: str) -> str:
     return re.sub(r"[0-9a-f]+$", "fa" if ":" in address else "250", address)
 
 
-def _place_pod(item: Any, before: tuple[str, ...], after: tuple[str, ...]) -> None:
-    item["status"]["podIPs"] = [{"ip": address} for address in after]
-    item["status"]["podIP"] = after[0]
-    annotations = item["metadata"]["annotations"]
-    text = annotations["k8s.ovn.org/pod-networks"]
-    for old, new in zip(before, after, strict=False):
+def _place_pod(item: Any, pod: Pod, after: tuple[str, ...]) -> None:
+    """Have a pod say that it has other addresses on one of its networks."""
+    if pod.addresses[0] == item["status"]["podIP"]:
+        item["status"]["podIPs"] = [{"ip": address} for address in after]
+        item["status"]["podIP"] = after[0]
+    networks = _networks(item)
+    text = json.dumps(networks[pod.attachment])
+    for old, new in zip(pod.addresses, after, strict=False):
         text = text.replace(f'"{old}/', f'"{new}/')
-    annotations["k8s.ovn.org/pod-networks"] = text
+    _attach(item, networks | {pod.attachment: json.loads(text)})
+
+
+def _networks(item: Any) -> dict[str, Any]:
+    return dict(json.loads(item["metadata"]["annotations"][_ANNOTATION]))
+
+
+def _attach(item: Any, networks: Mapping[str, Any]) -> None:
+    item["metadata"]["annotations"][_ANNOTATION] = json.dumps(networks)
+
+
+def object_attachment(cluster: Cluster) -> str:
+    """Have a pod say something else of one of its networks."""
+    pod, other = cluster.a_pod(), cluster.a_pod()
+    item = _object(cluster, "pods", pod.namespace, pod.name)
+    networks = _networks(item)
+    match cluster.rng.randrange(4):
+        case 0:
+            del networks[pod.attachment]
+            what = "is not there"
+        case 1:
+            role = cluster.rng.choice(("primary", "secondary", "infrastructure-locked"))
+            networks[pod.attachment]["role"] = role
+            what = f"is {role}"
+        case 2:
+            networks[pod.attachment]["mac_address"] = other.mac
+            what = f"with MAC {other.mac}"
+        case _:
+            networks[other.attachment] = networks.pop(pod.attachment)
+            what = f"is {other.attachment}"
+    _attach(item, networks)
+    return f"pod {pod.namespace}/{pod.name}: network {pod.attachment} {what}"
 
 
 def object_policy(cluster: Cluster) -> str:
@@ -784,7 +890,10 @@ EDITS: Mapping[str, Edit] = {
     "northbound-nat": nb_nat,
     "northbound-balancer": nb_balancer,
     "northbound-port": nb_port,
+    "northbound-network": nb_network,
+    "northbound-joined": nb_joined,
     "object-pod": object_pod,
+    "object-attachment": object_attachment,
     "object-policy": object_policy,
     "object-namespace": object_namespace,
     "object-service": object_service,

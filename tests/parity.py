@@ -20,7 +20,6 @@ from pyarrow import parquet
 
 from audit.cli import progress
 from audit.commands import run as command
-from audit.model.endpoints import EndpointKind
 from audit.model.matrix import Matrix
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, STOPPED, UNPROVEN, VERDICTS, Verdict
@@ -120,7 +119,7 @@ def read_records(name: str) -> list[dict[str, Any]]:
 def cells(run: Run) -> Iterator[tuple[tuple[str, str, str, str, str], int]]:
     """Yield each cell's coordinates as the recordings write them, and its index.
 
-    Pods are their logical ports (`namespace_pod`), others their names or addresses.
+    Who has a logical port is called by it (`namespace_pod`), others by their names or addresses.
     """
     yield from places(run.matrix)
 
@@ -128,8 +127,7 @@ def cells(run: Run) -> Iterator[tuple[tuple[str, str, str, str, str], int]]:
 def places(matrix: Matrix) -> Iterator[tuple[tuple[str, str, str, str, str], int]]:
     """Yield the same of a matrix that need not be a run's."""
     names = [
-        f"{e.namespace}_{e.name}" if e.kind is EndpointKind.POD else f"{e.namespace}/{e.name}"
-        for e in matrix.endpoints
+        e.attachment.port if e.attachment else f"{e.namespace}/{e.name}" for e in matrix.endpoints
     ]
     for cell in range(len(matrix)):
         port = matrix.ports[matrix.port[cell]]
@@ -249,7 +247,7 @@ def compare_replies(name: str, run: Run) -> Score:
 
 def main() -> int:
     """Print every comparison as `N of N`; exit with 1 when one is not."""
-    from tests import parity_services  # noqa: PLC0415 - it needs this module
+    from tests import parity_networks, parity_services  # noqa: PLC0415 - they need this module
 
     scores: list[Score] = []
     with tempfile.TemporaryDirectory() as directory:
@@ -261,6 +259,9 @@ def main() -> int:
             if (DATA / f"{name}.csv.gz").exists():
                 scores += compare_pods(name, run)
                 scores += compare_legs(name, root)
+        for name in (*parity_networks.RECORDED, parity_networks.CAUGHT_UP):
+            for cover in (Covering.LEGS, Covering.EXHAUSTIVE):
+                scores += parity_networks.compare(name, root, cover)
         scores += parity_services.compare(root)
     for score in scores:
         print(score)  # noqa: T201 - this is the command's output

@@ -66,7 +66,7 @@ class Met:
     notes: list[Note] = field(default_factory=list)
     _numbers: Numbers = field(default_factory=Numbers)
     _marks: dict[str, ZoneMarks] = field(default_factory=dict)
-    _contents: dict[tuple[Switch, At], NDArray[np.int64]] = field(default_factory=dict)
+    _contents: dict[tuple[Switch, At], dict[int, int]] = field(default_factory=dict)
     _common: dict[tuple[Switch, At], "_Views"] = field(default_factory=dict)
     _most: dict[tuple[At, bool], tuple[int, int] | None] = field(default_factory=dict)
     usual_switches: frozenset[Switch] = frozenset()
@@ -212,7 +212,7 @@ class Met:
         if attached is None or attached.switch not in self._marks[attached.zone].on:
             return tuple(() for _ in Locality)
         zone, switch, sees = attached.zone, attached.switch, self._sees(index, side)
-        content = int(self._content(zone, switch, side)[index])
+        content = self._named(zone, switch, side).get(index, self._numbers.of(()))
         views = self._views(zone, switch, sees)
         if (content, views.number) == self._usual(side, host=bool(self.host[index])):
             host = (self._entry(self._numbers.of("host")),) if self.host[index] else ()
@@ -237,7 +237,8 @@ class Met:
             for index in np.flatnonzero(self.host == host).tolist():
                 at = self.endpoints[index].attachment
                 if at is not None and (at.zone, at.switch) in self.usual_switches:
-                    content = int(self._content(at.zone, at.switch, side)[index])
+                    named = self._named(at.zone, at.switch, side)
+                    content = named.get(index, self._numbers.of(()))
                     views = self._views(at.zone, at.switch, self._sees(index, side))
                     counts[content, views.number] += 1
                     plain[content, views.number] = views.plain
@@ -290,12 +291,19 @@ class Met:
 
     def _content(self, zone: str, switch: str, side: At) -> NDArray[np.int64]:
         """Return by endpoint the number of what a switch's flows say of it as `side`."""
+        content = np.full(len(self.endpoints), self._numbers.of(()), dtype=np.int64)
+        named = self._named(zone, switch, side)
+        content[list(named)] = list(named.values())
+        return content
+
+    def _named(self, zone: str, switch: str, side: At) -> Mapping[int, int]:
+        """Return the same for those alone that the flows name: few of a big cluster."""
         key = ((zone, switch), side)
         if key not in self._contents:
-            content = np.full(len(self.endpoints), self._numbers.of(()), dtype=np.int64)
-            for index, marks in self._marks[zone].on[switch][side].items():
-                content[index] = self._numbers.of(tuple(sorted(marks)))
-            self._contents[key] = content
+            self._contents[key] = {
+                index: self._numbers.of(tuple(sorted(marks)))
+                for index, marks in self._marks[zone].on[switch][side].items()
+            }
         return self._contents[key]
 
     def _made(self, zone: str, switch: str, side: At, locality: Locality) -> Iterator[Entry]:
@@ -401,10 +409,12 @@ class Met:
         joined = {
             (name, switch): frozenset(
                 zone.networks[datapath].name if datapath in zone.networks else ""
-                for datapath in flows.reached(zone, [switch])
+                for datapath in datapaths
             )
-            for name, zone in self.zones.items()
-            for switch in (flows.switches_of(self.endpoints, zone) if addresses else ())
+            for name, zone in (self.zones if addresses else {}).items()
+            for switch, datapaths in flows.joined(
+                zone, flows.switches_of(self.endpoints, zone)
+            ).items()
         }
         return Crossing(network=names, joined=joined, addresses=addresses)
 
@@ -414,17 +424,16 @@ class Met:
 
     def ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return `met_own` and `met_other` of a `LegPlan`."""
+        others = np.zeros((max(len(self.switches), 1), len(self.endpoints)), dtype=np.int64)
         nothing = self._numbers.of(())
-        shape = (max(len(self.switches), 1), len(self.endpoints))
-        # contents[s, e, a]: the number of what switch s's flows say of endpoint e as At a
-        contents = np.full((*shape, len(At)), nothing, dtype=np.int64)
+        kinds = {(nothing,) * len(At): 0}
         for zone, marks in self._marks.items():
             for switch in marks.on:
-                for index, at in enumerate(At):
-                    number = self.switches[zone, switch]
-                    contents[number, :, index] = self._content(zone, switch, at)
-        _, others = np.unique(contents.reshape(-1, len(At)), axis=0, return_inverse=True)
-        others = others.reshape(shape).astype(np.int64)
+                sides = [self._named(zone, switch, at) for at in At]
+                for index in set().union(*sides):
+                    kind = tuple(named.get(index, nothing) for named in sides)
+                    number = kinds.setdefault(kind, len(kinds))
+                    others[self.switches[zone, switch], index] = number
         at_home = others[self.switch, np.arange(len(self.endpoints))]
         ends = np.stack([self.switch, at_home], axis=1)
         _, numbers = np.unique(ends, axis=0, return_inverse=True)

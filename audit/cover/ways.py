@@ -63,9 +63,8 @@ def ways(
     `host_marks` number, by zone and endpoint, what the zone's flows say of hosts' addresses.
     """
     senders = _one_of_each(classes.sending)
-    receivers = max(_count(classes.receiving), _count(classes.answered))
-    at_class = _one_of_each(classes.receiving)
-    legs = np.empty((len(senders), receivers), dtype=np.int64)
+    receivers = _Receivers(endpoints, classes, crossing)
+    legs = np.empty((len(senders), receivers.count), dtype=np.int64)
     unjoined = np.zeros(legs.shape, dtype=np.bool_)
     rows: dict[tuple[str, str, str], tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
     first = 0
@@ -73,41 +72,53 @@ def ways(
         at = endpoints[index].attachment
         key = (at.zone, at.switch, crossing.network[index]) if at is not None else ("", "", "")
         if key not in rows:
-            rows[key] = _row(endpoints, at_class, receivers, host_marks, crossing, key)
+            rows[key] = receivers.row(key, host_marks.get(key[0]))
         row, unjoined[sender] = rows[key]
         legs[sender] = first + row
         first += int(row.max(initial=-1)) + 1
     return Ways(legs=legs, unjoined=unjoined)
 
 
-def _row(
-    endpoints: Sequence[Endpoint],
-    at_class: Mapping[int, int],
-    receivers: int,
-    host_marks: Mapping[str, Mapping[int, object]],
-    crossing: Crossing,
-    sender: tuple[str, str, str],
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return, by receiver, numbers of the ways from a switch, and which lead to no such network."""
-    zone, switch, network = sender
-    marks = host_marks.get(zone)
-    joined = crossing.joined.get((zone, switch), frozenset({network}))
-    addresses = crossing.addresses.get(network)
-    numbers: dict[object, int] = {}
-    row = np.empty(receivers, dtype=np.int64)
-    unjoined = np.zeros(receivers, dtype=np.bool_)
-    for receiver in range(receivers):
-        index = at_class.get(receiver)
-        alike: object = receiver
-        if index is None:
-            pass  # where a node is answered, and nobody is sent to
-        elif endpoints[index].host_network:
-            alike = ("host", marks[index]) if marks is not None else receiver
-        elif crossing.network[index] not in joined and addresses is not None:
-            alike = ("unjoined", int(addresses[index]))
-            unjoined[receiver] = True
-        row[receiver] = numbers.setdefault(alike, len(numbers))
-    return row, unjoined
+class _Receivers:
+    """The classes that are sent to or answered at, and an endpoint of each that is sent to."""
+
+    def __init__(
+        self, endpoints: Sequence[Endpoint], classes: TransitClasses, crossing: Crossing
+    ) -> None:
+        self.count = max(_count(classes.receiving), _count(classes.answered))
+        self._crossing = crossing
+        at_class = _one_of_each(classes.receiving)
+        # Where a node is answered nobody is sent to.
+        self._endpoint = np.array([at_class.get(n, -1) for n in range(self.count)], dtype=np.int64)
+        sent_to = self._endpoint >= 0
+        hosts = np.array([e.host_network for e in endpoints], dtype=np.bool_)
+        self._hosts = sent_to & hosts[self._endpoint]
+        names, numbers = np.unique(np.array(crossing.network), return_inverse=True)
+        self._names = [str(name) for name in names]
+        self._network = np.where(sent_to & ~self._hosts, numbers[self._endpoint], -1)
+
+    def row(
+        self, sender: tuple[str, str, str], host_marks: Mapping[int, object] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return numbers of the ways from a switch, and which lead to no such network."""
+        zone, switch, network = sender
+        joined = self._crossing.joined.get((zone, switch), frozenset({network}))
+        addresses = self._crossing.addresses.get(network)
+        kind = np.zeros(self.count, dtype=np.int64)
+        alike = np.arange(self.count, dtype=np.int64)
+        if host_marks is not None:
+            kind[self._hosts] = 1
+            numbers: dict[object, int] = {}
+            marks = [host_marks[index] for index in self._endpoint[self._hosts].tolist()]
+            alike[self._hosts] = [numbers.setdefault(mark, len(numbers)) for mark in marks]
+        unjoined = np.zeros(self.count, dtype=np.bool_)
+        if addresses is not None:
+            others = [n for n, name in enumerate(self._names) if name not in joined]
+            unjoined = np.isin(self._network, others)
+            kind[unjoined] = 2
+            alike[unjoined] = addresses[self._endpoint[unjoined]]
+        _, row = np.unique(np.stack([kind, alike]), axis=1, return_inverse=True)
+        return row.reshape(-1).astype(np.int64), unjoined
 
 
 def _one_of_each(classes: NDArray[np.int64]) -> dict[int, int]:

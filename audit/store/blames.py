@@ -137,7 +137,10 @@ def _decision(cell: Combination, decisions: _Decisions) -> Mapping[str, Any] | N
 def _decided(cell: Combination, row: Mapping[str, Any]) -> bool:
     """Tell whether a trace was decided by the policy and rule, or the nameless ACL, of `cell`."""
     if cell.blame_kind is None:
-        return not row["policy_kind"] and bool(row["acl"] or row["stage"])
+        # A hop that hands the packet on names its last stage too, and the ACL that let it pass.
+        passed_on = bool(row["next_ids"]) and Verdict(cell.verdict) not in PASSES
+        named = bool(row["acl"]) or cell.blame_name == row["stage"]
+        return named and not row["policy_kind"] and not passed_on
     names = ("kind", "namespace", "name", "direction", "rule")
     return all(getattr(cell, f"blame_{name}") == row[f"policy_{name}"] for name in names)
 

@@ -26,6 +26,7 @@ from bench import addresses, manifests, selectors
 from bench.acls import PolicyRows
 from bench.cluster import Cluster, Pod, Policies, Population, Size, Workload
 from bench.generate import cluster_of, generate, main
+from bench.networks import Networks
 from bench.ovsdb import Row
 from tests.archives import extract
 from tests.bench.oracle import Oracle
@@ -250,7 +251,8 @@ def test_logical_flows_have_the_stages_recorded_ones_have(rich: Path, recorded: 
 
 def test_the_same_seed_gives_the_same_objects_and_another_seed_others() -> None:
     def text(size: Size) -> str:
-        return json.dumps(dict(manifests.lists(cluster_of(size))))
+        cluster = cluster_of(size)
+        return json.dumps(dict(manifests.lists(cluster, Networks(cluster))))
 
     other = dataclasses.replace(SMALL, seed=6)
     assert text(SMALL) == text(SMALL)
@@ -429,3 +431,56 @@ def test_selectors_are_written_as_in_the_names_of_recorded_address_sets() -> Non
 def test_a_cluster_that_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="namespaces"):
         main([str(tmp_path / "no"), "--namespaces", "2"])
+
+
+NETWORKS = Size(pods=30, nodes=2, namespaces=8, policies=0, seed=3, networks=4)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory, newest_toolchain: Toolchain) -> Path:
+    target = tmp_path_factory.mktemp("networks") / "snapshot"
+    generate(target, NETWORKS, newest_toolchain)
+    return target
+
+
+@pytest.mark.ovn
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_rows_of_networks_have_the_shapes_recorded_ones_have(
+    networks: Path, multicast: Path, name: str
+) -> None:
+    made, known = shapes(networks, name), shapes(multicast, name)
+    for kind in sorted(made):
+        if kind[0] not in _OF_NETWORKS:
+            continue
+        # Another family and flags of other kinds of cluster: only what is named is compared.
+        keys = {shape[1:] for shape in known[kind]}
+        assert {shape[1:] for shape in made[kind]} <= keys, kind
+
+
+_OF_NETWORKS = {"Logical_Router", "Logical_Switch", "Datapath_Binding", "Logical_Router_Policy"}
+
+
+@pytest.mark.ovn
+def test_pods_of_a_network_reach_each_other_and_nobody_elsewhere(
+    networks: Path, newest_toolchain: Toolchain, tmp_path: Path
+) -> None:
+    options = Options(
+        planes=frozenset({PlaneName.LOGICAL}),
+        snapshot=networks,
+        scope=scope.from_flags(ports=("tcp/80",)),
+        ovn_prefix=newest_toolchain.prefix,
+        workers=Workers.INLINE,
+    )
+    run = reader.open_run(command.run(options, tmp_path, progress.Silent()).path)
+    matrix, verdicts = run.matrix, run.verdicts
+    seen = set()
+    for cell in range(len(matrix)):
+        src, dst = (matrix.endpoints[ends[cell]] for ends in (matrix.src, matrix.dst))
+        if EndpointKind.POD not in (src.kind, dst.kind) or src.host_network or dst.host_network:
+            continue
+        if src.network or dst.network:
+            inside = src.network == dst.network
+            passes = VERDICTS[verdicts.verdict[cell]] == "reachable"
+            assert passes == inside, matrix.describe(cell)
+            seen.add((inside, src.network_name.count("_"), dst.network_name.count("_")))
+    assert seen == {(True, 1, 1), (False, 1, 1), (False, 1, 0), (False, 0, 1)}

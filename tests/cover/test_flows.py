@@ -5,7 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from audit.cover.flows import At, Identities, Numbers, ZoneFlows, ZoneMarks, names_in, read, turned
+from audit.cover.flows import (
+    At,
+    Identities,
+    Numbers,
+    ZoneFlows,
+    ZoneMarks,
+    joined,
+    names_in,
+    read,
+    turned,
+)
 from audit.cover.matches import MatchError, Side
 from audit.model.endpoints import Port
 from audit.model.facts import LogicalFlow, Zone
@@ -248,3 +258,16 @@ def test_names_come_with_the_side_they_are_asked_of() -> None:
 def test_a_reply_has_the_ports_the_other_way_round() -> None:
     assert turned("tcp.src == 80 && udp.dst == 53") == "tcp.dst == 80 && udp.src == 53"
     assert read("tcp.src == 80").l4 == ((Protocol.TCP, 80, 80),)
+
+
+def test_a_switch_is_joined_to_what_ports_lead_to_and_to_nothing_else() -> None:
+    pairs = [("here", "router"), ("router", "outside"), ("blue", "blue router")]
+    ports = [
+        made.port(f"{end}-{other}", datapath=end, peer=f"{other}-{end}", kind="patch")
+        for pair in pairs
+        for end, other in (pair, pair[::-1])
+    ]
+    ways = joined(made.zone(ports=ports), ["here", "outside", "blue", "alone"])
+    assert ways["here"] == ways["outside"] == {"here", "router", "outside"}
+    assert ways["blue"] == {"blue", "blue router"}
+    assert ways["alone"] == {"alone"}

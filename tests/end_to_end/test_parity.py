@@ -1,6 +1,7 @@
 """Whole audits of recorded clusters against what the real tools said there, cell by cell."""
 
 import functools
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from audit.model.run import Run
 from audit.tracing.options import Covering
-from tests import parity, parity_services
+from tests import parity, parity_networks, parity_services
 
 pytestmark = pytest.mark.ovn
 
@@ -56,6 +57,24 @@ def test_pods_of_the_default_network_are_decided_beside_other_networks(
     assert not score.wrong, (str(score), score.wrong[:5])
     assert score.total >= least
     assert composed.good, (str(composed), composed.wrong[:5])
+
+
+@pytest.mark.parametrize(
+    ("name", "cover", "ports", "recorded"),
+    [
+        ("udn-interconnect", Covering.EXHAUSTIVE, (), [1_600, 1_127, 133]),
+        ("head-shared", Covering.LEGS, ("tcp/80",), [2_084, 31]),
+        (parity_networks.CAUGHT_UP, Covering.LEGS, ("tcp/80",), [2_084, 50]),
+    ],
+)
+def test_packets_in_and_between_networks_end_where_ovn_trace_ended(
+    name: str, cover: Covering, ports: tuple[str, ...], recorded: list[int]
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="np") as directory:  # short: sockets are made in it
+        scores = parity_networks.compare(name, Path(directory), cover, ports)
+    for score in scores:
+        assert not score.wrong, (str(score), score.wrong[:5])
+    assert [score.total for score in scores] == recorded
 
 
 @pytest.mark.parametrize("name", parity.REPLY_ANSWERS)

@@ -47,7 +47,7 @@ def matrix(cells: Sequence[tuple[Endpoint, Endpoint, Port]]) -> Matrix:
 def test_objects_say_what_ovn_does_on_every_network_of_a_recorded_cluster(tmp_path: Path) -> None:
     """Within networks, across them, and to locked ports; by the objects alone."""
     state = objects.load_snapshot(parity.SNAPSHOTS["head-shared"], tmp_path)
-    with gzip.open(parity.DATA / "head-shared-networks.csv.gz", "rt") as file:
+    with gzip.open(parity.DATA / "head-shared-endpoints.csv.gz", "rt") as file:
         answers = [*csv.DictReader(file)]
     ends = {endpoint.key: endpoint for endpoint in (*state.pods, *state.nodes)}
     ports = [Port(protocol=Protocol(a["protocol"]), number=int(a["port"])) for a in answers]
