@@ -47,6 +47,7 @@ GROUPS = {
         "resume",
         "without",
         "sign-key",
+        "push-metrics",
         "timestamp-url",
         "key",
         "timestamp-ca",

@@ -80,7 +80,9 @@ def test_helm_has_nothing_to_say_about_it() -> None:
 
 
 def test_there_is_a_set_of_values_for_each_overlay() -> None:
-    assert OVERLAYS.keys() == {path.name for path in (JOBS / "overlays").iterdir()}
+    overlays = {path.name for path in (JOBS / "overlays").iterdir()}
+    # Who shows runs to browsers has a login of their own to set up, and so an overlay alone.
+    assert OVERLAYS.keys() == overlays - {"upstream-viewer"}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

@@ -127,7 +127,9 @@ def test_the_installed_command_of_the_action_runs(tmp_path: Path) -> None:
     )
     bin_ = tmp_path / "ovn-audit" / "bin"
     bin_.mkdir(parents=True)
-    (bin_ / "python").symlink_to(Path(sys.prefix) / "bin" / "python")
+    # Not a link: Python finds an environment's packages by where it was called.
+    (bin_ / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (bin_ / "python").chmod(0o755)
     environment = {
         **os.environ,
         "RUNNER_TEMP": str(tmp_path),
