@@ -334,13 +334,20 @@ def close(ray: Any, actors: Sequence[Any]) -> None:  # noqa: ANN401 - Ray's own
 
 
 def leave(ray: Any, head: str, members: list[Any]) -> None:  # noqa: ANN401 - Ray's own
-    """Close the actors of members where the head still answers, and shut Ray down."""
+    """Close the actors of members where the head still answers, and shut Ray down.
+
+    What Ray's own processes have started runs on after them for a while, and would make files.
+    """
+    started: dict[int, str] = {}
     try:
         if head and listens(head):  # else nothing would answer
             close(ray, [member.handle for member in members])
     finally:
         members.clear()
+        if space := os.environ.get(scratch.VARIABLE):
+            started = scratch.started_for(Path(space))
         ray.shutdown()
+        scratch.end(started)
 
 
 def lost(batch: TraceBatch, message: str) -> Finished:
