@@ -382,19 +382,7 @@ def _pod_endpoint(pod: kube.PodFacts, joined: _Join) -> Endpoint:
         addresses, obstacle = pod.addresses or addresses, Reason.POD_DIFFERS
     if not obstacle and not addresses:
         obstacle = Reason.NO_ADDRESS
-    return Endpoint(
-        kind=EndpointKind.POD,
-        namespace=pod.namespace,
-        name=pod.name,
-        node=pod.node,
-        addresses=addresses,
-        labels=pod.labels,
-        workload=pod.workload,
-        host_network=pod.host_network,
-        declared=pod.declared,
-        attachment=attachment,
-        obstacle=obstacle,
-    )
+    return pod.endpoint(addresses, attachment, obstacle)
 
 
 def _attachments(pod: kube.PodFacts, joined: _Join) -> tuple[Endpoint, ...]:
@@ -433,17 +421,9 @@ def _on_other_networks(pod: kube.PodFacts, joined: _Join) -> Iterator[Endpoint]:
         if attachment and set(map(plain, addresses)) != set(map(plain, interface.addresses)):
             obstacle = Reason.POD_DIFFERS if interface.addresses else obstacle
         network = topology.attached.get(nad, Network(name=nad, role=interface.role))
-        yield Endpoint(
-            kind=EndpointKind.POD,
-            namespace=pod.namespace,
-            name=pod.name,
-            node=pod.node,
-            addresses=addresses,
-            labels=pod.labels,
-            workload=pod.workload,
-            declared=pod.declared,
-            attachment=attachment,
-            obstacle=obstacle or ("" if addresses else Reason.NO_ADDRESS),
+        obstacle = obstacle or ("" if addresses else Reason.NO_ADDRESS)
+        yield replace(
+            pod.endpoint(addresses, attachment, obstacle),
             network=network.name,
             role=interface.role if pod.primary_network else network.role,
         )

@@ -16,7 +16,7 @@ from audit.facts import policies
 from audit.facts.addresses import network
 from audit.facts.documents import documents
 from audit.facts.fields import Field, FieldError
-from audit.model.endpoints import MAX_PORT, NamedPort, Port
+from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import Policy, Service, ServiceEndpoint
 from audit.model.networks import DEFAULT, Role
 from audit.model.packets import Protocol
@@ -97,6 +97,24 @@ class PodFacts:
     """Network attachment definitions that it asks Multus for, as `namespace/name`."""
     opened: tuple[Port, ...] = ()
     """Ports of it that are open on the default network, though that is not its primary one."""
+
+    def endpoint(
+        self, addresses: tuple[str, ...], attachment: Attachment | None, obstacle: str
+    ) -> Endpoint:
+        """Return the pod as an endpoint, on the default network unless that is replaced."""
+        return Endpoint(
+            kind=EndpointKind.POD,
+            namespace=self.namespace,
+            name=self.name,
+            node=self.node,
+            addresses=addresses,
+            labels=self.labels,
+            workload=self.workload,
+            host_network=self.host_network,
+            declared=self.declared,
+            attachment=attachment,
+            obstacle=obstacle,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

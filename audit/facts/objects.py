@@ -233,16 +233,4 @@ def _pod(pod: kube.PodFacts, hosts: Mapping[str, Endpoint]) -> Endpoint:
     host = hosts.get(pod.node) if pod.host_network else None
     addresses = host.addresses or pod.addresses if host else pod.addresses
     obstacle = "" if addresses else Reason.NO_ADDRESS
-    return Endpoint(
-        kind=EndpointKind.POD,
-        namespace=pod.namespace,
-        name=pod.name,
-        node=pod.node,
-        addresses=addresses,
-        labels=pod.labels,
-        workload=pod.workload,
-        host_network=pod.host_network,
-        declared=pod.declared,
-        attachment=host.attachment if host else None,
-        obstacle=obstacle,
-    )
+    return pod.endpoint(addresses, host.attachment if host else None, obstacle)
