@@ -61,7 +61,7 @@ def _listing(root: Path | RemoteDirectory, stack: ExitStack) -> history.Found:
     listing = history.find(space)
     return replace(
         listing,
-        runs=tuple(replace(run, path=str(root / Path(run.path).name)) for run in listing.runs),
+        runs=tuple(replace(run, path=str(root / run.name)) for run in listing.runs),
         skipped=tuple(sentence.replace(str(space), str(root)) for sentence in listing.skipped),
     )
 
@@ -73,8 +73,7 @@ def ask_all(
     runs = _listing(root, stack).runs
     if not isinstance(root, Path):
         space = stack.enter_context(scratch.directory("runs"))
-        names = [run.path.rpartition("/")[2] for run in runs]
-        paths = [remote.fetch(root / name, space) for name in names]
+        paths = [remote.fetch(root / run.name, space) for run in runs]
         runs = tuple(replace(r, path=str(p)) for r, p in zip(runs, paths, strict=True))
     return history.ask(runs, sql)
 

@@ -19,7 +19,6 @@ from audit import scratch
 from audit.commands.copy import RemoteDirectory
 from audit.commands.history import History, past
 from audit.errors import AuditError, RunReadError
-from audit.model.history import Kept
 from audit.store import evidence, plain, remote
 
 MOST_BYTES = 16_000_000
@@ -140,7 +139,7 @@ class Site:
         if path == "/":
             return listing.page(str(self.root)).encode()
         name, slash, file = path.removeprefix("/").partition("/")
-        run = next((run for run in listing.runs if run.report and _name(run) == name), None)
+        run = next((run for run in listing.runs if run.report and run.name == name), None)
         if run is None or file not in ("", evidence.REPORT):
             return _said(HTTPStatus.NOT_FOUND)
         if not slash or not file:
@@ -162,10 +161,6 @@ class Site:
         if (self.root / name).is_symlink():
             return _said(HTTPStatus.NOT_FOUND, "links are not followed")
         return _read(self.root / name)
-
-
-def _name(run: Kept) -> str:
-    return run.path.rstrip("/").rpartition("/")[2]
 
 
 def _read(run: Path) -> bytes:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.facts.fields import Field, FieldError
-from audit.facts.kube import PodFacts
-from audit.model.endpoints import MAX_PORT, Port
+from audit.facts.kube import PodFacts, port_number, protocol_of
+from audit.model.endpoints import Port
 from audit.model.facts import Ingress, Lead
 from audit.model.packets import Protocol
 from audit.model.selectors import Operator, Requirement, Selector
@@ -183,7 +183,7 @@ def _ingress_backend(backend: Field, space: str) -> _Backend:
     if bool(number.value) == bool(name.value):
         amount = "both name and number" if name.value else "neither name nor number"
         raise FieldError(f"{port.path} has {amount}; write one of them")
-    wanted = _Wanted(name=_port_name(name)) if name.value else _Wanted(number=_number(number))
+    wanted = _Wanted(name=_port_name(name)) if name.value else _Wanted(number=port_number(number))
     return _Backend(namespace=space, name=service["name"].required(), wanted=wanted)
 
 
@@ -195,7 +195,7 @@ def _of_old_ingress(spec: Field, space: str) -> Iterator[_Backend]:
         if isinstance(port.value, str):
             wanted = _Wanted(name=_port_name(port))
         else:
-            wanted = _Wanted(number=_number(port))
+            wanted = _Wanted(number=port_number(port))
         yield _Backend(namespace=space, name=backend["serviceName"].required(), wanted=wanted)
 
 
@@ -208,11 +208,11 @@ def _of_openshift(spec: Field, space: str) -> Iterator[_Backend]:
     if port.value is None:
         wanted = _Wanted(of_pods=True)
     elif isinstance(port.value, str) and _DIGITS.fullmatch(port.value):
-        wanted = _Wanted(number=_number(Field(int(port.value), port.path)), of_pods=True)
+        wanted = _Wanted(number=port_number(Field(int(port.value), port.path)), of_pods=True)
     elif isinstance(port.value, str):
         wanted = _Wanted(name=_port_name(port), of_pods=True)
     else:
-        wanted = _Wanted(number=_number(port), of_pods=True)
+        wanted = _Wanted(number=port_number(port), of_pods=True)
     if spec["to"].value is None:
         raise FieldError("spec.to is missing")
     for backend in (spec["to"], *spec["alternateBackends"].each()):
@@ -246,7 +246,7 @@ def _reference(backend: Field, protocol: Protocol, space: str) -> _Backend:
     group, kind = backend["group"].text(), backend["kind"].text("Service")
     if (group, kind) != ("", "Service"):
         return _Backend(namespace=where, name="", other=f"{kind} {where}/{name}")
-    wanted = _Wanted(number=_number(backend["port"]), protocol=protocol)
+    wanted = _Wanted(number=port_number(backend["port"]), protocol=protocol)
     return _Backend(namespace=where, name=name, wanted=wanted)
 
 
@@ -254,13 +254,6 @@ def _has_weight(backend: Field) -> bool:
     """Tell whether a backend gets any share of the requests."""
     weight = backend["weight"]
     return weight.value is None or weight.number() > 0
-
-
-def _number(field: Field) -> int:
-    number = field.number()
-    if not 0 < number <= MAX_PORT:
-        raise FieldError(f"{field.path}: port {number} is not between 1 and {MAX_PORT}")
-    return number
 
 
 def _port_name(field: Field) -> str:
@@ -313,16 +306,15 @@ def service(item: Object) -> Service:
 
 
 def _service_port(port: Field) -> _ServicePort:
-    number, target = _number(port["port"]), port["targetPort"]
+    number, target = port_number(port["port"]), port["targetPort"]
     meant: int | str = number
     if isinstance(target.value, str) and target.value:
         meant = _port_name(target)
     elif target.value not in (None, "", 0):
-        meant = _number(target)
-    text = port["protocol"].text("TCP").lower()
+        meant = port_number(target)
     return _ServicePort(
         name=port["name"].text(),
-        protocol=Protocol(text) if text in set(Protocol) else None,
+        protocol=protocol_of(port),
         number=number,
         target=meant,
     )

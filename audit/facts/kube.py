@@ -287,23 +287,28 @@ def _declared(spec: Field) -> tuple[NamedPort, ...]:
 
 def _named_port(port: Field, number: str) -> NamedPort | None:
     """Read a port of a container or a Service; None for a protocol that is not audited."""
-    protocol = _protocol(port)
+    protocol = protocol_of(port)
     if protocol is None:
         return None
     return NamedPort(name=port["name"].text(), port=_port(protocol, port[number]))
 
 
-def _protocol(port: Field) -> Protocol | None:
+def protocol_of(port: Field) -> Protocol | None:
     """Return a port's protocol, TCP unless it says otherwise; None for one OVN does not match."""
     text = port["protocol"].text("TCP").lower()
     return Protocol(text) if text in set(Protocol) else None
 
 
 def _port(protocol: Protocol, number: Field) -> Port:
-    value = number.number()
-    if not 0 < value <= MAX_PORT:
-        raise FieldError(f"{number.path}: port {value} is not between 1 and {MAX_PORT}")
-    return Port(protocol=protocol, number=value)
+    return Port(protocol=protocol, number=port_number(number))
+
+
+def port_number(field: Field) -> int:
+    """Return the number of a port; FieldError when no port has it."""
+    number = field.number()
+    if not 0 < number <= MAX_PORT:
+        raise FieldError(f"{field.path}: port {number} is not between 1 and {MAX_PORT}")
+    return number
 
 
 def _workload(root: Field) -> str:
@@ -450,11 +455,11 @@ def _endpoints(ports: Sequence[NamedPort], slices: Iterable[Object]) -> tuple[Se
             continue
         addresses = [address for e in root["endpoints"].each() for address in _ready(e)]
         for port in root["ports"].each():
-            served = numbers.get((port["name"].text(), _protocol(port)))
+            served = numbers.get((port["name"].text(), protocol_of(port)))
             # Without a number a slice's port is every port, and no one target.
             if served is None or port["port"].value is None:
                 continue
-            target = _port(served.protocol, port["port"]).number
+            target = port_number(port["port"])
             endpoints |= {ServiceEndpoint(port=served, address=a, target=target) for a in addresses}
     return tuple(sorted(endpoints))
 

@@ -39,6 +39,11 @@ class Kept:
     report: bool = False
 
     @property
+    def name(self) -> str:
+        """What the run is called below its root: the last part of its path, or of its address."""
+        return self.path.rstrip("/").rpartition("/")[2]
+
+    @property
     def numbers(self) -> Mapping[str, int]:
         """Everything that can be counted from run to run."""
         counted = {

@@ -201,18 +201,13 @@ def _run(run: Kept, moved: Moved | None, before: Kept | None) -> RunRow:
     most = sorted(exposure.items(), key=lambda item: (-abs(item[1]), item[0]))
     more = f" and {len(most) - MOST_MOVED:,} more" if len(most) > MOST_MOVED else ""
     return RunRow(
-        name=_name(run),
-        link=f"{quote(_name(run), safe='')}/report.html" if run.report else "",
+        name=run.name,
+        link=f"{quote(run.name, safe='')}/report.html" if run.report else "",
         started=run.started.replace("T", " ").replace("+00:00", " UTC"),
         numbers=tuple(numbers),
         moved=", ".join(f"{name} {_change(change)}" for name, change in most[:MOST_MOVED]) + more,
-        compare=f"audit diff {_name(before)} {_name(run)}" if before else "",
+        compare=f"audit diff {before.name} {run.name}" if before else "",
     )
-
-
-def _name(run: Kept) -> str:
-    """Return what a run is called below its root."""
-    return run.path.rstrip("/").rpartition("/")[2]
 
 
 def _figure(value: float) -> str:
