@@ -5,7 +5,7 @@ The words are those of every other command (`audit.scope.named`).
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,12 +140,18 @@ def _of_words(state: ClusterState, words: Words) -> Pair:
 
 def _pods(state: ClusterState, endpoints: Sequence[Endpoint]) -> list[tuple[Endpoint, ...]]:
     """Return what these are, a pod on its primary network with its other attachments besides."""
-    attachments: dict[tuple[str, str], list[Endpoint]] = {}
-    for pod in state.pods:
-        attachments.setdefault((pod.namespace, pod.name), []).append(pod)
+    attachments = _attachments(state)
     plain = (e for e in endpoints if e.kind is EndpointKind.POD and e.role is Role.PRIMARY)
     others = [(e,) for e in endpoints if e.kind is not EndpointKind.POD or e.aside]
     return [*(tuple(attachments[pod.namespace, pod.name]) for pod in plain), *others]
+
+
+def _attachments(state: ClusterState) -> Mapping[tuple[str, str], list[Endpoint]]:
+    """Return pods by namespace and name, each once for every network that it is on."""
+    attachments: dict[tuple[str, str], list[Endpoint]] = {}
+    for pod in state.pods:
+        attachments.setdefault((pod.namespace, pod.name), []).append(pod)
+    return attachments
 
 
 def _on_networks(
@@ -245,17 +251,15 @@ def _family(names: Names) -> Family:
 def _pod(state: ClusterState, namespace: str, name: str, side: str) -> list[Endpoint]:
     """Return the attachments of a pod: one that has ended, or not begun, sends nothing."""
     _check_namespace(state, namespace, side)
-    pods: dict[str, list[Endpoint]] = {}
-    for pod in state.pods:
-        if pod.namespace == namespace:
-            pods.setdefault(pod.name, []).append(pod)
-    if name in pods:
-        return pods[name]
+    attachments = _attachments(state)
+    if (namespace, name) in attachments:
+        return attachments[namespace, name]
     for note in state.notes:
         if f"{namespace}/{name}" in note.subjects and note.code.startswith("pod-"):
             ended = "has completed" if note.code == "pod-finished" else "is pending"
             raise ScopeError(f"{side} pod {namespace}/{name} {ended}: it has no network to trace")
-    hint = _elsewhere(state, name) or did_you_mean(name, pods)
+    here = [pod for space, pod in attachments if space == namespace]
+    hint = _elsewhere(state, name) or did_you_mean(name, here)
     raise ScopeError(f"{side} pod {name!r} does not exist in namespace {namespace}{hint}")
 
 

@@ -209,10 +209,8 @@ class Judge:
             left = hop.port_type == "localnet" or _is_host(port)
             if left and networks and task.network not in networks:
                 others = " and ".join(network or DEFAULT for network in sorted(networks))
-                return _inconclusive(
-                    Reason.LEFT_NETWORK,
-                    f"left network {task.network or DEFAULT} by {hop.port}, and the service's load "
-                    f"balancer is on network {others}",
+                return _left_network(
+                    task, hop, f", and the service's load balancer is on network {others}"
                 )
             return Judgement(
                 verdict=Verdict.UNROUTABLE,
@@ -259,11 +257,8 @@ class Judge:
         at_host = port is not None and address in port.addresses
         to = self.hops.network_of_pod(task.target)
         if not at_host and to is not None and (task.network or to):
-            left = f"left network {task.network or DEFAULT} by {hop.port}"
-            towards = f"towards a pod of network {to or DEFAULT}"
-            return _inconclusive(
-                Reason.LEFT_NETWORK, f"{left} {towards}, and no port leads there from it"
-            )
+            towards = f" towards a pod of network {to or DEFAULT}"
+            return _left_network(task, hop, f"{towards}, and no port leads there from it")
         owner, way = self.hops.owners.get(address), self.hops.underlay.way_in(address)
         if at_host or (way is None and not is_pod(owner)):
             return self._passed(task, hop, Verdict.EXITS, reason)
@@ -520,6 +515,11 @@ def _snat(hop: Hop) -> str:
 def _translated(hop: Hop) -> Judgement:
     detail = f"between two nodes its source was made {hop.ip_src}"
     return _inconclusive(Reason.SOURCE_TRANSLATED, detail)
+
+
+def _left_network(task: TraceTask, hop: Hop, rest: str) -> Judgement:
+    left = f"left network {task.network or DEFAULT} by {hop.port}"
+    return _inconclusive(Reason.LEFT_NETWORK, left + rest)
 
 
 def _inconclusive(reason: Reason, detail: str) -> Judgement:
