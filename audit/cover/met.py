@@ -407,14 +407,9 @@ class Met:
             for index, numbers in by_endpoint.items():
                 addresses[network][index] = self._numbers.of(tuple(sorted(set(numbers))))
         joined = {
-            (name, switch): frozenset(
-                zone.networks[datapath].name if datapath in zone.networks else ""
-                for datapath in datapaths
-            )
+            (name, switch): frozenset(map(zone.network_at, datapaths))
             for name, zone in (self.zones if addresses else {}).items()
-            for switch, datapaths in flows.joined(
-                zone, flows.switches_of(self.endpoints, zone)
-            ).items()
+            for switch, datapaths in zone.joined(flows.switches_of(self.endpoints, zone)).items()
         }
         return Crossing(network=names, joined=joined, addresses=addresses)
 

@@ -112,7 +112,12 @@ def _unlisted(zones: Mapping[str, Zone], listed: policylists.Listed) -> tuple[st
 
 
 def _joined(zones: Mapping[str, Zone]) -> bool:
-    return any(acl.owner_type in _JOINING for acl in _acls(zones))
+    """Say whether networks are joined: by what ACLs between them say, or by ports that lead on."""
+    return any(acl.owner_type in _JOINING for acl in _acls(zones)) or any(
+        len({*map(zone.network_at, datapaths)}) > 1
+        for zone in zones.values()
+        for datapaths in set(zone.joined(tuple(zone.networks)).values())
+    )
 
 
 def _name(key: str) -> Name:

@@ -11,7 +11,6 @@ from audit.cover.flows import (
     Numbers,
     ZoneFlows,
     ZoneMarks,
-    joined,
     names_in,
     read,
     turned,
@@ -267,7 +266,7 @@ def test_a_switch_is_joined_to_what_ports_lead_to_and_to_nothing_else() -> None:
         for pair in pairs
         for end, other in (pair, pair[::-1])
     ]
-    ways = joined(made.zone(ports=ports), ["here", "outside", "blue", "alone"])
+    ways = made.zone(ports=ports).joined(["here", "outside", "blue", "alone"])
     assert ways["here"] == ways["outside"] == {"here", "router", "outside"}
     assert ways["blue"] == {"blue", "blue router"}
     assert ways["alone"] == {"alone"}
