@@ -97,6 +97,8 @@ def _same_end(run: Run, cell: int, answer: Answer) -> bool:
             return verdict is Verdict.INCONCLUSIVE and reason is Reason.NEXT_HOP_UNRESOLVED
         case "exits":
             return verdict is Verdict.INCONCLUSIVE and reason is Reason.LEFT_NETWORK
+        case "leaves":  # towards a node's own address, where OVN ends
+            return verdict is Verdict.EXITS
         case "rejected":
             return reason is Reason.SERVICE_WITHOUT_ENDPOINTS
         case "unroutable":
