@@ -483,9 +483,10 @@ def _at_ports(literal: PortIs, zone: Zone, endpoints: Sequence[Endpoint]) -> Vec
     names = literal.names.union(*(groups.get(name, ()) for name in literal.groups))
     return np.array(
         [
-            e.attachment is not None
-            and e.attachment.zone == zone.name
-            and e.attachment.port in names
+            (at := e.attachment) is not None
+            and at.port in names
+            # Of a layer 2 network a zone has the ports of other zones too.
+            and (at.zone == zone.name or (at.segment != "" and at.port in zone.ports))
             for e in endpoints
         ],
         dtype=np.bool_,
