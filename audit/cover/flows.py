@@ -516,13 +516,14 @@ class ZoneFlows:
         marks: ZoneMarks,
     ) -> None:
         """Mark the endpoints that a flow names between switches."""
-        if _is_policy(flow):
+        is_policy = _is_policy(flow)
+        if is_policy:
             marks.policies.append(flow)
-            return
         for at, index in marked:
             key = (self._zone.name, datapath, *_renamed(flow, self._who.names[index]))
             number = self._numbers.of(key)
-            marks.between[at][index].append(number)
+            if not is_policy:
+                marks.between[at][index].append(number)
             if at is At.DST:
                 self._cross(self._network(datapath), index, number, marks)
 

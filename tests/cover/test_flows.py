@@ -225,6 +225,18 @@ def test_what_tracks_packets_is_compared_between_switches(
     assert (tracking(load_balanced) == tracking(edited, other)) is same
 
 
+def test_a_router_policy_about_a_pod_of_another_network_tells_it_from_others_of_that() -> None:
+    """Such pods share a way from a sender whose own routers treat them alike."""
+    ends = (A, B, replace(FAR, network="blue"))
+    policy = flow("ip4.dst == 10.130.0.7")._replace(stage="lr_in_policy")
+    marks = ZoneFlows(
+        zone(**{ROUTER: (policy,)}), Identities(ends), Numbers(), Family.IP4, {}, (HTTP,)
+    ).marks()
+    assert marks.policies == [policy]
+    assert list(marks.crossing[""]) == [2]
+    assert not marks.between[At.DST]
+
+
 @pytest.mark.parametrize(
     "match",
     [
