@@ -15,7 +15,8 @@ _HEAD = """\
 
 <!-- Printed by `python -m tests.cli.describe > docs/commands.md`: edit the commands, not this. -->
 
-What `--help` prints, of every command. Each option can also come from an environment variable or a file ([options.md](options.md)); [exit codes](verdicts.md#exit-codes) are the same for all.
+What `--help` prints, of every command. Each option can also come from an environment variable or \
+a file ([options.md](options.md)); [exit codes](verdicts.md#exit-codes) are the same for all.
 """
 _WIDTH = 100
 
