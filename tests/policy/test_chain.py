@@ -45,39 +45,63 @@ NOBODY = "no policy selects it"
             "z/a",
             "x/a",
             NOBODY,
-            "*[NP] no rule allows (x/deny-by-default, x/from-y, ingress)",
+            "[NetworkPolicy] decides: no rule allows (x/deny-by-default, x/from-y, ingress)",
         ),
         (
             [DEFAULT, FROM_Y],
             "y/a",
             "x/a",
             NOBODY,
-            "*[NP] Allow (x/from-y ingress 0; also selecting: x/deny-by-default)",
+            (
+                "[NetworkPolicy] decides: "
+                "Allow (x/from-y ingress 0; also selecting: x/deny-by-default)"
+            ),
         ),
         (
             [PASSING, OUT_Y],
             "y/a",
             "x/a",
-            "[ANP] Pass (control egress 1) → *[NP] no rule allows (y/out, egress)",
+            (
+                "[AdminNetworkPolicy] Pass (control egress 1)"
+                " → [NetworkPolicy] decides: no rule allows (y/out, egress)"
+            ),
             NOBODY,
         ),
-        ([PASSING, OUT_Y], "y/a", "z/a", "*[ANP] Deny (control egress 0)", NOBODY),
+        (
+            [PASSING, OUT_Y],
+            "y/a",
+            "z/a",
+            "[AdminNetworkPolicy] decides: Deny (control egress 0)",
+            NOBODY,
+        ),
         (
             [PASSING],
             "y/a",
             "outside",
-            "[ANP] no rule matches (control, egress)",
+            "[AdminNetworkPolicy] no rule matches (control, egress)",
             NOBODY,
         ),
-        ([BASELINE], "y/a", "x/a", NOBODY, "*[BANP] Deny (default ingress 0)"),
-        ([FIREWALL], "x/a", "outside", "*[EF] Deny (x/default egress 0)", NOBODY),
+        (
+            [BASELINE],
+            "y/a",
+            "x/a",
+            NOBODY,
+            "[BaselineAdminNetworkPolicy] decides: Deny (default ingress 0)",
+        ),
+        (
+            [FIREWALL],
+            "x/a",
+            "outside",
+            "[EgressFirewall] decides: Deny (x/default egress 0)",
+            NOBODY,
+        ),
         ([FIREWALL], "x/a", "y/a", NOBODY, NOBODY),
         (
             [DEFAULT],
             "node",
             "x/a",
             NOBODY,
-            "*[NP] a node may always reach its own pods",
+            "[NetworkPolicy] decides: a node may always reach its own pods",
         ),
     ],
 )
@@ -99,6 +123,6 @@ def test_a_chain_says_every_tier_and_marks_what_decides(
 def test_a_rule_about_other_ports_is_not_the_one_that_decides() -> None:
     objects = [network(podSelector=only("a"), ingress=[{"ports": [{"port": 81}]}])]
     _, ingress = chains(evaluated(objects), NAMES.index("y/a"), NAMES.index("x/a"), 0)
-    assert str(ingress) == "*[NP] no rule allows (x/p, ingress)"
+    assert str(ingress) == "[NetworkPolicy] decides: no rule allows (x/p, ingress)"
     _, ingress = chains(evaluated(objects), NAMES.index("y/a"), NAMES.index("x/a"), 1)
-    assert str(ingress) == "*[NP] Allow (x/p ingress 0)"
+    assert str(ingress) == "[NetworkPolicy] decides: Allow (x/p ingress 0)"
