@@ -1,13 +1,18 @@
 """Why a cell is what it is: one line a side, in the grammar it promises."""
 
+import re
 from typing import Any
 
 import pytest
 
 from audit.policy.chain import chains, verdict
 from audit.policy.tables import PASSES, STOPS
+from tests.conftest import REPOSITORY
 from tests.policy.test_scenarios import NAMES, admin, evaluated, network, only, space
 
+PAGE = (REPOSITORY / "reports" / "templates" / "path.js").read_text(encoding="utf-8")
+PAGE_READS = re.compile(re.findall(r"/(\S.* decides: .*)/\.test\(text\)", PAGE)[0])
+"""By what the page tells which side stops a packet."""
 DEFAULT = network("deny-by-default", policyTypes=["Ingress"])
 FROM_Y = network("from-y", ingress=[{"from": [{"namespaceSelector": space("y")}]}])
 PASSING = admin(
@@ -118,6 +123,7 @@ def test_a_chain_says_every_tier_and_marks_what_decides(
         for chain in found
     )
     assert verdict(found) == (STOPS if stops else PASSES)
+    assert any(PAGE_READS.search(str(chain)) for chain in found) == stops
 
 
 def test_a_rule_about_other_ports_is_not_the_one_that_decides() -> None:
