@@ -112,7 +112,7 @@ def audited(scratch: Path) -> Path:
     subprocess.run([program, *RUN, *PLANES], cwd=scratch, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     history = scratch / "runs" / "index.html"
     with history.open("wb") as file:
-        asked = [program, "history", "runs", "-o", "html"]
+        asked = [str(program), "history", "runs", "-o", "html"]
         subprocess.run(asked, cwd=scratch, check=True, stdout=file)  # noqa: S603
     return next(scratch.glob("runs/*/report.html"))
 
