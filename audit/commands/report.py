@@ -105,7 +105,7 @@ def write_report(path: Path, changed: ChangedCells | None = None, out: Path | No
     target = (out or path) / evidence.REPORT
     if out is None and os.path.lexists(path / SIGNATURE):
         raise OutputError(
-            f"{path} is signed, its report included; copy it without {SIGNATURE} to render again"
+            f"{path} is signed, its report included; render another elsewhere with --out DIR"
         )
     run = reader.stream_run(path)
     grid = gather(run, changed.cells if changed else None)

@@ -72,7 +72,7 @@ function intentStations(src, dst, cell, verdict) {
   const found = meaningOf(src, dst, cell);
   if (!found) return cell.state.verdict === verdict ? decidedStations(cell) : [];
   const sides = [found[5], found[6]].map((text) => T.meanings.texts[text]);
-  const denies = sides.map((text) => /\*\[[^\]]+\] (?:Deny|no rule allows)/.test(text));
+  const denies = sides.map((text) => /\] decides: (?:Deny|no rule allows)/.test(text));
   // Only what the chains and the verdict say alike is shown as either.
   const known = passes(verdict) ? !denies.some(Boolean) : verdict === BLOCKED && denies.some(Boolean);
   return ["egress", "ingress"].map((name, i) => station("policy", `${name} policies`, sides[i], known ? (denies[i] ? "blocked" : "reachable") : ""));
