@@ -252,7 +252,8 @@ def draw_scope(cluster: Cluster) -> dict[str, Any]:
     family = rng.choice(sorted(families))
     cluster.family = FAMILIES[0] if family == "ip4" else FAMILIES[1]
     cluster.ports = rng.sample(cluster.policy_ports(), rng.choice((1, 2)))
-    flags: dict[str, Any] = {"family": family, "ports": tuple(cluster.ports)}
+    pings = ("icmp",) if rng.randrange(4) == 0 else ()
+    flags: dict[str, Any] = {"family": family, "ports": (*cluster.ports, *pings)}
     selected = f"{SELECTED}=yes"
     nodes = tuple(one["metadata"]["name"] for one in cluster.objects("nodes"))
     outside = "198.51.100.7" if family == "ip4" else "2001:db8::7"

@@ -21,6 +21,7 @@ from pyarrow import parquet
 from audit.cli import progress
 from audit.commands import run as command
 from audit.model.matrix import Matrix
+from audit.model.packets import Protocol
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, STOPPED, UNPROVEN, VERDICTS, Verdict
 from audit.scope import scope
@@ -138,8 +139,13 @@ def places(matrix: Matrix) -> Iterator[tuple[tuple[str, str, str, str, str], int
 
 def asked(name: str, ports: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return the recorded answers of pod pairs, of those on some `ports` if they are named."""
-    answers = read_answers(name)
-    return [a for a in answers if not ports or f"{a['protocol']}/{a['port']}" in ports]
+    return [a for a in read_answers(name) if not ports or port(a) in ports]
+
+
+def port(answer: Answer) -> str:
+    """Return the port of an answer, as `--port` takes it."""
+    icmp = answer["protocol"] == Protocol.ICMP
+    return answer["protocol"] if icmp else f"{answer['protocol']}/{answer['port']}"
 
 
 def recorded(name: str, ports: Sequence[str] = ()) -> list[dict[str, str]]:
@@ -161,7 +167,7 @@ def audit_pods(name: str, root: Path, cover: Covering, ports: Sequence[str] = ()
         root,
         cover=cover,
         namespaces=() if whole else sorted(spaces),
-        ports=sorted({f"{a['protocol']}/{a['port']}" for a in answers}),
+        ports=sorted({port(a) for a in answers}),
         family=families(answers),
     )
 

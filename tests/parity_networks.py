@@ -52,7 +52,7 @@ def compare(name: str, root: Path, cover: Covering, ports: Sequence[str] = ()) -
         cover=cover,
         namespaces=spaces,
         with_peers=bool(spaces),  # nodes and Services among them
-        ports=sorted({f"{a['protocol']}/{a['port']}" for a in answers}),
+        ports=sorted({parity.port(a) for a in answers}),
         family=parity.families(answers),
     )
     cells = dict(parity.cells(run))

@@ -344,9 +344,11 @@ def _given(
 
 def _port(text: str) -> Port:
     """Return `tcp/80`, `tcp/8000-8100`, or a whole protocol for `tcp`."""
+    if text == Protocol.ICMP:
+        return Port(protocol=Protocol.ICMP, number=0)
     match = _PORT.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no port; write tcp/80, tcp/8000-8100 or tcp for all")
+        raise ValueError(f"{text!r} is no port; write tcp/80, tcp/8000-8100, tcp for all, or icmp")
     protocol, first, last = match.groups()
     if first is None:
         return Port(protocol=Protocol(protocol), number=0, last=MAX_PORT)

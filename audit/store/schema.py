@@ -95,7 +95,7 @@ CELLS = Table(
             _column("dst_name", WORD, "Destination's name; an external's address."),
             _column("dst_node", WORD, "Destination's node; empty when it is on none."),
             _column("family", WORD, "Address family: `ip4` or `ip6`."),
-            _column("protocol", WORD, "`tcp`, `udp` or `sctp`."),
+            _column("protocol", WORD, "`tcp`, `udp`, `sctp`, or `icmp`: a ping, whose port is 0."),
             _column("port", pa.int32(), "Destination port; of a range the first, which may be 0."),
             _column(
                 "verdict",
