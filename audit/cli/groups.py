@@ -52,6 +52,7 @@ GROUPS = {
         "key",
         "timestamp-ca",
     ),
+    "Connections": ("sample", "pair", "image", "timeout", "at-once"),
     "Where browsers find it": ("listen", "host-name"),
     "Which runs are kept": ("prune", "dry-run", "keep-last", "keep-days"),
     "Result": (

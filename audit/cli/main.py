@@ -41,6 +41,7 @@ COMMANDS = {
         "List the runs below ROOT, how their numbers moved, and how exposed namespaces are."
     ),
     "plan": "Say what a run would trace: endpoints, cells, traces, an estimate.",
+    "probe": "Try real connections from the pods themselves, for some cells of a run.",
     "query": "Ask a run in SQL.",
     "report": "Render a run: its page again, or for programs, and print where each file is.",
     "run": "Trace every cell in scope, write a run, and render its report.",

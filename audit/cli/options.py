@@ -182,6 +182,30 @@ ovn_prefix_option = click.option(
 )
 
 
+_WHICH_CLUSTER: tuple[Callable[[Any], Any], ...] = (
+    click.option("--context", help="The context of the kubeconfig. Default: its current one."),
+    click.option(
+        *("-kubeconfig", "--kubeconfig"),
+        type=click.Path(path_type=Path),
+        help="Of the live cluster. Default: as kubectl's, and a pod's own account in a pod.",
+    ),
+)
+
+
+def which_cluster_options(command: _Command) -> _Command:
+    """Add which live cluster is meant, its OVN aside; the command receives `access: Access`."""
+
+    @functools.wraps(command)
+    def with_access(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
+        access = Access(kubeconfig=given.pop("kubeconfig"), context=given.pop("context") or "")
+        return command(access=access, **given)
+
+    wrapped: Any = with_access
+    for option in _WHICH_CLUSTER:
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]  # functools.wraps keeps the signature
+
+
 def cluster_options(command: _Command) -> _Command:
     """Add which live cluster is meant; the command receives `access: Access`."""
 
@@ -210,12 +234,7 @@ def cluster_options(command: _Command) -> _Command:
             metavar="NAMESPACE",
             help="Where OVN-Kubernetes runs. Default: its usual namespaces, as far as it is there.",
         ),
-        click.option("--context", help="The context of the kubeconfig. Default: its current one."),
-        click.option(
-            *("-kubeconfig", "--kubeconfig"),
-            type=click.Path(path_type=Path),
-            help="Of the live cluster. Default: as kubectl's, and a pod's own account in a pod.",
-        ),
+        *_WHICH_CLUSTER,
     ):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]  # functools.wraps keeps the signature

@@ -11,7 +11,14 @@ from audit.report.messages import Message
 from audit.report.sentences import listed
 
 LISTED = 6
-DRIFTING = frozenset({FindingKind.DRIFT, FindingKind.NOT_ENFORCED, FindingKind.DATAPATH_DRIFT})
+DRIFTING = frozenset(
+    {
+        FindingKind.DRIFT,
+        FindingKind.NOT_ENFORCED,
+        FindingKind.DATAPATH_DRIFT,
+        FindingKind.PROBE_DRIFT,
+    }
+)
 """Kinds of findings whose cells the map's filter `drift` chooses."""
 
 

@@ -230,6 +230,7 @@ def _checks(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
         ("intent", "Intent", "intent and logical agree on {} of {} cells"),
         ("drift", "Planes", "logical and datapath agree on {} of {} cells"),
         ("packets", "Packets", "real packets agree in {} of {} cells"),
+        ("probe", "Probes", "real connections agree in {} of {} cells"),
         ("prediction", "Prediction", "{} of {} traced legs answer as predicted"),
     )
     for key, name, text in compared:

@@ -53,6 +53,7 @@ class _Database(TypedDict):
     zone: str
     northd_version: str
     sequence: str
+    rejecting_acls: NotRequired[_Count]
 
 
 class _Input(TypedDict):
@@ -115,6 +116,7 @@ class _Run(TypedDict, total=False):
     prediction: _Check | None
     drift: _Check | None
     packets: _Check | None
+    probe: _Check | None
     notes: list[_Note]
     findings: list[_Finding]
     inputs: list[_Input]

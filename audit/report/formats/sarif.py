@@ -28,6 +28,8 @@ _HELP: Mapping[str, str] = {
     FindingKind.PREDICTION: "A trace contradicts what the logical flows say; report it.",
     FindingKind.VERIFICATION: "A cell's own trace contradicts the traces of its legs; report it.",
     FindingKind.PACKETS: "A real packet contradicts its trace.",
+    FindingKind.PROBE_DRIFT: "A real connection passes that the run says is stopped.",
+    FindingKind.PROBE_UNANSWERED: "Does the destination listen, and does its own firewall let it?",
     FindingKind.NOT_IMPLEMENTED: "OVN-Kubernetes ignores this part of the policy.",
     FindingKind.ENFORCED_OTHERWISE: "OVN-Kubernetes enforces this policy otherwise than written.",
     FindingKind.SELECTS_NOTHING: "The policy selects no pod: correct its selector, or delete it.",
