@@ -7,7 +7,14 @@ import click
 
 from audit.cli import groups, options, progress, run_arguments, say, surroundings
 from audit.commands.copy import Part
-from audit.commands.diff import diff_manifests, diff_runs, mark_runs
+from audit.commands.diff import (
+    Lines,
+    as_sarif,
+    compare_manifests,
+    diff_runs,
+    lines_of,
+    mark_runs,
+)
 from audit.commands.diff import markdown as changes_markdown
 from audit.commands.diff import plain as changes_text
 from audit.commands.report import write_report
@@ -27,9 +34,10 @@ from audit.scope.scope import Scope
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["text", "markdown", "json", "html"]),
+    type=click.Choice(["text", "markdown", "json", "html", "sarif"]),
     help="How to print the result. Default: text for runs, markdown for manifests. html renders "
-    "AFTER's page with what changed marked, and prints its path.",
+    "AFTER's page with what changed marked, and prints its path. sarif has files and lines of "
+    "manifests.",
 )
 def diff(
     *,
@@ -56,6 +64,7 @@ def diff(
       audit diff runs/20261123T043457Z-9510 runs/20261124T043501Z-77aa
       audit diff runs/20261123T043457Z-9510 runs/20261124T043501Z-77aa -o html
       audit diff main/deploy branch/deploy --port tcp/5432 > comment.md
+      audit diff main/deploy branch/deploy -o sarif > changes.sarif
     """
     if _are_runs(before, after):
         if scope != Scope():
@@ -66,8 +75,8 @@ def diff(
         if output == "html":
             raise UsageError("-o html goes with runs: manifests have no page")
         with progress.shown(quiet=quiet) as shown:
-            changes = diff_manifests(before, after, scope, around, shown)
-        show(changes, output or "markdown")
+            changes, lines = compare_manifests(before, after, scope, around, shown)
+        show(changes, output or "markdown", lines)
     return ExitCode.CLEAN if exit_zero else changes.exit_code
 
 
@@ -93,7 +102,7 @@ def _diff_runs(before: Path, after: Path, output: str, *, quiet: bool) -> Change
     if output != "html":
         with progress.shown(quiet=quiet) as shown:
             changes = diff_runs(before, after, shown)
-        show(changes, output)
+        show(changes, output, lines_of(after))
         return changes
     run_arguments.require_written(after, "use `audit report AFTER --since BEFORE --out DIR`")
     with progress.shown(quiet=quiet) as shown:
@@ -103,9 +112,11 @@ def _diff_runs(before: Path, after: Path, output: str, *, quiet: bool) -> Change
     return changes
 
 
-def show(changes: Changes, output: str) -> None:
-    """Print what changed as `text`, `markdown` or `json`."""
-    if output == "json":
+def show(changes: Changes, output: str, lines: Lines) -> None:
+    """Print what changed as `text`, `markdown`, `json` or `sarif`; `lines` are for that."""
+    if output == "sarif":
+        say.text(as_sarif(changes, lines))
+    elif output == "json":
         fields = {**dataclasses.asdict(changes), "counts": changes.counts, "limits": changes.limits}
         if changes.outside is not None:
             fields["outside"]["counts"] = changes.outside.counts

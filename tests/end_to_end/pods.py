@@ -184,9 +184,9 @@ class Pods:
             stderr=subprocess.PIPE,
         )
         output, errors = await process.communicate()
-        for channel, text in ((b"\x01", output), (b"\x02", errors)):
-            if text:
-                await stream.send_bytes(channel + text)
+        for channel, printed in ((b"\x01", output), (b"\x02", errors)):
+            if printed:
+                await stream.send_bytes(channel + printed)
         ended: dict[str, Any] = {"status": "Success"}
         if process.returncode:
             causes = [{"reason": "ExitCode", "message": str(process.returncode)}]

@@ -50,8 +50,7 @@ WORDS = [
     (
         "busybox wget",
         1,
-        "Connecting to 10.0.0.1 (10.0.0.1:80)\nConnecting to elsewhere (10.0.0.9:80)\n"
-        "wget: can't connect to remote host (10.0.0.9): Connection refused",
+        "Connecting to 10.0.0.1\nConnecting to 10.0.0.9\nwget: can't connect: Connection refused",
         CONNECTED,
     ),
     (
