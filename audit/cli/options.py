@@ -16,6 +16,7 @@ from audit.commands.snapshot import Access
 from audit.errors import ScopeError, UsageError
 from audit.facts.archive import LARGEST
 from audit.scope import scope
+from audit.scope.expectations import PACKS
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -298,6 +299,27 @@ def output_option(*formats: str) -> Callable[[_Command], _Command]:
         show_default=True,
         help="How to print the result.",
     )
+
+
+def expectations_options(command: _Command) -> _Command:
+    """Add the expectations to check; the command receives `file` and `packs`."""
+    for option in (
+        click.option(
+            "--pack",
+            "packs",
+            multiple=True,
+            metavar="NAME",
+            help=f"Ready-made expectations: {', '.join(PACKS)}. Repeatable.",
+        ),
+        click.option(
+            "-f",
+            "--file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Expectations and waivers, as YAML (docs/expectations.md).",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 run_argument = click.argument("run", type=Run())

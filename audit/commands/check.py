@@ -10,7 +10,7 @@ from audit.compare import baseline as baselining
 from audit.compare import check as checking
 from audit.errors import ScopeError, UsageError
 from audit.model.changes import ChangedCells
-from audit.model.expectations import Expectation
+from audit.model.expectations import Checks, Expectation
 from audit.report.formats import (
     junit,
     markdown,
@@ -86,6 +86,14 @@ def check(
     return overview_of(run, checking.check(run, expected, today, progress.advance))
 
 
+def checked(
+    path: Path, expected: Sequence[Expectation], today: dt.date, progress: Progress
+) -> Checks:
+    """Return what became of `expected`, for a page."""
+    overview = check(path, expected, today, progress)
+    return Checks(day=today, expectations=overview.checks)
+
+
 def baseline(path: Path, progress: Progress) -> str:
     """Return a file of expectations that describe a run as it is."""
     run = open_recorded(path)
@@ -119,18 +127,23 @@ def namespaces_text(path: Path) -> str:
 
 
 def write_formats(
-    path: Path, forms: Sequence[Format], out: Path | None, changed: ChangedCells | None = None
+    path: Path,
+    forms: Sequence[Format],
+    out: Path | None,
+    changed: ChangedCells | None = None,
+    checks: Checks | None = None,
 ) -> list[Path]:
     """Write a run in several formats, into the run or into `out`; return where they are.
 
-    `changed` is for the page, which marks it.
+    `changed` is for the page, which marks it. All of them have what became of expectations.
     """
     machine = [form for form in forms if form is not Format.HTML]
-    overview = overview_of(open_recorded(path)) if machine else None
+    of_checks = checks.expectations if checks else ()
+    overview = overview_of(open_recorded(path), of_checks) if machine else None
     written = []
     for form in forms:
         if overview is None or form is Format.HTML:
-            written.append(write_report(path, changed, out))
+            written.append(write_report(path, changed, out, checks))
         else:
             written.append(_write((out or path) / FILES[form], rendered(overview, form)))
     return written
