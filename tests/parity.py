@@ -21,11 +21,12 @@ from pyarrow import parquet
 from audit.cli import progress
 from audit.commands import run as command
 from audit.model.matrix import Matrix
+from audit.model.options import Covering, PlaneName, Workers
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, STOPPED, UNPROVEN, VERDICTS, Verdict
 from audit.scope import scope
 from audit.store import reader
-from audit.tracing.options import Covering, Options, PlaneName, Workers
+from audit.tracing.options import Options
 
 DATA = Path(__file__).parent / "data"
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from audit.cli import groups, options
-from audit.tracing.agents import OVS_RUNDIR, AgentOptions
+from audit.model.options import OVS_RUNDIR
+from audit.tracing.agents import AgentOptions
 from audit.tracing.agents import serve as serve_agent
 
 

@@ -16,10 +16,11 @@ from audit.commands.snapshot import Access, captured
 from audit.commands.who import Reach
 from audit.errors import UsageError
 from audit.facts.manifests import Surroundings
+from audit.model.options import DEFAULT_PLANES, PlaneName
 from audit.report import who as report
 from audit.report.who import Answer
 from audit.scope.scope import FamilyChoice, Scope
-from audit.tracing.options import DEFAULT_PLANES, Options, PlaneName
+from audit.tracing.options import Options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

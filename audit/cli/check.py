@@ -7,11 +7,11 @@ import click
 
 from audit.cli import groups, options, progress, run_arguments, say
 from audit.commands import check as command
-from audit.commands.check import Format, checked_text, read_expectations, rendered
-from audit.commands.copy import Part
+from audit.commands.check import checked_text, read_expectations, rendered
 from audit.commands.report import write_report
 from audit.errors import ExitCode, UsageError
 from audit.model.expectations import Checks
+from audit.model.options import Format, Part
 
 
 @groups.command()

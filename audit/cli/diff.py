@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 from audit.cli import groups, options, progress, run_arguments, say, surroundings
-from audit.commands.copy import Part
 from audit.commands.diff import (
     Lines,
     as_sarif,
@@ -21,6 +20,7 @@ from audit.commands.report import write_report
 from audit.errors import ExitCode, UsageError
 from audit.facts.manifests import Surroundings
 from audit.model.changes import Changes
+from audit.model.options import Part
 from audit.scope.scope import Scope
 
 

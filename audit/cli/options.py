@@ -15,8 +15,8 @@ from audit.cli.run_arguments import Run
 from audit.commands.snapshot import Access
 from audit.errors import ScopeError, UsageError
 from audit.facts.archive import LARGEST
+from audit.model.options import PACKS
 from audit.scope import scope
-from audit.scope.expectations import PACKS
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

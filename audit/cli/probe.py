@@ -9,6 +9,7 @@ from audit.commands import probe as command
 from audit.commands.probe import Probing, Request
 from audit.commands.snapshot import Access
 from audit.errors import UsageError
+from audit.model.options import MOST_PROBES
 from audit.model.packets import Family
 from audit.model.probes import Response
 
@@ -17,7 +18,7 @@ from audit.model.probes import Response
 @options.run_argument
 @click.option(
     "--sample",
-    type=click.IntRange(min=1, max=command.MOST),
+    type=click.IntRange(min=1, max=MOST_PROBES),
     metavar="K",
     help="Draw K cells at random, half of them of what passes; none of the outside.",
 )

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from audit.cli import groups, options, progress, run_arguments, say
-from audit.commands.check import Format, checked, formatted, read_expectations, write_formats
-from audit.commands.copy import Part
+from audit.commands.check import checked, formatted, read_expectations, write_formats
 from audit.commands.diff import mark_runs
 from audit.errors import UsageError
+from audit.model.options import Format, Part
 
 
 @groups.command()

@@ -15,7 +15,7 @@ import click
 
 from audit.cli import engines, groups, options, progress, resuming, run_arguments, say, surroundings
 from audit.commands import run as command
-from audit.commands.check import MOST_CELLS_AT_THE_END, Format, formatted, namespaces_text
+from audit.commands.check import MOST_CELLS_AT_THE_END, formatted, namespaces_text
 from audit.commands.copy import Destination, RemoteDirectory, destination
 from audit.commands.diff import plain as changes_text
 from audit.commands.rehearse import Rehearsed, rehearse
@@ -24,12 +24,13 @@ from audit.commands.snapshot import Access, captured
 from audit.commands.who import reach
 from audit.errors import AuditError, ExitCode, UsageError
 from audit.facts.manifests import Surroundings
+from audit.model.options import DEFAULT_PLANES, Covering, Format, PlaneName, Workers
 from audit.model.verdicts import VERDICTS
 from audit.report import messages
 from audit.report.who import fields
 from audit.scope.scope import Scope
 from audit.store import http, timestamps
-from audit.tracing.options import DEFAULT_PLANES, Covering, Options, PlaneName, Workers
+from audit.tracing.options import Options
 
 
 class Planes(click.ParamType[frozenset[PlaneName]]):

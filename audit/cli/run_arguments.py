@@ -13,8 +13,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from audit.commands import copy as command
-from audit.commands.copy import Part, fetched, located
+from audit.commands.copy import fetched, located
 from audit.errors import AuditError, UsageError
+from audit.model.options import Part
 from audit.store import layout
 
 _FETCHED = "audit.cli.run_arguments"

@@ -9,9 +9,10 @@ import waitress
 from audit.cli import groups, run_arguments, say
 from audit.commands.copy import RemoteDirectory
 from audit.commands.history import past
-from audit.commands.serve import LOOPBACK, Site
+from audit.commands.serve import Site
 from audit.errors import OutputError, UsageError
 from audit.model.endpoints import MAX_PORT
+from audit.model.options import LOOPBACK
 
 THREADS = 4
 CONNECTIONS = 64

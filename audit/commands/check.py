@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 
 from audit.commands.report import write_report
@@ -11,6 +10,7 @@ from audit.compare import check as checking
 from audit.errors import ScopeError, UsageError
 from audit.model.changes import ChangedCells
 from audit.model.expectations import Checks, Expectation
+from audit.model.options import PACKS, Format
 from audit.report.formats import (
     junit,
     markdown,
@@ -25,18 +25,6 @@ from audit.scope import expectations
 from audit.store.files import replacing, writing
 from audit.store.reader import open_recorded
 from audit.tracing.options import Progress
-
-
-class Format(StrEnum):
-    """How a run may be written."""
-
-    HTML = "html"
-    JSON = "json"
-    MARKDOWN = "markdown"
-    JUNIT = "junit"
-    SARIF = "sarif"
-    PROMETHEUS = "prometheus"
-
 
 FILES: Mapping[Format, str] = {
     Format.HTML: "report.html",
@@ -70,7 +58,7 @@ def read_expectations(file: Path | None, packs: Sequence[str]) -> tuple[Expectat
     if not expected:
         raise UsageError(
             "no expectations: name a file that has some with -f, or a pack with --pack "
-            f"({', '.join(expectations.PACKS)})"
+            f"({', '.join(PACKS)})"
         )
     if len({expectation.name for expectation in expected}) < len(expected):
         raise ScopeError("two expectations have the same name; packs' names are taken too")

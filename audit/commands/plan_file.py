@@ -16,9 +16,10 @@ import msgspec
 from audit import __version__
 from audit.errors import RunReadError, ScopeError, UsageError
 from audit.model.facts import ClusterState
+from audit.model.options import Workers
 from audit.scope import scope
 from audit.store import manifest
-from audit.tracing.options import Options, Workers
+from audit.tracing.options import Options
 
 ASKED = frozenset(
     {"snapshot", "manifests", "surroundings", "planes", "cover", "verify", "verify_packets"}

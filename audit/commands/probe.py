@@ -33,7 +33,6 @@ from audit.verdict.probes import Situation, drift_of, is_unanswered, judged
 if TYPE_CHECKING:
     from audit.facts.live.connections import LivePod, Prober
 
-MOST = choosing.MOST
 _KINDS = (FindingKind.PROBE_DRIFT, FindingKind.PROBE_UNANSWERED)
 _ANSWERED = (Response.CONNECTED, Response.REFUSED)
 

@@ -9,13 +9,11 @@ from audit.errors import UsageError
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.matrix import FAMILIES, Cells, passing, proven
 from audit.model.networks import Role
+from audit.model.options import MOST_PROBES
 from audit.model.packets import Family, Protocol
 from audit.model.recorded import Recorded
 from audit.scope import outside, ports
 from audit.scope.named import Directory
-
-MOST = 1_000
-"""Connections of one call."""
 
 Pair = tuple[str, str, str]
 """From, to and port, as a user types them."""
@@ -26,7 +24,7 @@ def choose(
 ) -> Cells:
     """Return cells to probe, each once, in order: `sample` drawn at random, and those of `pairs`.
 
-    UsageError when a pair means no cell that can be probed, there is none, or more than MOST.
+    UsageError when a pair means no cell that can be probed, there is none, or more than MOST_PROBES.
     """
     parts = [*_of_pairs(run, pairs, family)]
     if sample:
@@ -39,9 +37,9 @@ def choose(
     chosen = cells.take(order[new])
     if not len(chosen):
         raise UsageError("the run has no cell that a connection could be tried for")
-    if len(chosen) > MOST:
+    if len(chosen) > MOST_PROBES:
         raise UsageError(
-            f"{len(chosen):,} connections are more than {MOST:,} at a time; narrow --pair"
+            f"{len(chosen):,} connections are more than {MOST_PROBES:,} at a time; narrow --pair"
         )
     return chosen
 

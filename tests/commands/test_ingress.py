@@ -20,10 +20,11 @@ from audit.facts.manifests import NOTHING_MORE, Surroundings
 from audit.model.facts import Controller
 from audit.model.findings import FindingKind
 from audit.model.matrix import CellVerdicts
+from audit.model.options import PlaneName
 from audit.model.selectors import UNSAID
 from audit.model.verdicts import REASONS, VERDICTS
 from audit.scope import scope
-from audit.tracing.options import Options, PlaneName, Progress
+from audit.tracing.options import Options, Progress
 from tests.commands.test_manifests import Object
 
 NETWORKING = "networking.k8s.io/v1"
