@@ -1,5 +1,7 @@
 """`audit agent`: a node's databases, offered to a run."""
 
+from __future__ import annotations
+
 import platform
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,7 @@ import click
 
 from audit.cli import groups, options
 from audit.model.options import OVS_RUNDIR
-from audit.tracing.agents import AgentOptions
-from audit.tracing.agents import serve as serve_agent
+from audit.tracing import agents
 
 
 @groups.command()
@@ -73,4 +74,4 @@ def agent(**given: Any) -> None:  # noqa: ANN401 - click hands on the options ab
     Example:
       audit agent --address ovn-audit-head:6379 --node worker-1
     """
-    serve_agent(AgentOptions(**given))
+    agents.serve(agents.AgentOptions(**given))

@@ -1,5 +1,7 @@
 """`audit check`: named expectations against a run."""
 
+from __future__ import annotations
+
 import datetime as dt
 from pathlib import Path
 
@@ -7,10 +9,9 @@ import click
 
 from audit.cli import groups, options, progress, run_arguments, say
 from audit.commands import check as command
-from audit.commands.check import checked_text, read_expectations, rendered
-from audit.commands.report import write_report
+from audit.commands import report as reports
 from audit.errors import ExitCode, UsageError
-from audit.model.expectations import Checks
+from audit.model import expectations as expecting
 from audit.model.options import Format, Part
 
 
@@ -58,18 +59,18 @@ def check(
             text = command.baseline(run, shown)
         say.text(text)
         return ExitCode.CLEAN
-    expected = read_expectations(file, packs)
+    expected = command.read_expectations(file, packs)
     if output == Format.HTML:
         run_arguments.require_written(run, "use audit report RUN -f FILE --pack NAME --out DIR")
     today = dt.datetime.now(dt.UTC).date()
     with progress.shown(quiet=quiet) as shown:
         overview = command.check(run, expected, today, shown)
     if output == Format.HTML:
-        checks = Checks(day=today, expectations=overview.checks)
-        say.line(str(write_report(run, checks=checks).absolute()))
+        checks = expecting.Checks(day=today, expectations=overview.checks)
+        say.line(str(reports.write_report(run, checks=checks).absolute()))
     elif output == "text":
-        say.text(checked_text(overview))
+        say.text(command.checked_text(overview))
     else:
-        say.text(rendered(overview, Format(output)))
+        say.text(command.rendered(overview, Format(output)))
     failed = any(not checked.status.passes for checked in overview.checks)
     return ExitCode.FINDINGS if failed and not exit_zero else ExitCode.CLEAN

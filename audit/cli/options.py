@@ -1,5 +1,7 @@
 """Options that several commands share, and what they are made into."""
 
+from __future__ import annotations
+
 import functools
 import re
 import sys
@@ -12,7 +14,7 @@ import click
 
 from audit.cli import words
 from audit.cli.run_arguments import Run
-from audit.commands.snapshot import Access
+from audit.commands import snapshot as snapshots
 from audit.errors import ScopeError, UsageError
 from audit.facts.archive import LARGEST
 from audit.model.options import PACKS
@@ -147,7 +149,7 @@ traces_option = click.option(
 )
 
 
-def traced_cluster(traces: str, access: Access) -> Access | None:
+def traced_cluster(traces: str, access: snapshots.Access) -> snapshots.Access | None:
     """Return the cluster whose pods trace; None when traces run here."""
     if traces == "copied":
         return None
@@ -198,7 +200,9 @@ def which_cluster_options(command: _Command) -> _Command:
 
     @functools.wraps(command)
     def with_access(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
-        access = Access(kubeconfig=given.pop("kubeconfig"), context=given.pop("context") or "")
+        access = snapshots.Access(
+            kubeconfig=given.pop("kubeconfig"), context=given.pop("context") or ""
+        )
         return command(access=access, **given)
 
     wrapped: Any = with_access
@@ -212,7 +216,7 @@ def cluster_options(command: _Command) -> _Command:
 
     @functools.wraps(command)
     def with_access(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
-        access = Access(
+        access = snapshots.Access(
             kubeconfig=given.pop("kubeconfig"),
             context=given.pop("context") or "",
             namespace=given.pop("ovn_config_namespace") or "",

@@ -1,13 +1,14 @@
 """`audit probe`: real connections from the pods themselves."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import click
 
 from audit.cli import groups, options, progress, run_arguments, say, words
 from audit.commands import probe as command
-from audit.commands.probe import Probing, Request
-from audit.commands.snapshot import Access
+from audit.commands import snapshot as snapshots
 from audit.errors import UsageError
 from audit.model.options import MOST_PROBES
 from audit.model.packets import Family
@@ -66,7 +67,7 @@ def probe(
     image: str | None,
     timeout_s: int,
     at_once: int,
-    access: Access,
+    access: snapshots.Access,
     quiet: bool,
     output: str,
 ) -> int:
@@ -88,7 +89,7 @@ def probe(
     if not sample and not pairs:
         raise UsageError("say what to probe: --sample K, or --pair FROM TO PORT")
     run_arguments.require_written(run, "copy it here with audit copy, and probe the copy")
-    request = Request(
+    request = command.Request(
         sample=sample or 0,
         pairs=pairs,
         family=None if family is None else Family(family),
@@ -103,7 +104,7 @@ def probe(
     return probing.exit_code
 
 
-def _show(probing: Probing, output: str) -> None:
+def _show(probing: command.Probing, output: str) -> None:
     """Print two lines per connection, or JSON."""
     if output == "json":
         say.json({"run": str(probing.path), "probes": probing.records})

@@ -1,13 +1,15 @@
 """`audit report`: a run in other formats, or its page again."""
 
+from __future__ import annotations
+
 import datetime as dt
 from pathlib import Path
 
 import click
 
 from audit.cli import groups, options, progress, run_arguments, say
-from audit.commands.check import checked, formatted, read_expectations, write_formats
-from audit.commands.diff import mark_runs
+from audit.commands import check as checking
+from audit.commands import diff as diffs
 from audit.errors import UsageError
 from audit.model.options import Format, Part
 
@@ -64,23 +66,23 @@ def report(
     chosen = [Format(form) for form in dict.fromkeys(forms)]
     if since is not None and Format.HTML not in chosen:
         raise UsageError("--since marks the page: it goes with -o html")
-    expected = read_expectations(file, packs) if file is not None or packs else ()
+    expected = checking.read_expectations(file, packs) if file is not None or packs else ()
     if stdout:
         if len(chosen) != 1 or chosen[0] is Format.HTML:
             raise UsageError("--stdout goes with one format that is not html")
         if expected:
             raise UsageError("--stdout prints a run alone; audit check -o prints expectations too")
-        say.text(formatted(run, chosen[0]))
+        say.text(checking.formatted(run, chosen[0]))
         return
     if out is None:
         run_arguments.require_written(run, "name where to write with --out")
     changed = None
     if since is not None:
         with progress.shown(quiet=quiet) as shown:
-            _, changed = mark_runs(since, run, shown)
+            _, changed = diffs.mark_runs(since, run, shown)
     checks = None
     if expected:
         with progress.shown(quiet=quiet) as shown:
-            checks = checked(run, expected, dt.datetime.now(dt.UTC).date(), shown)
-    for path in write_formats(run, chosen, out, changed, checks):
+            checks = checking.checked(run, expected, dt.datetime.now(dt.UTC).date(), shown)
+    for path in checking.write_formats(run, chosen, out, changed, checks):
         say.line(str(path.absolute()))

@@ -69,3 +69,16 @@ MOST_PROBES = 1_000
 """Connections of one call of `audit probe`."""
 OVS_RUNDIR = Path("/var/run/openvswitch")
 """Where a node's Open vSwitch has its sockets."""
+
+NAMED_IN_PLANS = {
+    "ovn_prefix": "ovn-prefix",
+    "sign_key": "sign-key",
+    "timestamp_url": "timestamp-url",
+    "destination": "out",
+    "kustomization": "kustomize",  # a program builds it
+}
+"""Fields of a run's options that its plan may name, but that are never taken from it; as flags."""
+NEEDED = frozenset({"kustomize"})
+"""Those without which there is nothing to go on with."""
+REPEATED = (*(name for name in NAMED_IN_PLANS.values() if name not in NEEDED), "traces", "workers")
+"""The options that a run's plan may name, that are never taken from it, and may be left out."""

@@ -24,7 +24,7 @@ def choose(
 ) -> Cells:
     """Return cells to probe, each once, in order: `sample` drawn at random, and those of `pairs`.
 
-    UsageError when a pair means no cell that can be probed, there is none, or more than MOST_PROBES.
+    UsageError when a pair means no cell that can be probed, there is none, or there are too many.
     """
     parts = [*_of_pairs(run, pairs, family)]
     if sample:
