@@ -16,7 +16,7 @@ from audit.cli import engines, options, progress, query, run_arguments, say, sur
 from audit.commands import snapshot as snapshots
 from audit.commands import who as command
 from audit.errors import UsageError
-from audit.facts import manifests as manifests_
+from audit.facts import manifests as manifest_files
 from audit.model.options import DEFAULT_PLANES, PlaneName
 from audit.report import who as report
 from audit.scope import scope as scopes
@@ -34,7 +34,7 @@ class Subject:
     kustomization: str | None
     max_snapshot_size: int
     access: snapshots.Access
-    around: manifests_.Surroundings
+    around: manifest_files.Surroundings
     ovn_prefix: Path | None
     install_ovn: bool
     traces: str

@@ -11,7 +11,7 @@ from audit.cli import groups, options, progress, run_arguments, say, surrounding
 from audit.commands import diff as diffs
 from audit.commands import report as reports
 from audit.errors import ExitCode, UsageError
-from audit.facts import manifests as manifests_
+from audit.facts import manifests as manifest_files
 from audit.model import changes as changing
 from audit.model.options import Part
 from audit.scope import scope as scopes
@@ -36,7 +36,7 @@ def diff(
     *,
     before: str,
     after: str,
-    around: manifests_.Surroundings,
+    around: manifest_files.Surroundings,
     scope: scopes.Scope,
     exit_zero: bool,
     quiet: bool,

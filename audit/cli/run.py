@@ -23,9 +23,9 @@ from audit.commands import rehearse as rehearsals
 from audit.commands import report as reports
 from audit.commands import run as command
 from audit.commands import snapshot as snapshots
-from audit.commands import who as whos
+from audit.commands import who as deciding
 from audit.errors import AuditError, ExitCode, UsageError
-from audit.facts import manifests as manifests_
+from audit.facts import manifests as manifest_files
 from audit.model.options import DEFAULT_PLANES, Covering, Format, PlaneName, Workers
 from audit.model.verdicts import VERDICTS
 from audit.report import messages
@@ -101,7 +101,7 @@ class Flags:
     access: snapshots.Access
     manifests: str | None
     kustomization: str | None
-    around: manifests_.Surroundings
+    around: manifest_files.Surroundings
     ovn_prefix: Path | None
     scope: scopes.Scope
     install_ovn: bool
@@ -486,7 +486,7 @@ def _paths(done: reports.Outcome) -> list[dict[str, Any]] | None:
     if int(done.manifest["counts"]["cells"]) > checking.MOST_CELLS_AT_THE_END:
         return None
     return [
-        reaching.fields(path) for path in whos.reach(done.path, source="", destination="").paths
+        reaching.fields(path) for path in deciding.reach(done.path, source="", destination="").paths
     ]
 
 

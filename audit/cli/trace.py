@@ -22,7 +22,7 @@ from audit.model.endpoints import MAX_PORT, Port
 from audit.model.packets import Family, Protocol
 from audit.model.verdicts import PASSES, STOPPED, VERDICTS
 from audit.report import trace as rendering
-from audit.scope import pair as pairs_
+from audit.scope import pair as pairing
 
 _MOST_WORDS = 3
 """FROM, TO and PORT."""
@@ -62,14 +62,14 @@ class Flags:
         return self.loglevel >= rendering.OUTPUTS_FROM
 
     @property
-    def names(self) -> pairs_.Names | pairs_.Words:
+    def names(self) -> pairing.Names | pairing.Words:
         """What the two ends are called."""
         family = Family(self.addr_family) if self.addr_family else None
-        networks = pairs_.Networks(src=self.network, dst=self.dst_network or self.network)
+        networks = pairing.Networks(src=self.network, dst=self.dst_network or self.network)
         if self.words:
             src, dst, port = (*self.words, "")[:_MOST_WORDS]
-            return pairs_.Words(src=src, dst=dst, port=port, family=family, networks=networks)
-        return pairs_.Names(
+            return pairing.Words(src=src, dst=dst, port=port, family=family, networks=networks)
+        return pairing.Names(
             src_namespace=self.src_namespace,
             src=self.src or "",
             dst_namespace=self.dst_namespace,

@@ -41,6 +41,13 @@ class _Check(TypedDict, total=False):
 
 class _Counts(TypedDict):
     cells: _Count
+    reachable: NotRequired[_Count]
+    exits: NotRequired[_Count]
+    blocked: NotRequired[_Count]
+    unroutable: NotRequired[_Count]
+    inconclusive: NotRequired[_Count]
+    untraced: NotRequired[_Count]
+    traces: NotRequired[_Count]
 
 
 class _Coverage(TypedDict):
