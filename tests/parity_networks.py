@@ -8,9 +8,9 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from audit.model.options import Covering
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, PASSES, REASONS, VERDICTS, Reason, Verdict
-from audit.tracing.options import Covering
 from tests import mutate, parity
 from tests.mutable import Cluster, copied
 from tests.parity import Answer, Score

@@ -26,18 +26,13 @@ from audit.model.expectations import (
     Waiver,
     Where,
 )
+from audit.model.options import PACKS
 from audit.model.packets import Protocol
 from audit.model.selectors import Selector
 from audit.model.verdicts import PolicyRef
 from audit.scope import located, selectors
 from audit.scope.selectors import SelectorError
 from audit.scope.suggestions import did_you_mean
-
-PACKS = (
-    *("default-deny", "namespace-isolation", "only-dns-egress", "no-metadata"),
-    *("cis-kubernetes", "nsa-cisa", "pci-dss"),
-)
-"""Ready-made expectations, `audit check --pack`."""
 
 _KINDS = {
     kind.lower(): kind

@@ -59,7 +59,7 @@ async function pathPart(src, dst, cell) {
   const rows = planes.map((plane) => {
     const hops = [request, other].find((some) => some.length && some[0].hop[13] === plane) || [];
     const verdict = state[plane];
-    const between = plane === "intent" ? intentStations(src, dst, cell, verdict) : betweenOf(hops, cell, verdict);
+    const between = plane === "probe" ? [] : plane === "intent" ? intentStations(src, dst, cell, verdict) : betweenOf(hops, cell, verdict);
     return pathRow(plane, src, dst, between, verdict, hops);
   });
   return [heading("Path, plane by plane"), ...rows.flat()];

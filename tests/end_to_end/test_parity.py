@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from audit.model.options import Covering
 from audit.model.run import Run
-from audit.tracing.options import Covering
 from tests import parity, parity_networks, parity_services
 
 pytestmark = pytest.mark.ovn

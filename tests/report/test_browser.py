@@ -1,6 +1,7 @@
 """The report in a real browser: from disk, without a network, by mouse and by keyboard."""
 
 import csv
+import datetime as dt
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -15,8 +16,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from audit.model.changes import ChangedCells, ChangedPath, ChangedPaths
+from audit.model.expectations import Checked, Checks, Status, Violation, Waiver
 from audit.model.run import Run
-from audit.model.verdicts import CODE, VERDICTS, Verdict
+from audit.model.verdicts import CODE, NO_VERDICT, VERDICTS, Verdict
 from tests.report.parts import render_html
 
 if TYPE_CHECKING:
@@ -80,14 +82,14 @@ class Reader:
 
 
 @pytest.fixture
-def read(browser: Browser, tmp_path: Path) -> Iterator[Callable[[Run], Reader]]:
+def read(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Reader]]:
     """Write a run's report and open it; at the end it must have asked for and said nothing."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     readers: list[Reader] = []
 
-    def opened(run: Run) -> Reader:
+    def opened(run: Run, **options: Any) -> Reader:
         path = tmp_path / "report.html"
-        path.write_text(render_html(run), encoding="utf-8")
+        path.write_text(render_html(run, **options), encoding="utf-8")
         readers.append(Reader(context.new_page(), path))
         readers[-1].open()
         return readers[-1]
@@ -100,7 +102,7 @@ def read(browser: Browser, tmp_path: Path) -> Iterator[Callable[[Run], Reader]]:
         assert reader.complaints == []
 
 
-Read = Callable[[Run], Reader]
+Read = Callable[..., Reader]
 
 
 def test_by_mouse_from_namespaces_to_the_policy(made: "Made", read: Read) -> None:
@@ -708,6 +710,86 @@ def test_no_rule_of_accessibility_is_broken_on_any_view(
         assert violations(reader.page) == [], fragment
         wide = reader.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width
+
+
+def checks(name: str, owner: str) -> Checks:
+    """Return what became of three expectations: of one control two, of which one is waived."""
+    waiver = Waiver(names=(name,), reason=name, owner=owner, expires=dt.date(2026, 12, 31))
+    violation = Violation(
+        src="deployment shop/front",
+        dst="deployment payments/api",
+        ports=("tcp/80",),
+        verdict=Verdict.REACHABLE,
+        by=f"networkpolicy {name}",
+        cells=1,
+        waiver=str(waiver),
+    )
+    blank = Checked(
+        name=name,
+        description=name,
+        status=Status.WAIVED,
+        sentence="1 of 2 cells is as expected",
+        as_expected=1,
+        violating=0,
+        unproven=0,
+        exempt=0,
+        waived=1,
+        violations=(violation,),
+        notes=(name,),
+        controls=("PCI DSS 1.3.1", name),
+        waivers=(waiver,),
+    )
+    violated = replace(blank, name="violated", status=Status.VIOLATED, controls=("PCI DSS 1.3.1",))
+    unproven = replace(blank, name="unproven", status=Status.UNPROVEN, controls=("PCI DSS 1.4.1",))
+    return Checks(day=dt.date(2026, 11, 29), expectations=(blank, violated, unproven))
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+def test_expectations_controls_and_waivers_are_text_and_within_reach(
+    made: "Made", read: Read, scheme: Literal["light", "dark"], width: int
+) -> None:
+    hostile = made.hostile_texts[0]
+    reader = read(made.shop(), checks=checks(hostile, made.hostile_texts[1]))
+    reader.page.emulate_media(color_scheme=scheme)
+    reader.page.set_viewport_size({"width": width, "height": 844})
+    reader.open("")
+    assert violations(reader.page) == []
+    assert reader.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert "1 of 3 expectations pass on 2026-11-29" in reader.text("checks")
+    rows = reader.page.get_by_test_id("controls").locator("tbody tr")
+    found = {
+        row.locator("td").nth(0).inner_text(): row.locator("td").nth(1).inner_text()
+        for row in rows.all()
+    }
+    assert (found["PCI DSS 1.3.1"], found["PCI DSS 1.4.1"]) == ("fails", "unproven")
+    assert [*found.values()].count("passes with waivers") == 1
+    section = reader.page.get_by_test_id("expectations")
+    expect(section).to_contain_text("<script>alert(1)</script>")
+    expect(section).to_contain_text("2026-12-31")
+    assert reader.page.locator("script").count() == 1
+    section.locator("details[open] a.view").first.click()
+    assert "only=reachable" in reader.page.url
+
+
+def test_a_probe_is_a_plane_of_its_own(made: "Made", read: Read) -> None:
+    run = made.drifting()
+    probe = np.full(len(run.matrix), NO_VERDICT, np.uint8)
+    [cell] = np.flatnonzero(run.verdicts.drift == 1).tolist()
+    probe[cell] = CODE[Verdict.INCONCLUSIVE]
+    probed = replace(
+        run,
+        verdicts=replace(run.verdicts, probe=probe),
+        manifest={**run.manifest, "probe": {"of": 3, "agree": 2}},
+    )
+    ends = (run.matrix.endpoints[end[cell]].key for end in (run.matrix.src, run.matrix.dst))
+    reader = read(probed)
+    reader.open("cell=" + ",".join(map(quote, ends)))
+    row = reader.page.get_by_test_id("panel-planes").locator("tr").last
+    expect(row).to_contain_text("probe")
+    expect(row).to_contain_text("inconclusive")
+    assert "real connections agree in 2 of 3 cells" in reader.text("coverage")
+    reader.open("plane=probe")
+    assert violations(reader.page) == []
 
 
 def test_on_paper(made: "Made", read: Read) -> None:
