@@ -3,9 +3,9 @@
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from audit.fanout.agents import AgentFanout
@@ -63,11 +63,24 @@ def trace(
         logical.run(workers)
         if not isinstance(workers, AgentFanout):
             stack.close()  # others trace the datapath
-        alone = _one_plane(logical)
-        if PlaneName.DATAPATH not in options.planes or not planned.cover.tasks:
-            return alone
-        below = _datapath(options, planned, journal, progress, start, workers)
-    return _both_planes(planned, logical, alone, below)
+        traced = _one_plane(logical)
+        if PlaneName.DATAPATH in options.planes and planned.cover.tasks:
+            below = _datapath(options, planned, journal, progress, start, workers)
+            traced = _both_planes(planned, logical, traced, below)
+    return replace(traced, notes=(*traced.notes, *_retraced(workers)))
+
+
+def _retraced(workers: Fanout) -> Iterator[Note]:
+    """Say that workers died, where others could do their work."""
+    count = workers.retraced
+    if count:
+        text = (
+            "1 batch of traces was traced again by another worker, as the one that had it died"
+            if count == 1
+            else f"{count:,} batches of traces were traced again by other workers, as those that "
+            "had them died"
+        )
+        yield Note(code="worker-died", text=text)
 
 
 def _both_planes(planned: Planned, logical: Tracing, alone: Traced, below: "_Below") -> Traced:
