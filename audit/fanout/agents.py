@@ -146,7 +146,7 @@ class AgentFanout:
         self.make_worker = make_worker
 
     def _how(self) -> dict[str, Any]:
-        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if self.address:
             return {"address": self.address, **quiet}
         ip, _, port = self.listen.rpartition(":")

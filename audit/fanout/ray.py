@@ -80,7 +80,7 @@ def load() -> Any:  # noqa: ANN401 - Ray ships no complete types
     import ray.util.scheduling_strategies  # noqa: PLC0415 - as above
 
     atexit.unregister(ray.shutdown)  # `leave` does it; half started, Ray waits there for ever
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     return ray
 
 
@@ -89,17 +89,16 @@ def start(**how: Any) -> tuple[Any, str]:  # noqa: ANN401 - Ray's own
 
     That is done by a thread of its own. Signals are the main thread's, so no code of Ray's can
     swallow what they raise, and none of Ray's handlers, which end the process, can be set. The
-    thread stays: when it ends, the kernel ends the processes it has started.
+    thread stays: when it ends, the kernel ends the processes it has started. EngineError when Ray
+    does not start.
     """
-    answers: queue.SimpleQueue[tuple[Any, str] | Exception] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[tuple[Any, str] | BaseException] = queue.SimpleQueue()
 
     def begin() -> None:
         try:
             ray = load()
             head = str(ray.init(**how).address_info["gcs_address"])
-        except SystemExit as ended:
-            answers.put(RuntimeError(f"it ended with {ended.code}"))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where it is asked
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - raised where it is asked
             answers.put(error)
         else:
             answers.put((ray, head))
@@ -107,8 +106,9 @@ def start(**how: Any) -> tuple[Any, str]:  # noqa: ANN401 - Ray's own
 
     threading.Thread(target=begin, name="ray", daemon=True).start()
     answer = answers.get()
-    if isinstance(answer, Exception):
-        raise answer
+    if isinstance(answer, BaseException):
+        words = " ".join(str(answer).split()).rstrip(".")
+        raise EngineError(f"Ray did not start: {words}") from answer
     return answer
 
 
@@ -239,14 +239,14 @@ class RayFanout:
                 num_cpus=self.workers,
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level=logging.ERROR,
+                logging_level=logging.CRITICAL,
                 _temp_dir=str(space),
             )
         except BaseException as error:
             self.__exit__()
-            if not isinstance(error, Exception):
+            if not isinstance(error, EngineError):
                 raise
-            raise EngineError(f"Ray did not start: {error}; try --workers inline") from error
+            raise EngineError(f"{error}; try --workers inline") from error
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -67,12 +67,11 @@ def trace(
         if PlaneName.DATAPATH in options.planes and planned.cover.tasks:
             below = _datapath(options, planned, journal, progress, start, workers)
             traced = _both_planes(planned, logical, traced, below)
-    return replace(traced, notes=(*traced.notes, *_retraced(workers)))
+    return replace(traced, notes=(*traced.notes, *retraced(workers.retraced)))
 
 
-def _retraced(workers: Fanout) -> Iterator[Note]:
-    """Say that workers died, where others could do their work."""
-    count = workers.retraced
+def retraced(count: int) -> Iterator[Note]:
+    """Say that workers died, where others traced what they had: so many batches."""
     if count:
         text = (
             "1 batch of traces was traced again by another worker, as the one that had it died"
