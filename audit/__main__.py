@@ -16,18 +16,19 @@ from typing import NoReturn
 from audit import supervise
 from audit.errors import ExitCode
 
-_LEAST_BYTES = 320 << 20
-"""Address space with less of which libraries end the process themselves while they are loaded."""
+_LEAST_BYTES = 768 << 20
+"""Address space with less of which libraries end the process themselves, or wait for ever for a
+thread that could not be started: seen up to 510 MiB, on two CPUs."""
 _MEMORY = "there is not enough memory to load it: give it 1 GiB of address space (ulimit -v)"
 
 
 def main() -> None:
     """Load the command line and run it; nothing has been begun until then."""
-    if supervise.wanted(sys.argv[1:]):
-        supervise.enter()
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupted)
+    if supervise.wanted(sys.argv[1:]):
+        supervise.enter()
     allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
     if allowed != resource.RLIM_INFINITY and allowed < _LEAST_BYTES:
         _end(ExitCode.COULD_NOT_RUN, _MEMORY)

@@ -15,7 +15,7 @@ import signal
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -108,14 +108,11 @@ def sweep(*parents: Path) -> None:
     """Remove what killed processes of this user have left in TMPDIR and in `parents`."""
     for parent in {Path(tempfile.gettempdir()), SHORT, *parents}:
         with suppress(OSError):
-            # What belongs to processes that were started for another directory is free after it.
-            for path in sorted(parent.glob(f"{PREFIX}*"), key=_starts_none):
-                with suppress(OSError):
-                    _sweep(path)
-
-
-def _starts_none(path: Path) -> bool:
-    return not path.name.startswith(f"{PREFIX}{RAY}.")
+            # Processes that were started for a directory have others, and make more until they end.
+            for kind in (f"{PREFIX}{RAY}.*", f"{PREFIX}*"):
+                for path in sorted(parent.glob(kind)):
+                    with suppress(OSError):
+                        _sweep(path)
 
 
 def _sweep(path: Path) -> None:
@@ -143,43 +140,6 @@ def end_processes_of(path: Path) -> None:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(_LOOK_AGAIN_S)
-
-
-def started_for(path: Path) -> dict[int, str]:
-    """Return the processes that were started for a directory, and theirs, with when they began.
-
-    Who was started by one of them and gives himself a title is known by that alone, as long as the
-    other runs.
-    """
-    parents = {int(p.name): _stat(p) for p in Path("/proc").glob("[0-9]*")}
-    chosen = dict.fromkeys(_processes_of(path), "")
-    for pid in chosen:
-        chosen[pid] = parents.get(pid, ("", ""))[1]
-    waiting = list(chosen)
-    while waiting:
-        parent = str(waiting.pop())
-        for pid, (above, began) in parents.items():
-            if above == parent and pid not in chosen:
-                chosen[pid] = began
-                waiting.append(pid)
-    return chosen
-
-
-def end(processes: Mapping[int, str]) -> None:
-    """Kill those of these processes that still run."""
-    for pid, began in processes.items():
-        if began and _stat(Path(f"/proc/{pid}"))[1] == began and pid != os.getpid():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def _stat(process: Path) -> tuple[str, str]:
-    """Return a process's parent and when it began (proc(5), fields 4 and 22); empty for none."""
-    try:
-        fields = (process / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return "", ""
-    return fields[1], fields[19]
 
 
 def _processes_of(path: Path) -> Iterator[int]:

@@ -134,3 +134,17 @@ def test_every_blind_spot_is_documented_once_and_no_other() -> None:
             assert otherwise == f"`{row.reason}`", name
     for action, spot in PASSED_OVER.items():
         assert f"`{action}`" in documented[str(spot)][3], action
+
+
+def test_every_line_of_the_threat_model_has_a_test() -> None:
+    page = (REPOSITORY / "docs" / "security.md").read_text(encoding="utf-8")
+    _, _, table = page.partition("| file | written by | read by | what it may cause | test |\n")
+    rows = table.partition("\n\n")[0].splitlines()[1:]
+    assert len(rows) > 10
+    for row in rows:
+        file = ""
+        tests = re.findall(r"`(?:([a-z_/]+\.py)::)?(test_\w+)`", row)
+        assert tests, row
+        for named, test in tests:
+            file = named or file
+            assert f"def {test}(" in (REPOSITORY / "tests" / file).read_text(encoding="utf-8"), row

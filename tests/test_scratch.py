@@ -158,21 +158,3 @@ def test_a_full_disk_is_told_wherever_it_was_met() -> None:
         scratch.require_room(consequence)
     scratch.require_room(OSError(errno.EIO, "odd"))
     scratch.require_room(None)
-
-
-def test_what_a_process_of_a_directory_started_is_known_by_that_and_ended(tmp_path: Path) -> None:
-    """Though it says nothing of the directory itself, as one that gave itself a title."""
-    program = ["sh", "-c", "env -i sleep 60 & echo $!; wait"]
-    with subprocess.Popen(
-        program, env={**os.environ, scratch.VARIABLE: str(tmp_path)}, stdout=subprocess.PIPE
-    ) as parent:
-        assert parent.stdout is not None
-        child = int(parent.stdout.readline())
-        started = scratch.started_for(tmp_path)
-        assert {parent.pid, child} <= started.keys()
-        assert os.getpid() not in started
-        scratch.end({child: "another time"})
-        assert parent.poll() is None
-        scratch.end(started)
-        parent.wait(timeout=10)
-    assert not scratch.started_for(tmp_path)

@@ -9,7 +9,7 @@ name), nothing is said.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -72,14 +72,16 @@ class RunLabels:
         labels = manifest.get("labels")
         if labels is None:
             return None
-        ranges = labels.get("ranges", {}).items()
+        ranges = labels.get("ranges", {})
         return cls(
             namespaces={
                 name: tuple(sorted(pairs.items())) for name, pairs in labels["namespaces"].items()
             },
             nodes=labels["nodes"],
             complete=labels.get("complete", True),
-            ranges=AddressRanges(**{kind: tuple(cidrs) for kind, cidrs in ranges}),
+            ranges=AddressRanges(
+                **{field.name: tuple(ranges.get(field.name, ())) for field in fields(AddressRanges)}
+            ),
             controllers=_controllers(labels.get("controllers") or {}),
             attached=labels.get("attached", {}),
         )

@@ -13,11 +13,10 @@ other zones go on.
 import logging
 import math
 import os
-import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
@@ -33,7 +32,6 @@ from audit.fanout.ray import (
     home,
     leave,
     listens,
-    load,
     lost,
     require_listening,
     run_node,
@@ -117,6 +115,7 @@ class AgentFanout:
     wait_s: float = 120.0
     address: str = ""
     until: float = math.inf
+    retraced: int = 0
     _ray: Any = None
     _head: str = ""
     _open: ExitStack = field(default_factory=ExitStack)
@@ -128,13 +127,10 @@ class AgentFanout:
         require_token()
         os.environ["RAY_AUTH_MODE"] = "token"
         how = self._how()
-        # Ray prints what it has to say of a lost node; stdout is for results alone.
-        self._open.enter_context(redirect_stdout(sys.stderr))
         try:
             if not self.address:
                 how["_temp_dir"] = str(self._open.enter_context(home()))
-            self._ray = load()
-            self._head = start(self._ray, **how)
+            self._ray, self._head = start(**how)
             self._await_agents()
         except BaseException as error:
             self.__exit__()
@@ -150,7 +146,7 @@ class AgentFanout:
         self.make_worker = make_worker
 
     def _how(self) -> dict[str, Any]:
-        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if self.address:
             return {"address": self.address, **quiet}
         ip, _, port = self.listen.rpartition(":")
@@ -268,6 +264,7 @@ class AgentFanout:
             else:
                 yield lost(batch, f"an agent of zone {batch.zone} was lost twice; {reason}")
         else:
+            self.retraced += batch.tasks[0].key in work.attempts
             yield batch, outcomes
 
 

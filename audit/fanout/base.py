@@ -25,6 +25,9 @@ Finished = tuple[TraceBatch, tuple[TraceOutcome, ...]]
 class Fanout(Protocol):
     """Works off a backlog somewhere and yields batches with their outcomes, as they finish."""
 
+    retraced: int
+    """Batches so far that were traced again, as the worker that had them first died."""
+
     def run(self, backlog: Backlog) -> Iterator[Finished]:
         """Yield every batch exactly once. A batch whose worker died comes back as failures.
 

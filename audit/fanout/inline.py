@@ -38,6 +38,8 @@ class InlineFanout:
     workers: int = 1
     until: float = math.inf
     alone: bool = False
+    retraced: int = 0
+    """None ever: a worker is a thread of this process."""
     _idle: list[_Member] = field(default_factory=list)
     _made: int = 0
     _open: ExitStack = field(default_factory=ExitStack)

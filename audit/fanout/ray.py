@@ -9,9 +9,11 @@ Ray is imported when the fan-out is entered and shut down when it is left, whate
 reports no usage and has no dashboard.
 """
 
+import atexit
 import logging
 import math
 import os
+import queue
 import signal
 import socket
 import sys
@@ -49,7 +51,12 @@ ATTEMPTS = 2
 """How often a batch is begun: what kills two actors is given up."""
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
+    # What Ray's own processes report, as a worker that died, it would print where results go; what
+    # looks for repeated lines can leave out all of them.
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_ALLOW_REGEX": "",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Else a signal, also SIGTERM, ends the process in Ray's own library, and none is handled once
     # Ray is shut down.
@@ -72,23 +79,37 @@ def load() -> Any:  # noqa: ANN401 - Ray ships no complete types
     import ray  # noqa: PLC0415 - seconds of import, paid only by those who use it
     import ray.util.scheduling_strategies  # noqa: PLC0415 - as above
 
+    atexit.unregister(ray.shutdown)  # `leave` does it; half started, Ray waits there for ever
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     return ray
 
 
-def start(ray: Any, **how: Any) -> str:  # noqa: ANN401 - Ray's own
-    """Start Ray, or join one; return where its head listens.
+def start(**how: Any) -> tuple[Any, str]:  # noqa: ANN401 - Ray's own
+    """Load Ray and start it, or join one; return it, and where its head listens.
 
-    On SIGTERM Ray would end the process itself, with an exit code of its own: who handled the
-    signal before does so again.
+    That is done by a thread of its own. Signals are the main thread's, so no code of Ray's can
+    swallow what they raise, and none of Ray's handlers, which end the process, can be set. The
+    thread stays: when it ends, the kernel ends the processes it has started. EngineError when Ray
+    does not start.
     """
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        return str(ray.init(**how).address_info["gcs_address"])
-    except SystemExit as error:  # it came while Ray was starting
-        raise KeyboardInterrupt from error
-    finally:
-        if handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
+    answers: queue.SimpleQueue[tuple[Any, str] | BaseException] = queue.SimpleQueue()
+
+    def begin() -> None:
+        try:
+            ray = load()
+            head = str(ray.init(**how).address_info["gcs_address"])
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - raised where it is asked
+            answers.put(error)
+        else:
+            answers.put((ray, head))
+            threading.Event().wait()
+
+    threading.Thread(target=begin, name="ray", daemon=True).start()
+    answer = answers.get()
+    if isinstance(answer, BaseException):
+        words = " ".join(str(answer).split()).rstrip(".")
+        raise EngineError(f"Ray did not start: {words}") from answer
+    return answer
 
 
 def listens(address: str) -> bool:
@@ -202,6 +223,7 @@ class RayFanout:
     make_worker: MakeWorker
     workers: int
     until: float = math.inf
+    retraced: int = 0
     _ray: Any = None
     _head: str = ""
     _looked: float = 0.0
@@ -212,21 +234,19 @@ class RayFanout:
         space = self._open.enter_context(home())  # ended as it starts, Ray leaves processes behind
         os.environ.update(_ALONE)
         try:
-            self._ray = load()
-            self._head = start(
-                self._ray,
+            self._ray, self._head = start(
                 address="local",  # else it joins what was last started on this machine
                 num_cpus=self.workers,
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level=logging.ERROR,
+                logging_level=logging.CRITICAL,
                 _temp_dir=str(space),
             )
         except BaseException as error:
             self.__exit__()
-            if not isinstance(error, Exception):
+            if not isinstance(error, EngineError):
                 raise
-            raise EngineError(f"Ray did not start: {error}; try --workers inline") from error
+            raise EngineError(f"{error}; try --workers inline") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -273,6 +293,7 @@ class RayFanout:
                     reason = str(error).splitlines()[0]
                     yield lost(batch, f"a worker died on this batch {ATTEMPTS} times: {reason}")
             else:
+                self.retraced += batch.tasks[0].key in attempts
                 yield batch, outcomes
             self._fill(backlog, running)
 
@@ -334,20 +355,13 @@ def close(ray: Any, actors: Sequence[Any]) -> None:  # noqa: ANN401 - Ray's own
 
 
 def leave(ray: Any, head: str, members: list[Any]) -> None:  # noqa: ANN401 - Ray's own
-    """Close the actors of members where the head still answers, and shut Ray down.
-
-    What Ray's own processes have started runs on after them for a while, and would make files.
-    """
-    started: dict[int, str] = {}
+    """Close the actors of members where the head still answers, and shut Ray down."""
     try:
         if head and listens(head):  # else nothing would answer
             close(ray, [member.handle for member in members])
     finally:
         members.clear()
-        if space := os.environ.get(scratch.VARIABLE):
-            started = scratch.started_for(Path(space))
         ray.shutdown()
-        scratch.end(started)
 
 
 def lost(batch: TraceBatch, message: str) -> Finished:

@@ -68,6 +68,18 @@ class _Input(TypedDict):
     sha256: str
 
 
+class _Output(TypedDict):
+    path: str
+    size: _Count
+    sha256: str
+
+
+class _Moment(str):
+    """A moment with its time zone, as text."""
+
+    __slots__ = ()
+
+
 class _Address(str):
     """An address of either family, as text."""
 
@@ -86,7 +98,14 @@ class _Ranges(TypedDict, total=False):
     services: list[_Network]
 
 
+class _Controllers(TypedDict, total=False):
+    namespace: str
+    away: dict[str, list[str]]
+
+
 class _Labels(TypedDict, total=False):
+    attached: dict[str, str]
+    controllers: _Controllers | None
     complete: bool
     ranges: _Ranges
     networks: list[_Network]
@@ -105,16 +124,21 @@ class _Exposed(TypedDict):
     cells: _Count
 
 
+class _Engine(TypedDict, total=False):
+    name: str
+    version: str
+
+
 class _Run(TypedDict, total=False):
     run_id: str
     source: str
     cluster: str | None
-    started: str
-    finished: str
+    started: _Moment
+    finished: _Moment
     scope: dict[str, Any]
     planes: list[str]
     cover: str
-    engine: dict[str, Any] | None
+    engine: _Engine | None
     databases: list[_Database]
     counts: _Counts
     coverage: _Coverage
@@ -131,12 +155,10 @@ class _Run(TypedDict, total=False):
     outside: dict[str, list[tuple[_Address, _Address]]]
     pairs: _Pairs | None
     exposure: dict[str, _Exposed]
-    drifting: int
+    drifting: _Count
     incomplete: bool
-
-
-class _Engine(TypedDict, total=False):
-    version: str
+    outputs: list[_Output] | None
+    seconds: float | None
 
 
 class _Plan(TypedDict):
@@ -163,8 +185,12 @@ def _read(kind: type[str], value: object) -> str:
     `ipaddress` reads numbers, too, which is not how they are written.
     """
     if not isinstance(value, str):
-        raise TypeError("Expected an address")
-    (ip_address if kind is _Address else ip_network)(value)
+        raise TypeError("Expected a text")
+    if kind is _Moment:
+        if dt.datetime.fromisoformat(value).tzinfo is None:
+            raise ValueError("Expected a moment with its time zone")
+    else:
+        (ip_address if kind is _Address else ip_network)(value)
     return kind(value)
 
 

@@ -3,9 +3,9 @@
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from audit.fanout.agents import AgentFanout
@@ -64,11 +64,23 @@ def trace(
         logical.run(workers)
         if not isinstance(workers, AgentFanout):
             stack.close()  # others trace the datapath
-        alone = _one_plane(logical)
-        if PlaneName.DATAPATH not in options.planes or not planned.cover.tasks:
-            return alone
-        below = _datapath(options, planned, journal, progress, start, workers)
-    return _both_planes(planned, logical, alone, below)
+        traced = _one_plane(logical)
+        if PlaneName.DATAPATH in options.planes and planned.cover.tasks:
+            below = _datapath(options, planned, journal, progress, start, workers)
+            traced = _both_planes(planned, logical, traced, below)
+    return replace(traced, notes=(*traced.notes, *retraced(workers.retraced)))
+
+
+def retraced(count: int) -> Iterator[Note]:
+    """Say that workers died, where others traced what they had: so many batches."""
+    if count:
+        text = (
+            "1 batch of traces was traced again by another worker, as the one that had it died"
+            if count == 1
+            else f"{count:,} batches of traces were traced again by other workers, as those that "
+            "had them died"
+        )
+        yield Note(code="worker-died", text=text)
 
 
 def _both_planes(planned: Planned, logical: Tracing, alone: Traced, below: "_Below") -> Traced:

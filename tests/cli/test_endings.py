@@ -65,8 +65,9 @@ def begun(
     )
 
 
-# With little less than loading takes, a library that is not Python's may end the process by itself.
-@pytest.mark.parametrize("megabytes", [100, 150, 200, 250, 300, 350])
+# With little less than loading takes, a library that is not Python's may end the process by itself,
+# or wait for a thread for ever.
+@pytest.mark.parametrize("megabytes", [100, 200, 330, 450, 510, 700])
 def test_too_little_memory_to_load_it_is_a_sentence_and_no_finding(
     audit_command: tuple[str, ...], megabytes: int
 ) -> None:
@@ -77,7 +78,7 @@ def test_too_little_memory_to_load_it_is_a_sentence_and_no_finding(
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (4, "")
     assert err.startswith("audit: ")
-    assert "memory" in err or megabytes > 350, err  # where it was enough, there is no such run
+    assert "memory" in err
     assert err.count("\n") == 1
 
 

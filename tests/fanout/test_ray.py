@@ -119,7 +119,9 @@ def listened() -> set[str]:
     return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets}
 
 
-def test_ray_answers_as_inline_does_and_survives_its_workers(tmp_path: Path) -> None:
+def test_ray_answers_as_inline_does_and_survives_its_workers(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """One Ray for all of it: starting one takes longer than everything else here."""
     work = tasks(zones=3, batches=4)
     make = partial(worker, tmp_path)
@@ -139,6 +141,8 @@ def test_ray_answers_as_inline_does_and_survives_its_workers(tmp_path: Path) -> 
 
         (tmp_path / "1.2.0").write_text("1")
         assert outcomes(ray, work) == expected, "a batch that kills once is run again"
+        died = ray.retraced
+        assert died in (1, 2), "with the batch that waited for the same worker"
 
         (tmp_path / "1.2.0").write_text("2")
         found = outcomes(ray, work)
@@ -157,3 +161,4 @@ def test_ray_answers_as_inline_does_and_survives_its_workers(tmp_path: Path) -> 
     import ray as runtime  # noqa: PLC0415 - only to ask whether it is down
 
     assert not runtime.is_initialized()
+    assert capfd.readouterr() == ("", ""), "Ray has words of its own for each worker that died"

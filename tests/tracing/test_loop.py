@@ -41,6 +41,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.ran: list[str] = []
+        self.retraced = 0
 
     def run(self, backlog: Backlog) -> Iterator[Finished]:
         while (batch := backlog.take("", ())) is not None:
