@@ -1,0 +1,192 @@
+"""Batches of packets through a zone's logical flows, as `ovn-trace` takes one. Pure.
+
+Packets are columns. What waits at the earliest table is classified together, its actions are
+executed for all that do the same at once, and what each packet meets is written to a `Log`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.flows.actions import Action, Load, LoadPort, Nested
+from audit.flows.batch import Packet, Place, Queue, Rows, columns
+from audit.flows.classify import Bound, Table, passes_on
+from audit.flows.execute import Execution
+from audit.flows.fields import WORD, Words, limbs
+from audit.flows.log import Answers, Kind, Log
+from audit.flows.southbound import INGRESS, Datapath, Southbound
+from audit.model.packets import ConntrackState
+
+MOST_BRANCHES = 2_000
+"""Of a packet; what floods and is answered by floods is refused."""
+MOST_HOPS = 200
+"""Datapaths that a packet may come through: each router takes one of its time to live."""
+
+LONGEST = 128
+"""Bits of the widest field."""
+
+_STATES = {ConntrackState.REQUEST: 0x21, ConntrackState.REPLY: 0x2A}
+"""What conntrack says at every step: tracked, and new, or established and a reply."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Program:
+    """What flows do, but for the numbers that they set fields to."""
+
+    steps: tuple[Action, ...]
+
+
+class _Way(NamedTuple):
+    """What becomes of those that meet flows: a program, and its numbers."""
+
+    flows: tuple[int, ...]
+    program: _Program
+    numbers: tuple[int, ...]
+    unread: str
+
+
+@dataclass(slots=True)
+class _Compiled:
+    """A table, and the ways of what it is known that packets meet there."""
+
+    table: Table
+    ways: dict[int, tuple[_Way, ...]] = field(default_factory=dict)
+
+
+class Evaluator:
+    """Evaluates packets on one zone's southbound, all of one conntrack state."""
+
+    def __init__(self, southbound: Southbound) -> None:
+        self.southbound = southbound
+        self._tables: dict[tuple[int, int, int], _Compiled | None] = {}
+        self._programs: dict[tuple[Action, ...], _Program] = {}
+        self.silent: set[int] = set()
+        """Numbers of flows that `ovn-trace` does not print where they are met."""
+
+    def run(self, packets: Sequence[Packet], state: ConntrackState) -> Answers:
+        """Return what packets meet. KeyError where one enters by a port that is not there."""
+        rows = columns(self.southbound, packets)
+        log, queue = Log(len(packets)), Queue()
+        inports = [self.southbound.ports[packet.inport].datapath for packet in packets]
+        for datapath in np.unique(np.array(inports, np.int64)).tolist():
+            which = np.flatnonzero(np.array(inports) == datapath)
+            queue.put(Place(0, INGRESS, 0, datapath), rows.some(which))
+        branches = np.ones(len(packets), np.int64)
+        execution = Execution(self.southbound, log, queue, _STATES[state], branches)
+        while (taken := queue.take()) is not None:
+            self._visit(execution, *taken)
+        return log.answers()
+
+    def _table(self, place: Place) -> _Compiled | None:
+        key = place.datapath, place.pipeline, place.table
+        if key not in self._tables:
+            datapath = self.southbound.datapaths[place.datapath]
+            numbers = datapath.flows.get((place.pipeline, place.table))
+            made = Table(self.southbound, datapath, numbers) if numbers else None
+            self._tables[key] = _Compiled(made) if made is not None else None
+            for number, bound in made.flows.items() if made is not None else ():
+                if passes_on(bound, place.table):
+                    self.silent.add(number)
+        return self._tables[key]
+
+    def _visit(self, execution: Execution, place: Place, rows: Rows) -> None:
+        """Let packets meet a table's flows."""
+        log = execution.log
+        if place.hop > MOST_HOPS:
+            log.refuse(rows.branch, f"more than {MOST_HOPS} datapaths")
+            return
+        many = execution.branches[rows.packet] > MOST_BRANCHES
+        if many.any():
+            log.refuse(rows.branch[many], f"more than {MOST_BRANCHES} copies")
+            rows = rows.some(~many)
+        compiled = self._table(place)
+        if compiled is None:
+            log.add(rows.branch, Kind.MISSED)
+            return
+        met = compiled.table.met(rows.words)
+        log.add(rows.branch[met < 0], Kind.MISSED)
+        rows, met = rows.some(met >= 0), met[met >= 0]
+        hits, which = np.unique(met, return_inverse=True)
+        ways = [self._ways(compiled, hit, place.datapath) for hit in hits.tolist()]
+        plain = np.array([len(of) == 1 for of in ways], np.bool_)[which]
+        for index in np.unique(which[~plain]).tolist():
+            here = rows.some(which == index)
+            for way in ways[index]:
+                some = execution.begin(here, Kind.CHOICE)
+                self._go(execution, place, some, [way], np.zeros(len(some), np.intp))
+        self._go(execution, place, rows.some(plain), [of[0] for of in ways], which[plain])
+
+    def _go(
+        self,
+        execution: Execution,
+        place: Place,
+        rows: Rows,
+        ways: Sequence[_Way],
+        which: NDArray[np.intp],
+    ) -> None:
+        """Let packets go the ways of what they met: all that do the same together."""
+        log = execution.log
+        met = np.array([log.flows(way.flows) for way in ways], np.int64)
+        log.add(rows.branch, Kind.FLOW, met[which])
+        unread = np.zeros(len(rows), np.bool_)
+        by_program: dict[_Program, list[int]] = {}
+        for index, way in enumerate(ways):
+            if way.unread:
+                here = which == index
+                log.refuse(rows.branch[here], f"a match is not understood: {way.unread}")
+                unread |= here
+            else:
+                by_program.setdefault(way.program, []).append(index)
+        for program, indices in by_program.items():
+            here = np.isin(which, indices) & ~unread
+            if here.any():
+                numbers = _limbs([ways[index].numbers for index in indices])
+                numbers = numbers[:, :, np.searchsorted(indices, which[here])]
+                execution.run(place, program.steps, rows.some(here), numbers)
+
+    def _ways(self, compiled: _Compiled, hit: int, datapath: int) -> tuple[_Way, ...]:
+        """Return what may become of packets that meet flows of one priority."""
+        if hit not in compiled.ways:
+            compiled.ways[hit] = tuple(self._made(compiled.table, hit, datapath))
+        return compiled.ways[hit]
+
+    def _made(self, table: Table, hit: int, datapath: int) -> Iterator[_Way]:
+        alike: dict[tuple[Action, ...], list[Bound]] = {}
+        for number in table.hits[hit]:
+            bound = table.flows[number]
+            alike.setdefault(bound.does.steps, []).append(bound)
+        for steps, flows in alike.items():
+            numbers: list[int] = []
+            fixed = self._without_numbers(steps, self.southbound.datapaths[datapath], numbers)
+            program = self._programs.setdefault(fixed, _Program(fixed))
+            unread = next((bound.unread for bound in flows if bound.unread), "")
+            met = tuple(bound.number for bound in flows)
+            yield _Way(met, program, tuple(numbers), unread)
+
+    def _without_numbers(
+        self, steps: tuple[Action, ...], datapath: Datapath, numbers: list[int]
+    ) -> tuple[Action, ...]:
+        """Return actions whose fields are set to numbers by their place among these."""
+        made: list[Action] = []
+        for step in steps:
+            match step:
+                case Load(to=to, value=value):
+                    made.append(Load(to, 0, len(numbers)))
+                    numbers.append(value)
+                case LoadPort(to=to, name=name):
+                    made.append(Load(to, 0, len(numbers)))
+                    numbers.append(datapath.port_key(self.southbound.ports, name) or 0)
+                case Nested(kind=kind, actions=actions):
+                    made.append(Nested(kind, self._without_numbers(actions, datapath, numbers)))
+                case _:
+                    made.append(step)
+        return tuple(made)
+
+
+def _limbs(numbers: Sequence[tuple[int, ...]]) -> Words:
+    """Return flows' numbers as words: by number, word and flow."""
+    made = [[limbs(value, LONGEST) for value in of] for of in numbers]
+    return np.array(made, np.uint32).reshape(len(numbers), -1, LONGEST // WORD).transpose(1, 2, 0)
