@@ -102,6 +102,8 @@ class Evaluator:
         if many.any():
             log.refuse(rows.branch[many], f"more than {MOST_BRANCHES} copies")
             rows = rows.some(~many)
+        if not len(rows):
+            return
         compiled = self._table(place)
         if compiled is None:
             log.add(rows.branch, Kind.MISSED)
