@@ -27,6 +27,7 @@ from audit.flows.expressions import (
     Number,
     Resident,
     Some,
+    Template,
     Unread,
     every,
 )
@@ -85,6 +86,12 @@ class _Binder:
                 return Constant(there != negated)
             case Number():
                 return self._number(asked)
+            case Template(field=place, name=name):
+                full = (1 << place.width) - 1
+                known = self.southbound.templates.get(name, ())
+                values = tuple((value & full, full) for value in known)
+                may = Number(place, values, (), negated=False, needs=TRUE)
+                return every((may if values else FALSE, Unread(f"the template variable ^{name}")))
             case _:
                 return asked
 
@@ -98,7 +105,7 @@ class _Binder:
         keys = {self.datapath.port_key(self.southbound.ports, name) for name in names} - {None}
         full = (1 << asked.field.width) - 1
         patterns = tuple((key, full) for key in sorted(key for key in keys if key is not None))
-        return Number(asked.field, patterns, (), False, TRUE) if patterns else FALSE  # noqa: FBT003
+        return Number(asked.field, patterns, (), negated=False, needs=TRUE) if patterns else FALSE
 
     def _number(self, asked: Number) -> Expression | None:
         full = (1 << asked.field.width) - 1

@@ -58,6 +58,14 @@ class Resident:
 
 
 @dataclass(frozen=True, slots=True)
+class Template:
+    """A field is what each chassis has under a name: `ip4.dst == ^NODEIP`."""
+
+    field: Slice
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unread:
     """What is not understood; `why` says what it is."""
 
@@ -78,14 +86,15 @@ class Some:
     parts: "tuple[Expression, ...]"
 
 
-Expression = Constant | Number | AtPort | Resident | Unread | Every | Some
+Expression = Constant | Number | AtPort | Resident | Template | Unread | Every | Some
 
 TRUE, FALSE = Constant(true=True), Constant(true=False)
 
-_TEMPLATE = re.compile(r"(?P<field>[a-z][\w.]*(?:\[[^\]]*\])?)\s*[=!]=\s*(?P<name>\^\w+)")
+_TEMPLATE = re.compile(r"(?P<field>[a-z][\w.]*)\s*==\s*\^(?P<name>\w+)")
 """A comparison with a variable that each chassis fills in."""
 _BARE = re.compile(r"\^\w+")
-_UNREAD = "unread:"
+_VARIABLE = "^"
+"""Begins the name of no port; so a template is read as a question about one."""
 
 
 def every(parts: Iterable[Expression]) -> Expression:
@@ -131,8 +140,9 @@ class _Parser(Parser[Expression]):
 
     def resident(self, name: str, *, negated: bool) -> Expression:
         port = str(json.loads(name))
-        if port.startswith(_UNREAD):
-            return Unread(f"the template variable {port.removeprefix(_UNREAD)}")
+        if port.startswith(_VARIABLE):
+            field, _, variable = port.removeprefix(_VARIABLE).partition(" ")
+            return Unread("a negated template variable") if negated else _template(field, variable)
         return Resident(port, negated)
 
     def port(self, field: Token, groups: frozenset[str], names: frozenset[str]) -> Expression:
@@ -156,6 +166,11 @@ class _Parser(Parser[Expression]):
         )
 
 
+def _template(field: str, variable: str) -> Expression:
+    place = FIELDS.get(field)
+    return Template(place, variable) if place is not None else Unread(f"the symbol {field}")
+
+
 _every = every
 """Under a name that no parameter has."""
 
@@ -169,7 +184,7 @@ def _meant(match: str, *, negated: bool) -> Expression:
 @functools.lru_cache(maxsize=1 << 17)
 def parse(match: str) -> Expression:
     """Return what a match asks; what is not understood of it is `Unread`."""
-    shown = _TEMPLATE.sub(rf'is_chassis_resident("{_UNREAD}\g<name>")', match)
+    shown = _TEMPLATE.sub(rf'is_chassis_resident("{_VARIABLE}\g<field> \g<name>")', match)
     if _BARE.search(re.sub(r'"(?:[^"\\]|\\.)*"', "", shown)):
         return Unread("a template variable")
     try:

@@ -105,6 +105,8 @@ class Southbound:
     port_groups: dict[str, tuple[str, ...]]
     vips: dict[int, tuple[int, ...]]
     """Ports of load balancers by address, IPv4's mapped into IPv6."""
+    templates: dict[str, tuple[int, ...]]
+    """What chassis have for a template variable, as far as it is an address or a number."""
 
 
 MAPPED = 0xFFFF << 32
@@ -141,6 +143,7 @@ def read(tables: Tables) -> Southbound:
         widest=widest,
         port_groups={row["name"]: tuple(sorted(_many(row["ports"]))) for row in groups},
         vips=_vips(tables),
+        templates=_templates(tables),
     )
 
 
@@ -261,6 +264,15 @@ def _vips(tables: Tables) -> dict[int, tuple[int, ...]]:
             except ValueError:
                 continue  # a variable of each chassis
     return {address: tuple(sorted(of)) for address, of in ports.items()}
+
+
+def _templates(tables: Tables) -> dict[str, tuple[int, ...]]:
+    values: dict[str, set[int]] = defaultdict(set)
+    for row in tables.rows("Chassis_Template_Var", ("variables",)):
+        for name, text in row["variables"].items():
+            if (read := constant(text)) is not None:
+                values[name].add(read[0])
+    return {name: tuple(sorted(of)) for name, of in values.items()}
 
 
 def _has_port(vip: str) -> bool:
