@@ -107,9 +107,11 @@ class Evaluator:
         compiled = self._table(place)
         if compiled is None:
             log.add(rows.branch, Kind.MISSED)
+            execution.ended(rows)
             return
         met = compiled.table.met(rows.words)
         log.add(rows.branch[met < 0], Kind.MISSED)
+        execution.ended(rows.some(met < 0))
         rows, met = rows.some(met >= 0), met[met >= 0]
         hits, which = np.unique(met, return_inverse=True)
         ways = [self._ways(compiled, hit, place.datapath) for hit in hits.tolist()]

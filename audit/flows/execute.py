@@ -50,6 +50,22 @@ _LOOPBACK = 1
 
 
 @dataclass(slots=True)
+class _Flood:
+    """Packets that go to all ports of a group, to one after the other.
+
+    As in `ovn-trace`, where what the egress pipeline left in registers for one port is there for
+    the next; nodes clear them.
+    """
+
+    place: Place
+    ports: tuple[Port, ...]
+    copies: list[Numbers]
+    """By port, the branch of each packet."""
+    loops: Mask
+    """Which packets may go back to where they come from."""
+
+
+@dataclass(slots=True)
 class Execution:
     """A batch on its way: where it writes down what it meets, and what goes on."""
 
@@ -64,6 +80,7 @@ class Execution:
     """Of the flow whose actions are executed."""
     numbers: Words = field(default_factory=lambda: np.empty((0, 0), np.uint32))
     """What its flows set fields to: by number, word and packet."""
+    _floods: list[_Flood] = field(default_factory=list)
 
     @property
     def datapath(self) -> Datapath:
@@ -74,7 +91,36 @@ class Execution:
         """Return copies of packets that are branches of their own."""
         branch = self.log.begin(rows.branch, kind)
         np.add.at(self.branches, rows.packet, 1)
-        return Rows(rows.words.copy(), branch, rows.packet)
+        made = Rows(rows.words.copy(), branch, rows.packet)
+        if kind is Kind.COPY:
+            made.word("flood")[:] = 0
+        elif (rows.word("flood") > 0).any():
+            self.log.refuse(rows.branch, "chance decides what a flooded packet meets")
+        return made
+
+    def ended(self, rows: Rows) -> None:
+        """Let what is flooded, and has met all that it meets as it is, go to the next port."""
+        flood = rows.word("flood").copy()
+        rows.word("flood")[:] = 0
+        for number in np.unique(flood[flood > 0]).tolist():
+            some = rows.some(flood == number)
+            some.word("flood")[:] = number
+            at = some.word("flood.port").copy()
+            for port in np.unique(at).tolist():
+                self._to_next(self._floods[number - 1], port + 1, some.some(at == port))
+
+    def _to_next(self, flood: _Flood, at: int, rows: Rows) -> None:
+        """Let flooded packets come to the egress pipeline for a port, if there is another."""
+        while at < len(flood.ports) and len(rows):
+            port = flood.ports[at]
+            packet = rows.word("flood.packet").astype(np.intp)
+            rows.branch = flood.copies[at][packet]
+            rows.word("outport")[:] = port.key
+            rows.word("flood.port")[:] = at
+            turned = (rows.word("inport") == port.key) & ~flood.loops[packet]
+            self.log.add(rows.branch[turned], Kind.TURNED)
+            self.queue.put(flood.place, rows.some(~turned))
+            rows, at = rows.some(turned), at + 1
 
     def run(self, place: Place, steps: Sequence[Action], rows: Rows, numbers: Words) -> None:
         """Execute a flow's actions; `rows` are the execution's own from then on."""
@@ -106,9 +152,21 @@ class Execution:
                 case _ if (inside := _INSIDE.get(type(step))) is not None:
                     inside(self, step, rows)
                 case Nested():
-                    self._nested(step, rows if last else self.begin(rows, Kind.COPY), which)
+                    copy = self._leaving(rows, last=last)
+                    self._nested(step, copy, which)
+                case Next():
+                    self._onward(step, rows)
                 case _:
-                    self._onward(step, rows if last else self.begin(rows, Kind.COPY))
+                    self._onward(step, self._leaving(rows, last=last))
+        if not steps or not isinstance(steps[-1], (Next, *_LEAVING)):
+            self.ended(rows)
+
+    def _leaving(self, rows: Rows, *, last: bool) -> Rows:
+        """Return what goes on elsewhere: a copy, or where nothing follows the packets themselves."""
+        if not last:
+            return self.begin(rows, Kind.COPY)
+        self.ended(rows)
+        return rows
 
     def _onward(self, step: Action, rows: Rows) -> None:
         """Execute an action that lets packets go on elsewhere; `rows` are all its own."""
@@ -255,10 +313,20 @@ class Execution:
             self.queue.put(Place(self.place.hop + 1, INGRESS, 0, port.peer.datapath), rows)
 
     def _flood(self, rows: Rows, group: Group) -> None:
-        for port in group.ports:
-            some = self.begin(rows, Kind.COPY)
-            some.word("outport")[:] = port.key
-            self._egress(some, port)
+        copies = [self.begin(rows, Kind.COPY).branch for _ in group.ports]
+        loops = (rows.word("flags") & _LOOPBACK) != 0
+        place = Place(self.place.hop, EGRESS, 0, self.place.datapath)
+        flood = _Flood(place, group.ports, copies, loops)
+        self._floods.append(flood)
+        self._clear(rows)
+        rows.word("flood")[:] = len(self._floods)
+        rows.word("flood.packet")[:] = np.arange(len(rows))
+        self._to_next(flood, 0, rows)
+
+    def _clear(self, rows: Rows) -> None:
+        """Clear what does not come to the egress pipeline."""
+        for name in ("flags", *(f"reg{number}" for number in range(10))):
+            rows.word(name)[:] = 0
 
     def _egress(self, rows: Rows, port: Port) -> None:
         """Let packets come to the egress pipeline, without registers."""
@@ -267,8 +335,7 @@ class Execution:
         self.log.add(rows.branch[turned], Kind.TURNED)
         rows = rows.some(~turned)
         rows.word("outport")[:] = port.key
-        for name in ("flags", *(f"reg{number}" for number in range(10))):
-            rows.word(name)[:] = 0
+        self._clear(rows)
         self.queue.put(Place(self.place.hop, EGRESS, 0, self.place.datapath), rows)
 
     def _hairpin(
@@ -394,5 +461,8 @@ _INSIDE: dict[type, Callable[[Execution, object, Rows], None]] = {
     PortSecurity: _port_security,
     SaveState: _save,
     Nothing: _nothing,
-}  # type: ignore[dict-item]
+}
 """Actions that change packets where they are."""
+
+_LEAVING = (Nested, Output, Track, Translate, Balance, Select, Mirror)
+"""Actions behind which, where they are the last, nothing more happens to the packet as it was."""

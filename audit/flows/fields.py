@@ -83,6 +83,7 @@ _SIZES = {
     **{"flags": 32, "inport": 32, "outport": 32, "pkt.mark": 32},
     **{"ct_state": 32, "ct_mark": 32, "ct_label": 128},
     **{"ct.ip4.dst": 32, "ct.ip6.dst": 128, "ct.l4.dst": 16},
+    **{"flood": 32, "flood.packet": 32, "flood.port": 32},
 }
 """What is kept of a packet, and how many bits it has."""
 
