@@ -6,10 +6,10 @@ requests and replies), some are not: a stranger's MAC, another network's address
 """
 
 import ipaddress
-import json
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +29,9 @@ from audit.trace.unixctl import RefusedError
 
 _MAC = re.compile(r"(?<![\w:])(?:[0-9a-f]{2}:){5}[0-9a-f]{2}(?![\w:])")
 _IP4 = re.compile(r"(?<![\w.:])\d+(?:\.\d+){3}(?![\w.])")
-_IP6 = re.compile(r"(?<![\w:])(?:[0-9a-f]{1,4}:){1,7}(?::|[0-9a-f]{1,4})(?::?[0-9a-f]{1,4})*(?![\w:])")
+_IP6 = re.compile(
+    r"(?<![\w:])(?:[0-9a-f]{1,4}:){1,7}(?::|[0-9a-f]{1,4})(?::?[0-9a-f]{1,4})*(?![\w:])"
+)
 _L4 = re.compile(r"\b(tcp|udp|sctp)\.(?:src|dst) == (\d+)")
 _VIP = re.compile(r"(\[?[0-9a-f.:]+\]?):(\d+)")
 _PROTOCOLS = ("tcp", "tcp", "udp", "sctp", "icmp", "icmp6")
@@ -63,16 +65,21 @@ class World:
                 world.own[row["logical_port"]] = words[0], addresses
         texts = "\n".join(f"{flow.match} {flow.actions}" for flow in zone.flows)
         world.macs = sorted(set(_MAC.findall(texts)) | {mac for mac, _ in world.own.values()})
-        sets = [address for row in tables.rows("Address_Set", ("addresses",)) for address in
-                _many(row["addresses"])]
+        sets = [
+            address
+            for row in tables.rows("Address_Set", ("addresses",))
+            for address in _many(row["addresses"])
+        ]
         listed = {*_IP4.findall(texts), *_IP6.findall(texts), *(s.split("/")[0] for s in sets)}
         read = sorted(filter(None, map(_address, listed)), key=str)
         owned = [a for _, addresses in world.own.values() for a in addresses]
         for version in (4, 6):
             found = [str(a) for a in read if a.version == version]
-            world.addresses[version] = found + 2 * [
-                a for a in owned if ipaddress.ip_address(a).version == version
-            ] + list(_OUTSIDE[version])
+            world.addresses[version] = (
+                found
+                + 2 * [a for a in owned if ipaddress.ip_address(a).version == version]
+                + list(_OUTSIDE[version])
+            )
         vips = [v for row in tables.rows("Load_Balancer", ("vips",)) for v in row["vips"]]
         for vip in sorted(vips):
             if whole := _VIP.fullmatch(vip):
@@ -224,8 +231,9 @@ class Expected:
         self, flows: Sequence[int], trace: Sequence[Token], at: frozenset[int]
     ) -> frozenset[int]:
         shown = {self._flows[number].uuid[:8] for number in flows if number not in self._silent}
-        after = {i + 1 for i in at if i < len(trace) and trace[i][0] == "flow" and
-                 trace[i][1] in shown}
+        after = {
+            i + 1 for i in at if i < len(trace) and trace[i][0] == "flow" and trace[i][1] in shown
+        }
         return frozenset(after if len(shown) == len(flows) else after | at)
 
     def shown(self, packet: int) -> Iterator[str]:
@@ -235,8 +243,10 @@ class Expected:
                 met = self._answers.log.met[event.number]
                 if self._silent.isdisjoint(met):
                     flow = self._flows[met[0]]
-                    yield f"{flow.uuid[:8]} {flow.stage} {flow.priority} {flow.match} " \
-                          f"{{{flow.actions}}} ({len(met)})"
+                    yield (
+                        f"{flow.uuid[:8]} {flow.stage} {flow.priority} {flow.match} "
+                        f"{{{flow.actions}}} ({len(met)})"
+                    )
             elif event.kind is Kind.OUTPUT:
                 yield f"output {self._ports[event.number].name}"
             else:
@@ -268,7 +278,9 @@ class Oracle:
         """Trace packets and compare."""
         answers = evaluator.run(packets, state)
         expected = Expected(evaluator, answers)
-        copies = Copies(programs=self.programs, serve=_Served(self.programs), databases={"z": self.database})
+        copies = Copies(
+            programs=self.programs, serve=_Served(self.programs), databases={"z": self.database}
+        )
         with copies.open("z") as launch:
             daemon = TraceDaemon(launch, state=state)
             try:
@@ -277,7 +289,11 @@ class Oracle:
                     text = "" if refused else _traced(daemon, packet)
                     equal = not refused and _parsed(expected, index, text)
                     yield Compared(
-                        packet=packet, state=state, refused=refused, equal=equal, trace=text,
+                        packet=packet,
+                        state=state,
+                        refused=refused,
+                        equal=equal,
+                        trace=text,
                         foreseen=() if equal else tuple(expected.shown(index)),
                     )
             finally:
@@ -302,7 +318,7 @@ def _traced(daemon: TraceDaemon, packet: Packet) -> str:
 class _Served:
     programs: Toolchain
 
-    def __call__(self, database: Path, rundir: Path):  # noqa: ANN204 - a context manager
+    def __call__(self, database: Path, rundir: Path) -> AbstractContextManager[Path]:
         return serve(self.programs, database, rundir)
 
 

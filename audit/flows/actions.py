@@ -136,7 +136,7 @@ class Select:
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """Actions on a packet that is made of this one: `clone`, `arp`, `reject`…"""
+    """Actions on a packet that is made of this one, as with `clone` or `arp`."""
 
     kind: str
     actions: "tuple[Action, ...]"
@@ -251,13 +251,19 @@ _UNCHANGED = frozenset(
 """Functions whose field `ovn-trace` leaves as it is."""
 _ANSWERED = {
     **dict.fromkeys(("put_dhcp_opts", "put_dhcpv6_opts", "put_nd_ra_opts"), 1),
-    **{"dhcp_relay_req_chk": 1, "dns_lookup": 0, "chk_evpn_arp": 0},
+    "dhcp_relay_req_chk": 1,
+    "dns_lookup": 0,
+    "chk_evpn_arp": 0,
 }
 """Functions of ovn-controller's, and what `ovn-trace` takes their answer to be."""
 _NESTED = {
-    **{"arp": "ip", "clone": "", "reject": "", "nd_na": "nd_ns", "nd_na_router": "nd_ns"},
-    **{"nd_ns": "ip", "icmp4": "ip4", "icmp4_error": "ip4", "icmp6": "ip6", "icmp6_error": "ip6"},
-    **{"tcp_reset": "tcp", "sctp_abort": "sctp"},
+    **dict.fromkeys(("clone", "reject"), ""),
+    **dict.fromkeys(("arp", "nd_ns"), "ip"),
+    **dict.fromkeys(("nd_na", "nd_na_router"), "nd_ns"),
+    **dict.fromkeys(("icmp4", "icmp4_error"), "ip4"),
+    **dict.fromkeys(("icmp6", "icmp6_error"), "ip6"),
+    "tcp_reset": "tcp",
+    "sctp_abort": "sctp",
 }
 """Actions with actions in them, and what a packet must be for them."""
 _NEEDED = {"dns_lookup": "udp", "put_nd_ra_opts": "ip6"}
@@ -347,10 +353,10 @@ class _Parser:
             return self._assignment(name)
         if name in _NESTED:
             return self._nested(name)
-        if name in _IGNORED:
-            self._skip()
-            return Nothing(name)
         match name:
+            case _ if name in _IGNORED:
+                self._skip()
+                return Nothing(name)
             case "next":
                 return self._go_on()
             case "output":
@@ -364,15 +370,18 @@ class _Parser:
                 of = self._field(self._take())
                 self._take(")")
                 return Push(of, pop=name == "pop")
-            case "get_arp" | "get_nd":
-                return GetMac(*self._fields(2))
-            case "mirror":
-                self._take("(")
-                port = str(json.loads(self._take()))
-                self._take(")")
-                return Mirror(port)
             case _:
-                return self._conntrack(name)
+                return self._other(name)
+
+    def _other(self, name: str) -> Action:
+        if name in ("get_arp", "get_nd"):
+            return GetMac(*self._fields(2))
+        if name != "mirror":
+            return self._conntrack(name)
+        self._take("(")
+        port = str(json.loads(self._take()))
+        self._take(")")
+        return Mirror(port)
 
     def _conntrack(self, name: str) -> Action:
         if name == "ct_clear":
@@ -525,26 +534,25 @@ class _Parser:
             raise MatchError(f"{to.width} bits are assigned {source.width}")
         return Move(to, source)
 
-    def _function(self, to: Slice, name: str) -> Action:  # noqa: PLR0911 - one for each kind
+    def _function(self, to: Slice, name: str) -> Action:
         self._need(_NEEDED.get(name, ""))
-        if name == "select":
-            return self._select(to)
         match name:
+            case "select":
+                return self._select(to)
             case "lookup_arp" | "lookup_nd":
-                return LookUp(to, *self._fields(3))
+                port, address, mac = self._fields(3)
+                return LookUp(to, port, address, mac)
             case "lookup_arp_ip" | "lookup_nd_ip":
-                return LookUp(to, *self._fields(2), None)
+                port, address = self._fields(2)
+                return LookUp(to, port, address, None)
             case "get_fdb":
                 return GetFdb(to, *self._fields(1))
             case "lookup_fdb":
                 port, mac = self._fields(2)
                 return GetFdb(to, mac, port)
-        self._skip()
-        if name in _UNCHANGED:
-            return Nothing(name)
-        if name in _ANSWERED:
-            return Load(to, _ANSWERED[name])
-        return _told(to, name)
+            case _:
+                self._skip()
+                return _told(to, name)
 
     def _select(self, to: Slice) -> Select:
         self._take("(")
@@ -564,7 +572,11 @@ class _Parser:
 
 
 def _told(to: Slice, name: str) -> Action:
-    """Return what a function without arguments does."""
+    """Return what a function does that looks at no field it is given."""
+    if name in _UNCHANGED:
+        return Nothing(name)
+    if name in _ANSWERED:
+        return Load(to, _ANSWERED[name])
     match name:
         case "check_in_port_sec" | "check_out_port_sec":
             return PortSecurity(to, ingress="_in_" in name)

@@ -5,200 +5,43 @@ that look at the same bits, and are looked up all at once, as Open vSwitch's cla
 is left (sets, disjunctions, negations) is evaluated once for all flows that ask it.
 """
 
-import itertools
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.flows import actions, expressions
-from audit.flows.actions import Actions, Next
-from audit.flows.expressions import (
-    FALSE,
-    TRUE,
-    AtPort,
-    Constant,
-    Every,
-    Expression,
-    Number,
-    Resident,
-    Some,
-    Template,
-    Unread,
-    every,
-)
+from audit.flows.bind import Bound, Key, alternatives, bind
+from audit.flows.expressions import Constant, Every, Expression, Number, Some
 from audit.flows.fields import Words
 from audit.flows.lookups import Lookup
 from audit.flows.southbound import Datapath, Southbound
 
 Mask = NDArray[np.bool_]
 
-_EXPANDED = 16
-"""Up to how many patterns of a comparison are so many keys of a family."""
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """The same of every packet."""
+
+    true: bool
 
 
-class Bound(NamedTuple):
-    """A flow on one datapath: what it asks there, what it does, and whether all is understood."""
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Words are of any of some keys, or of none."""
 
-    number: int
-    priority: int
-    match: Expression
-    does: Actions
-    unread: str
+    lookups: tuple[tuple[Key, Lookup], ...]
+    negated: bool
 
 
-def bind(southbound: Southbound, datapath: Datapath, number: int) -> Bound | None:
-    """Return a flow on a datapath; None where OVN ignores it there."""
-    flow = southbound.flows[number]
-    does = actions.read(flow.actions)
-    asked = every((expressions.parse(flow.match), does.needs))
-    match = _Binder(southbound, datapath).bound(asked)
-    if match is None:
-        return None
-    why = next(iter(expressions.unread(match)), "")
-    return Bound(number, flow.priority, match, does, why)
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """All of some tests, by number, or any of them."""
 
-
-@dataclass(slots=True)
-class _Binder:
-    """Says what names in a match stand for on a datapath."""
-
-    southbound: Southbound
-    datapath: Datapath
-
-    def bound(self, asked: Expression) -> Expression | None:
-        """Return a match without names; None where OVN ignores it."""
-        match asked:
-            case Every(parts=parts) | Some(parts=parts):
-                of = [self.bound(part) for part in parts]
-                if None in of:
-                    return None
-                joined = every if isinstance(asked, Every) else expressions.some
-                return joined(part for part in of if part is not None)
-            case AtPort():
-                return self._port(asked)
-            case Resident(name=name, negated=negated):
-                there = not name or name in self.southbound.ports
-                return Constant(there != negated)
-            case Number():
-                return self._number(asked)
-            case Template(field=place, name=name):
-                full = (1 << place.width) - 1
-                known = self.southbound.templates.get(name, ())
-                values = tuple((value & full, full) for value in known)
-                may = Number(place, values, (), negated=False, needs=TRUE)
-                return every((may if values else FALSE, Unread(f"the template variable ^{name}")))
-            case _:
-                return asked
-
-    def _port(self, asked: AtPort) -> Expression | None:
-        names = list(asked.names)
-        for group in asked.groups:
-            members = self.southbound.port_groups.get(f"{self.datapath.key}_{group}")
-            if members is None:
-                return None
-            names += members
-        keys = {self.datapath.port_key(self.southbound.ports, name) for name in names} - {None}
-        full = (1 << asked.field.width) - 1
-        patterns = tuple((key, full) for key in sorted(key for key in keys if key is not None))
-        return Number(asked.field, patterns, (), negated=False, needs=TRUE) if patterns else FALSE
-
-    def _number(self, asked: Number) -> Expression | None:
-        full = (1 << asked.field.width) - 1
-        patterns = list(asked.patterns)
-        for name in asked.sets:
-            members = self.southbound.sets.get(name)
-            if members is None or self.southbound.widest[name] > asked.field.width:
-                return None
-            patterns += [(value & mask & full, mask & full) for value, mask in members]
-        if asked.sets and not patterns:
-            return Constant(asked.negated)
-        needs = self.bound(asked.needs)
-        compared = Number(asked.field, tuple(dict.fromkeys(patterns)), (), asked.negated, TRUE)
-        return None if needs is None else every((needs, compared))
-
-
-Key = tuple[tuple[int, int], ...]
-"""Words and their values."""
-
-
-class _Alternative(NamedTuple):
-    """What words must be under their masks, and what else must be true."""
-
-    masks: Key
-    values: tuple[int, ...]
-    others: tuple[Expression, ...]
-
-
-def _alternatives(match: Expression) -> Iterator[_Alternative]:
-    """Yield what any of makes a match true."""
-    parts = match.parts if isinstance(match, Every) else (match,)
-    choices: list[tuple[Expression, list[dict[int, tuple[int, int]]]]] = []
-    others: list[Expression] = []
-    for part in parts:
-        if part == TRUE or isinstance(part, Unread):
-            continue
-        if part == FALSE:
-            return
-        if isinstance(part, Number) and not part.negated and len(part.patterns) <= _EXPANDED:
-            choices.append((part, [part.field.masked(v, mask) for v, mask in part.patterns]))
-        else:
-            others.append(part)
-    choices.sort(key=lambda choice: len(choice[1]))
-    while math.prod(len(choice) for _, choice in choices) > _EXPANDED:
-        others.append(choices.pop()[0])
-    for chosen in itertools.product(*(choice for _, choice in choices)):
-        words = _merged(chosen)
-        if words is not None:
-            ordered = sorted(words.items())
-            masks = tuple((word, mask) for word, (mask, _) in ordered)
-            yield _Alternative(masks, tuple(value for _, (_, value) in ordered), tuple(others))
-
-
-def _merged(chosen: Iterable[dict[int, tuple[int, int]]]) -> dict[int, tuple[int, int]] | None:
-    """Return what words must be for all of these; None where two exclude each other."""
-    words: dict[int, tuple[int, int]] = {}
-    for one in chosen:
-        for word, (mask, value) in one.items():
-            before, had = words.get(word, (0, 0))
-            if (had ^ value) & mask & before:
-                return None
-            words[word] = before | mask, had | value
-    return words
-
-
-class _Truth:
-    """Whether expressions are true of packets, each evaluated once."""
-
-    def __init__(self, tests: "_Tests", words: Words) -> None:
-        self._tests = tests
-        self._words = words
-        self._known: dict[int, Mask] = {}
-
-    def of(self, number: int) -> Mask:
-        """Return of which packets an expression is true, by its number."""
-        if number not in self._known:
-            self._known[number] = self._tests.evaluate(number, self)
-        return self._known[number]
-
-    def number(self, lookups: Sequence[tuple[Key, Lookup]], *, negated: bool) -> Mask:
-        """Return whether words are of any of some keys."""
-        met = np.zeros(self._words.shape[1], np.bool_)
-        for masks, lookup in lookups:
-            met |= lookup.find(_columns(self._words, masks)) >= 0
-        return ~met if negated else met
-
-    def all(self) -> Mask:
-        """Return true of every packet."""
-        return np.ones(self._words.shape[1], np.bool_)
-
-
-def _columns(words: Words, masks: Key) -> list[NDArray[np.uint32]]:
-    return [words[word] & np.uint32(mask) for word, mask in masks]
+    parts: tuple[int, ...]
+    every: bool
 
 
 @dataclass(slots=True)
@@ -206,45 +49,100 @@ class _Tests:
     """Expressions by number, each once."""
 
     numbers: dict[Expression, int] = field(default_factory=dict)
-    compiled: list[tuple[object, ...]] = field(default_factory=list)
+    made: list[_Fixed | _Keys | _Joined] = field(default_factory=list)
 
     def add(self, expression: Expression) -> int:
         """Return an expression's number."""
         if expression not in self.numbers:
             made = self._made(expression)
-            self.numbers[expression] = len(self.compiled)
-            self.compiled.append(made)
+            self.numbers[expression] = len(self.made)
+            self.made.append(made)
         return self.numbers[expression]
 
-    def _made(self, expression: Expression) -> tuple[object, ...]:
+    def _made(self, expression: Expression) -> _Fixed | _Keys | _Joined:
         match expression:
             case Every(parts=parts) | Some(parts=parts):
-                return type(expression), [self.add(part) for part in parts]
-            case Number(field=place, patterns=patterns, negated=negated):
-                by_masks: dict[Key, dict[tuple[int, ...], None]] = defaultdict(dict)
-                for value, mask in patterns:
-                    words = sorted(place.masked(value, mask).items())
-                    masks = tuple((word, mask) for word, (mask, _) in words)
-                    by_masks[masks][tuple(value for _, (_, value) in words)] = None
-                lookups = [(masks, Lookup(list(keys))) for masks, keys in by_masks.items() if masks]
-                if () in by_masks:
-                    return Constant, not negated
-                return Number, lookups, negated
+                return _Joined(tuple(map(self.add, parts)), isinstance(expression, Every))
+            case Number():
+                return _keys(expression)
             case Constant(true=true):
-                return Constant, true
+                return _Fixed(true)
             case _:
-                return Constant, True  # not understood: it may be
+                return _Fixed(true=True)  # not understood: it may be
 
-    def evaluate(self, number: int, truth: _Truth) -> Mask:
-        """Return of which packets an expression is true."""
-        kind, *of = self.compiled[number]
-        if kind is Constant:
-            return truth.all() if of[0] else ~truth.all()
-        if kind is Number:
-            return truth.number(of[0], negated=bool(of[1]))  # type: ignore[arg-type]
-        masks = [truth.of(part) for part in of[0]]  # type: ignore[attr-defined]
-        joined: Mask = (np.logical_and if kind is Every else np.logical_or).reduce(masks)
-        return joined
+
+def _keys(number: Number) -> _Fixed | _Keys:
+    by_masks: dict[Key, dict[tuple[int, ...], None]] = defaultdict(dict)
+    for value, mask in number.patterns:
+        words = sorted(number.field.masked(value, mask).items())
+        masks = tuple((word, mask) for word, (mask, _) in words)
+        by_masks[masks][tuple(value for _, (_, value) in words)] = None
+    if () in by_masks:
+        return _Fixed(not number.negated)
+    lookups = tuple((masks, Lookup(list(keys))) for masks, keys in by_masks.items())
+    return _Keys(lookups, number.negated)
+
+
+class _Truth:
+    """What is true of packets, each found out once."""
+
+    def __init__(self, tests: Sequence[_Fixed | _Keys | _Joined], words: Words) -> None:
+        self._tests = tests
+        self._words = words
+        self._true: dict[int, Mask] = {}
+        self._columns: dict[tuple[int, int], NDArray[np.uint32]] = {}
+        self._same: dict[tuple[int, int, int], Mask | None] = {}
+
+    def of(self, number: int) -> Mask:
+        """Return of which packets a test is true."""
+        if number not in self._true:
+            self._true[number] = self._evaluated(self._tests[number])
+        return self._true[number]
+
+    def _evaluated(self, test: _Fixed | _Keys | _Joined) -> Mask:
+        count = self._words.shape[1]
+        match test:
+            case _Fixed(true=true):
+                return np.full(count, true, np.bool_)
+            case _Joined(parts=parts, every=every):
+                joined: Mask = (np.logical_and if every else np.logical_or).reduce(
+                    [self.of(part) for part in parts]
+                )
+                return joined
+            case _Keys(lookups=lookups, negated=negated):
+                met = np.zeros(count, np.bool_)
+                for masks, lookup in lookups:
+                    key = self.key(masks, lookup)
+                    if key is not None:
+                        met |= key >= 0
+                return ~met if negated else met
+
+    def key(self, masks: Key, lookup: Lookup) -> NDArray[np.intp] | None:
+        """Return which key of a lookup each packet has, -1 for none; None where none has any."""
+        if not masks:
+            return np.zeros(self._words.shape[1], np.intp)
+        if lookup.only is None:
+            key = lookup.find([self._column(word, mask) for word, mask in masks])
+            return key if (key >= 0).any() else None
+        met: Mask | None = None
+        for (word, mask), value in zip(masks, lookup.only, strict=True):
+            same = self._is(word, mask, value)
+            if same is None:
+                return None
+            met = same if met is None else met & same
+        return None if met is None or not met.any() else met.astype(np.intp) - 1
+
+    def _column(self, word: int, mask: int) -> NDArray[np.uint32]:
+        if (word, mask) not in self._columns:
+            self._columns[word, mask] = self._words[word] & np.uint32(mask)
+        return self._columns[word, mask]
+
+    def _is(self, word: int, mask: int, value: int) -> Mask | None:
+        """Return of which packets a word is so; None where of none."""
+        if (word, mask, value) not in self._same:
+            same = self._column(word, mask) == value
+            self._same[word, mask, value] = same if same.any() else None
+        return self._same[word, mask, value]
 
 
 @dataclass(slots=True)
@@ -276,7 +174,7 @@ class Table:
             if bound is None:
                 continue
             self.flows[number] = bound
-            for masks, values, others in _alternatives(bound.match):
+            for masks, values, others in alternatives(bound.match):
                 asked = tuple(sorted(self._tests.add(other) for other in others))
                 keys = members.setdefault((masks, asked), defaultdict(list))
                 keys[values].append(bound)
@@ -310,7 +208,7 @@ class Table:
 
     def met(self, words: Words) -> NDArray[np.int64]:
         """Return the number in `hits` of what each packet meets, -1 where that is nothing."""
-        truth = _Truth(self._tests, words)
+        truth = _Truth(self._tests.made, words)
         count = words.shape[1]
         hit = np.full(count, -1, np.int64)
         priority = np.full(count, -1, np.int64)
@@ -318,7 +216,7 @@ class Table:
         for family in self._families:
             if family.highest < lowest:
                 break  # every packet has met something higher
-            key = self._key(family, words, truth)
+            key = self._key(family, truth)
             if key is None:
                 continue
             there = np.where(key >= 0, family.priorities[key], -1)
@@ -330,16 +228,15 @@ class Table:
             lowest = int(priority.min())
         return hit
 
-    def _key(self, family: _Family, words: Words, truth: _Truth) -> NDArray[np.intp] | None:
+    def _key(self, family: _Family, truth: _Truth) -> NDArray[np.intp] | None:
         """Return the key that each packet has in a family, -1 for none; None where none has."""
-        asked = [truth.of(other) for other in family.others]
-        if any(not mask.any() for mask in asked):
+        key = truth.key(family.masks, family.lookup)
+        if key is None:
             return None
-        if family.masks:
-            key = family.lookup.find(_columns(words, family.masks))
-        else:
-            key = np.zeros(words.shape[1], np.intp)
-        for mask in asked:
+        for other in family.others:
+            mask = truth.of(other)
+            if not mask.any():
+                return None
             key = np.where(mask, key, -1)
         return key
 
@@ -352,17 +249,3 @@ class Table:
             for one, another in pairs.T.tolist()
         ]
         hit[rows] = np.array(joined, np.int64)[which.reshape(-1)]
-
-
-def passes_on(bound: Bound, table: int) -> bool:
-    """Say whether a flow only goes on to the next table, whatever the packet.
-
-    `ovn-trace` prints no such flow.
-    """
-    steps = bound.does.steps
-    return (
-        bound.match == TRUE
-        and len(steps) == 1
-        and isinstance(steps[0], Next)
-        and steps[0].table in (None, table + 1)
-    )

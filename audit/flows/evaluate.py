@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 
 from audit.flows.actions import Action, Load, LoadPort, Nested
 from audit.flows.batch import Packet, Place, Queue, Rows, columns
-from audit.flows.classify import Bound, Table, passes_on
+from audit.flows.bind import Bound, passes_on
+from audit.flows.classify import Table
 from audit.flows.execute import Execution
 from audit.flows.fields import WORD, Words, limbs
 from audit.flows.log import Answers, Kind, Log
 from audit.flows.southbound import INGRESS, Datapath, Southbound
 from audit.model.packets import ConntrackState
 
-MOST_BRANCHES = 2_000
+MOST_BRANCHES = 500
 """Of a packet; what floods and is answered by floods is refused."""
-MOST_HOPS = 200
-"""Datapaths that a packet may come through: each router takes one of its time to live."""
+MOST_HOPS = 100
+"""How often a packet may come to an earlier table than before: to a datapath, or to the next tier
+of ACLs. A dozen datapaths are half of that; what goes round is refused."""
 
 LONGEST = 128
 """Bits of the widest field."""
@@ -96,7 +98,7 @@ class Evaluator:
         """Let packets meet a table's flows."""
         log = execution.log
         if place.hop > MOST_HOPS:
-            log.refuse(rows.branch, f"more than {MOST_HOPS} datapaths")
+            log.refuse(rows.branch, f"more than {MOST_HOPS} times back")
             return
         many = execution.branches[rows.packet] > MOST_BRANCHES
         if many.any():

@@ -6,6 +6,7 @@ the last, the packet itself goes on; where others follow it, as behind `clone`, 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ class Execution:
     """What conntrack says at every step."""
     branches: Numbers
     """How many branches each packet has."""
-    place: Place = Place(0, INGRESS, 0, 0)
+    place: Place = field(default_factory=lambda: Place(0, INGRESS, 0, 0))
     """Of the flow whose actions are executed."""
     numbers: Words = field(default_factory=lambda: np.empty((0, 0), np.uint32))
     """What its flows set fields to: by number, word and packet."""
@@ -135,34 +136,28 @@ class Execution:
             match step:
                 case Load(to=to, slot=slot):
                     _assign(rows, to, self.numbers[slot][:, which])
-                case Push(of=of, pop=False):
-                    stack.append(read(rows.words, of))
-                case Push(of=of):
-                    if stack:
-                        write(rows.words, of, _resized(stack.pop(), of))
-                case Unknown(text=text):
-                    self.log.refuse(rows.branch, f"an action is not understood: {text}")
-                    return
-                case Next() if not last:
-                    self.log.refuse(rows.branch, "actions behind next")
-                    return
+                case Push(of=of, pop=pop):
+                    _stack(stack, rows, of, pop=pop)
                 case Hairpin(to=to, reply=reply):
-                    if not last:
-                        rows, which = self._hairpin(rows, which, to, reply=reply)
+                    rows, which = self._hairpin(rows, which, to, reply=reply)
+                case Nested():
+                    self._nested(step, self._leaving(rows, last=last), which)
+                case Next() if last:
+                    self._onward(step, rows)
+                    return
+                case Next() | Unknown():
+                    what = step.text if isinstance(step, Unknown) else "something behind next"
+                    self.log.refuse(rows.branch, f"an action is not understood: {what}")
+                    return
                 case _ if (inside := _INSIDE.get(type(step))) is not None:
                     inside(self, step, rows)
-                case Nested():
-                    copy = self._leaving(rows, last=last)
-                    self._nested(step, copy, which)
-                case Next():
-                    self._onward(step, rows)
                 case _:
                     self._onward(step, self._leaving(rows, last=last))
-        if not steps or not isinstance(steps[-1], (Next, *_LEAVING)):
+        if not steps or not isinstance(steps[-1], _LEAVING):
             self.ended(rows)
 
     def _leaving(self, rows: Rows, *, last: bool) -> Rows:
-        """Return what goes on elsewhere: a copy, or where nothing follows the packets themselves."""
+        """Return what goes on elsewhere: a copy, or the packets where nothing follows."""
         if not last:
             return self.begin(rows, Kind.COPY)
         self.ended(rows)
@@ -397,6 +392,14 @@ def _assign(rows: Rows, to: Slice, value: Words) -> None:
     write(rows.words, to, value, where)
 
 
+def _stack(stack: list[Words], rows: Rows, of: Slice, *, pop: bool) -> None:
+    """Put a field on a stack, or take it from there, if anything is on it."""
+    if not pop:
+        stack.append(read(rows.words, of))
+    elif stack:
+        write(rows.words, of, _resized(stack.pop(), of))
+
+
 def _move(_: Execution, step: Move, rows: Rows) -> None:
     there = has(rows.words, step.to.needs) & has(rows.words, step.source.needs)
     value, other = read(rows.words, step.source), read(rows.words, step.to)
@@ -451,7 +454,7 @@ def _nothing(_: Execution, __: Nothing, ___: Rows) -> None:
     """Do nothing."""
 
 
-_INSIDE: dict[type, Callable[[Execution, object, Rows], None]] = {
+_INSIDE: dict[type, Callable[[Execution, Any, Rows], None]] = {
     Move: _move,
     Decrement: _decrement,
     Forget: _forget,

@@ -5,6 +5,7 @@ Open vSwitch's `struct flow`, symbols share their place: `arp.spa` is where `ip4
 type where a port is, and `xxreg0` is four registers.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import NamedTuple
@@ -73,27 +74,30 @@ class Slice(NamedTuple):
         return some
 
 
-_SIZES = {
-    **{"eth.src": 48, "eth.dst": 48, "eth.type": 16, "vlan.tci": 16},
-    **{"ip.proto": 8, "tos": 8, "ip.ttl": 8, "ip.frag": 2, "ip6.label": 20},
-    **{"ip4.src": 32, "ip4.dst": 32, "ip6.src": 128, "ip6.dst": 128},
-    **{"l4.src": 16, "l4.dst": 16, "tcp.flags": 12},
-    **{"arp.sha": 48, "arp.tha": 48, "nd.target": 128},
-    **{f"reg{number}": 32 for number in range(10)},
-    **{"flags": 32, "inport": 32, "outport": 32, "pkt.mark": 32},
-    **{"ct_state": 32, "ct_mark": 32, "ct_label": 128},
-    **{"ct.ip4.dst": 32, "ct.ip6.dst": 128, "ct.l4.dst": 16},
-    **{"flood": 32, "flood.packet": 32, "flood.port": 32},
+_OF_WIDTH = {
+    2: ("ip.frag",),
+    8: ("ip.proto", "tos", "ip.ttl"),
+    12: ("tcp.flags",),
+    16: ("eth.type", "vlan.tci", "l4.src", "l4.dst", "ct.l4.dst"),
+    20: ("ip6.label",),
+    32: (
+        *("ip4.src", "ip4.dst", "flags", "inport", "outport", "pkt.mark", "ct_state", "ct_mark"),
+        *("ct.ip4.dst", "flood", "flood.packet", "flood.port"),
+        *(f"reg{number}" for number in range(10)),
+    ),
+    48: ("eth.src", "eth.dst", "arp.sha", "arp.tha"),
+    128: ("ip6.src", "ip6.dst", "nd.target", "ct_label", "ct.ip6.dst"),
 }
-"""What is kept of a packet, and how many bits it has."""
+"""What is kept of a packet, by how many bits it has; `flood…` are the evaluator's own."""
 
 
 def _places() -> Iterator[tuple[str, Slice]]:
     at = 0
-    for name, width in _SIZES.items():
-        count = -(-width // WORD)
-        yield name, Slice(tuple(range(at, at + count)), 0, width)
-        at += count
+    for width, names in _OF_WIDTH.items():
+        for name in names:
+            count = -(-width // WORD)
+            yield name, Slice(tuple(range(at, at + count)), 0, width)
+            at += count
 
 
 _KEPT = dict(_places())
@@ -118,12 +122,8 @@ _FLAGS = {
 """Bits of `flags` (include/ovn/logical-fields.h); the same in every release that has them."""
 
 
-def _named() -> Iterator[tuple[str, Slice]]:
-    """Yield the place of every symbol that is a field."""
-    for name in ("eth.src", "eth.dst", "eth.type", "vlan.tci", "pkt.mark", "flags", "inport"):
-        yield name, _KEPT[name]
-    for name in ("outport", "ct_state", "ct_mark", "ct_label", *(f"reg{n}" for n in range(10))):
-        yield name, _KEPT[name]
+def _of_headers() -> Iterator[tuple[str, Slice]]:
+    """Yield the places of headers, each with what Open vSwitch needs for it."""
     for name in ("ip.proto", "ip.ttl", "ip.frag"):
         yield name, _KEPT[name]._replace(needs=Needs.IP)
     yield "ip.dscp", _KEPT["tos"].part(2, 6)._replace(needs=Needs.IP)
@@ -138,15 +138,28 @@ def _named() -> Iterator[tuple[str, Slice]]:
     for needs in (Needs.ICMP4, Needs.ICMP6):
         yield f"{needs.value}.type", _KEPT["l4.src"].part(0, 8)._replace(needs=needs)
         yield f"{needs.value}.code", _KEPT["l4.dst"].part(0, 8)._replace(needs=needs)
-    for arp in ("arp", "rarp"):
-        yield f"{arp}.op", _KEPT["ip.proto"]._replace(needs=Needs.ARP)
-        for name, kept in (("spa", "ip4.src"), ("tpa", "ip4.dst")):
-            yield f"{arp}.{name}", _KEPT[kept]._replace(needs=Needs.ARP)
-        for name in ("sha", "tha"):
-            yield f"{arp}.{name}", _KEPT[f"arp.{name}"]._replace(needs=Needs.ARP)
+    for arp, name in itertools.product(("arp", "rarp"), _IN_ARP):
+        yield f"{arp}.{name}", _KEPT[_IN_ARP[name]]._replace(needs=Needs.ARP)
     yield "nd.target", _KEPT["nd.target"]._replace(needs=Needs.ND)
     yield "nd.sll", _KEPT["arp.sha"]._replace(needs=Needs.ND_NS)
     yield "nd.tll", _KEPT["arp.tha"]._replace(needs=Needs.ND_NA)
+
+
+_IN_ARP = {
+    "op": "ip.proto",
+    "spa": "ip4.src",
+    "tpa": "ip4.dst",
+    "sha": "arp.sha",
+    "tha": "arp.tha",
+}
+
+
+def _of_metadata() -> Iterator[tuple[str, Slice]]:
+    """Yield the places of what every packet has."""
+    for name in ("eth.src", "eth.dst", "eth.type", "vlan.tci", "pkt.mark", "flags", "inport"):
+        yield name, _KEPT[name]
+    for name in ("outport", "ct_state", "ct_mark", "ct_label", *(f"reg{n}" for n in range(10))):
+        yield name, _KEPT[name]
     for prefix, count in (("xreg", 2), ("xxreg", 4)):
         for number in range(10 // count):
             numbers = reversed(range(number * count, (number + 1) * count))
@@ -157,7 +170,7 @@ def _named() -> Iterator[tuple[str, Slice]]:
 
 
 def _table() -> Mapping[str, Slice]:
-    table = dict(_named())
+    table = dict((*_of_headers(), *_of_metadata()))
     for symbol in SYMBOLS.values():
         if symbol.whole:
             table[symbol.name] = table[symbol.whole].part(symbol.low, symbol.width)
@@ -200,7 +213,25 @@ def limbs(value: int, width: int) -> list[int]:
     return [value >> at & ALL_ONES for at in range(0, width, WORD)]
 
 
-_ND = (135, 136)
+_IP4, _IP6, _ARP, _RARP = 0x800, 0x86DD, 0x806, 0x8035
+_PROTOCOL = {
+    Needs.TCP: 6,
+    Needs.UDP: 17,
+    Needs.SCTP: 132,
+    Needs.ICMP4: 1,
+    Needs.ICMP6: 58,
+    **dict.fromkeys((Needs.ND, Needs.ND_NS, Needs.ND_NA), 58),
+}
+_KINDS = {
+    Needs.IP4: (_IP4,),
+    Needs.ICMP4: (_IP4,),
+    Needs.ARP: (_ARP, _RARP),
+    **dict.fromkeys((Needs.IP, Needs.TCP, Needs.UDP, Needs.SCTP), (_IP4, _IP6)),
+    **dict.fromkeys((Needs.IP6, Needs.ICMP6, Needs.ND, Needs.ND_NS, Needs.ND_NA), (_IP6,)),
+}
+_ND = {Needs.ND: (135, 136), Needs.ND_NS: (135,), Needs.ND_NA: (136,)}
+_LATER = 2
+"""The bit of `ip.frag` that says that a packet has no ports: it is no first fragment."""
 
 
 def has(words: Words, needs: Needs) -> NDArray[np.bool_]:
@@ -210,27 +241,13 @@ def has(words: Words, needs: Needs) -> NDArray[np.bool_]:
         row: NDArray[np.uint32] = words[KEPT[name].words[0]]
         return row
 
-    kind = of("eth.type")
-    match needs:
-        case Needs.NOTHING:
-            return np.ones(words.shape[1], np.bool_)
-        case Needs.IP4:
-            return kind == 0x800
-        case Needs.IP6:
-            return kind == 0x86DD
-        case Needs.IP:
-            return (kind == 0x800) | (kind == 0x86DD)
-        case Needs.ARP:
-            return (kind == 0x806) | (kind == 0x8035)
-        case Needs.TCP | Needs.UDP | Needs.SCTP:
-            number = {Needs.TCP: 6, Needs.UDP: 17, Needs.SCTP: 132}[needs]
-            whole = (of("ip.frag") & 2) == 0
-            return has(words, Needs.IP) & (of("ip.proto") == number) & whole
-        case Needs.ICMP4:
-            return (kind == 0x800) & (of("ip.proto") == 1)
-        case Needs.ICMP6:
-            return (kind == 0x86DD) & (of("ip.proto") == 58)
-        case Needs.ND | Needs.ND_NS | Needs.ND_NA:
-            asked = {Needs.ND: _ND, Needs.ND_NS: _ND[:1], Needs.ND_NA: _ND[1:]}[needs]
-            solicits = np.isin(of("l4.src"), asked) & (of("l4.dst") == 0)
-            return has(words, Needs.ICMP6) & solicits
+    met = np.ones(words.shape[1], np.bool_)
+    if kinds := _KINDS.get(needs):
+        met &= np.isin(of("eth.type"), kinds)
+    if number := _PROTOCOL.get(needs):
+        met &= of("ip.proto") == number
+    if needs in (Needs.TCP, Needs.UDP, Needs.SCTP):
+        met &= (of("ip.frag") & _LATER) == 0
+    if types := _ND.get(needs):
+        met &= np.isin(of("l4.src"), types) & (of("l4.dst") == 0)
+    return met

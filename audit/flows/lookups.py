@@ -15,6 +15,10 @@ class Lookup:
 
     def __init__(self, keys: Sequence[Sequence[int]]) -> None:
         self._keys = np.array(keys, np.uint32).reshape(len(keys), len(keys[0]))
+        self.only = tuple(map(int, keys[0])) if len(keys) == 1 else None
+        """The only key, where there is no other."""
+        if len(keys) == 1:
+            return
         self._seed = 1
         while True:
             mixed = self._mixed(list(self._keys.T))
@@ -33,6 +37,11 @@ class Lookup:
 
     def find(self, columns: Sequence[NDArray[np.uint32]]) -> NDArray[np.intp]:
         """Return the number of each packet's key, -1 where it has none; `columns` are its words."""
+        if len(self._keys) == 1:
+            met = columns[0] == self._keys[0, 0]
+            for column, value in zip(columns[1:], self._keys[0, 1:], strict=True):
+                met &= column == value
+            return np.where(met, 0, -1)
         mixed = self._mixed(columns)
         at = np.searchsorted(self._sorted, mixed)
         at[at == len(self._sorted)] = 0
@@ -40,4 +49,5 @@ class Lookup:
         same = np.ones(len(mixed), np.bool_)
         for column, values in zip(columns, self._keys.T, strict=True):
             same &= values[key] == column
-        return np.where(same, key, -1)
+        found: NDArray[np.intp] = np.where(same, key, -1)
+        return found

@@ -17,6 +17,8 @@ _UDP, _ICMP6 = 17, 58
 _SOLICITS, _ADVERTISES = 135, 136
 _DHCP_CLIENT, _DHCP_SERVER = 68, 67
 _BROADCAST = 0xFFFFFFFF
+_MULTICAST4, _MULTICAST6 = 0xE, 0xFF
+"""The first four bits of a multicast address, and the first eight of IPv6's."""
 _V4 = 4
 
 
@@ -117,14 +119,16 @@ def _asks(sender: Sender, words: Words) -> Mask:
     mac = _is(read(words, KEPT["arp.sha"]), sender.mac, 48)
     if not sender.ip4:
         return mac
-    return mac & _any(read(words, KEPT["ip4.src"]), sender.ip4, 32)
+    mac &= _any(read(words, KEPT["ip4.src"]), sender.ip4, 32)
+    return mac
 
 
 def _sends4(sender: Sender, words: Words) -> Mask:
-    dhcp = (_word(words, "ip.proto") == _UDP) & (_word(words, "l4.src") == _DHCP_CLIENT)
+    dhcp: Mask = (_word(words, "ip.proto") == _UDP) & (_word(words, "l4.src") == _DHCP_CLIENT)
     dhcp &= (_word(words, "l4.dst") == _DHCP_SERVER) & (_word(words, "ip4.src") == 0)
     dhcp &= _word(words, "ip4.dst") == _BROADCAST
-    return dhcp | _any(read(words, KEPT["ip4.src"]), sender.ip4, 32)
+    dhcp |= _any(read(words, KEPT["ip4.src"]), sender.ip4, 32)
+    return dhcp
 
 
 def _local(mac: int) -> int:
@@ -150,11 +154,15 @@ def _is_sent4(sender: Sender, words: Words) -> Mask:
     if not sender.ip4:
         return np.zeros(words.shape[1], np.bool_)
     to = _word(words, "ip4.dst")
-    return _any(to[np.newaxis], sender.ip4, 32) | (to == _BROADCAST) | (to >> 28 == 0xE)  # noqa: PLR2004
+    met = _any(to[np.newaxis], sender.ip4, 32)
+    met |= (to == _BROADCAST) | (to >> 28 == _MULTICAST4)
+    return met
 
 
 def _is_sent6(sender: Sender, words: Words) -> Mask:
     if not sender.ip6:
         return np.zeros(words.shape[1], np.bool_)
     to = read(words, KEPT["ip6.dst"])
-    return _any(to, (*sender.ip6, _local(sender.mac)), 128) | (to[-1] >> 24 == 0xFF)  # noqa: PLR2004
+    met = _any(to, (*sender.ip6, _local(sender.mac)), 128)
+    met |= to[-1] >> 24 == _MULTICAST6
+    return met

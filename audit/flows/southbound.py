@@ -98,8 +98,8 @@ class Southbound:
     datapaths: list[Datapath]
     ports: dict[str, Port]
     by_number: list[Port]
-    sets: dict[str, tuple[Pattern | None, ...]]
-    """Address sets; None stands for what takes more bits than an IPv4 address has, see `widest`."""
+    sets: dict[str, tuple[Pattern, ...]]
+    """Address sets; where a mask is -1, the whole address is compared."""
     widest: dict[str, int]
     """How many bits the widest address of a set takes."""
     port_groups: dict[str, tuple[str, ...]]
@@ -244,8 +244,8 @@ def _neighbours(tables: Tables, ports: Mapping[str, Port], datapaths: Sequence[D
 
 def _address_sets(
     tables: Tables,
-) -> tuple[dict[str, tuple[Pattern | None, ...]], dict[str, int]]:
-    sets: dict[str, tuple[Pattern | None, ...]] = {}
+) -> tuple[dict[str, tuple[Pattern, ...]], dict[str, int]]:
+    sets: dict[str, tuple[Pattern, ...]] = {}
     widest: dict[str, int] = {}
     for row in tables.rows("Address_Set", ("name", "addresses")):
         read = [c for a in sorted(_many(row["addresses"])) if (c := constant(a)) is not None]
