@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.flows.fields import ALL_ONES, FIELDS, KEPT, WORD, WORDS, Words
 from audit.flows.log import Numbers
@@ -85,7 +86,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.branch)
 
-    def some(self, which: Numbers | np.ndarray[tuple[int], np.dtype[np.bool_]]) -> "Rows":
+    def some(self, which: Numbers | NDArray[np.bool_]) -> "Rows":
         """Return copies of some."""
         return Rows(self.words[:, which], self.branch[which], self.packet[which])
 

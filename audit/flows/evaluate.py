@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.flows.actions import Action, Load, LoadPort, Nested
+from audit.flows.actions import Action, Forget, Load, LoadPort, Nested
 from audit.flows.batch import Packet, Place, Queue, Rows, columns
 from audit.flows.bind import Bound, passes_on
 from audit.flows.classify import Table
 from audit.flows.execute import Execution
-from audit.flows.fields import WORD, Words, limbs
+from audit.flows.fields import CONNTRACK, WORD, Words, limbs
 from audit.flows.log import Answers, Kind, Log
 from audit.flows.southbound import INGRESS, Datapath, Southbound
 from audit.model.packets import ConntrackState
@@ -120,9 +120,14 @@ class Evaluator:
         plain = np.array([len(of) == 1 for of in ways], np.bool_)[which]
         for index in np.unique(which[~plain]).tolist():
             here = rows.some(which == index)
-            for way in ways[index]:
-                some = execution.begin(here, Kind.CHOICE)
-                self._go(execution, place, some, [way], np.zeros(len(some), np.intp))
+            untracked = (here.words[CONNTRACK] == 0).all(axis=0)
+            for some, of in (
+                (here.some(~untracked), ways[index]),
+                (here.some(untracked), _alike(ways[index])),
+            ):
+                for way in of if len(some) else ():
+                    chosen = some if len(of) == 1 else execution.begin(some, Kind.CHOICE)
+                    self._go(execution, place, chosen, [way], np.zeros(len(some), np.intp))
         self._go(execution, place, rows.some(plain), [of[0] for of in ways], which[plain])
 
     def _go(
@@ -190,6 +195,23 @@ class Evaluator:
                 case _:
                     made.append(step)
         return tuple(made)
+
+
+def _alike(ways: Sequence[_Way]) -> list[_Way]:
+    """Join ways that are the same for what conntrack has not seen: there is nothing to forget."""
+    joined: dict[tuple[object, ...], _Way] = {}
+    for way in ways:
+        steps = tuple(step for step in way.program.steps if not isinstance(step, Forget))
+        key = steps, way.numbers
+        before = joined.get(key)
+        joined[key] = (
+            way
+            if before is None
+            else before._replace(
+                flows=(*before.flows, *way.flows), unread=before.unread or way.unread
+            )
+        )
+    return list(joined.values())
 
 
 def _limbs(numbers: Sequence[tuple[int, ...]]) -> Words:

@@ -37,7 +37,7 @@ from audit.flows.actions import (
     Unknown,
 )
 from audit.flows.batch import ETHER_TYPES, Place, Queue, Rows
-from audit.flows.fields import FIELDS, KEPT, Needs, Slice, Words, has, limbs, read, write
+from audit.flows.fields import CONNTRACK, FIELDS, KEPT, Needs, Slice, Words, has, limbs, read, write
 from audit.flows.log import Kind, Log, Numbers
 from audit.flows.made import MADE, rejected
 from audit.flows.southbound import EGRESS, INGRESS, PIPELINES, Datapath, Group, Port, Southbound
@@ -52,7 +52,7 @@ _LOOPBACK = 1
 
 @dataclass(slots=True)
 class _Flood:
-    """Packets that go to all ports of a group, to one after the other.
+    """Packets that go to all ports of a group, to one after the other, in one branch each.
 
     As in `ovn-trace`, where what the egress pipeline left in registers for one port is there for
     the next; nodes clear them.
@@ -60,8 +60,6 @@ class _Flood:
 
     place: Place
     ports: tuple[Port, ...]
-    copies: list[Numbers]
-    """By port, the branch of each packet."""
     loops: Mask
     """Which packets may go back to where they come from."""
 
@@ -95,8 +93,6 @@ class Execution:
         made = Rows(rows.words.copy(), branch, rows.packet)
         if kind is Kind.COPY:
             made.word("flood")[:] = 0
-        elif (rows.word("flood") > 0).any():
-            self.log.refuse(rows.branch, "chance decides what a flooded packet meets")
         return made
 
     def ended(self, rows: Rows) -> None:
@@ -115,7 +111,6 @@ class Execution:
         while at < len(flood.ports) and len(rows):
             port = flood.ports[at]
             packet = rows.word("flood.packet").astype(np.intp)
-            rows.branch = flood.copies[at][packet]
             rows.word("outport")[:] = port.key
             rows.word("flood.port")[:] = at
             turned = (rows.word("inport") == port.key) & ~flood.loops[packet]
@@ -160,7 +155,13 @@ class Execution:
         """Return what goes on elsewhere: a copy, or the packets where nothing follows."""
         if not last:
             return self.begin(rows, Kind.COPY)
-        self.ended(rows)
+        flooded = rows.word("flood") > 0
+        if flooded.any():
+            staying = rows.some(flooded)
+            rows.branch = rows.branch.copy()
+            rows.branch[flooded] = self.begin(staying, Kind.COPY).branch
+            rows.word("flood")[:] = 0
+            self.ended(staying)
         return rows
 
     def _onward(self, step: Action, rows: Rows) -> None:
@@ -308,10 +309,9 @@ class Execution:
             self.queue.put(Place(self.place.hop + 1, INGRESS, 0, port.peer.datapath), rows)
 
     def _flood(self, rows: Rows, group: Group) -> None:
-        copies = [self.begin(rows, Kind.COPY).branch for _ in group.ports]
         loops = (rows.word("flags") & _LOOPBACK) != 0
         place = Place(self.place.hop, EGRESS, 0, self.place.datapath)
-        flood = _Flood(place, group.ports, copies, loops)
+        flood = _Flood(place, group.ports, loops)
         self._floods.append(flood)
         self._clear(rows)
         rows.word("flood")[:] = len(self._floods)
@@ -414,9 +414,7 @@ def _decrement(_: Execution, __: Decrement, rows: Rows) -> None:
 
 
 def _forget(_: Execution, __: Forget, rows: Rows) -> None:
-    for name in ("ct_state", "ct_mark", "ct_label", "ct.ip4.dst", "ct.ip6.dst", "ct.l4.dst"):
-        for word in KEPT[name].words:
-            rows.words[word] = 0
+    rows.words[CONNTRACK] = 0
 
 
 def _get_mac(execution: Execution, step: GetMac, rows: Rows) -> None:

@@ -182,6 +182,12 @@ FIELDS = _table()
 
 KEPT: Mapping[str, Slice] = _KEPT
 """The place of everything that is kept, under one name each."""
+CONNTRACK = [
+    word
+    for name in ("ct_state", "ct_mark", "ct_label", "ct.ip4.dst", "ct.ip6.dst", "ct.l4.dst")
+    for word in _KEPT[name].words
+]
+"""Words of what conntrack said of a packet."""
 
 
 def read(words: Words, place: Slice) -> Words:
