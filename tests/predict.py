@@ -31,10 +31,13 @@ from tests.prediction import Compared, Oracle, World, read
 
 EDITED = tuple(kind for kind in EDITS if kind.startswith("southbound"))
 _BATCH = 2_000
+_ROUND = 10_000
+"""After how many packets, of all clusters, the figures so far are printed."""
 _OF_AN_EDIT = 40
 """Packets that are traced of a southbound with one edit."""
 _DRAWN = 1_000
 """Packets that are drawn for an edit, of which those that meet what was edited come first."""
+_SAID_EVERY = 50
 _SHOWN = 3_000
 
 
@@ -147,17 +150,21 @@ def main() -> int:
     given = parser.parse_args()
     names = given.cluster or sorted(CLUSTERS)
     tally = Tally()
+    began = time.monotonic()
     root = Path(tempfile.mkdtemp(prefix="p", dir="/tmp"))
     try:
         clusters = Clusters(root, names)
         engines = {name: engine for name in names if (engine := clusters.engine(name))}
-        for index, (name, engine) in enumerate(engines.items()):
-            began = time.monotonic()
-            rng = random.Random(given.seed * len(CLUSTERS) + index)  # noqa: S311 - no secrets
-            for one in packets(engine, given.count // len(engines), rng) if given.count else ():
-                tally.add(name, one)
-                _say(name, one)
-            print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201 - the output
+        left = given.count
+        while left > 0:
+            part = min(left, _ROUND)
+            left -= part
+            for index, (name, engine) in enumerate(engines.items()):
+                rng = random.Random(f"{given.seed} {left} {index}")  # noqa: S311 - no secrets
+                for one in packets(engine, -(-part // len(engines)), rng):
+                    tally.add(name, one)
+                    _say(name, one)
+            print(f"{tally}; {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201 - the output
         for seed in range(given.seed, given.seed + given.edits):
             name = list(engines)[seed % len(engines)]
             work = Path(tempfile.mkdtemp(dir=root))
@@ -167,7 +174,9 @@ def main() -> int:
             tally.seen += done.changes
             for one in done.compared:
                 tally.add(f"{name}, edited", one)
-                _say(f"--edits 1 --seed {seed}: {name}: {done.text}", one)
+                _say(f"--count 0 --edits 1 --seed {seed}: {name}: {done.text}", one)
+            if tally.edits % _SAID_EVERY == 0:
+                print(tally, flush=True)  # noqa: T201 - this is the command's output
     finally:
         shutil.rmtree(root)
     print(tally)  # noqa: T201 - this is the command's output

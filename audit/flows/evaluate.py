@@ -39,6 +39,8 @@ class _Program:
     """What flows do, but for the numbers that they set fields to."""
 
     steps: tuple[Action, ...]
+    numbers: int
+    """How many."""
 
 
 class _Way(NamedTuple):
@@ -55,6 +57,8 @@ class _Compiled:
     """A table, and the ways of what it is known that packets meet there."""
 
     table: Table
+    passing: int
+    """Its only flow, where that goes on to the next table whatever the packet; else -1."""
     ways: dict[int, tuple[_Way, ...]] = field(default_factory=dict)
 
 
@@ -87,12 +91,14 @@ class Evaluator:
         if key not in self._tables:
             datapath = self.southbound.datapaths[place.datapath]
             numbers = datapath.flows.get((place.pipeline, place.table))
-            made = Table(self.southbound, datapath, numbers) if numbers else None
-            self._tables[key] = _Compiled(made) if made is not None else None
-            for number, bound in made.flows.items() if made is not None else ():
-                if passes_on(bound, place.table):
-                    self.silent.add(number)
+            self._tables[key] = self._compiled(datapath, place.table, numbers) if numbers else None
         return self._tables[key]
+
+    def _compiled(self, datapath: Datapath, number: int, flows: Sequence[int]) -> _Compiled:
+        table = Table(self.southbound, datapath, flows)
+        passing = {n for n, bound in table.flows.items() if passes_on(bound, number)}
+        self.silent |= passing
+        return _Compiled(table, passing.pop() if len(table.flows) == len(passing) == 1 else -1)
 
     def _visit(self, execution: Execution, place: Place, rows: Rows) -> None:
         """Let packets meet a table's flows."""
@@ -111,10 +117,27 @@ class Evaluator:
             log.add(rows.branch, Kind.MISSED)
             execution.ended(rows)
             return
+        if compiled.passing >= 0:
+            log.add(rows.branch, Kind.FLOW, log.flows((compiled.passing,)))
+            execution.queue.put(place._replace(table=place.table + 1), rows)
+            return
         met = compiled.table.met(rows.words)
-        log.add(rows.branch[met < 0], Kind.MISSED)
-        execution.ended(rows.some(met < 0))
-        rows, met = rows.some(met >= 0), met[met >= 0]
+        missed = met < 0
+        if missed.any():
+            log.add(rows.branch[missed], Kind.MISSED)
+            execution.ended(rows.some(missed))
+            rows, met = rows.some(~missed), met[~missed]
+        self._apart(execution, place, compiled, rows, met)
+
+    def _apart(
+        self,
+        execution: Execution,
+        place: Place,
+        compiled: _Compiled,
+        rows: Rows,
+        met: NDArray[np.int64],
+    ) -> None:
+        """Let packets go the ways of what they met, and where there are several all of them."""
         hits, which = np.unique(met, return_inverse=True)
         ways = [self._ways(compiled, hit, place.datapath) for hit in hits.tolist()]
         plain = np.array([len(of) == 1 for of in ways], np.bool_)[which]
@@ -128,7 +151,8 @@ class Evaluator:
                 for way in of if len(some) else ():
                     chosen = some if len(of) == 1 else execution.begin(some, Kind.CHOICE)
                     self._go(execution, place, chosen, [way], np.zeros(len(some), np.intp))
-        self._go(execution, place, rows.some(plain), [of[0] for of in ways], which[plain])
+        rows = rows if plain.all() else rows.some(plain)
+        self._go(execution, place, rows, [of[0] for of in ways], which[plain])
 
     def _go(
         self,
@@ -142,21 +166,17 @@ class Evaluator:
         log = execution.log
         met = np.array([log.flows(way.flows) for way in ways], np.int64)
         log.add(rows.branch, Kind.FLOW, met[which])
-        unread = np.zeros(len(rows), np.bool_)
-        by_program: dict[_Program, list[int]] = {}
-        for index, way in enumerate(ways):
-            if way.unread:
-                here = which == index
-                log.refuse(rows.branch[here], f"a match is not understood: {way.unread}")
-                unread |= here
-            else:
-                by_program.setdefault(way.program, []).append(index)
-        for program, indices in by_program.items():
-            here = np.isin(which, indices) & ~unread
-            if here.any():
-                numbers = _limbs([ways[index].numbers for index in indices])
-                numbers = numbers[:, :, np.searchsorted(indices, which[here])]
-                execution.run(place, program.steps, rows.some(here), numbers)
+        programs: dict[_Program | str, int] = {}
+        number = [programs.setdefault(way.unread or way.program, len(programs)) for way in ways]
+        of = np.array(number, np.int64)[which]
+        for program, index in programs.items():
+            here = np.flatnonzero(of == index)
+            if isinstance(program, str):
+                log.refuse(rows.branch[here], f"a match is not understood: {program}")
+            elif len(here):
+                numbers = _limbs(ways, program)[:, :, which[here]]
+                some = rows if len(here) == len(rows) else rows.some(here)
+                execution.run(place, program.steps, some, numbers)
 
     def _ways(self, compiled: _Compiled, hit: int, datapath: int) -> tuple[_Way, ...]:
         """Return what may become of packets that meet flows of one priority."""
@@ -172,7 +192,7 @@ class Evaluator:
         for steps, flows in alike.items():
             numbers: list[int] = []
             fixed = self._without_numbers(steps, self.southbound.datapaths[datapath], numbers)
-            program = self._programs.setdefault(fixed, _Program(fixed))
+            program = self._programs.setdefault(fixed, _Program(fixed, len(numbers)))
             unread = next((bound.unread for bound in flows if bound.unread), "")
             met = tuple(bound.number for bound in flows)
             yield _Way(met, program, tuple(numbers), unread)
@@ -214,7 +234,14 @@ def _alike(ways: Sequence[_Way]) -> list[_Way]:
     return list(joined.values())
 
 
-def _limbs(numbers: Sequence[tuple[int, ...]]) -> Words:
-    """Return flows' numbers as words: by number, word and flow."""
-    made = [[limbs(value, LONGEST) for value in of] for of in numbers]
-    return np.array(made, np.uint32).reshape(len(numbers), -1, LONGEST // WORD).transpose(1, 2, 0)
+def _limbs(ways: Sequence[_Way], program: _Program) -> Words:
+    """Return what flows that do the same set fields to: by number, word and way."""
+    count = program.numbers
+    made = [
+        [limbs(value, LONGEST) for value in way.numbers]
+        if way.program is program
+        else [[0] * (LONGEST // WORD)] * count
+        for way in ways
+    ]
+    shape = len(ways), count, LONGEST // WORD
+    return np.array(made, np.uint32).reshape(shape).transpose(1, 2, 0)
