@@ -543,7 +543,8 @@ def nb_joined(cluster: Cluster) -> str:
         return nb_route(cluster)
     version6 = cluster.family is Family.IP6
     hops = ("fd77::1", "fd77::2") if version6 else ("100.77.0.1", "100.77.0.2")
-    names = ("joined-1", "joined-2")
+    mark = _uuid(cluster)[:8]
+    names = (f"joined-{mark}-1", f"joined-{mark}-2")
     for router, name, peer, hop in zip((first, second), names, reversed(names), hops, strict=True):
         key = _uuid(cluster)
         database.rows("Logical_Router_Port")[key] = {

@@ -81,28 +81,28 @@ def compare(name: str, root: Path, cover: Covering, ports: Sequence[str] = ()) -
     return [score for score in (delivery, blame, replies) if score.total]
 
 
+_ENDS: Mapping[str, tuple[Verdict | None, Reason | None]] = {
+    "delivered": (Verdict.REACHABLE, None),
+    "dropped": (Verdict.BLOCKED, None),
+    "another": (Verdict.UNROUTABLE, Reason.ADDRESS_OF_ANOTHER),
+    # The router asks for the MAC of an address that nobody in OVN has.
+    "unanswered": (Verdict.INCONCLUSIVE, Reason.NEXT_HOP_UNRESOLVED),
+    "exits": (Verdict.INCONCLUSIVE, Reason.LEFT_NETWORK),
+    "leaves": (Verdict.EXITS, None),  # towards a node's own address, where OVN ends
+    "rejected": (None, Reason.SERVICE_WITHOUT_ENDPOINTS),
+    "unroutable": (Verdict.UNROUTABLE, None),
+    "none": (Verdict.UNTRACED, Reason.NO_ADDRESS),
+}
+"""The verdict and the reason of a cell, where they are one, by how its packet ended."""
+
+
 def _same_end(run: Run, cell: int, answer: Answer) -> bool:
     """Say whether a cell ends as the packet did: no doubt stands for either side."""
-    verdict = VERDICTS[run.verdicts.verdict[cell]]
-    reason = REASONS[run.verdicts.reason[cell]]
-    match answer["outcome"]:
-        case "delivered":
-            return verdict is Verdict.REACHABLE
-        case "dropped":
-            return verdict is Verdict.BLOCKED
-        case "another":
-            return verdict is Verdict.UNROUTABLE and reason is Reason.ADDRESS_OF_ANOTHER
-        case "unanswered":
-            # The router asks for the MAC of an address that nobody in OVN has.
-            return verdict is Verdict.INCONCLUSIVE and reason is Reason.NEXT_HOP_UNRESOLVED
-        case "exits":
-            return verdict is Verdict.INCONCLUSIVE and reason is Reason.LEFT_NETWORK
-        case "rejected":
-            return reason is Reason.SERVICE_WITHOUT_ENDPOINTS
-        case "unroutable":
-            return verdict is Verdict.UNROUTABLE
-        case _:
-            return verdict is Verdict.UNTRACED and reason is Reason.NO_ADDRESS
+    verdict, reason = _ENDS[answer["outcome"]]
+    return verdict in (None, VERDICTS[run.verdicts.verdict[cell]]) and reason in (
+        None,
+        REASONS[run.verdicts.reason[cell]],
+    )
 
 
 def _about(run: Run, cell: int, answer: Answer) -> str:

@@ -254,7 +254,8 @@ class ZoneAcls:
         self._contents: dict[AddressIn, Vector] = {}
         self._port_vectors: dict[PortIs, Vector] = {}
         self._uniform: dict[tuple[int, str], bool] = {}
-        self._others: dict[tuple[int, Side, bool], int | None] = {}
+        self._others: dict[tuple[int, Side, bool, str], int | None] = {}
+        self._beyond: dict[str, tuple[int, ...]] = {}
         self.opaque: dict[str, set[str]] = defaultdict(set)
         """Switches with an ACL whose match is not understood, and those matches."""
         self.stateless: set[str] = set()
@@ -397,7 +398,8 @@ class ZoneAcls:
             side: None if address is None else self._predicates.index_of(side, address)
             for side, address in addresses.items()
         }
-        view = _View(self, switch, attached, rows)
+        segment = attached.segment if self._on_other_parts(attached.segment) else ""
+        view = _View(self, switch, attached, rows, segment)
         apart, together = switch.router_port, None
         return Seen(
             egress=(
@@ -409,6 +411,18 @@ class ZoneAcls:
                 _sorted(view.entries(Side.DST, _TO, together)),
             ),
         )
+
+    def _on_other_parts(self, segment: str) -> tuple[int, ...]:
+        """Return the endpoints of a layer 2 network that are on other zones' parts of it."""
+        if segment not in self._beyond:
+            self._beyond[segment] = tuple(
+                index
+                for index, endpoint in enumerate(self._predicates.endpoints)
+                if (at := endpoint.attachment) is not None
+                and segment
+                and (at.segment, at.zone != self._zone.name) == (segment, True)
+            )
+        return self._beyond[segment]
 
     def names_of(self, port: str) -> list[str]:
         """Return everything a literal can call a port by: itself and its groups, sorted."""
@@ -447,13 +461,14 @@ class ZoneAcls:
             self._contents[literal] = ~vector if literal.negated else vector
         return self._contents[literal]
 
-    def others(self, term: Term, side: Side, *, port_known: bool) -> int | None:
+    def others(self, term: Term, side: Side, port: str | None, segment: str) -> int | None:
         """Return the number of the other ends a term holds for, whatever its own; None for none.
 
-        `side` is the own end's; `port_known` says that the other end is at a known port of the
-        switch, for which its `inport` or `outport` literals were looked at already.
+        `side` is the own end's. The other end is at this `port` of the switch, but for those that
+        are on other zones' parts of the `segment`: they have a port of theirs here. Without either,
+        each is at its own port; without a segment, what a term asks of the port was looked at.
         """
-        key = (id(term), side, port_known)  # terms are kept for as long as their switch is
+        key = (id(term), side, port is None, segment)  # terms are kept as long as their switch is
         if key not in self._others:
             vector = np.ones(len(self._predicates.endpoints), dtype=np.bool_)
             for literal in term.literals:
@@ -461,10 +476,24 @@ class ZoneAcls:
                     continue
                 if isinstance(literal, AddressIn):
                     vector = vector & self.address_vector(literal)
-                elif not port_known:
+                elif port is None:
                     vector = vector & self.port_vector(literal)
+                elif segment:
+                    vector = vector & self._far_ports(literal, port, segment)
             self._others[key] = self._predicates.number(vector) if vector.any() else None
         return self._others[key]
+
+    def _far_ports(self, literal: PortIs, port: str, segment: str) -> Vector:
+        """Evaluate a literal for the ports at which a switch has what is on no other of its ports.
+
+        Those are the router's `port`, and the remote ports of who is on other parts of the segment.
+        """
+        endpoints = self._predicates.endpoints
+        vector = np.full(len(endpoints), self.in_groups(port, literal), dtype=np.bool_)
+        for index in self._on_other_parts(segment):
+            attached = endpoints[index].attachment
+            vector[index] = attached is not None and self.in_groups(attached.port, literal)
+        return vector
 
 
 def _sorted(*entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -513,6 +542,8 @@ class _View:
     attached: Attachment
     rows: Mapping[Side, int | None]
     """The row of the endpoint's address in a vector; None where it has none as that side."""
+    segment: str
+    """The layer 2 network that others are on, at other zones' parts of the switch."""
 
     def entries(
         self, side: Side, stages: Sequence[Stage], other_port: str | None
@@ -520,17 +551,18 @@ class _View:
         """Yield the entries of these stages with the endpoint as `side`.
 
         `other_port` is the switch's port at the other end; None when that is the other
-        endpoint's own.
+        endpoint's own. Who is on the same segment in another zone is at a remote port.
         """
         family = self.acls._predicates.family  # noqa: SLF001 - one module, two views of it
         ports = {side: self.attached.port}
-        if other_port is not None:
+        if other_port is not None and not self.segment:
             ports[_other(side)] = other_port
         predicates = self.acls._predicates  # noqa: SLF001 - as above
         for stage, acl, term in dict.fromkeys(self._candidates(stages, ports)):
             if family not in term.families or not self._own_end(term, side, ports):
                 continue
-            others = self.acls.others(term, side, port_known=other_port is not None)
+            segment = "" if other_port is None else self.segment
+            others = self.acls.others(term, side, other_port, segment)
             if others is None:
                 continue
             yield Entry(

@@ -516,13 +516,14 @@ class ZoneFlows:
         marks: ZoneMarks,
     ) -> None:
         """Mark the endpoints that a flow names between switches."""
-        if _is_policy(flow):
+        is_policy = _is_policy(flow)
+        if is_policy:
             marks.policies.append(flow)
-            return
         for at, index in marked:
             key = (self._zone.name, datapath, *_renamed(flow, self._who.names[index]))
             number = self._numbers.of(key)
-            marks.between[at][index].append(number)
+            if not is_policy:
+                marks.between[at][index].append(number)
             if at is At.DST:
                 self._cross(self._network(datapath), index, number, marks)
 
@@ -901,35 +902,9 @@ def switches_of(endpoints: Iterable[Endpoint], zone: Zone) -> set[str]:
     }
 
 
-def reached(zone: Zone, switches: Iterable[str]) -> list[str]:
+def reached(zone: Zone, switches: Collection[str]) -> list[str]:
     """Return the datapaths that packets from these switches can come to in a zone, sorted."""
-    return sorted(set().union(*joined(zone, switches).values()))
-
-
-def joined(zone: Zone, switches: Iterable[str]) -> dict[str, frozenset[str]]:
-    """Return, for each of these switches, the datapaths that packets from it can come to."""
-    beside: dict[str, set[str]] = defaultdict(set)
-    for port in zone.ports.values():
-        peer = zone.ports.get(port.peer)
-        if peer is not None:
-            beside[port.datapath].add(peer.datapath)
-            beside[peer.datapath].add(port.datapath)
-    together: dict[str, frozenset[str]] = {}
-    for switch in switches:
-        if switch not in together:
-            datapaths = frozenset(_around(switch, beside))
-            together |= dict.fromkeys(datapaths, datapaths)
-    return {switch: together[switch] for switch in switches}
-
-
-def _around(datapath: str, beside: Mapping[str, set[str]]) -> set[str]:
-    datapaths, waiting = set[str](), [datapath]
-    while waiting:
-        name = waiting.pop()
-        if name not in datapaths:
-            datapaths.add(name)
-            waiting += beside.get(name, ())
-    return datapaths
+    return sorted(set().union(*zone.joined(switches).values()))
 
 
 def _common_names(zone: Zone, switch: str) -> dict[str, str]:

@@ -407,14 +407,9 @@ class Met:
             for index, numbers in by_endpoint.items():
                 addresses[network][index] = self._numbers.of(tuple(sorted(set(numbers))))
         joined = {
-            (name, switch): frozenset(
-                zone.networks[datapath].name if datapath in zone.networks else ""
-                for datapath in datapaths
-            )
+            (name, switch): frozenset(map(zone.network_at, datapaths))
             for name, zone in (self.zones if addresses else {}).items()
-            for switch, datapaths in flows.joined(
-                zone, flows.switches_of(self.endpoints, zone)
-            ).items()
+            for switch, datapaths in zone.joined(flows.switches_of(self.endpoints, zone)).items()
         }
         return Crossing(network=names, joined=joined, addresses=addresses)
 
@@ -488,9 +483,10 @@ def _at_ports(literal: PortIs, zone: Zone, endpoints: Sequence[Endpoint]) -> Vec
     names = literal.names.union(*(groups.get(name, ()) for name in literal.groups))
     return np.array(
         [
-            e.attachment is not None
-            and e.attachment.zone == zone.name
-            and e.attachment.port in names
+            (at := e.attachment) is not None
+            and at.port in names
+            # Of a layer 2 network a zone has the ports of other zones too.
+            and (at.zone == zone.name or (at.segment != "" and at.port in zone.ports))
             for e in endpoints
         ],
         dtype=np.bool_,

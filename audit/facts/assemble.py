@@ -11,7 +11,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 from audit.errors import DatabaseError
-from audit.facts import archive, contradictions, kube, ovn, policylists, slices, snapshot
+from audit.facts import (
+    archive,
+    contradictions,
+    kube,
+    machines,
+    ovn,
+    policylists,
+    slices,
+    snapshot,
+)
 from audit.facts import partial as dump
 from audit.facts.inventory import pods as ports
 from audit.facts.inventory.cluster import Cluster, Name, name_of, plain
@@ -112,7 +121,12 @@ def _unlisted(zones: Mapping[str, Zone], listed: policylists.Listed) -> tuple[st
 
 
 def _joined(zones: Mapping[str, Zone]) -> bool:
-    return any(acl.owner_type in _JOINING for acl in _acls(zones))
+    """Say whether networks are joined: by what ACLs between them say, or by ports that lead on."""
+    return any(acl.owner_type in _JOINING for acl in _acls(zones)) or any(
+        len({*map(zone.network_at, datapaths)}) > 1
+        for zone in zones.values()
+        for datapaths in set(zone.joined(tuple(zone.networks)).values())
+    )
 
 
 def _name(key: str) -> Name:
@@ -306,6 +320,7 @@ def _pods(pods: Sequence[kube.PodFacts], joined: _Join) -> tuple[tuple[Endpoint,
     groups: dict[str, list[str]] = defaultdict(list)
     contradictory: dict[str, list[str]] = defaultdict(list)
     endpoints = []
+    idle = machines.idle(pods)
     for pod in pods:
         has_port = (pod.namespace, pod.name) in joined.topology.pod_ports
         name = f"{pod.namespace}/{pod.name}"
@@ -320,6 +335,9 @@ def _pods(pods: Sequence[kube.PodFacts], joined: _Join) -> tuple[tuple[Endpoint,
             continue
         if not pod.node or pod.phase == "Pending":
             groups["pod-pending-with-port" if has_port else "pod-pending"].append(name)
+            continue
+        if name_of(pod) in idle:
+            groups["pod-machine-elsewhere"].append(name)
             continue
         for endpoint in _attachments(pod, joined):
             endpoints.append(endpoint)
@@ -361,6 +379,8 @@ _POD_NOTES: Mapping[str, str] = {
     "pod-pending": "{n} pending: without a network yet, and not audited",
     "pod-pending-with-port": "{n} pending with a logical port already: not audited, though "
     "policies may select them",
+    "pod-machine-elsewhere": "{n} whose virtual machine is being migrated and runs in another pod, "
+    "which is audited for it",
     "pod-terminating": "{n} being deleted and still in OVN: audited as they are",
     Reason.NO_LOGICAL_PORT: "{n} running without a logical port: their cells are untraced",
     Reason.HYBRID_OVERLAY: "{n} on nodes of the hybrid overlay, where no OVN runs: their cells are "

@@ -97,6 +97,12 @@ class PodFacts:
     """Network attachment definitions that it asks Multus for, as `namespace/name`."""
     opened: tuple[Port, ...] = ()
     """Ports of it that are open on the default network, though that is not its primary one."""
+    machine: str = ""
+    """The virtual machine that KubeVirt runs in it."""
+    created: str = ""
+    """When it was made, in RFC 3339."""
+    took_over: bool = False
+    """The machine was migrated to this pod, and runs in it."""
 
     def endpoint(
         self, addresses: tuple[str, ...], attachment: Attachment | None, obstacle: str
@@ -174,7 +180,15 @@ def pod(item: Object) -> PodFacts:
         assigned_mac=assigned_mac,
         requested=_requested(root, metadata["namespace"].required()),
         opened=_opened(metadata["annotations"][_OPEN_PORTS].text()),
+        machine=metadata["labels"][_MACHINE].text(),
+        created=metadata["creationTimestamp"].text(),
+        took_over=bool(metadata["annotations"][_TOOK_OVER].text()),
     )
+
+
+_MACHINE = "vm.kubevirt.io/name"
+_TOOK_OVER = "kubevirt.io/migration-target-ready-timestamp"
+"""KubeVirt's label and annotation (staging/src/kubevirt.io/api/core/v1/types.go)."""
 
 
 _REQUESTED = "k8s.v1.cni.cncf.io/networks"

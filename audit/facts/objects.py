@@ -13,7 +13,16 @@ from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
-from audit.facts import archive, contradictions, kube, networks, policylists, slices, snapshot
+from audit.facts import (
+    archive,
+    contradictions,
+    kube,
+    machines,
+    networks,
+    policylists,
+    slices,
+    snapshot,
+)
 from audit.facts.manifests import Manifests
 from audit.facts.networks import DEFAULT, Placed
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind, in_order
@@ -91,14 +100,18 @@ def _pods(
     """Return the pods that can be rows and columns, and notes on the others."""
     host_addresses = {node.name: node.host_addresses for node in nodes}
     contradictory: dict[str, list[str]] = defaultdict(list)
-    endpoints, left_out = [], []
+    endpoints = []
+    left_out: dict[str, list[str]] = {"completed or pending": [], _ELSEWHERE: []}
+    idle = machines.idle(pods)
     for pod in pods:
         name = f"{pod.namespace}/{pod.name}"
         if wrong := contradictions.of_pod(pod, host=host_addresses.get(pod.node, ())):
             contradictory[wrong].append(name)
             endpoints.append(replace(_pod(pod, hosts), obstacle=Reason.OBJECT_CONTRADICTS))
         elif pod.phase in kube.FINISHED or pod.phase == "Pending" or not pod.node:
-            left_out.append(name)
+            left_out["completed or pending"].append(name)
+        elif (pod.namespace, pod.name) in idle:
+            left_out[_ELSEWHERE].append(name)
         else:
             endpoints += _attachments(pod, hosts, attached)
     return endpoints, [*_left_out(left_out), *contradictions.notes(contradictory)]
@@ -206,9 +219,14 @@ def _sorted(state: ClusterState) -> ClusterState:
     )
 
 
-def _left_out(names: Sequence[str]) -> list[Note]:
-    text = f"{len(names)} {'pod' if len(names) == 1 else 'pods'} completed or pending: not audited"
-    return [Note(code="pod-not-running", text=text, subjects=tuple(sorted(names)))] if names else []
+_ELSEWHERE = "with a virtual machine that is being migrated and runs in another pod"
+
+
+def _left_out(pods: Mapping[str, Sequence[str]]) -> Iterator[Note]:
+    for why, names in pods.items():
+        if names:
+            text = f"{len(names)} {'pod' if len(names) == 1 else 'pods'} {why}: not audited"
+            yield Note(code="pod-not-running", text=text, subjects=tuple(sorted(names)))
 
 
 def _node(node: kube.NodeFacts) -> Endpoint:

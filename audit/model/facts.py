@@ -1,6 +1,7 @@
 """The cluster's facts, as the stages after `facts` see them."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -286,8 +287,37 @@ class Zone:
     def network_of(self, port: str) -> str:
         """Return the user-defined network that a logical port is on; empty for the default one."""
         there = self.ports.get(port)
-        network = self.networks.get(there.datapath) if there is not None else None
+        return self.network_at(there.datapath) if there is not None else ""
+
+    def network_at(self, datapath: str) -> str:
+        """Return the user-defined network of a switch or router; empty for the default one."""
+        network = self.networks.get(datapath)
         return network.name if network is not None else ""
+
+    def joined(self, datapaths: Collection[str]) -> dict[str, frozenset[str]]:
+        """Return, for each of these datapaths, itself and all that packets from it can come to."""
+        beside: dict[str, set[str]] = defaultdict(set)
+        for port in self.ports.values():
+            peer = self.ports.get(port.peer)
+            if peer is not None:
+                beside[port.datapath].add(peer.datapath)
+                beside[peer.datapath].add(port.datapath)
+        together: dict[str, frozenset[str]] = {}
+        for datapath in datapaths:
+            if datapath not in together:
+                around = frozenset(_around(datapath, beside))
+                together |= dict.fromkeys(around, around)
+        return {datapath: together[datapath] for datapath in datapaths}
+
+
+def _around(datapath: str, beside: Mapping[str, Iterable[str]]) -> set[str]:
+    datapaths, waiting = set[str](), [datapath]
+    while waiting:
+        name = waiting.pop()
+        if name not in datapaths:
+            datapaths.add(name)
+            waiting += beside.get(name, ())
+    return datapaths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

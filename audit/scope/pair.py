@@ -256,11 +256,17 @@ def _pod(state: ClusterState, namespace: str, name: str, side: str) -> list[Endp
         return attachments[namespace, name]
     for note in state.notes:
         if f"{namespace}/{name}" in note.subjects and note.code.startswith("pod-"):
-            ended = "has completed" if note.code == "pod-finished" else "is pending"
-            raise ScopeError(f"{side} pod {namespace}/{name} {ended}: it has no network to trace")
+            why = _NOT_TRACED.get(note.code, "is pending: it has no network to trace")
+            raise ScopeError(f"{side} pod {namespace}/{name} {why}")
     here = [pod for space, pod in attachments if space == namespace]
     hint = _elsewhere(state, name) or did_you_mean(name, here)
     raise ScopeError(f"{side} pod {name!r} does not exist in namespace {namespace}{hint}")
+
+
+_NOT_TRACED = {
+    "pod-finished": "has completed: it has no network to trace",
+    "pod-machine-elsewhere": "has a virtual machine that is being migrated and runs in another pod",
+}
 
 
 def _elsewhere(state: ClusterState, name: str) -> str:

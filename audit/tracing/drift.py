@@ -144,7 +144,8 @@ class _Cell:
 
 def _at(judgement: Judgement, endpoint: Endpoint) -> bool:
     attached = endpoint.attachment
-    return attached is not None and judgement.datapath == attached.switch
+    switch = (judgement.zone, judgement.datapath)
+    return attached is not None and switch == (attached.zone, attached.switch)
 
 
 def _sending(judgement: Judgement) -> bool:

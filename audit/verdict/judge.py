@@ -76,10 +76,10 @@ class Judgement:
     """What one trace decides. Without `verdict`, `next_hops` do, combined as `combine` says.
 
     `translated` is the source address the packet ended with, empty when it kept its own.
-    `redirected` says that it was no longer for the address it was sent to. `datapath` and `stage`
-    are where the packet ended and `outport` the port it was to leave that by, a pod's or a host's
-    where `to_workload`; `allows` are the ACLs that let it through on the way, each with the
-    datapath it did so in.
+    `redirected` says that it was no longer for the address it was sent to. `zone` is where it was
+    traced, `datapath` and `stage` are where the packet ended and `outport` the port it was to leave
+    that by, a pod's or a host's where `to_workload`; `allows` are the ACLs that let it through on
+    the way, each with the datapath it did so in.
     """
 
     verdict: Verdict | None
@@ -90,6 +90,7 @@ class Judgement:
     translated: str = ""
     redirected: bool = False
     detail: str = ""
+    zone: str = ""
     datapath: str = ""
     stage: str = ""
     outport: str = ""
@@ -133,6 +134,7 @@ class Judge:
                 if doubt is not None:
                     return replace(
                         _inconclusive(doubt.reason, doubt.detail),
+                        zone=task.zone,
                         datapath=doubt.datapath,
                         stage=doubt.stage,
                         allows=self.blamer.allows(task.zone, hop, task.microflow.inport),
@@ -145,6 +147,7 @@ class Judge:
                     judged = self._hop(task, hop)
                 return replace(
                     judged,
+                    zone=task.zone,
                     datapath=hop.datapath,
                     stage=hop.stage,
                     outport=hop.outport,
@@ -166,6 +169,7 @@ class Judge:
                 verdict=Verdict.REACHABLE,
                 reason=Reason.DELIVERED,
                 detail=f"a packet that was sent through the replayed switch came to {task.target}",
+                zone=task.zone,
                 datapath=trace.hop.datapath,
             )
         doubted = self.judge(task, trace)
@@ -173,7 +177,8 @@ class Judge:
         if traced.verdict not in STOPPED or doubted.reason is Reason.HAIRPIN_NOT_DRAWN:
             nowhere = "a packet that was sent through the replayed switch came out nowhere"
             return replace(doubted, detail=f"{nowhere}, and no trace says why")
-        return replace(traced, datapath=trace.hop.datapath, stage=trace.hop.stage)
+        at = trace.hop
+        return replace(traced, zone=task.zone, datapath=at.datapath, stage=at.stage)
 
     def _to_workload(self, task: TraceTask, hop: Hop) -> bool:
         zone = self.blamer.zones.get(task.zone)

@@ -115,7 +115,7 @@ def _unspoken(key: str) -> Decision:
 def _allowed(path: Sequence[Judgement], src: Endpoint, dst: Endpoint) -> dict[Part, Blame]:
     """Return the ACL that let a packet through each part of its way; the last of several."""
     return {
-        _part(datapath, blame.stage, src, dst): blame
+        _part((judgement.zone, datapath), blame.stage, src, dst): blame
         for judgement in path
         for datapath, blame in judgement.allows
     }
@@ -153,7 +153,7 @@ def _changed(path: Sequence[Judgement], decision: Decision, stopped: Part) -> bo
 
 def _stopped(last: Judgement, decision: Decision, src: Endpoint, dst: Endpoint) -> Part:
     """Return the part of its way in which a packet ended."""
-    part = _part(last.datapath, last.stage, src, dst)
+    part = _part((last.zone, last.datapath), last.stage, src, dst)
     if part is Part.INGRESS and last.stage.startswith("ls_in_") and not dst.host_network:
         of_acl = decision.blame is not None and decision.blame.acl
         if decision.verdict in STOPPED and not of_acl:
@@ -177,7 +177,7 @@ def _astray(path: Sequence[Judgement], dst: Endpoint, *, stopped: bool) -> bool:
     attached, last = dst.attachment, path[-1]
     if attached is None or last.outport in ("", attached.port):
         return False
-    at_home = not dst.host_network and last.datapath == attached.switch
+    at_home = not dst.host_network and (last.zone, last.datapath) == _switch(dst)
     return at_home or (stopped and last.to_workload)
 
 
@@ -214,13 +214,14 @@ def _path(key: str, judgements: Mapping[str, Judgement]) -> Iterator[Judgement]:
 _OF_ACLS = re.compile(r"ls_in_acl(_after_lb)?(_eval|_action)?")
 
 
-def _part(datapath: str, stage: str, src: Endpoint, dst: Endpoint) -> Part:
-    """Return which part of the way a stage of a datapath belongs to.
+def _part(datapath: tuple[str, str], stage: str, src: Endpoint, dst: Endpoint) -> Part:
+    """Return which part of the way a stage of a zone's datapath belongs to.
 
     On one switch the packet passes the ingress pipeline for its source and the egress pipeline
     for its destination; on two, each switch is its own endpoint's, and what is not an ACL's in the
     ingress pipeline of the destination's is of packets that come there by the router. A node's own
     address is on no switch, so the way to it leaves the source's by the router, even on that node.
+    Of a switch that all zones have a part of, each zone's part is a switch here.
     """
     source, destination = _switch(src), _switch(dst)
     apart = source != destination or dst.host_network
@@ -231,9 +232,10 @@ def _part(datapath: str, stage: str, src: Endpoint, dst: Endpoint) -> Part:
     return Part.INGRESS if datapath == destination else Part.TRANSIT
 
 
-def _switch(end: Endpoint) -> str:
-    """Return the switch an endpoint is on, empty where it is on none."""
-    return end.attachment.switch if end.attachment is not None else ""
+def _switch(end: Endpoint) -> tuple[str, str]:
+    """Return the zone and switch an endpoint is on, both empty where it is on none."""
+    attached = end.attachment
+    return ("", "") if attached is None else (attached.zone, attached.switch)
 
 
 @dataclass(slots=True)

@@ -375,5 +375,30 @@ def test_pods_that_only_a_default_denys_policies_tell_apart_are_told_apart() -> 
     assert [len(entries) for entries in (*one, *two)] == [1, 1, 1, 1]
 
 
+def test_a_remote_port_of_a_stretched_switch_is_in_groups_of_the_senders_zone() -> None:
+    """A packet to another zone's pod on the same segment leaves by that pod's remote port."""
+    pods = [
+        replace(pod, attachment=replace(pod.attachment, switch="layer2", segment="layer2"))
+        for pod in PODS
+        if pod.attachment is not None
+    ]
+    near, far = (pod for pod in pods[:2])  # on n0 and on n1
+    remote = replace(
+        made.port(port_of(far), datapath="layer2"), kind="remote", is_pod=False, tunnel_key=9
+    )
+    deny = made.acl("ac100000-deny", match="outport == @pg0")
+    group = PortGroup(name="pg0", ports=ports(far), policy=None, acls=frozenset({deny.uuid}))
+    local = made.port(port_of(near), datapath="layer2")
+    zone = replace(
+        made.zone("n0", ports=[local, remote], acls=[deny]), switch_acls={}, port_groups=(group,)
+    )
+    predicates = Predicates(pods, Family.IP4)
+    assert near.attachment is not None
+    apart, together = ZoneAcls(zone, predicates, {}).seen_by(near, near.attachment).egress
+    (entry,) = apart
+    assert np.flatnonzero(predicates.vectors[entry.others]).tolist() == [1]
+    assert not together
+
+
 def ports(*pods: Endpoint) -> frozenset[str]:
     return frozenset(port_of(pod) for pod in pods)

@@ -11,7 +11,6 @@ from audit.cover.flows import (
     Numbers,
     ZoneFlows,
     ZoneMarks,
-    joined,
     names_in,
     read,
     turned,
@@ -226,6 +225,18 @@ def test_what_tracks_packets_is_compared_between_switches(
     assert (tracking(load_balanced) == tracking(edited, other)) is same
 
 
+def test_a_router_policy_about_a_pod_of_another_network_tells_it_from_others_of_that() -> None:
+    """Such pods share a way from a sender whose own routers treat them alike."""
+    ends = (A, B, replace(FAR, network="blue"))
+    policy = flow("ip4.dst == 10.130.0.7")._replace(stage="lr_in_policy")
+    marks = ZoneFlows(
+        zone(**{ROUTER: (policy,)}), Identities(ends), Numbers(), Family.IP4, {}, (HTTP,)
+    ).marks()
+    assert marks.policies == [policy]
+    assert list(marks.crossing[""]) == [2]
+    assert not marks.between[At.DST]
+
+
 @pytest.mark.parametrize(
     "match",
     [
@@ -267,7 +278,7 @@ def test_a_switch_is_joined_to_what_ports_lead_to_and_to_nothing_else() -> None:
         for pair in pairs
         for end, other in (pair, pair[::-1])
     ]
-    ways = joined(made.zone(ports=ports), ["here", "outside", "blue", "alone"])
+    ways = made.zone(ports=ports).joined(["here", "outside", "blue", "alone"])
     assert ways["here"] == ways["outside"] == {"here", "router", "outside"}
     assert ways["blue"] == {"blue", "blue router"}
     assert ways["alone"] == {"alone"}

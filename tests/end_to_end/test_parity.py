@@ -64,6 +64,7 @@ def test_pods_of_the_default_network_are_decided_beside_other_networks(
     [
         ("udn-interconnect", Covering.EXHAUSTIVE, (), [1_600, 1_127, 133]),
         ("head-shared", Covering.LEGS, ("tcp/80",), [2_084, 31]),
+        ("head-shared", Covering.LEGS, ("tcp/30880",), [90]),  # a NodePort
         (parity_networks.CAUGHT_UP, Covering.LEGS, ("tcp/80",), [2_084, 50]),
     ],
 )

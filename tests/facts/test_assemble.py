@@ -608,6 +608,55 @@ def test_a_host_that_its_pods_leave_by_takes_in_what_is_for_them() -> None:
     assert ways("100.64.0.2") == [("w", None, False), ("win", None, False)]
 
 
+def test_a_virtual_machine_that_is_migrated_is_one_endpoint(tmp_path: Path, load: Load) -> None:
+    with tarfile.open(parity.SNAPSHOTS["upgrade-before"]) as tar:
+        extract(tar, tmp_path / "s")
+    (path,) = (tmp_path / "s").glob("**/kube/pods.json")
+    listed = json.loads(path.read_text())
+    pods = [p for p in listed["items"] if p["metadata"]["namespace"] == "data"][:2]
+    for hour, pod in enumerate(pods):
+        pod["metadata"]["labels"]["vm.kubevirt.io/name"] = "db"
+        pod["metadata"]["creationTimestamp"] = f"2026-11-01T0{hour}:00:00Z"
+    path.write_text(json.dumps(listed))
+    first, second = (pod["metadata"]["name"] for pod in pods)
+    state = load(path.parent.parent)
+    for read in (state, objects.load_snapshot(path.parent.parent, tmp_path / "alone")):
+        names = {pod.name for pod in read.pods if pod.namespace == "data"}
+        assert first in names
+        assert second not in names
+        (note,) = (note for note in read.notes if "virtual machine" in note.text)
+        assert note.subjects == (f"data/{second}",)
+        assert note.text.startswith("1 pod w")
+
+
+def test_networks_that_a_port_joins_are_joined_whatever_acls_say(
+    tmp_path: Path, load: Load, reader: OvsdbTool, toolchain: Toolchain
+) -> None:
+    """As a ClusterNetworkConnect's router does that lets everything through."""
+    with tarfile.open(parity.SNAPSHOTS["udn-interconnect"]) as tar:
+        extract(tar, tmp_path / "s")
+    state = load(tmp_path / "s")
+    assert not state.joined
+    name, read = next(iter(state.zones.items()))
+    ports = {
+        network: next(
+            port.name
+            for port in read.ports.values()
+            if port.peer in read.ports and read.network_of(port.name) == network
+        )
+        for network in ("blue_l3net", "green_l2net")
+    }
+    update = {
+        "op": "update",
+        "table": "Port_Binding",
+        "where": [["logical_port", "==", ports["blue_l3net"]]],
+        "row": {"options": ["map", [["peer", ports["green_l2net"]]]]},
+    }
+    (southbound,) = (tmp_path / "s").glob(f"**/{name}/sb.db")
+    assert ovsdb(toolchain, "transact", southbound, update) == [{"count": 1}]
+    assert assemble.load(tmp_path / "s", tmp_path / "again", reader).joined
+
+
 def test_multi_network_policies_that_ovn_enforces_and_nobody_listed(
     tmp_path: Path, load: Load
 ) -> None:

@@ -40,17 +40,15 @@ LET_IN = Blame(action="allow-related", owner="let-in", acl="2", stage="ls_out_ac
 def ended(
     verdict: Verdict, datapath: str, stage: str, blame: Blame | None = None, **fields: Any
 ) -> dict[str, Judgement]:
-    """Return the judgement of a trace called t that ends there."""
+    """Return the judgement of a trace called t that ends there, in the zone of that name."""
     reason = {
         Verdict.REACHABLE: Reason.DELIVERED,
         Verdict.EXITS: Reason.LEFT_BY_GATEWAY,
         Verdict.BLOCKED: Reason.ACL_DROP,
         Verdict.UNROUTABLE: Reason.NO_ROUTE,
     }.get(verdict, Reason.TRACE_ENDS)
-    judgement = Judgement(
-        verdict=verdict, reason=reason, blame=blame, datapath=datapath, stage=stage, **fields
-    )
-    return {"t": judgement}
+    where = {"zone": datapath, "datapath": datapath, "stage": stage} | fields
+    return {"t": Judgement(verdict=verdict, reason=reason, blame=blame, **where)}
 
 
 def verdicts(what: Shown) -> tuple[Verdict | None, ...]:
@@ -176,7 +174,8 @@ def test_what_comes_with_another_source_shows_no_others_way(
 def test_an_arrival_shows_every_part_and_who_let_it_pass(dst: Endpoint) -> None:
     there = dst.attachment.switch if dst.attachment else ""
     allows = (("worker", LET_OUT), (there, LET_IN))
-    what = shown("t", ended(PASS, there, "ls_out_acl_eval", LET_IN, allows=allows), HERE, dst)
+    judged = ended(PASS, there, "ls_out_acl_eval", LET_IN, allows=allows, zone="global")
+    what = shown("t", judged, _in_zone(HERE, "global"), _in_zone(dst, "global"))
     assert verdicts(what) == (PASS, PASS, PASS)
     assert what.egress is not None
     assert what.transit is not None
@@ -198,6 +197,7 @@ def test_a_way_over_several_traces_is_one_way() -> None:
         verdict=None,
         reason=Reason.DELIVERED,
         next_hops=(hop,),
+        zone="worker",
         datapath="transit_switch",
         stage="ls_out_acl_eval",
         allows=(("worker", LET_OUT),),
@@ -207,6 +207,32 @@ def test_a_way_over_several_traces_is_one_way() -> None:
     assert verdicts(what) == (PASS, PASS, STOP)
     assert what.egress is not None
     assert what.egress.blame == LET_OUT
+
+
+@pytest.mark.parametrize(
+    ("zone", "stage", "expected"),
+    [
+        # the sender's part has both pipelines, the second of them for what leaves to another zone
+        ("worker", "ls_in_acl_eval", (STOP, None, None)),
+        ("worker", "ls_out_acl_eval", (STOP, None, None)),
+        ("other", "ls_out_acl_eval", (PASS, PASS, STOP)),
+    ],
+)
+def test_each_zones_part_of_a_stretched_switch_is_a_switch(
+    zone: str, stage: str, expected: tuple[Verdict | None, ...]
+) -> None:
+    src, dst = (_in_zone(end, zone, switch="layer2") for end, zone in _ENDS)
+    what = shown("t", ended(STOP, "layer2", stage, OUT, zone=zone), src, dst)
+    assert verdicts(what) == expected
+    assert what.outward is (zone == "worker" and stage == "ls_out_acl_eval")
+
+
+_ENDS = ((HERE, "worker"), (THERE, "other"))
+
+
+def _in_zone(end: Endpoint, zone: str, **fields: Any) -> Endpoint:
+    assert end.attachment is not None
+    return replace(end, attachment=replace(end.attachment, zone=zone, **fields))
 
 
 @pytest.mark.parametrize("verdict", [Verdict.INCONCLUSIVE, Verdict.UNTRACED])
