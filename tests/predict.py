@@ -97,8 +97,8 @@ class Edited:
     compared: tuple[Compared, ...]
 
 
-def edited(engine: Engine, seed: int, root: Path) -> Edited:
-    """Edit a row of one zone's southbound, and compare packets that may meet it."""
+def edited(engine: Engine, seed: int, root: Path, count: int = _DRAWN) -> Edited:
+    """Edit a row of one zone's southbound, and compare those of `count` packets that meet it."""
     rng = random.Random(seed)  # noqa: S311 - damage, no secrets
     cluster = Cluster(root=copied(engine.snapshot, root / "s"), rng=rng)
     cluster.choose(most=12)
@@ -112,7 +112,7 @@ def edited(engine: Engine, seed: int, root: Path) -> Edited:
     world = World.of(read(database))
     evaluator = Evaluator(world.zone)
     state = rng.choice(list(ConntrackState))
-    drawn = [world.draw(rng) for _ in range(_DRAWN)]
+    drawn = [world.draw(rng) for _ in range(count)]
     drawn = [packet for packet in drawn if packet.inport in old.southbound.ports]
     met = [_met(one, drawn, state) for one in (old, evaluator)]
     differ = [index for index in range(len(drawn)) if met[0][index] != met[1][index]]

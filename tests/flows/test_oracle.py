@@ -10,12 +10,13 @@ from audit.flows import actions, expressions
 from audit.flows.evaluate import Evaluator
 from audit.flows.southbound import read
 from audit.model.packets import ConntrackState
-from tests.mutate import CLUSTERS, Clusters
+from tests.mutate import Clusters
 from tests.predict import edited, packets
 from tests.prediction import Expected, World, tokens
 from tests.prediction import read as tables
 
 TEMPLATES = "^"
+CHECKED = ("head-observability", "ovn-23.03-central", "services-egressip", "udn-interconnect")
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,7 @@ def clusters(tmp_path_factory: pytest.TempPathFactory) -> Clusters:
 
 
 @pytest.mark.ovn
-@pytest.mark.parametrize(
-    "name", ["head-observability", "ovn-23.03-central", "services-egressip", "udn-interconnect"]
-)
+@pytest.mark.parametrize("name", CHECKED)
 def test_packets_meet_the_flows_that_are_foreseen(name: str, clusters: Clusters) -> None:
     engine = clusters.engine(name)
     assert engine is not None
@@ -38,19 +37,19 @@ def test_packets_meet_the_flows_that_are_foreseen(name: str, clusters: Clusters)
 
 
 @pytest.mark.ovn
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_an_edit_is_seen_by_both_or_by_neither(
     seed: int, clusters: Clusters, tmp_path: Path
 ) -> None:
-    name = sorted(CLUSTERS)[seed]
+    name = CHECKED[seed]
     engine = clusters.engine(name)
     assert engine is not None
-    done = edited(engine, seed, tmp_path)
+    done = edited(engine, seed, tmp_path, 200)
     different = [one for one in done.compared if not one.equal and not one.refused]
     assert not different, (done.text, different[0])
 
 
-@pytest.mark.parametrize("name", sorted(CLUSTERS))
+@pytest.mark.parametrize("name", CHECKED)
 def test_every_flow_is_understood_but_those_of_template_variables(
     name: str, clusters: Clusters
 ) -> None:
@@ -70,7 +69,7 @@ def test_every_flow_is_understood_but_those_of_template_variables(
 
 
 def test_another_trace_is_not_what_was_foreseen(clusters: Clusters) -> None:
-    engine = clusters.engine("upgrade-before")
+    engine = clusters.engine("services-egressip")
     assert engine is not None
     database = min((engine.snapshot / "ovn").glob("*/sb.db"))
     world = World.of(tables(database))
