@@ -484,20 +484,20 @@ class _Parser:
                 port = self._take()
         return Backend(str(ipaddress.ip_address(address)), int(port))
 
-    def _place(self, name: str) -> Slice:
+    def _bits(self, name: str) -> Slice:
         """Read `name` or `name[0..7]`, of which the name is taken."""
-        place = FIELDS[name]
+        bits = FIELDS[name]
         if not self._accept("["):
-            return place
+            return bits
         low = last = int(self._take())
         if self._accept(".."):
             last = int(self._take())
         self._take("]")
-        return place.part(low, last - low + 1)
+        return bits.part(low, last - low + 1)
 
     def _field(self, name: str) -> Slice:
         self._need(SYMBOLS[name].needs if not SYMBOLS[name].means else "")
-        return self._place(name)
+        return self._bits(name)
 
     def _fields(self, count: int) -> list[Slice]:
         self._take("(")
@@ -552,7 +552,7 @@ class _Parser:
                 return GetFdb(to, mac, port)
             case _:
                 self._skip()
-                return _told(to, name)
+                return _answered(to, name)
 
     def _select(self, to: Slice) -> Select:
         self._take("(")
@@ -571,7 +571,7 @@ class _Parser:
         return Select(to, tuple(numbers))
 
 
-def _told(to: Slice, name: str) -> Action:
+def _answered(to: Slice, name: str) -> Action:
     """Return what a function does that looks at no field it is given."""
     if name in _UNCHANGED:
         return Nothing(name)

@@ -66,7 +66,7 @@ class Packet:
         yield "l4.dst", self.dst_port
 
 
-class Place(NamedTuple):
+class Stop(NamedTuple):
     """Where packets are; `hop` counts how often they came to an earlier table than before."""
 
     hop: int
@@ -103,27 +103,27 @@ class Rows:
 class Queue:
     """What goes on to which table: the earliest first, so that many go on together."""
 
-    _waiting: dict[Place, list[Rows]] = field(default_factory=dict)
-    _order: list[Place] = field(default_factory=list)
+    _waiting: dict[Stop, list[Rows]] = field(default_factory=dict)
+    _order: list[Stop] = field(default_factory=list)
 
-    def put(self, place: Place, rows: Rows) -> None:
+    def put(self, stop: Stop, rows: Rows) -> None:
         """Let packets come to a table."""
         if not len(rows):
             return
-        if place not in self._waiting:
-            self._waiting[place] = []
-            heapq.heappush(self._order, place)
-        self._waiting[place].append(rows)
+        if stop not in self._waiting:
+            self._waiting[stop] = []
+            heapq.heappush(self._order, stop)
+        self._waiting[stop].append(rows)
 
-    def take(self) -> tuple[Place, Rows] | None:
+    def take(self) -> tuple[Stop, Rows] | None:
         """Return what comes to a table next; None when nothing does."""
         if not self._order:
             return None
-        place = heapq.heappop(self._order)
-        rows = self._waiting.pop(place)
+        stop = heapq.heappop(self._order)
+        rows = self._waiting.pop(stop)
         if len(rows) == 1:
-            return place, rows[0]
-        return place, Rows(
+            return stop, rows[0]
+        return stop, Rows(
             np.concatenate([some.words for some in rows], axis=1),
             np.concatenate([some.branch for some in rows]),
             np.concatenate([some.packet for some in rows]),

@@ -42,8 +42,8 @@ def bind(southbound: Southbound, datapath: Datapath, number: int) -> Bound | Non
     """Return a flow on a datapath; None where OVN ignores it there."""
     flow = southbound.flows[number]
     does = actions.read(flow.actions)
-    asked = every((expressions.parse(flow.match), does.needs))
-    match = _Binder(southbound, datapath).bound(asked)
+    expression = every((expressions.parse(flow.match), does.needs))
+    match = _Binder(southbound, datapath).bound(expression)
     if match is None:
         return None
     why = next(iter(expressions.unread(match)), "")
@@ -57,53 +57,57 @@ class _Binder:
     southbound: Southbound
     datapath: Datapath
 
-    def bound(self, asked: Expression) -> Expression | None:
+    def bound(self, expression: Expression) -> Expression | None:
         """Return a match without names; None where OVN ignores it."""
-        match asked:
+        match expression:
             case Every(parts=parts) | Some(parts=parts):
                 bound = [self.bound(part) for part in parts]
                 there = [part for part in bound if part is not None]
-                joined = every if isinstance(asked, Every) else expressions.some
+                joined = every if isinstance(expression, Every) else expressions.some
                 return joined(there) if len(there) == len(bound) else None
             case AtPort():
-                return self._port(asked)
+                return self._port(expression)
             case Resident(name=name, negated=negated):
                 return Constant((not name or name in self.southbound.ports) != negated)
             case Number():
-                return self._number(asked)
-            case Template(field=place, name=name):
-                full = (1 << place.width) - 1
-                known = self.southbound.templates.get(name, ())
-                values = tuple((value & full, full) for value in known)
-                may = Number(place, values, (), negated=False, needs=TRUE)
+                return self._number(expression)
+            case Template(field=bits, name=name):
+                full = (1 << bits.width) - 1
+                members = self.southbound.templates.get(name, ())
+                values = tuple((value & full, full) for value in members)
+                may = Number(bits, values, (), negated=False, needs=TRUE)
                 return every((may if values else FALSE, Unread(f"the template variable ^{name}")))
             case _:
-                return asked
+                return expression
 
-    def _port(self, asked: AtPort) -> Expression | None:
-        names = list(asked.names)
-        for group in asked.groups:
+    def _port(self, expression: AtPort) -> Expression | None:
+        names = list(expression.names)
+        for group in expression.groups:
             members = self.southbound.port_groups.get(f"{self.datapath.key}_{group}")
             if members is None:
                 return None
             names += members
         keys = {self.datapath.port_key(self.southbound.ports, name) for name in names} - {None}
-        full = (1 << asked.field.width) - 1
+        full = (1 << expression.field.width) - 1
         patterns = tuple((key, full) for key in sorted(key for key in keys if key is not None))
-        return Number(asked.field, patterns, (), negated=False, needs=TRUE) if patterns else FALSE
+        return (
+            Number(expression.field, patterns, (), negated=False, needs=TRUE) if patterns else FALSE
+        )
 
-    def _number(self, asked: Number) -> Expression | None:
-        full = (1 << asked.field.width) - 1
-        patterns = list(asked.patterns)
-        for name in asked.sets:
+    def _number(self, expression: Number) -> Expression | None:
+        full = (1 << expression.field.width) - 1
+        patterns = list(expression.patterns)
+        for name in expression.sets:
             members = self.southbound.sets.get(name)
-            if members is None or self.southbound.widest[name] > asked.field.width:
+            if members is None or self.southbound.widest[name] > expression.field.width:
                 return None
             patterns += [(value & mask & full, mask & full) for value, mask in members]
-        if asked.sets and not patterns:
-            return Constant(asked.negated)
-        needs = self.bound(asked.needs)
-        compared = Number(asked.field, tuple(dict.fromkeys(patterns)), (), asked.negated, TRUE)
+        if expression.sets and not patterns:
+            return Constant(expression.negated)
+        needs = self.bound(expression.needs)
+        compared = Number(
+            expression.field, tuple(dict.fromkeys(patterns)), (), expression.negated, TRUE
+        )
         return None if needs is None else every((needs, compared))
 
 
@@ -147,8 +151,8 @@ def alternatives(match: Expression) -> Iterator[Alternative]:
 def _merged(chosen: Iterable[dict[int, tuple[int, int]]]) -> dict[int, tuple[int, int]] | None:
     """Return what words must be for all of these; None where two exclude each other."""
     words: dict[int, tuple[int, int]] = {}
-    for one in chosen:
-        for word, (mask, value) in one.items():
+    for words_of in chosen:
+        for word, (mask, value) in words_of.items():
             before, had = words.get(word, (0, 0))
             if (had ^ value) & mask & before:
                 return None

@@ -175,8 +175,8 @@ class Table:
                 continue
             self.flows[number] = bound
             for masks, values, others in alternatives(bound.match):
-                asked = tuple(sorted(self._tests.add(other) for other in others))
-                keys = members.setdefault((masks, asked), defaultdict(list))
+                tests = tuple(sorted(self._tests.add(other) for other in others))
+                keys = members.setdefault((masks, tests), defaultdict(list))
                 keys[values].append(bound)
         self._families = sorted(
             (self._family(*which, keys) for which, keys in members.items()),
@@ -245,7 +245,7 @@ class Table:
         rows = np.flatnonzero(alike)
         pairs, which = np.unique(np.stack((hit[rows], other[rows])), axis=1, return_inverse=True)
         joined = [
-            self._hit(tuple(sorted({*self.hits[one], *self.hits[another]})))
-            for one, another in pairs.T.tolist()
+            self._hit(tuple(sorted({*self.hits[left], *self.hits[right]})))
+            for left, right in pairs.T.tolist()
         ]
         hit[rows] = np.array(joined, np.int64)[which.reshape(-1)]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.flows.actions import Action, Forget, Load, LoadPort, Nested
-from audit.flows.batch import Packet, Place, Queue, Rows, columns
+from audit.flows.batch import Packet, Queue, Rows, Stop, columns
 from audit.flows.bind import Bound, passes_on
 from audit.flows.classify import Table
 from audit.flows.execute import Execution
@@ -79,19 +79,19 @@ class Evaluator:
         inports = [self.southbound.ports[packet.inport].datapath for packet in packets]
         for datapath in np.unique(np.array(inports, np.int64)).tolist():
             which = np.flatnonzero(np.array(inports) == datapath)
-            queue.put(Place(0, INGRESS, 0, datapath), rows.some(which))
+            queue.put(Stop(0, INGRESS, 0, datapath), rows.some(which))
         branches = np.ones(len(packets), np.int64)
         execution = Execution(self.southbound, log, queue, _STATES[state], branches)
         while (taken := queue.take()) is not None:
             self._visit(execution, *taken)
         return log.answers()
 
-    def _table(self, place: Place) -> _Compiled | None:
-        key = place.datapath, place.pipeline, place.table
+    def _table(self, stop: Stop) -> _Compiled | None:
+        key = stop.datapath, stop.pipeline, stop.table
         if key not in self._tables:
-            datapath = self.southbound.datapaths[place.datapath]
-            numbers = datapath.flows.get((place.pipeline, place.table))
-            self._tables[key] = self._compiled(datapath, place.table, numbers) if numbers else None
+            datapath = self.southbound.datapaths[stop.datapath]
+            numbers = datapath.flows.get((stop.pipeline, stop.table))
+            self._tables[key] = self._compiled(datapath, stop.table, numbers) if numbers else None
         return self._tables[key]
 
     def _compiled(self, datapath: Datapath, number: int, flows: Sequence[int]) -> _Compiled:
@@ -100,10 +100,10 @@ class Evaluator:
         self.silent |= passing
         return _Compiled(table, passing.pop() if len(table.flows) == len(passing) == 1 else -1)
 
-    def _visit(self, execution: Execution, place: Place, rows: Rows) -> None:
+    def _visit(self, execution: Execution, stop: Stop, rows: Rows) -> None:
         """Let packets meet a table's flows."""
         log = execution.log
-        if place.hop > MOST_HOPS:
+        if stop.hop > MOST_HOPS:
             log.refuse(rows.branch, f"more than {MOST_HOPS} times back")
             return
         many = execution.branches[rows.packet] > MOST_BRANCHES
@@ -112,14 +112,14 @@ class Evaluator:
             rows = rows.some(~many)
         if not len(rows):
             return
-        compiled = self._table(place)
+        compiled = self._table(stop)
         if compiled is None:
             log.add(rows.branch, Kind.MISSED)
             execution.ended(rows)
             return
         if compiled.passing >= 0:
             log.add(rows.branch, Kind.FLOW, log.flows((compiled.passing,)))
-            execution.queue.put(place._replace(table=place.table + 1), rows)
+            execution.queue.put(stop._replace(table=stop.table + 1), rows)
             return
         met = compiled.table.met(rows.words)
         missed = met < 0
@@ -127,19 +127,19 @@ class Evaluator:
             log.add(rows.branch[missed], Kind.MISSED)
             execution.ended(rows.some(missed))
             rows, met = rows.some(~missed), met[~missed]
-        self._apart(execution, place, compiled, rows, met)
+        self._apart(execution, stop, compiled, rows, met)
 
     def _apart(
         self,
         execution: Execution,
-        place: Place,
+        stop: Stop,
         compiled: _Compiled,
         rows: Rows,
         met: NDArray[np.int64],
     ) -> None:
         """Let packets go the ways of what they met, and where there are several all of them."""
         hits, which = np.unique(met, return_inverse=True)
-        ways = [self._ways(compiled, hit, place.datapath) for hit in hits.tolist()]
+        ways = [self._ways(compiled, hit, stop.datapath) for hit in hits.tolist()]
         plain = np.array([len(of) == 1 for of in ways], np.bool_)[which]
         for index in np.unique(which[~plain]).tolist():
             here = rows.some(which == index)
@@ -150,14 +150,14 @@ class Evaluator:
             ):
                 for way in of if len(some) else ():
                     chosen = some if len(of) == 1 else execution.begin(some, Kind.CHOICE)
-                    self._go(execution, place, chosen, [way], np.zeros(len(some), np.intp))
+                    self._go(execution, stop, chosen, [way], np.zeros(len(some), np.intp))
         rows = rows if plain.all() else rows.some(plain)
-        self._go(execution, place, rows, [of[0] for of in ways], which[plain])
+        self._go(execution, stop, rows, [of[0] for of in ways], which[plain])
 
     def _go(
         self,
         execution: Execution,
-        place: Place,
+        stop: Stop,
         rows: Rows,
         ways: Sequence[_Way],
         which: NDArray[np.intp],
@@ -176,7 +176,7 @@ class Evaluator:
             elif len(here):
                 numbers = _limbs(ways, program)[:, :, which[here]]
                 some = rows if len(here) == len(rows) else rows.some(here)
-                execution.run(place, program.steps, some, numbers)
+                execution.run(stop, program.steps, some, numbers)
 
     def _ways(self, compiled: _Compiled, hit: int, datapath: int) -> tuple[_Way, ...]:
         """Return what may become of packets that meet flows of one priority."""

@@ -36,7 +36,7 @@ from audit.flows.actions import (
     Translate,
     Unknown,
 )
-from audit.flows.batch import ETHER_TYPES, Place, Queue, Rows
+from audit.flows.batch import ETHER_TYPES, Queue, Rows, Stop
 from audit.flows.fields import CONNTRACK, FIELDS, KEPT, Needs, Slice, Words, has, limbs, read, write
 from audit.flows.log import Kind, Log, Numbers
 from audit.flows.made import MADE, rejected
@@ -58,7 +58,7 @@ class _Flood:
     the next; nodes clear them.
     """
 
-    place: Place
+    stop: Stop
     ports: tuple[Port, ...]
     loops: Mask
     """Which packets may go back to where they come from."""
@@ -75,7 +75,7 @@ class Execution:
     """What conntrack says at every step."""
     branches: Numbers
     """How many branches each packet has."""
-    place: Place = field(default_factory=lambda: Place(0, INGRESS, 0, 0))
+    stop: Stop = field(default_factory=lambda: Stop(0, INGRESS, 0, 0))
     """Of the flow whose actions are executed."""
     numbers: Words = field(default_factory=lambda: np.empty((0, 0), np.uint32))
     """What its flows set fields to: by number, word and packet."""
@@ -84,7 +84,7 @@ class Execution:
     @property
     def datapath(self) -> Datapath:
         """Where the packets are."""
-        return self.southbound.datapaths[self.place.datapath]
+        return self.southbound.datapaths[self.stop.datapath]
 
     def begin(self, rows: Rows, kind: Kind) -> Rows:
         """Return copies of packets that are branches of their own."""
@@ -115,12 +115,12 @@ class Execution:
             rows.word("flood.port")[:] = at
             turned = (rows.word("inport") == port.key) & ~flood.loops[packet]
             self.log.add(rows.branch[turned], Kind.TURNED)
-            self.queue.put(flood.place, rows.some(~turned))
+            self.queue.put(flood.stop, rows.some(~turned))
             rows, at = rows.some(turned), at + 1
 
-    def run(self, place: Place, steps: Sequence[Action], rows: Rows, numbers: Words) -> None:
+    def run(self, stop: Stop, steps: Sequence[Action], rows: Rows, numbers: Words) -> None:
         """Execute a flow's actions; `rows` are the execution's own from then on."""
-        self.place, self.numbers = place, numbers
+        self.stop, self.numbers = stop, numbers
         self._steps(steps, rows, np.arange(len(rows)))
 
     def _steps(self, steps: Sequence[Action], rows: Rows, which: NDArray[np.intp]) -> None:
@@ -189,23 +189,23 @@ class Execution:
                 self.log.refuse(rows.branch, f"an action is not executed: {step}")
 
     def _go_on(self, rows: Rows, table: int | None = None, pipeline: int | None = None) -> None:
-        here = self.place
+        here = self.stop
         to = here.pipeline if pipeline is None else pipeline
         at = here.table + 1 if table is None else table
         back = (to, at) <= (here.pipeline, here.table)
-        self.queue.put(Place(here.hop + back, to, at, here.datapath), rows)
+        self.queue.put(Stop(here.hop + back, to, at, here.datapath), rows)
 
     def _track(self, rows: Rows, *, fresh: bool, once: bool) -> None:
         """Let conntrack say what it knows; with `once` of those of which it has not been asked."""
         state = rows.word("ct_state")
-        said = np.uint32(self.state)
+        answer = np.uint32(self.state)
         if fresh:
             self._remember(rows)
-            state[:] = said
+            state[:] = answer
             return
-        asked = (state & _TRACKED) == 0 if once else np.ones(len(rows), np.bool_)
+        due = (state & _TRACKED) == 0 if once else np.ones(len(rows), np.bool_)
         self._remember(rows)
-        state |= np.where(asked, said, 0).astype(np.uint32)
+        state |= np.where(due, answer, 0).astype(np.uint32)
 
     def _remember(self, rows: Rows) -> None:
         """Keep where the packet was sent to, for what comes to its translation."""
@@ -260,11 +260,11 @@ class Execution:
 
     def _mirror(self, name: str, rows: Rows) -> None:
         port = self.southbound.ports.get(name)
-        if port is None or port.datapath != self.place.datapath:
+        if port is None or port.datapath != self.stop.datapath:
             return
         rows.word("inport")[:] = 0
         rows.word("outport")[:] = port.key
-        self.queue.put(Place(self.place.hop + 1, EGRESS, 0, port.datapath), rows)
+        self.queue.put(Stop(self.stop.hop + 1, EGRESS, 0, port.datapath), rows)
 
     def _nested(self, step: Nested, rows: Rows, which: NDArray[np.intp]) -> None:
         """Execute actions on packets made of these."""
@@ -285,7 +285,7 @@ class Execution:
             port, group = self.datapath.ports.get(key), self.datapath.groups.get(key)
             if not key:
                 self.log.add(some.branch, Kind.NOWHERE)
-            elif self.place.pipeline == EGRESS:
+            elif self.stop.pipeline == EGRESS:
                 self._out(some, port)
             elif group is not None:
                 self._flood(some, group)
@@ -306,12 +306,12 @@ class Execution:
         if port.peer is not None:
             rows.word("inport")[:] = port.peer.key
             rows.word("outport")[:] = 0
-            self.queue.put(Place(self.place.hop + 1, INGRESS, 0, port.peer.datapath), rows)
+            self.queue.put(Stop(self.stop.hop + 1, INGRESS, 0, port.peer.datapath), rows)
 
     def _flood(self, rows: Rows, group: Group) -> None:
         loops = (rows.word("flags") & _LOOPBACK) != 0
-        place = Place(self.place.hop, EGRESS, 0, self.place.datapath)
-        flood = _Flood(place, group.ports, loops)
+        stop = Stop(self.stop.hop, EGRESS, 0, self.stop.datapath)
+        flood = _Flood(stop, group.ports, loops)
         self._floods.append(flood)
         self._clear(rows)
         rows.word("flood")[:] = len(self._floods)
@@ -331,7 +331,7 @@ class Execution:
         rows = rows.some(~turned)
         rows.word("outport")[:] = port.key
         self._clear(rows)
-        self.queue.put(Place(self.place.hop, EGRESS, 0, self.place.datapath), rows)
+        self.queue.put(Stop(self.stop.hop, EGRESS, 0, self.stop.datapath), rows)
 
     def _hairpin(
         self, rows: Rows, which: NDArray[np.intp], to: Slice, *, reply: bool
@@ -432,8 +432,8 @@ def _look_up(execution: Execution, step: LookUp, rows: Rows) -> None:
 def _get_fdb(execution: Execution, step: GetFdb, rows: Rows) -> None:
     port = security.learnt(execution.datapath, rows.words, step.mac)
     if step.port is not None:
-        asked = read(rows.words, step.port)[0]
-        port = ((port == asked) & (port != 0)).astype(np.uint32)
+        due = read(rows.words, step.port)[0]
+        port = ((port == due) & (port != 0)).astype(np.uint32)
     write(rows.words, step.to, port[np.newaxis])
 
 

@@ -154,11 +154,11 @@ class _Parser(Parser[Expression]):
 
     def numbers(self, compared: Compared) -> Expression:
         symbol = compared.field.symbol
-        place = FIELDS.get(symbol.name)
-        if place is None:
+        bits = FIELDS.get(symbol.name)
+        if bits is None:
             return Unread(f"the symbol {symbol.name}")
         return Number(
-            field=place.part(compared.field.low, compared.field.width),
+            field=bits.part(compared.field.low, compared.field.width),
             patterns=tuple(dict.fromkeys(compared.patterns)),
             sets=compared.sets,
             negated=compared.negated,
@@ -167,8 +167,8 @@ class _Parser(Parser[Expression]):
 
 
 def _template(field: str, variable: str) -> Expression:
-    place = FIELDS.get(field)
-    return Template(place, variable) if place is not None else Unread(f"the symbol {field}")
+    bits = FIELDS.get(field)
+    return Template(bits, variable) if bits is not None else Unread(f"the symbol {field}")
 
 
 _every = every

@@ -69,8 +69,8 @@ class Slice(NamedTuple):
         some: dict[int, tuple[int, int]] = {}
         for word, low, count, at in self.pieces:
             ones = (1 << count) - 1
-            if asked := mask >> at & ones:
-                some[word] = asked << low, (value >> at & asked) << low
+            if compared := mask >> at & ones:
+                some[word] = compared << low, (value >> at & compared) << low
         return some
 
 
@@ -91,7 +91,7 @@ _OF_WIDTH = {
 """What is kept of a packet, by how many bits it has; `flood…` are the evaluator's own."""
 
 
-def _places() -> Iterator[tuple[str, Slice]]:
+def _laid_out() -> Iterator[tuple[str, Slice]]:
     at = 0
     for width, names in _OF_WIDTH.items():
         for name in names:
@@ -100,8 +100,8 @@ def _places() -> Iterator[tuple[str, Slice]]:
             at += count
 
 
-_KEPT = dict(_places())
-WORDS = 1 + max(word for place in _KEPT.values() for word in place.words)
+_KEPT = dict(_laid_out())
+WORDS = 1 + max(word for bits in _KEPT.values() for word in bits.words)
 """How many words a packet has."""
 
 _FLAGS = {
@@ -190,27 +190,27 @@ CONNTRACK = [
 """Words of what conntrack said of a packet."""
 
 
-def read(words: Words, place: Slice) -> Words:
+def read(words: Words, bits: Slice) -> Words:
     """Return a field's value of each packet: words by packets, the lowest bits first."""
-    value = np.zeros((-(-place.width // WORD), words.shape[1]), np.uint32)
-    for word, low, count, at in place.pieces:
-        bits = words[word] >> np.uint32(low) & np.uint32((1 << count) - 1)
+    value = np.zeros((-(-bits.width // WORD), words.shape[1]), np.uint32)
+    for word, low, count, at in bits.pieces:
+        part = words[word] >> np.uint32(low) & np.uint32((1 << count) - 1)
         limb, shift = divmod(at, WORD)
-        value[limb] |= bits << np.uint32(shift)
+        value[limb] |= part << np.uint32(shift)
         if shift and shift + count > WORD:
-            value[limb + 1] |= bits >> np.uint32(WORD - shift)
+            value[limb + 1] |= part >> np.uint32(WORD - shift)
     return value
 
 
-def write(words: Words, place: Slice, value: Words, where: NDArray[np.bool_] | None = None) -> None:
+def write(words: Words, bits: Slice, value: Words, where: NDArray[np.bool_] | None = None) -> None:
     """Set a field of each packet, or of those `where`; `value` as `read` returns it."""
-    for word, low, count, at in place.pieces:
+    for word, low, count, at in bits.pieces:
         limb, shift = divmod(at, WORD)
-        bits = value[limb] >> np.uint32(shift)
+        part = value[limb] >> np.uint32(shift)
         if shift and shift + count > WORD:
-            bits = bits | value[limb + 1] << np.uint32(WORD - shift)
+            part = part | value[limb + 1] << np.uint32(WORD - shift)
         ones = np.uint32((1 << count) - 1)
-        there = words[word] & ~np.uint32(int(ones) << low) | (bits & ones) << np.uint32(low)
+        there = words[word] & ~np.uint32(int(ones) << low) | (part & ones) << np.uint32(low)
         words[word] = there if where is None else np.where(where, there, words[word])
 
 

@@ -49,5 +49,5 @@ class Lookup:
         same = np.ones(len(mixed), np.bool_)
         for column, values in zip(columns, self._keys.T, strict=True):
             same &= values[key] == column
-        found: NDArray[np.intp] = np.where(same, key, -1)
-        return found
+        numbers: NDArray[np.intp] = np.where(same, key, -1)
+        return numbers

@@ -40,13 +40,13 @@ def neighbours(datapath: Datapath, words: Words, port: Slice, address: Slice) ->
     count = words.shape[1]
     if not datapath.macs:
         return np.zeros((2, count), np.uint32), np.zeros(count, np.bool_)
-    asked = np.zeros((4, count), np.uint32)
+    wanted = np.zeros((4, count), np.uint32)
     value = read(words, address)
-    asked[: len(value)] = value
+    wanted[: len(value)] = value
     if len(value) == 1:
-        asked[1] = MAPPED >> 32
+        wanted[1] = MAPPED >> 32
     keys = [(key, *limbs(ip, 128)) for key, ip in datapath.macs]
-    there = Lookup(keys).find([read(words, port)[0], *asked])
+    there = Lookup(keys).find([read(words, port)[0], *wanted])
     macs = np.array([limbs(mac, 48) for mac in datapath.macs.values()], np.uint32).T
     return np.where(there >= 0, macs[:, there], 0).astype(np.uint32), there >= 0
 
@@ -55,7 +55,7 @@ def learnt(datapath: Datapath, words: Words, mac: Slice) -> NDArray[np.uint32]:
     """Return the key of the port where each packet's MAC was learnt, 0 where it was not."""
     if not datapath.learnt:
         return np.zeros(words.shape[1], np.uint32)
-    there = Lookup([limbs(known, 48) for known in datapath.learnt]).find(list(read(words, mac)))
+    there = Lookup([limbs(learned, 48) for learned in datapath.learnt]).find(list(read(words, mac)))
     ports = np.array(list(datapath.learnt.values()), np.uint32)
     return np.where(there >= 0, ports[there], 0).astype(np.uint32)
 
@@ -104,8 +104,8 @@ def _is(value: Words, expected: int, width: int) -> Mask:
 
 def _any(value: Words, expected: Sequence[int], width: int) -> Mask:
     met = np.zeros(value.shape[1], np.bool_)
-    for one in expected:
-        met |= _is(value, one, width)
+    for wanted in expected:
+        met |= _is(value, wanted, width)
     return met
 
 
@@ -138,15 +138,15 @@ def _local(mac: int) -> int:
 
 
 def _sends6(sender: Sender, words: Words) -> Mask:
-    own = (*sender.ip6, _local(sender.mac))
-    allowed = _any(read(words, KEPT["ip6.src"]), own, 128)
+    addresses = (*sender.ip6, _local(sender.mac))
+    allowed = _any(read(words, KEPT["ip6.src"]), addresses, 128)
     icmp, kind = _word(words, "ip.proto") == _ICMP6, _word(words, "l4.src")
     macs: Mapping[int, str] = {_SOLICITS: "arp.sha", _ADVERTISES: "arp.tha"}
-    for asked, name in macs.items():
+    for number, name in macs.items():
         right = _any(read(words, KEPT[name]), (0, sender.mac), 48)
-        if asked == _ADVERTISES and sender.ip6:
-            right &= _any(read(words, KEPT["nd.target"]), own, 128)
-        allowed &= ~icmp | (kind != asked) | right
+        if number == _ADVERTISES and sender.ip6:
+            right &= _any(read(words, KEPT["nd.target"]), addresses, 128)
+        allowed &= ~icmp | (kind != number) | right
     return allowed
 
 
