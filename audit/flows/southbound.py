@@ -4,6 +4,7 @@ Flows of a datapath group are each datapath's. What OVN ignores is left out here
 names an address set or a port group that is not there, or compares a field with a wider address.
 """
 
+import contextlib
 import ipaddress
 import re
 from collections import defaultdict
@@ -124,9 +125,12 @@ def read(tables: Tables) -> Southbound:
         datapaths.append(Datapath(number=len(datapaths), name=name, key=row["tunnel_key"]))
     ports, uuids = _ports(tables, numbers, datapaths)
     for row in tables.rows("Multicast_Group", ("name", "tunnel_key", "datapath", "ports")):
-        members = [uuids[uuid] for uuid in _many(row["ports"]) if uuid in uuids]
-        datapath = datapaths[numbers[str(row["datapath"])]]
-        datapath.groups[row["tunnel_key"]] = Group(
+        number = numbers.get(str(row["datapath"]))
+        if number is None:
+            continue
+        members = [uuids[u] for u in _many(row["ports"]) if u in uuids]
+        members = [port for port in members if port.datapath == number]
+        datapaths[number].groups[row["tunnel_key"]] = Group(
             name=row["name"],
             key=row["tunnel_key"],
             ports=tuple(sorted(members, key=lambda port: port.name.encode())),
@@ -184,7 +188,10 @@ def _ports(
     ports: dict[str, Port] = {}
     uuids: dict[str, Port] = {}
     for row in sorted(rows, key=lambda row: str(row["logical_port"])):
-        datapath = datapaths[numbers[str(row["datapath"])]]
+        number = numbers.get(str(row["datapath"]))
+        if number is None or row["logical_port"] in ports:
+            continue
+        datapath = datapaths[number]
         port = Port(
             number=len(ports),
             name=row["logical_port"],
@@ -196,7 +203,9 @@ def _ports(
         ports[port.name] = uuids[row["_uuid"]] = datapath.ports[port.key] = port
         datapath.is_gateway |= port.kind == "l3gateway"
     for row in rows:
-        port, options = ports[row["logical_port"]], row["options"]
+        if row["_uuid"] not in uuids:
+            continue
+        port, options = uuids[row["_uuid"]], row["options"]
         if port.kind in ("patch", "l3gateway") and (peer := ports.get(options.get("peer", ""))):
             port.peer, peer.peer = peer, port
         if port.kind == "chassisredirect":
@@ -214,9 +223,14 @@ def _sender(text: str) -> Sender | None:
     words = text.split()
     if not words or not _MAC.fullmatch(words[0]):
         return None
-    addresses = [int(ipaddress.ip_interface(w).ip) for w in words[1:] if ":" not in w]
-    longer = [int(ipaddress.ip_interface(w).ip) for w in words[1:] if ":" in w]
-    return Sender(mac_of(words[0]), tuple(addresses), tuple(longer))
+    addresses: dict[int, list[int]] = {4: [], 6: []}
+    for word in words[1:]:
+        try:
+            address = ipaddress.ip_interface(word)
+        except ValueError:
+            break  # OVN reads no further either
+        addresses[address.version].append(int(address.ip))
+    return Sender(mac_of(words[0]), tuple(addresses[4]), tuple(addresses[6]))
 
 
 def mac_of(text: str) -> int:
@@ -225,20 +239,21 @@ def mac_of(text: str) -> int:
 
 
 def mapped(address: str) -> int:
-    """Return an address as a number, IPv4's mapped into IPv6."""
-    read = ipaddress.ip_address(address)
-    return int(read) | (MAPPED if read.version == 4 else 0)  # noqa: PLR2004 - IPv4
+    """Return an address as a number, IPv4's mapped into IPv6; ValueError where it is none."""
+    parsed = ipaddress.ip_address(address)
+    return int(parsed) | (MAPPED if isinstance(parsed, ipaddress.IPv4Address) else 0)
 
 
 def _neighbours(tables: Tables, ports: Mapping[str, Port], datapaths: Sequence[Datapath]) -> None:
     for row in tables.rows("MAC_Binding", ("logical_port", "ip", "mac")):
         port = ports.get(row["logical_port"])
-        if port is not None and _MAC.fullmatch(row["mac"]):
-            macs = datapaths[port.datapath].macs
-            macs[port.key, mapped(row["ip"])] = mac_of(row["mac"])
+        if port is None or not _MAC.fullmatch(row["mac"]):
+            continue
+        with contextlib.suppress(ValueError):  # what is no address is nobody's
+            datapaths[port.datapath].macs[port.key, mapped(row["ip"])] = mac_of(row["mac"])
     by_key = {datapath.key: datapath for datapath in datapaths}
     for row in tables.rows("FDB", ("mac", "dp_key", "port_key")):
-        if row["dp_key"] in by_key:
+        if row["dp_key"] in by_key and _MAC.fullmatch(row["mac"]):
             by_key[row["dp_key"]].learnt[mac_of(row["mac"])] = row["port_key"]
 
 
