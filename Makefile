@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install ovn ovns chromium demo test check fmt parity mutate predict kill strain bench fuzz flips
-.PHONY: screenshots lock krew sbom vulnerabilities clean image-test check-page
+.PHONY: screenshots reference site lock krew sbom vulnerabilities clean image-test check-page
 
 INSTALLED := .venv/.installed
 TOOLS := .venv-tools/.installed
@@ -125,6 +125,14 @@ flips: install  ## Flip a thousand bits of snapshots and of a run's files, one a
 
 screenshots: install chromium ovn  ## Take the pictures of the report in docs/, from the example
 	@.venv/bin/python -m bench.screenshots
+
+reference: install  ## Make the pages of docs/ anew that are printed from the code
+	@.venv/bin/python -m tests.cli.describe > docs/commands.md
+	@.venv/bin/python -m tests.store.describe > docs/store.md
+
+site: $(TOOLS)  ## Build the documentation as a site, dist/site; a link that leads nowhere is an error
+	@.venv-tools/bin/zensical build --clean --strict
+	@echo dist/site/index.html
 
 # One resolution for all, of which each file is a part: what is tested is what the image holds.
 lock: $(TOOLS)  ## Choose the newest version of every package anew, and pin its files by hash

@@ -40,6 +40,7 @@ from audit.model.endpoints import Endpoint
 from audit.model.facts import Note
 from audit.model.findings import Finding
 from audit.model.matrix import FAMILIES
+from audit.model.options import Covering, Workers
 from audit.model.run import TraceRecord
 from audit.model.traces import TraceOutcome
 from audit.model.verdicts import CODE, PASSES, REASONS, VERDICTS, Blame, Verdict
@@ -50,7 +51,7 @@ from audit.scope import scope
 from audit.tracing import plan as planning
 from audit.tracing.every_plane import Traced, trace
 from audit.tracing.journal import Journal
-from audit.tracing.options import Covering, Options, Workers
+from audit.tracing.options import Options
 from audit.tracing.plan import Planned
 from audit.tracing.switches import replayed
 from tests import parity
@@ -252,7 +253,8 @@ def draw_scope(cluster: Cluster) -> dict[str, Any]:
     family = rng.choice(sorted(families))
     cluster.family = FAMILIES[0] if family == "ip4" else FAMILIES[1]
     cluster.ports = rng.sample(cluster.policy_ports(), rng.choice((1, 2)))
-    flags: dict[str, Any] = {"family": family, "ports": tuple(cluster.ports)}
+    pings = ("icmp",) if rng.randrange(4) == 0 else ()
+    flags: dict[str, Any] = {"family": family, "ports": (*cluster.ports, *pings)}
     selected = f"{SELECTED}=yes"
     nodes = tuple(one["metadata"]["name"] for one in cluster.objects("nodes"))
     outside = "198.51.100.7" if family == "ip4" else "2001:db8::7"

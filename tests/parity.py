@@ -21,11 +21,13 @@ from pyarrow import parquet
 from audit.cli import progress
 from audit.commands import run as command
 from audit.model.matrix import Matrix
+from audit.model.options import Covering, PlaneName, Workers
+from audit.model.packets import Protocol
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, STOPPED, UNPROVEN, VERDICTS, Verdict
 from audit.scope import scope
 from audit.store import reader
-from audit.tracing.options import Covering, Options, PlaneName, Workers
+from audit.tracing.options import Options
 
 DATA = Path(__file__).parent / "data"
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -138,8 +140,13 @@ def places(matrix: Matrix) -> Iterator[tuple[tuple[str, str, str, str, str], int
 
 def asked(name: str, ports: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return the recorded answers of pod pairs, of those on some `ports` if they are named."""
-    answers = read_answers(name)
-    return [a for a in answers if not ports or f"{a['protocol']}/{a['port']}" in ports]
+    return [a for a in read_answers(name) if not ports or port(a) in ports]
+
+
+def port(answer: Answer) -> str:
+    """Return the port of an answer, as `--port` takes it."""
+    icmp = answer["protocol"] == Protocol.ICMP
+    return answer["protocol"] if icmp else f"{answer['protocol']}/{answer['port']}"
 
 
 def recorded(name: str, ports: Sequence[str] = ()) -> list[dict[str, str]]:
@@ -161,7 +168,7 @@ def audit_pods(name: str, root: Path, cover: Covering, ports: Sequence[str] = ()
         root,
         cover=cover,
         namespaces=() if whole else sorted(spaces),
-        ports=sorted({f"{a['protocol']}/{a['port']}" for a in answers}),
+        ports=sorted({port(a) for a in answers}),
         family=families(answers),
     )
 
@@ -261,7 +268,8 @@ def main() -> int:
                 scores += compare_legs(name, root)
         for name in (*parity_networks.RECORDED, parity_networks.CAUGHT_UP):
             for cover in (Covering.LEGS, Covering.EXHAUSTIVE):
-                scores += parity_networks.compare(name, root, cover)
+                with tempfile.TemporaryDirectory(prefix="np") as alone:  # sockets are made in it
+                    scores += parity_networks.compare(name, Path(alone), cover)
         scores += parity_services.compare(root)
     for score in scores:
         print(score)  # noqa: T201 - this is the command's output

@@ -8,9 +8,9 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from audit.model.options import Covering
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, PASSES, REASONS, VERDICTS, Reason, Verdict
-from audit.tracing.options import Covering
 from tests import mutate, parity
 from tests.mutable import Cluster, copied
 from tests.parity import Answer, Score
@@ -52,7 +52,7 @@ def compare(name: str, root: Path, cover: Covering, ports: Sequence[str] = ()) -
         cover=cover,
         namespaces=spaces,
         with_peers=bool(spaces),  # nodes and Services among them
-        ports=sorted({f"{a['protocol']}/{a['port']}" for a in answers}),
+        ports=sorted({parity.port(a) for a in answers}),
         family=parity.families(answers),
     )
     cells = dict(parity.cells(run))

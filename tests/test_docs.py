@@ -1,13 +1,15 @@
 """The documentation says what is there: every command, verdict, reason and exit code."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import click
 import pytest
 
+from audit import errors
 from audit.cli.main import COMMANDS, audit
-from audit.errors import ExitCode
+from audit.errors import AuditError, ExitCode
 from audit.model.blindness import BLINDNESS, OLDEST
 from audit.model.verdicts import OPERATIONAL, Reason, Verdict
 from audit.trace.blindness import PASSED_OVER
@@ -58,6 +60,40 @@ def test_the_reasons_that_make_a_run_incomplete_are_named() -> None:
     assert set(re.findall(r"`([a-z-]+)`", sentence)) == {str(reason) for reason in OPERATIONAL}
 
 
+def test_what_stops_or_proves_nothing_says_what_to_do() -> None:
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \| (unroutable|inconclusive|untraced) \| .* \| ?(.*?) ?\|$",
+        VERDICTS_PAGE,
+        flags=re.MULTILINE,
+    )
+    assert {name for name, _, _ in rows} >= {str(reason) for reason in OPERATIONAL}
+    assert [name for name, _, advice in rows if not advice] == []
+
+
+def test_every_error_says_its_exit_code_and_what_to_do() -> None:
+    page = (REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+Error)` \| (\d+) \| .+ \| .+ \|$", page, flags=re.MULTILINE)
+    assert {name: int(code) for name, code in rows} == {
+        name: int(kind.exit_code)
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, AuditError) and kind is not AuditError
+    }
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    source = (REPOSITORY / "audit" / "report" / "formats" / "prometheus.py").read_text("utf-8")
+    page = (REPOSITORY / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(audit_[a-z_]+)(?:\{[a-z,]+\})?`", page)) == set(
+        re.findall(r'"(audit_[a-z_]+)"', source)
+    )
+
+
+def test_the_site_shows_every_page_once() -> None:
+    site = tomllib.loads((REPOSITORY / "zensical.toml").read_text(encoding="utf-8"))["project"]
+    shown = [page for part in site["nav"] for pages in part.values() for page in pages]
+    assert sorted(shown) == sorted(page.name for page in REPOSITORY.glob("docs/*.md"))
+
+
 def test_every_exit_code_is_documented() -> None:
     rows = re.findall(r"^\| (\d+) \|", VERDICTS_PAGE, flags=re.MULTILINE)
     assert sorted(int(code) for code in rows) == sorted(int(code) for code in ExitCode)
@@ -67,6 +103,21 @@ def test_every_exit_code_is_documented() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what a link into a page may end with: its headings, as GitHub writes them."""
+    text = re.sub(
+        r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_a_heading(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        assert anchor in anchors(page.parent / target if target else page), (target, anchor)
 
 
 def test_every_blind_spot_is_documented_once_and_no_other() -> None:

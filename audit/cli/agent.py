@@ -1,5 +1,7 @@
 """`audit agent`: a node's databases, offered to a run."""
 
+from __future__ import annotations
+
 import platform
 from pathlib import Path
 from typing import Any
@@ -7,8 +9,8 @@ from typing import Any
 import click
 
 from audit.cli import groups, options
-from audit.tracing.agents import OVS_RUNDIR, AgentOptions
-from audit.tracing.agents import serve as serve_agent
+from audit.model.options import OVS_RUNDIR
+from audit.tracing import agents
 
 
 @groups.command()
@@ -72,4 +74,4 @@ def agent(**given: Any) -> None:  # noqa: ANN401 - click hands on the options ab
     Example:
       audit agent --address ovn-audit-head:6379 --node worker-1
     """
-    serve_agent(AgentOptions(**given))
+    agents.serve(agents.AgentOptions(**given))

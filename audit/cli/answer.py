@@ -1,5 +1,7 @@
 """What `audit who` and `audit can` are asked about: a finished run, a cluster, or manifests."""
 
+from __future__ import annotations
+
 import functools
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,15 +13,14 @@ from typing import Any
 import click
 
 from audit.cli import engines, options, progress, query, run_arguments, say, surroundings
+from audit.commands import snapshot as snapshots
 from audit.commands import who as command
-from audit.commands.snapshot import Access, captured
-from audit.commands.who import Reach
 from audit.errors import UsageError
-from audit.facts.manifests import Surroundings
+from audit.facts import manifests as manifest_files
+from audit.model.options import DEFAULT_PLANES, PlaneName
 from audit.report import who as report
-from audit.report.who import Answer
-from audit.scope.scope import FamilyChoice, Scope
-from audit.tracing.options import DEFAULT_PLANES, Options, PlaneName
+from audit.scope import scope as scopes
+from audit.tracing import options as tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +33,8 @@ class Subject:
     manifests: str | None
     kustomization: str | None
     max_snapshot_size: int
-    access: Access
-    around: Surroundings
+    access: snapshots.Access
+    around: manifest_files.Surroundings
     ovn_prefix: Path | None
     install_ovn: bool
     traces: str
@@ -74,7 +75,9 @@ def subject_options(command: Any) -> Any:  # noqa: ANN401 - click's decorators t
     return wrapped
 
 
-def answered(subject: Subject, *, source: str, destination: str, ports: tuple[str, ...]) -> Reach:
+def answered(
+    subject: Subject, *, source: str, destination: str, ports: tuple[str, ...]
+) -> command.Reach:
     """Return the paths between what the words name, read from a run or traced for it now."""
     _check(subject)
     words: Any = {"source": source, "destination": destination, "ports": ports}
@@ -85,7 +88,7 @@ def answered(subject: Subject, *, source: str, destination: str, ports: tuple[st
         snapshot = subject.snapshot
         if subject.is_live:
             with progress.shown(quiet=quiet) as shown:
-                snapshot = stack.enter_context(captured(subject.access, shown))
+                snapshot = stack.enter_context(snapshots.captured(subject.access, shown))
         return engines.provided(
             functools.partial(_decide, _request(subject, snapshot), words, quiet=quiet),
             snapshot=subject.snapshot,
@@ -105,17 +108,17 @@ def _run(named: str | None) -> Path:
     return run
 
 
-def _decide(request: Options, words: Any, *, quiet: bool) -> Reach:  # noqa: ANN401 - as above
+def _decide(request: tracing.Options, words: Any, *, quiet: bool) -> command.Reach:  # noqa: ANN401 - as above
     with progress.shown(quiet=quiet) as shown:
         return command.decide(request, shown, **words)
 
 
-def _request(subject: Subject, snapshot: Path | None) -> Options:
-    both = FamilyChoice.IP4 if subject.has_manifests else FamilyChoice.BOTH
-    return Options(
+def _request(subject: Subject, snapshot: Path | None) -> tracing.Options:
+    both = scopes.FamilyChoice.IP4 if subject.has_manifests else scopes.FamilyChoice.BOTH
+    return tracing.Options(
         snapshot=snapshot,
         most_unpacked=subject.max_snapshot_size,
-        scope=Scope(family=both),
+        scope=scopes.Scope(family=both),
         manifests=subject.manifests or "",
         kustomization=subject.kustomization or "",
         surroundings=subject.around,
@@ -146,14 +149,8 @@ FORMATS = ("text", "wide", "json", "yaml", "csv", "name", "dot")
 """How paths can be printed."""
 
 
-COLOURS = {
-    Answer.YES: "green",
-    Answer.PARTLY: "yellow",
-    Answer.NO: "red",
-    Answer.UNPROVEN: "yellow",
-}
-_HEADS = {f"{report.HEADS[answer]}:": colour for answer, colour in COLOURS.items()}
-"""The colours of a text's headings."""
+COLOURS = {"yes": "green", "partly": "yellow", "no": "red", "unproven": "yellow"}
+"""The colours of `audit.report.who.Answer`, which is loaded later."""
 
 
 def show(paths: Sequence[report.Path], fields: Mapping[str, Any], output: str) -> None:
@@ -167,12 +164,13 @@ def show(paths: Sequence[report.Path], fields: Mapping[str, Any], output: str) -
         case "csv":
             query.show(report.COLUMNS, [report.row(path) for path in paths], "csv")
         case "name":
-            sources = (path.source for path in paths if path.answer is Answer.YES)
+            sources = (path.source for path in paths if path.answer is report.Answer.YES)
             say.text("".join(f"{source}\n" for source in dict.fromkeys(sources)))
         case "dot":
             from audit.report import dot  # noqa: PLC0415 - its library is loaded where it is used
 
             say.text(dot.text(paths))
         case _:
+            heads = {f"{head}:": COLOURS[answer] for answer, head in report.HEADS.items()}
             for line in report.text(paths, wide=output == "wide").splitlines():
-                say.line(line, colour=_HEADS.get(line))
+                say.line(line, colour=heads.get(line))

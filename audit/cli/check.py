@@ -1,5 +1,7 @@
 """`audit check`: named expectations against a run."""
 
+from __future__ import annotations
+
 import datetime as dt
 from pathlib import Path
 
@@ -7,33 +9,28 @@ import click
 
 from audit.cli import groups, options, progress, run_arguments, say
 from audit.commands import check as command
-from audit.commands.check import Format, checked_text, read_expectations, rendered
-from audit.commands.copy import Part
+from audit.commands import report as reports
 from audit.errors import ExitCode, UsageError
-from audit.scope.expectations import PACKS
+from audit.model import expectations as expecting
+from audit.model.options import Format, Part
 
 
 @groups.command()
 @click.argument("run", type=run_arguments.Run(Part.CELLS))
-@click.option(
-    "-f",
-    "--file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Expectations and waivers, as YAML (docs/expectations.md).",
-)
-@click.option(
-    "--pack",
-    "packs",
-    multiple=True,
-    metavar="NAME",
-    help=f"Ready-made expectations: {', '.join(PACKS)}. Repeatable.",
-)
+@options.expectations_options
 @click.option(
     "--baseline", is_flag=True, help="Print expectations that describe the run as it is, instead."
 )
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when an expectation fails.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@options.output_option("text", *(str(form) for form in Format if form is not Format.HTML))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", *map(str, Format)]),
+    default="text",
+    show_default=True,
+    help="How to print the result. html renders the run's page with it, and prints its path.",
+)
 def check(
     *,
     run: Path,
@@ -52,7 +49,7 @@ def check(
     Examples:
       audit check runs/20261123T043457Z-9510 -f expectations.yaml -o junit > audit.xml
       audit check runs/20261123T043457Z-9510 --pack namespace-isolation --pack default-deny
-      audit check latest --pack pci-dss -f waivers.yaml -o markdown
+      audit check latest --pack pci-dss -f waivers.yaml -o html
       audit check runs/20261123T043457Z-9510 --baseline > expectations.yaml
     """
     if baseline:
@@ -62,13 +59,18 @@ def check(
             text = command.baseline(run, shown)
         say.text(text)
         return ExitCode.CLEAN
-    expected = read_expectations(file, packs)
+    expected = command.read_expectations(file, packs)
+    if output == Format.HTML:
+        run_arguments.require_written(run, "use audit report RUN -f FILE --pack NAME --out DIR")
     today = dt.datetime.now(dt.UTC).date()
     with progress.shown(quiet=quiet) as shown:
         overview = command.check(run, expected, today, shown)
-    if output == "text":
-        say.text(checked_text(overview))
+    if output == Format.HTML:
+        checks = expecting.Checks(day=today, expectations=overview.checks)
+        say.line(str(reports.write_report(run, checks=checks).absolute()))
+    elif output == "text":
+        say.text(command.checked_text(overview))
     else:
-        say.text(rendered(overview, Format(output)))
+        say.text(command.rendered(overview, Format(output)))
     failed = any(not checked.status.passes for checked in overview.checks)
     return ExitCode.FINDINGS if failed and not exit_zero else ExitCode.CLEAN

@@ -1,18 +1,19 @@
 """`audit copy`: a finished run from a disk to an object store, or back."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import click
 
 from audit.cli import groups, run_arguments, say
 from audit.commands import copy as command
-from audit.commands.copy import RemoteDirectory
 
 
 @groups.command()
 @click.argument("run", type=run_arguments.DirectoryOrStore())
 @click.argument("to", type=run_arguments.DirectoryOrStore())
-def copy(*, run: Path | RemoteDirectory, to: Path | RemoteDirectory) -> None:
+def copy(*, run: Path | command.RemoteDirectory, to: Path | command.RemoteDirectory) -> None:
     """Copy a finished run below TO, compared with its run.json, and print where it is.
 
     RUN or TO is on an object store: s3://BUCKET/PREFIX.

@@ -1,20 +1,20 @@
 """`audit diff`: what is different between two runs, or two sets of manifests."""
 
+from __future__ import annotations
+
 import dataclasses
 from pathlib import Path
 
 import click
 
 from audit.cli import groups, options, progress, run_arguments, say, surroundings
-from audit.commands.copy import Part
-from audit.commands.diff import diff_manifests, diff_runs, mark_runs
-from audit.commands.diff import markdown as changes_markdown
-from audit.commands.diff import plain as changes_text
-from audit.commands.report import write_report
+from audit.commands import diff as diffs
+from audit.commands import report as reports
 from audit.errors import ExitCode, UsageError
-from audit.facts.manifests import Surroundings
-from audit.model.changes import Changes
-from audit.scope.scope import Scope
+from audit.facts import manifests as manifest_files
+from audit.model import changes as changing
+from audit.model.options import Part
+from audit.scope import scope as scopes
 
 
 @groups.command()
@@ -27,16 +27,17 @@ from audit.scope.scope import Scope
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["text", "markdown", "json", "html"]),
+    type=click.Choice(["text", "markdown", "json", "html", "sarif"]),
     help="How to print the result. Default: text for runs, markdown for manifests. html renders "
-    "AFTER's page with what changed marked, and prints its path.",
+    "AFTER's page with what changed marked, and prints its path. sarif has files and lines of "
+    "manifests.",
 )
 def diff(
     *,
     before: str,
     after: str,
-    around: Surroundings,
-    scope: Scope,
+    around: manifest_files.Surroundings,
+    scope: scopes.Scope,
     exit_zero: bool,
     quiet: bool,
     output: str | None,
@@ -56,9 +57,10 @@ def diff(
       audit diff runs/20261123T043457Z-9510 runs/20261124T043501Z-77aa
       audit diff runs/20261123T043457Z-9510 runs/20261124T043501Z-77aa -o html
       audit diff main/deploy branch/deploy --port tcp/5432 > comment.md
+      audit diff main/deploy branch/deploy -o sarif > changes.sarif
     """
     if _are_runs(before, after):
-        if scope != Scope():
+        if scope != scopes.Scope():
             raise UsageError("scope flags go with manifests: two runs are compared as they are")
         surroundings.require_manifests(around, manifests=False)
         changes = _diff_runs(Path(before), Path(after), output or "text", quiet=quiet)
@@ -66,8 +68,8 @@ def diff(
         if output == "html":
             raise UsageError("-o html goes with runs: manifests have no page")
         with progress.shown(quiet=quiet) as shown:
-            changes = diff_manifests(before, after, scope, around, shown)
-        show(changes, output or "markdown")
+            changes, lines = diffs.compare_manifests(before, after, scope, around, shown)
+        show(changes, output or "markdown", lines)
     return ExitCode.CLEAN if exit_zero else changes.exit_code
 
 
@@ -88,29 +90,31 @@ def is_run(path: str) -> bool:
     return any((Path(path) / name).exists() for name in ("run.json", "endpoints.parquet"))
 
 
-def _diff_runs(before: Path, after: Path, output: str, *, quiet: bool) -> Changes:
+def _diff_runs(before: Path, after: Path, output: str, *, quiet: bool) -> changing.Changes:
     """Compare two runs, and print what changed, or where the page is that marks it."""
     if output != "html":
         with progress.shown(quiet=quiet) as shown:
-            changes = diff_runs(before, after, shown)
-        show(changes, output)
+            changes = diffs.diff_runs(before, after, shown)
+        show(changes, output, diffs.lines_of(after))
         return changes
     run_arguments.require_written(after, "use `audit report AFTER --since BEFORE --out DIR`")
     with progress.shown(quiet=quiet) as shown:
-        changes, marked = mark_runs(before, after, shown)
-        page = write_report(after, marked)
+        changes, marked = diffs.mark_runs(before, after, shown)
+        page = reports.write_report(after, marked)
     say.line(str(page.absolute()))
     return changes
 
 
-def show(changes: Changes, output: str) -> None:
-    """Print what changed as `text`, `markdown` or `json`."""
-    if output == "json":
+def show(changes: changing.Changes, output: str, lines: diffs.Lines) -> None:
+    """Print what changed as `text`, `markdown`, `json` or `sarif`; `lines` are for that."""
+    if output == "sarif":
+        say.text(diffs.as_sarif(changes, lines))
+    elif output == "json":
         fields = {**dataclasses.asdict(changes), "counts": changes.counts, "limits": changes.limits}
         if changes.outside is not None:
             fields["outside"]["counts"] = changes.outside.counts
         say.json(fields)
     elif output == "markdown":
-        say.text(changes_markdown(changes))
+        say.text(diffs.markdown(changes))
     else:
-        say.text(changes_text(changes))
+        say.text(diffs.plain(changes))

@@ -30,9 +30,10 @@ def docs(*, page: str | None) -> None:
     """
     pages = {file.stem: file for file in sorted(_directory().glob("*.md"))}
     if page is None:
+        width = max(map(len, pages)) + 2
         for name, file in pages.items():
             title = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-            say.line(f"{name:<14}{title}")
+            say.line(f"{name:<{width}}{title}")
         say.line(f"The pages are in {_directory()}.")
         return
     name = page.removeprefix("docs/").partition("#")[0].removesuffix(".md")

@@ -1,13 +1,15 @@
 """`audit doctor`: what is here, and what to do about what is not."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 
 import click
 
 from audit.cli import engines, groups, options, say
-from audit.commands.doctor import examine, examine_cluster, install_engine
-from audit.commands.snapshot import Access
+from audit.commands import doctor as doctoring
+from audit.commands import snapshot as snapshots
 from audit.errors import ExitCode, UsageError
 
 
@@ -52,7 +54,7 @@ def doctor(
     max_snapshot_size: int,
     at_least: str,
     live: bool,
-    access: Access,
+    access: snapshots.Access,
     output: str,
 ) -> int:
     """Say what is installed and whether it is enough, and install what is missing.
@@ -68,7 +70,7 @@ def doctor(
     """
     _check_release(at_least, alone=install_ovn and snapshot is None)
     if install_ovn:
-        installed = install_engine(
+        installed = doctoring.install_engine(
             ovn_prefix,
             snapshot=snapshot,
             most_unpacked=max_snapshot_size,
@@ -77,9 +79,9 @@ def doctor(
         )
         say.line(f"ok: OVN {installed.version} in {installed.where}")
         return ExitCode.CLEAN
-    findings = examine(ovn_prefix, snapshot, most_unpacked=max_snapshot_size)
+    findings = doctoring.examine(ovn_prefix, snapshot, most_unpacked=max_snapshot_size)
     if live:
-        findings += examine_cluster(access)
+        findings += doctoring.examine_cluster(access)
     if output == "json":
         say.json([finding.fields() for finding in findings])
     else:

@@ -1,5 +1,7 @@
 """An OVN that is new enough for a snapshot: where there is none, one may be installed at once."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import TypeVar
 import click
 
 from audit.cli import say
-from audit.commands.doctor import install_advice, install_engine
+from audit.commands import doctor as doctoring
 from audit.errors import NoEngineError
 
 _Result = TypeVar("_Result")
@@ -40,7 +42,7 @@ def provided(
                     error.what, needed=error.needed, advice=_advice(error, snapshot, prefix)
                 ) from error
             tried.add(error.needed)
-            install_engine(None, needed=error.needed, progress=tell)
+            doctoring.install_engine(None, needed=error.needed, progress=tell)
 
 
 def tell(sentence: str) -> None:
@@ -63,4 +65,4 @@ def _advice(error: NoEngineError, snapshot: Path | None, prefix: Path | None) ->
             f"name a directory that holds OVN {error.needed} or newer with --ovn-prefix, or leave "
             "that out"
         )
-    return install_advice(snapshot) if snapshot else "--install-ovn installs one"
+    return doctoring.install_advice(snapshot) if snapshot else "--install-ovn installs one"

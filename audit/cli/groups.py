@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from audit.cli import later
+
 OTHERS = "Options"
 _CLUSTER = ("kubeconfig", "context", "ovn-config-namespace", "exec-timeout")
 _MANIFESTS = ("namespace-labels", "pod-cidr", "node-cidr", "service-cidr", "ingress-controller")
@@ -52,6 +54,7 @@ GROUPS = {
         "key",
         "timestamp-ca",
     ),
+    "Connections": ("sample", "pair", "image", "timeout", "at-once"),
     "Where browsers find it": ("listen", "host-name"),
     "Which runs are kept": ("prune", "dry-run", "keep-last", "keep-days"),
     "Result": (
@@ -75,6 +78,11 @@ def flag_of(option: click.Parameter) -> str:
 
 class Command(click.Command):
     """A command whose help has its options in groups, where there are many."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what the command returns
+        """Run the command, with everything loaded that it uses."""
+        later.load_all()
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, below a heading for what they are about."""

@@ -1,5 +1,7 @@
 """`audit history`: the runs below one directory."""
 
+from __future__ import annotations
+
 import datetime as dt
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,9 +10,8 @@ import click
 
 from audit.cli import groups, options, run_arguments, say
 from audit.cli.query import show
+from audit.commands import copy as copying
 from audit.commands import history as command
-from audit.commands.copy import RemoteDirectory
-from audit.commands.history import History, Retention, ask_all, past
 from audit.errors import UsageError
 
 
@@ -27,7 +28,7 @@ from audit.errors import UsageError
 @options.output_option("table", "json", "csv", "html")
 def history(
     *,
-    root: Path | RemoteDirectory,
+    root: Path | copying.RemoteDirectory,
     sql: str | None,
     prune: bool,
     dry_run: bool,
@@ -51,21 +52,21 @@ def history(
     if prune and sql is not None:
         raise UsageError("--prune and --sql contradict each other; give one of them")
     if prune:
-        _prune(root, Retention(last=keep_last, days=keep_days), dry=dry_run)
+        _prune(root, command.Retention(last=keep_last, days=keep_days), dry=dry_run)
         return
     if dry_run or keep_last is not None or keep_days is not None:
         raise UsageError("--keep-last, --keep-days and --dry-run go with --prune")
     if sql is None:
-        _show(root, past(root), output)
+        _show(root, command.past(root), output)
         return
     if output == "html":
         raise UsageError("-o html is the page of all runs; with --sql say table, json or csv")
     with ExitStack() as stack:
-        columns, rows = ask_all(root, sql, stack)
+        columns, rows = command.ask_all(root, sql, stack)
         show(columns, rows, output)
 
 
-def _show(root: Path | RemoteDirectory, listing: History, output: str) -> None:
+def _show(root: Path | copying.RemoteDirectory, listing: command.History, output: str) -> None:
     """Print the runs below a root, and on stderr what could not be read of it."""
     runs = listing.runs
     for sentence in listing.skipped:
@@ -84,7 +85,7 @@ def _show(root: Path | RemoteDirectory, listing: History, output: str) -> None:
         say.text(listing.text)
 
 
-def _prune(root: Path | RemoteDirectory, keep: Retention, *, dry: bool) -> None:
+def _prune(root: Path | copying.RemoteDirectory, keep: command.Retention, *, dry: bool) -> None:
     gone = command.prune(root, keep, dt.datetime.now(dt.UTC), dry=dry)
     for path in gone:
         say.line(f"{'would remove' if dry else 'removed'} {path}")

@@ -16,7 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from audit import __version__, scratch
-from audit.cli import config, say
+from audit.cli import config, later, say
 from audit.errors import AuditError, ExitCode, OutputError, RunInterruptedError
 
 _CONTEXT = {
@@ -24,6 +24,9 @@ _CONTEXT = {
     "auto_envvar_prefix": "AUDIT",
     "max_content_width": 100,
 }
+
+_COMPLETES = "_AUDIT_COMPLETE"
+"""The variable by which a shell asks for completions (click)."""
 
 COMMANDS = {
     "agent": "Trace on this node for a run elsewhere, on the node's own databases.",
@@ -41,6 +44,7 @@ COMMANDS = {
         "List the runs below ROOT, how their numbers moved, and how exposed namespaces are."
     ),
     "plan": "Say what a run would trace: endpoints, cells, traces, an estimate.",
+    "probe": "Try real connections from the pods themselves, for some cells of a run.",
     "query": "Ask a run in SQL.",
     "report": "Render a run: its page again, or for programs, and print where each file is.",
     "run": "Trace every cell in scope, write a run, and render its report.",
@@ -56,10 +60,16 @@ COMMANDS = {
 
 
 def load(arguments: Sequence[str]) -> None:
-    """Load what the command that these arguments name needs, and nothing where they name none."""
+    """Load what the command that these arguments name needs, and nothing where they name none.
+
+    Of one whose help is asked for, or whose words a shell completes, its options alone.
+    """
     name = next((word for word in arguments if word in COMMANDS), None)
-    if name is not None:
-        _load(name)
+    if name is None:
+        return
+    _load(name)
+    if not {"-h", "--help"} & {*arguments} and _COMPLETES not in os.environ:
+        later.load_all()
 
 
 def _load(name: str) -> click.Command:

@@ -1,5 +1,7 @@
 """Options that several commands share, and what they are made into."""
 
+from __future__ import annotations
+
 import functools
 import re
 import sys
@@ -12,9 +14,10 @@ import click
 
 from audit.cli import words
 from audit.cli.run_arguments import Run
-from audit.commands.snapshot import Access
+from audit.commands import snapshot as snapshots
 from audit.errors import ScopeError, UsageError
 from audit.facts.archive import LARGEST
+from audit.model.options import PACKS
 from audit.scope import scope
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -146,7 +149,7 @@ traces_option = click.option(
 )
 
 
-def traced_cluster(traces: str, access: Access) -> Access | None:
+def traced_cluster(traces: str, access: snapshots.Access) -> snapshots.Access | None:
     """Return the cluster whose pods trace; None when traces run here."""
     if traces == "copied":
         return None
@@ -182,12 +185,38 @@ ovn_prefix_option = click.option(
 )
 
 
+_WHICH_CLUSTER: tuple[Callable[[Any], Any], ...] = (
+    click.option("--context", help="The context of the kubeconfig. Default: its current one."),
+    click.option(
+        *("-kubeconfig", "--kubeconfig"),
+        type=click.Path(path_type=Path),
+        help="Of the live cluster. Default: as kubectl's, and a pod's own account in a pod.",
+    ),
+)
+
+
+def which_cluster_options(command: _Command) -> _Command:
+    """Add which live cluster is meant, its OVN aside; the command receives `access: Access`."""
+
+    @functools.wraps(command)
+    def with_access(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
+        access = snapshots.Access(
+            kubeconfig=given.pop("kubeconfig"), context=given.pop("context") or ""
+        )
+        return command(access=access, **given)
+
+    wrapped: Any = with_access
+    for option in _WHICH_CLUSTER:
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]  # functools.wraps keeps the signature
+
+
 def cluster_options(command: _Command) -> _Command:
     """Add which live cluster is meant; the command receives `access: Access`."""
 
     @functools.wraps(command)
     def with_access(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
-        access = Access(
+        access = snapshots.Access(
             kubeconfig=given.pop("kubeconfig"),
             context=given.pop("context") or "",
             namespace=given.pop("ovn_config_namespace") or "",
@@ -210,12 +239,7 @@ def cluster_options(command: _Command) -> _Command:
             metavar="NAMESPACE",
             help="Where OVN-Kubernetes runs. Default: its usual namespaces, as far as it is there.",
         ),
-        click.option("--context", help="The context of the kubeconfig. Default: its current one."),
-        click.option(
-            *("-kubeconfig", "--kubeconfig"),
-            type=click.Path(path_type=Path),
-            help="Of the live cluster. Default: as kubectl's, and a pod's own account in a pod.",
-        ),
+        *_WHICH_CLUSTER,
     ):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]  # functools.wraps keeps the signature
@@ -279,6 +303,27 @@ def output_option(*formats: str) -> Callable[[_Command], _Command]:
         show_default=True,
         help="How to print the result.",
     )
+
+
+def expectations_options(command: _Command) -> _Command:
+    """Add the expectations to check; the command receives `file` and `packs`."""
+    for option in (
+        click.option(
+            "--pack",
+            "packs",
+            multiple=True,
+            metavar="NAME",
+            help=f"Ready-made expectations: {', '.join(PACKS)}. Repeatable.",
+        ),
+        click.option(
+            "-f",
+            "--file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Expectations and waivers, as YAML (docs/expectations.md).",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 run_argument = click.argument("run", type=Run())

@@ -1,5 +1,7 @@
 """`audit plan`: everything up to the first trace."""
 
+from __future__ import annotations
+
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from audit.cli import engines, groups, options, progress, say
-from audit.commands.intent import inventory
-from audit.commands.snapshot import Access, captured
+from audit.commands import intent as intents
+from audit.commands import snapshot as snapshots
 from audit.model.findings import Severity, severity_of_note
-from audit.scope.scope import Scope
+from audit.scope import scope as scopes
+from audit.tracing import options as tracing
 from audit.tracing import plan as planning
-from audit.tracing.options import Options
-from audit.tracing.plan import Planned
 
 HOPS_PER_REQUEST = 1.6
 """A request, the other zone's half of every second one, and a few replies."""
@@ -32,9 +33,9 @@ def plan(
     *,
     snapshot: Path | None,
     max_snapshot_size: int,
-    access: Access,
+    access: snapshots.Access,
     ovn_prefix: Path | None,
-    scope: Scope,
+    scope: scopes.Scope,
     install_ovn: bool,
     output: str,
 ) -> None:
@@ -45,8 +46,8 @@ def plan(
       audit plan --snapshot cluster.tar.gz --selector app=web --port tcp/80
     """
     with ExitStack() as stack, progress.shown(quiet=True) as shown:
-        taken = snapshot or stack.enter_context(captured(access, shown))
-        request = Options(
+        taken = snapshot or stack.enter_context(snapshots.captured(access, shown))
+        request = tracing.Options(
             snapshot=taken,
             most_unpacked=max_snapshot_size,
             scope=scope,
@@ -65,7 +66,7 @@ def plan(
     _print(described, _messages(planned))
 
 
-def _described(planned: Planned) -> dict[str, Any]:
+def _described(planned: planning.Planned) -> dict[str, Any]:
     """Return what a plan amounts to, for people and programs."""
     zones = Counter(task.zone for task in planned.cover.tasks)
     traces = len(planned.cover.tasks)
@@ -85,10 +86,10 @@ def _described(planned: Planned) -> dict[str, Any]:
     }
 
 
-def _messages(planned: Planned) -> list[tuple[Severity, str]]:
+def _messages(planned: planning.Planned) -> list[tuple[Severity, str]]:
     """Return what is to be known about the cluster, errors first, then warnings."""
     listed = [
-        *((finding.severity, finding.text) for finding in inventory(planned.state)),
+        *((finding.severity, finding.text) for finding in intents.inventory(planned.state)),
         *((severity_of_note(note.code), note.text) for note in planned.notes),
     ]
     return sorted(listed, key=lambda message: list(Severity).index(message[0]))
@@ -119,7 +120,7 @@ _DECIDED = {
 """How cells are decided, by the keys of what is described."""
 
 
-def _seconds(planned: Planned, zone: str, requests: int) -> float:
+def _seconds(planned: planning.Planned, zone: str, requests: int) -> float:
     """Return about how long the requests that begin in a zone keep all cores busy."""
     try:
         size_mb = planned.state.zones[zone].southbound.stat().st_size / 1e6

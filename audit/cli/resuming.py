@@ -1,5 +1,7 @@
 """`audit run --resume`: what is given again of the first command, and what cannot be."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,12 +10,12 @@ from typing import Any
 import click
 
 from audit.cli import progress
+from audit.commands import copy as copying
+from audit.commands import report as reports
 from audit.commands import run as command
-from audit.commands.copy import RemoteDirectory, destination, resumable
-from audit.commands.plan_file import REPEATED
-from audit.commands.report import Outcome
-from audit.commands.snapshot import sweep
+from audit.commands import snapshot as snapshots
 from audit.errors import UsageError
+from audit.model.options import REPEATED
 
 without_option = click.option(
     "--without",
@@ -26,15 +28,15 @@ without_option = click.option(
 
 
 def resume(
-    run: Path | RemoteDirectory,
+    run: Path | copying.RemoteDirectory,
     given: Mapping[str, Any],
-    store: RemoteDirectory | None,
+    store: copying.RemoteDirectory | None,
     staging: Path,
     without: frozenset[str],
     stack: ExitStack,
     *,
     quiet: bool,
-) -> Outcome:
+) -> reports.Outcome:
     """Go on with a run, and put it on an object store if it is from one, or one is named.
 
     What is here only to be put there lasts as long as `stack`.
@@ -42,8 +44,8 @@ def resume(
     root = run.absolute().parent if isinstance(run, Path) else staging
     if not isinstance(run, Path):
         store = store or run.parent
-    to = stack.enter_context(destination(store or root, root))
-    path = run if isinstance(run, Path) else resumable(run, root, stack)
+    to = stack.enter_context(copying.destination(store or root, root))
+    path = run if isinstance(run, Path) else copying.resumable(run, root, stack)
     with progress.shown(quiet=quiet) as shown:
         done = command.resume(
             path,
@@ -52,7 +54,7 @@ def resume(
             without=without,
             delivered=not isinstance(run, Path),
         )
-        sweep(root)
+        snapshots.sweep(root)
         return to.deliver(done, shown)
 
 
@@ -92,7 +94,9 @@ def answered(context: click.Context, without: Sequence[str]) -> frozenset[str]:
     return frozenset(given | set(without))
 
 
-def kept_at(out: Path | RemoteDirectory, run: Path | RemoteDirectory) -> RemoteDirectory | None:
+def kept_at(
+    out: Path | copying.RemoteDirectory, run: Path | copying.RemoteDirectory
+) -> copying.RemoteDirectory | None:
     """Return the object store that --out names; a directory can only be the run's own."""
     if not isinstance(out, Path):
         return out

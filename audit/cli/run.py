@@ -1,5 +1,7 @@
 """`audit run`: from the facts to the report."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import os
@@ -14,22 +16,23 @@ from typing import Any
 import click
 
 from audit.cli import engines, groups, options, progress, resuming, run_arguments, say, surroundings
+from audit.commands import check as checking
+from audit.commands import copy as copying
+from audit.commands import diff as diffs
+from audit.commands import rehearse as rehearsals
+from audit.commands import report as reports
 from audit.commands import run as command
-from audit.commands.check import MOST_CELLS_AT_THE_END, Format, formatted, namespaces_text
-from audit.commands.copy import Destination, RemoteDirectory, destination
-from audit.commands.diff import plain as changes_text
-from audit.commands.rehearse import Rehearsed, rehearse
-from audit.commands.report import Outcome
-from audit.commands.snapshot import Access, captured
-from audit.commands.who import reach
+from audit.commands import snapshot as snapshots
+from audit.commands import who as deciding
 from audit.errors import AuditError, ExitCode, UsageError
-from audit.facts.manifests import Surroundings
+from audit.facts import manifests as manifest_files
+from audit.model.options import DEFAULT_PLANES, Covering, Format, PlaneName, Workers
 from audit.model.verdicts import VERDICTS
 from audit.report import messages
-from audit.report.who import fields
-from audit.scope.scope import Scope
+from audit.report import who as reaching
+from audit.scope import scope as scopes
 from audit.store import http, timestamps
-from audit.tracing.options import DEFAULT_PLANES, Covering, Options, PlaneName, Workers
+from audit.tracing import options as tracing
 
 
 class Planes(click.ParamType[frozenset[PlaneName]]):
@@ -95,14 +98,14 @@ class Flags:
 
     snapshot: Path | None
     max_snapshot_size: int
-    access: Access
+    access: snapshots.Access
     manifests: str | None
     kustomization: str | None
-    around: Surroundings
+    around: manifest_files.Surroundings
     ovn_prefix: Path | None
-    scope: Scope
+    scope: scopes.Scope
     install_ovn: bool
-    out: Path | RemoteDirectory
+    out: Path | copying.RemoteDirectory
     staging: Path
     workers: str | None
     traces: str
@@ -117,7 +120,7 @@ class Flags:
     trace_timeout: float
     time_limit: float | None
     fail_coverage_below: float | None
-    resumed: Path | RemoteDirectory | None
+    resumed: Path | copying.RemoteDirectory | None
     without: tuple[str, ...]
     sign_key: Path | None
     timestamp_url: str
@@ -333,7 +336,7 @@ def run(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above
     return _audit(flags)
 
 
-def _resume(flags: Flags, resumed: Path | RemoteDirectory) -> int:
+def _resume(flags: Flags, resumed: Path | copying.RemoteDirectory) -> int:
     """Go on with a run, and print what came out; return the exit code."""
     context = click.get_current_context()
     resuming.refuse_anew(context)
@@ -399,7 +402,7 @@ def _wrong_traces(flags: Flags) -> Iterator[str]:
 def _audit(flags: Flags) -> int:
     """Audit what the flags name, and print what came out; return the exit code."""
     with ExitStack() as stack:
-        to = stack.enter_context(destination(flags.out, flags.staging))
+        to = stack.enter_context(copying.destination(flags.out, flags.staging))
         with ExitStack() as reading:
             request = _request(flags, to, _snapshot(flags, to, reading))
             audited = engines.provided(
@@ -408,18 +411,18 @@ def _audit(flags: Flags) -> int:
                 prefix=flags.ovn_prefix,
                 install=flags.install_ovn,
             )
-        if isinstance(audited, Rehearsed):
+        if isinstance(audited, rehearsals.Rehearsed):
             return _print_rehearsal(audited, flags)
         return _print_outcome(audited, flags)
 
 
-def _snapshot(flags: Flags, to: Destination, stack: ExitStack) -> Path | None:
+def _snapshot(flags: Flags, to: copying.Destination, stack: ExitStack) -> Path | None:
     """Return the snapshot to audit, one of the live cluster if none is named; of manifests None."""
     if flags.snapshot is not None or flags.has_manifests:
         return flags.snapshot
     with progress.shown(quiet=flags.quiet) as shown:
         return stack.enter_context(
-            captured(
+            snapshots.captured(
                 flags.access,
                 shown,
                 keep=to.root,
@@ -429,8 +432,8 @@ def _snapshot(flags: Flags, to: Destination, stack: ExitStack) -> Path | None:
         )
 
 
-def _request(flags: Flags, to: Destination, snapshot: Path | None) -> Options:
-    return Options(
+def _request(flags: Flags, to: copying.Destination, snapshot: Path | None) -> tracing.Options:
+    return tracing.Options(
         snapshot=snapshot,
         manifests=flags.manifests or "",
         surroundings=flags.around,
@@ -444,12 +447,14 @@ def _request(flags: Flags, to: Destination, snapshot: Path | None) -> Options:
     )
 
 
-def _ask(request: Options, to: Destination, *, recompile: bool, quiet: bool) -> Outcome | Rehearsed:
+def _ask(
+    request: tracing.Options, to: copying.Destination, *, recompile: bool, quiet: bool
+) -> reports.Outcome | rehearsals.Rehearsed:
     """Audit a cluster, and with `recompile` also as another OVN would make it."""
     with progress.shown(quiet=quiet) as shown:
         if not recompile:
             return to.deliver(command.run(request, to.root, shown), shown)
-        done = rehearse(request, to.root, shown)
+        done = rehearsals.rehearse(request, to.root, shown)
         return dataclasses.replace(
             done,
             recorded=to.deliver(done.recorded, shown),
@@ -457,7 +462,7 @@ def _ask(request: Options, to: Destination, *, recompile: bool, quiet: bool) -> 
         )
 
 
-def _print_outcome(done: Outcome, flags: Flags) -> int:
+def _print_outcome(done: reports.Outcome, flags: Flags) -> int:
     """Print what came out; return the exit code."""
     if flags.output == "json":
         say.json({**done.manifest, **_places(done), "paths": _paths(done)})
@@ -476,21 +481,23 @@ def _print_outcome(done: Outcome, flags: Flags) -> int:
     return ExitCode.CLEAN if flags.exit_zero else code
 
 
-def _paths(done: Outcome) -> list[dict[str, Any]] | None:
+def _paths(done: reports.Outcome) -> list[dict[str, Any]] | None:
     """Return who can reach whom, by workload; None of a large run, which `audit who` is asked."""
-    if int(done.manifest["counts"]["cells"]) > MOST_CELLS_AT_THE_END:
+    if int(done.manifest["counts"]["cells"]) > checking.MOST_CELLS_AT_THE_END:
         return None
-    return [fields(path) for path in reach(done.path, source="", destination="").paths]
+    return [
+        reaching.fields(path) for path in deciding.reach(done.path, source="", destination="").paths
+    ]
 
 
 _PUSHGATEWAY = "Pushgateway"
 
 
-def _push(done: Outcome, flags: Flags) -> None:
+def _push(done: reports.Outcome, flags: Flags) -> None:
     """Put the run's metrics where the user says; without them the run is whole all the same."""
     if not flags.push_metrics:
         return
-    text = formatted(done.path, Format.PROMETHEUS).encode()
+    text = checking.formatted(done.path, Format.PROMETHEUS).encode()
     media_type = "text/plain; version=0.0.4; charset=utf-8"
     try:
         http.sent(flags.push_metrics, text, media_type, method="PUT", what=_PUSHGATEWAY)
@@ -498,14 +505,14 @@ def _push(done: Outcome, flags: Flags) -> None:
         say.line(f"warning: the metrics were not put anywhere: {error}", err=True)
 
 
-def _places(done: Outcome) -> dict[str, str]:
+def _places(done: reports.Outcome) -> dict[str, str]:
     """Return where a run and its page are."""
     if done.url:
         return {"path": done.url, "report": f"{done.url}/{done.report.name}"}
     return {"path": str(done.path), "report": str(done.report)}
 
 
-def _print_rehearsal(done: Rehearsed, flags: Flags) -> int:
+def _print_rehearsal(done: rehearsals.Rehearsed, flags: Flags) -> int:
     """Print what changes under another OVN; return the exit code."""
     runs = {"recorded": done.recorded, "recompiled": done.recompiled}
     if flags.output == "json":
@@ -516,7 +523,7 @@ def _print_rehearsal(done: Rehearsed, flags: Flags) -> int:
             version = each.manifest["databases"][0]["northd_version"] or "unknown"
             say.line(f"{name} by northd {version}: {_places(each)['path']}")
             _print_messages(each.manifest)
-        say.text(changes_text(done.changes))
+        say.text(diffs.plain(done.changes))
     return ExitCode.CLEAN if flags.exit_zero else done.exit_code
 
 
@@ -556,7 +563,7 @@ def _print_messages(manifest: Mapping[str, Any]) -> None:
         say.message(message.severity, message.text)
 
 
-def _print(manifest: Mapping[str, Any], done: Outcome) -> None:
+def _print(manifest: Mapping[str, Any], done: reports.Outcome) -> None:
     """Print the counts, what is unproven and where the report is, its path last."""
     counts = manifest["counts"]
     by = f"{counts['traces']:,} traces" if manifest["engine"] else "the policy objects"
@@ -565,7 +572,7 @@ def _print(manifest: Mapping[str, Any], done: Outcome) -> None:
     for verdict in VERDICTS:
         if counts[verdict]:
             say.line(f"  {verdict:<13}{counts[verdict]:>12,}")
-    say.text(namespaces_text(done.path))
+    say.text(checking.namespaces_text(done.path))
     _print_planes(manifest)
     _print_messages(manifest)
     for sentence in done.unproven:

@@ -4,6 +4,8 @@ A run that is named there is fetched before the command that reads it begins, so
 of it; the copy lasts as long as the command. Errors about the copy name the run.
 """
 
+from __future__ import annotations
+
 import re
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,8 +15,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from audit.commands import copy as command
-from audit.commands.copy import Part, fetched, located
 from audit.errors import AuditError, UsageError
+from audit.model.options import Part
 from audit.store import layout
 
 _FETCHED = "audit.cli.run_arguments"
@@ -35,7 +37,7 @@ class DirectoryOrStore(click.ParamType[Any]):
     ) -> Path | command.RemoteDirectory:
         """Return the path, or the remote directory."""
         del param, ctx
-        return value if isinstance(value, Path) else located(str(value))
+        return value if isinstance(value, Path) else command.located(str(value))
 
 
 class Run(DirectoryOrStore):
@@ -63,7 +65,7 @@ class Run(DirectoryOrStore):
         if isinstance(run, Path):
             return run
         context = ctx or click.get_current_context()
-        path = fetched(run, context.with_resource(ExitStack()), self._part)
+        path = command.fetched(run, context.with_resource(ExitStack()), self._part)
         context.meta.setdefault(_FETCHED, {})[str(path)] = str(run)
         return path
 

@@ -1,5 +1,7 @@
 """`audit serve`: the pages of a root's runs, for a browser."""
 
+from __future__ import annotations
+
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -7,11 +9,12 @@ import click
 import waitress
 
 from audit.cli import groups, run_arguments, say
-from audit.commands.copy import RemoteDirectory
-from audit.commands.history import past
-from audit.commands.serve import LOOPBACK, Site
+from audit.commands import copy as copying
+from audit.commands import history as histories
+from audit.commands import serve as sites
 from audit.errors import OutputError, UsageError
 from audit.model.endpoints import MAX_PORT
+from audit.model.options import LOOPBACK
 
 THREADS = 4
 CONNECTIONS = 64
@@ -37,7 +40,7 @@ BODY_BYTES = 1_024
     metavar="NAME",
     help="A host name that browsers reach this server by, besides localhost. Repeatable.",
 )
-def serve(*, root: Path | RemoteDirectory, listen: str, names: tuple[str, ...]) -> None:
+def serve(*, root: Path | copying.RemoteDirectory, listen: str, names: tuple[str, ...]) -> None:
     """Show the pages of the runs below ROOT to browsers, until it is stopped.
 
     ROOT is what `audit run --out` was given, also on an object store. It is only read: the index of
@@ -51,10 +54,10 @@ def serve(*, root: Path | RemoteDirectory, listen: str, names: tuple[str, ...]) 
       audit serve /runs --listen 0.0.0.0:8080 --host-name audits.example.com
     """
     address, port = _address(listen)
-    past(root)  # a root that cannot be read is said now, not to the first browser
+    histories.past(root)  # a root that cannot be read is said now, not to the first browser
     try:
         server = waitress.create_server(
-            Site(root, frozenset(name.lower() for name in names)),
+            sites.Site(root, frozenset(name.lower() for name in names)),
             host=address,
             port=port,
             threads=THREADS,

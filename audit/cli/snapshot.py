@@ -1,11 +1,13 @@
 """`audit snapshot`: a live cluster's facts, in one file."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import click
 
 from audit.cli import groups, options, progress, say
-from audit.commands.snapshot import Access, save
+from audit.commands import snapshot as snapshots
 from audit.errors import ExitCode
 from audit.model.findings import severity_of_note
 
@@ -23,7 +25,7 @@ from audit.model.findings import severity_of_note
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @options.output_option("text", "json")
 def snapshot(
-    *, access: Access, out: Path, without_databases: bool, quiet: bool, output: str
+    *, access: snapshots.Access, out: Path, without_databases: bool, quiet: bool, output: str
 ) -> int:
     """Save a live cluster: its objects, and the databases of each zone. Nothing is written there.
 
@@ -36,7 +38,7 @@ def snapshot(
       audit snapshot --context prod --out prod.tar.gz
     """
     with progress.shown(quiet=quiet) as shown:
-        saved = save(access, out, shown, databases=not without_databases)
+        saved = snapshots.save(access, out, shown, databases=not without_databases)
     if output == "json":
         notes = [{"code": note.code, "text": note.text} for note in saved.notes]
         fields = {"path": str(saved.path), "source": saved.source, "zones": saved.zones}

@@ -1,5 +1,7 @@
 """Options that say of a cluster what manifests do not have."""
 
+from __future__ import annotations
+
 import functools
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from audit.errors import UsageError
-from audit.facts.manifests import Surroundings
+from audit.facts import manifests as manifest_files
 from audit.model.facts import AddressRanges, Controller
 from audit.model.selectors import UNSAID, key_problem, value_problem
 
@@ -44,7 +46,7 @@ def surroundings_options(command: _Command) -> _Command:
 
     @functools.wraps(command)
     def with_surroundings(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
-        around = Surroundings(
+        around = manifest_files.Surroundings(
             ranges=AddressRanges(
                 pods=_cidrs("--pod-cidr", given.pop("pod_cidr")),
                 nodes=_cidrs("--node-cidr", given.pop("node_cidr")),
@@ -62,9 +64,9 @@ def surroundings_options(command: _Command) -> _Command:
     return wrapped  # type: ignore[no-any-return]  # functools.wraps keeps the signature
 
 
-def require_manifests(around: Surroundings, *, manifests: bool) -> None:
+def require_manifests(around: manifest_files.Surroundings, *, manifests: bool) -> None:
     """Refuse them where there are no manifests to add to."""
-    if around != Surroundings() and not manifests:
+    if around != manifest_files.Surroundings() and not manifests:
         names = ", ".join(name for name, _, _ in _OPTIONS)
         raise UsageError(f"{names} say what manifests do not have; they go with manifests only")
 

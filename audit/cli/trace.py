@@ -1,5 +1,7 @@
 """`audit trace`: one pair, as ovnkube-trace is asked for it."""
 
+from __future__ import annotations
+
 import functools
 import sys
 from collections.abc import Iterable
@@ -12,16 +14,15 @@ import click
 
 from audit.cli import engines, groups, options, progress, say
 from audit.cli import words as completed
+from audit.commands import snapshot as snapshots
 from audit.commands import trace as command
-from audit.commands.snapshot import Access, captured
-from audit.commands.trace import TraceOptions
 from audit.errors import ExitCode, UsageError
+from audit.model import stages
 from audit.model.endpoints import MAX_PORT, Port
 from audit.model.packets import Family, Protocol
-from audit.model.stages import PairTrace
 from audit.model.verdicts import PASSES, STOPPED, VERDICTS
 from audit.report import trace as rendering
-from audit.scope.pair import Names, Networks, Words
+from audit.scope import pair as pairing
 
 _MOST_WORDS = 3
 """FROM, TO and PORT."""
@@ -46,7 +47,7 @@ class Flags:
     addr_family: str | None
     skip_detrace: bool
     loglevel: int
-    access: Access
+    access: snapshots.Access
     snapshot: Path | None
     max_snapshot_size: int
     ovn_prefix: Path | None
@@ -61,14 +62,14 @@ class Flags:
         return self.loglevel >= rendering.OUTPUTS_FROM
 
     @property
-    def names(self) -> Names | Words:
+    def names(self) -> pairing.Names | pairing.Words:
         """What the two ends are called."""
         family = Family(self.addr_family) if self.addr_family else None
-        networks = Networks(src=self.network, dst=self.dst_network or self.network)
+        networks = pairing.Networks(src=self.network, dst=self.dst_network or self.network)
         if self.words:
             src, dst, port = (*self.words, "")[:_MOST_WORDS]
-            return Words(src=src, dst=dst, port=port, family=family, networks=networks)
-        return Names(
+            return pairing.Words(src=src, dst=dst, port=port, family=family, networks=networks)
+        return pairing.Names(
             src_namespace=self.src_namespace,
             src=self.src or "",
             dst_namespace=self.dst_namespace,
@@ -167,7 +168,7 @@ def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options abo
         snapshot = flags.snapshot
         if snapshot is None:
             with progress.shown(quiet=quiet) as shown:
-                snapshot = stack.enter_context(captured(flags.access, shown))
+                snapshot = stack.enter_context(snapshots.captured(flags.access, shown))
         pair = engines.provided(
             functools.partial(_trace, flags, snapshot, quiet=quiet),
             snapshot=flags.snapshot,
@@ -211,10 +212,10 @@ def _check_pair(flags: Flags) -> None:
         raise UsageError("give exactly one of --tcp, --udp and --sctp")
 
 
-def _trace(flags: Flags, snapshot: Path, *, quiet: bool) -> PairTrace:
+def _trace(flags: Flags, snapshot: Path, *, quiet: bool) -> stages.PairTrace:
     with progress.shown(quiet=quiet) as shown:
         return command.trace(
-            TraceOptions(
+            command.TraceOptions(
                 snapshot=snapshot,
                 names=flags.names,
                 most_unpacked=flags.max_snapshot_size,
@@ -227,7 +228,7 @@ def _trace(flags: Flags, snapshot: Path, *, quiet: bool) -> PairTrace:
         )
 
 
-def _say_unused(access: Access) -> None:
+def _say_unused(access: snapshots.Access) -> None:
     """Say which flags were given that only a live cluster has a use for."""
     flags = {
         "--kubeconfig": access.kubeconfig,

@@ -7,8 +7,8 @@ import click
 
 from audit.cli import groups, options, run_arguments, say
 from audit.commands import verify as command
-from audit.commands.copy import Part
 from audit.errors import ExitCode
+from audit.model.options import Part
 
 
 @groups.command()

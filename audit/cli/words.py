@@ -1,5 +1,7 @@
 """What a shell completes of endpoints: the words for those of the newest run."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +11,7 @@ from click.shell_completion import CompletionItem
 from audit.cli.run_arguments import RUNS
 from audit.errors import AuditError
 from audit.model.endpoints import Endpoint, EndpointKind
-from audit.store import layout
-from audit.store.reader import open_recorded
+from audit.store import layout, reader
 
 _MOST = 500
 """Words that are offered: a shell that lists more asks first."""
@@ -34,7 +35,7 @@ def _endpoints() -> tuple[Endpoint, ...]:
     """Return the endpoints of the newest run; none where there is none, or it cannot be read."""
     runs = layout.finished(Path(RUNS))
     try:
-        return open_recorded(runs[0]).endpoints if runs else ()
+        return reader.open_recorded(runs[0]).endpoints if runs else ()
     except AuditError:
         return ()
 

@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 
 from audit.commands.report import write_report
@@ -10,7 +9,8 @@ from audit.compare import baseline as baselining
 from audit.compare import check as checking
 from audit.errors import ScopeError, UsageError
 from audit.model.changes import ChangedCells
-from audit.model.expectations import Expectation
+from audit.model.expectations import Checks, Expectation
+from audit.model.options import PACKS, Format
 from audit.report.formats import (
     junit,
     markdown,
@@ -25,18 +25,6 @@ from audit.scope import expectations
 from audit.store.files import replacing, writing
 from audit.store.reader import open_recorded
 from audit.tracing.options import Progress
-
-
-class Format(StrEnum):
-    """How a run may be written."""
-
-    HTML = "html"
-    JSON = "json"
-    MARKDOWN = "markdown"
-    JUNIT = "junit"
-    SARIF = "sarif"
-    PROMETHEUS = "prometheus"
-
 
 FILES: Mapping[Format, str] = {
     Format.HTML: "report.html",
@@ -70,7 +58,7 @@ def read_expectations(file: Path | None, packs: Sequence[str]) -> tuple[Expectat
     if not expected:
         raise UsageError(
             "no expectations: name a file that has some with -f, or a pack with --pack "
-            f"({', '.join(expectations.PACKS)})"
+            f"({', '.join(PACKS)})"
         )
     if len({expectation.name for expectation in expected}) < len(expected):
         raise ScopeError("two expectations have the same name; packs' names are taken too")
@@ -84,6 +72,14 @@ def check(
     run = open_recorded(path)
     progress.phase("checking", int(run.manifest["counts"]["cells"]))
     return overview_of(run, checking.check(run, expected, today, progress.advance))
+
+
+def checked(
+    path: Path, expected: Sequence[Expectation], today: dt.date, progress: Progress
+) -> Checks:
+    """Return what became of `expected`, for a page."""
+    overview = check(path, expected, today, progress)
+    return Checks(day=today, expectations=overview.checks)
 
 
 def baseline(path: Path, progress: Progress) -> str:
@@ -119,18 +115,23 @@ def namespaces_text(path: Path) -> str:
 
 
 def write_formats(
-    path: Path, forms: Sequence[Format], out: Path | None, changed: ChangedCells | None = None
+    path: Path,
+    forms: Sequence[Format],
+    out: Path | None,
+    changed: ChangedCells | None = None,
+    checks: Checks | None = None,
 ) -> list[Path]:
     """Write a run in several formats, into the run or into `out`; return where they are.
 
-    `changed` is for the page, which marks it.
+    `changed` is for the page, which marks it. All of them have what became of expectations.
     """
     machine = [form for form in forms if form is not Format.HTML]
-    overview = overview_of(open_recorded(path)) if machine else None
+    of_checks = checks.expectations if checks else ()
+    overview = overview_of(open_recorded(path), of_checks) if machine else None
     written = []
     for form in forms:
         if overview is None or form is Format.HTML:
-            written.append(write_report(path, changed, out))
+            written.append(write_report(path, changed, out, checks))
         else:
             written.append(_write((out or path) / FILES[form], rendered(overview, form)))
     return written

@@ -13,8 +13,9 @@ from pathlib import Path
 from audit import scratch
 from audit.commands.report import Outcome
 from audit.errors import AuditError, OutputError, UsageError
+from audit.model.options import Part
 from audit.store import evidence, remote
-from audit.store.remote import Part, RemoteDirectory, located
+from audit.store.remote import RemoteDirectory, located
 from audit.tracing.options import Progress
 
 __all__ = ["Part", "RemoteDirectory", "copy", "destination", "fetched", "located", "resumable"]

@@ -1,6 +1,6 @@
 """Two runs, or two directories of manifests → what is different between them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from audit import __version__
 from audit.commands import outside as beyond
 from audit.compare import common, diff
 from audit.cover import portspace
@@ -23,19 +24,25 @@ from audit.model.recorded import Recorded
 from audit.policy import compare
 from audit.policy.intent import evaluate
 from audit.report import changes
+from audit.report.formats import sarif
 from audit.scope import expand, matrix, membership, outside, ports
 from audit.scope.ports import DECLARED
 from audit.scope.scope import FamilyChoice, Scope
+from audit.store.layout import read_manifest
 from audit.store.reader import open_recorded
 from audit.tracing.options import Progress
 
+Lines = Mapping[str, Sequence[str | int]]
+"""By object, rule or namespace, the file and the line where it is written."""
 
-def diff_manifests(
+
+def compare_manifests(
     before: str, after: str, scope: Scope, around: Surroundings, progress: Progress
-) -> Changes:
+) -> tuple[Changes, Lines]:
     """Evaluate both over the same scope, and compare them cell by cell.
 
-    `around` is what is said of the cluster of both that the manifests do not have.
+    `around` is what is said of the cluster of both that the manifests do not have. Where objects
+    are written is returned, too; of one that both have, where it is in `after`.
     """
     states = []
     for source in (before, after):
@@ -51,7 +58,11 @@ def diff_manifests(
     with _naming(after):
         right = _matrix(later, scope, space, policies)
     verdicts = (evaluate(left, earlier), evaluate(right, later))
-    return compare.compare((earlier, later), (left, right), verdicts)
+    lines = {
+        subject: (source.file, source.line)
+        for subject, source in (*earlier.source_lines.items(), *later.source_lines.items())
+    }
+    return compare.compare((earlier, later), (left, right), verdicts), lines
 
 
 def _matrix(
@@ -148,6 +159,17 @@ def _scope(run: Recorded) -> Scope | None:
     if not run.manifest.get("scope"):
         return None
     return replace(beyond.scope_of(run), ports=(DECLARED,), family=FamilyChoice.IP4)
+
+
+def lines_of(run: Path) -> Lines:
+    """Return where the objects of a run are written; none of a run that is of no manifests."""
+    recorded: Lines = read_manifest(run).get("source_lines") or {}
+    return recorded
+
+
+def as_sarif(changed: Changes, lines: Lines) -> str:
+    """Return what changed as a SARIF log."""
+    return sarif.changes_sarif(changed, lines, __version__)
 
 
 markdown, plain = changes.markdown, changes.plain

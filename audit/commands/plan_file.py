@@ -16,9 +16,10 @@ import msgspec
 from audit import __version__
 from audit.errors import RunReadError, ScopeError, UsageError
 from audit.model.facts import ClusterState
+from audit.model.options import NAMED_IN_PLANS, NEEDED, Workers
 from audit.scope import scope
 from audit.store import manifest
-from audit.tracing.options import Options, Workers
+from audit.tracing.options import Options
 
 ASKED = frozenset(
     {"snapshot", "manifests", "surroundings", "planes", "cover", "verify", "verify_packets"}
@@ -26,17 +27,6 @@ ASKED = frozenset(
 """What a run is about, beside its scope: the fields of `Options` that are read from a plan."""
 OWN = frozenset(field.name for field in fields(Options)) - ASKED - {"scope"}
 """The rest, which whoever starts a sitting gives again."""
-_NAMED = {
-    "ovn_prefix": "ovn-prefix",
-    "sign_key": "sign-key",
-    "timestamp_url": "timestamp-url",
-    "destination": "out",
-    "kustomization": "kustomize",  # a program builds it
-}
-_NEEDED = frozenset({"kustomize"})
-"""Those without which there is nothing to go on with."""
-REPEATED = (*(name for name in _NAMED.values() if name not in _NEEDED), "traces", "workers")
-"""The options that a run's plan may name, that are never taken from it, and may be left out."""
 
 
 def planned(options: Options, state: ClusterState, engine: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,10 +77,10 @@ def options_of(
     except (ScopeError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise RunReadError(f"{where}: plan.json does not say what was asked; run again") from error
     again = _named(_plain(options))
-    left_out = {*without} - _NEEDED
+    left_out = {*without} - NEEDED
     omitted = {name: words for name, words in named.items() if name not in {*again, *left_out}}
     if omitted:
-        optional = " ".join(f"--without {name}" for name in omitted if name not in _NEEDED)
+        optional = " ".join(f"--without {name}" for name in omitted if name not in NEEDED)
         raise UsageError(
             f"{where} was begun with `{_joined(omitted)}`, and a run's files are not trusted with "
             f"that: repeat it{f', or go on without by `{optional}`' if optional else ''}"
@@ -102,7 +92,7 @@ def _named(options: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the words that repeat what options name, by the option they begin with."""
     words = {
         option: [f"--{option}", str(options[field])]
-        for field, option in _NAMED.items()
+        for field, option in NAMED_IN_PLANS.items()
         if options.get(field)
     }
     if cluster := options.get("cluster"):

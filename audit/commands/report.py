@@ -13,6 +13,7 @@ from audit.commands import meaning, plan_file
 from audit.errors import ExitCode, OutputError
 from audit.model import findings
 from audit.model.changes import ChangedCells
+from audit.model.expectations import Checks
 from audit.report import render, sentences
 from audit.report.grid import gather
 from audit.store import evidence, plain, reader, signing, timestamps
@@ -96,8 +97,15 @@ def _has_report(path: Path) -> bool:
     return evidence.REPORT in evidence.listed(path) and (path / evidence.REPORT).exists()
 
 
-def write_report(path: Path, changed: ChangedCells | None = None, out: Path | None = None) -> Path:
-    """Render the report of the run at `path`, with what `changed`; return where it is.
+def write_report(
+    path: Path,
+    changed: ChangedCells | None = None,
+    out: Path | None = None,
+    checks: Checks | None = None,
+) -> Path:
+    """Render the report of the run at `path`, with what `changed`, and what became of expectations.
+
+    Return where it is.
 
     It goes into the run, where `run.json` lists it, or into `out`. OutputError when it is to go
     into a run that is signed: what was signed includes its report.
@@ -105,12 +113,14 @@ def write_report(path: Path, changed: ChangedCells | None = None, out: Path | No
     target = (out or path) / evidence.REPORT
     if out is None and os.path.lexists(path / SIGNATURE):
         raise OutputError(
-            f"{path} is signed, its report included; copy it without {SIGNATURE} to render again"
+            f"{path} is signed, its report included; render another elsewhere with --out DIR"
         )
     run = reader.stream_run(path)
     grid = gather(run, changed.cells if changed else None)
     meant = meaning.of_run(run, grid)
-    content = render.render_html(run, grid=grid, meanings=meant, changed=changed).encode()
+    content = render.render_html(
+        run, grid=grid, meanings=meant, changed=changed, checks=checks
+    ).encode()
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as file:

@@ -18,6 +18,7 @@ from audit.commands.resume import Sitting
 from audit.errors import EngineError, RunReadError
 from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.options import PlaneName
 from audit.report import sentences
 from audit.scope.outside import Range
 from audit.store import manifest, remote, unfinished
@@ -25,7 +26,7 @@ from audit.tracing import own_switches, switches
 from audit.tracing.every_plane import Traced, logical_worker, trace
 from audit.tracing.journal import Journal
 from audit.tracing.markers import settle
-from audit.tracing.options import Options, PlaneName, Progress
+from audit.tracing.options import Options, Progress
 from audit.tracing.plan import Planned, plan
 from audit.tracing.switches import Start
 from audit.verdict import exposure

@@ -19,6 +19,7 @@ from audit import scratch
 from audit.commands.copy import RemoteDirectory
 from audit.commands.history import History, past
 from audit.errors import AuditError, RunReadError
+from audit.model.options import LOOPBACK
 from audit.store import evidence, plain, remote
 
 MOST_BYTES = 16_000_000
@@ -26,7 +27,6 @@ MOST_BYTES = 16_000_000
 LISTED_FOR = 10.0
 """Seconds that a list of runs is good for: it costs a file per run, on a store a request."""
 HEALTH = "/-/healthz"
-LOOPBACK = "localhost"
 
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "

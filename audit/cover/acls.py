@@ -23,7 +23,7 @@ from audit.cover import matches
 from audit.cover.matches import AddressIn, Match, MatchError, PortIs, Side, Term
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.facts import Acl, LogicalPort, Zone
-from audit.model.packets import Family
+from audit.model.packets import WITH_PORTS, Family, Protocol
 from audit.model.verdicts import PolicyRef
 
 Vector = NDArray[np.bool_]
@@ -92,6 +92,8 @@ class Predicates:
 
     endpoints: Sequence[Endpoint]
     family: Family
+    protocols: frozenset[Protocol] = frozenset(WITH_PORTS)
+    """Of the packets asked about; what is true of others is nothing here."""
     vectors: list[Vector] = field(default_factory=list)
     deciders: list[str] = field(default_factory=list)
     _numbers: dict[object, int] = field(default_factory=dict)
@@ -563,7 +565,8 @@ class _View:
                 continue
             segment = "" if other_port is None else self.segment
             others = self.acls.others(term, side, other_port, segment)
-            if others is None:
+            l4 = matches.among(predicates.protocols, term.l4)
+            if others is None or not l4:
                 continue
             yield Entry(
                 stage=int(stage),
@@ -572,7 +575,7 @@ class _View:
                 action=acl.action,
                 decider=predicates.decider(acl.owner),
                 others=others,
-                l4=tuple((str(p), low, high) for p, low, high in term.l4),
+                l4=tuple((str(p), low, high) for p, low, high in l4),
                 selecting=self.acls.selecting(self.attached.port) if acl.namespace_default else 0,
             )
 

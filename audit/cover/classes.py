@@ -23,8 +23,10 @@ from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import LogicalFlow, Note, Zone
 from audit.model.legs import PASS, STOP, LegPlan, LegTable, Locality
 from audit.model.matrix import FAMILIES, Matrix
-from audit.model.packets import Family, Protocol
+from audit.model.packets import WITH_PORTS, Family, Protocol
 
+_KINDS = (frozenset(WITH_PORTS), frozenset({Protocol.ICMP}))
+"""Protocols that share legs. Flows tell pings from all that has ports, on routers too."""
 _DENIES = frozenset({"drop", "reject"})
 _GOES_ON = "pass"
 NOTHING: tuple[tuple[Entry, ...], tuple[Entry, ...]] = ((), ())
@@ -57,9 +59,10 @@ def legs(matrix: Matrix, zones: Mapping[str, Zone]) -> Legs:
     plans: list[LegPlan] = []
     opaque: dict[str, set[str]] = defaultdict(set)
     notes: dict[object, Note] = {}
-    for index, family in enumerate(FAMILIES):
-        if (matrix.family == index).any():
-            plan, unread, family_notes = _Planner(matrix, zones, family).plan()
+    for (index, family), kind in itertools.product(enumerate(FAMILIES), _KINDS):
+        asked = np.array([port.protocol in kind for port in matrix.ports], dtype=np.bool_)
+        if ((matrix.family == index) & asked[matrix.port]).any():
+            plan, unread, family_notes = _Planner(matrix, zones, family, kind).plan()
             plans.append(plan)
             notes |= {(note.code, note.text): note for note in family_notes}
             for switch, some in unread.items():
@@ -82,13 +85,19 @@ def _opaque_notes(opaque: Mapping[str, set[str]]) -> Iterable[Note]:
 
 
 class _Planner:
-    """Makes the leg plan of one family."""
+    """Makes the leg plan of one family, for some protocols."""
 
-    def __init__(self, matrix: Matrix, zones: Mapping[str, Zone], family: Family) -> None:
+    def __init__(
+        self,
+        matrix: Matrix,
+        zones: Mapping[str, Zone],
+        family: Family,
+        protocols: frozenset[Protocol],
+    ) -> None:
         self._matrix = matrix
         self._zones = zones
         self._family = FAMILIES.index(family)
-        self._predicates = Predicates(matrix.endpoints, family)
+        self._predicates = Predicates(matrix.endpoints, family, protocols)
         names = [e.attachment.zone if e.attachment else "" for e in matrix.endpoints]
         numbers = {name: number for number, name in enumerate(sorted(set(names)))}
         self._zone = np.array([numbers[name] for name in names], dtype=np.int64)
@@ -111,7 +120,7 @@ class _Planner:
             switch=switch,
             switches=numbers,
             host=host,
-            ports=self._matrix.ports,
+            ports=[p for p in self._matrix.ports if p.protocol in self._predicates.protocols],
         )
         met_own, met_other = met.ends()
         crossing = met.crossing()
@@ -234,7 +243,9 @@ class _Planner:
             replace(e, addresses=e.attachment.addresses, host_network=False) if e.attachment else e
             for e in itertools.compress(endpoints, host)
         ]
-        routing = _routing(self._zones, Predicates([*endpoints, *ports], family), met)
+        routing = _routing(
+            self._zones, Predicates([*endpoints, *ports], family, met.predicates.protocols), met
+        )
         count = len(endpoints)
         to, replied = met.places(At.DST), met.places(At.REPLY_TO)
         to = _numbered(to, *crossing.addresses.values())
@@ -297,9 +308,12 @@ class _Planner:
             ]
         )
         host = np.array([e.host_network for e in matrix.endpoints])
+        protocols = self._predicates.protocols
+        asked = np.array([port.protocol in protocols for port in matrix.ports], dtype=np.bool_)
         composed: NDArray[np.bool_] = (
             understood[matrix.src] & understood[matrix.dst] & (matrix.family == self._family)
         )
+        composed &= asked[matrix.port]
         composed &= ~(host[matrix.src] & host[matrix.dst])  # two hosts talk past OVN
         composed &= ~_balanced(matrix, self._zones)[matrix.dst, matrix.port]
         if met.limits:

@@ -32,7 +32,7 @@ from audit.cover.matches import ANY_L4, AddressIn, Intervals, Literal, MatchErro
 from audit.flows.constants import masked, spelled
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import LogicalFlow, LogicalPort, Zone
-from audit.model.packets import REQUEST_SOURCE_PORT, Family
+from audit.model.packets import REQUEST_SOURCE_PORT, WITH_PORTS, Family, Protocol
 
 Marks = tuple[int, ...]
 """Numbers of flows, in `Numbers`, sorted."""
@@ -104,15 +104,17 @@ class Reading(NamedTuple):
 NEVER = Reading(frozenset(), None)
 
 
-def read(match: str) -> Reading:
-    """Read a match. MatchError when it cannot be; alike matches are read once.
+def read(match: str, protocols: frozenset[Protocol] = frozenset(WITH_PORTS)) -> Reading:
+    """Read a match for packets of some protocols. MatchError when it cannot be.
+
+    Alike matches are read once.
 
     Also where an address is compared with what is not written as one: whom a number or a mask of
     a MAC is about, no name tells.
     """
     if "!=" in match:  # which two constants are equal matters
-        return _read(match)
-    return _read(_THING.sub(_dummy, match))
+        return _read(match, protocols)
+    return _read(_THING.sub(_dummy, match), protocols)
 
 
 def _dummy(thing: re.Match[str]) -> str:
@@ -125,20 +127,30 @@ def _dummy(thing: re.Match[str]) -> str:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _read(match: str) -> Reading:
+def _read(match: str, protocols: frozenset[Protocol]) -> Reading:
     for compared in _COMPARISON.finditer(match):
         if _ADDRESS.fullmatch(compared["field"]) and _OTHERWISE.search(
             _THING.sub("", compared["constants"])
         ):
             raise MatchError(f"{match!r} looks at parts of an address")
-    terms = (*matches.widened(match), *matches.widened(turned(match)))
-    if not terms:
+    meant = [
+        (term.families, l4)
+        for term in (*matches.widened(match), *of_replies(match))
+        if (l4 := matches.among(protocols, term.l4))
+    ]
+    if not meant:
         return NEVER
-    families = frozenset(itertools.chain.from_iterable(term.families for term in terms))
-    if any(term.l4 == ANY_L4 for term in terms):
+    families = frozenset(itertools.chain.from_iterable(families for families, _ in meant))
+    if any(l4 == ANY_L4 for _, l4 in meant):
         # Of some end it may be true whatever the port, and of another it may depend on that.
         return Reading(families, ANY_L4 if LOOKS_AT_PORTS.search(match) else None)
-    return Reading(families, matches.united(itertools.chain.from_iterable(t.l4 for t in terms)))
+    l4s = itertools.chain.from_iterable(l4 for _, l4 in meant)
+    return Reading(families, matches.among(protocols, l4s))
+
+
+def of_replies(match: str) -> matches.Terms:
+    """Return terms of which one is true of every request whose reply `match` may be true of."""
+    return matches.widened(turned(match), of_replies=True)
 
 
 def turned(match: str) -> str:
@@ -379,10 +391,11 @@ class ZoneFlows:
         family: Family,
         explained: Mapping[str, frozenset[int]],
         ports: Sequence[Port],
+        protocols: frozenset[Protocol] = frozenset(WITH_PORTS),
     ) -> None:
         """`explained` are flows by switch, by their place there, that ACLs account for.
 
-        `ports` are those that are asked about.
+        `ports` are those that are asked about, of some or all of the `protocols`.
         """
         self._zone = zone
         self._who = who
@@ -394,6 +407,7 @@ class ZoneFlows:
         self._others = _everybody(zone.ports.values())
         self._whole = _by_switch(who.endpoints)
         self._everyone = frozenset(Holder(i) for i, names in enumerate(who.names) if names)
+        self._protocols = protocols
         self._several = len({endpoint.network for endpoint in who.endpoints}) > 1
         self._wide: dict[str, dict[str, None]] = defaultdict(dict)
         self._assigned: set[str] = set()
@@ -446,7 +460,7 @@ class ZoneFlows:
             for flow, reading in relevant
             if flow.stage not in going_on and given.may_be(flow.match)
         ]
-        for flow, reading in _whatever_the_protocol(met):
+        for flow, reading in _whatever_the_protocol(met, self._protocols):
             self._flow(flow, reading.l4, name, common, marks)
 
     def _relevant(
@@ -465,7 +479,7 @@ class ZoneFlows:
         if _TEMPLATE in flow.match or self._of_another_port(flow.match):
             return None
         try:
-            reading = read(flow.match)
+            reading = read(flow.match, self._protocols)
         except MatchError:
             marks.unread.add(flow.match)
             return None
@@ -830,7 +844,7 @@ def _plain(match: str) -> str:
 
 
 def _whatever_the_protocol(
-    flows: Sequence[tuple[LogicalFlow, Reading]],
+    flows: Sequence[tuple[LogicalFlow, Reading]], protocols: frozenset[Protocol]
 ) -> Iterator[tuple[LogicalFlow, Reading]]:
     """Yield flows; those that there are alike for every protocol look at no port."""
     alike: dict[object, list[Intervals]] = defaultdict(list)
@@ -840,7 +854,7 @@ def _whatever_the_protocol(
     for flow, reading in flows:
         if reading.l4 is not None and LOOKS_AT_PORTS.search(flow.match) is None:
             l4s = itertools.chain.from_iterable(alike[_but_for_the_protocol(flow)])
-            if matches.united(l4s) == ANY_L4:
+            if matches.among(protocols, l4s) == ANY_L4:
                 yield flow, reading._replace(l4=None)
                 continue
         yield flow, reading

@@ -7,10 +7,10 @@ group a2, the family is IPv4, the protocol TCP and its port 1 to 1024. Every lit
 at one side of a packet only, so that the sides can be classified apart.
 
 Read for one kind of packet: the first of a connection (conntrack has it as new), unicast, untagged,
-TCP, UDP or SCTP over IP, from `REQUEST_SOURCE_PORT`. Whatever is constant about it is decided here:
-`arp.tpa == 10.0.0.1` is false, `ct.new` true (`audit.flows.symbols`). What is not, and not of an
-address, a port or a logical port, makes a match one that is not understood, unless it comes to
-nothing: `arp && reg0[3]` is false. The language is parsed in `audit.flows.syntax`.
+TCP, UDP or SCTP over IP, from `REQUEST_SOURCE_PORT`, or a ping. Whatever is constant about it is
+decided here: `arp.tpa == 10.0.0.1` is false, `ct.new` true (`audit.flows.symbols`). What is not,
+and not of an address, a port or a logical port, makes a match one that is not understood, unless
+it comes to nothing: `arp && reg0[3]` is false. The language is parsed in `audit.flows.syntax`.
 """
 
 import functools
@@ -33,6 +33,7 @@ from audit.cover.terms import (
     Terms,
     TooManyError,
     all_of,
+    among,
     any_of,
     complement,
     every_port,
@@ -41,10 +42,10 @@ from audit.cover.terms import (
     united,
 )
 from audit.flows.constants import Pattern, has, masked, spelled
-from audit.flows.symbols import SYMBOLS, Symbol
+from audit.flows.symbols import OF_REPLIES, SYMBOLS, Symbol
 from audit.flows.syntax import Compared, Field, MatchError, Parser, Token
 from audit.model.endpoints import MAX_PORT
-from audit.model.packets import Family, Protocol
+from audit.model.packets import WITH_PORTS, Family, Protocol
 
 __all__ = [
     "ANY_L4",
@@ -60,6 +61,7 @@ __all__ = [
     "Side",
     "Term",
     "Terms",
+    "among",
     "holds",
     "masked",
     "parse",
@@ -87,8 +89,9 @@ class Match:
 
 _PORTS = {"inport": Side.SRC, "outport": Side.DST}
 _ADDRESSES = {f"{family}.{side}": (family, side) for family in Family for side in Side}
-_L4_PORTS = {f"{protocol}.dst": protocol for protocol in Protocol}
+_L4_PORTS = {f"{protocol}.dst": protocol for protocol in WITH_PORTS}
 _PROTOCOL_NUMBERS = {6: Protocol.TCP, 17: Protocol.UDP, 132: Protocol.SCTP}
+_ICMP_NUMBERS = {1: Family.IP4, 58: Family.IP6}
 _ETHER_TYPES = {0x800: Family.IP4, 0x86DD: Family.IP6}
 _TRACKED = ("ct_state", "ct.trk")
 """What is 0 of a packet that conntrack has not seen: one from a router's port, before ACLs."""
@@ -122,14 +125,15 @@ _NAMES_NOBODY = re.compile(r"\b(?:ip[46]\.(?:src|dst)|eth\.(?:src|dst))(?:\[(?!4
 Bit 40 of a MAC says that it is a group's, which no endpoint's is."""
 
 
-def widened(match: str) -> Terms:
+def widened(match: str, *, of_replies: bool = False) -> Terms:
     """Return terms of which one is true of every packet asked that `match` may be true of.
 
     Registers, MACs, conntrack and whatever else is not known of a packet may be anything here, in
-    requests and in replies to them. MatchError also where a match looks at bits of an address.
+    requests and in replies to them; pings are the ones or the others. MatchError also where a match
+    looks at bits of an address.
     """
     blurred = _BARE.sub("flags.loopback", _COMPARED.sub("xxreg0", match))
-    terms = _Parser(blurred).whole()
+    terms = _Parser(blurred, OF_REPLIES if of_replies else SYMBOLS).whole()
     if terms and _NAMES_NOBODY.search(match):
         raise MatchError(f"{match!r} looks at parts of an address")
     return terms
@@ -190,7 +194,7 @@ def _met(field: Field, patterns: Sequence[Pattern], sets: frozenset[str]) -> Ter
     if sets and whole in _ADDRESSES and field.width < symbol.width:
         return of(varying=[f"bits of {symbol.name}"])
     shifted = [(v << low, mask << low) for v, mask in patterns]
-    met = _matching(SYMBOLS[whole], shifted, sets)
+    met = _matching(SYMBOLS[whole] if symbol.whole else symbol, shifted, sets)
     if symbol.name in _TRACKED and not met and has(0, shifted):
         return of(varying=[symbol.name])
     return met
@@ -205,10 +209,18 @@ def _matching(symbol: Symbol, patterns: Sequence[Pattern], sets: frozenset[str])
     if symbol.name in _L4_PORTS:
         return _at_ports(symbol, patterns)
     if symbol.name == "ip.proto":
-        return of(l4=every_port({p for n, p in _PROTOCOL_NUMBERS.items() if has(n, patterns)}))
+        return _of_protocols(patterns)
     if symbol.name == "eth.type":
         return of(families={f for n, f in _ETHER_TYPES.items() if has(n, patterns)})
     return _at_bits(symbol, patterns)
+
+
+def _of_protocols(patterns: Sequence[Pattern]) -> Terms:
+    """Return the packets of some IP protocols; ICMP's number is another in IPv6."""
+    with_ports = {p for number, p in _PROTOCOL_NUMBERS.items() if has(number, patterns)}
+    families = {f for number, f in _ICMP_NUMBERS.items() if has(number, patterns)}
+    pings = of(families=families, l4=every_port({Protocol.ICMP}))
+    return any_of([of(l4=every_port(with_ports)), pings])
 
 
 def _at_addresses(symbol: Symbol, patterns: Sequence[Pattern], sets: frozenset[str]) -> Terms:

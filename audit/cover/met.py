@@ -85,7 +85,13 @@ class Met:
         for name, zone in sorted(self.zones.items()):
             explained = self._agreed(zone, self.acls[name])
             read = ZoneFlows(
-                zone, who, self._numbers, self.predicates.family, explained, self.ports
+                zone,
+                who,
+                self._numbers,
+                self.predicates.family,
+                explained,
+                self.ports,
+                self.predicates.protocols,
             )
             marks = self._marks[name] = read.marks()
             for switch in zone.switches if marks.unread else ():
@@ -129,7 +135,7 @@ class Met:
     def _can_meet(self, flow: LogicalFlow) -> bool:
         """Say whether a flow can be true of a packet that is asked about."""
         try:
-            reading = flows.read(flow.match)
+            reading = flows.read(flow.match, self.predicates.protocols)
         except MatchError:
             return True
         if self.predicates.family not in reading.families:
@@ -181,7 +187,7 @@ class Met:
         """Leave out the cells whose requests or replies can meet a flow; return their ends."""
         try:
             ends = self._cells(zone, matches.widened(flow.match))
-            return ends | self._cells(zone, matches.widened(flows.turned(flow.match)), back=True)
+            return ends | self._cells(zone, flows.of_replies(flow.match), back=True)
         except MatchError:
             for switch in zone.switches:
                 self.opaque[switch].add(flow.match)

@@ -126,6 +126,12 @@ def _shared(l4: Intervals, other: Intervals) -> Intervals:
     )
 
 
+def among(protocols: Collection[Protocol], l4: Iterable[Interval]) -> Intervals:
+    """Return the ports that are of some protocols; ANY_L4 where those are all ports of these."""
+    some = united(interval for interval in l4 if interval[0] in protocols)
+    return ANY_L4 if some == every_port(protocols) else some
+
+
 def every_port(protocols: Iterable[Protocol]) -> Intervals:
     """Return all ports of these protocols."""
     return tuple((protocol, 0, MAX_PORT) for protocol in sorted(protocols))

@@ -207,16 +207,14 @@ def _requested(root: Field, namespace: str) -> tuple[str, ...]:
 
 
 def _opened(text: str) -> tuple[Port, ...]:
-    """Return the ports that an annotation opens: YAML, of which OVN-Kubernetes takes all or none.
-
-    ICMP, which has no ports, is no cell of an audit.
-    """
+    """Return what an annotation opens: YAML, of which OVN-Kubernetes takes all or none."""
     try:
         return tuple(
             sorted(
-                _port(Protocol(protocol), entry["port"])
+                Port(protocol=Protocol.ICMP, number=0)
+                if (protocol := entry["protocol"].required()) == Protocol.ICMP
+                else _port(Protocol(protocol), entry["port"])
                 for entry in Field(next(iter(documents(text)), None)).each()
-                if (protocol := entry["protocol"].required()) != "icmp"
             )
         )
     except ValueError:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from audit.facts.fields import Field, FieldError
 from audit.model.endpoints import MAX_PORT
-from audit.model.packets import Protocol
+from audit.model.packets import WITH_PORTS, Protocol
 from audit.model.policies import (
     Action,
     BlockPeer,
@@ -39,7 +39,7 @@ _ACTIONS = {
     "Deny": Action.DENY,
     "Pass": Action.PASS,
 }
-_PROTOCOLS = {str(protocol).upper(): protocol for protocol in Protocol}
+_PROTOCOLS = {str(protocol).upper(): protocol for protocol in WITH_PORTS}
 """The API's words; OVN-Kubernetes knows no others, in small letters either."""
 _CLUSTER_TIERS = {"Admin": Tier.ADMIN, "Baseline": Tier.BASELINE}
 _OPERATORS = {
@@ -310,7 +310,7 @@ def _cluster_ports(field: Field) -> Iterator[PortMatch]:
     """Read an entry of `protocols` (policy.networking.k8s.io/v1alpha2)."""
     if field["destinationNamedPort"].value is not None:
         yield PortMatch(protocol=None, name=field["destinationNamedPort"].required())
-    for protocol in Protocol:
+    for protocol in WITH_PORTS:
         if field[protocol].value is None:
             continue
         port = field[protocol]["destinationPort"]

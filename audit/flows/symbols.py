@@ -21,7 +21,7 @@ unicast and untagged, with nothing done to it yet. What is not known:
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audit.model.packets import REQUEST_SOURCE_PORT
 
@@ -30,6 +30,8 @@ _MULTICAST = 1 << 40
 _KNOWN_FLAGS = 0xFFF & ~0x1C2
 """The flags of TCP without SYN, ECE, CWR and AE."""
 _NEW_AND_TRACKED = 0x21
+ECHO, ECHO_REPLY = (8, 128), (0, 129)
+"""Types of ICMP and ICMPv6 (RFC 792, RFC 4443)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +89,9 @@ def _of_headers() -> Iterator[Symbol]:
         yield _field(f"{protocol}.dst", 16, protocol)
         yield _field(f"{protocol}.src", 16, protocol, value=REQUEST_SOURCE_PORT, fixed=0xFFFF)
     yield _field("tcp.flags", 12, "tcp", fixed=_KNOWN_FLAGS)
-    for family in ("icmp4", "icmp6"):
-        yield _field(f"{family}.type", 8, family, nominal=True)
-        yield _field(f"{family}.code", 8, family, nominal=True)
+    for family, echo in (("icmp4", ECHO[0]), ("icmp6", ECHO[1])):
+        yield _field(f"{family}.type", 8, family, value=echo, fixed=0xFF, nominal=True)
+        yield _field(f"{family}.code", 8, family, fixed=0xFF, nominal=True)
     yield _field("icmp4.frag_mtu", 16, nominal=True)
     yield _field("icmp6.frag_mtu", 32, nominal=True)
     for arp in ("arp", "rarp"):
@@ -187,3 +189,12 @@ def _table(fields: Iterable[Symbol]) -> Mapping[str, Symbol]:
 
 SYMBOLS = _table((*_of_headers(), *_of_metadata()))
 """Every symbol by its name."""
+
+OF_REPLIES = {
+    **SYMBOLS,
+    **{
+        f"{family}.type": replace(SYMBOLS[f"{family}.type"], value=echo)
+        for family, echo in zip(("icmp4", "icmp6"), ECHO_REPLY, strict=True)
+    },
+}
+"""The same of a reply to a ping."""

@@ -19,7 +19,7 @@ lib/lex.c. What they say and is easily missed:
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NoReturn, TypeVar
 
@@ -139,8 +139,9 @@ def tokens(pattern: re.Pattern[str], text: str) -> list[Token]:
 class Parser(ABC, Generic[T]):
     """Recursive descent over the tokens of one match; negation is carried to the comparisons."""
 
-    def __init__(self, match: str) -> None:
+    def __init__(self, match: str, symbols: Mapping[str, Symbol] = SYMBOLS) -> None:
         self._match = match
+        self._symbols = symbols
         self._tokens = tokens(_TOKEN, match)
         self._next = 0
         self._depth = 0
@@ -287,7 +288,7 @@ class Parser(ABC, Generic[T]):
         if self._tokens[self._next].kind != "name":
             self._unexpected("a field")
         token = self._take()
-        symbol = SYMBOLS.get(token.text)
+        symbol = self._symbols.get(token.text)
         if symbol is None:
             self._fail(f"{token.text} is no symbol of OVN", token)
         if not self._accept("["):

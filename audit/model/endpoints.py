@@ -46,6 +46,8 @@ class Port:
             raise ValueError(f"{self.number}-{self.last} is no range of ports")
         if not self.last and not 0 <= self.number <= MAX_PORT:
             raise ValueError(f"port {self.number} is not between 0 and {MAX_PORT}")
+        if self.protocol is Protocol.ICMP and (self.number or self.last):
+            raise ValueError("icmp has no ports")
 
     @property
     def sample(self) -> int:
@@ -56,6 +58,8 @@ class Port:
         return self.number <= number <= self.sample
 
     def __str__(self) -> str:
+        if self.protocol is Protocol.ICMP:
+            return str(self.protocol)
         end = f"-{self.last}" if self.last else ""
         return f"{self.protocol}/{self.number}{end}"
 

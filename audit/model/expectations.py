@@ -152,3 +152,16 @@ class Checked:
     """A sentence for each waiver or exception whose last day is over."""
     waivers: tuple[Waiver, ...] = ()
     """Those that are in force."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """What became of expectations on a day: waivers end with one."""
+
+    day: dt.date
+    expectations: tuple[Checked, ...]
+
+    @property
+    def failing(self) -> int:
+        """How many do not pass."""
+        return sum(not checked.status.passes for checked in self.expectations)

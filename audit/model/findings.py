@@ -33,6 +33,8 @@ class FindingKind(StrEnum):
     PREDICTION = "prediction-disagrees"
     VERIFICATION = "verification-disagrees"
     PACKETS = "packets-disagree"
+    PROBE_DRIFT = "probe-drift"
+    PROBE_UNANSWERED = "probe-unanswered"
     NOT_IMPLEMENTED = "not-implemented"
     ENFORCED_OTHERWISE = "enforced-otherwise"
     SELECTS_NOTHING = "selects-nothing"
@@ -73,6 +75,7 @@ FAILING = frozenset(
         FindingKind.PREDICTION,
         FindingKind.VERIFICATION,
         FindingKind.PACKETS,
+        FindingKind.PROBE_DRIFT,
         *INVENTORY,
     }
 )
@@ -169,6 +172,8 @@ FROM_DISAGREEMENTS = {
     FindingKind.PREDICTION: "OVN decides otherwise than its ACLs say",
     FindingKind.VERIFICATION: "a cell's own trace decides otherwise than the traces of its legs",
     FindingKind.PACKETS: "a real packet does otherwise than its trace",
+    FindingKind.PROBE_DRIFT: "a real connection passes where the run says that it is stopped",
+    FindingKind.PROBE_UNANSWERED: "a real connection is not answered where the run says it passes",
 }
 """What the findings of a kind have in common, for those that come from disagreements."""
 

@@ -13,6 +13,9 @@ from audit.model.verdicts import CODE, NO_VERDICT, PASSES, UNPROVEN, Blame
 
 FAMILIES: tuple[Family, ...] = tuple(Family)
 
+PLANES = ("intent", "logical", "datapath", "probe")
+"""What a cell's verdict may come from, and the columns that say so."""
+
 Indices = NDArray[np.signedinteger[Any]]
 """Indices into a table: as narrow as the table allows, for there are N² of them."""
 
@@ -85,9 +88,10 @@ class CellVerdicts:
     to trace), `reason` into REASONS, `blame` into `blames` (-1: none), `trace` into `trace_keys`
     (-1: the cell was not traced).
 
-    With several planes, `intent`, `logical` and `datapath` are what each says, `drift` is 1 where
-    they disagree (NO_VERDICT where one proves nothing), and `other_trace` the trace of the plane
-    that `trace` is not of. None where only one was asked.
+    With several planes, `intent`, `logical`, `datapath` and `probe` are what each says (NO_VERDICT
+    where it was not asked, `probe` of most cells), `drift` is 1 where they disagree (NO_VERDICT
+    where one proves nothing), and `other_trace` the trace of the plane that `trace` is not of. None
+    where only one was asked.
     """
 
     verdict: NDArray[np.uint8]
@@ -100,6 +104,7 @@ class CellVerdicts:
     intent: NDArray[np.uint8] | None = None
     logical: NDArray[np.uint8] | None = None
     datapath: NDArray[np.uint8] | None = None
+    probe: NDArray[np.uint8] | None = None
     drift: NDArray[np.uint8] | None = None
     other_trace: NDArray[np.int32] | None = None
 
@@ -110,7 +115,7 @@ class CellVerdicts:
         """Return what is known about cells that were read with all their columns."""
         names = (field.name for field in fields(cls) if field.name in _COLUMNS)
         columns = {name: getattr(cells, name) for name in names}
-        several = any(columns[plane] is not None for plane in ("intent", "logical", "datapath"))
+        several = any(columns[plane] is not None for plane in PLANES)
         columns["drift"] = cells.drift if several else None
         return cls(**columns, blames=blames, trace_keys=trace_keys)
 
@@ -138,6 +143,7 @@ class Cells:
     intent: NDArray[np.uint8] | None = None
     logical: NDArray[np.uint8] | None = None
     datapath: NDArray[np.uint8] | None = None
+    probe: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.src)

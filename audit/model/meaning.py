@@ -23,8 +23,8 @@ class Change:
 class Meaning:
     """The chain of policies on either side, and the changes that would open the cell.
 
-    In a chain `*` marks the step that decides: `[ANP] Pass (control egress 2) → *[NP] no rule
-    allows (default/deny-by-default, ingress)`.
+    A chain says which step decides: `[AdminNetworkPolicy] Pass (control egress 2) →
+    [NetworkPolicy] decides: no rule allows (default/deny-by-default, ingress)`.
     """
 
     verdict: Verdict

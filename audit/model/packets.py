@@ -8,11 +8,20 @@ REQUEST_SOURCE_PORT = 52888
 
 
 class Protocol(StrEnum):
-    """The L4 protocols NetworkPolicy knows."""
+    """What is asked about: a protocol with ports, or a ping.
+
+    ICMP stands for an echo request and its reply, by ICMPv6 between IPv6 addresses. It has no
+    ports, so no policy that names ports lets it through; its port is 0 here.
+    """
 
     TCP = "tcp"
     UDP = "udp"
     SCTP = "sctp"
+    ICMP = "icmp"
+
+
+WITH_PORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
+"""The protocols that NetworkPolicies, Services and containers name."""
 
 
 class Family(StrEnum):
@@ -70,3 +79,9 @@ class Microflow:
     def family(self) -> Family:
         """The address family of both ends."""
         return Family.of(self.ip_src)
+
+    @property
+    def icmp_type(self) -> int:
+        """The type of an ICMP packet: what is not sent to port 0 is the reply (RFC 792, 4443)."""
+        request, reply = (8, 0) if self.family is Family.IP4 else (128, 129)
+        return reply if self.dst_port else request

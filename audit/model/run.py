@@ -1,12 +1,13 @@
 """A finished run, as the store gives it back and the reports see it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import Policy
 from audit.model.matrix import Cells, CellVerdicts, Matrix
+from audit.model.probes import Probed
 from audit.model.traces import TraceOutcome
 from audit.model.verdicts import Blame
 
@@ -78,6 +79,8 @@ class Run:
     verdicts: CellVerdicts
     policies: tuple[Policy, ...]
     traces: TraceReader
+    probes: Mapping[int, Probed] = field(default_factory=dict)
+    """By cell, the last real connection that was tried for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

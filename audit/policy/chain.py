@@ -1,8 +1,8 @@
 """Why a cell is what it is: the chain of tiers a packet goes through, as one line a side.
 
-    [ANP] Pass (cluster-control egress 2) → [NP] no rule allows (default/deny-by-default, ingress)
+    [AdminNetworkPolicy] Pass (control egress 2) → [NetworkPolicy] decides: no rule allows (x/deny)
 
-Every policy that selects the endpoint is in it; the deciding step is marked with `*`.
+Every policy that selects the endpoint is in it; the deciding step says that it decides.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,31 +16,22 @@ from audit.policy.intent import Intent
 from audit.policy.tables import PASSES, STOPS, Selected
 
 ARROW = " → "
-_LABELS = {
-    "AdminNetworkPolicy": "ANP",
-    "BaselineAdminNetworkPolicy": "BANP",
-    "ClusterNetworkPolicy": "CNP",
-    "NetworkPolicy": "NP",
-    "MultiNetworkPolicy": "MNP",
-    "EgressFirewall": "EF",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """What one tier says; `decides` where the chain ends."""
 
-    label: str
+    kind: str
     effect: str
     subject: str
     """The rule, or the policies, in parentheses in the text."""
     decides: bool = False
 
     def __str__(self) -> str:
-        mark = "*" if self.decides else ""
-        return f"{mark}[{self.label}] {self.effect}" + (
-            f" ({self.subject})" if self.subject else ""
-        )
+        mark = "decides: " if self.decides else ""
+        subject = f" ({self.subject})" if self.subject else ""
+        return f"[{self.kind}] {mark}{self.effect}{subject}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +96,7 @@ class _Walk:
         steps, decided = self._ordered(admin)
         if not decided and exempt is not Exempt.NO and (network or baseline):
             sure = exempt is Exempt.YES
-            steps.append(_step("NP", f"{exempt}", "", decides=sure))
+            steps.append(_step("NetworkPolicy", f"{exempt}", "", decides=sure))
             decided = sure
         if not decided and network:
             decided = not set(network) <= set(doubtful)
@@ -134,14 +125,14 @@ class _Walk:
                 action = rules[number][1].action
                 decides = sure and agreed and action is not Action.PASS
                 effect = str(action) if sure and agreed else f"perhaps {action}"
-                label = _LABELS[self._intent.deciders.policies[rules[number][0]].ref.kind]
-                steps.append(_step(label, effect, self._rule_name(number), decides=decides))
+                kind = self._intent.deciders.policies[rules[number][0]].ref.kind
+                steps.append(_step(kind, effect, self._rule_name(number), decides=decides))
                 if sure and agreed:
                     return steps, action is not Action.PASS
         if policies and not steps:
             names = ", ".join(self._name(index) for index in policies)
-            label = _LABELS[self._intent.deciders.policies[policies[0]].ref.kind]
-            steps.append(_step(label, "no rule matches", f"{names}, {self._direction}"))
+            kind = self._intent.deciders.policies[policies[0]].ref.kind
+            steps.append(_step(kind, "no rule matches", f"{names}, {self._direction}"))
         return steps, False
 
     def _until_sure(self, index: int) -> Iterator[tuple[int, bool]]:
@@ -155,20 +146,20 @@ class _Walk:
     def _network(self, policies: Sequence[int], *, isolated: bool) -> Step:
         """Return what the NetworkPolicies say together; `isolated` if one surely selects."""
         unsure = ""
-        label = _LABELS[self._intent.deciders.policies[policies[0]].ref.kind]
+        kind = self._intent.deciders.policies[policies[0]].ref.kind
         for index in policies:
             for number, sure in self._hits(index):
                 others = [self._name(i) for i in policies if i != index]
                 also = f"; also selecting: {', '.join(others)}" if others else ""
                 if sure and index not in self._selected.doubtful:
                     name = f"{self._rule_name(number)}{also}"
-                    return _step(label, "Allow", name, decides=True)
+                    return _step(kind, "Allow", name, decides=True)
                 unsure = unsure or f"{self._rule_name(number)}{also}"
         if unsure:
-            return _step(label, "perhaps Allow", unsure, decides=isolated)
+            return _step(kind, "perhaps Allow", unsure, decides=isolated)
         names = ", ".join(self._name(index) for index in policies)
         effect = "no rule allows" if isolated else "perhaps isolated, and no rule allows"
-        return _step(label, effect, f"{names}, {self._direction}", decides=isolated)
+        return _step(kind, effect, f"{names}, {self._direction}", decides=isolated)
 
     def _hits(self, index: int) -> Iterator[tuple[int, bool]]:
         """Yield the rules of a policy that match, and whether they surely do."""
@@ -189,8 +180,8 @@ class _Walk:
         return f"{self._name(index)} {rule.direction} {rule.index}"
 
 
-def _step(label: str, effect: str, subject: str, *, decides: bool = False) -> Step:
-    return Step(label=label, effect=effect, subject=subject, decides=decides)
+def _step(kind: str, effect: str, subject: str, *, decides: bool = False) -> Step:
+    return Step(kind=kind, effect=effect, subject=subject, decides=decides)
 
 
 def verdict(sides: Sequence[Chain]) -> int:

@@ -16,7 +16,7 @@ from audit.model.findings import Finding, FindingKind
 from audit.model.inventory import Difference
 from audit.model.matrix import Matrix
 from audit.model.networks import Role
-from audit.model.packets import Family, Protocol
+from audit.model.packets import WITH_PORTS, Family, Protocol
 from audit.model.policies import Direction, PodPeer, Tier
 from audit.model.verdicts import CODE, Verdict
 from audit.policy.cluster import Cluster, Vocabulary
@@ -97,7 +97,8 @@ class _View:
 
 def _edges(words: Vocabulary) -> Iterator[Port]:
     """Yield a port on each side of every boundary that rules draw."""
-    for protocol in Protocol:
+    yield Port(protocol=Protocol.ICMP, number=0)
+    for protocol in WITH_PORTS:
         numbers = {1}
         for match in words.ports:
             if match.protocol is protocol and not match.name:

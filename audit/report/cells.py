@@ -1,5 +1,6 @@
 """One cell as data for programs, and its traces in the engine's own words. Pure."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ def fields(run: Run, cell: int, *, raw: bool) -> dict[str, Any]:
         "intent": _word(verdicts.intent, cell),
         "logical": _word(verdicts.logical, cell),
         "datapath": _word(verdicts.datapath, cell),
+        "probe": _word(verdicts.probe, cell),
+        "connection": asdict(run.probes[cell]) if cell in run.probes else None,
         "drift": bool(verdicts.drift[cell] == 1) if verdicts.drift is not None else None,
         "reply": None if reply == NO_VERDICT else str(VERDICTS[reply]),
         "sentence": sentences.cell_sentence(run, cell),

@@ -3,8 +3,9 @@
 import textwrap
 
 from audit.model.endpoints import EndpointKind
-from audit.model.matrix import FAMILIES
+from audit.model.matrix import FAMILIES, PLANES
 from audit.model.meaning import Meaning
+from audit.model.probes import Response
 from audit.model.run import Run, TraceRecord
 from audit.model.verdicts import NO_VERDICT, PASSES, REASONS, VERDICTS, Blame, Verdict
 from audit.report import chains, owndecision, printing, sentences
@@ -35,6 +36,7 @@ def explain(run: Run, cell: int) -> str:
         lines += [*wrap(f"Decided together with an equivalent packet: {pair}. {COMPOSED}"), ""]
     lines += [*wrap(sentences.cell_sentence(run, cell)), "", f"Verdict  {verdict} ({reason})"]
     lines += _plane_lines(run, cell)
+    lines += _probe_lines(run, cell)
     blame = sentences.blame_of(run, cell)
     if blame is not None:
         local, elsewhere = owndecision.of_cell(run, cell, blame)
@@ -98,11 +100,7 @@ def _balanced(run: Run, cell: int, request: tuple[TraceRecord, ...]) -> str:
 def _plane_lines(run: Run, cell: int) -> list[str]:
     """Return what each plane says, when more than one was asked."""
     verdicts = run.verdicts
-    planes = {
-        "intent": verdicts.intent,
-        "logical": verdicts.logical,
-        "datapath": verdicts.datapath,
-    }
+    planes = {name: getattr(verdicts, name) for name in PLANES}
     by_plane = {
         name: VERDICTS[int(codes[cell])]
         for name, codes in planes.items()
@@ -117,6 +115,17 @@ def _plane_lines(run: Run, cell: int) -> list[str]:
     agree = " and ".join(filter(None, (", ".join([*by_plane][:-1]), [*by_plane][-1])))
     same = f" ({agree} agree)" if drift == 0 else ""
     return wrap(f"Planes   {text}{same}", hang=9)
+
+
+def _probe_lines(run: Run, cell: int) -> list[str]:
+    """Return what came of a real connection, where one was tried."""
+    probe = run.probes.get(cell)
+    if probe is None:
+        return []
+    by = f" by {probe.client}" if probe.client else ""
+    text = f"Probe    {probe.response}{by}, {probe.address} port {probe.port}, {probe.at}"
+    lines = wrap(text, hang=9) + wrap(f"{probe.meaning}.", indent=9)
+    return lines + (wrap(probe.detail, indent=9) if probe.response == Response.NOT_SENT else [])
 
 
 def _differing(by_plane: dict[str, Verdict]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.matrix import FAMILIES, Cells
+from audit.model.matrix import FAMILIES, PLANES, Cells
 from audit.model.run import StreamedRun
 from audit.model.verdicts import NO_VERDICT, Blame
 from audit.report.axes import Axes, axes, reading_order
@@ -25,8 +25,8 @@ MOST_TRACED = 8_000_000
 """Entries of a grid up to which the traces of single cells are gathered too."""
 NONE = 7
 """A verdict that is none, in three bits."""
-_BITS = (3, 3, 7, 3, 3, 3, 2, 3)
-"""Of verdict, reply, reason, intent, logical, datapath, drift, changed; the blame is the rest."""
+_BITS = (3, 3, 7, *(3,) * len(PLANES), 2, 3)
+"""Of verdict, reply, reason, each plane, drift, changed; the blame is the rest."""
 
 
 class State(NamedTuple):
@@ -38,6 +38,7 @@ class State(NamedTuple):
     intent: int
     logical: int
     datapath: int
+    probe: int
     drift: int
     changed: int
     blame: int
@@ -134,7 +135,7 @@ class _Gathering:
 
     def _code(self, part: Cells, changed: NDArray[np.uint8] | None) -> NDArray[np.int64]:
         """Return the code of each cell's state, counted from 1."""
-        planes = (part.intent, part.logical, part.datapath, part.drift)
+        planes = (*(getattr(part, name) for name in PLANES), part.drift)
         none, unchanged = np.uint8(NO_VERDICT), np.uint8(0)
         fields = (
             *(part.verdict, part.reply, part.reason),

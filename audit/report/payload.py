@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from audit.model.changes import UNMATCHED, ChangedCells
 from audit.model.facts import Policy
-from audit.model.matrix import FAMILIES
+from audit.model.matrix import FAMILIES, PLANES
 from audit.model.meaning import Meanings
 from audit.model.run import StreamedRun
 from audit.model.verdicts import CODE, PASSES, REASONS, VERDICTS, Blame, PolicyRef
@@ -249,7 +249,7 @@ def _tables(
     label_sets = {labels: index for index, labels in enumerate(sets)}
     return {
         "path": run.path,
-        "planes": list(run.manifest.get("planes") or ()),
+        "planes": _planes(run.manifest),
         "bothFamilies": len({family for family, _ in page.slices}) > 1,
         "verdicts": [
             {"name": v, "verb": sentences.VERBS[v], "reply": sentences.REPLIES[v]} for v in VERDICTS
@@ -280,6 +280,11 @@ def _tables(
     }
 
 
+def _planes(manifest: Mapping[str, Any]) -> list[str]:
+    """Return the planes that the run asked, and `probe` where connections were tried."""
+    return [*(manifest.get("planes") or ()), *(["probe"] if manifest.get("probe") else [])]
+
+
 def _deciders(deciding: Sequence[Decider], number: Mapping[PolicyRef, int]) -> list[list[Any]]:
     """Return what decides: label, policy (-1 for none), and the cells it blocks, allows, shares."""
     return [
@@ -301,7 +306,7 @@ def _states(grid: Grid, decider: Mapping[str, int]) -> tuple[list[list[Any]], li
         text = sentences.cause(verdict, REASONS[state.reason], why)
         named = decider.get(label_of(why), -1)
         shared = [decider[str(ref)] for ref in why.policies if str(ref) in decider] if why else []
-        planes = [state.intent, state.logical, state.datapath]
+        planes = [getattr(state, name) for name in PLANES]
         numbers = [state.verdict, state.reply, state.reason, causes.setdefault(text, len(causes))]
         rows.append([*numbers, state.blame, *planes, *_marks(state), named, shared])
     return rows, list(causes)

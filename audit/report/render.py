@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from audit.model.changes import ChangedCells
+from audit.model.expectations import Checks
 from audit.model.history import Kept
 from audit.model.meaning import Meanings
 from audit.model.run import StreamedRun
@@ -39,14 +40,16 @@ def render_html(
     grid: Grid | None = None,
     meanings: Meanings | None = None,
     changed: ChangedCells | None = None,
+    checks: Checks | None = None,
     trace_budget: int = MOST_TRACE_BYTES,
     budget: int = MOST_BYTES,
 ) -> str:
     """Return the report of a run as one HTML page. The same run gives the same text.
 
     `grid` are its cells, where they were gathered before; `meanings` is what the policy objects say
-    of them, `changed` what a comparison with an earlier run found. The budgets bound the compressed
-    bytes of the traces and of all data; what does not fit is left out, and the page says so.
+    of them, `changed` what a comparison with an earlier run found, `checks` what became of
+    expectations. The budgets bound the compressed bytes of the traces and of all data; what does
+    not fit is left out, and the page says so.
     """
     grid = grid or gather(run, changed.cells if changed else None)
     counted = census(grid)
@@ -69,7 +72,7 @@ def render_html(
         environment()
         .get_template("report.html.j2")
         .render(
-            summary=summary(run.manifest, grid, counted, deciding, changed=changed),
+            summary=summary(run.manifest, grid, counted, deciding, changed=changed, checks=checks),
             path=run.path,
             # Where no trace was run none is left out.
             left_out=[n for n in data["leftOut"] if data["traced"] or n not in ("hops", "raw")],

@@ -1,9 +1,10 @@
 """What the page lists below the map: findings by kind, and what changed, each with its view."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from audit.model.changes import ChangedCells
+from audit.model.expectations import Checked, Checks, Status, Violation
 from audit.model.findings import FindingKind, Severity
 from audit.report import changes
 from audit.report.links import Links
@@ -11,7 +12,14 @@ from audit.report.messages import Message
 from audit.report.sentences import listed
 
 LISTED = 6
-DRIFTING = frozenset({FindingKind.DRIFT, FindingKind.NOT_ENFORCED, FindingKind.DATAPATH_DRIFT})
+DRIFTING = frozenset(
+    {
+        FindingKind.DRIFT,
+        FindingKind.NOT_ENFORCED,
+        FindingKind.DATAPATH_DRIFT,
+        FindingKind.PROBE_DRIFT,
+    }
+)
 """Kinds of findings whose cells the map's filter `drift` chooses."""
 
 
@@ -152,6 +160,110 @@ def _change(row: changes.Row, only: str, links: Links) -> ChangeRow:
         because="; ".join(row.path.because) or row.path.why,
         cells=row.cells,
         link=links.between(only, row.srcs, row.dsts),
+    )
+
+
+MOST_VIOLATIONS = 60
+"""Rows that the page lists of each expectation; `audit check` has all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlRow:
+    """A control, what the expectations that are evidence for it come to, and which these are."""
+
+    control: str
+    result: str
+    """`passes`, `passes with waivers`, `fails`, or `unproven`."""
+    expectations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViolationRow:
+    """Cells that are not as expected: who to whom, how, and who accepts it."""
+
+    src: str
+    dst: str
+    ports: str
+    verdict: str
+    by: str
+    waiver: str
+    cells: int
+    link: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectationRow:
+    """An expectation, what became of it, and each waiver in force with its owner and last day."""
+
+    name: str
+    description: str
+    status: str
+    passes: bool
+    sentence: str
+    controls: str
+    notes: tuple[str, ...]
+    waivers: tuple[tuple[str, str, str], ...]
+    """Owner, last day and reason."""
+    violations: tuple[ViolationRow, ...]
+    more: int
+    """Rows that are left out."""
+
+
+def controls(checks: Checks) -> tuple[ControlRow, ...]:
+    """Return each control that an expectation names."""
+    named: dict[str, list[Checked]] = {}
+    for checked in checks.expectations:
+        for control in checked.controls:
+            named.setdefault(control, []).append(checked)
+    return tuple(
+        ControlRow(
+            control=control,
+            result=_result({checked.status for checked in evidence}),
+            expectations=tuple(checked.name for checked in evidence),
+        )
+        for control, evidence in sorted(named.items())
+    )
+
+
+def _result(statuses: Collection[Status]) -> str:
+    """Say what statuses come to: one fails all, and one that proves nothing leaves it open."""
+    if not {Status.VIOLATED, Status.EXPIRED}.isdisjoint(statuses):
+        return "fails"
+    if not all(status.passes for status in statuses):
+        return "unproven"
+    return "passes with waivers" if Status.WAIVED in statuses else "passes"
+
+
+def expectation_rows(checks: Checks, links: Links) -> tuple[ExpectationRow, ...]:
+    """Return what became of each expectation: those that fail first."""
+    ordered = sorted(checks.expectations, key=lambda checked: checked.status.passes)
+    return tuple(
+        ExpectationRow(
+            name=checked.name,
+            description=checked.description,
+            status=str(checked.status),
+            passes=checked.status.passes,
+            sentence=checked.sentence,
+            controls=", ".join(checked.controls),
+            notes=(*checked.expired, *checked.notes),
+            waivers=tuple((w.owner, str(w.expires), w.reason) for w in checked.waivers),
+            violations=tuple(_violation(v, links) for v in checked.violations[:MOST_VIOLATIONS]),
+            more=max(0, len(checked.violations) - MOST_VIOLATIONS),
+        )
+        for checked in ordered
+    )
+
+
+def _violation(violation: Violation, links: Links) -> ViolationRow:
+    return ViolationRow(
+        src=violation.src,
+        dst=violation.dst,
+        ports=_few(violation.ports),
+        verdict=str(violation.verdict),
+        by=violation.by,
+        waiver=violation.waiver,
+        cells=violation.cells,
+        link=links.between(str(violation.verdict), [violation.src], [violation.dst]),
     )
 
 

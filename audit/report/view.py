@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.changes import UNMATCHED, ChangedCells
+from audit.model.expectations import Checks
 from audit.model.findings import Severity
 from audit.model.tally import NO_SHARE, Tally, percent
 from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
@@ -21,7 +22,16 @@ from audit.report.axes import Axes
 from audit.report.census import Census, Decider, exposures
 from audit.report.grid import Grid
 from audit.report.links import Links
-from audit.report.sections import ChangeTable, FindingGroup, change_tables, groups
+from audit.report.sections import (
+    ChangeTable,
+    ControlRow,
+    ExpectationRow,
+    FindingGroup,
+    change_tables,
+    controls,
+    expectation_rows,
+    groups,
+)
 from audit.report.sentences import MEANINGS, scope_text
 
 BAR = 1000.0
@@ -103,6 +113,11 @@ class Summary:
     """How many errors and warnings there are among the findings, those not shown too."""
     findings: tuple[FindingGroup, ...]
     """By kind, errors first."""
+    checked: str
+    """How many expectations pass, and on which day; empty where none was checked."""
+    failing_expectations: int
+    controls: tuple[ControlRow, ...]
+    expectations: tuple[ExpectationRow, ...]
     changed_since: str
     changed: tuple[str, ...]
     change_tables: tuple[ChangeTable, ...]
@@ -127,8 +142,9 @@ def summary(
     deciding: tuple[Decider, ...],
     *,
     changed: ChangedCells | None = None,
+    checks: Checks | None = None,
 ) -> Summary:
-    """Say what a run found."""
+    """Say what a run found, and what became of expectations."""
     tally = counted.total()
     zones = _zones(manifest)
     head, table = _table(grid.page, counted.pairs)
@@ -153,6 +169,10 @@ def summary(
         ),
         finding_counts=messages.counted(findings),
         findings=groups(findings, links),
+        checked=_checked(checks) if checks else "",
+        failing_expectations=checks.failing if checks else 0,
+        controls=controls(checks) if checks else (),
+        expectations=expectation_rows(checks, links) if checks else (),
         changed_since=changed.since if changed else "",
         changed=_changed(changed, counted) if changed else (),
         change_tables=change_tables(changed, links) if changed else (),
@@ -171,6 +191,13 @@ def summary(
 def _idle(count: int) -> str:
     """Return how many policies decide nothing."""
     return f"{number(count)} {'policy decides' if count == 1 else 'policies decide'} no cell."
+
+
+def _checked(checks: Checks) -> str:
+    """Return how many expectations pass."""
+    count = len(checks.expectations)
+    noun = "expectation passes" if count == 1 else "expectations pass"
+    return f"{count - checks.failing} of {count} {noun} on {checks.day}"
 
 
 def _changed(changed: ChangedCells, counted: Census) -> tuple[str, ...]:
@@ -230,6 +257,7 @@ def _checks(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
         ("intent", "Intent", "intent and logical agree on {} of {} cells"),
         ("drift", "Planes", "logical and datapath agree on {} of {} cells"),
         ("packets", "Packets", "real packets agree in {} of {} cells"),
+        ("probe", "Probes", "real connections agree in {} of {} cells"),
         ("prediction", "Prediction", "{} of {} traced legs answer as predicted"),
     )
     for key, name, text in compared:

@@ -26,18 +26,13 @@ from audit.model.expectations import (
     Waiver,
     Where,
 )
+from audit.model.options import PACKS
 from audit.model.packets import Protocol
 from audit.model.selectors import Selector
 from audit.model.verdicts import PolicyRef
 from audit.scope import located, selectors
 from audit.scope.selectors import SelectorError
 from audit.scope.suggestions import did_you_mean
-
-PACKS = (
-    *("default-deny", "namespace-isolation", "only-dns-egress", "no-metadata"),
-    *("cis-kubernetes", "nsa-cisa", "pci-dss"),
-)
-"""Ready-made expectations, `audit check --pack`."""
 
 _KINDS = {
     kind.lower(): kind
@@ -344,9 +339,11 @@ def _given(
 
 def _port(text: str) -> Port:
     """Return `tcp/80`, `tcp/8000-8100`, or a whole protocol for `tcp`."""
+    if text == Protocol.ICMP:
+        return Port(protocol=Protocol.ICMP, number=0)
     match = _PORT.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no port; write tcp/80, tcp/8000-8100 or tcp for all")
+        raise ValueError(f"{text!r} is no port; write tcp/80, tcp/8000-8100, tcp for all, or icmp")
     protocol, first, last = match.groups()
     if first is None:
         return Port(protocol=Protocol(protocol), number=0, last=MAX_PORT)

@@ -1,8 +1,9 @@
 """Ports as a scope names them, and the ports they are at each destination.
 
 `tcp/80`, `udp/53`, `sctp/38412`, `80` (tcp), `tcp/8000-8100`, the name of a port (`http`),
-`declared`, `tcp/all` or `all`. Numbers are the same at every destination; names and `declared` are
-what each destination declares itself, so one scope can mean port 8080 of one pod and 80 of another.
+`declared`, `tcp/all`, `all`, or `icmp`, a ping. Numbers are the same at every destination; names
+and `declared` are what each destination declares itself, so one scope can mean port 8080 of one pod
+and 80 of another.
 `all` are ranges of ports that nothing tells apart (`audit.cover.portspace`).
 """
 
@@ -13,7 +14,7 @@ from typing import assert_never
 
 from audit.errors import ScopeError
 from audit.model.endpoints import MAX_PORT, Endpoint, EndpointKind, Port
-from audit.model.packets import Protocol
+from audit.model.packets import WITH_PORTS, Protocol
 from audit.model.portspace import NO_SPACE, PortSpace
 from audit.scope import outside
 from audit.scope.suggestions import did_you_mean, nearest
@@ -27,22 +28,28 @@ _NUMBERS = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 _NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """A Service's port name may be any DNS label; a container's is one of at most 15 characters."""
 _PROTOCOL_LAST = re.compile(r"([0-9]+(?:-[0-9]+)?)[/:]([a-z]+)")
-_PROTOCOLS = tuple(str(protocol) for protocol in Protocol)
+_PROTOCOLS = tuple(map(str, WITH_PORTS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortRange:
-    """The ports `first` to `last` of a protocol, both included; one port when they are equal."""
+    """The ports `first` to `last` of a protocol, both included; one port when they are equal.
+
+    ICMP has none, and is 0 to 0.
+    """
 
     protocol: Protocol
     first: int
     last: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.first <= self.last <= MAX_PORT:
+        lowest = 0 if self.protocol is Protocol.ICMP else 1
+        if not lowest <= self.first <= self.last <= MAX_PORT * lowest:
             raise ValueError(f"{self.first}-{self.last} is no range of ports")
 
     def __str__(self) -> str:
+        if self.protocol is Protocol.ICMP:
+            return str(self.protocol)
         last = f"-{self.last}" if self.last != self.first else ""
         return f"{self.protocol}/{self.first}{last}"
 
@@ -72,7 +79,7 @@ class AllPorts:
     protocols: tuple[Protocol, ...]
 
     def __str__(self) -> str:
-        whole = self.protocols == tuple(Protocol)
+        whole = self.protocols == WITH_PORTS
         return ALL_WORD if whole else f"{self.protocols[0]}/{ALL_WORD}"
 
 
@@ -87,7 +94,9 @@ def parse(text: str) -> PortSpec:
     if word == DECLARED_WORD:
         return DECLARED
     if word == ALL_WORD:
-        return AllPorts(protocols=tuple(Protocol))
+        return AllPorts(protocols=WITH_PORTS)
+    if word == Protocol.ICMP:
+        return PortRange(protocol=Protocol.ICMP, first=0, last=0)
     if _NUMBERS.fullmatch(word):
         return _range(text, Protocol.TCP, word)
     if _NAME.fullmatch(word):
@@ -134,7 +143,7 @@ def _malformed(text: str, word: str) -> str:
         return f"port {text!r}: expected tcp, udp or sctp as the protocol, got {protocol!r}"
     return (
         f"port {text!r}: expected tcp/80, udp/53, sctp/38412, tcp/8000-8100, 80, "
-        "the name of a declared port, 'declared', tcp/all, or 'all'"
+        "icmp, the name of a declared port, 'declared', tcp/all, or 'all'"
     )
 
 
@@ -228,7 +237,7 @@ def _ranges(
 def _undeclared(endpoint: Endpoint, space: PortSpace, *, whole_outside: bool) -> tuple[Port, ...]:
     """Return the ports of a destination at which the scope means none."""
     if whole_outside and outside.is_range_endpoint(endpoint):
-        ports = _ranges(space, endpoint, Protocol)
+        ports = _ranges(space, endpoint, WITH_PORTS)
     else:
         ports = ()
     if not ports and endpoint.kind is EndpointKind.EXTERNAL:

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint
-from audit.model.matrix import Cells, index_type
+from audit.model.matrix import PLANES, Cells, index_type
+from audit.model.probes import Probed
 from audit.model.verdicts import CODE, NO_VERDICT, Blame, Verdict
 from audit.store import schema
 from audit.store.blames import CellBlames
@@ -32,10 +33,10 @@ from audit.store.decode import (
     words,
 )
 from audit.store.layout import reading
+from audit.store.probes import Overlay, records
 
 _COLUMNS = ("family", "protocol", "port", "port_end", "verdict", "reply", "reason", "drift")
 """What is read of all cells, beside the names of their ends."""
-_PLANES = ("intent", "logical", "datapath")
 _TRACES = {"trace": "trace_id", "other_trace": "other_trace_id"}
 _KEPT = 3
 """Decoded files that are kept: about 20 MB each."""
@@ -48,8 +49,9 @@ Between = tuple[Collection[int], Collection[int]]
 class CellFiles:
     """The cells in `files`, as `audit.model.recorded.CellReader` promises them.
 
-    `traced` cells have their traces and each plane's verdict too. With `plane`, a cell's verdict is
-    that plane's. RunReadError when a file turns out to be damaged.
+    `traced` cells have their traces and each plane's verdict too, the probe's of `probes`, of which
+    a cell's last counts. With `plane`, a cell's verdict is that plane's. RunReadError when a file
+    turns out to be damaged.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class CellFiles:
         *,
         traced: bool = False,
         plane: str = "",
+        probes: pa.Table | None = None,
     ) -> None:
         self.ports = ports_of(files)
         self._files = tuple(files)
@@ -79,6 +82,11 @@ class CellFiles:
         self._columns = list(dict.fromkeys((*ends, *_COLUMNS, *blames.columns, *added)))
         self._index = EndpointIndex(endpoints, self._key)
         self._codes = CellCodes(self._index, self.ports)
+        self.overlay: Overlay | None = None
+        if probes is not None:
+            counts = len(endpoints), len(self.ports)
+            with reading(files[0].parent.with_name(schema.PROBES.directory)):
+                self.overlay = Overlay.of(probes, self._codes, counts)
         self._combinations: dict[tuple[Any, ...], int] = {}
         self._traces = Vocabulary(grow=True)
         self._file = lru_cache(maxsize=0 if traced else _KEPT)(self._read)
@@ -116,7 +124,7 @@ class CellFiles:
     def __iter__(self) -> Iterator[Cells]:
         """Yield the cells, a file at a time."""
         for number in range(len(self._files)):
-            yield _without_lone_plane(self._file(number))
+            yield self._without_lone_plane(self._file(number))
 
     def whole(self, between: Between | None = None) -> tuple[Cells, tuple[Blame, ...]]:
         """Return all cells, or those between ends named as these endpoints are, as one table.
@@ -141,7 +149,15 @@ class CellFiles:
         for start in range(0, count, _SETTLED_AT_A_TIME):
             settled = arrays["blame"][start : start + _SETTLED_AT_A_TIME]
             settled[:] = lookup[settled]
-        return _without_lone_plane(Cells(**arrays)), tuple(blames)
+        return self._without_lone_plane(Cells(**arrays)), tuple(blames)
+
+    def probed(self, cells: Cells, probes: pa.Table) -> dict[int, Probed]:
+        """Return the last probe of each of some cells that has one."""
+        if self.overlay is None:
+            return {}
+        rows, numbers = self.overlay.places(dict(cells.arrays()))
+        last = records(probes, self.overlay.rows[numbers].tolist())
+        return dict(zip(rows.tolist(), last, strict=True))
 
     @cached_property
     def _spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -184,6 +200,8 @@ class CellFiles:
         arrays = {name: codes[name] for name in self._types}
         for name, column in _TRACES.items() if self._traced else ():
             arrays[name] = self._traces.codes(words(table, column)).astype(np.int32)
+        if self.overlay is not None:
+            arrays |= self.overlay.on(arrays)
         return Cells(**arrays, blame=blame)
 
     def _blame(self, table: pa.Table) -> NDArray[np.int32]:
@@ -197,11 +215,15 @@ class CellFiles:
         ]
         return np.array(numbers, np.int32)[codes]
 
+    def _without_lone_plane(self, cells: Cells) -> Cells:
+        """Return cells without the planes, where there is only one: it is the cell's verdict.
 
-def _without_lone_plane(cells: Cells) -> Cells:
-    """Return cells without the planes, where there is only one: it is the cell's verdict."""
-    planes = [n for n, of in cells.arrays() if n in _PLANES and (of != NO_VERDICT).any()]
-    kept = set(planes) if len(planes) > 1 else set()
-    kept |= {"other_trace"} if "datapath" in kept else set()
-    optional = {*_PLANES, "other_trace"} - kept
-    return Cells(**{name: column for name, column in cells.arrays() if name not in optional})
+        Of a run that was probed all parts have the same planes.
+        """
+        if self.overlay is not None:
+            return cells
+        planes = [n for n, of in cells.arrays() if n in PLANES and (of != NO_VERDICT).any()]
+        kept = set(planes) if len(planes) > 1 else set()
+        kept |= {"other_trace"} if "datapath" in kept else set()
+        optional = {*PLANES, "other_trace"} - kept
+        return Cells(**{name: column for name, column in cells.arrays() if name not in optional})

@@ -229,7 +229,7 @@ def port_of(text: str) -> Port:
     """Return the port `str(Port)` printed."""
     protocol, _, numbers = text.partition("/")
     first, _, last = numbers.partition("-")
-    return Port(protocol=Protocol(protocol), number=int(first), last=int(last or 0))
+    return Port(protocol=Protocol(protocol), number=int(first or 0), last=int(last or 0))
 
 
 def endpoints(file: Path) -> tuple[Endpoint, ...]:

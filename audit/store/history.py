@@ -10,7 +10,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as pads
 
 from audit.errors import OutputError, RunReadError, UsageError
 from audit.model import findings
@@ -150,8 +149,8 @@ def ask(runs: Sequence[Kept], sql: str) -> tuple[list[str], Iterator[tuple[query
             path = Path(run.path)
             files = table_files(path, read_manifest(path), table)
             with reading(path):
-                dataset = pads.dataset([str(file) for file in files], schema=table.schema)
-            connection.register(f"{table.name}_{number}", dataset)
+                rows = query.rows_of(files, table)
+            connection.register(f"{table.name}_{number}", rows)
             quoted = run.run.replace("'", "''")
             parts.append(f"SELECT '{quoted}' AS run, * FROM {table.name}_{number}")  # noqa: S608
         connection.execute(f"CREATE VIEW {table.name} AS {' UNION ALL '.join(parts)}")

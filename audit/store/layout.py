@@ -120,7 +120,8 @@ def _without_manifest(path: Path) -> str:
 def table_files(path: Path, manifest: Mapping[str, Any], table: Table) -> tuple[Path, ...]:
     """Return the files of `table` in their order, each as it was written.
 
-    Raises RunReadError when the run has none, or one is missing or has another size or SHA-256.
+    Raises RunReadError when the run has none and that is not `optional`, or one is missing or has
+    another size or SHA-256.
     """
     outputs = manifest.get("outputs", ())
     try:
@@ -129,7 +130,7 @@ def table_files(path: Path, manifest: Mapping[str, Any], table: Table) -> tuple[
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunReadError(f"{path / MANIFEST} does not list its files: run again") from error
     names = sorted(name for name in sizes if _belongs(PurePosixPath(name), table))
-    if not names:
+    if not names and not table.optional:
         raise RunReadError(f"{path} has no {table.pattern}: run again")
     for name in names:
         _require_size(path, name, sizes[name])

@@ -40,7 +40,14 @@ def describe(
         "host": host(),
         "tools": tools(),
         "databases": [
-            {"zone": z.name, "northd_version": z.northd_version, "sequence": z.sequence}
+            {
+                "zone": z.name,
+                "northd_version": z.northd_version,
+                "sequence": z.sequence,
+                "rejecting_acls": sum(
+                    acl.action == "reject" for acls in z.acls.values() for acl in acls
+                ),
+            }
             for z in state.zones.values()
         ],
         "counts": {"cells": cells, **counts, "traces": traces},

@@ -6,17 +6,18 @@ the run's own files beforehand. (DuckDB can allow a directory, but that allows w
 `WITH x AS (COPY …)` counts as a SELECT.)
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.dataset as pads
 
 from audit.errors import UsageError
 from audit.store.layout import read_manifest, reading, table_files
-from audit.store.schema import TABLES
+from audit.store.schema import TABLES, Table
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 """What JSON can say; dates and times are ISO text, anything else its own text."""
@@ -55,6 +56,13 @@ def run_locked(
     return columns, _rows(connection)
 
 
+def rows_of(files: Sequence[Path], table: Table) -> pads.Dataset | pa.Table:
+    """Return a table's rows, which stay in its files; none where there is no file."""
+    if not files:
+        return table.schema.empty_table()
+    return pads.dataset([str(file) for file in files], schema=table.schema)
+
+
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     """Return a DuckDB with the run's tables as views."""
     manifest = read_manifest(path)
@@ -62,8 +70,8 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     for table in TABLES:
         files = table_files(path, manifest, table)
         with reading(path):
-            dataset = pads.dataset([str(file) for file in files], schema=table.schema)
-        connection.register(table.name, dataset)
+            rows = rows_of(files, table)
+        connection.register(table.name, rows)
     return connection
 
 

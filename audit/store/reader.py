@@ -11,12 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from audit.model.endpoints import Endpoint
 from audit.model.facts import Policy
 from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.probes import Probed
 from audit.model.recorded import Recorded
 from audit.model.run import Run, StreamedRun
-from audit.store import blames, decode, schema
+from audit.store import blames, decode, probes, schema
 from audit.store.cells import Between, CellFiles
 from audit.store.layout import read_manifest, table_files
 from audit.store.traces import TraceFiles
@@ -29,32 +32,40 @@ class _Directory:
     path: Path
     manifest: Mapping[str, Any]
 
-    def _files(self, table: schema.Table) -> tuple[Path, ...]:
+    def files(self, table: schema.Table) -> tuple[Path, ...]:
+        """Return the files of a table."""
         return table_files(self.path, self.manifest, table)
 
     @cached_property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Its endpoints, in order."""
-        return decode.endpoints(*self._files(schema.ENDPOINTS))
+        return decode.endpoints(*self.files(schema.ENDPOINTS))
 
     @cached_property
     def policies(self) -> tuple[Policy, ...]:
         """Its policies, in order."""
-        return decode.policies(*self._files(schema.POLICIES))
+        return decode.policies(*self.files(schema.POLICIES))
 
     @cached_property
     def traces(self) -> TraceFiles:
         """Its traces; they stay on disk until asked for."""
-        return TraceFiles(self._files(schema.TRACES))
+        return TraceFiles(self.files(schema.TRACES))
+
+    @cached_property
+    def probes(self) -> pa.Table | None:
+        """Its probes, the earliest first; None when it was not probed."""
+        return probes.read(self.files(schema.PROBES))
 
     def cells(self) -> CellFiles:
         """Return its cells with their traces, and who decided as far as traces tell."""
         rebuilt = blames.Rebuilt(self.traces, self.policies)
-        return CellFiles(self._files(schema.CELLS), self.endpoints, rebuilt, traced=True)
+        return CellFiles(
+            self.files(schema.CELLS), self.endpoints, rebuilt, traced=True, probes=self.probes
+        )
 
     def decided_cells(self, plane: str) -> CellFiles:
         """Return its cells without their traces, and who decided as far as cells tell."""
-        return CellFiles(self._files(schema.CELLS), self.endpoints, blames.Named(), plane=plane)
+        return CellFiles(self.files(schema.CELLS), self.endpoints, blames.Named(), plane=plane)
 
 
 def _opened(path: Path | str) -> _Directory:
@@ -83,6 +94,7 @@ def open_run(path: Path | str, between: Between | None = None) -> Run:
         verdicts=CellVerdicts.of(cells, deciders, files.trace_keys),
         policies=run.policies,
         traces=run.traces,
+        probes={} if run.probes is None else files.probed(cells, run.probes),
     )
 
 
@@ -101,6 +113,22 @@ def stream_run(path: Path | str) -> StreamedRun:
         blames=lambda: cells.blames,
         trace_keys=lambda: cells.trace_keys,
     )
+
+
+def open_probes(path: Path, name: str) -> tuple[Matrix, list[Probed]]:
+    """Return the cells of a run that were probed, and of each the last probe, in their order.
+
+    `name` is a file of probes that its run.json does not list yet. As long as the arrays of the
+    matrix is the list; there are few of them.
+    """
+    run = _opened(path)
+    table = probes.read((*run.files(schema.PROBES), path / name))
+    assert table is not None  # noqa: S101 - there is a file
+    cells = CellFiles(run.files(schema.CELLS), run.endpoints, blames.Named(), probes=table)
+    overlay = cells.overlay
+    assert overlay is not None  # noqa: S101 - there are probes
+    matrix = Matrix(endpoints=run.endpoints, ports=cells.ports, **overlay.columns)
+    return matrix, probes.records(table, overlay.rows.tolist())
 
 
 def open_recorded(path: Path | str, plane: str = "") -> Recorded:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,6 +21,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from audit.errors import OutputError, RunReadError, UsageError
+from audit.model.options import Part
 from audit.store import plain
 from audit.store.evidence import REPORT, listed
 from audit.store.files import PARTIAL, replacing, writing
@@ -149,24 +149,12 @@ def put(run: Path, root: RemoteDirectory) -> None:
         send(MANIFEST)
 
 
-class Part(Enum):
-    """What of a run is fetched."""
-
-    CELLS = 1
-    """Without its traces, which are most of its bytes, and its report."""
-    TABLES = 2
-    """Without its report."""
-    EVERYTHING = 3
-    """All that is there, compared with nothing: for who compares it."""
-    PAGE = 4
-    """Its report alone."""
-
-    def has(self, name: str) -> bool:
-        """Say whether a file of the run belongs to it."""
-        if self is Part.PAGE:
-            return name == REPORT
-        traces = PurePosixPath(name).parts[0] == TRACES.directory
-        return self is Part.EVERYTHING or (name != REPORT and not (traces and self is Part.CELLS))
+def _belongs(name: str, part: Part) -> bool:
+    """Say whether a file of a run belongs to a part of it."""
+    if part is Part.PAGE:
+        return name == REPORT
+    traces = PurePosixPath(name).parts[0] == TRACES.directory
+    return part is Part.EVERYTHING or (name != REPORT and not (traces and part is Part.CELLS))
 
 
 def fetch(remote: RemoteDirectory, into: Path, part: Part = Part.TABLES) -> Path:
@@ -199,7 +187,7 @@ def fetch(remote: RemoteDirectory, into: Path, part: Part = Part.TABLES) -> Path
                     f"(SHA-256 {digest or 'of nothing'}): restore it, or run again"
                 )
 
-        _each(take, [name for name in names if part.has(name)])
+        _each(take, [name for name in names if _belongs(name, part)])
     return target
 
 

@@ -29,7 +29,9 @@ HISTORY: tuple[tuple[int, str], ...] = (
         (
             "Endpoints of kind `ingress`; `cells.src_network` and `cells.dst_network`, "
             "`endpoints.network` and `endpoints.network_role`; `run.json` always has "
-            "`content_sha256` and `coverage.unprovable`. Versions 2 and 3 are read as well."
+            "`content_sha256` and `coverage.unprovable`. Versions 2 and 3 are read as well. "
+            "`probes` is there in runs that `audit probe` added to: who does not know it reads the "
+            "rest as it was."
         ),
     ),
 )
@@ -62,6 +64,8 @@ class Table:
     text: str
     schema: pa.Schema
     directory: str = ""
+    optional: bool = False
+    """Whether a run may have no file of it, which is as if it had no row."""
 
     @property
     def pattern(self) -> str:
@@ -95,7 +99,7 @@ CELLS = Table(
             _column("dst_name", WORD, "Destination's name; an external's address."),
             _column("dst_node", WORD, "Destination's node; empty when it is on none."),
             _column("family", WORD, "Address family: `ip4` or `ip6`."),
-            _column("protocol", WORD, "`tcp`, `udp` or `sctp`."),
+            _column("protocol", WORD, "`tcp`, `udp`, `sctp`, or `icmp`: a ping, whose port is 0."),
             _column("port", pa.int32(), "Destination port; of a range the first, which may be 0."),
             _column(
                 "verdict",
@@ -281,4 +285,53 @@ TRACE_FIELDS = {
 }
 """Columns of `traces` that `audit.model.run.TraceRecord` calls otherwise."""
 
-TABLES = (CELLS, ENDPOINTS, POLICIES, TRACES)
+_CELL_OF_PROBE = (
+    *(
+        f"{side}_{name}"
+        for side in ("src", "dst")
+        for name in ("kind", "namespace", "name", "node")
+    ),
+    *("family", "protocol", "port", "port_end", "src_network", "dst_network"),
+)
+"""Columns that name the cell, as in `cells`."""
+
+PROBES = Table(
+    name="probes",
+    directory="probes",
+    optional=True,
+    text="One row per real connection that `audit probe` tried, for one cell; none in a run that "
+    "was not probed. Each file is one call of `audit probe`, in the order of their names: of a "
+    "cell that is in several the last counts.",
+    schema=pa.schema(
+        [
+            *(CELLS.schema.field(name) for name in _CELL_OF_PROBE),
+            _column(
+                "response",
+                WORD,
+                "What the client saw: `connected`, `refused`, `unreachable`, `unanswered`, or "
+                "`not-sent` when no connection was tried.",
+            ),
+            _column(
+                "verdict",
+                WORD,
+                "What that proves: `reachable`, `inconclusive` or `untraced`. A connection cannot "
+                "prove that packets are stopped.",
+            ),
+            _optional(
+                "drift",
+                pa.bool_(),
+                "Whether it contradicts the cell's verdict; null where either proves nothing.",
+            ),
+            _column("expected", WORD, "The cell's verdict when it was probed."),
+            _optional("expected_reply", WORD, "Its reply's; null when there was none to trace."),
+            _column("meaning", WORD, "Why the response comes to this verdict, in a sentence."),
+            _column("client", WORD, "The program that tried it; empty when none did."),
+            _column("detail", TEXT, "What that printed, or why nothing was tried."),
+            _column("address", TEXT, "The address that was connected to."),
+            _column("probed_port", pa.int32(), "The port of it: of a range its last."),
+            _column("tried_at", TEXT, "When the response came, in UTC (ISO 8601)."),
+        ]
+    ),
+)
+
+TABLES = (CELLS, ENDPOINTS, POLICIES, TRACES, PROBES)

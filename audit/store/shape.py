@@ -41,6 +41,13 @@ class _Check(TypedDict, total=False):
 
 class _Counts(TypedDict):
     cells: _Count
+    reachable: NotRequired[_Count]
+    exits: NotRequired[_Count]
+    blocked: NotRequired[_Count]
+    unroutable: NotRequired[_Count]
+    inconclusive: NotRequired[_Count]
+    untraced: NotRequired[_Count]
+    traces: NotRequired[_Count]
 
 
 class _Coverage(TypedDict):
@@ -53,6 +60,7 @@ class _Database(TypedDict):
     zone: str
     northd_version: str
     sequence: str
+    rejecting_acls: NotRequired[_Count]
 
 
 class _Input(TypedDict):
@@ -115,6 +123,7 @@ class _Run(TypedDict, total=False):
     prediction: _Check | None
     drift: _Check | None
     packets: _Check | None
+    probe: _Check | None
     notes: list[_Note]
     findings: list[_Finding]
     inputs: list[_Input]

@@ -272,8 +272,8 @@ def _packet(left: Encapsulated | None, sent: Microflow) -> Microflow | None:
         eth_dst=fields["dl_dst"],
         ip_src=fields["ipv6_src" if six else "nw_src"],
         ip_dst=fields["ipv6_dst" if six else "nw_dst"],
-        src_port=int(fields["tp_src"]),
-        dst_port=int(fields["tp_dst"]),
+        src_port=int(fields.get("tp_src", sent.src_port)),
+        dst_port=int(fields.get("tp_dst", sent.dst_port)),
         ttl=int(fields["nw_ttl"]),
     )
 

@@ -2,7 +2,7 @@
 
 import re
 
-from audit.model.packets import Microflow
+from audit.model.packets import Family, Microflow, Protocol
 
 _PORT_NAME = re.compile(r'[^"\\\x00-\x1f\x7f\ud800-\udfff]+')
 
@@ -18,9 +18,13 @@ def expression(flow: Microflow) -> str:
     """
     if not _PORT_NAME.fullmatch(flow.inport):
         raise UnnameableError(f"logical port {flow.inport!r} cannot be named in an expression")
+    if flow.protocol is Protocol.ICMP:
+        version = "icmp4" if flow.family is Family.IP4 else "icmp6"
+        what = f"{version}.type=={flow.icmp_type} && {version}.code==0"
+    else:
+        what = f"{flow.protocol}.dst=={flow.dst_port} && {flow.protocol}.src=={flow.src_port}"
     return (
         f'inport=="{flow.inport}" && eth.src=={flow.eth_src} && eth.dst=={flow.eth_dst} && '
         f"{flow.family}.src=={flow.ip_src} && {flow.family}.dst=={flow.ip_dst} && "
-        f"ip.ttl=={flow.ttl} && "
-        f"{flow.protocol}.dst=={flow.dst_port} && {flow.protocol}.src=={flow.src_port}"
+        f"ip.ttl=={flow.ttl} && {what}"
     )

@@ -13,7 +13,8 @@ BRIDGE = "br-int"
 STEPS = 20
 """How many conntrack steps are given a state; a packet through both routers takes six."""
 
-_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
+_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132, Protocol.ICMP: 1}
+_ICMPV6 = 58
 
 
 def flow(microflow: Microflow, in_port: str, *, tunnel: Tunnel | None = None) -> str:
@@ -40,10 +41,18 @@ def flow(microflow: Microflow, in_port: str, *, tunnel: Tunnel | None = None) ->
         f"{prefix}_src={microflow.ip_src}",
         f"{prefix}_dst={microflow.ip_dst}",
         f"nw_ttl={microflow.ttl}",
-        f"{microflow.protocol}_dst={microflow.dst_port}",
-        f"{microflow.protocol}_src={microflow.src_port}",
+        *_ends(microflow),
     ]
     return ", ".join(words)
+
+
+def _ends(microflow: Microflow) -> Sequence[str]:
+    """Return the ports of a packet, or what an ICMP packet has instead, as OpenFlow writes it."""
+    if microflow.protocol is Protocol.ICMP:
+        version = "icmpv6" if microflow.family is Family.IP6 else "icmp"
+        return f"{version}_type={microflow.icmp_type}", f"{version}_code=0"
+    protocol = microflow.protocol
+    return f"{protocol}_dst={microflow.dst_port}", f"{protocol}_src={microflow.src_port}"
 
 
 def connection(microflow: Microflow) -> str:
@@ -52,13 +61,17 @@ def connection(microflow: Microflow) -> str:
     `ofproto/trace` keeps it from the packet that it is given, and knows nothing of it by itself.
     """
     prefix = "ct_ipv6" if microflow.family is Family.IP6 else "ct_nw"
+    number, ports = _NUMBERS[microflow.protocol], (microflow.src_port, microflow.dst_port)
+    if microflow.protocol is Protocol.ICMP:  # type and code stand in for ports (ovs-fields(7))
+        number = _ICMPV6 if microflow.family is Family.IP6 else number
+        ports = (microflow.icmp_type, 0)
     words = (
         f"ct_state=trk|{ConntrackState.REQUEST}",
-        f"ct_nw_proto={_NUMBERS[microflow.protocol]}",
+        f"ct_nw_proto={number}",
         f"{prefix}_src={microflow.ip_src}",
         f"{prefix}_dst={microflow.ip_dst}",
-        f"ct_tp_src={microflow.src_port}",
-        f"ct_tp_dst={microflow.dst_port}",
+        f"ct_tp_src={ports[0]}",
+        f"ct_tp_dst={ports[1]}",
     )
     return ", ".join(words)
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Self
 
 from audit.model.datapath import Switch
-from audit.model.packets import ConntrackState, Microflow
+from audit.model.packets import ConntrackState, Microflow, Protocol
 from audit.model.traces import DatapathTask, TraceTask
 from audit.trace import frames
 from audit.trace.frames import SENT_PROTOCOLS
@@ -143,6 +143,8 @@ def _interface(port: str, switch: Switch) -> str:
 
 
 def _unsendable(task: TraceTask) -> str:
+    if task.microflow.protocol is Protocol.ICMP:
+        return "no pings are sent"
     if task.microflow.protocol not in SENT_PROTOCOLS:
         return f"{task.microflow.protocol} is not handled by the userspace datapath's conntrack"
     if task.state is not ConntrackState.REQUEST:

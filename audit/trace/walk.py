@@ -401,7 +401,8 @@ def _patched(path: _Path, port: str) -> Hop | None:
 
 
 _REWRITES = re.compile(
-    r"(?:eth|ip|ip4|ip6|tcp|udp|sctp|arp|vlan)[.\w]*(?:\[[\d.]+\])? (?:=|<->) |ip\.ttl--"
+    r"(?:eth|ip|ip4|ip6|tcp|udp|sctp|icmp4|icmp6|arp|vlan)[.\w]*(?:\[[\d.]+\])? (?:=|<->) "
+    r"|ip\.ttl--"
 )
 _PATCHES = frozenset({"patch", "l3gateway"})
 """Port types with a peer: the trace goes on at the other side."""

@@ -11,6 +11,7 @@ from audit.fanout import agents
 from audit.fanout.base import MakeWorker
 from audit.model.datapath import Chassis, Pipelines
 from audit.model.facts import Zone
+from audit.model.options import OVS_RUNDIR
 from audit.replay import own, toolchain
 from audit.trace.datapath import DatapathTracer, Sockets
 from audit.trace.local import Copies
@@ -27,10 +28,6 @@ what only one node knows from the run."""
 
 _SOUTHBOUND_SOCKET = "ovnsb_db.sock"
 _NORTHBOUND_SOCKET = "ovnnb_db.sock"
-
-
-OVS_RUNDIR = Path("/var/run/openvswitch")
-"""Where a node's Open vSwitch has its sockets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from audit.fanout.ray import RayFanout
 from audit.model.facts import Note
 from audit.model.findings import Finding, FindingKind, of_disagreements
 from audit.model.matrix import CellVerdicts, among
+from audit.model.options import PlaneName, Workers
 from audit.model.traces import TraceTask
 from audit.model.verdicts import OPERATIONAL, REASON_CODE
 from audit.replay import databases
@@ -25,7 +26,7 @@ from audit.tracing import agents, packets, planes
 from audit.tracing.drift import drifted, unheard
 from audit.tracing.follow import Tracing, Verified
 from audit.tracing.journal import Journal
-from audit.tracing.options import Options, PlaneName, Progress, Workers
+from audit.tracing.options import Options, Progress
 from audit.tracing.plan import Planned
 from audit.tracing.switches import OWN, Running, Start, idle, require
 from audit.verdict.drift import merged

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -11,36 +10,8 @@ import msgspec
 from audit.facts.archive import LARGEST
 from audit.facts.live.access import Access
 from audit.facts.manifests import Surroundings
+from audit.model.options import DEFAULT_PLANES, Covering, PlaneName, Workers
 from audit.scope.scope import Scope
-
-
-class Workers(StrEnum):
-    """Where traces run."""
-
-    RAY = "ray"
-    INLINE = "inline"
-    AGENTS = "agents"
-
-
-class Covering(StrEnum):
-    """Which cells are traced, and how the others follow (docs/cover.md)."""
-
-    LEGS = "legs"
-    PAIRS = "pairs"
-    EXHAUSTIVE = "exhaustive"
-    PREDICT = "predict"
-
-
-class PlaneName(StrEnum):
-    """What is asked about every cell (`audit run --planes`)."""
-
-    INTENT = "intent"
-    LOGICAL = "logical"
-    DATAPATH = "datapath"
-
-
-DEFAULT_PLANES = frozenset({PlaneName.INTENT, PlaneName.LOGICAL})
-"""What is asked unless something else is: what was meant, and what OVN makes of it."""
 
 
 class Progress(Protocol):

@@ -22,13 +22,14 @@ from audit.facts.live.access import Access
 from audit.model.facts import ClusterState, Note, Owners
 from audit.model.legs import LegPlan
 from audit.model.matrix import Matrix
+from audit.model.options import Covering, PlaneName
 from audit.model.portspace import NO_SPACE, PortSpace
 from audit.replay import databases, toolchain
 from audit.scope import expand, matrix, ports
 from audit.scope.outside import Range
 from audit.trace.pods import Pods
 from audit.tracing import pods as inpods
-from audit.tracing.options import Covering, Options, PlaneName, Progress
+from audit.tracing.options import Options, Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from audit.cover.contradictions import Contradictions
 from audit.model.datapath import Chassis
 from audit.model.facts import ClusterState
 from audit.model.legs import LegPlan
+from audit.model.options import Covering
 from audit.model.tasks import keyed
 from audit.model.traces import DatapathTask, TraceTask
-from audit.tracing.options import Covering
 from audit.tracing.plan import Planned
 from audit.verdict import records
 from audit.verdict.blame import Blamer

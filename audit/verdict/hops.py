@@ -13,7 +13,7 @@ from audit.model.facts import LogicalPort, Owners, Zone
 from audit.model.packets import Family, Microflow, Protocol
 from audit.model.tasks import keyed
 from audit.model.traces import Hop, HopEnd, TraceTask
-from audit.verdict.underlay import NO_UNDERLAY, Underlay
+from audit.verdict.underlay import NO_UNDERLAY, Underlay, is_pod
 
 _Vip = tuple[str, Protocol, int]
 
@@ -62,12 +62,22 @@ class NextHops:
         return keyed(onward)
 
     def network_of_pod(self, port: str) -> str | None:
-        """Return the network of a pod's port, empty for the default one; None for no pod's."""
+        """Return the network of a pod's port, empty for the default one; None for no pod's.
+
+        It is the one that the pod is audited on, whatever single zones say of a port that they have
+        a part of.
+        """
         if not self._networks:
             self._networks[""] = ""  # not filled again where no pod has a port
             for zone in self.zones.values():
                 pods = (pod.name for pod in zone.ports.values() if pod.is_pod)
                 self._networks.update((name, zone.network_of(name)) for name in pods)
+            for owners in self.owners.by_network.values():
+                self._networks.update(
+                    (owner.attachment.port, owner.network)
+                    for owner in owners.values()
+                    if owner.attachment is not None and is_pod(owner)
+                )
         return self._networks.get(port) if port else None
 
     def networks_of_service(self, flow: Microflow) -> frozenset[str]:

@@ -518,7 +518,7 @@ class _Missing:
         for part, ids in results.ids(legs).items():
             legs_, first = np.unique(ids[missing], return_index=True)
             for leg, cell in zip(legs_.tolist(), legs.cells[missing[first]].tolist(), strict=True):
-                self._cells.setdefault((results.plan.family, part, leg), cell)
+                self._cells.setdefault((id(results.plan), part, leg), cell)
 
     def cells(self) -> NDArray[np.int64]:
         """Return the cells, sorted."""

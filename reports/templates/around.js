@@ -117,7 +117,7 @@ function* cellLines() {
         if (lines.length > MOST_EXPORTED) return lines;
         const state = stateOf(code);
         const [family, port] = T.slices[slice];
-        const [protocol, number] = T.ports[port].split("/");
+        const [protocol, number = "0"] = T.ports[port].split("/");
         const rule = state.blame && state.blame.rule >= 0 ? state.blame.rule : "";
         const policy = state.decider >= 0 ? T.deciders[state.decider][0] : "";
         lines.push(csvLine([scene.rows[r].key, scene.columns[c].key, T.families[family], protocol, number, word(scene.shown[code]), word(state.reply), state.drift, ...(T.since ? [beforeOf(state)] : []), ...T.planes.map((plane) => word(state[plane])), policy, state.blame ? state.blame.direction : "", rule, T.reasons[state.reason]]));

@@ -8,7 +8,7 @@ const passes = (verdict) => verdict === REACHABLE || verdict === EXITS;
 const stops = (verdict) => verdict === BLOCKED || verdict === UNROUTABLE;
 const unproven = (verdict) => verdict === 4 || verdict === 5;
 // A state's entries: see payload.py.
-const S = { verdict: 0, reply: 1, reason: 2, cause: 3, blame: 4, intent: 5, logical: 6, datapath: 7, drift: 8, changed: 9, decider: 10, shared: 11 };
+const S = { verdict: 0, reply: 1, reason: 2, cause: 3, blame: 4, intent: 5, logical: 6, datapath: 7, probe: 8, drift: 9, changed: 10, decider: 11, shared: 12 };
 
 const data = JSON.parse($("data").textContent);
 $("data").remove(); // megabytes of text, of which the parts that are needed are in `data`
@@ -198,7 +198,7 @@ function stateOf(code) {
   return {
     verdict: row[S.verdict], reply: row[S.reply], reason: row[S.reason], cause: T.causes[row[S.cause]],
     blame: row[S.blame] < 0 ? null : T.blames[row[S.blame]],
-    intent: row[S.intent], logical: row[S.logical], datapath: row[S.datapath],
+    intent: row[S.intent], logical: row[S.logical], datapath: row[S.datapath], probe: row[S.probe],
     drift: row[S.drift] === 1, changed: row[S.changed],
     decider: row[S.decider], shared: row[S.shared],
   };

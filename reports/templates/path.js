@@ -59,7 +59,7 @@ async function pathPart(src, dst, cell) {
   const rows = planes.map((plane) => {
     const hops = [request, other].find((some) => some.length && some[0].hop[13] === plane) || [];
     const verdict = state[plane];
-    const between = plane === "intent" ? intentStations(src, dst, cell, verdict) : betweenOf(hops, cell, verdict);
+    const between = plane === "probe" ? [] : plane === "intent" ? intentStations(src, dst, cell, verdict) : betweenOf(hops, cell, verdict);
     return pathRow(plane, src, dst, between, verdict, hops);
   });
   return [heading("Path, plane by plane"), ...rows.flat()];
@@ -72,7 +72,7 @@ function intentStations(src, dst, cell, verdict) {
   const found = meaningOf(src, dst, cell);
   if (!found) return cell.state.verdict === verdict ? decidedStations(cell) : [];
   const sides = [found[5], found[6]].map((text) => T.meanings.texts[text]);
-  const denies = sides.map((text) => /\*\[[^\]]+\] (?:Deny|no rule allows)/.test(text));
+  const denies = sides.map((text) => /\] decides: (?:Deny|no rule allows)/.test(text));
   // Only what the chains and the verdict say alike is shown as either.
   const known = passes(verdict) ? !denies.some(Boolean) : verdict === BLOCKED && denies.some(Boolean);
   return ["egress", "ingress"].map((name, i) => station("policy", `${name} policies`, sides[i], known ? (denies[i] ? "blocked" : "reachable") : ""));

@@ -11,7 +11,7 @@ function portsNamed(word, ports) {
   if (!named) return [];
   const [, before, number, after] = named;
   return ports.filter((port) => {
-    const [protocol, numbers] = port.split("/");
+    const [protocol, numbers = "0"] = port.split("/"); // icmp has none
     const [first, last = first] = numbers.split("-").map(Number);
     return (!(before || after) || protocol === (before || after)) && first <= Number(number) && Number(number) <= last;
   });

@@ -4,7 +4,7 @@
 // rows and columns: null (all groups), {group}, {workload}, {endpoint}, {label} or {all: true}
 const EMPTY = { rows: null, columns: null, level: "", network: "", port: "", family: "", plane: "", order: "", only: "", policy: "", cell: null, at: "" };
 const LEVELS = ["groups", "workloads", "endpoints"];
-const PLANES = ["intent", "logical", "datapath"];
+const PLANES = ["intent", "logical", "datapath", "probe"];
 const ORDERS = ["exposure", "similarity"];
 const ONLY = ["reachable", "exits", "blocked", "unroutable", "inconclusive", "untraced", "unproven", "drift", "changed", "opened", "closed", "new", "reply"];
 let view = { ...EMPTY };

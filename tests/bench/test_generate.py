@@ -14,6 +14,7 @@ from audit.cli import progress
 from audit.commands import run as command
 from audit.facts import assemble
 from audit.model.endpoints import EndpointKind
+from audit.model.options import PlaneName, Workers
 from audit.model.run import Run
 from audit.model.verdicts import VERDICTS
 from audit.replay.databases import OvsdbTool
@@ -21,7 +22,7 @@ from audit.replay.tables import Tables
 from audit.replay.toolchain import Toolchain
 from audit.scope import scope
 from audit.store import reader
-from audit.tracing.options import Options, PlaneName, Workers
+from audit.tracing.options import Options
 from bench import addresses, manifests, selectors
 from bench.acls import PolicyRows
 from bench.cluster import Cluster, Pod, Policies, Population, Size, Workload

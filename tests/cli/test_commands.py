@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -290,3 +291,20 @@ def test_packets_are_sent_for_a_number_of_cells_or_all(count: str) -> None:
     done = CliRunner().invoke(commands, ["run", "--snapshot", "x", "--verify-packets", count])
     assert done.exit_code == 2
     assert "neither a number from 0 on nor all" in done.output
+
+
+def test_what_was_checked_is_on_the_page(inside: Inside, small_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(small_run, tmp_path / "run")
+    done = inside("check", run, "--pack", "cis-kubernetes", "-o", "html", "-q")
+    assert done.code == 1
+    page = Path(done.out.strip())
+    assert page == run / "report.html"
+    assert "CIS Kubernetes Benchmark 5.3.2" in page.read_text()
+    assert inside("verify", run).code == 0
+    out = tmp_path / "evidence"
+    flags = ("--pack", "cis-kubernetes", "-o", "html", "-o", "junit", "--out", out, "-q")
+    assert inside("report", run, *flags).code == 0
+    for name in ("report.html", "junit.xml"):
+        assert "cis-5.3.2" in (out / name).read_text()
+    assert inside("report", run, "-q").code == 0
+    assert "CIS Kubernetes" not in page.read_text()

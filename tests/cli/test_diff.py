@@ -77,3 +77,43 @@ def test_manifests_that_share_no_cell_say_so(inside: Inside, tmp_path: Path) -> 
         assert "no cell in common" in done.out
     absent = inside("diff", "one.yaml", "two.yaml", "-q", "-n", "b")
     assert (absent.code, "one.yaml: namespace 'b' does not exist" in absent.err) == (2, True)
+
+
+def test_what_manifests_open_is_at_the_line_of_the_rule_that_opens_it(
+    inside: Inside, tmp_path: Path
+) -> None:
+    policy = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: a}
+spec:
+  podSelector: {}
+  ingress:
+    - from: [{podSelector: {matchLabels: {app: nobody}}}]
+"""
+    for name in ("main", "branch", "bare"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pods.yaml").write_text(OBJECTS)
+    (tmp_path / "main" / "policy.yaml").write_text(policy)
+    (tmp_path / "branch" / "policy.yaml").write_text(policy + "    - from: [{podSelector: {}}]\n")
+
+    done = inside("diff", "main", "branch", "-q", "-o", "sarif")
+    assert done.code == 1
+    [log] = json.loads(done.out)["runs"]
+    assert {result["ruleId"] for result in log["results"]} == {"path-opened"}
+    assert {result["level"] for result in log["results"]} == {"error"}
+    places = [result["locations"][0]["physicalLocation"] for result in log["results"]]
+    lines = {
+        (p["artifactLocation"]["uri"].rpartition("/")[2], p["region"]["startLine"]) for p in places
+    }
+    assert lines == {("policy.yaml", 9)}
+    assert all("/branch/" in f"/{p['artifactLocation']['uri']}" for p in places)
+
+    closed = json.loads(inside("diff", "bare", "main", "-q", "-o", "sarif").out)["runs"][0]
+    assert {result["ruleId"] for result in closed["results"]} == {"path-closed"}
+    again = json.loads(inside("diff", "main", "branch", "-q", "-o", "sarif").out)["runs"][0]
+    prints = [[r["partialFingerprints"] for r in each["results"]] for each in (log, again)]
+    assert prints[0] == prints[1]
+    removed = json.loads(inside("diff", "main", "bare", "-q", "-o", "sarif").out)["runs"][0]
+    places = [result["locations"][0]["physicalLocation"] for result in removed["results"]]
+    assert {p["artifactLocation"]["uri"].rpartition("main/")[2] for p in places} == {"policy.yaml"}

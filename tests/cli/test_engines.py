@@ -13,6 +13,7 @@ import click
 import pytest
 
 from audit.cli import engines
+from audit.commands import doctor
 from audit.errors import NoEngineError
 from audit.replay.toolchain import Toolchain, Version
 from tests.archives import extract
@@ -167,7 +168,7 @@ class Installer:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.installed: list[str] = []
-        monkeypatch.setattr(engines, "install_engine", self)
+        monkeypatch.setattr(doctor, "install_engine", self)
 
     def __call__(self, prefix: Path | None, *, needed: str, progress: object) -> None:
         assert prefix is None

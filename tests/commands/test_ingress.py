@@ -14,16 +14,17 @@ import yaml
 
 from audit.commands import intent
 from audit.commands import run as command
-from audit.commands.diff import diff_manifests, diff_runs
+from audit.commands.diff import compare_manifests, diff_runs
 from audit.commands.explain import explain
 from audit.facts.manifests import NOTHING_MORE, Surroundings
 from audit.model.facts import Controller
 from audit.model.findings import FindingKind
 from audit.model.matrix import CellVerdicts
+from audit.model.options import PlaneName
 from audit.model.selectors import UNSAID
 from audit.model.verdicts import REASONS, VERDICTS
 from audit.scope import scope
-from audit.tracing.options import Options, PlaneName, Progress
+from audit.tracing.options import Options, Progress
 from tests.commands.test_manifests import Object
 
 NETWORKING = "networking.k8s.io/v1"
@@ -333,7 +334,7 @@ def test_a_change_of_what_comes_in_is_a_change(tmp_path: Path) -> None:
     before = write(tmp_path / "before", *APPS, ingress())
     after = write(tmp_path / "after", *APPS, ingress(), policy(policyTypes=["Ingress"]))
     asked = scope.from_flags(from_ips=("all",))
-    found = diff_manifests(before, after, asked, NOTHING_MORE, Mock(spec=Progress))
+    found, _ = compare_manifests(before, after, asked, NOTHING_MORE, Mock(spec=Progress))
     assert {(path.src, path.dst, path.before, path.after) for path in found.paths} >= {
         ("ingress shop/in", "pod shop/web", "reachable", "blocked")
     }

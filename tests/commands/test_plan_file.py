@@ -11,6 +11,7 @@ from audit.cli.run import run
 from audit.commands import plan_file
 from audit.errors import UsageError
 from audit.model.facts import ClusterState
+from audit.model.options import REPEATED
 from audit.scope.scope import Scope
 from audit.tracing.options import Options
 
@@ -41,7 +42,7 @@ def test_a_kustomization_is_named_again_and_never_taken_from_the_plan() -> None:
             plan_file.options_of(plan, {}, RUN, without=without)
     told = plan_file.options_of(plan, {"kustomization": "elsewhere"}, RUN)
     assert (told.kustomization, told.snapshot) == ("elsewhere", None)
-    assert "kustomize" not in plan_file.REPEATED
+    assert "kustomize" not in REPEATED
 
 
 def test_a_resumed_run_takes_its_kustomization_and_nothing_that_it_was_asked() -> None:

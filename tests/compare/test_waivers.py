@@ -15,6 +15,7 @@ from audit.errors import ScopeError
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.expectations import Checked, Expectation, Status
 from audit.model.matrix import Cells
+from audit.model.options import PACKS
 from audit.model.packets import Protocol
 from audit.model.recorded import Recorded
 from audit.model.selectors import UNSAID
@@ -216,7 +217,7 @@ def test_a_namespace_whose_labels_are_not_known_may_belong_to_it() -> None:
         assert "not all labels are" in result.notes[0]
 
 
-@pytest.mark.parametrize("name", expectations.PACKS)
+@pytest.mark.parametrize("name", PACKS)
 def test_packs_say_what_they_need_and_are_evidence_for(name: str) -> None:
     compliance = name in ("cis-kubernetes", "nsa-cisa", "pci-dss")
     for expectation in expectations.pack(name):

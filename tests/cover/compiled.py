@@ -66,7 +66,7 @@ PACKETS = [
     for src in ADDRESSES[family]
     for dst in ADDRESSES[family]
     for protocol in Protocol
-    for port in NUMBERS
+    for port in ((0,) if protocol is Protocol.ICMP else NUMBERS)
 ]
 
 

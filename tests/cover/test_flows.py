@@ -271,6 +271,22 @@ def test_a_reply_has_the_ports_the_other_way_round() -> None:
     assert read("tcp.src == 80").l4 == ((Protocol.TCP, 80, 80),)
 
 
+@pytest.mark.parametrize(
+    ("match", "met"),
+    [
+        ("icmp4.type == 8 && icmp4.code == 0", True),
+        ("icmp6.type == 129", True),  # by the reply
+        ("icmp4.type == 3", False),
+        ("tcp || udp || sctp", False),
+        ("ip4.dst == 10.128.0.5", True),
+    ],
+)
+def test_which_flows_pings_can_meet(match: str, *, met: bool) -> None:
+    """What is about them alone is met by nothing that has ports."""
+    assert bool(read(match, frozenset({Protocol.ICMP})).families) is met
+    assert bool(read(match).families) is ("icmp" not in match)
+
+
 def test_a_switch_is_joined_to_what_ports_lead_to_and_to_nothing_else() -> None:
     pairs = [("here", "router"), ("router", "outside"), ("blue", "blue router")]
     ports = [

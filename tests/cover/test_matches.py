@@ -30,7 +30,7 @@ from audit.cover.matches import (
     parse,
 )
 from audit.flows.syntax import TURNED
-from audit.model.packets import REQUEST_SOURCE_PORT, Family, Protocol
+from audit.model.packets import REQUEST_SOURCE_PORT, WITH_PORTS, Family, Protocol
 from audit.replay.tables import Tables
 from audit.replay.toolchain import Toolchain
 from tests.archives import extract
@@ -64,6 +64,7 @@ PREDICATES = (
     "sctp",
     "arp",
     "icmp",
+    "icmp4",
     "icmp6",
     "igmp",
     "nd",
@@ -125,7 +126,7 @@ class Compare:
         return (
             not part
             or self.field in BITS
-            or symbol not in (*Family, *Protocol)
+            or symbol not in (*Family, *Protocol, "icmp4", "icmp6")
             or symbol in words(packet)
         )
 
@@ -133,7 +134,12 @@ class Compare:
         if self.field in BITS:
             return int(BITS[self.field])
         if self.field == "ip.proto":
-            return {"tcp": 6, "udp": 17, "sctp": 132}[packet.protocol]
+            icmp = 1 if packet.family is Family.IP4 else 58
+            return {"tcp": 6, "udp": 17, "sctp": 132, "icmp": icmp}[packet.protocol]
+        if self.field in ("icmp4.type", "icmp6.type"):
+            return 8 if packet.family is Family.IP4 else 128
+        if self.field in ("icmp4.code", "icmp6.code"):
+            return 0
         if self.field.endswith(".dst"):
             return packet.port
         return REQUEST_SOURCE_PORT if "." in self.field else int(self.field in words(packet))
@@ -151,6 +157,8 @@ class Compare:
 
 
 def words(packet: Packet) -> set[str]:
+    if packet.protocol is Protocol.ICMP:
+        return {"ip", str(packet.family), "icmp", f"icmp{packet.family[-1]}"}
     return {"ip", str(packet.family), str(packet.protocol)}
 
 
@@ -245,10 +253,17 @@ def address(rng: random.Random, *, negated: bool) -> Expression:
 
 
 def l4_port(rng: random.Random, *, negated: bool) -> Expression:
-    protocol = rng.choice(list(Protocol))
-    if rng.random() < 0.15:
-        some = constants(rng, ("6", "17", "132", "1", "0x11"))
-        return Compare("ip.proto", "!=" if negated else "==", some)
+    protocol = rng.choice(WITH_PORTS)
+    if rng.random() < 0.25:
+        field, some = rng.choice(
+            [
+                ("ip.proto", ("6", "17", "132", "1", "58", "0x11")),
+                ("icmp4.type", ("8", "0", "3")),
+                ("icmp6.type", ("128", "129", "135")),
+                ("icmp4.code", ("0", "1", "2")),
+            ]
+        )
+        return Compare(field, "!=" if negated else "==", constants(rng, some))
     field = f"{protocol}.{rng.choice(('src', 'dst', 'dst', 'dst', 'dst'))}"
     if rng.random() < 0.3:
         low, high = rng.choice(NUMBERS), rng.choice(NUMBERS)
@@ -358,6 +373,7 @@ def term(
 IP4 = (Family.IP4,)
 IP6 = (Family.IP6,)
 TCP = ((Protocol.TCP, 0, 65535),)
+PING = ((Protocol.ICMP, 0, 65535),)
 
 
 @pytest.mark.parametrize(
@@ -379,9 +395,17 @@ TCP = ((Protocol.TCP, 0, 65535),)
         ("tcp.dst < 0", ()),
         ("tcp.src == 52888", (term(l4=TCP),)),
         ("tcp.src != 52888", ()),
-        ("ip.proto == {6, 1}", (term(l4=TCP),)),
+        (
+            "ip.proto == {6, 1}",
+            (term(l4=TCP), term(l4=PING, families=(Family.IP4,))),
+        ),
+        ("ip4 && ip.proto == {6, 1}", (term(l4=(*PING, *TCP), families=(Family.IP4,)),)),
         ("!(ip.proto != 6)", (term(l4=TCP),)),
-        ("ip.proto == 1", ()),
+        ("ip.proto == 1", (term(l4=PING, families=(Family.IP4,)),)),
+        ("ip6 && ip.proto == 1", ()),
+        ("icmp", (term(l4=PING),)),
+        ("icmp4.type == 8 && icmp4.code == 0", (term(l4=PING, families=(Family.IP4,)),)),
+        ("icmp4.type == 3 || icmp6.type == 1 || icmp4.code == 1", ()),
         (
             "80<=tcp.dst<=90 || 100 > tcp.dst > 90",
             (term(l4=((Protocol.TCP, 80, 99),)),),
@@ -437,7 +461,7 @@ TCP = ((Protocol.TCP, 0, 65535),)
         ("vlan.vid == 0 || vlan.vid != 7", ()),
         ("arp.tpa == 10.0.0.1 || arp.op == 1 || !(arp.spa == 10.0.0.1)", ()),
         ("nd.target == fd00::1 || nd.sll == 00:00:00:00:00:01 || nd_na || mldv1 || igmp", ()),
-        ("icmp4.type == 8 || icmp6.type == {135, 136} || rarp", ()),
+        ("icmp4.type == 0 || icmp6.type == {129, 135, 136} || rarp", ()),
         ("ip4.mcast || ip6.mcast || ip6.mcast_flood || eth.mcast || eth.mcastv6", ()),
         ("eth.dst == 01:00:5e:00:00:01", ()),
         ("!(eth.src == ff:ff:ff:ff:ff:ff)", (term(),)),
@@ -643,6 +667,8 @@ CURIOUS = (
     "!(tcp.dst >= 0)",
     "ip4.src != 0.0.0.0/0",
     "!ip4.mcast",
+    "icmp4.type == 8 || icmp6.type == 129",
+    "ip.proto == {1, 58}",
     "!ct.est && ct.new",
     '!(inport != "a")',
 )

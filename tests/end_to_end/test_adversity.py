@@ -12,9 +12,10 @@ import pytest
 from audit.commands import resume
 from audit.commands import run as command
 from audit.commands.verify import verify
+from audit.model.options import PlaneName
 from audit.scope import scope
 from audit.store.reader import open_run
-from audit.tracing.options import Options, PlaneName
+from audit.tracing.options import Options
 from tests.end_to_end.conftest import Audit, run_of
 from tests.end_to_end.test_failures import no_runs, one_sentence
 from tests.end_to_end.test_resume import SCOPE, assert_as_if_never, batches, traced

@@ -18,11 +18,12 @@ import pytest
 
 from audit.cli import progress
 from audit.commands import run as command
+from audit.model.options import PlaneName
 from audit.replay import toolchain as toolchains
 from audit.replay.recompile import recompile
 from audit.replay.toolchain import Toolchain
 from audit.scope import scope
-from audit.tracing.options import Options, PlaneName
+from audit.tracing.options import Options
 from tests.archives import extract
 from tests.conftest import REPOSITORY
 

@@ -21,11 +21,12 @@ from audit.cover.acls import Vector, ZoneAcls
 from audit.cover.matches import AddressIn
 from audit.errors import ExitCode
 from audit.model.endpoints import EndpointKind
+from audit.model.options import Covering, PlaneName, Workers
 from audit.replay.toolchain import Toolchain
 from audit.scope import scope
 from audit.trace.tracer import LogicalTracer
 from audit.tracing import plan as planning
-from audit.tracing.options import Covering, Options, PlaneName, Workers
+from audit.tracing.options import Options
 from audit.tracing.plan import Planned
 from bench import generate
 from bench.cluster import Size

@@ -24,6 +24,7 @@ from audit.cover import requests
 from audit.errors import ExitCode
 from audit.model.datapath import Chassis, Switch
 from audit.model.endpoints import Attachment
+from audit.model.options import PlaneName
 from audit.model.packets import Family
 from audit.model.traces import DatapathTask, DatapathTrace, TraceBatch
 from audit.replay import datapath as replay
@@ -31,7 +32,7 @@ from audit.replay.toolchain import Toolchain
 from audit.scope import scope
 from audit.trace.packets import PacketProbe
 from audit.tracing import planes, switches
-from audit.tracing.options import Options, PlaneName, Progress
+from audit.tracing.options import Options, Progress
 from audit.tracing.plan import Planned, plan
 from audit.tracing.switches import Running, Start
 from tests.end_to_end.test_cover import DATA, EXAMPLE

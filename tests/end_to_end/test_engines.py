@@ -13,6 +13,7 @@ import pytest
 from audit.cli import progress
 from audit.commands import run as command
 from audit.errors import ExitCode
+from audit.model.options import Covering, PlaneName, Workers
 from audit.model.packets import ConntrackState
 from audit.model.run import Run
 from audit.model.verdicts import REASONS, Reason
@@ -22,7 +23,7 @@ from audit.trace.daemon import EngineLostError, TraceDaemon
 from audit.trace.microflow import expression
 from audit.trace.unixctl import Unixctl
 from audit.tracing.every_plane import logical_worker
-from audit.tracing.options import Covering, Options, PlaneName, Workers
+from audit.tracing.options import Options
 from audit.tracing.plan import plan
 from tests.end_to_end.conftest import run_of
 

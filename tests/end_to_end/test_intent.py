@@ -84,7 +84,7 @@ def test_every_difference_between_objects_and_ovn_has_a_known_cause(
     assert counted[True, False] == sum(causes.values())
     assert not counted.get((True, True))
     told = audit("explain", run, "staging/stage-0", "default/web-0", "tcp/80", "--family", "ip4")
-    assert "*[NP] no rule allows (default/deny-by-default," in told.out
+    assert "[NetworkPolicy] decides: no rule allows (default/deny-by-default," in told.out
     assert "default/web-allow-prod, ingress)" in told.out
     assert "Any one of these would open it (each was tried)" in told.out
     differs = audit(
@@ -162,7 +162,10 @@ def test_manifests_of_a_repository(audit: Audit) -> None:
         "report-0": denied,
     }
     told = audit("explain", run, "jobs/report-0", "shop/db-0", "tcp/5432", "-o", "json").json
-    assert told["meaning"]["ingress"] == "*[NP] no rule allows (shop/allow-db, ingress)"
+    assert (
+        told["meaning"]["ingress"]
+        == "[NetworkPolicy] decides: no rule allows (shop/allow-db, ingress)"
+    )
     assert told["meaning"]["changes"]
     beyond = audit("explain", run, "jobs/report-0", "192.0.2.1", "tcp/5432")
     assert (beyond.code, beyond.out.count("0.0.0.0/0")) == (0, 1)

@@ -9,10 +9,11 @@ import pytest
 
 from audit.cli import progress
 from audit.errors import ExitCode
+from audit.model.options import PlaneName
 from audit.replay import toolchain as toolchains
 from audit.scope import scope
 from audit.tracing import switches
-from audit.tracing.options import Options, PlaneName
+from audit.tracing.options import Options
 from audit.tracing.plan import plan
 from audit.tracing.switches import Running
 from tests.end_to_end.test_cover import DATA

@@ -13,12 +13,13 @@ from audit.cli import progress
 from audit.cover import requests
 from audit.errors import ExitCode
 from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.options import PlaneName
 from audit.model.packets import Family, Protocol
 from audit.model.traces import TraceTask
 from audit.scope import scope
 from audit.trace.packets import PacketResult, inject
 from audit.tracing import switches
-from audit.tracing.options import Options, PlaneName
+from audit.tracing.options import Options
 from audit.tracing.plan import Planned, plan
 from audit.tracing.switches import Running
 from tests.end_to_end.test_cover import DATA

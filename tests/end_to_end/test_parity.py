@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from audit.model.options import Covering
 from audit.model.run import Run
-from audit.tracing.options import Covering
 from tests import parity, parity_networks, parity_services
 
 pytestmark = pytest.mark.ovn
@@ -65,6 +65,7 @@ def test_pods_of_the_default_network_are_decided_beside_other_networks(
         ("udn-interconnect", Covering.EXHAUSTIVE, (), [1_600, 1_127, 133]),
         ("head-shared", Covering.LEGS, ("tcp/80",), [2_084, 31]),
         ("head-shared", Covering.LEGS, ("tcp/30880",), [90]),  # a NodePort
+        ("head-shared", Covering.LEGS, ("icmp",), [484]),
         (parity_networks.CAUGHT_UP, Covering.LEGS, ("tcp/80",), [2_084, 50]),
     ],
 )

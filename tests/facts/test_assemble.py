@@ -672,7 +672,7 @@ def test_multi_network_policies_that_ovn_enforces_and_nobody_listed(
     [opening] = [pod for pod in state.pods if pod.opened]
     assert (opening.key, opening.opened) == (
         "pod blue/blue-0 on default",
-        (Port(protocol=Protocol.TCP, number=80),),
+        (Port(protocol=Protocol.ICMP, number=0), Port(protocol=Protocol.TCP, number=80)),
     )
     alone = objects.load_snapshot(root, tmp_path / "alone")
     assert alone.unread_policies == ("multi-networkpolicies",)

@@ -187,7 +187,10 @@ OPENING = "k8s.ovn.org/open-default-ports"
 @pytest.mark.parametrize(
     ("text", "opened"),
     [
-        ("- protocol: tcp\n  port: 80\n- protocol: icmp\n", [(Protocol.TCP, 80)]),
+        (
+            "- protocol: tcp\n  port: 80\n- protocol: icmp\n",
+            [(Protocol.ICMP, 0), (Protocol.TCP, 80)],
+        ),
         (
             "- {protocol: udp, port: 53}\n- {protocol: sctp, port: 9}",
             [(Protocol.SCTP, 9), (Protocol.UDP, 53)],

@@ -21,6 +21,7 @@ EXEC = {"nightly": {"traces": "exec"}}
 STORE = {"runs": {"objectStore": True}}
 PREUPGRADE = {"nightly": {"enabled": False}, "preupgrade": {"enabled": True}}
 KUBERAY = {"nightly": {"enabled": False}, "kuberay": {"enabled": True}}
+VIEWER = {"viewer": {"enabled": True}}
 OVERLAYS: dict[str, dict[str, Any]] = {
     "upstream": {},
     "openshift": OPENSHIFT,
@@ -34,6 +35,7 @@ OVERLAYS: dict[str, dict[str, Any]] = {
     "upstream-preupgrade": PREUPGRADE,
     "openshift-preupgrade": PREUPGRADE | OPENSHIFT,
     "upstream-kuberay": KUBERAY,
+    "upstream-viewer": VIEWER,
     "openshift-kuberay": KUBERAY | OPENSHIFT,
 }
 
@@ -81,8 +83,7 @@ def test_helm_has_nothing_to_say_about_it() -> None:
 
 def test_there_is_a_set_of_values_for_each_overlay() -> None:
     overlays = {path.name for path in (JOBS / "overlays").iterdir()}
-    # Who shows runs to browsers has a login of their own to set up, and so an overlay alone.
-    assert OVERLAYS.keys() == overlays - {"upstream-viewer"}
+    assert OVERLAYS.keys() == overlays
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -95,7 +96,7 @@ def test_it_makes_what_the_overlay_makes(chart: Chart, name: str) -> None:
 
 
 def test_nothing_is_tied_to_one_namespace(chart: Chart) -> None:
-    for values in (AGENTS | STORE, KUBERAY, PREUPGRADE):
+    for values in (AGENTS | STORE, KUBERAY, PREUPGRADE, VIEWER):
         spaces = {
             manifest["metadata"].get("namespace", "")
             for manifest in rendered(chart, values, namespace="audits")
@@ -136,6 +137,9 @@ def test_the_image_names_a_registry_only_where_one_is_given(
         {"runs": {"storage": "much"}},
         {"kuberay": {"workers": 0}},
         PREUPGRADE | STORE,
+        VIEWER | STORE,
+        {"viewer": {"login": {"digest": "sha256:12"}}},
+        {"viewer": {"ingressNamespace": "a b"}},
     ],
 )
 def test_wrong_values_are_refused(chart: Chart, values: dict[str, Any]) -> None:
@@ -175,6 +179,21 @@ def test_metrics_are_put_where_the_component_puts_them(chart: Chart, tmp_path: P
         made = named(rendered(chart, {"monitoring": {"pushgateway": url}}))
         policy = made["NetworkPolicy", "ovn-audit", "pushgateway"]
         assert policy["spec"]["egress"] == [{"ports": [{"protocol": "TCP", "port": port}]}]
+
+
+def test_the_viewer_is_reached_from_the_namespace_that_is_named_alone(chart: Chart) -> None:
+    digest = "sha256:" + "0" * 64
+    viewer = {"enabled": True, "ingressNamespace": "ingress-nginx", "login": {"digest": digest}}
+    made = named(rendered(chart, {"viewer": viewer} | OPENSHIFT, namespace="audits"))
+    policy = made["NetworkPolicy", "audits", "viewer"]
+    label = {"kubernetes.io/metadata.name": "ingress-nginx"}
+    assert policy["spec"]["ingress"][0]["from"] == [{"namespaceSelector": {"matchLabels": label}}]
+    pod = made["Deployment", "audits", "viewer"]["spec"]["template"]["spec"]
+    assert pod["containers"][1]["image"].endswith(f"oauth2-proxy@{digest}")
+    assert "runAsUser" not in pod["securityContext"]
+    assert made["PersistentVolumeClaim", "audits", "runs"]["spec"]["accessModes"] == [
+        "ReadWriteMany"
+    ]
 
 
 def test_it_is_of_this_version(chart: Chart) -> None:

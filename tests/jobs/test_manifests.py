@@ -257,6 +257,29 @@ def test_the_viewer_only_reads_and_is_reached_through_the_login_alone() -> None:
     assert [one["port"] for one in allowed["ports"]] == [port["containerPort"]]
 
 
+def test_the_role_of_probes_is_least_bound_nowhere_and_in_nothing_else() -> None:
+    built = {(m["kind"], m["metadata"]["name"]): m for m in build("probe")}
+    rights = {
+        name: {
+            (verb, resource)
+            for rule in role["rules"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+        for (kind, name), role in built.items()
+        if kind == "ClusterRole"
+    }
+    execs = {(verb, "pods/exec") for verb in resources.EXEC}
+    assert rights == {
+        "ovn-audit-probe": {("get", "pods"), *execs},
+        "ovn-audit-probe-image": {("patch", "pods/ephemeralcontainers")},
+    }
+    assert {kind for kind, _ in built} == {"ClusterRole", "ServiceAccount"}
+    others = [path for path in JOBS.rglob("*.yaml") if path.parent != JOBS / "probe"]
+    assert others
+    assert not [path for path in others if "ovn-audit-probe" in path.read_text()]
+
+
 def test_agents_and_an_object_store_go_together(tmp_path: Path) -> None:
     """Two components patch one job: an overlay of both has both."""
     overlay = tmp_path / "jobs" / "overlays" / "both"

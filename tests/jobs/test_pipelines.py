@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from audit import __version__
-from audit.scope.expectations import PACKS
+from audit.model.options import PACKS
 from tests.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "jobs" / "ci" / "audit-manifests"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind, Port
 from audit.model.facts import ServiceEndpoint
-from audit.model.packets import ConntrackState, Family, Microflow, Protocol
+from audit.model.packets import WITH_PORTS, ConntrackState, Family, Microflow, Protocol
 from audit.model.tasks import keyed
 from audit.model.traces import TraceTask
 from audit.model.verdicts import (
@@ -40,9 +40,15 @@ TASK = TraceTask(
 )
 
 
-@given(st.integers(min_value=1, max_value=65535), st.sampled_from(Protocol))
+@given(st.integers(min_value=1, max_value=65535), st.sampled_from(WITH_PORTS))
 def test_a_port_is_written_as_it_is_asked_for(number: int, protocol: Protocol) -> None:
     assert str(Port(protocol=protocol, number=number)) == f"{protocol.value}/{number}"
+
+
+def test_icmp_has_no_ports() -> None:
+    assert str(Port(protocol=Protocol.ICMP, number=0)) == "icmp"
+    with pytest.raises(ValueError, match="icmp has no ports"):
+        Port(protocol=Protocol.ICMP, number=8)
 
 
 def test_a_range_is_written_as_it_is_asked_for_and_one_port_is_no_range() -> None:
@@ -71,7 +77,7 @@ def test_a_number_that_is_no_target(number: int) -> None:
 
 
 def test_ports_are_ordered_by_protocol_and_number() -> None:
-    ports = [Port(protocol=p, number=n) for p in Protocol for n in (443, 80)]
+    ports = [Port(protocol=p, number=n) for p in WITH_PORTS for n in (443, 80)]
     assert [str(p) for p in sorted(ports)][:3] == ["sctp/80", "sctp/443", "tcp/80"]
 
 

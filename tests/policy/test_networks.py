@@ -271,7 +271,7 @@ def test_explain_shows_the_policies_of_the_network() -> None:
     intent = Intent(known.policies, [A, B, S, T], Cluster.of(known), [WEB], Family.IP4)
     egress, ingress = chain.chains(intent, 2, 3, 0)
     assert str(egress) == "no policy selects it"
-    assert str(ingress) == "*[MNP] no rule allows (plain/p, ingress)"
+    assert str(ingress) == "[MultiNetworkPolicy] decides: no rule allows (plain/p, ingress)"
     assert str(chain.chains(intent, 0, 1, 0)[1]) == "no policy selects it"
 
 

@@ -44,6 +44,7 @@ def _parts(run: Run, size: int) -> Iterator[Cells]:
         intent=verdicts.intent,
         logical=verdicts.logical,
         datapath=verdicts.datapath,
+        probe=verdicts.probe,
     )
     for first in range(0, len(matrix), size):
         yield whole.take(slice(first, first + size))

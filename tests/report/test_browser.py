@@ -1,6 +1,7 @@
 """The report in a real browser: from disk, without a network, by mouse and by keyboard."""
 
 import csv
+import datetime as dt
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -15,8 +16,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from audit.model.changes import ChangedCells, ChangedPath, ChangedPaths
+from audit.model.expectations import Checked, Checks, Status, Violation, Waiver
 from audit.model.run import Run
-from audit.model.verdicts import CODE, VERDICTS, Verdict
+from audit.model.verdicts import CODE, NO_VERDICT, VERDICTS, Verdict
 from tests.report.parts import render_html
 
 if TYPE_CHECKING:
@@ -80,14 +82,14 @@ class Reader:
 
 
 @pytest.fixture
-def read(browser: Browser, tmp_path: Path) -> Iterator[Callable[[Run], Reader]]:
+def read(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Reader]]:
     """Write a run's report and open it; at the end it must have asked for and said nothing."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     readers: list[Reader] = []
 
-    def opened(run: Run) -> Reader:
+    def opened(run: Run, **options: Any) -> Reader:
         path = tmp_path / "report.html"
-        path.write_text(render_html(run), encoding="utf-8")
+        path.write_text(render_html(run, **options), encoding="utf-8")
         readers.append(Reader(context.new_page(), path))
         readers[-1].open()
         return readers[-1]
@@ -100,7 +102,7 @@ def read(browser: Browser, tmp_path: Path) -> Iterator[Callable[[Run], Reader]]:
         assert reader.complaints == []
 
 
-Read = Callable[[Run], Reader]
+Read = Callable[..., Reader]
 
 
 def test_by_mouse_from_namespaces_to_the_policy(made: "Made", read: Read) -> None:
@@ -588,7 +590,7 @@ def test_a_namespace_cell_is_a_shade_and_a_hatched_part(made: "Made", read: Read
         ["data", "shop"],
     )
     assert len(kinds[0]) == 1, "above the figure there is one shade, and no stripes"
-    assert kinds[0][0] not in ("127,189,240", "168,57,10"), "and it is neither verdict's own"
+    assert kinds[0][0] not in ("136,196,244", "160,55,10"), "and it is neither verdict's own"
     assert len(kinds[1]) > 1, "below it, what is unproven is hatched"
 
 
@@ -617,31 +619,62 @@ def test_links_within_the_page_leave_the_view_as_it_is(made: "Made", read: Read)
         assert reader.page.url.endswith("#only=blocked")
 
 
-def luminance(colour: str) -> float:
-    """Return the relative luminance of `#rrggbb` (WCAG 2.2)."""
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    red, green, blue = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts)
+# What eyes without one kind of cones see, in linear RGB: Machado, Oliveira and Fernandes, "A
+# Physiologically-based Model for Simulation of Color Vision Deficiency" (2009), severity 1.0.
+EYES = {
+    "all cones": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "protanopia": (
+        (0.152286, 1.052583, -0.204868),
+        (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ),
+    "deuteranopia": (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    ),
+    "tritanopia": (
+        (1.255528, -0.076749, -0.178779),
+        (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.303900),
+    ),
+}
+
+
+def luminance(colour: str, eyes: str) -> float:
+    """Return the relative luminance of `#rrggbb` (WCAG 2.2) as such eyes see it."""
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    light = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+    red, green, blue = (
+        min(1, max(0, sum(weight * x for weight, x in zip(row, light, strict=True))))
+        for row in EYES[eyes]
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("media", "scheme"), [("screen", "light"), ("screen", "dark"), ("print", "dark")]
+)
 def test_what_passes_and_what_is_stopped_differ_without_any_colour(
-    made: "Made", read: Read, scheme: Literal["light", "dark"]
+    made: "Made",
+    read: Read,
+    media: Literal["screen", "print"],
+    scheme: Literal["light", "dark"],
 ) -> None:
     reader = read(made.shop())
-    reader.page.emulate_media(color_scheme=scheme)
-    lights = {
-        name: luminance(
-            reader.page.evaluate(
-                "name => getComputedStyle(document.documentElement).getPropertyValue(name).trim()",
-                f"--{name}",
-            )
+    reader.page.emulate_media(media=media, color_scheme=scheme)
+    colours = {
+        name: reader.page.evaluate(
+            "name => getComputedStyle(document.documentElement).getPropertyValue(name).trim()",
+            f"--{name}",
         )
         for name in ("reachable", "exits", "blocked", "unroutable")
     }
-    for passes in ("reachable", "exits"):
-        for stopped in ("blocked", "unroutable"):
-            assert (lights[passes] + 0.05) / (lights[stopped] + 0.05) >= 3
+    for eyes in EYES:
+        lights = {name: luminance(colour, eyes) + 0.05 for name, colour in colours.items()}
+        for passes in ("reachable", "exits"):
+            for stopped in ("blocked", "unroutable"):
+                assert lights[passes] / lights[stopped] >= 3, (eyes, passes, stopped)
 
 
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
@@ -677,6 +710,86 @@ def test_no_rule_of_accessibility_is_broken_on_any_view(
         assert violations(reader.page) == [], fragment
         wide = reader.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width
+
+
+def checks(name: str, owner: str) -> Checks:
+    """Return what became of three expectations: of one control two, of which one is waived."""
+    waiver = Waiver(names=(name,), reason=name, owner=owner, expires=dt.date(2026, 12, 31))
+    violation = Violation(
+        src="deployment shop/front",
+        dst="deployment payments/api",
+        ports=("tcp/80",),
+        verdict=Verdict.REACHABLE,
+        by=f"networkpolicy {name}",
+        cells=1,
+        waiver=str(waiver),
+    )
+    blank = Checked(
+        name=name,
+        description=name,
+        status=Status.WAIVED,
+        sentence="1 of 2 cells is as expected",
+        as_expected=1,
+        violating=0,
+        unproven=0,
+        exempt=0,
+        waived=1,
+        violations=(violation,),
+        notes=(name,),
+        controls=("PCI DSS 1.3.1", name),
+        waivers=(waiver,),
+    )
+    violated = replace(blank, name="violated", status=Status.VIOLATED, controls=("PCI DSS 1.3.1",))
+    unproven = replace(blank, name="unproven", status=Status.UNPROVEN, controls=("PCI DSS 1.4.1",))
+    return Checks(day=dt.date(2026, 11, 29), expectations=(blank, violated, unproven))
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+def test_expectations_controls_and_waivers_are_text_and_within_reach(
+    made: "Made", read: Read, scheme: Literal["light", "dark"], width: int
+) -> None:
+    hostile = made.hostile_texts[0]
+    reader = read(made.shop(), checks=checks(hostile, made.hostile_texts[1]))
+    reader.page.emulate_media(color_scheme=scheme)
+    reader.page.set_viewport_size({"width": width, "height": 844})
+    reader.open("")
+    assert violations(reader.page) == []
+    assert reader.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert "1 of 3 expectations pass on 2026-11-29" in reader.text("checks")
+    rows = reader.page.get_by_test_id("controls").locator("tbody tr")
+    found = {
+        row.locator("td").nth(0).inner_text(): row.locator("td").nth(1).inner_text()
+        for row in rows.all()
+    }
+    assert (found["PCI DSS 1.3.1"], found["PCI DSS 1.4.1"]) == ("fails", "unproven")
+    assert [*found.values()].count("passes with waivers") == 1
+    section = reader.page.get_by_test_id("expectations")
+    expect(section).to_contain_text("<script>alert(1)</script>")
+    expect(section).to_contain_text("2026-12-31")
+    assert reader.page.locator("script").count() == 1
+    section.locator("details[open] a.view").first.click()
+    assert "only=reachable" in reader.page.url
+
+
+def test_a_probe_is_a_plane_of_its_own(made: "Made", read: Read) -> None:
+    run = made.drifting()
+    probe = np.full(len(run.matrix), NO_VERDICT, np.uint8)
+    [cell] = np.flatnonzero(run.verdicts.drift == 1).tolist()
+    probe[cell] = CODE[Verdict.INCONCLUSIVE]
+    probed = replace(
+        run,
+        verdicts=replace(run.verdicts, probe=probe),
+        manifest={**run.manifest, "probe": {"of": 3, "agree": 2}},
+    )
+    ends = (run.matrix.endpoints[end[cell]].key for end in (run.matrix.src, run.matrix.dst))
+    reader = read(probed)
+    reader.open("cell=" + ",".join(map(quote, ends)))
+    row = reader.page.get_by_test_id("panel-planes").locator("tr").last
+    expect(row).to_contain_text("probe")
+    expect(row).to_contain_text("inconclusive")
+    assert "real connections agree in 2 of 3 cells" in reader.text("coverage")
+    reader.open("plane=probe")
+    assert violations(reader.page) == []
 
 
 def test_on_paper(made: "Made", read: Read) -> None:

@@ -182,7 +182,7 @@ def test_drift_leads_to_the_traces_of_both_planes(made: "Made") -> None:
     tables = made.tables_of(data)
     hops = [hop for chunk in data["blobs"]["hops"] for hop in json.loads(made.unpack(chunk))]
     codes = codes_of(made, data).reshape(-1)
-    drifting = [i for i, code in enumerate(codes) if code and tables["states"][code - 1][8]]
+    drifting = [i for i, code in enumerate(codes) if code and tables["states"][code - 1][9]]
     assert len(drifting) == np.count_nonzero(run.verdicts.drift == 1) == 1
     planes = [
         hops[starts_of(made, data, name)[drifting[0]] - 1][13] for name in ("starts", "others")

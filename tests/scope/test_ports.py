@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from audit.errors import ScopeError
 from audit.model import portspace
 from audit.model.endpoints import MAX_PORT, Endpoint, EndpointKind, NamedPort, Port
-from audit.model.packets import Protocol
+from audit.model.packets import WITH_PORTS, Protocol
 from audit.model.portspace import PortSpace
 from audit.scope import ports
 from audit.scope.ports import DECLARED, PortName, PortRange, PortSpec
@@ -24,18 +24,21 @@ def make_range(protocol: Protocol, one: int, other: int) -> PortRange:
 
 
 def ranges(bounds: st.SearchStrategy[int]) -> st.SearchStrategy[PortRange]:
-    return st.builds(make_range, st.sampled_from(Protocol), bounds, bounds)
+    return st.builds(make_range, st.sampled_from(WITH_PORTS), bounds, bounds)
 
 
 def specs(bounds: st.SearchStrategy[int]) -> st.SearchStrategy[PortSpec]:
     return st.one_of(ranges(bounds), st.builds(PortName, name=names), st.just(DECLARED))
 
 
+PING = PortRange(protocol=Protocol.ICMP, first=0, last=0)
+
+
 declarations = st.lists(
     st.builds(
         NamedPort,
         name=names | st.just(""),
-        port=st.builds(Port, protocol=st.sampled_from(Protocol), number=small),
+        port=st.builds(Port, protocol=st.sampled_from(WITH_PORTS), number=small),
     ),
     max_size=4,
 ).map(tuple)
@@ -69,6 +72,8 @@ OUTSIDE = Endpoint(kind=EndpointKind.EXTERNAL, name="198.51.100.7", addresses=("
         ("udp/53", PortRange(protocol=Protocol.UDP, first=53, last=53)),
         ("SCTP/38412", PortRange(protocol=Protocol.SCTP, first=38412, last=38412)),
         ("80", PortRange(protocol=Protocol.TCP, first=80, last=80)),
+        ("icmp", PING),
+        (" ICMP ", PING),
         ("8000-8100", PortRange(protocol=Protocol.TCP, first=8000, last=8100)),
         ("udp/1-65535", PortRange(protocol=Protocol.UDP, first=1, last=65535)),
         ("http", PortName(name="http")),
@@ -83,6 +88,17 @@ def test_a_port_is_a_number_a_range_a_name_or_declared(text: str, spec: PortSpec
 @given(specs(numbers))
 def test_a_port_written_out_parses_to_itself(spec: PortSpec) -> None:
     assert ports.parse(str(spec)) == spec
+
+
+def test_a_ping_has_no_ports_and_is_none_of_all_ports() -> None:
+    assert str(PING) == "icmp"
+    (ping,) = ports.resolve([PING], [WEB], [0])[0]
+    assert (str(ping), ping.number) == ("icmp", 0)
+    assert not ports.means(ports.parse("all"), WEB, ping)
+    assert ping not in ports.resolve([DECLARED], [WEB], [0])[0]
+    for text in ("icmp/8", "icmp/0", "icmp/all"):
+        with pytest.raises(ScopeError, match="icmp"):
+            ports.parse(text)
 
 
 @given(st.lists(specs(small), max_size=4), declarations)

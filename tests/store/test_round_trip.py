@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
 from audit.model.owners import words
-from audit.model.packets import Protocol
+from audit.model.packets import WITH_PORTS, Protocol
 from audit.model.run import Run
 from audit.model.verdicts import NO_VERDICT, REASONS, VERDICTS, Blame, PolicyRef, Verdict
 from audit.store.reader import open_recorded, open_run
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from tests.store.conftest import Example
 
 names = st.text(min_size=1, max_size=6)
-ports = st.builds(Port, protocol=st.sampled_from(Protocol), number=st.integers(1, 65535))
+ports = st.builds(
+    Port, protocol=st.sampled_from(WITH_PORTS), number=st.integers(1, 65535)
+) | st.just(Port(protocol=Protocol.ICMP, number=0))
 endpoints = st.builds(
     Endpoint,
     kind=st.sampled_from(EndpointKind),

@@ -4,6 +4,7 @@ import gzip
 import string
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,20 @@ def test_the_real_ovn_trace_takes_it(trace: Trace, protocol: Protocol, *, ip6: b
     tree.parse(output)
     header = output.splitlines()[0]
     assert header.startswith(f"# {protocol}{'6' if ip6 else ''},")
-    assert "tp_src=52888,tp_dst=80" in header
+    if protocol is not Protocol.ICMP:
+        assert "tp_src=52888,tp_dst=80" in header
+
+
+@pytest.mark.ovn
+@pytest.mark.parametrize(("ip6", "types"), [(False, (8, 0)), (True, (128, 129))])
+def test_a_ping_is_an_echo_request_and_its_reply(
+    trace: Trace, types: tuple[int, int], *, ip6: bool
+) -> None:
+    request = replace(_flow(ip6=ip6, protocol=Protocol.ICMP), dst_port=0)
+    reply = replace(request, src_port=0, dst_port=request.src_port)
+    for flow, kind in zip((request, reply), types, strict=True):
+        header = trace(microflow.expression(flow)).splitlines()[0]
+        assert f"icmp_type={kind},icmp_code=0" in header
 
 
 @pytest.mark.ovn

@@ -77,6 +77,18 @@ def test_a_zone_that_has_not_the_port_takes_the_packet_nowhere() -> None:
     assert (gone.verdict, gone.reason) == (Verdict.UNTRACED, Reason.ZONE_MISSING)
 
 
+def test_a_pods_network_is_the_one_it_is_audited_on_also_where_a_zone_does_not_know_it() -> None:
+    """Else what leaves towards a pod of the cluster would have left for an address outside."""
+    lost = {name: replace(known, networks={}) for name, known in ZONES.items()}
+    pod = made.pod("b", "10.50.0.4")
+    assert pod.attachment is not None
+    pod = replace(pod, network=BLUE.name, attachment=replace(pod.attachment, port="blue_b"))
+    hops = NextHops(zones=lost, owners=made.owners(pod))
+    assert hops.network_of_pod("blue_b") == BLUE.name
+    assert hops.network_of_pod("blue_a") == ""
+    assert hops.network_of_pod("nobody") is None
+
+
 def test_a_packet_that_leaves_its_network_towards_another_proves_nothing() -> None:
     out = Hop(end=HopEnd.OUTPUT, port="breth0", port_type="localnet", datapath="ext_blue_worker")
     judged = judge(out)

@@ -27,6 +27,7 @@ _ATTEMPTS = 6
 _LONGEST_WAIT_S = 30.0
 _SHOWN = 300
 _JSON = {"Content-Type": "application/json"}
+_MERGED = {"Content-Type": "application/strategic-merge-patch+json"}
 _OK, _CREATED, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _GONE, _TOO_MANY = (
     *(200, 201, 401, 403),
     *(404, 410, 429),
@@ -196,7 +197,7 @@ class Server:
             method,
             path,
             query_params=list(query),
-            header_params={"Accept": "application/json", **(_JSON if body else {})},
+            header_params={"Accept": "application/json", **_content(method, body)},
             body=body,
             auth_settings=["BearerToken"],
         )
@@ -230,6 +231,13 @@ class Server:
             raise _ExpiredError
         if status and status not in _TRANSIENT:
             raise ClusterError(f"{url} answers {status}: {message[:_SHOWN]}")
+
+
+def _content(method: str, body: object) -> Mapping[str, str]:
+    """Return what kind of body a request has, as a header; none where it has no body."""
+    if not body:
+        return {}
+    return _MERGED if method == "PATCH" else _JSON
 
 
 def _wait(headers: Mapping[str, str], attempt: int) -> float:

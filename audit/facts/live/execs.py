@@ -7,6 +7,7 @@ it is given and is not safe in threads, so it is not used). Only the transport i
 the command itself says is its answer.
 """
 
+import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from kubernetes.stream.ws_client import (
 from audit.errors import ClusterError
 from audit.facts.live.access import Access
 from audit.facts.live.api import connect
+from audit.facts.live.clients import Ended
 
 AT_ONCE = 8
 """Pods in which a command runs at the same time, one stream each."""
@@ -68,9 +70,23 @@ def run(
 
     def once() -> None:
         with target.open("wb") as sink:
-            _once(access, where, argv, sink, timeout_s)
+            _judge(where, argv, *_once(access, where, argv, sink, timeout_s))
 
     _tried(where, once)
+
+
+def ended(access: Access, where: Container, argv: Sequence[str], *, timeout_s: float) -> Ended:
+    """Run `argv` and return how it ended, also when that was badly; ExecError when it did not."""
+
+    def once() -> Ended:
+        sink = io.BytesIO()
+        errors, status = _once(access, where, argv, sink, timeout_s)
+        output, said = (
+            text.decode("utf-8", errors="replace") for text in (sink.getvalue(), errors)
+        )
+        return Ended(code=_code(status), output=output, errors=said)
+
+    return _tried(where, once)
 
 
 def connected(
@@ -94,8 +110,8 @@ def _tried(where: Container, attempt: Callable[[], _T]) -> _T:
 
 def _once(
     access: Access, where: Container, argv: Sequence[str], sink: IO[bytes], timeout_s: float
-) -> None:
-    """Run a command once, to the end of its stream."""
+) -> tuple[bytes, bytes]:
+    """Run a command once, to the end of its stream; return its errors and the exec's status."""
     deadline = time.monotonic() + timeout_s
     stream = _connect(access, where, argv)
     errors, status = b"", b""
@@ -117,7 +133,7 @@ def _once(
         raise _TransportError(f"the stream broke: {error}") from error
     finally:
         close(stream)
-    _judge(where, argv, errors, status)
+    return errors, status
 
 
 def _connect(
@@ -157,6 +173,24 @@ def _refused(where: Container, error: websocket.WebSocketBadStatusException) -> 
     if error.status_code in meaning:
         return ExecError(f"{where}: {meaning[error.status_code]} ({error.status_code})")
     return _TransportError(f"the API server answers {error.status_code}")
+
+
+_NOT_STARTED = frozenset({126, 127, 128})
+"""What shells and container runtimes say of a program that is not there, or cannot be run."""
+
+
+def _code(status: bytes) -> int | None:
+    """Return a command's exit code; None when it could not be started, or the status is none."""
+    try:
+        whole: dict[str, Any] = json.loads(status)
+    except ValueError as error:
+        raise _TransportError("the stream ended before the command did") from error
+    if whole.get("status") == "Success":
+        return 0
+    causes = (whole.get("details") or {}).get("causes") or ()
+    codes = [cause.get("message") for cause in causes if cause.get("reason") == "ExitCode"]
+    code = int(codes[0]) if codes and str(codes[0]).isdecimal() else None
+    return None if code in _NOT_STARTED else code
 
 
 def _is_whole(status: bytes) -> bool:

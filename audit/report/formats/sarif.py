@@ -12,8 +12,10 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from audit.model.changes import ChangedPath, Changes
 from audit.model.findings import FindingKind
 from audit.report import printing
+from audit.report.changes import states as words_of
 from audit.report.formats.overview import Overview, Result
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -28,6 +30,8 @@ _HELP: Mapping[str, str] = {
     FindingKind.PREDICTION: "A trace contradicts what the logical flows say; report it.",
     FindingKind.VERIFICATION: "A cell's own trace contradicts the traces of its legs; report it.",
     FindingKind.PACKETS: "A real packet contradicts its trace.",
+    FindingKind.PROBE_DRIFT: "A real connection passes that the run says is stopped.",
+    FindingKind.PROBE_UNANSWERED: "Does the destination listen, and does its own firewall let it?",
     FindingKind.NOT_IMPLEMENTED: "OVN-Kubernetes ignores this part of the policy.",
     FindingKind.ENFORCED_OTHERWISE: "OVN-Kubernetes enforces this policy otherwise than written.",
     FindingKind.SELECTS_NOTHING: "The policy selects no pod: correct its selector, or delete it.",
@@ -37,6 +41,9 @@ _HELP: Mapping[str, str] = {
     FindingKind.SAME_PRIORITY: "Give each policy a priority of its own.",
     FindingKind.INGRESS_BLOCKED: "A policy blocks what an Ingress, Route or Gateway leads to.",
 }
+_CHANGES_HELP = (
+    "Is it meant? `audit diff` lists what changed, and what decides it before and after."
+)
 _OTHER_HELP = "OVN's databases and the objects differ: docs/inventory.md says what to do."
 _EXPECTATION_HELP = "Correct the policy, or record a waiver with an owner and a last day."
 
@@ -46,54 +53,116 @@ def sarif(overview: Overview) -> str:
     recorded = overview.manifest.get("source_lines")
     lines = recorded if isinstance(recorded, dict) else {}
     each = [part for result in overview.results for part in _parts(result, lines)]
-    ranked = sorted(each, key=lambda r: (_ORDER[r.level], r.rule, -r.cells, r.key))
+    properties = {
+        "cells": overview.cells,
+        "proven": overview.proven_cells,
+        "drifting": overview.drifting,
+        "counts": {str(verdict): count for verdict, count in overview.counts.items()},
+    }
+    controls = {f"expectation/{check.name}": check.controls for check in overview.checks}
+    return _log(
+        each,
+        lines,
+        version=str(overview.manifest.get("audit", "")),
+        name=f"audit/{overview.run_id}",
+        properties=properties,
+        controls=controls,
+    )
+
+
+def changes_sarif(changes: Changes, lines: Mapping[str, Any], version: str) -> str:
+    """Return what a change opens, closes and does otherwise as a SARIF log.
+
+    A result is about two workloads. It is at the policy that decides after the change, else at the
+    one that did before, else at a workload: the first that `lines` have, by subject the file and
+    the line (0 for no known one).
+    """
+    ways = (
+        ("path-opened", "error", changes.opened),
+        ("path-closed", "warning", changes.closed),
+        ("path-reply-changed", "warning", changes.replies),
+        ("path-otherwise-changed", "warning", changes.otherwise),
+    )
+    results = [_of_path(rule, level, path, lines) for rule, level, paths in ways for path in paths]
+    properties = {"compared": changes.compared, "limits": list(changes.limits)}
+    return _log(results, lines, version=version, name="audit/diff", properties=properties)
+
+
+def _of_path(rule: str, level: str, path: ChangedPath, lines: Mapping[str, Any]) -> Result:
+    before, after = words_of(path)
+    because = "; ".join(path.because) or f"before {path.was or 'nothing'}, after {path.why}"
+    deciders = (_decider(why) for why in (path.why, path.was))
+    return Result(
+        rule=rule,
+        level=level,
+        text=f"{path.src} to {path.dst} on {', '.join(path.ports)}: {before} before, {after} after "
+        f"({because})",
+        key=(path.src, path.dst, *path.ports, str(path.before), str(path.after)),
+        subjects=(path.dst, path.src),
+        cells=path.cells,
+        by=next((decider for decider in deciders if _line(decider, lines)), ""),
+    )
+
+
+def _decider(why: str) -> str:
+    """Return the policy and rule of `networkpolicy a/b ingress[0] (…)`; a reason has none."""
+    return why.rpartition(" (")[0]
+
+
+def _log(
+    results: Sequence[Result],
+    lines: Mapping[str, Any],
+    *,
+    version: str,
+    name: str,
+    properties: Mapping[str, Any],
+    controls: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """Return a log of results, the worst first."""
+    ranked = sorted(results, key=lambda r: (_ORDER[r.level], r.rule, -r.cells, r.key))
     shown = ranked[:MOST_RESULTS]
     rules = sorted({result.rule for result in shown})
+    driver = {
+        "name": "audit",
+        "semanticVersion": version,
+        "rules": [_rule(rule, results, (controls or {}).get(rule, ())) for rule in rules],
+    }
     log = {
         "$schema": SCHEMA,
         "version": "2.1.0",
         "runs": [
             {
-                "tool": {
-                    "driver": {
-                        "name": "audit",
-                        "semanticVersion": str(overview.manifest.get("audit", "")),
-                        "rules": [_rule(overview, rule) for rule in rules],
-                    }
-                },
-                "automationDetails": {"id": f"audit/{overview.run_id}"},
+                "tool": {"driver": driver},
+                "automationDetails": {"id": name},
                 "columnKind": "unicodeCodePoints",
                 "results": [_result(result, rules, lines) for result in shown],
-                "properties": {
-                    "cells": overview.cells,
-                    "proven": overview.proven_cells,
-                    "drifting": overview.drifting,
-                    "counts": {str(verdict): count for verdict, count in overview.counts.items()},
-                    "resultsLeftOut": len(ranked) - len(shown),
-                },
+                "properties": {**properties, "resultsLeftOut": len(ranked) - len(shown)},
             }
         ],
     }
     return json.dumps(printing.strings(log), indent=2, ensure_ascii=True) + "\n"
 
 
-def _rule(overview: Overview, rule: str) -> dict[str, Any]:
+def _rule(rule: str, results: Sequence[Result], controls: Sequence[str]) -> dict[str, Any]:
     kind, _, name = rule.partition("/")
-    levels = {result.level for result in overview.results if result.rule == rule}
+    levels = {result.level for result in results if result.rule == rule}
     level = min(levels, key=_ORDER.__getitem__)
     described: dict[str, Any] = {
         "id": rule,
         "shortDescription": {"text": rule.replace("-", " ")},
-        "help": {"text": _HELP.get(rule, _OTHER_HELP)},
+        "help": {"text": _help(rule)},
         "defaultConfiguration": {"level": level},
         "properties": {"problem.severity": "recommendation" if level == "note" else level},
     }
     if kind == "expectation" and name:
         described["shortDescription"] = {"text": f"expectation {name}"}
         described["help"] = {"text": _EXPECTATION_HELP}
-        tags = [tag for check in overview.checks if check.name == name for tag in check.controls]
-        described["properties"]["tags"] = tags
+        described["properties"]["tags"] = list(controls)
     return described
+
+
+def _help(rule: str) -> str:
+    return _CHANGES_HELP if rule.startswith("path-") else _HELP.get(rule, _OTHER_HELP)
 
 
 def _parts(result: Result, lines: Mapping[str, Any]) -> Iterator[Result]:

@@ -26,6 +26,10 @@ securityContext:
 {app.kubernetes.io/name: ovn-audit, app.kubernetes.io/component: driver}
 {{- end }}
 
+{{- define "audit.viewer" -}}
+{app.kubernetes.io/name: ovn-audit, app.kubernetes.io/component: viewer}
+{{- end }}
+
 {{- define "audit.agent" -}}
 {app.kubernetes.io/name: ovn-audit, app.kubernetes.io/component: agent}
 {{- end }}
