@@ -3,7 +3,7 @@
 # .venv, newer OVNs to ~/.local/share/ovn-audit. ARGS is handed on: `make test ARGS="-k store"`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install ovn ovns chromium demo test check fmt parity mutate kill strain bench fuzz flips
+.PHONY: help install ovn ovns chromium demo test check fmt parity mutate predict kill strain bench fuzz flips
 .PHONY: screenshots reference site lock krew sbom vulnerabilities clean image-test check-page
 
 INSTALLED := .venv/.installed
@@ -100,6 +100,9 @@ parity: install ovns  ## Compare recorded clusters with the real tools' recorded
 
 mutate: install ovns  ## Edit recorded clusters ten thousand times, and compare legs with traces (hours)
 	@.venv/bin/python -m tests.mutate $(ARGS)
+
+predict: install ovns  ## Compare what the evaluator foresees of 100,000 packets and 1,000 edits with ovn-trace
+	@.venv/bin/python -m tests.predict --edits 1000 $(ARGS)
 
 kill: install ovn  ## End audits by signals, and deliveries, at many moments, and go on with each (two hours)
 	@.venv/bin/python -m tests.kill $(ARGS)

@@ -56,6 +56,7 @@ def test_the_contracts_are_kept() -> None:
         ("fanout", "audit.trace", LAYERS),
         ("trace", "audit.replay", LAYERS),
         ("facts", "audit.cover", LAYERS),
+        ("flows", "audit.cover", LAYERS),
         ("model", "audit.scope", LAYERS),
         ("store", "audit.cli", LAYERS),
         ("policy", "audit.facts", LAYERS),

@@ -28,15 +28,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from audit.cover import matches
-from audit.cover.constants import masked, spelled
-from audit.cover.matches import (
-    ANY_L4,
-    AddressIn,
-    Intervals,
-    Literal,
-    MatchError,
-    Side,
-)
+from audit.cover.matches import ANY_L4, AddressIn, Intervals, Literal, MatchError, Side
+from audit.flows.constants import masked, spelled
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import LogicalFlow, LogicalPort, Zone
 from audit.model.packets import REQUEST_SOURCE_PORT, WITH_PORTS, Family, Protocol

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain, combinations, product
 
-from audit.cover.constants import Pattern, has, masked
+from audit.flows.constants import Pattern, has, masked
 from audit.model.endpoints import MAX_PORT
 from audit.model.packets import Family, Protocol
 

@@ -29,6 +29,7 @@ from audit.cover.matches import (
     Terms,
     parse,
 )
+from audit.flows.syntax import TURNED
 from audit.model.packets import REQUEST_SOURCE_PORT, WITH_PORTS, Family, Protocol
 from audit.replay.tables import Tables
 from audit.replay.toolchain import Toolchain
@@ -96,7 +97,7 @@ class Compare:
         few = len(self.constants) == 1 and not self.constants[0].endswith(",")
         right = self.constants[0] if few else f"{{{' '.join(self.constants)}}}"
         if self.turned:
-            return f"{right} {matches._TURNED[self.relation]} {self.field}"  # noqa: SLF001
+            return f"{right} {TURNED[self.relation]} {self.field}"
         return f"{self.field}{self.relation}{right}"
 
     def means(self, packet: Packet, *, negated: bool) -> bool:
@@ -176,7 +177,7 @@ class Range:
 
     def means(self, packet: Packet, *, negated: bool) -> bool:
         parts = (
-            Compare(self.field, matches._TURNED[self.first], (str(self.low),)),  # noqa: SLF001
+            Compare(self.field, TURNED[self.first], (str(self.low),)),
             Compare(self.field, self.second, (str(self.high),)),
         )
         return (any if negated else all)(one.means(packet, negated=negated) for one in parts)

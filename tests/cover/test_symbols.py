@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from audit.cover.matches import MatchError, parse
-from audit.cover.symbols import SYMBOLS, Symbol
+from audit.flows.symbols import SYMBOLS, Symbol
 from audit.model.packets import Family
 from audit.replay.toolchain import Toolchain
 from tests.cover.compiled import ADDRESSES, PACKETS, compiled, delivered, met
