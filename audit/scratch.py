@@ -132,14 +132,29 @@ def end_processes_of(path: Path) -> None:
     """Kill the other processes that were started for a directory.
 
     They say so in their environment, or write in it: who gives himself a title, as some of Ray's
-    do, overwrites what he was started with. Returns when none is left, or after seconds.
+    do, overwrites what he was started with. Returns when none is left, or after seconds. One that
+    ends has no environment any more before it lets go of its files and locks: it is waited for.
     """
     until = time.monotonic() + _ENDED_WITHIN_S
-    while (processes := list(_processes_of(path))) and time.monotonic() < until:
+    killed: set[int] = set()
+    while time.monotonic() < until:
+        processes = set(_processes_of(path))
         for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        killed |= processes
+        if not any(map(_has_files, killed)):
+            return
         time.sleep(_LOOK_AGAIN_S)
+
+
+def _has_files(process: int) -> bool:
+    """Say whether a process has not ended yet (proc(5), field 3)."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in ("X", "Z")
 
 
 def _processes_of(path: Path) -> Iterator[int]:
