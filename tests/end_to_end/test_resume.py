@@ -216,7 +216,8 @@ def test_a_run_that_the_kernel_kills_is_told_in_a_sentence_and_gone_on_with(
     assert process.returncode == 4, err
     [run] = (audit.directory / "runs").iterdir()
     sentence = err.splitlines()[-1]
-    assert sentence.startswith("audit: the command was killed, as the kernel does when memory is short")
+    killed = "audit: the command was killed, as the kernel does when memory is short"
+    assert sentence.startswith(killed)
     assert sentence.endswith(f"go on with `audit run --resume runs/{run.name}`")
     done = audit("run", "--resume", run, "-o", "json")
     assert done.code == 0, done.err
