@@ -23,7 +23,6 @@ LONG = (
     "end_to_end/test_resume.py",
     "end_to_end/test_cover.py",
     "end_to_end/test_agents.py",
-    "test_kill.py",
     "end_to_end/test_blindness.py",
     "end_to_end/test_diff.py",
     "end_to_end/test_own_switches.py",
