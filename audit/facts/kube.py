@@ -19,7 +19,7 @@ from audit.facts.fields import Field, FieldError
 from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import Policy, Service, ServiceEndpoint
 from audit.model.networks import DEFAULT, Role
-from audit.model.packets import Protocol
+from audit.model.packets import WITH_PORTS, Protocol
 from audit.model.verdicts import PolicyRef
 
 Object = Mapping[str, Any]
@@ -308,7 +308,7 @@ def _named_port(port: Field, number: str) -> NamedPort | None:
 def protocol_of(port: Field) -> Protocol | None:
     """Return a port's protocol, TCP unless it says otherwise; None for one OVN does not match."""
     text = port["protocol"].text("TCP").lower()
-    return Protocol(text) if text in set(Protocol) else None
+    return Protocol(text) if text in WITH_PORTS else None
 
 
 def _port(protocol: Protocol, number: Field) -> Port:

@@ -107,7 +107,11 @@ def test_declared_ports_are_those_of_containers_that_run_together() -> None:
 
 
 def test_a_port_of_another_protocol_is_passed_over() -> None:
-    ports = [{"containerPort": 7, "protocol": "QUIC"}, {"containerPort": 8, "protocol": None}]
+    """A ping among them: Kubernetes has no such port, and it has no number."""
+    ports = [
+        *({"containerPort": 7, "protocol": protocol} for protocol in ("QUIC", "ICMP")),
+        {"containerPort": 8, "protocol": None},
+    ]
     found = kube.pod(pod(spec={"containers": [{"ports": ports}]}))
     assert found.declared == (declared("", Protocol.TCP, 8),)
     item = {"metadata": {"namespace": "a", "name": "b"}, "spec": {"ports": [{"protocol": "X"}]}}
