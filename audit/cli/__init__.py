@@ -4,7 +4,3 @@ Options are said in help and completed by a shell without numpy, pyarrow or a Ku
 module of ours that a command names is loaded when something of it is used, and all of them before
 the command begins (`audit.cli.later`).
 """
-
-from audit.cli import later
-
-later.install()

@@ -31,13 +31,19 @@ class _Later(MetaPathFinder):
         return spec
 
 
+_FINDER = _Later()
+
+
 def install() -> None:
-    """Have modules loaded later from now on."""
-    sys.meta_path.insert(0, _Later())
+    """Have modules loaded later from now on, until `load_all`."""
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
 
 
 def load_all() -> None:
-    """Load what was put off, and what that puts off: before there are threads that might race."""
+    """Load what was put off, and put nothing off any more: threads would race for a lazy module."""
+    if _FINDER in sys.meta_path:
+        sys.meta_path.remove(_FINDER)
     while waiting := [module for module in [*sys.modules.values()] if _is_waiting(module)]:
         for module in waiting:
             vars(module)  # of a lazy module `__dict__` is an attribute that loads it

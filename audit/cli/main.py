@@ -64,6 +64,7 @@ def load(arguments: Sequence[str]) -> None:
 
     Of one whose help is asked for, or whose words a shell completes, its options alone.
     """
+    later.install()
     name = next((word for word in arguments if word in COMMANDS), None)
     if name is None:
         return

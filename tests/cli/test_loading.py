@@ -75,3 +75,22 @@ def test_help_and_completion_load_no_library(
     arguments: tuple[str, ...], environment: dict[str, str]
 ) -> None:
     assert loaded(CALL, *arguments, **environment).isdisjoint(HEAVY)
+
+
+def test_nothing_is_put_off_any_more_once_a_command_may_begin() -> None:
+    """Threads that use a lazy module at once race for it: one of them may see half of it."""
+    code = """
+from audit.cli import later, progress
+assert not [f for f in sys.meta_path if type(f).__module__ == "audit.cli.later"]
+from audit.cli.main import load
+load(["run", "--help"])
+assert any(type(f).__module__ == "audit.cli.later" for f in sys.meta_path)
+load(["run"])
+assert not any(type(f).__module__ == "audit.cli.later" for f in sys.meta_path)
+assert not [m for m in sys.modules.values() if type(m).__name__ == "_LazyModule"]
+print("all there")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}"], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "all there\n", done.stderr
