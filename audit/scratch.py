@@ -149,12 +149,20 @@ def end_processes_of(path: Path) -> None:
 
 
 def _has_files(process: int) -> bool:
-    """Say whether a process has not ended yet (proc(5), field 3)."""
+    """Say whether a process has not ended yet."""
+    status = status_of(process)
+    return bool(status) and status[0] not in ("X", "Z")
+
+
+def status_of(process: int) -> list[str]:
+    """Return what the kernel says of a process: its state, its parent … (proc(5), /proc/pid/stat).
+
+    These are the fields from the third on, after its name; none where it is gone.
+    """
     try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
-    return state not in ("X", "Z")
+        return []
 
 
 def _processes_of(path: Path) -> Iterator[int]:

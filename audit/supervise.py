@@ -139,12 +139,12 @@ def _end_descendants() -> None:
 
 
 def _children() -> Iterator[int]:
-    """Yield this process's children, those that have ended included (proc(5), field 4)."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has just ended
-            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
-            if int(parent) == os.getpid():
-                yield int(process.name)
+    """Yield this process's children, those that have ended included."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        process = int(entry.name)
+        status = scratch.status_of(process)
+        if status and int(status[1]) == os.getpid():
+            yield process
 
 
 def _read(channel: int) -> bytes:

@@ -18,7 +18,6 @@ from audit.facts.live.access import Access
 from audit.fanout.base import MakeWorker
 from audit.fanout.inline import InlineFanout
 from audit.model.datapath import Chassis, Switch
-from audit.model.endpoints import Port
 from audit.model.facts import Note
 from audit.model.inventory import Difference
 from audit.model.policies import Direction
@@ -244,9 +243,7 @@ def _legs(logical: TracedPair, datapath: TracedPair | None) -> tuple[Leg, ...]:
 
 
 def _leg(to: Destination, logical: Ends | None = None) -> Leg:
-    flow = to.request.microflow
-    port = Port(protocol=flow.protocol, number=flow.dst_port)
-    return Leg(dst=to.dst, port=port, logical=logical, datapath=None)
+    return Leg(dst=to.dst, port=to.port, logical=logical, datapath=None)
 
 
 def _ends(traced: TracedPair, to: Destination) -> Ends:

@@ -420,9 +420,10 @@ class ZoneAcls:
             self._beyond[segment] = tuple(
                 index
                 for index, endpoint in enumerate(self._predicates.endpoints)
-                if (at := endpoint.attachment) is not None
-                and segment
-                and (at.segment, at.zone != self._zone.name) == (segment, True)
+                if segment
+                and (at := endpoint.attachment) is not None
+                and at.segment == segment
+                and at.zone != self._zone.name
             )
         return self._beyond[segment]
 

@@ -61,8 +61,9 @@ def legs(matrix: Matrix, zones: Mapping[str, Zone]) -> Legs:
     notes: dict[object, Note] = {}
     for (index, family), kind in itertools.product(enumerate(FAMILIES), _KINDS):
         asked = np.array([port.protocol in kind for port in matrix.ports], dtype=np.bool_)
-        if ((matrix.family == index) & asked[matrix.port]).any():
-            plan, unread, family_notes = _Planner(matrix, zones, family, kind).plan()
+        cells = (matrix.family == index) & asked[matrix.port]
+        if cells.any():
+            plan, unread, family_notes = _Planner(matrix, zones, family, kind, cells).plan()
             plans.append(plan)
             notes |= {(note.code, note.text): note for note in family_notes}
             for switch, some in unread.items():
@@ -93,8 +94,11 @@ class _Planner:
         zones: Mapping[str, Zone],
         family: Family,
         protocols: frozenset[Protocol],
+        cells: NDArray[np.bool_],
     ) -> None:
+        """`cells` says which of the matrix these are."""
         self._matrix = matrix
+        self._cells = cells
         self._zones = zones
         self._family = FAMILIES.index(family)
         self._predicates = Predicates(matrix.endpoints, family, protocols)
@@ -308,12 +312,7 @@ class _Planner:
             ]
         )
         host = np.array([e.host_network for e in matrix.endpoints])
-        protocols = self._predicates.protocols
-        asked = np.array([port.protocol in protocols for port in matrix.ports], dtype=np.bool_)
-        composed: NDArray[np.bool_] = (
-            understood[matrix.src] & understood[matrix.dst] & (matrix.family == self._family)
-        )
-        composed &= asked[matrix.port]
+        composed: NDArray[np.bool_] = understood[matrix.src] & understood[matrix.dst] & self._cells
         composed &= ~(host[matrix.src] & host[matrix.dst])  # two hosts talk past OVN
         composed &= ~_balanced(matrix, self._zones)[matrix.dst, matrix.port]
         if met.limits:

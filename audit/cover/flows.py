@@ -431,10 +431,6 @@ class ZoneFlows:
                     self._cross(network, holder.endpoint, number, marks)
         return marks
 
-    def _network(self, datapath: str) -> str:
-        network = self._zone.networks.get(datapath)
-        return network.name if network is not None else ""
-
     def _cross(self, network: str, index: int, number: int, marks: ZoneMarks) -> None:
         """Mark an endpoint to those of a network, if it is on another."""
         if self._who.endpoints[index].network != network:
@@ -514,7 +510,7 @@ class ZoneFlows:
         if common is None:
             if self._several:
                 wide = (thing for thing, _ in named.things if _holds_many(thing))
-                self._wide[self._network(datapath)].update(dict.fromkeys(wide))
+                self._wide[self._zone.network_at(datapath)].update(dict.fromkeys(wide))
             self._mark_between(flow, marked, datapath, marks)
         elif marked:
             self._mark_on_switch(flow, marked, datapath, common, marks)
@@ -539,7 +535,7 @@ class ZoneFlows:
             if not is_policy:
                 marks.between[at][index].append(number)
             if at is At.DST:
-                self._cross(self._network(datapath), index, number, marks)
+                self._cross(self._zone.network_at(datapath), index, number, marks)
 
     def _mark_on_switch(
         self,
@@ -584,7 +580,7 @@ class ZoneFlows:
             number = self._numbers.of((self._zone.name, datapath, flow))
             host = self._who.endpoints[holder.endpoint].host_network
             by_side[holder.at(Side.DST, host=host)][holder.endpoint].append(number)
-            self._cross(self._network(datapath), holder.endpoint, number, marks)
+            self._cross(self._zone.network_at(datapath), holder.endpoint, number, marks)
 
     def _policy_asks_for(self, policy: LogicalFlow, holder: Holder) -> bool:
         """Say whether a router policy may be true of a packet that is for an endpoint.

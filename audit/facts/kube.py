@@ -16,7 +16,15 @@ from audit.facts import policies
 from audit.facts.addresses import network
 from audit.facts.documents import documents
 from audit.facts.fields import Field, FieldError
-from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, EndpointKind, NamedPort, Port
+from audit.model.endpoints import (
+    MAX_PORT,
+    PING,
+    Attachment,
+    Endpoint,
+    EndpointKind,
+    NamedPort,
+    Port,
+)
 from audit.model.facts import Policy, Service, ServiceEndpoint
 from audit.model.networks import DEFAULT, Role
 from audit.model.packets import WITH_PORTS, Protocol
@@ -211,7 +219,7 @@ def _opened(text: str) -> tuple[Port, ...]:
     try:
         return tuple(
             sorted(
-                Port(protocol=Protocol.ICMP, number=0)
+                PING
                 if (protocol := entry["protocol"].required()) == Protocol.ICMP
                 else _port(Protocol(protocol), entry["port"])
                 for entry in Field(next(iter(documents(text)), None)).each()

@@ -64,6 +64,9 @@ class Port:
         return f"{self.protocol}/{self.number}{end}"
 
 
+PING = Port(protocol=Protocol.ICMP, number=0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedPort:
     """A port a container or a Service declares; `name` is empty when it has none."""

@@ -10,13 +10,13 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.endpoints import MAX_PORT, Endpoint, EndpointKind, Port
+from audit.model.endpoints import MAX_PORT, PING, Endpoint, EndpointKind, Port
 from audit.model.facts import ClusterState, Policy
 from audit.model.findings import Finding, FindingKind
 from audit.model.inventory import Difference
 from audit.model.matrix import Matrix
 from audit.model.networks import Role
-from audit.model.packets import WITH_PORTS, Family, Protocol
+from audit.model.packets import WITH_PORTS, Family
 from audit.model.policies import Direction, PodPeer, Tier
 from audit.model.verdicts import CODE, Verdict
 from audit.policy.cluster import Cluster, Vocabulary
@@ -97,7 +97,7 @@ class _View:
 
 def _edges(words: Vocabulary) -> Iterator[Port]:
     """Yield a port on each side of every boundary that rules draw."""
-    yield Port(protocol=Protocol.ICMP, number=0)
+    yield PING
     for protocol in WITH_PORTS:
         numbers = {1}
         for match in words.ports:

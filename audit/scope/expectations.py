@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 
 from audit.errors import ScopeError
-from audit.model.endpoints import MAX_PORT, EndpointKind, Port
+from audit.model.endpoints import MAX_PORT, PING, EndpointKind, Port
 from audit.model.expectations import (
     ALL,
     Exemption,
@@ -339,8 +339,8 @@ def _given(
 
 def _port(text: str) -> Port:
     """Return `tcp/80`, `tcp/8000-8100`, or a whole protocol for `tcp`."""
-    if text == Protocol.ICMP:
-        return Port(protocol=Protocol.ICMP, number=0)
+    if text == str(PING):
+        return PING
     match = _PORT.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no port; write tcp/80, tcp/8000-8100, tcp for all, or icmp")

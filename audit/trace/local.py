@@ -281,10 +281,6 @@ class _Process:
 
 
 def _state(pid: int) -> tuple[str, str] | None:
-    """Return a process's state and start time (proc(5), /proc/pid/stat)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return fields[0], fields[19]
+    """Return a process's state and start time."""
+    status = scratch.status_of(pid)
+    return (status[0], status[19]) if status else None

@@ -41,8 +41,17 @@ class Destination:
     @property
     def name(self) -> str:
         """`pod shop/web-0 tcp/8080`: what tells it from a Service's other backends."""
-        flow = self.request.microflow
-        return f"{self.dst.key} {flow.protocol}/{flow.dst_port}"
+        return f"{self.dst.key} {self.port}"
+
+    @property
+    def port(self) -> Port:
+        """What is asked of the destination: of a Service's backend, the port it is sent on to."""
+        return _port(self.request)
+
+
+def _port(request: TraceTask) -> Port:
+    flow = request.microflow
+    return Port(protocol=flow.protocol, number=flow.dst_port)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,13 +132,12 @@ class TracedPair:
         """Return the traces to one destination; what a pod sends itself has no way back."""
         if dst == self.pair.src or not sends(dst, self.pair.family):
             return Destination(request=request, dst=dst, reply=None, reverse=None)
-        port = Port(protocol=self.pair.port.protocol, number=request.microflow.dst_port)
         return Destination(
             request=request,
             dst=dst,
             reply=self._reply(request, dst),
             reverse=self.plane.locate(
-                requests.request_for(dst, self.pair.src, self.pair.family, port)
+                requests.request_for(dst, self.pair.src, self.pair.family, _port(request))
             ),
         )
 
