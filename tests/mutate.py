@@ -463,7 +463,8 @@ def mutations(
     """Make these mutations in as many processes, and yield each as it is done."""
     with tempfile.TemporaryDirectory(prefix="mu") as root:
         context = multiprocessing.get_context("spawn")
-        with context.Pool(workers, _begin, (root, sorted(names))) as pool:
+        # What was parsed is kept for a run's length, not for ten thousand clusters'.
+        with context.Pool(workers, _begin, (root, sorted(names)), maxtasksperchild=500) as pool:
             yield from pool.imap_unordered(_one, [(n, root, only) for n in numbers])
 
 

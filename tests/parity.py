@@ -5,6 +5,7 @@ per cell, `--ct=new` at every conntrack step) and which ACL's logical flow stopp
 How the recordings were made and what they leave out is in `tests/data/README.md`.
 """
 
+import argparse
 import csv
 import gzip
 import json
@@ -252,30 +253,36 @@ def compare_replies(name: str, run: Run) -> Score:
     return score
 
 
-def main() -> int:
-    """Print every comparison as `N of N`; exit with 1 when one is not."""
+def comparisons() -> Iterator[Score]:
+    """Run every comparison, and yield each score as it is known."""
     from tests import parity_networks, parity_services  # noqa: PLC0415 - they need this module
 
-    scores: list[Score] = []
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         for name in (*POD_ANSWERS, *NETWORK_ANSWERS, *REPLY_ANSWERS[-1:]):
             run = audit_pods(name, root, Covering.EXHAUSTIVE)
             if name in REPLY_ANSWERS:
-                scores.append(compare_replies(name, run))
+                yield compare_replies(name, run)
             if (DATA / f"{name}.csv.gz").exists():
-                scores += compare_pods(name, run)
-                scores += compare_legs(name, root)
+                yield from compare_pods(name, run)
+                yield from compare_legs(name, root)
         for name in (*parity_networks.RECORDED, parity_networks.CAUGHT_UP):
             for cover in (Covering.LEGS, Covering.EXHAUSTIVE):
                 with tempfile.TemporaryDirectory(prefix="np") as alone:  # sockets are made in it
-                    scores += parity_networks.compare(name, Path(alone), cover)
-        scores += parity_services.compare(root)
-    for score in scores:
-        print(score)  # noqa: T201 - this is the command's output
+                    yield from parity_networks.compare(name, Path(alone), cover)
+        yield from parity_services.compare(root)
+
+
+def main() -> int:
+    """Print every comparison as `N of N`; exit with 1 when one is not."""
+    argparse.ArgumentParser(description=main.__doc__).parse_args()
+    good = True
+    for score in comparisons():
+        good = good and score.good
+        print(score, flush=True)  # noqa: T201 - this is the command's output
         for about in () if score.good else score.wrong[:5]:
-            print(f"  {about}")  # noqa: T201 - this is the command's output
-    return int(not all(score.good for score in scores))
+            print(f"  {about}", flush=True)  # noqa: T201 - as above
+    return int(not good)
 
 
 if __name__ == "__main__":
