@@ -73,8 +73,9 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
 
     A packet that is no longer the same on its way, or takes several, shows of the way between only
     that no other cell's trace speaks for it: each such cell needs its own. So does one that is
-    on its way to another's port or address, whose flows it met. From the part on where its engine
-    was blind, a trace shows nothing but that.
+    on its way to another's port or address, whose flows it met, and one to a node's own address
+    that went through another zone. From the part on where its engine was blind, a trace shows
+    nothing but that.
     """
     path = list(_path(key, judgements))
     if not path:
@@ -83,7 +84,8 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
     stopped = _stopped(path[-1], decision, src, dst)
     allowed = _allowed(path, src, dst)
     astray = _astray(path, dst, stopped=decision.verdict in STOPPED)
-    if astray or _changed(path, decision, stopped) or _singular(path[-1], stopped):
+    detour = dst.host_network and any(judgement.zone != path[0].zone for judgement in path)
+    if astray or detour or _changed(path, decision, stopped) or _singular(path[-1], stopped):
         left = not astray or stopped is not Part.EGRESS
         egress = _passed(allowed.get(Part.EGRESS), key) if left else None
         return _alone(key, egress, beside=astray and _switch(src) == _switch(dst))

@@ -209,6 +209,24 @@ def test_a_way_over_several_traces_is_one_way() -> None:
     assert what.egress.blame == LET_OUT
 
 
+def test_what_goes_to_a_node_through_another_zone_shows_no_other_nodes_way() -> None:
+    """Nodes share a way as the sender's zone names none of them; the next zone names its own."""
+    hop = replace(made.task(), key="t")
+    first = Judgement(
+        verdict=None,
+        reason=Reason.DELIVERED,
+        next_hops=(hop,),
+        zone="worker",
+        datapath="transit_switch",
+    )
+    for verdict, datapath in ((Verdict.EXITS, "ext_other"), (Verdict.UNROUTABLE, "router")):
+        rest = ended(verdict, datapath, "ls_in_l2_lkup", zone="other")
+        what = shown("first", {"first": first, **rest}, HERE, OWN_NODE)
+        assert verdicts(what) == (PASS, Verdict.UNTRACED, None)
+        home = {"t": replace(rest["t"], zone="worker")}
+        assert verdicts(shown("t", home, HERE, OWN_NODE)) == (PASS, verdict, None)
+
+
 @pytest.mark.parametrize(
     ("zone", "stage", "expected"),
     [
