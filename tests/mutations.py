@@ -173,7 +173,7 @@ def _flow_at_router(cluster: Cluster, pipeline: str, ports: tuple[str, str], sid
     zone = cluster.zone_of(pod)
     database = cluster.database(zone, "sb")
     bindings = list(database.rows("Port_Binding").values())
-    datapath = next(row["datapath"] for row in bindings if row["logical_port"] == pod.port)
+    datapath = next((row["datapath"] for row in bindings if row["logical_port"] == pod.port), None)
     routers = [
         row["logical_port"]
         for row in bindings
