@@ -46,6 +46,7 @@ GROUPS = {
     "The run": (
         "out",
         "staging",
+        "reuse",
         "resume",
         "without",
         "sign-key",

@@ -26,7 +26,7 @@ from audit.commands import snapshot as snapshots
 from audit.commands import who as deciding
 from audit.errors import AuditError, ExitCode, UsageError
 from audit.facts import manifests as manifest_files
-from audit.model.options import DEFAULT_PLANES, Covering, Format, PlaneName, Workers
+from audit.model.options import DEFAULT_PLANES, Covering, Format, Part, PlaneName, Workers
 from audit.model.verdicts import VERDICTS
 from audit.report import messages
 from audit.report import who as reaching
@@ -121,6 +121,7 @@ class Flags:
     time_limit: float | None
     fail_coverage_below: float | None
     resumed: Path | copying.RemoteDirectory | None
+    reuse: Path | None
     without: tuple[str, ...]
     sign_key: Path | None
     timestamp_url: str
@@ -279,6 +280,12 @@ class Flags:
     help="Go on with a run that was ended: what it traced is not traced again. Of a finished run, "
     "make what is missing (report, signature), else run what failed again.",
 )
+@click.option(
+    "--reuse",
+    type=run_arguments.Run(Part.TABLES),
+    help="A finished run whose traces are taken over in every zone whose southbound database is "
+    "what it was then; the others are traced (docs/operations.md).",
+)
 @resuming.without_option
 @click.option(
     "--sign-key",
@@ -370,6 +377,10 @@ def _wrong_sources(flags: Flags) -> Iterator[str]:
         yield "give one of --snapshot, --manifests and -k"
     if flags.has_manifests and planes != _INTENT:
         yield "manifests have no OVN to ask; --manifests and -k go with --planes intent"
+    if flags.reuse is not None and (flags.traces == "exec" or flags.workers == "agents"):
+        yield "--reuse compares copies of the databases; traces in the cluster itself all run anew"
+    if flags.reuse is not None and PlaneName.LOGICAL not in planes:
+        yield "--reuse takes over traces; it goes with --planes logical"
     if flags.recompile and PlaneName.LOGICAL not in planes:
         yield "--recompile asks OVN; it goes with --planes logical"
 
@@ -442,6 +453,7 @@ def _request(flags: Flags, to: copying.Destination, snapshot: Path | None) -> tr
         cover=Covering(flags.cover),
         verify=flags.verify,
         verify_packets=flags.verify_packets,
+        reuse=flags.reuse,
         destination=to.uri,
         **flags.of_this_sitting,
     )

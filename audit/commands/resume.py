@@ -21,6 +21,7 @@ from audit.errors import UsageError
 from audit.model.facts import Note
 from audit.store import layout, plain, unfinished
 from audit.store.lock import exclusively
+from audit.store.reuse import Reusable
 from audit.store.writer import RunWriter, sweep
 from audit.tracing.journal import Journal
 from audit.tracing.options import Options
@@ -81,7 +82,9 @@ class Sitting:
         started = dt.datetime.fromisoformat(before["started"])
         return cls(out=out, started=started, before=before, _open=held)
 
-    def begin(self, plan: Mapping[str, Any], options: Options) -> Journal:
+    def begin(
+        self, plan: Mapping[str, Any], options: Options, reusable: Reusable | None = None
+    ) -> Journal:
         """Write what is going to be done; return where traces go, and come from.
 
         The time limit counts from the beginning of this sitting. UsageError when this is not what
@@ -104,7 +107,7 @@ class Sitting:
             digests = {str(output["path"]): str(output["sha256"]) for output in outputs}
             unfinished.take_over(self.source, self.out.path, digests)
         earlier = unfinished.sift(self.out.path) if self.before is not None else None
-        return Journal(self.out, earlier, until=until)
+        return Journal(self.out, earlier, reusable=reusable, until=until)
 
     def fields(self, journal: Journal) -> dict[str, Any]:
         """Return what run.json says of the sittings."""

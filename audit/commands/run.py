@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from audit import __version__
 from audit.commands import intent, plan_file
 from audit.commands.intent import Judged
 from audit.commands.report import Outcome, complete, completed, lacks, signing_key
@@ -18,10 +19,11 @@ from audit.commands.resume import Sitting
 from audit.errors import EngineError, RunReadError
 from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts, Matrix
-from audit.model.options import PlaneName
+from audit.model.options import PlaneName, Workers
 from audit.report import sentences
 from audit.scope.outside import Range
 from audit.store import manifest, remote, unfinished
+from audit.store.reuse import REUSABLE, Reusable, described
 from audit.tracing import own_switches, switches
 from audit.tracing.every_plane import Traced, logical_worker, trace
 from audit.tracing.journal import Journal
@@ -110,7 +112,11 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
     with ExitStack() as stack:
         planned = plan(options, progress, stack)
         content = plan_file.planned(options, planned.state, _engine(planned))
-        journal = sitting.begin(content, options)
+        dependence = _dependence(options, planned)
+        reusable = _reusable(options, dependence)
+        if reusable is not None:
+            content["reused"] = {"run": reusable.run, "zones": sorted(reusable.zones)}
+        journal = sitting.begin(content, options, reusable)
         if planned.cover.tasks and planned.pods is None:  # a pod's ovn-trace is its database's own
             _preflight(options, planned, progress)
         out.write_endpoints(planned.matrix.endpoints)
@@ -124,7 +130,13 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         predicted = composing.predicted(planned.matrix, planned.legs) if planned.legs else None
         logical = verdicts.verdict if verdicts.logical is None else verdicts.logical
         out.write_cells(planned.matrix, replace(verdicts, logical=logical), predicted)
-        notes = (*planned.notes, *traced.notes, *_late(options, journal, traced), *sitting.clock())
+        notes = (
+            *planned.notes,
+            *traced.notes,
+            *_reused(reusable, journal, dependence),
+            *_late(options, journal, traced),
+            *sitting.clock(),
+        )
         fields = {
             **manifest.describe(
                 planned.state,
@@ -137,6 +149,8 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
             "outside": _spans(planned.outside),
             **traced.checks,
             "incomplete": traced.incomplete,
+            REUSABLE: dependence,
+            "reused": content.get("reused"),
             **sitting.fields(journal),
             "markers": settled.markers,
             "place": _final_path(options, out.path),
@@ -144,6 +158,38 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         }
         out.finish(fields)
     return _outcome(out.path, fields, verdicts)
+
+
+def _dependence(options: Options, planned: Planned) -> dict[str, Any] | None:
+    """Return what traces depend on; None where they ran in databases that go on changing."""
+    if options.cluster is not None or options.workers is Workers.AGENTS:
+        return None
+    zones = {z.name: "" if z.torn else z.content for z in planned.state.zones.values()}
+    return described(zones, audit=__version__, engine=_engine(planned))
+
+
+def _reusable(options: Options, dependence: Mapping[str, Any] | None) -> Reusable | None:
+    """Return the traces of an earlier run that hold, where one is named."""
+    if options.reuse is None or dependence is None:
+        return None
+    return Reusable.of(options.reuse, dependence)
+
+
+def _reused(
+    reusable: Reusable | None, journal: Journal, dependence: Mapping[str, Any] | None
+) -> Iterator[Note]:
+    """Say what was taken over from an earlier run, or why nothing was."""
+    if reusable is None or dependence is None:
+        return
+    if reusable.obstacle:
+        text = f"nothing of run {reusable.run} was reused: {reusable.obstacle}"
+    else:
+        text = (
+            f"{journal.reused:,} traces are those of run {reusable.run}, which ran in "
+            f"{len(reusable.zones)} of the {len(dependence['zones'])} zones: their southbound "
+            "databases are what they were"
+        )
+    yield Note(code="reused", text=text, subjects=())
 
 
 def _outcome(path: Path, fields: Mapping[str, Any], verdicts: CellVerdicts) -> Outcome:

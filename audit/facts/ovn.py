@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from audit.errors import DatabaseError
-from audit.facts import flows, identity
+from audit.facts import content, flows, identity
 from audit.facts.addresses import network
 from audit.facts.inventory import stock
 from audit.facts.rows import as_tuple
@@ -111,6 +111,7 @@ def _zone(
         northbound=northbound,
         southbound=southbound,
         northd_version=options.get("northd_internal_version", ""),
+        content=content.southbound(south),
         sequence="/".join(str(number) for number in sequence),
         markers=MappingProxyType(markers(nb["NB_Global"], sb["SB_Global"], sb["Chassis_Private"])),
         chassis=frozenset(row["name"] for row in sb["Chassis_Private"]),

@@ -38,6 +38,10 @@ class Tables(Protocol):
         """Return the values that rows of a table have for a key; no row is decoded for it."""
         ...
 
+    def digest(self, without: Mapping[str, Collection[str]]) -> str:
+        """Return a digest of all rows and uuids, less these columns or, with none, tables."""
+        ...
+
     def pick(
         self, table: str, columns: Sequence[str], uuids: Iterable[str]
     ) -> list[dict[str, Any]]:

@@ -281,6 +281,8 @@ class Zone:
     """Whose its rows are, for who compares them with the objects."""
     chassis: frozenset[str] = frozenset()
     """The nodes that the zone is of, by the names of their chassis."""
+    content: str = ""
+    """A digest of all in the southbound that a trace can depend on; empty where none was made."""
     torn: bool = False
     """The last transaction of a database file was cut off, and is not part of this."""
 

@@ -135,6 +135,23 @@ class Tables:
         pair = rb'"%b",("[^"\\]*(?:\\.[^"\\]*)*")' % re.escape(key.encode())
         return frozenset(_ANY.decode(value) for value in set(re.findall(pair, rows)))
 
+    def digest(self, without: Mapping[str, Collection[str]]) -> str:
+        """Return a digest of all rows with their uuids, whatever their order in the file.
+
+        Of a table in `without` these columns are left out; all of it where that names none. Rows
+        that a later transaction changed may be written otherwise than the same rows in one piece:
+        then the digest is another one.
+        """
+        total = hashlib.blake2b(digest_size=16)
+        for table in sorted(self._rows.keys() - {name for name, of in without.items() if not of}):
+            total.update(f"{table}\n".encode())
+            columns = without.get(table, ())
+            rows = self._rows[table]
+            for uuid in sorted(rows):
+                total.update(uuid.encode())
+                total.update(_text(_less(rows[uuid], columns) if columns else rows[uuid]))
+        return total.hexdigest()
+
     def pick(self, table: str, columns: Sequence[str], uuids: Iterable[str]) -> list[Row]:
         """Return the rows with these uuids, in this order; those that do not exist are left out."""
         stored = self._rows.get(table, {})
@@ -162,6 +179,11 @@ _EMPTY = ["set", []]
 
 def _columns(stored: _Stored) -> Mapping[str, Any]:
     return _ANY.decode(stored) if isinstance(stored, msgspec.Raw) else stored
+
+
+def _less(stored: _Stored, columns: Collection[str]) -> dict[str, Any]:
+    """Return a row without these columns."""
+    return {name: value for name, value in _columns(stored).items() if name not in columns}
 
 
 def _text(stored: _Stored) -> bytes:

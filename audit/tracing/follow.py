@@ -483,10 +483,8 @@ class Tracing:
         """Return what an earlier sitting traced."""
         return self._journal.recall(task.key)
 
-    def keep(
-        self, task: TraceTask, outcome: TraceOutcome, judgement: Judgement, *, recalled: bool
-    ) -> None:
-        """Count a trace and note what it tells of its place; one that ran is written down."""
+    def keep(self, task: TraceTask, outcome: TraceOutcome, judgement: Judgement) -> None:
+        """Count a trace, note what it tells of its place, and have it written down."""
         if isinstance(outcome, TraceFailure):
             self._failed.setdefault(task.location, outcome.reason)
         else:
@@ -496,7 +494,7 @@ class Tracing:
         self.count += 1
         if self.plane.send is not None and judgement.reason in SENT_REASONS:
             self._doubted[task.key] = task, outcome
-        elif not recalled:
+        else:
             self._journal.add([self._record(task, outcome, judgement)])
 
     def _reply_tasks(self) -> list[TraceTask]:

@@ -13,6 +13,7 @@ from audit.errors import RunReadError
 from audit.model.run import TraceRecord
 from audit.model.traces import TraceOutcome
 from audit.store import outcomes
+from audit.store.reuse import Reusable
 from audit.store.writer import RunWriter
 
 ROWS_AT_A_TIME = 250
@@ -28,22 +29,36 @@ class Journal:
     """
 
     def __init__(
-        self, out: RunWriter, earlier: dict[str, str] | None = None, *, until: float = math.inf
+        self,
+        out: RunWriter,
+        earlier: dict[str, str] | None = None,
+        *,
+        reusable: Reusable | None = None,
+        until: float = math.inf,
     ) -> None:
-        """Write to `out`; `earlier` is what was read of the traces that are there."""
+        """Write to `out`; `earlier` is what was read of the traces that are there.
+
+        `reusable` are another run's, which are written here as if they had run.
+        """
         self.until = until
         self._out = out
         self._earlier = earlier or {}
+        self._there = frozenset(self._earlier)
+        self._reusable = reusable
         self._rows: list[TraceRecord] = []
         self._since = time.monotonic()
         self.kept = 0
         """How many traces were not run, because an earlier sitting had."""
+        self.reused = 0
+        """How many were not run, because another run had."""
 
     def recall(self, key: str) -> TraceOutcome | None:
-        """Return what an earlier sitting read of a trace, once; None when it is to be run."""
+        """Return what an earlier sitting or run read of a trace, once; None: it is to be run."""
         text = self._earlier.pop(key, None)
         if text is None:
-            return None
+            reused = self._reusable.take(key) if self._reusable is not None else None
+            self.reused += reused is not None
+            return reused
         try:
             outcome = outcomes.decode(key, text)
         except ValueError as error:
@@ -55,10 +70,10 @@ class Journal:
         return outcome
 
     def add(self, rows: Iterable[TraceRecord]) -> None:
-        """Keep traces; they are written when there are enough, or it is time."""
+        """Keep traces that are not there yet; they are written when there are enough, or late."""
         if not self._rows:
             self._since = time.monotonic()
-        self._rows += rows
+        self._rows += [row for row in rows if row.key not in self._there]
         late = time.monotonic() - self._since >= SECONDS_AT_A_TIME
         if len(self._rows) >= ROWS_AT_A_TIME or late:
             self.write()

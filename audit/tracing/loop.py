@@ -23,9 +23,7 @@ class Keeper(Protocol):
         """Return the outcome of a trace that ran earlier; None when it is to be run."""
         ...
 
-    def keep(
-        self, task: TraceTask, outcome: TraceOutcome, judgement: Judgement, *, recalled: bool
-    ) -> None:
+    def keep(self, task: TraceTask, outcome: TraceOutcome, judgement: Judgement) -> None:
         """Keep what came of a trace that ran, or that was recalled."""
         ...
 
@@ -50,7 +48,7 @@ class TraceLoop:
         backlog = Backlog(self._untraced(distinct.values()))
         for batch, outcomes in workers.run(backlog):
             for task, outcome in zip(batch.tasks, outcomes, strict=True):
-                backlog.add(self._untraced(self._judged(task, outcome, recalled=False)))
+                backlog.add(self._untraced(self._judged(task, outcome)))
             waiting = len(backlog.zones())
             self.progress.at(batch.zone, left=backlog.waiting(batch.zone), zones=waiting)
             self.progress.advance(len(batch.tasks))
@@ -67,14 +65,14 @@ class TraceLoop:
             if outcome is None:
                 yield task
             else:
-                queue += self._judged(task, outcome, recalled=True)
+                queue += self._judged(task, outcome)
                 self.progress.advance(1)
 
-    def _judged(self, task: TraceTask, outcome: TraceOutcome, *, recalled: bool) -> list[TraceTask]:
+    def _judged(self, task: TraceTask, outcome: TraceOutcome) -> list[TraceTask]:
         """Judge a trace; return the hops it leads to that nobody waits for yet."""
         judgement = self.judge(task, outcome)
         self.judgements[task.key] = judgement
-        self.keeper.keep(task, outcome, judgement, recalled=recalled)
+        self.keeper.keep(task, outcome, judgement)
         hops = {hop.key: hop for hop in judgement.next_hops}
         # Asked key by key: a difference of sets goes through all that was ever traced.
         fresh = [k for k in hops if k not in self._waiting and k not in self.judgements]

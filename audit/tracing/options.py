@@ -66,6 +66,8 @@ class Options:
     """An Ed25519 private key, to sign the run with."""
     timestamp_url: str = ""
     """An RFC 3161 server that says when the signature was there; empty: nobody is asked."""
+    reuse: Path | None = None
+    """A finished run whose traces are taken over where they hold."""
     cover: Covering = Covering.LEGS
     verify: Annotated[int, msgspec.Meta(ge=0)] = 50
     """Composed cells, drawn at random, that are traced end to end and compared."""

@@ -99,11 +99,9 @@ class TracedPair:
         """Note what is asked for; nothing of it was traced earlier."""
         self.tasks[task.key] = task
 
-    def keep(
-        self, task: TraceTask, outcome: TraceOutcome, judgement: Judgement, *, recalled: bool
-    ) -> None:
+    def keep(self, task: TraceTask, outcome: TraceOutcome, judgement: Judgement) -> None:
         """Keep what a tool printed."""
-        del judgement, recalled
+        del judgement
         self.outcomes[task.key] = outcome
 
     def _follow(self, wanted: Iterable[TraceTask | None]) -> None:

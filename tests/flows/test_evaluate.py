@@ -1,6 +1,6 @@
 """Where packets end on a switch of a few flows, by construction."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,9 @@ class Switch:
         return [{name: row[name] for name in columns} for row in made.get(table, ())]
 
     def external_ids(self, table: str, key: str) -> frozenset[str]:
+        raise NotImplementedError
+
+    def digest(self, without: Mapping[str, Collection[str]]) -> str:
         raise NotImplementedError
 
     def pick(
