@@ -145,6 +145,9 @@ class _Planner:
             answered=places.answered,
             ways=between.legs,
             unjoined=between.unjoined,
+            packets=ways.packets(
+                endpoints, crossing, self._predicates.family, len(self._matrix.ports)
+            ),
             egress=egress,
             ingress=ingress,
             deciders=tuple(self._predicates.deciders),

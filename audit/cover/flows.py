@@ -356,6 +356,8 @@ class ZoneMarks:
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
     """By network, marks between its switches of who is on another one, as a destination."""
+    exact: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """By network, those whose address its flows name by itself, or send packets to."""
     policies: list[LogicalFlow] = field(default_factory=list)
     """Of routers, which `audit.cover.classes` reads by priority."""
     limits: list[LogicalFlow] = field(default_factory=list)
@@ -431,10 +433,14 @@ class ZoneFlows:
                     self._cross(network, holder.endpoint, number, marks)
         return marks
 
-    def _cross(self, network: str, index: int, number: int, marks: ZoneMarks) -> None:
+    def _cross(
+        self, network: str, index: int, number: int, marks: ZoneMarks, *, exact: bool = False
+    ) -> None:
         """Mark an endpoint to those of a network, if it is on another."""
         if self._who.endpoints[index].network != network:
             marks.crossing[network][index].append(number)
+            if exact:
+                marks.exact[network].add(index)
 
     def _datapath(self, name: str, marks: ZoneMarks) -> None:
         common = _common_names(self._zone, name) if name in self._switches else None
@@ -511,7 +517,11 @@ class ZoneFlows:
             if self._several:
                 wide = (thing for thing, _ in named.things if _holds_many(thing))
                 self._wide[self._zone.network_at(datapath)].update(dict.fromkeys(wide))
-            self._mark_between(flow, marked, datapath, marks)
+            by_itself = set[int]()
+            if self._several and marked:
+                things = (thing for thing, _ in named.things if not _holds_many(thing))
+                by_itself = {holder.endpoint for holder in self._members_of(things, None)}
+            self._mark_between(flow, marked, datapath, by_itself, marks)
         elif marked:
             self._mark_on_switch(flow, marked, datapath, common, marks)
         else:
@@ -523,9 +533,10 @@ class ZoneFlows:
         flow: LogicalFlow,
         marked: Iterable[tuple[At, int]],
         datapath: str,
+        by_itself: Collection[int],
         marks: ZoneMarks,
     ) -> None:
-        """Mark the endpoints that a flow names between switches."""
+        """Mark the endpoints that a flow names between switches, some by their address itself."""
         is_policy = _is_policy(flow)
         if is_policy:
             marks.policies.append(flow)
@@ -535,7 +546,8 @@ class ZoneFlows:
             if not is_policy:
                 marks.between[at][index].append(number)
             if at is At.DST:
-                self._cross(self._zone.network_at(datapath), index, number, marks)
+                network = self._zone.network_at(datapath)
+                self._cross(network, index, number, marks, exact=index in by_itself)
 
     def _mark_on_switch(
         self,
@@ -580,7 +592,8 @@ class ZoneFlows:
             number = self._numbers.of((self._zone.name, datapath, flow))
             host = self._who.endpoints[holder.endpoint].host_network
             by_side[holder.at(Side.DST, host=host)][holder.endpoint].append(number)
-            self._cross(self._zone.network_at(datapath), holder.endpoint, number, marks)
+            network = self._zone.network_at(datapath)
+            self._cross(network, holder.endpoint, number, marks, exact=True)
 
     def _policy_asks_for(self, policy: LogicalFlow, holder: Holder) -> bool:
         """Say whether a router policy may be true of a packet that is for an endpoint.

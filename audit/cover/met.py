@@ -417,7 +417,11 @@ class Met:
             for name, zone in (self.zones if addresses else {}).items()
             for switch, datapaths in zone.joined(flows.switches_of(self.endpoints, zone)).items()
         }
-        return Crossing(network=names, joined=joined, addresses=addresses)
+        exact = {
+            network: frozenset().union(*(marks.exact[network] for marks in self._marks.values()))
+            for network in addresses
+        }
+        return Crossing(network=names, joined=joined, addresses=addresses, exact=exact)
 
     def policies(self, zone: str) -> Sequence[LogicalFlow]:
         """Return the flows of router policies that packets from a zone's switches can meet."""

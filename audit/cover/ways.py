@@ -14,6 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint
+from audit.model.legs import Packets
+from audit.model.packets import Family
+
+MOST_PACKETS = 100_000
+"""Were there more, the cells of each would be traced one by one, as far as that is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +38,14 @@ class Crossing:
     """What is between networks. `network` is each endpoint's.
 
     `joined` are, by zone and switch, the networks that its packets can come to; `addresses` are, by
-    network, numbers for what its flows say of each endpoint's address.
+    network, numbers for what its flows say of each endpoint's address; `exact` are, by network,
+    the endpoints whose address its flows name by itself.
     """
 
     network: Sequence[str]
     joined: Mapping[tuple[str, str], frozenset[str]]
     addresses: Mapping[str, NDArray[np.int64]]
+    exact: Mapping[str, frozenset[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +84,39 @@ def ways(
         legs[sender] = first + row
         first += int(row.max(initial=-1)) + 1
     return Ways(legs=legs, unjoined=unjoined)
+
+
+def packets(
+    endpoints: Sequence[Endpoint], crossing: Crossing, family: Family, ports: int
+) -> Packets | None:
+    """Return which packets between networks are the same, whomever they are meant for.
+
+    To an address that flows of the sender's network name, as it is one of its own pods', what
+    becomes of a packet is told by that pod's side, whose policies know senders and ports. `ports`
+    is how many are asked about. None where there are no such packets, or more than are traced.
+    """
+    if not any(crossing.exact.values()):
+        return None
+    names, network = np.unique(np.array(crossing.network), return_inverse=True)
+    address = np.full((len(names), len(endpoints)), -1, dtype=np.int32)
+    sizes = np.zeros(len(names), dtype=np.int64)
+    for number, name in enumerate(names.tolist()):
+        numbers: dict[str | None, int] = {}
+        for index in sorted(crossing.exact.get(name, ())):
+            listed = numbers.setdefault(endpoints[index].address(family), len(numbers))
+            address[number, index] = listed
+        sizes[number] = len(numbers)
+    count = np.where([e.attachment is not None for e in endpoints], sizes[network.reshape(-1)], 0)
+    total = int(count.sum()) * ports
+    if total > MOST_PACKETS:
+        return None
+    return Packets(
+        network=network.reshape(-1).astype(np.int32),
+        address=address,
+        first=np.cumsum(count) - count,
+        ports=ports,
+        count=total,
+    )
 
 
 class _Receivers:

@@ -101,6 +101,27 @@ class LegTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Packets:
+    """Packets that are the same whichever of several endpoints of other networks they are for.
+
+    `network[e]` numbers the endpoints' networks. `address[n, e]` numbers the addresses of endpoints
+    that are also addresses in network n, -1 for all others. What endpoint s sends to such an
+    address at port p is packet `(first[s] + address[network[s], e]) * ports + p` of `count`.
+    """
+
+    network: NDArray[np.int32]
+    address: NDArray[np.int32]
+    first: NDArray[np.int64]
+    ports: int
+    count: int
+
+    def ids(self, src: Indices, dst: Indices, port: Indices) -> NDArray[np.int64]:
+        """Return the packets of cells, -1 where the address is none of the sender's network."""
+        address = self.address[self.network[src], dst]
+        return np.where(address < 0, -1, (self.first[src] + address) * self.ports + port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellLegs:
     """The legs of a run of cells: parallel arrays, ids within their `LegPlan`."""
 
@@ -112,6 +133,8 @@ class CellLegs:
     ingress: NDArray[np.int64]
     unjoined: NDArray[np.bool_]
     """No port leads from the sender's network to the other end's: the way decides."""
+    alone: NDArray[np.bool_]
+    """The way is that of one packet, from one sender to one address and port: it decides all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +160,8 @@ class LegPlan:
     ways: NDArray[np.int64]
     unjoined: NDArray[np.bool_]
     """Pairs, as of `ways`, between whose networks no port leads: none gets farther than this."""
+    packets: Packets | None = None
+    """What is sent there to addresses that are also the sender's network's."""
     egress: LegTable
     ingress: LegTable
     deciders: tuple[str, ...]
@@ -160,7 +185,11 @@ class LegPlan:
 
     @property
     def transit_count(self) -> int:
-        """How many transit legs requests have."""
+        """How many transit legs requests have: the ways, then one of each of `packets`."""
+        return self._ways_count + (self.packets.count if self.packets is not None else 0)
+
+    @property
+    def _ways_count(self) -> int:
         return int(self.ways.max(initial=-1)) + 1
 
     @property
@@ -229,6 +258,11 @@ class LegPlan:
         locality = self._locality(src, dst)
         pairs = self.sending[src], self.receiving[dst]
         way, unjoined = self.ways[pairs], self.unjoined[pairs]
+        alone = np.zeros_like(unjoined)
+        if self.packets is not None:
+            packet = self.packets.ids(src, dst, port)
+            alone = unjoined & (packet >= 0) & (locality == Locality.APART)
+            way = np.where(alone, self._ways_count + packet, way)
         return CellLegs(
             cells=cells,
             egress=self.egress.ids(src, dst, port, locality),
@@ -236,6 +270,7 @@ class LegPlan:
             arrival=self._arrivals(dst, src, locality, unjoined),
             ingress=self.ingress.ids(dst, src, port, locality),
             unjoined=unjoined,
+            alone=alone,
         )
 
     def replies(self, matrix: Matrix, cells: NDArray[np.int64]) -> CellLegs:
@@ -259,6 +294,7 @@ class LegPlan:
             arrival=self._arrivals(src, dst, locality, unjoined),
             ingress=self._reply_ends(src, dst, locality),
             unjoined=unjoined,
+            alone=np.zeros_like(unjoined),
         )
 
     def _reply_ends(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from audit.model.blindness import BLIND_REASONS
 from audit.model.endpoints import Endpoint
 from audit.model.findings import Disagreement
-from audit.model.legs import STOP, CellLegs, LegPlan
+from audit.model.legs import NO_WAY, STOP, CellLegs, LegPlan
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.owners import words
 from audit.model.verdicts import (
@@ -63,13 +63,25 @@ class Shown:
     transit: Decision | None
     arrival: Decision | None
     ingress: Decision | None
+    whole: Decision | None = None
+    """What became of the packet, which is all that there is to say of another that is the same."""
     outward: bool = False
     """The egress leg ended in its switch's egress pipeline, at the router's port: what stays on the
     switch does not come there."""
 
 
-def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: Endpoint) -> Shown:
+def shown(
+    key: str,
+    judgements: Mapping[str, Judgement],
+    src: Endpoint,
+    dst: Endpoint,
+    *,
+    unjoined: bool = False,
+) -> Shown:
     """Return what the trace of the request `key` from `src` to `dst` shows.
+
+    `unjoined`: no port leads from the sender's network to the other end's. There a packet whose
+    next hop nobody answers for went all the way there is, as one that left its network did.
 
     A packet that is no longer the same on its way, or takes several, shows of the way between only
     that no other cell's trace speaks for it: each such cell needs its own. So does one that is
@@ -81,6 +93,20 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
     if not path:
         return _NOTHING
     decision = replace(decide(key, judgements), trace=key)
+    seen = _along_or_alone(path, decision, src, dst, unjoined=unjoined)
+    return replace(seen, whole=decision)
+
+
+def _along_or_alone(
+    path: Sequence[Judgement],
+    decision: Decision,
+    src: Endpoint,
+    dst: Endpoint,
+    *,
+    unjoined: bool,
+) -> Shown:
+    """Return what the decision about a packet shows of the parts of its way."""
+    key = decision.trace
     stopped = _stopped(path[-1], decision, src, dst)
     allowed = _allowed(path, src, dst)
     astray = _astray(path, dst, stopped=decision.verdict in STOPPED)
@@ -89,7 +115,8 @@ def shown(key: str, judgements: Mapping[str, Judgement], src: Endpoint, dst: End
         left = not astray or stopped is not Part.EGRESS
         egress = _passed(allowed.get(Part.EGRESS), key) if left else None
         return _alone(key, egress, beside=astray and _switch(src) == _switch(dst))
-    if decision.verdict in UNPROVEN and not (_blind(decision) or _left(decision)):
+    ended = _left(decision) or (unjoined and decision.reason is Reason.NEXT_HOP_UNRESOLVED)
+    if decision.verdict in UNPROVEN and not (_blind(decision) or ended):
         return _NOTHING
     return _along(path, decision, stopped, allowed)
 
@@ -342,15 +369,20 @@ class LegResults:
         ends = (matrix.dst, matrix.src) if self._replies else (matrix.src, matrix.dst)
         for index, (cell, key) in enumerate(zip(cells.tolist(), keys, strict=True)):
             src, dst = (matrix.endpoints[end[cell]] for end in ends)
-            self.learn(legs, index, shown(key, judgements, src, dst))
+            unjoined = bool(legs.unjoined[index])
+            self.learn(legs, index, shown(key, judgements, src, dst, unjoined=unjoined))
 
     def learn(self, legs: CellLegs, index: int, trace: Shown) -> None:
         """Note what the trace of the cell with this index in `legs` shows of its legs."""
         egress, ingress = int(legs.egress[index]), int(legs.ingress[index])
         transit, arrival = int(legs.transit[index]), int(legs.arrival[index])
-        if trace.egress is not None:
+        alone = bool(legs.alone[index])
+        if trace.egress is not None and not (alone and trace.egress.verdict is Verdict.UNTRACED):
             for leaving in self._egress_of(trace, leaves=transit >= 0):
                 self._parts[Part.EGRESS].learn(egress + leaving * self._egress_count, trace.egress)
+        if alone:
+            self._learn_alone(transit, trace)
+            return
         if trace.transit is not None and transit >= 0:
             led = legs.unjoined[index] and trace.transit.verdict in PASSES
             # Whither a way leads that should lead nowhere, each cell's own trace has to say.
@@ -360,6 +392,16 @@ class LegResults:
             self._parts[Part.ARRIVAL].learn(arrival, trace.arrival)
         if trace.ingress is not None:
             self._parts[Part.INGRESS].learn(ingress, trace.ingress)
+
+    def _learn_alone(self, transit: int, trace: Shown) -> None:
+        """Note what became of a packet that is the same for all cells of a way.
+
+        Delivered to whom it is for, it shows nothing of the others that it may be for.
+        """
+        if trace.whole is not None and trace.whole.verdict is not Verdict.UNTRACED:
+            arrived = trace.whole.verdict in PASSES
+            whole = _unspoken(trace.whole.trace) if arrived else trace.whole
+            self._parts[Part.TRANSIT].learn(transit, whole)
 
     def _egress_of(self, trace: Shown, *, leaves: bool) -> tuple[bool, ...]:
         """Return of which packets a trace shows the egress leg: of those that leave the switch.
@@ -385,6 +427,7 @@ class LegResults:
             # Where there is no such leg, what decided before still does.
             on = (decided >= 0) & (verdicts[decided] == goes_on) & (ids >= 0)
             decided = np.where(on, self._parts[part].legs[ids], decided)
+        decided = np.where(legs.alone, self._parts[Part.TRANSIT].legs[legs.transit], decided)
         return decided.astype(np.int32), egress
 
     @property
@@ -398,10 +441,10 @@ class LegResults:
     def ids(self, legs: CellLegs) -> dict[Part, NDArray[np.int64]]:
         """Return, by part, a number for what a trace has to show of each cell."""
         return {
-            Part.EGRESS: self._sent_by(legs),
+            Part.EGRESS: np.where(legs.alone, NO_WAY, self._sent_by(legs)),
             Part.TRANSIT: legs.transit,
             Part.ARRIVAL: legs.arrival,
-            Part.INGRESS: legs.ingress,
+            Part.INGRESS: np.where(legs.unjoined, NO_WAY, legs.ingress),
         }
 
     def decision(self, matrix: Matrix, cell: int) -> Decision:
@@ -518,8 +561,9 @@ class _Missing:
         if not missing.size:
             return
         for part, ids in results.ids(legs).items():
-            legs_, first = np.unique(ids[missing], return_index=True)
-            for leg, cell in zip(legs_.tolist(), legs.cells[missing[first]].tolist(), strict=True):
+            needed = missing[ids[missing] >= 0]
+            legs_, first = np.unique(ids[needed], return_index=True)
+            for leg, cell in zip(legs_.tolist(), legs.cells[needed[first]].tolist(), strict=True):
                 self._cells.setdefault((id(results.plan), part, leg), cell)
 
     def cells(self) -> NDArray[np.int64]:

@@ -238,6 +238,22 @@ def test_a_router_policy_about_a_pod_of_another_network_tells_it_from_others_of_
 
 
 @pytest.mark.parametrize(
+    ("asked", "exact"), [("10.130.0.7", True), ("10.130.0.0/24", False), ("{10.130.0.7}", True)]
+)
+def test_an_address_that_a_flow_of_another_network_names_by_itself_is_told_from_a_range(
+    asked: str, *, exact: bool
+) -> None:
+    """A packet to it goes where packets to that network's own pod of this address go."""
+    ends = (A, B, replace(FAR, network="blue"))
+    resolved = flow(f"ip4.dst == {asked}", "next;")._replace(stage="lr_in_arp_resolve")
+    marks = ZoneFlows(
+        zone(**{ROUTER: (resolved,)}), Identities(ends), Numbers(), Family.IP4, {}, (HTTP,)
+    ).marks()
+    assert bool(marks.exact[""]) is exact
+    assert marks.exact["blue"] == set()
+
+
+@pytest.mark.parametrize(
     "match",
     [
         "ip4.dst == 0xa800006",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from audit.model.endpoints import Endpoint, Port
-from audit.model.legs import NO_WAY, CellLegs, LegPlan, LegTable
+from audit.model.legs import NO_WAY, CellLegs, LegPlan, LegTable, Packets
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.packets import Protocol
 from audit.model.traces import TraceTask
@@ -25,7 +25,7 @@ from audit.model.verdicts import (
 from audit.verdict import legs
 from audit.verdict.compose import Decision
 from audit.verdict.judge import Judgement
-from audit.verdict.legs import LegResults, Part, Shown, shown
+from audit.verdict.legs import UNKNOWN, LegResults, Part, Shown, shown, unknown
 from tests.verdict import made
 
 HERE, THERE = made.pod("a", "10.128.0.5"), made.pod("b", "10.128.2.6", node="other")
@@ -424,7 +424,13 @@ def by_way(transit: int, arrival: int = NO_WAY) -> CellLegs:
     zero, way, into = (np.array([number], dtype=np.int64) for number in (0, transit, arrival))
     unjoined = np.zeros(1, dtype=np.bool_)
     return CellLegs(
-        cells=zero, egress=zero, transit=way, arrival=into, ingress=zero, unjoined=unjoined
+        cells=zero,
+        egress=zero,
+        transit=way,
+        arrival=into,
+        ingress=zero,
+        unjoined=unjoined,
+        alone=unjoined,
     )
 
 
@@ -478,6 +484,74 @@ def test_two_blames_for_one_leg_contradict_each_other() -> None:
     learn(results, 2, 3, other)
     assert results.decision(MATRIX, cell(2, 3)).reason is Reason.LEGS_DISAGREE
     assert results.decision(MATRIX, cell(0, 3)) == said(STOP, IN)
+
+
+def between_networks() -> LegResults:
+    """Return results in which pods 2 and 3 are on a network that no port leads to from 0's and 1's.
+
+    Flows of 0's and 1's network name their address, which is the same.
+    """
+    address = np.array([[-1, -1, 0, 0], [-1, -1, -1, -1]], dtype=np.int32)
+    same = Packets(
+        network=np.array([0, 0, 1, 1], dtype=np.int32),
+        address=address,
+        first=np.array([0, 1, 2, 2], dtype=np.int64),
+        ports=1,
+        count=2,
+    )
+    unjoined = np.array([[False, True], [True, False]])
+    return LegResults(plan(unjoined=unjoined, packets=same, egress=table([0, 0, 0, 0], 0)))
+
+
+def whole(verdict: Verdict, reason: Reason) -> Shown:
+    """Return what a trace shows that is astray: nothing of the parts of its way."""
+    untraced = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace="t")
+    decision = Decision(verdict=verdict, reason=reason, trace="t")
+    return Shown(egress=untraced, transit=untraced, arrival=None, ingress=None, whole=decision)
+
+
+def known(results: LegResults, src: int, dst: int) -> Reason:
+    return results.decision(MATRIX, cell(src, dst)).reason
+
+
+def test_a_packet_to_an_address_of_its_own_network_shows_what_becomes_of_the_same_packet() -> None:
+    results = between_networks()
+    learn(results, 0, 2, whole(Verdict.UNROUTABLE, Reason.ADDRESS_OF_ANOTHER))
+    assert known(results, 0, 3) is Reason.ADDRESS_OF_ANOTHER
+    assert known(results, 1, 3) is Reason.LEG_NOT_SHOWN, "another sender's is another packet"
+    learn(results, 0, 3, whole(STOP, Reason.ACL_DROP))
+    assert known(results, 0, 2) is Reason.LEGS_DISAGREE
+    assert unknown([results], MATRIX).size
+
+
+def test_a_packet_that_arrives_on_a_network_that_it_cannot_get_to_speaks_for_its_cell_alone() -> (
+    None
+):
+    results = between_networks()
+    learn(results, 0, 2, whole(PASS, Reason.DELIVERED))
+    assert known(results, 0, 3) is Reason.LEG_NOT_SHOWN
+
+
+def test_a_trace_that_failed_says_nothing_of_the_same_packet() -> None:
+    results = between_networks()
+    learn(results, 0, 2, whole(Verdict.UNTRACED, Reason.ENGINE_TIMEOUT))
+    assert results.outcome(results.legs(MATRIX, np.array([cell(0, 3)])))[0].tolist() == [UNKNOWN]
+
+
+def test_an_astray_packet_between_networks_takes_no_leg_from_others_of_its_sender() -> None:
+    results = between_networks()
+    apart = np.array([cell(0, 2)])
+    learn(results, 0, 2, whole(Verdict.UNROUTABLE, Reason.ADDRESS_OF_ANOTHER))
+    assert results.outcome(results.legs(MATRIX, apart))[1].tolist() == [UNKNOWN]
+
+
+def test_what_waits_for_a_next_hop_shows_a_way_where_no_port_leads_on() -> None:
+    """Else it proves nothing: the way may go on once the next hop answers."""
+    waiting = ended(Verdict.INCONCLUSIVE, "ovn_cluster_router", "lr_in_arp_request")
+    waiting["t"] = replace(waiting["t"], reason=Reason.NEXT_HOP_UNRESOLVED)
+    assert verdicts(shown("t", waiting, HERE, THERE)) == (None, None, None)
+    led = shown("t", waiting, HERE, THERE, unjoined=True)
+    assert verdicts(led) == (PASS, Verdict.INCONCLUSIVE, None)
 
 
 def test_predictions_that_hold_are_counted_and_others_named() -> None:
