@@ -27,6 +27,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audit.cover import matches
 from audit.cover.matches import ANY_L4, AddressIn, Intervals, Literal, MatchError, Side
 from audit.flows.constants import masked, spelled
@@ -104,6 +107,7 @@ class Reading(NamedTuple):
 NEVER = Reading(frozenset(), None)
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def read(match: str, protocols: frozenset[Protocol] = frozenset(WITH_PORTS)) -> Reading:
     """Read a match for packets of some protocols. MatchError when it cannot be.
 
@@ -356,6 +360,11 @@ class ZoneMarks:
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
     """By network, marks between its switches of who is on another one, as a destination."""
+    within: dict[str, dict[tuple[str, str], NDArray[np.bool_]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """By network, who is in each network or set that flows between its switches name; a set is one
+    zone's. One vector for all networks: there are as many of these as there are endpoints."""
     exact: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """By network, those whose address its flows name by itself, or send packets to."""
     policies: list[LogicalFlow] = field(default_factory=list)
@@ -414,24 +423,39 @@ class ZoneFlows:
         self._wide: dict[str, dict[str, None]] = defaultdict(dict)
         self._assigned: set[str] = set()
         self._holders: dict[str, frozenset[Holder]] = {}
+        self._ports_of: dict[str, list[LogicalPort]] = defaultdict(list)
+        self._redirecting: set[str] = set()
 
     def marks(self) -> ZoneMarks:
         """Return the marks of all flows that packets can come to."""
         marks = ZoneMarks()
         datapaths = reached(self._zone, self._switches)
+        actions = set[str]()  # most flows say one of few things
         for name in datapaths:
-            for flow in self._zone.flows.get(name, ()):
-                self._assigned.update(_things(flow.actions))
+            actions.update(flow.actions for flow in self._zone.flows.get(name, ()))
+        self._assigned.update(itertools.chain.from_iterable(map(_things, actions)))
         self._assigned -= self._others
         for name in datapaths:
             self._datapath(name, marks)
+        vectors: dict[str, NDArray[np.bool_]] = {}
         for network, things in self._wide.items():
             for thing in things:
+                if thing not in vectors:
+                    vectors[thing] = np.zeros(len(self._who.endpoints), dtype=np.bool_)
+                    members = [holder.endpoint for holder in self._members(thing, None)]
+                    vectors[thing][members] = True
                 where = "" if _is_network(thing) else self._zone.name
-                number = self._numbers.of(("within", where, thing))
-                for holder in self._members(thing, None):
-                    self._cross(network, holder.endpoint, number, marks)
+                marks.within[network][where, thing] = vectors[thing]
         return marks
+
+    def _common_names(self, switch: str) -> dict[str, str]:
+        if not self._ports_of:
+            for port in self._zone.ports.values():
+                self._ports_of[port.datapath].append(port)
+                if port.kind == "chassisredirect":
+                    self._redirecting.add(port.name)
+        ports = self._ports_of.get(switch, ())
+        return _common_names(self._zone, switch, ports, self._redirecting)
 
     def _cross(
         self, network: str, index: int, number: int, marks: ZoneMarks, *, exact: bool = False
@@ -443,7 +467,7 @@ class ZoneFlows:
                 marks.exact[network].add(index)
 
     def _datapath(self, name: str, marks: ZoneMarks) -> None:
-        common = _common_names(self._zone, name) if name in self._switches else None
+        common = self._common_names(name) if name in self._switches else None
         explained = self._explained.get(name, frozenset())
         every = self._zone.flows.get(name, ())
         going_on = _going_on(every)
@@ -727,10 +751,16 @@ def _going_on(flows: Sequence[LogicalFlow]) -> frozenset[str]:
         return frozenset()
     stages: dict[str, bool] = {}
     for flow in flows:
-        plain = _GOES_ON.fullmatch(flow.actions) is not None
+        plain = _only_goes_on(flow.actions)
         stages[flow.stage] = stages.get(flow.stage, True) and plain
     whole = {flow.stage for flow in flows if flow.match == "1"}
     return frozenset(stage for stage, plain in stages.items() if plain and stage in whole)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _only_goes_on(actions: str) -> bool:
+    """Say whether actions hand a packet on to the next stage as it came."""
+    return _GOES_ON.fullmatch(actions) is not None
 
 
 _TRACKING = re.compile(
@@ -930,16 +960,17 @@ def reached(zone: Zone, switches: Collection[str]) -> list[str]:
     return sorted(set().union(*zone.joined(switches).values()))
 
 
-def _common_names(zone: Zone, switch: str) -> dict[str, str]:
+def _common_names(
+    zone: Zone, switch: str, ports: Iterable[LogicalPort], redirecting: Collection[str]
+) -> dict[str, str]:
     """Name what every switch has one of its own of: router ports, their peers, its subnets.
 
-    No two things of a switch have one name, so flows of two switches that are alike in these names
-    are alike.
+    `ports` are the switch's, `redirecting` names of the zone's ports of gateways' chassis. No two
+    things of a switch have one name, so flows of two switches that are alike in these names are
+    alike.
     """
     names: dict[str, str] = {}
-    routers = [
-        port for port in zone.ports.values() if port.datapath == switch and port.peer in zone.ports
-    ]
+    routers = [port for port in ports if port.peer in zone.ports]
     for index, port in enumerate(sorted(routers, key=lambda port: port.tunnel_key)):
         peer = zone.ports[port.peer]
         names[port.name] = f"router port {index}"
@@ -947,10 +978,9 @@ def _common_names(zone: Zone, switch: str) -> dict[str, str]:
         for end in (port, peer):
             for thing, kind in _addresses_of(end):
                 names.setdefault(thing, f"{kind} of {names[end.name]}")
-    for port in zone.ports.values():
-        redirects = port.kind == "chassisredirect" and port.name.startswith("cr-")
-        if redirects and port.name[3:] in names:
-            names[port.name] = f"chassis of {names[port.name[3:]]}"
+    for thing in list(names):
+        if f"cr-{thing}" in redirecting:
+            names[f"cr-{thing}"] = f"chassis of {names[thing]}"
     for index, subnet in enumerate(zone.switches.get(switch, ())):
         names.setdefault(canonical(subnet), f"subnet {index}")
     return names

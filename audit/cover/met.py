@@ -404,14 +404,19 @@ class Met:
         """Return what flows say of endpoints to those of other networks."""
         names = tuple(endpoint.network for endpoint in self.endpoints)
         addresses: dict[str, NDArray[np.int64]] = {}
+        networks = np.array(names)
         for network in sorted(set(names)) if len(set(names)) > 1 else ():
-            by_endpoint: dict[int, list[int]] = defaultdict(list)
+            by_endpoint: dict[int, set[int]] = defaultdict(set)
             for marks in self._marks.values():
                 for index, numbers in marks.crossing.get(network, {}).items():
-                    by_endpoint[index] += numbers
-            addresses[network] = np.full(len(names), self._numbers.of(()), dtype=np.int64)
-            for index, numbers in by_endpoint.items():
-                addresses[network][index] = self._numbers.of(tuple(sorted(set(numbers))))
+                    by_endpoint[index].update(numbers)
+            within = self._within(network) + 1
+            within[networks == network] = 0
+            addresses[network] = within
+            several: dict[tuple[int, ...], int] = {}
+            for index, marked in by_endpoint.items():
+                content = (int(within[index]), *sorted(marked))
+                within[index] = -1 - several.setdefault(content, len(several))
         joined = {
             (name, switch): frozenset(map(zone.network_at, datapaths))
             for name, zone in (self.zones if addresses else {}).items()
@@ -422,6 +427,17 @@ class Met:
             for network in addresses
         }
         return Crossing(network=names, joined=joined, addresses=addresses, exact=exact)
+
+    def _within(self, network: str) -> NDArray[np.int64]:
+        """Return numbers by endpoint: which ranges and sets of a network's flows it is in."""
+        vectors: dict[tuple[str, str], Vector] = {}
+        for marks in self._marks.values():
+            vectors |= marks.within.get(network, {})
+        if not vectors:
+            return np.zeros(len(self.endpoints), dtype=np.int64)
+        packed = np.packbits(np.stack(list(vectors.values())), axis=0).T
+        _, numbers = np.unique(packed, axis=0, return_inverse=True)
+        return numbers.reshape(-1).astype(np.int64)
 
     def policies(self, zone: str) -> Sequence[LogicalFlow]:
         """Return the flows of router policies that packets from a zone's switches can meet."""
