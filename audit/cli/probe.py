@@ -56,7 +56,7 @@ from audit.model.probes import Response
     help="Connections at a time.",
 )
 @options.which_cluster_options
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@options.quiet_option
 @options.output_option("text", "json")
 def probe(
     *,

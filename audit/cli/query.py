@@ -12,14 +12,16 @@ from rich.text import Text
 
 from audit.cli import groups, options, say
 from audit.commands import explain as command
+from audit.errors import UsageError
 from audit.report import printing
 
 
 @groups.command()
 @options.run_argument
-@click.argument("sql")
+@click.argument("sql", default="")
+@click.option("--sql", "spelled", metavar="SQL", help="The same, as audit history takes it.")
 @options.output_option("table", "json", "csv")
-def query(*, run: Path, sql: str, output: str) -> None:
+def query(*, run: Path, sql: str, spelled: str | None, output: str) -> None:
     """Ask a run in SQL. The tables are cells, endpoints, policies and traces (docs/store.md).
 
     \b
@@ -28,7 +30,9 @@ def query(*, run: Path, sql: str, output: str) -> None:
         WHERE dst_namespace = 'default' AND dst_name LIKE 'web-%'
           AND protocol = 'tcp' AND port = 80 AND verdict = 'reachable'"
     """
-    show(*command.query(run, sql), output)
+    if bool(sql) is bool(spelled):
+        raise UsageError("say once what to ask: audit query RUN SQL")
+    show(*command.query(run, sql or spelled or ""), output)
 
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[object]], output: str) -> None:

@@ -308,7 +308,7 @@ class Flags:
     "sent.",
 )
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when the run found something.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@options.quiet_option
 @options.output_option("text", "json")
 def run(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above: `Flags`
     """Trace every cell in scope, write a run, and render its report.
