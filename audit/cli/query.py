@@ -64,16 +64,32 @@ _UNFOLDED = 10_000
 """Columns of a page that is no terminal: nothing is folded, so a row is a line."""
 
 
+_LONGEST = 120
+"""Characters of a value that stands beside others in a table: a manifest has thousands."""
+
+
 def _print(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; what is in the cells is text, never markup."""
+    """Print a table; what is in the cells is text, never markup.
+
+    Long values beside others are cut, and a note says so.
+    """
+    cut = 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(Text(printing.line(column)), overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if value is None else printing.line(str(value))) for value in row))
+        texts = ["" if value is None else printing.line(str(value)) for value in row]
+        if len(texts) > 1:
+            cut += sum(len(text) > _LONGEST for text in texts)
+            texts = [t if len(t) <= _LONGEST else f"{t[: _LONGEST - 1]}…" for t in texts]
+        table.add_row(*map(Text, texts))
     _Console(width=None if sys.stdout.isatty() else _UNFOLDED).print(table)
     if not table.row_count:
         say.line("0 rows", err=True)
+    if cut:
+        values = "a long value is" if cut == 1 else f"{cut:,} long values are"
+        whole = "-o csv, -o json, or a query for that column alone prints all of it"
+        say.message("note", f"{values} cut; {whole}", err=True)
 
 
 class _Console(Console):

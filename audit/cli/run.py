@@ -575,12 +575,20 @@ def _print_messages(manifest: Mapping[str, Any]) -> None:
         say.message(message.severity, message.text)
 
 
+def decided_by(manifest: Mapping[str, Any]) -> str:
+    """Say how many cells there are, and what decided them."""
+    cells, traces = (
+        f"{count:,} {noun}{'' if count == 1 else 's'}"
+        for noun in ("cell", "trace")
+        for count in [manifest["counts"][f"{noun}s"]]
+    )
+    return f"{cells} decided by {traces if manifest['engine'] else 'the policy objects'}"
+
+
 def _print(manifest: Mapping[str, Any], done: reports.Outcome) -> None:
     """Print the counts, what is unproven and where the report is, its path last."""
     counts = manifest["counts"]
-    by = f"{counts['traces']:,} traces" if manifest["engine"] else "the policy objects"
-    cells = "cell" if counts["cells"] == 1 else "cells"
-    say.line(f"{counts['cells']:,} {cells} decided by {by}")
+    say.line(decided_by(manifest))
     for verdict in VERDICTS:
         if counts[verdict]:
             say.line(f"  {verdict:<13}{counts[verdict]:>12,}")
