@@ -11,6 +11,7 @@ from audit import errors
 from audit.cli.main import COMMANDS, audit
 from audit.errors import AuditError, ExitCode
 from audit.model.blindness import BLINDNESS, OLDEST
+from audit.model.findings import FindingKind
 from audit.model.verdicts import OPERATIONAL, Reason, Verdict
 from audit.trace.blindness import PASSED_OVER
 from audit.verdict.compose import verdict_of
@@ -78,6 +79,16 @@ def test_every_error_says_its_exit_code_and_what_to_do() -> None:
         for name, kind in vars(errors).items()
         if isinstance(kind, type) and issubclass(kind, AuditError) and kind is not AuditError
     }
+
+
+def test_every_kind_of_finding_is_documented_and_no_other() -> None:
+    """Those of planes and policies in intent.md; what OVN's rows say otherwise in inventory.md."""
+    documented = set()
+    for name in ("intent", "inventory"):
+        page = (REPOSITORY / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        table = page[page.index("| kind | ") :].partition("\n\n")[0]
+        documented |= set(re.findall(r"^\| `([a-z-]+)` \|", table, flags=re.MULTILINE))
+    assert documented == {str(kind) for kind in FindingKind}
 
 
 def test_every_metric_is_documented_and_no_other() -> None:

@@ -38,6 +38,7 @@ class Subject:
     ovn_prefix: Path | None
     install_ovn: bool
     traces: str
+    quiet: bool
 
     @property
     def has_manifests(self) -> bool:
@@ -62,6 +63,7 @@ def subject_options(command: Any) -> Any:  # noqa: ANN401 - click's decorators t
 
     wrapped: Any = with_subject
     for option in (
+        options.quiet_option,
         engines.install_option,
         options.traces_option,
         surroundings.surroundings_options,
@@ -83,7 +85,7 @@ def answered(
     words: Any = {"source": source, "destination": destination, "ports": ports}
     if not (subject.is_live or subject.snapshot or subject.has_manifests):
         return command.reach(_run(subject.run), **words)
-    quiet = not sys.stderr.isatty()
+    quiet = subject.quiet or not sys.stderr.isatty()
     with ExitStack() as stack:
         snapshot = subject.snapshot
         if subject.is_live:

@@ -22,7 +22,7 @@ from audit.model.options import Format, Part
     "--baseline", is_flag=True, help="Print expectations that describe the run as it is, instead."
 )
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when an expectation fails.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@options.quiet_option
 @click.option(
     "-o",
     "--output",

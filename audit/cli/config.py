@@ -80,7 +80,11 @@ def defaults(
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:
-    options = (option for option in command.params if isinstance(option, click.Option))
+    options = (
+        option
+        for option in command.params
+        if isinstance(option, click.Option) and not option.hidden
+    )
     return {flag_of(option): option for option in options if flag_of(option) not in _NEVER}
 
 

@@ -23,7 +23,7 @@ from audit.scope import scope as scopes
 @surroundings.surroundings_options
 @options.scope_options
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 where it would be 1 or 3.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@options.quiet_option
 @click.option(
     "-o",
     "--output",

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from audit.cli import words
+from audit.cli import say, words
 from audit.cli.run_arguments import Run
 from audit.commands import snapshot as snapshots
 from audit.errors import ScopeError, UsageError
@@ -91,21 +91,32 @@ def _metavar(field: str) -> str:
 
 
 def scope_options(command: _Command) -> _Command:
-    """Add the scope flags and `-f`; the command receives `scope: Scope`."""
+    """Add the scope flags and a scope file; the command receives `scope: Scope`."""
 
     @functools.wraps(command)
     def with_scope(**given: Any) -> Any:  # noqa: ANN401 - click hands on any option
         flags = {field: given.pop(field) for _, field, _ in _SCOPE}
-        file = given.pop("scope_file")
+        file, short = given.pop("scope_file"), given.pop("short_scope_file")
+        if short is not None:
+            say.message(
+                "note",
+                "-f is --scope-file here, and a file of expectations in audit check "
+                "and report; write --scope-file",
+                err=True,
+            )
         flags |= {field: ",".join(flags[field]) if flags[field] else None for field in _SELECTORS}
-        return command(scope=_scope(flags, file), **given)
+        return command(scope=_scope(flags, file or short), **given)
 
+    scope_file = click.Path(path_type=Path, dir_okay=False)
+    # Scripts have it: `-f` meant the scope here before it meant the expectations there.
     wrapped = click.option(
-        "-f",
-        "--scope-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="A YAML file that says the same as the scope flags.",
+        "-f", "short_scope_file", type=scope_file, hidden=True, allow_from_autoenv=False
     )(with_scope)
+    wrapped = click.option(
+        "--scope-file",
+        type=scope_file,
+        help="A YAML file that says the same as the scope flags.",
+    )(wrapped)
     for names, field, text in reversed(_SCOPE):
         switch = field in _SWITCHES
         wrapped = click.option(
@@ -129,7 +140,9 @@ def _scope(flags: dict[str, Any], file: Path | None) -> scope.Scope:
     if file is None:
         return scope.from_flags(**flags)
     if given:
-        raise UsageError("-f and scope flags contradict each other; write them in the file")
+        raise UsageError(
+            "--scope-file and scope flags contradict each other; write them in the file"
+        )
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except OSError as error:
@@ -325,6 +338,8 @@ def expectations_options(command: _Command) -> _Command:
         command = option(command)
     return command
 
+
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress.")
 
 run_argument = click.argument("run", type=Run())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -28,6 +29,7 @@ zone's southbound database, which is served and read before. Measured at 0.3, 2 
 @options.source_options()
 @options.scope_options
 @engines.install_option
+@options.quiet_option
 @options.output_option("text", "json")
 def plan(
     *,
@@ -37,6 +39,7 @@ def plan(
     ovn_prefix: Path | None,
     scope: scopes.Scope,
     install_ovn: bool,
+    quiet: bool,
     output: str,
 ) -> None:
     """Say what a run would trace: endpoints, cells, traces, an estimate. Nothing is traced.
@@ -45,7 +48,8 @@ def plan(
     Example:
       audit plan --snapshot cluster.tar.gz --selector app=web --port tcp/80
     """
-    with ExitStack() as stack, progress.shown(quiet=True) as shown:
+    silent = quiet or not sys.stderr.isatty()
+    with ExitStack() as stack, progress.shown(quiet=silent) as shown:
         taken = snapshot or stack.enter_context(snapshots.captured(access, shown))
         request = tracing.Options(
             snapshot=taken,

@@ -24,6 +24,15 @@ from audit.model.probes import Response
     help="Draw K cells at random, half of them of what passes; none of the outside.",
 )
 @click.option(
+    "-n",
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    metavar="NAMESPACE",
+    shell_complete=words.complete_namespace,
+    help="Draw only cells whose ends are in this namespace, or are nodes. Repeatable.",
+)
+@click.option(
     "--pair",
     "pairs",
     type=(str, str, str),
@@ -56,12 +65,13 @@ from audit.model.probes import Response
     help="Connections at a time.",
 )
 @options.which_cluster_options
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@options.quiet_option
 @options.output_option("text", "json")
 def probe(
     *,
     run: Path,
     sample: int | None,
+    namespaces: tuple[str, ...],
     pairs: tuple[tuple[str, str, str], ...],
     family: str | None,
     image: str | None,
@@ -83,14 +93,18 @@ def probe(
     \b
     Examples:
       audit probe latest --sample 50
+      audit probe latest --sample 50 -n shop -n default
       audit probe latest --pair shop/front-0 default/web-0 tcp/80 --pair deploy/front svc/web http
       audit probe latest --pair shop/front-0 default/web-0 80 --image busybox:1.37
     """
     if not sample and not pairs:
         raise UsageError("say what to probe: --sample K, or --pair FROM TO PORT")
+    if namespaces and not sample:
+        raise UsageError("--namespace says where --sample K draws; a --pair names its own")
     run_arguments.require_written(run, "copy it here with audit copy, and probe the copy")
     request = command.Request(
         sample=sample or 0,
+        namespaces=namespaces,
         pairs=pairs,
         family=None if family is None else Family(family),
         access=access,

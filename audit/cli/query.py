@@ -12,14 +12,16 @@ from rich.text import Text
 
 from audit.cli import groups, options, say
 from audit.commands import explain as command
+from audit.errors import UsageError
 from audit.report import printing
 
 
 @groups.command()
 @options.run_argument
-@click.argument("sql")
+@click.argument("sql", default="")
+@click.option("--sql", "spelled", metavar="SQL", help="The same, as audit history takes it.")
 @options.output_option("table", "json", "csv")
-def query(*, run: Path, sql: str, output: str) -> None:
+def query(*, run: Path, sql: str, spelled: str | None, output: str) -> None:
     """Ask a run in SQL. The tables are cells, endpoints, policies and traces (docs/store.md).
 
     \b
@@ -28,7 +30,9 @@ def query(*, run: Path, sql: str, output: str) -> None:
         WHERE dst_namespace = 'default' AND dst_name LIKE 'web-%'
           AND protocol = 'tcp' AND port = 80 AND verdict = 'reachable'"
     """
-    show(*command.query(run, sql), output)
+    if bool(sql) is bool(spelled):
+        raise UsageError("say once what to ask: audit query RUN SQL")
+    show(*command.query(run, sql or spelled or ""), output)
 
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[object]], output: str) -> None:
@@ -60,16 +64,32 @@ _UNFOLDED = 10_000
 """Columns of a page that is no terminal: nothing is folded, so a row is a line."""
 
 
+_LONGEST = 120
+"""Characters of a value that stands beside others in a table: a manifest has thousands."""
+
+
 def _print(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; what is in the cells is text, never markup."""
+    """Print a table; what is in the cells is text, never markup.
+
+    Long values beside others are cut, and a note says so.
+    """
+    cut = 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(Text(printing.line(column)), overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if value is None else printing.line(str(value))) for value in row))
+        texts = ["" if value is None else printing.line(str(value)) for value in row]
+        if len(texts) > 1:
+            cut += sum(len(text) > _LONGEST for text in texts)
+            texts = [t if len(t) <= _LONGEST else f"{t[: _LONGEST - 1]}…" for t in texts]
+        table.add_row(*map(Text, texts))
     _Console(width=None if sys.stdout.isatty() else _UNFOLDED).print(table)
     if not table.row_count:
         say.line("0 rows", err=True)
+    if cut:
+        values = "a long value is" if cut == 1 else f"{cut:,} long values are"
+        whole = "-o csv, -o json, or a query for that column alone prints all of it"
+        say.message("note", f"{values} cut; {whole}", err=True)
 
 
 class _Console(Console):

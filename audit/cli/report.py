@@ -37,7 +37,7 @@ from audit.model.options import Format, Part
     help="An earlier run: the page marks the cells that changed, and says what did.",
 )
 @options.expectations_options
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@options.quiet_option
 @click.option("--stdout", is_flag=True, help="Print the one format named instead of its path.")
 def report(
     *,

@@ -308,7 +308,7 @@ class Flags:
     "sent.",
 )
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when the run found something.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@options.quiet_option
 @options.output_option("text", "json")
 def run(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above: `Flags`
     """Trace every cell in scope, write a run, and render its report.
@@ -575,12 +575,20 @@ def _print_messages(manifest: Mapping[str, Any]) -> None:
         say.message(message.severity, message.text)
 
 
+def decided_by(manifest: Mapping[str, Any]) -> str:
+    """Say how many cells there are, and what decided them."""
+    cells, traces = (
+        f"{count:,} {noun}{'' if count == 1 else 's'}"
+        for noun in ("cell", "trace")
+        for count in [manifest["counts"][f"{noun}s"]]
+    )
+    return f"{cells} decided by {traces if manifest['engine'] else 'the policy objects'}"
+
+
 def _print(manifest: Mapping[str, Any], done: reports.Outcome) -> None:
     """Print the counts, what is unproven and where the report is, its path last."""
     counts = manifest["counts"]
-    by = f"{counts['traces']:,} traces" if manifest["engine"] else "the policy objects"
-    cells = "cell" if counts["cells"] == 1 else "cells"
-    say.line(f"{counts['cells']:,} {cells} decided by {by}")
+    say.line(decided_by(manifest))
     for verdict in VERDICTS:
         if counts[verdict]:
             say.line(f"  {verdict:<13}{counts[verdict]:>12,}")

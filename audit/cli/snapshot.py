@@ -22,7 +22,7 @@ from audit.model.findings import severity_of_note
     help="A .tar.gz, or a new directory.",
 )
 @click.option("--without-databases", is_flag=True, help="The Kubernetes objects only: no exec.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@options.quiet_option
 @options.output_option("text", "json")
 def snapshot(
     *, access: snapshots.Access, out: Path, without_databases: bool, quiet: bool, output: str

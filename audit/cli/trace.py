@@ -54,6 +54,7 @@ class Flags:
     traces: str
     install_ovn: bool
     expect: str | None
+    quiet: bool
     output: str
 
     @property
@@ -140,6 +141,7 @@ class Flags:
     type=click.Choice([str(verdict) for verdict in VERDICTS if verdict in PASSES | STOPPED]),
     help="Exit with 1 unless this is the verdict.",
 )
+@options.quiet_option
 @options.output_option("text", "json")
 def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above: `Flags`
     """Trace one pair with every tool, both ways: ovnkube-trace's flags and verdict lines.
@@ -163,7 +165,7 @@ def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options abo
     """
     flags = Flags(**given)
     _check(flags)
-    quiet = not sys.stderr.isatty()
+    quiet = flags.quiet or not sys.stderr.isatty()
     with ExitStack() as stack:
         snapshot = flags.snapshot
         if snapshot is None:

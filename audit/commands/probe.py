@@ -41,6 +41,7 @@ _ANSWERED = (Response.CONNECTED, Response.REFUSED)
 class Request:
     """What is probed: `sample` cells drawn at random, and the cells of `pairs`.
 
+    `namespaces` is where samples are drawn; empty for everywhere.
     `at_once` connections are tried at a time, each for `timeout_s`. `image` is of ephemeral
     containers, where a pod has no client; empty for none.
     """
@@ -48,6 +49,7 @@ class Request:
     sample: int = 0
     pairs: tuple[choosing.Pair, ...] = ()
     family: Family | None = None
+    namespaces: tuple[str, ...] = ()
     access: Access = field(default_factory=Access)
     image: str = ""
     timeout_s: int = 3
@@ -106,7 +108,11 @@ def probe(path: Path, request: Request, progress: Progress) -> Probing:
         tidy(path)
         run = reader.open_recorded(path)
         cells = choosing.choose(
-            run, sample=request.sample, pairs=request.pairs, family=request.family
+            run,
+            sample=request.sample,
+            pairs=request.pairs,
+            family=request.family,
+            namespaces=request.namespaces,
         )
         chosen = _Chosen(run=run, cells=cells)
         done = _tried(chosen, request, progress)

@@ -134,6 +134,8 @@ def _malformed(text: str, word: str) -> str:
     if swapped := _PROTOCOL_LAST.fullmatch(word):
         word = f"{swapped[2]}/{swapped[1]}"
     protocol, _, rest = word.replace(":", "/", 1).partition("/")
+    if protocol == Protocol.ICMP:
+        return f"port {text!r}: icmp has no ports; write icmp"
     meant = protocol if protocol in _PROTOCOLS else nearest(protocol, _PROTOCOLS)
     if meant and _NUMBERS.fullmatch(rest):
         return f"port {text!r}: did you mean {meant}/{rest}?"

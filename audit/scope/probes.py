@@ -1,6 +1,6 @@
 """Which cells of a finished run real connections are tried for: a draw, or pairs by name. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,21 @@ Pair = tuple[str, str, str]
 
 
 def choose(
-    run: Recorded, *, sample: int, pairs: Sequence[Pair], family: Family | None = None
+    run: Recorded,
+    *,
+    sample: int,
+    pairs: Sequence[Pair],
+    family: Family | None = None,
+    namespaces: Collection[str] = (),
 ) -> Cells:
     """Return cells to probe, each once, in order: `sample` drawn at random, and those of `pairs`.
 
+    With `namespaces`, cells are drawn only where every end that has a namespace is in one of them.
     UsageError when a pair means no cell that can be probed, there is none, or there are too many.
     """
     parts = [*_of_pairs(run, pairs, family)]
     if sample:
-        parts.append(_drawn(run, sample, family))
+        parts.append(_drawn(run, sample, family, namespaces))
     cells = Cells.joined(parts)
     order = np.lexsort((cells.port, cells.family, cells.dst, cells.src))
     keys = np.stack([cells.src, cells.dst, cells.family, cells.port])[:, order]
@@ -69,17 +75,19 @@ def _of_pairs(run: Recorded, pairs: Sequence[Pair], family: Family | None) -> It
         yield cells.take(wanted)
 
 
-def _drawn(run: Recorded, sample: int, family: Family | None) -> Cells:
+def _drawn(run: Recorded, sample: int, family: Family | None, namespaces: Collection[str]) -> Cells:
     """Draw proven cells at random, half of them of what passes, as far as there are so many.
 
     Addresses outside are left out: who samples does not mean to connect to other people's.
     """
     able = _Able(run)
+    within = _within(run.endpoints, namespaces)
     draw = np.random.default_rng()
     kept: list[list[Cells]] = [[], []]
     luck: list[NDArray[np.float64]] = [np.empty(0), np.empty(0)]
     for part in run.cells:
         eligible = able.cells(part) & able.inside[part.dst] & proven(part.verdict)
+        eligible &= within[part.src] & within[part.dst]
         eligible &= _of_family(part, family)
         passes = passing(part.verdict)
         for side, of_side in enumerate((eligible & passes, eligible & ~passes)):
@@ -99,6 +107,15 @@ def _drawn(run: Recorded, sample: int, family: Family | None) -> Cells:
     return Cells.joined(
         [side.take(slice(0, count)) for side, count in zip(sides, counts, strict=True)]
     )
+
+
+def _within(endpoints: Sequence[Endpoint], namespaces: Collection[str]) -> NDArray[np.bool_]:
+    """Say per endpoint whether it may be drawn; UsageError for a namespace that the run lacks."""
+    present = {endpoint.namespace for endpoint in endpoints if endpoint.namespace}
+    for namespace in sorted({*namespaces} - present):
+        raise UsageError(f"the run has no endpoint in namespace {namespace!r}")
+    allowed = {"", *(namespaces or present)}
+    return np.array([endpoint.namespace in allowed for endpoint in endpoints], np.bool_)
 
 
 def _of_family(cells: Cells, family: Family | None) -> NDArray[np.bool_]:

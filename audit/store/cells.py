@@ -46,6 +46,24 @@ Between = tuple[Collection[int], Collection[int]]
 """Indices of sources and of destinations."""
 
 
+def _may_have(file: Path, sources: Sequence[Endpoint]) -> bool:
+    """Say whether a file may have cells of some sources, by its statistics: no row is read."""
+    with reading(file):
+        metadata = pq.read_metadata(file)
+    wanted = {(source.namespace, source.name) for source in sources}
+    columns = [metadata.schema.names.index(f"src_{word}") for word in ("namespace", "name")]
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        ranges = [group.column(column).statistics for column in columns]
+        if any(each is None or not each.has_min_max for each in ranges):
+            return True
+        spans = [(each.min, each.max) for each in ranges]
+        for named in wanted:
+            if all(low <= n <= high for n, (low, high) in zip(named, spans, strict=True)):
+                return True
+    return False
+
+
 class CellFiles:
     """The cells in `files`, as `audit.model.recorded.CellReader` promises them.
 
@@ -135,7 +153,9 @@ class CellFiles:
             parts, count = (self._read(number) for number in range(len(self._files))), len(self)
         else:
             names = [pa.array(sorted({self._listed[i].name for i in ends})) for ends in between]
-            chosen = [self._read(number, names) for number in range(len(self._files))]
+            sources = [self._listed[i] for i in between[0]]
+            numbers = [n for n, file in enumerate(self._files) if _may_have(file, sources)]
+            chosen = [self._read(number, names) for number in numbers or [0]]
             parts, count = (part for part in chosen), sum(map(len, chosen))
         arrays: dict[str, NDArray[Any]] = {}
         end = 0

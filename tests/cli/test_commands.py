@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from audit.cli import query as queries
+from audit.cli import run as running
 from audit.cli import say
 from audit.cli.main import COMMANDS, main
 from audit.cli.main import audit as commands
@@ -308,3 +309,33 @@ def test_what_was_checked_is_on_the_page(inside: Inside, small_run: Path, tmp_pa
         assert "cis-5.3.2" in (out / name).read_text()
     assert inside("report", run, "-q").code == 0
     assert "CIS Kubernetes" not in page.read_text()
+
+
+def test_a_long_value_beside_others_is_cut_in_a_table_and_nowhere_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    columns, manifest = ("name", "manifest"), "spec: " + "x" * 500
+    queries.show(columns, [("web", manifest)], "table")
+    printed = capsys.readouterr()
+    row = printed.out.splitlines()[1].split()
+    assert row[0] == "web"
+    assert row[-1] == "x" * 113 + "…"
+    assert "note: a long value is cut; -o csv" in printed.err
+    for name, output in (("table", ("manifest",)), ("csv", columns), ("json", columns)):
+        rows = [(manifest,)] if output == ("manifest",) else [("web", manifest)]
+        queries.show(output, rows, name)
+        printed = capsys.readouterr()
+        assert "x" * 500 in printed.out
+        assert printed.err == ""
+
+
+@pytest.mark.parametrize(
+    ("counts", "engine", "sentence"),
+    [
+        ({"cells": 1, "traces": 1}, "OVN", "1 cell decided by 1 trace"),
+        ({"cells": 2256, "traces": 1203}, "OVN", "2,256 cells decided by 1,203 traces"),
+        ({"cells": 6, "traces": 0}, None, "6 cells decided by the policy objects"),
+    ],
+)
+def test_one_is_no_plural(counts: dict[str, int], engine: str | None, sentence: str) -> None:
+    assert running.decided_by({"counts": counts, "engine": engine}) == sentence

@@ -20,6 +20,12 @@ def loaded(name: str) -> click.Command:
     return command
 
 
+def shown(command: click.Command) -> list[click.Option]:
+    """Return a command's options but those that are only kept for scripts that have them."""
+    options = (option for option in command.params if isinstance(option, click.Option))
+    return [option for option in options if not option.hidden]
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return where the file is looked for, in a home without one."""
@@ -36,8 +42,8 @@ def write(place: Path, text: str) -> None:
 def test_every_flag_is_a_variable_spelled_like_it(name: str) -> None:
     command = loaded(name)
     context = click.Context(command, info_name=name)
-    for option in command.params:
-        if isinstance(option, click.Option) and option.name != "help":
+    for option in shown(command):
+        if option.name != "help":
             flag = max(option.opts, key=len).lstrip("-").replace("-", "_")
             variable = f"AUDIT_{name}_{flag}".upper()
             with pytest.MonkeyPatch.context() as patch:
@@ -48,7 +54,7 @@ def test_every_flag_is_a_variable_spelled_like_it(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_has_every_option_once_in_its_group(name: str) -> None:
     command = loaded(name)
-    options = [option for option in command.params if isinstance(option, click.Option)]
+    options = shown(command)
     assert {groups.flag_of(option) for option in options} <= {
         flag for flags in groups.GROUPS.values() for flag in flags
     }

@@ -56,7 +56,7 @@ def test_a_scope_file_that_is_none_is_refused(
     audit: Audit, example_snapshot: Path, text: str
 ) -> None:
     (audit.directory / "scope.yaml").write_text(text)
-    done = audit("plan", "--snapshot", example_snapshot, "-f", "scope.yaml")
+    done = audit("plan", "--snapshot", example_snapshot, "--scope-file", "scope.yaml")
     assert (done.code, "unexpected" in done.err) == (2, False)
     assert "scope.yaml, line 1" in done.err
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from audit.cli import options, run_arguments, words
-from audit.cli.main import audit
+from audit.cli.main import COMMANDS, audit
 from audit.errors import ExitCode, ScopeError, SnapshotError, UsageError
 from audit.scope import scope
 from audit.scope.scope import Scope
@@ -26,6 +26,24 @@ def parsed(*flags: str, text: str | None = None) -> Scope:
     if done.exception is not None:
         raise done.exception
     return given[0]
+
+
+def test_the_short_flag_that_means_expectations_elsewhere_still_works_and_says_so(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "scope.yaml"
+    file.write_text("namespaces: [shop]")
+    given: list[Scope] = []
+
+    @click.command()
+    @options.scope_options
+    def command(*, scope: Scope) -> None:
+        given.append(scope)
+
+    done = CliRunner().invoke(command, ["-f", str(file)])
+    assert given == [parsed("-n", "shop")]
+    assert "write --scope-file" in done.stderr
+    assert "  -f" not in CliRunner().invoke(command, ["--help"]).output
 
 
 def flags_of(command: click.Command) -> dict[str, str]:
@@ -68,8 +86,8 @@ def test_the_flags_are_the_scopes_options() -> None:
 def test_flags_and_files_say_the_same(flags: tuple[str, ...], said: str, tmp_path: Path) -> None:
     file = tmp_path / "scope.yaml"
     file.write_text(said)
-    assert parsed(*flags) == parsed("-f", str(file))
-    assert parsed(*flags) == parsed("-f", "-", text=said)
+    assert parsed(*flags) == parsed("--scope-file", str(file))
+    assert parsed(*flags) == parsed("--scope-file", "-", text=said)
 
 
 @pytest.mark.parametrize("flags", [("-n", "shop"), ("--with-peers",), ("-p", "80")])
@@ -77,7 +95,7 @@ def test_a_file_and_flags_contradict_each_other(flags: tuple[str, ...], tmp_path
     file = tmp_path / "scope.yaml"
     file.write_text("{}")
     with pytest.raises(UsageError, match="contradict"):
-        parsed("-f", str(file), *flags)
+        parsed("--scope-file", str(file), *flags)
     with pytest.raises(ScopeError, match="contradict"):
         parsed("-A", "-n", "shop")
 
@@ -140,10 +158,10 @@ def test_endpoints_of_the_newest_run_are_completed(
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ScopeError, match="cannot be read"):
-        parsed("-f", str(tmp_path / "nowhere"))
+        parsed("--scope-file", str(tmp_path / "nowhere"))
     (tmp_path / "binary").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ScopeError, match="cannot be read"):
-        parsed("-f", str(tmp_path / "binary"))
+        parsed("--scope-file", str(tmp_path / "binary"))
 
 
 def test_every_command_that_unpacks_a_snapshot_can_be_told_how_much() -> None:
@@ -168,3 +186,31 @@ def test_doctor_unpacks_no_more_than_it_is_told(
     shown = f"{done.stdout}{done.exception}"
     assert "unpacks to more than 9,216 bytes" in shown
     assert done.return_value == ExitCode.COULD_NOT_RUN or isinstance(done.exception, SnapshotError)
+
+
+def loaded() -> dict[str, click.Command]:
+    commands = {name: audit.get_command(click.Context(audit), name) for name in COMMANDS}
+    return {name: command for name, command in commands.items() if command is not None}
+
+
+def test_a_short_flag_means_the_same_in_every_command() -> None:
+    """`-h`, and the pair of `trace`, are another program's; `-n` of `probe` is a scope too."""
+    meanings: dict[str, set[str]] = {}
+    for command in loaded().values():
+        for option in command.params:
+            for flag in option.opts:
+                if len(flag) == 2 and not (isinstance(option, click.Option) and option.hidden):
+                    meanings.setdefault(flag, set()).add(max(option.opts, key=len))
+    assert {flag: names for flag, names in meanings.items() if len(names) > 1} == {}
+
+
+def test_whatever_shows_progress_can_be_quiet() -> None:
+    """What reads a snapshot or a cluster does; `doctor` and `verify` have none to show."""
+    reading = {
+        name
+        for name, command in loaded().items()
+        if {"--snapshot", "--kubeconfig"} & flags_of(command).keys()
+    }
+    quiet = {name for name, command in loaded().items() if "--quiet" in flags_of(command)}
+    assert {"run", "plan", "trace", "who", "can"} <= reading
+    assert reading - quiet == {"doctor", "verify"}

@@ -166,10 +166,23 @@ def test_a_sample_is_of_both_kinds_and_none_of_the_outside(
     assert len({row["cell"] for row in done.json["probes"]}) == 6
 
 
+def test_a_sample_is_drawn_where_it_may_be(audit: Audit, pods: Pods, run: Path) -> None:
+    """All of a namespace: a cell that leads out of it, or into it, would be among them."""
+    sql = """SELECT count(*) AS n FROM cells WHERE src_kind = 'pod' AND protocol = 'tcp' AND verdict
+        IN ('reachable', 'blocked', 'unroutable') AND src_namespace || dst_namespace = 'shopshop'"""
+    number = int(audit("query", run, sql, "-o", "csv").out.split()[1])
+    done = probe(audit, pods, run, "--sample", "500", "-n", "shop")
+    assert len(done.json["probes"]) == number > 0
+    of_shop = {name for namespace, name in pods.pods if namespace == "shop"}
+    assert {pod for pod, *_ in pods.commands} == of_shop
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ((), "say what to probe"),
+        (("--sample", "3", "-n", "shopp"), "no endpoint in namespace 'shopp'"),
+        (("--pair", "shop/front-0", "default/web-0", "80", "-n", "shop"), "a --pair names its own"),
         (("--pair", "shop/front-0", "default/web-0", "udp/53"), "TCP connection"),
         (("--pair", "shop/front-0", "default/web-0", "tcp/81"), "has no cell"),
         (("--pair", "shop/nobody", "default/web-0", "80"), "has no endpoint shop/nobody"),

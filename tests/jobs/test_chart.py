@@ -22,6 +22,7 @@ STORE = {"runs": {"objectStore": True}}
 PREUPGRADE = {"nightly": {"enabled": False}, "preupgrade": {"enabled": True}}
 KUBERAY = {"nightly": {"enabled": False}, "kuberay": {"enabled": True}}
 VIEWER = {"viewer": {"enabled": True}}
+PROBE = {"probe": {"enabled": True}}
 OVERLAYS: dict[str, dict[str, Any]] = {
     "upstream": {},
     "openshift": OPENSHIFT,
@@ -36,6 +37,8 @@ OVERLAYS: dict[str, dict[str, Any]] = {
     "openshift-preupgrade": PREUPGRADE | OPENSHIFT,
     "upstream-kuberay": KUBERAY,
     "upstream-viewer": VIEWER,
+    "upstream-probe": PROBE,
+    "openshift-probe": PROBE | OPENSHIFT,
     "openshift-kuberay": KUBERAY | OPENSHIFT,
 }
 
@@ -96,12 +99,12 @@ def test_it_makes_what_the_overlay_makes(chart: Chart, name: str) -> None:
 
 
 def test_nothing_is_tied_to_one_namespace(chart: Chart) -> None:
-    for values in (AGENTS | STORE, KUBERAY, PREUPGRADE, VIEWER):
+    for values in (AGENTS | STORE, KUBERAY, PREUPGRADE, VIEWER, PROBE):
         spaces = {
             manifest["metadata"].get("namespace", "")
             for manifest in rendered(chart, values, namespace="audits")
         }
-        allowed = {"", "audits", "audits-agents", "audits-ray", "ovn-kubernetes"}
+        allowed = {"", "audits", "audits-agents", "audits-ray", "ovn-kubernetes", "default"}
         assert "audits" in spaces <= allowed
         text = json.dumps(rendered(chart, values, namespace="audits"))
         assert '"ovn-audit.' not in text
@@ -138,6 +141,9 @@ def test_the_image_names_a_registry_only_where_one_is_given(
         {"kuberay": {"workers": 0}},
         PREUPGRADE | STORE,
         VIEWER | STORE,
+        PROBE | STORE,
+        {"probe": {"enabled": True, "namespaces": []}},
+        {"probe": {"sample": 1001}},
         {"viewer": {"login": {"digest": "sha256:12"}}},
         {"viewer": {"ingressNamespace": "a b"}},
     ],
@@ -179,6 +185,23 @@ def test_metrics_are_put_where_the_component_puts_them(chart: Chart, tmp_path: P
         made = named(rendered(chart, {"monitoring": {"pushgateway": url}}))
         policy = made["NetworkPolicy", "ovn-audit", "pushgateway"]
         assert policy["spec"]["egress"] == [{"ports": [{"protocol": "TCP", "port": port}]}]
+
+
+def test_probes_are_granted_in_the_namespaces_that_are_named_alone(chart: Chart) -> None:
+    assert "probe" not in json.dumps(rendered(chart, {}))
+    probe = {"enabled": True, "namespaces": ["shop", "bank"], "image": "busybox:1.37"}
+    made = named(rendered(chart, {"probe": probe}, namespace="audits"))
+    bound = {
+        key[1:]
+        for key, manifest in made.items()
+        if key[0] in ("RoleBinding", "ClusterRoleBinding")
+        if manifest["subjects"][0]["name"] == "ovn-audit-probe"
+    }
+    roles = ("ovn-audit-probe", "ovn-audit-probe-image")
+    assert bound == {(namespace, role) for namespace in ("shop", "bank") for role in roles}
+    job = made["CronJob", "audits", "probe"]["spec"]["jobTemplate"]["spec"]
+    words = job["template"]["spec"]["containers"][0]["args"]
+    assert words[-6:] == ["-n", "shop", "-n", "bank", "--image", "busybox:1.37"]
 
 
 def test_the_viewer_is_reached_from_the_namespace_that_is_named_alone(chart: Chart) -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from audit.cli.main import audit
+from audit.cli.run_arguments import RUNS
 from audit.errors import ExitCode
 from audit.facts.live import resources
 
@@ -47,6 +48,9 @@ EXECS = {
     if right.namespaced
 }
 """What the audit calls, by its own table: in the whole cluster, and in OVN's namespace."""
+PROBES = {("get", "pods", ""), *((verb, "pods/exec", "") for verb in resources.EXEC)}
+IMAGES = {("patch", "pods/ephemeralcontainers", "")}
+"""What `audit probe` calls in the namespaces of workloads, and with `--image` besides."""
 
 Manifest = dict[str, Any]
 
@@ -136,7 +140,16 @@ def granted(manifests: list[Manifest], kind: str) -> set[tuple[str, str, str]]:
 
 
 def test_each_right_is_needed_and_enough(manifests: list[Manifest]) -> None:
-    assert granted(manifests, "ClusterRole") == CALLS
+    probing = {"ovn-audit-probe": PROBES, "ovn-audit-probe-image": IMAGES}
+    roles = of_kind(manifests, "ClusterRole")
+    of_probes = {
+        role["metadata"]["name"]: granted([role], "ClusterRole")
+        for role in roles
+        if role["metadata"]["name"] in probing
+    }
+    assert of_probes in ({}, probing)
+    others = [role for role in roles if role["metadata"]["name"] not in probing]
+    assert granted(others, "ClusterRole") == CALLS
     assert granted(manifests, "Role") == EXECS
     for role in of_kind(manifests, "Role"):
         assert role["metadata"]["namespace"] in ("ovn-kubernetes", "openshift-ovn-kubernetes")
@@ -168,7 +181,7 @@ def test_only_who_talks_to_the_api_server_has_a_token(manifests: list[Manifest])
         for container in containers(template):
             mounts = {mount["name"] for mount in container["volumeMounts"]}
             words = container.get("args") or container.get("command") or ["run"]
-            reads = words[0] in ("run", "snapshot") and "--snapshot" not in words
+            reads = words[0] in ("run", "snapshot", "probe") and "--snapshot" not in words
             is_agent = template["metadata"]["labels"]["app.kubernetes.io/component"] == "agent"
             assert ("token" in mounts) == (reads and not is_agent), container["name"]
 
@@ -258,26 +271,68 @@ def test_the_viewer_only_reads_and_is_reached_through_the_login_alone() -> None:
 
 
 def test_the_role_of_probes_is_least_bound_nowhere_and_in_nothing_else() -> None:
-    built = {(m["kind"], m["metadata"]["name"]): m for m in build("probe")}
-    rights = {
-        name: {
-            (verb, resource)
-            for rule in role["rules"]
-            for resource in rule["resources"]
-            for verb in rule["verbs"]
-        }
-        for (kind, name), role in built.items()
-        if kind == "ClusterRole"
+    built = build("probe")
+    roles = {role["metadata"]["name"]: role for role in of_kind(built, "ClusterRole")}
+    assert {name: granted([role], "ClusterRole") for name, role in roles.items()} == {
+        "ovn-audit-probe": PROBES,
+        "ovn-audit-probe-image": IMAGES,
     }
-    execs = {(verb, "pods/exec") for verb in resources.EXEC}
-    assert rights == {
-        "ovn-audit-probe": {("get", "pods"), *execs},
-        "ovn-audit-probe-image": {("patch", "pods/ephemeralcontainers")},
-    }
-    assert {kind for kind, _ in built} == {"ClusterRole", "ServiceAccount"}
-    others = [path for path in JOBS.rglob("*.yaml") if path.parent != JOBS / "probe"]
+    assert {manifest["kind"] for manifest in built} == {"ClusterRole", "ServiceAccount"}
+    asked = {"upstream-probe", "openshift-probe"}
+    others = [path.name for path in (JOBS / "overlays").iterdir() if path.name not in asked]
     assert others
-    assert not [path for path in others if "ovn-audit-probe" in path.read_text()]
+    for name in others:
+        assert "ovn-audit-probe" not in str(build(f"overlays/{name}")), name
+
+
+def test_probes_are_tried_as_their_own_account_where_it_is_bound_and_bounded() -> None:
+    manifests = build("overlays/upstream-probe")
+    bound = {
+        (binding["kind"], binding["metadata"]["namespace"], binding["roleRef"]["name"])
+        for binding in of_kind(manifests, "RoleBinding", "ClusterRoleBinding")
+        for subject in binding["subjects"]
+        if subject["name"] == "ovn-audit-probe"
+    }
+    assert bound == {("RoleBinding", "default", "ovn-audit-probe")}
+    jobs = {one["metadata"]["name"]: one for one in of_kind(manifests, "CronJob")}
+    [template] = templates(jobs["probe"])
+    assert template["spec"]["serviceAccountName"] == "ovn-audit-probe"
+    [container] = containers(template)
+    words = container["args"]
+    assert [words[i + 1] for i, word in enumerate(words) if word == "-n"] == ["default"]
+    sample, at_once, timeout = (
+        int(words[words.index(flag) + 1]) for flag in ("--sample", "--at-once", "--timeout")
+    )
+    deadline = jobs["probe"]["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"]
+    # A connection, and one to an address that nobody has: each with the 10 s that exec may take.
+    assert sample / at_once * 2 * (timeout + 10) < deadline
+    [mount] = [one["mountPath"] for one in container["volumeMounts"] if one["name"] == "runs"]
+    assert words[1] == "latest"
+    assert mount == f"{container['workingDir']}{RUNS}"
+
+
+def test_probes_begin_when_the_nightly_job_has_ended() -> None:
+    jobs = {
+        one["metadata"]["name"]: one["spec"]
+        for one in of_kind(build("overlays/upstream-probe"), "CronJob")
+    }
+    began = {}
+    for name, job in jobs.items():
+        minute, hour = (int(word) for word in job["schedule"].split()[:2])
+        began[name] = 60 * (60 * hour + minute)
+    assert (
+        began["probe"] - began["nightly"]
+        >= jobs["nightly"]["jobTemplate"]["spec"]["activeDeadlineSeconds"]
+    )
+    rules = jobs["probe"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    codes = {code: rule["action"] for rule in rules[1:] for code in rule["onExitCodes"]["values"]}
+    assert codes == {
+        ExitCode.FINDINGS: "FailJob",
+        ExitCode.USAGE: "FailJob",
+        ExitCode.INCOMPLETE: "FailJob",
+        ExitCode.COULD_NOT_RUN: "Count",
+        ExitCode.INTERRUPTED: "Count",
+    }
 
 
 def test_agents_and_an_object_store_go_together(tmp_path: Path) -> None:

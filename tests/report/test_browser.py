@@ -496,6 +496,7 @@ def test_the_map_of_one_network(made: "Made", read: Read) -> None:
     assert "network=blue" in reader.page.url
     assert 0 < len(of_blue) < len(whole)
     assert all("pod payments/" not in ",".join(row) for row in of_blue)
+    assert violations(reader.page) == []
 
 
 def test_the_map_is_on_the_first_screen(made: "Made", read: Read) -> None:

@@ -71,6 +71,14 @@ def test_a_line_goes_from_edge_to_edge_and_from_nothing_to_the_most() -> None:
     assert {point.y for point in nothing.points} == {HEIGHT - EDGE}
 
 
+def test_one_run_is_no_trend_and_is_not_drawn() -> None:
+    several = [run for run in RUNS if run is not RUNS[1]]
+    drawn = render_history("runs", several, ())
+    assert ('class="trend"' in drawn, "one run so far" in drawn) == (True, False)
+    alone = render_history("runs", RUNS[:1], ())
+    assert ('class="trend"' in alone, "one run so far" in alone) == (False, True)
+
+
 @pytest.mark.browser
 def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
     hostile = "<img src=x onerror=alert(1)>"
