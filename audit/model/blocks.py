@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint, Port
-from audit.model.matrix import Cells, Matrix, index_type
+from audit.model.matrix import Cells, Counted, Matrix, index_type
 from audit.model.verdicts import NO_VERDICT, Blame
 
 _Codes = NDArray[np.unsignedinteger[Any]]
@@ -48,8 +48,8 @@ class Layout:
     def __len__(self) -> int:
         """Return how many cells there are."""
         members = np.bincount(self.group[self.group >= 0], minlength=len(self.present))
-        columns = np.count_nonzero(self.present, axis=1)
-        return int(np.dot(members, columns)) - self.absent.shape[1] + self.paths.shape[1]
+        cells = int(np.dot(members, np.count_nonzero(self.present, axis=1)))
+        return cells - int(self.absent.shape[1]) + int(self.paths.shape[1])
 
     def cells(self, src: NDArray[np.integer[Any]], column: NDArray[np.integer[Any]]) -> Matrix:
         """Return some cells, given by sources and columns of one length."""
@@ -159,6 +159,30 @@ class Blocks:
         counts += np.bincount(self.exceptions.code, minlength=size)
         return counts
 
+    @cached_property
+    def margins(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many cells each endpoint has as a source, and each column: shapes (E,) and (C,)."""
+        there = (self.codes != 0).astype(np.float64)  # exact, as below
+        wide, long = there @ self.widths, self.members @ there
+        rows = np.zeros(len(self.endpoints), np.int64)
+        classed = self.row_class >= 0
+        rows[classed] = wide[self.row_class[classed]]
+        columns = long[self.column_class].astype(np.int64) if len(self.codes) else None
+        columns = np.zeros(len(self.dst), np.int64) if columns is None else columns
+        for sign, codes in ((-1, self.replaced), (1, self.exceptions.code)):
+            cells = codes != 0
+            np.add.at(rows, self.exceptions.src[cells], sign)
+            np.add.at(columns, self.exceptions.column[cells], sign)
+        return rows, columns
+
+    @property
+    def counted(self) -> Counted:
+        """How many cells have each verdict for each reason."""
+        keys = self.verdict[1:].astype(np.int64) << 8 | self.reason[1:]
+        # Sums of integers below 2**53, so exact as floats.
+        counts = np.bincount(keys, self.counts[1:], minlength=1 << 16)
+        return Counted.by_key(counts.astype(np.int64))
+
     def exceptions_of(self, source: int) -> slice:
         """Return where the exceptions of a source are."""
         first, last = np.searchsorted(self.exceptions.src, [source, source + 1]).tolist()
@@ -189,6 +213,11 @@ class Blocks:
         there = codes != 0 if columns is None else (codes != 0) & columns
         where = np.flatnonzero(there)
         return where, codes[where]
+
+    @property
+    def none(self) -> Cells:
+        """No cells, as a table of them."""
+        return self._cells(*np.empty((3, 0), np.int64))
 
     def of_source(self, source: int, columns: NDArray[np.bool_] | None = None) -> Cells:
         """Return the cells of a source, or those among `columns`, in their order."""

@@ -161,7 +161,8 @@ class _Family:
         return told
 
     def _keys(self, src: NDArray[Any], column: NDArray[Any]) -> _Ints:
-        return src.astype(np.int64) * len(self._layout.dst) + column
+        keys: _Ints = src.astype(np.int64) * len(self._layout.dst) + column
+        return keys
 
     def _of_family(self, pairs: NDArray[np.int32]) -> NDArray[np.int32]:
         return pairs[:, self._layout.family[pairs[1]] == self._family]
