@@ -9,7 +9,6 @@ about as many exceptions as endpoints; there are N² cells, which are made when 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,7 +76,7 @@ class Layout:
         return self.cells(sources[order], columns[order])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exceptions:
     """Cells that are not as their classes say, sorted by source and column, each once.
 
@@ -99,7 +98,7 @@ class Exceptions:
         return cls(src=empty, column=empty, code=np.empty(0, np.uint16))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
     """What is decided of all cells, by class.
 
@@ -128,17 +127,17 @@ class Blocks:
         """Return how many cells there are."""
         return int(self.counts[1:].sum())
 
-    @cached_property
+    @property
     def members(self) -> NDArray[np.int64]:
         """How many sources each class of rows has."""
         return np.bincount(self.row_class[self.row_class >= 0], minlength=len(self.codes))
 
-    @cached_property
+    @property
     def widths(self) -> NDArray[np.int64]:
         """How many columns each class of columns has."""
         return np.bincount(self.column_class, minlength=self.codes.shape[1])
 
-    @cached_property
+    @property
     def replaced(self) -> _Codes:
         """What their classes say of the exceptions, in their order."""
         rows = self.row_class[self.exceptions.src]
@@ -147,7 +146,7 @@ class Blocks:
             return np.zeros(len(rows), self.codes.dtype)
         return np.where(rows >= 0, self.codes[rows, columns], self.codes.dtype.type(0))
 
-    @cached_property
+    @property
     def counts(self) -> NDArray[np.int64]:
         """How many cells are in each state, shape (states,); of state 0 it says nothing."""
         size = len(self.verdict)
@@ -159,7 +158,7 @@ class Blocks:
         counts += np.bincount(self.exceptions.code, minlength=size)
         return counts
 
-    @cached_property
+    @property
     def margins(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many cells each endpoint has as a source, and each column: shapes (E,) and (C,)."""
         there = (self.codes != 0).astype(np.float64)  # exact, as below
@@ -198,7 +197,7 @@ class Blocks:
         codes[self.exceptions.column[span]] = self.exceptions.code[span]
         return codes
 
-    @cached_property
+    @property
     def sources(self) -> NDArray[np.int64]:
         """The endpoints that have a cell, or may."""
         there = self.row_class >= 0
