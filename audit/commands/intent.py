@@ -1,7 +1,7 @@
 """The intent plane in a run: beside the others, or alone."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,12 +13,14 @@ from audit import scratch
 from audit.cover import portspace
 from audit.facts import manifests, objects
 from audit.facts.inventory import findings as inventory_findings
+from audit.model.blocks import Blocks, Layout
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Note
 from audit.model.findings import Finding
-from audit.model.matrix import CellVerdicts, Matrix, passing, proven, where_known
+from audit.model.matrix import Cells, CellVerdicts, Matrix, passing, proven, where_known
 from audit.model.portspace import NO_SPACE
 from audit.model.verdicts import CODE, NO_VERDICT, PolicyRef, Verdict
+from audit.policy import blocks as by_class
 from audit.policy import deviations, findings
 from audit.policy import inventory as explaining
 from audit.policy.cluster import Controllers
@@ -36,7 +38,7 @@ class Intended:
     """Objects read and a scope expanded, without OVN."""
 
     state: ClusterState
-    matrix: Matrix
+    layout: Layout
     notes: tuple[Note, ...]
     outside: tuple[Range, ...] = ()
     """The ranges of addresses among the endpoints."""
@@ -53,17 +55,33 @@ class Judged:
     differing: int = 0
 
     def fields(self, state: ClusterState, others: Sequence[Finding] = ()) -> dict[str, Any]:
-        """Return what run.json says of it: the findings, with those of `others`; labels.
+        """Return what run.json says of it: the findings, with those of `others`; labels."""
+        compared = None
+        if self.compared is not None:
+            compared = {"cells": self.differing, "of": self.compared}
+        return fields(state, (*others, *self.findings), compared)
 
-        The labels are what policies refer to, for explaining.
-        """
-        return {
-            "findings": [finding.fields(MOST_SUBJECTS) for finding in (*others, *self.findings)],
-            "intent": None
-            if self.compared is None
-            else {"cells": self.differing, "of": self.compared},
-            "labels": labels(state),
-        }
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedAlone:
+    """What the objects say, by class, and the findings."""
+
+    blocks: Blocks
+    findings: tuple[Finding, ...]
+
+
+def fields(
+    state: ClusterState, reported: Sequence[Finding], compared: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Return what run.json says of findings, and of what the objects and OVN agree on.
+
+    And labels: what policies refer to, for explaining.
+    """
+    return {
+        "findings": [finding.fields(MOST_SUBJECTS) for finding in reported],
+        "intent": compared,
+        "labels": labels(state),
+    }
 
 
 def labels(state: ClusterState) -> dict[str, Any]:
@@ -121,38 +139,44 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
         options.scope.ports, sides.endpoints, sides.destinations.tolist(), space, whole_outside=True
     )
     families = options.scope.family.families
-    built = matrix.build(sides.endpoints, sides.blocks, resolved, families, sides.paths)
+    built = matrix.outline(sides.endpoints, sides.blocks, resolved, families, sides.paths)
     return Intended(
         state=state,
-        matrix=built.matrix,
+        layout=built.matrix,
         notes=(*state.notes, *built.notes()),
         outside=sides.outside,
     )
 
 
-def alone(intended: Intended, progress: Progress) -> Judged:
-    """Decide every cell by the objects only."""
+def alone(intended: Intended, progress: Progress) -> JudgedAlone:
+    """Decide every cell by the objects only, by class."""
     progress.phase("evaluating policies", 0)
-    intent = evaluate(intended.matrix, intended.state)
-    size = len(intended.matrix)
-    verdicts = CellVerdicts(
-        verdict=intent.verdict,
-        # One number seen as many: there are neither traces nor replies, and no memory for them.
-        reply=np.broadcast_to(np.uint8(NO_VERDICT), size),
-        reason=intent.reason,
-        blame=intent.blame,
-        trace=np.broadcast_to(np.int32(-1), size),
-        blames=intent.blames,
-        trace_keys=(),
-        intent=intent.verdict,
-    )
-    state = intended.state
+    state, layout = intended.state, intended.layout
+    blocks = by_class.evaluate(layout, state)
     reported = (
-        *findings.about_ingress(intended.matrix, intent),
+        *findings.about_ingress(*_coming_in(blocks)),
         *findings.about_enforcement(state.policies),
-        *_hygiene(state, intended.matrix),
+        *_hygiene(state, layout.endpoints),
     )
-    return Judged(verdicts=verdicts, findings=reported)
+    return JudgedAlone(blocks=blocks, findings=reported)
+
+
+def _coming_in(blocks: Blocks) -> tuple[Matrix, IntentVerdicts]:
+    """Return the cells of what leads from outside to pods: few, for each leads to its own pods."""
+    ends = enumerate(blocks.endpoints)
+    rows = [index for index, end in ends if end.kind is EndpointKind.INGRESS]
+    cells = Cells.joined([blocks.none, *blocks.parts(rows)])
+    matrix_ = Matrix(
+        endpoints=blocks.endpoints,
+        ports=blocks.ports,
+        src=cells.src,
+        dst=cells.dst,
+        family=cells.family,
+        port=cells.port,
+    )
+    return matrix_, IntentVerdicts(
+        verdict=cells.verdict, reason=cells.reason, blame=cells.blame, blames=tuple(blocks.blames)
+    )
 
 
 def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Progress) -> Judged:
@@ -176,7 +200,7 @@ def beside(of: Matrix, state: ClusterState, verdicts: CellVerdicts, progress: Pr
     drift_findings = findings.about_drift(of, causes, passes, blamed, explained)
     return Judged(
         verdicts=replace(verdicts, intent=intent.verdict, drift=_either(drift, verdicts.drift)),
-        findings=(*drift_findings, *inventory(state), *_hygiene(state, of)),
+        findings=(*drift_findings, *inventory(state), *_hygiene(state, of.endpoints)),
         compared=int((drift != NO_VERDICT).sum()),
         differing=len(cells),
     )
@@ -222,8 +246,8 @@ def _decided(verdicts: CellVerdicts, cell: int) -> tuple[PolicyRef, ...]:
     return blame.policies or ((blame.policy,) if blame.policy else ())
 
 
-def _hygiene(state: ClusterState, of: Matrix) -> tuple[Finding, ...]:
-    return findings.about_policies(state, _outside(of.endpoints))
+def _hygiene(state: ClusterState, ends: Sequence[Endpoint]) -> tuple[Finding, ...]:
+    return findings.about_policies(state, _outside(ends))
 
 
 def _outside(endpoints: Sequence[Endpoint]) -> list[Endpoint]:

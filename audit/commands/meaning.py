@@ -352,7 +352,7 @@ def _ends(
     """Return the ends of the first blocked cell between rows and columns, of which there is one."""
     page = grid.page
     row_numbers, column_numbers = np.flatnonzero(rows), np.flatnonzero(columns)
-    here = blocked[grid.codes[np.ix_(row_numbers, column_numbers)]]
+    here = blocked[np.stack([grid.codes[row][column_numbers] for row in row_numbers.tolist()])]
     here &= page.sources[row_numbers][:, None] != page.column_dst[column_numbers]
     row, column = np.argwhere(here)[0].tolist()
     return int(page.sources[row_numbers[row]]), int(page.column_dst[column_numbers[column]])

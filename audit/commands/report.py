@@ -81,12 +81,12 @@ def complete(path: Path, options: Options) -> Outcome:
     with exclusively(path.absolute().parent):
         plain.require_all(path)
         tidy(path)
-        run = reader.open_run(path)
+        run = reader.open_recorded(path)
         written = Outcome(
             path=path,
             report=path / evidence.REPORT,
             manifest=run.manifest,
-            unproven=tuple(sentences.unproven(run.verdicts)),
+            unproven=tuple(sentences.unproven(run.counted())),
         )
         signed = os.path.lexists(path / SIGNATURE)
         return completed(written, options, None if signed else key)

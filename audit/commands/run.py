@@ -18,7 +18,7 @@ from audit.commands.report import Outcome, complete, completed, lacks, signing_k
 from audit.commands.resume import Sitting
 from audit.errors import EngineError, RunReadError
 from audit.model.facts import Note
-from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.matrix import CellVerdicts, Counted
 from audit.model.options import PlaneName, Workers
 from audit.report import sentences
 from audit.scope.outside import Range
@@ -137,10 +137,11 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
             *_late(options, journal, traced),
             *sitting.clock(),
         )
+        counted = Counted.of(verdicts.verdict, verdicts.reason)
         fields = {
             **manifest.describe(
                 planned.state,
-                verdicts,
+                counted,
                 notes,
                 request=_request(options, planned),
                 traces=traced.count,
@@ -154,10 +155,10 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
             **sitting.fields(journal),
             "markers": settled.markers,
             "place": _final_path(options, out.path),
-            **_openness(planned.matrix, verdicts),
+            **_openness(exposure.openness(planned.matrix, verdicts)),
         }
         out.finish(fields)
-    return _outcome(out.path, fields, verdicts)
+    return _outcome(out.path, fields, counted)
 
 
 def _dependence(options: Options, planned: Planned) -> dict[str, Any] | None:
@@ -192,9 +193,9 @@ def _reused(
     yield Note(code="reused", text=text, subjects=())
 
 
-def _outcome(path: Path, fields: Mapping[str, Any], verdicts: CellVerdicts) -> Outcome:
+def _outcome(path: Path, fields: Mapping[str, Any], counted: Counted) -> Outcome:
     """Return a run that is written, but for its report."""
-    unproven = tuple(sentences.unproven(verdicts))
+    unproven = tuple(sentences.unproven(counted))
     return Outcome(path=path, report=path, manifest=fields, unproven=unproven)
 
 
@@ -230,14 +231,14 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
         journal = sitting.begin(plan_file.planned(options, intended.state, {}), options)
         judged = intent.alone(intended, progress)
         progress.phase("writing", 0)
-        out.write_endpoints(intended.matrix.endpoints)
+        out.write_endpoints(intended.layout.endpoints)
         out.write_policies(intended.state.policies)
-        verdicts = judged.verdicts
-        out.write_cells(intended.matrix, verdicts)
+        blocks = judged.blocks
+        out.write_blocks(blocks)
         fields = {
             **manifest.describe(
                 intended.state,
-                verdicts,
+                blocks.counted,
                 (*intended.notes, *sitting.clock()),
                 request={
                     "command": options.command,
@@ -248,21 +249,20 @@ def _write_intent(options: Options, sitting: Sitting, progress: Progress) -> Out
                 },
                 traces=0,
             ),
-            **judged.fields(intended.state),
+            **intent.fields(intended.state, judged.findings),
             "outside": _spans(intended.outside),
             **dict.fromkeys(("prediction", "drift", "packets", "markers")),
             "incomplete": False,
             **sitting.fields(journal),
             "place": _final_path(options, out.path),
-            **_openness(intended.matrix, verdicts),
+            **_openness(exposure.openness_of(blocks)),
         }
         out.finish(fields)
-    return _outcome(out.path, fields, verdicts)
+    return _outcome(out.path, fields, blocks.counted)
 
 
-def _openness(matrix: Matrix, verdicts: CellVerdicts) -> dict[str, Any]:
+def _openness(openness: exposure.Openness) -> dict[str, Any]:
     """Return how open the cluster is, for run.json and for who compares many of them."""
-    openness = exposure.openness(matrix, verdicts)
     return {
         "pairs": {"total": openness.pairs, "passing": openness.passing},
         "drifting": openness.drifting,

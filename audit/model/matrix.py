@@ -121,6 +121,45 @@ class CellVerdicts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """How many cells have each verdict for each reason: parallel arrays, of what occurs.
+
+    Codes are those of CellVerdicts.
+    """
+
+    verdict: NDArray[np.uint8]
+    reason: NDArray[np.uint8]
+    cells: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, verdict: NDArray[np.uint8], reason: NDArray[np.uint8]) -> "Counted":
+        """Count cells, given one by one."""
+        counts = np.zeros(1 << 16, np.int64)
+        for start in range(0, len(verdict), _COUNTED_AT_A_TIME):
+            some = slice(start, start + _COUNTED_AT_A_TIME)
+            keys = verdict[some].astype(np.uint16) << 8 | reason[some]
+            counts += np.bincount(keys, minlength=len(counts))
+        return cls.by_key(counts)
+
+    @classmethod
+    def by_key(cls, counts: NDArray[np.int64]) -> "Counted":
+        """Return what was counted by numbers: a verdict's times 256, and a reason's."""
+        keys = np.flatnonzero(counts)
+        return cls(
+            verdict=(keys >> 8).astype(np.uint8),
+            reason=(keys & 0xFF).astype(np.uint8),
+            cells=counts[keys],
+        )
+
+    def __len__(self) -> int:
+        """Return how many cells there are."""
+        return int(self.cells.sum())
+
+
+_COUNTED_AT_A_TIME = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cells:
     """Parallel arrays, sorted by (src, dst, family, port): those of Matrix and CellVerdicts.
 

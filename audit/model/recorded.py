@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
 
+import numpy as np
+
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
-from audit.model.matrix import Cells
+from audit.model.matrix import Cells, Counted
 from audit.model.verdicts import Blame
 
 Spans = tuple[tuple[int, int, int], ...]
@@ -60,6 +62,14 @@ class Recorded:
     ports: tuple[Port, ...]
     policies: tuple[Policy, ...]
     cells: CellReader
+
+    def counted(self) -> Counted:
+        """Count its cells, which are read for it."""
+        counts = np.zeros(1 << 16, np.int64)
+        for part in self.cells:
+            some = Counted.of(part.verdict, part.reason)
+            counts[some.verdict.astype(np.int64) << 8 | some.reason] += some.cells
+        return Counted.by_key(counts)
 
     @property
     def name(self) -> str:

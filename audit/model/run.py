@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from audit.model.blocks import Blocks
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import Policy
 from audit.model.matrix import Cells, CellVerdicts, Matrix
@@ -101,3 +102,5 @@ class StreamedRun:
     parts: Callable[[], Iterator[Cells]]
     blames: Callable[[], Sequence[Blame]]
     trace_keys: Callable[[], Sequence[str]]
+    blocks: Blocks | None = None
+    """All cells by class, of a run that has them so and was not probed."""

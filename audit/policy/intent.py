@@ -27,7 +27,8 @@ from audit.policy.population import Population
 from audit.policy.tables import EITHER, NOBODY, PASSES, STOPS, Deciders, SideBuilder
 
 CELLS_AT_A_TIME = 1 << 20
-_NO_NODE = -1
+NO_NODE = -1
+"""The number of the node of what is on none, or on one that is not known."""
 NOT_APPLICABLE = (
     *(Reason.ENDPOINTS_UNKNOWN, Reason.CHANGED_MEANWHILE),
     Reason.OBJECT_CONTRADICTS,
@@ -92,7 +93,7 @@ class Intent:
         self.ingress = self.sides[Direction.INGRESS].build()
         names = sorted({e.node for e in endpoints if e.node})
         nodes = {name: number for number, name in enumerate(names)}
-        self._node = np.array([nodes.get(e.node, _NO_NODE) for e in endpoints], dtype=np.int32)
+        self.nodes = np.array([nodes.get(e.node, NO_NODE) for e in endpoints], dtype=np.int32)
 
     @staticmethod
     def index(number: int) -> NDArray[np.int32]:
@@ -105,8 +106,8 @@ class Intent:
         """Decide cells, given by indices of endpoints and of ports."""
         sender, receiver, atom = self.people.of[src], self.people.of[dst], self.ports.of[port]
         by_host = self.people.host[sender] & self.people.pod_network[receiver]
-        unknown = (self._node[src] == _NO_NODE) | (self._node[dst] == _NO_NODE)
-        own_node = by_host & ~unknown & (self._node[src] == self._node[dst])
+        unknown = (self.nodes[src] == NO_NODE) | (self.nodes[dst] == NO_NODE)
+        own_node = by_host & ~unknown & (self.nodes[src] == self.nodes[dst])
         perhaps = by_host & unknown
         never = np.zeros(len(src), dtype=np.bool_)
         out = self.egress.rows(sender, atom, never)
@@ -154,11 +155,37 @@ class IntentVerdicts:
     verdict: NDArray[np.uint8]
     reason: NDArray[np.uint8]
     blame: NDArray[np.int32]
-    blames: tuple[Blame, ...]
+    blames: tuple[Blame, ...] = ()
 
     def passes(self) -> NDArray[np.bool_]:
         """Return which cells pass, as far as OVN goes."""
         return passing(self.verdict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Codes:
+    """The same while they are being written."""
+
+    verdict: NDArray[np.uint8]
+    reason: NDArray[np.uint8]
+    whose: NDArray[np.int32]
+
+    @classmethod
+    def blank(cls, size: int) -> "_Codes":
+        """Return the codes of as many cells, none of which is decided."""
+        return cls(
+            verdict=np.zeros(size, np.uint8),
+            reason=np.zeros(size, np.uint8),
+            whose=np.full(size, -1, np.int32),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """What the cells of one address family are decided by."""
+
+    intent: Intent
+    words: "_Words"
 
 
 class Evaluation:
@@ -179,14 +206,34 @@ class Evaluation:
         self._ports = list(matrix.ports)
         self._number = {port: i for i, port in enumerate(matrix.ports)}
         kinds = [endpoint.kind is EndpointKind.SERVICE for endpoint in matrix.endpoints]
-        self._is_service = np.array(kinds, dtype=np.bool_)
-        self._behind = dict(self._receivers())
-        self._networks = Networks(self._endpoints, self._ports, state)
+        self.is_service = np.array(kinds, dtype=np.bool_)
+        leaves = [endpoint.kind is EndpointKind.EXTERNAL for endpoint in matrix.endpoints]
+        self.leaves = np.array(leaves, dtype=np.bool_)
+        held = {
+            obstacle: np.array([e.obstacle == obstacle for e in matrix.endpoints], np.bool_)
+            for obstacle in NOT_APPLICABLE
+        }
+        self._held = {obstacle: ends for obstacle, ends in held.items() if ends.any()}
+        self.behind = dict(self._receivers())
+        self.networks = Networks(self._endpoints, self._ports, state)
+
+    def traits(self) -> NDArray[np.int64]:
+        """Return a number per endpoint, the same where nothing but policies may tell two apart."""
+        obstacles = [e.obstacle if e.obstacle in NOT_APPLICABLE else "" for e in self._endpoints]
+        kinds = self.networks.kinds()
+        _, numbers = np.unique(obstacles, return_inverse=True)
+        return np.unique(
+            np.stack([numbers.reshape(-1), kinds.reshape(-1)]), axis=1, return_inverse=True
+        )[1].reshape(-1)
+
+    def opened(self, dst: NDArray[np.int32], port: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Tell which destinations open a port on a network that isolates them."""
+        return self.networks.opened(dst, port)
 
     def _receivers(self) -> Iterator[tuple[tuple[int, int, int], NDArray[np.int32]]]:
         """Yield where packets to each Service, port and family go: (endpoint, port) pairs."""
         matrix = self._matrix
-        cells = np.flatnonzero(self._is_service[matrix.dst])
+        cells = np.flatnonzero(self.is_service[matrix.dst])
         destinations = np.stack(
             [matrix.dst[cells], matrix.port[cells], matrix.family[cells]], axis=1
         )
@@ -225,70 +272,90 @@ class Evaluation:
     def run(self, *, blame: bool = True) -> IntentVerdicts:
         """Decide every cell."""
         matrix, size = self._matrix, len(self._matrix)
-        verdict = np.zeros(size, np.uint8)
-        reason = np.zeros(size, np.uint8)
-        whose = np.full(size, -1, np.int32)
-        blames = self._networks.blames
-        leaves = np.array([e.kind is EndpointKind.EXTERNAL for e in matrix.endpoints], np.bool_)
+        whole = _Codes.blank(size)
+        blames = self.networks.blames
         for family in sorted(set(np.unique(matrix.family).tolist())):
-            intent = Intent(
-                self._policies,
-                self._endpoints,
-                self._cluster,
-                self._ports,
-                FAMILIES[family],
-                blame=blame,
-            )
-            words = _Words(intent.deciders, len(blames))
+            tables = self.tables(family, len(blames), blame=blame)
             for start in range(0, size, CELLS_AT_A_TIME):
                 rows = slice(start, min(start + CELLS_AT_A_TIME, size))
                 mine = matrix.family[rows] == family
-                served = self._is_service[matrix.dst[rows]]
+                served = self.is_service[matrix.dst[rows]]
                 plain = np.flatnonzero(mine & ~served) + start
-                if len(plain):
-                    # Mostly all of them, and a slice costs nothing.
-                    cells = plain if len(plain) < rows.stop - start else rows
-                    decided = intent.decide(
-                        matrix.src[cells], matrix.dst[cells], matrix.port[cells]
-                    )
-                    codes = words.say(decided, leaves[matrix.dst[cells]])
-                    verdict[cells], reason[cells], whose[cells] = codes
-                    if self._networks.any:
-                        self._keep_apart(plain, (verdict, reason, whose), decided)
+                # Mostly all of them, and a slice costs nothing.
+                cells = plain if len(plain) < rows.stop - start else rows
+                self._decide_plain(matrix, tables, cells, whole)
                 services = np.flatnonzero(mine & served) + start
-                self._decide_services(intent, words, services, (verdict, reason, whose))
-            blames += intent.deciders.blames()
-        self._set_aside(verdict, reason, whose)
-        return IntentVerdicts(verdict=verdict, reason=reason, blame=whose, blames=blames)
+                self._decide_services(matrix, tables, services, whole)
+            blames += tables.intent.deciders.blames()
+        self._set_aside(matrix, whole)
+        return IntentVerdicts(
+            verdict=whole.verdict, reason=whole.reason, blame=whole.whose, blames=blames
+        )
+
+    def tables(self, family: int, offset: int, *, blame: bool = True) -> "Tables":
+        """Return what cells of a family are decided by; `offset` is where its blames begin."""
+        intent = Intent(
+            self._policies,
+            self._endpoints,
+            self._cluster,
+            self._ports,
+            FAMILIES[family],
+            blame=blame,
+        )
+        return Tables(intent=intent, words=_Words(intent.deciders, offset))
+
+    def decide(self, cells: Matrix, tables: "Tables") -> IntentVerdicts:
+        """Decide other cells, all of one family, between the same endpoints on the same ports.
+
+        Whose destination is a Service is one of the matrix', port and family too.
+        """
+        codes = _Codes.blank(len(cells))
+        served = self.is_service[cells.dst]
+        self._decide_plain(cells, tables, np.flatnonzero(~served), codes)
+        self._decide_services(cells, tables, np.flatnonzero(served), codes)
+        self._set_aside(cells, codes)
+        return IntentVerdicts(verdict=codes.verdict, reason=codes.reason, blame=codes.whose)
+
+    def _decide_plain(
+        self,
+        matrix: Matrix,
+        tables: "Tables",
+        cells: NDArray[np.int64] | slice,
+        into: "_Codes",
+    ) -> None:
+        """Decide cells whose destination is no Service."""
+        src, dst, port = matrix.src[cells], matrix.dst[cells], matrix.port[cells]
+        if not len(src):
+            return
+        decided = tables.intent.decide(src, dst, port)
+        codes = tables.words.say(decided, self.leaves[dst])
+        into.verdict[cells], into.reason[cells], into.whose[cells] = codes
+        if self.networks.any:
+            some = np.arange(cells.start, cells.stop) if isinstance(cells, slice) else cells
+            self._keep_apart(matrix, some, into, decided)
 
     def _keep_apart(
         self,
+        matrix: Matrix,
         cells: NDArray[np.int64],
-        into: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]],
+        into: "_Codes",
         sides: Decided | None = None,
     ) -> None:
         """Write what networks say of some cells over what policies do."""
-        matrix = self._matrix
-        verdict, reason, whose = into
         src, dst = matrix.src[cells], matrix.dst[cells]
-        codes = self._networks.decide(src, dst, matrix.port[cells], sides)
+        codes = self.networks.decide(src, dst, matrix.port[cells], sides)
         for code, decision, why in _OF_NETWORKS:
-            verdict[cells[codes == code]] = CODE[decision]
-            reason[cells[codes == code]] = REASON_CODE[why]
-            whose[cells[codes == code]] = -1
+            into.verdict[cells[codes == code]] = CODE[decision]
+            into.reason[cells[codes == code]] = REASON_CODE[why]
+            into.whose[cells[codes == code]] = -1
         isolated = codes == ISOLATED
-        whose[cells[isolated]] = self._networks.blame(src[isolated], dst[isolated])
+        into.whose[cells[isolated]] = self.networks.blame(src[isolated], dst[isolated])
 
     def _decide_services(
-        self,
-        intent: Intent,
-        words: "_Words",
-        cells: NDArray[np.int64],
-        into: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]],
+        self, matrix: Matrix, tables: "Tables", cells: NDArray[np.int64], into: "_Codes"
     ) -> None:
         """Decide cells of Services by their endpoints: all of them, or it is not decided."""
-        matrix = self._matrix
-        verdict, reason, whose = into
+        verdict, reason, whose = into.verdict, into.reason, into.whose
         if not cells.size:
             return
         destinations = np.stack(
@@ -298,27 +365,28 @@ class Evaluation:
         for number, key in enumerate(keys):
             to_port = cells[group.reshape(-1) == number]
             dst, port, family = key.tolist()
-            behind = self._behind[dst, port, family]
+            behind = self.behind[dst, port, family]
             if not len(behind):
                 verdict[to_port] = CODE[Verdict.UNROUTABLE]
                 reason[to_port] = REASON_CODE[self._nothing_behind(dst, port)]
                 continue
             by_backend = [
-                self._by_backend(intent, matrix.src[to_port], endpoint, target)
+                self._by_backend(tables.intent, matrix.src[to_port], endpoint, target)
                 for endpoint, target in behind.tolist()
             ]
             bits = np.bitwise_or.reduce([decided.outcome for decided in by_backend])
             passing = bits == PASSES
             first = replace(by_backend[0], outcome=bits)
             inside = np.zeros(len(to_port), dtype=np.bool_)
-            verdict[to_port], reason[to_port], whose[to_port] = words.say(first, inside)
+            codes = tables.words.say(first, inside)
+            verdict[to_port], reason[to_port], whose[to_port] = codes
             reason[to_port[passing]] = REASON_CODE[Reason.ALL_BACKENDS]
             whose[to_port[passing]] = -1
             mixed = np.array([decided.outcome for decided in by_backend])
             sure = ((mixed == PASSES) | (mixed == STOPS)).all(axis=0)
             reason[to_port[sure & (bits == EITHER)]] = REASON_CODE[Reason.BACKENDS_DIFFER]
-        if self._networks.any:
-            self._keep_apart(cells, into)
+        if self.networks.any:
+            self._keep_apart(matrix, cells, into)
 
     def _by_backend(
         self, intent: Intent, src: NDArray[np.int32], endpoint: int, target: int
@@ -326,7 +394,7 @@ class Evaluation:
         """Decide what goes to one endpoint of a Service."""
         dst, port = (np.full(len(src), number, np.int32) for number in (endpoint, target))
         decided = intent.decide(src, dst, port)
-        codes = self._networks.decide(src, dst, port, decided)
+        codes = self.networks.decide(src, dst, port, decided)
         bits = np.array([0, STOPS, STOPS, EITHER], np.uint8)[codes]
         return replace(decided, outcome=np.where(codes == OPEN, decided.outcome, bits))
 
@@ -341,32 +409,25 @@ class Evaluation:
             return Reason.SERVICE_WITHOUT_ENDPOINTS
         return Reason.SERVICE_NOT_PROGRAMMED
 
-    def _set_aside(
-        self,
-        verdict: NDArray[np.uint8],
-        reason: NDArray[np.uint8],
-        whose: NDArray[np.int32],
-    ) -> None:
+    def _set_aside(self, matrix: Matrix, into: "_Codes") -> None:
         """Leave out what policies cannot be applied to here, by the obstacle of either end.
 
         Without a kind of policy that exists, nothing is known of any cell that policies decide;
         without MultiNetworkPolicies, of none on a secondary network.
         """
-        src, dst = self._matrix.src, self._matrix.dst
+        src, dst = matrix.src, matrix.dst
         if self._unread or self._unread_secondary:
-            cells = np.isin(reason, _SAID_BY_NETWORKS, invert=True)
+            cells = np.isin(into.reason, _SAID_BY_NETWORKS, invert=True)
             if not self._unread:
-                cells &= self._networks.secondary(src, dst)
-            verdict[cells] = CODE[Verdict.INCONCLUSIVE]
-            reason[cells] = REASON_CODE[Reason.POLICY_UNKNOWN]
-            whose[cells] = -1
-        for obstacle in NOT_APPLICABLE:
-            held = np.array([e.obstacle == obstacle for e in self._matrix.endpoints], np.bool_)
-            if held.any():
-                cells = held[src] | held[dst]
-                verdict[cells] = CODE[Verdict.UNTRACED]
-                reason[cells] = REASON_CODE[obstacle]
-                whose[cells] = -1
+                cells &= self.networks.secondary(src, dst)
+            into.verdict[cells] = CODE[Verdict.INCONCLUSIVE]
+            into.reason[cells] = REASON_CODE[Reason.POLICY_UNKNOWN]
+            into.whose[cells] = -1
+        for obstacle, held in self._held.items():
+            cells = held[src] | held[dst]
+            into.verdict[cells] = CODE[Verdict.UNTRACED]
+            into.reason[cells] = REASON_CODE[obstacle]
+            into.whose[cells] = -1
 
 
 def _targets(service: Service, port: Port) -> set[tuple[str, int]]:

@@ -118,6 +118,21 @@ class Networks:
             np.bool_,
         ).reshape(len(sets), -1)
 
+    def kinds(self) -> NDArray[np.int64]:
+        """Return a number per endpoint, the same where networks tell them apart on no port."""
+        flags = (
+            *(self._user_defined, self._service, self._pod, self._host, self._comes_in),
+            *(self._locked, self._secondary, self._doubtful, self._underlay),
+        )
+        columns = np.stack([self._number.reshape(-1), self._isolation, *flags])
+        kinds: NDArray[np.int64] = np.unique(columns, axis=1, return_inverse=True)[1].reshape(-1)
+        return kinds
+
+    def opened(self, dst: NDArray[np.int32], port: NDArray[np.int32]) -> Flags:
+        """Tell which destinations open a port on the network that isolates them."""
+        opens: Flags = self._opened[self._opens[dst], port]
+        return opens
+
     def secondary(self, src: NDArray[np.int32], dst: NDArray[np.int32]) -> Flags:
         """Tell which cells are within a secondary network."""
         within: Flags = self._number[src] == self._number[dst]
@@ -150,7 +165,7 @@ class Networks:
         apart = elsewhere | self._no_way_out(src, dst, within=within)
         unknown = self._is_unknown(src, dst, within=within)
         unknown |= apart & (self._underlay[src] | self._underlay[dst] | self._joined)
-        locked = self._locked[dst] & ~elsewhere & ~self._opened[self._opens[dst], port]
+        locked = self._locked[dst] & ~elsewhere & ~self.opened(dst, port)
         stopped = np.zeros(len(src), np.bool_)
         if sides is not None:
             stopped = sides.left == STOPS

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.report.grid import Grid
+from audit.report.grid import Grid, Rows
 
 BLOCKS = 64
 """A row is hashed in this many pieces; rows that differ in few cells agree in most pieces."""
@@ -45,6 +45,15 @@ class Classes:
 def classes(grid: Grid) -> Classes:
     """Find classes of a grid's rows and columns."""
     codes = grid.codes
+    if isinstance(codes, Rows):
+        return Classes(
+            row_class=codes.row_class,
+            column_class=codes.column_class,
+            base=codes.base,
+            exceptions_of=codes.exceptions_of,
+            columns=codes.columns,
+            codes=codes.others,
+        )
     row_class, rows = _alike(codes)
     by_column = np.ascontiguousarray(codes[rows].T)
     column_class, columns = _alike(by_column)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.blocks import Blocks
 from audit.model.matrix import FAMILIES, PLANES, Cells
 from audit.model.run import StreamedRun
 from audit.model.verdicts import NO_VERDICT, Blame
@@ -23,6 +24,8 @@ from audit.report.axes import Axes, axes, reading_order
 
 MOST_TRACED = 8_000_000
 """Entries of a grid up to which the traces of single cells are gathered too."""
+MOST_BLOCKS = 32_000_000
+"""Pairs of classes up to which a run's own classes are the page's."""
 NONE = 7
 """A verdict that is none, in three bits."""
 _BITS = (3, 3, 7, *(3,) * len(PLANES), 2, 3)
@@ -53,7 +56,7 @@ class Grid:
     """
 
     page: Axes
-    codes: NDArray[np.uint16] | NDArray[np.uint32]
+    codes: "NDArray[np.uint16] | NDArray[np.uint32] | Rows"
     states: tuple[State, ...]
     blames: tuple[Blame, ...]
     starts: NDArray[np.int32] | None
@@ -61,8 +64,45 @@ class Grid:
     trace_keys: Sequence[str]
 
 
+class Rows:
+    """The codes of a grid by class: a row is laid out when it is asked for.
+
+    `row_class` and `column_class` are those of the page's rows and columns, `base` the code of a
+    row's and a column's class. `exceptions_of` counts each row's cells that are otherwise: their
+    `columns` and `others`, in the order of rows and columns.
+    """
+
+    def __init__(
+        self,
+        classes: tuple[NDArray[np.int32], NDArray[np.int32]],
+        base: NDArray[Any],
+        exceptions_of: NDArray[np.int32],
+        columns: NDArray[np.int32],
+        others: NDArray[Any],
+    ) -> None:
+        self.row_class, self.column_class = classes
+        self.base = base
+        self.exceptions_of, self.columns, self.others = exceptions_of, columns, others
+        self._ends = np.cumsum(exceptions_of)
+        self.dtype = base.dtype
+        self.shape = len(self.row_class), len(self.column_class)
+
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+        return len(self.row_class)
+
+    def __getitem__(self, row: int) -> NDArray[Any]:
+        """Return the codes of a row."""
+        codes: NDArray[Any] = self.base[self.row_class[row]][self.column_class]
+        span = slice(int(self._ends[row] - self.exceptions_of[row]), int(self._ends[row]))
+        codes[self.columns[span]] = self.others[span]
+        return codes
+
+
 def gather(run: StreamedRun, changed: NDArray[np.uint8] | None = None) -> Grid:
     """Read all parts of a run. `changed` has a mark per cell, in order, as `ChangedCells.cells`."""
+    if changed is None and run.blocks is not None and run.blocks.codes.size <= MOST_BLOCKS:
+        return _gathered(run, run.blocks)
     gathering = _Gathering(run)
     first = 0
     for part in run.parts():
@@ -190,6 +230,74 @@ class _Gathering:
         if array is None or not array[self._used].any():
             return None
         return self._ordered(array, order) - 1
+
+
+def _gathered(run: StreamedRun, blocks: Blocks) -> Grid:
+    """Return the grid of cells by class, in the same classes."""
+    order = reading_order(run.endpoints)
+    row_cells, column_cells = blocks.margins
+    sources = order[row_cells[order] > 0]
+    used = np.flatnonzero(column_cells)
+    ports = max(len(run.ports), 1)
+    names = blocks.dst[used].astype(np.int64) * len(FAMILIES) + blocks.family[used]
+    page, taken = axes(run.endpoints, len(run.ports), sources, names * ports + blocks.port[used])
+    columns = used[taken]
+    blames: dict[Blame, int] = {}
+    decided = [blames.setdefault(_decision(blame), len(blames)) for blame in blocks.blames]
+    states: dict[State, int] = {}
+    there = np.flatnonzero(blocks.counts[1:]) + 1
+    code_of = np.zeros(len(blocks.verdict), np.int64)
+    for state in there.tolist():
+        blame = int(blocks.blame[state])
+        said = _of_objects(blocks, state, decided[blame] if blame >= 0 else -1)
+        code_of[state] = states.setdefault(said, len(states) + 1)
+    kind = np.uint16 if len(states) <= np.iinfo(np.uint16).max else np.uint32
+    code_of = code_of.astype(kind)
+    return Grid(
+        page=page,
+        codes=_rows(blocks, sources, columns, code_of),
+        states=tuple(states),
+        blames=tuple(blames),
+        starts=None,
+        others=None,
+        trace_keys=run.trace_keys(),
+    )
+
+
+def _of_objects(blocks: Blocks, state: int, blame: int) -> State:
+    """Return a state of cells by class, which nothing but the objects say anything of."""
+    none = dict.fromkeys((*PLANES, "reply"), NONE)
+    verdict, reason = int(blocks.verdict[state]), int(blocks.reason[state])
+    return State(**none, verdict=verdict, reason=reason, drift=3, changed=0, blame=blame)
+
+
+def _rows(
+    blocks: Blocks,
+    sources: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    code_of: NDArray[Any],
+) -> Rows:
+    """Return the codes of the page's rows and columns, given as those of the run."""
+    row_class = blocks.row_class[sources]
+    base = code_of[blocks.codes]
+    if (row_class < 0).any():  # what has exceptions alone: a class without cells
+        base = np.concatenate([base, np.zeros((1, base.shape[1]), base.dtype)])
+        row_class = np.where(row_class < 0, len(base) - 1, row_class)
+    row_of = np.full(len(blocks.endpoints), -1, np.int64)
+    row_of[sources] = np.arange(len(sources))
+    column_of = np.full(len(blocks.dst), -1, np.int64)
+    column_of[columns] = np.arange(len(columns))
+    exceptions = blocks.exceptions
+    row, column = row_of[exceptions.src], column_of[exceptions.column]
+    shown = np.flatnonzero((row >= 0) & (column >= 0))
+    shown = shown[np.lexsort((column[shown], row[shown]))]
+    return Rows(
+        (row_class.astype(np.int32), blocks.column_class[columns]),
+        base,
+        np.bincount(row[shown], minlength=len(sources)).astype(np.int32),
+        column[shown].astype(np.int32),
+        code_of[exceptions.code[shown]],
+    )
 
 
 def _state(key: int) -> State:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from audit.model.endpoints import Endpoint, Port
-from audit.model.matrix import FAMILIES, CellVerdicts, proven
+from audit.model.matrix import FAMILIES, Counted, proven
 from audit.model.packets import Family
 from audit.model.run import Run
 from audit.model.verdicts import (
@@ -174,10 +174,14 @@ def reply_sentence(code: int) -> str:
     return NO_REPLY if code == NO_VERDICT else REPLIES[VERDICTS[code]]
 
 
-def unproven(verdicts: CellVerdicts) -> Iterator[str]:
+def unproven(counted: Counted) -> Iterator[str]:
     """Yield how many cells each reason leaves unproven, most first."""
-    codes = verdicts.reason[~proven(verdicts.verdict)]
-    for code, count in Counter(codes.tolist()).most_common():
+    doubtful = ~proven(counted.verdict)
+    counts: Counter[int] = Counter()
+    pairs = zip(counted.reason[doubtful].tolist(), counted.cells[doubtful].tolist(), strict=True)
+    for code, count in pairs:
+        counts[code] += count
+    for code, count in counts.most_common():
         yield f"{count:,} cells: {CAUSES[REASONS[code]]} ({REASONS[code]})"
 
 

@@ -14,11 +14,13 @@ must stand in the matrix to be called unproven, because a cell left out proves n
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import ScopeError
+from audit.model.blocks import NO_CLASS, Layout
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Note
 from audit.model.matrix import FAMILIES, Matrix, index_type
@@ -48,11 +50,14 @@ class Path:
     ports: tuple[Port, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """A matrix, and what the scope covers but the matrix cannot hold."""
+_Of = TypeVar("_Of", Matrix, Layout)
 
-    matrix: Matrix
+
+@dataclass(frozen=True, kw_only=True)
+class Built(Generic[_Of]):
+    """A matrix, laid out or not, and what the scope covers but the matrix cannot hold."""
+
+    matrix: _Of
     pairs_without_family: int
     """Ordered pairs that have ports but no address family in common among those asked."""
     without_ports: tuple[int, ...]
@@ -89,7 +94,7 @@ def build(
     ports: Sequence[tuple[Port, ...]],
     families: Sequence[Family],
     paths: Sequence[Path] = (),
-) -> Built:
+) -> Built[Matrix]:
     """Return the matrix of `blocks` and `paths`, sorted by (src, dst, family, port), unique.
 
     `ports` are each endpoint's as a destination, parallel to `endpoints` (`ports.resolve`). No
@@ -98,10 +103,30 @@ def build(
     """
     columns = _Columns(endpoints, ports, families, paths)
     groups = list(_groups(blocks, columns))
-    beside = sum(len(FAMILIES) * len(path.ports) for path in paths)
-    _check_size(sum(len(group.sources) * group.row_length(columns) for group in groups) + beside)
+    _check_size(groups, columns, paths)
     built = Built(
         matrix=_fill(endpoints, groups, columns, paths),
+        pairs_without_family=sum(group.pairs_without_family(columns) for group in groups),
+        without_ports=_without_ports(blocks, columns),
+    )
+    if not len(built.matrix):
+        raise ScopeError(_why_empty(built, families))
+    return built
+
+
+def outline(
+    endpoints: Sequence[Endpoint],
+    blocks: Sequence[Block],
+    ports: Sequence[tuple[Port, ...]],
+    families: Sequence[Family],
+    paths: Sequence[Path] = (),
+) -> Built[Layout]:
+    """Return the same matrix without laying it out: memory for rows and columns, not for cells."""
+    columns = _Columns(endpoints, ports, families, paths)
+    groups = list(_groups(blocks, columns))
+    _check_size(groups, columns, paths)
+    built = Built(
+        matrix=_outlined(endpoints, groups, columns, paths),
         pairs_without_family=sum(group.pairs_without_family(columns) for group in groups),
         without_ports=_without_ports(blocks, columns),
     )
@@ -135,7 +160,7 @@ class _Columns:
         table = tuple(sorted(listed | self._others))
         number = {port: index for index, port in enumerate(table)}
         indices_of = {
-            key: np.array([number[port] for port in listed], np.int32)
+            key: np.array(sorted(number[port] for port in listed), np.int32)
             for key, listed in distinct.items()
         }
         indices = [indices_of[id(listed)] for listed in self.port_lists]
@@ -308,13 +333,68 @@ def _fill(
     return matrix
 
 
+def _outlined(
+    endpoints: Sequence[Endpoint],
+    groups: Sequence[_Group],
+    columns: _Columns,
+    paths: Sequence[Path],
+) -> Layout:
+    table, port_index, port_starts = columns.number_ports()
+    rows = [_row(group, columns, port_index, port_starts) for group in groups]
+    beside = list(_path_rows(paths, columns, table))
+    keys = [_keys(row, len(table)) for row in (*rows, *(row for _, row in beside))]
+    every = np.unique(np.concatenate([np.empty(0, np.int64), *keys]))
+    group_of = np.full(len(endpoints), NO_CLASS, np.int32)
+    present = np.zeros((len(groups), len(every)), np.bool_)
+    absent = [np.empty((2, 0), np.int32)]
+    for number, (group, row) in enumerate(zip(groups, rows, strict=True)):
+        where = np.searchsorted(every, keys[number]).astype(np.int32)
+        group_of[group.sources] = number
+        present[number, where] = True
+        first, last = columns.itself[:, group.sources]
+        low = np.searchsorted(row.dst, first, side="left")
+        count = np.searchsorted(row.dst, last, side="right") - low
+        nth = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        same = where[np.repeat(low, count) + nth]
+        absent.append(np.stack([np.repeat(group.sources, count).astype(np.int32), same]))
+    lengths = [len(row.dst) for _, row in beside]
+    path_src = np.repeat(np.array([source for source, _ in beside], np.int32), lengths)
+    path_keys = np.concatenate([np.empty(0, np.int64), *keys[len(groups) :]])
+    width = max(len(table), 1)
+    return Layout(
+        endpoints=tuple(endpoints),
+        ports=table,
+        dst=(every // (width * len(FAMILIES))).astype(np.int32),
+        family=(every // width % len(FAMILIES)).astype(np.int8),
+        port=(every % width).astype(np.int32),
+        group=group_of,
+        present=present,
+        absent=_sorted_pairs(np.concatenate(absent, axis=1)),
+        paths=_sorted_pairs(
+            np.stack([path_src, np.searchsorted(every, path_keys).astype(np.int32)])
+        ),
+    )
+
+
+def _keys(row: _Row, ports: int) -> NDArray[np.int64]:
+    """Return a number per cell of a row, which sorts as (dst, family, port) does."""
+    keys = row.dst.astype(np.int64) * len(FAMILIES) + row.family
+    return keys * max(ports, 1) + row.port
+
+
+def _sorted_pairs(pairs: NDArray[np.int32]) -> NDArray[np.int32]:
+    return pairs[:, np.lexsort((pairs[1], pairs[0]))]
+
+
 def _copy_without(row: NDArray[np.integer], low: int, high: int, out: NDArray[np.integer]) -> None:
     """Copy `row` but for `row[low:high]` into `out`, which is as long as what remains."""
     out[:low] = row[:low]
     out[low:] = row[high:]
 
 
-def _check_size(cells: int) -> None:
+def _check_size(groups: Sequence[_Group], columns: _Columns, paths: Sequence[Path]) -> None:
+    cells = sum(len(FAMILIES) * len(path.ports) for path in paths)
+    cells += sum(len(group.sources) * group.row_length(columns) for group in groups)
     if cells > MAX_CELLS:
         raise ScopeError(
             f"this scope has {cells:,} cells, more than {MAX_CELLS:,}; narrow it with --namespace, "
@@ -328,7 +408,7 @@ def _without_ports(blocks: Sequence[Block], columns: _Columns) -> tuple[int, ...
     return tuple(int(i) for i in destinations[columns.port_count[destinations] == 0])
 
 
-def _why_empty(built: Built, families: Sequence[Family]) -> str:
+def _why_empty(built: Built[Matrix] | Built[Layout], families: Sequence[Family]) -> str:
     if built.pairs_without_family:
         choice = " or ".join(families)
         return f"no source and destination in this scope share an {choice} address; see --family"

@@ -23,8 +23,6 @@ from audit.store import schema
 from audit.store.encode import PORTS_KEY
 from audit.store.layout import reading
 
-ENDPOINT_KEY = ("kind", "namespace", "name", "node", "network")
-"""The columns that name an endpoint."""
 _ATTRIBUTES = {"network": "network_name"}
 """Columns that `Endpoint` calls otherwise."""
 _PORTS = MAX_PORT + 1
@@ -155,7 +153,11 @@ def endpoint_key(files: Sequence[Path]) -> Sequence[str]:
     """
     with reading(files[0]):
         has_networks = "src_network" in pq.read_schema(files[0]).names
-    return ENDPOINT_KEY if has_networks else [name for name in ENDPOINT_KEY if name != "network"]
+    return (
+        schema.ENDPOINT_KEY
+        if has_networks
+        else [name for name in schema.ENDPOINT_KEY if name != "network"]
+    )
 
 
 def ports_of(files: Sequence[Path]) -> tuple[Port, ...]:

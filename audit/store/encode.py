@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from audit.model.endpoints import Attachment, Endpoint
+from audit.model.endpoints import Attachment, Endpoint, Port
 from audit.model.facts import Policy
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
 from audit.model.run import TraceRecord
@@ -78,8 +78,7 @@ def cells(
         **_verdict_columns(verdicts, predicted),
         **_blame_columns(verdicts),
     }
-    ports = ",".join(str(port) for port in matrix.ports)
-    arrow_schema = schema.CELLS.schema.with_metadata({PORTS_KEY: ports})
+    arrow_schema = with_ports(schema.CELLS, matrix.ports)
     for start in range(0, max(len(matrix), 1), chunk):
         rows = slice(start, start + chunk)
         count = len(matrix.src[rows])
@@ -94,8 +93,55 @@ def cells(
         )
 
 
+def with_ports(table: schema.Table, ports: Sequence[Port]) -> pa.Schema:
+    """Return a table's schema with the run's ports, so that they come back as they were."""
+    return table.schema.with_metadata({PORTS_KEY: ",".join(map(str, ports))})
+
+
+def sources(endpoints_: Sequence[Endpoint], index: _Index) -> dict[str, pa.Array]:
+    """Return the columns that name some endpoints as sources, by name."""
+    return {f"src_{name}": words.column(index) for name, words in _naming(endpoints_).items()}
+
+
+def destinations(matrix: Matrix) -> dict[str, pa.Array]:
+    """Return the columns that name a matrix' destinations, families and ports, by name."""
+    columns = {
+        **{f"dst_{name}": (matrix.dst, words) for name, words in _naming(matrix.endpoints).items()},
+        **_port_columns(matrix),
+    }
+    return {name: source.column(index) for name, (index, source) in columns.items()}
+
+
+def states(
+    verdict: _Codes, reason: _Codes, blame: _Index, blames: Sequence[Blame]
+) -> dict[str, pa.Array]:
+    """Return what the objects alone say, in columns of cells."""
+    none = np.full(len(verdict), -1, np.int32)
+    verdicts = CellVerdicts(
+        verdict=verdict,
+        reply=np.full(len(verdict), NO_VERDICT, np.uint8),
+        reason=reason,
+        blame=np.asarray(blame, np.int32),
+        trace=none,
+        blames=blames,
+        trace_keys=(),
+        intent=verdict,
+    )
+    columns = {**_verdict_columns(verdicts, None), **_blame_columns(verdicts)}
+    return {name: source.column(index) for name, (index, source) in columns.items()}
+
+
 def _endpoint_columns(matrix: Matrix) -> _Columns:
     """Return the eight columns that name a cell's two endpoints."""
+    columns: _Columns = {}
+    for name, words in _naming(matrix.endpoints).items():
+        columns[f"src_{name}"] = (matrix.src, words)
+        columns[f"dst_{name}"] = (matrix.dst, words)
+    return columns
+
+
+def _naming(endpoints_: Sequence[Endpoint]) -> dict[str, _Words]:
+    """Return what names each endpoint."""
     attributes: tuple[tuple[str, Callable[[Endpoint], str]], ...] = (
         ("kind", lambda endpoint: endpoint.kind),
         ("namespace", lambda endpoint: endpoint.namespace),
@@ -103,12 +149,7 @@ def _endpoint_columns(matrix: Matrix) -> _Columns:
         ("node", lambda endpoint: endpoint.node),
         ("network", lambda endpoint: endpoint.network_name),
     )
-    columns: _Columns = {}
-    for name, attribute in attributes:
-        words = _Words(attribute(endpoint) for endpoint in matrix.endpoints)
-        columns[f"src_{name}"] = (matrix.src, words)
-        columns[f"dst_{name}"] = (matrix.dst, words)
-    return columns
+    return {name: _Words(map(attribute, endpoints_)) for name, attribute in attributes}
 
 
 def _port_columns(matrix: Matrix) -> _Columns:

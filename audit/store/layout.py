@@ -106,7 +106,7 @@ def finished(root: Path, prefix: str = "") -> list[Path]:
 def _without_manifest(path: Path) -> str:
     """Return what is wrong with a directory that has no `run.json`."""
     # The endpoints are written first, before anything is traced.
-    if any((path / name).exists() for name in (ENDPOINTS.pattern, "traces", "cells")):
+    if any((path / name).exists() for name in (ENDPOINTS.pattern, "traces", "cells", "blocks")):
         return (
             f"{path} is an unfinished run: it has no {MANIFEST}, which is written last; "
             "wait for its audit to end, or run again"

@@ -8,11 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from audit import __version__
 from audit.model.facts import ClusterState, Note
-from audit.model.matrix import CellVerdicts, among, proven
+from audit.model.matrix import Counted, among, proven
 from audit.model.verdicts import BEYOND_OVN, CODE, REASON_CODE, UNPROVEN, VERDICTS
 
 TOOLS = ("cryptography", "duckdb", "jinja2", "msgspec", "numpy", "pyarrow", "pyyaml", "ray")
@@ -20,18 +18,18 @@ TOOLS = ("cryptography", "duckdb", "jinja2", "msgspec", "numpy", "pyarrow", "pyy
 
 def describe(
     state: ClusterState,
-    verdicts: CellVerdicts,
+    counted: Counted,
     notes: Sequence[Note],
     *,
     request: Mapping[str, Any],
     traces: int,
 ) -> dict[str, Any]:
     """Return what was audited and what came out; `request` is taken over as it is."""
-    counts = {str(v): int((verdicts.verdict == CODE[v]).sum()) for v in VERDICTS}
+    counts = {str(v): int(counted.cells[counted.verdict == CODE[v]].sum()) for v in VERDICTS}
     unproven = sum(counts[verdict] for verdict in UNPROVEN)
-    cells = len(verdicts.verdict)
-    beyond = among(verdicts.reason, [REASON_CODE[reason] for reason in BEYOND_OVN])
-    beyond &= ~proven(verdicts.verdict)
+    cells = len(counted)
+    beyond = among(counted.reason, [REASON_CODE[reason] for reason in BEYOND_OVN])
+    beyond &= ~proven(counted.verdict)
     return {
         "audit": __version__,
         "source": state.source,
@@ -54,7 +52,7 @@ def describe(
         "coverage": {
             "proven": cells - unproven,
             "total": cells,
-            "unprovable": int(np.count_nonzero(beyond)),
+            "unprovable": int(counted.cells[beyond].sum()),
         },
         "verify": None,
         "notes": [note.fields() for note in notes],

@@ -6,7 +6,8 @@ the run's own files beforehand. (DuckDB can allow a directory, but that allows w
 `WITH x AS (COPY …)` counts as a SELECT.)
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from pathlib import Path
@@ -17,7 +18,46 @@ import pyarrow.dataset as pads
 
 from audit.errors import UsageError
 from audit.store.layout import read_manifest, reading, table_files
-from audit.store.schema import TABLES, Table
+from audit.store.schema import BLOCK_STATES, BLOCKS, BY_CLASS, CELLS, ENDPOINT_KEY, TABLES, Table
+
+_SRC = [f"src_{name}" for name in ENDPOINT_KEY]
+_COLUMN = [*(f"dst_{name}" for name in ENDPOINT_KEY), "family", "protocol", "port", "port_end"]
+
+
+def cells_of_blocks() -> str:
+    """Return the SQL that makes `cells` of blocks: only what is asked of it is made."""
+    names = BLOCK_STATES.schema.names[1:]
+    types = {pa.bool_(): "BOOLEAN"}
+    columns = _lines(
+        name
+        if name in {*_SRC, *_COLUMN, *names}
+        else f"NULL::{types.get(CELLS.schema.field(name).type, 'VARCHAR')} AS {name}"
+        for name in CELLS.schema.names
+    )
+    cell = _lines((*_SRC, *_COLUMN, "state"))
+    return f"""CREATE VIEW cells AS
+SELECT
+  {columns}
+FROM (
+  SELECT
+  {cell}
+  FROM blocks
+  JOIN block_sources USING (src_class)
+  JOIN block_destinations USING (dst_class)
+  ANTI JOIN block_exceptions USING (source, destination)
+  UNION ALL
+  SELECT
+  {cell}
+  FROM block_exceptions
+  JOIN block_sources USING (source)
+  JOIN block_destinations USING (destination)
+)
+JOIN block_states USING (state)"""  # noqa: S608 - of names of our own
+
+
+def _lines(words: Iterable[str]) -> str:
+    return "\n  ".join(textwrap.wrap(", ".join(words), 90))
+
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 """What JSON can say; dates and times are ISO text, anything else its own text."""
@@ -67,11 +107,22 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     """Return a DuckDB with the run's tables as views."""
     manifest = read_manifest(path)
     connection = duckdb.connect(":memory:", config=dict(SANDBOX))
+    by_class = bool(table_files(path, manifest, BLOCKS))
     for table in TABLES:
+        if table is CELLS and by_class:
+            continue
         files = table_files(path, manifest, table)
         with reading(path):
             rows = rows_of(files, table)
-        connection.register(table.name, rows)
+        if table not in BY_CLASS:
+            connection.register(table.name, rows)
+            continue
+        # As tables of its own, whose sizes DuckDB knows: else it may put all cells in memory.
+        connection.register(f"{table.name}_", rows)
+        connection.execute(f"CREATE TABLE {table.name} AS SELECT * FROM {table.name}_")  # noqa: S608
+        connection.unregister(f"{table.name}_")
+    if by_class:
+        connection.execute(cells_of_blocks())
     return connection
 
 

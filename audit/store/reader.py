@@ -6,7 +6,7 @@ run, unfinished, incomplete, damaged or another version's; of cells on disk when
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from audit.model.probes import Probed
 from audit.model.recorded import Recorded
 from audit.model.run import Run, StreamedRun
 from audit.store import blames, decode, probes, schema
+from audit.store.blocks import CellBlocks
 from audit.store.cells import Between, CellFiles
 from audit.store.layout import read_manifest, table_files
 from audit.store.traces import TraceFiles
@@ -56,16 +57,47 @@ class _Directory:
         """Its probes, the earliest first; None when it was not probed."""
         return probes.read(self.files(schema.PROBES))
 
-    def cells(self) -> CellFiles:
+    def cells(self) -> CellFiles | CellBlocks:
         """Return its cells with their traces, and who decided as far as traces tell."""
         rebuilt = blames.Rebuilt(self.traces, self.policies)
-        return CellFiles(
-            self.files(schema.CELLS), self.endpoints, rebuilt, traced=True, probes=self.probes
+        return self._cells(rebuilt, traced=True, probes=self.probes)
+
+    def decided_cells(
+        self, plane: str = "", probed: pa.Table | None = None
+    ) -> CellFiles | CellBlocks:
+        """Return its cells without their traces, and who decided as far as cells tell."""
+        return self._cells(blames.Named(), plane=plane, probes=probed)
+
+    def _cells(
+        self,
+        deciding: blames.CellBlames,
+        *,
+        traced: bool = False,
+        plane: str = "",
+        probes: pa.Table | None = None,
+    ) -> CellFiles | CellBlocks:
+        """Return its cells, however it has them."""
+        if not self.files(schema.BLOCKS):
+            return CellFiles(
+                self.files(schema.CELLS),
+                self.endpoints,
+                deciding,
+                traced=traced,
+                plane=plane,
+                probes=probes,
+            )
+        return CellBlocks(
+            {table.name: self._there(table) for table in schema.BY_CLASS},
+            self.endpoints,
+            deciding,
+            traced=traced,
+            plane=plane,
+            probes=probes,
         )
 
-    def decided_cells(self, plane: str) -> CellFiles:
-        """Return its cells without their traces, and who decided as far as cells tell."""
-        return CellFiles(self.files(schema.CELLS), self.endpoints, blames.Named(), plane=plane)
+    def _there(self, table: schema.Table) -> tuple[Path, ...]:
+        """Return the files of a table that goes with blocks: RunReadError when it has none."""
+        return table_files(self.path, self.manifest, replace(table, optional=False))
 
 
 def _opened(path: Path | str) -> _Directory:
@@ -112,6 +144,7 @@ def stream_run(path: Path | str) -> StreamedRun:
         parts=lambda: iter(cells),
         blames=lambda: cells.blames,
         trace_keys=lambda: cells.trace_keys,
+        blocks=cells.blocks if isinstance(cells, CellBlocks) and cells.overlay is None else None,
     )
 
 
@@ -124,7 +157,7 @@ def open_probes(path: Path, name: str) -> tuple[Matrix, list[Probed]]:
     run = _opened(path)
     table = probes.read((*run.files(schema.PROBES), path / name))
     assert table is not None  # noqa: S101 - there is a file
-    cells = CellFiles(run.files(schema.CELLS), run.endpoints, blames.Named(), probes=table)
+    cells = run.decided_cells(probed=table)
     overlay = cells.overlay
     assert overlay is not None  # noqa: S101 - there are probes
     matrix = Matrix(endpoints=run.endpoints, ports=cells.ports, **overlay.columns)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from audit.model.endpoints import Endpoint
 from audit.model.verdicts import REASONS, VERDICTS
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 OLDEST_VERSION = 2
 """The oldest that is read: what it lacks is an optional column."""
 SUMMED_VERSION = 4
@@ -32,6 +32,14 @@ HISTORY: tuple[tuple[int, str], ...] = (
             "`content_sha256` and `coverage.unprovable`. Versions 2 and 3 are read as well. "
             "`probes` is there in runs that `audit probe` added to: who does not know it reads the "
             "rest as it was."
+        ),
+    ),
+    (
+        5,
+        (
+            "A run of the objects alone (`--planes intent`, `--manifests`) has `blocks` and the "
+            "four tables beside it instead of `cells`, which is a view of them. All other runs "
+            "have `cells`, as before. Versions 2 to 4 are read as well."
         ),
     ),
 )
@@ -83,7 +91,8 @@ CELLS = Table(
     name="cells",
     directory="cells",
     text="One row per cell: a source, a destination, an address family, a protocol and a port. "
-    "Sorted by source, destination, family and port.",
+    "Sorted by source, destination, family and port. A run of the objects alone has no such file: "
+    "its cells are a view of `blocks`, in no order.",
     schema=pa.schema(
         [
             _column("src_kind", WORD, "Source: `pod`, `service`, `node`, `external` or `ingress`."),
@@ -169,6 +178,10 @@ CELLS = Table(
         ]
     ),
 )
+
+ENDPOINT_KEY = ("kind", "namespace", "name", "node", "network")
+"""The columns that name an endpoint; in `cells` after `src_` or `dst_`."""
+_ON = ("family", "protocol", "port", "port_end")
 
 ENDPOINTS = Table(
     name="endpoints",
@@ -334,4 +347,85 @@ PROBES = Table(
     ),
 )
 
-TABLES = (CELLS, ENDPOINTS, POLICIES, TRACES, PROBES)
+_CLASS_OF_SOURCES = "A class of sources that nothing tells apart, as in `block_sources`."
+_CLASS_OF_DESTINATIONS = "A class of destinations and ports, as in `block_destinations`."
+_OF_STATES = (
+    *("verdict", "intent", "reason"),
+    *(f"blame_{name}" for name in ("kind", "namespace", "name", "direction", "rule")),
+)
+
+BLOCKS = Table(
+    name="blocks",
+    directory="blocks",
+    optional=True,
+    text="In a run of the objects alone, in place of `cells`: one row per pair of classes that has "
+    "cells, all of which come to the same. None in any other run. A class is what policies, "
+    "networks and ports do not tell apart; `block_exceptions` are cells that are otherwise.",
+    schema=pa.schema(
+        [
+            _column("src_class", pa.int32(), _CLASS_OF_SOURCES),
+            _column("dst_class", pa.int32(), _CLASS_OF_DESTINATIONS),
+            _column("state", pa.int32(), "What its cells come to, as in `block_states`."),
+        ]
+    ),
+)
+
+BLOCK_SOURCES = Table(
+    name="block_sources",
+    optional=True,
+    text="Beside `blocks`: one row per source, with the class it is in.",
+    schema=pa.schema(
+        [
+            _column("source", pa.int32(), "Its number: its row in `endpoints`, from 0."),
+            *(CELLS.schema.field(f"src_{name}") for name in ENDPOINT_KEY),
+            _optional(
+                "src_class", pa.int32(), "Its class; null when all its cells are exceptions."
+            ),
+        ]
+    ),
+)
+
+BLOCK_DESTINATIONS = Table(
+    name="block_destinations",
+    optional=True,
+    text="Beside `blocks`: one row per destination, family and port, with the class it is in.",
+    schema=pa.schema(
+        [
+            _column("destination", pa.int32(), "Its number: its row here, from 0."),
+            *(CELLS.schema.field(f"dst_{name}") for name in ENDPOINT_KEY),
+            *(CELLS.schema.field(name) for name in _ON),
+            _column("dst_class", pa.int32(), "Its class."),
+        ]
+    ),
+)
+
+BLOCK_STATES = Table(
+    name="block_states",
+    optional=True,
+    text="Beside `blocks`: one row per state, which is what cells come to, in columns of `cells`.",
+    schema=pa.schema(
+        [
+            _column("state", pa.int32(), "Its number, from 1."),
+            *(CELLS.schema.field(name) for name in _OF_STATES),
+        ]
+    ),
+)
+
+BLOCK_EXCEPTIONS = Table(
+    name="block_exceptions",
+    optional=True,
+    text="Beside `blocks`: one row per cell that does not come to what its classes do, such as one "
+    "from a pod's own node, or that is none, such as one from a pod to itself.",
+    schema=pa.schema(
+        [
+            _column("source", pa.int32(), "Its source, as in `block_sources`."),
+            _column("destination", pa.int32(), "Its destination, as in `block_destinations`."),
+            _optional("state", pa.int32(), "What it comes to; null where there is no such cell."),
+        ]
+    ),
+)
+
+BY_CLASS = (BLOCKS, BLOCK_SOURCES, BLOCK_DESTINATIONS, BLOCK_STATES, BLOCK_EXCEPTIONS)
+"""What a run of the objects alone has in place of cells."""
+
+TABLES = (CELLS, ENDPOINTS, POLICIES, TRACES, PROBES, *BY_CLASS)

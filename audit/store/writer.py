@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from audit.errors import OutputError
+from audit.model.blocks import Blocks
 from audit.model.endpoints import Endpoint
 from audit.model.facts import Policy
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.run import TraceRecord
-from audit.store import encode, plain, schema
+from audit.store import by_class, encode, plain, schema
 from audit.store.files import PARTIAL, replacing, sync_directory, writing
 from audit.store.layout import MANIFEST, PLAN, digest, manifest_text
 
@@ -81,8 +82,12 @@ class RunWriter:
         self = cls.__new__(cls)
         self.path, self._made_root = path, False
         with writing(path):
-            if (path / schema.CELLS.directory).exists():
-                shutil.rmtree(path / schema.CELLS.directory)
+            for directory in (schema.CELLS.directory, schema.BLOCKS.directory):
+                if (path / directory).exists():
+                    shutil.rmtree(path / directory)
+            for table in schema.BY_CLASS:
+                if not table.directory:
+                    (path / table.pattern).unlink(missing_ok=True)
         return self
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
@@ -124,6 +129,11 @@ class RunWriter:
             verdicts = replace(verdicts, logical=verdicts.verdict)
         for part, table in enumerate(encode.cells(matrix, verdicts, predicted, chunk=chunk)):
             self._write(f"{schema.CELLS.directory}/part-{part:05}.parquet", table)
+
+    def write_blocks(self, blocks: Blocks) -> None:
+        """Write every cell by class."""
+        for name, table in by_class.tables(blocks):
+            self._write(name, table)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Make the directory a run: write `manifest` and the list of files as `run.json`."""

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.model.blocks import Blocks
 from audit.model.history import Exposed
 from audit.model.matrix import CellVerdicts, Matrix, passing
 from audit.model.tally import Tally
@@ -57,6 +58,73 @@ def openness(matrix: Matrix, verdicts: CellVerdicts) -> Openness:
             if name and counts[index].any()
         },
     )
+
+
+def openness_of(blocks: Blocks) -> Openness:
+    """Count the same of cells by class: rows of a class once, then what their exceptions change."""
+    names = sorted({endpoint.namespace for endpoint in blocks.endpoints})
+    number = {name: index for index, name in enumerate(names)}
+    group = np.array([number[e.namespace] for e in blocks.endpoints], np.int64)
+    passes = passing(blocks.verdict)
+    passes[0] = False
+    into = group[blocks.dst]
+    firsts = np.flatnonzero(np.diff(blocks.dst, prepend=-1))
+    size = len(VERDICTS) + 1
+    verdict = np.where(np.arange(len(blocks.verdict)) > 0, blocks.verdict, size - 1).astype(int)
+    counts = np.zeros((len(names), size), np.int64)
+    pairs = open_ = 0
+    # How many rows of each class are in each namespace.
+    rows = np.flatnonzero(blocks.row_class >= 0)
+    member = np.zeros((len(blocks.codes), len(names)), np.int64)
+    np.add.at(member, (blocks.row_class[rows], group[rows]), 1)
+    for states, members in zip(blocks.codes, member, strict=True):
+        here = states[blocks.column_class]
+        total = int(members.sum())
+        pairs += total * int(np.logical_or.reduceat(here != 0, firsts).sum())
+        open_ += total * int(np.logical_or.reduceat(passes[here], firsts).sum())
+        cells = np.bincount(into * size + verdict[here], minlength=counts.size)
+        counts += cells.reshape(counts.shape) * (total - members)[:, None]
+    exceptions = blocks.exceptions
+    other = into[exceptions.column] != group[exceptions.src]
+    for sign, codes in ((-1, blocks.replaced), (1, exceptions.code)):
+        cells = into[exceptions.column[other]] * size + verdict[codes[other]]
+        counts += sign * np.bincount(cells, minlength=counts.size).reshape(counts.shape)
+    changed = _changed_pairs(blocks, passes, firsts)
+    return Openness(
+        pairs=pairs + changed[0],
+        passing=open_ + changed[1],
+        drifting=0,
+        namespaces={
+            name: _exposed(counts[index, :-1])
+            for index, name in enumerate(names)
+            if name and counts[index, :-1].any()
+        },
+    )
+
+
+def _changed_pairs(
+    blocks: Blocks, passes: NDArray[np.bool_], firsts: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Return by how much exceptions change the number of pairs, and of those that pass."""
+    ends = np.append(firsts[1:], len(blocks.dst))
+    exceptions = blocks.exceptions
+    nth = np.searchsorted(firsts, exceptions.column, side="right") - 1
+    pairs, open_ = 0, 0
+    starts = np.flatnonzero(
+        np.diff(exceptions.src.astype(np.int64) * len(firsts) + nth, prepend=-1)
+    )
+    for start, end in pairwise([*starts.tolist(), len(nth)]):
+        source, to = exceptions.src[start], nth[start]
+        span = slice(int(firsts[to]), int(ends[to]))
+        row = int(blocks.row_class[source])
+        before = np.zeros(span.stop - span.start, blocks.codes.dtype)
+        if row >= 0:
+            before = blocks.codes[row, blocks.column_class[span]]
+        after = before.copy()
+        after[exceptions.column[start:end] - span.start] = exceptions.code[start:end]
+        pairs += int((after != 0).any()) - int((before != 0).any())
+        open_ += int(passes[after].any()) - int(passes[before].any())
+    return pairs, open_
 
 
 def _sources(matrix: Matrix) -> Iterator[tuple[int, slice]]:

@@ -19,7 +19,7 @@ from audit.commands.explain import explain
 from audit.facts.manifests import NOTHING_MORE, Surroundings
 from audit.model.facts import Controller
 from audit.model.findings import FindingKind
-from audit.model.matrix import CellVerdicts
+from audit.model.matrix import Cells
 from audit.model.options import PlaneName
 from audit.model.selectors import UNSAID
 from audit.model.verdicts import REASONS, VERDICTS
@@ -115,19 +115,18 @@ class Asked:
         judged = intent.alone(planned, Mock(spec=Progress))
         self.notes = {note.code: note for note in planned.notes}
         self.findings = {one.kind: one for one in judged.findings}
-        matrix, verdicts = planned.matrix, judged.verdicts
+        cells = Cells.joined(list(judged.blocks.parts()))
+        endpoints, ports = planned.layout.endpoints, planned.layout.ports
         self.cells = {
-            f"{matrix.endpoints[src].key} to {matrix.endpoints[dst].key} on {matrix.ports[port]}": (
-                _word(verdicts, cell)
-            )
+            f"{endpoints[src].key} to {endpoints[dst].key} on {ports[port]}": (_word(cells, cell))
             for cell, (src, dst, port) in enumerate(
-                zip(matrix.src.tolist(), matrix.dst.tolist(), matrix.port.tolist(), strict=True)
+                zip(cells.src.tolist(), cells.dst.tolist(), cells.port.tolist(), strict=True)
             )
-            if matrix.endpoints[src].kind == "ingress"
+            if endpoints[src].kind == "ingress"
         }
 
 
-def _word(verdicts: CellVerdicts, cell: int) -> str:
+def _word(verdicts: Cells, cell: int) -> str:
     return f"{VERDICTS[verdicts.verdict[cell]]} ({REASONS[verdicts.reason[cell]]})"
 
 

@@ -21,6 +21,7 @@ from audit.errors import ManifestError, SnapshotError
 from audit.facts import networks
 from audit.facts.manifests import Surroundings
 from audit.model.facts import AddressRanges
+from audit.model.matrix import Cells
 from audit.model.verdicts import REASONS, VERDICTS
 from audit.scope import scope
 from audit.tracing.options import Options, Progress
@@ -56,7 +57,8 @@ class Asked:
         self.state = planned.state
         self.pods = [pod.name for pod in planned.state.pods]
         self.all_findings = judged.findings
-        self._matrix, self._verdicts = planned.matrix, judged.verdicts
+        self._matrix = planned.layout.matrix()
+        self._verdicts = Cells.joined(list(judged.blocks.parts()))
 
     def _cell(self, src: str, dst: str) -> int:
         ends = {e.name: i for i, e in enumerate(self._matrix.endpoints)}

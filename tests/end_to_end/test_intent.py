@@ -120,7 +120,7 @@ def what_kinds_say(path: Path) -> Counter[tuple[str, str]]:
             zip(page.column_dst.tolist(), page.column_slice.tolist(), strict=True)
         ):
             found = meant.of.get((kind[src], kind[dst], *page.slices[place]))
-            code = int(grid.codes[row, column])
+            code = int(grid.codes[row][column])
             if found is not None and code and src != dst:
                 said[str(found.verdict), str(VERDICTS[grid.states[code - 1].intent])] += 1
     return said

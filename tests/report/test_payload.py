@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from audit.model.matrix import FAMILIES
 from audit.report.classes import classes
-from audit.report.grid import deflate, gather
+from audit.report.grid import Rows, deflate, gather
 from tests.report.parts import render_html, streamed
 
 if TYPE_CHECKING:
@@ -163,6 +163,8 @@ def test_parts_of_any_size_make_the_same_grid(made: "Made") -> None:
     run = made.random(5, 9)
     whole = gather(streamed(run))
     pieces = gather(streamed(run, 7))
+    assert not isinstance(whole.codes, Rows)
+    assert not isinstance(pieces.codes, Rows)
     for one, other in zip(whole.codes.ravel().tolist(), pieces.codes.ravel().tolist(), strict=True):
         assert bool(one) == bool(other)
         if one:

@@ -155,7 +155,7 @@ def test_paths_are_rows_beside_the_blocks_with_ports_of_their_own() -> None:
     assert built.matrix.ports == (web, other)
 
 
-def square(size: int, ports: tuple[Port, ...] = PORTS[:1]) -> Built:
+def square(size: int, ports: tuple[Port, ...] = PORTS[:1]) -> Built[Matrix]:
     endpoints = [endpoint(f"p{n}") for n in range(size)]
     everyone = block(range(size), range(size))
     return build(endpoints, [everyone], [ports] * size, [Family.IP4])

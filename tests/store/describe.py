@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from audit.store import schema
+from audit.store import query, schema
 from audit.store.schema import HISTORY, SCHEMA_VERSION, TABLES, Table, description
 
 EXAMPLES: tuple[tuple[str, str], ...] = (
@@ -90,12 +90,28 @@ files are plain Parquet (zstd), so pandas, Spark or DuckDB itself can read them 
 """
 
 
+_BY_CLASS = """
+## Cells by class
+
+A run of the objects alone (`--planes intent`, `--manifests`, `-k`) has no `cells/*.parquet`: what
+policies do not tell apart is decided once, and written once. Every other run has cells and no
+blocks. `audit query` has `cells` in both, with the same columns; of blocks it makes only the cells
+that the SQL asks for, in no order. With views `blocks` and `block_…` of the files, this is `cells`
+to whoever reads them without `audit query`:
+
+```sql
+{}
+```
+"""
+
+
 def describe() -> str:
     """Return the text of `docs/store.md`."""
     parts = [_HEAD, *(f"| `{t.pattern}` | {t.text} |\n" for t in TABLES)]
     parts += ["| `report.html` | the report |\n", _RULES]
     for table in TABLES:
         parts += _table(table)
+    parts.append(_BY_CLASS.format(query.cells_of_blocks()))
     parts.append("\n## Examples\n")
     parts += [f"\n{question}\n\n```sql\n{sql}\n```\n" for question, sql in EXAMPLES]
     parts.append("\n## History of the schema\n\n| version | change |\n| --- | --- |\n")
