@@ -77,22 +77,26 @@ def shown(
     dst: Endpoint,
     *,
     unjoined: bool = False,
+    reply: bool = False,
 ) -> Shown:
-    """Return what the trace of the request `key` from `src` to `dst` shows.
+    """Return what the trace `key` from `src` to `dst` shows, of a request or of a `reply`.
 
     `unjoined`: no port leads from the sender's network to the other end's. There a packet whose
     next hop nobody answers for went all the way there is, as one that left its network did.
 
     A packet that is no longer the same on its way, or takes several, shows of the way between only
     that no other cell's trace speaks for it: each such cell needs its own. So does one that is
-    on its way to another's port or address, whose flows it met, and one to a node's own address
-    that went through another zone. From the part on where its engine was blind, a trace shows
-    nothing but that.
+    on its way to another's port or address, whose flows it met, and a request to a node's own
+    address that went through another zone: nodes share a way as the sender's zone names none of
+    them. From the part on where its engine was blind, a trace shows nothing but that.
     """
     path = list(_path(key, judgements))
     if not path:
         return _NOTHING
     decision = replace(decide(key, judgements), trace=key)
+    if not reply and dst.host_network and any(each.zone != path[0].zone for each in path):
+        allowed = _allowed(path, src, dst).get(Part.EGRESS)
+        return replace(_alone(key, _passed(allowed, key), beside=False), whole=decision)
     seen = _along_or_alone(path, decision, src, dst, unjoined=unjoined)
     return replace(seen, whole=decision)
 
@@ -110,8 +114,7 @@ def _along_or_alone(
     stopped = _stopped(path[-1], decision, src, dst)
     allowed = _allowed(path, src, dst)
     astray = _astray(path, dst, stopped=decision.verdict in STOPPED)
-    detour = dst.host_network and any(judgement.zone != path[0].zone for judgement in path)
-    if astray or detour or _changed(path, decision, stopped) or _singular(path[-1], stopped):
+    if astray or _changed(path, decision, stopped) or _singular(path[-1], stopped):
         left = not astray or stopped is not Part.EGRESS
         egress = _passed(allowed.get(Part.EGRESS), key) if left else None
         return _alone(key, egress, beside=astray and _switch(src) == _switch(dst))
@@ -370,7 +373,8 @@ class LegResults:
         for index, (cell, key) in enumerate(zip(cells.tolist(), keys, strict=True)):
             src, dst = (matrix.endpoints[end[cell]] for end in ends)
             unjoined = bool(legs.unjoined[index])
-            self.learn(legs, index, shown(key, judgements, src, dst, unjoined=unjoined))
+            what = shown(key, judgements, src, dst, unjoined=unjoined, reply=self._replies)
+            self.learn(legs, index, what)
 
     def learn(self, legs: CellLegs, index: int, trace: Shown) -> None:
         """Note what the trace of the cell with this index in `legs` shows of its legs."""

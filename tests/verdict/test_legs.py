@@ -223,6 +223,8 @@ def test_what_goes_to_a_node_through_another_zone_shows_no_other_nodes_way() -> 
         rest = ended(verdict, datapath, "ls_in_l2_lkup", zone="other")
         what = shown("first", {"first": first, **rest}, HERE, OWN_NODE)
         assert verdicts(what) == (PASS, Verdict.UNTRACED, None)
+        reply = shown("first", {"first": first, **rest}, HERE, OWN_NODE, reply=True)
+        assert verdicts(reply) == (PASS, verdict, None)
         home = {"t": replace(rest["t"], zone="worker")}
         assert verdicts(shown("t", home, HERE, OWN_NODE)) == (PASS, verdict, None)
 
