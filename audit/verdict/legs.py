@@ -76,13 +76,9 @@ def shown(
     src: Endpoint,
     dst: Endpoint,
     *,
-    unjoined: bool = False,
     reply: bool = False,
 ) -> Shown:
     """Return what the trace `key` from `src` to `dst` shows, of a request or of a `reply`.
-
-    `unjoined`: no port leads from the sender's network to the other end's. There a packet whose
-    next hop nobody answers for went all the way there is, as one that left its network did.
 
     A packet that is no longer the same on its way, or takes several, shows of the way between only
     that no other cell's trace speaks for it: each such cell needs its own. So does one that is
@@ -97,7 +93,7 @@ def shown(
     if not reply and dst.host_network and any(each.zone != path[0].zone for each in path):
         allowed = _allowed(path, src, dst).get(Part.EGRESS)
         return replace(_alone(key, _passed(allowed, key), beside=False), whole=decision)
-    seen = _along_or_alone(path, decision, src, dst, unjoined=unjoined)
+    seen = _along_or_alone(path, decision, src, dst)
     return replace(seen, whole=decision)
 
 
@@ -106,8 +102,6 @@ def _along_or_alone(
     decision: Decision,
     src: Endpoint,
     dst: Endpoint,
-    *,
-    unjoined: bool,
 ) -> Shown:
     """Return what the decision about a packet shows of the parts of its way."""
     key = decision.trace
@@ -118,8 +112,7 @@ def _along_or_alone(
         left = not astray or stopped is not Part.EGRESS
         egress = _passed(allowed.get(Part.EGRESS), key) if left else None
         return _alone(key, egress, beside=astray and _switch(src) == _switch(dst))
-    ended = _left(decision) or (unjoined and decision.reason is Reason.NEXT_HOP_UNRESOLVED)
-    if decision.verdict in UNPROVEN and not (_blind(decision) or ended):
+    if decision.verdict in UNPROVEN and not (_blind(decision) or _left(decision)):
         return _NOTHING
     return _along(path, decision, stopped, allowed)
 
@@ -372,9 +365,7 @@ class LegResults:
         ends = (matrix.dst, matrix.src) if self._replies else (matrix.src, matrix.dst)
         for index, (cell, key) in enumerate(zip(cells.tolist(), keys, strict=True)):
             src, dst = (matrix.endpoints[end[cell]] for end in ends)
-            unjoined = bool(legs.unjoined[index])
-            what = shown(key, judgements, src, dst, unjoined=unjoined, reply=self._replies)
-            self.learn(legs, index, what)
+            self.learn(legs, index, shown(key, judgements, src, dst, reply=self._replies))
 
     def learn(self, legs: CellLegs, index: int, trace: Shown) -> None:
         """Note what the trace of the cell with this index in `legs` shows of its legs."""
