@@ -52,10 +52,10 @@ class _States:
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
 
-    def codes(self, said: IntentVerdicts) -> NDArray[np.int32]:
-        """Return the number of what is said of each cell."""
-        keys = said.blame.astype(np.int64) + 1
-        keys = (keys << 8 | said.reason) << 8 | said.verdict
+    def codes(self, verdicts: IntentVerdicts) -> NDArray[np.int32]:
+        """Return the number of each cell's verdict, reason and blame."""
+        keys = verdicts.blame.astype(np.int64) + 1
+        keys = (keys << 8 | verdicts.reason) << 8 | verdicts.verdict
         # Neighbours are mostly alike: only where a run of them begins is anything looked up.
         begins = np.flatnonzero(np.diff(keys, prepend=~keys[:1]))
         values, inverse = np.unique(keys[begins], return_inverse=True)
@@ -116,9 +116,9 @@ class _Family:
         """Return the class of each source."""
         intent, sources = self._tables.intent, self._sources
         of = intent.people.of[sources]
-        used, place = np.unique(of, return_inverse=True)
+        used, inverse = np.unique(of, return_inverse=True)
         as_sender = _numbered(_rows(intent.egress.vector[used]), _columns_of(intent.ingress, used))[
-            place.reshape(-1)
+            inverse.reshape(-1)
         ]
         return _numbered(
             as_sender,
@@ -133,8 +133,8 @@ class _Family:
         intent, layout, columns = self._tables.intent, self._layout, self._columns
         dst, port = layout.dst[columns], layout.port[columns]
         of, atom = intent.people.of[dst], intent.ports.of[port]
-        used, place = np.unique(of, return_inverse=True)
-        seen = _columns_of(intent.egress, used)[place.reshape(-1)]
+        used, inverse = np.unique(of, return_inverse=True)
+        seen = _columns_of(intent.egress, used)[inverse.reshape(-1)]
         senders = np.unique(intent.people.of[self._sources])
         atoms = _rows(np.ascontiguousarray(intent.egress.vector[senders].T))
         served = self._evaluation.is_service[dst]
@@ -157,8 +157,8 @@ class _Family:
         """Return the cells that classes do not see, and those that are none, as sorted keys."""
         keys = [self._keys(*self._of_family(self._layout.absent)), *self._from_own_node()]
         keys.extend(self._from_behind())
-        told: _Ints = np.unique(np.concatenate(keys))
-        return told
+        apart: _Ints = np.unique(np.concatenate(keys))
+        return apart
 
     def _keys(self, src: NDArray[Any], column: NDArray[Any]) -> _Ints:
         keys: _Ints = src.astype(np.int64) * len(self._layout.dst) + column
@@ -195,8 +195,8 @@ class _Family:
             behind = np.unique(self._evaluation.behind[key][:, 0])
             nodes = intent.nodes[behind[intent.people.pod_network[intent.people.of[behind]]]]
             near = hosts[np.isin(intent.nodes[hosts], nodes)]
-            own = behind[behind < len(layout.endpoints)]
-            sources = np.union1d(near, own[layout.group[own] >= 0])
+            listed = behind[behind < len(layout.endpoints)]
+            sources = np.union1d(near, listed[layout.group[listed] >= 0])
             there = layout.present[layout.group[sources], column]
             yield self._keys(sources[there], np.full(int(there.sum()), column))
 
@@ -220,11 +220,11 @@ class _Family:
         there = np.concatenate([~absent, np.ones(paths.shape[1], np.bool_)])
         code = np.zeros(len(keys), np.int32)
         code[there] = self._decided(src[there], column[there])
-        place = np.searchsorted(self._columns, column)
-        said = np.where(
-            of_source[src] >= 0, codes[of_source[src], of_column[place]] if codes.size else 0, 0
+        position = np.searchsorted(self._columns, column)
+        by_class = np.where(
+            of_source[src] >= 0, codes[of_source[src], of_column[position]] if codes.size else 0, 0
         )
-        differs = np.flatnonzero(code != said)
+        differs = np.flatnonzero(code != by_class)
         order = differs[np.argsort(keys[differs])]
         return _Part(
             rows=of_source,
@@ -280,8 +280,8 @@ class _Family:
         Each is a class of columns and the key of another cell, -1 where they have no other.
         """
         src, to = np.divmod(self._alone, self._width)
-        place = np.searchsorted(self._columns, to)
-        row, k = self._row_class[src], self._column_class[place]
+        position = np.searchsorted(self._columns, to)
+        row, k = self._row_class[src], self._column_class[position]
         first = (source[row] == src) & (column[k] == to)
         members = [_members(self._row_class), _members(self._column_class)]
         others: dict[int, list[tuple[int, int]]] = {}
@@ -294,8 +294,8 @@ class _Family:
         """Return a cell between two classes that is not told apart, -1 where all are."""
         for some, source in product(_in_pieces(columns), sources.tolist()):
             keys = source * self._width + some
-            place = np.minimum(np.searchsorted(self._alone, keys), len(self._alone) - 1)
-            free = np.flatnonzero(self._alone[place] != keys)
+            position = np.minimum(np.searchsorted(self._alone, keys), len(self._alone) - 1)
+            free = np.flatnonzero(self._alone[position] != keys)
             if len(free):
                 return int(keys[free[0]])
         return -1
@@ -330,7 +330,7 @@ def _columns_of(side: SideTable, classes: NDArray[np.int32]) -> _Ints:
     A few classes at a time, as vectors may be many.
     """
     numbers: dict[bytes, int] = {}
-    found = np.empty(len(classes), np.int64)
+    numbered = np.empty(len(classes), np.int64)
     for start in range(0, len(classes), 64):
         some = classes[start : start + 64]
         bits = np.ascontiguousarray(side.outcome[:, some].T)
@@ -338,8 +338,8 @@ def _columns_of(side: SideTable, classes: NDArray[np.int32]) -> _Ints:
         for index in range(len(some)):
             digest = blake2b(bits[index].tobytes(), digest_size=_DIGEST)
             digest.update(whose[index].tobytes())
-            found[start + index] = numbers.setdefault(digest.digest(), len(numbers))
-    return found
+            numbered[start + index] = numbers.setdefault(digest.digest(), len(numbers))
+    return numbered
 
 
 def _first_of(classes: _Ints) -> _Ints:
@@ -378,8 +378,8 @@ def _joined(
         column_class[part.columns] = part.classes + widths
         pieces.append(part.codes[part.rows[firsts]])
         widths += part.codes.shape[1]
-    said = states.columns()
-    kind = np.uint16 if len(said["verdict"]) <= np.iinfo(np.uint16).max else np.uint32
+    meaning = states.columns()
+    kind = np.uint16 if len(meaning["verdict"]) <= np.iinfo(np.uint16).max else np.uint32
     src, column, code = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("src", "column", "code")
@@ -400,5 +400,5 @@ def _joined(
             code=code[order].astype(kind),
         ),
         blames=blames,
-        **said,
+        **meaning,
     )

@@ -249,8 +249,8 @@ def _gathered(run: StreamedRun, blocks: Blocks) -> Grid:
     code_of = np.zeros(len(blocks.verdict), np.int64)
     for state in there.tolist():
         blame = int(blocks.blame[state])
-        said = _of_objects(blocks, state, decided[blame] if blame >= 0 else -1)
-        code_of[state] = states.setdefault(said, len(states) + 1)
+        key = _of_objects(blocks, state, decided[blame] if blame >= 0 else -1)
+        code_of[state] = states.setdefault(key, len(states) + 1)
     kind = np.uint16 if len(states) <= np.iinfo(np.uint16).max else np.uint32
     code_of = code_of.astype(kind)
     return Grid(

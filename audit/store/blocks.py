@@ -130,7 +130,7 @@ class CellBlocks:
 
     def _read(self, blames: CellBlames, plane: str) -> Blocks:
         directory = self._files[schema.BLOCK_STATES.name][0].parent
-        states, (verdict, reason, blame), said = self._states(blames, plane)
+        states, (verdict, reason, blame), blame_table = self._states(blames, plane)
         destinations, sources = (
             self._one(schema.BLOCK_DESTINATIONS),
             self._one(schema.BLOCK_SOURCES),
@@ -167,7 +167,7 @@ class CellBlocks:
                 verdict=verdict,
                 reason=reason,
                 blame=blame,
-                blames=said,
+                blames=blame_table,
             )
 
     def _codes(self, rows: int, columns: int, states: int) -> NDArray[Any]:

@@ -30,9 +30,9 @@ def tables(blocks: Blocks) -> Iterator[tuple[str, pa.Table]]:
         schema.BLOCK_DESTINATIONS.pattern,
         _table(schema.BLOCK_DESTINATIONS, {**named, **numbered}, ports),
     )
-    said = encode.states(blocks.verdict[1:], blocks.reason[1:], blocks.blame[1:], blocks.blames)
+    columns = encode.states(blocks.verdict[1:], blocks.reason[1:], blocks.blame[1:], blocks.blames)
     numbers = np.arange(1, len(blocks.verdict), dtype=np.int32)
-    yield schema.BLOCK_STATES.pattern, _table(schema.BLOCK_STATES, {**said, "state": numbers})
+    yield schema.BLOCK_STATES.pattern, _table(schema.BLOCK_STATES, {**columns, "state": numbers})
     exceptions = blocks.exceptions
     code = exceptions.code.astype(np.int32)
     cells = {
