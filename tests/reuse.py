@@ -59,8 +59,10 @@ def run(
 
 
 def traces(path: Path) -> list[dict[str, Any]]:
-    """Return all traces of a run, by id."""
+    """Return all traces of a run, by id; what is printed up to where a backend is drawn."""
     rows = [row for f in path.glob("traces/*.parquet") for row in pq.read_table(f).to_pylist()]
+    for row in rows:
+        row["raw"] = row["raw"].partition("ct_lb")[0]
     return sorted(rows, key=itemgetter("trace_id"))
 
 
