@@ -12,7 +12,7 @@ the destination the one others send to. An endpoint that has no address at all b
 must stand in the matrix to be called unproven, because a cell left out proves nothing either.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -101,17 +101,7 @@ def build(
     endpoint is paired with itself, nor with the same pod on another network, and none is in two
     paths with the same destination. ScopeError when there is no cell, or more than MAX_CELLS.
     """
-    columns = _Columns(endpoints, ports, families, paths)
-    groups = list(_groups(blocks, columns))
-    _check_size(groups, columns, paths)
-    built = Built(
-        matrix=_fill(endpoints, groups, columns, paths),
-        pairs_without_family=sum(group.pairs_without_family(columns) for group in groups),
-        without_ports=_without_ports(blocks, columns),
-    )
-    if not len(built.matrix):
-        raise ScopeError(_why_empty(built, families))
-    return built
+    return _built(_fill, endpoints, blocks, _Columns(endpoints, ports, families, paths), paths)
 
 
 def outline(
@@ -122,16 +112,26 @@ def outline(
     paths: Sequence[Path] = (),
 ) -> Built[Layout]:
     """Return the same matrix without laying it out: memory for rows and columns, not for cells."""
-    columns = _Columns(endpoints, ports, families, paths)
+    return _built(_outlined, endpoints, blocks, _Columns(endpoints, ports, families, paths), paths)
+
+
+def _built(
+    make: Callable[[Sequence[Endpoint], "Sequence[_Group]", "_Columns", Sequence[Path]], _Of],
+    endpoints: Sequence[Endpoint],
+    blocks: Sequence[Block],
+    columns: "_Columns",
+    paths: Sequence[Path],
+) -> Built[_Of]:
+    """Return what `make` makes of the cells of `blocks` and `paths`, and what is left out."""
     groups = list(_groups(blocks, columns))
     _check_size(groups, columns, paths)
     built = Built(
-        matrix=_outlined(endpoints, groups, columns, paths),
+        matrix=make(endpoints, groups, columns, paths),
         pairs_without_family=sum(group.pairs_without_family(columns) for group in groups),
         without_ports=_without_ports(blocks, columns),
     )
     if not len(built.matrix):
-        raise ScopeError(_why_empty(built, families))
+        raise ScopeError(_why_empty(built, columns.families))
     return built
 
 
@@ -148,6 +148,7 @@ class _Columns:
         self.sends = np.array([_mask(e, _sent(e), families) for e in endpoints], np.uint8)
         self.receives = np.array([_mask(e, e.addresses, families) for e in endpoints], np.uint8)
         self.port_count = np.array([len(listed) for listed in ports], np.int64)
+        self.families = families
         self.itself = _itself(endpoints)
         self.port_lists = ports
         self._others = {port for path in paths for port in path.ports}
