@@ -90,25 +90,28 @@ def shown(
     if not path:
         return _NOTHING
     decision = replace(decide(key, judgements), trace=key)
-    if not reply and dst.host_network and any(each.zone != path[0].zone for each in path):
-        allowed = _allowed(path, src, dst).get(Part.EGRESS)
-        return replace(_alone(key, _passed(allowed, key), beside=False), whole=decision)
-    seen = _along_or_alone(path, decision, src, dst)
-    return replace(seen, whole=decision)
+    shared = dst.host_network and not reply
+    return replace(_parts(path, decision, src, dst, shared=shared), whole=decision)
 
 
-def _along_or_alone(
-    path: Sequence[Judgement],
-    decision: Decision,
-    src: Endpoint,
-    dst: Endpoint,
+def _parts(
+    path: Sequence[Judgement], decision: Decision, src: Endpoint, dst: Endpoint, *, shared: bool
 ) -> Shown:
-    """Return what the decision about a packet shows of the parts of its way."""
+    """Return what the decision about a packet shows of the parts of its way.
+
+    The way may be `shared` by all nodes that the sender's zone does not name.
+    """
     key = decision.trace
     stopped = _stopped(path[-1], decision, src, dst)
     allowed = _allowed(path, src, dst)
     astray = _astray(path, dst, stopped=decision.verdict in STOPPED)
-    if astray or _changed(path, decision, stopped) or _singular(path[-1], stopped):
+    alone = (
+        astray
+        or (shared and any(judgement.zone != path[0].zone for judgement in path))
+        or _changed(path, decision, stopped)
+        or _singular(path[-1], stopped)
+    )
+    if alone:
         left = not astray or stopped is not Part.EGRESS
         egress = _passed(allowed.get(Part.EGRESS), key) if left else None
         return _alone(key, egress, beside=astray and _switch(src) == _switch(dst))
