@@ -166,15 +166,7 @@ def _coming_in(blocks: Blocks) -> tuple[Matrix, IntentVerdicts]:
     ends = enumerate(blocks.endpoints)
     rows = [index for index, end in ends if end.kind is EndpointKind.INGRESS]
     cells = Cells.joined([blocks.none, *blocks.parts(rows)])
-    matrix_ = Matrix(
-        endpoints=blocks.endpoints,
-        ports=blocks.ports,
-        src=cells.src,
-        dst=cells.dst,
-        family=cells.family,
-        port=cells.port,
-    )
-    return matrix_, IntentVerdicts(
+    return cells.matrix(blocks.endpoints, blocks.ports), IntentVerdicts(
         verdict=cells.verdict, reason=cells.reason, blame=cells.blame, blames=tuple(blocks.blames)
     )
 

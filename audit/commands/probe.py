@@ -138,14 +138,7 @@ class _Chosen:
     @cached_property
     def matrix(self) -> Matrix:
         """These cells as a matrix of their own."""
-        return Matrix(
-            endpoints=self.run.endpoints,
-            ports=self.run.ports,
-            src=self.cells.src,
-            dst=self.cells.dst,
-            family=self.cells.family,
-            port=self.cells.port,
-        )
+        return self.cells.matrix(self.run.endpoints, self.run.ports)
 
     def ends(self, number: int) -> tuple[Endpoint, Endpoint, Family]:
         """Return a cell's source, destination and family."""

@@ -191,6 +191,17 @@ class Cells:
         """Return some of these cells; of a slice without copying."""
         return Cells(**{name: of[rows] for name, of in self.arrays()})
 
+    def matrix(self, endpoints: tuple[Endpoint, ...], ports: tuple[Port, ...]) -> Matrix:
+        """Return a matrix of these cells, whose indices are of these tables."""
+        return Matrix(
+            endpoints=endpoints,
+            ports=ports,
+            src=self.src,
+            dst=self.dst,
+            family=self.family,
+            port=self.port,
+        )
+
     def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
         """Yield the arrays that there are, by name."""
         for name in _COLUMNS:

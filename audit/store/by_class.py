@@ -18,7 +18,7 @@ def tables(blocks: Blocks) -> Iterator[tuple[str, pa.Table]]:
     """Yield each file of cells by class, by its name in the run."""
     yield (
         schema.BLOCK_SOURCES.pattern,
-        _table(schema.BLOCK_SOURCES, {**_sources(blocks)}),
+        _table(schema.BLOCK_SOURCES, _sources(blocks)),
     )
     named = encode.destinations(_columns(blocks, np.arange(len(blocks.dst))))
     numbered = {

@@ -115,14 +115,7 @@ def open_run(path: Path | str, between: Between | None = None) -> Run:
     return Run(
         path=str(run.path),
         manifest=run.manifest,
-        matrix=Matrix(
-            endpoints=run.endpoints,
-            ports=files.ports,
-            src=cells.src,
-            dst=cells.dst,
-            family=cells.family,
-            port=cells.port,
-        ),
+        matrix=cells.matrix(run.endpoints, files.ports),
         verdicts=CellVerdicts.of(cells, deciders, files.trace_keys),
         policies=run.policies,
         traces=run.traces,
