@@ -5,13 +5,11 @@ read it, and on the packet, of which its id is made. `run.json` says the first t
 with the same id in a zone of the same content ends as it did.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from audit.errors import RunReadError
@@ -19,9 +17,7 @@ from audit.model.traces import TraceOutcome
 from audit.store import outcomes
 from audit.store.layout import read_manifest, reading, table_files
 from audit.store.schema import TRACES
-
-_GROUPS = 64
-"""Row groups of raw text that are kept: traces are asked for nearly in the order they ran."""
+from audit.store.traces import TraceFiles
 
 REUSABLE = "reusable"
 """The field of run.json that says what traces depend on; null where that is not known."""
@@ -39,8 +35,9 @@ class Reusable:
     run: str
     zones: frozenset[str] = frozenset()
     obstacle: str = ""
-    _read: dict[str, tuple[str, Path, int, int]] = field(default_factory=dict)
-    """By trace id: what was read of it, and the file, row group and row of its raw text."""
+    _files: TraceFiles = field(default_factory=lambda: TraceFiles(()))
+    _read: dict[str, str] = field(default_factory=dict)
+    """What was read of each trace, by its id."""
 
     @classmethod
     def of(cls, path: Path, now: Mapping[str, Any]) -> "Reusable":
@@ -58,33 +55,32 @@ class Reusable:
             for zone, content in now["zones"].items()
             if content and before["zones"].get(zone) == content
         )
-        reusable = cls(run=path.name, zones=zones)
-        for file in table_files(path, manifest, TRACES):
-            reusable._add(file)
-        return reusable
+        files = table_files(path, manifest, TRACES)
+        read = {key: text for file in files for key, text in _read(file, zones)}
+        return cls(run=path.name, zones=zones, _files=TraceFiles(files), _read=read)
 
     def take(self, key: str) -> TraceOutcome | None:
         """Return what a trace came to, with the engine's words; None where it is to be run."""
-        row = self._read.pop(key, None)
-        if row is None:
+        text = self._read.pop(key, None)
+        trace = self._files.get(key) if text is not None else None
+        if text is None or trace is None:
             return None
-        text, file, group, number = row
         try:
             outcome = outcomes.decode(key, text)
         except ValueError as error:
             raise RunReadError(f"trace {key} of run {self.run} cannot be read: {error}") from error
-        return replace(outcome, output=_words(file, group, number))
+        return replace(outcome, output=trace.output)
 
-    def _add(self, file: Path) -> None:
-        """Index the traces of a file that are in `zones`."""
-        with reading(file), pq.ParquetFile(file) as parquet:
-            columns = ["trace_id", "zone", "plane", "read"]
-            for group in range(parquet.num_row_groups):
-                table = parquet.read_row_group(group, columns=columns)
-                rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
-                for row, (key, zone, plane, text) in enumerate(rows):
-                    if zone in self.zones and plane == "logical" and text is not None:
-                        self._read[key] = (text, file, group, row)
+
+def _read(file: Path, zones: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the id of each logical trace of a file in some zones, and what was read of it."""
+    columns = ["trace_id", "read", "zone", "plane"]
+    with reading(file):
+        table = pq.read_table(file, columns=columns, partitioning=None)
+    rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+    for key, text, zone, plane in rows:
+        if zone in zones and plane == "logical" and text is not None:
+            yield key, text
 
 
 def _obstacle(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
@@ -96,13 +92,3 @@ def _obstacle(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
     if before["ovn"] != now["ovn"]:
         return f"OVN {before['ovn']} traced it, and the one at hand is {now['ovn']}"
     return ""
-
-
-@lru_cache(maxsize=_GROUPS)
-def _group(file: Path, group: int) -> Any:  # noqa: ANN401 - an Arrow array, which has no stubs
-    with reading(file), pq.ParquetFile(file) as parquet:
-        return pc.cast(parquet.read_row_group(group, columns=["raw"])["raw"], "string")
-
-
-def _words(file: Path, group: int, row: int) -> str:
-    return str(_group(file, group)[row].as_py())

@@ -40,6 +40,9 @@ DECISION_COLUMNS = (
     "next_ids",
 )
 """What a trace says of who decided, without its raw text."""
+GROUPS_KEPT = 32
+"""Row groups in memory, of some hundred kilobytes each: some files' worth, for who asks for traces
+nearly in the order in which they ran."""
 
 
 class TraceFiles:
@@ -51,7 +54,7 @@ class TraceFiles:
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = tuple(files)
-        self._group: tuple[tuple[int, int], pa.Table] | None = None
+        self._kept_group = functools.lru_cache(GROUPS_KEPT)(self._group)
 
     def all(self) -> Iterator[TraceRecord]:
         """Yield every trace, sorted by key, holding one row group per file."""
@@ -148,11 +151,13 @@ class TraceFiles:
     def _record(self, index: int) -> TraceRecord:
         """Return the trace at row `index` of `_index`; its row group is kept for its neighbours."""
         file, group, row = (self._index[name][index].as_py() for name in ("file", "group", "row"))
-        if self._group is None or self._group[0] != (file, group):
-            path = self._files[file]
-            with reading(path), pq.ParquetFile(path) as parquet:
-                self._group = ((file, group), parquet.read_row_group(group))
-        return next(_records(self._group[1].slice(row, 1)))
+        return next(_records(self._kept_group(file, group).slice(row, 1)))
+
+    def _group(self, file: int, group: int) -> pa.Table:
+        """Return a row group of a file."""
+        path = self._files[file]
+        with reading(path), pq.ParquetFile(path) as parquet:
+            return parquet.read_row_group(group)
 
     def _stream(self, path: Path) -> Iterator[TraceRecord]:
         """Yield the traces of one file, closed between row groups: there may be thousands."""
