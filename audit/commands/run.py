@@ -114,8 +114,7 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
         content = plan_file.planned(options, planned.state, _engine(planned))
         dependence = _dependence(options, planned)
         reusable = _reusable(options, dependence)
-        if reusable is not None:
-            content["reused"] = {"run": reusable.run, "zones": sorted(reusable.zones)}
+        content["reused"] = _source(reusable, sitting.before)
         journal = sitting.begin(content, options, reusable)
         if planned.cover.tasks and planned.pods is None:  # a pod's ovn-trace is its database's own
             _preflight(options, planned, progress)
@@ -151,7 +150,7 @@ def _write_run(options: Options, sitting: Sitting, progress: Progress, start: St
             **traced.checks,
             "incomplete": traced.incomplete,
             REUSABLE: dependence,
-            "reused": content.get("reused"),
+            "reused": content["reused"],
             **sitting.fields(journal),
             "markers": settled.markers,
             "place": _final_path(options, out.path),
@@ -174,6 +173,13 @@ def _reusable(options: Options, dependence: Mapping[str, Any] | None) -> Reusabl
     if options.reuse is None or dependence is None:
         return None
     return Reusable.of(options.reuse, dependence)
+
+
+def _source(reusable: Reusable | None, before: Mapping[str, Any] | None) -> object:
+    """Return which run's traces are reused, and where; `before` is the plan that is resumed."""
+    if reusable is not None:
+        return {"run": reusable.run, "zones": sorted(reusable.zones)}
+    return before.get("reused") if before is not None else None
 
 
 def _reused(

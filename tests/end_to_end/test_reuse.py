@@ -49,6 +49,9 @@ def test_of_the_same_databases_nothing_is_traced_again(
         "southbound databases are what they were"
     )
     assert manifest["reused"]["run"] == first.name
+    (again / "run.json").unlink()
+    assert audit("run", "--resume", str(again), "-q").code == 0
+    assert json.loads((again / "run.json").read_bytes())["reused"] == manifest["reused"]
 
 
 @pytest.mark.parametrize(
