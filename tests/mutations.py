@@ -777,7 +777,7 @@ def _place_pod(item: Any, pod: Pod, after: tuple[str, ...]) -> None:
         item["status"]["podIPs"] = [{"ip": address} for address in after]
         item["status"]["podIP"] = after[0]
     networks = _networks(item)
-    text = json.dumps(networks[pod.attachment])
+    text = json.dumps(networks.get(pod.attachment, {}))
     for old, new in zip(pod.addresses, after, strict=False):
         text = text.replace(f'"{old}/', f'"{new}/')
     _attach(item, networks | {pod.attachment: json.loads(text)})
@@ -792,23 +792,23 @@ def _attach(item: Any, networks: Mapping[str, Any]) -> None:
 
 
 def object_attachment(cluster: Cluster) -> str:
-    """Have a pod say something else of one of its networks."""
+    """Have a pod say something else of one of its networks, also of one it no longer names."""
     pod, other = cluster.a_pod(), cluster.a_pod()
     item = _object(cluster, "pods", pod.namespace, pod.name)
     networks = _networks(item)
     match cluster.rng.randrange(4):
         case 0:
-            del networks[pod.attachment]
+            networks.pop(pod.attachment, None)
             what = "is not there"
         case 1:
             role = cluster.rng.choice(("primary", "secondary", "infrastructure-locked"))
-            networks[pod.attachment]["role"] = role
+            networks.setdefault(pod.attachment, {})["role"] = role
             what = f"is {role}"
         case 2:
-            networks[pod.attachment]["mac_address"] = other.mac
+            networks.setdefault(pod.attachment, {})["mac_address"] = other.mac
             what = f"with MAC {other.mac}"
         case _:
-            networks[other.attachment] = networks.pop(pod.attachment)
+            networks[other.attachment] = networks.pop(pod.attachment, {})
             what = f"is {other.attachment}"
     _attach(item, networks)
     return f"pod {pod.namespace}/{pod.name}: network {pod.attachment} {what}"
