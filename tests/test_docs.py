@@ -11,7 +11,7 @@ from audit import errors
 from audit.cli.main import COMMANDS, audit
 from audit.errors import AuditError, ExitCode
 from audit.model.blindness import BLINDNESS, OLDEST
-from audit.model.findings import FindingKind
+from audit.model.findings import WARNED, FindingKind
 from audit.model.verdicts import OPERATIONAL, Reason, Verdict
 from audit.trace.blindness import PASSED_OVER
 from audit.verdict.compose import verdict_of
@@ -89,6 +89,15 @@ def test_every_kind_of_finding_is_documented_and_no_other() -> None:
         table = page[page.index("| kind | ") :].partition("\n\n")[0]
         documented |= set(re.findall(r"^\| `([a-z-]+)` \|", table, flags=re.MULTILINE))
     assert documented == {str(kind) for kind in FindingKind}
+
+
+def test_every_note_is_documented() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in REPOSITORY.glob("docs/*.md"))
+    source = "".join(file.read_text("utf-8") for file in REPOSITORY.glob("audit/**/*.py"))
+    notes = set(re.findall(r'Note\(\s*code="([a-z-]+)"|Note\.of_each\(\s*"([a-z-]+)"', source))
+    codes = {code for pair in notes for code in pair if code} | WARNED
+    assert len(codes) > len(WARNED)
+    assert [code for code in sorted(codes) if f"`{code}`" not in pages] == []
 
 
 def test_every_metric_is_documented_and_no_other() -> None:

@@ -21,7 +21,8 @@ GROUPS = {
     "Where it is and whom it joins": _NODES,
     "What is read": (
         *("run", "snapshot", "live", *_CLUSTER, "without-databases"),
-        *("manifests", "kustomize", "max-snapshot-size", "file", "pack", "baseline", "since"),
+        *("manifests", "kustomize", "apply", "apply-delete", "max-snapshot-size"),
+        *("file", "pack", "baseline", "since"),
     ),
     "What manifests do not say": _MANIFESTS,
     "Scope": (

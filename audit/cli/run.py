@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,18 @@ from typing import Any
 
 import click
 
-from audit.cli import engines, groups, options, progress, resuming, run_arguments, say, surroundings
+from audit.cli import (
+    engines,
+    groups,
+    options,
+    progress,
+    resuming,
+    run_arguments,
+    say,
+    surroundings,
+    values,
+)
+from audit.commands import apply as applying
 from audit.commands import check as checking
 from audit.commands import copy as copying
 from audit.commands import diff as diffs
@@ -25,69 +34,15 @@ from audit.commands import run as command
 from audit.commands import snapshot as snapshots
 from audit.commands import who as deciding
 from audit.errors import AuditError, ExitCode, UsageError
+from audit.facts import applying as changes_of
 from audit.facts import manifests as manifest_files
 from audit.model.options import DEFAULT_PLANES, Covering, Format, Part, PlaneName, Workers
-from audit.model.verdicts import VERDICTS
+from audit.model.verdicts import VERDICTS, PolicyRef
 from audit.report import messages
 from audit.report import who as reaching
 from audit.scope import scope as scopes
 from audit.store import http, timestamps
 from audit.tracing import options as tracing
-
-
-class Planes(click.ParamType[frozenset[PlaneName]]):
-    """A set of planes, separated by commas."""
-
-    name = "planes"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> frozenset[PlaneName]:
-        """Return the planes that `value` names."""
-        planes_by_name = {str(plane): plane for plane in PlaneName}
-        words = [word.strip() for word in str(value).split(",")]
-        unknown = next((word for word in words if word not in planes_by_name), None)
-        if unknown is not None:
-            self.fail(f"{unknown!r} is no plane; there are {', '.join(planes_by_name)}", param, ctx)
-        planes = frozenset(planes_by_name[word] for word in words)
-        if PlaneName.DATAPATH in planes and PlaneName.LOGICAL not in planes:
-            self.fail("the datapath is compared with the logical plane: name it too", param, ctx)
-        return planes
-
-
-class Count(click.ParamType[int]):
-    """A number from 0 on, or `all`, which is more than there can be."""
-
-    name = "count"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Return the number that `value` says."""
-        text = str(value)
-        if text == "all":
-            return sys.maxsize
-        if not (text.isascii() and text.isdigit()):
-            self.fail(f"{text!r} is neither a number from 0 on nor all", param, ctx)
-        return int(text)
-
-
-class Duration(click.ParamType[float]):
-    """Hours, minutes and seconds; a number alone is seconds."""
-
-    name = "time"
-    _TEXT = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return the seconds that `value` says."""
-        match = self._TEXT.fullmatch(str(value))
-        if match is None or not any(match.groups()):
-            self.fail(f"{value!r} is no time; write 90s, 10m or 1h30m", param, ctx)
-        hours, minutes, seconds = (float(part or 0) for part in match.groups())
-        return 3600 * hours + 60 * minutes + seconds
-
 
 _INTENT = frozenset({PlaneName.INTENT})
 
@@ -101,6 +56,8 @@ class Flags:
     access: snapshots.Access
     manifests: str | None
     kustomization: str | None
+    apply: tuple[str, ...]
+    apply_delete: tuple[PolicyRef, ...]
     around: manifest_files.Surroundings
     ovn_prefix: Path | None
     scope: scopes.Scope
@@ -136,9 +93,15 @@ class Flags:
         return self.manifests is not None or self.kustomization is not None
 
     @property
+    def change(self) -> changes_of.Change:
+        """What is applied to the objects of the cluster first."""
+        return changes_of.Change(applied=self.apply, deleted=self.apply_delete)
+
+    @property
     def asked_planes(self) -> frozenset[PlaneName]:
-        """The planes that are asked: those named, else of manifests what they mean alone."""
-        return self.planes or (_INTENT if self.has_manifests else DEFAULT_PLANES)
+        """The planes that are asked: those named, else of what OVN does not have its meaning."""
+        alone = self.has_manifests or self.change
+        return self.planes or (_INTENT if alone else DEFAULT_PLANES)
 
     @property
     def of_this_sitting(self) -> dict[str, Any]:
@@ -162,6 +125,21 @@ class Flags:
 
 @groups.command()
 @options.source_options(manifests=True)
+@click.option(
+    "--apply",
+    multiple=True,
+    metavar="DIR|FILE|-",
+    help="Say what these policies and labels of namespaces would open and close in the cluster or "
+    "snapshot; nothing is changed there (docs/compare.md).",
+)
+@click.option(
+    "--apply-delete",
+    multiple=True,
+    type=values.Policy(),
+    metavar="KIND/[NAMESPACE/]NAME",
+    help="Say what the cluster would do without this policy, as networkpolicy/shop/default-deny; "
+    "also with --apply.",
+)
 @surroundings.surroundings_options
 @options.scope_options
 @engines.install_option
@@ -212,7 +190,7 @@ class Flags:
 )
 @click.option(
     "--planes",
-    type=Planes(),
+    type=values.Planes(),
     metavar="PLANE[,PLANE]",
     help="What is asked of every cell: what the policy objects mean (intent, which alone needs no "
     "OVN), what OVN decides (logical), and what each node's Open vSwitch does (datapath, beside "
@@ -236,7 +214,7 @@ class Flags:
 )
 @click.option(
     "--verify-packets",
-    type=Count(),
+    type=values.Count(),
     default=0,
     show_default=True,
     metavar="K|all",
@@ -260,7 +238,7 @@ class Flags:
 )
 @click.option(
     "--time-limit",
-    type=Duration(),
+    type=values.Duration(),
     metavar="TIME",
     help="Begin no trace after this long (90s, 10m, 1h30m): the run ends in order, what is left is "
     "unproven, and the exit code is 3.",
@@ -322,6 +300,7 @@ def run(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above
       audit run --snapshot cluster/ -n shop --to-service openshift-dns/dns-default --port udp/53
       audit run --snapshot cluster.tar.gz --planes intent,logical,datapath
       audit run --snapshot cluster.tar.gz --recompile --ovn-prefix /opt/ovn-25.03
+      audit run --snapshot cluster.tar.gz --apply policy.yaml
       audit run --manifests deploy/
       audit run -k overlays/prod
       helm template charts/shop | audit run --manifests -
@@ -337,7 +316,12 @@ def run(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above
             raise UsageError("--timestamp-url is about the signature: it goes with --sign-key")
     if flags.resumed is not None:
         return _resume(flags, flags.resumed)
-    for contradiction in (*_wrong_sources(flags), *_wrong_packets(flags), *_wrong_traces(flags)):
+    for contradiction in (
+        *_wrong_sources(flags),
+        *_wrong_change(flags),
+        *_wrong_packets(flags),
+        *_wrong_traces(flags),
+    ):
         raise UsageError(contradiction)
     surroundings.require_manifests(flags.around, manifests=flags.has_manifests)
     return _audit(flags)
@@ -385,6 +369,21 @@ def _wrong_sources(flags: Flags) -> Iterator[str]:
         yield "--recompile asks OVN; it goes with --planes logical"
 
 
+def _wrong_change(flags: Flags) -> Iterator[str]:
+    """Yield why a change of the cluster's policies cannot be tried, where one is asked for."""
+    if not flags.change:
+        return
+    if flags.has_manifests:
+        yield "--apply and --apply-delete change a cluster; of manifests, audit diff compares two"
+    if flags.asked_planes != _INTENT:
+        yield "OVN does not have what is only to be applied; --apply goes with --planes intent"
+    if not isinstance(flags.out, Path) or flags.push_metrics:
+        yield (
+            "a run with --apply or --apply-delete is of no cluster that is there: it is kept in "
+            "a directory (--out DIR), and pushes no metrics"
+        )
+
+
 def _wrong_packets(flags: Flags) -> Iterator[str]:
     """Yield why packets cannot be sent, where they are asked for."""
     if not flags.verify_packets:
@@ -424,6 +423,8 @@ def _audit(flags: Flags) -> int:
             )
         if isinstance(audited, rehearsals.Rehearsed):
             return _print_rehearsal(audited, flags)
+        if isinstance(audited, applying.Applied):
+            return _print_applied(audited, flags)
         return _print_outcome(audited, flags)
 
 
@@ -447,6 +448,7 @@ def _request(flags: Flags, to: copying.Destination, snapshot: Path | None) -> tr
     return tracing.Options(
         snapshot=snapshot,
         manifests=flags.manifests or "",
+        change=flags.change,
         surroundings=flags.around,
         scope=flags.scope,
         planes=flags.asked_planes,
@@ -461,9 +463,11 @@ def _request(flags: Flags, to: copying.Destination, snapshot: Path | None) -> tr
 
 def _ask(
     request: tracing.Options, to: copying.Destination, *, recompile: bool, quiet: bool
-) -> reports.Outcome | rehearsals.Rehearsed:
-    """Audit a cluster, and with `recompile` also as another OVN would make it."""
+) -> reports.Outcome | rehearsals.Rehearsed | applying.Applied:
+    """Audit a cluster, and also as another OVN, or a change of its policies, would make it."""
     with progress.shown(quiet=quiet) as shown:
+        if request.change:
+            return applying.apply(request, to.root, shown)
         if not recompile:
             return to.deliver(command.run(request, to.root, shown), shown)
         done = rehearsals.rehearse(request, to.root, shown)
@@ -472,6 +476,19 @@ def _ask(
             recorded=to.deliver(done.recorded, shown),
             recompiled=to.deliver(done.recompiled, shown),
         )
+
+
+def _print_applied(done: applying.Applied, flags: Flags) -> int:
+    """Print what a change opens and closes; return the exit code."""
+    if flags.output == "json":
+        where = _places(done.outcome)
+        say.json({**done.outcome.manifest, **where, "changes": dataclasses.asdict(done.changes)})
+    else:
+        say.text(diffs.plain(done.changes))
+        _print_messages(done.outcome.manifest, known=messages.messages(done.before))
+        say.line(f"run: {done.outcome.path}")
+        say.line(str(done.outcome.report.absolute()))
+    return ExitCode.CLEAN if flags.exit_zero else done.exit_code
 
 
 def _print_outcome(done: reports.Outcome, flags: Flags) -> int:
@@ -566,9 +583,12 @@ def _print_planes(manifest: Mapping[str, Any]) -> None:
         say.line(f"packets: agree in {packets['agree']:,} of {packets['of']:,} cells")
 
 
-def _print_messages(manifest: Mapping[str, Any]) -> None:
-    """Print what was found, and what is to be known: errors, warnings and notes, each as such."""
-    listed = messages.messages(manifest)
+def _print_messages(manifest: Mapping[str, Any], known: Collection[messages.Message] = ()) -> None:
+    """Print what was found, and what is to be known: errors, warnings and notes, each as such.
+
+    What is `known` already is left out.
+    """
+    listed = [message for message in messages.messages(manifest) if message not in known]
     if listed:
         say.line(messages.counted(listed))
     for message in listed:

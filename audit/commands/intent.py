@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from audit import scratch
 from audit.cover import portspace
-from audit.facts import manifests, objects
+from audit.facts import applying, manifests, objects
 from audit.facts.inventory import findings as inventory_findings
 from audit.model.blocks import Blocks, Layout
 from audit.model.endpoints import Endpoint, EndpointKind
@@ -133,6 +133,8 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Intended:
     else:
         workdir = stack.enter_context(scratch.directory("facts"))
         state = objects.load_snapshot(options.snapshot, workdir, most=options.most_unpacked)
+        if options.change:
+            state = applying.changed(state, options.change)
     sides = expand.sources_and_destinations(state, options.scope, outside=options.snapshot is None)
     space = portspace.with_policies(NO_SPACE, state.policies, state.pods)
     resolved = ports.resolve(

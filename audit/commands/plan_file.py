@@ -76,6 +76,8 @@ def options_of(
         options = replace(Options(scope=asked_scope, **values), **given)
     except (ScopeError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise RunReadError(f"{where}: plan.json does not say what was asked; run again") from error
+    if _has_change(plan["options"]):
+        raise UsageError(f"{where} was begun with --apply or --apply-delete; ask that again")
     again = _named(_plain(options))
     left_out = {*without} - NEEDED
     omitted = {name: words for name, words in named.items() if name not in {*again, *left_out}}
@@ -86,6 +88,12 @@ def options_of(
             f"that: repeat it{f', or go on without by `{optional}`' if optional else ''}"
         )
     return options
+
+
+def _has_change(options: Mapping[str, Any]) -> bool:
+    """Say whether a plan names objects to apply: what is done in seconds, nobody goes on with."""
+    change = options.get("change")
+    return any(change.values()) if isinstance(change, dict) else change is not None
 
 
 def _named(options: Mapping[str, Any]) -> dict[str, list[str]]:

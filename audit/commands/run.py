@@ -5,7 +5,7 @@ traced, to be gone on with, and nothing when nothing was.
 """
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,15 +35,25 @@ from audit.verdict import exposure
 from audit.verdict import legs as composing
 
 
-def run(options: Options, root: Path, progress: Progress, *, start: Start | None = None) -> Outcome:
+def run(
+    options: Options,
+    root: Path,
+    progress: Progress,
+    *,
+    start: Start | None = None,
+    page: Callable[[Path], object] | None = None,
+) -> Outcome:
     """Audit a cluster: decide every cell in scope and write a run below `root`.
 
     `start` makes the nodes' switches run, where the datapath is asked; by default they are replayed
-    or, where pods trace, the cluster's own.
+    or, where pods trace, the cluster's own. `page` renders the report of the run at a path, where
+    it is another than a run's own.
     """
     key = signing_key(options)
     with Sitting.new(root) as sitting:
         written = _write(options, sitting, progress, start)
+    if page is not None:
+        page(written.path)
     return completed(written, options, key)  # what it held is free again
 
 

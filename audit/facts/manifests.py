@@ -109,8 +109,30 @@ class Manifests:
 
 def read(source: str, around: Surroundings = NOTHING_MORE) -> Manifests:
     """Read a directory, a file, or `-` for standard input; ManifestError says what is wrong."""
+    reader, inputs = _reader(source, around)
+    return reader.finish(inputs)
+
+
+def read_policies(source: str) -> Manifests:
+    """Read the policies and namespaces of a directory, a file or `-`, for a cluster that is there.
+
+    Errors are as `read` has them, and where there is neither.
+    """
+    reader, inputs = _reader(source, NOTHING_MORE)
+    return reader.finish_policies(inputs)
+
+
+def build(directory: str, around: Surroundings = NOTHING_MORE) -> Manifests:
+    """Read what a kustomization makes; ManifestError or SnapshotError says what is wrong."""
+    path = Path(directory)
+    reader, inputs = _text_reader(directory, kustomize.build(path), around, kustomize.origins(path))
+    return reader.finish(inputs)
+
+
+def _reader(source: str, around: Surroundings) -> tuple["_Reader", tuple[Input, ...]]:
+    """Return what has read every file of a directory, a file or `-`, and these files."""
     if source == "-":
-        return _read_text(source, trees.standard_input(), around)
+        return _text_reader(source, trees.standard_input(), around)
     tree = trees.of(source)
     reader, inputs = _Reader(source, tree, around), []
     for file in tree.files:
@@ -120,21 +142,15 @@ def read(source: str, around: Surroundings = NOTHING_MORE) -> Manifests:
             reader.pass_over("patches of a kustomization")
         else:
             reader.read(tree.shown(file), data, file)
-    return reader.finish(tuple(inputs))
+    return reader, tuple(inputs)
 
 
-def build(directory: str, around: Surroundings = NOTHING_MORE) -> Manifests:
-    """Read what a kustomization makes; ManifestError or SnapshotError says what is wrong."""
-    path = Path(directory)
-    return _read_text(directory, kustomize.build(path), around, kustomize.origins(path))
-
-
-def _read_text(
+def _text_reader(
     name: str, data: bytes, around: Surroundings, origins: Origins = NO_ORIGINS
-) -> Manifests:
+) -> tuple["_Reader", tuple[Input, ...]]:
     reader = _Reader(name, trees.Tree(files=()), around, origins)
     reader.read(name, data)
-    return reader.finish((_input(name, data),))
+    return reader, (_input(name, data),)
 
 
 def _input(name: str, data: bytes) -> Input:
@@ -501,6 +517,23 @@ class _Reader:
             manifests.places(),
             manifests.ranges,
         )
+        return manifests
+
+    def finish_policies(self, inputs: tuple[Input, ...]) -> Manifests:
+        """Return the policies and namespaces, with what was passed over: everything else, too."""
+        manifests = self._manifests
+        self._take_all()
+        labelled = any(UNSAID not in labels for labels in manifests.namespaces.values())
+        if not manifests.policies and not labelled:
+            raise ManifestError(
+                f"{manifests.source} has no policy and no Namespace, so there is nothing to apply"
+                f"{self._instead()}"
+            )
+        manifests.inputs = inputs
+        objects = (*self._seen, *self._leading)
+        others = (kind for kind, _, _ in objects if kind not in {*_POLICIES, "Namespace"})
+        self._passed.kinds.update(others)
+        manifests.notes += self._passed.notes()
         return manifests
 
     def _valid(self) -> str:

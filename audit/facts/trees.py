@@ -58,7 +58,7 @@ def of(source: str) -> Tree:
     """Return what is at a directory or a file. ManifestError where there is nothing."""
     path = Path(source)
     if not path.exists():
-        raise ManifestError(f"{source} does not exist; --manifests takes a directory, a file or -")
+        raise ManifestError(f"{source} does not exist; name a directory, a file or -")
     if not path.is_dir():
         return Tree(files=(path,))
     files = tuple(sorted(f for f in path.rglob("*") if f.suffix in _SUFFIXES and f.is_file()))

@@ -83,6 +83,7 @@ FAILING = frozenset(
 WARNED = frozenset(
     {
         "address-unknown",
+        "applied",
         "changed-meanwhile",
         "clock-set",
         "datapath-unproven",

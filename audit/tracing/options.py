@@ -7,6 +7,7 @@ from typing import Annotated, Protocol
 
 import msgspec
 
+from audit.facts.applying import NO_CHANGE, Change
 from audit.facts.archive import LARGEST
 from audit.facts.live.access import Access
 from audit.facts.manifests import Surroundings
@@ -49,6 +50,8 @@ class Options:
     """A directory with a kustomization that is built: instead of `manifests`."""
     surroundings: Surroundings = field(default_factory=Surroundings)
     """What is said of the cluster that the manifests do not have."""
+    change: Change = NO_CHANGE
+    """What is applied to the objects of the snapshot first, for the intent plane alone."""
     ovn_prefix: Path | None = None
     cluster: Access | None = None
     """The live cluster whose pods trace; None: copies of their databases are traced here."""
