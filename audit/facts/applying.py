@@ -12,6 +12,7 @@ from audit.errors import UsageError
 from audit.facts import kube, manifests
 from audit.facts.manifests import Manifests
 from audit.model.facts import ClusterState, Note
+from audit.model.findings import APPLIED
 from audit.model.selectors import UNSAID
 from audit.model.verdicts import PolicyRef
 
@@ -137,4 +138,4 @@ def _note(change: Change, before: set[str], applied: Sequence[str], read: list[M
         f"this is the cluster as it would be, not as it is: {done}; only policies and labels of "
         "namespaces are applied, and what OVN would make of them is not asked"
     )
-    return Note(code="applied", text=text, subjects=(*added, *replaced, *deleted, *labelled))
+    return Note(code=APPLIED, text=text, subjects=(*added, *replaced, *deleted, *labelled))

@@ -80,10 +80,13 @@ FAILING = frozenset(
     }
 )
 
+APPLIED = "applied"
+"""The code of the note that a run is of a cluster as it would be, not as it is."""
+
 WARNED = frozenset(
     {
+        APPLIED,
         "address-unknown",
-        "applied",
         "changed-meanwhile",
         "clock-set",
         "datapath-unproven",

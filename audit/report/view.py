@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from audit.model.changes import UNMATCHED, ChangedCells
 from audit.model.expectations import Checks
-from audit.model.findings import Severity
+from audit.model.findings import APPLIED, Severity
 from audit.model.tally import NO_SHARE, Tally, percent
 from audit.model.verdicts import UNPROVEN, VERDICTS, Verdict
 from audit.report import messages
@@ -155,7 +155,7 @@ def summary(
     return Summary(
         run_id=str(manifest.get("run_id", "")),
         source=str(manifest.get("source", "")),
-        headline=_headline(tally, deciding),
+        headline=_headline(tally, deciding, changed=_is_of_a_change(manifest)),
         coverage=_coverage(tally, manifest),
         unproven=tally.unproven,
         cells=tally.cells,
@@ -225,15 +225,21 @@ def share_text(share: str) -> str:
     return share if share in ("", NO_SHARE) else f"{share} %"
 
 
-def _headline(tally: Tally, deciding: tuple[Decider, ...]) -> str:
-    """Return the run in one sentence or two."""
+def _is_of_a_change(manifest: Mapping[str, Any]) -> bool:
+    """Say whether a run is of a cluster that nobody has: with policies that are to be applied."""
+    return any(note["code"] == APPLIED for note in manifest.get("notes", ()))
+
+
+def _headline(tally: Tally, deciding: tuple[Decider, ...], *, changed: bool) -> str:
+    """Return the run in one sentence or two; `changed` says that it is not the cluster's own."""
     if not tally.cells:
         return "Nothing was in scope: the matrix has no cells."
     if not tally.proven:
         return f"Nothing is proven: none of {number(tally.cells)} cells could be decided."
     passes = share_text(percent(tally.passes, tally.proven))
     stopped = share_text(percent(tally.stopped, tally.proven))
-    text = f"Of {number(tally.proven)} decided cells, {passes} get through and {stopped} do not."
+    of = "With the change applied, of" if changed else "Of"
+    text = f"{of} {number(tally.proven)} decided cells, {passes} get through and {stopped} do not."
     named = [decider for decider in deciding if decider.policy is not None and decider.blocks]
     if named:
         text += f" What blocks most is {named[0].label}: {_cells(named[0].blocks)}."
