@@ -5,7 +5,11 @@ function drawCrumbs() {
   const crumb = (text, change) => (change ? el("button", { type: "button", on: { click: () => { go(change); scroller.focus({ preventScroll: true }); } } }, text) : el("span", {}, text));
   const next = () => el("span", { class: "next", "aria-hidden": "true" }, "›");
   const name = (spec) => plain(spec.all ? "everything" : specText(spec));
-  const parts = [crumb("All namespaces", view.rows ? { rows: null, columns: null, level: "", cell: null, at: "" } : null)];
+  const top = { rows: null, columns: null, cell: null, at: "" };
+  const parts = [];
+  if (manyNetworks()) parts.push(crumb("All networks", scene.level === "networks" ? null : { ...top, level: "" }));
+  const ofNetworks = view.rows && [view.rows, view.columns].some((spec) => spec.network !== undefined);
+  if (!ofNetworks && scene.level !== "networks") parts.push(...parts.slice(0, 1).map(next), crumb("All namespaces", view.rows ? { ...top, level: manyNetworks() ? "groups" : "" } : null));
   const groupOf = (spec) => (spec.workload !== undefined ? T.groupOf[T.workloadOf.indexOf(spec.workload)] : -1);
   if (view.rows && groupOf(view.rows) >= 0 && groupOf(view.columns) >= 0) {
     const [g, h] = [groupOf(view.rows), groupOf(view.columns)];
@@ -28,7 +32,7 @@ function fillSelectors() {
   const only = ONLY.filter((name) => (!["changed", "opened", "closed"].includes(name) || T.changed) && (name !== "new" || T.unmatched) && (name !== "drift" || T.planes.length > 1));
   const names = { unproven: "unproven", drift: "drift: planes disagree", changed: "changed since the earlier run", opened: "opened since", closed: "closed since", new: "not in the earlier run", reply: "reply stopped" };
   const choices = {
-    level: [["groups", "namespaces"], ["workloads", "workloads"], ["endpoints", "pods"]],
+    level: [...(manyNetworks() ? [["networks", "networks"]] : []), ["groups", "namespaces"], ["workloads", "workloads"], ["endpoints", "pods"]],
     network: [["", "all"], ...T.networks.map((network) => [network, network])],
     port: [["", "all"], ...used.map((port) => [port, port])],
     family: [["", "both"], ...T.families.map((family) => [family, family])],
@@ -46,7 +50,8 @@ function fillSelectors() {
   for (const name of ["level", "network", "order", "only", "plane"]) $(`${name}-label`).hidden ||= !has("cells");
   $("level").addEventListener("change", () => {
     const level = $("level").value;
-    if (level === "groups") go({ rows: null, columns: null, level: "", cell: null, at: "" });
+    if (level === "networks") go({ rows: null, columns: null, level: "", cell: null, at: "" });
+    else if (level === "groups") go({ rows: null, columns: null, level: manyNetworks() ? "groups" : "", cell: null, at: "" });
     else go({ rows: view.rows || { all: true }, columns: view.columns || { all: true }, level: level === "endpoints" ? "" : level, cell: null, at: "" });
   });
   $("smaller").addEventListener("click", () => zoomBy(1 / 1.3));
@@ -179,7 +184,7 @@ function* listedRows() {
     yield;
   }
   const part = first || last < scene.rows.length - 1 ? `, rows ${first + 1} to ${last + 1} of ${figure(scene.rows.length)}` : "";
-  const what = view.rows ? `from ${plain(specText(view.rows))} to ${plain(specText(view.columns))}` : "from namespace to namespace";
+  const what = view.rows ? `from ${plain(specText(view.rows))} to ${plain(specText(view.columns))}` : scene.level === "networks" ? "from network to network" : "from namespace to namespace";
   const head = scene.level === "endpoints" ? ["Source", "Destination", "Port", "Verdict", "Why"] : ["Source", "Destination", "Cells"];
   const top = [el("caption", {}, `Cells ${what}${part}`), el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text))))];
   return { top, rows };

@@ -90,6 +90,9 @@ async function load() {
   for (const dst of T.columnDst) firstColumn[dst + 1] += 1;
   for (let i = 0; i < T.endpoints.length; i += 1) firstColumn[i + 1] += firstColumn[i];
   await breathe();
+  T.networkNames = [...T.networks, "(no network)"]; // nodes, services, and what is outside
+  const networkAt = new Map(T.networkNames.map((name, index) => [name, index]));
+  T.networkOf = T.endpoints.map((endpoint) => networkAt.get(endpoint[7]) ?? T.networks.length);
   T.byKey = new Map(T.endpoints.map(([key], index) => [key, index]));
   T.byGroup = new Map(T.groups.map((name, index) => [name, index]));
   T.byPolicy = new Map(T.deciders.map(([label], index) => [label, index]));

@@ -145,7 +145,6 @@ function reveal(r, c) {
 
 // One step down, at a cell or at the head of a row or a column.
 function open(r, c) {
-  const spec = (entry) => (!entry ? { all: true } : scene.level === "groups" ? { group: entry.id } : scene.level === "workloads" ? { workload: entry.id } : { endpoint: entry.id });
   const [row, column] = [scene.rows[r], scene.columns[c]];
   if (scene.level === "endpoints" && row && column) {
     arriving = stacked.matches;
@@ -156,7 +155,7 @@ function open(r, c) {
     if (row && column) showPair(r, c);
     return;
   }
-  const change = { rows: spec(row), columns: spec(column), level: "", cell: null, at: "" };
+  const change = { rows: specOf(scene.level, row), columns: specOf(scene.level, column), level: below(scene.level), cell: null, at: "" };
   if (scene.level === "groups" && row && column && [row, column].some(many)) change.level = "workloads";
   go(change);
 }

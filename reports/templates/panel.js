@@ -283,9 +283,8 @@ async function showPolicy(index) {
   const yaml = about ? await yamlPart(policy, { direction: "", rule: -1 }) : null;
   if (mine !== panelTurn) return;
   const link = ([r, c, count]) => {
-    const spec = (entry) => (scene.level === "groups" ? { group: entry.id } : scene.level === "workloads" ? { workload: entry.id } : { endpoint: entry.id });
     const [row, column] = [scene.rows[r], scene.columns[c]];
-    return el("li", {}, el("button", { type: "button", on: { click: () => go({ rows: spec(row), columns: spec(column), level: "", cell: null }) } },
+    return el("li", {}, el("button", { type: "button", on: { click: () => go({ rows: specOf(scene.level, row), columns: specOf(scene.level, column), level: below(scene.level), cell: null }) } },
       el("span", {}, `${row.key} → ${column.key}`), el("span", { class: "number" }, figure(count))));
   };
   const where = el("div");

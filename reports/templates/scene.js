@@ -37,6 +37,7 @@ function members(spec, network) {
   const everyone = T.endpoints.map((_, index) => index).filter(there);
   if (spec.all) return everyone;
   if (spec.label !== undefined) return everyone.filter((e) => T.byLabel.get(spec.label).has(T.endpoints[e][5]));
+  if (spec.network !== undefined) return everyone.filter((e) => T.networkOf[e] === spec.network);
   return spec.workload !== undefined ? everyone.filter((e) => T.workloadOf[e] === spec.workload) : everyone.filter((e) => T.groupOf[e] === spec.group);
 }
 
@@ -86,11 +87,12 @@ function* makeFrame(v) {
   yield;
   const place = placesOf(columns, v);
   yield;
-  return { level, rows, columns, place, largest: level === "groups" ? 58 : 44, ...(level === "endpoints" ? yield* keptOf(columns, v) : {}) };
+  return { level, rows, columns, place, largest: ["networks", "groups"].includes(level) ? 58 : 44, ...(level === "endpoints" ? yield* keptOf(columns, v) : {}) };
 }
 
 function* makeEntries(level, ids, spec) {
-  return level === "endpoints" ? yield* endpointEntries(ids, spec) : level === "groups" ? groupEntries(ids) : workloadEntries(ids, spec);
+  if (level === "endpoints") return yield* endpointEntries(ids, spec);
+  return level === "networks" ? networkEntries(ids) : level === "groups" ? groupEntries(ids) : workloadEntries(ids, spec);
 }
 
 // Of each destination the columns that are shown, and the class that these make it one of.
@@ -113,6 +115,12 @@ function* keptOf(entries, v) {
     if (kept.length % SOME === 0) yield;
   }
   return { kept, classes, dstClass };
+}
+
+function networkEntries(ids) {
+  const entries = gathered(ids, T.networkOf, T.networkNames).sort((a, b) => a.id - b.id);
+  for (const entry of entries) entry.gap = entry.id === T.networks.length;
+  return entries;
 }
 
 function groupEntries(ids) {
@@ -162,7 +170,7 @@ function placesOf(columns, v) {
   return place;
 }
 
-// Between namespaces or workloads: how many cells of each verdict, counted class by class, a row
+// Between networks, namespaces or workloads: how many cells of each verdict, counted class by class, a row
 // when it is looked at.
 function* tallyScene(made) {
   const { place } = made;

@@ -69,7 +69,7 @@ function settle(before) {
   if (where(before) !== where(view) || !layout) {
     zoom = 1;
     scroller.scrollTo(0, 0);
-    const from = (entries, spec) => Math.max(0, entries.findIndex((entry) => spec && (entry.id === (spec.group ?? -1) || (scene.level === "workloads" && entry.id === spec.workload))));
+    const from = (entries, spec) => Math.max(0, entries.findIndex((entry) => spec && entry.id === spec[SPEC_OF[scene.level]]));
     cursor = scene.level === "endpoints" ? { r: 0, c: 0 } : { r: from(scene.rows, before.rows), c: from(scene.columns, before.columns) };
   }
   cursor = { r: clamp(cursor.r, 0, Math.max(0, scene.rows.length - 1)), c: clamp(cursor.c, 0, Math.max(0, scene.columns.length - 1)) };

@@ -1,24 +1,35 @@
 
 // 3. The view: everything a link to it must carry stands in the fragment of the address.
 
-// rows and columns: null (all groups), {group}, {workload}, {endpoint}, {label} or {all: true}
+// rows and columns: null (everything, by network or by group), {network}, {group}, {workload}, {endpoint}, {label} or {all: true}
 const EMPTY = { rows: null, columns: null, level: "", network: "", port: "", family: "", plane: "", order: "", only: "", policy: "", cell: null, at: "" };
-const LEVELS = ["groups", "workloads", "endpoints"];
+const LEVELS = ["networks", "groups", "workloads", "endpoints"];
 const PLANES = ["intent", "logical", "datapath", "probe"];
 const ORDERS = ["exposure", "similarity"];
 const ONLY = ["reachable", "exits", "blocked", "unroutable", "inconclusive", "untraced", "unproven", "drift", "changed", "opened", "closed", "new", "reply"];
 let view = { ...EMPTY };
 
+// What a row or a column of a level is called in a link, and the level below where it is not the pods.
+const SPEC_OF = { networks: "network", groups: "group", workloads: "workload", endpoints: "endpoint" };
+const specOf = (level, entry) => (entry ? { [SPEC_OF[level]]: entry.id } : { all: true });
+const below = (level) => (level === "networks" ? "groups" : "");
+
+// Where there are several networks the map begins with them: else one of its steps would be a single cell.
+const manyNetworks = () => T.networks.length > 1 && has("cells");
+
+const NETWORK = "network ";
 const WORKLOAD = "workload ";
 const LABELLED = "label ";
 const specText = (spec) => (spec.all ? "*" : spec.label !== undefined ? LABELLED + spec.label : spec.endpoint !== undefined ? keyOf(spec.endpoint)
-  : spec.workload !== undefined ? WORKLOAD + T.workloads[spec.workload] : T.groups[spec.group]);
+  : spec.workload !== undefined ? WORKLOAD + T.workloads[spec.workload] : spec.network !== undefined ? NETWORK + T.networkNames[spec.network] : T.groups[spec.group]);
 
 function parseSpec(text) {
   if (text === "*") return { all: true };
   if (T.byGroup.has(text)) return { group: T.byGroup.get(text) };
   if (T.byKey.has(text)) return { endpoint: T.byKey.get(text) };
   if (text.startsWith(LABELLED) && T.byLabel.has(text.slice(LABELLED.length))) return { label: text.slice(LABELLED.length) };
+  const network = text.startsWith(NETWORK) ? T.networkNames.indexOf(text.slice(NETWORK.length)) : -1;
+  if (network >= 0) return { network };
   const workload = text.startsWith(WORKLOAD) ? T.byWorkload.get(text.slice(WORKLOAD.length)) : undefined;
   return workload === undefined ? null : { workload };
 }
@@ -56,11 +67,12 @@ function fromHash(text, strange = []) {
   }
   // A link to a cell alone opens the namespaces it is in.
   if (v.cell && !v.rows) Object.assign(v, { rows: { group: T.groupOf[v.cell.src] }, columns: { group: T.groupOf[v.cell.dst] }, level: "" });
-  if (!v.rows) v.level = "";
+  const fits = v.rows ? v.level !== "networks" : v.level === "groups" && manyNetworks();
+  if (!fits) v.level = "";
   return v;
 }
 
-const levelOf = (v) => (v.rows ? v.level || "endpoints" : "groups");
+const levelOf = (v) => v.level || (v.rows ? "endpoints" : manyNetworks() ? "networks" : "groups");
 
 function go(change) {
   // Not of `view`, which is what is shown: the last change may be on its way.
@@ -70,14 +82,16 @@ function go(change) {
   return undefined;
 }
 
-// One step up: from the cell to the map, from pods to their workloads, from there to everything.
+// One step up: from the cell to the map, from pods to their workloads, from there to all namespaces, and
+// where there are several, to all networks.
 function goBack() {
   if (view.cell) return go({ cell: null, at: "" });
   if (view.policy || view.only) return go({ policy: "", only: "" });
-  if (!view.rows) return undefined;
+  if (!view.rows) return view.level ? go({ level: "" }) : undefined;
   if (view.rows.workload !== undefined && view.columns.workload !== undefined) {
     const groupOf = (workload) => T.groupOf[T.workloadOf.indexOf(workload)];
     return go({ rows: { group: groupOf(view.rows.workload) }, columns: { group: groupOf(view.columns.workload) }, level: "workloads" });
   }
-  return go({ rows: null, columns: null, level: "" });
+  const ofNetworks = [view.rows, view.columns].some((spec) => spec.network !== undefined);
+  return go({ rows: null, columns: null, level: manyNetworks() && !ofNetworks ? "groups" : "" });
 }

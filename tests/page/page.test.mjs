@@ -5,7 +5,7 @@ import { test } from "node:test";
 import vm from "node:vm";
 
 const FILES = ["tools.js", "data.js", "view.js", "scene.js", "paint.js", "path.js", "search.js"];
-const NAMES = ["percentOf", "shadeOf", "portsNamed", "likeness", "search", "toHash", "fromHash", "EMPTY", "hopStations", "isOwnPacket",
+const NAMES = ["percentOf", "shadeOf", "portsNamed", "likeness", "search", "toHash", "fromHash", "EMPTY", "levelOf", "hopStations", "isOwnPacket",
   "hasOpened", "hasClosed", "UNMATCHED", "percent", "shellWord", "plain", "belongsTo", "floorIndex"];
 
 // The script as the page has it, with a document that holds no more than the data block.
@@ -20,7 +20,7 @@ function page(tables) {
 
 const VERDICTS = ["reachable", "exits", "blocked", "unroutable", "inconclusive", "untraced"].map((name) => ({ name }));
 const TABLES = {
-  verdicts: VERDICTS, ports: ["tcp/80", "udp/53", "tcp/8000-8100"], families: ["ip4"], planes: ["logical"], networks: ["default"],
+  verdicts: VERDICTS, ports: ["tcp/80", "udp/53", "tcp/8000-8100"], families: ["ip4"], planes: ["logical"], networks: ["default"], networkNames: ["default", "(no network)"],
   groups: ["shop", "a,b & c"], byGroup: new Map([["shop", 0], ["a,b & c", 1]]),
   endpoints: [["pod shop/web-0", "pod", "web-0", "StatefulSet/web", "n1", 0, "10.0.0.1 fd00::1", "default"], ["service shop/web", "service", "web", "", "", 1, "", ""]],
   groupOf: [0, 0], labelSets: [["app=web"], []], byKey: new Map([["pod shop/web-0", 0], ["service shop/web", 1]]),
@@ -118,4 +118,23 @@ test("names are shown without what turns or hides text, and quoted for a shell",
   assert.equal(plain("a\u202eb\u200bc"), "a\ufffdb\ufffdc");
   assert.equal(shellWord("it's $(x)"), "'it'\\''s $(x)'");
   assert.equal(shellWord("shop/web-0"), "shop/web-0");
+});
+
+test("where there are several networks a link names them, their namespaces, and nothing that is not there", () => {
+  const several = { ...TABLES, networks: ["blue", "default"], networkNames: ["blue", "default", "(no network)"] };
+  const { toHash, fromHash, EMPTY, levelOf } = page(several);
+  const pair = { ...EMPTY, rows: { network: 0 }, columns: { network: 2 }, level: "groups" };
+  assert.equal(toHash(pair), "ns=network%20blue,network%20(no%20network)&level=groups");
+  same(fromHash(toHash(pair)), pair);
+  same(fromHash("level=groups"), { ...EMPTY, level: "groups" });
+  assert.equal(levelOf(fromHash("")), "networks");
+  assert.equal(levelOf(fromHash("level=networks")), "networks");
+  same(fromHash("ns=network red,network blue"), { ...EMPTY });
+});
+
+test("one network is no step of the map", () => {
+  const { fromHash, levelOf } = page(TABLES);
+  assert.equal(levelOf(fromHash("")), "groups");
+  assert.equal(levelOf(fromHash("level=groups")), "groups");
+  assert.equal(levelOf(fromHash("level=networks")), "groups");
 });

@@ -499,6 +499,46 @@ def test_the_map_of_one_network(made: "Made", read: Read) -> None:
     assert violations(reader.page) == []
 
 
+def test_where_there_are_several_networks_the_map_begins_with_them(
+    made: "Made", read: Read
+) -> None:
+    run = made.shop()
+    ends = tuple(
+        replace(end, network="blue") if end.namespace == "shop" else end
+        for end in run.matrix.endpoints
+    )
+    reader = read(replace(run, matrix=replace(run.matrix, endpoints=ends)))
+    reader.at("networks")
+    networks = csv_of(reader)
+    counted = slice(2, 8)
+    assert {row[0] for row in networks[1:]} <= {"blue", "default", "(no network)"}
+    assert {"blue", "default"} <= {row[0] for row in networks[1:]}
+    assert violations(reader.page) == []
+    on_blue = np.array([end.network_name == "blue" for end in ends])
+    both = on_blue[run.matrix.src] & on_blue[run.matrix.dst]
+    [within] = [row for row in networks[1:] if row[:2] == ["blue", "blue"]]
+    assert sum(map(int, within[counted])) == int(both.sum()) > 0
+    # The same cells, counted by network and by namespace.
+    reader.page.get_by_test_id("level").select_option("groups")
+    reader.at("groups")
+    assert reader.page.url.endswith("#level=groups")
+    by_network, by_group = (
+        sum(int(count) for row in rows[1:] for count in row[counted])
+        for rows in (networks, csv_of(reader))
+    )
+    assert by_network == by_group == len(run.matrix)
+    # Down from a pair of networks to their namespaces, and up again.
+    reader.page.get_by_test_id("level").select_option("networks")
+    reader.at("networks")
+    reader.click("blue", "default")
+    reader.at("groups")
+    rows = csv_of(reader)[1:]
+    assert {row[0] for row in rows} == {"shop"}
+    assert "shop" not in {row[1] for row in rows}
+    reader.page.get_by_role("button", name="All networks").click()
+    reader.at("networks")
+
+
 def test_the_map_is_on_the_first_screen(made: "Made", read: Read) -> None:
     reader = read(made.drifting())
     reader.page.set_viewport_size({"width": 1440, "height": 900})
