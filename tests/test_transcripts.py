@@ -86,6 +86,7 @@ def desk(tmp_path: Path, example_snapshot: Path) -> Path:
     shutil.copytree(tmp_path / "deploy", tmp_path / "overlays" / "prod")
     files = "resources: [workloads.yaml, policies.yaml]\n"
     (tmp_path / "overlays" / "prod" / "kustomization.yaml").write_text(files)
+    shutil.copy(tmp_path / "deploy" / "policies.yaml", tmp_path / "policy.yaml")
     (tmp_path / "scope.yaml").write_text("namespaces: [shop]\n")
     return tmp_path
 
