@@ -132,6 +132,13 @@ def _combinations(count: int) -> str:
 
 
 def _tables(changes: ChangedPaths, where: str = "") -> Iterator[str]:
+    for title, paths in _by_way(changes):
+        counts = "combinations" if where else "cells"
+        yield from _table(f"{title}{where}", paths, counts)
+
+
+def _by_way(changes: ChangedPaths) -> Iterator[tuple[str, Sequence[ChangedPath]]]:
+    """Yield what changed by the way it did, under its title: what opened is what one looks for."""
     for title, paths in (
         ("Opened", changes.opened),
         ("Closed", changes.closed),
@@ -139,8 +146,7 @@ def _tables(changes: ChangedPaths, where: str = "") -> Iterator[str]:
         ("Otherwise changed", changes.otherwise),
     ):
         if paths:
-            counts = "combinations" if where else "cells"
-            yield from _table(f"{title}{where}", paths, counts)
+            yield title, paths
 
 
 def _uncompared(changes: Changes) -> Iterator[str]:
@@ -293,23 +299,25 @@ def plain(changes: Changes) -> str:
     lines += [f"different: {text}" for text in (*changes.policies, *changes.facts)]
     lines += [f"new, not compared: {name}" for name in changes.appeared]
     lines += [f"gone, not compared: {name}" for name in changes.vanished]
-    lines += _plain_rows(changes.paths, _cells)
+    lines += _plain_rows(changes, _cells)
     outside = _compared_outside(changes)
     if outside is not None and not outside.paths:
         lines.append(_unchanged(outside))
     elif outside is not None:
         lines += ("", f"{_OUTSIDE}: {_changed(outside)}")
         lines += _of_outside(outside)
-        lines += _plain_rows(outside.paths, _combinations)
+        lines += _plain_rows(outside, _combinations)
     return printing.lines(lines)
 
 
-def _plain_rows(paths: Sequence[ChangedPath], count: Callable[[int], str]) -> Iterator[str]:
-    rows = folded(paths, blame=True)
-    for row in rows[:MOST_ROWS]:
-        yield from _plain_row(row, count)
-    if len(rows) > MOST_ROWS:
-        yield f"… and {len(rows) - MOST_ROWS:,} more; -o json has them all"
+def _plain_rows(changes: ChangedPaths, count: Callable[[int], str]) -> Iterator[str]:
+    for title, paths in _by_way(changes):
+        rows = folded(paths, blame=True)
+        yield from ("", f"{title}: {count(sum(path.cells for path in paths))}")
+        for row in rows[:MOST_ROWS]:
+            yield from _plain_row(row, count)
+        if len(rows) > MOST_ROWS:
+            yield f"… and {len(rows) - MOST_ROWS:,} more; -o json has them all"
 
 
 def _plain_row(row: Row, counted: Callable[[int], str]) -> Iterator[str]:
