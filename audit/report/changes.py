@@ -1,13 +1,12 @@
 """What is different between two runs or sets of manifests, as Markdown or plain text. Pure."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from audit.model.changes import ChangedPath, ChangedPaths, Changes, OutsideChanges
 from audit.report import printing
 from audit.report.explain import wrap
-from audit.report.sentences import listed
+from audit.report.sentences import gathered, listed
 
 MOST_ROWS = 200
 
@@ -36,24 +35,14 @@ def folded(paths: Sequence[ChangedPath], *, blame: bool = False) -> list[Row]:
 
     With `blame` only those that were decided alike, before and after.
     """
-    by_dst: dict[tuple[tuple[object, ...], str], list[ChangedPath]] = defaultdict(list)
-    for path in paths:
+
+    def alike(path: ChangedPath) -> tuple[object, ...]:
         deciders = (path.was, path.why) if blame else ()
         state = (path.before, path.after, path.drift, path.reply)
-        alike = (*state, path.because, path.ports, *deciders)
-        by_dst[alike, path.dst].append(path)
-    rows: dict[tuple[object, ...], list[ChangedPath]] = defaultdict(list)
-    for (alike, _), group in by_dst.items():
-        rows[alike, tuple(sorted({path.src for path in group}))] += group
-    gathered = [
-        Row(
-            srcs=tuple(sorted({path.src for path in group})),
-            dsts=tuple(sorted({path.dst for path in group})),
-            paths=tuple(group),
-        )
-        for group in rows.values()
-    ]
-    return sorted(gathered, key=lambda row: (-row.cells, row.srcs, row.dsts))
+        return (*state, path.because, path.ports, *deciders)
+
+    rows = [Row(srcs=s, dsts=d, paths=group) for s, d, group in gathered(paths, alike)]
+    return sorted(rows, key=lambda row: (-row.cells, row.srcs, row.dsts))
 
 
 def markdown(changes: Changes) -> str:

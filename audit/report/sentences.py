@@ -6,8 +6,8 @@ and cause depend on the cell's state only, so the page carries them once per sta
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from audit.model.endpoints import Endpoint, Port
 from audit.model.matrix import FAMILIES, Counted, proven
@@ -210,6 +210,40 @@ def cell_sentence(run: Run, cell: int) -> str:
         blame=blame_of(run, cell),
         family=family if has_both_families(run) else None,
     )
+
+
+class Path(Protocol):
+    """What is said of cells between two workloads."""
+
+    @property
+    def src(self) -> str:
+        """The source's name."""
+
+    @property
+    def dst(self) -> str:
+        """The destination's name."""
+
+
+_P = TypeVar("_P", bound=Path)
+
+
+def gathered(
+    paths: Iterable[_P], alike: Callable[[_P], Hashable]
+) -> list[tuple[tuple[str, ...], tuple[str, ...], tuple[_P, ...]]]:
+    """Gather paths that are alike: first the sources of each destination, then destinations.
+
+    Each has all of its sources, all of its destinations, and the paths between them.
+    """
+    by_dst: dict[tuple[Hashable, str], list[_P]] = defaultdict(list)
+    for path in paths:
+        by_dst[alike(path), path.dst].append(path)
+    rows: dict[tuple[Hashable, tuple[str, ...]], list[_P]] = defaultdict(list)
+    for (what, _), group in by_dst.items():
+        rows[what, tuple(sorted({path.src for path in group}))] += group
+    return [
+        (srcs, tuple(sorted({path.dst for path in group})), tuple(group))
+        for (_, srcs), group in rows.items()
+    ]
 
 
 def listed(ends: Sequence[str]) -> str:

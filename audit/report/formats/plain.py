@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from audit.model.expectations import Checked, Status
+from audit.model.expectations import Checked, Status, Violation
 from audit.report import printing
 from audit.report.explain import wrap
+from audit.report.sentences import gathered, listed
 
 MOST_SHOWN = 20
 
@@ -24,13 +25,20 @@ def _lines(check: Checked) -> Iterator[str]:
     yield from wrap(f"{check.status:<10}{check.name}: {check.sentence}", hang=10)
     if check.controls:
         yield from wrap(f"evidence for {'; '.join(check.controls)}", indent=10, hang=12)
-    for violation in check.violations[:MOST_SHOWN]:
+    rows = gathered(check.violations, lambda v: (v.verdict, v.by, v.waiver, v.ports))
+    rows.sort(key=lambda row: (-_cells(row[2]), row[:2]))
+    for sources, destinations, violations in rows[:MOST_SHOWN]:
+        violation, cells = violations[0], _cells(violations)
         by = f" ({violation.by})" if violation.by else ""
-        count = f"{violation.cells:,} {'cell' if violation.cells == 1 else 'cells'}"
-        ends = f"{violation.src} to {violation.dst} on {', '.join(violation.ports)}"
+        count = f"{cells:,} {'cell' if cells == 1 else 'cells'}"
+        ends = f"{listed(sources)} to {listed(destinations)} on {', '.join(violation.ports)}"
         waived = f"; {violation.waiver}" if violation.waiver else ""
         yield from wrap(f"{ends}: {violation.verdict}{by}, {count}{waived}", indent=10, hang=12)
-    if len(check.violations) > MOST_SHOWN:
-        yield f"{'':10}… and {len(check.violations) - MOST_SHOWN:,} more; -o json has them all"
+    if len(rows) > MOST_SHOWN:
+        yield f"{'':10}… and {len(rows) - MOST_SHOWN:,} more; -o json has them all"
     for note in check.notes:
         yield from wrap(f"note: {note}", indent=10, hang=12)
+
+
+def _cells(violations: Sequence[Violation]) -> int:
+    return sum(violation.cells for violation in violations)
