@@ -5,14 +5,26 @@
 // one, or the empty text for what was not reached.
 const station = (kind, text, note, verdict) => ({ kind, text, note, verdict });
 
+const PACKET_DST = /(?:ip[46]\.dst==|nw_dst=|ipv6_dst=)([^\s,]+)/;
+
+// Whom a trace's packet goes to where that is not the Service that was asked for: one of its endpoints.
+function backendOf(hop, dst) {
+  const [, kind, , , , , own] = T.endpoints[dst];
+  const address = PACKET_DST.exec(hop[9])?.[1];
+  if (kind !== "service" || !address || own.split(" ").includes(address)) return "";
+  const there = T.endpoints.filter((endpoint) => endpoint[6].split(" ").includes(address));
+  return there.length === 1 ? there[0][0] : address;
+}
+
 // The stations between the ends that a plane's traces show: each zone or node that the packet comes to,
 // and what decided there.
-function hopStations(hops) {
+function hopStations(hops, dst) {
   return hops.flatMap(({ hop }) => {
     const [zone, , outcome, reason, stage, , acl, , policy, , , , , , node] = hop;
     const word = outcome === "continues" ? "reachable" : T.verdicts.some(({ name }) => name === outcome) ? outcome : "";
     const decides = policy || (outcome === "blocked" ? acl : "");
-    const where = node ? `node ${node}` : `zone ${zone}`;
+    const backend = backendOf(hop, dst);
+    const where = `${node ? `node ${node}` : `zone ${zone}`}${backend ? `, to ${backend}` : ""}`;
     if (!decides) return [station("hop", where, outcome === "continues" ? "goes on" : reason, word)];
     return [station("hop", where, "", ""), station("policy", decides, [reason, stage].filter(Boolean).join(", at "), word)];
   });
@@ -55,17 +67,17 @@ async function pathPart(src, dst, cell) {
   const request = has("hops") && data.traced && cell.start >= 0 ? await chain(cell.start) : [];
   const other = has("hops") && data.traced && cell.other >= 0 ? await chain(cell.other) : [];
   const planes = T.planes.filter((plane) => state[plane] !== NO_VERDICT);
-  if (planes.length < 2) return [heading("Path"), ...pathRow("", src, dst, betweenOf(request, cell, state.verdict), state.verdict, request)];
+  if (planes.length < 2) return [heading("Path"), ...pathRow("", src, dst, betweenOf(request, dst, cell, state.verdict), state.verdict, request)];
   const rows = planes.map((plane) => {
     const hops = [request, other].find((some) => some.length && some[0].hop[13] === plane) || [];
     const verdict = state[plane];
-    const between = plane === "probe" ? [] : plane === "intent" ? intentStations(src, dst, cell, verdict) : betweenOf(hops, cell, verdict);
+    const between = plane === "probe" ? [] : plane === "intent" ? intentStations(src, dst, cell, verdict) : betweenOf(hops, dst, cell, verdict);
     return pathRow(plane, src, dst, between, verdict, hops);
   });
   return [heading("Path, plane by plane"), ...rows.flat()];
 }
 
-const betweenOf = (hops, cell, verdict) => (hops.length ? hopStations(hops) : cell.state.verdict === verdict ? decidedStations(cell) : []);
+const betweenOf = (hops, dst, cell, verdict) => (hops.length ? hopStations(hops, dst) : cell.state.verdict === verdict ? decidedStations(cell) : []);
 
 // What the policy objects say at either end, where the page has it; else who decided, if they agree.
 function intentStations(src, dst, cell, verdict) {

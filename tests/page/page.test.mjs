@@ -98,11 +98,24 @@ test("a cell opened or closed by what it was and what it is, doubt being neither
 test("a hop that a policy stops is a zone without a verdict, then the policy with it", () => {
   const { hopStations } = page(TABLES);
   const hop = (outcome, policy, acl = "") => ({ hop: ["z", "new", outcome, "why", "stage", "flow", acl, "", policy, "", "", [], -1, "logical", ""] });
-  const shown = hopStations([hop("continues", ""), hop("blocked", "networkpolicy shop/x ingress")]);
+  const shown = hopStations([hop("continues", ""), hop("blocked", "networkpolicy shop/x ingress")], 0);
   same(shown.map(({ kind, text, verdict }) => [kind, text, verdict]), [
     ["hop", "zone z", "reachable"], ["hop", "zone z", ""], ["policy", "networkpolicy shop/x ingress", "blocked"],
   ]);
-  same(hopStations([hop("a word of tomorrow", "")]).map(({ verdict }) => verdict), [""]);
+  same(hopStations([hop("a word of tomorrow", "")], 0).map(({ verdict }) => verdict), [""]);
+});
+
+test("a hop of a service's packet names the endpoint it goes to, where that is one alone", () => {
+  const service = ["service shop/web", "service", "web", "", "", 1, "10.96.0.9", ""];
+  const pods = ["10.0.0.7", "10.0.0.8", "10.0.0.8"].map((address, i) => [`pod shop/web-${i}`, "pod", `web-${i}`, "", "n1", 1, address, "default"]);
+  const { hopStations } = page({ ...TABLES, endpoints: [service, ...pods] });
+  const hop = (flow) => ({ hop: ["z", "new", "continues", "", "", "flow", "", "", "", flow, "", [], -1, "logical", ""] });
+  const shown = (flow, dst) => hopStations([hop(flow)], dst)[0].text;
+  assert.equal(shown('inport=="a" && ip4.src==10.0.0.1 && ip4.dst==10.96.0.9 && tcp.dst==80', 0), "zone z");
+  assert.equal(shown('inport=="a" && ip4.src==10.0.0.1 && ip4.dst==10.0.0.7 && tcp.dst==8080', 0), "zone z, to pod shop/web-0");
+  assert.equal(shown("tcp,nw_src=10.0.0.1,nw_dst=10.0.0.7,tp_dst=8080", 0), "zone z, to pod shop/web-0");
+  assert.equal(shown('ip4.dst==10.0.0.8 && tcp.dst==8080', 0), "zone z, to 10.0.0.8");
+  assert.equal(shown('ip4.dst==10.0.0.7 && tcp.dst==8080', 1), "zone z");
 });
 
 test("a packet is a cell's own when it goes between the addresses of both", () => {
