@@ -1,5 +1,5 @@
 
-// 10. Search: namespaces, workloads, endpoints, labels, addresses, ports, policies, and pairs.
+// 10. Search: networks, namespaces, workloads, endpoints, labels, addresses, ports, policies, and pairs.
 
 const MOST_FOUND = 14;
 const PAIR = /\s*(?:→|->|=>|>)\s*|\s+to\s+/;
@@ -75,12 +75,13 @@ function search(text) {
   ];
   const ports = portsNamed(wanted, T.ports).map((port) => ({ name: port, as: "this port alone", change: { port } }));
   const groups = T.groups.flatMap((name, group) => (matches(name) ? both(name, { group }, "all of it", "workloads") : [])).slice(0, 6);
+  const networks = (manyNetworks() ? T.networks : []).flatMap((name, network) => (matches(name) ? both(name, { network }, "this network", "groups") : [])).slice(0, 4);
   const labels = wanted.includes("=") ? [...T.byLabel.keys()].filter((label) => label.toLowerCase() === wanted).flatMap((label) => both(label, { label }, "all that have it", "")) : [];
   const endpoints = endpointsNamed(wanted, MOST_FOUND).flatMap(({ endpoint, as }) => both(keyOf(endpoint), { endpoint }, as, "")
     .filter((_, side) => (side ? isDestination : isSource)(endpoint)));
   const policies = wanted.length > 2 ? T.deciders.filter(([label]) => matches(label)).slice(0, 6).map(([label]) => ({ name: label, as: "policy", change: { policy: label } })) : [];
-  const rest = MOST_FOUND - ports.length - groups.length - labels.length - Math.min(policies.length, 4);
-  return [...ports, ...labels, ...groups, ...endpoints.slice(0, Math.max(4, rest)), ...policies].slice(0, MOST_FOUND);
+  const rest = MOST_FOUND - ports.length - networks.length - groups.length - labels.length - Math.min(policies.length, 4);
+  return [...ports, ...labels, ...networks, ...groups, ...endpoints.slice(0, Math.max(4, rest)), ...policies].slice(0, MOST_FOUND);
 }
 
 function listenToSearch() {

@@ -145,6 +145,13 @@ test("where there are several networks a link names them, their namespaces, and 
   same(fromHash("ns=network red,network blue"), { ...EMPTY });
 });
 
+test("a network is found by its name, as a source and as a destination", () => {
+  const several = { ...TABLES, networks: ["blue", "default"], networkNames: ["blue", "default", "(no network)"] };
+  const { search } = page(several);
+  same(search("blue").map(({ name, as, change }) => [name, as, change.level]), [["blue", "this network, as source", "groups"], ["blue", "this network, as destination", "groups"]]);
+  same(page(TABLES).search("default"), []);
+});
+
 test("one network is no step of the map", () => {
   const { fromHash, levelOf } = page(TABLES);
   assert.equal(levelOf(fromHash("")), "groups");
