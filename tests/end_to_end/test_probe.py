@@ -203,3 +203,33 @@ def test_a_signed_run_is_not_added_to(audit: Audit, pods: Pods, run: Path) -> No
     assert done.code == 4
     assert "is signed" in done.err
     assert not pods.commands
+
+
+def test_a_run_that_is_kept_by_class_is_probed_as_one_of_cells(
+    audit: Audit, pods: Pods, audited: Path, example_snapshot: Path, tmp_path: Path
+) -> None:
+    scope = json.loads((audited / "run.json").read_text())["scope"]
+    (tmp_path / "scope.json").write_text(json.dumps(scope))
+    done = audit(
+        *("run", "--snapshot", example_snapshot, "--planes", "intent", "-q", "-o", "json"),
+        *("--scope-file", "scope.json"),
+    )
+    assert done.code == 0, done.err
+    run = tmp_path / done.json["path"]
+    assert [*run.glob("blocks/*.parquet")] != []
+    told = probe(audit, pods, run, "--pair", "default/client-1", "default/web-0", "80")
+    assert told.code == 1, told.err
+    [row] = told.json["probes"]
+    expected = {"response": "connected", "verdict": "reachable", "expected": "blocked"}
+    assert {name: row[name] for name in expected} == expected
+    assert audit("verify", run).code == 0
+    sql = (
+        "SELECT intent, p.verdict, p.drift FROM probes p JOIN cells c USING (src_namespace, "
+        "src_name, dst_namespace, dst_name, protocol, port)"
+    )
+    answer = audit("query", run, sql, "-o", "csv").out.split()
+    assert answer == ["intent,verdict,drift", "blocked,reachable,True"]
+    fields = audit("explain", run, "default/client-1", "default/web-0", "80", "-o", "json").json
+    assert (fields["verdict"], fields["probe"]) == ("blocked", "reachable")
+    tables = tables_of(data_of((run / "report.html").read_text()))
+    assert tables["planes"] == ["intent", "probe"]
