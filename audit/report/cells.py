@@ -58,6 +58,7 @@ def fields(run: Run, cell: int, *, raw: bool) -> dict[str, Any]:
         **blame_fields(blame),
         "composed": composed,
         "equivalent": chains.equivalent(run, traces[0]) if composed else None,
+        "backends": [asdict(backend) for backend in chains.balanced(run, cell)],
         "traces": [_trace(record, raw=raw) for record in traces],
     }
 

@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from audit.model.endpoints import Endpoint
+from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.matrix import FAMILIES
 from audit.model.run import Run, TraceReader, TraceRecord
+from audit.model.verdicts import PASSES, STOPPED, Reason, Verdict
 
 
 def request(traces: TraceReader, key: str) -> tuple[TraceRecord, ...]:
@@ -116,10 +117,56 @@ def _sends(endpoint: Endpoint, packet: Packet) -> bool:
 
 def backends(records: Sequence[TraceRecord], address: str) -> tuple[str, ...]:
     """Return what a Service's traces were balanced to, `172.18.0.2:6443`; `address` is its own."""
-    targets: dict[str, None] = {}
-    for record in records:
-        packet = Packet.of(record.microflow)
-        if packet.dst and packet.dst != address:
-            host = f"[{packet.dst}]" if ":" in packet.dst else packet.dst
-            targets[f"{host}:{_port(packet).partition('/')[2]}"] = None
-    return tuple(targets)
+    packets = (Packet.of(record.microflow) for record in records)
+    return tuple(dict.fromkeys(_target(p) for p in packets if p.dst and p.dst != address))
+
+
+def _target(packet: Packet) -> str:
+    """Return where a packet goes, as `172.18.0.2:6443`."""
+    host = f"[{packet.dst}]" if ":" in packet.dst else packet.dst
+    return f"{host}:{_port(packet).partition('/')[2]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balanced:
+    """One endpoint that a Service's packets are balanced to: how they fare, and what stops them.
+
+    `target` is empty for the sender itself, of which no packet went out. `by` is a policy, or the
+    reason where none decided.
+    """
+
+    target: str
+    verdict: Verdict
+    by: str
+
+
+def balanced(run: Run, cell: int) -> tuple[Balanced, ...]:
+    """Return each endpoint that the packets of a Service's cell go to; none of other cells."""
+    matrix, trace = run.matrix, int(run.verdicts.trace[cell])
+    dst = matrix.endpoints[matrix.dst[cell]]
+    if dst.kind is not EndpointKind.SERVICE or trace < 0:
+        return ()
+    fates: dict[str, Balanced] = {}
+    for parent in request(run.traces, run.verdicts.trace_keys[trace]):
+        if parent.reason != Reason.ALL_BACKENDS:
+            continue
+        for first in filter(None, map(run.traces.get, parent.next_keys)):
+            itself = first.microflow == parent.microflow  # of the sender there is no packet
+            target = "" if itself else _target(Packet.of(first.microflow))
+            fates.setdefault(target, _fate(target, request(run.traces, first.key)))
+    return tuple(fates[target] for target in sorted(fates))
+
+
+def _fate(target: str, hops: Sequence[TraceRecord]) -> Balanced:
+    """Return how the packets of one endpoint fare, where the ends of their ways agree."""
+    ends = [hop for hop in hops if not hop.next_keys]
+    words = {hop.outcome for hop in ends}
+    # Of passes the weaker claim is kept, of stops the one with a policy to name, as for a cell.
+    kept_first = (Verdict.EXITS, Verdict.REACHABLE, Verdict.BLOCKED, Verdict.UNROUTABLE)
+    verdict = next((verdict for verdict in kept_first if verdict in words), None)
+    if verdict is None or not (words <= PASSES or words <= STOPPED):
+        reasons = (hop.reason for hop in ends if hop.outcome not in PASSES | STOPPED)
+        by = next(reasons, str(Reason.BACKENDS_DIFFER))
+        return Balanced(target=target, verdict=Verdict.INCONCLUSIVE, by=by)
+    deciding = next(hop for hop in ends if hop.outcome == verdict)
+    return Balanced(target=target, verdict=verdict, by=policy_of(deciding) or deciding.reason)

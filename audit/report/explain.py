@@ -7,10 +7,11 @@ from audit.model.matrix import FAMILIES, PLANES
 from audit.model.meaning import Meaning
 from audit.model.probes import Response
 from audit.model.run import Run, TraceRecord
-from audit.model.verdicts import NO_VERDICT, PASSES, REASONS, VERDICTS, Blame, Verdict
+from audit.model.verdicts import NO_VERDICT, PASSES, REASONS, UNPROVEN, VERDICTS, Blame, Verdict
 from audit.report import chains, owndecision, printing, sentences
 
 COLUMNS = 80
+MOST_BACKENDS = 8
 COMPOSED = (
     "That packet is treated alike on its way (docs/cover.md); the traces below are of it. --cover "
     "exhaustive traces each cell itself."
@@ -42,6 +43,7 @@ def explain(run: Run, cell: int) -> str:
         local, elsewhere = owndecision.of_cell(run, cell, blame)
         lines += blame_lines(local, elsewhere)
     lines += wrap(_balanced(run, cell, request), indent=9)
+    lines += _backend_lines(run, cell)
     lines += _hop_lines(_by_plane("Request", request if others else ()), request)
     lines += _hop_lines(_by_plane("Request", others), others)
     code = int(verdicts.reply[cell])
@@ -95,6 +97,23 @@ def _balanced(run: Run, cell: int, request: tuple[TraceRecord, ...]) -> str:
         f"port{seen and f', {seen},'} and not the Service's, "
         f"{host}:{matrix.ports[matrix.port[cell]].number}."
     )
+
+
+def _backend_lines(run: Run, cell: int) -> list[str]:
+    """Say for how many endpoints of a Service packets pass, and name each; nothing of one alone."""
+    each = chains.balanced(run, cell)
+    if len(each) < 2:  # noqa: PLR2004 - the verdict says what becomes of one
+        return []
+    passing = sum(backend.verdict in PASSES for backend in each)
+    unproven = sum(backend.verdict in UNPROVEN for backend in each)
+    doubt = f", {unproven} may or may not" if unproven else ""
+    lines = [f"Backends {passing} of {len(each)} can be reached{doubt}"]
+    for backend in each[:MOST_BACKENDS]:
+        target = backend.target or "the sender itself"
+        lines += wrap(f"{target} {backend.verdict} ({backend.by})", indent=9, hang=11)
+    if len(each) > MOST_BACKENDS:
+        lines += wrap(f"… and {len(each) - MOST_BACKENDS:,} more; -o json has all", indent=9)
+    return lines
 
 
 def _plane_lines(run: Run, cell: int) -> list[str]:

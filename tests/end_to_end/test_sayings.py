@@ -105,3 +105,43 @@ def test_a_composed_cell_is_explained_by_its_own_zones_acl(audit: Audit, example
         own = f"of zone {row['dst_node']}" in said.partition("\n\nRequest")[0]
         assert own or f"those of zone {row['dst_node']}, which" in " ".join(said.split())
     assert composed
+
+
+def test_each_endpoint_of_a_service_fares_as_its_pod_does(
+    audit: Audit, example_snapshot: Path
+) -> None:
+    """Whoever is asked directly, on the port that the Service leads to, is another cell."""
+    pods = ("--to-namespace", "shop", "--to-namespace", "default")
+    sources = ("--from", "prod/prod-client-0", "--from", "shop/front-0", "--from", "default/web-0")
+    services = ("--to-service", "shop/*", "--to-service", "default/web")
+    done = audit(
+        *("run", "--snapshot", example_snapshot, *sources, *pods, *services, "-p", "declared"),
+        *("--planes", "logical", "--workers", "inline", "--verify", "0", "-q", "-o", "json"),
+    )
+    run = done.json["path"]
+    sql = (
+        "SELECT c.src_namespace || '/' || c.src_name AS src, e.addresses[1] || ':' || c.port AS "
+        "target, c.verdict FROM cells c JOIN endpoints e ON e.kind = 'pod' AND e.namespace = "
+        "c.dst_namespace AND e.name = c.dst_name WHERE c.dst_kind = 'pod' AND c.protocol = 'tcp'"
+    )
+    alone = {
+        (row["src"], row["target"]): row["verdict"]
+        for row in audit("query", run, sql, "-o", "json").json
+    }
+    asked = (
+        "SELECT src_namespace || '/' || src_name AS src, dst_namespace || '/' || dst_name AS dst, "
+        "port FROM cells WHERE dst_kind = 'service' AND protocol = 'tcp'"
+    )
+    compared = 0
+    for row in audit("query", run, asked, "-o", "json").json:
+        ends = (row["src"], f"svc/{row['dst']}", str(row["port"]))
+        told = audit("explain", run, *ends, "-o", "json").json
+        for backend in told["backends"]:
+            if backend["target"]:
+                compared += 1
+                assert backend["verdict"] == alone[row["src"], backend["target"]], (row, backend)
+        passing = sum(backend["verdict"] in ("reachable", "exits") for backend in told["backends"])
+        if len(told["backends"]) > 1:
+            lines = audit("explain", run, *ends).out
+            assert f"Backends {passing} of {len(told['backends'])} can be reached" in lines
+    assert compared > 10

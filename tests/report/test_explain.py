@@ -1,9 +1,11 @@
 """A cell on the terminal: everything the run knows of it, in order, and nothing obeyed."""
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from audit.model.endpoints import EndpointKind
 from audit.model.packets import Family
 from audit.model.run import Run
 from audit.model.verdicts import CODE, NO_VERDICT, Reason, Verdict
@@ -96,6 +98,32 @@ def test_the_replies_of_all_backends_are_shown(made: "Made") -> None:
     reply = explain(run, 0).split("Reply, hop by hop", 1)[1]
     assert "from b" in reply
     assert "from c" in reply
+
+
+def test_of_a_service_it_is_counted_how_many_of_its_endpoints_can_be_reached(made: "Made") -> None:
+    def packet(dst: str) -> str:
+        return f'inport=="shop_a" && ip4.src==10.0.0.1 && ip4.dst=={dst} && tcp.dst==80'
+
+    onward: dict[str, Any] = {"outcome": "continues", "reason": "all-backends-reachable"}
+    records = {
+        "a": made.trace("a", **onward, microflow=packet("10.96.0.9"), next_keys=("b", "c", "d")),
+        "b": made.trace("b", reason="delivered", microflow=packet("10.0.0.2")),
+        "c": made.trace("c", outcome="continues", microflow=packet("10.0.0.3"), next_keys=("e",)),
+        "d": made.trace(
+            "d", outcome="inconclusive", reason="hairpin-not-drawn", microflow=packet("10.96.0.9")
+        ),
+        "e": made.trace("e", outcome="blocked", reason="acl-drop", microflow=packet("10.0.0.3")),
+    }
+    run = one_cell(made, dict(records), Verdict.INCONCLUSIVE, Reason.BACKENDS_DIFFER)
+    ends = tuple(replace(end, kind=EndpointKind.SERVICE) for end in run.matrix.endpoints)
+    text = explain(replace(run, matrix=replace(run.matrix, endpoints=ends)), 0)
+    assert (
+        "Backends 1 of 3 can be reached, 1 may or may not\n"
+        "         the sender itself inconclusive (hairpin-not-drawn)\n"
+        "         10.0.0.2:80 reachable (delivered)\n"
+        "         10.0.0.3:80 blocked (acl-drop)\n"
+    ) in text
+    assert "Backends" not in explain(run, 0)
 
 
 def test_lines_are_folded_but_what_is_copied_is_not(run: Run) -> None:
