@@ -36,7 +36,7 @@ class Reach:
     @property
     def exit_code(self) -> ExitCode:
         """0: yes. 1: something is stopped. 3: nothing is, and not all is proven."""
-        if any(path.stopped for path in self.paths):
+        if any(path.stopped or path.partly for path in self.paths):
             return ExitCode.FINDINGS
         return ExitCode.CLEAN if self.answer is Answer.YES else ExitCode.INCOMPLETE
 

@@ -1,7 +1,8 @@
 """Who can reach what, folded to workloads: cells of a run → one path for each pair of them. Pure.
 
 A path has the ports on which all is the same, whether the packets of all its cells pass, of none,
-or of some, and what decides. What is not proven counts on neither side.
+or of some, and what decides. What is not proven counts on neither side; of a Service of which it is
+proven that some endpoints are reached and others are not, that is the answer.
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from audit.model.endpoints import Endpoint
 from audit.model.matrix import FAMILIES, Cells
 from audit.model.recorded import Recorded
-from audit.model.verdicts import PASSES, REASONS, STOPPED, VERDICTS, Verdict
+from audit.model.verdicts import PASSES, REASONS, STOPPED, VERDICTS, Reason, Verdict
 from audit.report import printing
 from audit.report.sentences import CAUSES, listed
 
@@ -34,6 +35,7 @@ class Answer(StrEnum):
 class Path:
     """The cells between two workloads on ports on which all is the same.
 
+    `partly` counts cells of Services of which packets reach some endpoints and not others.
     `because` are what stops, or leaves unproven, most cells first.
     """
 
@@ -42,6 +44,7 @@ class Path:
     ports: tuple[str, ...]
     passes: int
     stopped: int
+    partly: int
     unproven: int
     because: tuple[str, ...]
 
@@ -53,7 +56,7 @@ class Path:
     @property
     def cells(self) -> int:
         """All its cells."""
-        return self.passes + self.stopped + self.unproven
+        return self.passes + self.stopped + self.partly + self.unproven
 
 
 def answer_of(paths: Iterable[Path]) -> Answer:
@@ -61,13 +64,15 @@ def answer_of(paths: Iterable[Path]) -> Answer:
 
     It is partly only where some packets are proven to pass.
     """
-    passes, stopped, unproven = (
+    passes, stopped, partly, unproven = (
         sum(counts)
-        for counts in zip(*((p.passes, p.stopped, p.unproven) for p in paths), strict=True)
+        for counts in zip(
+            *((p.passes, p.stopped, p.partly, p.unproven) for p in paths), strict=True
+        )
     )
-    if not passes:
+    if not passes and not partly:
         return Answer.UNPROVEN if unproven else Answer.NO
-    return Answer.PARTLY if stopped or unproven else Answer.YES
+    return Answer.PARTLY if stopped or partly or unproven else Answer.YES
 
 
 _Key = tuple[int, int, int, int]
@@ -123,21 +128,26 @@ def _paths(run: Recorded, names: Sequence[str], counted: dict[_Key, _States]) ->
     for (source, destination, port, family), states in sorted(counted.items()):
         alike[source, destination, *_summed(run, states)].append((port, family))
     both = len({family for *_, family in counted}) > 1
-    for (source, destination, passes, stopped, unproven, because), on in alike.items():
+    for (source, destination, *counts, because), on in alike.items():
+        passes, stopped, partly, unproven = counts
         yield Path(
             source=names[source],
             destination=names[destination],
             ports=tuple(_ports(run, on, both=both)),
             passes=passes,
             stopped=stopped,
+            partly=partly,
             unproven=unproven,
             because=because,
         )
 
 
-def _summed(run: Recorded, states: _States) -> tuple[int, int, int, tuple[str, ...]]:
-    """Return how many cells pass, are stopped and are unproven, and why, most cells first."""
-    passes = stopped = unproven = 0
+def _summed(run: Recorded, states: _States) -> tuple[int, int, int, int, tuple[str, ...]]:
+    """Return how many cells pass, are stopped, pass in part and are unproven, and why.
+
+    Causes are in the order of their cells, most first.
+    """
+    passes = stopped = partly = unproven = 0
     causes: Counter[str] = Counter()
     for (code, reason, blame), count in states.items():
         verdict = VERDICTS[code]
@@ -146,12 +156,14 @@ def _summed(run: Recorded, states: _States) -> tuple[int, int, int, tuple[str, .
             continue
         if verdict in STOPPED:
             stopped += count
+        elif REASONS[reason] is Reason.BACKENDS_DIFFER:
+            partly += count
         else:
             unproven += count
         blocked = verdict is Verdict.BLOCKED and blame >= 0
         causes[str(run.cells.blames[blame]) if blocked else CAUSES[REASONS[reason]]] += count
     ranked = sorted(causes.items(), key=lambda entry: (-entry[1], entry[0]))
-    return passes, stopped, unproven, tuple(cause for cause, _ in ranked)
+    return passes, stopped, partly, unproven, tuple(cause for cause, _ in ranked)
 
 
 def _ports(run: Recorded, on: Sequence[tuple[int, int]], *, both: bool) -> Iterator[str]:
@@ -218,7 +230,10 @@ def _folded(paths: Iterable[Path]) -> Iterator[tuple[str, str, str]]:
 def _rest(path: Path) -> str:
     """Return a path's ports, its counts where they differ, and what decides."""
     counts = ""
-    parts = (("pass", path.passes), ("stopped", path.stopped), ("not proven", path.unproven))
+    parts = (
+        *(("pass", path.passes), ("stopped", path.stopped)),
+        *(("pass in part", path.partly), ("not proven", path.unproven)),
+    )
     if sum(count > 0 for _, count in parts) > 1:
         shares = ", ".join(f"{count} {word}" for word, count in parts if count)
         counts = f"of {path.cells} cells {shares}"
@@ -226,13 +241,14 @@ def _rest(path: Path) -> str:
     return "  ".join(part for part in shown if part)
 
 
-COLUMNS = ("from", "to", "ports", "answer", "pass", "stopped", "unproven", "because")
+COLUMNS = ("from", "to", "ports", "answer", "pass", "stopped", "partly", "unproven", "because")
 
 
 def row(path: Path) -> tuple[object, ...]:
     """Return a path as `COLUMNS` name it."""
     ends = path.source, path.destination, " ".join(path.ports), str(path.answer)
-    return (*ends, path.passes, path.stopped, path.unproven, "; ".join(path.because))
+    counts = path.passes, path.stopped, path.partly, path.unproven
+    return (*ends, *counts, "; ".join(path.because))
 
 
 def fields(path: Path) -> dict[str, Any]:
@@ -242,6 +258,11 @@ def fields(path: Path) -> dict[str, Any]:
         "to": path.destination,
         "ports": list(path.ports),
         "answer": str(path.answer),
-        "cells": {"pass": path.passes, "stopped": path.stopped, "unproven": path.unproven},
+        "cells": {
+            "pass": path.passes,
+            "stopped": path.stopped,
+            "partly": path.partly,
+            "unproven": path.unproven,
+        },
         "because": list(path.because),
     }

@@ -33,6 +33,7 @@ A0, A1, B0, B1 = (pod(f"{name}-{n}", name) for name in "ab" for n in (0, 1))
 ENDPOINTS = (A0, A1, B0, B1)
 REACHABLE = (Verdict.REACHABLE, Reason.DELIVERED, -1)
 BLOCKED = (Verdict.BLOCKED, Reason.ACL_DROP, 0)
+DIFFER = (Verdict.INCONCLUSIVE, Reason.BACKENDS_DIFFER, 0)
 UNTRACED = (Verdict.UNTRACED, Reason.LEG_NOT_SHOWN, -1)
 Rows = Sequence[tuple[int, int, int, tuple[Verdict, Reason, int]]]
 
@@ -92,6 +93,9 @@ def between(*said: Any) -> Rows:
         ((REACHABLE, REACHABLE, REACHABLE, BLOCKED), Answer.PARTLY, None),
         ((REACHABLE, REACHABLE, REACHABLE, UNTRACED), Answer.PARTLY, None),
         ((BLOCKED, BLOCKED, BLOCKED, UNTRACED), Answer.UNPROVEN, None),
+        ((DIFFER,) * 4, Answer.PARTLY, None),
+        ((BLOCKED, BLOCKED, BLOCKED, DIFFER), Answer.PARTLY, None),
+        ((REACHABLE, REACHABLE, REACHABLE, DIFFER), Answer.PARTLY, None),
     ],
 )
 def test_a_path_is_yes_or_no_only_where_all_of_it_is_proven(
@@ -101,6 +105,7 @@ def test_a_path_is_yes_or_no_only_where_all_of_it_is_proven(
     assert (path.source, path.destination) == ("deployment shop/a", "deployment shop/b")
     assert (path.answer, path.cells) == (answer, 4)
     assert (path.passes, path.stopped) == (said.count(REACHABLE), said.count(BLOCKED))
+    assert (path.partly, path.unproven) == (said.count(DIFFER), said.count(UNTRACED))
     if because is not None:
         assert path.because == because
 
@@ -139,6 +144,7 @@ def test_a_graph_has_an_edge_for_each_path_whatever_its_ends_are_called() -> Non
         ports=("tcp/80",),
         passes=0,
         stopped=1,
+        partly=0,
         unproven=0,
         because=("networkpolicy shop/deny ingress",),
     )
