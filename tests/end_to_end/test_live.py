@@ -88,6 +88,23 @@ def test_a_live_cluster_answers_who_can_reach_what(
     assert cluster.running == 0
 
 
+def test_a_change_of_policies_is_tried_on_the_cluster_and_changes_nothing_there(
+    audit: Audit, cluster: Cluster, live: tuple[str, ...], recorded: Path
+) -> None:
+    deny = {"podSelector": {}, "policyTypes": ["Ingress"]}
+    policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": deny}
+    policy["metadata"] = {"name": "deny", "namespace": "prod"}
+    (audit.directory / "deny.json").write_text(json.dumps(policy))
+    asked = ("-n", "default", "-n", "prod", "--apply", "deny.json", "-q", "-o", "json")
+    tried = audit("run", *live, *asked)
+    assert tried.code == 1, tried.err
+    recorded_says = audit("run", "--snapshot", recorded, *asked).json["changes"]
+    assert tried.json["changes"]["paths"] == recorded_says["paths"] != []
+    assert cluster.commands == [], "policies take no database"
+    assert {call.split()[0] for call in cluster.calls} == {"list"}
+    assert not list((audit.directory / "runs").glob(".cluster-*"))
+
+
 def test_a_saved_cluster_is_traced_elsewhere(
     audit: Audit, live: tuple[str, ...], expected: list[dict[str, str]]
 ) -> None:
