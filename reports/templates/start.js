@@ -172,8 +172,12 @@ const ready = start().finally(() => { lateTable(); }).catch((error) => {
 window.auditReport = {
   ready,
   csv: async () => {
-    await shown();
-    return (await csvOf()).join("");
+    let lines;
+    do {
+      await shown();
+      lines = await csvOf(); // nothing where another scene came meanwhile
+    } while (!lines);
+    return lines.join("");
   },
   busy: () => shownTurn !== turn || wanted.length > 0 || making !== null || pending !== 0,
   cellRect(source, destination) {
