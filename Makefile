@@ -3,7 +3,7 @@
 # .venv, newer OVNs to ~/.local/share/ovn-audit. ARGS is handed on: `make test ARGS="-k store"`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install ovn ovns chromium demo test check fmt parity mutate predict kill strain bench fuzz flips
+.PHONY: help install ovn ovns chromium demo test check fmt parity mutate predict kill strain bench fuzz flips conformance
 .PHONY: screenshots reference site lock krew sbom vulnerabilities clean image-test check-page
 
 INSTALLED := .venv/.installed
@@ -116,6 +116,9 @@ image-test: install  ## Run the Dockerfile's steps in a fresh Debian: root, debo
 
 bench: install ovn  ## Measure the audit beside ovnkube-trace's own commands
 	@.venv/bin/python -m bench.run $(ARGS)
+
+conformance: install  ## Hold the intent plane against network-policy-api's tests (ARGS=its directory conformance)
+	@.venv/bin/python -m tests.conformance $(ARGS)
 
 fuzz: install  ## Read a million damaged inputs with every reader (hours; ARGS="--seconds 60 scope")
 	@.venv/bin/python -m tests.fuzz $(ARGS)
