@@ -44,12 +44,15 @@ function isOwnPacket(hops, src, dst) {
   return [src, dst].every((endpoint) => T.endpoints[endpoint][6].split(" ").some((address) => named.has(address)));
 }
 
+// The network that an end is attached to, where the run has several.
+const networkOf = (endpoint) => (manyNetworks() && T.endpoints[endpoint][7] ? `network ${T.endpoints[endpoint][7]}` : "");
+
 function pathRow(title, src, dst, between, verdict, hops = []) {
   const arrives = passes(verdict);
   const ends = [
-    station("end", keyOf(src), T.endpoints[src][4] && `on ${T.endpoints[src][4]}`, ""),
+    station("end", keyOf(src), [T.endpoints[src][4] && `on ${T.endpoints[src][4]}`, networkOf(src)].filter(Boolean).join(", "), ""),
     ...between,
-    station("end", keyOf(dst), arrives ? (verdict === EXITS ? "left OVN on the way there" : "arrives") : stops(verdict) ? "not reached" : "not known", arrives ? T.verdicts[verdict].name : ""),
+    station("end", keyOf(dst), [networkOf(dst), arrives ? (verdict === EXITS ? "left OVN on the way there" : "arrives") : stops(verdict) ? "not reached" : "not known"].filter(Boolean).join(", "), arrives ? T.verdicts[verdict].name : ""),
   ];
   const stopping = (entry) => entry.kind !== "end" && entry.verdict && entry.verdict !== "reachable" && entry.verdict !== "exits";
   return [

@@ -537,6 +537,10 @@ def test_where_there_are_several_networks_the_map_begins_with_them(
     assert "shop" not in {row[1] for row in rows}
     reader.page.get_by_role("button", name="All networks").click()
     reader.at("networks")
+    reader.open("cell=pod%20shop%2Ffront-0,pod%20payments%2Fapi-0")
+    path = reader.text("panel-path")
+    assert "network blue" in path
+    assert "network default" in path
 
 
 def test_the_map_is_on_the_first_screen(made: "Made", read: Read) -> None:
