@@ -15,6 +15,7 @@ from audit.commands.diff import mark_runs
 from audit.commands.report import Outcome, write_report
 from audit.commands.run import decide, run
 from audit.errors import ExitCode
+from audit.facts import applying
 from audit.facts.applying import NO_CHANGE
 from audit.model.changes import Changes
 from audit.store.layout import read_manifest
@@ -47,6 +48,7 @@ def apply(options: Options, root: Path, progress: Progress) -> Applied:
 
     That run is below `root`, in a directory of its own.
     """
+    applying.check(options.change)
     compared = []
     with scratch.directory("unchanged") as place:
         before = decide(replace(options, change=NO_CHANGE), place / "runs", progress)

@@ -64,6 +64,13 @@ def _kinds() -> str:
     return ", ".join(sorted(kind.lower() for kind in kube.POLICY_RESOURCES.values()))
 
 
+def check(change: Change) -> None:
+    """Raise what reading the files will, before a cluster is judged for it; `-` is read once."""
+    for source in change.applied:
+        if source != "-":
+            manifests.read_policies(source)
+
+
 def changed(state: ClusterState, change: Change) -> ClusterState:
     """Return a cluster as it would be.
 

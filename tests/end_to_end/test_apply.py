@@ -179,6 +179,8 @@ def test_what_cannot_be_applied_is_refused(
     assert done.code == 2
     assert sentence in done.err
     assert done.err.count("\n") == 1
+    if words == ("--apply", "empty-peer.yaml"):  # before the cluster is judged without it
+        assert "evaluating" not in audit("run", *given, *words).err
     assert not [*audit.directory.glob("runs/**/run.json")]
 
 
