@@ -15,20 +15,14 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
-from audit.cli.progress import Silent
-from audit.commands import intent
-from audit.model.matrix import Cells
-from audit.model.verdicts import PASSES, STOPPED, VERDICTS
-from audit.scope import scope
-from audit.tracing.options import Options
+from audit.model.verdicts import PASSES, STOPPED
+from tests.asked import Asked
 
 Object = dict[str, Any]
 HOST_PORTS = [34345 + number for number in range(8)]
@@ -202,24 +196,13 @@ _STATEMENTS: Mapping[str, Callable[..., None]] = {
 """What a statement of these tests does, by what it looks like."""
 
 
-def verdict(objects: list[Object], asked: Connection) -> str:
+def verdict(objects: list[Object], connection: Connection) -> str:
     """Return what the intent plane says of a connection."""
-    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "objects.yaml"
         file.write_text(yaml.safe_dump_all(objects), encoding="utf-8")
-        options = Options(
-            snapshot=None,
-            manifests=str(file),
-            scope=scope.from_flags(
-                ports=(asked.port,), from_endpoints=(asked.src,), to_endpoints=(asked.dst,)
-            ),
-        )
-        planned = intent.plan(options, Silent(), stack)
-        judged = intent.alone(planned, Silent())
-        cells = Cells.joined(list(judged.blocks.parts()))
-        codes: list[int] = np.unique(cells.verdict).tolist()
-    [code] = codes
-    return VERDICTS[code]
+        asked = Asked(file, connection.port)
+    return asked.between(f"pod {connection.src}", f"pod {connection.dst}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

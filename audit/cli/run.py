@@ -34,8 +34,8 @@ from audit.commands import run as command
 from audit.commands import snapshot as snapshots
 from audit.commands import who as deciding
 from audit.errors import AuditError, ExitCode, UsageError
-from audit.facts import applying as changes_of
 from audit.facts import manifests as manifest_files
+from audit.facts.applying import Change
 from audit.model.options import DEFAULT_PLANES, Covering, Format, Part, PlaneName, Workers
 from audit.model.verdicts import VERDICTS, PolicyRef
 from audit.report import messages
@@ -93,9 +93,9 @@ class Flags:
         return self.manifests is not None or self.kustomization is not None
 
     @property
-    def change(self) -> changes_of.Change:
+    def change(self) -> Change:
         """What is applied to the objects of the cluster first."""
-        return changes_of.Change(applied=self.apply, deleted=self.apply_delete)
+        return Change(applied=self.apply, deleted=self.apply_delete)
 
     @property
     def asked_planes(self) -> frozenset[PlaneName]:
@@ -486,8 +486,7 @@ def _print_applied(done: applying.Applied, flags: Flags) -> int:
     else:
         say.text(diffs.plain(done.changes))
         _print_messages(done.outcome.manifest, known=messages.messages(done.before))
-        say.line(f"run: {done.outcome.path}")
-        say.line(str(done.outcome.report.absolute()))
+        _print_places(done.outcome)
     return ExitCode.CLEAN if flags.exit_zero else done.exit_code
 
 
@@ -539,6 +538,13 @@ def _places(done: reports.Outcome) -> dict[str, str]:
     if done.url:
         return {"path": done.url, "report": f"{done.url}/{done.report.name}"}
     return {"path": str(done.path), "report": str(done.report)}
+
+
+def _print_places(done: reports.Outcome) -> None:
+    """Print where a run and its page are, the page last."""
+    where = _places(done)
+    say.line(f"run: {where['path']}")
+    say.line(where["report"] if done.url else str(done.report.absolute()))
 
 
 def _print_rehearsal(done: rehearsals.Rehearsed, flags: Flags) -> int:
@@ -617,6 +623,4 @@ def _print(manifest: Mapping[str, Any], done: reports.Outcome) -> None:
     _print_messages(manifest)
     for sentence in done.unproven:
         say.message("warning", sentence, prefix="unproven")
-    where = _places(done)
-    say.line(f"run: {where['path']}")
-    say.line(where["report"] if done.url else str(done.report.absolute()))
+    _print_places(done)

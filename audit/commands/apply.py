@@ -15,13 +15,12 @@ from audit.commands.diff import mark_runs
 from audit.commands.report import Outcome, write_report
 from audit.commands.run import decide, run
 from audit.errors import ExitCode
-from audit.facts import applying
 from audit.facts.applying import NO_CHANGE
 from audit.model.changes import Changes
 from audit.store.layout import read_manifest
 from audit.tracing.options import Options, Progress
 
-APPLIED = "applied"
+_DIRECTORY = "applied"
 """Where these runs are kept, below the others: none is the latest of a cluster, or its history."""
 _BEFORE = "the cluster as it is"
 
@@ -48,16 +47,17 @@ def apply(options: Options, root: Path, progress: Progress) -> Applied:
 
     That run is below `root`, in a directory of its own.
     """
-    applying.check(options.change)
     compared = []
-    with scratch.directory("unchanged") as place:
-        before = decide(replace(options, change=NO_CHANGE), place / "runs", progress)
 
-        def page(path: Path) -> None:
+    def page(path: Path) -> None:
+        # The changed cluster was first: what is wrong with the change is said before all else.
+        with scratch.directory("unchanged") as place:
+            before = decide(replace(options, change=NO_CHANGE), place / "runs", progress)
             changes, marked = mark_runs(before, path, progress)
-            compared.append(replace(changes, before=_BEFORE, after=path.name))
             write_report(path, replace(marked, since=_BEFORE))
+            named = replace(changes, before=_BEFORE, after=path.name)
+            compared.append((named, read_manifest(before)))
 
-        outcome = run(options, root / APPLIED, progress, page=page)
-        unchanged = read_manifest(before)
-    return Applied(outcome=outcome, changes=compared[0], before=unchanged)
+    outcome = run(options, root / _DIRECTORY, progress, page=page)
+    [(changes, unchanged)] = compared
+    return Applied(outcome=outcome, changes=changes, before=unchanged)

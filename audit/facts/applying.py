@@ -9,24 +9,21 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from audit.errors import UsageError
-from audit.facts import kube, manifests
+from audit.facts import apis, kube, manifests
 from audit.facts.manifests import Manifests
 from audit.model.facts import ClusterState, Note
 from audit.model.findings import APPLIED
-from audit.model.selectors import UNSAID
 from audit.model.verdicts import PolicyRef
 
-_SHORT = {"netpol": "NetworkPolicy", "anp": "AdminNetworkPolicy"}
-_SHORT |= {"banp": "BaselineAdminNetworkPolicy", "cnp": "ClusterNetworkPolicy"}
 _KINDS: Mapping[str, str] = {
     **kube.POLICY_RESOURCES,
     **{kind.lower(): kind for kind in kube.POLICY_RESOURCES.values()},
-    **_SHORT,
+    "netpol": "NetworkPolicy",
+    "anp": "AdminNetworkPolicy",
+    "banp": "BaselineAdminNetworkPolicy",
+    "cnp": "ClusterNetworkPolicy",
 }
 """The words that kubectl has for a kind of policy, in lower case."""
-_CLUSTER_SCOPED = frozenset(
-    {"AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +50,7 @@ def policy_named(text: str) -> PolicyRef:
     kind = _KINDS.get(word.lower())
     if kind is None:
         raise UsageError(f"{text!r}: {word!r} is no kind of policy; there are {_kinds()}")
-    wanted = 1 if kind in _CLUSTER_SCOPED else 2
+    wanted = 1 if kind in apis.CLUSTER_SCOPED else 2
     if len(names) != wanted or not all(names):
         written = f"{kind.lower()}/{'NAME' if wanted == 1 else 'NAMESPACE/NAME'}"
         raise UsageError(f"{text!r} names no {kind}; write {written}")
@@ -62,13 +59,6 @@ def policy_named(text: str) -> PolicyRef:
 
 def _kinds() -> str:
     return ", ".join(sorted(kind.lower() for kind in kube.POLICY_RESOURCES.values()))
-
-
-def check(change: Change) -> None:
-    """Raise what reading the files will, before a cluster is judged for it; `-` is read once."""
-    for source in change.applied:
-        if source != "-":
-            manifests.read_policies(source)
 
 
 def changed(state: ClusterState, change: Change) -> ClusterState:
@@ -109,15 +99,15 @@ def _labelled(
 ) -> dict[str, tuple[tuple[str, str], ...]]:
     """Return the namespaces with the labels that their objects in the files have, too."""
     labelled = dict(namespaces)
-    for name, labels in _namespaces(read):
+    for name, labels in _written(read):
         labelled[name] = tuple(sorted({**dict(labelled.get(name, ())), **labels}.items()))
     return labelled
 
 
-def _namespaces(read: Iterable[Manifests]) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Yield the namespaces that have an object in the files, not those only mentioned."""
+def _written(read: Iterable[Manifests]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield the namespaces that have an object in the files, and their labels."""
     for one in read:
-        yield from ((n, labels) for n, labels in one.namespaces.items() if UNSAID not in labels)
+        yield from one.written_namespaces.items()
 
 
 _OF_A_POLICY = frozenset({"policy-without-meaning", "policy-not-valid"})
@@ -133,7 +123,7 @@ def _note(change: Change, before: set[str], applied: Sequence[str], read: list[M
     replaced = sorted(before.intersection(applied))
     added = sorted(set(applied) - before)
     deleted = sorted(map(str, change.deleted))
-    labelled = sorted({f"namespace {name}" for name, _ in _namespaces(read)})
+    labelled = sorted({f"namespace {name}" for name, _ in _written(read)})
     counted = (
         (added, "added"),
         (replaced, "replaced"),

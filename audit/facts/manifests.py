@@ -99,6 +99,11 @@ class Manifests:
     source_lines: dict[str, SourceLine] = field(default_factory=dict)
     """Where objects and rules are written, by their names in findings."""
 
+    @property
+    def written_namespaces(self) -> Mapping[str, Mapping[str, str]]:
+        """Those with an object of their own, and its labels; others are only mentioned."""
+        return {n: labels for n, labels in self.namespaces.items() if UNSAID not in labels}
+
     def places(self) -> Mapping[str, Placed]:
         """Return which network the pods of each namespace are on."""
         return {
@@ -487,7 +492,7 @@ class _Reader:
             space = manifests.controller.namespace
             manifests.namespaces.setdefault(space, {_NAME_LABEL: space, UNSAID: UNSAID})
         for name, labels in self._around.namespaces.items():
-            if UNSAID not in manifests.namespaces.get(name, {UNSAID: UNSAID}):
+            if name in manifests.written_namespaces:
                 location, _ = self._seen["Namespace", "", name]
                 raise ManifestError(
                     f"{location} has the namespace {name}, and its labels; leave out "
@@ -523,8 +528,7 @@ class _Reader:
         """Return the policies and namespaces, with what was passed over: everything else, too."""
         manifests = self._manifests
         self._take_all()
-        labelled = any(UNSAID not in labels for labels in manifests.namespaces.values())
-        if not manifests.policies and not labelled:
+        if not manifests.policies and not manifests.written_namespaces:
             raise ManifestError(
                 f"{manifests.source} has no policy and no Namespace, so there is nothing to apply"
                 f"{self._instead()}"

@@ -29,6 +29,12 @@ PASSES = frozenset({Verdict.REACHABLE, Verdict.EXITS})
 STOPPED = frozenset({Verdict.BLOCKED, Verdict.UNROUTABLE})
 UNPROVEN = frozenset({Verdict.INCONCLUSIVE, Verdict.UNTRACED})
 """The three sets partition Verdict. The last is never counted as either of the others."""
+KEPT_FIRST = (
+    *(Verdict.UNTRACED, Verdict.INCONCLUSIVE),
+    *(Verdict.EXITS, Verdict.REACHABLE),
+    *(Verdict.BLOCKED, Verdict.UNROUTABLE),
+)
+"""Of alternatives that agree, or are not all proven, the one that is kept: by its verdict."""
 
 
 class Reason(StrEnum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.matrix import FAMILIES
 from audit.model.run import Run, TraceReader, TraceRecord
-from audit.model.verdicts import PASSES, STOPPED, Reason, Verdict
+from audit.model.verdicts import KEPT_FIRST, PASSES, STOPPED, Reason, Verdict
 
 
 def request(traces: TraceReader, key: str) -> tuple[TraceRecord, ...]:
@@ -161,9 +161,7 @@ def _fate(target: str, hops: Sequence[TraceRecord]) -> Balanced:
     """Return how the packets of one endpoint fare, where the ends of their ways agree."""
     ends = [hop for hop in hops if not hop.next_keys]
     words = {hop.outcome for hop in ends}
-    # Of passes the weaker claim is kept, of stops the one with a policy to name, as for a cell.
-    kept_first = (Verdict.EXITS, Verdict.REACHABLE, Verdict.BLOCKED, Verdict.UNROUTABLE)
-    verdict = next((verdict for verdict in kept_first if verdict in words), None)
+    verdict = next((verdict for verdict in KEPT_FIRST if verdict in words), None)
     if verdict is None or not (words <= PASSES or words <= STOPPED):
         reasons = (hop.reason for hop in ends if hop.outcome not in PASSES | STOPPED)
         by = next(reasons, str(Reason.BACKENDS_DIFFER))

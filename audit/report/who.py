@@ -6,7 +6,7 @@ proven that some endpoints are reached and others are not, that is the answer.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -56,7 +56,17 @@ class Path:
     @property
     def cells(self) -> int:
         """All its cells."""
-        return self.passes + self.stopped + self.partly + self.unproven
+        return sum(self.counts.values())
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Its cells by what becomes of them, as programs read it."""
+        return {
+            "pass": self.passes,
+            "stopped": self.stopped,
+            "partly": self.partly,
+            "unproven": self.unproven,
+        }
 
 
 def answer_of(paths: Iterable[Path]) -> Answer:
@@ -64,15 +74,12 @@ def answer_of(paths: Iterable[Path]) -> Answer:
 
     It is partly only where some packets are proven to pass.
     """
-    passes, stopped, partly, unproven = (
-        sum(counts)
-        for counts in zip(
-            *((p.passes, p.stopped, p.partly, p.unproven) for p in paths), strict=True
-        )
-    )
-    if not passes and not partly:
-        return Answer.UNPROVEN if unproven else Answer.NO
-    return Answer.PARTLY if stopped or partly or unproven else Answer.YES
+    total = Counter[str]()
+    for path in paths:
+        total.update(path.counts)
+    if not total["pass"] and not total["partly"]:
+        return Answer.UNPROVEN if total["unproven"] else Answer.NO
+    return Answer.YES if total["pass"] == total.total() else Answer.PARTLY
 
 
 _Key = tuple[int, int, int, int]
@@ -230,10 +237,8 @@ def _folded(paths: Iterable[Path]) -> Iterator[tuple[str, str, str]]:
 def _rest(path: Path) -> str:
     """Return a path's ports, its counts where they differ, and what decides."""
     counts = ""
-    parts = (
-        *(("pass", path.passes), ("stopped", path.stopped)),
-        *(("pass in part", path.partly), ("not proven", path.unproven)),
-    )
+    words = {"partly": "pass in part", "unproven": "not proven"}
+    parts = [(words.get(name, name), count) for name, count in path.counts.items()]
     if sum(count > 0 for _, count in parts) > 1:
         shares = ", ".join(f"{count} {word}" for word, count in parts if count)
         counts = f"of {path.cells} cells {shares}"
@@ -247,8 +252,7 @@ COLUMNS = ("from", "to", "ports", "answer", "pass", "stopped", "partly", "unprov
 def row(path: Path) -> tuple[object, ...]:
     """Return a path as `COLUMNS` name it."""
     ends = path.source, path.destination, " ".join(path.ports), str(path.answer)
-    counts = path.passes, path.stopped, path.partly, path.unproven
-    return (*ends, *counts, "; ".join(path.because))
+    return (*ends, *path.counts.values(), "; ".join(path.because))
 
 
 def fields(path: Path) -> dict[str, Any]:
@@ -258,11 +262,6 @@ def fields(path: Path) -> dict[str, Any]:
         "to": path.destination,
         "ports": list(path.ports),
         "answer": str(path.answer),
-        "cells": {
-            "pass": path.passes,
-            "stopped": path.stopped,
-            "partly": path.partly,
-            "unproven": path.unproven,
-        },
+        "cells": path.counts,
         "because": list(path.because),
     }

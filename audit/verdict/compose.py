@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from audit.model.matrix import CellVerdicts
 from audit.model.verdicts import (
     CODE,
+    KEPT_FIRST,
     NO_VERDICT,
     PASSES,
     REASON_CODE,
@@ -102,12 +103,6 @@ _DIFFER = {
     Combine.GATEWAYS: Reason.GATEWAYS_DIFFER,
     Combine.SOURCES: Reason.SOURCE_TRANSLATED,
 }
-_KEPT_FIRST = (
-    *(Verdict.UNTRACED, Verdict.INCONCLUSIVE),
-    *(Verdict.EXITS, Verdict.REACHABLE),
-    *(Verdict.BLOCKED, Verdict.UNROUTABLE),
-)
-"""Of alternatives that agree, or are not all proven, the one that is kept: by its verdict."""
 
 
 def combine(parts: Sequence[Decision], how: Combine) -> Decision:
@@ -136,7 +131,7 @@ def combine(parts: Sequence[Decision], how: Combine) -> Decision:
 
 
 def _precedence(part: Decision) -> int:
-    return _KEPT_FIRST.index(part.verdict)
+    return KEPT_FIRST.index(part.verdict)
 
 
 CELLS_AT_A_TIME = 1 << 22

@@ -5,11 +5,9 @@ function drawCrumbs() {
   const crumb = (text, change) => (change ? el("button", { type: "button", on: { click: () => { go(change); scroller.focus({ preventScroll: true }); } } }, text) : el("span", {}, text));
   const next = () => el("span", { class: "next", "aria-hidden": "true" }, "›");
   const name = (spec) => plain(spec.all ? "everything" : specText(spec));
-  const top = { rows: null, columns: null, cell: null, at: "" };
   const parts = [];
-  if (manyNetworks()) parts.push(crumb("All networks", scene.level === "networks" ? null : { ...top, level: "" }));
-  const ofNetworks = view.rows && [view.rows, view.columns].some((spec) => spec.network !== undefined);
-  if (!ofNetworks && scene.level !== "networks") parts.push(...parts.slice(0, 1).map(next), crumb("All namespaces", view.rows ? { ...top, level: manyNetworks() ? "groups" : "" } : null));
+  if (manyNetworks()) parts.push(crumb("All networks", scene.level === "networks" ? null : EVERYTHING));
+  if (scene.level !== "networks" && !isOfNetworks(view)) parts.push(...parts.slice(0, 1).map(next), crumb("All namespaces", view.rows ? allNamespaces() : null));
   const groupOf = (spec) => (spec.workload !== undefined ? T.groupOf[T.workloadOf.indexOf(spec.workload)] : -1);
   if (view.rows && groupOf(view.rows) >= 0 && groupOf(view.columns) >= 0) {
     const [g, h] = [groupOf(view.rows), groupOf(view.columns)];
@@ -50,8 +48,8 @@ function fillSelectors() {
   for (const name of ["level", "network", "order", "only", "plane"]) $(`${name}-label`).hidden ||= !has("cells");
   $("level").addEventListener("change", () => {
     const level = $("level").value;
-    if (level === "networks") go({ rows: null, columns: null, level: "", cell: null, at: "" });
-    else if (level === "groups") go({ rows: null, columns: null, level: manyNetworks() ? "groups" : "", cell: null, at: "" });
+    if (level === "networks") go(EVERYTHING);
+    else if (level === "groups") go(allNamespaces());
     else go({ rows: view.rows || { all: true }, columns: view.columns || { all: true }, level: level === "endpoints" ? "" : level, cell: null, at: "" });
   });
   $("smaller").addEventListener("click", () => zoomBy(1 / 1.3));

@@ -17,6 +17,10 @@ const below = (level) => (level === "networks" ? "groups" : "");
 // Where there are several networks the map begins with them: else one of its steps would be a single cell.
 const manyNetworks = () => T.networks.length > 1 && has("cells");
 
+const EVERYTHING = { rows: null, columns: null, level: "", cell: null, at: "" };
+const allNamespaces = () => ({ ...EVERYTHING, level: manyNetworks() ? "groups" : "" });
+const isOfNetworks = (v) => Boolean(v.rows) && [v.rows, v.columns].some((spec) => spec.network !== undefined);
+
 const NETWORK = "network ";
 const WORKLOAD = "workload ";
 const LABELLED = "label ";
@@ -92,6 +96,5 @@ function goBack() {
     const groupOf = (workload) => T.groupOf[T.workloadOf.indexOf(workload)];
     return go({ rows: { group: groupOf(view.rows.workload) }, columns: { group: groupOf(view.columns.workload) }, level: "workloads" });
   }
-  const ofNetworks = [view.rows, view.columns].some((spec) => spec.network !== undefined);
-  return go({ rows: null, columns: null, level: manyNetworks() && !ofNetworks ? "groups" : "" });
+  return go(isOfNetworks(view) ? EVERYTHING : allNamespaces());
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.test_manifests import Asked
+from tests.asked import Asked
 from tests.conftest import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "intent.md").read_text(encoding="utf-8")
