@@ -34,8 +34,8 @@ from audit.commands import run as command
 from audit.commands import snapshot as snapshots
 from audit.commands import who as deciding
 from audit.errors import AuditError, ExitCode, UsageError
+from audit.facts import applying as change_files
 from audit.facts import manifests as manifest_files
-from audit.facts.applying import Change
 from audit.model.options import DEFAULT_PLANES, Covering, Format, Part, PlaneName, Workers
 from audit.model.verdicts import VERDICTS, PolicyRef
 from audit.report import messages
@@ -93,9 +93,9 @@ class Flags:
         return self.manifests is not None or self.kustomization is not None
 
     @property
-    def change(self) -> Change:
+    def change(self) -> change_files.Change:
         """What is applied to the objects of the cluster first."""
-        return Change(applied=self.apply, deleted=self.apply_delete)
+        return change_files.Change(applied=self.apply, deleted=self.apply_delete)
 
     @property
     def asked_planes(self) -> frozenset[PlaneName]:
