@@ -17,6 +17,15 @@ from audit.model.verdicts import Blame, PolicyRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """An ACL that let a packet through in a datapath, which it had `entered` by a port."""
+
+    datapath: str
+    entered: str
+    blame: Blame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Blamer:
     """Finds the object behind an ACL stage's verdict."""
 
@@ -75,14 +84,18 @@ class Blamer:
                     return blame
         return None
 
-    def allows(self, zone_name: str, hop: Hop, inport: str) -> tuple[tuple[str, Blame], ...]:
-        """Return the ACLs that let the packet through, in order, each with its datapath."""
+    def allows(self, zone_name: str, hop: Hop, inport: str) -> tuple[Allowed, ...]:
+        """Return the ACLs that let the packet through, in order."""
         allowing = (
-            (match.datapath, self.blame(zone_name, hop, match, inport))
+            (match, self.blame(zone_name, hop, match, inport))
             for match in hop.acls
             if match.action == "allow"
         )
-        return tuple((datapath, blame) for datapath, blame in allowing if blame is not None)
+        return tuple(
+            Allowed(datapath=match.datapath, entered=match.inport, blame=blame)
+            for match, blame in allowing
+            if blame is not None
+        )
 
     def _selecting(self, zone: str, port: str, acl: Acl) -> tuple[PolicyRef, ...]:
         """Return the namespace's policies that isolate `port` in the ACL's direction.

@@ -25,7 +25,7 @@ from audit.model.traces import (
     TraceTask,
 )
 from audit.model.verdicts import STOPPED, Blame, Reason, Verdict
-from audit.verdict.blame import Blamer
+from audit.verdict.blame import Allowed, Blamer
 from audit.verdict.blindness import Blindness
 from audit.verdict.hops import NextHops
 from audit.verdict.tunnels import Tunnels
@@ -77,9 +77,9 @@ class Judgement:
 
     `translated` is the source address the packet ended with, empty when it kept its own.
     `redirected` says that it was no longer for the address it was sent to. `zone` is where it was
-    traced, `datapath` and `stage` are where the packet ended and `outport` the port it was to leave
-    that by, a pod's or a host's where `to_workload`; `allows` are the ACLs that let it through on
-    the way, each with the datapath it did so in.
+    traced, `datapath` and `stage` are where the packet ended, `entered` the port by which it came
+    into that and `outport` the one it was to leave it by, a pod's or a host's where `to_workload`;
+    `allows` are the ACLs that let it through on the way.
     """
 
     verdict: Verdict | None
@@ -93,9 +93,10 @@ class Judgement:
     zone: str = ""
     datapath: str = ""
     stage: str = ""
+    entered: str = ""
     outport: str = ""
     to_workload: bool = False
-    allows: tuple[tuple[str, Blame], ...] = ()
+    allows: tuple[Allowed, ...] = ()
 
 
 def forked(legs: tuple[TraceTask, ...]) -> Judgement:
@@ -150,6 +151,7 @@ class Judge:
                     zone=task.zone,
                     datapath=hop.datapath,
                     stage=hop.stage,
+                    entered=hop.entered,
                     outport=hop.outport,
                     to_workload=self._to_workload(task, hop),
                     translated=hop.ip_src,

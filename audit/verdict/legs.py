@@ -84,7 +84,8 @@ def shown(
     that no other cell's trace speaks for it: each such cell needs its own. So does one that is
     on its way to another's port or address, whose flows it met, and a request to a node's own
     address that went through another zone: nodes share a way as the sender's zone names none of
-    them. From the part on where its engine was blind, a trace shows nothing but that.
+    them. So does one that was stopped where a router sent it back to its sender's switch. From the
+    part on where its engine was blind, a trace shows nothing but that.
     """
     path = list(_path(key, judgements))
     if not path:
@@ -104,17 +105,21 @@ def _parts(
     key = decision.trace
     stopped = _stopped(path[-1], decision, src, dst)
     allowed = _allowed(path, src, dst)
-    astray = _astray(path, dst, stopped=decision.verdict in STOPPED)
+    last, ended_here = path[-1], decision.verdict in STOPPED
+    astray = _astray(path, dst, stopped=ended_here)
+    sent_back = ended_here and _is_back((last.zone, last.datapath), last.entered, src)
     alone = (
         astray
+        or sent_back
         or (shared and any(judgement.zone != path[0].zone for judgement in path))
         or _changed(path, decision, stopped)
-        or _singular(path[-1], stopped)
+        or _singular(last, stopped)
     )
     if alone:
         left = not astray or stopped is not Part.EGRESS
         egress = _passed(allowed.get(Part.EGRESS), key) if left else None
-        return _alone(key, egress, beside=astray and _switch(src) == _switch(dst))
+        beside = (astray or sent_back) and _switch(src) == _switch(dst)
+        return _alone(key, egress, beside=beside)
     if decision.verdict in UNPROVEN and not (_blind(decision) or _left(decision)):
         return _NOTHING
     return _along(path, decision, stopped, allowed)
@@ -143,9 +148,11 @@ def _unspoken(key: str) -> Decision:
 def _allowed(path: Sequence[Judgement], src: Endpoint, dst: Endpoint) -> dict[Part, Blame]:
     """Return the ACL that let a packet through each part of its way; the last of several."""
     return {
-        _part((judgement.zone, datapath), blame.stage, src, dst): blame
+        _part((judgement.zone, allowed.datapath), allowed.blame.stage, allowed.entered, src, dst): (
+            allowed.blame
+        )
         for judgement in path
-        for datapath, blame in judgement.allows
+        for allowed in judgement.allows
     }
 
 
@@ -181,7 +188,7 @@ def _changed(path: Sequence[Judgement], decision: Decision, stopped: Part) -> bo
 
 def _stopped(last: Judgement, decision: Decision, src: Endpoint, dst: Endpoint) -> Part:
     """Return the part of its way in which a packet ended."""
-    part = _part((last.zone, last.datapath), last.stage, src, dst)
+    part = _part((last.zone, last.datapath), last.stage, last.entered, src, dst)
     if part is Part.INGRESS and last.stage.startswith("ls_in_") and not dst.host_network:
         of_acl = decision.blame is not None and decision.blame.acl
         if decision.verdict in STOPPED and not of_acl:
@@ -242,22 +249,32 @@ def _path(key: str, judgements: Mapping[str, Judgement]) -> Iterator[Judgement]:
 _OF_ACLS = re.compile(r"ls_in_acl(_after_lb)?(_eval|_action)?")
 
 
-def _part(datapath: tuple[str, str], stage: str, src: Endpoint, dst: Endpoint) -> Part:
-    """Return which part of the way a stage of a zone's datapath belongs to.
+def _part(
+    datapath: tuple[str, str], stage: str, entered: str, src: Endpoint, dst: Endpoint
+) -> Part:
+    """Return which part of the way a stage of a zone's datapath belongs to, `entered` by a port.
 
     On one switch the packet passes the ingress pipeline for its source and the egress pipeline
     for its destination; on two, each switch is its own endpoint's, and what is not an ACL's in the
     ingress pipeline of the destination's is of packets that come there by the router. A node's own
     address is on no switch, so the way to it leaves the source's by the router, even on that node.
-    Of a switch that all zones have a part of, each zone's part is a switch here.
+    Of a switch that all zones have a part of, each zone's part is a switch here. What a router
+    sent back to the source's has left it: that is no part of the egress leg.
     """
     source, destination = _switch(src), _switch(dst)
     apart = source != destination or dst.host_network
-    if datapath == source and (apart or stage.startswith("ls_in_")):
+    back = _is_back(datapath, entered, src)
+    if datapath == source and not back and (apart or stage.startswith("ls_in_")):
         return Part.EGRESS
     if datapath == destination and stage.startswith("ls_in_") and not dst.host_network:
         return Part.INGRESS if _OF_ACLS.fullmatch(stage) else Part.ARRIVAL
     return Part.INGRESS if datapath == destination else Part.TRANSIT
+
+
+def _is_back(datapath: tuple[str, str], entered: str, src: Endpoint) -> bool:
+    """Say whether a packet that entered its sender's switch by this port had left it before."""
+    own = src.attachment.port if src.attachment is not None else ""
+    return datapath == _switch(src) and entered not in ("", own)
 
 
 def _switch(end: Endpoint) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from audit.model.verdicts import (
     Verdict,
 )
 from audit.verdict import legs
+from audit.verdict.blame import Allowed
 from audit.verdict.compose import Decision
 from audit.verdict.judge import Judgement
 from audit.verdict.legs import UNKNOWN, LegResults, Part, Shown, shown, unknown
@@ -49,6 +50,11 @@ def ended(
     }.get(verdict, Reason.TRACE_ENDS)
     where = {"zone": datapath, "datapath": datapath, "stage": stage} | fields
     return {"t": Judgement(verdict=verdict, reason=reason, blame=blame, **where)}
+
+
+def let_through(datapath: str, blame: Blame, entered: str = "") -> Allowed:
+    """Return an ACL that let a packet through in a datapath, entered by a port if that is known."""
+    return Allowed(datapath=datapath, entered=entered, blame=blame)
 
 
 def verdicts(what: Shown) -> tuple[Verdict | None, ...]:
@@ -100,6 +106,34 @@ def test_what_is_sent_to_another_port_shows_nothing_of_the_destinations(
     assert verdicts(shown("t", stop, HERE, dst)) == expected
     own = ended(STOP, dst.attachment.switch, "ls_out_acl_eval", IN, outport=dst.attachment.port)
     assert verdicts(shown("t", own, HERE, dst)) == (PASS, PASS, STOP)
+
+
+@pytest.mark.parametrize(
+    ("dst", "beside"), [(THERE, None), (OWN_NODE, Verdict.UNTRACED), (NEAR, Verdict.UNTRACED)]
+)
+@pytest.mark.parametrize("stage", ["ls_in_acl_eval", "ls_out_acl_eval"])
+def test_what_a_router_sends_back_is_not_stopped_in_the_egress_leg(
+    dst: Endpoint, beside: Verdict | None, stage: str
+) -> None:
+    """As a packet to the host of its own node is, where that goes by the management port."""
+    back = ended(STOP, "worker", stage, OUT, entered="stor-worker")
+    what = shown("t", back, HERE, dst)
+    assert verdicts(what) == (PASS, Verdict.UNTRACED, beside)
+    assert HERE.attachment is not None
+    first = ended(STOP, "worker", "ls_in_acl_eval", OUT, entered=HERE.attachment.port)
+    assert verdicts(shown("t", first, HERE, dst)) == (STOP, None, None)
+
+
+def test_what_lets_a_packet_through_that_was_sent_back_is_not_of_its_egress_leg() -> None:
+    assert HERE.attachment is not None
+    allows = (
+        let_through("worker", LET_OUT, HERE.attachment.port),
+        let_through("worker", LET_IN, "stor-worker"),
+    )
+    left = ended(Verdict.EXITS, "worker", "ls_out_apply_port_sec", allows=allows)
+    what = shown("t", left, HERE, OWN_NODE)
+    assert what.egress is not None
+    assert what.egress.blame == LET_OUT
 
 
 @pytest.mark.parametrize("datapath", ["worker", "third"])
@@ -173,7 +207,7 @@ def test_what_comes_with_another_source_shows_no_others_way(
 @pytest.mark.parametrize("dst", [NEAR, THERE])
 def test_an_arrival_shows_every_part_and_who_let_it_pass(dst: Endpoint) -> None:
     there = dst.attachment.switch if dst.attachment else ""
-    allows = (("worker", LET_OUT), (there, LET_IN))
+    allows = (let_through("worker", LET_OUT), let_through(there, LET_IN))
     judged = ended(PASS, there, "ls_out_acl_eval", LET_IN, allows=allows, zone="global")
     what = shown("t", judged, _in_zone(HERE, "global"), _in_zone(dst, "global"))
     assert verdicts(what) == (PASS, PASS, PASS)
@@ -200,7 +234,7 @@ def test_a_way_over_several_traces_is_one_way() -> None:
         zone="worker",
         datapath="transit_switch",
         stage="ls_out_acl_eval",
-        allows=(("worker", LET_OUT),),
+        allows=(let_through("worker", LET_OUT),),
     )
     rest = ended(STOP, "other", "ls_out_acl_eval", IN)
     what = shown("first", {"first": first, **rest}, HERE, THERE)
