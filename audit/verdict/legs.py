@@ -84,8 +84,8 @@ def shown(
     that no other cell's trace speaks for it: each such cell needs its own. So does one that is
     on its way to another's port or address, whose flows it met, and a request to a node's own
     address that went through another zone: nodes share a way as the sender's zone names none of
-    them. So does one that was stopped where a router sent it back to its sender's switch. From the
-    part on where its engine was blind, a trace shows nothing but that.
+    them. So does one that a router sent back to its sender's switch, where something decided about
+    it. From the part on where its engine was blind, a trace shows nothing but that.
     """
     path = list(_path(key, judgements))
     if not path:
@@ -105,15 +105,14 @@ def _parts(
     key = decision.trace
     stopped = _stopped(path[-1], decision, src, dst)
     allowed = _allowed(path, src, dst)
-    last, ended_here = path[-1], decision.verdict in STOPPED
-    astray = _astray(path, dst, stopped=ended_here)
-    sent_back = ended_here and _is_back((last.zone, last.datapath), last.entered, src)
+    astray = _astray(path, dst, stopped=decision.verdict in STOPPED)
+    sent_back = _decided_back(path, decision, src)
     alone = (
         astray
         or sent_back
         or (shared and any(judgement.zone != path[0].zone for judgement in path))
         or _changed(path, decision, stopped)
-        or _singular(last, stopped)
+        or _singular(path[-1], stopped)
     )
     if alone:
         left = not astray or stopped is not Part.EGRESS
@@ -269,6 +268,20 @@ def _part(
     if datapath == destination and stage.startswith("ls_in_") and not dst.host_network:
         return Part.INGRESS if _OF_ACLS.fullmatch(stage) else Part.ARRIVAL
     return Part.INGRESS if datapath == destination else Part.TRANSIT
+
+
+def _decided_back(path: Sequence[Judgement], decision: Decision, src: Endpoint) -> bool:
+    """Say whether something decided about a packet that had come back to its sender's switch.
+
+    That may be its sender's own, which others that share its way do not meet.
+    """
+    last = path[-1]
+    stopped = decision.verdict in STOPPED
+    return (stopped and _is_back((last.zone, last.datapath), last.entered, src)) or any(
+        _is_back((judgement.zone, allowed.datapath), allowed.entered, src)
+        for judgement in path
+        for allowed in judgement.allows
+    )
 
 
 def _is_back(datapath: tuple[str, str], entered: str, src: Endpoint) -> bool:

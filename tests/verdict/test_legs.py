@@ -124,7 +124,7 @@ def test_what_a_router_sends_back_is_not_stopped_in_the_egress_leg(
     assert verdicts(shown("t", first, HERE, dst)) == (STOP, None, None)
 
 
-def test_what_lets_a_packet_through_that_was_sent_back_is_not_of_its_egress_leg() -> None:
+def test_what_lets_a_packet_through_that_was_sent_back_is_of_its_own_cell_alone() -> None:
     assert HERE.attachment is not None
     allows = (
         let_through("worker", LET_OUT, HERE.attachment.port),
@@ -132,6 +132,7 @@ def test_what_lets_a_packet_through_that_was_sent_back_is_not_of_its_egress_leg(
     )
     left = ended(Verdict.EXITS, "worker", "ls_out_apply_port_sec", allows=allows)
     what = shown("t", left, HERE, OWN_NODE)
+    assert verdicts(what) == (PASS, Verdict.UNTRACED, Verdict.UNTRACED)
     assert what.egress is not None
     assert what.egress.blame == LET_OUT
 
