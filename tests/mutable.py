@@ -156,6 +156,8 @@ class Cluster:
     pods: list[Pod] = field(default_factory=list)
     """Those the run is about."""
     everyone: list[Pod] = field(default_factory=list)
+    vips: list[str] = field(default_factory=list)
+    """Addresses of the Services that are asked, in the family."""
     ports: list[str] = field(default_factory=list)
     """As `--port` takes them."""
     family: Family = Family.IP4

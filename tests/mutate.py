@@ -41,6 +41,7 @@ from audit.model.facts import Note
 from audit.model.findings import Finding
 from audit.model.matrix import FAMILIES
 from audit.model.options import Covering, Workers
+from audit.model.packets import Family
 from audit.model.run import TraceRecord
 from audit.model.traces import TraceOutcome
 from audit.model.verdicts import CODE, PASSES, REASONS, VERDICTS, Blame, Verdict
@@ -219,7 +220,8 @@ def mutate(number: int, clusters: Clusters, root: Path, only: Sequence[str]) -> 
         **about,
         edits=tuple(edits),
         cells=len(few[0].matrix),
-        composed=sum(int(plan.composed.sum()) for plan in few[0].legs),
+        composed=sum(int(plan.composed.sum()) for plan in few[0].legs)
+        + sum(len(some.cells) for some in few[0].services),
         differences=tuple(differences(few, everything)),
         seconds=time.monotonic() - began,
     )
@@ -259,20 +261,26 @@ def draw_scope(cluster: Cluster) -> dict[str, Any]:
     nodes = tuple(one["metadata"]["name"] for one in cluster.objects("nodes"))
     outside = "198.51.100.7" if family == "ip4" else "2001:db8::7"
     services = [
-        f"{s['metadata']['namespace']}/{s['metadata']['name']}"
-        for s in cluster.objects("services")
-        if s["spec"].get("clusterIP") not in (None, "", "None")
+        one
+        for one in cluster.objects("services")
+        if one["spec"].get("clusterIP") not in (None, "", "None")
     ]
-    match rng.randrange(8):
+    match rng.randrange(9):
         case 0:
             flags |= {"from_selector": selected, "from_nodes": nodes, "to_selector": selected}
         case 1:
             flags |= {"from_selector": selected, "to_selector": selected, "to_nodes": nodes}
-        case 2:
+        case 2 | 5:
+            asked = rng.sample(services, min(rng.choice((3, 6)), len(services)))
+            cluster.vips = _vips(asked, cluster.family)
+            # A port of their own: few of those that policies name are.
+            listed = served(asked)
+            own = rng.sample(listed, min(3, len(listed)))
             flags |= {
                 "from_selector": selected,
                 "to_selector": selected,
-                "to_services": tuple(rng.sample(services, min(3, len(services)))),
+                "to_services": tuple(map(_name, asked)),
+                "ports": tuple(dict.fromkeys((*own, *flags["ports"]))),
             }
         case 3:
             flags |= {"from_selector": selected, "to_selector": selected, "to_ips": (outside,)}
@@ -281,6 +289,22 @@ def draw_scope(cluster: Cluster) -> dict[str, Any]:
         case _:
             flags["selector"] = selected
     return flags
+
+
+def _name(service: Mapping[str, Any]) -> str:
+    return f"{service['metadata']['namespace']}/{service['metadata']['name']}"
+
+
+def _vips(services: Iterable[Mapping[str, Any]], family: Family) -> list[str]:
+    """Return the addresses of Services in a family."""
+    listed = (one["spec"].get("clusterIPs", [one["spec"]["clusterIP"]]) for one in services)
+    return sorted({a for some in listed for a in some if Family.of(a) is family})
+
+
+def served(services: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the ports that Services have."""
+    ports = (port for one in services for port in one["spec"].get("ports", ()))
+    return sorted({f"{p.get('protocol', 'TCP').lower()}/{p['port']}" for p in ports})
 
 
 Ran = tuple[Planned, Traced]
@@ -303,7 +327,8 @@ def audit(
         planned = planning.plan(options, progress.Silent(), stack)
         # What `--cover exhaustive` makes of the same facts; ranges of ports are not asked here.
         names = headless(planned.state, planned.owners)
-        every = replace(planned, legs=(), cover=requests.exhaustive(planned.matrix, names))
+        alone = requests.exhaustive(planned.matrix, names)
+        every = replace(planned, legs=(), services=(), cover=alone)
         ran = [
             (some, trace(options, some, memory, progress.Silent(), replayed))
             for some in (every, planned)

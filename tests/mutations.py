@@ -8,7 +8,7 @@ import ipaddress
 import json
 import re
 import uuid as uuids
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from audit.model.packets import Family
@@ -40,6 +40,16 @@ def term(cluster: Cluster) -> str:
     ip = _ip(cluster)
     pod, other = cluster.a_pod(), cluster.a_pod()
     address = pod.address(cluster.family)
+    if cluster.vips and cluster.rng.random() < 0.5:
+        vip = cluster.rng.choice(cluster.vips)
+        return cluster.rng.choice(
+            (
+                f"{ip}.dst == {vip}",
+                f"{ip}.dst == {_ending(vip)}",
+                f"{ip}.src == {address} && {ip}.dst == {vip}",
+                f"{protocol}.dst == {number} && {ip}.dst == {vip}",
+            )
+        )
     return cluster.rng.choice(
         (
             f"{ip}.src == {address}",
@@ -77,7 +87,15 @@ def _stage(flow: Mapping[str, Any]) -> str:
 
 
 def _flow(cluster: Cluster, database: Database) -> tuple[str, dict[str, Any]]:
-    """Draw a flow: a stage first, so that every one comes up."""
+    """Draw a flow: a stage first, so that every one comes up; often one of a Service asked."""
+    if cluster.vips and cluster.rng.random() < 0.5:
+        named = [
+            (key, row)
+            for key, row in sorted(database.rows("Logical_Flow").items())
+            if any(vip in row["match"] for vip in cluster.vips)
+        ]
+        if named:
+            return cluster.rng.choice(named)
     stages: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for key, row in database.rows("Logical_Flow").items():
         stages.setdefault(_stage(row), []).append((key, row))
@@ -249,9 +267,17 @@ def sb_group(cluster: Cluster) -> str:
     return f"{zone}: southbound port group {row['name']} with {pod.port}"
 
 
+def _is_of(row: Mapping[str, Any], vips: Sequence[str]) -> bool:
+    """Say whether a load balancer is of one of these addresses."""
+    return any(vip in listed for listed in pairs(row["vips"]) for vip in vips)
+
+
 def _balancer(cluster: Cluster, database: Database) -> str:
     rows = database.rows("Load_Balancer")
     row = cluster.rng.choice([r for _, r in sorted(rows.items()) if pairs(r["vips"])])
+    asked = [r for _, r in sorted(rows.items()) if _is_of(r, cluster.vips)]
+    if asked and cluster.rng.random() < 0.7:
+        row = cluster.rng.choice(asked)
     vips = pairs(row["vips"])
     vip = cluster.rng.choice(sorted(vips))
     pod = cluster.a_pod()

@@ -53,7 +53,11 @@ _SCOPE: tuple[tuple[str, str, str], ...] = (
     ("--to-namespace", "to_namespaces", "Columns only. Repeatable."),
     ("--to-selector", "to_selector", "Columns only. Repeatable."),
     ("--to-node", "to_nodes", "Columns: a node's own host. Repeatable."),
-    ("--to-service", "to_services", "Columns: namespace/name, or namespace/*. Repeatable."),
+    (
+        "--to-service",
+        "to_services",
+        "Columns: namespace/name, namespace/*, or */* for all. Repeatable.",
+    ),
     ("--to-ip", "to_ips", "Columns: an address, or ranges outside: all, or a CIDR. Repeatable."),
     ("--to", "to_endpoints", "Columns: as --from, and svc/web. Repeatable."),
     (

@@ -76,6 +76,7 @@ def _described(planned: planning.Planned) -> dict[str, Any]:
     traces = len(planned.cover.tasks)
     without = ~planned.cover.has_request
     composed = sum(int((plan.composed & without).sum()) for plan in planned.legs)
+    composed += sum(int(without[some.cells].sum()) for some in planned.services)
     return {
         "endpoints": len(planned.matrix.endpoints),
         "cells": len(planned.matrix),

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.cover import acls, matches, ways
-from audit.cover.acls import L4, Entry, Predicates, Seen, Vector, ZoneAcls
+from audit.cover.acls import L4, Entry, Predicates, Seen, Stage, Vector, ZoneAcls
+from audit.cover.balancing import Balancing, vip_numbers
 from audit.cover.flows import At
 from audit.cover.matches import MatchError, Side, Term
 from audit.cover.met import NO_ACL, Met, Switch, sides_of
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import LogicalFlow, Note, Zone
-from audit.model.legs import PASS, STOP, LegPlan, LegTable, Locality
+from audit.model.legs import PASS, STOP, Composable, LegPlan, LegTable, Locality
 from audit.model.matrix import FAMILIES, Matrix
 from audit.model.packets import WITH_PORTS, Family, Protocol
 
@@ -32,7 +33,7 @@ _GOES_ON = "pass"
 NOTHING: tuple[tuple[Entry, ...], tuple[Entry, ...]] = ((), ())
 """What is seen of an endpoint that no leg begins or ends at."""
 
-_Views = tuple[tuple[Entry, ...], tuple[Entry, ...], tuple[Entry, ...]]
+_Views = tuple[tuple[Entry, ...], tuple[Entry, ...], tuple[Entry, ...], tuple[Entry, ...]]
 """What is seen of an endpoint as a leg's own end, by Locality."""
 
 
@@ -44,27 +45,34 @@ class Legs:
     notes: tuple[Note, ...]
     opaque: frozenset[str]
     """Switches with an ACL or a router policy whose match is not understood."""
+    balancing: tuple[Balancing, ...] = ()
+    """By plan: what of packets to Services is alike."""
 
 
 NONE = Legs(plans=(), notes=(), opaque=frozenset())
 """No cell is composed."""
 
 
-def legs(matrix: Matrix, zones: Mapping[str, Zone]) -> Legs:
+def legs(matrix: Matrix, zones: Mapping[str, Zone], vips: Sequence[str] = ()) -> Legs:
     """Return how the cells between pods and nodes decompose into legs.
+
+    `vips` are the addresses of Services that are asked about.
 
     Cells of other endpoints, and of endpoints on a switch with an ACL whose match is not
     understood, are not composed: they are traced one by one.
     """
     plans: list[LegPlan] = []
+    balancing: list[Balancing] = []
     opaque: dict[str, set[str]] = defaultdict(set)
     notes: dict[object, Note] = {}
     for (index, family), kind in itertools.product(enumerate(FAMILIES), _KINDS):
         asked = np.array([port.protocol in kind for port in matrix.ports], dtype=np.bool_)
         cells = (matrix.family == index) & asked[matrix.port]
         if cells.any():
-            plan, unread, family_notes = _Planner(matrix, zones, family, kind, cells).plan()
+            planner = _Planner(matrix, zones, family, kind, cells)
+            plan, unread, family_notes = planner.plan()
             plans.append(plan)
+            balancing.append(planner.balancing(vips))
             notes |= {(note.code, note.text): note for note in family_notes}
             for switch, some in unread.items():
                 opaque[switch] |= some
@@ -72,6 +80,7 @@ def legs(matrix: Matrix, zones: Mapping[str, Zone]) -> Legs:
         plans=tuple(plans),
         notes=(*notes.values(), *_opaque_notes(opaque)),
         opaque=frozenset(opaque),
+        balancing=tuple(balancing),
     )
 
 
@@ -109,6 +118,14 @@ class _Planner:
         self._acls = {
             name: ZoneAcls(zone, self._predicates, groups) for name, zone in zones.items()
         }
+        self._senders = np.zeros(0, dtype=np.int64)
+        self._switches: dict[Switch, int] = {}
+
+    def balancing(self, vips: Sequence[str]) -> Balancing:
+        """Return what of packets to Services is alike, once there is a plan."""
+        family, protocols = self._predicates.family, self._predicates.protocols
+        numbers = vip_numbers(self._zones, self._switches, vips, family, self._acls)
+        return Balancing(sender=self._senders, vip=numbers, protocols=protocols)
 
     def plan(self) -> tuple[LegPlan, Mapping[str, set[str]], Sequence[Note]]:
         """Return the plan, the matches that are not understood by switch, and notes."""
@@ -126,6 +143,8 @@ class _Planner:
             host=host,
             ports=[p for p in self._matrix.ports if p.protocol in self._predicates.protocols],
         )
+        self._senders = _numbered(met.senders(), _asked_first(seen))
+        self._switches = numbers
         met_own, met_other = met.ends()
         crossing = met.crossing()
         places, host_marks, unread = self._places(switch, host, met, crossing)
@@ -135,9 +154,12 @@ class _Planner:
             for name, unread_there in some.items():
                 opaque[name] |= unread_there
         egress, ingress = self._tables(seen, met, _Trim(self._predicates, switch, host))
+        composable = self._composable(seen, opaque, met)
         plan = LegPlan(
             family=self._family,
-            composed=self._composed(seen, opaque, met),
+            composed=composable.of(self._matrix.src, self._matrix.dst, self._matrix.port)
+            & self._cells,
+            composable=composable,
             switch=switch,
             host=host,
             sending=places.sending,
@@ -303,24 +325,25 @@ class _Planner:
             dtype=np.int64,
         )
 
-    def _composed(
+    def _composable(
         self, seen: Sequence[Seen | None], opaque: Mapping[str, set[str]], met: Met
-    ) -> NDArray[np.bool_]:
-        """Return which cells are decided by legs."""
-        matrix = self._matrix
-        understood = np.array(
-            [
-                ends is not None and e.attachment is not None and e.attachment.switch not in opaque
-                for ends, e in zip(seen, matrix.endpoints, strict=True)
-            ]
+    ) -> Composable:
+        """Return which packets are decided by legs."""
+        endpoints = self._matrix.endpoints
+        return Composable(
+            understood=np.array(
+                [
+                    ends is not None
+                    and e.attachment is not None
+                    and e.attachment.switch not in opaque
+                    for ends, e in zip(seen, endpoints, strict=True)
+                ],
+                dtype=np.bool_,
+            ),
+            host=np.array([e.host_network for e in endpoints], dtype=np.bool_),
+            balanced=_balanced(self._matrix, self._zones),
+            limits=tuple(met.limited(self._matrix.ports)),
         )
-        host = np.array([e.host_network for e in matrix.endpoints])
-        composed: NDArray[np.bool_] = understood[matrix.src] & understood[matrix.dst] & self._cells
-        composed &= ~(host[matrix.src] & host[matrix.dst])  # two hosts talk past OVN
-        composed &= ~_balanced(matrix, self._zones)[matrix.dst, matrix.port]
-        if met.limits:
-            composed &= ~met.limited(matrix.src, matrix.dst, matrix.port, matrix.ports)
-        return composed
 
 
 def _balanced(matrix: Matrix, zones: Mapping[str, Zone]) -> NDArray[np.bool_]:
@@ -379,10 +402,15 @@ def _switches(endpoints: Sequence[Endpoint]) -> tuple[NDArray[np.int32], dict[Sw
 
 def _with(views: _Views, flows: Sequence[tuple[Entry, ...]]) -> _Views:
     """Return the entries of ACLs and those of other flows together, by Locality."""
-    apart, together, own_node = (
+    apart, together, own_node, routed = (
         (*of_acls, *of_flows) for of_acls, of_flows in zip(views, flows, strict=True)
     )
-    return apart, together, own_node
+    return apart, together, own_node, routed
+
+
+def _either(first: Iterable[Entry], second: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Return the entries of both, each once: sorted, as those of a single locality are."""
+    return tuple(sorted({*first, *second}))
 
 
 class _Trim:
@@ -404,18 +432,21 @@ class _Trim:
     def egress(self, seen: tuple[tuple[Entry, ...], tuple[Entry, ...]]) -> _Views:
         """Return a source's entries by locality."""
         apart, together = seen
-        return apart, together, together
+        return apart, together, together, _either(apart, together)
 
     def ingress(self, index: int, seen: tuple[tuple[Entry, ...], tuple[Entry, ...]]) -> _Views:
         """Return a destination's entries by locality."""
         apart, together = seen
         if self._host[index]:
-            return apart, (), ()  # a node's own address is always apart
+            return apart, (), (), ()  # a node's own address is always apart
         home = frozenset([int(self._switch[index])])
+        from_others = tuple(entry for entry in apart if self._switches(entry.others) != home)
+        from_beside = tuple(entry for entry in together if self._switches(entry.others) is None)
         return (
-            tuple(entry for entry in apart if self._switches(entry.others) != home),
-            tuple(entry for entry in together if self._switches(entry.others) is None),
+            from_others,
+            from_beside,
             self._of_node(index, together),
+            _either(from_others, from_beside),
         )
 
     def _switches(self, number: int) -> frozenset[int] | None:
@@ -559,6 +590,15 @@ def _highest(entries: Sequence[Entry]) -> list[Entry]:
     """Return the entries of the highest priority."""
     top = max(entry.priority for entry in entries)
     return [entry for entry in entries if entry.priority == top]
+
+
+def _asked_first(seen: Sequence[Seen | None]) -> NDArray[np.int64]:
+    """Return numbers by endpoint for the ACLs that its packets are asked before load balancing."""
+    numbers: dict[tuple[Entry, ...], int] = {}
+    entries = ([] if ends is None else ends.egress[Locality.APART] for ends in seen)
+    first = (tuple(e for e in some if e.stage == Stage.FROM_LPORT) for some in entries)
+    listed = [numbers.setdefault(some, len(numbers)) for some in first]
+    return np.array(listed, dtype=np.int64)
 
 
 def _numbered(*numbers: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:

@@ -461,19 +461,25 @@ class Met:
         return numbers.reshape(-1).astype(np.int64), others
 
     def limited(
-        self,
-        src: NDArray[np.integer],
-        dst: NDArray[np.integer],
-        port: NDArray[np.integer],
-        ports: Sequence[Port],
-    ) -> NDArray[np.bool_]:
-        """Return which of these cells are not composed."""
-        limited = np.zeros(len(src), dtype=np.bool_)
+        self, ports: Sequence[Port]
+    ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]:
+        """Yield which packets are not composed: by source, by destination, and by port."""
         for sources, destinations, l4 in self.limits:
             touched = np.array([_touches(l4, each) for each in ports], dtype=np.bool_)
             if touched.any():
-                limited |= sources[src] & destinations[dst] & touched[port]
-        return limited
+                yield sources, destinations, touched
+
+    def senders(self) -> NDArray[np.int64]:
+        """Return numbers by endpoint for what its switch says of it as a sender, and of nobody."""
+        nothing = self._numbers.of(())
+        numbers = np.full(len(self.endpoints), nothing, dtype=np.int64)
+        for index, endpoint in enumerate(self.endpoints):
+            at = endpoint.attachment
+            if at is not None and at.switch in self._marks[at.zone].kind:
+                kind = tuple(sorted(set(self._marks[at.zone].kind[at.switch])))
+                own = self._named(at.zone, at.switch, At.SRC).get(index, nothing)
+                numbers[index] = self._numbers.of(("sender", own, self._numbers.of(kind)))
+        return numbers
 
 
 def _touches(l4: Intervals, port: Port) -> bool:

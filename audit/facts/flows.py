@@ -6,14 +6,17 @@ stand the rows that actions look up (port security, known neighbours, learned MA
 written as flows of a stage that is called after their table.
 
 Most flows of a large zone translate Services' addresses. A packet between endpoints, whose
-destination is none of those, meets none of them, so they are not kept.
+destination is none of those, meets none of them, so they are not kept: of what packets to a Service
+meet on a switch there is a digest.
 """
 
 import functools
+import hashlib
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -35,37 +38,71 @@ _CONJUNCTION = re.compile(rb'"match":"([^"|(\\]*)"')
 """The match of a row where it is a plain conjunction; `||` and `!(` may ask for less."""
 _ONE_ADDRESS = re.compile(rb"(?:ip[46]\.dst|x*reg[0-9]) == ([0-9a-f.:]+)(?= |$)")
 _NAME = re.compile(rb'"name":"([^"\\]*)"')
+_ON_SWITCH = re.compile(rb'"stage-name","ls_in_')
+_TEXT = rb'"((?:[^"\\]|\\.)*)"'
+_SAYS = (
+    re.compile(rb'"stage-name",' + _TEXT),
+    re.compile(rb'"priority":([0-9]+)'),
+    re.compile(rb'"match":' + _TEXT),
+    re.compile(rb'"actions":' + _TEXT),
+)
+"""What a logical flow is, whatever its uuids: the texts of columns."""
+_OF_DATAPATHS = re.compile(rb'"logical_(?:dp_group|datapath)":\["uuid","([0-9a-f-]{36})"\]')
+"""The datapath or the group of datapaths that a row is of."""
 _GROUP_OF_DATAPATH = re.compile(r"\d+_")
 """What northd puts before a port group's name: its switch's tunnel key (northd.c)."""
 
 
-def service_sieve(
-    balancers: Iterable[LoadBalancer], addresses: Collection[str]
-) -> Callable[[bytes], bool]:
-    """Return what says of a `Logical_Flow`'s text that no packet between endpoints meets it.
+class ServiceSieve:
+    """Says of a `Logical_Flow`'s text that no packet between endpoints meets it.
 
-    `addresses` are those that endpoints or routers have: a NodePort is at a node's.
+    Of those that packets to Services meet on switches it keeps a digest: by what the row is of, a
+    datapath or a group of them, and by the Service's address. Alike digests are alike flows, in
+    every zone.
     """
-    vips = {address for balancer in balancers for address, _, _ in balancer.vips} - set(addresses)
-    encoded = {address.encode() for address in vips}
 
-    def met_by_services_only(text: bytes) -> bool:
+    def __init__(self, balancers: Iterable[LoadBalancer], addresses: Collection[str]) -> None:
+        """`addresses` are those that endpoints or routers have: a NodePort is at a node's."""
+        vips = {address for balancer in balancers for address, _, _ in balancer.vips}
+        self._vips = {address.encode(): address for address in vips - set(addresses)}
+        self.digests: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+
+    def __call__(self, text: bytes) -> bool:
+        """Say whether only packets to Services meet this row, and take note of it then."""
         match = _CONJUNCTION.search(text)
         # An ACL's flow is kept in any case: a packet to a Service may be denied by it.
         if match is None or b"_acl" in text:
             return False
-        return not encoded.isdisjoint(_ONE_ADDRESS.findall(match[1]))
+        named = self._vips.keys() & _ONE_ADDRESS.findall(match[1])
+        if named:
+            self._note(text, named)
+        return bool(named)
 
-    return met_by_services_only
+    def _note(self, text: bytes, named: Iterable[bytes]) -> None:
+        if _ON_SWITCH.search(text) is None:
+            return
+        says = b"\0".join(field[1] if (field := at.search(text)) else b"" for at in _SAYS)
+        digest = int.from_bytes(hashlib.blake2b(says, digest_size=16).digest())
+        for of in _OF_DATAPATHS.findall(text):
+            for address in named:
+                # A sum, as rows come in any order, and the same one may come twice.
+                self.digests[of.decode()][self._vips[address]] += digest
 
 
-def logical_flows(
-    tables: Tables, unmet: Callable[[bytes], bool]
-) -> tuple[Mapping[str, Sequence[LogicalFlow]], Sequence[Row]]:
-    """Return what packets can meet by datapath, and the rows of all logical flows that are kept.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Met:
+    """What packets can meet: flows by datapath, and the rows of all that are kept.
 
-    `unmet` says which rows are not kept, by their text.
+    `to_services` are digests of what is not kept, as `Zone.service_flows` has them.
     """
+
+    flows: Mapping[str, Sequence[LogicalFlow]]
+    rows: Sequence[Row]
+    to_services: Mapping[str, tuple[Mapping[str, int], ...]]
+
+
+def logical_flows(tables: Tables, services: ServiceSieve) -> Met:
+    """Return what packets can meet."""
     names = {
         row["_uuid"]: row["external_ids"].get("name", "")
         for row in tables.rows("Datapath_Binding", ("_uuid", "external_ids"))
@@ -75,7 +112,7 @@ def logical_flows(
         for row in tables.rows("Logical_DP_Group", ("_uuid", "datapaths"))
     }
     columns = ("logical_datapath", "logical_dp_group", "priority", "match", "actions")
-    rows = tables.rows("Logical_Flow", ("_uuid", "external_ids", *columns), unless=unmet)
+    rows = tables.rows("Logical_Flow", ("_uuid", "external_ids", *columns), unless=services)
     by_datapath: dict[str, list[LogicalFlow]] = defaultdict(list)
     for row in rows:
         flow = LogicalFlow(
@@ -95,7 +132,15 @@ def logical_flows(
                 LogicalFlow(stage=table, priority=0, match=_listed(row, looked_up), actions="")
             )
     kept = {name: tuple(sorted(flows)) for name, flows in sorted(by_datapath.items())}
-    return MappingProxyType(kept), rows
+    to_services: dict[str, list[Mapping[str, int]]] = defaultdict(list)
+    for of, digests in services.digests.items():
+        for uuid in groups.get(of, (of,)):
+            to_services[names.get(uuid, "")].append(digests)
+    return Met(
+        flows=MappingProxyType(kept),
+        rows=rows,
+        to_services=MappingProxyType({name: tuple(some) for name, some in to_services.items()}),
+    )
 
 
 def installed_sets(tables: Tables, used: Collection[str]) -> Mapping[str, tuple[str, ...]]:

@@ -98,10 +98,8 @@ def _zone(
     nb, sb = _northbound(north), _southbound(south)
     balancers = tuple(_load_balancers(nb["Load_Balancer"]))
     routed = _routed(nb, sb)
-    met, kept = flows.logical_flows(
-        south, flows.service_sieve(balancers, {*endpoint_addresses, *routed})
-    )
-    used = set(_sets_named(flow.match for some in met.values() for flow in some))
+    met = flows.logical_flows(south, flows.ServiceSieve(balancers, {*endpoint_addresses, *routed}))
+    used = set(_sets_named(flow.match for some in met.flows.values() for flow in some))
     primary = primary_networks(nb["Logical_Switch"])
     options = _first(sb["SB_Global"]).get("options", {})
     ports = _ports(sb["Port_Binding"], sb["Datapath_Binding"])
@@ -122,14 +120,15 @@ def _zone(
         ),
         acls=MappingProxyType(_acls(nb["ACL"], primary)),
         port_groups=_port_groups(nb["Port_Group"], nb["Logical_Switch_Port"], primary),
-        flow_hints=MappingProxyType(_flow_hints(kept)),
+        flow_hints=MappingProxyType(_flow_hints(met.rows)),
         load_balancers=balancers,
         stock=stock.read(north, south, nb, balancers, primary),
         address_sets=MappingProxyType(
             {row["name"]: _shared(as_tuple(row["addresses"])) for row in nb["Address_Set"]}
         ),
         switch_acls=MappingProxyType(_switch_acls(nb["Logical_Switch"])),
-        flows=met,
+        flows=met.flows,
+        service_flows=met.to_services,
         installed_sets=flows.installed_sets(south, used),
         installed_groups=flows.installed_groups(south),
         source_routes=tuple(_source_routes(nb["Logical_Router_Static_Route"])),

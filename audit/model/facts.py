@@ -273,6 +273,11 @@ class Zone:
     """How far the zone's parts had come: counters of NB_Global, SB_Global and each chassis."""
     flows: Mapping[str, Sequence[LogicalFlow]] = field(default_factory=lambda: MappingProxyType({}))
     """By datapath, what packets between endpoints can meet there: of the southbound, sorted."""
+    service_flows: Mapping[str, tuple[Mapping[str, int], ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """By switch, digests of what else packets to each Service's address meet there: in parts, of
+    which several switches have some in common."""
     installed_sets: Mapping[str, tuple[str, ...]] | None = None
     """The southbound's address sets, which decide; None where it was not read."""
     installed_groups: Mapping[str, frozenset[str]] | None = None

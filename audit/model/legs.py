@@ -31,6 +31,8 @@ class Locality(IntEnum):
     """On one switch."""
     OWN_NODE = 2
     """The source is the node whose switch the destination is on."""
+    ROUTED = 3
+    """On one switch, by its router: so comes to an endpoint what was sent to its Service."""
 
 
 NO_WAY = -1
@@ -122,6 +124,43 @@ class Packets:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Composable:
+    """Which packets have legs.
+
+    `understood` is by endpoint: all that it can meet could be read. `balanced` is by endpoint and
+    port: a load balancer may take what is sent there. `limits` are packets that can meet a flow of
+    which legs do not know: by endpoint as source, by endpoint as destination, and by port.
+    """
+
+    understood: NDArray[np.bool_]
+    host: NDArray[np.bool_]
+    balanced: NDArray[np.bool_]
+    limits: tuple[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]], ...]
+
+    def of(self, src: Indices, dst: Indices, port: Indices) -> NDArray[np.bool_]:
+        """Say which of these packets have legs."""
+        have: NDArray[np.bool_] = self.understood[src] & self.understood[dst]
+        have &= ~(self.host[src] & self.host[dst])  # two hosts talk past OVN
+        have &= ~self.balanced[dst, port]
+        if self.limits:
+            have &= ~self.limited(src, dst, port)
+        return have
+
+    def limited(self, src: Indices, dst: Indices, port: Indices) -> NDArray[np.bool_]:
+        """Say which of these packets can meet a flow of which legs do not know."""
+        limited = np.zeros(len(src), dtype=np.bool_)
+        for sources, destinations, ports in self.limits:
+            limited |= sources[src] & destinations[dst] & ports[port]
+        return limited
+
+
+def _by_router(locality: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Say which packets leave their switch by its router."""
+    by_router: NDArray[np.bool_] = (locality == Locality.APART) | (locality == Locality.ROUTED)
+    return by_router
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellLegs:
     """The legs of a run of cells: parallel arrays, ids within their `LegPlan`."""
 
@@ -174,10 +213,15 @@ class LegPlan:
     """By endpoint: its switch lets established replies through before any ACL is looked at."""
     stopping: tuple[tuple[NDArray[np.bool_], NDArray[np.bool_]], ...] = ()
     """By endpoint, who sends and who gets replies that ACLs look at nevertheless."""
+    composable: "Composable"
+    """Which packets have legs at all."""
 
     def answers(self, matrix: Matrix, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say of which of these cells the replies have legs: no ACL is asked about them."""
-        src, dst = matrix.src[cells], matrix.dst[cells]
+        return self.answered_by_legs(matrix.src[cells], matrix.dst[cells])
+
+    def answered_by_legs(self, src: Indices, dst: Indices) -> NDArray[np.bool_]:
+        """Say the same of packets by their ends."""
         have: NDArray[np.bool_] = self.stateful[src] & self.stateful[dst]
         for sending, getting in self.stopping:
             have &= ~(sending[dst] & getting[src])
@@ -212,7 +256,7 @@ class LegPlan:
         numbers = (
             self.met_own[end] * self._kinds_of_others + self.met_other[self.switch[end], other]
         )
-        arrives = (locality == Locality.APART) & ~self.host[end] & ~unjoined
+        arrives = _by_router(locality) & ~self.host[end] & ~unjoined
         return np.where(arrives, numbers, NO_WAY)
 
     def _locality(self, src: Indices, dst: Indices) -> NDArray[np.int8]:
@@ -255,7 +299,25 @@ class LegPlan:
     def of(self, matrix: Matrix, cells: NDArray[np.int64]) -> CellLegs:
         """Return the legs of these cells."""
         src, dst, port = matrix.src[cells], matrix.dst[cells], matrix.port[cells]
+        return self._legs(cells, src, dst, port, self._locality(src, dst))
+
+    def routed(self, src: Indices, dst: Indices, port: Indices) -> CellLegs:
+        """Return the legs of packets that leave their switch by its router, whoever they are for.
+
+        A load balancer's endpoints are sent such. Their `cells` count these packets.
+        """
         locality = self._locality(src, dst)
+        locality[locality != Locality.APART] = Locality.ROUTED
+        return self._legs(np.arange(len(src), dtype=np.int64), src, dst, port, locality)
+
+    def _legs(
+        self,
+        cells: NDArray[np.int64],
+        src: Indices,
+        dst: Indices,
+        port: Indices,
+        locality: NDArray[np.int8],
+    ) -> CellLegs:
         pairs = self.sending[src], self.receiving[dst]
         way, unjoined = self.ways[pairs], self.unjoined[pairs]
         alone = np.zeros_like(unjoined)
@@ -266,7 +328,7 @@ class LegPlan:
         return CellLegs(
             cells=cells,
             egress=self.egress.ids(src, dst, port, locality),
-            transit=np.where(locality == Locality.APART, way, NO_WAY),
+            transit=np.where(_by_router(locality), way, NO_WAY),
             arrival=self._arrivals(dst, src, locality, unjoined),
             ingress=self.ingress.ids(dst, src, port, locality),
             unjoined=unjoined,
@@ -281,7 +343,10 @@ class LegPlan:
         state between pods: there a reply is like a request the other way, and has its transit leg.
         Ids are within `reply_counts`.
         """
-        src, dst = matrix.src[cells], matrix.dst[cells]
+        return self.replies_to(cells, matrix.src[cells], matrix.dst[cells])
+
+    def replies_to(self, cells: NDArray[np.int64], src: Indices, dst: Indices) -> CellLegs:
+        """Return the legs of the replies to packets by their ends, which are told as `cells`."""
         locality = self._locality(src, dst)
         pairs = self.sending[dst], self.answered[src]
         way, unjoined = self.ways[pairs], self.unjoined[pairs]

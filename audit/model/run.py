@@ -12,6 +12,9 @@ from audit.model.probes import Probed
 from audit.model.traces import TraceOutcome
 from audit.model.verdicts import Blame
 
+ENDPOINTS = "endpoints "
+"""Begins the detail of a request that is no packet of its own, before those that it is sent to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceRecord:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.matrix import FAMILIES
-from audit.model.run import Run, TraceReader, TraceRecord
+from audit.model.run import ENDPOINTS, Run, TraceReader, TraceRecord
 from audit.model.verdicts import KEPT_FIRST, PASSES, STOPPED, Reason, Verdict
 
 
@@ -89,10 +89,14 @@ def is_composed(run: Run, cell: int, first: TraceRecord) -> bool:
     `first` is the first trace behind the cell. A packet is the cell's own when it enters as the
     source's and goes to the destination's address and port.
     """
-    if not first.microflow:
-        return False
-    matrix, packet = run.matrix, Packet.of(first.microflow)
+    matrix = run.matrix
     src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
+    if not first.microflow:
+        return any(
+            not _sends(src, packet) or _target(packet) != target
+            for target, packet in _forked(run, first)
+        )
+    packet = Packet.of(first.microflow)
     port = matrix.ports[matrix.port[cell]]
     numbered = f"{port.protocol}/{port.sample}"
     address = dst.address(FAMILIES[matrix.family[cell]])
@@ -100,8 +104,35 @@ def is_composed(run: Run, cell: int, first: TraceRecord) -> bool:
 
 
 def equivalent(run: Run, first: TraceRecord) -> str:
-    """Return whose packet a trace is of: `pod a/b to pod a/c on tcp/80`."""
-    packet, endpoints = Packet.of(first.microflow), run.matrix.endpoints
+    """Return whose packet a trace is of: `pod a/b to pod a/c on tcp/80`.
+
+    Of a Service that has no packet of its own: those that stand for its endpoints'.
+    """
+    if not first.microflow:
+        pairs = dict.fromkeys(_pair(run, packet) for _, packet in _forked(run, first))
+        more = f"; and {len(pairs) - MOST_PAIRS} more" if len(pairs) > MOST_PAIRS else ""
+        return "; ".join([*pairs][:MOST_PAIRS]) + more
+    return _pair(run, Packet.of(first.microflow))
+
+
+MOST_PAIRS = 3
+"""Packets that stand for a Service's, and are named."""
+
+
+def _forked(run: Run, fork: TraceRecord) -> list[tuple[str, Packet]]:
+    """Return the endpoints of a Service without a packet of its own, and what was sent for each."""
+    firsts = (run.traces.get(key) for key in fork.next_keys)
+    packets = (Packet.of(first.microflow if first is not None else "") for first in firsts)
+    return list(zip(_listed(fork), packets, strict=False))
+
+
+def _listed(fork: TraceRecord) -> list[str]:
+    """Return the endpoints that a request without a packet of its own names, in order."""
+    return fork.detail.removeprefix(ENDPOINTS).split(", ")
+
+
+def _pair(run: Run, packet: Packet) -> str:
+    endpoints = run.matrix.endpoints
     senders = (endpoint.key for endpoint in endpoints if _sends(endpoint, packet))
     receivers = (endpoint.key for endpoint in endpoints if packet.dst in endpoint.addresses)
     src, dst = next(senders, packet.src or packet.inport), next(receivers, packet.dst)
@@ -117,6 +148,8 @@ def _sends(endpoint: Endpoint, packet: Packet) -> bool:
 
 def backends(records: Sequence[TraceRecord], address: str) -> tuple[str, ...]:
     """Return what a Service's traces were balanced to, `172.18.0.2:6443`; `address` is its own."""
+    if records and not records[0].microflow:
+        return tuple(_listed(records[0]))
     packets = (Packet.of(record.microflow) for record in records)
     return tuple(dict.fromkeys(_target(p) for p in packets if p.dst and p.dst != address))
 
@@ -150,9 +183,13 @@ def balanced(run: Run, cell: int) -> tuple[Balanced, ...]:
     for parent in request(run.traces, run.verdicts.trace_keys[trace]):
         if parent.reason != Reason.ALL_BACKENDS:
             continue
-        for first in filter(None, map(run.traces.get, parent.next_keys)):
+        for place, first in enumerate(map(run.traces.get, parent.next_keys)):
+            if first is None:
+                continue
             itself = first.microflow == parent.microflow  # of the sender there is no packet
             target = "" if itself else _target(Packet.of(first.microflow))
+            if not parent.microflow:
+                target = _listed(parent)[place]
             fates.setdefault(target, _fate(target, request(run.traces, first.key)))
     return tuple(fates[target] for target in sorted(fates))
 

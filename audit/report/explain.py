@@ -13,8 +13,8 @@ from audit.report import chains, owndecision, printing, sentences
 COLUMNS = 80
 MOST_BACKENDS = 8
 COMPOSED = (
-    "That packet is treated alike on its way (docs/cover.md); the traces below are of it. --cover "
-    "exhaustive traces each cell itself."
+    "treated alike on its way (docs/cover.md); the traces below are of it. --cover exhaustive "
+    "traces each cell itself."
 )
 
 
@@ -33,8 +33,11 @@ def explain(run: Run, cell: int) -> str:
     others = chains.other(run, cell)
     lines = []
     if request and chains.is_composed(run, cell, request[0]):
-        pair = chains.equivalent(run, request[0])
-        lines += [*wrap(f"Decided together with an equivalent packet: {pair}. {COMPOSED}"), ""]
+        named = chains.equivalent(run, request[0])
+        several = "; " in named
+        packets = "equivalent packets" if several else "an equivalent packet"
+        each = "Each of those is" if several else "That packet is"
+        lines += [*wrap(f"Decided together with {packets}: {named}. {each} {COMPOSED}"), ""]
     lines += [*wrap(sentences.cell_sentence(run, cell)), "", f"Verdict  {verdict} ({reason})"]
     lines += _plane_lines(run, cell)
     lines += _probe_lines(run, cell)
@@ -197,7 +200,8 @@ def _hop_lines(title: str, records: tuple[TraceRecord, ...]) -> list[str]:
         reason = "" if record.outcome == "continues" else record.reason
         outcome = record.outcome + (f" ({reason})" if reason else "")
         stage = f" at {record.stage}" if record.stage else ""
-        where = f"zone {record.zone}" + (f", node {record.node}" if record.node else "")
+        where = f"zone {record.zone}" if record.zone else "load balancer"
+        where += f", node {record.node}" if record.node else ""
         lines += wrap(f"{number}. {where}: {outcome}{stage}", indent=2, hang=5)
         details = (
             ("policy", chains.policy_of(record)),

@@ -431,12 +431,14 @@ class _Ranges:
 
 def _services(cluster: _Cluster, name: str) -> list[Endpoint]:
     namespace, _, service = name.partition("/")
-    _existing(cluster.state.namespaces, namespace, "namespace")
+    if namespace != "*":
+        _existing(cluster.state.namespaces, namespace, "namespace")
     if service != "*":
         return [_existing(cluster.services, name, "service")]
-    services = [s for s in cluster.services.values() if s.namespace == namespace]
+    services = [s for s in cluster.services.values() if namespace in ("*", s.namespace)]
     if not services:
-        raise ScopeError(f"namespace {namespace} has no services")
+        where = "the cluster" if namespace == "*" else f"namespace {namespace}"
+        raise ScopeError(f"{where} has no services")
     return services
 
 

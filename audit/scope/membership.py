@@ -39,7 +39,7 @@ def selects(
         return True
     if endpoint.kind is EndpointKind.NODE:
         return endpoint.name in {*scope.from_nodes, *scope.to_nodes}
-    names = {f"{endpoint.namespace}/{endpoint.name}", f"{endpoint.namespace}/*"}
+    names = {f"{endpoint.namespace}/{endpoint.name}", f"{endpoint.namespace}/*", "*/*"}
     return bool(names & {*scope.to_services})
 
 

@@ -13,7 +13,7 @@ _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _NAMESPACE = re.compile(_LABEL)
 _NODE = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 _NETWORK = re.compile(r"[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?(/[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?)?")
-_SERVICE = re.compile(rf"{_LABEL}/({_LABEL}|\*)")
+_SERVICE = re.compile(rf"{_LABEL}/({_LABEL}|\*)|\*/\*")
 
 
 def read_namespace(text: str) -> str:
@@ -31,9 +31,12 @@ def read_node(text: str) -> str:
 
 
 def read_service(text: str) -> str:
-    """Return `text`, `namespace/name` or `namespace/*` for all of a namespace."""
+    """Return `text`: `namespace/name`, `namespace/*` for all of a namespace, or `*/*` for all."""
     if not _SERVICE.fullmatch(text):
-        raise ScopeError(f"{text!r} is not namespace/name, nor namespace/* for all of a namespace")
+        raise ScopeError(
+            f"{text!r} is not namespace/name, nor namespace/* for all of a namespace, nor */* for "
+            "all there are"
+        )
     return text
 
 

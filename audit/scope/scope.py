@@ -62,7 +62,7 @@ class Scope:
     to_selector: Selector | None = None
     to_nodes: tuple[str, ...] = ()
     to_services: tuple[str, ...] = ()
-    """`namespace/name`, or `namespace/*` for all of a namespace."""
+    """`namespace/name`, `namespace/*` for all of a namespace, or `*/*` for all there are."""
     to_ips: tuple[str, ...] = ()
     to_endpoints: tuple[str, ...] = ()
     ports: tuple[PortSpec, ...] = (DECLARED,)

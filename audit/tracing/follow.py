@@ -1,6 +1,7 @@
 """plan → traces → verdicts: a cover run to its end, hop by hop and leg by leg."""
 
 import hashlib
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from audit.model.traces import (
 )
 from audit.model.verdicts import OPERATIONAL, PASSES, REASON_CODE, Reason, Verdict
 from audit.trace.microflow import expression
+from audit.tracing.behind_services import BehindServices
 from audit.tracing.journal import Journal
 from audit.tracing.loop import TraceLoop
 from audit.tracing.options import Options, Progress
@@ -122,6 +124,9 @@ class Tracing:
         self._answers = [
             composing.LegResults(results.plan, requests=results) for results in self._requests
         ]
+        self._services = BehindServices(
+            planned.matrix, plane, self._requests, self._answers, self._judgements
+        )
         self._learned = np.zeros(0, dtype=np.int64)
         """Cells whose traces were learnt from."""
         self._drawn = np.zeros(0, dtype=np.int64)
@@ -146,12 +151,16 @@ class Tracing:
         self._trace("tracing", [*first, *self._expected(replies)], workers)
         self._learn_replies(replies)
         self._show_legs(workers)
+        self._show_services(workers)
         self._settle(workers)
+        self._settle_services(workers)
         self._verify()
         self._send()
         self._trace("tracing replies", self._reply_tasks(), workers)
         self._show_reply_legs(workers)
+        self._show_services_replies(workers)
         self._settle_replies(workers)
+        self._settle_services_replies(workers)
 
     def _send(self) -> None:
         """Decide by packets what no trace can."""
@@ -178,7 +187,11 @@ class Tracing:
         traced = compose.cells(requests, self._judgements)
         if not self._cover.tasks:
             return traced
-        return composing.compose(self._planned.matrix, traced, self._requests, self._answers)
+        filled = composing.compose(self._planned.matrix, traced, self._requests, self._answers)
+        filled, rows = self._services.fill(filled)
+        self._journal.add(rows)
+        self._journal.write()
+        return filled
 
     def end_of(self, key: str) -> tuple[Judgement, str] | None:
         """Return the judgement that decided a request, and the node it was made at, if any."""
@@ -234,7 +247,9 @@ class Tracing:
         composed = [results.plan.composed for results in self._requests]
         if not composed:
             return np.zeros(0, dtype=np.int64)
-        among = np.flatnonzero(~self._cover.has_request & np.logical_or.reduce(composed))
+        by_others = np.logical_or.reduce(composed)
+        by_others[self._services.composed()] = True
+        among = np.flatnonzero(~self._cover.has_request & by_others)
         seed = "".join(file.sha256 for file in self._planned.state.inputs).encode()
         draw = np.random.default_rng(list(hashlib.blake2b(seed, digest_size=16).digest()))
         count = min(self._options.verify, len(among))
@@ -309,9 +324,7 @@ class Tracing:
         """Return composed cells that begin or end where no trace ran, by why the first did not."""
         of = self._planned.matrix
         lost: dict[Reason, NDArray[np.int64]] = {}
-        for location, reason in self._failed.items():
-            if location in self._ran or reason is Reason.INTERRUPTED:
-                continue
+        for location, reason in self._silent():
             here = np.array(
                 [self._location(end) == location for end in of.endpoints], dtype=np.bool_
             )
@@ -321,6 +334,12 @@ class Tracing:
             lost[reason] = np.union1d(lost.get(reason, cells), cells)
         return lost
 
+    def _silent(self) -> Iterator[tuple[str, Reason]]:
+        """Yield the zones or nodes where no trace ran, and why the first did not."""
+        for location, reason in self._failed.items():
+            if location not in self._ran and reason is not Reason.INTERRUPTED:
+                yield location, reason
+
     def _withdraw(self, lost: Mapping[Reason, NDArray[np.int64]]) -> None:
         """Leave what begins or ends where no trace ran unproven, whatever legs say of others."""
         settled = self._cover.settled.copy()
@@ -328,6 +347,7 @@ class Tracing:
             unrequested = cells[self._cover.of(cells) < 0]
             settled[unrequested] = REASON_CODE[reason]
             self._decompose(cells)
+            self._services.leave(cells)
         self._cover = replace(self._cover, settled=settled)
 
     def _location(self, end: Endpoint) -> str:
@@ -385,25 +405,30 @@ class Tracing:
             cells = fresh[results.plan.composed[fresh]]
             keys = [self._cover.tasks[i].key for i in self._cover.of(cells).tolist()]
             results.learn_from(self._planned.matrix, cells, keys, self._judgements)
+        self._services.learn(self._cover, fresh)
         self._learned = np.concatenate([self._learned, fresh])
 
     def _verify(self) -> None:
         """Compare what was traced of the drawn cells with what their legs compose."""
         of = self._planned.matrix
         wrong, count = [], 0
-        for results in self._requests:
-            drawn = self._drawn[results.plan.composed[self._drawn]]
-            for cell, request in zip(drawn.tolist(), self._cover.of(drawn).tolist(), strict=True):
-                task = self._cover.tasks[request]
-                traced = compose.decide(task.key, self._judgements)
-                expected = results.decision(of, cell)
-                blind = BLIND_REASONS & {traced.reason, expected.reason}
-                if blind or Verdict.UNTRACED in (traced.verdict, expected.verdict):
-                    continue  # nothing was shown: there is nothing to compare
-                count += 1
-                if not composing.same(expected, traced):
-                    wrong.append(_contradiction(of, cell, expected, traced))
+        keys = self._cover.keys
+        for cell, expected in self._expected_of_drawn():
+            traced = compose.decide(keys[self._cover.of(np.array([cell]))[0]], self._judgements)
+            blind = BLIND_REASONS & {traced.reason, expected.reason}
+            if blind or Verdict.UNTRACED in (traced.verdict, expected.verdict):
+                continue  # nothing was shown: there is nothing to compare
+            count += 1
+            if not composing.same(expected, traced):
+                wrong.append(_contradiction(of, cell, expected, traced))
         self._verified = Verified(agree=count - len(wrong), of=count, disagreements=tuple(wrong))
+
+    def _expected_of_drawn(self) -> Iterator[tuple[int, compose.Decision]]:
+        """Yield the drawn cells that others' traces decide, each with what these come to."""
+        for results in self._requests:
+            for cell in self._drawn[results.plan.composed[self._drawn]].tolist():
+                yield cell, results.decision(self._planned.matrix, cell)
+        yield from self._services.decisions(self._drawn)
 
     def _predicted_arrivals(self) -> NDArray[np.int64]:
         """Return the composed cells whose replies show every leg of replies, if all goes well."""
@@ -459,6 +484,64 @@ class Tracing:
                 return
             self._trace("tracing replies", fresh, workers)
             self._learn_replies(replies)
+
+    def _untraced(self) -> NDArray[np.bool_]:
+        """Return which cells have no request, or one that only verifies."""
+        untraced = ~self._cover.has_request
+        untraced[self._drawn] = True
+        return untraced
+
+    def _show_services(self, workers: Fanout) -> None:
+        """Trace what shows the legs that packets from Services to their endpoints have."""
+        for _ in range(MOST_ROUNDS):
+            asked = self._services.missing(self._untraced())
+            fresh = [packet.task for packet in asked if packet.task.key not in self._judgements]
+            if not fresh:
+                return
+            self._trace("tracing what is behind Services", fresh, workers)
+            self._services.learn_packets(asked)
+
+    def _settle_services(self, workers: Fanout) -> None:
+        """Trace the cells to Services that others' traces leave open, while there is time.
+
+        Also those that begin or may end where no trace ran.
+        """
+        lost: dict[Reason, NDArray[np.int64]] = {}
+        for location, reason in self._silent():
+            cells = self._services.at(location, self._location)
+            lost[reason] = np.union1d(lost.get(reason, cells), cells)
+        left = self._services.left_open(self._untraced())
+        left = np.unique(np.concatenate([left, *lost.values()]))
+        if not self._own_traces(left, workers):
+            self._withdraw(lost)
+
+    def _own_traces(self, left: NDArray[np.int64], workers: Fanout) -> bool:
+        """Trace cells to Services that are left open; say whether there was time for it."""
+        if left.size > MOST_DISPUTED and time.monotonic() >= self._journal.until:
+            return False
+        fresh = self._extend(left[self._cover.of(left) < 0])
+        self._trace("tracing cells that legs leave open", fresh, workers)
+        self._services.leave(left)
+        return True
+
+    def _show_services_replies(self, workers: Fanout) -> None:
+        """Learn what replies of endpoints behind Services show, and trace what is missing."""
+        self._services.learn_replies(self._cover)
+        for _ in range(MOST_ROUNDS):
+            asked = self._services.unanswered(self._untraced())
+            for packet in asked:
+                self._replied[packet.reply.key].add(packet.task.key)
+            fresh = [packet.reply for packet in asked if packet.reply.key not in self._judgements]
+            self._trace("tracing replies", fresh, workers)
+            self._services.learn_packets_replies(asked)
+            if not fresh:
+                return
+
+    def _settle_services_replies(self, workers: Fanout) -> None:
+        """Trace the cells to Services, and their replies, that others' traces leave open."""
+        left = self._services.replies_left_open(self._untraced())
+        if left.size and self._own_traces(left, workers):
+            self._trace("tracing replies", self._reply_tasks(), workers)
 
     def _seed(self, forks: Sequence[cover.Fork]) -> None:
         """Judge the requests that are no packets: their legs, which are traced, decide."""

@@ -2,16 +2,17 @@
 
 import contextlib
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from audit import scratch
-from audit.cover import behind, portspace, represent
+from audit.cover import behind, portspace, represent, services
 from audit.cover import classes as legs
 from audit.cover import requests as cover
 from audit.cover.headless import Headless, headless
@@ -24,6 +25,7 @@ from audit.model.legs import LegPlan
 from audit.model.matrix import Matrix
 from audit.model.options import Covering, PlaneName
 from audit.model.portspace import NO_SPACE, PortSpace
+from audit.model.services import ServiceCells
 from audit.replay import databases, toolchain
 from audit.scope import expand, matrix, ports
 from audit.scope.outside import Range
@@ -49,6 +51,10 @@ class Planned:
     """Where traces run, if not on copies here."""
     outside: tuple[Range, ...] = ()
     """The ranges of addresses among the endpoints."""
+    services: tuple[ServiceCells, ...] = ()
+    """Cells to Services that few traces decide, and which they are."""
+    wide: Matrix | None = None
+    """The endpoints and ports that the legs' tables are over, where they are more than asked."""
 
 
 @contextlib.contextmanager
@@ -95,15 +101,28 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
     )
     built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
     owners = state.owners()
-    decomposed = legs.legs(built.matrix, state.zones)
+    vips = services.addresses(built.matrix) if options.cover is Covering.LEGS else ()
+    behind_vips = services.behind(state.zones.values(), vips)
+    wide = services.widened(built.matrix, behind_vips, owners)
+    decomposed = legs.legs(wide, state.zones, vips)
     if options.cover is Covering.EXHAUSTIVE:
         decomposed = replace(legs.NONE, opaque=decomposed.opaque)
+    by_few = services.cells(
+        built.matrix,
+        wide,
+        tuple(zip(decomposed.plans, decomposed.balancing, strict=True)),
+        vips,
+        behind_vips,
+        owners,
+    )
     return Planned(
         state=_without_flows(state),
         engine=engine,
         matrix=built.matrix,
-        cover=_cover(options.cover, built.matrix, decomposed, headless(state, owners)),
+        cover=_cover(options.cover, built.matrix, decomposed, by_few, headless(state, owners)),
         legs=decomposed.plans,
+        services=by_few,
+        wide=wide,
         owners=owners,
         pods=pods,
         outside=sides.outside,
@@ -118,7 +137,11 @@ def _without_flows(state: ClusterState) -> ClusterState:
     of what a run would keep in memory.
     """
     lagging = behind.differences(state.zones)
-    zones = {name: replace(zone, flows=MappingProxyType({})) for name, zone in state.zones.items()}
+    nothing: Mapping[str, Any] = MappingProxyType({})
+    zones = {
+        name: replace(zone, flows=nothing, service_flows=nothing)
+        for name, zone in state.zones.items()
+    }
     return replace(state, zones=MappingProxyType(zones), lagging=lagging)
 
 
@@ -161,7 +184,13 @@ def _port_space(state: ClusterState, options: Options) -> PortSpace:
     return space
 
 
-def _cover(covering: Covering, of: Matrix, decomposed: legs.Legs, names: Headless) -> cover.Cover:
+def _cover(
+    covering: Covering,
+    of: Matrix,
+    decomposed: legs.Legs,
+    by_few: Sequence[ServiceCells],
+    names: Headless,
+) -> cover.Cover:
     """Choose the requests: for every cell, for what legs need, or for none."""
     if covering is Covering.PREDICT:
         return cover.predict_only(of)
@@ -174,6 +203,10 @@ def _cover(covering: Covering, of: Matrix, decomposed: legs.Legs, names: Headles
         requested[represent.choose(of, plan)] = True
         if covering is Covering.PAIRS:
             requested[represent.choose_pairs(of, plan)] = True
+    for some in by_few:
+        requested[some.cells] = False
+        _, first = np.unique(some.group, return_index=True)
+        requested[some.cells[first]] = True
     chosen = cover.exhaustive(of, names, only=requested, opaque=decomposed.opaque)
     return replace(chosen, name=str(covering))
 

@@ -12,6 +12,7 @@ from audit.model.datapath import Chassis
 from audit.model.facts import ClusterState
 from audit.model.legs import LegPlan
 from audit.model.options import Covering
+from audit.model.services import ServiceCells
 from audit.model.tasks import keyed
 from audit.model.traces import DatapathTask, TraceTask
 from audit.tracing.plan import Planned
@@ -45,6 +46,7 @@ class Plane:
     judge: Judge
     locate: Callable[[TraceTask], TraceTask]
     send: Send | None = None
+    services: tuple[ServiceCells, ...] = ()
 
 
 def logical(planned: Planned) -> Plane:
@@ -53,6 +55,7 @@ def logical(planned: Planned) -> Plane:
         name=records.LOGICAL,
         cover=planned.cover,
         legs=planned.legs,
+        services=planned.services,
         judge=_judge(planned, ()),
         locate=lambda task: task,
     )
@@ -71,8 +74,11 @@ def datapath(planned: Planned, chassis: Sequence[Chassis], send: Send | None = N
         composed |= plan.composed
     if legs and planned.cover.name == Covering.LEGS:
         each = int(composed.sum()) <= MOST_CELLS_EACH
-        legs = () if each else tuple(per_node.refined(planned.matrix, plan) for plan in legs)
+        wide = planned.matrix if planned.wide is None else planned.wide
+        legs = () if each else tuple(per_node.refined(wide, plan) for plan in legs)
         chosen = [np.flatnonzero(composed)] if each else []
+        # A node's flows for a Service are its own too.
+        chosen += [some.cells for some in planned.services]
         chosen += [represent.choose(planned.matrix, plan) for plan in legs]
         missing = np.unique(np.concatenate(chosen))
         missing = missing[covered.of(missing) < 0]

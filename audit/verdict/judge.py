@@ -13,6 +13,7 @@ from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import LogicalPort, WayIn
 from audit.model.networks import DEFAULT
 from audit.model.packets import Family
+from audit.model.run import ENDPOINTS
 from audit.model.traces import (
     AclMatch,
     DatapathTask,
@@ -109,7 +110,7 @@ def forked(legs: tuple[TraceTask, ...]) -> Judgement:
         reason=Reason.ALL_BACKENDS,
         next_hops=legs,
         combine=Combine.BACKENDS,
-        detail=f"endpoints {', '.join(ends)}",
+        detail=f"{ENDPOINTS}{', '.join(ends)}",
     )
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,8 +78,11 @@ def shown(
     dst: Endpoint,
     *,
     reply: bool = False,
+    routed: bool = False,
 ) -> Shown:
     """Return what the trace `key` from `src` to `dst` shows, of a request or of a `reply`.
+
+    One that is `routed` was sent to its switch's router though its receiver may be beside it.
 
     A packet that is no longer the same on its way, or takes several, shows of the way between only
     that no other cell's trace speaks for it: each such cell needs its own. So does one that is
@@ -91,22 +95,30 @@ def shown(
     if not path:
         return _NOTHING
     decision = replace(decide(key, judgements), trace=key)
+    beside = _switch(src) == _switch(dst) and not dst.host_network
+    ends = _Ends(src, dst, returns=routed and beside)
     shared = dst.host_network and not reply
-    return replace(_parts(path, decision, src, dst, shared=shared), whole=decision)
+    return replace(_parts(path, decision, ends, shared=shared), whole=decision)
 
 
-def _parts(
-    path: Sequence[Judgement], decision: Decision, src: Endpoint, dst: Endpoint, *, shared: bool
-) -> Shown:
+class _Ends(NamedTuple):
+    """Who a packet is from and for. It `returns` to its sender's switch when all is well."""
+
+    src: Endpoint
+    dst: Endpoint
+    returns: bool
+
+
+def _parts(path: Sequence[Judgement], decision: Decision, ends: _Ends, *, shared: bool) -> Shown:
     """Return what the decision about a packet shows of the parts of its way.
 
     The way may be `shared` by all nodes that the sender's zone does not name.
     """
     key = decision.trace
-    stopped = _stopped(path[-1], decision, src, dst)
-    allowed = _allowed(path, src, dst)
-    astray = _astray(path, dst, stopped=decision.verdict in STOPPED)
-    sent_back = _decided_back(path, decision, src)
+    stopped = _stopped(path[-1], decision, ends)
+    allowed = _allowed(path, ends)
+    astray = _astray(path, ends, stopped=decision.verdict in STOPPED)
+    sent_back = not ends.returns and _decided_back(path, decision, ends.src)
     alone = (
         astray
         or sent_back
@@ -117,7 +129,7 @@ def _parts(
     if alone:
         left = not astray or stopped is not Part.EGRESS
         egress = _passed(allowed.get(Part.EGRESS), key) if left else None
-        beside = (astray or sent_back) and _switch(src) == _switch(dst)
+        beside = (astray or sent_back) and _switch(ends.src) == _switch(ends.dst)
         return _alone(key, egress, beside=beside)
     if decision.verdict in UNPROVEN and not (_blind(decision) or _left(decision)):
         return _NOTHING
@@ -144,10 +156,10 @@ def _unspoken(key: str) -> Decision:
     return Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN, trace=key)
 
 
-def _allowed(path: Sequence[Judgement], src: Endpoint, dst: Endpoint) -> dict[Part, Blame]:
+def _allowed(path: Sequence[Judgement], ends: _Ends) -> dict[Part, Blame]:
     """Return the ACL that let a packet through each part of its way; the last of several."""
     return {
-        _part((judgement.zone, allowed.datapath), allowed.blame.stage, allowed.entered, src, dst): (
+        _part((judgement.zone, allowed.datapath), allowed.blame.stage, allowed.entered, ends): (
             allowed.blame
         )
         for judgement in path
@@ -185,10 +197,10 @@ def _changed(path: Sequence[Judgement], decision: Decision, stopped: Part) -> bo
     return came and any(judgement.translated for judgement in path)
 
 
-def _stopped(last: Judgement, decision: Decision, src: Endpoint, dst: Endpoint) -> Part:
+def _stopped(last: Judgement, decision: Decision, ends: _Ends) -> Part:
     """Return the part of its way in which a packet ended."""
-    part = _part((last.zone, last.datapath), last.stage, last.entered, src, dst)
-    if part is Part.INGRESS and last.stage.startswith("ls_in_") and not dst.host_network:
+    part = _part((last.zone, last.datapath), last.stage, last.entered, ends)
+    if part is Part.INGRESS and last.stage.startswith("ls_in_") and not ends.dst.host_network:
         of_acl = decision.blame is not None and decision.blame.acl
         if decision.verdict in STOPPED and not of_acl:
             return Part.ARRIVAL  # a flow of an ACL stage that no ACL explains
@@ -200,7 +212,7 @@ def _singular(last: Judgement, part: Part) -> bool:
     return last.reason in _ONLY_THIS or (bool(last.next_hops) and part is not Part.EGRESS)
 
 
-def _astray(path: Sequence[Judgement], dst: Endpoint, *, stopped: bool) -> bool:
+def _astray(path: Sequence[Judgement], ends: _Ends, *, stopped: bool) -> bool:
     """Say whether a packet ended on its way to another's address or port.
 
     The port is any other of the destination's switch, and a pod's or a host's where it was stopped
@@ -208,10 +220,12 @@ def _astray(path: Sequence[Judgement], dst: Endpoint, *, stopped: bool) -> bool:
     """
     if any(judgement.redirected for judgement in path):
         return True
-    attached, last = dst.attachment, path[-1]
+    attached, last = ends.dst.attachment, path[-1]
     if attached is None or last.outport in ("", attached.port):
         return False
-    at_home = not dst.host_network and (last.zone, last.datapath) == _switch(dst)
+    at = (last.zone, last.datapath)
+    at_home = not ends.dst.host_network and at == _switch(ends.dst)
+    at_home = at_home and (not ends.returns or _is_back(at, last.entered, ends.src))
     return at_home or (stopped and last.to_workload)
 
 
@@ -248,9 +262,7 @@ def _path(key: str, judgements: Mapping[str, Judgement]) -> Iterator[Judgement]:
 _OF_ACLS = re.compile(r"ls_in_acl(_after_lb)?(_eval|_action)?")
 
 
-def _part(
-    datapath: tuple[str, str], stage: str, entered: str, src: Endpoint, dst: Endpoint
-) -> Part:
+def _part(datapath: tuple[str, str], stage: str, entered: str, ends: _Ends) -> Part:
     """Return which part of the way a stage of a zone's datapath belongs to, `entered` by a port.
 
     On one switch the packet passes the ingress pipeline for its source and the egress pipeline
@@ -260,12 +272,12 @@ def _part(
     Of a switch that all zones have a part of, each zone's part is a switch here. What a router
     sent back to the source's has left it: that is no part of the egress leg.
     """
-    source, destination = _switch(src), _switch(dst)
-    apart = source != destination or dst.host_network
-    back = _is_back(datapath, entered, src)
+    source, destination = _switch(ends.src), _switch(ends.dst)
+    apart = source != destination or ends.dst.host_network or ends.returns
+    back = _is_back(datapath, entered, ends.src)
     if datapath == source and not back and (apart or stage.startswith("ls_in_")):
         return Part.EGRESS
-    if datapath == destination and stage.startswith("ls_in_") and not dst.host_network:
+    if datapath == destination and stage.startswith("ls_in_") and not ends.dst.host_network:
         return Part.INGRESS if _OF_ACLS.fullmatch(stage) else Part.ARRIVAL
     return Part.INGRESS if datapath == destination else Part.TRANSIT
 
@@ -475,17 +487,27 @@ class LegResults:
             Part.INGRESS: np.where(legs.unjoined, NO_WAY, legs.ingress),
         }
 
+    def unshown(self, legs: CellLegs) -> dict[Part, NDArray[np.int64]]:
+        """Return, by part, the same numbers of what no trace has shown yet; NO_WAY for the rest."""
+        return {
+            part: np.where((ids >= 0) & (self._parts[part].legs[ids] == UNKNOWN), ids, NO_WAY)
+            for part, ids in self.ids(legs).items()
+        }
+
     def decision(self, matrix: Matrix, cell: int) -> Decision:
         """Return the composed decision of one cell."""
         legs = self.legs(matrix, np.array([cell], dtype=np.int64))
         decided, egress = self.outcome(legs)
-        if decided[0] == UNKNOWN:
+        return self.made_of(int(decided[0]), int(self.between(legs)[0]), int(egress[0]))
+
+    def made_of(self, decided: int, between: int, egress: int) -> Decision:
+        """Return the decision that these outcomes make: the deciding one, and earlier ones."""
+        if decided == UNKNOWN:
             return Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN)
-        decision: Decision = self._decisions[decided[0]]
+        decision = self._decisions[decided]
         if decision.verdict in PASSES and decision.blame is None:
-            earlier = (int(outcomes[0]) for outcomes in (self.between(legs), egress))
-            blames = (self._decisions[outcome].blame for outcome in earlier if outcome >= 0)
-            return replace(decision, blame=next((blame for blame in blames if blame), None))
+            earlier = (self._decisions[outcome] for outcome in (between, egress) if outcome >= 0)
+            return replace(decision, blame=next((d.blame for d in earlier if d.blame), None))
         return decision
 
     def between(self, legs: CellLegs) -> NDArray[np.int32]:

@@ -1,10 +1,12 @@
 """What the run keeps of a trace: its row of `traces`. Pure."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from audit.model.run import TraceRecord
+from audit.model.packets import ConntrackState
+from audit.model.run import ENDPOINTS, TraceRecord
 from audit.model.traces import DatapathTask, LogicalTrace, TraceOutcome, TraceTask
-from audit.model.verdicts import Blame
+from audit.model.verdicts import Blame, Reason
 from audit.verdict.judge import Judgement
 
 LOGICAL, DATAPATH = "logical", "datapath"
@@ -62,6 +64,25 @@ def _blamed(blame: Blame | None) -> dict[str, Any]:
         "policy_namespace": blame.policy.namespace,
         "policy_name": blame.policy.name,
     }
+
+
+def service_record(plane: str, key: str, ends: Sequence[str], keys: Sequence[str]) -> TraceRecord:
+    """Return the row of a Service whose endpoints' packets are told by traces of others.
+
+    `ends` are endpoints as `10.0.0.1:80`, each with the key of the trace that tells what becomes of
+    it. No zone traced it.
+    """
+    return TraceRecord(
+        key=key,
+        plane=plane,
+        zone="",
+        state=ConntrackState.REQUEST,
+        microflow="",
+        outcome=_CONTINUES,
+        reason=Reason.ALL_BACKENDS,
+        detail=f"{ENDPOINTS}{', '.join(ends)}",
+        next_keys=tuple(keys),
+    )
 
 
 def fork_record(key: str, judgement: Judgement) -> TraceRecord:

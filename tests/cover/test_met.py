@@ -61,7 +61,9 @@ def test_where_nobody_is_told_apart_there_are_no_entries() -> None:
     known = met(*(flow(f"ip4.src == {e.addresses[0]}") for e in ENDS))
     known.usual_switches = frozenset({(made.zone().name, SWITCH)})  # others are alike
     assert all(
-        known.entries(n, side) == ((), (), ()) for n in range(3) for side in (At.SRC, At.DST)
+        known.entries(n, side) == ((),) * len(Locality)
+        for n in range(3)
+        for side in (At.SRC, At.DST)
     )
 
 
@@ -69,6 +71,6 @@ def test_where_nobody_is_told_apart_there_are_no_entries() -> None:
 def test_a_switch_like_no_other_tells_what_stays_on_it_from_what_comes(*, usual: bool) -> None:
     known = met(*(flow(f"ip4.src == {e.addresses[0]}") for e in ENDS))
     known.usual_switches = frozenset({(made.zone().name, SWITCH)} if usual else ())
-    apart, together, _ = known.entries(0, At.DST)
+    apart, together, *_ = known.entries(0, At.DST)
     assert (apart == together) is usual
     assert told_apart(known, 0, At.DST) == set()

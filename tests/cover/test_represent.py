@@ -54,6 +54,7 @@ class Case:
             met_own=switch.astype(np.int64),
             met_other=np.zeros((int(switch.max()) + 1, self.count), dtype=np.int64),
             stateful=np.ones(self.count, dtype=np.bool_),
+            composable=made.composable(host, len(PORTS)),
         )
 
     def _ways(self, senders: int, receivers: int) -> NDArray[np.int64]:

@@ -189,6 +189,8 @@ def test_a_side_that_names_no_pods_has_none() -> None:
     assert pairs(Scope(to_services=("shop/*",))) == set(
         itertools.product(PODS, {"service shop/web", "service shop/db"})
     )
+    everywhere = {f"service {s.namespace}/{s.name}" for s in STATE.services}
+    assert pairs(Scope(to_services=("*/*",))) == set(itertools.product(PODS, everywhere))
     assert pairs(Scope(from_nodes=("n2",))) == set(itertools.product(["node n2"], PODS))
 
 

@@ -27,7 +27,7 @@ ENDPOINTS = (*STATE.pods, *STATE.nodes, *map(service_endpoint, STATE.services))
             "to_namespaces": namespace_lists,
             "to_selector": selector_texts,
             "to_nodes": st.just(["n2"]),
-            "to_services": st.sampled_from([["shop/*"], ["infra/dns"]]),
+            "to_services": st.sampled_from([["shop/*"], ["infra/dns"], ["*/*"]]),
             "to_ips": st.sampled_from([["10.96.0.10"], ["198.51.100.8"]]),
         },
     )

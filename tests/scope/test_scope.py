@@ -99,7 +99,7 @@ def test_a_repeated_value_counts_once() -> None:
         ({"from_ips": ["224.0.0.1"]}, "not an address that a connection can be made to"),
         ({"from_ips": ["fe80::1%eth0"]}, "not an address that a connection can be made to"),
         ({"to_services": ["web"]}, "--to-service: 'web' is not namespace/name"),
-        ({"to_services": ["*/*"]}, "is not namespace/name"),
+        ({"to_services": ["*/web"]}, "is not namespace/name"),
         ({"namespaces": ["Shop"]}, "--namespace: 'Shop' is not the name of a namespace"),
         ({"from_nodes": ["a b"]}, "--from-node: 'a b' is not the name of a node"),
         ({"family": "ipv6"}, "--family: expected ip4, ip6 or both, got 'ipv6'; did you mean ip6?"),

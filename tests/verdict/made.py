@@ -5,8 +5,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind
 from audit.model.facts import Acl, FlowHint, LoadBalancer, LogicalPort, Owners, PortGroup, Zone
+from audit.model.legs import Composable
 from audit.model.packets import ConntrackState, Microflow, Protocol
 from audit.model.tasks import keyed
 from audit.model.traces import AclMatch, Hop, HopEnd, TraceTask
@@ -163,3 +167,10 @@ def owners(*endpoints: Endpoint) -> Owners:
         there = by_network.setdefault(endpoint.network, {})
         there.update(dict.fromkeys(endpoint.addresses, endpoint))
     return Owners(by_network=by_network)
+
+
+def composable(host: NDArray[np.bool_], ports: int) -> Composable:
+    """Return that all packets have legs but those between hosts."""
+    everybody = np.ones(len(host), dtype=np.bool_)
+    nowhere = np.zeros((len(host), ports), dtype=np.bool_)
+    return Composable(understood=everybody, host=host, balanced=nowhere, limits=())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from audit.model.endpoints import Endpoint, Port
-from audit.model.legs import NO_WAY, CellLegs, LegPlan, LegTable, Packets
+from audit.model.legs import NO_WAY, CellLegs, LegPlan, LegTable, Locality, Packets
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.packets import Protocol
 from audit.model.traces import TraceTask
@@ -307,17 +307,18 @@ DECIDERS = ("out", "in")
 
 def table(predicted: Sequence[int], decider: int) -> LegTable:
     """Return a class per pod and locality, with no atom but one."""
-    stops = np.array([*predicted, *predicted, *predicted], dtype=np.uint8)
+    stops = np.array([*predicted] * len(Locality), dtype=np.uint8)
+    count = len(stops)
     return LegTable(
-        classes=np.arange(12, dtype=np.int32).reshape(3, 4),
-        atoms=np.zeros((12, 4), dtype=np.int32),
-        port_atoms=np.zeros((12, 1), dtype=np.int32),
-        first=np.arange(12, dtype=np.int64),
-        width=np.ones(12, dtype=np.int64),
-        legs=np.arange(12, dtype=np.int64),
+        classes=np.arange(count, dtype=np.int32).reshape(len(Locality), 4),
+        atoms=np.zeros((count, 4), dtype=np.int32),
+        port_atoms=np.zeros((count, 1), dtype=np.int32),
+        first=np.arange(count, dtype=np.int64),
+        width=np.ones(count, dtype=np.int64),
+        legs=np.arange(count, dtype=np.int64),
         predicted=stops,
         decider=np.where(stops == 1, decider, -1).astype(np.int32),
-        zonal=np.full(12, -1, dtype=np.int64),
+        zonal=np.full(count, -1, dtype=np.int64),
         zone=np.zeros(4, dtype=np.int64),
     )
 
@@ -351,6 +352,7 @@ def plan(**fields: Any) -> LegPlan:
         "met_own": places,
         "met_other": np.zeros((2, 4), dtype=np.int64),
         "stateful": np.ones(4, dtype=np.bool_),
+        "composable": made.composable(np.zeros(4, dtype=np.bool_), 1),
     }
     return LegPlan(**{**given, **fields})
 

@@ -1,0 +1,34 @@
+"""Cells to Services that few traces decide: whose packets are alike up to the load balancer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.matrix import Matrix
+from audit.model.packets import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceCells:
+    """Cells from pods to Services' addresses, of one `LegPlan`, that traces of others may decide.
+
+    `cells` are indices into the run's matrix, sorted; `group[i]` numbers the packets that are alike
+    to that of `cells[i]` until a load balancer takes them. What it sends is decided by legs, whose
+    tables are over the endpoints and ports of `matrix`: the run's, then those behind Services that
+    the run does not ask about. `behind` finds endpoints there by address, `ports` their ports.
+    """
+
+    legs: int
+    """Which of the run's leg plans."""
+    matrix: Matrix
+    cells: NDArray[np.int64]
+    group: NDArray[np.int32]
+    behind: Mapping[str, int]
+    ports: Mapping[tuple[Protocol, int], int]
+
+    def receiver(self, address: str, protocol: Protocol, port: int) -> tuple[int, int] | None:
+        """Return the endpoint with an address, and a port, as indices; None for no known ones."""
+        endpoint, index = self.behind.get(address), self.ports.get((protocol, port))
+        return None if endpoint is None or index is None else (endpoint, index)

@@ -1,0 +1,486 @@
+"""Traces of some packets to Services → verdicts of all cells to them. Pure; by array per cell.
+
+One trace of a group tells to which endpoints its load balancer sends all of it. What becomes of a
+packet to an endpoint is composed of legs. A Service's verdict is what its endpoints agree on, as
+that of a traced request is (`audit.verdict.compose`).
+"""
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.model.endpoints import Endpoint
+from audit.model.legs import CellLegs
+from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, passing, proven
+from audit.model.services import ServiceCells
+from audit.model.traces import TraceTask
+from audit.model.verdicts import (
+    CODE,
+    KEPT_FIRST,
+    NO_VERDICT,
+    PASSES,
+    REASON_CODE,
+    STOPPED,
+    Blame,
+    Reason,
+    Verdict,
+)
+from audit.verdict.compose import Decision, Decisions, combine
+from audit.verdict.judge import Combine, Judgement
+from audit.verdict.legs import UNKNOWN, LegResults, Part, same, shown
+
+_LEFT_OPEN = frozenset({Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
+"""Of a composed decision: a cell's own trace has to say more."""
+
+_NOT_SHOWN = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN)
+
+Receiver = tuple[int, int]
+"""An endpoint behind a Service and its port, as indices into `ServiceCells.matrix`."""
+
+
+_Sent = tuple[Receiver, ...] | Decision | None
+
+
+class Pair(NamedTuple):
+    """A packet from a sender to an endpoint behind a Service, of a cell to that."""
+
+    cell: int
+    receiver: Receiver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcomes:
+    """Of some cells with the same receivers: what legs say, shape (cells, receivers) each.
+
+    `at` are places in `ServiceCells.cells`. The outcomes are indices into decisions, below 0 where
+    there is none.
+    """
+
+    at: NDArray[np.int64]
+    receivers: tuple[Receiver, ...]
+    decided: NDArray[np.int32]
+    between: NDArray[np.int32]
+    egress: NDArray[np.int32]
+
+
+class ServiceResults:
+    """What is known of the cells to Services of one leg plan; grows with each trace."""
+
+    def __init__(
+        self, of: ServiceCells, matrix: Matrix, requests: LegResults, answers: LegResults
+    ) -> None:
+        """Begin with what is known of a plan's legs: `matrix` is the run's."""
+        self.of = of
+        self._matrix = matrix
+        self._requests = requests
+        self._answers = answers
+        self._open = np.ones(len(of.cells), dtype=np.bool_)
+        """By place in `of.cells`: its own trace does not decide it."""
+        self._sent: dict[int, _Sent] = {}
+        """By group: to whom it is sent, or what stops it; None where traces do not agree."""
+        self._shown_by: dict[int, str] = {}
+        """By group, a trace of one of its packets."""
+        self.forks: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        """By the key of a request that is no packet: its endpoints, and a trace for each."""
+
+    @property
+    def composed(self) -> NDArray[np.int64]:
+        """The cells that no trace of their own decides."""
+        return self.of.cells[self._open]
+
+    def among(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return which of these cells traces of others decide."""
+        return np.intersect1d(cells, self.composed)
+
+    def leave(self, cells: NDArray[np.int64]) -> None:
+        """Let their own traces decide these cells."""
+        self._open &= ~np.isin(self.of.cells, cells)
+
+    def learn(
+        self, cells: NDArray[np.int64], keys: Sequence[str], judgements: Mapping[str, Judgement]
+    ) -> None:
+        """Note what the traces `keys` of these cells show: of their groups, and of legs."""
+        places = np.searchsorted(self.of.cells, cells)
+        for place, cell, key in zip(places.tolist(), cells.tolist(), keys, strict=True):
+            group = int(self.of.group[place])
+            src = self._matrix.endpoints[self._matrix.src[cell]]
+            sent = self._sent_to(src, judgements.get(key))
+            if not _agree(self._sent.setdefault(group, sent), sent):
+                self._sent[group] = None
+            self._shown_by.setdefault(group, key)
+            for task, receiver in self.receivers(judgements.get(key)):
+                self.learn_leg(cell, receiver, task.key, judgements)
+
+    def learn_leg(
+        self, cell: int, receiver: Receiver, key: str, judgements: Mapping[str, Judgement]
+    ) -> None:
+        """Note what the trace of a packet to an endpoint behind a Service shows of its legs."""
+        src, (end, port) = int(self._matrix.src[cell]), receiver
+        if not self._have_legs(src, receiver):
+            return
+        ends = self.of.matrix.endpoints
+        legs = self._requests.plan.routed(np.array([src]), np.array([end]), np.array([port]))
+        trace = shown(key, judgements, ends[src], ends[end], routed=True)
+        self._requests.learn(legs, 0, trace)
+
+    def learn_reply(
+        self, cell: int, receiver: Receiver, key: str, judgements: Mapping[str, Judgement]
+    ) -> None:
+        """Note what the trace of a reply of an endpoint behind a Service shows of its legs."""
+        src, (end, _) = int(self._matrix.src[cell]), receiver
+        ends = self.of.matrix.endpoints
+        only = np.zeros(1, dtype=np.int64)
+        legs = self._requests.plan.replies_to(only, np.array([src]), np.array([end]))
+        self._answers.learn(legs, 0, shown(key, judgements, ends[end], ends[src], reply=True))
+
+    def _have_legs(self, src: int, receiver: Receiver) -> bool:
+        end, port = receiver
+        rules = self._requests.plan.composable
+        return src != end and bool(rules.of(np.array([src]), np.array([end]), np.array([port]))[0])
+
+    def receivers(self, judgement: Judgement | None) -> Iterator[tuple[TraceTask, Receiver]]:
+        """Yield the packets that a traced Service sends to endpoints, and who these are."""
+        if judgement is None or judgement.combine is not Combine.BACKENDS:
+            return
+        for task in judgement.next_hops:
+            flow = task.microflow
+            receiver = self.of.receiver(flow.ip_dst, flow.protocol, flow.dst_port)
+            if receiver is not None and not task.draws:
+                yield task, receiver
+
+    def _sent_to(self, src: Endpoint, judgement: Judgement | None) -> _Sent:
+        """Return what a trace tells of all packets that are alike to its own up to the balancer.
+
+        None where it tells nothing of them: the packet went on otherwise, or to who is not known.
+        """
+        at = src.attachment
+        if judgement is None or at is None:
+            return None
+        if judgement.reason is Reason.HOST_TO_SERVICE:
+            return Decision(verdict=Verdict.INCONCLUSIVE, reason=judgement.reason)
+        here = (judgement.zone, judgement.datapath) == (at.zone, at.switch)
+        if not here or not judgement.stage.startswith("ls_in_"):
+            return None
+        if judgement.entered not in ("", at.port):
+            return None
+        if judgement.verdict in STOPPED:
+            return Decision(
+                verdict=judgement.verdict, reason=judgement.reason, blame=judgement.blame
+            )
+        receivers = tuple(receiver for _, receiver in self.receivers(judgement))
+        whole = judgement.combine is Combine.BACKENDS and bool(judgement.next_hops)
+        return receivers if whole and len(receivers) == len(judgement.next_hops) else None
+
+    def missing(self, untraced: NDArray[np.bool_]) -> list[Pair]:
+        """Return a packet for each leg that no trace has shown and that some cell needs.
+
+        `untraced` is by cell of the matrix. Those come first that show an ingress leg, and a way
+        and an egress leg with it; others only for what these do not show.
+        """
+        shows: dict[tuple[Part, int], tuple[Pair, tuple[tuple[Part, int], ...]]] = {}
+        for some in self._outcomes(untraced):
+            for column, receiver in enumerate(some.receivers):
+                at = some.at[some.decided[:, column] == UNKNOWN]
+                if not at.size:
+                    continue
+                ids = self._requests.unshown(self._routed(at, receiver))
+                for leg, row in _each_leg(ids):
+                    if leg not in shows:
+                        besides = tuple((part, int(of[row])) for part, of in ids.items())
+                        shows[leg] = Pair(int(self.of.cells[at[row]]), receiver), besides
+        pairs: dict[Pair, None] = {}
+        done: set[tuple[Part, int]] = set()
+        for part in (Part.INGRESS, Part.TRANSIT, Part.EGRESS, Part.ARRIVAL):
+            for leg, (pair, besides) in shows.items():
+                if leg[0] is part and leg not in done:
+                    pairs[pair] = None
+                    done.update(besides)
+        return list(pairs)
+
+    def _routed(self, at: NDArray[np.int64], receiver: Receiver) -> CellLegs:
+        """Return the legs of the packets of these cells, by place, to a receiver."""
+        src, end = self._ends(at, receiver)
+        return self._requests.plan.routed(src, end, np.full_like(end, receiver[1]))
+
+    def _outcomes(self, untraced: NDArray[np.bool_]) -> Iterator[_Outcomes]:
+        """Yield what legs say of the cells that are sent to endpoints, by these."""
+        for receivers, at in self._by_receivers(untraced):
+            columns = []
+            for receiver in receivers:
+                legs = self._routed(at, receiver)
+                decided, egress = self._requests.outcome(legs)
+                columns.append((decided, self._requests.between(legs), egress))
+            decided, between, egress = (
+                np.stack(some, axis=1) for some in zip(*columns, strict=True)
+            )
+            yield _Outcomes(
+                at=at, receivers=receivers, decided=decided, between=between, egress=egress
+            )
+
+    def _by_receivers(
+        self, untraced: NDArray[np.bool_]
+    ) -> Iterator[tuple[tuple[Receiver, ...], NDArray[np.int64]]]:
+        """Yield the places of the open cells without a trace, by whom they are sent to."""
+        numbers: dict[tuple[Receiver, ...], int] = {}
+        table = np.full(int(self.of.group.max(initial=-1)) + 1, UNKNOWN, dtype=np.int64)
+        for group, sent in self._sent.items():
+            if isinstance(sent, tuple):
+                table[group] = numbers.setdefault(sent, len(numbers))
+        at = np.flatnonzero(self._open & untraced[self.of.cells])
+        number = table[self.of.group[at]]
+        at, number = at[number >= 0], number[number >= 0]
+        order = np.argsort(number, kind="stable")
+        distinct, starts = np.unique(number[order], return_index=True)
+        listed = list(numbers)
+        parts = np.split(at[order], starts[1:]) if len(at) else []
+        for which, part in zip(distinct.tolist(), parts, strict=True):
+            yield listed[which], part
+
+    def at(self, here: Sequence[bool]) -> NDArray[np.int64]:
+        """Return the cells whose sender, or an endpoint they may be sent to, is somewhere.
+
+        `here` is by endpoint.
+        """
+        there = np.array(here, dtype=np.bool_)
+        sent = {
+            group
+            for group, receivers in self._sent.items()
+            if isinstance(receivers, tuple) and any(there[end] for end, _ in receivers)
+        }
+        begins = there[self._matrix.src[self.of.cells]]
+        return self.of.cells[self._open & (begins | np.isin(self.of.group, sorted(sent)))]
+
+    def left_open(self, untraced: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the cells of which the traces of others do not tell what becomes."""
+        told = np.zeros(len(self.of.cells), dtype=np.bool_)
+        stopped = [group for group, sent in self._sent.items() if isinstance(sent, Decision)]
+        told |= np.isin(self.of.group, stopped)
+        for some in self._outcomes(untraced):
+            src = self._matrix.src[self.of.cells[some.at]]
+            open_ = np.zeros(len(some.at), dtype=np.bool_)
+            for end, port in some.receivers:
+                ends, ports = np.full(len(src), end), np.full(len(src), port)
+                have = self._requests.plan.composable.of(src, ends, ports)
+                open_ |= ~have | (src == end)
+            rows, inverse = _distinct(some)
+            left = [self._doubts(row) for row in rows]
+            told[some.at] = ~(open_ | np.array(left, dtype=np.bool_)[inverse])
+        return self.of.cells[self._open & untraced[self.of.cells] & ~told]
+
+    def _doubts(self, row: Sequence[tuple[int, int, int]]) -> bool:
+        """Say whether some endpoint's legs leave open what becomes of a packet to it."""
+        return any(self._requests.made_of(*outcome).reason in _LEFT_OPEN for outcome in row)
+
+    def _made(self, row: Sequence[tuple[int, int, int]]) -> Decision:
+        """Return what the endpoints agree on, by their outcomes."""
+        return combine([self._requests.made_of(*outcome) for outcome in row], Combine.BACKENDS)
+
+    def decision(self, cell: int) -> Decision:
+        """Return the composed decision of one cell."""
+        only = np.zeros(len(self._matrix), dtype=np.bool_)
+        only[cell] = True
+        place = int(np.searchsorted(self.of.cells, cell))
+        sent = self._sent.get(int(self.of.group[place]))
+        if isinstance(sent, Decision):
+            return sent
+        for some in self._outcomes(only):
+            rows, _ = _distinct(some)
+            return self._made(rows[0])
+        return _NOT_SHOWN
+
+    def unanswered(self, untraced: NDArray[np.bool_]) -> list[Pair]:
+        """Return a packet that arrives for each leg of a reply that no trace has shown."""
+        pairs: dict[tuple[Part, int], Pair] = {}
+        for some in self._outcomes(untraced):
+            for column, receiver in enumerate(some.receivers):
+                rows, legs, back = self._back(some, column)
+                missing = np.flatnonzero(back == UNKNOWN)
+                ids = {part: of[missing] for part, of in self._answers.unshown(legs).items()}
+                for leg, row in _each_leg(ids):
+                    cell = int(self.of.cells[some.at[rows[missing[row]]]])
+                    pairs.setdefault(leg, Pair(cell, receiver))
+        return list(dict.fromkeys(pairs.values()))
+
+    def _back(
+        self, some: _Outcomes, column: int
+    ) -> tuple[NDArray[np.int64], CellLegs, NDArray[np.int32]]:
+        """Return the rows whose packet to a receiver arrives, and their replies' legs.
+
+        Without those whose replies have no legs; last what legs say, by index.
+        """
+        reached = [d.verdict is Verdict.REACHABLE for d in self._requests.decisions]
+        rows = np.flatnonzero(np.array([*reached, False])[some.decided[:, column]])
+        src, end = self._ends(some.at[rows], some.receivers[column])
+        answered = self._requests.plan.answered_by_legs(src, end)
+        rows, src, end = rows[answered], src[answered], end[answered]
+        legs = self._requests.plan.replies_to(rows, src, end)
+        return rows, legs, self._answers.outcome(legs)[0]
+
+    def _ends(
+        self, at: NDArray[np.int64], receiver: Receiver
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        src = self._matrix.src[self.of.cells[at]].astype(np.int64)
+        return src, np.full(len(at), receiver[0], dtype=np.int64)
+
+    def _replies(self, some: _Outcomes) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Return the verdicts of the replies to cells that pass: what all endpoints' agree on.
+
+        And which of them the traces of others leave open.
+        """
+        codes = np.full(some.decided.shape, CODE[Verdict.UNTRACED], dtype=np.uint8)
+        left = np.ones(some.decided.shape, dtype=np.bool_)
+        verdicts = np.array([*(CODE[d.verdict] for d in self._answers.decisions), 0], np.uint8)
+        doubtful = np.array([*(d.reason in _LEFT_OPEN for d in self._answers.decisions), True])
+        for column in range(len(some.receivers)):
+            rows, _, back = self._back(some, column)
+            codes[rows, column] = np.where(back == UNKNOWN, CODE[Verdict.UNTRACED], verdicts[back])
+            left[rows, column] = doubtful[back]
+        kept = np.take_along_axis(codes, np.argmin(_RANK[codes], axis=1)[:, None], axis=1)[:, 0]
+        passes = passing(codes)
+        differ = passes.any(axis=1) & ~passes.all(axis=1) & proven(kept)
+        inconclusive = np.uint8(CODE[Verdict.INCONCLUSIVE])
+        some_left: NDArray[np.bool_] = np.any(left, axis=1)
+        return np.where(differ, inconclusive, kept), some_left
+
+    def replies_left_open(self, untraced: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the cells that pass and of whose replies the traces of others do not tell."""
+        left = [np.zeros(0, dtype=np.int64)]
+        for some in self._outcomes(untraced):
+            rows, inverse = _distinct(some)
+            verdicts = [self._made(row).verdict is Verdict.REACHABLE for row in rows]
+            passes = np.array(verdicts, dtype=np.bool_)[inverse]
+            left.append(self.of.cells[some.at[passes & self._replies(some)[1]]])
+        return np.concatenate(left)
+
+    def fill(self, traced: CellVerdicts, decisions: Decisions) -> CellVerdicts:
+        """Return the verdicts with those of the cells that have no trace of their own; in place.
+
+        Where a traced request of its group came to the same at every endpoint, a cell names that
+        trace. Else it names what `forks` then has: a request that is no packet, and the traces
+        that tell what becomes of it at each endpoint.
+        """
+        table = _Table(traced)
+        untraced = traced.trace < 0
+        at = np.flatnonzero(self._open & untraced[self.of.cells])
+        table.write(self.of.cells[at], _NOT_SHOWN)
+        for group, sent in self._sent.items():
+            if isinstance(sent, Decision):
+                cells = self.of.cells[at[self.of.group[at] == group]]
+                table.write(cells, replace(sent, trace=self._shown_by[group]))
+                traced.reply[cells] = NO_VERDICT
+        for some in self._outcomes(untraced):
+            self._fill(some, traced, table, decisions)
+        return table.done()
+
+    def _fill(
+        self, some: _Outcomes, traced: CellVerdicts, table: "_Table", decisions: Decisions
+    ) -> None:
+        rows, inverse = _distinct(some)
+        replies, _ = self._replies(some)
+        groups = self.of.group[some.at]
+        distinct, numbers = np.unique(np.stack([inverse, groups]), axis=1, return_inverse=True)
+        order = np.argsort(numbers.reshape(-1), kind="stable")
+        counts = np.bincount(numbers.reshape(-1), minlength=distinct.shape[1])
+        parts = np.split(order, np.cumsum(counts)[:-1])
+        for (row, group), chosen in zip(distinct.T.tolist(), parts, strict=True):
+            each = [self._requests.made_of(*outcome) for outcome in rows[row]]
+            made = combine(each, Combine.BACKENDS)
+            cells = self.of.cells[some.at[chosen]]
+            trace = self._whole(group, each, decisions) or self._fork(some.receivers, each)
+            table.write(cells, replace(made, trace=trace))
+            traced.reply[cells] = replies[chosen] if made.verdict in PASSES else NO_VERDICT
+
+    def _whole(self, group: int, each: Sequence[Decision], decisions: Decisions) -> str:
+        """Return the traced request of a group if it came to the same at each endpoint."""
+        key = self._shown_by[group]
+        traced = (decisions.of(task.key) for task, _ in self.receivers(decisions.judgements[key]))
+        return key if all(itertools.starmap(same, zip(each, traced, strict=True))) else ""
+
+    def _fork(self, receivers: Sequence[Receiver], each: Sequence[Decision]) -> str:
+        """Return the key of a request that is no packet, and whose endpoints fare like this."""
+        ends = tuple(map(self._target, receivers))
+        keys = tuple(decision.trace for decision in each)
+        content = "\x1f".join(("service", *ends, *keys))
+        key = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+        self.forks[key] = ends, keys
+        return key
+
+    def _target(self, receiver: Receiver) -> str:
+        """Return an endpoint behind a Service as `10.0.0.1:80`."""
+        end, port = receiver
+        address = self.of.matrix.endpoints[end].address(FAMILIES[self._requests.plan.family])
+        number = self.of.matrix.ports[port].number
+        return f"[{address}]:{number}" if ":" in str(address) else f"{address}:{number}"
+
+
+def _beside(columns: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
+    return np.stack(columns, axis=1)
+
+
+_RANK = np.zeros(max(CODE.values()) + 1, dtype=np.int64)
+"""By a verdict's code, which of several is kept: the least."""
+for _place, _verdict in enumerate(KEPT_FIRST):
+    _RANK[CODE[_verdict]] = _place
+
+
+def _agree(first: _Sent, second: _Sent) -> bool:
+    """Say whether two traces of one group tell the same of it."""
+    if isinstance(first, Decision) and isinstance(second, Decision):
+        return same(first, second)
+    return first == second
+
+
+_Outcome = tuple[int, int, int]
+"""What decided, on the way between, and in the egress leg: indices into decisions."""
+
+
+def _distinct(some: _Outcomes) -> tuple[list[tuple[_Outcome, ...]], NDArray[np.intp]]:
+    """Return the different rows of outcomes, by receiver, and for each cell which is its own."""
+    stacked = np.stack([some.decided, some.between, some.egress], axis=2)
+    flat = stacked.reshape(len(some.at), -1)
+    distinct, inverse = np.unique(flat, axis=0, return_inverse=True)
+    rows = [
+        tuple((decided, between, egress) for decided, between, egress in row)
+        for row in distinct.reshape(len(distinct), -1, 3).tolist()
+    ]
+    return rows, inverse.reshape(-1)
+
+
+def _each_leg(
+    ids: Mapping[Part, NDArray[np.int64]],
+) -> Iterator[tuple[tuple[Part, int], int]]:
+    """Yield each leg among these, by part, and the first row that has it."""
+    for part, of in ids.items():
+        legs, first = np.unique(of, return_index=True)
+        for leg, row in zip(legs.tolist(), first.tolist(), strict=True):
+            if leg >= 0:
+                yield (part, leg), row
+
+
+class _Table:
+    """Writes decisions into the columns of cells."""
+
+    def __init__(self, traced: CellVerdicts) -> None:
+        self._traced = traced
+        self._blames: dict[Blame, int] = {blame: n for n, blame in enumerate(traced.blames)}
+        self._keys = {key: number for number, key in enumerate(traced.trace_keys)}
+
+    def write(self, cells: NDArray[np.int64], decision: Decision) -> None:
+        """Let a decision be that of these cells."""
+        blame = decision.blame
+        self._traced.verdict[cells] = CODE[decision.verdict]
+        self._traced.reason[cells] = REASON_CODE[decision.reason]
+        self._traced.blame[cells] = (
+            -1 if blame is None else self._blames.setdefault(blame, len(self._blames))
+        )
+        if decision.trace:
+            self._traced.trace[cells] = self._keys.setdefault(decision.trace, len(self._keys))
+
+    def done(self) -> CellVerdicts:
+        """Return the columns, with the blames and traces that they name."""
+        return replace(self._traced, blames=tuple(self._blames), trace_keys=tuple(self._keys))

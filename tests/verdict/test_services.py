@@ -1,0 +1,187 @@
+"""What the traces of some packets to a Service say of all."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from audit.model.endpoints import Endpoint, EndpointKind, Port
+from audit.model.matrix import CellVerdicts, Matrix
+from audit.model.packets import Protocol
+from audit.model.services import ServiceCells
+from audit.model.traces import TraceTask
+from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, Reason, Verdict
+from audit.verdict.compose import Decisions
+from audit.verdict.judge import Combine, Judgement
+from audit.verdict.legs import LegResults
+from audit.verdict.services import Pair, ServiceResults
+from tests.verdict import made
+from tests.verdict.test_legs import PODS, plan
+
+VIP = "10.96.0.10"
+HTTP = Port(protocol=Protocol.TCP, number=80)
+SERVICE = Endpoint(
+    kind=EndpointKind.SERVICE, namespace="shop", name="web", addresses=(VIP,), declared=()
+)
+# Pods 0 and 1 on one switch, 2 and 3 on another; pods 2 and 3 are behind the Service.
+MATRIX = Matrix(
+    endpoints=(*PODS, SERVICE),
+    ports=(HTTP,),
+    src=np.array([0, 1], dtype=np.int32),
+    dst=np.array([4, 4], dtype=np.int32),
+    family=np.zeros(2, dtype=np.int8),
+    port=np.zeros(2, dtype=np.int32),
+)
+CELLS = np.arange(2, dtype=np.int64)
+UNTRACED = np.ones(2, dtype=np.bool_)
+PASS, STOP = Verdict.REACHABLE, Verdict.BLOCKED
+
+
+def results(**fields: Any) -> ServiceResults:
+    """Return what is known of both pods' cells, whose packets are alike, before any trace."""
+    requests = LegResults(plan(**fields))
+    known = ServiceCells(
+        legs=0,
+        matrix=MATRIX,
+        cells=CELLS,
+        group=np.zeros(2, dtype=np.int32),
+        behind={PODS[end].addresses[0]: end for end in (0, 2, 3)},
+        ports={(Protocol.TCP, 80): 0},
+    )
+    return ServiceResults(known, MATRIX, requests, LegResults(requests.plan, requests=requests))
+
+
+def packet(src: int, end: int, key: str) -> TraceTask:
+    """Return the packet that the Service sends to a pod, by another's name."""
+    flow = replace(made.FLOW, ip_src=PODS[src].addresses[0], ip_dst=PODS[end].addresses[0])
+    return replace(made.task(microflow=flow), key=key)
+
+
+def balanced(src: int, *ends: int, **fields: Any) -> dict[str, Judgement]:
+    """Return the judgement of a packet to the Service, `s0` or `s1`, by who is behind that."""
+    at = PODS[src].attachment
+    assert at is not None
+    given: dict[str, Any] = {
+        "zone": at.zone,
+        "datapath": at.switch,
+        "stage": "ls_in_lb",
+        "entered": at.port,
+        "next_hops": tuple(packet(src, end, f"{src}-{end}") for end in ends),
+    }
+    judgement = Judgement(
+        verdict=None, reason=Reason.ALL_BACKENDS, combine=Combine.BACKENDS, **{**given, **fields}
+    )
+    return {f"s{src}": judgement}
+
+
+def came(src: int, end: int, verdict: Verdict, *, out: bool = False) -> dict[str, Judgement]:
+    """Return what became of a packet between two pods: at its receiver's, or on its way `out`."""
+    at = PODS[src if out else end].attachment
+    assert at is not None
+    ended = Judgement(
+        verdict=verdict,
+        reason=Reason.DELIVERED if verdict is PASS else Reason.ACL_DROP,
+        zone=at.zone,
+        datapath=at.switch,
+        stage="ls_in_acl_after_lb_eval" if out else "ls_out_acl_eval",
+    )
+    return {f"{src}-{end}": ended}
+
+
+def verdicts(known: ServiceResults, judgements: dict[str, Judgement]) -> CellVerdicts:
+    """Return the cells' verdicts; none has a trace of its own."""
+    blank = CellVerdicts(
+        verdict=np.zeros(2, dtype=np.uint8),
+        reply=np.full(2, NO_VERDICT, dtype=np.uint8),
+        reason=np.zeros(2, dtype=np.uint8),
+        blame=np.full(2, -1, dtype=np.int32),
+        trace=np.full(2, -1, dtype=np.int32),
+        blames=(),
+        trace_keys=tuple(judgements),
+    )
+    return known.fill(blank, Decisions(judgements))
+
+
+def test_one_trace_and_legs_decide_the_cells_of_a_group() -> None:
+    known = results()
+    judgements = {**balanced(0, 2, 3), **came(0, 2, PASS), **came(0, 3, STOP)}
+    known.learn(CELLS[:1], ["s0"], judgements)
+    # Of pod 1's egress leg, which is another class here, nothing is known.
+    assert known.missing(UNTRACED) == [Pair(1, (2, 0))]
+    judgements |= came(1, 2, PASS)
+    known.learn_leg(1, (2, 0), "1-2", judgements)
+    assert known.missing(UNTRACED) == []
+    assert known.left_open(UNTRACED).tolist() == []
+    filled = verdicts(known, judgements)
+    assert set(filled.verdict.tolist()) == {CODE[Verdict.INCONCLUSIVE]}
+    assert set(filled.reason.tolist()) == {REASON_CODE[Reason.BACKENDS_DIFFER]}
+    assert [known.decision(cell).verdict for cell in (0, 1)] == [Verdict.INCONCLUSIVE] * 2
+
+
+def test_a_cell_names_the_traced_request_that_came_to_the_same_or_what_stands_for_it() -> None:
+    known = results()
+    judgements = {**balanced(0, 2), **came(0, 2, PASS), **came(1, 2, STOP, out=True)}
+    known.learn(CELLS[:1], ["s0"], judgements)
+    known.learn_leg(1, (2, 0), "1-2", judgements)
+    filled = verdicts(known, judgements)
+    named = [filled.trace_keys[trace] for trace in filled.trace.tolist()]
+    assert named[0] == "s0"
+    (fork,) = known.forks
+    assert named[1] == fork
+    assert known.forks[fork] == ((f"{PODS[2].addresses[0]}:80",), ("1-2",))
+
+
+def test_two_traces_of_a_group_that_are_sent_elsewhere_leave_it_open() -> None:
+    known = results()
+    judgements = {**balanced(0, 2), **balanced(1, 3), **came(0, 2, PASS), **came(1, 3, PASS)}
+    known.learn(CELLS, ["s0", "s1"], judgements)
+    assert known.left_open(UNTRACED).tolist() == CELLS.tolist()
+    assert set(verdicts(known, judgements).verdict.tolist()) == {CODE[Verdict.UNTRACED]}
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"datapath": "ovn_cluster_router", "stage": "lr_in_dnat"},
+        {"entered": "stor-n0"},
+        {"next_hops": ()},
+    ],
+)
+def test_a_packet_that_another_than_its_switch_balances_tells_nothing_of_others(
+    elsewhere: dict[str, Any],
+) -> None:
+    known = results()
+    judgements = balanced(0, 2, **elsewhere)
+    known.learn(CELLS[:1], ["s0"], judgements | came(0, 2, PASS))
+    assert known.left_open(UNTRACED).tolist() == CELLS.tolist()
+
+
+def test_a_service_without_endpoints_stops_all_alike() -> None:
+    known = results()
+    stopped = replace(
+        balanced(0)["s0"], verdict=Verdict.UNROUTABLE, reason=Reason.SERVICE_WITHOUT_ENDPOINTS
+    )
+    known.learn(CELLS[:1], ["s0"], {"s0": stopped})
+    assert known.left_open(UNTRACED).tolist() == []
+    filled = verdicts(known, {"s0": stopped})
+    assert set(filled.verdict.tolist()) == {CODE[Verdict.UNROUTABLE]}
+    assert [filled.trace_keys[trace] for trace in filled.trace.tolist()] == ["s0", "s0"]
+
+
+def test_a_sender_that_turns_out_to_be_behind_the_service_is_left_open() -> None:
+    known = results()
+    judgements = {**balanced(1, 0), **came(1, 0, PASS)}
+    known.learn(CELLS[1:], ["s1"], judgements)
+    assert 0 in known.left_open(UNTRACED).tolist()
+
+
+def test_cells_that_begin_or_may_end_somewhere_are_told() -> None:
+    known = results()
+    known.learn(CELLS[:1], ["s0"], {**balanced(0, 2), **came(0, 2, PASS)})
+    at = [end.node == "n1" for end in MATRIX.endpoints]
+    assert known.at(at).tolist() == CELLS.tolist()
+    assert known.at([end == PODS[1] for end in MATRIX.endpoints]).tolist() == [1]
+    known.leave(CELLS[:1])
+    assert known.at(at).tolist() == [1]
+    assert known.composed.tolist() == [1]
