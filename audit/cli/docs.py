@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 import audit
 from audit.cli import say
@@ -17,8 +18,16 @@ def _directory() -> Path:
     return installed if installed.is_dir() else package.parent / "docs"
 
 
+def _complete(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    del context, parameter
+    pages = sorted(file.stem for file in _directory().glob("*.md"))
+    return [CompletionItem(page) for page in pages if page.startswith(incomplete)]
+
+
 @click.command()
-@click.argument("page", required=False)
+@click.argument("page", required=False, shell_complete=_complete)
 def docs(*, page: str | None) -> None:
     """Print a page of the documentation, or without PAGE list the pages and where they are.
 

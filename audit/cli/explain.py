@@ -6,7 +6,8 @@ from click.shell_completion import CompletionItem
 from audit.cli import groups, options, run_arguments, say
 from audit.cli import words as completed
 from audit.commands import explain as command
-from audit.errors import UsageError
+from audit.errors import ScopeError, UsageError
+from audit.scope import ports
 
 
 def _complete(
@@ -49,9 +50,20 @@ def explain(*, words: tuple[str, ...], family: str | None, raw: bool, output: st
         say.text(explained.text)
 
 
+def _is_port(word: str) -> bool:
+    try:
+        ports.parse(word)
+    except ScopeError:
+        return False
+    return True
+
+
 def _parts(words: tuple[str, ...]) -> tuple[str, str, str, str]:
     """Return the run, the two ends and the port; a run is what is there, or `latest`, or a day."""
+    three = len(words) == len(("SRC", "DST", "PORT"))
+    # A third word that is no port is an end: then the first is a run that is not there.
     whole = len(words) > len(("SRC", "DST", "PORT")) or run_arguments.names_run(words[0])
+    whole = whole or (three and not _is_port(words[2]))
     run, *ends = words if whole else (run_arguments.LATEST, *words)
     if len(ends) not in (2, 3):
         raise UsageError(

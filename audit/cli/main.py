@@ -95,6 +95,21 @@ class _Commands(click.Group):
             return _load(cmd_name)
         return super().get_command(ctx, cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names; UsageError with what was meant, perhaps."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from audit.scope.suggestions import did_you_mean  # noqa: PLC0415 - for a mistake only
+
+            hint = did_you_mean(args[0], COMMANDS).removeprefix("; ")
+            if not hint:
+                raise
+            message = f"{error.message} {hint[:1].upper()}{hint[1:]}"
+            raise click.UsageError(message, ctx) from error
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the commands that begin so, from `COMMANDS`: click would load each."""
         names = [name for name in COMMANDS if name.startswith(incomplete)]
@@ -161,7 +176,7 @@ def main() -> None:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(file=shown)
-        say.text(shown.getvalue(), err=True)
+        say.text(shown.getvalue().expandtabs(2), err=True)
         sys.exit(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt) as error:
         notes = _notes(error) or ["nothing was left half-written"]

@@ -6,6 +6,7 @@ import re
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from audit.facts import applying
 from audit.model.options import PlaneName
@@ -30,6 +31,16 @@ class Planes(click.ParamType[frozenset[PlaneName]]):
         if PlaneName.DATAPATH in planes and PlaneName.LOGICAL not in planes:
             self.fail("the datapath is compared with the logical plane: name it too", param, ctx)
         return planes
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the planes that go on from what is there, after the last comma."""
+        del ctx, param
+        before, comma, word = incomplete.rpartition(",")
+        there = {*before.split(",")}
+        planes = (str(plane) for plane in PlaneName if plane not in there)
+        return [CompletionItem(f"{before}{comma}{p}") for p in planes if p.startswith(word)]
 
 
 class Count(click.ParamType[int]):

@@ -36,10 +36,10 @@ class Deviation(StrEnum):
 
 MEANINGS: dict[Deviation, str] = {
     Deviation.NAMED_PORT: "a named port of a NetworkPolicy opens every port of its protocol",
-    Deviation.MIXED_PORTS: "beside a port number, a whole protocol or a named port of the same "
-    "protocol in one rule of a NetworkPolicy is left out",
-    Deviation.ADMIN_NAMED_PORT: "an ingress rule with a named port of an AdminNetworkPolicy, or of "
-    "the baseline one, also hits pods that are its peers and not its subject",
+    Deviation.MIXED_PORTS: "OVN-Kubernetes ignores a named port, or a whole protocol, in a rule of "
+    "a NetworkPolicy that also has a port number of that protocol",
+    Deviation.ADMIN_NAMED_PORT: "an ingress rule of an AdminNetworkPolicy, or of the baseline one, "
+    "with a named port also applies to the pods that it names as peers",
     Deviation.NOT_IMPLEMENTED: "OVN-Kubernetes does not implement ClusterNetworkPolicy",
     Deviation.TYPES_IMPLIED: "a MultiNetworkPolicy without policyTypes isolates nothing",
     Deviation.PRIORITY: "OVN-Kubernetes does not accept an AdminNetworkPolicy of priority above 99",

@@ -275,8 +275,9 @@ def _open_namespaces(state: ClusterState, policies: Sequence[Policy]) -> Iterato
             )
         )
         if names:
+            verb = "has" if len(names) == 1 else "have"
             text = (
-                f"{len(names)} of {len(pods)} namespaces have pods that no NetworkPolicy selects "
+                f"{len(names)} of {len(pods)} namespaces {verb} pods that no NetworkPolicy selects "
                 f"for {direction}: as far as NetworkPolicies go, {_OPEN[direction]}"
             )
             yield Finding(kind=FindingKind.NO_DEFAULT_DENY, text=text, subjects=names)

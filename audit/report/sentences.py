@@ -174,6 +174,11 @@ def reply_sentence(code: int) -> str:
     return NO_REPLY if code == NO_VERDICT else REPLIES[VERDICTS[code]]
 
 
+def cells(count: int) -> str:
+    """Return a count of cells: `1 cell`, `2,232 cells`."""
+    return f"{count:,} cell" if count == 1 else f"{count:,} cells"
+
+
 def unproven(counted: Counted) -> Iterator[str]:
     """Yield how many cells each reason leaves unproven, most first."""
     doubtful = ~proven(counted.verdict)
@@ -182,7 +187,7 @@ def unproven(counted: Counted) -> Iterator[str]:
     for code, count in pairs:
         counts[code] += count
     for code, count in counts.most_common():
-        yield f"{count:,} cells: {CAUSES[REASONS[code]]} ({REASONS[code]})"
+        yield f"{cells(count)}: {CAUSES[REASONS[code]]} ({REASONS[code]})"
 
 
 def has_both_families(run: Run) -> bool:

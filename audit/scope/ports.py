@@ -1,6 +1,6 @@
 """Ports as a scope names them, and the ports they are at each destination.
 
-`tcp/80`, `udp/53`, `sctp/38412`, `80` (tcp), `tcp/8000-8100`, the name of a port (`http`),
+`tcp/80`, `udp/53`, `sctp/38412`, `80/tcp`, `80` (tcp), `tcp/8000-8100`, a port's name (`http`),
 `declared`, `tcp/all`, `all`, or `icmp`, a ping. Numbers are the same at every destination; names
 and `declared` are what each destination declares itself, so one scope can mean port 8080 of one pod
 and 80 of another.
@@ -102,6 +102,8 @@ def parse(text: str) -> PortSpec:
     if _NAME.fullmatch(word):
         return PortName(name=word)
     protocol, slash, numbers = word.partition("/")
+    if numbers in _PROTOCOLS:  # as Kubernetes writes them
+        protocol, numbers = numbers, protocol
     if numbers == ALL_WORD and protocol in _PROTOCOLS:
         return AllPorts(protocols=(Protocol(protocol),))
     if not slash or protocol not in _PROTOCOLS or not _NUMBERS.fullmatch(numbers):

@@ -145,7 +145,8 @@ def _sentences() -> Iterator[None]:
     except duckdb.OutOfMemoryException as error:
         raise MemoryError from error
     except duckdb.Error as error:
-        raise UsageError(str(error).strip()) from error
+        # In one line: what it draws below the query points nowhere here.
+        raise UsageError(" ".join(str(error).partition("\n\n")[0].split())) from error
 
 
 def _plain(value: object) -> Plain:

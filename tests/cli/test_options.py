@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from audit.cli import options, run_arguments, words
+from audit.cli import options, run_arguments, values, words
 from audit.cli.main import COMMANDS, audit
 from audit.errors import ExitCode, ScopeError, SnapshotError, UsageError
 from audit.scope import scope
@@ -129,6 +129,29 @@ def test_runs_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert completed("") == [("plain", "latest"), ("plain", newest), ("plain", oldest)]
     assert completed("runs/20260102") == [("plain", newest)]
     assert completed("elsewhere/") == [("dir", "elsewhere/")]
+
+
+def test_planes_are_completed_after_a_comma() -> None:
+    def completed(begun: str) -> list[str]:
+        context = click.Context(click.Command("run"))
+        items = values.Planes().shell_complete(context, click.Option(["--planes"]), begun)
+        return [item.value for item in items]
+
+    assert completed("") == ["intent", "logical", "datapath"]
+    assert completed("intent,") == ["intent,logical", "intent,datapath"]
+    assert completed("intent,d") == ["intent,datapath"]
+
+
+def test_a_command_that_is_not_there_is_told_which_was_meant() -> None:
+    done = CliRunner().invoke(audit, ["rnu"])
+    assert done.exit_code == ExitCode.USAGE
+    assert "No such command 'rnu'. Did you mean run?" in done.output
+    assert "Did you mean" not in CliRunner().invoke(audit, ["xyzzy"]).output
+
+
+def test_a_run_that_is_not_there_is_not_taken_for_an_end() -> None:
+    called = CliRunner().invoke(audit, ["explain", "runs/nosuch", "shop/front-0", "shop/back-0"])
+    assert "runs/nosuch is not a run" in str(called.exception)
 
 
 def test_commands_are_completed_without_loading_one(monkeypatch: pytest.MonkeyPatch) -> None:

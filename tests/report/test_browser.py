@@ -371,6 +371,7 @@ def test_what_changed_is_a_filter(made: "Made", browser: Browser, tmp_path: Path
     reader = Reader(browser.new_page(), path)
     reader.open("ns=*,*&only=changed")
     assert len(csv_of(reader)) == 1 + 2
+    assert violations(reader.page) == []
     assert "Changed since yesterday" in reader.text("changes")
     row = reader.page.get_by_test_id("changes").locator("tbody tr")
     assert "removed networkpolicy shop/<gone>" in row.inner_text()

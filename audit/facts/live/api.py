@@ -68,7 +68,7 @@ def connect(access: Access) -> client.ApiClient:
     except (config.ConfigException, OSError, ValueError, TypeError, AttributeError) as error:
         where = file or "no usable kubeconfig, and no service account of a pod"
         raise NoClusterError(
-            f"{where}: {error}; name a cluster with --kubeconfig and --context"
+            f"{where}: {str(error).rstrip('.')}; name a cluster with --kubeconfig and --context"
         ) from error
     return api
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from audit.model.expectations import Checked, Status
 from audit.model.findings import FAILING
 from audit.model.verdicts import OPERATIONAL
+from audit.report import sentences
 from audit.report.formats import xml
 from audit.report.formats.overview import Overview
 
@@ -74,7 +75,7 @@ def _unproven(overview: Overview) -> tuple[list[str], list[str]]:
     lost, left = list[str](), list[str]()
     for reason, text, count in overview.unproven:
         lines = lost if reason in OPERATIONAL else left
-        lines.append(f"{count} cells: {text} ({reason})")
+        lines.append(f"{sentences.cells(count)}: {text} ({reason})")
     return lost, left
 
 
