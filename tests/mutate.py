@@ -260,11 +260,7 @@ def draw_scope(cluster: Cluster) -> dict[str, Any]:
     selected = f"{SELECTED}=yes"
     nodes = tuple(one["metadata"]["name"] for one in cluster.objects("nodes"))
     outside = "198.51.100.7" if family == "ip4" else "2001:db8::7"
-    services = [
-        one
-        for one in cluster.objects("services")
-        if one["spec"].get("clusterIP") not in (None, "", "None")
-    ]
+    services = [one for one in cluster.objects("services") if one["spec"].get("clusterIP")]
     match rng.randrange(9):
         case 0:
             flags |= {"from_selector": selected, "from_nodes": nodes, "to_selector": selected}
@@ -298,7 +294,8 @@ def _name(service: Mapping[str, Any]) -> str:
 def _vips(services: Iterable[Mapping[str, Any]], family: Family) -> list[str]:
     """Return the addresses of Services in a family."""
     listed = (one["spec"].get("clusterIPs", [one["spec"]["clusterIP"]]) for one in services)
-    return sorted({a for some in listed for a in some if Family.of(a) is family})
+    addresses = {address for some in listed for address in some} - {"None"}
+    return sorted(address for address in addresses if Family.of(address) is family)
 
 
 def served(services: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -123,29 +123,52 @@ def predict_only(matrix: Matrix) -> Cover:
     )
 
 
-def extended(cover: Cover, matrix: Matrix, cells: NDArray[np.int64]) -> Cover:
-    """Return `cover` with a request of its own for each of these cells, which have none yet."""
+def extended(
+    cover: Cover, matrix: Matrix, cells: NDArray[np.int64], headless: Headless = NO_HEADLESS
+) -> Cover:
+    """Return `cover` with a request of its own for each of these cells, which have none yet.
+
+    Those to headless Services are such as can be traced.
+    """
     tasks = {task.key: number for number, task in enumerate(cover.tasks)}
-    listed = list(cover.tasks)
-    added = np.empty(len(cells), dtype=np.int32)
-    for row, cell in enumerate(cells.tolist()):
-        task = request_for(
-            matrix.endpoints[matrix.src[cell]],
-            matrix.endpoints[matrix.dst[cell]],
-            FAMILIES[matrix.family[cell]],
-            matrix.ports[matrix.port[cell]],
-        )
+    forks = {fork.key: number for number, fork in enumerate(cover.forks)}
+    listed, forked_ = list(cover.tasks), list(cover.forks)
+
+    def number_of(task: TraceTask) -> int:
         number = tasks.setdefault(task.key, len(listed))
         if number == len(listed):
             listed.append(task)
-        added[row] = number
+        return number
+
+    added = np.empty(len(cells), dtype=np.int32)
+    is_fork = np.zeros(len(cells), dtype=np.bool_)
+    for row, cell in enumerate(cells.tolist()):
+        src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
+        family, port = FAMILIES[matrix.family[cell]], matrix.ports[matrix.port[cell]]
+        if dst.kind is not EndpointKind.SERVICE or dst.key not in headless.services:
+            added[row] = number_of(request_for(src, dst, family, port))
+            continue
+        legs = _legs(src, headless.receivers(dst.key, family, port))
+        if isinstance(legs, Reason):
+            text = f"{matrix.describe(cell)} cannot be traced: {legs}"
+            raise ValueError(text)  # noqa: TRY004 - the cell is wrong, not its type
+        for leg in legs:
+            number_of(leg)
+        fork = forked(legs)
+        added[row] = forks.setdefault(fork.key, len(forked_))
+        is_fork[row] = True
+        if added[row] == len(forked_):
+            forked_.append(fork)
     # Requests of forks are numbered after the tasks': they move up by what is added.
     new = np.int32(len(listed) - len(cover.tasks))
     moved = np.where(cover.request >= len(cover.tasks), cover.request + new, cover.request)
+    added[is_fork] += np.int32(len(listed))
     every = np.concatenate([cover.cells, cells])
     order = np.argsort(every, kind="stable")
     request = np.concatenate([moved, added])[order]
-    return replace(cover, tasks=tuple(listed), cells=every[order], request=request)
+    return replace(
+        cover, tasks=tuple(listed), forks=tuple(forked_), cells=every[order], request=request
+    )
 
 
 def placed(cover: Cover, on_plane: Callable[[TraceTask], TraceTask]) -> Cover:

@@ -5,14 +5,17 @@ that are alike up to there are a group, and one trace tells to which endpoints a
 What becomes of a packet to an endpoint is a matter of legs, as between any two pods.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.cover.balancing import UNLIKE, Balancing
+from audit.cover.headless import Headless
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Owners, Zone
 from audit.model.legs import LegPlan
@@ -21,15 +24,34 @@ from audit.model.packets import Family, Protocol
 from audit.model.services import ServiceCells
 
 Vip = tuple[str, Protocol, int]
+"""A Service's address, or the key of one that has none, with a port."""
 Behind = Mapping[Vip, tuple[tuple[str, int], ...]]
-"""The addresses and ports behind each Service's address and port, as any zone has them."""
+"""The addresses and ports behind each Service's port: as any zone has them, or as its object."""
 
 
-def addresses(matrix: Matrix) -> tuple[str, ...]:
+def addresses(matrix: Matrix, names: Headless) -> tuple[str, ...]:
     """Return the addresses of the Services that cells are to, sorted."""
-    asked = (matrix.endpoints[index] for index in np.unique(matrix.dst).tolist())
-    listed = (end.addresses for end in asked if end.kind is EndpointKind.SERVICE)
+    listed = (end.addresses for end in _services(matrix) if end.key not in names.services)
     return tuple(sorted({address for some in listed for address in some}))
+
+
+def _services(matrix: Matrix) -> Iterator[Endpoint]:
+    """Yield the Services that cells are to."""
+    for index in np.unique(matrix.dst).tolist():
+        if matrix.endpoints[index].kind is EndpointKind.SERVICE:
+            yield matrix.endpoints[index]
+
+
+def headless_behind(matrix: Matrix, names: Headless) -> Behind:
+    """Return what is behind the ports of headless Services that cells are to."""
+    families = [FAMILIES[number] for number in np.unique(matrix.family).tolist()]
+    behind: dict[Vip, tuple[tuple[str, int], ...]] = {}
+    for end, port in itertools.product(_services(matrix), matrix.ports):
+        if end.key in names.services and not port.last:
+            receivers = (r for f in families for r in names.receivers(end.key, f, port))
+            ends = tuple((each.address, each.port.number) for each in receivers)
+            behind[end.key, port.protocol, port.number] = ends
+    return behind
 
 
 def behind(zones: Iterable[Zone], vips: Iterable[str]) -> Behind:
@@ -101,14 +123,15 @@ def cells(
     ends = {
         address: numbers[owner.key]
         for address, owner in owned
-        if owner is not None and owner.key in numbers
+        if owner is not None
+        and owner.key in numbers
+        and owner.address(Family.of(address)) == address
     }
-    return tuple(
-        some
-        for number, (plan, balancing) in enumerate(plans)
-        if (some := _Cells(matrix, wide, plan, balancing, vips, behind, ends).of(number))
-        is not None
+    made = (_Cells(matrix, wide, plan, balancing, vips, behind, ends) for plan, balancing in plans)
+    by_plan = (
+        (cells.balanced(number), cells.headless(number)) for number, cells in enumerate(made)
     )
+    return tuple(some for both in by_plan for some in both if some is not None)
 
 
 class _Cells:
@@ -131,6 +154,7 @@ class _Cells:
         self._vips = {vip: index for index, vip in enumerate(vips)}
         self._behind = behind
         self._family = FAMILIES[plan.family]
+        self._of_default = np.array([not end.network for end in matrix.endpoints], dtype=np.bool_)
         self._ends = ends
         self._ports = {
             (port.protocol, port.number): index
@@ -138,18 +162,50 @@ class _Cells:
             if not port.last
         }
 
-    def of(self, number: int) -> ServiceCells | None:
-        """Return them, of the plan with this number; None where there are none."""
+    def balanced(self, number: int) -> ServiceCells | None:
+        """Return those to Services' addresses, of the plan with this number; None without any."""
         chosen, groups, first = [], [], 0
-        for some, vip in self._by_service():
+        for some, vip in self._by_service(headless=False):
             kept = some[self._have_legs(some, vip)]
             group = self._alike(kept, vip)
             kept, group = kept[group >= 0], group[group >= 0]
             chosen.append(kept)
             groups.append(group + first)
             first += int(group.max(initial=-1)) + 1
-        if not first:
+        return self._made(number, chosen, groups) if first else None
+
+    def headless(self, number: int) -> ServiceCells | None:
+        """Return those to headless Services, of which no trace has to tell to whom they are sent.
+
+        A sender that is behind the Service itself is sent to the others.
+        """
+        chosen, groups = [], []
+        sent: dict[tuple[tuple[int, int], ...], int] = {}
+        for some, vip in self._by_service(headless=True):
+            listed = [self._receiver(vip[1], end) for end in self._of_family(vip)]
+            receivers = [each for each in listed if each is not None]
+            if not receivers or len(receivers) < len(listed):
+                continue
+            src = self._matrix.src[some]
+            behind = np.isin(src, [end for end, _ in receivers])
+            for own in (-1, *np.unique(src[behind]).tolist()):
+                others = tuple(each for each in receivers if each[0] != own)
+                cells = some[src == own] if own >= 0 else some[~behind]
+                cells = cells[self._have_all(cells, others)] if others else cells[:0]
+                if len(cells):
+                    chosen.append(cells)
+                    groups.append(np.full(len(cells), sent.setdefault(others, len(sent))))
+        if not chosen:
             return None
+        made = self._made(number, chosen, groups)
+        return replace(made, sent={g: others for others, g in sent.items()}, routed=False)
+
+    def _made(
+        self,
+        number: int,
+        chosen: Sequence[NDArray[np.int64]],
+        groups: Sequence[NDArray[np.signedinteger[Any]]],
+    ) -> ServiceCells:
         every = np.concatenate(chosen)
         order = np.argsort(every, kind="stable")
         return ServiceCells(
@@ -161,17 +217,17 @@ class _Cells:
             ports=self._ports,
         )
 
-    def _by_service(self) -> Iterator[tuple[NDArray[np.int64], Vip]]:
-        """Yield the cells to each Service's address and port that a load balancer has."""
+    def _by_service(self, *, headless: bool) -> Iterator[tuple[NDArray[np.int64], Vip]]:
+        """Yield the cells to each Service's port that there is something behind."""
         matrix = self._matrix
         vip_of: dict[tuple[int, int], Vip] = {}
         for index in np.unique(matrix.dst).tolist():
             end = matrix.endpoints[index]
-            address = end.address(self._family)
-            if end.kind is not EndpointKind.SERVICE or end.obstacle or end.network or not address:
+            name = end.key if headless else end.address(self._family)
+            if end.kind is not EndpointKind.SERVICE or end.obstacle or end.network or not name:
                 continue
             for place, port in enumerate(matrix.ports):
-                vip = (address, port.protocol, port.number)
+                vip = (name, port.protocol, port.number)
                 asked = port.protocol in self._balancing.protocols
                 if asked and not port.last and vip in self._behind:
                     vip_of[index, place] = vip
@@ -187,23 +243,37 @@ class _Cells:
             if served is not None:
                 yield some, served
 
+    def _of_family(self, vip: Vip) -> list[tuple[str, int]]:
+        """Return what is behind a Service's port, of the plan's address family."""
+        return [end for end in self._behind[vip] if Family.of(end[0]) is self._family]
+
+    def _receiver(self, protocol: Protocol, end: tuple[str, int]) -> tuple[int, int] | None:
+        """Return an endpoint behind a Service and its port, as indices; None for no known ones."""
+        index, place = self._ends.get(end[0]), self._ports.get((protocol, end[1]))
+        return None if index is None or place is None else (index, place)
+
     def _have_legs(self, some: NDArray[np.int64], vip: Vip) -> NDArray[np.bool_]:
-        """Say which of these cells' packets have legs, to every endpoint behind the Service."""
+        """Say which of these cells' packets have legs, to every endpoint behind the Service.
+
+        What a host sends to a Service no trace follows that far.
+        """
         src, rules = self._matrix.src[some], self._plan.composable
         dst, port = self._matrix.dst[some], self._matrix.port[some]
-        of_default = np.array([not e.network for e in self._matrix.endpoints], dtype=np.bool_)
-        known = of_default[src] & rules.understood[src] & ~rules.limited(src, dst, port)
-        # What a host sends to a Service no trace follows that far.
-        have: NDArray[np.bool_] = np.ones(len(some), dtype=np.bool_)
-        for address, number in self._behind[vip]:
-            if Family.of(address) is not self._family:
-                continue
-            end, place = self._ends.get(address), self._ports.get((vip[1], number))
-            if end is None or place is None:
-                return known & rules.host[src]
-            ends, places = np.full(len(some), end), np.full(len(some), place)
-            have &= rules.of(src, ends, places) & (src != end)
-        return known & (have | rules.host[src])
+        known = rules.understood[src] & ~rules.limited(src, dst, port) & self._of_default[src]
+        receivers = [self._receiver(vip[1], end) for end in self._of_family(vip)]
+        if None in receivers:
+            return known & rules.host[src]
+        return known & (self._have_all(some, filter(None, receivers)) | rules.host[src])
+
+    def _have_all(
+        self, some: NDArray[np.int64], receivers: Iterable[tuple[int, int]]
+    ) -> NDArray[np.bool_]:
+        """Say which of these cells' packets have legs to all of these, and are none of them's."""
+        src, rules = self._matrix.src[some], self._plan.composable
+        have: NDArray[np.bool_] = self._of_default[src].copy()
+        for end, place in receivers:
+            have &= rules.of(src, np.full(len(src), end), np.full(len(src), place)) & (src != end)
+        return have
 
     def _alike(self, some: NDArray[np.int64], vip: Vip) -> NDArray[np.int64]:
         """Return numbers of the groups that these cells to one Service are in; UNLIKE for none."""

@@ -310,6 +310,11 @@ class LegPlan:
         locality[locality != Locality.APART] = Locality.ROUTED
         return self._legs(np.arange(len(src), dtype=np.int64), src, dst, port, locality)
 
+    def direct(self, src: Indices, dst: Indices, port: Indices) -> CellLegs:
+        """Return the legs of packets by their ends, as of cells; `cells` count these packets."""
+        cells = np.arange(len(src), dtype=np.int64)
+        return self._legs(cells, src, dst, port, self._locality(src, dst))
+
     def _legs(
         self,
         cells: NDArray[np.int64],

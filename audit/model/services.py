@@ -1,7 +1,7 @@
 """Cells to Services that few traces decide: whose packets are alike up to the load balancer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ class ServiceCells:
     group: NDArray[np.int32]
     behind: Mapping[str, int]
     ports: Mapping[tuple[Protocol, int], int]
+    sent: Mapping[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    """To whom groups are sent, endpoints and ports, where no trace has to tell: headless ones."""
+    routed: bool = True
+    """What the load balancer sends on goes by the router; what a sender sends itself, directly."""
 
     def receiver(self, address: str, protocol: Protocol, port: int) -> tuple[int, int] | None:
         """Return the endpoint with an address, and a port, as indices; None for no known ones."""

@@ -91,12 +91,16 @@ class BehindServices:
         of, (end, port) = self._matrix, pair.receiver
         src, dst = of.endpoints[of.src[pair.cell]], of.endpoints[of.dst[pair.cell]]
         family = FAMILIES[of.family[pair.cell]]
-        request = cover.request_for(src, dst, family, of.ports[of.port[pair.cell]])
         wide = results.of.matrix
-        address, number = wide.endpoints[end].address(family), wide.ports[port].number
-        backend = f"[{address}]:{number}" if family is Family.IP6 else f"{address}:{number}"
-        balanced = Hop(end=HopEnd.BALANCED, backends=(backend,))
-        (task,) = self._plane.judge.hops.backends(self._plane.locate(request), balanced)
+        if results.of.routed:
+            request = cover.request_for(src, dst, family, of.ports[of.port[pair.cell]])
+            address, number = wide.endpoints[end].address(family), wide.ports[port].number
+            backend = f"[{address}]:{number}" if family is Family.IP6 else f"{address}:{number}"
+            balanced = Hop(end=HopEnd.BALANCED, backends=(backend,))
+            (task,) = self._plane.judge.hops.backends(self._plane.locate(request), balanced)
+        else:
+            to = cover.request_for(src, wide.endpoints[end], family, wide.ports[port])
+            task = self._plane.locate(to)
         reply = self._reply(results, pair.cell, task, pair.receiver)
         return Packet(of=results, pair=pair, task=task, reply=reply)
 

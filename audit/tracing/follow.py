@@ -258,8 +258,10 @@ class Tracing:
     def _extend(self, cells: NDArray[np.int64]) -> list[TraceTask]:
         """Give these cells a request of their own; return the requests that are new."""
         earlier = {task.key for task in self._cover.tasks}
-        self._cover = cover.extended(self._cover, self._planned.matrix, cells)
+        planned = self._planned
+        self._cover = cover.extended(self._cover, planned.matrix, cells, planned.headless)
         self._cover = cover.placed(self._cover, self.plane.locate)
+        self._seed([fork for fork in self._cover.forks if fork.key not in self._judgements])
         return [task for task in self._cover.tasks if task.key not in earlier]
 
     def _show_legs(self, workers: Fanout) -> None:

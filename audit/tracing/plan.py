@@ -15,7 +15,7 @@ from audit import scratch
 from audit.cover import behind, portspace, represent, services
 from audit.cover import classes as legs
 from audit.cover import requests as cover
-from audit.cover.headless import Headless, headless
+from audit.cover.headless import NO_HEADLESS, Headless, headless
 from audit.errors import UsageError
 from audit.facts import assemble
 from audit.facts.archive import LARGEST
@@ -53,6 +53,8 @@ class Planned:
     """The ranges of addresses among the endpoints."""
     services: tuple[ServiceCells, ...] = ()
     """Cells to Services that few traces decide, and which they are."""
+    headless: Headless = NO_HEADLESS
+    """Services without an address, which are no packet."""
     wide: Matrix | None = None
     """The endpoints and ports that the legs' tables are over, where they are more than asked."""
 
@@ -101,9 +103,14 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
     )
     built = matrix.build(sides.endpoints, sides.blocks, resolved, options.scope.family.families)
     owners = state.owners()
-    vips = services.addresses(built.matrix) if options.cover is Covering.LEGS else ()
-    behind_vips = services.behind(state.zones.values(), vips)
-    wide = services.widened(built.matrix, behind_vips, owners)
+    names = headless(state, owners)
+    few = options.cover is Covering.LEGS
+    vips = services.addresses(built.matrix, names) if few else ()
+    behind_services = {
+        **services.behind(state.zones.values(), vips),
+        **(services.headless_behind(built.matrix, names) if few else {}),
+    }
+    wide = services.widened(built.matrix, behind_services, owners)
     decomposed = legs.legs(wide, state.zones, vips)
     if options.cover is Covering.EXHAUSTIVE:
         decomposed = replace(legs.NONE, opaque=decomposed.opaque)
@@ -112,16 +119,17 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         wide,
         tuple(zip(decomposed.plans, decomposed.balancing, strict=True)),
         vips,
-        behind_vips,
+        behind_services,
         owners,
     )
     return Planned(
         state=_without_flows(state),
         engine=engine,
         matrix=built.matrix,
-        cover=_cover(options.cover, built.matrix, decomposed, by_few, headless(state, owners)),
+        cover=_cover(options.cover, built.matrix, decomposed, by_few, names),
         legs=decomposed.plans,
         services=by_few,
+        headless=names,
         wide=wide,
         owners=owners,
         pods=pods,
@@ -205,8 +213,9 @@ def _cover(
             requested[represent.choose_pairs(of, plan)] = True
     for some in by_few:
         requested[some.cells] = False
-        _, first = np.unique(some.group, return_index=True)
-        requested[some.cells[first]] = True
+        groups, first = np.unique(some.group, return_index=True)
+        told = np.isin(groups, list(some.sent))
+        requested[some.cells[first[~told]]] = True
     chosen = cover.exhaustive(of, names, only=requested, opaque=decomposed.opaque)
     return replace(chosen, name=str(covering))
 

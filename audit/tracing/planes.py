@@ -82,7 +82,7 @@ def datapath(planned: Planned, chassis: Sequence[Chassis], send: Send | None = N
         chosen += [represent.choose(planned.matrix, plan) for plan in legs]
         missing = np.unique(np.concatenate(chosen))
         missing = missing[covered.of(missing) < 0]
-        covered = cover.extended(covered, planned.matrix, missing)
+        covered = cover.extended(covered, planned.matrix, missing, planned.headless)
     return Plane(
         name=records.DATAPATH,
         cover=cover.placed(covered, nodes),

@@ -5,6 +5,7 @@ packet to an endpoint is composed of legs. A Service's verdict is what its endpo
 that of a traced request is (`audit.verdict.compose`).
 """
 
+import functools
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +37,9 @@ from audit.verdict.legs import UNKNOWN, LegResults, Part, same, shown
 
 _LEFT_OPEN = frozenset({Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
 """Of a composed decision: a cell's own trace has to say more."""
+
+_BALANCING = "ls_in_lb"
+"""Begins the names of the stages in which a switch balances loads (ovn-northd(8))."""
 
 _NOT_SHOWN = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN)
 
@@ -81,7 +85,7 @@ class ServiceResults:
         self._answers = answers
         self._open = np.ones(len(of.cells), dtype=np.bool_)
         """By place in `of.cells`: its own trace does not decide it."""
-        self._sent: dict[int, _Sent] = {}
+        self._sent: dict[int, _Sent] = {**of.sent}
         """By group: to whom it is sent, or what stops it; None where traces do not agree."""
         self._shown_by: dict[int, str] = {}
         """By group, a trace of one of its packets."""
@@ -109,7 +113,7 @@ class ServiceResults:
         for place, cell, key in zip(places.tolist(), cells.tolist(), keys, strict=True):
             group = int(self.of.group[place])
             src = self._matrix.endpoints[self._matrix.src[cell]]
-            sent = self._sent_to(src, judgements.get(key))
+            sent = self.of.sent.get(group) or self._sent_to(src, judgements.get(key))
             if not _agree(self._sent.setdefault(group, sent), sent):
                 self._sent[group] = None
             self._shown_by.setdefault(group, key)
@@ -124,9 +128,16 @@ class ServiceResults:
         if not self._have_legs(src, receiver):
             return
         ends = self.of.matrix.endpoints
-        legs = self._requests.plan.routed(np.array([src]), np.array([end]), np.array([port]))
-        trace = shown(key, judgements, ends[src], ends[end], routed=True)
+        legs = self._to(np.array([src]), np.array([end]), np.array([port]))
+        trace = shown(key, judgements, ends[src], ends[end], routed=self.of.routed)
         self._requests.learn(legs, 0, trace)
+
+    def _to(
+        self, src: NDArray[np.int64], end: NDArray[np.int64], port: NDArray[np.int64]
+    ) -> CellLegs:
+        """Return the legs of packets to endpoints behind Services."""
+        plan = self._requests.plan
+        return plan.routed(src, end, port) if self.of.routed else plan.direct(src, end, port)
 
     def learn_reply(
         self, cell: int, receiver: Receiver, key: str, judgements: Mapping[str, Judgement]
@@ -164,8 +175,8 @@ class ServiceResults:
         if judgement.reason is Reason.HOST_TO_SERVICE:
             return Decision(verdict=Verdict.INCONCLUSIVE, reason=judgement.reason)
         here = (judgement.zone, judgement.datapath) == (at.zone, at.switch)
-        if not here or not judgement.stage.startswith("ls_in_"):
-            return None
+        if not here or not judgement.stage.startswith(_BALANCING):
+            return None  # a stop after it may be of a policy that selects this sender
         if judgement.entered not in ("", at.port):
             return None
         if judgement.verdict in STOPPED:
@@ -205,7 +216,7 @@ class ServiceResults:
     def _routed(self, at: NDArray[np.int64], receiver: Receiver) -> CellLegs:
         """Return the legs of the packets of these cells, by place, to a receiver."""
         src, end = self._ends(at, receiver)
-        return self._requests.plan.routed(src, end, np.full_like(end, receiver[1]))
+        return self._to(src, end, np.full_like(end, receiver[1]))
 
     def _outcomes(self, untraced: NDArray[np.bool_]) -> Iterator[_Outcomes]:
         """Yield what legs say of the cells that are sent to endpoints, by these."""
@@ -397,7 +408,9 @@ class ServiceResults:
 
     def _whole(self, group: int, each: Sequence[Decision], decisions: Decisions) -> str:
         """Return the traced request of a group if it came to the same at each endpoint."""
-        key = self._shown_by[group]
+        key = self._shown_by.get(group, "")
+        if key not in decisions.judgements:
+            return ""
         traced = (decisions.of(task.key) for task, _ in self.receivers(decisions.judgements[key]))
         return key if all(itertools.starmap(same, zip(each, traced, strict=True))) else ""
 
@@ -435,6 +448,12 @@ def _agree(first: _Sent, second: _Sent) -> bool:
     return first == second
 
 
+@functools.cache
+def _multipliers(count: int) -> NDArray[np.int64]:
+    """Return so many numbers that hardly any two rows have the same product with."""
+    return np.random.default_rng(0).integers(1, 1 << 62, count)
+
+
 _Outcome = tuple[int, int, int]
 """What decided, on the way between, and in the egress leg: indices into decisions."""
 
@@ -443,10 +462,14 @@ def _distinct(some: _Outcomes) -> tuple[list[tuple[_Outcome, ...]], NDArray[np.i
     """Return the different rows of outcomes, by receiver, and for each cell which is its own."""
     stacked = np.stack([some.decided, some.between, some.egress], axis=2)
     flat = stacked.reshape(len(some.at), -1)
-    distinct, inverse = np.unique(flat, axis=0, return_inverse=True)
+    # By a number of each row: sorting whole rows takes twenty times as long.
+    numbers = flat.astype(np.int64) @ _multipliers(flat.shape[1])
+    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    if not np.array_equal(flat, flat[first][inverse]):  # two rows have one number
+        _, first, inverse = np.unique(flat, axis=0, return_index=True, return_inverse=True)
     rows = [
         tuple((decided, between, egress) for decided, between, egress in row)
-        for row in distinct.reshape(len(distinct), -1, 3).tolist()
+        for row in stacked[first].tolist()
     ]
     return rows, inverse.reshape(-1)
 

@@ -34,9 +34,7 @@ def asked_twice(name: str, family: str, root: Path) -> Both:
     assert engine is not None
     cluster = Cluster(root=copied(engine.snapshot, root / "s"), rng=random.Random(7))  # noqa: S311
     cluster.choose(most=10)
-    services = [
-        one for one in cluster.objects("services") if one["spec"].get("clusterIP") != "None"
-    ]
+    services = cluster.objects("services")
     cluster.write()
     flags = {
         "family": family,
@@ -67,6 +65,8 @@ def test_few_traces_say_of_services_what_tracing_every_cell_says(
     composed = np.concatenate([some.cells for some in planned.services])
     groups = sum(int(some.group.max()) + 1 for some in planned.services)
     assert len(composed) > 2 * groups
+    headless = any(some.sent for some in planned.services)
+    assert headless is (family == "ip4" and name != "head-shared")
     assert traced.count < both.every[1].count
     matrix = planned.matrix
     assert {matrix.endpoints[end].kind for end in matrix.dst[composed]} == {EndpointKind.SERVICE}

@@ -145,6 +145,7 @@ def test_two_traces_of_a_group_that_are_sent_elsewhere_leave_it_open() -> None:
     [
         {"datapath": "ovn_cluster_router", "stage": "lr_in_dnat"},
         {"entered": "stor-n0"},
+        {"stage": "ls_in_acl_after_lb_eval"},
         {"next_hops": ()},
     ],
 )
@@ -167,6 +168,20 @@ def test_a_service_without_endpoints_stops_all_alike() -> None:
     filled = verdicts(known, {"s0": stopped})
     assert set(filled.verdict.tolist()) == {CODE[Verdict.UNROUTABLE]}
     assert [filled.trace_keys[trace] for trace in filled.trace.tolist()] == ["s0", "s0"]
+
+
+def test_what_a_policy_stops_after_load_balancing_tells_nothing_of_others() -> None:
+    """As where the load balancer's flow is lost: the packet meets a policy of its sender then."""
+    known = results()
+    stopped = replace(
+        balanced(0)["s0"],
+        verdict=STOP,
+        reason=Reason.DEFAULT_DENY,
+        stage="ls_in_acl_after_lb_action",
+        combine=Combine.FOLLOW,
+    )
+    known.learn(CELLS[:1], ["s0"], {"s0": stopped})
+    assert known.left_open(UNTRACED).tolist() == CELLS.tolist()
 
 
 def test_a_sender_that_turns_out_to_be_behind_the_service_is_left_open() -> None:
