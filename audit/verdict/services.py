@@ -89,6 +89,7 @@ class ServiceResults:
         """By group: to whom it is sent, or what stops it; None where traces do not agree."""
         self._shown_by: dict[int, str] = {}
         """By group, a trace of one of its packets."""
+        self._blamed = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.bool_)
         self.forks: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
         """By the key of a request that is no packet: its endpoints, and a trace for each."""
 
@@ -229,9 +230,31 @@ class ServiceResults:
             decided, between, egress = (
                 np.stack(some, axis=1) for some in zip(*columns, strict=True)
             )
+            blames, silent = self._blames()
+            # Of what came before only whom it names matters, where the deciding one names nobody.
+            between, egress = (
+                np.where(silent[decided], blames[earlier], np.int32(UNKNOWN))
+                for earlier in (between, egress)
+            )
             yield _Outcomes(
                 at=at, receivers=receivers, decided=decided, between=between, egress=egress
             )
+
+    def _blames(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Return by outcome the first that blames the same, and which pass and blame nobody.
+
+        The last entry is of none.
+        """
+        decisions = self._requests.decisions
+        if len(self._blamed[0]) != len(decisions) + 1:
+            first: dict[Blame, int] = {}
+            blames = [
+                UNKNOWN if d.blame is None else first.setdefault(d.blame, number)
+                for number, d in enumerate(decisions)
+            ]
+            silent = [d.verdict in PASSES and d.blame is None for d in decisions]
+            self._blamed = np.array([*blames, UNKNOWN], np.int32), np.array([*silent, False])
+        return self._blamed
 
     def _by_receivers(
         self, untraced: NDArray[np.bool_]
