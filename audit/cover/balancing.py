@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from audit.cover import flows, matches
 from audit.cover.acls import ZoneAcls, address_sets
 from audit.cover.matches import AddressIn, MatchError, Side
+from audit.cover.met import Switch
 from audit.flows.constants import masked
 from audit.model.facts import LogicalFlow, Zone
 from audit.model.packets import Family, Protocol
@@ -31,16 +32,14 @@ UNLIKE = -1
 _AFTER = "_after_lb"
 """In the name of a stage of ACLs that are asked when a load balancer has taken the packet."""
 
-Switch = tuple[str, str]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balancing:
     """What of packets to Services is alike, as numbers.
 
     `sender` is by endpoint: what its switch says of it as a sender, and of nobody, and which ACLs
-    its packets are asked before load balancing. `vip` is by
-    switch and Service's address: what the switch says of that, UNLIKE where it cannot be compared.
+    its packets are asked before load balancing. `vip` is by switch and Service's address: what the
+    switch says of that, UNLIKE where it cannot be compared.
     """
 
     sender: NDArray[np.int64]

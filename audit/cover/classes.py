@@ -70,9 +70,9 @@ def legs(matrix: Matrix, zones: Mapping[str, Zone], vips: Sequence[str] = ()) ->
         cells = (matrix.family == index) & asked[matrix.port]
         if cells.any():
             planner = _Planner(matrix, zones, family, kind, cells)
-            plan, unread, family_notes = planner.plan()
+            plan, balanced, unread, family_notes = planner.plan(vips)
             plans.append(plan)
-            balancing.append(planner.balancing(vips))
+            balancing.append(balanced)
             notes |= {(note.code, note.text): note for note in family_notes}
             for switch, some in unread.items():
                 opaque[switch] |= some
@@ -118,17 +118,14 @@ class _Planner:
         self._acls = {
             name: ZoneAcls(zone, self._predicates, groups) for name, zone in zones.items()
         }
-        self._senders = np.zeros(0, dtype=np.int64)
-        self._switches: dict[Switch, int] = {}
 
-    def balancing(self, vips: Sequence[str]) -> Balancing:
-        """Return what of packets to Services is alike, once there is a plan."""
-        family, protocols = self._predicates.family, self._predicates.protocols
-        numbers = vip_numbers(self._zones, self._switches, vips, family, self._acls)
-        return Balancing(sender=self._senders, vip=numbers, protocols=protocols)
+    def plan(
+        self, vips: Sequence[str]
+    ) -> tuple[LegPlan, Balancing, Mapping[str, set[str]], Sequence[Note]]:
+        """Return the plan, what of packets to `vips` is alike, and notes.
 
-    def plan(self) -> tuple[LegPlan, Mapping[str, set[str]], Sequence[Note]]:
-        """Return the plan, the matches that are not understood by switch, and notes."""
+        Between them the matches that are not understood, by switch.
+        """
         endpoints = self._matrix.endpoints
         seen = [self._seen(endpoint) for endpoint in endpoints]
         switch, numbers = _switches(endpoints)
@@ -143,8 +140,6 @@ class _Planner:
             host=host,
             ports=[p for p in self._matrix.ports if p.protocol in self._predicates.protocols],
         )
-        self._senders = _numbered(met.senders(), _asked_first(seen))
-        self._switches = numbers
         met_own, met_other = met.ends()
         crossing = met.crossing()
         places, host_marks, unread = self._places(switch, host, met, crossing)
@@ -178,7 +173,23 @@ class _Planner:
             stateful=self._stateful() & met.tracked(),
             stopping=tuple(ends for acl in self._acls.values() for ends in acl.stopping),
         )
-        return plan, opaque, met.notes
+        return plan, self._balancing(vips, numbers, met, seen), opaque, met.notes
+
+    def _balancing(
+        self,
+        vips: Sequence[str],
+        switches: Mapping[Switch, int],
+        met: Met,
+        seen: Sequence[Seen | None],
+    ) -> Balancing:
+        """Return what of packets to Services' addresses is alike; without any, nothing is asked."""
+        family, protocols = self._predicates.family, self._predicates.protocols
+        nobody = np.zeros(len(seen), dtype=np.int64)
+        return Balancing(
+            sender=_numbered(met.senders(), _asked_first(seen)) if vips else nobody,
+            vip=vip_numbers(self._zones, switches, vips, family, self._acls),
+            protocols=protocols,
+        )
 
     def _tables(
         self, seen: Sequence[Seen | None], met: Met, trim: "_Trim"

@@ -472,13 +472,17 @@ class Met:
     def senders(self) -> NDArray[np.int64]:
         """Return numbers by endpoint for what its switch says of it as a sender, and of nobody."""
         nothing = self._numbers.of(())
+        kinds = {
+            (zone, switch): self._numbers.of(tuple(sorted(set(kind))))
+            for zone, marks in self._marks.items()
+            for switch, kind in marks.kind.items()
+        }
         numbers = np.full(len(self.endpoints), nothing, dtype=np.int64)
         for index, endpoint in enumerate(self.endpoints):
             at = endpoint.attachment
-            if at is not None and at.switch in self._marks[at.zone].kind:
-                kind = tuple(sorted(set(self._marks[at.zone].kind[at.switch])))
+            if at is not None and (at.zone, at.switch) in kinds:
                 own = self._named(at.zone, at.switch, At.SRC).get(index, nothing)
-                numbers[index] = self._numbers.of(("sender", own, self._numbers.of(kind)))
+                numbers[index] = self._numbers.of(("sender", own, kinds[at.zone, at.switch]))
         return numbers
 
 

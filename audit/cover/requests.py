@@ -6,7 +6,7 @@ no predicate can tell apart, and has the same shape.
 """
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from audit.cover.headless import NO_HEADLESS, Headless, Receiver
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind, Port
-from audit.model.matrix import FAMILIES, Matrix
+from audit.model.matrix import FAMILIES, Matrix, located
 from audit.model.packets import REQUEST_SOURCE_PORT, ConntrackState, Family, Microflow
 from audit.model.tasks import keyed
 from audit.model.traces import TraceTask
@@ -52,8 +52,8 @@ class Cover:
         """Return the requests of these cells, -1 where there is none."""
         if not self.cells.size:
             return np.full(len(cells), -1, dtype=np.int32)
-        places = np.minimum(np.searchsorted(self.cells, cells), len(self.cells) - 1)
-        return np.where(self.cells[places] == cells, self.request[places], np.int32(-1))
+        places = located(cells, self.cells)
+        return np.where(places >= 0, self.request[places], np.int32(-1))
 
     @property
     def has_request(self) -> NDArray[np.bool_]:
@@ -85,21 +85,16 @@ def exhaustive(
     requests = _Requests()
     cells = np.flatnonzero(obstacles < 0 if only is None else (obstacles < 0) & only)
     request = np.full(len(cells), -1, dtype=np.int32)
-    forked: dict[int, str] = {}
+    forks: dict[int, str] = {}
     for row, cell in enumerate(cells.tolist()):
-        src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
-        family, port = FAMILIES[matrix.family[cell]], matrix.ports[matrix.port[cell]]
-        if dst.kind is not EndpointKind.SERVICE or dst.key not in headless.services:
-            request[row] = requests.index(request_for(src, dst, family, port))
-            continue
-        legs = _legs(src, headless.receivers(dst.key, family, port))
-        if isinstance(legs, Reason):
-            obstacles[cell] = REASON_CODE[legs]
+        asked = requests.of_cell(matrix, cell, headless)
+        if isinstance(asked, Reason):
+            obstacles[cell] = REASON_CODE[asked]
+        elif isinstance(asked, str):
+            forks[row] = asked
         else:
-            forked[row] = requests.fork(legs)
-    forks = {key: number for number, key in enumerate(requests.forks)}
-    for row, key in forked.items():
-        request[row] = len(requests.tasks) + forks[key]
+            request[row] = asked
+    requests.number_forks(request, forks)
     return Cover(
         name="exhaustive",
         tasks=tuple(requests.tasks.values()),
@@ -130,44 +125,31 @@ def extended(
 
     Those to headless Services are such as can be traced.
     """
-    tasks = {task.key: number for number, task in enumerate(cover.tasks)}
-    forks = {fork.key: number for number, fork in enumerate(cover.forks)}
-    listed, forked_ = list(cover.tasks), list(cover.forks)
-
-    def number_of(task: TraceTask) -> int:
-        number = tasks.setdefault(task.key, len(listed))
-        if number == len(listed):
-            listed.append(task)
-        return number
-
-    added = np.empty(len(cells), dtype=np.int32)
-    is_fork = np.zeros(len(cells), dtype=np.bool_)
+    requests = _Requests(cover)
+    request = np.full(len(cells), -1, dtype=np.int32)
+    forks: dict[int, str] = {}
     for row, cell in enumerate(cells.tolist()):
-        src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
-        family, port = FAMILIES[matrix.family[cell]], matrix.ports[matrix.port[cell]]
-        if dst.kind is not EndpointKind.SERVICE or dst.key not in headless.services:
-            added[row] = number_of(request_for(src, dst, family, port))
-            continue
-        legs = _legs(src, headless.receivers(dst.key, family, port))
-        if isinstance(legs, Reason):
-            text = f"{matrix.describe(cell)} cannot be traced: {legs}"
+        asked = requests.of_cell(matrix, cell, headless)
+        if isinstance(asked, Reason):
+            text = f"{matrix.describe(cell)} cannot be traced: {asked}"
             raise ValueError(text)  # noqa: TRY004 - the cell is wrong, not its type
-        for leg in legs:
-            number_of(leg)
-        fork = forked(legs)
-        added[row] = forks.setdefault(fork.key, len(forked_))
-        is_fork[row] = True
-        if added[row] == len(forked_):
-            forked_.append(fork)
+        if isinstance(asked, str):
+            forks[row] = asked
+        else:
+            request[row] = asked
+    tasks = tuple(requests.tasks.values())
+    requests.number_forks(request, forks)
     # Requests of forks are numbered after the tasks': they move up by what is added.
-    new = np.int32(len(listed) - len(cover.tasks))
+    new = np.int32(len(tasks) - len(cover.tasks))
     moved = np.where(cover.request >= len(cover.tasks), cover.request + new, cover.request)
-    added[is_fork] += np.int32(len(listed))
     every = np.concatenate([cover.cells, cells])
     order = np.argsort(every, kind="stable")
-    request = np.concatenate([moved, added])[order]
     return replace(
-        cover, tasks=tuple(listed), forks=tuple(forked_), cells=every[order], request=request
+        cover,
+        tasks=tasks,
+        forks=tuple(requests.forks.values()),
+        cells=every[order],
+        request=np.concatenate([moved, request])[order],
     )
 
 
@@ -189,20 +171,37 @@ def forked(legs: tuple[TraceTask, ...]) -> Fork:
 class _Requests:
     """The distinct requests, numbered in the order in which they are first asked for."""
 
-    def __init__(self) -> None:
-        self.tasks: dict[str, TraceTask] = {}
-        self.forks: dict[str, Fork] = {}
-        self._numbers: dict[str, int] = {}
+    def __init__(self, cover: Cover | None = None) -> None:
+        """Begin with what a cover has."""
+        tasks, forks = (cover.tasks, cover.forks) if cover is not None else ((), ())
+        self.tasks: dict[str, TraceTask] = {task.key: task for task in tasks}
+        self.forks: dict[str, Fork] = {fork.key: fork for fork in forks}
+        self._numbers: dict[str, int] = {key: number for number, key in enumerate(self.tasks)}
 
-    def index(self, task: TraceTask) -> int:
+    def of_cell(self, matrix: Matrix, cell: int, headless: Headless) -> int | str | Reason:
+        """Return the number of a cell's request, the key of its fork, or why it has neither."""
+        src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
+        family, port = FAMILIES[matrix.family[cell]], matrix.ports[matrix.port[cell]]
+        if dst.kind is not EndpointKind.SERVICE or dst.key not in headless.services:
+            return self._index(request_for(src, dst, family, port))
+        legs = _legs(src, headless.receivers(dst.key, family, port))
+        return legs if isinstance(legs, Reason) else self._fork(legs)
+
+    def number_forks(self, request: NDArray[np.int32], forked: Mapping[int, str]) -> None:
+        """Write the numbers of these rows' forks, which come after all tasks."""
+        numbers = {key: len(self.tasks) + number for number, key in enumerate(self.forks)}
+        for row, key in forked.items():
+            request[row] = numbers[key]
+
+    def _index(self, task: TraceTask) -> int:
         """Return the number of a request."""
         self.tasks.setdefault(task.key, task)
         return self._numbers.setdefault(task.key, len(self._numbers))
 
-    def fork(self, legs: tuple[TraceTask, ...]) -> str:
+    def _fork(self, legs: tuple[TraceTask, ...]) -> str:
         """Return the key of the fork into these legs."""
         for leg in legs:
-            self.index(leg)
+            self._index(leg)
         fork = forked(legs)
         self.forks.setdefault(fork.key, fork)
         return fork.key

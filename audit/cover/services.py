@@ -20,7 +20,7 @@ from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Owners, Zone
 from audit.model.legs import LegPlan
 from audit.model.matrix import FAMILIES, Matrix, index_type
-from audit.model.packets import Family, Protocol
+from audit.model.packets import Family, Protocol, split_port
 from audit.model.services import ServiceCells
 
 Vip = tuple[str, Protocol, int]
@@ -36,18 +36,17 @@ def addresses(matrix: Matrix, names: Headless) -> tuple[str, ...]:
 
 
 def _services(matrix: Matrix) -> Iterator[Endpoint]:
-    """Yield the Services that cells are to."""
-    for index in np.unique(matrix.dst).tolist():
-        if matrix.endpoints[index].kind is EndpointKind.SERVICE:
-            yield matrix.endpoints[index]
+    """Yield the Services that cells are to: none sends."""
+    return (end for end in matrix.endpoints if end.kind is EndpointKind.SERVICE)
 
 
 def headless_behind(matrix: Matrix, names: Headless) -> Behind:
     """Return what is behind the ports of headless Services that cells are to."""
-    families = [FAMILIES[number] for number in np.unique(matrix.family).tolist()]
+    named = [end for end in _services(matrix) if end.key in names.services]
+    families = [f for n, f in enumerate(FAMILIES) if named and (matrix.family == n).any()]
     behind: dict[Vip, tuple[tuple[str, int], ...]] = {}
-    for end, port in itertools.product(_services(matrix), matrix.ports):
-        if end.key in names.services and not port.last:
+    for end, port in itertools.product(named, matrix.ports):
+        if not port.last:
             receivers = (r for f in families for r in names.receivers(end.key, f, port))
             ends = tuple((each.address, each.port.number) for each in receivers)
             behind[end.key, port.protocol, port.number] = ends
@@ -68,13 +67,8 @@ def behind(zones: Iterable[Zone], vips: Iterable[str]) -> Behind:
             for address, port, backends in balancer.vips:
                 if address in wanted:
                     ends = found[address, balancer.protocol, port]
-                    ends.update(dict.fromkeys(map(_end, backends)))
+                    ends.update(dict.fromkeys(filter(None, map(split_port, backends))))
     return {vip: tuple(sorted(ends)) for vip, ends in found.items()}
-
-
-def _end(backend: str) -> tuple[str, int]:
-    address, _, port = backend.rpartition(":")
-    return address.strip("[]"), int(port)
 
 
 def widened(matrix: Matrix, behind: Behind, owners: Owners) -> Matrix:
@@ -118,6 +112,8 @@ def cells(
     Left out are those of a sender that is behind the Service itself, and those to an endpoint of
     which legs do not know.
     """
+    if not behind:
+        return ()
     numbers = {end.key: index for index, end in enumerate(wide.endpoints)}
     owned = ((address, owners.get(address)) for ends in behind.values() for address, _ in ends)
     ends = {
@@ -221,8 +217,7 @@ class _Cells:
         """Yield the cells to each Service's port that there is something behind."""
         matrix = self._matrix
         vip_of: dict[tuple[int, int], Vip] = {}
-        for index in np.unique(matrix.dst).tolist():
-            end = matrix.endpoints[index]
+        for index, end in enumerate(matrix.endpoints):
             name = end.key if headless else end.address(self._family)
             if end.kind is not EndpointKind.SERVICE or end.obstacle or end.network or not name:
                 continue

@@ -47,6 +47,14 @@ def where_known(certain: NDArray[np.bool_], holds: NDArray[np.bool_]) -> NDArray
     return np.where(certain, holds, np.uint8(NO_VERDICT))
 
 
+def located(wanted: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each of these is in `among`, which is sorted; -1 where it is not."""
+    if not among.size:
+        return np.full(len(wanted), -1, dtype=np.int64)
+    places = np.minimum(np.searchsorted(among, wanted), len(among) - 1)
+    return np.where(among[places] == wanted, places, np.int64(-1))
+
+
 def index_type(count: int) -> type[np.signedinteger[Any]]:
     """Return the type of indices into a table of `count` entries."""
     return np.int16 if count <= np.iinfo(np.int16).max else np.int32

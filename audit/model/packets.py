@@ -46,6 +46,17 @@ class Family(StrEnum):
         return "0.0.0.0/0" if self is Family.IP4 else "::/0"
 
 
+def with_port(address: str, port: int | str) -> str:
+    """Return an address with a port, as OVN writes both: `10.0.0.1:80`, `[fd00::1]:80`."""
+    return f"[{address}]:{port}" if Family.of(address) is Family.IP6 else f"{address}:{port}"
+
+
+def split_port(text: str) -> tuple[str, int] | None:
+    """Return the address and the port of what `with_port` writes; None where there is no port."""
+    address, _, port = text.rpartition(":")
+    return (address.strip("[]"), int(port)) if port.isascii() and port.isdigit() else None
+
+
 class ConntrackState(StrEnum):
     """What every conntrack step of a trace is told about the connection.
 

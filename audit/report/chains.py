@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.matrix import FAMILIES
+from audit.model.packets import with_port
 from audit.model.run import ENDPOINTS, Run, TraceReader, TraceRecord
 from audit.model.verdicts import KEPT_FIRST, PASSES, STOPPED, Reason, Verdict
 
@@ -156,8 +157,7 @@ def backends(records: Sequence[TraceRecord], address: str) -> tuple[str, ...]:
 
 def _target(packet: Packet) -> str:
     """Return where a packet goes, as `172.18.0.2:6443`."""
-    host = f"[{packet.dst}]" if ":" in packet.dst else packet.dst
-    return f"{host}:{_port(packet).partition('/')[2]}"
+    return with_port(packet.dst, _port(packet).partition("/")[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Self
 
 from audit.model.datapath import Switch
-from audit.model.packets import ConntrackState, Microflow, Protocol
+from audit.model.packets import ConntrackState, Microflow, Protocol, with_port
 from audit.model.traces import DatapathTask, TraceTask
 from audit.trace import frames
 from audit.trace.frames import SENT_PROTOCOLS
@@ -258,7 +258,7 @@ class PacketProbe:
             src, dst, sport, dport, backend, _, number, _ = tracked.groups()
             original = (src, dst) == sent and (sport, dport) == ports
             if original and (backend, number) != (dst, dport):
-                return f"[{backend}]:{number}" if ":" in backend else f"{backend}:{number}"
+                return with_port(backend, number)
         return ""
 
     def _transact(self, method: str, *arguments: str) -> str:

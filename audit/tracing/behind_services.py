@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from audit.cover import requests as cover
 from audit.model.endpoints import Endpoint
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
-from audit.model.packets import Family
 from audit.model.run import TraceRecord
-from audit.model.traces import Hop, HopEnd, TraceTask
+from audit.model.traces import TraceTask
 from audit.tracing.planes import Plane
 from audit.verdict import records
 from audit.verdict.compose import Decision, Decisions
@@ -25,12 +24,13 @@ from audit.verdict.services import Pair, Receiver, ServiceResults
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packet:
-    """A packet that a Service sends to one of its endpoints, and the reply to it."""
+    """A packet that a Service sends to one of its endpoints, or the reply to one."""
 
     of: ServiceResults
     pair: Pair
     task: TraceTask
-    reply: TraceTask
+    answers: str = ""
+    """The key of the packet that this is the reply to."""
 
 
 class BehindServices:
@@ -74,35 +74,32 @@ class BehindServices:
     def missing(self, untraced: NDArray[np.bool_]) -> list[Packet]:
         """Return packets that show what no trace has shown yet; `untraced` is by cell."""
         return [
-            self._packet(results, pair)
+            Packet(of=results, pair=pair, task=self._task(results, pair))
             for results in self._results
             for pair in results.missing(untraced)
         ]
 
     def unanswered(self, untraced: NDArray[np.bool_]) -> list[Packet]:
-        """Return packets whose replies show what no trace of a reply has shown yet."""
-        return [
-            self._packet(results, pair)
-            for results in self._results
-            for pair in results.unanswered(untraced)
-        ]
+        """Return replies that show what no trace of a reply has shown yet."""
+        replies = []
+        for results in self._results:
+            for pair in results.unanswered(untraced):
+                request = self._task(results, pair)
+                reply = self._reply(results, pair.cell, request, pair.receiver)
+                replies.append(Packet(of=results, pair=pair, task=reply, answers=request.key))
+        return replies
 
-    def _packet(self, results: ServiceResults, pair: Pair) -> Packet:
+    def _task(self, results: ServiceResults, pair: Pair) -> TraceTask:
+        """Return a packet to an endpoint behind a Service, as the Service sends it."""
         of, (end, port) = self._matrix, pair.receiver
         src, dst = of.endpoints[of.src[pair.cell]], of.endpoints[of.dst[pair.cell]]
-        family = FAMILIES[of.family[pair.cell]]
-        wide = results.of.matrix
-        if results.of.routed:
-            request = cover.request_for(src, dst, family, of.ports[of.port[pair.cell]])
-            address, number = wide.endpoints[end].address(family), wide.ports[port].number
-            backend = f"[{address}]:{number}" if family is Family.IP6 else f"{address}:{number}"
-            balanced = Hop(end=HopEnd.BALANCED, backends=(backend,))
-            (task,) = self._plane.judge.hops.backends(self._plane.locate(request), balanced)
-        else:
-            to = cover.request_for(src, wide.endpoints[end], family, wide.ports[port])
-            task = self._plane.locate(to)
-        reply = self._reply(results, pair.cell, task, pair.receiver)
-        return Packet(of=results, pair=pair, task=task, reply=reply)
+        family, wide = FAMILIES[of.family[pair.cell]], results.of.matrix
+        if not results.of.routed:
+            directly = cover.request_for(src, wide.endpoints[end], family, wide.ports[port])
+            return self._plane.locate(directly)
+        request = cover.request_for(src, dst, family, of.ports[of.port[pair.cell]])
+        located = self._plane.locate(request)
+        return self._plane.judge.hops.to_backend(located, *results.address(pair.receiver))
 
     def _reply(
         self, results: ServiceResults, cell: int, task: TraceTask, receiver: Receiver
@@ -114,14 +111,8 @@ class BehindServices:
     def learn_packets(self, packets: Iterable[Packet]) -> None:
         """Note what the traces of these packets show."""
         for packet in packets:
-            cell, receiver = packet.pair
-            packet.of.learn_leg(cell, receiver, packet.task.key, self._judgements)
-
-    def learn_packets_replies(self, packets: Iterable[Packet]) -> None:
-        """Note what the traces of the replies to these packets show."""
-        for packet in packets:
-            cell, receiver = packet.pair
-            packet.of.learn_reply(cell, receiver, packet.reply.key, self._judgements)
+            learn = packet.of.learn_reply if packet.answers else packet.of.learn_leg
+            learn(packet.pair.cell, packet.pair.receiver, packet.task.key, self._judgements)
 
     def learn_replies(self, covered: cover.Cover) -> None:
         """Note what the replies to traced cells show."""

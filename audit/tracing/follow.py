@@ -35,7 +35,7 @@ from audit.model.traces import (
 )
 from audit.model.verdicts import OPERATIONAL, PASSES, REASON_CODE, Reason, Verdict
 from audit.trace.microflow import expression
-from audit.tracing.behind_services import BehindServices
+from audit.tracing.behind_services import BehindServices, Packet
 from audit.tracing.journal import Journal
 from audit.tracing.loop import TraceLoop
 from audit.tracing.options import Options, Progress
@@ -497,11 +497,15 @@ class Tracing:
         """Trace what shows the legs that packets from Services to their endpoints have."""
         for _ in range(MOST_ROUNDS):
             asked = self._services.missing(self._untraced())
-            fresh = [packet.task for packet in asked if packet.task.key not in self._judgements]
-            if not fresh:
+            if not self._ask("tracing what is behind Services", asked, workers):
                 return
-            self._trace("tracing what is behind Services", fresh, workers)
-            self._services.learn_packets(asked)
+
+    def _ask(self, name: str, packets: Sequence[Packet], workers: Fanout) -> bool:
+        """Trace packets of Services and learn from them; say whether any was not traced yet."""
+        fresh = [packet.task for packet in packets if packet.task.key not in self._judgements]
+        self._trace(name, fresh, workers)
+        self._services.learn_packets(packets)
+        return bool(fresh)
 
     def _settle_services(self, workers: Fanout) -> None:
         """Trace the cells to Services that others' traces leave open, while there is time.
@@ -521,6 +525,8 @@ class Tracing:
         """Trace cells to Services that are left open; say whether there was time for it."""
         if left.size > MOST_DISPUTED and time.monotonic() >= self._journal.until:
             return False
+        if not left.size:
+            return True
         fresh = self._extend(left[self._cover.of(left) < 0])
         self._trace("tracing cells that legs leave open", fresh, workers)
         self._services.leave(left)
@@ -532,11 +538,8 @@ class Tracing:
         for _ in range(MOST_ROUNDS):
             asked = self._services.unanswered(self._untraced())
             for packet in asked:
-                self._replied[packet.reply.key].add(packet.task.key)
-            fresh = [packet.reply for packet in asked if packet.reply.key not in self._judgements]
-            self._trace("tracing replies", fresh, workers)
-            self._services.learn_packets_replies(asked)
-            if not fresh:
+                self._replied[packet.task.key].add(packet.answers)
+            if not self._ask("tracing replies", asked, workers):
                 return
 
     def _settle_services_replies(self, workers: Fanout) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from audit.model.facts import LogicalPort, Owners, Zone
-from audit.model.packets import Family, Microflow, Protocol
+from audit.model.packets import Family, Microflow, Protocol, split_port
 from audit.model.tasks import keyed
 from audit.model.traces import Hop, HopEnd, TraceTask
 from audit.verdict.underlay import NO_UNDERLAY, Underlay, is_pod
@@ -155,12 +155,9 @@ class NextHops:
         """Return the packet once per backend, addressed to it as the load balancer would."""
         family = task.microflow.family
         legs = []
-        for backend in hop.backends:
-            address, _, port = backend.rpartition(":")
-            address = address.strip("[]")
-            if not port.isdigit() or Family.of(address) is not family:
-                continue
-            legs.append(self._backend(task, hop, address, int(port)))
+        for address, port in filter(None, map(split_port, hop.backends)):
+            if Family.of(address) is family:
+                legs.append(self._backend(task, hop, address, port))
         return tuple(legs)
 
     def _backend(self, task: TraceTask, hop: Hop, address: str, port: int) -> TraceTask:
@@ -178,6 +175,10 @@ class NextHops:
                     depth=task.depth + 1,
                 )
             )
+        return self.to_backend(task, address, port)
+
+    def to_backend(self, task: TraceTask, address: str, port: int) -> TraceTask:
+        """Return a packet to a Service as its load balancer sends it to another than its sender."""
         owner = self.owners.get(address, task.network)
         attached = owner.attachment if owner is not None else None
         return keyed(

@@ -12,7 +12,7 @@ from typing import assert_never
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import LogicalPort, WayIn
 from audit.model.networks import DEFAULT
-from audit.model.packets import Family
+from audit.model.packets import with_port
 from audit.model.run import ENDPOINTS
 from audit.model.traces import (
     AclMatch,
@@ -103,8 +103,7 @@ class Judgement:
 def forked(legs: tuple[TraceTask, ...]) -> Judgement:
     """Return what is known of a request that is no packet of its own: its legs decide it."""
     flows = [leg.microflow for leg in legs]
-    to = (f"[{f.ip_dst}]" if f.family is Family.IP6 else f.ip_dst for f in flows)
-    ends = (f"{address}:{flow.dst_port}" for address, flow in zip(to, flows, strict=True))
+    ends = (with_port(flow.ip_dst, flow.dst_port) for flow in flows)
     return Judgement(
         verdict=None,
         reason=Reason.ALL_BACKENDS,

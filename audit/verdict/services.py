@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint
 from audit.model.legs import CellLegs
-from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, passing, proven
+from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, located, passing, proven
+from audit.model.packets import with_port
 from audit.model.services import ServiceCells
 from audit.model.traces import TraceTask
 from audit.model.verdicts import (
@@ -49,6 +50,9 @@ Receiver = tuple[int, int]
 
 _Sent = tuple[Receiver, ...] | Decision | None
 
+_Outcome = tuple[int, int, int]
+"""What decided, on the way between, and in the egress leg: indices into decisions."""
+
 
 class Pair(NamedTuple):
     """A packet from a sender to an endpoint behind a Service, of a cell to that."""
@@ -72,6 +76,40 @@ class _Outcomes:
     egress: NDArray[np.int32]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What is known by outcome, as arrays; the last entry is of none."""
+
+    code: NDArray[np.uint8]
+    """The verdict's."""
+    reached: NDArray[np.bool_]
+    open: NDArray[np.bool_]
+    """A cell's own trace has to say more."""
+    silent: NDArray[np.bool_]
+    """It passes, and names nobody."""
+    blame: NDArray[np.int32]
+    """The first outcome that names the same, UNKNOWN where it names nobody."""
+
+    @classmethod
+    def of(cls, decisions: Sequence[Decision]) -> "_Known":
+        """Return it of these, and of one that was not shown."""
+        first: dict[Blame, int] = {}
+        every = (*decisions, _NOT_SHOWN)
+        return cls(
+            code=np.array([CODE[d.verdict] for d in every], dtype=np.uint8),
+            reached=np.array([d.verdict is Verdict.REACHABLE for d in every]),
+            open=np.array([d.reason in _LEFT_OPEN for d in every]),
+            silent=np.array([d.verdict in PASSES and d.blame is None for d in every]),
+            blame=np.array(
+                [
+                    UNKNOWN if d.blame is None else first.setdefault(d.blame, number)
+                    for number, d in enumerate(every)
+                ],
+                dtype=np.int32,
+            ),
+        )
+
+
 class ServiceResults:
     """What is known of the cells to Services of one leg plan; grows with each trace."""
 
@@ -89,7 +127,7 @@ class ServiceResults:
         """By group: to whom it is sent, or what stops it; None where traces do not agree."""
         self._shown_by: dict[int, str] = {}
         """By group, a trace of one of its packets."""
-        self._blamed = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.bool_)
+        self._known = _Known.of(())
         self.forks: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
         """By the key of a request that is no packet: its endpoints, and a trace for each."""
 
@@ -100,11 +138,13 @@ class ServiceResults:
 
     def among(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return which of these cells traces of others decide."""
-        return np.intersect1d(cells, self.composed)
+        places = located(cells, self.of.cells)
+        return cells[(places >= 0) & self._open[places]]
 
     def leave(self, cells: NDArray[np.int64]) -> None:
         """Let their own traces decide these cells."""
-        self._open &= ~np.isin(self.of.cells, cells)
+        places = located(cells, self.of.cells)
+        self._open[places[places >= 0]] = False
 
     def learn(
         self, cells: NDArray[np.int64], keys: Sequence[str], judgements: Mapping[str, Judgement]
@@ -114,7 +154,7 @@ class ServiceResults:
         for place, cell, key in zip(places.tolist(), cells.tolist(), keys, strict=True):
             group = int(self.of.group[place])
             src = self._matrix.endpoints[self._matrix.src[cell]]
-            sent = self.of.sent.get(group) or self._sent_to(src, judgements.get(key))
+            sent = self.of.sent.get(group) or self._sent_to(src, key, judgements.get(key))
             if not _agree(self._sent.setdefault(group, sent), sent):
                 self._sent[group] = None
             self._shown_by.setdefault(group, key)
@@ -165,7 +205,7 @@ class ServiceResults:
             if receiver is not None and not task.draws:
                 yield task, receiver
 
-    def _sent_to(self, src: Endpoint, judgement: Judgement | None) -> _Sent:
+    def _sent_to(self, src: Endpoint, key: str, judgement: Judgement | None) -> _Sent:
         """Return what a trace tells of all packets that are alike to its own up to the balancer.
 
         None where it tells nothing of them: the packet went on otherwise, or to who is not known.
@@ -174,7 +214,7 @@ class ServiceResults:
         if judgement is None or at is None:
             return None
         if judgement.reason is Reason.HOST_TO_SERVICE:
-            return Decision(verdict=Verdict.INCONCLUSIVE, reason=judgement.reason)
+            return Decision(verdict=Verdict.INCONCLUSIVE, reason=judgement.reason, trace=key)
         here = (judgement.zone, judgement.datapath) == (at.zone, at.switch)
         if not here or not judgement.stage.startswith(_BALANCING):
             return None  # a stop after it may be of a policy that selects this sender
@@ -182,7 +222,7 @@ class ServiceResults:
             return None
         if judgement.verdict in STOPPED:
             return Decision(
-                verdict=judgement.verdict, reason=judgement.reason, blame=judgement.blame
+                verdict=judgement.verdict, reason=judgement.reason, blame=judgement.blame, trace=key
             )
         receivers = tuple(receiver for _, receiver in self.receivers(judgement))
         whole = judgement.combine is Combine.BACKENDS and bool(judgement.next_hops)
@@ -220,52 +260,48 @@ class ServiceResults:
         return self._to(src, end, np.full_like(end, receiver[1]))
 
     def _outcomes(self, untraced: NDArray[np.bool_]) -> Iterator[_Outcomes]:
-        """Yield what legs say of the cells that are sent to endpoints, by these."""
-        for receivers, at in self._by_receivers(untraced):
-            columns = []
-            for receiver in receivers:
-                legs = self._routed(at, receiver)
-                decided, egress = self._requests.outcome(legs)
-                columns.append((decided, self._requests.between(legs), egress))
-            decided, between, egress = (
-                np.stack(some, axis=1) for some in zip(*columns, strict=True)
-            )
-            blames, silent = self._blames()
-            # Of what came before only whom it names matters, where the deciding one names nobody.
-            between, egress = (
-                np.where(silent[decided], blames[earlier], np.int32(UNKNOWN))
-                for earlier in (between, egress)
-            )
-            yield _Outcomes(
-                at=at, receivers=receivers, decided=decided, between=between, egress=egress
-            )
+        """Yield what legs say of the open cells without a trace, by whom they are sent to."""
+        for sent, at in self._by_sent(self._waiting(untraced)):
+            if isinstance(sent, tuple):
+                yield self._outcome(sent, at)
 
-    def _blames(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Return by outcome the first that blames the same, and which pass and blame nobody.
+    def _waiting(self, untraced: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the places of the open cells without a trace."""
+        return np.flatnonzero(self._open & untraced[self.of.cells])
 
-        The last entry is of none.
-        """
-        decisions = self._requests.decisions
-        if len(self._blamed[0]) != len(decisions) + 1:
-            first: dict[Blame, int] = {}
-            blames = [
-                UNKNOWN if d.blame is None else first.setdefault(d.blame, number)
-                for number, d in enumerate(decisions)
-            ]
-            silent = [d.verdict in PASSES and d.blame is None for d in decisions]
-            self._blamed = np.array([*blames, UNKNOWN], np.int32), np.array([*silent, False])
-        return self._blamed
+    def _outcome(self, receivers: tuple[Receiver, ...], at: NDArray[np.int64]) -> _Outcomes:
+        """Return what legs say of the cells at these places, which are sent to these."""
+        columns = []
+        for receiver in receivers:
+            legs = self._routed(at, receiver)
+            decided, egress = self._requests.outcome(legs)
+            columns.append((decided, self._requests.between(legs), egress))
+        decided, between, egress = (np.stack(some, axis=1) for some in zip(*columns, strict=True))
+        known = self._by_outcome()
+        # Of what came before only whom it names matters, where the deciding one names nobody.
+        between, egress = (
+            np.where(known.silent[decided], known.blame[earlier], np.int32(UNKNOWN))
+            for earlier in (between, egress)
+        )
+        return _Outcomes(
+            at=at, receivers=receivers, decided=decided, between=between, egress=egress
+        )
 
-    def _by_receivers(
-        self, untraced: NDArray[np.bool_]
-    ) -> Iterator[tuple[tuple[Receiver, ...], NDArray[np.int64]]]:
-        """Yield the places of the open cells without a trace, by whom they are sent to."""
-        numbers: dict[tuple[Receiver, ...], int] = {}
+    def _by_outcome(self) -> "_Known":
+        """Return what is known of each outcome; of requests and of replies there is one list."""
+        if len(self._known.code) != len(self._requests.decisions) + 1:
+            self._known = _Known.of(self._requests.decisions)
+        return self._known
+
+    def _by_sent(
+        self, at: NDArray[np.int64]
+    ) -> Iterator[tuple[tuple[Receiver, ...] | Decision, NDArray[np.int64]]]:
+        """Yield these places by whom their cells are sent to, or by what stops them."""
+        numbers: dict[tuple[Receiver, ...] | Decision, int] = {}
         table = np.full(int(self.of.group.max(initial=-1)) + 1, UNKNOWN, dtype=np.int64)
         for group, sent in self._sent.items():
-            if isinstance(sent, tuple):
+            if sent is not None:
                 table[group] = numbers.setdefault(sent, len(numbers))
-        at = np.flatnonzero(self._open & untraced[self.of.cells])
         number = table[self.of.group[at]]
         at, number = at[number >= 0], number[number >= 0]
         order = np.argsort(number, kind="stable")
@@ -291,40 +327,33 @@ class ServiceResults:
 
     def left_open(self, untraced: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the cells of which the traces of others do not tell what becomes."""
+        waiting = self._waiting(untraced)
         told = np.zeros(len(self.of.cells), dtype=np.bool_)
-        stopped = [group for group, sent in self._sent.items() if isinstance(sent, Decision)]
-        told |= np.isin(self.of.group, stopped)
-        for some in self._outcomes(untraced):
-            src = self._matrix.src[self.of.cells[some.at]]
-            open_ = np.zeros(len(some.at), dtype=np.bool_)
-            for end, port in some.receivers:
-                ends, ports = np.full(len(src), end), np.full(len(src), port)
-                have = self._requests.plan.composable.of(src, ends, ports)
-                open_ |= ~have | (src == end)
-            rows, inverse = _distinct(some)
-            left = [self._doubts(row) for row in rows]
-            told[some.at] = ~(open_ | np.array(left, dtype=np.bool_)[inverse])
-        return self.of.cells[self._open & untraced[self.of.cells] & ~told]
+        for sent, at in self._by_sent(waiting):
+            told[at] = isinstance(sent, Decision) or self._told(self._outcome(sent, at))
+        return self.of.cells[waiting[~told[waiting]]]
 
-    def _doubts(self, row: Sequence[tuple[int, int, int]]) -> bool:
-        """Say whether some endpoint's legs leave open what becomes of a packet to it."""
-        return any(self._requests.made_of(*outcome).reason in _LEFT_OPEN for outcome in row)
+    def _told(self, some: _Outcomes) -> NDArray[np.bool_]:
+        """Say which cells' packets have legs to each endpoint, of which none leaves them open."""
+        told: NDArray[np.bool_] = np.all(~self._by_outcome().open[some.decided], axis=1)
+        for end, port in some.receivers:
+            src, ends = self._ends(some.at, (end, port))
+            have = self._requests.plan.composable.of(src, ends, np.full_like(ends, port))
+            told &= have & (src != end)
+        return told
 
-    def _made(self, row: Sequence[tuple[int, int, int]]) -> Decision:
-        """Return what the endpoints agree on, by their outcomes."""
-        return combine([self._requests.made_of(*outcome) for outcome in row], Combine.BACKENDS)
+    def _each(self, row: Sequence[_Outcome]) -> list[Decision]:
+        """Return what becomes of the packet to each endpoint, by its outcomes."""
+        return [self._requests.made_of(*outcome) for outcome in row]
 
     def decision(self, cell: int) -> Decision:
         """Return the composed decision of one cell."""
-        only = np.zeros(len(self._matrix), dtype=np.bool_)
-        only[cell] = True
-        place = int(np.searchsorted(self.of.cells, cell))
-        sent = self._sent.get(int(self.of.group[place]))
-        if isinstance(sent, Decision):
-            return sent
-        for some in self._outcomes(only):
-            rows, _ = _distinct(some)
-            return self._made(rows[0])
+        at = located(np.array([cell], dtype=np.int64), self.of.cells)
+        for sent, _ in self._by_sent(at):
+            if isinstance(sent, Decision):
+                return sent
+            rows, _ = _distinct(self._outcome(sent, at))
+            return combine(self._each(rows[0]), Combine.BACKENDS)
         return _NOT_SHOWN
 
     def unanswered(self, untraced: NDArray[np.bool_]) -> list[Pair]:
@@ -347,8 +376,7 @@ class ServiceResults:
 
         Without those whose replies have no legs; last what legs say, by index.
         """
-        reached = [d.verdict is Verdict.REACHABLE for d in self._requests.decisions]
-        rows = np.flatnonzero(np.array([*reached, False])[some.decided[:, column]])
+        rows = np.flatnonzero(self._by_outcome().reached[some.decided[:, column]])
         src, end = self._ends(some.at[rows], some.receivers[column])
         answered = self._requests.plan.answered_by_legs(src, end)
         rows, src, end = rows[answered], src[answered], end[answered]
@@ -368,12 +396,10 @@ class ServiceResults:
         """
         codes = np.full(some.decided.shape, CODE[Verdict.UNTRACED], dtype=np.uint8)
         left = np.ones(some.decided.shape, dtype=np.bool_)
-        verdicts = np.array([*(CODE[d.verdict] for d in self._answers.decisions), 0], np.uint8)
-        doubtful = np.array([*(d.reason in _LEFT_OPEN for d in self._answers.decisions), True])
+        known = self._by_outcome()
         for column in range(len(some.receivers)):
             rows, _, back = self._back(some, column)
-            codes[rows, column] = np.where(back == UNKNOWN, CODE[Verdict.UNTRACED], verdicts[back])
-            left[rows, column] = doubtful[back]
+            codes[rows, column], left[rows, column] = known.code[back], known.open[back]
         kept = np.take_along_axis(codes, np.argmin(_RANK[codes], axis=1)[:, None], axis=1)[:, 0]
         passes = passing(codes)
         differ = passes.any(axis=1) & ~passes.all(axis=1) & proven(kept)
@@ -385,10 +411,8 @@ class ServiceResults:
         """Return the cells that pass and of whose replies the traces of others do not tell."""
         left = [np.zeros(0, dtype=np.int64)]
         for some in self._outcomes(untraced):
-            rows, inverse = _distinct(some)
-            verdicts = [self._made(row).verdict is Verdict.REACHABLE for row in rows]
-            passes = np.array(verdicts, dtype=np.bool_)[inverse]
-            left.append(self.of.cells[some.at[passes & self._replies(some)[1]]])
+            arrives = self._by_outcome().reached[some.decided].all(axis=1)
+            left.append(self.of.cells[some.at[arrives & self._replies(some)[1]]])
         return np.concatenate(left)
 
     def fill(self, traced: CellVerdicts, decisions: Decisions) -> CellVerdicts:
@@ -399,16 +423,14 @@ class ServiceResults:
         that tell what becomes of it at each endpoint.
         """
         table = _Table(traced)
-        untraced = traced.trace < 0
-        at = np.flatnonzero(self._open & untraced[self.of.cells])
-        table.write(self.of.cells[at], _NOT_SHOWN)
-        for group, sent in self._sent.items():
+        waiting = self._waiting(traced.trace < 0)
+        table.write(self.of.cells[waiting], _NOT_SHOWN)
+        for sent, at in self._by_sent(waiting):
             if isinstance(sent, Decision):
-                cells = self.of.cells[at[self.of.group[at] == group]]
-                table.write(cells, replace(sent, trace=self._shown_by[group]))
-                traced.reply[cells] = NO_VERDICT
-        for some in self._outcomes(untraced):
-            self._fill(some, traced, table, decisions)
+                table.write(self.of.cells[at], sent)
+                traced.reply[self.of.cells[at]] = NO_VERDICT
+            else:
+                self._fill(self._outcome(sent, at), traced, table, decisions)
         return table.done()
 
     def _fill(
@@ -422,7 +444,7 @@ class ServiceResults:
         counts = np.bincount(numbers.reshape(-1), minlength=distinct.shape[1])
         parts = np.split(order, np.cumsum(counts)[:-1])
         for (row, group), chosen in zip(distinct.T.tolist(), parts, strict=True):
-            each = [self._requests.made_of(*outcome) for outcome in rows[row]]
+            each = self._each(rows[row])
             made = combine(each, Combine.BACKENDS)
             cells = self.of.cells[some.at[chosen]]
             trace = self._whole(group, each, decisions) or self._fork(some.receivers, each)
@@ -439,23 +461,19 @@ class ServiceResults:
 
     def _fork(self, receivers: Sequence[Receiver], each: Sequence[Decision]) -> str:
         """Return the key of a request that is no packet, and whose endpoints fare like this."""
-        ends = tuple(map(self._target, receivers))
+        ends = tuple(with_port(*self.address(receiver)) for receiver in receivers)
         keys = tuple(decision.trace for decision in each)
         content = "\x1f".join(("service", *ends, *keys))
         key = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
         self.forks[key] = ends, keys
         return key
 
-    def _target(self, receiver: Receiver) -> str:
-        """Return an endpoint behind a Service as `10.0.0.1:80`."""
+    def address(self, receiver: Receiver) -> tuple[str, int]:
+        """Return the address and the port of an endpoint behind a Service."""
         end, port = receiver
-        address = self.of.matrix.endpoints[end].address(FAMILIES[self._requests.plan.family])
-        number = self.of.matrix.ports[port].number
-        return f"[{address}]:{number}" if ":" in str(address) else f"{address}:{number}"
-
-
-def _beside(columns: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
-    return np.stack(columns, axis=1)
+        family = FAMILIES[self._requests.plan.family]
+        address = self.of.matrix.endpoints[end].address(family)
+        return str(address), self.of.matrix.ports[port].number
 
 
 _RANK = np.zeros(max(CODE.values()) + 1, dtype=np.int64)
@@ -475,10 +493,6 @@ def _agree(first: _Sent, second: _Sent) -> bool:
 def _multipliers(count: int) -> NDArray[np.int64]:
     """Return so many numbers that hardly any two rows have the same product with."""
     return np.random.default_rng(0).integers(1, 1 << 62, count)
-
-
-_Outcome = tuple[int, int, int]
-"""What decided, on the way between, and in the egress leg: indices into decisions."""
 
 
 def _distinct(some: _Outcomes) -> tuple[list[tuple[_Outcome, ...]], NDArray[np.intp]]:

@@ -115,6 +115,7 @@ def test_sql_reaches_nothing_but_the_tables(run_path: Path, tmp_path: Path, sql:
 def test_an_error_is_in_the_words_of_duckdb(run_path: Path) -> None:
     with pytest.raises(UsageError, match=r'column "verdit" not found.*verdict') as caught:
         query(run_path, "SELECT verdit FROM cells")
+    assert "\n" not in str(caught.value)
     assert caught.value.exit_code is ExitCode.USAGE
 
 

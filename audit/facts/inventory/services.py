@@ -13,6 +13,7 @@ from audit.facts.inventory.cluster import Cluster, family_of, in_zones, listed, 
 from audit.facts.kube import Object
 from audit.model.findings import FindingKind
 from audit.model.inventory import Balancer, Difference, Effect
+from audit.model.packets import with_port
 from audit.model.policies import Direction
 
 Backend = tuple[str, int]
@@ -197,7 +198,7 @@ class Balancers:
             return
         protocol = str(balancer.protocol)
         for address, port, backends in balancer.vips:
-            shown = _vip(address, port)
+            shown = with_port(address, port)
             if service is None:
                 if namespace not in self._cluster.unlisted:
                     yield shown, f"the load balancer has {shown}, and Kubernetes no such Service"
@@ -328,7 +329,7 @@ class Balancers:
             without = sorted(zone for zone in zones if vip not in by_zone.get(zone, ()))
             everywhere = address in service.cluster_ips or len(without) < len(zones)
             if without and everywhere:
-                yield _missing(owner, f"{port.protocol} {_vip(address, port.number)}", without)
+                yield _missing(owner, f"{port.protocol} {with_port(address, port.number)}", without)
 
     def _node_port(
         self, owner: str, port: ServicePort, by_zone: Mapping[str, set[Vip]], zones: set[str]
@@ -379,12 +380,8 @@ def _family(address: str) -> str:
     return family_of(address)
 
 
-def _vip(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
 def _shown(backends: Iterable[Backend]) -> str:
-    return listed([_vip(address, port) for address, port in sorted(backends)])
+    return listed([with_port(address, port) for address, port in sorted(backends)])
 
 
 def _differing(extra: Collection[Backend], missing: Collection[Backend]) -> str:
