@@ -248,7 +248,8 @@ TRACES = Table(
     name="traces",
     directory="traces",
     text="One row per real trace: one packet through one zone, what decided it, and the engine's "
-    "own words. A headless Service's name is no packet: its row has no microflow, and "
+    "own words. A headless Service's name is no packet, nor is a Service whose endpoints' packets "
+    "others stand for: its row has no microflow, and "
     "`next_ids` are the traces to its endpoints. Each file is one batch, sorted by `trace_id`.",
     schema=pa.schema(
         [
