@@ -18,6 +18,7 @@ class Spot(StrEnum):
     """A place in which an engine is blind; the name stands in `docs/traces.md`."""
 
     REGISTERS = "registers kept at a patch port"
+    SERVICE_CLASS = "service class"
     PACKET_SIZE = "packet size"
     HAIRPIN = "hairpin translation"
     CONNECTION = "connection's first packet"
@@ -68,6 +69,7 @@ def _row(
 
 BLINDNESS: tuple[Blindness, ...] = (
     _row(Spot.REGISTERS, None),
+    _row(Spot.SERVICE_CLASS, Reason.ACTION_NOT_TRACED),
     _row(Spot.PACKET_SIZE, Reason.ACTION_NOT_TRACED),
     _row(Spot.HAIRPIN, Reason.HAIRPIN_NOT_TRANSLATED, datapath=True),
     _row(Spot.CONNECTION, Reason.ACTION_NOT_TRACED, logical=False, datapath=True, since="25.09"),

@@ -100,6 +100,8 @@ class _Path:
     """The end at the patch port by which this datapath was entered, if there are such bits."""
     rewritten: bool = False
     """Headers that a hop does not tell are not as they were when the packet was sent."""
+    classed: Unseen | None = None
+    """The packet was given a service class (`ip.dscp`), which ovn-trace cannot be told of one."""
 
     def end(self, end: HopEnd, **fields: object) -> Hop:
         """Return the hop that ends here."""
@@ -347,7 +349,8 @@ def _act(path: _Path, text: str, walk: _Walk) -> Hop | None:
     _look(path, text)
     _decided(path, text)
     if (matched := _OUTPUT.fullmatch(text)) and matched["type"] not in _PATCHES:
-        return path.end(HopEnd.OUTPUT, port=matched["port"], port_type=matched["type"])
+        hop = path.end(HopEnd.OUTPUT, port=matched["port"], port_type=matched["type"])
+        return _gone_on_without_class(path, hop) if matched["type"] == "remote" else hop
     if matched:
         return _patched(path, matched["port"])
     if not walk.through_balancer and (matched := _BACKENDS.match(_PORT_OF_BACKEND.sub("", text))):
@@ -375,7 +378,12 @@ def _look(path: _Path, text: str) -> None:
         return
     path.registers = path.registers & ~effect.zeroed | effect.set
     path.stale &= ~(effect.zeroed | effect.set)
-    path.rewritten |= _REWRITES.match(text) is not None or _BACKENDS.match(text) is not None
+    if _CLASSES.fullmatch(text):
+        path.classed = Unseen(
+            spot=str(Spot.SERVICE_CLASS), what="ip.dscp", datapath=path.datapath, stage=path.stage
+        )
+    elif _REWRITES.match(text) or _BACKENDS.match(text):
+        path.rewritten = True
     if effect.spot is not None and (not effect.left or effect.left & (path.registers | path.stale)):
         path.miss(effect.spot, effect.name)
 
@@ -396,10 +404,17 @@ def _patched(path: _Path, port: str) -> Hop | None:
             spot=str(Spot.REGISTERS), what="registers", datapath=path.datapath, stage=path.stage
         )
         here = replace(here, unseen=(*here.unseen, unseen))
+    here = _gone_on_without_class(path, here)
     path.crossed = here
     return here if path.registers & blindness.ROUTERS_FLAGS else None
 
 
+def _gone_on_without_class(path: _Path, hop: Hop) -> Hop:
+    """Return an end behind which the packet is traced anew, and its service class is not told."""
+    return hop if path.classed is None else replace(hop, unseen=(*hop.unseen, path.classed))
+
+
+_CLASSES = re.compile(r"ip\.dscp = \d+;")
 _REWRITES = re.compile(
     r"(?:eth|ip|ip4|ip6|tcp|udp|sctp|icmp4|icmp6|arp|vlan)[.\w]*(?:\[[\d.]+\])? (?:=|<->) "
     r"|ip\.ttl--"

@@ -4,6 +4,7 @@ What the engine's own words show of it is in `Hop.unseen`; the rest is looked up
 The table is `audit.model.blindness`.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -25,6 +26,8 @@ _BEFORE_BALANCING = (
     *("ls_in_acl", "ls_in_acl_eval", "ls_in_acl_sample", "ls_in_acl_action"),
 )
 """Stages that a packet meets before a load balancer."""
+_CLASS = "ip.dscp"
+"""A packet's service class, where a match looks at it (ovn-sb(5), Logical_Flow)."""
 _AFTER_BALANCING = ("ls_in_acl_after_lb",)
 """What the stages begin with that it meets after one, and before a hairpin's translation."""
 
@@ -49,6 +52,8 @@ class Blindness:
     _vips: dict[str, frozenset[tuple[str, Protocol, int]]] = field(
         default_factory=dict, compare=False
     )
+    _classes: dict[str, bool] = field(default_factory=dict, compare=False)
+    """By zone, whether a flow of it looks at packets' service classes."""
 
     def doubt(self, task: TraceTask, hop: Hop) -> Doubt | None:
         """Return why `hop` is no evidence of what becomes of the packet of `task`, if it is not."""
@@ -71,8 +76,18 @@ class Blindness:
                 what = f"{engine} takes {unseen.what} to be wherever the packet is"
             if unseen.spot == Spot.CONNECTION and not self._balances(task):
                 continue
+            if unseen.spot == Spot.SERVICE_CLASS and not self._class_matters():
+                continue
             return Doubt(reason=reason, detail=what, datapath=unseen.datapath, stage=unseen.stage)
         return None
+
+    def _class_matters(self) -> bool:
+        """Say whether a flow of any zone, where the packet may go on, looks at service classes."""
+        for name, zone in self.zones.items():
+            if name not in self._classes:
+                flows = itertools.chain.from_iterable(zone.flows.values())
+                self._classes[name] = any(_CLASS in flow.match for flow in flows)
+        return any(self._classes.values())
 
     def _resident(self, zone_name: str, unseen: Unseen) -> bool:
         """Say whether a port is where the packet is: in a zone of one node, or on its own switch.

@@ -6,6 +6,7 @@ What is right is known from elsewhere: the nodes' own switches, real packets, an
 
 import json
 import os
+import random
 import subprocess
 import tarfile
 from collections.abc import Mapping
@@ -24,8 +25,10 @@ from audit.replay.recompile import recompile
 from audit.replay.toolchain import Toolchain
 from audit.scope import scope
 from audit.tracing.options import Options
+from tests import mutate
 from tests.archives import extract
 from tests.conftest import REPOSITORY
+from tests.mutable import Cluster, a_set, copied, members
 
 pytestmark = pytest.mark.ovn
 
@@ -100,6 +103,43 @@ def test_a_sample_id_is_not_taken_for_a_packet_too_large(observed: Ran) -> None:
 def test_a_trace_is_taken_up_again_behind_the_patch_port(observed: Ran) -> None:
     taken_up = "select count(*) from traces where plane = 'logical' and detail like 'to rtos-%'"
     assert observed.rows(taken_up)[0][0] > 0
+
+
+def test_a_packet_with_a_service_class_is_followed_behind_the_patch_port(
+    newest: Toolchain, tmp_path: Path
+) -> None:
+    """An EgressQoS marks what a sampled ACL lets out: ovn-trace takes no packet with a mark."""
+    snapshot = sampled(tmp_path / "snapshot")
+    ran = run(tmp_path, snapshot, engine=newest, from_namespaces=("qos",), ports=("tcp/80",))
+    taken_up = "select count(*) from traces where plane = 'logical' and detail like 'to rtos-%'"
+    assert ran.rows(taken_up)[0][0] > 0
+    cells = "from cells where src_kind = 'pod' and dst_kind = 'pod'"
+    assert ran.rows(f"select distinct reason {cells} and logical = 'inconclusive'") == []
+    assert ran.rows(f"select count(*) {cells} and logical != datapath") == [(0,)]
+    assert len(ran.rows(f"select distinct logical {cells}")) > 1
+
+
+def sampled(target: Path) -> Path:
+    """Return the cluster with an ACL of every switch that lets all of TCP in, and samples it."""
+    engine = mutate.Clusters(target / "c", ["head-observability"]).engine("head-observability")
+    assert engine is not None
+    cluster = Cluster(root=copied(engine.snapshot, target / "s"), rng=random.Random(0))  # noqa: S311
+    for zone in cluster.zones:
+        northbound = cluster.database(zone, "nb")
+        acls = northbound.rows("ACL")
+        _, samples = min(
+            (key, row)
+            for key, row in acls.items()
+            if row["direction"] == "to-lport" and row["sample_est"] != a_set([])
+        )
+        key = "00000001-0000-4000-8000-000000000001"
+        acls[key] = {**samples, "match": "ip4 && tcp", "action": "allow-related"}
+        for row in northbound.rows("Logical_Switch").values():
+            if row["name"] == zone:
+                row["acls"] = a_set([*members(row["acls"]), ["uuid", key]])
+        cluster.recompile.add(zone)
+    mutate.recompile_zones(cluster, engine, target)
+    return cluster.root
 
 
 # --- what conntrack has of a connection

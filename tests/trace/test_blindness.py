@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from audit.model.blindness import Spot
-from audit.model.traces import Hop, HopEnd
+from audit.model.traces import Hop, HopEnd, Unseen
 from audit.trace import blindness, tree, walk
 from audit.trace.blindness import EXECUTED, LEFT_ZERO, PASSED_OVER
 from tests.conftest import REPOSITORY
@@ -165,6 +165,22 @@ def test_headers_that_were_rewritten_before_the_patch_port_are_not_made_up() -> 
         HopEnd.PATCHED,
         [str(Spot.REGISTERS)],
     )
+
+
+@pytest.mark.parametrize("end", ["patch", "remote"])
+def test_the_service_class_of_a_packet_that_is_traced_anew_is_told(end: str) -> None:
+    """`ovn-trace` takes no packet that has one."""
+    marked = ("ls_out_qos", ("reg9 = 7;", "ip.dscp = 10;", "next;"))
+    out = ("ls_out_apply_port_sec", ("output;", f'/* output to "up", type "{end}" */'))
+    [unseen] = read(SWITCH[0], SWITCH[1], marked, out).unseen
+    assert unseen == Unseen(
+        spot=str(Spot.SERVICE_CLASS), what="ip.dscp", datapath="sw", stage="ls_out_qos"
+    )
+
+
+def test_the_service_class_is_no_matter_where_the_trace_goes_on() -> None:
+    hop = read(SWITCH[0], SWITCH[1], ("ls_out_qos", ("ip.dscp = 10;", "next;")), OUT, ROUTER, LAST)
+    assert (hop.end, hop.unseen) == (HopEnd.OUTPUT, ())
 
 
 def test_a_small_packet_is_not_larger_unless_the_bit_was_set() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from audit.cover.contradictions import Contradictions
 from audit.model.blindness import Spot
-from audit.model.facts import Acl, LoadBalancer, Zone
+from audit.model.facts import Acl, LoadBalancer, LogicalFlow, Zone
 from audit.model.packets import ConntrackState, Protocol
 from audit.model.tasks import keyed
 from audit.model.traces import DatapathTask, Hop, HopEnd, TraceTask, Unseen
@@ -53,6 +53,14 @@ def on_node(task: TraceTask) -> DatapathTask:
 def met(spot: Spot, what: str = "x", datapath: str = made.SWITCH) -> Hop:
     unseen = Unseen(spot=str(spot), what=what, datapath=datapath, stage="ls_in_lb")
     return made.hop(HopEnd.OUTPUT, port="shop_b", unseen=(unseen,))
+
+
+def test_a_service_class_matters_where_a_flow_looks_at_it() -> None:
+    marked = met(Spot.SERVICE_CLASS, "ip.dscp")
+    assert doubt(made.task(), marked, zone()) is None
+    flow = LogicalFlow(stage="lr_in_policy", priority=1, match="ip.dscp == 10", actions="drop;")
+    looks = replace(zone(), flows={"lr": (flow,)})
+    assert doubt(made.task(), marked, looks) is Reason.ACTION_NOT_TRACED
 
 
 def test_what_was_passed_over_is_doubted() -> None:
