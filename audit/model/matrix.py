@@ -78,9 +78,18 @@ class Matrix:
         return len(self.src)
 
     def describe(self, cell: int) -> str:
-        """Return a cell as a sentence begins with it: `pod a/b to pod a/c on tcp/80`."""
+        """Return a cell as a sentence begins with it: `pod a/b to pod a/c on tcp/80`.
+
+        Where the pair was asked about in both families, `… on tcp/80 over ip4`.
+        """
         src, dst = self.endpoints[self.src[cell]], self.endpoints[self.dst[cell]]
-        return f"{src.key} to {dst.key} on {self.ports[self.port[cell]]}"
+        # A pair's cells stand together, at most two for a port.
+        reach = len(FAMILIES) * len(self.ports)
+        near = slice(max(0, cell - reach), cell + reach + 1)
+        pair = (self.src[near] == self.src[cell]) & (self.dst[near] == self.dst[cell])
+        both = len(np.unique(self.family[near][pair])) > 1
+        over = f" over {FAMILIES[self.family[cell]]}" if both else ""
+        return f"{src.key} to {dst.key} on {self.ports[self.port[cell]]}{over}"
 
     def about(self, cell: int) -> tuple[str, str, str]:
         """Return what a cell is in any run: the workloads of its ends, and the port."""

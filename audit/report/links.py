@@ -9,7 +9,9 @@ from audit.report.axes import Axes
 EVERYTHING = "*"
 _SAFE = "!'()*-._~"
 """What `encodeURIComponent` leaves as it is, besides letters and digits."""
-_CELL = re.compile(r"(?P<src>.+) to (?P<dst>.+) on (?P<port>[a-z]+/\d+(?:-\d+)?)(?: over (ip\d))?")
+_CELL = re.compile(
+    r"(?P<src>.+) to (?P<dst>.+) on (?P<port>[a-z]+/\d+(?:-\d+)?)(?: over (?P<family>ip\d))?"
+)
 """How findings name a cell: `pod shop/web-0 to pod shop/db-0 on tcp/80`."""
 
 
@@ -28,7 +30,8 @@ class Links:
         A namespace or endpoint is shown as destination, or with `sends` as source.
         """
         if (cell := _CELL.fullmatch(text)) and {cell["src"], cell["dst"]} <= self._endpoints:
-            return _joined(("cell", cell["src"], cell["dst"]), ("at", cell["port"]))
+            at = f"{cell['port']} {cell['family']}" if cell["family"] else cell["port"]
+            return _joined(("cell", cell["src"], cell["dst"]), ("at", at))
         policy = _longest_start(text, self._deciders)
         if policy:
             return _joined(("policy", policy))

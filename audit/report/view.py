@@ -4,10 +4,10 @@ The six counters add up to the cells; proven and unproven cells add up to the ce
 the blockers add up to the blocked cells. The template does no arithmetic.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +107,7 @@ class Summary:
     zones_left_out: int
     counters: tuple[Counter, ...]
     checks: tuple[tuple[str, str], ...]
+    """What does not agree with something else, and the view of the map that shows it, or none."""
     """What was verified and is not in order: its name, what came out. `coverage` says all."""
     failing: int
     finding_counts: str
@@ -119,6 +120,8 @@ class Summary:
     controls: tuple[ControlRow, ...]
     expectations: tuple[ExpectationRow, ...]
     changed_since: str
+    change_counts: str
+    """How many cells changed in which way."""
     changed: tuple[str, ...]
     change_tables: tuple[ChangeTable, ...]
     unmatched: bool
@@ -151,7 +154,9 @@ def summary(
     findings, notes = messages.findings_of(manifest), messages.notes_of(manifest)
     links = Links(grid.page, (decider.label for decider in deciding))
     exposed = exposures(grid, counted)
-    least = exposed[MOST_EXPOSED:][-MOST_EXPOSED:][::-1]
+    most = min(MOST_EXPOSED, (len(exposed) + 1) // 2)
+    least = exposed[most:][-MOST_EXPOSED:][::-1]
+    tables = change_tables(changed, links) if changed else ()
     return Summary(
         run_id=str(manifest.get("run_id", "")),
         source=str(manifest.get("source", "")),
@@ -163,7 +168,7 @@ def summary(
         zones=zones[:ZONES_SHOWN],
         zones_left_out=max(0, len(zones) - ZONES_SHOWN),
         counters=_counters(tally),
-        checks=tuple((name, text) for name, text, agrees in _checks(manifest) if not agrees),
+        checks=tuple(_disagreements(manifest)),
         failing=sum(
             1 + finding.alike for finding in findings if finding.severity is Severity.ERROR
         ),
@@ -174,10 +179,11 @@ def summary(
         controls=controls(checks) if checks else (),
         expectations=expectation_rows(checks, links) if checks else (),
         changed_since=changed.since if changed else "",
+        change_counts=_change_counts(tables),
         changed=_changed(changed, counted) if changed else (),
-        change_tables=change_tables(changed, links) if changed else (),
+        change_tables=tables,
         unmatched=any(state.changed == UNMATCHED for state in grid.states),
-        most_exposed=tuple(starmap(_exposure, exposed[:MOST_EXPOSED])),
+        most_exposed=tuple(starmap(_exposure, exposed[:most])),
         least_exposed=tuple(starmap(_exposure, least)),
         deciders=_decider_rows(deciding[:MOST_LISTED], tally.of(Verdict.BLOCKED)),
         idle=_idle(sum(not (d.blocks or d.allows or d.shared) for d in deciding)),
@@ -188,8 +194,16 @@ def summary(
     )
 
 
+def _change_counts(tables: Sequence[ChangeTable]) -> str:
+    """Return how many cells changed in which way: `59 opened, 46 closed`."""
+    counts = (f"{number(table.cells)} {table.title.lower()}" for table in tables)
+    return ", ".join(counts) or "nothing changed"
+
+
 def _idle(count: int) -> str:
-    """Return how many policies decide nothing."""
+    """Return how many policies decide nothing; empty where each decides something."""
+    if not count:
+        return ""
     return f"{number(count)} {'policy decides' if count == 1 else 'policies decide'} no cell."
 
 
@@ -236,8 +250,10 @@ def _headline(tally: Tally, deciding: tuple[Decider, ...], *, changed: bool) -> 
         return "Nothing was in scope: the matrix has no cells."
     if not tally.proven:
         return f"Nothing is proven: none of {number(tally.cells)} cells could be decided."
-    passes = share_text(percent(tally.passes, tally.proven))
-    stopped = share_text(percent(tally.stopped, tally.proven))
+    passes, stopped = (
+        share_text(percent(count, tally.proven)).replace(" ", "\N{NO-BREAK SPACE}")
+        for count in (tally.passes, tally.stopped)
+    )
     of = "With the change applied, of" if changed else "Of"
     text = f"{of} {number(tally.proven)} decided cells, {passes} get through and {stopped} do not."
     named = [decider for decider in deciding if decider.policy is not None and decider.blocks]
@@ -252,25 +268,68 @@ def _coverage(tally: Tally, manifest: Mapping[str, Any]) -> str:
     by = f" by {_plural(traces, 'trace')}" if traces is not None else ""
     if manifest.get("planes") == ["intent"]:
         by = " by the policy objects alone"
-    checks = "".join(f"; {text}" for _, text, _ in _checks(manifest))
+    checks = "".join(
+        f"; {check.agreeing.format(number(agree), number(of))}"
+        for check, agree, of in _checks(manifest)
+    )
     return f"{_cells(tally.proven)} decided{by}; {number(tally.unproven)} unproven{checks}."
 
 
-def _checks(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    """Yield what the run compared with something else, what came out, and whether all agree."""
-    compared = (
-        ("verify", "Verified", "{} of {} cells verified from end to end agree"),
-        ("intent", "Intent", "intent and logical agree on {} of {} cells"),
-        ("drift", "Planes", "logical and datapath agree on {} of {} cells"),
-        ("packets", "Packets", "real packets agree in {} of {} cells"),
-        ("probe", "Probes", "real connections agree in {} of {} cells"),
-        ("prediction", "Prediction", "{} of {} traced legs answer as predicted"),
-    )
-    for key, name, text in compared:
-        check = manifest.get(key)
-        if check:
-            agree = check["of"] - check["cells"] if "cells" in check else check["agree"]
-            yield name, text.format(number(agree), number(check["of"])), agree == check["of"]
+class _Check(NamedTuple):
+    """What a run compared with something else: how that reads, and the map's filter for it."""
+
+    agreeing: str
+    """With how many agree, of how many."""
+    differing: str
+    """With how many do not, of how many."""
+    only: str = ""
+
+
+_CHECKS = {
+    "verify": _Check(
+        "{} of {} cells verified from end to end agree",
+        "{} of {} cells verified from end to end disagree",
+    ),
+    "intent": _Check(
+        "intent and logical agree on {} of {} cells",
+        "intent and logical disagree on {} of {} cells",
+        only="drift",
+    ),
+    "drift": _Check(
+        "logical and datapath agree on {} of {} cells",
+        "logical and datapath disagree on {} of {} cells",
+        only="drift",
+    ),
+    "packets": _Check(
+        "real packets agree in {} of {} cells", "real packets disagree in {} of {} cells"
+    ),
+    "probe": _Check(
+        "real connections agree in {} of {} cells",
+        "real connections disagree in {} of {} cells",
+        only="drift",
+    ),
+    "prediction": _Check(
+        "{} of {} traced legs answer as predicted", "{} of {} traced legs answer otherwise"
+    ),
+}
+"""By the entry of run.json that has the figures."""
+
+
+def _checks(manifest: Mapping[str, Any]) -> Iterator[tuple[_Check, int, int]]:
+    """Yield what the run compared with something else, how many agree, and of how many."""
+    for key, check in _CHECKS.items():
+        figures = manifest.get(key)
+        if figures:
+            agree = figures["of"] - figures["cells"] if "cells" in figures else figures["agree"]
+            yield check, agree, figures["of"]
+
+
+def _disagreements(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what does not agree, in words, and the view of the map that shows it, if one does."""
+    for check, agree, of in _checks(manifest):
+        if agree < of:
+            link = f"only={check.only}" if check.only else ""
+            yield check.differing.format(number(of - agree), number(of)), link
 
 
 def _counters(tally: Tally) -> tuple[Counter, ...]:
@@ -285,7 +344,7 @@ def _counters(tally: Tally) -> tuple[Counter, ...]:
                 meaning=MEANINGS[verdict],
                 count=count,
                 text=number(count),
-                share="" if verdict in UNPROVEN else share_text(tally.share(verdict)),
+                share="" if verdict in UNPROVEN or not count else share_text(tally.share(verdict)),
                 left=round(left, 3),
                 width=width,
             )

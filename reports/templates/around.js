@@ -15,20 +15,20 @@ function drawCrumbs() {
   }
   if (view.rows) parts.push(next(), crumb(`${name(view.rows)} → ${name(view.columns)}`, view.cell ? { cell: null, at: "" } : null));
   if (view.cell) parts.push(next(), crumb(`${plain(shortName(view.cell.src))} → ${plain(shortName(view.cell.dst))}`, null));
-  const filters = [view.only, view.policy && plain(view.policy)].filter(Boolean);
+  const filters = [view.only && (ONLY_NAMES[view.only] || view.only), view.policy && plain(view.policy)].filter(Boolean);
   if (filters.length) parts.push(next(), crumb(`only ${filters.join(", ")}`, null), el("button", { type: "button", "aria-label": "Show everything", on: { click: () => go({ policy: "", only: "" }) } }, "×"));
   const sides = [[scene.rows, "source"], [scene.columns, "destination"]].map(([side, noun]) => `${figure(side.length)} ${noun}${side.length === 1 ? "" : "s"}`);
   parts.push(el("span", { class: "sides", title: "What only sends has no column, and what has no port of those asked for none either" }, sides.join(" × ")));
   $("crumbs").replaceChildren(...parts);
 }
 
+const ONLY_NAMES = { drift: "drift: planes disagree", changed: "changed since the earlier run", opened: "opened since", closed: "closed since", new: "not in the earlier run", reply: "reply stopped" };
 const SELECTORS = ["level", "network", "port", "family", "plane", "order", "only"];
 
 function fillSelectors() {
   const option = ([value, text]) => el("option", { value }, text);
   const used = T.ports.filter((_, p) => T.slices.some(([, port]) => port === p));
   const only = ONLY.filter((name) => (!["changed", "opened", "closed"].includes(name) || T.changed) && (name !== "new" || T.unmatched) && (name !== "drift" || T.planes.length > 1));
-  const names = { unproven: "unproven", drift: "drift: planes disagree", changed: "changed since the earlier run", opened: "opened since", closed: "closed since", new: "not in the earlier run", reply: "reply stopped" };
   const choices = {
     level: [...(manyNetworks() ? [["networks", "networks"]] : []), ["groups", "namespaces"], ["workloads", "workloads"], ["endpoints", "pods"]],
     network: [["", "all"], ...T.networks.map((network) => [network, network])],
@@ -36,7 +36,7 @@ function fillSelectors() {
     family: [["", "both"], ...T.families.map((family) => [family, family])],
     plane: [["", "strongest"], ...T.planes.map((plane) => [plane, plane])],
     order: [["", "name"], ["exposure", "exposure"], ["similarity", "similarity"]],
-    only: [["", "everything"], ...only.map((name) => [name, names[name] || name])],
+    only: [["", "everything"], ...only.map((name) => [name, ONLY_NAMES[name] || name])],
   };
   for (const name of SELECTORS) {
     $(name).replaceChildren(...choices[name].map(option));
@@ -56,10 +56,16 @@ function fillSelectors() {
   $("larger").addEventListener("click", () => zoomBy(1.3));
   $("whole").addEventListener("click", () => zoomTo(layout.least));
   $("export").addEventListener("click", exportCsv);
+  $("filters").addEventListener("click", () => {
+    const unfolded = all(".tools")[0].classList.toggle("unfolded");
+    $("filters").setAttribute("aria-expanded", String(unfolded));
+    redraw();
+  });
 }
 
 // The policies: the first of them, or of those that match what is typed.
 const MOST_POLICIES = 100;
+const PRINTED_POLICIES = 25; // as style.css has it
 
 function listPolicies() {
   const input = $("policy-filter");
@@ -84,6 +90,8 @@ function listPolicies() {
     body.replaceChildren(...found.slice(0, MOST_POLICIES).map(row));
     $("policy-count").textContent = found.length > MOST_POLICIES ? `${figure(MOST_POLICIES)} of ${figure(found.length)} shown: type to find others.` : `${figure(found.length)} shown.`;
   };
+  const unprinted = Math.min(T.deciders.length, MOST_POLICIES) - PRINTED_POLICIES;
+  if (unprinted > 0) $("policy-more").textContent = `… and ${figure(T.deciders.length - PRINTED_POLICIES)} more.`;
   $("policy-tools").hidden = false;
   input.addEventListener("input", list);
   list();
@@ -123,7 +131,7 @@ function* cellLines() {
         const [protocol, number = "0"] = T.ports[port].split("/");
         const rule = state.blame && state.blame.rule >= 0 ? state.blame.rule : "";
         const policy = state.decider >= 0 ? T.deciders[state.decider][0] : "";
-        lines.push(csvLine([scene.rows[r].key, scene.columns[c].key, T.families[family], protocol, number, word(scene.shown[code]), word(state.reply), state.drift, ...(T.since ? [beforeOf(state)] : []), ...T.planes.map((plane) => word(state[plane])), policy, state.blame ? state.blame.direction : "", rule, T.reasons[state.reason]]));
+        lines.push(csvLine([scene.rows[r].key, scene.columns[c].key, T.families[family], protocol, number, word(scene.shown[code]), word(state.reply), state.drift, ...(T.since ? [beforeOf(state)] : []), ...T.planes.map((plane) => word(T.planes.length > 1 ? state[plane] : state.verdict)), policy, state.blame ? state.blame.direction : "", rule, T.reasons[state.reason]]));
       }
       if (c % 500 === 499) yield;
     }

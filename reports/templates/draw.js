@@ -197,7 +197,7 @@ function chosen() {
 }
 
 function drawHeads(seen, width, height) {
-  const { size, wide, x, y, rowHead, columnHead } = layout;
+  const { size, wide, x, y, rowHead, columnHead, most } = layout;
   context.fillStyle = colours.surface;
   context.fillRect(0, 0, width, columnHead);
   context.fillRect(0, 0, rowHead, height);
@@ -210,7 +210,7 @@ function drawHeads(seen, width, height) {
   const columnStride = Math.ceil(slanted / wide);
   context.save();
   context.beginPath();
-  context.rect(0, columnHead - 4, rowHead, height - columnHead + 4); // a label may be taller than its row
+  context.rect(0, columnHead - 8, rowHead, height - columnHead + 8); // a label may be taller than its row
   context.clip();
   context.textAlign = "right";
   const rowAt = (r) => {
@@ -231,7 +231,7 @@ function drawHeads(seen, width, height) {
     context.save();
     context.translate(middle + 1, columnHead - 7);
     context.rotate(-SLANT);
-    label(scene.columns[c].label, 0, 0, LABEL, c === lit.c);
+    label(scene.columns[c].label, 0, 0, most, c === lit.c);
     context.restore();
   };
   for (let c = seen.c0 - (seen.c0 % columnStride); c <= seen.c1; c += columnStride) columnAt(c);
@@ -265,6 +265,7 @@ function label(text, x, y, most, strong) {
 // The whole map in the corner of both heads, where no cell is, with what the window shows of it, where
 // that is not all of it.
 const mini = $("mini");
+const SLIVER = 16; // pixels; what is narrower shows nothing
 
 function drawMini(seen, width, height) {
   const { total, rowHead, columnHead, x, y } = layout;
@@ -275,6 +276,8 @@ function drawMini(seen, width, height) {
   const tile = tileAt(per, 0, 0);
   const scale = Math.min((rowHead - 12) / scene.columns.length, (columnHead - 30) / scene.rows.length);
   const [w, h] = [Math.max(1, scene.columns.length * scale), Math.max(1, scene.rows.length * scale)];
+  mini.hidden = Math.min(w, h) < SLIVER;
+  if (mini.hidden) return;
   if (mini.width !== Math.ceil(w) || mini.height !== Math.ceil(h)) { mini.width = Math.ceil(w); mini.height = Math.ceil(h); }
   const pen = mini.getContext("2d");
   pen.fillStyle = colours.sunken;

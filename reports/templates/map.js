@@ -43,7 +43,8 @@ const fitting = (size) => (size >= 2 ? Math.floor(size) : size);
 // How high the map may be: to the end of the window, so that the whole of it is seen at once, but
 // never so low that it cannot be used, nor higher than a window; on paper, as high as it is.
 function tallest() {
-  if (printing()) return 4000;
+  // On paper beside what stands above it on the first page, where its cells can still be seen so.
+  if (printing()) return 9 * scene.rows.length + 150 <= FIRST_PAGE ? FIRST_PAGE : 4000;
   const above = scroller.getBoundingClientRect().top + window.scrollY;
   const rest = window.innerHeight - above - 14;
   return clamp(Math.max(rest, Math.min(window.innerHeight - 150, 560)), 320, 860);
@@ -51,6 +52,7 @@ function tallest() {
 
 const printing = () => matchMedia("print").matches;
 const PAPER = 700; // pixels that a page of paper is wide
+const FIRST_PAGE = 640; // pixels that are left on the first page of it, below the figures
 const coarse = matchMedia("(pointer: coarse)");
 
 function arrange() {
@@ -86,7 +88,7 @@ function arrange() {
   const x = positions(scene.columns, wide, size >= SMALLEST_DRAWN ? GAP : 0);
   const y = positions(scene.rows, size, size >= SMALLEST_DRAWN ? GAP : 0);
   const total = { width: rowHead + x[x.length - 1] + overhang, height: columnHead + y[y.length - 1] + 2 };
-  layout = { size, wide, x, y, rowHead, columnHead, total, comfortable, least, scrolls, width, height: total.height };
+  layout = { size, wide, x, y, rowHead, columnHead, most, total, comfortable, least, scrolls, width, height: total.height };
   const scrollsX = total.width > width;
   sizer.style.width = `${Math.max(total.width, scrollsX ? 0 : width)}px`;
   sizer.style.height = `${total.height}px`;

@@ -61,15 +61,14 @@ function percentOf(counts) {
 }
 
 const mixed = (one, other, share) => one.map((part, i) => Math.round(part + (other[i] - part) * share));
-const light = ([red, green, blue]) => 0.299 * red + 0.587 * green + 0.114 * blue;
 
 // The colour of a pair of groups of which something is proven: a verdict's own where all is alike or
 // all passes or stops, else the lighter the more gets through.
 function shadeOf(counts) {
-  const percentage = percentOf(counts);
-  if (percentage === 100) return mixed(pixels[REACHABLE], pixels[EXITS], counts[EXITS] / passingOf(counts));
-  if (percentage === 0) return mixed(pixels[BLOCKED], pixels[UNROUTABLE], counts[UNROUTABLE] / provenOf(counts));
-  return shades[percentage];
+  const [percentage, proven] = [percentOf(counts), provenOf(counts)];
+  const alike = [0, 1, 2, 3].find((verdict) => counts[verdict] === proven);
+  if (alike !== undefined) return pixels[alike];
+  return percentage === 100 ? pixels[REACHABLE] : percentage === 0 ? pixels[BLOCKED] : shades[percentage];
 }
 
 // A pair of groups: how much gets through as a shade and a figure; below it, hatched, what is unproven.
@@ -96,7 +95,7 @@ function paintMix(x, y, wide, side, counts) {
       context.fillRect(x, y + side - hatched, wide, hatched);
     }
     context.restore();
-    paintFigure(x, y, wide, side - hatched, percentOf(counts), light(shade) > 140);
+    paintFigure(x, y, wide, side - hatched, percentOf(counts), percentOf(counts) > 0);
   }
   if (counts[DRIFTS]) paintCorner(x + wide, y + side, -1, -1, side, colours.drift);
   context.globalAlpha = 1;
@@ -106,7 +105,7 @@ function paintMix(x, y, wide, side, counts) {
 // A whole percent, where there is room for it.
 function paintFigure(x, y, wide, high, percentage, onLight) {
   const letters = Math.min(12, Math.floor(high * 0.62), Math.floor(wide / 2));
-  if (letters < 8) return;
+  if (letters < 9) return;
   context.font = `600 ${letters}px ${colours.sans}`;
   context.textAlign = "center";
   context.textBaseline = "middle";
@@ -279,8 +278,13 @@ function addRow(sums, r, c0, c1, cellsPerPixel) {
 
 function preparePixel(look, strength) {
   const sum = [0, 0, 0, look.verdicts.length ? 1 : 0, (look.doubt ? 1 : 0) | (look.drift ? 2 : 0)];
+  // What is proven has the shade that a pair of groups would have; a mean of blue and orange is grey.
+  const counts = new Int32Array(FIELDS);
+  for (const verdict of look.verdicts) counts[verdict] += 1;
+  const proven = provenOf(counts) ? shadeOf(counts) : null;
   for (const verdict of look.verdicts) {
-    for (let i = 0; i < 3; i += 1) sum[i] += (strength * pixels[verdict][i] + (1 - strength) * pixels[ABSENT][i]) / look.verdicts.length;
+    const colour = unproven(verdict) ? pixels[verdict] : proven;
+    for (let i = 0; i < 3; i += 1) sum[i] += (strength * colour[i] + (1 - strength) * pixels[ABSENT][i]) / look.verdicts.length;
   }
   look.pixel = sum;
 }

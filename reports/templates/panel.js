@@ -62,14 +62,22 @@ async function showCell() {
   if (turn === panelTurn) setPanel(parts.flat());
 }
 
-// The port asked for, else the first that is stopped, else the first that is unproven.
+// The port asked for, in any family where none is named; else of those that the filters choose, if any
+// are, the first that is stopped, else the first that is unproven.
 function cellToShow(cells) {
+  const { at } = view;
+  const exact = cells.find((cell) => at && sliceName(cell.slice) === at);
+  if (exact) return exact;
+  const { hit, filtered } = lookups(view);
   const within = cells.filter((cell) => sliceChosen(cell.slice));
-  const some = within.length ? within : cells;
-  return cells.find((cell) => view.at && sliceName(cell.slice) === view.at)
-    || some.find((cell) => stops(cell.state.verdict))
-    || some.find((cell) => unproven(cell.state.verdict))
-    || some[0];
+  const choices = [
+    cells.filter((cell) => at && T.ports[T.slices[cell.slice][1]] === at),
+    within.filter((cell) => filtered && hit[cell.code]),
+    within,
+    cells,
+  ];
+  const some = choices.find((choice) => choice.length);
+  return some.find((cell) => stops(cell.state.verdict)) || some.find((cell) => unproven(cell.state.verdict)) || some[0];
 }
 
 function portTable(cells, shown) {
@@ -86,7 +94,7 @@ function portTable(cells, shown) {
 async function blamePart(cell) {
   const { blame, verdict, reason } = cell.state;
   const code = terms([["Reason", T.reasons[reason]]]);
-  if (!blame) return [heading("Decided by"), el("p", { testid: "panel-policy" }, "No policy and no ACL."), code];
+  if (!blame) return [heading("Decided by"), el("p", { testid: "panel-policy" }, unproven(verdict) ? "Nothing is proven to have decided it." : "No policy and no ACL."), code];
   const title = heading(verdict === BLOCKED ? "Blocked by" : "Decided by");
   const index = blame.policy;
   const policy = index >= 0 ? T.policies[index] : null;
@@ -217,7 +225,7 @@ function meaningPart(src, dst, cell) {
   return [
     heading(`By the policy objects: ${T.verdicts[verdict].name}`),
     el("div", { testid: "panel-meaning" }, terms([["Egress", known.texts[egress]], ["Ingress", known.texts[ingress]]])),
-    ...(changes.length ? [heading(`What would open it${passes(cell.state.verdict) ? ", by the policy objects" : ""} (each was tried)`), el("ol", { class: "changes", testid: "panel-changes" }, changes.map(([edits, also, count]) => el("li", {}, edits.join("; and "), others(also, count)))), uncounted ? el("p", { class: "muted" }, "What else these open was not counted: the first command below does.") : null] : []),
+    ...(changes.length ? [heading(`What would open it${passes(cell.state.verdict) ? ", by the policy objects" : ""} (each was tried)`), el("ol", { class: "changes", testid: "panel-changes" }, changes.map(([edits, also, count]) => el("li", {}, edits.join("; and "), others(also, count)))), uncounted ? el("p", { class: "muted" }, "What else these open was not counted; the first command below counts it.") : null] : []),
   ];
 }
 
@@ -232,7 +240,7 @@ async function tracePart(cell) {
   const plane = (hops) => (other.length && hops.length ? `, ${hops[0].hop[13]} plane` : "");
   return [
     heading(`Traces of the request${plane(request)}`),
-    data.composes ? el("p", { class: "muted", testid: "panel-composed" }, "Where the addresses below are not this cell's own, the cell is composed: an equivalent packet was traced.") : null,
+    data.composes ? el("p", { class: "muted", testid: "panel-composed" }, "If the addresses below are another pod's, an equivalent packet was traced.") : null,
     hopList(request, "panel-hops"),
     ...(other.length ? [heading(`Traces of the request${plane(other)}`), hopList(other, "panel-other-hops")] : []),
     ...(reply.length ? [heading("Traces of the reply"), hopList(reply, "panel-reply-hops")] : []),
@@ -253,9 +261,9 @@ async function chain(...queue) {
 function hopList(hops, testid) {
   return el("ol", { class: "hops", testid }, hops.map(({ number, hop }) => {
     const [zone, state, outcome, reason, stage, flow, acl, match, policy, microflow, detail] = hop;
-    const node = hop[14] ? `, node ${hop[14]}` : "";
+    const place = zone ? `zone ${zone}${hop[14] ? `, node ${hop[14]}` : ""}` : whereOf(zone, hop[14]);
     return el("li", {},
-      el("p", {}, el("b", {}, `zone ${zone}${node}: ${outcome}`), reason && outcome !== "continues" ? ` (${reason})` : "", stage ? ` at ${stage}` : ""),
+      el("p", {}, el("b", {}, `${place}: ${outcome}`), reason && outcome !== "continues" ? ` (${reason})` : "", stage ? ` at ${stage}` : ""),
       terms([["Policy", policy], ["ACL", acl], ["Match", match], ["Logical flow", flow], ["Conntrack", state], ["Microflow", microflow], ["Detail", detail]]),
       has("raw") ? rawPart(number, flow) : el("p", { class: "muted", testid: "panel-raw" }, "The raw trace is not in this page: the first command shows it with --raw."));
   }));
@@ -291,13 +299,14 @@ async function showPolicy(index) {
   const idle = !blocks && !allows && !shared;
   setPanel([
     head(el("h2", { class: "verdict", testid: "panel-policy" }, label)),
-    el("p", { testid: "panel-sentence" }, idle ? "Decides no cell of this run." : `Blocks ${cellsText(blocks)} and allows ${figure(allows)}${shared ? `; it shares the default deny of ${figure(shared)} more` : ""}. On the map they stand out.`),
+    el("p", { testid: "panel-sentence" }, idle ? "Decides no cell of this run." : `Blocks ${cellsText(blocks)} and allows ${figure(allows)}${shared ? `; it shares the default deny of ${figure(shared)} more` : ""}.`),
     where,
     heading("Commands"), about ? command(kubectl(about)) : command(["audit", "explain", T.path, "SRC", "DST", "PORT"].map(shellWord).join(" ")),
     ...(yaml ? [heading("Object"), yaml] : []),
   ]);
   const places = await inSlices(placesOfHits(), () => mine === panelTurn);
-  if (places?.length) where.replaceChildren(heading("Where it decides most"), el("ul", { class: "links" }, places.map(link)));
+  if (places?.length) where.replaceChildren(el("p", { class: "muted" }, "On the map they stand out."), heading("Where it decides most"), el("ul", { class: "links" }, places.map(link)));
+  else if (places && !idle && scene.level !== "endpoints" && has("cells")) where.replaceChildren(el("p", { class: "muted" }, "None of them is in this part of the map."));
 }
 
 // The pairs of groups with most cells that the filter chooses.

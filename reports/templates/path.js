@@ -18,16 +18,43 @@ function backendOf(hop, dst) {
 
 // The stations between the ends that a plane's traces show: each zone or node that the packet comes to,
 // and what decided there.
+const whereOf = (zone, node) => (node ? `node ${node}` : zone ? `zone ${zone}` : "the Service's endpoints");
+
 function hopStations(hops, dst) {
   return hops.flatMap(({ hop }) => {
     const [zone, , outcome, reason, stage, , acl, , policy, , , , , , node] = hop;
     const word = outcome === "continues" ? "reachable" : T.verdicts.some(({ name }) => name === outcome) ? outcome : "";
     const decides = policy || (outcome === "blocked" ? acl : "");
     const backend = backendOf(hop, dst);
-    const where = `${node ? `node ${node}` : `zone ${zone}`}${backend ? `, to ${backend}` : ""}`;
-    if (!decides) return [station("hop", where, outcome === "continues" ? "goes on" : reason, word)];
-    return [station("hop", where, "", ""), station("policy", decides, [reason, stage].filter(Boolean).join(", at "), word)];
+    const where = `${whereOf(zone, node)}${backend ? `, to ${backend}` : ""}`;
+    const why = outcome === "continues" ? "" : reason;
+    if (!decides) return [station("hop", where, why || "goes on", word)];
+    return [station("hop", where, "", ""), station("policy", decides, [why, stage].filter(Boolean).join(", at "), word)];
   });
+}
+
+// The traces up to where a packet may go on in several ways, and those of each way.
+function waysOf(hops) {
+  const byNumber = new Map(hops.map((entry) => [entry.number, entry]));
+  const straight = [];
+  let at = hops[0];
+  while (at) {
+    straight.push(at);
+    const next = at.hop[11].filter((number) => byNumber.has(number));
+    if (next.length > 1) return { straight, ways: next.map((number) => following(number, byNumber)) };
+    at = byNumber.get(next[0]);
+  }
+  return { straight, ways: [] };
+}
+
+function following(number, byNumber) {
+  const way = [];
+  const queue = [number];
+  for (const next of queue) {
+    way.push(byNumber.get(next));
+    for (const after of byNumber.get(next).hop[11]) if (byNumber.has(after) && !queue.includes(after)) queue.push(after);
+  }
+  return way;
 }
 
 // Without traces, what is known: who decided, at which end.
@@ -49,19 +76,32 @@ const networkOf = (endpoint) => (manyNetworks() && T.endpoints[endpoint][7] ? `n
 
 function pathRow(title, src, dst, between, verdict, hops = []) {
   const arrives = passes(verdict);
-  const ends = [
-    station("end", keyOf(src), [T.endpoints[src][4] && `on ${T.endpoints[src][4]}`, networkOf(src)].filter(Boolean).join(", "), ""),
-    ...between,
-    station("end", keyOf(dst), [networkOf(dst), arrives ? (verdict === EXITS ? "left OVN on the way there" : "arrives") : stops(verdict) ? "not reached" : "not known"].filter(Boolean).join(", "), arrives ? T.verdicts[verdict].name : ""),
-  ];
-  const stopping = (entry) => entry.kind !== "end" && entry.verdict && entry.verdict !== "reachable" && entry.verdict !== "exits";
+  const first = station("end", keyOf(src), [T.endpoints[src][4] && `on ${T.endpoints[src][4]}`, networkOf(src)].filter(Boolean).join(", "), "");
+  const became = arrives ? (verdict === EXITS ? "left OVN on the way there" : "arrives") : stops(verdict) ? "not reached" : "whether it arrives is not known";
+  const last = station("end", keyOf(dst), [networkOf(dst), became].filter(Boolean).join(", "), arrives ? T.verdicts[verdict].name : "");
+  const { straight, ways } = hops.length ? waysOf(hops) : { straight: [], ways: [] };
+  const lists = ways.length
+    ? [
+      stationList([first, ...hopStations(straight, dst)], false),
+      el("p", { class: "muted", testid: "panel-ways" }, `From here the packet may go ${ways.length} ways:`),
+      ...ways.map((way) => stationList(hopStations(way, dst), false)),
+      stationList([last], !arrives),
+    ]
+    : [stationList([first, ...between, last], !arrives)];
   return [
     title ? el("p", { class: "plane" }, el("span", { class: "state" }, glyph(T.verdicts[verdict].name), el("b", {}, title), ` ${T.verdicts[verdict].name}`)) : null,
-    el("ol", { class: "path", testid: "panel-path" }, ends.map((entry, i) => el("li", { class: [entry.kind, !arrives && i === ends.length - 1 ? "beyond" : "", stopping(entry) ? "stop" : ""].filter(Boolean).join(" ") },
-      entry.verdict ? glyph(entry.verdict) : el("span", { class: "dot", "aria-hidden": "true" }),
-      el("span", {}, el("b", {}, entry.text), entry.note ? el("span", { class: "muted" }, ` ${entry.note}`) : "")))),
+    ...lists,
     hops.length && !isOwnPacket(hops, src, dst) ? el("p", { class: "muted", testid: "panel-equivalent" }, "These steps are an equivalent packet's, which every flow treats alike: its zone or node may be another.") : null,
   ];
+}
+
+const isStop = (entry) => entry.kind !== "end" && entry.verdict && entry.verdict !== "reachable" && entry.verdict !== "exits";
+
+// Stations on a line, of which the last may lie beyond what was reached.
+function stationList(stations, beyond) {
+  return el("ol", { class: "path", testid: "panel-path" }, stations.map((entry, i) => el("li", { class: [entry.kind, beyond && i === stations.length - 1 ? "beyond" : "", isStop(entry) ? "stop" : ""].filter(Boolean).join(" ") },
+    entry.verdict ? glyph(entry.verdict) : el("span", { class: "dot", "aria-hidden": "true" }),
+    el("span", {}, el("b", {}, entry.text), entry.note ? el("span", { class: "muted" }, ` ${entry.note}`) : ""))));
 }
 
 // The path in each plane that was asked; of the objects alone the two sides that have a say.
@@ -99,12 +139,12 @@ function sincePart(src, dst, cell) {
   const { changed, verdict } = cell.state;
   const word = (code) => el("span", { class: "state" }, glyph(T.verdicts[code].name), T.verdicts[code].name);
   if (!changed) return null;
-  const title = heading(`Since ${T.since}`);
+  const title = el("h3", { class: "as-is" }, `Compared with ${T.since}`);
   if (changed === UNMATCHED) return [title, el("p", { testid: "panel-since" }, "The earlier run has no counterpart of this cell.")];
   const path = pathOfChange(src, dst, cell);
-  const way = hasOpened(changed, verdict) ? "opened" : hasClosed(changed, verdict) ? "closed" : "changed";
+  const way = hasOpened(changed, verdict) ? "Opened" : hasClosed(changed, verdict) ? "Closed" : "Changed";
   return [
-    el("h3", {}, `${way} since ${T.since}`),
+    el("h3", { class: "as-is" }, `${way}, compared with ${T.since}`),
     el("div", { testid: "panel-since" }, terms([
       ["Before", el("span", {}, word(changed - 1), path?.[5] ? ` ${path[5]}` : "")],
       ["After", el("span", {}, word(verdict), path?.[6] ? ` ${path[6]}` : "")],

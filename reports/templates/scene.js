@@ -134,6 +134,7 @@ function workloadEntries(ids, spec) {
   entries.forEach((entry, i) => {
     entry.group = T.groupOf[entry.members[0]];
     if (spec.group !== undefined) entry.label = entry.key.slice(T.groups[entry.group].length + 1) || entry.key;
+    entry.label = entry.label.replace(/(^|\/)Pod\//, "$1"); // a pod of its own is called by its name
     entry.gap = i > 0 && entry.group !== entries[i - 1].group;
   });
   return entries;
@@ -147,9 +148,9 @@ function* endpointEntries(ids, spec) {
   for (const [i, id] of ids.entries()) {
     const before = i ? ids[i - 1] : id;
     const kind = T.endpoints[id][1];
-    const name = bare ? shortName(id).replace(/^[^/]*\//, "") : shortName(id);
+    const name = bare && kind !== "external" ? shortName(id).replace(/^[^/]*\//, "") : shortName(id);
     entries.push({
-      id, key: keyOf(id), label: bare && kind === "service" ? `${name} (service)` : name, members: [id],
+      id, key: keyOf(id), label: kind === "service" ? `${name} (service)` : name, members: [id],
       gap: kind === "pod" ? alone(before) !== alone(id) || T.groupOf[before] !== T.groupOf[id] : T.endpoints[before][1] !== kind,
     });
     if (i % SOME === 0) yield;

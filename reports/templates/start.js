@@ -36,7 +36,10 @@ async function showTurn(mine) {
     listCells(made);
   }
   shownTurn = mine;
-  for (const name of SELECTORS) $(name).value = name === "level" ? scene.level : view[name];
+  for (const name of SELECTORS) {
+    $(name).value = name === "level" ? scene.level : view[name];
+    $(`${name}-label`).classList.toggle("on", name !== "level" && $(name).value !== "");
+  }
   document.body.dataset.level = scene.level;
   for (const node of all(".at-groups")) node.hidden = scene.level === "endpoints";
   for (const node of all(".at-endpoints")) node.hidden = scene.level !== "endpoints";

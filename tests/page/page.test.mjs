@@ -5,7 +5,7 @@ import { test } from "node:test";
 import vm from "node:vm";
 
 const FILES = ["tools.js", "data.js", "view.js", "scene.js", "paint.js", "path.js", "search.js"];
-const NAMES = ["percentOf", "shadeOf", "portsNamed", "likeness", "search", "toHash", "fromHash", "EMPTY", "levelOf", "hopStations", "isOwnPacket",
+const NAMES = ["percentOf", "shadeOf", "portsNamed", "likeness", "search", "toHash", "fromHash", "EMPTY", "levelOf", "hopStations", "waysOf", "isOwnPacket",
   "hasOpened", "hasClosed", "UNMATCHED", "percent", "shellWord", "plain", "belongsTo", "floorIndex"];
 
 // The script as the page has it, with a document that holds no more than the data block.
@@ -38,13 +38,14 @@ test("0 and 100 percent are none and all of it, whatever is rounded", () => {
   assert.equal(percentOf([1, 0, 1, 0, 0, 0]), 50);
 });
 
-test("a shade is a verdict's own colour only where all is alike", () => {
+test("a shade is a verdict's own colour where all is alike, and one colour where all passes or stops", () => {
   const { shadeOf, paints } = page(TABLES);
   const pixels = [[0, 0, 9], [0, 0, 5], [9, 0, 0], [5, 0, 0]];
   paints({ pixels, shades: Array.from({ length: 101 }, (_, part) => [part, part, part]) });
   same(shadeOf([3, 0, 0, 0, 0, 0]), [0, 0, 9]);
   same(shadeOf([0, 0, 0, 2, 0, 0]), [5, 0, 0]);
-  same(shadeOf([1, 1, 0, 0, 0, 0]), [0, 0, 7]);
+  same(shadeOf([1, 1, 0, 0, 0, 0]), [0, 0, 9]);
+  same(shadeOf([0, 0, 1, 2, 0, 0]), [9, 0, 0]);
   same(shadeOf([1, 0, 3, 0, 0, 0]), [25, 25, 25]);
 });
 
@@ -157,4 +158,12 @@ test("one network is no step of the map", () => {
   assert.equal(levelOf(fromHash("")), "groups");
   assert.equal(levelOf(fromHash("level=groups")), "groups");
   assert.equal(levelOf(fromHash("level=networks")), "groups");
+});
+
+test("where a packet may go on in several ways, each is for itself", () => {
+  const { waysOf } = page(TABLES);
+  const hop = (number, ...next) => ({ number, hop: [...Array(11), next] });
+  const numbers = ({ straight, ways }) => [straight, ...ways].map((some) => some.map(({ number }) => number));
+  same(numbers(waysOf([hop(7, 8), hop(8, 1, 2), hop(1), hop(2, 3), hop(3)])), [[7, 8], [1], [2, 3]]);
+  same(numbers(waysOf([hop(7, 8), hop(8)])), [[7, 8]]);
 });

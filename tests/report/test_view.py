@@ -67,7 +67,7 @@ def test_the_summary_of_a_shop(made: "Made") -> None:
     ]
     same = next(row for row in seen.deciders if row.name == "payments/same-namespace")
     assert (same.blocks, same.shared) == ("0", "540")
-    assert seen.idle == "0 policies decide no cell."
+    assert seen.idle == ""
     assert dict(seen.facts)["Engine"] == "ovn-trace 25.03.1"
     assert dict(seen.facts)["Databases"] == "2 zones, northd 25.03.1-20.41.0-78.8"
     assert dict(seen.facts)["Time"] == "2026-02-14 02:15:00 to 02:15:41 UTC"
