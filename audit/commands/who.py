@@ -14,6 +14,7 @@ from audit.model.recorded import Recorded
 from audit.report import who
 from audit.report.who import Answer
 from audit.scope import ports as porting
+from audit.scope.lookup import no_cell
 from audit.scope.named import Directory
 from audit.scope.scope import Scope
 from audit.store.reader import open_recorded
@@ -120,5 +121,7 @@ def _nothing(
     any_port = destinations[:, None] & _ports(run, None)
     there = {port for path in who.fold(run, sources, any_port) for port in path.ports}
     if not there:
-        return f"the run has no cell {ends}; it was not in its scope"
+        everyone = np.ones(len(run.endpoints), dtype=np.bool_)
+        asked_about = bool(who.fold(run, everyone, any_port))
+        return f"the run has no cell {ends}; {no_cell(destination, is_destination=asked_about)}"
     return f"the run has no cell {ends} on {', '.join(ports)}; it has {', '.join(sorted(there))}"

@@ -31,7 +31,10 @@ def find_cells(
     matrix, ends = run.matrix, "from {} to {}".format(*words)
     here = np.isin(matrix.src, sources) & np.isin(matrix.dst, destinations)
     if not here.any():
-        raise UsageError(f"the run has no cell {ends}; it was not in its scope")
+        at = np.isin(matrix.dst, destinations).any()
+        raise UsageError(
+            f"the run has no cell {ends}; {no_cell(words[1], is_destination=bool(at))}"
+        )
     if port:
         spec = porting.parse(port)
         meant = here & np.array(
@@ -54,6 +57,16 @@ def find_cells(
     return cells
 
 
+def no_cell(destination: str, *, is_destination: bool) -> str:
+    """Return why a run has no cell between two ends, and what to do where that may be the ports."""
+    if is_destination:
+        return "it was not in its scope"
+    return (
+        f"it was not asked what reaches {destination}: that was out of its scope, or declares no "
+        "port; `audit run --port tcp/80` asks about ports that nothing declares too"
+    )
+
+
 def _require_alike(run: Run, cells: NDArray[np.int64], words: tuple[str, str]) -> None:
     """Raise UsageError when cells do not come to the same, with how to choose among them."""
     matrix, verdicts = run.matrix, run.verdicts
@@ -73,7 +86,8 @@ def _require_alike(run: Run, cells: NDArray[np.int64], words: tuple[str, str]) -
     described = [_described(run, cell, pair=len(pairs) > 1) for cell in cells.tolist()]
     shown = "; ".join(described[:_MOST_NAMED])
     more = f" and {len(described) - _MOST_NAMED:,} more" if len(described) > _MOST_NAMED else ""
-    raise UsageError(f"{src} to {dst} means several cells, which differ: {shown}{more}")
+    add = "name one pair" if len(pairs) > 1 else "add the port"
+    raise UsageError(f"{src} to {dst} means several cells, which differ: {shown}{more}; {add}")
 
 
 def _described(run: Run, cell: int, *, pair: bool) -> str:

@@ -70,14 +70,58 @@ class Directory:
         UsageError when there are none, or it may mean different things.
         """
         chosen = self._chosen(_canonical(text))
-        if not chosen:
-            names = [name for name in self._names if "/" in name or "/" not in text]
+        if not chosen and self._is_service(text):
             raise UsageError(
-                f"the {self.holder} has no endpoint {text}{did_you_mean(text, names)}"
-                if not self._is_service(text)
-                else f"{text} is a Service, which sends nothing; name its pods: deploy/…, app=…"
+                f"{text} is a Service, which sends nothing; name its pods: deploy/…, app=…"
             )
+        if not chosen:
+            raise UsageError(f"the {self.holder} has no endpoint {text}{self._instead(text)}")
         return np.array(sorted(chosen), dtype=np.int64)
+
+    def _instead(self, text: str) -> str:
+        """Return the end of a message that nothing is called so: what was meant, or what to ask.
+
+        Only names of the kind that was written are suggested.
+        """
+        written, _, name = text.partition("/")
+        kind = KINDS.get(written, written)
+        if "=" in text:
+            labels = {f"{k}={v}" for e in self.endpoints for k, v in e.labels}
+            return did_you_mean(text, labels)
+        if kind == _NAMESPACE:
+            spaces = {e.namespace for e in self.endpoints if _is_plain_pod(e)}
+            return did_you_mean(name, spaces, before=f"{written}/")
+        if unasked := self._unasked(kind, text):
+            return unasked
+        if kind in KINDS.values():
+            # A key is `kind namespace/name`, `kind name` of a node.
+            whole = {n.partition(" ")[2] for n in self._names if n.startswith(f"{kind} ")}
+            if not whole:
+                return f": it has none of a {kind}"
+            names = whole if "/" in name else {n.rpartition("/")[2] for n in whole}
+            return did_you_mean(name, names, before=f"{written}/")
+        return did_you_mean(text, (n for n in self._names if "/" in n or "/" not in text))
+
+    def _unasked(self, kind: str, text: str) -> str:
+        """Say that a run was not asked about a whole kind, and how to; empty where it was."""
+        name = text.partition("/")[2]
+        service = name if "/" in name else f"NAMESPACE/{name}"
+        end = "from" if self.sending else "to"
+        kinds = {
+            EndpointKind.SERVICE: ("Services", f"--to-service {service}"),
+            EndpointKind.NODE: ("nodes", f"--{end}-node {name}"),
+            EndpointKind.EXTERNAL: ("addresses outside", f"--{end}-ip {text}"),
+        }
+        meant = EndpointKind.EXTERNAL if _is_address(text) else kind
+        if meant not in kinds or any(e.kind == meant for e in self.endpoints):
+            return ""
+        noun, flag = kinds[EndpointKind(meant)]
+        if self.holder != "run":
+            return f": it has no {noun}"
+        return (
+            f": it was not asked about {noun}. `audit run {flag}` asks about them, and so does "
+            "this question of a cluster, with --snapshot FILE or --live"
+        )
 
     def means(self, text: str) -> bool:
         """Say whether a word means any of these endpoints."""
@@ -152,10 +196,9 @@ class Directory:
 
     def _holding(self, text: str) -> list[int]:
         """Return the ranges outside that hold an address, if the text is one."""
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
+        if not _is_address(text):
             return []
+        address = ipaddress.ip_address(text)
         return [
             index
             for index, endpoint in enumerate(self.endpoints)
@@ -197,6 +240,14 @@ def _addresses(endpoint: Endpoint) -> tuple[str, ...]:
     # A host-network pod shares its node's address, which is the node's name here.
     shared = endpoint.host_network and endpoint.namespace
     return () if shared else tuple(map(_canonical, endpoint.addresses))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _canonical(text: str) -> str:

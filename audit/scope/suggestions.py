@@ -10,7 +10,10 @@ def nearest(given: str, names: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def did_you_mean(given: str, names: Iterable[str]) -> str:
-    """Return `; did you mean x?` for the end of a message, empty when nothing looks like it."""
+def did_you_mean(given: str, names: Iterable[str], before: str = "") -> str:
+    """Return `; did you mean x?` for the end of a message, empty when nothing looks like it.
+
+    `before` stands before what was given and is suggested: its kind.
+    """
     suggestion = nearest(given, names)
-    return f"; did you mean {suggestion}?" if suggestion else ""
+    return f"; did you mean {before}{suggestion}?" if suggestion else ""

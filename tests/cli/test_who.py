@@ -85,7 +85,12 @@ def test_what_the_run_has_not_is_said(audit: Audit, small_run: Path) -> None:
     assert done.code == 2
     assert "no cell from prod/prod-client-0 to default/web-0 on tcp/81; it has tcp/80" in done.err
     done = audit("who", "prod/prod-client-0", "--run", small_run)
-    assert (done.code, "it was not in its scope" in done.err) == (2, True)
+    assert (done.code, "it was not asked what reaches prod/prod-client-0: " in done.err) == (
+        2,
+        True,
+    )
+    done = audit("can", "prod/prod-client-0", "svc/default/web", "80", "--run", small_run)
+    assert (done.code, "`audit run --to-service default/web`" in done.err) == (2, True)
 
 
 @pytest.mark.ovn

@@ -93,12 +93,36 @@ def test_words_mean_endpoints(text: str, meant: tuple[Endpoint, ...]) -> None:
         ("10.9.9.9", "the run has no endpoint 10.9.9.9"),
         ("app=nothing", "the run has no endpoint app=nothing"),
         ("sts/front", "the run has no endpoint sts/front"),
+        ("deploy/frnt", "the run has no endpoint deploy/frnt; did you mean deploy/front?"),
+        ("sts/shop/bd", "the run has no endpoint sts/shop/bd; did you mean sts/shop/db?"),
+        ("ns/shp", "the run has no endpoint ns/shp; did you mean ns/shop?"),
+        ("app=frnt", "the run has no endpoint app=frnt; did you mean app=front?"),
+        ("job/front", "the run has no endpoint job/front: it has none of a job"),
     ],
 )
 def test_what_means_nothing_or_too_much_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(UsageError) as refused:
         DIRECTORY.find(text)
     assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("text", "sending", "flag"),
+    [
+        ("svc/shop/front", False, "--to-service shop/front"),
+        ("svc/front", False, "--to-service NAMESPACE/front"),
+        ("node/worker", True, "--from-node worker"),
+        ("8.8.8.8", False, "--to-ip 8.8.8.8"),
+    ],
+)
+def test_a_kind_that_a_run_was_not_asked_about_is_told_from_a_wrong_name(
+    text: str, flag: str, *, sending: bool
+) -> None:
+    pods = [endpoint for endpoint in ENDPOINTS if endpoint.kind is EndpointKind.POD]
+    with pytest.raises(UsageError) as refused:
+        Directory(pods, sending=sending).find(text)
+    assert "it was not asked about" in str(refused.value)
+    assert f"`audit run {flag}`" in str(refused.value)
 
 
 def test_what_a_refusal_offers_is_taken() -> None:
