@@ -44,7 +44,7 @@ _LEAKING = Deviation.ADMIN_NAMED_PORT
 _WORDS = {PASSES: Verdict.REACHABLE, STOPS: Verdict.BLOCKED}
 
 
-MOST_KINDS = 200
+MOST_KINDS = 500
 """Kinds of blocked cells that are evaluated, those of most cells first."""
 MOST_POLICIES = 1_000
 """Policies that are read for it: kinds in further namespaces are left out."""

@@ -33,8 +33,16 @@ from audit.policy.tables import PASSES, STOPS
 
 MOST_EDITS = 5
 _NAME = "kubernetes.io/metadata.name"
-UNSTABLE = frozenset({"pod-template-hash", "controller-revision-hash", "pod-template-generation"})
-"""Labels that a rollout changes: no selector should name them."""
+UNSTABLE = frozenset(
+    {
+        *("pod-template-hash", "controller-revision-hash", "pod-template-generation"),
+        *("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"),
+        *("batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-completion-index"),
+        "controller-uid",
+    }
+)
+"""Labels that a rollout changes, or that tell one pod of a workload from the next: no selector
+should name them (kubernetes.io/docs, "Well-Known Labels, Annotations and Taints")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -197,7 +197,7 @@ function planesPart(cell) {
   const word = (verdict) => (verdict === NO_VERDICT ? el("span", { class: "muted" }, "not asked") : el("span", { class: "state" }, glyph(T.verdicts[verdict].name), T.verdicts[verdict].name));
   return [
     heading("By plane"),
-    cell.state.drift ? el("p", { class: "warning", testid: "panel-drift" }, "Drift: the planes disagree about this cell. The path above and the traces below say what each of them decided.") : null,
+    cell.state.drift ? el("p", { class: "warning", testid: "panel-drift" }, "Drift: the planes disagree about this cell. The path above and the traces below say what each of them decided; ", el("a", { class: "view", href: "#findings" }, "the findings say why"), ".") : null,
     el("table", { class: "ports", testid: "panel-planes" }, el("tbody", {}, T.planes.map((plane) => el("tr", {}, el("td", {}, plane), el("td", {}, word(cell.state[plane])))))),
   ].filter(Boolean);
 }

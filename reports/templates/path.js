@@ -5,6 +5,7 @@
 // one, or the empty text for what was not reached.
 const station = (kind, text, note, verdict) => ({ kind, text, note, verdict });
 
+const PACKET_SRC = /(?:ip[46]\.src==|nw_src=|ipv6_src=)([^\s,]+)/;
 const PACKET_DST = /(?:ip[46]\.dst==|nw_dst=|ipv6_dst=)([^\s,]+)/;
 
 // Whom a trace's packet goes to where that is not the Service that was asked for: one of its endpoints.
@@ -65,6 +66,16 @@ function decidedStations(cell) {
   return [station("policy", blame.policy >= 0 ? T.policies[blame.policy].label : blame.label, of, T.verdicts[verdict].name)];
 }
 
+// Whose addresses a trace's packet has, in words.
+function endsOfPacket(hop) {
+  const owner = (pattern) => {
+    const address = pattern.exec(hop[9])?.[1] || "";
+    const owners = T.endpoints.filter(([, kind, , , , , own]) => kind !== "service" && own.split(" ").includes(address));
+    return owners.length === 1 ? owners[0][0] : address;
+  };
+  return `${owner(PACKET_SRC)} to ${owner(PACKET_DST)}`;
+}
+
 // Whether a trace's packet went from one endpoint to the other itself: else an equivalent one did.
 function isOwnPacket(hops, src, dst) {
   const named = new Set(hops[0].hop[9].split(/[^0-9a-fA-F.:]+/));
@@ -91,7 +102,7 @@ function pathRow(title, src, dst, between, verdict, hops = []) {
   return [
     title ? el("p", { class: "plane" }, el("span", { class: "state" }, glyph(T.verdicts[verdict].name), el("b", {}, title), ` ${T.verdicts[verdict].name}`)) : null,
     ...lists,
-    hops.length && !isOwnPacket(hops, src, dst) ? el("p", { class: "muted", testid: "panel-equivalent" }, "These steps are an equivalent packet's, which every flow treats alike: its zone or node may be another.") : null,
+    hops.length && !isOwnPacket(hops, src, dst) ? el("p", { class: "muted", testid: "panel-equivalent" }, `These steps are those of an equivalent packet, which every flow treats alike: ${endsOfPacket(hops[0].hop)}.`) : null,
   ];
 }
 
@@ -125,7 +136,8 @@ const betweenOf = (hops, dst, cell, verdict) => (hops.length ? hopStations(hops,
 // What the policy objects say at either end, where the page has it; else who decided, if they agree.
 function intentStations(src, dst, cell, verdict) {
   const found = meaningOf(src, dst, cell);
-  if (!found) return cell.state.verdict === verdict ? decidedStations(cell) : [];
+  if (!found && cell.state.verdict === verdict) return decidedStations(cell);
+  if (!found) return [station("policy", "the policy objects", "which of them: the first command below says it", T.verdicts[verdict].name)];
   const sides = [found[5], found[6]].map((text) => T.meanings.texts[text]);
   const denies = sides.map((text) => /\] decides: (?:Deny|no rule allows)/.test(text));
   // Only what the chains and the verdict say alike is shown as either.

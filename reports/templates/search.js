@@ -3,6 +3,10 @@
 
 const MOST_FOUND = 14;
 const PAIR = /\s*(?:→|->|=>|>)\s*|\s+to\s+/;
+// Two names with a slash are a pair without anything between them; a kind before a name may be left out.
+const BARE_PAIR = /^(\S+\/\S+)\s+(\S+\/\S+(?:\s.*)?)$/;
+const KIND = /^(?:ns|namespaces?|po|pods?|svc|services?|no|nodes?|deploy|deployments?|sts|statefulsets?|ds|daemonsets?|cj|cronjobs?|jobs?)\//;
+const withoutKind = (word) => word.replace(KIND, "");
 const PORT = /^:?(?:([a-z]+)\/)?(\d+)(?:\/([a-z]+))?$/;
 
 // The ports of the run that a word names: `80`, `:80`, `tcp/80`, `80/tcp`.
@@ -49,6 +53,13 @@ function endpointsNamed(wanted, most) {
 const isSource = (endpoint) => rowOf[endpoint] >= 0;
 const isDestination = (endpoint) => firstColumn[endpoint + 1] > firstColumn[endpoint];
 
+// Two namespaces of these names, if there are.
+function groupPair(from, to) {
+  const [rows, columns] = [from, to].map((name) => T.groups.findIndex((group) => group.toLowerCase() === name));
+  if (rows < 0 || columns < 0) return [];
+  return [{ name: `${T.groups[rows]} → ${T.groups[columns]}`, as: "these namespaces", change: { rows: { group: rows }, columns: { group: columns }, level: "workloads" } }];
+}
+
 // Two endpoints, and perhaps a port after the second: `shop/front -> data/db 5432`.
 function pairsNamed(from, to) {
   const words = to.split(/\s+/);
@@ -64,10 +75,12 @@ function pairsNamed(from, to) {
 }
 
 function search(text) {
-  const wanted = text.trim().toLowerCase();
+  const typed = text.trim().toLowerCase();
+  const bare = BARE_PAIR.exec(typed);
+  const ends = (bare ? bare.slice(1) : typed.split(PAIR)).map(withoutKind);
+  if (ends.length === 2 && ends.every(Boolean)) return [...groupPair(...ends), ...pairsNamed(...ends)].slice(0, MOST_FOUND);
+  const wanted = withoutKind(typed);
   if (!wanted) return [];
-  const ends = wanted.split(PAIR);
-  if (ends.length === 2 && ends.every(Boolean)) return pairsNamed(...ends).slice(0, MOST_FOUND);
   const matches = (name) => name.toLowerCase().includes(wanted);
   const both = (name, spec, as, level) => [
     { name, as: [as, "as source"].filter(Boolean).join(", "), change: { rows: spec, columns: { all: true }, level } },

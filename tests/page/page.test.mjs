@@ -5,7 +5,7 @@ import { test } from "node:test";
 import vm from "node:vm";
 
 const FILES = ["tools.js", "data.js", "view.js", "scene.js", "paint.js", "path.js", "search.js"];
-const NAMES = ["percentOf", "shadeOf", "portsNamed", "likeness", "search", "toHash", "fromHash", "EMPTY", "levelOf", "hopStations", "waysOf", "isOwnPacket",
+const NAMES = ["percentOf", "shadeOf", "portsNamed", "likeness", "search", "toHash", "fromHash", "EMPTY", "levelOf", "hopStations", "waysOf", "withoutKind", "groupPair", "isOwnPacket",
   "hasOpened", "hasClosed", "UNMATCHED", "percent", "shellWord", "plain", "belongsTo", "floorIndex"];
 
 // The script as the page has it, with a document that holds no more than the data block.
@@ -158,6 +158,13 @@ test("one network is no step of the map", () => {
   assert.equal(levelOf(fromHash("")), "groups");
   assert.equal(levelOf(fromHash("level=groups")), "groups");
   assert.equal(levelOf(fromHash("level=networks")), "groups");
+});
+
+test("search takes the words of the command line", () => {
+  const { withoutKind, groupPair } = page(TABLES);
+  same(["ns/shop", "pod/shop/web-0", "shop/web-0", "node/n1"].map(withoutKind), ["shop", "shop/web-0", "shop/web-0", "n1"]);
+  same(groupPair("shop", "a,b & c").map(({ name, change }) => [name, change.level]), [["shop → a,b & c", "workloads"]]);
+  same(groupPair("shop", "nowhere"), []);
 });
 
 test("where a packet may go on in several ways, each is for itself", () => {

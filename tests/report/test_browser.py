@@ -227,6 +227,10 @@ def test_searching_by_label_address_port_and_pair(made: "Made", read: Read) -> N
     assert found_by(reader, "80")[0] == "tcp/80 this port alone"
     assert found_by(reader, "nothing-such") == ["nothing in this run"]
     assert found_by(reader, "default")[0] == "default all of it, as source"
+    assert found_by(reader, "ns/shop")[0] == "shop all of it, as source"
+    assert found_by(reader, "shop -> payments")[0] == "shop → payments these namespaces"
+    pair = found_by(reader, "pod/shop/front-1 payments/api-0")[0]
+    assert pair == "pod shop/front-1 → pod payments/api-0 this pair"
     assert found_by(reader, "tier=web")[0] == "tier=web all that have it, as source"
     page.get_by_test_id("search").press("Enter")
     expect(page.get_by_test_id("crumbs")).to_contain_text("label tier=web → everything")
