@@ -89,7 +89,7 @@ check: install  ## Lint, formatting, types, layers
 # Node is a development tool alone: neither the product nor `make test` needs it.
 check-page:  ## Lint, types and unit tests of the page's script: needs node 20 and npm
 	@cd tests/page && npm ci --ignore-scripts --no-fund --no-audit --silent && \
-		npm run --silent lint && npm run --silent types && npm test --silent
+		npm run --silent lint && npm run --silent format && npm run --silent types && npm test --silent
 
 fmt: install  ## Format the code
 	@.venv/bin/ruff check --fix

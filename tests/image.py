@@ -157,6 +157,16 @@ def test_what_is_in_it_is_pinned_and_listed(image: Root) -> None:
     assert "ovn-central 25.03" in (image.place / "opt/ovn-audit/sbom/debian.txt").read_text()
 
 
+def test_its_size_is_what_the_documentation_says(image: Root) -> None:
+    """In megabytes of files, before a registry packs them; a tenth more or less is as good."""
+    text = (REPOSITORY / "docs" / "packaging.md").read_text()
+    documented = re.search(r"The whole image has ([\d,]+) MB", text)
+    assert documented is not None
+    measured = int(call("du", "-sxm", "--exclude=tmp/*", image.place).split()[0])
+    least, most = (int(documented[1].replace(",", "")) * share for share in (0.9, 1.1))
+    assert least <= measured <= most, f"the image has {measured} MB"
+
+
 def test_its_user_is_nobody_and_its_entrypoint_is_the_audit() -> None:
     last = dict(instructions())
     assert last["USER"] == USER

@@ -1,14 +1,32 @@
-
 // 2. Data: tables and classes at once, traces when they are looked at.
 
-const REACHABLE = 0, EXITS = 1, BLOCKED = 2, UNROUTABLE = 3, INCONCLUSIVE = 4, VERDICTS = 6;
+const REACHABLE = 0;
+const EXITS = 1;
+const BLOCKED = 2;
+const UNROUTABLE = 3;
+const INCONCLUSIVE = 4;
+const VERDICTS = 6; // how many there are
 const ABSENT = 6; // no such cell, or a plane that was not asked
 const NO_VERDICT = 7;
 const passes = (verdict) => verdict === REACHABLE || verdict === EXITS;
 const stops = (verdict) => verdict === BLOCKED || verdict === UNROUTABLE;
 const unproven = (verdict) => verdict === 4 || verdict === 5;
 // A state's entries: see payload.py.
-const S = { verdict: 0, reply: 1, reason: 2, cause: 3, blame: 4, intent: 5, logical: 6, datapath: 7, probe: 8, drift: 9, changed: 10, decider: 11, shared: 12 };
+const S = {
+  verdict: 0,
+  reply: 1,
+  reason: 2,
+  cause: 3,
+  blame: 4,
+  intent: 5,
+  logical: 6,
+  datapath: 7,
+  probe: 8,
+  drift: 9,
+  changed: 10,
+  decider: 11,
+  shared: 12,
+};
 
 const data = JSON.parse($("data").textContent);
 $("data").remove(); // megabytes of text, of which the parts that are needed are in `data`
@@ -57,11 +75,12 @@ function remembering(most, make) {
 }
 
 const CODES = { 2: Uint16Array, 4: Uint32Array }[data.codeBytes];
-const startChunk = (name) => remembering(4, async (chunk) => {
-  const starts = new Int32Array(await inflate(data.blobs[name][chunk]));
-  for (let i = 1; i < starts.length; i += 1) starts[i] += starts[i - 1]; // stored as differences
-  return starts;
-});
+const startChunk = (name) =>
+  remembering(4, async (chunk) => {
+    const starts = new Int32Array(await inflate(data.blobs[name][chunk]));
+    for (let i = 1; i < starts.length; i += 1) starts[i] += starts[i - 1]; // stored as differences
+    return starts;
+  });
 const chunksOf = { starts: startChunk("starts"), others: startChunk("others") };
 const hopChunk = remembering(8, (chunk) => json(data.blobs.hops[chunk]));
 const rawChunk = remembering(4, (chunk) => json(data.blobs.raw[chunk]));
@@ -85,7 +104,9 @@ async function load() {
   data.blobs.tables = data.blobs.pairs = null;
   await breathe();
   rowOf = new Int32Array(T.endpoints.length).fill(-1);
-  T.sources.forEach((endpoint, row) => { rowOf[endpoint] = row; });
+  T.sources.forEach((endpoint, row) => {
+    rowOf[endpoint] = row;
+  });
   firstColumn = new Int32Array(T.endpoints.length + 1);
   for (const dst of T.columnDst) firstColumn[dst + 1] += 1;
   for (let i = 0; i < T.endpoints.length; i += 1) firstColumn[i + 1] += firstColumn[i];
@@ -136,7 +157,8 @@ async function loadCells() {
   await breathe();
   cells.columns = new Uint32Array(arrays[4]);
   for (let row = 0; row < counts.length; row += 1) {
-    for (let i = cells.begins[row] + 1; i < cells.begins[row + 1]; i += 1) cells.columns[i] += cells.columns[i - 1];
+    for (let i = cells.begins[row] + 1; i < cells.begins[row + 1]; i += 1)
+      cells.columns[i] += cells.columns[i - 1];
   }
   cells.codes = new CODES(arrays[5]);
   cells.rowRank = new Float32Array(arrays[6]);
@@ -172,8 +194,10 @@ const sliceName = (slice) => {
 };
 const sliceChosen = (slice, v = view) => {
   const [family, port] = T.slices[slice];
-  return (v.port === "" || T.ports[port] === v.port)
-    && (v.family === "" || T.families[family] === v.family);
+  return (
+    (v.port === "" || T.ports[port] === v.port) &&
+    (v.family === "" || T.families[family] === v.family)
+  );
 };
 
 // Every cell from one endpoint to another: {slice, code, state, start, other}, by port.
@@ -189,8 +213,11 @@ async function cellsOfPair(src, dst) {
     const code = codeAt(row, column);
     if (!code) continue;
     found.push({
-      slice: T.columnSlice[column], code, state: stateOf(code),
-      start: starts ? starts[base + column] - 1 : -1, other: others ? others[base + column] - 1 : -1,
+      slice: T.columnSlice[column],
+      code,
+      state: stateOf(code),
+      start: starts ? starts[base + column] - 1 : -1,
+      other: others ? others[base + column] - 1 : -1,
     });
   }
   return found;
@@ -199,11 +226,19 @@ async function cellsOfPair(src, dst) {
 function stateOf(code) {
   const row = T.states[code - 1];
   return {
-    verdict: row[S.verdict], reply: row[S.reply], reason: row[S.reason], cause: T.causes[row[S.cause]],
+    verdict: row[S.verdict],
+    reply: row[S.reply],
+    reason: row[S.reason],
+    cause: T.causes[row[S.cause]],
     blame: row[S.blame] < 0 ? null : T.blames[row[S.blame]],
-    intent: row[S.intent], logical: row[S.logical], datapath: row[S.datapath], probe: row[S.probe],
-    drift: row[S.drift] === 1, changed: row[S.changed],
-    decider: row[S.decider], shared: row[S.shared],
+    intent: row[S.intent],
+    logical: row[S.logical],
+    datapath: row[S.datapath],
+    probe: row[S.probe],
+    drift: row[S.drift] === 1,
+    changed: row[S.changed],
+    decider: row[S.decider],
+    shared: row[S.shared],
   };
 }
 

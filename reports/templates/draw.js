@@ -1,4 +1,3 @@
-
 // 7. Drawing the map: cells or tiles, marks, headers, the small map in the corner.
 
 // A frame paints for so many milliseconds, and one row at least; what it does not come to, the next one does.
@@ -12,7 +11,11 @@ function redraw() {
 }
 
 function soon() {
-  if (!pending) pending = requestAnimationFrame(() => { pending = 0; draw(PAINTING); });
+  if (!pending)
+    pending = requestAnimationFrame(() => {
+      pending = 0;
+      draw(PAINTING);
+    });
 }
 
 function draw(milliseconds = Infinity) {
@@ -27,7 +30,8 @@ function draw(milliseconds = Infinity) {
     drawHeads(seen, width, height);
     drawMini(seen, width, height);
   }
-  if (layout.size >= SMALLEST_DRAWN) unpainted = drawCells(first ? seen : { ...seen, r0: unpainted }, width, height, end);
+  if (layout.size >= SMALLEST_DRAWN)
+    unpainted = drawCells(first ? seen : { ...seen, r0: unpainted }, width, height, end);
   else drawTiles(seen, width, height);
   drawMarks(seen, width, height);
   if (unpainted >= 0) soon();
@@ -71,7 +75,8 @@ function visible(width, height) {
   const left = scroller.scrollLeft;
   const top = scroller.scrollTop;
   return {
-    left, top,
+    left,
+    top,
     c0: floorIndex(x.subarray(0, scene.columns.length), left),
     c1: floorIndex(x.subarray(0, scene.columns.length), left + width - rowHead),
     r0: floorIndex(y.subarray(0, scene.rows.length), top),
@@ -139,7 +144,11 @@ function drawTally(tally, seen, top, side) {
     const whole = wholeOf(counts);
     if (whole >= 0) {
       const hit = counts[HITS] > 0;
-      const to = lastAlike(c, seen.c1, (other) => wholeOf(at(other)) === whole && at(other)[HITS] > 0 === hit);
+      const to = lastAlike(
+        c,
+        seen.c1,
+        (other) => wholeOf(at(other)) === whole && at(other)[HITS] > 0 === hit,
+      );
       paintAlike(left, top, across, side, whole, hit, to + 1 - c, wide);
       c = to;
     } else paintMix(left, top, across, side, counts);
@@ -162,7 +171,14 @@ function drawTiles(seen, width, height) {
     for (let i = Math.floor(seen.r0 / (TILE * per)); i * TILE * per <= seen.r1; i += 1) {
       for (let j = Math.floor(seen.c0 / (TILE * per)); j * TILE * per <= seen.c1; j += 1) {
         const tile = tileAt(per, i, j);
-        if (tile) context.drawImage(tile, rowHead + j * side - seen.left, columnHead + i * side - seen.top, side, side);
+        if (tile)
+          context.drawImage(
+            tile,
+            rowHead + j * side - seen.left,
+            columnHead + i * side - seen.top,
+            side,
+            side,
+          );
         else unfinished = true;
       }
     }
@@ -179,14 +195,28 @@ function drawMarks(seen, width, height) {
   const { size, wide, x, y, rowHead, columnHead } = layout;
   const edge = size >= SMALLEST_DRAWN ? gutter(size) : 0;
   const [across, side] = [Math.max(4, wide - edge), Math.max(4, size - edge)];
-  clipped(width, height, () => {
-    for (const [spot, colour, line] of [[hover, colours.muted, 1.5], [chosen(), colours.accent, 3], [cursor, colours.cursor, 2]]) {
-      if (!spot) continue;
-      context.strokeStyle = colour;
-      context.lineWidth = line;
-      context.strokeRect(rowHead + x[spot.c] - seen.left - 0.5, columnHead + y[spot.r] - seen.top - 0.5, across + 1, side + 1);
-    }
-  }, 2); // the frame of the first cell is as thick as any other's
+  clipped(
+    width,
+    height,
+    () => {
+      for (const [spot, colour, line] of [
+        [hover, colours.muted, 1.5],
+        [chosen(), colours.accent, 3],
+        [cursor, colours.cursor, 2],
+      ]) {
+        if (!spot) continue;
+        context.strokeStyle = colour;
+        context.lineWidth = line;
+        context.strokeRect(
+          rowHead + x[spot.c] - seen.left - 0.5,
+          columnHead + y[spot.r] - seen.top - 0.5,
+          across + 1,
+          side + 1,
+        );
+      }
+    },
+    2,
+  ); // the frame of the first cell is as thick as any other's
 }
 
 function chosen() {
@@ -215,7 +245,13 @@ function drawHeads(seen, width, height) {
   context.textAlign = "right";
   const rowAt = (r) => {
     if (stride > 1 && r !== lit.r && Math.abs(r - lit.r) * size < 13) return;
-    label(scene.rows[r].label, rowHead - 8, columnHead + y[r] - seen.top + size / 2 - 1, rowHead - 12, r === lit.r);
+    label(
+      scene.rows[r].label,
+      rowHead - 8,
+      columnHead + y[r] - seen.top + size / 2 - 1,
+      rowHead - 12,
+      r === lit.r,
+    );
   };
   for (let r = seen.r0 - (seen.r0 % stride); r <= seen.r1; r += stride) rowAt(r);
   if (lit.r % stride && lit.r >= seen.r0 && lit.r <= seen.r1) rowAt(lit.r);
@@ -227,7 +263,11 @@ function drawHeads(seen, width, height) {
   context.textAlign = "left";
   const columnAt = (c) => {
     const middle = rowHead + x[c] - seen.left + wide / 2;
-    if (middle < rowHead || (columnStride > 1 && c !== lit.c && Math.abs(c - lit.c) * wide < slanted)) return;
+    if (
+      middle < rowHead ||
+      (columnStride > 1 && c !== lit.c && Math.abs(c - lit.c) * wide < slanted)
+    )
+      return;
     context.save();
     context.translate(middle + 1, columnHead - 7);
     context.rotate(-SLANT);
@@ -250,7 +290,8 @@ const shortened = remembering(4000, (key) => {
   // In the middle: names of one workload begin alike, and end otherwise.
   const letters = [...text];
   let left = letters.length - 1;
-  const short = () => `${letters.slice(0, Math.ceil(left / 2)).join("")}…${letters.slice(letters.length - Math.floor(left / 2)).join("")}`;
+  const short = () =>
+    `${letters.slice(0, Math.ceil(left / 2)).join("")}…${letters.slice(letters.length - Math.floor(left / 2)).join("")}`;
   while (left > 3 && context.measureText(short()).width > most) left -= Math.ceil(left / 12);
   return short();
 });
@@ -269,23 +310,38 @@ const SLIVER = 16; // pixels; what is narrower shows nothing
 
 function drawMini(seen, width, height) {
   const { total, rowHead, columnHead, x, y } = layout;
-  mini.hidden = !layout.scrolls || total.width <= width + 60 && total.height <= height + 60;
+  mini.hidden = !layout.scrolls || (total.width <= width + 60 && total.height <= height + 60);
   if (mini.hidden) return;
   const most = Math.max(scene.rows.length, scene.columns.length);
   const per = 2 ** Math.max(0, Math.ceil(Math.log2(most / TILE)));
   const tile = tileAt(per, 0, 0);
-  const scale = Math.min((rowHead - 12) / scene.columns.length, (columnHead - 30) / scene.rows.length);
-  const [w, h] = [Math.max(1, scene.columns.length * scale), Math.max(1, scene.rows.length * scale)];
+  const scale = Math.min(
+    (rowHead - 12) / scene.columns.length,
+    (columnHead - 30) / scene.rows.length,
+  );
+  const [w, h] = [
+    Math.max(1, scene.columns.length * scale),
+    Math.max(1, scene.rows.length * scale),
+  ];
   mini.hidden = Math.min(w, h) < SLIVER;
   if (mini.hidden) return;
-  if (mini.width !== Math.ceil(w) || mini.height !== Math.ceil(h)) { mini.width = Math.ceil(w); mini.height = Math.ceil(h); }
+  if (mini.width !== Math.ceil(w) || mini.height !== Math.ceil(h)) {
+    mini.width = Math.ceil(w);
+    mini.height = Math.ceil(h);
+  }
   const pen = mini.getContext("2d");
   pen.fillStyle = colours.sunken;
   pen.fillRect(0, 0, w, h);
-  if (tile) pen.drawImage(tile, 0, 0, scene.columns.length / per, scene.rows.length / per, 0, 0, w, h);
+  if (tile)
+    pen.drawImage(tile, 0, 0, scene.columns.length / per, scene.rows.length / per, 0, 0, w, h);
   const across = w / x[x.length - 1];
   const down = h / y[y.length - 1];
   pen.strokeStyle = colours.cursor;
   pen.lineWidth = 1.5;
-  pen.strokeRect(seen.left * across + 0.5, seen.top * down + 0.5, Math.min(w, (width - rowHead) * across) - 1, Math.min(h, (height - columnHead) * down) - 1);
+  pen.strokeRect(
+    seen.left * across + 0.5,
+    seen.top * down + 0.5,
+    Math.min(w, (width - rowHead) * across) - 1,
+    Math.min(h, (height - columnHead) * down) - 1,
+  );
 }

@@ -1,4 +1,3 @@
-
 // 6. The map: where everything is on the canvas, which stays where it is; and pointing at it.
 
 const scroller = $("scroller");
@@ -74,21 +73,43 @@ function arrange() {
   const smallest = coarse.matches || width < 480 ? 24 : 14; // pixels: of a finger, of a pointer
   const comfortable = fitting(clamp(Math.max(fit(1), smallest), smallest, scene.largest));
   // The whole map; where cells are drawn, gaps are too.
-  const least = Math.min(fitting(fit(1) >= SMALLEST_DRAWN ? fit(1) : Math.min(fit(0), SMALLEST_DRAWN - 1)), comfortable);
+  const least = Math.min(
+    fitting(fit(1) >= SMALLEST_DRAWN ? fit(1) : Math.min(fit(0), SMALLEST_DRAWN - 1)),
+    comfortable,
+  );
   const scrolls = least < comfortable;
-  if (scrolls && !printing()) { // room for the small map
+  if (scrolls && !printing()) {
+    // room for the small map
     rowHead = Math.max(rowHead, Math.min(130, most));
     columnHead = Math.max(columnHead, 110);
   }
-  let size = clamp((printing() ? least : comfortable * zoom), least, LARGEST);
+  let size = clamp(printing() ? least : comfortable * zoom, least, LARGEST);
   if (size >= 2) size = Math.round(size);
   // Cells are wider than they are high where the panel has room for it, and never where cells are pixels.
   const across = size > comfortable ? size * (room(1)[0] / comfortable) : Math.floor(room(1)[0]);
-  const wide = size < SMALLEST_DRAWN ? size : clamp(Math.round(across), size, Math.round(size * WIDEST));
+  const wide =
+    size < SMALLEST_DRAWN ? size : clamp(Math.round(across), size, Math.round(size * WIDEST));
   const x = positions(scene.columns, wide, size >= SMALLEST_DRAWN ? GAP : 0);
   const y = positions(scene.rows, size, size >= SMALLEST_DRAWN ? GAP : 0);
-  const total = { width: rowHead + x[x.length - 1] + overhang, height: columnHead + y[y.length - 1] + 2 };
-  layout = { size, wide, x, y, rowHead, columnHead, most, total, comfortable, least, scrolls, width, height: total.height };
+  const total = {
+    width: rowHead + x[x.length - 1] + overhang,
+    height: columnHead + y[y.length - 1] + 2,
+  };
+  layout = {
+    size,
+    wide,
+    x,
+    y,
+    rowHead,
+    columnHead,
+    most,
+    total,
+    comfortable,
+    least,
+    scrolls,
+    width,
+    height: total.height,
+  };
   const scrollsX = total.width > width;
   sizer.style.width = `${Math.max(total.width, scrollsX ? 0 : width)}px`;
   sizer.style.height = `${total.height}px`;
@@ -119,8 +140,10 @@ function spotAt(clientX, clientY) {
     const index = floorIndex(array.subarray(0, count), value);
     return value - array[index] < extent ? index : -1;
   };
-  const c = px < rowHead ? -1 : find(x, scene.columns.length, px - rowHead + scroller.scrollLeft, wide);
-  const r = py < columnHead ? -1 : find(y, scene.rows.length, py - columnHead + scroller.scrollTop, size);
+  const c =
+    px < rowHead ? -1 : find(x, scene.columns.length, px - rowHead + scroller.scrollLeft, wide);
+  const r =
+    py < columnHead ? -1 : find(y, scene.rows.length, py - columnHead + scroller.scrollTop, size);
   if (r < 0 && c < 0) return null;
   if ((r < 0 && py >= columnHead) || (c < 0 && px >= rowHead)) return null;
   return { r, c };
@@ -131,7 +154,8 @@ function rectOf(r, c) {
   return {
     x: box.left + layout.rowHead + layout.x[c] - scroller.scrollLeft,
     y: box.top + layout.columnHead + layout.y[r] - scroller.scrollTop,
-    width: layout.wide, height: layout.size,
+    width: layout.wide,
+    height: layout.size,
   };
 }
 
@@ -157,13 +181,21 @@ function open(r, c) {
     if (row && column) showPair(r, c);
     return;
   }
-  const change = { rows: specOf(scene.level, row), columns: specOf(scene.level, column), level: below(scene.level), cell: null, at: "" };
-  if (scene.level === "groups" && row && column && [row, column].some(many)) change.level = "workloads";
+  const change = {
+    rows: specOf(scene.level, row),
+    columns: specOf(scene.level, column),
+    level: below(scene.level),
+    cell: null,
+    at: "",
+  };
+  if (scene.level === "groups" && row && column && [row, column].some(many))
+    change.level = "workloads";
   go(change);
 }
 
 // Whether a namespace has a workload of several pods: else its pods are its workloads.
-const many = (entry) => new Set(entry.members.map((endpoint) => T.workloadOf[endpoint])).size < entry.members.length;
+const many = (entry) =>
+  new Set(entry.members.map((endpoint) => T.workloadOf[endpoint])).size < entry.members.length;
 
 function describe(r, c) {
   const title = `${plain(scene.rows[r].key)} → ${plain(scene.columns[c].key)}`;
@@ -175,7 +207,11 @@ function describe(r, c) {
     const state = stateOf(code);
     const name = T.verdicts[scene.shown[code]].name;
     const planes = state.drift ? " (the planes disagree)" : "";
-    const why = view.plane ? `${name} by the ${view.plane} plane` : state.blame && state.verdict === BLOCKED ? `${name} by ${plain(state.blame.label)}` : `${name}: ${plain(state.cause)}`;
+    const why = view.plane
+      ? `${name} by the ${view.plane} plane`
+      : state.blame && state.verdict === BLOCKED
+        ? `${name} by ${plain(state.blame.label)}`
+        : `${name}: ${plain(state.cause)}`;
     return { verdict: name, text: `${sliceName(slice)} ${why}${planes}`, figure: "" };
   });
   return { title, lines, more: found.length - lines.length };
@@ -183,9 +219,13 @@ function describe(r, c) {
 
 function countLines(r, c) {
   const counts = scene.between(r, c);
-  const lines = T.verdicts.map((v, i) => ({ verdict: v.name, text: v.name, count: counts[i] })).filter(({ count }) => count);
-  if (counts[DRIFTS]) lines.push({ verdict: "drift", text: "planes disagree", count: counts[DRIFTS] });
-  if (scene.filtered) lines.push({ verdict: "hit", text: "chosen by the filter", count: counts[HITS] });
+  const lines = T.verdicts
+    .map((v, i) => ({ verdict: v.name, text: v.name, count: counts[i] }))
+    .filter(({ count }) => count);
+  if (counts[DRIFTS])
+    lines.push({ verdict: "drift", text: "planes disagree", count: counts[DRIFTS] });
+  if (scene.filtered)
+    lines.push({ verdict: "hit", text: "chosen by the filter", count: counts[HITS] });
   return lines.map((line) => ({ ...line, figure: figure(line.count) }));
 }
 
@@ -193,26 +233,41 @@ function countLines(r, c) {
 function blockersOf(r, c) {
   if (!has("cells") || !scene.between(r, c)[BLOCKED]) return [];
   const counts = new Map();
-  const some = (members) => (members.length <= 12 ? members : members.filter((_, i) => i % Math.ceil(members.length / 12) === 0));
+  const some = (members) =>
+    members.length <= 12
+      ? members
+      : members.filter((_, i) => i % Math.ceil(members.length / 12) === 0);
   for (const src of some(scene.rows[r].members)) {
     for (const dst of some(scene.columns[c].members)) {
       for (let column = firstColumn[dst]; column < firstColumn[dst + 1]; column += 1) {
         const code = codeAt(rowOf[src], column);
-        if (code && sliceChosen(T.columnSlice[column]) && T.states[code - 1][S.verdict] === BLOCKED) {
+        if (
+          code &&
+          sliceChosen(T.columnSlice[column]) &&
+          T.states[code - 1][S.verdict] === BLOCKED
+        ) {
           const decider = T.states[code - 1][S.decider];
           counts.set(decider, (counts.get(decider) || 0) + 1);
         }
       }
     }
   }
-  return [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3)
-    .map(([decider]) => ({ verdict: "blocked", text: `by ${plain(T.deciders[decider][0])}`, count: 0, figure: "" }));
+  return [...counts]
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, 3)
+    .map(([decider]) => ({
+      verdict: "blocked",
+      text: `by ${plain(T.deciders[decider][0])}`,
+      count: 0,
+      figure: "",
+    }));
 }
 
 function tell() {
   if (!scene.rows.length || !scene.columns.length) return;
   const { title, lines } = describe(cursor.r, cursor.c);
-  $("status").textContent = `${title}: ${lines.map((line) => `${line.figure} ${line.text}`.trim()).join("; ") || "no cells"}`;
+  $("status").textContent =
+    `${title}: ${lines.map((line) => `${line.figure} ${line.text}`.trim()).join("; ") || "no cells"}`;
 }
 
 function showTooltip(spot, clientX, clientY) {
@@ -224,14 +279,24 @@ function showTooltip(spot, clientX, clientY) {
   const { title, lines, more } = describe(spot.r, spot.c);
   tooltip.replaceChildren(
     el("b", {}, title),
-    ...lines.map((line) => el("div", { class: "row" }, glyph(line.verdict), el("span", {}, line.text), el("span", { class: "number" }, line.figure))),
+    ...lines.map((line) =>
+      el(
+        "div",
+        { class: "row" },
+        glyph(line.verdict),
+        el("span", {}, line.text),
+        el("span", { class: "number" }, line.figure),
+      ),
+    ),
     more > 0 ? el("span", { class: "muted" }, `and ${more} more`) : "",
     lines.length ? "" : el("span", { class: "muted" }, "no cells"),
   );
   tooltip.hidden = false;
   const box = tooltip.getBoundingClientRect();
-  const left = clientX + 16 + box.width > window.innerWidth ? clientX - 12 - box.width : clientX + 16;
-  const top = clientY + 18 + box.height > window.innerHeight ? clientY - 12 - box.height : clientY + 18;
+  const left =
+    clientX + 16 + box.width > window.innerWidth ? clientX - 12 - box.width : clientX + 16;
+  const top =
+    clientY + 18 + box.height > window.innerHeight ? clientY - 12 - box.height : clientY + 18;
   tooltip.style.transform = `translate(${Math.max(4, left)}px, ${Math.max(4, top)}px)`;
 }
 
@@ -244,8 +309,16 @@ function listenToMap() {
     showTooltip(spot, event.clientX, event.clientY);
     if (before?.r !== hover?.r || before?.c !== hover?.c) redraw();
   });
-  scroller.addEventListener("mouseleave", () => { hover = null; showTooltip(null); redraw(); });
-  scroller.addEventListener("scroll", () => { hover = null; showTooltip(null); redraw(); });
+  scroller.addEventListener("mouseleave", () => {
+    hover = null;
+    showTooltip(null);
+    redraw();
+  });
+  scroller.addEventListener("scroll", () => {
+    hover = null;
+    showTooltip(null);
+    redraw();
+  });
   scroller.addEventListener("click", (event) => {
     const spot = spotAt(event.clientX, event.clientY);
     if (!spot) return;
@@ -254,25 +327,44 @@ function listenToMap() {
     open(spot.r, spot.c);
     redraw();
   });
-  scroller.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && !event.metaKey) return;
-    event.preventDefault();
-    zoomBy(event.deltaY < 0 ? 1.25 : 0.8, event);
-  }, { passive: false });
+  scroller.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      zoomBy(event.deltaY < 0 ? 1.25 : 0.8, event);
+    },
+    { passive: false },
+  );
   mini.addEventListener("pointerdown", jump);
-  mini.addEventListener("pointermove", (event) => { if (event.buttons) jump(event); });
+  mini.addEventListener("pointermove", (event) => {
+    if (event.buttons) jump(event);
+  });
   scroller.addEventListener("keydown", (event) => {
     const page = 10;
-    const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], PageUp: [-page, 0], PageDown: [page, 0], Home: [0, -1e9], End: [0, 1e9] };
+    const moves = {
+      ArrowLeft: [0, -1],
+      ArrowRight: [0, 1],
+      ArrowUp: [-1, 0],
+      ArrowDown: [1, 0],
+      PageUp: [-page, 0],
+      PageDown: [page, 0],
+      Home: [0, -1e9],
+      End: [0, 1e9],
+    };
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     if (moves[event.key] && scene.rows.length && scene.columns.length) {
       const [down, across] = moves[event.key];
-      cursor = { r: clamp(cursor.r + down, 0, scene.rows.length - 1), c: clamp(cursor.c + across, 0, scene.columns.length - 1) };
+      cursor = {
+        r: clamp(cursor.r + down, 0, scene.rows.length - 1),
+        c: clamp(cursor.c + across, 0, scene.columns.length - 1),
+      };
       hover = null;
       reveal(cursor.r, cursor.c);
       tell();
       redraw();
-    } else if (event.key === "Enter" && scene.rows.length && scene.columns.length) open(cursor.r, cursor.c);
+    } else if (event.key === "Enter" && scene.rows.length && scene.columns.length)
+      open(cursor.r, cursor.c);
     else if (event.key === "+" || event.key === "=") zoomBy(1.3);
     else if (event.key === "-") zoomBy(1 / 1.3);
     else if (event.key === "0") zoomTo(layout.least);

@@ -1,4 +1,3 @@
-
 // 5. Painting one thing: a cell, a share, a glyph, a pixel that stands for many.
 
 const DIM = 0.14; // what a filter leaves out
@@ -12,13 +11,33 @@ let stamps = new Map();
 function readColours() {
   const style = getComputedStyle(document.documentElement);
   colours = {};
-  for (const name of ["surface", "sunken", "faint", "line", "text", "muted", "accent", "cursor", "mark", "drift", "most-passes", "least-passes",
-    ...T.verdicts.flatMap((v) => [v.name, `on-${v.name}`])]) colours[name] = style.getPropertyValue(`--${name}`).trim();
+  for (const name of [
+    "surface",
+    "sunken",
+    "faint",
+    "line",
+    "text",
+    "muted",
+    "accent",
+    "cursor",
+    "mark",
+    "drift",
+    "most-passes",
+    "least-passes",
+    ...T.verdicts.flatMap((v) => [v.name, `on-${v.name}`]),
+  ])
+    colours[name] = style.getPropertyValue(`--${name}`).trim();
   colours.sans = style.getPropertyValue("--sans").trim();
-  glyphPaths = T.verdicts.map((v) => new Path2D(document.querySelector(`#glyph-${v.name} path`).getAttribute("d")));
-  hatches = Object.fromEntries(T.verdicts.filter((_, v) => unproven(v)).map((v) => [v.name, hatch(colours[v.name])]));
+  glyphPaths = T.verdicts.map(
+    (v) => new Path2D(document.querySelector(`#glyph-${v.name} path`).getAttribute("d")),
+  );
+  hatches = Object.fromEntries(
+    T.verdicts.filter((_, v) => unproven(v)).map((v) => [v.name, hatch(colours[v.name])]),
+  );
   pixels = [...T.verdicts.map((v) => v.name), "surface", "drift"].map((name) => rgb(colours[name]));
-  shades = Array.from({ length: 101 }, (_, percentage) => mixed(rgb(colours["least-passes"]), rgb(colours["most-passes"]), percentage / 100));
+  shades = Array.from({ length: 101 }, (_, percentage) =>
+    mixed(rgb(colours["least-passes"]), rgb(colours["most-passes"]), percentage / 100),
+  );
   stamps = new Map();
   forgetTiles();
 }
@@ -49,7 +68,8 @@ function hatch(colour) {
   return context.createPattern(tile, "repeat");
 }
 
-const fillOf = (verdict) => (unproven(verdict) ? hatches[T.verdicts[verdict].name] : colours[T.verdicts[verdict].name]);
+const fillOf = (verdict) =>
+  unproven(verdict) ? hatches[T.verdicts[verdict].name] : colours[T.verdicts[verdict].name];
 
 // How much of what is proven gets through, as a share; and what stands for it as a whole percent: 0 and
 // 100 are none and all of it, as in the figures above the map.
@@ -57,10 +77,15 @@ const provenOf = (counts) => counts[0] + counts[1] + counts[2] + counts[3];
 const passingOf = (counts) => counts[0] + counts[1];
 function percentOf(counts) {
   const [passing, proven] = [passingOf(counts), provenOf(counts)];
-  return passing === 0 ? 0 : passing === proven ? 100 : clamp(Math.round((100 * passing) / proven), 1, 99);
+  return passing === 0
+    ? 0
+    : passing === proven
+      ? 100
+      : clamp(Math.round((100 * passing) / proven), 1, 99);
 }
 
-const mixed = (one, other, share) => one.map((part, i) => Math.round(part + (other[i] - part) * share));
+const mixed = (one, other, share) =>
+  one.map((part, i) => Math.round(part + (other[i] - part) * share));
 
 // The colour of a pair of groups of which something is proven: a verdict's own where all is alike or
 // all passes or stops, else the lighter the more gets through.
@@ -68,7 +93,11 @@ function shadeOf(counts) {
   const [percentage, proven] = [percentOf(counts), provenOf(counts)];
   const alike = [0, 1, 2, 3].find((verdict) => counts[verdict] === proven);
   if (alike !== undefined) return pixels[alike];
-  return percentage === 100 ? pixels[REACHABLE] : percentage === 0 ? pixels[BLOCKED] : shades[percentage];
+  return percentage === 100
+    ? pixels[REACHABLE]
+    : percentage === 0
+      ? pixels[BLOCKED]
+      : shades[percentage];
 }
 
 // A pair of groups: how much gets through as a shade and a figure; below it, hatched, what is unproven.
@@ -82,7 +111,9 @@ function paintMix(x, y, wide, side, counts) {
   if (!proven) paintWhole(x, y, wide, side, grey);
   else if (!doubt && alike !== undefined) paintWhole(x, y, wide, side, alike);
   else {
-    const hatched = doubt ? clamp(Math.round((side * doubt) / (proven + doubt)), Math.min(4, side / 3), side * 0.8) : 0;
+    const hatched = doubt
+      ? clamp(Math.round((side * doubt) / (proven + doubt)), Math.min(4, side / 3), side * 0.8)
+      : 0;
     const shade = shadeOf(counts);
     context.save();
     context.beginPath();
@@ -110,7 +141,11 @@ function paintFigure(x, y, wide, high, percentage, onLight) {
   context.textAlign = "center";
   context.textBaseline = "middle";
   context.fillStyle = onLight ? "#1c1009" : "#fff";
-  context.fillText(wide >= 3.4 * letters ? `${percentage} %` : String(percentage), x + wide / 2, y + high / 2 + 0.5);
+  context.fillText(
+    wide >= 3.4 * letters ? `${percentage} %` : String(percentage),
+    x + wide / 2,
+    y + high / 2 + 0.5,
+  );
 }
 
 // One pair of endpoints: one colour when all its ports agree, a strip per port when they do not.
@@ -164,8 +199,21 @@ function paintWhole(x, y, wide, side, verdict, many = 1, distance = wide) {
   }
   const stamp = stamps.get(key);
   for (let i = 0; i < many; i += inStrip) {
-    const width = Math.min(stamp.width, Math.ceil((distance * (Math.min(many - i, inStrip) - 1) + wide) * ratio));
-    context.drawImage(stamp, 0, 0, width, height, x + i * distance, y, width / ratio, height / ratio);
+    const width = Math.min(
+      stamp.width,
+      Math.ceil((distance * (Math.min(many - i, inStrip) - 1) + wide) * ratio),
+    );
+    context.drawImage(
+      stamp,
+      0,
+      0,
+      width,
+      height,
+      x + i * distance,
+      y,
+      width / ratio,
+      height / ratio,
+    );
   }
 }
 
@@ -244,7 +292,9 @@ function addRow(sums, r, c0, c1, cellsPerPixel) {
     sums[at + 2] += blue * weight;
     sums[at + 3] += weight;
   };
-  const mark = (c, bits) => { sums[5 * Math.floor((c - c0) / cellsPerPixel) + 4] |= bits; };
+  const mark = (c, bits) => {
+    sums[5 * Math.floor((c - c0) / cellsPerPixel) + 4] |= bits;
+  };
   const fade = (part) => (scene.filtered && !part ? DIM : 1);
   if (scene.level !== "endpoints") {
     const tally = scene.tally(r);
@@ -266,7 +316,7 @@ function addRow(sums, r, c0, c1, cellsPerPixel) {
   for (let c = c0; c < c1; c += 1) {
     const look = scene.looks[row[c]];
     if (!look.pixel) preparePixel(look, fade(look.hit));
-    const at = 5 * ((c - c0) / cellsPerPixel | 0);
+    const at = 5 * (((c - c0) / cellsPerPixel) | 0);
     const pixel = look.pixel;
     sums[at] += pixel[0];
     sums[at + 1] += pixel[1];
@@ -284,7 +334,8 @@ function preparePixel(look, strength) {
   const proven = provenOf(counts) ? shadeOf(counts) : null;
   for (const verdict of look.verdicts) {
     const colour = unproven(verdict) ? pixels[verdict] : proven;
-    for (let i = 0; i < 3; i += 1) sum[i] += (strength * colour[i] + (1 - strength) * pixels[ABSENT][i]) / look.verdicts.length;
+    for (let i = 0; i < 3; i += 1)
+      sum[i] += (strength * colour[i] + (1 - strength) * pixels[ABSENT][i]) / look.verdicts.length;
   }
   look.pixel = sum;
 }
@@ -303,7 +354,8 @@ function* makeTile(cellsPerPixel, tileRow, tileColumn) {
       addRow(sums, r, c0, c1, cellsPerPixel);
       yield null;
     }
-    for (let x = 0; x < TILE && c0 + x * cellsPerPixel < c1; x += 1) settlePixel(image.data, 4 * (y * TILE + x), sums, 5 * x);
+    for (let x = 0; x < TILE && c0 + x * cellsPerPixel < c1; x += 1)
+      settlePixel(image.data, 4 * (y * TILE + x), sums, 5 * x);
   }
   const canvas = document.createElement("canvas");
   canvas.width = TILE;
@@ -318,7 +370,8 @@ function settlePixel(bytes, to, sums, at) {
   const doubt = marks & 1 ? 1 / 3 : 0;
   for (let i = 0; i < 3; i += 1) {
     const mean = count ? sums[at + i] / count : pixels[ABSENT][i];
-    bytes[to + i] = marks & 2 ? pixels[ABSENT + 1][i] : mean * (1 - doubt) + pixels[INCONCLUSIVE][i] * doubt;
+    bytes[to + i] =
+      marks & 2 ? pixels[ABSENT + 1][i] : mean * (1 - doubt) + pixels[INCONCLUSIVE][i] * doubt;
   }
   bytes[to + 3] = 255;
 }

@@ -1,9 +1,11 @@
-
 // 4. Scenes: what is drawn, as rows, columns and a way to ask what is between them. Of thousands of
 // pods one takes longer to make than a frame may: generators, for inSlices, of the view that is wanted.
 
 let scene = null;
-const DRIFTS = 6, HITS = 7, FIELDS = 8; // of a tally, after the six verdicts
+// Of a tally, after the six verdicts.
+const DRIFTS = 6;
+const HITS = 7;
+const FIELDS = 8;
 
 // What the chosen plane says of each state, and which states the filters mean.
 function lookups(v) {
@@ -21,11 +23,21 @@ function lookups(v) {
     lost[i + 1] = passes(verdict) && stops(state[S.reply]) ? 1 : 0;
     const mark = state[S.changed];
     const only = {
-      "": true, unproven: unproven(verdict), drift: state[S.drift] === 1, reply: lost[i + 1] === 1,
-      changed: changedAtAll(mark), opened: hasOpened(mark, state[S.verdict]), closed: hasClosed(mark, state[S.verdict]), new: mark === UNMATCHED,
+      "": true,
+      unproven: unproven(verdict),
+      drift: state[S.drift] === 1,
+      reply: lost[i + 1] === 1,
+      changed: changedAtAll(mark),
+      opened: hasOpened(mark, state[S.verdict]),
+      closed: hasClosed(mark, state[S.verdict]),
+      new: mark === UNMATCHED,
     };
-    const named = policy < 0 || state[S.decider] === policy || (verdict === BLOCKED && state[S.shared].includes(policy));
-    hit[i + 1] = named && verdict !== ABSENT && (wanted >= 0 ? verdict === wanted : only[v.only]) ? 1 : 0;
+    const named =
+      policy < 0 ||
+      state[S.decider] === policy ||
+      (verdict === BLOCKED && state[S.shared].includes(policy));
+    hit[i + 1] =
+      named && verdict !== ABSENT && (wanted >= 0 ? verdict === wanted : only[v.only]) ? 1 : 0;
   });
   return { shown, hit, drift, lost, filtered: policy >= 0 || v.only !== "" };
 }
@@ -36,18 +48,29 @@ function members(spec, network) {
   const there = (endpoint) => !network || ["", network].includes(T.endpoints[endpoint][7]);
   const everyone = T.endpoints.map((_, index) => index).filter(there);
   if (spec.all) return everyone;
-  if (spec.label !== undefined) return everyone.filter((e) => T.byLabel.get(spec.label).has(T.endpoints[e][5]));
+  if (spec.label !== undefined)
+    return everyone.filter((e) => T.byLabel.get(spec.label).has(T.endpoints[e][5]));
   if (spec.network !== undefined) return everyone.filter((e) => T.networkOf[e] === spec.network);
-  return spec.workload !== undefined ? everyone.filter((e) => T.workloadOf[e] === spec.workload) : everyone.filter((e) => T.groupOf[e] === spec.group);
+  return spec.workload !== undefined
+    ? everyone.filter((e) => T.workloadOf[e] === spec.workload)
+    : everyone.filter((e) => T.groupOf[e] === spec.group);
 }
 
 // Puts entries into the chosen order; what is not in order of names has no gaps.
 function ordered(entries, side, order) {
   if (!order) return entries;
-  const rank = side === "rows"
-    ? { exposure: (e) => -T.sends[e], similarity: (e) => (cells.rowRank ? cells.rowRank[rowOf[e]] : 0) }
-    : { exposure: (e) => -T.receives[e], similarity: (e) => (cells.columnRank ? cells.columnRank[firstColumn[e]] : 0) };
-  for (const entry of entries) entry.rank = entry.members.reduce((sum, e) => sum + rank[order](e), 0) / entry.members.length;
+  const rank =
+    side === "rows"
+      ? {
+          exposure: (e) => -T.sends[e],
+          similarity: (e) => (cells.rowRank ? cells.rowRank[rowOf[e]] : 0),
+        }
+      : {
+          exposure: (e) => -T.receives[e],
+          similarity: (e) => (cells.columnRank ? cells.columnRank[firstColumn[e]] : 0),
+        };
+  for (const entry of entries)
+    entry.rank = entry.members.reduce((sum, e) => sum + rank[order](e), 0) / entry.members.length;
   entries.sort((a, b) => a.rank - b.rank || (a.key < b.key ? -1 : 1));
   for (const entry of entries) entry.gap = false;
   return entries;
@@ -57,7 +80,8 @@ function gathered(endpoints, of, names) {
   const found = new Map();
   for (const endpoint of endpoints) {
     const id = of[endpoint];
-    if (!found.has(id)) found.set(id, { id, key: names[id], label: names[id], members: [], gap: false });
+    if (!found.has(id))
+      found.set(id, { id, key: names[id], label: names[id], members: [], gap: false });
     found.get(id).members.push(endpoint);
   }
   return [...found.values()];
@@ -66,7 +90,18 @@ function gathered(endpoints, of, names) {
 const SOME = 250; // entries of a step
 
 function* makeScene(v) {
-  const known = framesOf(toHash({ ...EMPTY, rows: v.rows, columns: v.columns, level: v.level, network: v.network, port: v.port, family: v.family, order: v.order }));
+  const known = framesOf(
+    toHash({
+      ...EMPTY,
+      rows: v.rows,
+      columns: v.columns,
+      level: v.level,
+      network: v.network,
+      port: v.port,
+      family: v.family,
+      order: v.order,
+    }),
+  );
   if (!known.frame) known.frame = yield* makeFrame(v);
   const made = { ...known.frame, ...lookups(v) };
   yield;
@@ -79,7 +114,9 @@ const framesOf = remembering(3, () => ({ frame: null }));
 function* makeFrame(v) {
   const level = levelOf(v);
   const rowIds = members(v.rows || { all: true }, v.network).filter((e) => rowOf[e] >= 0);
-  const columnIds = members(v.columns || { all: true }, v.network).filter((e) => firstColumn[e + 1] > firstColumn[e]);
+  const columnIds = members(v.columns || { all: true }, v.network).filter(
+    (e) => firstColumn[e + 1] > firstColumn[e],
+  );
   yield;
   const columns = ordered(yield* makeEntries(level, columnIds, v.columns), "columns", v.order);
   yield;
@@ -87,12 +124,23 @@ function* makeFrame(v) {
   yield;
   const place = placesOf(columns, v);
   yield;
-  return { level, rows, columns, place, largest: ["networks", "groups"].includes(level) ? 58 : 44, ...(level === "endpoints" ? yield* keptOf(columns, v) : {}) };
+  return {
+    level,
+    rows,
+    columns,
+    place,
+    largest: ["networks", "groups"].includes(level) ? 58 : 44,
+    ...(level === "endpoints" ? yield* keptOf(columns, v) : {}),
+  };
 }
 
 function* makeEntries(level, ids, spec) {
   if (level === "endpoints") return yield* endpointEntries(ids, spec);
-  return level === "networks" ? networkEntries(ids) : level === "groups" ? groupEntries(ids) : workloadEntries(ids, spec);
+  return level === "networks"
+    ? networkEntries(ids)
+    : level === "groups"
+      ? groupEntries(ids)
+      : workloadEntries(ids, spec);
 }
 
 // Of each destination the columns that are shown, and the class that these make it one of.
@@ -103,7 +151,8 @@ function* keptOf(entries, v) {
   const dstClass = new Int32Array(entries.length);
   for (const { id } of entries) {
     const columns = [];
-    for (let column = firstColumn[id]; column < firstColumn[id + 1]; column += 1) if (sliceChosen(T.columnSlice[column], v)) columns.push(column);
+    for (let column = firstColumn[id]; column < firstColumn[id + 1]; column += 1)
+      if (sliceChosen(T.columnSlice[column], v)) columns.push(column);
     const of = columns.map((column) => cells.columnClass[column]);
     const key = of.join();
     if (!classOf.has(key)) {
@@ -125,7 +174,8 @@ function networkEntries(ids) {
 
 function groupEntries(ids) {
   const entries = gathered(ids, T.groupOf, T.groups);
-  for (const entry of entries) entry.gap = ["(nodes)", "(ingress)", "(external)"].includes(entry.key);
+  for (const entry of entries)
+    entry.gap = ["(nodes)", "(ingress)", "(external)"].includes(entry.key);
   return entries;
 }
 
@@ -133,7 +183,8 @@ function workloadEntries(ids, spec) {
   const entries = gathered(ids, T.workloadOf, T.workloads);
   entries.forEach((entry, i) => {
     entry.group = T.groupOf[entry.members[0]];
-    if (spec.group !== undefined) entry.label = entry.key.slice(T.groups[entry.group].length + 1) || entry.key;
+    if (spec.group !== undefined)
+      entry.label = entry.key.slice(T.groups[entry.group].length + 1) || entry.key;
     entry.label = entry.label.replace(/(^|\/)Pod\//, "$1"); // a pod of its own is called by its name
     entry.gap = i > 0 && entry.group !== entries[i - 1].group;
   });
@@ -148,10 +199,17 @@ function* endpointEntries(ids, spec) {
   for (const [i, id] of ids.entries()) {
     const before = i ? ids[i - 1] : id;
     const kind = T.endpoints[id][1];
-    const name = bare && kind !== "external" ? shortName(id).replace(/^[^/]*\//, "") : shortName(id);
+    const name =
+      bare && kind !== "external" ? shortName(id).replace(/^[^/]*\//, "") : shortName(id);
     entries.push({
-      id, key: keyOf(id), label: kind === "service" ? `${name} (service)` : name, members: [id],
-      gap: kind === "pod" ? alone(before) !== alone(id) || T.groupOf[before] !== T.groupOf[id] : T.endpoints[before][1] !== kind,
+      id,
+      key: keyOf(id),
+      label: kind === "service" ? `${name} (service)` : name,
+      members: [id],
+      gap:
+        kind === "pod"
+          ? alone(before) !== alone(id) || T.groupOf[before] !== T.groupOf[id]
+          : T.endpoints[before][1] !== kind,
     });
     if (i % SOME === 0) yield;
   }
@@ -187,7 +245,10 @@ function* tallyScene(made) {
   const itemClass = Int32Array.from(items, ([key]) => key % cells.width);
   const itemWeight = Int32Array.from(items, ([, weight]) => weight);
   const { shown, hit, drift } = made;
-  const kinds = Uint8Array.from(shown, (verdict, code) => verdict | (drift[code] << 3) | (hit[code] << 4));
+  const kinds = Uint8Array.from(
+    shown,
+    (verdict, code) => verdict | (drift[code] << 3) | (hit[code] << 4),
+  );
   const count = (counts, at, code, weight) => {
     const kind = kinds[code];
     const verdict = kind & 7;
@@ -204,14 +265,20 @@ function* tallyScene(made) {
     for (const row of rows) many.set(cells.rowClass[row], (many.get(cells.rowClass[row]) || 0) + 1);
     for (const [rowClass, times] of many) {
       const base = rowClass * cells.width;
-      for (let i = 0; i < itemClass.length; i += 1) count(counts, itemPlace[i], cells.base[base + itemClass[i]], times * itemWeight[i]);
+      for (let i = 0; i < itemClass.length; i += 1)
+        count(counts, itemPlace[i], cells.base[base + itemClass[i]], times * itemWeight[i]);
     }
     for (const row of rows) {
       for (let i = cells.begins[row]; i < cells.begins[row + 1]; i += 1) {
         const column = cells.columns[i];
         const c = place[column];
         if (c < 0) continue;
-        count(counts, c * FIELDS, cells.base[cells.rowClass[row] * cells.width + cells.columnClass[column]], -1);
+        count(
+          counts,
+          c * FIELDS,
+          cells.base[cells.rowClass[row] * cells.width + cells.columnClass[column]],
+          -1,
+        );
         count(counts, c * FIELDS, cells.codes[i], 1);
       }
     }
@@ -224,7 +291,8 @@ function* tallyScene(made) {
 // What is left when the cells did not fit the page: the namespaces, over all ports.
 function groupTally(made, r, tally) {
   made.columns.forEach(({ id }, c) => {
-    for (let v = 0; v < VERDICTS; v += 1) tally[c * FIELDS + v] = pairs[(made.rows[r].id * T.groups.length + id) * VERDICTS + v];
+    for (let v = 0; v < VERDICTS; v += 1)
+      tally[c * FIELDS + v] = pairs[(made.rows[r].id * T.groups.length + id) * VERDICTS + v];
   });
   return tally;
 }
@@ -243,8 +311,13 @@ function endpointScene(made) {
       lookOf.set(key, looks.length);
       const uniform = verdicts.length > 0 && verdicts.every((v) => v === verdicts[0]);
       looks.push({
-        verdicts, uniform, drift: flags[0], lost: flags[1], plain: uniform && !flags[0] && !flags[1],
-        doubt: verdicts.some(unproven), hit: present.some((code) => hit[code]),
+        verdicts,
+        uniform,
+        drift: flags[0],
+        lost: flags[1],
+        plain: uniform && !flags[0] && !flags[1],
+        doubt: verdicts.some(unproven),
+        hit: present.some((code) => hit[code]),
       });
     }
     return lookOf.get(key);
@@ -273,7 +346,8 @@ function endpointScene(made) {
     const base = rowClass * cells.width;
     const folded = new Uint32Array(classes.length);
     for (let i = 0; i < most; i += 1) {
-      for (let k = 0; k < folded.length; k += 1) if (i < classes[k].length) folded[k] = fold(folded[k], cells.base[base + classes[k][i]]);
+      for (let k = 0; k < folded.length; k += 1)
+        if (i < classes[k].length) folded[k] = fold(folded[k], cells.base[base + classes[k][i]]);
     }
     return Uint16Array.from(folded, look);
   });
@@ -284,12 +358,17 @@ function endpointScene(made) {
     for (let c = 0; c < found.length; c += 1) found[c] = known[dstClass[c]];
     for (let i = cells.begins[row]; i < cells.begins[row + 1]; i += 1) {
       const c = place[cells.columns[i]];
-      if (c >= 0) found[c] = look(kept[c].reduce((tuple, column) => fold(tuple, codeAt(row, column)), 0));
+      if (c >= 0)
+        found[c] = look(kept[c].reduce((tuple, column) => fold(tuple, codeAt(row, column)), 0));
     }
     return found;
   });
-  const between = (r, c) => kept[c]
-    .map((column) => ({ code: codeAt(rowOf[made.rows[r].id], column), slice: T.columnSlice[column] }))
-    .filter(({ code }) => code && shown[code] !== ABSENT);
+  const between = (r, c) =>
+    kept[c]
+      .map((column) => ({
+        code: codeAt(rowOf[made.rows[r].id], column),
+        slice: T.columnSlice[column],
+      }))
+      .filter(({ code }) => code && shown[code] !== ABSENT);
   return { ...made, between, rowLooks, looks };
 }

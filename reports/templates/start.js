@@ -1,5 +1,4 @@
-
-// 11. Showing a view, and starting.
+// 15. Showing a view, and starting.
 
 let drawn = "";
 let turn = 0;
@@ -14,7 +13,8 @@ function show() {
 }
 
 async function shown() {
-  do await showing; while (shownTurn !== turn);
+  do await showing;
+  while (shownTurn !== turn);
 }
 
 async function showTurn(mine) {
@@ -44,7 +44,9 @@ async function showTurn(mine) {
   for (const node of all(".at-groups")) node.hidden = scene.level === "endpoints";
   for (const node of all(".at-endpoints")) node.hidden = scene.level !== "endpoints";
   $("strange").hidden = !strange.length;
-  $("strange").textContent = strange.length ? plain(`The link names what this run does not have: ${strange.join(", ")}.`) : "";
+  $("strange").textContent = strange.length
+    ? plain(`The link names what this run does not have: ${strange.join(", ")}.`)
+    : "";
   drawCrumbs();
   redraw();
   if (view.cell) await showCell();
@@ -62,20 +64,40 @@ function arrive() {
   arriving = false;
   const panel = $("panel");
   const target = scroller.closest(panel.hidden ? ".map" : ".work");
-  (stacked.matches && !panel.hidden ? panel : target).scrollIntoView({ block: panel.hidden ? "nearest" : "start" });
+  (stacked.matches && !panel.hidden ? panel : target).scrollIntoView({
+    block: panel.hidden ? "nearest" : "start",
+  });
   (panel.hidden ? scroller : panel).focus({ preventScroll: true });
 }
 
 // Where the cursor stands in a new scene: where it came from, else at the start.
 function settle(before) {
-  const where = (v) => toHash({ ...EMPTY, rows: v.rows, columns: v.columns, level: v.level, network: v.network, order: v.order });
+  const where = (v) =>
+    toHash({
+      ...EMPTY,
+      rows: v.rows,
+      columns: v.columns,
+      level: v.level,
+      network: v.network,
+      order: v.order,
+    });
   if (where(before) !== where(view) || !layout) {
     zoom = 1;
     scroller.scrollTo(0, 0);
-    const from = (entries, spec) => Math.max(0, entries.findIndex((entry) => spec && entry.id === spec[SPEC_OF[scene.level]]));
-    cursor = scene.level === "endpoints" ? { r: 0, c: 0 } : { r: from(scene.rows, before.rows), c: from(scene.columns, before.columns) };
+    const from = (entries, spec) =>
+      Math.max(
+        0,
+        entries.findIndex((entry) => spec && entry.id === spec[SPEC_OF[scene.level]]),
+      );
+    cursor =
+      scene.level === "endpoints"
+        ? { r: 0, c: 0 }
+        : { r: from(scene.rows, before.rows), c: from(scene.columns, before.columns) };
   }
-  cursor = { r: clamp(cursor.r, 0, Math.max(0, scene.rows.length - 1)), c: clamp(cursor.c, 0, Math.max(0, scene.columns.length - 1)) };
+  cursor = {
+    r: clamp(cursor.r, 0, Math.max(0, scene.rows.length - 1)),
+    c: clamp(cursor.c, 0, Math.max(0, scene.columns.length - 1)),
+  };
   const spot = chosen();
   if (spot) cursor = spot;
   hover = null;
@@ -112,7 +134,8 @@ function listenToViews() {
 async function start() {
   listenToLinks();
   if (typeof DecompressionStream === "undefined") {
-    $("loading").textContent = "This browser cannot unpack the cells (it has no DecompressionStream). The figures and policies around are complete.";
+    $("loading").textContent =
+      "This browser cannot unpack the cells (it has no DecompressionStream). The figures and policies around are complete.";
     return;
   }
   await load();
@@ -129,13 +152,29 @@ async function start() {
   listenToSearch();
   for (const link of all("[data-group]")) {
     link.addEventListener("click", () => {
-      go({ rows: { all: true }, columns: { group: T.byGroup.get(link.dataset.group) }, level: "workloads", cell: null, at: "" });
+      go({
+        rows: { all: true },
+        columns: { group: T.byGroup.get(link.dataset.group) },
+        level: "workloads",
+        cell: null,
+        at: "",
+      });
       scroller.closest(".map").scrollIntoView({ block: "nearest" }); // it stands above what was chosen
     });
   }
-  new ResizeObserver(() => { if (scene) { arrange(); redraw(); } }).observe(scroller.parentElement);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); redraw(); });
-  matchMedia("print").addEventListener("change", ({ matches }) => { onPaper(matches); });
+  new ResizeObserver(() => {
+    if (scene) {
+      arrange();
+      redraw();
+    }
+  }).observe(scroller.parentElement);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    readColours();
+    redraw();
+  });
+  matchMedia("print").addEventListener("change", ({ matches }) => {
+    onPaper(matches);
+  });
 }
 
 // On paper there is no scrolling and no folding out: the whole map, and every list open.
@@ -162,14 +201,20 @@ async function lateTable() {
   const rows = all("tbody tr", $("namespaces"));
   for (const row of rows) row.hidden = true;
   $("namespaces").hidden = false;
-  await inTurns(rows, (some) => { for (const row of some) row.hidden = false; });
+  await inTurns(rows, (some) => {
+    for (const row of some) row.hidden = false;
+  });
 }
 
-const ready = start().finally(() => { lateTable(); }).catch((error) => {
-  $("loading").hidden = false;
-  $("loading").textContent = `The cells cannot be shown: ${error.message}`;
-  throw error;
-});
+const ready = start()
+  .finally(() => {
+    lateTable();
+  })
+  .catch((error) => {
+    $("loading").hidden = false;
+    $("loading").textContent = `The cells cannot be shown: ${error.message}`;
+    throw error;
+  });
 
 // For who drives the page from outside: where a cell is, as window coordinates of its square.
 window.auditReport = {
@@ -193,5 +238,9 @@ window.auditReport = {
     draw();
     return rectOf(r, c);
   },
-  where: () => ({ level: scene.level, size: layout.size, cursor: { source: scene.rows[cursor.r]?.key, destination: scene.columns[cursor.c]?.key } }),
+  where: () => ({
+    level: scene.level,
+    size: layout.size,
+    cursor: { source: scene.rows[cursor.r]?.key, destination: scene.columns[cursor.c]?.key },
+  }),
 };

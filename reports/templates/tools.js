@@ -2,7 +2,11 @@
 // only; nothing in this script writes markup, and nothing asks the network for anything.
 
 // A name as it is read: characters that would turn the text around, or hide in it, are shown as marks.
-const plain = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, "\ufffd");
+const plain = (text) =>
+  text.replace(
+    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g,
+    "\ufffd",
+  );
 
 /** @type {(id: string) => any} */
 const $ = (id) => document.getElementById(id);
@@ -16,12 +20,17 @@ function el(tag, properties, ...children) {
     if (value === null || value === undefined || value === false) continue;
     if (name === "testid") node.dataset.testid = value;
     else if (name === "class") node.className = value;
-    else if (name === "on") for (const [type, act] of Object.entries(value)) node.addEventListener(type, act);
+    else if (name === "on")
+      for (const [type, act] of Object.entries(value)) node.addEventListener(type, act);
     else node.setAttribute(name, value === true ? "" : value);
   }
   // append() makes text nodes of strings: what a name contains stays text.
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== "")
-    .map((child) => (typeof child === "string" ? plain(child) : child)));
+  node.append(
+    ...children
+      .flat(Infinity)
+      .filter((child) => child !== null && child !== undefined && child !== "")
+      .map((child) => (typeof child === "string" ? plain(child) : child)),
+  );
   return node;
 }
 
@@ -31,7 +40,12 @@ function glyph(verdict) {
   svg.setAttribute("viewBox", "0 0 16 16");
   svg.setAttribute("aria-hidden", "true");
   const rect = document.createElementNS(SVG, "rect");
-  for (const [name, value] of [["width", 16], ["height", 16], ["rx", 3]]) rect.setAttribute(String(name), String(value));
+  for (const [name, value] of [
+    ["width", 16],
+    ["height", 16],
+    ["rx", 3],
+  ])
+    rect.setAttribute(String(name), String(value));
   const use = document.createElementNS(SVG, "use");
   use.setAttribute("href", `#glyph-${verdict}`);
   svg.append(rect, use);
@@ -52,7 +66,8 @@ function percent(part, whole) {
   return tenths >= 1000 ? ">99.9 %" : `${(tenths / 10).toFixed(1)} %`;
 }
 
-const shellWord = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+const shellWord = (text) =>
+  /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 const sqlText = (text) => `'${text.replaceAll("'", "''")}'`;
 const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 
@@ -60,7 +75,10 @@ const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 // rests: a moment, where somebody waits for it, else until there is nothing else to do. Undefined
 // when its result is no longer wanted.
 const SLICE = 6;
-const moment = () => new Promise((done) => { setTimeout(done); });
+const moment = () =>
+  new Promise((done) => {
+    setTimeout(done);
+  });
 // Rests when this has not been done for some milliseconds.
 let breath = 0; // until when
 async function breathe() {
@@ -68,10 +86,11 @@ async function breathe() {
   await moment();
   breath = performance.now() + SLICE;
 }
-const pause = () => new Promise((done) => {
-  if (typeof requestIdleCallback === "function") requestIdleCallback(done, { timeout: 200 });
-  else setTimeout(done, 10);
-});
+const pause = () =>
+  new Promise((done) => {
+    if (typeof requestIdleCallback === "function") requestIdleCallback(done, { timeout: 200 });
+    else setTimeout(done, 10);
+  });
 
 async function inSlices(steps, wanted = () => true, rest = pause) {
   for (;;) {

@@ -1,16 +1,47 @@
-
 // 3. The view: everything a link to it must carry stands in the fragment of the address.
 
 // rows and columns: null (everything, by network or by group), {network}, {group}, {workload}, {endpoint}, {label} or {all: true}
-const EMPTY = { rows: null, columns: null, level: "", network: "", port: "", family: "", plane: "", order: "", only: "", policy: "", cell: null, at: "" };
+const EMPTY = {
+  rows: null,
+  columns: null,
+  level: "",
+  network: "",
+  port: "",
+  family: "",
+  plane: "",
+  order: "",
+  only: "",
+  policy: "",
+  cell: null,
+  at: "",
+};
 const LEVELS = ["networks", "groups", "workloads", "endpoints"];
 const PLANES = ["intent", "logical", "datapath", "probe"];
 const ORDERS = ["exposure", "similarity"];
-const ONLY = ["reachable", "exits", "blocked", "unroutable", "inconclusive", "untraced", "unproven", "drift", "changed", "opened", "closed", "new", "reply"];
+const ONLY = [
+  "reachable",
+  "exits",
+  "blocked",
+  "unroutable",
+  "inconclusive",
+  "untraced",
+  "unproven",
+  "drift",
+  "changed",
+  "opened",
+  "closed",
+  "new",
+  "reply",
+];
 let view = { ...EMPTY };
 
 // What a row or a column of a level is called in a link, and the level below where it is not the pods.
-const SPEC_OF = { networks: "network", groups: "group", workloads: "workload", endpoints: "endpoint" };
+const SPEC_OF = {
+  networks: "network",
+  groups: "group",
+  workloads: "workload",
+  endpoints: "endpoint",
+};
 const specOf = (level, entry) => (entry ? { [SPEC_OF[level]]: entry.id } : { all: true });
 const below = (level) => (level === "networks" ? "groups" : "");
 
@@ -19,22 +50,38 @@ const manyNetworks = () => T.networks.length > 1 && has("cells");
 
 const EVERYTHING = { rows: null, columns: null, level: "", cell: null, at: "" };
 const allNamespaces = () => ({ ...EVERYTHING, level: manyNetworks() ? "groups" : "" });
-const isOfNetworks = (v) => Boolean(v.rows) && [v.rows, v.columns].some((spec) => spec.network !== undefined);
+const isOfNetworks = (v) =>
+  Boolean(v.rows) && [v.rows, v.columns].some((spec) => spec.network !== undefined);
 
 const NETWORK = "network ";
 const WORKLOAD = "workload ";
 const LABELLED = "label ";
-const specText = (spec) => (spec.all ? "*" : spec.label !== undefined ? LABELLED + spec.label : spec.endpoint !== undefined ? keyOf(spec.endpoint)
-  : spec.workload !== undefined ? WORKLOAD + T.workloads[spec.workload] : spec.network !== undefined ? NETWORK + T.networkNames[spec.network] : T.groups[spec.group]);
+const specText = (spec) =>
+  spec.all
+    ? "*"
+    : spec.label !== undefined
+      ? LABELLED + spec.label
+      : spec.endpoint !== undefined
+        ? keyOf(spec.endpoint)
+        : spec.workload !== undefined
+          ? WORKLOAD + T.workloads[spec.workload]
+          : spec.network !== undefined
+            ? NETWORK + T.networkNames[spec.network]
+            : T.groups[spec.group];
 
 function parseSpec(text) {
   if (text === "*") return { all: true };
   if (T.byGroup.has(text)) return { group: T.byGroup.get(text) };
   if (T.byKey.has(text)) return { endpoint: T.byKey.get(text) };
-  if (text.startsWith(LABELLED) && T.byLabel.has(text.slice(LABELLED.length))) return { label: text.slice(LABELLED.length) };
-  const network = text.startsWith(NETWORK) ? T.networkNames.indexOf(text.slice(NETWORK.length)) : -1;
+  if (text.startsWith(LABELLED) && T.byLabel.has(text.slice(LABELLED.length)))
+    return { label: text.slice(LABELLED.length) };
+  const network = text.startsWith(NETWORK)
+    ? T.networkNames.indexOf(text.slice(NETWORK.length))
+    : -1;
   if (network >= 0) return { network };
-  const workload = text.startsWith(WORKLOAD) ? T.byWorkload.get(text.slice(WORKLOAD.length)) : undefined;
+  const workload = text.startsWith(WORKLOAD)
+    ? T.byWorkload.get(text.slice(WORKLOAD.length))
+    : undefined;
   return workload === undefined ? null : { workload };
 }
 
@@ -42,7 +89,8 @@ function toHash(v) {
   const parts = [];
   const add = (name, ...texts) => parts.push(`${name}=${texts.map(encodeURIComponent).join(",")}`);
   if (v.rows && v.columns) add("ns", specText(v.rows), specText(v.columns));
-  for (const name of ["level", "network", "port", "family", "plane", "order", "only", "policy"]) if (v[name]) add(name, v[name]);
+  for (const name of ["level", "network", "port", "family", "plane", "order", "only", "policy"])
+    if (v[name]) add(name, v[name]);
   if (v.cell) add("cell", keyOf(v.cell.src), keyOf(v.cell.dst));
   if (v.cell && v.at) add("at", v.at);
   return parts.join("&");
@@ -51,11 +99,23 @@ function toHash(v) {
 // What a fragment names and this run does not have is left out, for links outlive runs; `strange` gets it.
 function fromHash(text, strange = []) {
   const v = { ...EMPTY };
-  const known = { level: LEVELS, network: T.networks, port: T.ports, family: T.families, plane: T.planes, order: ORDERS, only: ONLY };
+  const known = {
+    level: LEVELS,
+    network: T.networks,
+    port: T.ports,
+    family: T.families,
+    plane: T.planes,
+    order: ORDERS,
+    only: ONLY,
+  };
   for (const part of text.replace(/^#/, "").split("&")) {
     const [name, value = ""] = part.split("=");
     let values;
-    try { values = value.split(",").map(decodeURIComponent); } catch { continue; }
+    try {
+      values = value.split(",").map(decodeURIComponent);
+    } catch {
+      continue;
+    }
     if (name === "ns" && values.length === 2) {
       const [rows, columns] = values.map(parseSpec);
       if (rows && columns && has("cells")) Object.assign(v, { rows, columns });
@@ -70,7 +130,12 @@ function fromHash(text, strange = []) {
     else if (name) strange.push(`${name} ${values.join(", ")}`);
   }
   // A link to a cell alone opens the namespaces it is in.
-  if (v.cell && !v.rows) Object.assign(v, { rows: { group: T.groupOf[v.cell.src] }, columns: { group: T.groupOf[v.cell.dst] }, level: "" });
+  if (v.cell && !v.rows)
+    Object.assign(v, {
+      rows: { group: T.groupOf[v.cell.src] },
+      columns: { group: T.groupOf[v.cell.dst] },
+      level: "",
+    });
   const fits = v.rows ? v.level !== "networks" : v.level === "groups" && manyNetworks();
   if (!fits) v.level = "";
   return v;
@@ -94,7 +159,11 @@ function goBack() {
   if (!view.rows) return view.level ? go({ level: "" }) : undefined;
   if (view.rows.workload !== undefined && view.columns.workload !== undefined) {
     const groupOf = (workload) => T.groupOf[T.workloadOf.indexOf(workload)];
-    return go({ rows: { group: groupOf(view.rows.workload) }, columns: { group: groupOf(view.columns.workload) }, level: "workloads" });
+    return go({
+      rows: { group: groupOf(view.rows.workload) },
+      columns: { group: groupOf(view.columns.workload) },
+      level: "workloads",
+    });
   }
   return go(isOfNetworks(view) ? EVERYTHING : allNamespaces());
 }

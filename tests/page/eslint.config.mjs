@@ -8,10 +8,8 @@ const templates = new URL("../../reports/templates/", import.meta.url);
 const shared = {};
 for (const name of readdirSync(templates).filter((file) => file.endsWith(".js"))) {
   const text = readFileSync(new URL(name, templates), "utf8");
-  for (const [, declared] of text.matchAll(/^(?:async )?(?:const|let|function\*?) ([\w$]+)/gm)) shared[declared] = "writable";
-  for (const [, several] of text.matchAll(/^const ((?:\w+ = [^,;]+, )+\w+ = [^,;]+);/gm)) {
-    for (const [, declared] of several.matchAll(/(\w+) = /g)) shared[declared] = "writable";
-  }
+  for (const [, declared] of text.matchAll(/^(?:async )?(?:const|let|function\*?) ([\w$]+)/gm))
+    shared[declared] = "writable";
 }
 
 export default [
@@ -23,13 +21,22 @@ export default [
       "no-redeclare": ["error", { builtinGlobals: false }],
       "no-unused-vars": ["error", { vars: "local", ignoreRestSiblings: true }],
       "no-control-regex": "off", // what hides in names is what it is about
-      eqeqeq: "error", "no-var": "error", "no-shadow": "error",
-      "no-implied-eval": "error", "no-eval": "error", "no-new-func": "error",
-      "no-restricted-properties": ["error",
+      eqeqeq: "error",
+      "no-var": "error",
+      "no-shadow": "error",
+      "no-implied-eval": "error",
+      "no-eval": "error",
+      "no-new-func": "error",
+      "no-restricted-properties": [
+        "error",
         { property: "innerHTML", message: "names are anyone's to choose: el() inserts text" },
         { property: "outerHTML", message: "names are anyone's to choose: el() inserts text" },
-        { property: "insertAdjacentHTML", message: "names are anyone's to choose: el() inserts text" },
-        { object: "document", property: "write", message: "names are anyone's to choose" }],
+        {
+          property: "insertAdjacentHTML",
+          message: "names are anyone's to choose: el() inserts text",
+        },
+        { object: "document", property: "write", message: "names are anyone's to choose" },
+      ],
       "no-restricted-globals": ["error", "fetch", "XMLHttpRequest", "WebSocket", "localStorage"],
     },
   },

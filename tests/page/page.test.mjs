@@ -5,27 +5,80 @@ import { test } from "node:test";
 import vm from "node:vm";
 
 const FILES = ["tools.js", "data.js", "view.js", "scene.js", "paint.js", "path.js", "search.js"];
-const NAMES = ["percentOf", "shadeOf", "portsNamed", "likeness", "search", "toHash", "fromHash", "EMPTY", "levelOf", "hopStations", "waysOf", "withoutKind", "groupPair", "isOwnPacket",
-  "hasOpened", "hasClosed", "UNMATCHED", "percent", "shellWord", "plain", "belongsTo", "floorIndex"];
+const NAMES = [
+  "percentOf",
+  "shadeOf",
+  "portsNamed",
+  "likeness",
+  "search",
+  "toHash",
+  "fromHash",
+  "EMPTY",
+  "levelOf",
+  "hopStations",
+  "waysOf",
+  "withoutKind",
+  "groupPair",
+  "isOwnPacket",
+  "hasOpened",
+  "hasClosed",
+  "UNMATCHED",
+  "percent",
+  "shellWord",
+  "plain",
+  "belongsTo",
+  "floorIndex",
+];
 
 // The script as the page has it, with a document that holds no more than the data block.
 function page(tables) {
-  const block = { textContent: JSON.stringify({ leftOut: [], codeBytes: 2, blobs: {} }), remove() {} };
-  const context = vm.createContext({ document: { getElementById: () => block }, requestAnimationFrame() {} });
-  const parts = FILES.map((name) => readFileSync(new URL(`../../reports/templates/${name}`, import.meta.url), "utf8"));
+  const block = {
+    textContent: JSON.stringify({ leftOut: [], codeBytes: 2, blobs: {} }),
+    remove() {},
+  };
+  const context = vm.createContext({
+    document: { getElementById: () => block },
+    requestAnimationFrame() {},
+  });
+  const parts = FILES.map((name) =>
+    readFileSync(new URL(`../../reports/templates/${name}`, import.meta.url), "utf8"),
+  );
   const expose = `T = tables; ({ ${NAMES.join(", ")}, paints(found) { pixels = found.pixels; shades = found.shades; } })`;
   context.tables = tables;
   return vm.runInContext(`"use strict";\n${parts.join("\n")}\n${expose}`, context);
 }
 
-const VERDICTS = ["reachable", "exits", "blocked", "unroutable", "inconclusive", "untraced"].map((name) => ({ name }));
+const VERDICTS = ["reachable", "exits", "blocked", "unroutable", "inconclusive", "untraced"].map(
+  (name) => ({ name }),
+);
 const TABLES = {
-  verdicts: VERDICTS, ports: ["tcp/80", "udp/53", "tcp/8000-8100"], families: ["ip4"], planes: ["logical"], networks: ["default"], networkNames: ["default", "(no network)"],
-  groups: ["shop", "a,b & c"], byGroup: new Map([["shop", 0], ["a,b & c", 1]]),
-  endpoints: [["pod shop/web-0", "pod", "web-0", "StatefulSet/web", "n1", 0, "10.0.0.1 fd00::1", "default"], ["service shop/web", "service", "web", "", "", 1, "", ""]],
-  groupOf: [0, 0], labelSets: [["app=web"], []], byKey: new Map([["pod shop/web-0", 0], ["service shop/web", 1]]),
-  byLabel: new Map([["app=web", new Set([0])]]), byPolicy: new Map([["networkpolicy shop/x", 0]]), byWorkload: new Map(),
-  workloads: [], deciders: [["networkpolicy shop/x", 0, 1, 0, 0]], slices: [[0, 0]],
+  verdicts: VERDICTS,
+  ports: ["tcp/80", "udp/53", "tcp/8000-8100"],
+  families: ["ip4"],
+  planes: ["logical"],
+  networks: ["default"],
+  networkNames: ["default", "(no network)"],
+  groups: ["shop", "a,b & c"],
+  byGroup: new Map([
+    ["shop", 0],
+    ["a,b & c", 1],
+  ]),
+  endpoints: [
+    ["pod shop/web-0", "pod", "web-0", "StatefulSet/web", "n1", 0, "10.0.0.1 fd00::1", "default"],
+    ["service shop/web", "service", "web", "", "", 1, "", ""],
+  ],
+  groupOf: [0, 0],
+  labelSets: [["app=web"], []],
+  byKey: new Map([
+    ["pod shop/web-0", 0],
+    ["service shop/web", 1],
+  ]),
+  byLabel: new Map([["app=web", new Set([0])]]),
+  byPolicy: new Map([["networkpolicy shop/x", 0]]),
+  byWorkload: new Map(),
+  workloads: [],
+  deciders: [["networkpolicy shop/x", 0, 1, 0, 0]],
+  slices: [[0, 0]],
 };
 const same = (found, wanted) => assert.deepEqual(JSON.parse(JSON.stringify(found)), wanted);
 
@@ -40,7 +93,12 @@ test("0 and 100 percent are none and all of it, whatever is rounded", () => {
 
 test("a shade is a verdict's own colour where all is alike, and one colour where all passes or stops", () => {
   const { shadeOf, paints } = page(TABLES);
-  const pixels = [[0, 0, 9], [0, 0, 5], [9, 0, 0], [5, 0, 0]];
+  const pixels = [
+    [0, 0, 9],
+    [0, 0, 5],
+    [9, 0, 0],
+    [5, 0, 0],
+  ];
   paints({ pixels, shades: Array.from({ length: 101 }, (_, part) => [part, part, part]) });
   same(shadeOf([3, 0, 0, 0, 0, 0]), [0, 0, 9]);
   same(shadeOf([0, 0, 0, 2, 0, 0]), [5, 0, 0]);
@@ -74,9 +132,16 @@ test("what is typed is an endpoint by its name, its address, its label, the like
 test("the address of a view says it whole, and gives it back", () => {
   const { toHash, fromHash, EMPTY } = page(TABLES);
   for (const view of [
-    {}, { only: "opened", policy: "networkpolicy shop/x" }, { rows: { group: 1 }, columns: { all: true }, level: "workloads" },
-    { rows: { label: "app=web" }, columns: { endpoint: 1 } }, { rows: { group: 0 }, columns: { group: 0 }, cell: { src: 0, dst: 1 }, at: "tcp/80" },
-  ]) same(fromHash(toHash({ ...EMPTY, ...view })), JSON.parse(JSON.stringify({ ...EMPTY, ...view })));
+    {},
+    { only: "opened", policy: "networkpolicy shop/x" },
+    { rows: { group: 1 }, columns: { all: true }, level: "workloads" },
+    { rows: { label: "app=web" }, columns: { endpoint: 1 } },
+    { rows: { group: 0 }, columns: { group: 0 }, cell: { src: 0, dst: 1 }, at: "tcp/80" },
+  ])
+    same(
+      fromHash(toHash({ ...EMPTY, ...view })),
+      JSON.parse(JSON.stringify({ ...EMPTY, ...view })),
+    );
 });
 
 test("what a link names and the run lacks is told", () => {
@@ -93,34 +158,90 @@ test("a cell opened or closed by what it was and what it is, doubt being neither
   assert.ok(hasOpened(inconclusive + 1, reachable));
   assert.ok(hasClosed(reachable + 1, blocked));
   assert.ok(!hasClosed(reachable + 1, inconclusive));
-  for (const mark of [0, UNMATCHED]) assert.ok(!hasOpened(mark, reachable) && !hasClosed(mark, blocked));
+  for (const mark of [0, UNMATCHED])
+    assert.ok(!hasOpened(mark, reachable) && !hasClosed(mark, blocked));
 });
 
 test("a hop that a policy stops is a zone without a verdict, then the policy with it", () => {
   const { hopStations } = page(TABLES);
-  const hop = (outcome, policy, acl = "") => ({ hop: ["z", "new", outcome, "why", "stage", "flow", acl, "", policy, "", "", [], -1, "logical", ""] });
-  const shown = hopStations([hop("continues", ""), hop("blocked", "networkpolicy shop/x ingress")], 0);
-  same(shown.map(({ kind, text, verdict }) => [kind, text, verdict]), [
-    ["hop", "zone z", "reachable"], ["hop", "zone z", ""], ["policy", "networkpolicy shop/x ingress", "blocked"],
-  ]);
-  same(hopStations([hop("a word of tomorrow", "")], 0).map(({ verdict }) => verdict), [""]);
+  const hop = (outcome, policy, acl = "") => ({
+    hop: [
+      "z",
+      "new",
+      outcome,
+      "why",
+      "stage",
+      "flow",
+      acl,
+      "",
+      policy,
+      "",
+      "",
+      [],
+      -1,
+      "logical",
+      "",
+    ],
+  });
+  const shown = hopStations(
+    [hop("continues", ""), hop("blocked", "networkpolicy shop/x ingress")],
+    0,
+  );
+  same(
+    shown.map(({ kind, text, verdict }) => [kind, text, verdict]),
+    [
+      ["hop", "zone z", "reachable"],
+      ["hop", "zone z", ""],
+      ["policy", "networkpolicy shop/x ingress", "blocked"],
+    ],
+  );
+  same(
+    hopStations([hop("a word of tomorrow", "")], 0).map(({ verdict }) => verdict),
+    [""],
+  );
 });
 
 test("a hop of a service's packet names the endpoint it goes to, where that is one alone", () => {
   const service = ["service shop/web", "service", "web", "", "", 1, "10.96.0.9", ""];
-  const pods = ["10.0.0.7", "10.0.0.8", "10.0.0.8"].map((address, i) => [`pod shop/web-${i}`, "pod", `web-${i}`, "", "n1", 1, address, "default"]);
+  const pods = ["10.0.0.7", "10.0.0.8", "10.0.0.8"].map((address, i) => [
+    `pod shop/web-${i}`,
+    "pod",
+    `web-${i}`,
+    "",
+    "n1",
+    1,
+    address,
+    "default",
+  ]);
   const { hopStations } = page({ ...TABLES, endpoints: [service, ...pods] });
-  const hop = (flow) => ({ hop: ["z", "new", "continues", "", "", "flow", "", "", "", flow, "", [], -1, "logical", ""] });
+  const hop = (flow) => ({
+    hop: ["z", "new", "continues", "", "", "flow", "", "", "", flow, "", [], -1, "logical", ""],
+  });
   const shown = (flow, dst) => hopStations([hop(flow)], dst)[0].text;
-  assert.equal(shown('inport=="a" && ip4.src==10.0.0.1 && ip4.dst==10.96.0.9 && tcp.dst==80', 0), "zone z");
-  assert.equal(shown('inport=="a" && ip4.src==10.0.0.1 && ip4.dst==10.0.0.7 && tcp.dst==8080', 0), "zone z, to pod shop/web-0");
-  assert.equal(shown("tcp,nw_src=10.0.0.1,nw_dst=10.0.0.7,tp_dst=8080", 0), "zone z, to pod shop/web-0");
-  assert.equal(shown('ip4.dst==10.0.0.8 && tcp.dst==8080', 0), "zone z, to 10.0.0.8");
-  assert.equal(shown('ip4.dst==10.0.0.7 && tcp.dst==8080', 1), "zone z");
+  assert.equal(
+    shown('inport=="a" && ip4.src==10.0.0.1 && ip4.dst==10.96.0.9 && tcp.dst==80', 0),
+    "zone z",
+  );
+  assert.equal(
+    shown('inport=="a" && ip4.src==10.0.0.1 && ip4.dst==10.0.0.7 && tcp.dst==8080', 0),
+    "zone z, to pod shop/web-0",
+  );
+  assert.equal(
+    shown("tcp,nw_src=10.0.0.1,nw_dst=10.0.0.7,tp_dst=8080", 0),
+    "zone z, to pod shop/web-0",
+  );
+  assert.equal(shown("ip4.dst==10.0.0.8 && tcp.dst==8080", 0), "zone z, to 10.0.0.8");
+  assert.equal(shown("ip4.dst==10.0.0.7 && tcp.dst==8080", 1), "zone z");
 });
 
 test("a packet is a cell's own when it goes between the addresses of both", () => {
-  const { isOwnPacket } = page({ ...TABLES, endpoints: [...TABLES.endpoints, ["pod shop/db-0", "pod", "db-0", "", "n2", 1, "10.0.0.12", "default"]] });
+  const { isOwnPacket } = page({
+    ...TABLES,
+    endpoints: [
+      ...TABLES.endpoints,
+      ["pod shop/db-0", "pod", "db-0", "", "n2", 1, "10.0.0.12", "default"],
+    ],
+  });
   const flow = (text) => [{ hop: ["z", "", "", "", "", "", "", "", "", text] }];
   assert.ok(isOwnPacket(flow("ip4.src == 10.0.0.1 && ip4.dst == 10.0.0.12"), 0, 2));
   assert.ok(isOwnPacket(flow("tcp,nw_src=10.0.0.1,nw_dst=10.0.0.12,tp_dst=80"), 0, 2));
@@ -135,7 +256,11 @@ test("names are shown without what turns or hides text, and quoted for a shell",
 });
 
 test("where there are several networks a link names them, their namespaces, and nothing that is not there", () => {
-  const several = { ...TABLES, networks: ["blue", "default"], networkNames: ["blue", "default", "(no network)"] };
+  const several = {
+    ...TABLES,
+    networks: ["blue", "default"],
+    networkNames: ["blue", "default", "(no network)"],
+  };
   const { toHash, fromHash, EMPTY, levelOf } = page(several);
   const pair = { ...EMPTY, rows: { network: 0 }, columns: { network: 2 }, level: "groups" };
   assert.equal(toHash(pair), "ns=network%20blue,network%20(no%20network)&level=groups");
@@ -147,9 +272,19 @@ test("where there are several networks a link names them, their namespaces, and 
 });
 
 test("a network is found by its name, as a source and as a destination", () => {
-  const several = { ...TABLES, networks: ["blue", "default"], networkNames: ["blue", "default", "(no network)"] };
+  const several = {
+    ...TABLES,
+    networks: ["blue", "default"],
+    networkNames: ["blue", "default", "(no network)"],
+  };
   const { search } = page(several);
-  same(search("blue").map(({ name, as, change }) => [name, as, change.level]), [["blue", "this network, as source", "groups"], ["blue", "this network, as destination", "groups"]]);
+  same(
+    search("blue").map(({ name, as, change }) => [name, as, change.level]),
+    [
+      ["blue", "this network, as source", "groups"],
+      ["blue", "this network, as destination", "groups"],
+    ],
+  );
   same(page(TABLES).search("default"), []);
 });
 
@@ -162,15 +297,28 @@ test("one network is no step of the map", () => {
 
 test("search takes the words of the command line", () => {
   const { withoutKind, groupPair } = page(TABLES);
-  same(["ns/shop", "pod/shop/web-0", "shop/web-0", "node/n1"].map(withoutKind), ["shop", "shop/web-0", "shop/web-0", "n1"]);
-  same(groupPair("shop", "a,b & c").map(({ name, change }) => [name, change.level]), [["shop → a,b & c", "workloads"]]);
+  same(["ns/shop", "pod/shop/web-0", "shop/web-0", "node/n1"].map(withoutKind), [
+    "shop",
+    "shop/web-0",
+    "shop/web-0",
+    "n1",
+  ]);
+  same(
+    groupPair("shop", "a,b & c").map(({ name, change }) => [name, change.level]),
+    [["shop → a,b & c", "workloads"]],
+  );
   same(groupPair("shop", "nowhere"), []);
 });
 
 test("where a packet may go on in several ways, each is for itself", () => {
   const { waysOf } = page(TABLES);
   const hop = (number, ...next) => ({ number, hop: [...Array(11), next] });
-  const numbers = ({ straight, ways }) => [straight, ...ways].map((some) => some.map(({ number }) => number));
-  same(numbers(waysOf([hop(7, 8), hop(8, 1, 2), hop(1), hop(2, 3), hop(3)])), [[7, 8], [1], [2, 3]]);
+  const numbers = ({ straight, ways }) =>
+    [straight, ...ways].map((some) => some.map(({ number }) => number));
+  same(numbers(waysOf([hop(7, 8), hop(8, 1, 2), hop(1), hop(2, 3), hop(3)])), [
+    [7, 8],
+    [1],
+    [2, 3],
+  ]);
   same(numbers(waysOf([hop(7, 8), hop(8)])), [[7, 8]]);
 });
