@@ -1,5 +1,7 @@
 """`audit docs`: the documentation of this version, without a network."""
 
+import re
+import sys
 from pathlib import Path
 
 import click
@@ -9,6 +11,11 @@ import audit
 from audit.cli import say
 from audit.errors import UsageError
 from audit.scope.suggestions import did_you_mean
+
+_COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
+"""What is meant for the tests of the pages, and shown nowhere."""
+_WIDEST = 110
+"""Columns of a page on a terminal: longer lines are hard to read."""
 
 
 def _directory() -> Path:
@@ -50,4 +57,14 @@ def docs(*, page: str | None) -> None:
         raise UsageError(
             f"there is no page {page!r}; `audit docs` lists them{did_you_mean(name, tuple(pages))}"
         )
-    say.text(pages[name].read_text(encoding="utf-8"))
+    text = _COMMENT.sub("", pages[name].read_text(encoding="utf-8"))
+    if not sys.stdout.isatty():
+        say.text(text)
+        return
+    from rich.console import Console  # noqa: PLC0415 - loaded where a page is read
+    from rich.markdown import Markdown  # noqa: PLC0415
+    from rich.theme import Theme  # noqa: PLC0415
+
+    console = Console(theme=Theme({"markdown.code": "bold"}))  # on black it would be by default
+    console.width = min(console.width, _WIDEST)
+    console.print(Markdown(text, code_theme="ansi_light", hyperlinks=False))
