@@ -16,7 +16,7 @@ from audit.facts.inventory import findings as inventory_findings
 from audit.model.blocks import Blocks, Layout
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.facts import ClusterState, Note
-from audit.model.findings import Finding
+from audit.model.findings import MOST_SUBJECTS, Finding
 from audit.model.matrix import Cells, CellVerdicts, Matrix, passing, proven, where_known
 from audit.model.portspace import NO_SPACE
 from audit.model.verdicts import CODE, NO_VERDICT, PolicyRef, Verdict
@@ -28,9 +28,6 @@ from audit.policy.intent import IntentVerdicts, evaluate
 from audit.scope import expand, matrix, ports
 from audit.scope.outside import Range
 from audit.tracing.options import Options, Progress
-
-MOST_SUBJECTS = 200
-"""Subjects of a finding that run.json lists; its text counts all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

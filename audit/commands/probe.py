@@ -10,13 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit.commands.intent import MOST_SUBJECTS
 from audit.commands.report import write_report
 from audit.errors import ExitCode, OutputError
 from audit.facts.live.access import Access
 from audit.model import findings
 from audit.model.endpoints import Endpoint, EndpointKind
-from audit.model.findings import Disagreement, FindingKind, of_disagreements
+from audit.model.findings import MOST_SUBJECTS, Disagreement, FindingKind, of_disagreements
 from audit.model.matrix import FAMILIES, Cells, Matrix
 from audit.model.packets import Family
 from audit.model.probes import Connection, Probe, Probed, Response

@@ -80,6 +80,15 @@ FAILING = frozenset(
     }
 )
 
+COUNTED = frozenset(
+    {
+        *(FindingKind.NOT_IMPLEMENTED, FindingKind.ENFORCED_OTHERWISE),
+        *(FindingKind.SELECTS_NOTHING, FindingKind.NO_DEFAULT_DENY, FindingKind.SAME_PRIORITY),
+        *(FindingKind.RULE_WITHOUT_EFFECT, FindingKind.POLICY_WITHOUT_EFFECT),
+    }
+)
+"""Kinds whose text counts policies, rules or namespaces; which these are, the subjects name."""
+
 APPLIED = "applied"
 """The code of the note that a run is of a cluster as it would be, not as it is."""
 
@@ -169,6 +178,23 @@ class Finding:
         """Return it for run.json."""
         subjects = list(self.subjects[:most_subjects])
         return {**asdict(self), "subjects": subjects, "severity": str(self.severity)}
+
+
+MOST_SUBJECTS = 200
+"""Subjects of a finding that run.json lists; its text counts all."""
+MOST_IN_A_SENTENCE = 3
+"""Subjects that a sentence names; the rest it counts."""
+
+
+def with_names(kind: str, text: str, subjects: Sequence[str]) -> str:
+    """Return a finding's text with the first of what it counts, unless it names that already."""
+    if kind not in COUNTED or not subjects or (len(subjects) == 1 and subjects[0] in text):
+        return text
+    left = len(subjects) - MOST_IN_A_SENTENCE
+    more = f" and {left:,} more" if left > 0 else ""
+    if len(subjects) >= MOST_SUBJECTS:  # others may have been left out
+        more = " and others"
+    return f"{text} ({', '.join(subjects[:MOST_IN_A_SENTENCE])}{more})"
 
 
 FROM_DISAGREEMENTS = {

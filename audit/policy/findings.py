@@ -128,8 +128,8 @@ def about_enforcement(policies: Sequence[Policy]) -> tuple[Finding, ...]:
         Finding(
             kind=FindingKind.ENFORCED_OTHERWISE,
             text=(
-                "OVN-Kubernetes enforces otherwise than "
-                f"{_count(names, 'policy says', 'policies say')}: {MEANINGS[deviation]}"
+                f"OVN-Kubernetes does not enforce {_count(names, 'policy', 'policies')} as "
+                f"written: {MEANINGS[deviation]}"
             ),
             subjects=names,
         )
@@ -230,8 +230,8 @@ def _without_effect(policies: Sequence[Policy], views: Sequence[_View]) -> Itera
         yield Finding(kind=FindingKind.RULE_WITHOUT_EFFECT, text=text, subjects=tuple(shadowed))
     if empty:
         text = (
-            f"{_count(empty, 'rule matches', 'rules match')} nobody: no pod or node is what it "
-            "selects as peers"
+            f"{_count(empty, 'rule matches', 'rules match')} nobody: "
+            f"{'its' if len(empty) == 1 else 'their'} peers select no pod or node"
         )
         yield Finding(kind=FindingKind.RULE_WITHOUT_EFFECT, text=text, subjects=tuple(empty))
     names = _names(
@@ -275,10 +275,12 @@ def _open_namespaces(state: ClusterState, policies: Sequence[Policy]) -> Iterato
             )
         )
         if names:
-            verb = "has" if len(names) == 1 else "have"
+            those = f"{len(names)} of {len(pods)} namespaces have"
+            if len(names) == 1:
+                those = f"namespace {names[0]} has"
             text = (
-                f"{len(names)} of {len(pods)} namespaces {verb} pods that no NetworkPolicy selects "
-                f"for {direction}: as far as NetworkPolicies go, {_OPEN[direction]}"
+                f"{those} pods that no NetworkPolicy selects for {direction}: as far as "
+                f"NetworkPolicies go, {_OPEN[direction]}"
             )
             yield Finding(kind=FindingKind.NO_DEFAULT_DENY, text=text, subjects=names)
 

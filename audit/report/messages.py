@@ -31,8 +31,16 @@ class Message:
 
 
 def messages(manifest: Mapping[str, Any]) -> tuple[Message, ...]:
-    """Return all that a run.json says, errors first, then warnings, then notes."""
-    return _ranked((*findings_of(manifest), *notes_of(manifest)))
+    """Return all that a run.json says, errors first, then warnings, then notes.
+
+    Each sentence stands alone: it names what it is about, where `findings_of` leaves that to the
+    list of subjects beside it.
+    """
+    standing = (
+        replace(found, text=findings.with_names(found.kind, found.text, found.subjects))
+        for found in findings_of(manifest)
+    )
+    return _ranked((*standing, *notes_of(manifest)))
 
 
 def findings_of(manifest: Mapping[str, Any]) -> tuple[Message, ...]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from audit.model.findings import with_names
 from tests.asked import Asked
 from tests.conftest import REPOSITORY
 
@@ -26,5 +27,9 @@ def test_an_example_gives_its_sentence(tmp_path: Path, kind: str, text: str, exa
     (tmp_path / "all.yaml").write_text(f"{BESIDE}---\n{example}")
     asked = Asked(tmp_path)
     said = [note.text for note in asked.notes.values() if note.code == kind]
-    said += [finding.text for finding in asked.all_findings if str(finding.kind) == kind]
+    said += [
+        with_names(finding.kind, finding.text, finding.subjects)
+        for finding in asked.all_findings
+        if str(finding.kind) == kind
+    ]
     assert " ".join(text.split()).removesuffix(".") in said

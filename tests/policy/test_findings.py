@@ -86,6 +86,16 @@ def test_namespaces_that_are_open() -> None:
     }
 
 
+def test_one_open_namespace_is_named() -> None:
+    policies = [network(space=name) for name in ("y", "z")]
+    world = literal.World(namespaces=SPACES, nodes={}, policies=policies)
+    said = [f.text for f in about_policies(worlds.state(world, PARTIES)) if f.subjects == ("x",)]
+    assert "; ".join(said) == (
+        "namespace x has pods that no NetworkPolicy selects for ingress: as far as "
+        "NetworkPolicies go, everyone may connect to them"
+    )
+
+
 def test_what_is_not_implemented_is_said() -> None:
     policy = {
         "kind": "ClusterNetworkPolicy",

@@ -355,8 +355,8 @@ def test_sarif_leads_to_the_line_of_the_policy() -> None:
     assert placed == {
         "networkpolicy a/b: nobody": [("my%20charts/%C3%A4.yaml", 7)],
         "networkpolicy a/c ingress[1]: nobody": [("file:///elsewhere/c.yaml", 9)],
-        "nobody": [("run.json", None)],
-        "open": [("big.json", None)],
+        "nobody (networkpolicy no/where)": [("run.json", None)],
+        "open (shop)": [("big.json", None)],
     }
     deciding = {places(r)[0] for r in results if "is blocked (" in r["message"]["text"]}
     assert deciding == {("deny.yaml", 1), ("deny.yaml", 2)}

@@ -114,6 +114,45 @@ def test_findings_that_an_earlier_version_listed_as_notes_are_said_once() -> Non
     assert messages.counted(said) == "2 warnings, 1 note"
 
 
+@pytest.mark.parametrize(
+    ("names", "ending"),
+    [
+        (["x/a"], " (networkpolicy x/a)"),
+        (
+            ["x/a", "x/b", "y/a", "y/b", "y/c"],
+            " (networkpolicy x/a, networkpolicy x/b, networkpolicy y/a and 2 more)",
+        ),
+        (
+            [f"x/{n}" for n in range(findings.MOST_SUBJECTS)],
+            " (networkpolicy x/0, networkpolicy x/1, networkpolicy x/2 and others)",
+        ),
+    ],
+)
+def test_a_sentence_that_stands_alone_names_what_it_counts(
+    names: list[str], ending: str, made: "Made"
+) -> None:
+    """Beside a list of subjects it only counts them."""
+    subjects = tuple(f"networkpolicy {name}" for name in names)
+    text = "policies that select no pod"
+    finding = Finding(kind=FindingKind.SELECTS_NOTHING, text=text, subjects=subjects)
+    manifest = {"findings": [finding.fields(findings.MOST_SUBJECTS)], "verify": None}
+    assert [message.text for message in messages.messages(manifest)] == [f"{text}{ending}"]
+    assert [message.text for message in messages.findings_of(manifest)] == [text]
+    run = recorded()
+    told = overview_of(dataclasses.replace(run, manifest={**run.manifest, **manifest}))
+    assert f"warning: {text}{ending}" in markdown.markdown(told).replace("\\", "")
+    (result,) = json.loads(sarif.sarif(told))["runs"][0]["results"]
+    assert result["message"]["text"] == f"{text}{ending}"
+    (as_json,) = json.loads(structured.structured(told))["findings"]
+    assert as_json["text"] == text
+    shop = made.shop()
+    page = html.unescape(
+        render_html(dataclasses.replace(shop, manifest={**shop.manifest, **manifest}))
+    )
+    assert text in page
+    assert f"{text} (" not in page
+
+
 def test_what_is_alike_is_said_a_few_times_and_counted() -> None:
     said = messages.messages({"findings": listed("datapath-drift", count=9)})
     assert len(said) == messages.MOST_ALIKE

@@ -35,7 +35,7 @@ def _lines(overview: Overview) -> Iterator[str]:
     yield ""
     yield from _verdicts(overview)
     yield from _expectations(overview)
-    yield from _list("Findings", [_marked(r.level, r.text) for r in overview.results])
+    yield from _list("Findings", [_marked(r.level, r.sentence) for r in overview.results])
     yield from _list("About the facts", [_marked(r.level, r.text) for r in overview.notes])
     yield from _list(
         "Unproven",

@@ -29,6 +29,7 @@ OUTSIDE = "(outside)"
 class Result:
     """Something that needs somebody's attention: one rule, one thing it is about.
 
+    `sentence` is the text as it stands alone, with no list of subjects beside it.
     `level` is SARIF's: error, warning or note. `key` is what makes it the same result in another
     run: workloads and policies, never pods' names or addresses.
     """
@@ -43,6 +44,11 @@ class Result:
     """The policy's rule that decided the cells of an expectation, if one did."""
     waiver: str = ""
     """Who accepts it until when, and why; empty where nobody does."""
+
+    @property
+    def sentence(self) -> str:
+        """The text as it stands alone, with no list of subjects beside it."""
+        return findings.with_names(self.rule, self.text, self.subjects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
