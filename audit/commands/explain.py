@@ -35,16 +35,15 @@ def explain(
     between = sources.find(src), Directory(recorded.endpoints, recorded.spans).find(dst)
     finished = reader.open_run(path, between)
     alike = lookup.find_cells(finished, *between, (src, dst), port=port, family=family)
-    cell, others = int(alike[0]), len(alike) - 1
+    cell, *others = alike.tolist()
     meant = meaning.of_cell(finished, cell)
     text = explaining.explain(finished, cell) + explaining.meaning(meant)
     if others:
-        noun = "cell" if others == 1 else "cells"
-        text += f"\nThe same is true of {others:,} more {noun} from {src} to {dst}.\n"
+        text += explaining.alike(finished, others)
     return Explained(
         text=text + (cells.raw_text(finished, cell) if raw else ""),
         fields=cells.fields(finished, cell, raw=raw)
-        | {"meaning": meant and asdict(meant), "alike": others},
+        | {"meaning": meant and asdict(meant), "alike": len(others)},
     )
 
 

@@ -136,9 +136,13 @@ class _Selection:
             primary = np.array([e.role is Role.PRIMARY for e in run.endpoints], np.bool_)
             self._src, self._dst = self._src & primary, self._dst & primary
         self._ports = _ports(run, ports)
-        sides = {"`from`": self._src, "`to`": self._dst, "`ports`": self._ports}
-        self.nothing = tuple(name for name, mask in sides.items() if not mask.any())
-        """The parts of it that nothing in the run fits."""
+        sides = {
+            "no source of this run matches the expectation's `from`": self._src,
+            "no destination of this run matches the expectation's `to`": self._dst,
+            "no port of this run matches the expectation's `ports`": self._ports,
+        }
+        self.nothing = tuple(text for text, mask in sides.items() if not mask.any())
+        """What keeps it from being about any cell, as far as that is known."""
         self.doubtful = int((src_doubt | dst_doubt).sum())
         """Endpoints that it may be about: not all of their labels are known."""
         chosen = np.flatnonzero(self._src)
@@ -300,8 +304,8 @@ class _Tally:
             expected = "decided by a policy" if expected == Expect.ANY else f"{expected} by one"
         if status is Status.EMPTY:
             needs = f"; {self._expectation.needs}" if self._expectation.needs else ""
-            nothing = " or ".join(self._selection.nothing)
-            why = f": nothing in the run fits its {nothing}" if nothing else ""
+            nothing = self._selection.nothing
+            why = f": {', and '.join(nothing)}" if nothing else ""
             return f"no cell of the run is about it, so nothing is proven{why}{needs}"
         text = f"{counts['as_expected']:,} of {total:,} cells are {expected}"
         if counts["violating"]:
@@ -309,7 +313,7 @@ class _Tally:
         if counts["unproven"]:
             text += f", {counts['unproven']:,} are unproven"
         if counts["waived"]:
-            text += f", {counts['waived']:,} are not and waived"
+            text += f", {counts['waived']:,} are waived"
         if counts["exempt"]:
             text += f"; {counts['exempt']:,} more are exempt"
         return "; ".join([text, *map(_expired, self._expired)])
@@ -340,10 +344,10 @@ class _Tally:
     def _notes(self) -> Iterator[str]:
         for (exemption, _), used in zip(self._exemptions, self._used, strict=True):
             if not used:
-                yield f"an exception is not needed, as no cell is about it: {_reason(exemption)}"
+                yield f"the exception {_reason(exemption)} is not needed: no cell matches it"
         for waiver, needed in zip(self._waivers, self._needed, strict=True):
             if not needed:
-                yield f"a waiver is not needed, as nothing that it accepts is there: {waiver}"
+                yield f"a waiver is not needed: nothing that it accepts is there ({waiver})"
         if self._selection.doubtful:
             yield (
                 f"whether it is about {self._selection.doubtful:,} more endpoints is not known, as "
@@ -353,7 +357,7 @@ class _Tally:
 
 def _reason(exemption: Exemption) -> str:
     owner = f" (owner {exemption.owner})" if exemption.owner else ""
-    return f"{exemption.reason}{owner}"
+    return f'"{exemption.reason}"{owner}'
 
 
 def _expired(over: Exemption | Waiver) -> str:

@@ -356,13 +356,20 @@ def _notes(texts: Mapping[str, str], groups: Mapping[str, Sequence[str]], word: 
     return [
         Note(
             code=code,
-            text=text.format(n=f"{len(names)} {word}{'' if len(names) == 1 else 's'}"),
+            text=text.format(
+                n=f"{len(names)} {word}{'' if len(names) == 1 else 's'}",
+                **(_ONE if len(names) == 1 else _SEVERAL),
+            ),
             subjects=tuple(sorted(names)),
         )
         for code, text in texts.items()
         if (names := groups.get(code, ()))
     ]
 
+
+_ONE = {"them": "it", "their": "its", "they_are": "it is"}
+_SEVERAL = {"them": "them", "their": "their", "they_are": "they are"}
+"""The words for what a note counts."""
 
 _NODE_NOTES: Mapping[str, str] = {
     Reason.HYBRID_OVERLAY: "{n} of the hybrid overlay, where no OVN runs: untraced, as are "
@@ -378,15 +385,16 @@ _POD_NOTES: Mapping[str, str] = {
     "pod-finished": "{n} completed: without a network, and not audited",
     "pod-pending": "{n} pending: without a network yet, and not audited",
     "pod-pending-with-port": "{n} pending with a logical port already: not audited, though "
-    "policies may select them",
+    "policies may select {them}",
     "pod-machine-elsewhere": "{n} whose virtual machine is being migrated and runs in another pod, "
     "which is audited for it",
-    "pod-terminating": "{n} being deleted and still in OVN: audited as they are",
-    Reason.NO_LOGICAL_PORT: "{n} running without a logical port: their cells are untraced",
-    Reason.HYBRID_OVERLAY: "{n} on nodes of the hybrid overlay, where no OVN runs: their cells are "
-    "untraced",
-    Reason.ZONE_MISSING: "{n} on nodes whose zone is not in the snapshot: their cells are untraced",
-    Reason.NO_ADDRESS: "{n} without an address: their cells are untraced",
+    "pod-terminating": "{n} being deleted and still in OVN: audited as {they_are}",
+    Reason.NO_LOGICAL_PORT: "{n} running without a logical port: {their} cells are untraced",
+    Reason.HYBRID_OVERLAY: "{n} on nodes of the hybrid overlay, where no OVN runs: {their} cells "
+    "are untraced",
+    Reason.ZONE_MISSING: "{n} on nodes whose zone is not in the snapshot: {their} cells "
+    "are untraced",
+    Reason.NO_ADDRESS: "{n} without an address: {their} cells are untraced",
     "interfaces-of-others": "{n} with interfaces that OVN-Kubernetes did not make: these are not "
     "audited",
 }

@@ -54,10 +54,10 @@ def _lines(changes: Changes) -> Iterator[str]:
     yield f"### Connectivity: {_counted(changes)}"
     yield ""
     by = f", by {changes.by}" if changes.by else ""
-    yield f"{changes.compared:,} cells compared{by}."
+    yield f"{_cells(changes.compared)} compared{by}."
     yield from map(_text, _uncompared(changes))
     if changes.drift_appeared or changes.drift_gone:
-        yield f"Drift: {changes.drift_appeared:,} cells new, {changes.drift_gone:,} gone."
+        yield f"Drift: {_cells(changes.drift_appeared)} new, {changes.drift_gone:,} gone."
     differences = [*changes.policies, *changes.facts]
     for text in differences[:MOST_ROWS]:
         yield f"- {_text(text)}"
@@ -150,7 +150,8 @@ def _uncompared(changes: Changes) -> Iterator[str]:
     ):
         if count:
             yield (
-                f"{_cells(count)} of the {of} {_are(count)} in none of the {other}'s: not compared."
+                f"The {of} run has {_cells(count)} that the {other} run lacks; "
+                f"{_they(count)} not compared."
             )
     for count, of, other in zip(
         changes.out_of_scope, ("earlier", "later"), ("later", "earlier"), strict=True
@@ -158,8 +159,8 @@ def _uncompared(changes: Changes) -> Iterator[str]:
         if count:
             workloads = "workload" if count == 1 else "workloads"
             yield (
-                f"{count:,} {workloads} of the {of} {_are(count)} not what the {other} asked "
-                "about: not compared, and neither new nor gone."
+                f"{count:,} {workloads} of the {of} run {_are(count)} outside the {other} run's "
+                f"scope; {_they(count)} not compared."
             )
 
 
@@ -171,6 +172,10 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
+def _they(count: int) -> str:
+    return "it is" if count == 1 else "they are"
+
+
 MOST_SENTENCES = 12
 """Policies and facts that the page of a run names; the rest it counts."""
 
@@ -180,7 +185,7 @@ def sentences(changes: Changes) -> tuple[str, ...]:
     texts = [f"{_compared(changes)}{_counted(changes)}."]
     texts += _uncompared(changes)
     if changes.drift_appeared or changes.drift_gone:
-        texts.append(f"Drift: {changes.drift_appeared:,} cells new, {changes.drift_gone:,} gone.")
+        texts.append(f"Drift: {_cells(changes.drift_appeared)} new, {changes.drift_gone:,} gone.")
     differences = [*changes.policies, *changes.facts]
     texts += differences[:MOST_SENTENCES]
     if len(differences) > MOST_SENTENCES:
@@ -211,7 +216,7 @@ def _outside_on_page(outside: OutsideChanges) -> Iterator[str]:
 
 
 def _compared(changes: Changes) -> str:
-    return f"{changes.compared:,} cells compared: " if changes.compared else ""
+    return f"{_cells(changes.compared)} compared: " if changes.compared else ""
 
 
 def _counted(changes: Changes) -> str:
@@ -284,7 +289,7 @@ def plain(changes: Changes) -> str:
     lines = [f"{_compared(changes)}{_counted(changes)}"]
     lines += _uncompared(changes)
     if changes.drift_appeared or changes.drift_gone:
-        lines.append(f"drift: {changes.drift_appeared:,} cells new, {changes.drift_gone:,} gone")
+        lines.append(f"Drift: {_cells(changes.drift_appeared)} new, {changes.drift_gone:,} gone")
     lines += [f"different: {text}" for text in (*changes.policies, *changes.facts)]
     lines += [f"new, not compared: {name}" for name in changes.appeared]
     lines += [f"gone, not compared: {name}" for name in changes.vanished]

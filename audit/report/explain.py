@@ -1,6 +1,7 @@
 """One cell as plain text, for the terminal: the sentence, the blame, every hop, and the reply."""
 
 import textwrap
+from collections.abc import Sequence
 
 from audit.model.endpoints import EndpointKind
 from audit.model.matrix import FAMILIES, PLANES
@@ -12,6 +13,7 @@ from audit.report import chains, owndecision, printing, sentences
 
 COLUMNS = 80
 MOST_BACKENDS = 8
+MOST_ALIKE = 3
 COMPOSED = (
     "treated alike on its way (docs/cover.md); the traces below are of it. --cover exhaustive "
     "traces each cell itself."
@@ -50,7 +52,7 @@ def explain(run: Run, cell: int) -> str:
     lines += _hop_lines(_by_plane("Request", request if others else ()), request)
     lines += _hop_lines(_by_plane("Request", others), others)
     code = int(verdicts.reply[cell])
-    lines += ["", *wrap(f"Reply    {sentences.reply_sentence(code)}", hang=9)]
+    lines += ["", *wrap(f"Reply    {sentences.reply_sentence(verdict, code)}", hang=9)]
     if key and code != NO_VERDICT:
         lines += _hop_lines("Reply, hop by hop", chains.reply(run.traces, key))
     return printing.lines(line.rstrip() for line in lines)
@@ -73,7 +75,7 @@ def meaning(meant: Meaning | None) -> str:
             shown = "; ".join(change.also)
             more = " …" if change.also_count > len(change.also) else ""
             lines += wrap(
-                f"opens {change.also_count:,} other cells of this run too: {shown}{more}",
+                f"opens {_others(change.also_count)} of this run too: {shown}{more}",
                 indent=5,
                 hang=7,
             )
@@ -82,6 +84,19 @@ def meaning(meant: Meaning | None) -> str:
         else:
             lines += wrap("what else it opens was not counted: the run is too large", indent=5)
     return printing.lines(lines)
+
+
+def alike(run: Run, cells: Sequence[int]) -> str:
+    """Say that the same is true of other cells of a run, the first of which it names."""
+    named = [run.matrix.describe(cell) for cell in cells[:MOST_ALIKE]]
+    more = f" and {len(cells) - MOST_ALIKE:,} more" if len(cells) > MOST_ALIKE else ""
+    what = "cell" if len(cells) == 1 else "cells"
+    text = f"The same is true of {len(cells):,} more {what}: {'; '.join(named)}{more}."
+    return printing.lines(["", *wrap(text)])
+
+
+def _others(count: int) -> str:
+    return f"{count:,} other {'cell' if count == 1 else 'cells'}"
 
 
 def _balanced(run: Run, cell: int, request: tuple[TraceRecord, ...]) -> str:

@@ -21,7 +21,7 @@ def of_cell(run: Run, cell: int, blame: Blame) -> tuple[Blame, str]:
     if trace is None or not trace.acl:
         return blame, (
             f"The ACL and the flow below are zone {blame.zone}'s, where the equivalent packet was "
-            f"traced; those of zone {zone}, which decide here, no trace of this run met."
+            f"traced; this run has no trace of zone {zone}'s own ACL, which decides here."
         )
     local = replace(
         blame,

@@ -15,6 +15,7 @@ from audit.model.packets import Family
 from audit.model.run import Run
 from audit.model.verdicts import (
     NO_VERDICT,
+    PASSES,
     REASONS,
     VERDICTS,
     Blame,
@@ -40,7 +41,7 @@ MEANINGS: dict[Verdict, str] = {
     Verdict.BLOCKED: "an ACL, so a policy, stops it",
     Verdict.UNROUTABLE: "stopped, but by no ACL",
     Verdict.INCONCLUSIVE: "traced, and the trace does not decide",
-    Verdict.UNTRACED: "no trace of it could be had",
+    Verdict.UNTRACED: "it could not be traced",
 }
 
 CAUSES: dict[Reason, str] = {
@@ -71,18 +72,19 @@ CAUSES: dict[Reason, str] = {
     Reason.REMOTE_PORT_MISSING: "the zone that it is sent to has no such port",
     Reason.OTHER_NETWORK: "its ends are on different networks, and nothing joins these",
     Reason.BACKENDS_DIFFER: "some backends of the service are reachable and others are not",
-    Reason.GATEWAYS_DIFFER: "the gateways it may take do not agree",
+    Reason.GATEWAYS_DIFFER: "the possible next hops give different results",
     Reason.UNEXPECTED_OUTPUT: "it came out at another port than the destination's",
     Reason.NAT_NOT_TRACED: "an address translation on its way cannot be traced",
     Reason.TEMPLATE_LOAD_BALANCER: "the load balancer is a template, which a trace cannot expand",
-    Reason.NEXT_HOP_UNRESOLVED: "its next hop does not tell its address in the recorded state",
-    Reason.HAIRPIN_NOT_DRAWN: "no trace of the service drew the pod itself as its backend",
-    Reason.SOURCE_TRANSLATED: "a gateway translates its source between two nodes, and with its own "
-    "address it would fare otherwise",
+    Reason.NEXT_HOP_UNRESOLVED: "the snapshot has no MAC address of the next hop",
+    Reason.HAIRPIN_NOT_DRAWN: "the pod is an endpoint of this Service itself, and OVN chose it in "
+    "no trace; ask from another pod",
+    Reason.SOURCE_TRANSLATED: "a gateway translates its source between two nodes, and with the "
+    "pod's own address the verdict would differ",
     Reason.LEFT_NETWORK: "it left its network by a gateway, and no port in OVN leads from there to "
     "the other network",
-    Reason.WAY_IN_UNKNOWN: "it left towards a pod of the cluster, and how it gets there is in no "
-    "database",
+    Reason.WAY_IN_UNKNOWN: "it left towards a pod of the cluster, and no database says how it "
+    "gets there",
     Reason.HAIRPIN_NOT_TRANSLATED: (
         "a pod calls itself by a service, and no trace translates the packet's source"
     ),
@@ -93,7 +95,7 @@ CAUSES: dict[Reason, str] = {
     ),
     Reason.TOO_MANY_HOPS: "it was still on its way after the last hop that is followed",
     Reason.TRACE_ENDS: "the trace ends before the packet is delivered or dropped",
-    Reason.HOST_TO_HOST: "both ends are in the host network, so OVN never sees it",
+    Reason.HOST_TO_HOST: "both ends are in the host network, so OVN never sees the packet",
     Reason.USER_DEFINED_NETWORK: "the pod is in a user-defined network, which is not traced",
     Reason.NO_LOGICAL_PORT: "an end of it has no logical port in OVN",
     Reason.NO_ADDRESS: "an end of it has no address of this family",
@@ -133,6 +135,8 @@ REPLIES: dict[Verdict, str] = {
     Verdict.UNTRACED: "The reply was not traced.",
 }
 NO_REPLY = "There is no reply to trace."
+NOT_ASKED = "The reply was not asked about."
+"""Of what passes by the objects alone: only traces have replies."""
 
 
 def cause(verdict: Verdict, reason: Reason, blame: Blame | None) -> str:
@@ -169,9 +173,11 @@ def sentence(
     return f"{src.key} {VERBS[verdict]} {dst.key} on {port}{over}: {why}."
 
 
-def reply_sentence(code: int) -> str:
-    """Return the sentence about the reply, from a code of `CellVerdicts.reply`."""
-    return NO_REPLY if code == NO_VERDICT else REPLIES[VERDICTS[code]]
+def reply_sentence(request: Verdict, code: int) -> str:
+    """Return the sentence about the reply to a request, from a code of `CellVerdicts.reply`."""
+    if code == NO_VERDICT:
+        return NOT_ASKED if request in PASSES else NO_REPLY
+    return REPLIES[VERDICTS[code]]
 
 
 def cells(count: int) -> str:
@@ -260,7 +266,7 @@ def listed(ends: Sequence[str]) -> str:
     named = list(groups.items())[:MOST_NAMES]
     parts = [f"{group}{_first(names)}" for group, names in named]
     left_out = len(ends) - sum(len(names) for _, names in named)
-    return "; ".join([*parts, f"{left_out:,} in other namespaces"] if left_out else parts)
+    return "; ".join(parts) + (f" and {left_out:,} more" if left_out else "")
 
 
 def _first(names: Sequence[str]) -> str:

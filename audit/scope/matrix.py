@@ -68,12 +68,12 @@ class Built(Generic[_Of]):
         notes = []
         if count := len(self.without_ports):
             subject = "destination declares" if count == 1 else "destinations declare"
-            left_out = "is no column" if count == 1 else "are no columns"
+            left_out = "is left out" if count == 1 else "are left out"
             notes.append(
                 Note(
                     code="destinations-without-ports",
-                    text=f"{count} {subject} none of the ports asked for and {left_out}; --port "
-                    "names ports that need no declaration",
+                    text=f"{count} {subject} no port that was asked for and {left_out}; `--port "
+                    "tcp/80` asks about undeclared ports too",
                     subjects=tuple(self.matrix.endpoints[i].key for i in self.without_ports),
                 )
             )

@@ -477,7 +477,7 @@ def _no_way_in(task: TraceTask, hop: Hop, way: WayIn | None) -> str:
     if way is None:
         return "whose address is in no node's subnet"
     if way.port is None:
-        return f"and how node {way.node} takes it in is in no database"
+        return f"and no database says how node {way.node} takes it in"
     if hop.end is HopEnd.RESOLVING:
         return "and waits for its next hop's MAC, before any translation"
     if hop.port == task.microflow.inport:

@@ -95,7 +95,9 @@ def test_what_the_other_run_did_not_ask_about_is_neither_new_nor_gone() -> None:
     for before, after, outside in ((recorded(), more, (0, 1)), (more, recorded(), (1, 0))):
         found = compared(before, after, asked=False)
         assert (found.appeared, found.vanished, found.out_of_scope) == ((), (), outside)
-        assert "neither new nor gone" in changes.plain(found)
+        earlier, later = ("earlier", "later") if outside[0] else ("later", "earlier")
+        text = f"1 workload of the {earlier} run is outside the {later} run's scope"
+        assert f"{text}; it is not compared." in changes.plain(found)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from audit.model.endpoints import EndpointKind
 from audit.model.packets import Family
 from audit.model.run import Run
 from audit.model.verdicts import CODE, NO_VERDICT, Reason, Verdict
-from audit.report.explain import COLUMNS, explain
+from audit.report.explain import COLUMNS, alike, explain
 from tests.report.named import find_cell
 
 if TYPE_CHECKING:
@@ -40,6 +40,14 @@ def test_a_blocked_cell_names_who_decided_and_everyone_who_shares_it(run: Run) -
     assert "networkpolicy payments/api-from-shop" in shared
     assert "networkpolicy payments/same-namespace" in shared
     assert "There is no reply to trace." in said
+
+
+def test_cells_of_which_the_same_is_true_are_named(run: Run) -> None:
+    first = run.matrix.describe(1)
+    assert words(alike(run, [1])) == f"The same is true of 1 more cell: {first}."
+    several = words(alike(run, [1, 2, 3, 4, 5]))
+    assert several.startswith(f"The same is true of 5 more cells: {first}; ")
+    assert several.endswith(" and 2 more.")
 
 
 def test_each_hop_says_what_it_did_and_which_acl_matched(made: "Made") -> None:

@@ -420,7 +420,7 @@ def test_fingerprints_survive_that_pods_come_anew() -> None:
 
 def test_an_expectation_about_nothing_says_which_part_of_it_nothing_fits(told: Overview) -> None:
     (nobody,) = (one for one in told.checks if one.status is Status.EMPTY and one.name == "nobody")
-    assert nobody.sentence.endswith("nothing in the run fits its `from`")
+    assert nobody.sentence.endswith("no source of this run matches the expectation's `from`")
 
 
 def test_hostile_names_are_text_in_markup(told: Overview) -> None:

@@ -152,7 +152,10 @@ def test_cells_that_come_to_the_same_are_explained_as_one(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("shop/a", "pod/shop/b", ""), "which differ: tcp/80: reachable; tcp/443: blocked"),
+        (
+            ("shop/a", "pod/shop/b", ""),
+            "which differ: tcp/80: reachable; tcp/443: blocked; add the port",
+        ),
         (
             ("ns/shop", "n1", "80"),
             (

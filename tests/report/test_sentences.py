@@ -75,8 +75,9 @@ def test_the_unproven_never_claim_either_side(verdict: Verdict, reason: Reason) 
 
 
 def test_replies() -> None:
-    assert sentences.reply_sentence(NO_VERDICT) == sentences.NO_REPLY
-    assert "blocked" in sentences.reply_sentence(CODE[Verdict.BLOCKED])
+    assert sentences.reply_sentence(Verdict.BLOCKED, NO_VERDICT) == sentences.NO_REPLY
+    assert sentences.reply_sentence(Verdict.REACHABLE, NO_VERDICT) == sentences.NOT_ASKED
+    assert "blocked" in sentences.reply_sentence(Verdict.REACHABLE, CODE[Verdict.BLOCKED])
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
