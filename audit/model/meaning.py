@@ -23,7 +23,7 @@ class Change:
 class Meaning:
     """The chain of policies on either side, and the changes that would open the cell.
 
-    A chain says which step decides: `[AdminNetworkPolicy] Pass (control egress 2) →
+    A chain says which step decides: `[AdminNetworkPolicy] Pass (control egress[2]) →
     [NetworkPolicy] decides: no rule allows (default/deny-by-default, ingress)`.
     """
 

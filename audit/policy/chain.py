@@ -1,6 +1,6 @@
 """Why a cell is what it is: the chain of tiers a packet goes through, as one line a side.
 
-    [AdminNetworkPolicy] Pass (control egress 2) → [NetworkPolicy] decides: no rule allows (x/deny)
+    [AdminNetworkPolicy] Pass (control egress[2]) → [NetworkPolicy] decides: no rule allows (x/deny)
 
 Every policy that selects the endpoint is in it; the deciding step says that it decides.
 """
@@ -177,7 +177,7 @@ class _Walk:
 
     def _rule_name(self, number: int) -> str:
         index, rule = self._intent.deciders.rules[number]
-        return f"{self._name(index)} {rule.direction} {rule.index}"
+        return f"{self._name(index)} {rule.direction}[{rule.index}]"
 
 
 def _step(kind: str, effect: str, subject: str, *, decides: bool = False) -> Step:

@@ -59,7 +59,7 @@ NOBODY = "no policy selects it"
             NOBODY,
             (
                 "[NetworkPolicy] decides: "
-                "Allow (x/from-y ingress 0; also selecting: x/deny-by-default)"
+                "Allow (x/from-y ingress[0]; also selecting: x/deny-by-default)"
             ),
         ),
         (
@@ -67,7 +67,7 @@ NOBODY = "no policy selects it"
             "y/a",
             "x/a",
             (
-                "[AdminNetworkPolicy] Pass (control egress 1)"
+                "[AdminNetworkPolicy] Pass (control egress[1])"
                 " → [NetworkPolicy] decides: no rule allows (y/out, egress)"
             ),
             NOBODY,
@@ -76,7 +76,7 @@ NOBODY = "no policy selects it"
             [PASSING, OUT_Y],
             "y/a",
             "z/a",
-            "[AdminNetworkPolicy] decides: Deny (control egress 0)",
+            "[AdminNetworkPolicy] decides: Deny (control egress[0])",
             NOBODY,
         ),
         (
@@ -91,13 +91,13 @@ NOBODY = "no policy selects it"
             "y/a",
             "x/a",
             NOBODY,
-            "[BaselineAdminNetworkPolicy] decides: Deny (default ingress 0)",
+            "[BaselineAdminNetworkPolicy] decides: Deny (default ingress[0])",
         ),
         (
             [FIREWALL],
             "x/a",
             "outside",
-            "[EgressFirewall] decides: Deny (x/default egress 0)",
+            "[EgressFirewall] decides: Deny (x/default egress[0])",
             NOBODY,
         ),
         ([FIREWALL], "x/a", "y/a", NOBODY, NOBODY),
@@ -131,4 +131,4 @@ def test_a_rule_about_other_ports_is_not_the_one_that_decides() -> None:
     _, ingress = chains(evaluated(objects), NAMES.index("y/a"), NAMES.index("x/a"), 0)
     assert str(ingress) == "[NetworkPolicy] decides: no rule allows (x/p, ingress)"
     _, ingress = chains(evaluated(objects), NAMES.index("y/a"), NAMES.index("x/a"), 1)
-    assert str(ingress) == "[NetworkPolicy] decides: Allow (x/p ingress 0)"
+    assert str(ingress) == "[NetworkPolicy] decides: Allow (x/p ingress[0])"
