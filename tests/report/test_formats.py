@@ -20,7 +20,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from audit.compare.check import check
 from audit.model.endpoints import Endpoint, EndpointKind, Port
-from audit.model.expectations import Exemption, Expect, Expectation, Side, Status, Where
+from audit.model.expectations import (
+    Checked,
+    Exemption,
+    Expect,
+    Expectation,
+    Side,
+    Status,
+    Violation,
+    Where,
+)
 from audit.model.findings import FAILING, Disagreement, exit_code, recorded
 from audit.model.matrix import Cells, Matrix
 from audit.model.packets import Protocol
@@ -447,11 +456,9 @@ def test_prometheus_has_bounded_labels(told: Overview) -> None:
     grown = dataclasses.replace(told, namespaces=namespaces, checks=checks)
     lines = prometheus.prometheus(grown).splitlines()
     assert len(lines) < 350
-    # A finding's sentence is a label of a series of its own; there are few of them.
-    said = [line for line in lines if line.startswith("audit_finding_cells{")]
-    assert len(said) <= prometheus.MOST_FINDINGS
-    assert max(map(len, said)) < prometheus.MOST_SENTENCE + 200
-    assert max(len(line) for line in lines if line not in said) < 400
+    series = [line for line in lines if line.startswith("audit_finding_cells{")]
+    assert len(series) <= prometheus.MOST_FINDINGS
+    assert max(map(len, lines)) < 600
     passing = {
         sample.labels["namespace"]: sample.value
         for family in text_string_to_metric_families("\n".join(lines) + "\n")
@@ -498,3 +505,67 @@ def test_the_terminal_shows_namespaces_in_80_columns(run: Recorded, told: Overvi
 
 def _shown(name: str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in name)[:12]
+
+
+def violating(name: str, count: int) -> Checked:
+    """Return an expectation that `count` pods of one workload do not meet, alike."""
+    violations = [
+        Violation(
+            src=f"pod shop/web-{number}",
+            dst="pod data/db-0",
+            ports=("tcp/80",),
+            verdict=Verdict.EXITS,
+            by="",
+            cells=1,
+        )
+        for number in range(count)
+    ]
+    return checked(name, Status.VIOLATED, "some are not", tuple(violations))
+
+
+def checked(
+    name: str, status: Status, sentence: str, violations: tuple[Violation, ...] = ()
+) -> Checked:
+    return Checked(
+        name=name,
+        description="",
+        status=status,
+        sentence=sentence,
+        as_expected=0,
+        violating=len(violations),
+        unproven=0,
+        exempt=0,
+        waived=0,
+        violations=violations,
+        notes=(),
+    )
+
+
+def test_what_is_not_as_expected_is_folded_and_apart_from_findings(run: Recorded) -> None:
+    told = overview_of(run, [violating("no-exits", 3)])
+    page = markdown.markdown(told)
+    folded = "| pod shop/web-0, web-1, web-2 | pod data/db-0 | tcp/80 | exits |  | 3 |"
+    assert folded in page.partition("#### Not as expected: no-exits")[2]
+    assert "no-exits" not in page.partition("#### Findings")[2]
+    line = "pod shop/web-0, web-1, web-2 to pod data/db-0 on tcp/80: exits, 3 cells"
+    assert line in junit.junit(told)
+    assert line in " ".join(plain.plain(told.checks).split())
+    texts = [result.text for result in told.results if result.rule == "expectation/no-exits"]
+    assert texts[0] == "no-exits: pod shop/web-0 to pod data/db-0 on tcp/80 leaves OVN"
+
+
+def test_markdown_says_what_has_the_rest(run: Recorded) -> None:
+    told = overview_of(run, [violating(f"e{number}", 1) for number in range(9)])
+    assert "… and 5 more expectations: `audit check … -o json` has all." in markdown.markdown(told)
+
+
+def test_expectations_without_cells_are_asked_about_in_one_run() -> None:
+    needs = ("run with --to-ip 192.0.2.1 --port tcp/80", "run with --to-ip all, and label pods", "")
+    empty = [checked(f"e{n}", Status.EMPTY, text) for n, text in enumerate(needs)]
+    lines = plain.plain([*empty, violating("no-exits", 1)]).splitlines()
+    assert " ".join(lines[-3:-1]) == (
+        "What 2 of the empty ones ask for, in one run: audit run … --port tcp/80 --to-ip "
+        "192.0.2.1 --to-ip all --port declared"
+    )
+    assert lines[-1] == "0 of 4 expectations are satisfied, 1 violated, 3 empty"
+    assert "in one run" not in plain.plain(empty[:1])

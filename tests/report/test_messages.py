@@ -69,7 +69,7 @@ def test_an_error_ends_a_run_with_1_and_is_said_everywhere(
     assert (TEXT in failures) is failing  # a warning is no failed case
     families = text_string_to_metric_families(prometheus.prometheus(told))
     series = [s.labels for f in families if f.name == "audit_finding_cells" for s in f.samples]
-    assert series == [{"level": level, "kind": str(kind), "text": TEXT}]
+    assert series == [{"level": level, "kind": str(kind), "cause": ""}]
     shop = made.shop()
     shown = dataclasses.replace(shop, manifest={**shop.manifest, **done.manifest})
     assert TEXT in html.unescape(render_html(shown))

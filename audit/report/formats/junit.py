@@ -12,7 +12,7 @@ from audit.model.findings import FAILING
 from audit.model.verdicts import OPERATIONAL
 from audit.report import sentences
 from audit.report.formats import xml
-from audit.report.formats.overview import Overview
+from audit.report.formats.overview import Overview, folded
 
 MOST_LINES = 200
 _RUN, _EXPECTATIONS = "audit.run", "audit.expectations"
@@ -94,12 +94,7 @@ def _expectations(overview: Overview) -> Iterator[str]:
 
 
 def _lines(check: Checked) -> Iterator[str]:
-    for violation in check.violations:
-        by = f" ({violation.by})" if violation.by else ""
-        ends = f"{violation.src} to {violation.dst} on {', '.join(violation.ports)}"
-        cells = f"{violation.cells} {'cell' if violation.cells == 1 else 'cells'}"
-        waived = f"; {violation.waiver}" if violation.waiver else ""
-        yield f"{ends}: {violation.verdict}{by}, {cells}{waived}"
+    yield from map(str, folded(check))
     yield from (f"evidence for {control}" for control in check.controls)
     yield from check.notes
 
@@ -109,7 +104,9 @@ def _case(suite: str, name: str, short: str, lines: Sequence[str], *, skipped: b
     opening = f"<testcase classname={xml.attribute(suite)} name={xml.attribute(name)}"
     if not lines:
         return f"{opening}/>"
-    more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    left = len(lines) - MOST_LINES
+    command = "audit check" if suite == _EXPECTATIONS else "audit report"
+    more = [f"and {left:,} more: `{command} … -o json` has all"] if left > 0 else []
     body = "\n".join(xml.line(line) for line in [*lines[:MOST_LINES], *more])
     mark = "skipped" if skipped else "failure"
     return f"{opening}><{mark} message={xml.attribute(short)}>{body}</{mark}></testcase>"

@@ -4,13 +4,18 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from audit.model.expectations import Status
+from audit.model.expectations import Checked, Status
 from audit.model.tally import NO_SHARE, Tally, most_open, percent
 from audit.report import printing
-from audit.report.formats.overview import OUTSIDE, Overview
+from audit.report.formats.overview import OUTSIDE, Overview, folded
+from audit.report.sentences import listed
 
 MOST_ROWS = 20
+MOST_OF_MANY = 5
+"""Rows of what an expectation found, where several found something."""
 MOST_TEXT = 300
+ALL = "`audit report … -o json` has all"
+ALL_CHECKS = "`audit check … -o json` has all"
 _MARKS = {
     Status.SATISFIED: "✅",
     Status.VIOLATED: "❌",
@@ -35,7 +40,8 @@ def _lines(overview: Overview) -> Iterator[str]:
     yield ""
     yield from _verdicts(overview)
     yield from _expectations(overview)
-    yield from _list("Findings", [_marked(r.level, r.sentence) for r in overview.results])
+    found = [r for r in overview.results if not r.rule.startswith("expectation/")]
+    yield from _list("Findings", [_marked(r.level, r.sentence) for r in found])
     yield from _list("About the facts", [_marked(r.level, r.text) for r in overview.notes])
     yield from _list(
         "Unproven",
@@ -90,6 +96,7 @@ def _expectations(overview: Overview) -> Iterator[str]:
             for c in checks
         ]
         yield from _table(("", "expectation", "evidence for", ""), rows)
+        yield from _violations(checks)
         waivers = dict.fromkeys(waiver for check in checks for waiver in check.waivers)
         if waivers:
             yield from _section("Waivers")
@@ -107,6 +114,31 @@ def _expectations(overview: Overview) -> Iterator[str]:
             )
 
 
+def _violations(checks: Sequence[Checked]) -> Iterator[str]:
+    """Yield what is not as expected, under its expectation; MOST_ROWS lines in all."""
+    violated = [(check, rows) for check in checks if (rows := folded(check))]
+    most = max(MOST_OF_MANY, MOST_ROWS // max(len(violated), 1))
+    shown = violated[: MOST_ROWS // most]
+    for check, rows in shown:
+        yield from _section(f"Not as expected: {escaped(check.name)}")
+        fields = [
+            (
+                escaped(listed(row.srcs)),
+                escaped(listed(row.dsts)),
+                escaped(", ".join(row.of.ports)),
+                str(row.of.verdict),
+                escaped("; ".join(filter(None, (row.of.by, row.of.waiver)))),
+                f"{row.cells:,}",
+            )
+            for row in rows
+        ]
+        yield from _table(_VIOLATED, fields, most, ALL_CHECKS)
+    if left := len(violated) - len(shown):
+        expectations = "expectation" if left == 1 else "expectations"
+        yield from (f"… and {left:,} more {expectations}: {ALL_CHECKS}.", "")
+
+
+_VIOLATED = ("from", "to", "ports", "verdict", "by", "cells")
 _EXPOSED = ("namespace", "of the cells from elsewhere", "get through")
 
 
@@ -132,7 +164,7 @@ def _list(title: str, texts: Sequence[str]) -> Iterator[str]:
     yield from _section(title)
     yield from (f"- {text}" for text in texts[:MOST_ROWS])
     if len(texts) > MOST_ROWS:
-        yield f"- … and {len(texts) - MOST_ROWS:,} more"
+        yield f"- … and {len(texts) - MOST_ROWS:,} more: {ALL}"
     yield ""
 
 
@@ -141,12 +173,15 @@ def _marked(word: str, text: str) -> str:
     return f"{word}: {escaped(text)}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], most: int = MOST_ROWS, rest: str = ALL
+) -> Iterator[str]:
+    """Yield a table of the first rows; `rest` says where all of them are."""
     yield f"| {' | '.join(head)} |"
     yield f"| {' | '.join('---' for _ in head)} |"
-    yield from (f"| {' | '.join(row)} |" for row in rows[:MOST_ROWS])
-    if len(rows) > MOST_ROWS:
-        yield from ("", f"… and {len(rows) - MOST_ROWS:,} more.")
+    yield from (f"| {' | '.join(row)} |" for row in rows[:most])
+    if len(rows) > most:
+        yield from ("", f"… and {len(rows) - most:,} more: {rest}.")
     yield ""
 
 

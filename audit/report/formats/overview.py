@@ -19,7 +19,7 @@ from audit.model.matrix import FAMILIES
 from audit.model.recorded import Recorded
 from audit.model.tally import Tally, from_others
 from audit.model.verdicts import PASSES, REASONS, STOPPED, UNPROVEN, VERDICTS, Blame, Verdict
-from audit.report.sentences import CAUSES
+from audit.report.sentences import CAUSES, gathered, listed
 
 OUTSIDE = "(outside)"
 """Stands for the namespace of nodes and addresses outside: no namespace can be called that."""
@@ -40,6 +40,8 @@ class Result:
     key: tuple[str, ...]
     subjects: tuple[str, ...] = ()
     cells: int = 0
+    cause: str = ""
+    """What a finding comes from, where that is known."""
     by: str = ""
     """The policy's rule that decided the cells of an expectation, if one did."""
     waiver: str = ""
@@ -100,6 +102,34 @@ class Overview:
     def run_id(self) -> str:
         """The run's id."""
         return str(self.manifest.get("run_id", ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violations:
+    """What is not as expected alike: who to whom, and one of the pairs that it is of."""
+
+    srcs: tuple[str, ...]
+    dsts: tuple[str, ...]
+    of: Violation
+    cells: int
+
+    def __str__(self) -> str:
+        by = f" ({self.of.by})" if self.of.by else ""
+        waived = f"; {self.of.waiver}" if self.of.waiver else ""
+        cells = f"{self.cells:,} {'cell' if self.cells == 1 else 'cells'}"
+        ends = f"{listed(self.srcs)} to {listed(self.dsts)} on {', '.join(self.of.ports)}"
+        return f"{ends}: {self.of.verdict}{by}, {cells}{waived}"
+
+
+def folded(check: Checked) -> list[Violations]:
+    """Gather what is not as expected alike; most cells first."""
+    rows = [
+        Violations(srcs=srcs, dsts=dsts, of=same[0], cells=sum(one.cells for one in same))
+        for srcs, dsts, same in gathered(
+            check.violations, lambda v: (v.verdict, v.by, v.waiver, v.ports)
+        )
+    ]
+    return sorted(rows, key=lambda row: (-row.cells, row.srcs, row.dsts))
 
 
 def overview_of(run: Recorded, checks: Sequence[Checked] = ()) -> Overview:
@@ -217,6 +247,7 @@ def _result(finding: Finding) -> Result:
         key=(*cause, *about) if failing else (finding.text,),
         subjects=finding.subjects,
         cells=finding.cells,
+        cause=finding.cause,
     )
 
 
@@ -244,10 +275,12 @@ def _violations(checks: Sequence[Checked]) -> Iterator[Result]:
             ends = f"{violation.src} to {violation.dst} on {ports}"
             by = f" ({violation.by})" if violation.by else ""
             waived = f"; {violation.waiver}" if violation.waiver else ""
+            leaves = violation.verdict is Verdict.EXITS
+            state = "leaves OVN" if leaves else f"is {violation.verdict}"
             yield Result(
                 rule=rule,
                 level=_level(check, violation),
-                text=f"{check.name}: {ends} is {violation.verdict}{by}{waived}",
+                text=f"{check.name}: {ends} {state}{by}{waived}",
                 key=(violation.src, violation.dst, ports),
                 subjects=(violation.src, violation.dst),
                 cells=violation.cells,

@@ -1,11 +1,13 @@
 """What became of expectations, for a terminal."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from audit.model.expectations import Checked, Status, Violation
+from audit.model.expectations import Checked, Status
 from audit.report import printing
 from audit.report.explain import wrap
-from audit.report.sentences import gathered, listed
+from audit.report.formats.overview import folded
 
 MOST_SHOWN = 20
 
@@ -14,31 +16,42 @@ def plain(checks: Sequence[Checked]) -> str:
     """Return a paragraph per expectation, those that fail first."""
     ranked = sorted(checks, key=lambda check: (check.status.passes, check.name))
     lines = [line for check in ranked for line in _lines(check)]
-    good = sum(check.status is Status.SATISFIED for check in checks)
-    waived = sum(check.status is Status.WAIVED for check in checks)
-    besides = f", {waived} waived" if waived else ""
+    lines += wrap(_one_run(checks))
+    counts = Counter(check.status for check in checks)
+    besides = "".join(f", {counts[status]} {status}" for status in _OTHERS if counts[status])
+    good = counts[Status.SATISFIED]
     lines.append(f"{good} of {len(checks)} expectations are satisfied{besides}")
     return printing.lines(lines)
+
+
+_OTHERS = (Status.VIOLATED, Status.EXPIRED, Status.UNPROVEN, Status.EMPTY, Status.WAIVED)
+_FLAG = re.compile(r"--(?:from-ip|to-ip|port) [^\s,;]+")
+"""How an expectation's `needs` asks for more cells."""
+
+
+def _one_run(checks: Sequence[Checked]) -> str:
+    """Return one run that asks about all that the empty expectations need, if several say it."""
+    empty = [check.sentence for check in checks if check.status is Status.EMPTY]
+    asked = [flags for text in empty if (flags := _FLAG.findall(text))]
+    if len(asked) < 2:  # noqa: PLR2004 - the sentence of one says it already
+        return ""
+    flags = sorted({flag for of_one in asked for flag in of_one})
+    # A run with ports asks for these alone.
+    declared = ["--port declared"] if any(flag.startswith("--port") for flag in flags) else []
+    return (
+        f"What {len(asked)} of the empty ones ask for, in one run: audit run … "
+        f"{' '.join([*flags, *declared])}"
+    )
 
 
 def _lines(check: Checked) -> Iterator[str]:
     yield from wrap(f"{check.status:<10}{check.name}: {check.sentence}", hang=10)
     if check.controls:
         yield from wrap(f"evidence for {'; '.join(check.controls)}", indent=10, hang=12)
-    rows = gathered(check.violations, lambda v: (v.verdict, v.by, v.waiver, v.ports))
-    rows.sort(key=lambda row: (-_cells(row[2]), row[:2]))
-    for sources, destinations, violations in rows[:MOST_SHOWN]:
-        violation, cells = violations[0], _cells(violations)
-        by = f" ({violation.by})" if violation.by else ""
-        count = f"{cells:,} {'cell' if cells == 1 else 'cells'}"
-        ends = f"{listed(sources)} to {listed(destinations)} on {', '.join(violation.ports)}"
-        waived = f"; {violation.waiver}" if violation.waiver else ""
-        yield from wrap(f"{ends}: {violation.verdict}{by}, {count}{waived}", indent=10, hang=12)
+    rows = folded(check)
+    for row in rows[:MOST_SHOWN]:
+        yield from wrap(str(row), indent=10, hang=12)
     if len(rows) > MOST_SHOWN:
         yield f"{'':10}… and {len(rows) - MOST_SHOWN:,} more; -o json has them all"
     for note in check.notes:
         yield from wrap(f"note: {note}", indent=10, hang=12)
-
-
-def _cells(violations: Sequence[Violation]) -> int:
-    return sum(violation.cells for violation in violations)

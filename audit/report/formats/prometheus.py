@@ -1,8 +1,8 @@
 """Prometheus' text format, for node_exporter's textfile collector or a Pushgateway.
 
 The number of series is bounded whatever the cluster is: labels are verdicts, expectations' names,
-the sentences of the first findings of each kind, and the MOST_NAMESPACES namespaces that most gets
-through to; the rest are summed under `other`.
+the kinds and causes of findings, and the MOST_NAMESPACES namespaces that most gets through to; the
+rest are summed under `other`. No label counts anything: each night would make new series.
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
@@ -18,9 +18,7 @@ MOST_NAMESPACES = 50
 MOST_EXPECTATIONS = 200
 MOST_LABEL = 200
 """Characters of a label's value."""
-MOST_OF_A_KIND = 3
 MOST_FINDINGS = 100
-MOST_SENTENCE = 1_000
 OTHER = "(other)"
 
 _Sample = tuple[Mapping[str, str], float]
@@ -98,7 +96,7 @@ def _expectations(checks: Sequence[Checked]) -> Iterator[tuple[str, str, list[_S
             yield name, text, [({"expectation": key}, value) for key, value in values.items()]
 
 
-_FINDING_CELLS = "Cells that a finding is about, the first of a kind."
+_FINDING_CELLS = "Cells that the findings of a kind and cause are about."
 _PASSING = "Cells into a namespace that get through; those with most, and (other) for the rest."
 
 
@@ -112,18 +110,14 @@ def _least(pairs: Iterator[tuple[str, float]]) -> dict[str, float]:
 
 
 def _finding_cells(overview: Overview) -> list[_Sample]:
-    """Return a series for each finding that fails or warns; a kind of many by its first few."""
-    samples: dict[tuple[str, ...], float] = {}
-    kinds: Counter[str] = Counter()
+    """Return a series for each level, kind and cause of the findings."""
+    cells: Counter[tuple[str, ...]] = Counter()
     for result in overview.results:
-        kinds[result.rule] += 1
-        if kinds[result.rule] <= MOST_OF_A_KIND:
-            labels = (result.level, result.rule[:MOST_LABEL], result.text[:MOST_SENTENCE])
-            samples[labels] = max(samples.get(labels, 0), result.cells)
-    listed = list(samples.items())[:MOST_FINDINGS]
+        labels = (result.level, result.rule[:MOST_LABEL], result.cause[:MOST_LABEL])
+        cells[labels] += result.cells
     return [
-        (dict(zip(("level", "kind", "text"), labels, strict=True)), cells)
-        for labels, cells in listed
+        (dict(zip(("level", "kind", "cause"), labels, strict=True)), count)
+        for labels, count in [*cells.items()][:MOST_FINDINGS]
     ]
 
 
