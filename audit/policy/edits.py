@@ -101,7 +101,7 @@ MOST_COMPARED = 2_000
 def openings(question: Question, *, count: bool = True) -> tuple[Opening, ...]:
     """Return the smallest edits that open a cell, each verified; none when nothing known does.
 
-    Without `count` it is not counted what else they open.
+    Without `count` it is not counted what else they open, and their order is the same.
     """
     policies = [policy for policy in question.policies if policy.spec is not None]
     before = question.intent(policies, narrow=True)
@@ -120,7 +120,7 @@ def openings(question: Question, *, count: bool = True) -> tuple[Opening, ...]:
         if int(after.decide(*(after.index(i) for i in (0, 1, 0))).outcome[0]) == PASSES:
             also, more = _also(question, whole, edited) if whole is not None else ((), -1)
             opened.append(Opening(edits=edits, also=also, count=more))
-    return tuple(sorted(opened, key=lambda opening: (_cost(opening.edits), opening.count)))
+    return tuple(opened)
 
 
 def _cost(edits: Sequence[Edit]) -> int:

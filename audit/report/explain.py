@@ -47,8 +47,12 @@ def explain(run: Run, cell: int) -> str:
     if blame is not None:
         local, elsewhere = owndecision.of_cell(run, cell, blame)
         lines += blame_lines(local, elsewhere)
-    lines += wrap(_balanced(run, cell, request), indent=9)
-    lines += _backend_lines(run, cell)
+    backends = [*_backend_lines(run, cell), *wrap(_balanced(run, cell, request), indent=9)]
+    if backends:
+        # What policies see of a Service is no policy that shares the decision.
+        apart = [""] if blame is not None and len(blame.policies) > 1 else []
+        lines += [*apart, f"{'Backends':9}{backends[0].removeprefix('Backends').lstrip()}"]
+        lines += backends[1:]
     lines += _hop_lines(_by_plane("Request", request if others else ()), request)
     lines += _hop_lines(_by_plane("Request", others), others)
     code = int(verdicts.reply[cell])

@@ -77,6 +77,9 @@ def test_every_suggestion_opens_its_cell_and_counts_what_else(
     cell = data.draw(st.sampled_from(blocked))
     asked = question(objects, *cell)
     found = edits.openings(asked)
+    # What a page lists, uncounted, is in the same order.
+    uncounted = edits.openings(asked, count=False)
+    assert [each.edits for each in uncounted] == [each.edits for each in found]
     # Whatever stops a packet of a pod can be edited: a rule, or a policy that isolates.
     assert found
     for opening in found:

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from audit.model.endpoints import EndpointKind
 from audit.model.packets import Family
 from audit.model.run import Run
-from audit.model.verdicts import CODE, NO_VERDICT, Reason, Verdict
+from audit.model.verdicts import CODE, NO_VERDICT, Blame, PolicyRef, Reason, Verdict
 from audit.report.explain import COLUMNS, alike, explain
 from tests.report.named import find_cell
 
@@ -132,6 +133,20 @@ def test_of_a_service_it_is_counted_how_many_of_its_endpoints_can_be_reached(mad
         "         10.0.0.3:80 blocked (acl-drop)\n"
     ) in text
     assert "Backends" not in explain(run, 0)
+
+
+def test_what_policies_see_of_a_service_is_apart_from_who_shares_the_decision(
+    made: "Made",
+) -> None:
+    packet = 'inport=="shop_a" && ip4.src==10.0.0.1 && ip4.dst==10.96.0.9 && tcp.dst==80'
+    record = made.trace("a", outcome="blocked", reason="default-deny", microflow=packet)
+    run = one_cell(made, {"a": record}, Verdict.BLOCKED, Reason.DEFAULT_DENY)
+    ends = tuple(replace(end, kind=EndpointKind.SERVICE) for end in run.matrix.endpoints)
+    refs = tuple(PolicyRef(kind="NetworkPolicy", namespace="shop", name=name) for name in "ab")
+    shared = Blame(action="drop", direction="egress", policy=refs[0], policies=refs)
+    verdicts = replace(run.verdicts, blames=(shared,), blame=np.zeros(1, np.int32))
+    text = explain(replace(run, matrix=replace(run.matrix, endpoints=ends), verdicts=verdicts), 0)
+    assert "  networkpolicy shop/b\n\nBackends OVN balances the load before it looks" in text
 
 
 def test_lines_are_folded_but_what_is_copied_is_not(run: Run) -> None:
