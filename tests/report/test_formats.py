@@ -483,8 +483,8 @@ def test_markdown_fits_a_comment(told: Overview) -> None:
 def test_the_terminal_shows_namespaces_in_80_columns(run: Recorded, told: Overview) -> None:
     head, *lines = terminal.matrix(told).splitlines()
     assert max(map(len, (head, *lines))) <= 80
-    assert len(lines) == 9  # eight namespaces, and the one with fewest cells as (1 others)
-    assert "(1 others)" in lines[-1]
+    assert len(lines) == 9  # eight namespaces, and the one with fewest cells as (1 other)
+    assert "(1 other)" in lines[-1]
     # One entry, counted the plain way: from the first namespace shown to the second.
     names = sorted({endpoint.namespace for endpoint in run.endpoints})
     left_out = [name for name in names if not any(_shown(name) in line for line in lines)]
@@ -569,3 +569,14 @@ def test_expectations_without_cells_are_asked_about_in_one_run() -> None:
     )
     assert lines[-1] == "0 of 4 expectations are satisfied, 1 violated, 3 empty"
     assert "in one run" not in plain.plain(empty[:1])
+
+
+def test_the_terminal_leaves_out_rows_and_columns_without_cells(told: Overview) -> None:
+    a, b, c = (dataclasses.replace(told.namespaces[0], name=name) for name in "abc")
+    table = ((0, 1, 2), (0, 0, 0), (0, 0, 0))
+    of = dataclasses.replace(told, namespaces=(a, b, c), matrix=table, proven=table, pairs=table)
+    assert terminal.matrix(of).splitlines() == [
+        "gets through, from / to      [2]   [3]",
+        "[1] a                       100%  100%",
+        "to  [2] b, [3] c",
+    ]
