@@ -150,15 +150,32 @@ def gitlab() -> tuple[dict[str, Any], dict[str, Any]]:
 
 def test_gitlabs_template_hands_its_inputs_to_the_script() -> None:
     inputs, job = gitlab()
-    assert set(job["variables"]) <= ASKED
+    assert set(job["variables"]) == ASKED | {"FAIL"}
     used = set(re.findall(r"\$\[\[ inputs\.(\w+) \]\]", json.dumps(job)))
     assert used == inputs.keys()
-    assert job["script"] == [SCRIPT.name]
+    assert any(line.startswith(f"{SCRIPT.name} ") for line in job["script"])
+    assert inputs.keys() == ACTION["inputs"].keys() - {"out"} | {"image", "stage"}
     out = job["variables"]["OUT"]
     assert job["artifacts"]["paths"] == [out]
     assert job["artifacts"]["reports"]["junit"] == f"{out}/junit.xml"
     required = {name for name, field in inputs.items() if "default" not in field}
     assert required == {"image"}, "no registry is named for anybody"
+
+
+@pytest.mark.parametrize("fail", ["true", "false"])
+@pytest.mark.parametrize("code", range(5))
+def test_gitlabs_job_ends_as_its_input_says(tmp_path: Path, code: int, fail: str) -> None:
+    """Findings (1) and what is incomplete (3) can be let through; a usage error never is."""
+    _, job = gitlab()
+    script = tmp_path / SCRIPT.name
+    script.write_text(f"#!/bin/sh\nexit {code}\n")
+    script.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", "\n".join(job["script"])],
+        env={"PATH": path, "FAIL": fail}, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == (0 if fail == "false" and code in (1, 3) else code)
 
 
 def test_packs_in_the_examples_are_there() -> None:
