@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from audit.model.changes import ChangedPath, ChangedPaths, Changes, OutsideChanges
 from audit.report import printing
 from audit.report.explain import wrap
-from audit.report.sentences import gathered, listed
+from audit.report.sentences import between, gathered, listed, receivers
 
 MOST_ROWS = 200
 
@@ -208,7 +208,7 @@ def _outside_on_page(outside: OutsideChanges) -> Iterator[str]:
         before, after = (state for state, _ in _states(row.path))
         because = f", because of {'; '.join(row.path.because)}" if row.path.because else ""
         yield (
-            f"By the policies alone, {listed(row.srcs)} to {listed(row.dsts)} on "
+            f"By the policies alone, {between(row.srcs, row.dsts, row.paths)} on "
             f"{', '.join(row.path.ports)}: {before}, now {after}{because}."
         )
     if len(rows) > MOST_SENTENCES:
@@ -265,7 +265,7 @@ def _table(title: str, paths: Sequence[ChangedPath], counts: str) -> Iterator[st
         path = row.path
         fields = (
             listed(row.srcs),
-            listed(row.dsts),
+            receivers(row.srcs, row.dsts, row.paths),
             ", ".join(path.ports),
             *states(path),
             "; ".join(path.because) or path.why,
@@ -321,7 +321,7 @@ def _plain_row(row: Row, counted: Callable[[int], str]) -> Iterator[str]:
         for (state, drift), blame in zip(_states(path), (path.was, path.why), strict=True)
     )
     count = counted(row.cells)
-    ends = f"{listed(row.srcs)} to {listed(row.dsts)}"
+    ends = between(row.srcs, row.dsts, row.paths)
     yield from ("", *wrap(f"{ends} on {', '.join(path.ports)}: {count}"))
     yield from wrap(f"before   {before}", indent=2, hang=11)
     yield from wrap(f"after    {after}", indent=2, hang=11)

@@ -223,6 +223,9 @@ def cell_sentence(run: Run, cell: int) -> str:
     )
 
 
+EACH_OTHER = "each other"
+
+
 class Path(Protocol):
     """What is said of cells between two workloads."""
 
@@ -243,7 +246,8 @@ def gathered(
 ) -> list[tuple[tuple[str, ...], tuple[str, ...], tuple[_P, ...]]]:
     """Gather paths that are alike: first the sources of each destination, then destinations.
 
-    Each has all of its sources, all of its destinations, and the paths between them.
+    Each has all of its sources, all of its destinations, and the paths between them. Where some are
+    reached by each other and by the same others, each of these is a source of every other.
     """
     by_dst: dict[tuple[Hashable, str], list[_P]] = defaultdict(list)
     for path in paths:
@@ -251,10 +255,36 @@ def gathered(
     rows: dict[tuple[Hashable, tuple[str, ...]], list[_P]] = defaultdict(list)
     for (what, _), group in by_dst.items():
         rows[what, tuple(sorted({path.src for path in group}))] += group
+    others: dict[tuple[Hashable, tuple[str, ...]], list[tuple[str, ...]]] = defaultdict(list)
+    for (what, srcs), group in rows.items():
+        dsts = {path.dst for path in group}
+        if len(dsts) == 1 and dsts.isdisjoint(srcs):
+            others[what, tuple(sorted({*srcs, *dsts}))].append(srcs)
+    joined = [
+        (ends, [path for srcs in parts for path in rows.pop((what, srcs))])
+        for (what, ends), parts in others.items()
+        if len(parts) > 1
+    ]
     return [
         (srcs, tuple(sorted({path.dst for path in group})), tuple(group))
-        for (_, srcs), group in rows.items()
+        for srcs, group in [*((srcs, group) for (_, srcs), group in rows.items()), *joined]
     ]
+
+
+def receivers(srcs: Sequence[str], dsts: Sequence[str], paths: Iterable[Path]) -> str:
+    """Return the destinations of gathered paths in a line: `each other` where all are sources.
+
+    Gathered are a source and itself only where a path leads from it to itself.
+    """
+    if set(srcs).isdisjoint(dsts) or any(path.src == path.dst for path in paths):
+        return listed(dsts)
+    return EACH_OTHER if set(srcs) == set(dsts) else f"{listed(dsts)} (none to itself)"
+
+
+def between(srcs: Sequence[str], dsts: Sequence[str], paths: Iterable[Path]) -> str:
+    """Return both ends of gathered paths in a line: `pod shop/a-0, a-1 to pod shop/b-0`."""
+    to = receivers(srcs, dsts, paths)
+    return f"{listed(srcs)} among each other" if to == EACH_OTHER else f"{listed(srcs)} to {to}"
 
 
 def listed(ends: Sequence[str]) -> str:

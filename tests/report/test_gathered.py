@@ -6,7 +6,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.report.sentences import gathered
+from audit.report.sentences import between, gathered
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,12 @@ class Pair:
 
 
 PAIRS = st.dictionaries(
-    st.tuples(st.sampled_from("abcd"), st.sampled_from("wxyz")), st.sampled_from(("yes", "no"))
+    st.tuples(st.sampled_from("abcd"), st.sampled_from("bcdx")), st.sampled_from(("yes", "no"))
 )
+
+
+def says_each_other(text: str) -> bool:
+    return text.endswith(("among each other", "(none to itself)"))
 
 
 @given(PAIRS)
@@ -28,7 +32,10 @@ def test_what_is_told_together_is_exactly_what_was_given(
     pairs = [Pair(*ends, verdict) for ends, verdict in verdicts.items()]
     told = gathered(pairs, lambda pair: pair.verdict)
     claimed = [
-        (*ends, group[0].verdict) for srcs, dsts, group in told for ends in product(srcs, dsts)
+        (*ends, group[0].verdict)
+        for srcs, dsts, group in told
+        for ends in product(srcs, dsts)
+        if ends[0] != ends[1] or not says_each_other(between(srcs, dsts, group))
     ]
     assert sorted(claimed) == sorted((pair.src, pair.dst, pair.verdict) for pair in pairs)
     assert sorted(p.src + p.dst for _, _, group in told for p in group) == sorted(
@@ -40,3 +47,15 @@ def test_a_full_square_is_one_line() -> None:
     pairs = [Pair(src, dst, "yes") for src in "ab" for dst in "xy"]
     [(srcs, dsts, group)] = gathered(pairs, lambda pair: pair.verdict)
     assert (srcs, dsts, len(group)) == (("a", "b"), ("x", "y"), 4)
+
+
+def test_a_set_among_each_other_is_one_line() -> None:
+    pairs = [Pair(src, dst, "yes") for src in "abc" for dst in "abc" if src != dst]
+    [row] = gathered(pairs, lambda pair: pair.verdict)
+    assert between(*row) == "a, b, c among each other"
+    pairs += [Pair("x", dst, "yes") for dst in "abc"]
+    [row] = gathered(pairs, lambda pair: pair.verdict)
+    assert between(*row) == "a, b, c, x to a, b, c (none to itself)"
+    pairs += [Pair(dst, dst, "yes") for dst in "abc"]
+    [row] = gathered(pairs, lambda pair: pair.verdict)
+    assert between(*row) == "a, b, c, x to a, b, c"

@@ -19,7 +19,7 @@ from audit.model.matrix import FAMILIES
 from audit.model.recorded import Recorded
 from audit.model.tally import Tally, from_others
 from audit.model.verdicts import PASSES, REASONS, STOPPED, UNPROVEN, VERDICTS, Blame, Verdict
-from audit.report.sentences import CAUSES, gathered, listed
+from audit.report.sentences import CAUSES, between, gathered
 
 OUTSIDE = "(outside)"
 """Stands for the namespace of nodes and addresses outside: no namespace can be called that."""
@@ -106,26 +106,35 @@ class Overview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violations:
-    """What is not as expected alike: who to whom, and one of the pairs that it is of."""
+    """What is not as expected alike: who to whom."""
 
     srcs: tuple[str, ...]
     dsts: tuple[str, ...]
-    of: Violation
-    cells: int
+    pairs: tuple[Violation, ...]
+
+    @property
+    def of(self) -> Violation:
+        """One of them: they are alike in everything but their ends."""
+        return self.pairs[0]
+
+    @property
+    def cells(self) -> int:
+        """How many cells that is."""
+        return sum(pair.cells for pair in self.pairs)
 
     def __str__(self) -> str:
         by = f" ({self.of.by})" if self.of.by else ""
         waived = f"; {self.of.waiver}" if self.of.waiver else ""
         cells = f"{self.cells:,} {'cell' if self.cells == 1 else 'cells'}"
-        ends = f"{listed(self.srcs)} to {listed(self.dsts)} on {', '.join(self.of.ports)}"
-        return f"{ends}: {self.of.verdict}{by}, {cells}{waived}"
+        ends = between(self.srcs, self.dsts, self.pairs)
+        return f"{ends} on {', '.join(self.of.ports)}: {self.of.verdict}{by}, {cells}{waived}"
 
 
 def folded(check: Checked) -> list[Violations]:
     """Gather what is not as expected alike; most cells first."""
     rows = [
-        Violations(srcs=srcs, dsts=dsts, of=same[0], cells=sum(one.cells for one in same))
-        for srcs, dsts, same in gathered(
+        Violations(srcs=srcs, dsts=dsts, pairs=pairs)
+        for srcs, dsts, pairs in gathered(
             check.violations, lambda v: (v.verdict, v.by, v.waiver, v.ports)
         )
     ]
