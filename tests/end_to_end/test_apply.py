@@ -135,7 +135,7 @@ def test_the_answer_names_what_closes_and_keeps_apart_from_the_cluster_as_it_is(
         heading = tab.locator("#changes h2").inner_text()
         headline = tab.locator("h1").inner_text()
         chromium.close()
-    assert heading == "Changed since the cluster as it is"
+    assert heading == "Compared with the cluster as it is"
     assert "With the change applied, of " in headline
     assert "networkpolicy monitoring/no" in panel
 

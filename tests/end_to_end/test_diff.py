@@ -130,7 +130,7 @@ def test_the_page_marks_what_was_recorded_as_changed(
         done = audit(*arguments)
         assert (done.code, done.out) == (code, f"{page}\n"), done.err
         said, lines = read_changed(page)
-        assert f"Changed since {before.name}" in said
+        assert f"Compared with {before.name}" in said
         assert "changed networkpolicy back/api-in" in said
         ours = {
             (
@@ -148,7 +148,7 @@ def test_the_page_marks_what_was_recorded_as_changed(
     assert audit("verify", after).code == 0
     plain = audit("report", after)
     assert plain.code == 0
-    assert "Changed since" not in page.read_text()
+    assert "<h2>Compared with" not in page.read_text()
 
 
 def read_changed(page: Path) -> tuple[str, list[dict[str, str]]]:
