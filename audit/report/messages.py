@@ -37,8 +37,8 @@ def messages(manifest: Mapping[str, Any]) -> tuple[Message, ...]:
     list of subjects beside it.
     """
     standing = (
-        replace(found, text=findings.with_names(found.kind, found.text, found.subjects))
-        for found in findings_of(manifest)
+        replace(finding, text=findings.with_names(finding.kind, finding.text, finding.subjects))
+        for finding in findings_of(manifest)
     )
     return _ranked((*standing, *notes_of(manifest)))
 

@@ -89,8 +89,8 @@ def test_namespaces_that_are_open() -> None:
 def test_one_open_namespace_is_named() -> None:
     policies = [network(space=name) for name in ("y", "z")]
     world = literal.World(namespaces=SPACES, nodes={}, policies=policies)
-    said = [f.text for f in about_policies(worlds.state(world, PARTIES)) if f.subjects == ("x",)]
-    assert "; ".join(said) == (
+    findings = about_policies(worlds.state(world, PARTIES))
+    assert "; ".join(f.text for f in findings if f.subjects == ("x",)) == (
         "namespace x has pods that no NetworkPolicy selects for ingress: as far as "
         "NetworkPolicies go, everyone may connect to them"
     )

@@ -40,8 +40,8 @@ def _lines(overview: Overview) -> Iterator[str]:
     yield ""
     yield from _verdicts(overview)
     yield from _expectations(overview)
-    found = [r for r in overview.results if not r.rule.startswith("expectation/")]
-    yield from _list("Findings", [_marked(r.level, r.sentence) for r in found])
+    of_run = [r for r in overview.results if not r.rule.startswith("expectation/")]
+    yield from _list("Findings", [_marked(r.level, r.sentence) for r in of_run])
     yield from _list("About the facts", [_marked(r.level, r.text) for r in overview.notes])
     yield from _list(
         "Unproven",

@@ -32,14 +32,14 @@ _FLAG = re.compile(r"--(?:from-ip|to-ip|port) [^\s,;]+")
 def _one_run(checks: Sequence[Checked]) -> str:
     """Return one run that asks about all that the empty expectations need, if several say it."""
     empty = [check.sentence for check in checks if check.status is Status.EMPTY]
-    asked = [flags for text in empty if (flags := _FLAG.findall(text))]
-    if len(asked) < 2:  # noqa: PLR2004 - the sentence of one says it already
+    needed = [flags for text in empty if (flags := _FLAG.findall(text))]
+    if len(needed) < 2:  # noqa: PLR2004 - the sentence of one says it already
         return ""
-    flags = sorted({flag for of_one in asked for flag in of_one})
+    flags = sorted({flag for flags in needed for flag in flags})
     # A run with ports asks for these alone.
     declared = ["--port declared"] if any(flag.startswith("--port") for flag in flags) else []
     return (
-        f"What {len(asked)} of the empty ones ask for, in one run: audit run … "
+        f"What {len(needed)} of the empty ones ask for, in one run: audit run … "
         f"{' '.join([*flags, *declared])}"
     )
 
