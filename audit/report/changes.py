@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from audit.model.changes import ChangedPath, ChangedPaths, Changes, OutsideChanges
 from audit.report import printing
-from audit.report.explain import wrap
+from audit.report.printing import wrap
 from audit.report.sentences import between, gathered, listed, receivers
 
 MOST_ROWS = 200

@@ -1,6 +1,5 @@
 """One cell as plain text, for the terminal: the sentence, the blame, every hop, and the reply."""
 
-import textwrap
 from collections.abc import Sequence
 
 from audit.model.endpoints import EndpointKind
@@ -10,8 +9,8 @@ from audit.model.probes import Response
 from audit.model.run import Run, TraceRecord
 from audit.model.verdicts import NO_VERDICT, PASSES, REASONS, UNPROVEN, VERDICTS, Blame, Verdict
 from audit.report import chains, owndecision, printing, sentences
+from audit.report.printing import wrap
 
-COLUMNS = 80
 MOST_BACKENDS = 8
 MOST_ALIKE = 3
 COMPOSED = (
@@ -234,15 +233,3 @@ def _hop_lines(title: str, records: tuple[TraceRecord, ...]) -> list[str]:
             if text:
                 lines += wrap(f"{name} {text}".lstrip(), indent=5, hang=7)
     return lines
-
-
-def wrap(text: str, *, indent: int = 0, hang: int = 0) -> list[str]:
-    """Fold text at spaces only; continuation lines start at column `hang` or at the indent."""
-    return textwrap.wrap(
-        text,
-        COLUMNS,
-        initial_indent=" " * indent,
-        subsequent_indent=" " * max(indent, hang),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

@@ -7,10 +7,13 @@ its escape.
 
 import json
 import re
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+COLUMNS = 80
+"""Of a paragraph on a terminal."""
 
 
 def line(text: str) -> str:
@@ -21,6 +24,18 @@ def line(text: str) -> str:
 def lines(texts: Iterable[str]) -> str:
     """Return a text of these lines."""
     return "".join(f"{line(text)}\n" for text in texts)
+
+
+def wrap(text: str, *, indent: int = 0, hang: int = 0) -> list[str]:
+    """Fold text at spaces only; continuation lines start at column `hang` or at the indent."""
+    return textwrap.wrap(
+        text,
+        COLUMNS,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * max(indent, hang),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def strings(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can say

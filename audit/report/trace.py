@@ -14,7 +14,8 @@ from audit.model.stages import Answer, Ends, Leg, PairTrace, Stage, Tool, Way
 from audit.model.verdicts import PASSES, Verdict
 from audit.report import printing, sentences
 from audit.report.cells import blame_fields
-from audit.report.explain import blame_lines, wrap
+from audit.report.explain import blame_lines
+from audit.report.printing import wrap
 
 OUTPUTS_FROM, COMMANDS_FROM = 2, 4
 """Log levels from which outputs and commands are shown; ovnkube-trace's."""

@@ -19,6 +19,7 @@ from audit.model.matrix import FAMILIES, Cells
 from audit.model.recorded import Recorded
 from audit.model.verdicts import PASSES, REASONS, STOPPED, VERDICTS, Reason, Verdict
 from audit.report import printing
+from audit.report.printing import wrap
 from audit.report.sentences import CAUSES, listed
 
 
@@ -190,6 +191,8 @@ HEADS = {
     Answer.UNPROVEN: "not proven either way",
 }
 """What stands above the paths of an answer."""
+WIDEST = 120
+"""Columns of a table: what is wider wraps on most terminals, and its columns with it."""
 
 
 def text(paths: Sequence[Path], *, wide: bool = False) -> str:
@@ -200,21 +203,30 @@ def text(paths: Sequence[Path], *, wide: bool = False) -> str:
     lines: list[str] = []
     for answer, head in HEADS.items():
         chosen = [path for path in paths if path.answer is answer]
-        lines += _table(
-            head, _unfolded(chosen) if wide or answer is Answer.PARTLY else _folded(chosen)
-        )
+        rows = _unfolded(chosen) if wide or answer is Answer.PARTLY else _folded(chosen)
+        lines += _table(head, rows, widest=None if wide else WIDEST)
     counts = Counter(path.answer for path in paths)
     parts = (f"{counts[answer]:,} {head}" for answer, head in HEADS.items() if counts[answer])
     return printing.lines([*lines, f"paths: {', '.join(parts) or 'none'}"])
 
 
-def _table(head: str, rows: Iterable[tuple[str, str, str]]) -> Iterator[str]:
-    """Yield a heading and its rows with both ends in columns; nothing without rows."""
+def _table(head: str, rows: Iterable[tuple[str, str, str]], widest: int | None) -> Iterator[str]:
+    """Yield a heading and its rows with both ends in columns; nothing without rows.
+
+    Where they would be too wide for that, a paragraph each.
+    """
     rows = list(rows)
-    if rows:
-        yield f"{head}:"
-        source, destination = (max(len(row[column]) for row in rows) for column in (0, 1))
-        yield from (f"  {a:<{source}}  to {b:<{destination}}  {rest}" for a, b, rest in rows)
+    if not rows:
+        return
+    yield f"{head}:"
+    source, destination = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = [f"  {a:<{source}}  to {b:<{destination}}  {rest}" for a, b, rest in rows]
+    if widest is None or max(map(len, lines)) <= widest:
+        yield from lines
+        return
+    for a, b, rest in rows:
+        on = rest.replace("  ", ": ", 1).replace("  ", "; ")
+        yield from wrap(f"{a} to {b} on {on}", indent=2, hang=6)
 
 
 def _unfolded(paths: Iterable[Path]) -> Iterator[tuple[str, str, str]]:

@@ -10,7 +10,8 @@ from audit.model.endpoints import EndpointKind
 from audit.model.packets import Family
 from audit.model.run import Run
 from audit.model.verdicts import CODE, NO_VERDICT, Blame, PolicyRef, Reason, Verdict
-from audit.report.explain import COLUMNS, alike, explain
+from audit.report.explain import alike, explain
+from audit.report.printing import COLUMNS
 from tests.report.named import find_cell
 
 if TYPE_CHECKING:

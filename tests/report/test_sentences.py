@@ -17,7 +17,8 @@ from audit.model.verdicts import (
     Verdict,
 )
 from audit.report import sentences
-from audit.report.explain import COLUMNS, explain
+from audit.report.explain import explain
+from audit.report.printing import COLUMNS
 
 if TYPE_CHECKING:
     from tests.report.conftest import Made

@@ -128,11 +128,16 @@ def test_a_workload_is_named_only_where_all_of_it_is_asked_for() -> None:
 
 
 def test_the_text_has_every_answer_and_counts_paths() -> None:
-    text = who.text(paths(between(REACHABLE, BLOCKED, UNTRACED, REACHABLE)))
+    text = who.text(paths(between(REACHABLE, BLOCKED, UNTRACED, REACHABLE)), wide=True)
     assert "can reach in part:" in text
     assert "of 4 cells 2 pass, 1 stopped, 1 not proven" in text
     assert text.endswith("paths: 1 can reach in part\n")
-    text = who.text(paths(between(BLOCKED, BLOCKED, UNTRACED, BLOCKED)))
+    # A table that is too wide is a paragraph for each row, with the same words.
+    folded = who.text(paths(between(REACHABLE, BLOCKED, UNTRACED, REACHABLE)))
+    assert max(map(len, folded.splitlines())) <= 80 < max(map(len, text.splitlines()))
+    words = text.replace(";", "").split()
+    assert set(words) - {"tcp/80"} <= {*folded.replace(";", "").split(), "on"}
+    text = who.text(paths(between(BLOCKED, BLOCKED, UNTRACED, BLOCKED)), wide=True)
     assert "in part" not in text, "nothing is proven to pass"
     assert "of 4 cells 3 stopped, 1 not proven" in text
 

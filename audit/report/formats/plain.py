@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from audit.model.expectations import Checked, Status
 from audit.report import printing
-from audit.report.explain import wrap
 from audit.report.formats.overview import folded
+from audit.report.printing import wrap
 
 MOST_SHOWN = 20
 

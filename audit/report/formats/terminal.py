@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from audit.report import printing
-from audit.report.explain import wrap
 from audit.report.formats.overview import Overview
+from audit.report.printing import wrap
 
 MOST = 8
 """Namespaces that are shown: those with most cells. The rest are one more, `(others)`."""
