@@ -308,12 +308,28 @@ def _switch(end: Endpoint) -> tuple[str, str]:
     return ("", "") if attached is None else (attached.zone, attached.switch)
 
 
+class _Decisions(list[Decision]):
+    """What traces showed, in the order in which they did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._codes = np.zeros(0, dtype=np.uint8)
+
+    @property
+    def codes(self) -> NDArray[np.uint8]:
+        """The codes of their verdicts; asked for between any two, so only new ones are added."""
+        fresh = [CODE[decision.verdict] for decision in self[len(self._codes) :]]
+        if fresh:
+            self._codes = np.concatenate([self._codes, np.array(fresh, dtype=np.uint8)])
+        return self._codes
+
+
 @dataclass(slots=True)
 class _Outcomes:
     """The outcomes of one part's legs: by leg id, an index into `decisions`."""
 
     legs: NDArray[np.int32]
-    decisions: list[Decision]
+    decisions: _Decisions
 
     def learn(self, leg: int, decision: Decision) -> None:
         """Note what a trace shows of a leg; a contradiction leaves the leg undecided."""
@@ -374,7 +390,7 @@ class LegResults:
         """With `requests`, these are of the replies to them, which share the ways between."""
         self.plan = plan
         self._replies = requests is not None
-        self._decisions: list[Decision] = []
+        self._decisions = _Decisions()
         egress, transit, ingress = plan.reply_counts
         if requests is None:
             egress, ingress = len(plan.egress), len(plan.ingress)
@@ -459,7 +475,8 @@ class LegResults:
 
         UNKNOWN where a leg the packet would come to was not shown by any trace.
         """
-        verdicts = np.array([CODE[d.verdict] for d in self._decisions] or [0], dtype=np.uint8)
+        # UNKNOWN picks the last of them, whatever that is: nothing goes on from what is not known.
+        verdicts = self._decisions.codes if self._decisions else np.zeros(1, dtype=np.uint8)
         goes_on = CODE[Verdict.REACHABLE]
         egress = decided = self._parts[Part.EGRESS].legs[self._sent_by(legs)]
         ways = ((Part.TRANSIT, legs.transit), (Part.ARRIVAL, legs.arrival))
@@ -524,8 +541,8 @@ class LegResults:
     def arrives(self, legs: CellLegs) -> NDArray[np.bool_]:
         """Return which cells' packets are known to get to their destination."""
         decided, _ = self.outcome(legs)
-        reached = [d.verdict is Verdict.REACHABLE for d in self._decisions]
-        return np.array([*reached, False])[decided]
+        reached = self._decisions.codes == CODE[Verdict.REACHABLE]
+        return np.append(reached, np.False_)[decided]
 
     @property
     def decisions(self) -> Sequence[Decision]:
