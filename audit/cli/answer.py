@@ -77,14 +77,11 @@ def subject_options(command: Any) -> Any:  # noqa: ANN401 - click's decorators t
     return wrapped
 
 
-def answered(
-    subject: Subject, *, source: str, destination: str, ports: tuple[str, ...]
-) -> command.Reach:
-    """Return the paths between what the words name, read from a run or traced for it now."""
+def answered(subject: Subject, question: command.Question) -> command.Reach:
+    """Return the paths that answer a question, read from a run or traced for it now."""
     _check(subject)
-    words: Any = {"source": source, "destination": destination, "ports": ports}
     if not (subject.is_live or subject.snapshot or subject.has_manifests):
-        return command.reach(_run(subject.run), **words)
+        return command.reach(_run(subject.run), question)
     quiet = subject.quiet or not sys.stderr.isatty()
     with ExitStack() as stack:
         snapshot = subject.snapshot
@@ -92,7 +89,7 @@ def answered(
             with progress.shown(quiet=quiet) as shown:
                 snapshot = stack.enter_context(snapshots.captured(subject.access, shown))
         return engines.provided(
-            functools.partial(_decide, _request(subject, snapshot), words, quiet=quiet),
+            functools.partial(_decide, _request(subject, snapshot), question, quiet=quiet),
             snapshot=subject.snapshot,
             prefix=subject.ovn_prefix,
             install=subject.install_ovn,
@@ -110,9 +107,9 @@ def _run(named: str | None) -> Path:
     return run
 
 
-def _decide(request: tracing.Options, words: Any, *, quiet: bool) -> command.Reach:  # noqa: ANN401 - as above
+def _decide(request: tracing.Options, question: command.Question, *, quiet: bool) -> command.Reach:
     with progress.shown(quiet=quiet) as shown:
-        return command.decide(request, shown, **words)
+        return command.decide(request, shown, question)
 
 
 def _request(subject: Subject, snapshot: Path | None) -> tracing.Options:
@@ -145,6 +142,13 @@ def _check(subject: Subject) -> None:
     if subject.traces == "exec" and not subject.is_live:
         raise UsageError("--traces exec asks the pods of a live cluster; it goes with --live")
     surroundings.require_manifests(subject.around, manifests=subject.has_manifests)
+
+
+def ports_of(port: str, ports: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the ports that are asked for: the word behind the ends, or those of -p."""
+    if port and ports:
+        raise UsageError(f"give ports either as {port} behind the ends, or with -p; not both")
+    return (port,) if port else ports
 
 
 FORMATS = ("text", "wide", "json", "yaml", "csv", "name", "dot")

@@ -4,15 +4,25 @@ import click
 
 from audit.cli import answer, groups, options, say, words
 from audit.cli.answer import Subject
+from audit.commands import who as command
 
 
 @groups.command()
 @click.argument("source", metavar="FROM", shell_complete=words.complete)
 @click.argument("to", metavar="TO", shell_complete=words.complete)
 @click.argument("port", metavar="[PORT]", default="")
+@options.ports_option
 @answer.subject_options
 @options.output_option(*answer.FORMATS)
-def can(*, source: str, to: str, port: str, subject: Subject, output: str) -> int:
+def can(
+    *,
+    source: str,
+    to: str,
+    port: str,
+    ports: tuple[str, ...],
+    subject: Subject,
+    output: str,
+) -> int:
     """Say whether FROM can reach TO on PORT: yes, no, partly, or unproven.
 
     Without PORT, on every port of TO that the run has, or of a cluster that TO declares. The answer
@@ -27,8 +37,9 @@ def can(*, source: str, to: str, port: str, subject: Subject, output: str) -> in
       audit can shop/front 198.51.100.7 443 --context prod
       audit can deploy/front deploy/db 5432 --manifests deploy/
     """
-    ports = (port,) if port else ()
-    reach = answer.answered(subject, source=source, destination=to, ports=ports)
+    ports = answer.ports_of(port, ports)
+    question = command.Question(sources=(source,), destination=to, ports=ports)
+    reach = answer.answered(subject, question)
     if output in ("text", "wide"):
         say.line(str(reach.answer), colour=answer.COLOURS[reach.answer])
     fields = {"run": reach.run or None, "answer": str(reach.answer)}

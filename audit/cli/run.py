@@ -513,9 +513,8 @@ def _paths(done: reports.Outcome) -> list[dict[str, Any]] | None:
     """Return who can reach whom, by workload; None of a large run, which `audit who` is asked."""
     if int(done.manifest["counts"]["cells"]) > checking.MOST_CELLS_AT_THE_END:
         return None
-    return [
-        reaching.fields(path) for path in deciding.reach(done.path, source="", destination="").paths
-    ]
+    everything = deciding.reach(done.path, deciding.Question())
+    return [reaching.fields(path) for path in everything.paths]
 
 
 _PUSHGATEWAY = "Pushgateway"

@@ -4,21 +4,31 @@ import click
 
 from audit.cli import answer, groups, options, words
 from audit.cli.answer import Subject
+from audit.commands import who as command
 
 
 @groups.command()
 @click.argument("to", metavar="[TO]", default="", shell_complete=words.complete)
+@click.argument("port", metavar="[PORT]", default="")
 @click.option(
-    *("--from", "source"),
+    *("--from", "sources"),
     metavar="FROM",
-    default="",
+    multiple=True,
     shell_complete=words.complete,
-    help="Only from these.",
+    help="Only from these. Repeatable: from any of them.",
 )
 @options.ports_option
 @answer.subject_options
 @options.output_option(*answer.FORMATS)
-def who(*, to: str, source: str, ports: tuple[str, ...], subject: Subject, output: str) -> None:
+def who(
+    *,
+    to: str,
+    port: str,
+    sources: tuple[str, ...],
+    ports: tuple[str, ...],
+    subject: Subject,
+    output: str,
+) -> None:
     """Say who can reach TO and who cannot, and what stops them, by workload.
 
     Without TO, who can reach whom.
@@ -29,12 +39,14 @@ def who(*, to: str, source: str, ports: tuple[str, ...], subject: Subject, outpu
 
     \b
     Examples:
-      audit who default/web -p tcp/80
+      audit who default/web tcp/80
+      audit who default/web -p tcp/80 -p tcp/443 --from ns/prod --from ns/staging
       audit who -o csv
       audit who app=db --from ns/shop --run runs/20261123T043457Z-9510 -o json
       audit who shop/db --snapshot cluster.tar.gz
       audit who shop/db --context prod
       audit who svc/web -o dot | dot -Tsvg > web.svg
     """
-    reach = answer.answered(subject, source=source, destination=to, ports=ports)
+    question = command.Question(sources=sources, destination=to, ports=answer.ports_of(port, ports))
+    reach = answer.answered(subject, question)
     answer.show(reach.paths, {"run": reach.run or None}, output)

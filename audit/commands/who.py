@@ -42,55 +42,92 @@ class Reach:
         return ExitCode.CLEAN if self.answer is Answer.YES else ExitCode.INCOMPLETE
 
 
-def reach(path: Path, *, source: str, destination: str, ports: Sequence[str] = ()) -> Reach:
-    """Return the paths of the run at `path` from a source to a destination; empty is any.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Between whom paths are asked for, in words for endpoints and for ports.
 
-    UsageError when the run has no such endpoint, or no cell between them on these ports.
+    From any of `sources`, to `destination`, on any of `ports`; whatever is empty is left open.
+    """
+
+    sources: tuple[str, ...] = ()
+    destination: str = ""
+    ports: tuple[str, ...] = ()
+
+    @property
+    def ends(self) -> str:
+        """The two ends in words: `from shop/front or shop/back to db`; `at all` without any."""
+        named = {"from": " or ".join(self.sources), "to": self.destination}
+        return " ".join(f"{way} {end}" for way, end in named.items() if end) or "at all"
+
+    @property
+    def parts(self) -> Sequence["Question"]:
+        """The question for each of several sources, and for each of several ports."""
+        sources = self.sources if len(self.sources) > 1 else ()
+        ports = self.ports if len(self.ports) > 1 else ()
+        return [
+            *(replace(self, sources=(source,)) for source in sources),
+            *(replace(self, ports=(port,)) for port in ports),
+        ]
+
+
+def reach(path: Path, question: Question) -> Reach:
+    """Return the paths of the run at `path` that answer a question.
+
+    UsageError when the run has no such endpoint, or no cell of one of the sources or ports.
     """
     run = open_recorded(path)
-    sources = _chosen(Directory(run.endpoints, run.spans, sending=True), source)
-    destinations = _chosen(Directory(run.endpoints, run.spans), destination)
-    specs = [porting.parse(port) for port in ports] or None
-    asked_for = destinations[:, None] & _ports(run, specs)
-    paths = who.fold(run, sources, asked_for)
+    for part in question.parts:
+        sources, destinations = _asked_for(run, part)
+        if not _has_cells(run, sources, destinations):
+            raise UsageError(_nothing(run, part))
+    paths = who.fold(run, *_asked_for(run, question))
     if not paths:
-        raise UsageError(_nothing(run, sources, destinations, source, destination, ports))
+        raise UsageError(_nothing(run, question))
     return Reach(run=run.name, paths=paths)
 
 
-def decide(
-    options: Options,
-    progress: Progress,
-    *,
-    source: str,
-    destination: str,
-    ports: Sequence[str] = (),
-) -> Reach:
-    """Trace a cluster for these paths alone, as a run would, and return them; no run is left.
+def decide(options: Options, progress: Progress, question: Question) -> Reach:
+    """Trace a cluster for one question alone, as a run would, and return the paths; no run is left.
 
-    `options` say which cluster, and how; what they have as scope is completed by the words. An
-    empty word is every pod. Without `ports`, those that the destination declares.
+    `options` say which cluster, and how; what they have as scope is completed by the question. An
+    end that it leaves open is every pod; without ports, those that the destination declares.
     ScopeError or UsageError when the cluster has no such endpoint, or there is no such cell.
     """
     asked_for = replace(
         options.scope,
-        from_endpoints=(source,) if source else (),
-        to_endpoints=(destination,) if destination else (),
-        ports=tuple(map(porting.parse, ports)) or Scope().ports,
+        from_endpoints=question.sources,
+        to_endpoints=(question.destination,) if question.destination else (),
+        ports=tuple(map(porting.parse, question.ports)) or Scope().ports,
     )
     with scratch.directory("who") as root:
         path = running.decide(replace(options, scope=asked_for), root / "runs", progress)
-        paths = reach(path, source=source, destination=destination, ports=ports).paths
+        paths = reach(path, question).paths
     return Reach(run="", paths=paths)
 
 
-def _chosen(directory: Directory, text: str) -> NDArray[np.bool_]:
-    """Return by endpoint whether a word means it."""
-    count = len(directory.endpoints)
-    chosen = np.full(count, not text, dtype=np.bool_)
-    if text:
-        chosen[directory.find(text)] = True
+def _chosen(directory: Directory, words: Sequence[str]) -> NDArray[np.bool_]:
+    """Return by endpoint whether one of the words means it; without words, all of them."""
+    chosen = np.full(len(directory.endpoints), not words, dtype=np.bool_)
+    for word in words:
+        chosen[directory.find(word)] = True
     return chosen
+
+
+def _asked_for(run: Recorded, question: Question) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which endpoints are asked about as sources, and which as destinations by port."""
+    sources = _chosen(Directory(run.endpoints, run.spans, sending=True), question.sources)
+    end = (question.destination,) if question.destination else ()
+    destinations = _chosen(Directory(run.endpoints, run.spans), end)
+    specs = [porting.parse(port) for port in question.ports] or None
+    return sources, destinations[:, None] & _ports(run, specs)
+
+
+def _has_cells(run: Recorded, sources: NDArray[np.bool_], destinations: NDArray[np.bool_]) -> bool:
+    """Say whether the run has a cell between these, as `_asked_for` returns them."""
+    return any(
+        bool(np.any(sources[cells.src] & destinations[cells.dst, cells.port]))
+        for cells in run.cells
+    )
 
 
 def _ports(run: Recorded, specs: Sequence[porting.PortSpec] | None) -> NDArray[np.bool_]:
@@ -107,21 +144,14 @@ def _ports(run: Recorded, specs: Sequence[porting.PortSpec] | None) -> NDArray[n
     ).reshape(shape)
 
 
-def _nothing(
-    run: Recorded,
-    sources: NDArray[np.bool_],
-    destinations: NDArray[np.bool_],
-    source: str,
-    destination: str,
-    ports: Sequence[str],
-) -> str:
+def _nothing(run: Recorded, question: Question) -> str:
     """Say why there is no path: the run has no such cells, or has them on other ports."""
-    named = {"from": source, "to": destination}
-    ends = " ".join(f"{way} {end}" for way, end in named.items() if end) or "at all"
-    any_port = destinations[:, None] & _ports(run, None)
-    there = {port for path in who.fold(run, sources, any_port) for port in path.ports}
+    paths = who.fold(run, *_asked_for(run, replace(question, ports=())))
+    there = {port for path in paths for port in path.ports}
     if not there:
-        everyone = np.ones(len(run.endpoints), dtype=np.bool_)
-        asked_about = bool(who.fold(run, everyone, any_port))
-        return f"the run has no cell {ends}; {no_cell(destination, is_destination=asked_about)}"
-    return f"the run has no cell {ends} on {', '.join(ports)}; it has {', '.join(sorted(there))}"
+        anyone = replace(question, sources=(), ports=())
+        is_destination = _has_cells(run, *_asked_for(run, anyone))
+        why = no_cell(question.destination, is_destination=is_destination)
+        return f"the run has no cell {question.ends}; {why}"
+    ports = ", ".join(question.ports)
+    return f"the run has no cell {question.ends} on {ports}; it has {', '.join(sorted(there))}"

@@ -94,6 +94,29 @@ def test_what_the_run_has_not_is_said(audit: Audit, small_run: Path) -> None:
 
 
 @pytest.mark.ovn
+def test_several_sources_are_asked_as_one(audit: Audit, small_run: Path) -> None:
+    names = ("prod/prod-client-0", "prod/prod-client-1")
+    web = ("default/web-0", "--run", small_run, "-o", "json")
+    each = [audit("who", *web, "--from", name).json["paths"] for name in names]
+    both = audit("who", *web, "--from", names[0], "--from", names[1]).json["paths"]
+    assert both == each[0] + each[1]
+    assert len(both) > len(each[0]) > 0
+    refused = audit("who", *web, "--from", names[0], "--from", "default/web-1")
+    assert (refused.code, "no cell from default/web-1 to" in refused.err) == (2, True)
+
+
+@pytest.mark.ovn
+def test_ports_stand_behind_the_ends_or_with_a_flag(audit: Audit, small_run: Path) -> None:
+    run = ("--run", small_run)
+    for words in (("who", "default/web-0"), ("can", "prod/prod-client-0", "default/web-0")):
+        assert audit(*words, "tcp/80", *run).out == audit(*words, "-p", "tcp/80", *run).out
+        twice = audit(*words, "tcp/80", "-p", "tcp/80", *run)
+        assert (twice.code, "not both" in twice.err) == (2, True)
+        lacking = audit(*words, "-p", "tcp/80", "-p", "tcp/81", *run)
+        assert (lacking.code, "on tcp/81; it has tcp/80" in lacking.err) == (2, True)
+
+
+@pytest.mark.ovn
 def test_the_newest_run_is_read_unless_another_is_named(
     audit: Audit, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
