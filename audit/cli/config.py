@@ -17,6 +17,8 @@ from audit.cli.groups import flag_of
 from audit.errors import UsageError
 
 NAME = Path("ovn-audit/config.toml")
+RUNS = "runs"
+"""Where runs are written and looked for unless told otherwise."""
 _NEVER = frozenset({"help", "version", "debug", "config"})
 
 
@@ -77,6 +79,20 @@ def defaults(
             )
         chosen[str(options[key].name)] = _value(value, options[key], key, source)
     return chosen
+
+
+def runs_root(context: click.Context) -> str:
+    """Return where runs are kept, as typed: what `audit run` takes as --out where none is typed.
+
+    UsageError when the file of options cannot be read.
+    """
+    spelled = os.environ.get("AUDIT_RUN_OUT")
+    if spelled:
+        return spelled
+    content = read(context.find_root().params.get("file"))
+    of_run = content.get("run")
+    out = of_run.get("out") if isinstance(of_run, Mapping) else None
+    return str(out or content.get("out") or RUNS)
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:

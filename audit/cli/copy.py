@@ -11,7 +11,7 @@ from audit.commands import copy as command
 
 
 @groups.command()
-@click.argument("run", type=run_arguments.DirectoryOrStore())
+@click.argument("run", type=run_arguments.NamedRun())
 @click.argument("to", type=run_arguments.DirectoryOrStore())
 def copy(*, run: Path | command.RemoteDirectory, to: Path | command.RemoteDirectory) -> None:
     """Copy a finished run below TO, compared with its run.json, and print where it is.

@@ -16,7 +16,7 @@ from audit.errors import UsageError
 
 
 @groups.command()
-@click.argument("root", type=run_arguments.DirectoryOrStore(), default=Path("runs"))
+@run_arguments.root_argument
 @click.option(
     "--sql",
     help="SQL over all runs: the tables of one with a column `run`, `runs` and `exposure`.",
@@ -38,8 +38,9 @@ def history(
 ) -> None:
     """List the runs below ROOT, how their numbers moved, and how exposed namespaces are.
 
-    ROOT is what `audit run --out` was given, also on an object store. A number is compared with
-    that of the last run that was asked the same (scope and planes).
+    ROOT is what `audit run --out` was given, also on an object store. By default it is where
+    `audit run` writes: AUDIT_RUN_OUT, else --out of the options file, else runs. A number is
+    compared with that of the last run with the same scope and planes.
 
     \b
     Examples:
@@ -49,6 +50,7 @@ def history(
       audit history runs -o html > runs/index.html
       audit history s3://audits/prod --prune --dry-run --keep-last 30 --keep-days 90
     """
+    run_arguments.require_root(root)
     if prune and sql is not None:
         raise UsageError("--prune and --sql contradict each other; give one of them")
     if prune:
@@ -72,7 +74,7 @@ def _show(root: Path | copying.RemoteDirectory, listing: command.History, output
     for sentence in listing.skipped:
         say.line(f"audit: {sentence}", err=True)
     if not runs:
-        say.line(f"audit: no finished run is right below {root}", err=True)
+        say.line(f"audit: {run_arguments.no_runs(root)}", err=True)
     if output == "html":
         say.text(listing.page(str(root)))
     elif output == "json":

@@ -351,8 +351,8 @@ run_option = click.option(
     "--run",
     shell_complete=Run().shell_complete,
     metavar="RUN",
-    help="The run to read: a directory, s3://…, latest, or the day it began (2026-11-23). "
-    "Default: latest.",
+    help="The run to read: its directory or s3://…, its id or a beginning of it, the day it began "
+    "(2026-11-23), or latest. Default: latest.",
 )
 
 ports_option = click.option(

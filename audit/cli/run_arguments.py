@@ -7,6 +7,7 @@ of it; the copy lasts as long as the command. Errors about the copy name the run
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,34 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from audit.cli import config
 from audit.commands import copy as command
-from audit.errors import AuditError, UsageError
+from audit.errors import AuditError, RunReadError, UsageError
 from audit.model.options import Part
 from audit.store import layout
 
 _FETCHED = "audit.cli.run_arguments"
 """Where a click context keeps what the runs at these paths are called."""
 
-RUNS = "runs"
-"""Where runs are written and looked for unless told otherwise."""
 LATEST = "latest"
+_REPORT = "/report.html"
+"""The end of what `audit run` prints last: it names the run, too."""
+
+
+def runs_root(context: click.Context | None = None) -> Path | command.RemoteDirectory:
+    """Return where runs are kept: a directory, or one of an object store (`config.runs_root`)."""
+    return command.located(config.runs_root(context or click.get_current_context()))
+
+
+def shown_root(root: Path | command.RemoteDirectory) -> str:
+    """Return where runs are kept as a sentence names it: a directory below this one as `./runs`."""
+    plain = isinstance(root, Path) and not root.is_absolute() and root.parts[:1] != ("..",)
+    return f"./{root}" if plain else str(root)
+
+
+def root_argument(command: Any) -> Any:  # noqa: ANN401 - click's decorators take any command
+    """Add ROOT: a directory with runs, by default the one where they are kept."""
+    return click.argument("root", type=DirectoryOrStore(), default=runs_root)(command)
 
 
 class DirectoryOrStore(click.ParamType[Any]):
@@ -40,28 +58,43 @@ class DirectoryOrStore(click.ParamType[Any]):
         return value if isinstance(value, Path) else command.located(str(value))
 
 
-class Run(DirectoryOrStore):
-    """A finished run: its directory, or that of a copy of the part that is needed."""
+class NamedRun(DirectoryOrStore):
+    """A finished run where it is, by its path or by what it is called below the runs' root."""
 
     name = "run"
-
-    def __init__(self, part: Part = Part.TABLES) -> None:
-        self._part = part
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return `latest`, the runs below `runs`, and else directories."""
-        del ctx, param
-        runs = [LATEST, *(str(run) for run in layout.finished(Path(RUNS)))]
-        begun = [CompletionItem(run) for run in runs if run.startswith(incomplete)]
+        """Return `latest`, the ids and the paths of runs that begin so, and else directories.
+
+        A store is not asked: it may take seconds to answer, and a shell would wait.
+        """
+        del param
+        begun = [CompletionItem(run) for run in _names(ctx) if run.startswith(incomplete)]
         return begun or [CompletionItem(incomplete, type="dir")]
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | command.RemoteDirectory:
+        """Return where the run is; UsageError when no run or several are called so."""
+        if not isinstance(value, str):
+            return super().convert(value, param, ctx)
+        named = _named(value, ctx)
+        return super().convert(value.removesuffix(_REPORT), param, ctx) if named is None else named
+
+
+class Run(NamedRun):
+    """A finished run: its directory, or that of a copy of the part that is needed."""
+
+    def __init__(self, part: Part = Part.TABLES) -> None:
+        self._part = part
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
-        """Return where the run can be read; `latest` and a day mean the newest below `runs`."""
-        run = super().convert(newest(value), param, ctx)
+        """Return where the run can be read."""
+        run = super().convert(value, param, ctx)
         if isinstance(run, Path):
             return run
         context = ctx or click.get_current_context()
@@ -70,30 +103,92 @@ class Run(DirectoryOrStore):
         return path
 
 
-_DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
+_DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
+_BEGINNING = re.compile(r"\d{4,8}|\d{8}T[0-9a-fZ-]*", re.ASCII)
+"""The beginning of a run's id, long enough to be meant as one."""
 
 
 def names_run(text: str) -> bool:
     """Say whether a word is a run, where it may also be an end of a cell."""
-    named = text == LATEST or _DAY.fullmatch(text) is not None
-    return named or "://" in text or Path(text).is_dir()
+    if text == LATEST or _DAY.fullmatch(text) is not None or "://" in text:
+        return True
+    if _exists(text.removesuffix(_REPORT)):
+        return True
+    return _BEGINNING.fullmatch(text) is not None and bool(_called(text, runs_root()))
 
 
-def newest(value: object) -> object:
-    """Return the newest finished run that `latest` or a day means, and anything else as it is.
+def _named(text: str, context: click.Context | None) -> Path | command.RemoteDirectory | None:
+    """Return the run that is meant by `latest`, a day, or a beginning of an id; None by a path.
 
-    UsageError when there is none.
+    UsageError when there is none of these, or an id begins so that is not the only one.
     """
-    if not isinstance(value, str) or Path(value).exists():
-        return value
-    day = _DAY.fullmatch(value)
-    if day is None and value != LATEST:
-        return value
-    runs = layout.finished(Path(RUNS), "".join(day.groups()) if day else "")
-    if not runs:
-        of_day = f" of {value}" if day else ""
-        raise UsageError(f"there is no finished run{of_day} below {RUNS}/; name one with its path")
-    return runs[0]
+    day = _DAY.fullmatch(text)
+    if "/" in text or _exists(text):
+        return None
+    root = runs_root(context)
+    if day is None and text != LATEST:
+        called = _called(text, root)
+        if len(called) > 1:
+            names = ", ".join(run.name for run in called[:_MOST_NAMED])
+            more = " …" if len(called) > _MOST_NAMED else ""
+            raise UsageError(
+                f"{text} is the beginning of several runs in {shown_root(root)}: {names}{more}"
+            )
+        return called[0] if called else None
+    run = next(command.finished(root, "".join(day.groups()) if day else ""), None)
+    if run is None and day and next(command.finished(root), None):
+        raise UsageError(
+            f"there is no run of {text} in {shown_root(root)}; `audit history` lists those it has"
+        )
+    if run is None:
+        raise UsageError(no_runs(root))
+    return run
+
+
+def _exists(path: str) -> bool:
+    """Say whether there is such a file; no of what can be no file's name, as a long query."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+_MOST_NAMED = 4
+
+
+def no_runs(root: Path | command.RemoteDirectory) -> str:
+    """Return the sentence about a directory in which there are no runs."""
+    return (
+        f"there are no runs in {shown_root(root)} yet: start with `audit run`, or name the "
+        "directory that --out was given"
+    )
+
+
+def require_root(root: Path | command.RemoteDirectory) -> None:
+    """Refuse a directory that is not there: RunReadError says how there come to be runs."""
+    if isinstance(root, Path) and not root.exists():
+        raise RunReadError(no_runs(root))
+
+
+def _called(
+    text: str, root: Path | command.RemoteDirectory
+) -> list[Path | command.RemoteDirectory]:
+    """Return the run of this name below `root`, else those whose names begin so."""
+    runs = [*command.finished(root, text)] if text else []
+    return [run for run in runs if run.name == text] or runs
+
+
+def _names(context: click.Context) -> Iterator[str]:
+    """Yield what the runs here may be called, the newest first; nothing that cannot be read."""
+    yield LATEST
+    try:
+        root = runs_root(context)
+    except AuditError:
+        return
+    if isinstance(root, Path):
+        runs = layout.finished(root)
+        yield from map(str, runs)
+        yield from (run.name for run in runs)
 
 
 class RunOrManifests(Run):
@@ -103,8 +198,9 @@ class RunOrManifests(Run):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
         """Return a run's directory, or the text as it is."""
-        text = str(newest(value))
-        return str(super().convert(text, param, ctx)) if "://" in text else text
+        text = str(value)
+        is_run = "://" in text or text.endswith(_REPORT) or _named(text, ctx) is not None
+        return str(super().convert(text, param, ctx)) if is_run else text
 
 
 def require_written(run: Path, advice: str) -> None:

@@ -25,7 +25,7 @@ BODY_BYTES = 1_024
 
 
 @groups.command()
-@click.argument("root", type=run_arguments.DirectoryOrStore(), default=Path(run_arguments.RUNS))
+@run_arguments.root_argument
 @click.option(
     "--listen",
     default="127.0.0.1:8080",
@@ -43,9 +43,11 @@ BODY_BYTES = 1_024
 def serve(*, root: Path | copying.RemoteDirectory, listen: str, names: tuple[str, ...]) -> None:
     """Show the pages of the runs below ROOT to browsers, until it is stopped.
 
-    ROOT is what `audit run --out` was given, also on an object store. It is only read: the index of
-    all runs, and each run's page as the audit wrote it. There is no login: whoever reaches the
-    address reads who can reach whom, so it is this machine's alone unless --listen says otherwise.
+    ROOT is what `audit run --out` was given, also on an object store. By default it is where `audit
+    run` writes: AUDIT_RUN_OUT, else --out of the options file, else runs. It is only read: the
+    index of all runs, and each run's page as the audit wrote it. There is no login: whoever reaches
+    the address reads who can reach whom, so it is this machine's alone unless --listen says
+    otherwise.
 
     \b
     Examples:
@@ -53,6 +55,7 @@ def serve(*, root: Path | copying.RemoteDirectory, listen: str, names: tuple[str
       audit serve s3://audits/prod --listen 127.0.0.1:9000
       audit serve /runs --listen 0.0.0.0:8080 --host-name audits.example.com
     """
+    run_arguments.require_root(root)
     address, port = _address(listen)
     histories.past(root)  # a root that cannot be read is said now, not to the first browser
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
 
-from audit.cli.run_arguments import RUNS
+from audit.cli import run_arguments
 from audit.errors import AuditError
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.store import layout, reader
@@ -17,24 +17,32 @@ _MOST = 500
 """Words that are offered: a shell that lists more asks first."""
 
 
-def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the words that begin so: pods, workloads, Services, nodes and namespaces."""
-    words = dict.fromkeys(word for endpoint in _endpoints() for word in _words(endpoint))
-    return [CompletionItem(word) for word in sorted(words) if word.startswith(incomplete)][:_MOST]
+    words = {word for endpoint in _endpoints(context) for word in _words(endpoint)}
+    return _beginning(words, incomplete)
 
 
 def complete_namespace(
-    _: click.Context, __: click.Parameter, incomplete: str
+    context: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the namespaces that begin so."""
-    names = {endpoint.namespace for endpoint in _endpoints()} - {""}
-    return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)][:_MOST]
+    return _beginning({each.namespace for each in _endpoints(context)} - {""}, incomplete)
 
 
-def _endpoints() -> tuple[Endpoint, ...]:
-    """Return the endpoints of the newest run; none where there is none, or it cannot be read."""
-    runs = layout.finished(Path(RUNS))
+def _beginning(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """Return the words that begin so, in order."""
+    return [CompletionItem(word) for word in sorted(words) if word.startswith(incomplete)][:_MOST]
+
+
+def _endpoints(context: click.Context) -> tuple[Endpoint, ...]:
+    """Return the endpoints of the newest run here; none where none can be read.
+
+    A run on an object store would have to be fetched for every word.
+    """
     try:
+        root = run_arguments.runs_root(context)
+        runs = layout.finished(root) if isinstance(root, Path) else ()
         return reader.open_recorded(runs[0]).endpoints if runs else ()
     except AuditError:
         return ()

@@ -14,11 +14,20 @@ from audit import scratch
 from audit.commands.report import Outcome
 from audit.errors import AuditError, OutputError, UsageError
 from audit.model.options import Part
-from audit.store import evidence, remote
+from audit.store import evidence, layout, remote
 from audit.store.remote import RemoteDirectory, located
 from audit.tracing.options import Progress
 
-__all__ = ["Part", "RemoteDirectory", "copy", "destination", "fetched", "located", "resumable"]
+__all__ = [
+    "Part",
+    "RemoteDirectory",
+    "copy",
+    "destination",
+    "fetched",
+    "finished",
+    "located",
+    "resumable",
+]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,6 +86,14 @@ def destination(out: Path | RemoteDirectory, staging: Path) -> Iterator[Destinat
         yield to
     finally:
         to.leave()
+
+
+def finished(root: Path | RemoteDirectory, prefix: str = "") -> Iterator[Path | RemoteDirectory]:
+    """Yield the finished runs right below `root` whose names begin so, the newest first."""
+    if isinstance(root, Path):
+        yield from layout.finished(root, prefix)
+    else:
+        yield from remote.finished(root, prefix)
 
 
 def fetched(run: RemoteDirectory, stack: ExitStack, part: Part = Part.TABLES) -> Path:

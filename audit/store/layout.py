@@ -5,11 +5,12 @@ every file with its size and SHA-256, and has a sum of its own content: what is 
 was written would silently make another matrix, so that is refused before anything is read.
 """
 
+import glob
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -95,12 +96,21 @@ def read_manifest(path: Path, *, intact: bool = True) -> Mapping[str, Any]:
 
 
 def finished(root: Path, prefix: str = "") -> list[Path]:
-    """Return the finished runs right below `root` whose ids begin so, the newest first.
+    """Return the finished runs right below `root` whose names begin so, ordered by `newest`."""
+    pattern = f"{glob.escape(prefix)}*/{MANIFEST}"
+    runs = {manifest.parent.name: manifest.parent for manifest in root.glob(pattern)}
+    return [runs[name] for name in newest(runs)]
+
+
+def newest(names: Iterable[str]) -> list[str]:
+    """Return names of runs, the newest first, and last those that somebody chose.
 
     A run's id begins with the moment it began, `20261123T043457Z`.
     """
-    runs = (manifest.parent for manifest in root.glob(f"{prefix}*/{MANIFEST}"))
-    return sorted(runs, key=lambda run: run.name, reverse=True)
+    return sorted(names, key=lambda name: (_MOMENT.match(name) is not None, name), reverse=True)
+
+
+_MOMENT = re.compile(r"\d{8}T\d{6}Z-", re.ASCII)
 
 
 def _without_manifest(path: Path) -> str:

@@ -25,7 +25,7 @@ from audit.model.options import Part
 from audit.store import plain
 from audit.store.evidence import REPORT, listed
 from audit.store.files import PARTIAL, replacing, writing
-from audit.store.layout import MANIFEST
+from audit.store.layout import MANIFEST, newest
 from audit.store.schema import TRACES
 
 MARK = ".audit-runs"
@@ -216,6 +216,21 @@ def fetch_manifests(root: RemoteDirectory, into: Path) -> None:
                 _save(into / name / MANIFEST, manifest)
 
         _each(take, [entry.base_name for entry in entries if entry.type is fs.FileType.Directory])
+
+
+def finished(root: RemoteDirectory, prefix: str = "") -> Iterator[RemoteDirectory]:
+    """Yield the finished runs right below `root` whose names begin so, as `layout.newest` orders.
+
+    The store is asked of each only when it is its turn. RunReadError when it cannot be asked.
+    """
+    with _getting(root):
+        system, path = _reach(root)
+        entries = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        directories = (e.base_name for e in entries if e.type is fs.FileType.Directory)
+        for name in newest(name for name in directories if name.startswith(prefix)):
+            [manifest] = system.get_file_info([f"{path}/{name}/{MANIFEST}"])
+            if manifest.type is fs.FileType.File:
+                yield root / name
 
 
 def remove(run: RemoteDirectory) -> None:

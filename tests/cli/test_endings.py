@@ -100,7 +100,7 @@ def test_a_signal_while_it_is_loaded_interrupts(
     assert out == ""
     assert err.count("\n") == 1
     # It may have been done: whoever is quick is not to be interrupted.
-    expected = {130: "audit: interrupted", 4: "audit: nowhere is no directory of runs"}
+    expected = {130: "audit: interrupted", 4: "audit: there are no runs in ./nowhere yet"}
     assert err.startswith(expected[process.returncode])
 
 

@@ -145,4 +145,4 @@ def test_retention_keeps_the_newest_and_what_it_cannot_read(audit: Audit, root: 
     assert (nothing.code, nothing.out, nothing.err) == (0, "", "audit: all runs are kept\n")
     empty = audit("history", root / "notes")
     assert empty.code == 0
-    assert "no finished run is right below" in empty.err
+    assert "there are no runs in " in empty.err

@@ -122,7 +122,10 @@ def test_the_newest_run_is_read_unless_another_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = audit("who", "app=web")
-    assert (done.code, "there is no finished run below runs/" in done.err) == (2, True)
+    assert (done.code, "there are no runs in ./runs yet: start with `audit run`" in done.err) == (
+        2,
+        True,
+    )
     for name in ("20200101T000000Z-aaaa", "20200102T000000Z-bbbb"):
         (tmp_path / "runs" / name).mkdir(parents=True)
     shutil.copytree(small_run, tmp_path / "runs" / "20200101T000000Z-aaaa", dirs_exist_ok=True)
@@ -132,7 +135,7 @@ def test_the_newest_run_is_read_unless_another_is_named(
     named, newest_run = (audit("diff", run, small_run) for run in (small_run, "latest"))
     assert (newest_run.code, newest_run.out) == (named.code, named.out)
     done = audit("query", "2020-01-02", "SELECT 1")
-    assert "there is no finished run of 2020-01-02 below runs/" in done.err
+    assert "there is no run of 2020-01-02 in ./runs" in done.err
 
 
 @pytest.mark.ovn

@@ -136,6 +136,23 @@ def test_every_command_reads_it_as_from_a_disk(
     assert audit("diff", copied, url, "-o", "html").code == 2
 
 
+def test_the_newest_there_is_latest_where_runs_are_kept_there(
+    store: Store, stored: tuple[str, list[str]], audit: Audit
+) -> None:
+    url = stored[0]
+    there = replace(audit, environment={**store.environment(), "AUDIT_RUN_OUT": ROOT})
+    named, *others = (
+        there("report", run, "-o", "json", "--stdout")
+        for run in (url, "latest", Path(url).name, Path(url).name[:10])
+    )
+    assert named.code == 0, named.err
+    assert [(done.code, done.out) for done in others] == [(0, named.out)] * 3
+    assert there("history", "-o", "json").json[0]["path"] == url
+    empty = {**store.environment(), "AUDIT_RUN_OUT": f"s3://{BUCKET}/nothing"}
+    done = replace(audit, environment=empty)("verify", "latest")
+    assert (done.code, f"no runs in s3://{BUCKET}/nothing yet" in done.err) == (2, True)
+
+
 def test_what_was_changed_there_is_noticed(store: Store, as_writer: Audit, copied: Path) -> None:
     assert as_writer("copy", copied, f"s3://{BUCKET}/changed").code == 0
     url = f"s3://{BUCKET}/changed/{copied.name}"

@@ -13,8 +13,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from audit.cli.config import RUNS
 from audit.cli.main import audit
-from audit.cli.run_arguments import RUNS
 from audit.errors import ExitCode
 from audit.facts.live import resources
 

@@ -1,0 +1,95 @@
+"""How a run is named: by its path, its page, its id, its day, and where runs are looked for."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from audit.cli.main import audit as command
+from tests.cli.conftest import Inside
+
+IDS = ("20200101T000000Z-aaaa", "20200102T000000Z-bbbb", "20200102T120000Z-cccc")
+
+
+@pytest.fixture
+def kept(small_run: Path, tmp_path: Path) -> Path:
+    """Return a directory with three runs, and a copy of one that somebody named."""
+    root = tmp_path / "kept"
+    for name in (*IDS, "trusted"):
+        shutil.copytree(small_run, root / name)
+    return root
+
+
+@pytest.fixture
+def runs(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the same, where the environment says that runs are kept."""
+    monkeypatch.setenv("AUDIT_RUN_OUT", str(kept))
+    return kept
+
+
+def place(inside: Inside, word: str) -> Path:
+    """Return where the run is that a word names."""
+    done = inside("report", word, "-o", "markdown")
+    assert done.code == 0, done.err
+    return Path(done.out.strip()).parent
+
+
+@pytest.mark.ovn
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("latest", IDS[2]),
+        ("2020-01-02", IDS[2]),
+        (IDS[0], IDS[0]),
+        ("20200101", IDS[0]),
+        ("20200102T00", IDS[1]),
+        ("trusted", "trusted"),
+        ("trus", "trusted"),
+    ],
+)
+def test_a_run_is_named_by_its_id_or_a_beginning_of_it(
+    inside: Inside, runs: Path, word: str, name: str
+) -> None:
+    assert place(inside, word) == runs / name
+
+
+@pytest.mark.ovn
+def test_a_run_is_named_by_its_page(inside: Inside, kept: Path) -> None:
+    assert place(inside, f"{kept / IDS[0]}/report.html") == kept / IDS[0]
+
+
+@pytest.mark.ovn
+def test_a_beginning_of_several_is_refused_with_their_names(inside: Inside, runs: Path) -> None:
+    done = inside("verify", "20200102")
+    assert (done.code, done.out) == (2, "")
+    assert f"beginning of several runs in {runs}: {IDS[2]}, {IDS[1]}" in done.err
+
+
+@pytest.mark.ovn
+def test_a_file_of_options_says_where_runs_are(
+    inside: Inside, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(kept.parent / "config"))
+    file = kept.parent / "config" / "ovn-audit" / "config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("[run]\nout = 'kept'\n")
+    assert place(inside, "latest") == kept / IDS[2]
+    listed = inside("history")
+    assert listed.out
+    assert listed.out == inside("history", kept).out
+    file.write_text("out = 'nowhere'\n")
+    for words in (("verify", "latest"), ("history",)):
+        done = inside(*words)
+        assert "there are no runs in ./nowhere yet: start with `audit run`, or name" in done.err
+
+
+@pytest.mark.ovn
+def test_a_shell_completes_ids_and_words_of_where_runs_are(runs: Path, kept: Path) -> None:
+    completed = ShellComplete(command, {}, "audit", "_AUDIT_COMPLETE")
+    words = [item.value for item in completed.get_completions(["verify"], "20200102")]
+    assert words == [IDS[2], IDS[1]]
+    paths = [item.value for item in completed.get_completions(["verify"], str(runs)[:4])]
+    assert str(kept / IDS[0]) in paths
+    ends = [item.value for item in completed.get_completions(["can"], "prod/")]
+    assert "prod/prod-client-0" in ends
