@@ -16,7 +16,7 @@ from audit.model.options import Format, Part
 
 
 @groups.command()
-@click.argument("run", type=run_arguments.Run(Part.CELLS))
+@run_arguments.run_argument(Part.CELLS)
 @options.expectations_options
 @click.option(
     "--baseline", is_flag=True, help="Print expectations that describe the run as it is, instead."

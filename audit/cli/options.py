@@ -345,8 +345,6 @@ def expectations_options(command: _Command) -> _Command:
 
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress.")
 
-run_argument = click.argument("run", type=Run())
-
 run_option = click.option(
     "--run",
     shell_complete=Run().shell_complete,

@@ -16,7 +16,7 @@ from audit.model.probes import Response
 
 
 @groups.command()
-@options.run_argument
+@run_arguments.run_argument()
 @click.option(
     "--sample",
     type=click.IntRange(min=1, max=MOST_PROBES),

@@ -3,36 +3,58 @@
 import csv
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from audit.cli import groups, options, say
+from audit.cli import groups, options, run_arguments, say
 from audit.commands import explain as command
 from audit.errors import UsageError
 from audit.report import printing
 
 
+def _complete(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the runs that begin so, of the first word; a shell knows no SQL."""
+    if context.params.get("words"):
+        return []
+    return run_arguments.Run().shell_complete(context, parameter, incomplete)
+
+
 @groups.command()
-@options.run_argument
-@click.argument("sql", default="")
+@click.argument("words", metavar="[RUN] SQL", nargs=-1, shell_complete=_complete)
 @click.option("--sql", "spelled", metavar="SQL", help="The same, as audit history takes it.")
 @options.output_option("table", "json", "csv")
-def query(*, run: Path, sql: str, spelled: str | None, output: str) -> None:
-    """Ask a run in SQL. The tables are cells, endpoints, policies and traces (docs/store.md).
+def query(*, words: tuple[str, ...], spelled: str | None, output: str) -> None:
+    """Ask a run in SQL.
+
+    RUN is the newest unless given. The tables are cells, endpoints, policies and traces
+    (docs/store.md).
 
     \b
-    Example:
+    Examples:
+      audit query "SELECT verdict, count(*) FROM cells GROUP BY ALL"
       audit query runs/20261123T043457Z-9510 "SELECT DISTINCT src_namespace FROM cells
         WHERE dst_namespace = 'default' AND dst_name LIKE 'web-%'
           AND protocol = 'tcp' AND port = 80 AND verdict = 'reachable'"
     """
-    if bool(sql) is bool(spelled):
-        raise UsageError("say once what to ask: audit query RUN SQL")
-    show(*command.query(run, sql or spelled or ""), output)
+    run, sql = _parts(words, spelled)
+    show(*command.query(run_arguments.Run()(run), sql), output)
+
+
+def _parts(words: Sequence[str], spelled: str | None) -> tuple[str, str]:
+    """Return the run, `latest` unless one is named, and the SQL; UsageError unless it is there."""
+    match [*words, *([spelled] if spelled else [])]:
+        case [sql] if sql and not run_arguments.names_run(sql):
+            return run_arguments.LATEST, sql
+        case [run, sql] if sql:
+            return run, sql
+        case _:
+            raise UsageError("say once what to ask: audit query [RUN] SQL")
 
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[object]], output: str) -> None:

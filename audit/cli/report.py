@@ -15,7 +15,7 @@ from audit.model.options import Format, Part
 
 
 @groups.command()
-@options.run_argument
+@run_arguments.run_argument()
 @click.option(
     "-o",
     "--output",

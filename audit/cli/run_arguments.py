@@ -7,7 +7,7 @@ of it; the copy lasts as long as the command. Errors about the copy name the run
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -189,6 +189,11 @@ def _names(context: click.Context) -> Iterator[str]:
         runs = layout.finished(root)
         yield from map(str, runs)
         yield from (run.name for run in runs)
+
+
+def run_argument(part: Part = Part.TABLES) -> Callable[[Any], Any]:
+    """Return what adds RUN: a finished run of which a part is needed, by default the newest."""
+    return click.argument("run", type=Run(part), default=LATEST)
 
 
 class RunOrManifests(Run):

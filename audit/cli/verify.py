@@ -12,7 +12,7 @@ from audit.model.options import Part
 
 
 @groups.command()
-@click.argument("run", type=run_arguments.Run(Part.EVERYTHING))
+@run_arguments.run_argument(Part.EVERYTHING)
 @click.option(
     "--key",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -55,6 +55,35 @@ def test_a_run_is_named_by_its_id_or_a_beginning_of_it(
 
 
 @pytest.mark.ovn
+@pytest.mark.parametrize(
+    "words",
+    [("verify",), ("report", "-o", "json", "--stdout"), ("check", "--pack", "default-deny")],
+)
+def test_the_newest_run_is_read_unless_another_is_named(
+    inside: Inside, runs: Path, words: tuple[str, ...]
+) -> None:
+    command, *options = words
+    unnamed, named = inside(*words), inside(command, "latest", *options)
+    assert (unnamed.code, unnamed.out) == (named.code, named.out)
+    assert unnamed.out
+    shutil.rmtree(runs)
+    assert "there are no runs in" in inside(*words).err
+
+
+@pytest.mark.ovn
+def test_one_word_to_query_is_sql_of_the_newest_run(inside: Inside, runs: Path) -> None:
+    sql = "SELECT count(*) AS n FROM cells"
+    for words in ((sql,), ("--sql", sql), (IDS[0], sql), (runs / IDS[0], "--sql", sql)):
+        assert inside("query", *words).out.split()[0] == "n"
+    refused: list[tuple[str, ...]] = [
+        *((), (str(runs / IDS[0]),), ("latest",), ("20200101",), (IDS[0], sql, sql))
+    ]
+    for given in refused:
+        done = inside("query", *given)
+        assert (done.code, "audit query [RUN] SQL" in done.err) == (2, True)
+
+
+@pytest.mark.ovn
 def test_a_run_is_named_by_its_page(inside: Inside, kept: Path) -> None:
     assert place(inside, f"{kept / IDS[0]}/report.html") == kept / IDS[0]
 

@@ -85,7 +85,7 @@ were written, so the same cells are the same bytes.
 A null means *not asked* or *none*. Unproven cells (`inconclusive`, `untraced`) are neither
 reachable nor blocked: leave them out of both sides, or count them apart.
 
-`audit query RUN SQL` has these tables as views. It can read nothing else and write nothing. The
+`audit query [RUN] SQL` has these tables as views. It can read nothing else and write nothing. The
 files are plain Parquet (zstd), so pandas, Spark or DuckDB itself can read them as well.
 """
 
