@@ -65,7 +65,10 @@ def check(
     today = dt.datetime.now(dt.UTC).date()
     with progress.shown(quiet=quiet) as shown:
         overview = command.check(run, expected, today, shown)
-    if output == Format.HTML:
+    if output == Format.HTML and reports.is_signed(run):
+        named = [*(("-f", file) if file else ()), *(w for name in packs for w in ("--pack", name))]
+        run_arguments.say_signed(run, *named)
+    elif output == Format.HTML:
         checks = expecting.Checks(day=today, expectations=overview.checks)
         say.line(str(reports.write_report(run, checks=checks).absolute()))
     elif output == "text":

@@ -100,8 +100,12 @@ def _diff_runs(before: Path, after: Path, output: str, *, quiet: bool) -> changi
     run_arguments.require_written(after, "use `audit report AFTER --since BEFORE --out DIR`")
     with progress.shown(quiet=quiet) as shown:
         changes, marked = diffs.mark_runs(before, after, shown)
-        page = reports.write_report(after, marked)
-    say.line(str(page.absolute()))
+        signed = reports.is_signed(after)
+        page = None if signed else reports.write_report(after, marked)
+    if page is None:
+        run_arguments.say_signed(after, "--since", before)
+    else:
+        say.line(str(page.absolute()))
     return changes
 
 

@@ -7,6 +7,7 @@ of it; the copy lasts as long as the command. Errors about the copy name the run
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from audit.cli import config
+from audit.cli import config, say
 from audit.commands import copy as command
 from audit.errors import AuditError, RunReadError, UsageError
 from audit.model.options import Part
@@ -213,6 +214,18 @@ def require_written(run: Path, advice: str) -> None:
     name = click.get_current_context().meta.get(_FETCHED, {}).get(str(run))
     if name is not None:
         raise UsageError(f"{name} is on an object store, where it is only read; {advice}")
+
+
+def say_signed(run: Path, *words: str | Path) -> None:
+    """Say on stderr why no page is rendered into a signed run, and which command renders one.
+
+    `words` are those of `audit report` that stand behind the run.
+    """
+    names = click.get_current_context().meta.get(_FETCHED, {})
+    shown = [names.get(str(word), str(word)) for word in (run, *words)]
+    command_line = shlex.join(["audit", "report", *shown, "--out", "DIR"])
+    text = f"{run} is signed with its page, which stays as it is; for another: `{command_line}`"
+    say.message("note", text, err=True)
 
 
 def rename(error: AuditError, context: click.Context) -> None:

@@ -88,13 +88,17 @@ def complete(path: Path, options: Options) -> Outcome:
             manifest=run.manifest,
             unproven=tuple(sentences.unproven(run.counted())),
         )
-        signed = os.path.lexists(path / SIGNATURE)
-        return completed(written, options, None if signed else key)
+        return completed(written, options, None if is_signed(path) else key)
 
 
 def _has_report(path: Path) -> bool:
     """Say whether a run lists its report, which it does once that is there."""
     return evidence.REPORT in evidence.listed(path) and (path / evidence.REPORT).exists()
+
+
+def is_signed(path: Path) -> bool:
+    """Say whether a run has a signature: then its report stays as it was signed."""
+    return os.path.lexists(path / SIGNATURE)
 
 
 def write_report(
@@ -111,7 +115,7 @@ def write_report(
     into a run that is signed: what was signed includes its report.
     """
     target = (out or path) / evidence.REPORT
-    if out is None and os.path.lexists(path / SIGNATURE):
+    if out is None and is_signed(path):
         raise OutputError(
             f"{path} is signed, its report included; render another elsewhere with --out DIR"
         )

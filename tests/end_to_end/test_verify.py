@@ -72,6 +72,15 @@ def test_a_signature_is_openssls_and_of_nothing_else(
     again = audit("report", run)
     assert again.code == 4
     assert "is signed" in one_sentence(again)
+    for words, report in (
+        (("diff", run, run), ("--since", run)),
+        (("check", run, "--pack", "default-deny"), ("--pack", "default-deny")),
+    ):
+        asked, paged = audit(*words, "-q"), audit(*words, "-q", "-o", "html")
+        assert (paged.code, paged.out) == (asked.code, "")
+        named = " ".join(map(str, report))
+        assert f"another: `audit report {run} {named} --out DIR`" in paged.err
+        assert audit("report", run, *report, "--out", "pages", "-q").code == 0
     assert audit("verify", run, "--key", public).code == 0
 
     (run / "run.json").write_text((run / "run.json").read_text() + " ")
