@@ -601,13 +601,15 @@ def _print_messages(manifest: Mapping[str, Any], known: Collection[messages.Mess
 
 
 def decided_by(manifest: Mapping[str, Any]) -> str:
-    """Say how many cells there are, and what decided them."""
+    """Say how many cells are proven and what decided them, and how many are not."""
+    proven, total = manifest["coverage"]["proven"], manifest["counts"]["cells"]
     cells, traces = (
         f"{count:,} {noun}{'' if count == 1 else 's'}"
-        for noun in ("cell", "trace")
-        for count in [manifest["counts"][f"{noun}s"]]
+        for noun, count in (("cell", proven), ("trace", manifest["counts"]["traces"]))
     )
-    return f"{cells} decided by {traces if manifest['engine'] else 'the policy objects'}"
+    by = traces if manifest["engine"] else "the policy objects"
+    rest = f"; {total - proven:,} unproven" if total > proven else ""
+    return f"{cells} decided by {by}{rest}"
 
 
 def _print(manifest: Mapping[str, Any], done: reports.Outcome) -> None:

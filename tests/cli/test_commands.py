@@ -330,12 +330,20 @@ def test_a_long_value_beside_others_is_cut_in_a_table_and_nowhere_else(
 
 
 @pytest.mark.parametrize(
-    ("counts", "engine", "sentence"),
+    ("counts", "proven", "engine", "sentence"),
     [
-        ({"cells": 1, "traces": 1}, "OVN", "1 cell decided by 1 trace"),
-        ({"cells": 2256, "traces": 1203}, "OVN", "2,256 cells decided by 1,203 traces"),
-        ({"cells": 6, "traces": 0}, None, "6 cells decided by the policy objects"),
+        ({"cells": 1, "traces": 1}, 1, "OVN", "1 cell decided by 1 trace"),
+        (
+            {"cells": 2256, "traces": 1203},
+            2232,
+            "OVN",
+            "2,232 cells decided by 1,203 traces; 24 unproven",
+        ),
+        ({"cells": 6, "traces": 0}, 6, None, "6 cells decided by the policy objects"),
     ],
 )
-def test_one_is_no_plural(counts: dict[str, int], engine: str | None, sentence: str) -> None:
-    assert running.decided_by({"counts": counts, "engine": engine}) == sentence
+def test_only_proven_cells_are_decided_and_one_is_no_plural(
+    counts: dict[str, int], proven: int, engine: str | None, sentence: str
+) -> None:
+    manifest = {"counts": counts, "coverage": {"proven": proven}, "engine": engine}
+    assert running.decided_by(manifest) == sentence
