@@ -92,4 +92,4 @@ def _prune(root: Path | copying.RemoteDirectory, keep: command.Retention, *, dry
     for path in gone:
         say.line(f"{'would remove' if dry else 'removed'} {path}")
     if not gone:
-        say.line("audit: all runs are kept", err=True)
+        say.line("nothing to delete: all runs are kept")

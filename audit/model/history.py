@@ -1,7 +1,12 @@
 """Runs that are kept: what a list of them shows."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+SCOPED = ("scope", "planes", "cluster")
+"""What of run.json says what a run was asked: runs that agree in it are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,9 +22,10 @@ class Exposed:
 class Kept:
     """A finished run in numbers, as its run.json says them.
 
-    `scope` is what was asked, as text: only runs that were asked the same are compared. `passing`
-    of `pairs` ordered pairs get through on some port; `exposure` is by namespace. Both are unknown
-    (None, empty) of a run that an earlier audit wrote, and so is how many `seconds` it took.
+    `scope` is what was asked, `SCOPED` as JSON: only runs that were asked the same are compared.
+    `passing` of `pairs` ordered pairs get through on some port; `exposure` is by namespace. Both
+    are unknown (None, empty) of a run that an earlier audit wrote, and so is how many `seconds` it
+    took.
     `report` says whether its page is among its files.
     """
 
@@ -42,6 +48,11 @@ class Kept:
     def name(self) -> str:
         """What the run is called below its root: the last part of its path, or of its address."""
         return self.path.rstrip("/").rpartition("/")[2]
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """What was asked, and of which cluster, by the names that run.json has for it."""
+        return dict(zip(SCOPED, json.loads(self.scope), strict=True))
 
     @property
     def numbers(self) -> Mapping[str, int]:

@@ -1,6 +1,7 @@
 """The page of all runs below a root: how their numbers and each namespace's exposure moved."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -206,7 +207,7 @@ def _run(run: Kept, moved: Moved | None, before: Kept | None) -> RunRow:
         started=run.started.replace("T", " ").replace("+00:00", " UTC"),
         numbers=tuple(numbers),
         moved=", ".join(f"{name} {_change(change)}" for name, change in most[:MOST_MOVED]) + more,
-        compare=f"audit diff {before.name} {run.name}" if before else "",
+        compare=shlex.join(["audit", "diff", before.path, run.path]) if before else "",
     )
 
 

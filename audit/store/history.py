@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from audit.errors import OutputError, RunReadError, UsageError
 from audit.model import findings
-from audit.model.history import Exposed, Kept, Left
+from audit.model.history import SCOPED, Exposed, Kept, Left
 from audit.store import plain, query
 from audit.store.evidence import REPORT
 from audit.store.layout import MANIFEST, PLAN, read_manifest, reading, table_files
@@ -95,9 +95,7 @@ def _kept(path: Path, manifest: Any) -> Kept:  # noqa: ANN401 - JSON
         run=str(manifest["run_id"]),
         started=started,
         source=str(manifest.get("source") or ""),
-        scope=json.dumps(
-            [manifest.get(name) for name in ("scope", "planes", "cluster")], sort_keys=True
-        ),
+        scope=json.dumps([manifest.get(name) for name in SCOPED], sort_keys=True),
         counts=counts,
         proven=int(manifest["coverage"]["proven"]),
         drifting=int(manifest.get("drifting") or 0),

@@ -43,7 +43,8 @@ def test_numbers_are_compared_with_the_last_of_the_same_scope(audit: Audit, root
     assert done.code == 0
     table, exposure = done.out.split("\n\n")
     head, *lines = table.splitlines()
-    assert head.split()[:6] == ["run", "began", "scope", "reachable", "pairs", "reachable"]
+    titles = ["run", "began", "scope", "passing pairs", "gets through", "stopped"]
+    assert re.split(r"  +", head)[:6] == titles
     runs = [re.split(r"  +", line) for line in lines]
     assert [(row[0], row[1], row[2]) for row in runs[:3]] == [
         ("run-1", "2026-11-01 00:00", "[1]"),
@@ -80,6 +81,8 @@ def cells_into_default(run: Path) -> int:
 def test_programs_are_told_what_moved(audit: Audit, root: Path) -> None:
     first, second, third = audit("history", root, "-o", "json").json
     assert (first["moved"], second["moved"]) == (None, None)
+    assert (first["scope"], second["scope"]) == ({"selector": "a"}, {"selector": "b"})
+    assert first["planes"] == ["intent", "logical"]
     assert third["moved"]["since"] == "run-1"
     assert third["moved"]["numbers"]["blocked"] == 2
     assert third["moved"]["exposure"] == {"default": 2, "new-1": -1, "new-3": 3}
@@ -92,6 +95,8 @@ def test_the_page_of_all_runs_links_to_each(audit: Audit, root: Path) -> None:
         f"run-{day}/report.html" for day in (3, 1, 2)
     ]
     assert "schema version 999" in done.out
+    assert f"<code>audit diff {root / 'run-1'} {root / 'run-3'}</code>" in done.out
+    assert done.out.count("One run so far") == 1
     assert audit("history", root, "--sql", "SELECT 1", "-o", "html").code == 2
 
 
@@ -142,7 +147,7 @@ def test_retention_keeps_the_newest_and_what_it_cannot_read(audit: Audit, root: 
     left = ["another", "notes", "odd", "run-3", "young"]
     assert sorted(path.name for path in root.iterdir()) == left
     nothing = audit("history", root, "--prune", "--keep-last", "1")
-    assert (nothing.code, nothing.out, nothing.err) == (0, "", "audit: all runs are kept\n")
+    assert (nothing.code, nothing.out) == (0, "nothing to delete: all runs are kept\n")
     empty = audit("history", root / "notes")
     assert empty.code == 0
     assert "there are no runs in " in empty.err

@@ -52,7 +52,7 @@ def test_runs_are_compared_with_the_one_before_of_the_same_scope() -> None:
         ("0", ""),
     )
     assert first.runs[0].moved == "shop \N{MINUS SIGN}3"
-    assert first.runs[0].compare == "audit diff run-3 run-4"
+    assert first.runs[0].compare == "audit diff runs/run-3 runs/run-4"
     assert (first.runs[2].numbers[0], first.runs[2].compare) == (("10", ""), "")
     assert (second.runs[0].link, first.runs[0].link) == ("", "run-4/report.html")
     (row,) = first.namespaces
@@ -74,9 +74,10 @@ def test_a_line_goes_from_edge_to_edge_and_from_nothing_to_the_most() -> None:
 def test_one_run_is_no_trend_and_is_not_drawn() -> None:
     several = [run for run in RUNS if run is not RUNS[1]]
     drawn = render_history("runs", several, ())
-    assert ('class="trend"' in drawn, "one run so far" in drawn) == (True, False)
+    assert ('class="trend"' in drawn, "One run so far" in drawn) == (True, False)
     alone = render_history("runs", RUNS[:1], ())
-    assert ('class="trend"' in alone, "one run so far" in alone) == (False, True)
+    assert ('class="trend"' in alone, "One run so far" in alone) == (False, True)
+    assert alone.count("One run so far") == 1
 
 
 @pytest.mark.browser

@@ -8,9 +8,9 @@ from audit.model.tally import percent
 from audit.report import printing
 
 _COLUMNS = (
-    ("reachable pairs", ("passing",)),
-    ("reachable", ("reachable", "exits")),
-    ("blocked", ("blocked", "unroutable")),
+    ("passing pairs", ("passing",)),
+    ("gets through", ("reachable", "exits")),
+    ("stopped", ("blocked", "unroutable")),
     ("unproven", ("inconclusive", "untraced")),
     ("drifting", ("drifting",)),
     ("findings", ("findings",)),
