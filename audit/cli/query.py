@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 from click.shell_completion import CompletionItem
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -32,8 +33,9 @@ def _complete(
 def query(*, words: tuple[str, ...], spelled: str | None, output: str) -> None:
     """Ask a run in SQL.
 
-    RUN is the newest unless given. The tables are cells, endpoints, policies and traces
-    (docs/store.md).
+    RUN is the newest unless given. The tables are cells, endpoints, policies, traces and probes; of
+    a run of the objects alone also blocks, block_sources, block_destinations, block_states and
+    block_exceptions (docs/store.md).
 
     \b
     Examples:
@@ -91,23 +93,58 @@ _LONGEST = 120
 
 
 def _print(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows as a table, or on a terminal where that has no room a line for each value."""
+    texts = [["" if value is None else str(value) for value in row] for row in rows]
+    console = _Console(width=None if sys.stdout.isatty() else _UNFOLDED)
+    if sys.stdout.isatty() and not _fits(columns, texts, console.width):
+        _print_values(columns, texts)
+    else:
+        _print_table(columns, texts, console)
+    if not texts:
+        say.line("0 rows", err=True)
+
+
+_GAP = 2
+"""Spaces between the columns of a table."""
+
+
+def _fits(columns: Sequence[str], texts: Sequence[Sequence[str]], width: int) -> bool:
+    """Say whether a table of these texts has room, and a line for each."""
+    widths = (max(map(cell_len, column)) for column in zip(columns, *texts, strict=True))
+    short = sum(widths) + _GAP * (len(columns) - 1) <= width
+    return short and not any("\n" in text for row in texts for text in row)
+
+
+def _print_values(columns: Sequence[str], texts: Iterable[Sequence[str]]) -> None:
+    """Print each value behind its column, lines of one below it, and an empty line between rows."""
+    for number, row in enumerate(texts):
+        if number:
+            say.line("")
+        for column, text in zip(columns, row, strict=True):
+            value = text.splitlines() if "\n" in text else [text]
+            if len(value) == 1:
+                say.line(f"{column}: {value[0]}".rstrip())
+            else:
+                say.line(f"{column}:")
+                say.text("".join(f"  {printing.line(line)}".rstrip() + "\n" for line in value))
+
+
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], console: Console) -> None:
     """Print a table; what is in the cells is text, never markup.
 
     Long values beside others are cut, and a note says so.
     """
     cut = 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(Text(printing.line(column)), overflow="fold")
     for row in rows:
-        texts = ["" if value is None else printing.line(str(value)) for value in row]
+        texts = [printing.line(value) for value in row]
         if len(texts) > 1:
             cut += sum(len(text) > _LONGEST for text in texts)
             texts = [t if len(t) <= _LONGEST else f"{t[: _LONGEST - 1]}…" for t in texts]
         table.add_row(*map(Text, texts))
-    _Console(width=None if sys.stdout.isatty() else _UNFOLDED).print(table)
-    if not table.row_count:
-        say.line("0 rows", err=True)
+    console.print(table)
     if cut:
         values = "a long value is" if cut == 1 else f"{cut:,} long values are"
         whole = "-o csv, -o json, or a query for that column alone prints all of it"

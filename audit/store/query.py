@@ -87,7 +87,7 @@ def run_locked(
 ) -> tuple[list[str], Iterator[tuple[Plain, ...]]]:
     """Run `sql` where the tables are and nothing else can be reached or changed any more."""
     connection.execute("SET lock_configuration = true")
-    with _sentences():
+    with _sentences(), _naming_tables(connection):
         connection.execute(sql)
         columns = [name for name, *_ in connection.description or ()]
     if not columns:
@@ -138,6 +138,24 @@ def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Plain, ...]]:
 
 
 @contextmanager
+def _naming_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Have an error about a table that is not there say which are: UsageError."""
+    try:
+        yield
+    except duckdb.CatalogException as error:
+        sentence = _sentence(error)
+        if not sentence.startswith("Catalog Error: Table "):
+            raise
+        names = ", ".join(name for (name,) in connection.execute("SHOW TABLES").fetchall())
+        raise UsageError(f"{sentence} The tables are {names}.") from error
+
+
+def _sentence(error: duckdb.Error) -> str:
+    """Return an error in one line: what DuckDB draws below the query points nowhere here."""
+    return " ".join(str(error).partition("\n\n")[0].split())
+
+
+@contextmanager
 def _sentences() -> Iterator[None]:
     """Turn DuckDB's errors into UsageError, in its own words."""
     try:
@@ -145,8 +163,7 @@ def _sentences() -> Iterator[None]:
     except duckdb.OutOfMemoryException as error:
         raise MemoryError from error
     except duckdb.Error as error:
-        # In one line: what it draws below the query points nowhere here.
-        raise UsageError(" ".join(str(error).partition("\n\n")[0].split())) from error
+        raise UsageError(_sentence(error)) from error
 
 
 def _plain(value: object) -> Plain:

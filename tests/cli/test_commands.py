@@ -329,6 +329,28 @@ def test_a_long_value_beside_others_is_cut_in_a_table_and_nowhere_else(
         assert printed.err == ""
 
 
+def test_what_does_not_fit_a_terminal_is_a_line_for_each_value(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    columns = ["name", "manifest", "none"]
+    queries.show(columns, [("web", "a: 1\nb: 2\x1b", None), ("db", "x" * 200, None)], "table")
+    assert capsys.readouterr().out.splitlines() == [
+        "name: web",
+        "manifest:",
+        "  a: 1",
+        "  b: 2\N{REPLACEMENT CHARACTER}",
+        "none:",
+        "",
+        "name: db",
+        f"manifest: {'x' * 200}",
+        "none:",
+    ]
+    queries.show(columns, [("web", "short", None)], "table")
+    assert "web" in capsys.readouterr().out.splitlines()[1]
+
+
 @pytest.mark.parametrize(
     ("counts", "proven", "engine", "sentence"),
     [

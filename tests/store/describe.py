@@ -86,7 +86,8 @@ A null means *not asked* or *none*. Unproven cells (`inconclusive`, `untraced`) 
 reachable nor blocked: leave them out of both sides, or count them apart.
 
 `audit query [RUN] SQL` has these tables as views. It can read nothing else and write nothing. The
-files are plain Parquet (zstd), so pandas, Spark or DuckDB itself can read them as well.
+files are plain Parquet (zstd), so pandas, Spark or DuckDB itself can read them as well. On a
+terminal, rows that do not fit are printed as a line for each value.
 """
 
 

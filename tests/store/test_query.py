@@ -119,6 +119,13 @@ def test_an_error_is_in_the_words_of_duckdb(run_path: Path) -> None:
     assert caught.value.exit_code is ExitCode.USAGE
 
 
+def test_an_unknown_table_is_told_with_those_that_are_there(run_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r'Did you mean "cells"\? The tables are .*probes, traces\.$'
+    ):
+        query(run_path, "SELECT * FROM cels")
+
+
 def test_an_error_while_rows_are_made_is_one_too(run_path: Path) -> None:
     with pytest.raises(UsageError, match="Could not convert"):
         list(query(run_path, "SELECT src_name::INTEGER FROM cells")[1])
