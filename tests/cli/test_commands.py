@@ -1,6 +1,7 @@
 """Each command: its result on stdout, its formats, its exit code."""
 
 import csv
+import functools
 import os
 import shutil
 import subprocess
@@ -89,7 +90,30 @@ def test_plan_traces_nothing(audit: Audit, example_snapshot: Path) -> None:
     assert plan["cells"] >= plan["requests"] > 0
     text = audit("plan", *flags)
     assert f"{plan['cells']:,}" in text.out
+    assert plan["in_all"] in text.out
+    assert isinstance(plan["estimate_s"], float)
     assert not list(audit.directory.iterdir())
+
+
+@pytest.mark.ovn
+def test_plan_estimates_the_traces_of_a_run(audit: Audit, example_snapshot: Path) -> None:
+    plan = audit("plan", "--snapshot", example_snapshot, "-o", "json").json
+    run = audit("run", "--snapshot", example_snapshot, "-o", "json", "-q").json
+    assert plan["estimate_traces"] == pytest.approx(run["counts"]["traces"], rel=0.1)
+    assert f"about {round(plan['estimate_traces'], -1)} traces in all" in plan["in_all"]
+
+
+@pytest.mark.ovn
+def test_plan_says_of_other_planes_what_it_can(audit: Audit, example_snapshot: Path) -> None:
+    plan = functools.partial(audit, "plan", "--snapshot", example_snapshot)
+    switches = plan("--planes", "logical,datapath", "-o", "json").json
+    assert (switches["estimate_traces"], switches["estimate_s"]) == (None, None)
+    assert "cannot be estimated with the datapath plane" in switches["in_all"]
+    objects = plan("--planes", "intent", "--ovn-prefix", "/nowhere", "-o", "json").json
+    assert (objects["estimate_traces"], objects["requests"], objects["engine"]) == (0, 0, None)
+    assert objects["cells"] == switches["cells"]
+    services = plan("-n", "shop", "--to-service", "shop/back")
+    assert "at least" in services.out
 
 
 @pytest.mark.ovn
