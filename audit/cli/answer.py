@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
 from audit.cli import engines, options, progress, query, run_arguments, say, surroundings
 from audit.commands import snapshot as snapshots
 from audit.commands import who as command
@@ -68,9 +66,7 @@ def subject_options(command: Any) -> Any:  # noqa: ANN401 - click's decorators t
         options.traces_option,
         surroundings.surroundings_options,
         options.source_options(manifests=True),
-        click.option(
-            "--live", is_flag=True, help="Ask the cluster of the kubeconfig now, not a run of it."
-        ),
+        options.live_option("Ask the cluster of the kubeconfig now, not a run of it."),
         options.run_option,
     ):
         wrapped = option(wrapped)
@@ -129,16 +125,15 @@ def _request(subject: Subject, snapshot: Path | None) -> tracing.Options:
 
 def _check(subject: Subject) -> None:
     """Refuse options that name several subjects, or say something of another; UsageError."""
-    subjects = {
-        "--run": subject.run,
-        "--snapshot": subject.snapshot,
-        "--live": subject.live,
-        "--manifests": subject.manifests,
-        "-k": subject.kustomization,
-    }
-    given = [flag for flag, value in subjects.items() if value]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} name different things to ask; give one of them")
+    options.require_one_source(
+        {
+            "--run": subject.run,
+            "--snapshot": subject.snapshot,
+            "--live": subject.live,
+            "--manifests": subject.manifests,
+            "-k": subject.kustomization,
+        }
+    )
     if subject.traces == "exec" and not subject.is_live:
         raise UsageError("--traces exec asks the pods of a live cluster; it goes with --live")
     surroundings.require_manifests(subject.around, manifests=subject.has_manifests)

@@ -27,23 +27,27 @@ def _complete(
     required=True,
     shell_complete=_complete,
 )
+@options.run_option
 @click.option("--family", type=click.Choice(["ip4", "ip6"]), help="When the run has both.")
 @click.option("--raw", is_flag=True, help="The engine's own words as well.")
 @options.output_option("text", "json")
-def explain(*, words: tuple[str, ...], family: str | None, raw: bool, output: str) -> None:
+def explain(
+    *, words: tuple[str, ...], run: str | None, family: str | None, raw: bool, output: str
+) -> None:
     """Say what is known about one cell: verdict, blame, each hop, the reply.
 
     FROM and TO are a name (shop/front-0), a workload (deploy/front), a Service (svc/web), a node
     (node/worker), labels (app=web) or an address. Cells that come to the same are explained as
-    one. PORT may be left out where its cells do. RUN is the newest below runs/ unless given.
+    one. PORT may be left out when all ports give the same result. RUN, in front or with
+    --run, is the newest unless given.
 
     \b
     Examples:
       audit explain shop/front-0 default/web-0 tcp/80
       audit explain runs/20261123T043457Z-9510 deploy/front svc/web http
     """
-    run, src, dst, port = _parts(words)
-    explained = command.explain(run_arguments.Run()(run), src, dst, port, family=family, raw=raw)
+    place, src, dst, port = _parts(words, run)
+    explained = command.explain(run_arguments.Run()(place), src, dst, port, family=family, raw=raw)
     if output == "json":
         say.json(explained.fields)
     else:
@@ -58,16 +62,29 @@ def _is_port(word: str) -> bool:
     return True
 
 
-def _parts(words: tuple[str, ...]) -> tuple[str, str, str, str]:
-    """Return the run, the two ends and the port; a run is what is there, or `latest`, or a day."""
+def _parts(words: tuple[str, ...], named: str | None) -> tuple[str, str, str, str]:
+    """Return the run, the two ends and the port.
+
+    The run is the one that is `named`, else the first word if that is one, else the newest.
+    """
+    if named is not None:
+        return named, *_ends(words)
     three = len(words) == len(("SRC", "DST", "PORT"))
     # A third word that is no port is an end: then the first is a run that is not there.
     whole = len(words) > len(("SRC", "DST", "PORT")) or run_arguments.names_run(words[0])
     whole = whole or (three and not _is_port(words[2]))
-    run, *ends = words if whole else (run_arguments.LATEST, *words)
-    if len(ends) not in (2, 3):
-        raise UsageError(
-            "explain takes [RUN] FROM TO [PORT], as in: audit explain shop/front default/web tcp/80"
-        )
-    src, dst, port = (*ends, "")[:3]
-    return run, src, dst, port
+    return (words[0], *_ends(words[1:])) if whole else (run_arguments.LATEST, *_ends(words))
+
+
+def _ends(words: tuple[str, ...]) -> tuple[str, str, str]:
+    """Return the two ends and the port, which may be empty; UsageError unless there are two."""
+    match words:
+        case (src, dst):
+            return src, dst, ""
+        case (src, dst, port):
+            return src, dst, port
+        case _:
+            raise UsageError(
+                "explain takes [RUN] FROM TO [PORT], as in: audit explain shop/front default/web "
+                "tcp/80"
+            )

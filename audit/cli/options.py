@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -308,6 +308,21 @@ def source_options(*, manifests: bool = False) -> Callable[[_Command], _Command]
         return command
 
     return with_source
+
+
+def live_option(text: str) -> Callable[[_Command], _Command]:
+    """Add `--live`, by which a live cluster is meant, with this help."""
+    return click.option("--live", is_flag=True, help=text)
+
+
+live_anyway_option = live_option("Ask the cluster of the kubeconfig, as without --snapshot.")
+
+
+def require_one_source(sources: Mapping[str, object]) -> None:
+    """Refuse several flags that say what is read, by their values; UsageError names them."""
+    given = [flag for flag, value in sources.items() if value]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} name different things to ask; give one of them")
 
 
 def output_option(*formats: str) -> Callable[[_Command], _Command]:

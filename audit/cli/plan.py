@@ -35,6 +35,7 @@ _INTENT = frozenset({PlaneName.INTENT})
 
 @groups.command()
 @options.source_options()
+@options.live_anyway_option
 @options.scope_options
 @click.option(
     "--planes",
@@ -48,6 +49,7 @@ _INTENT = frozenset({PlaneName.INTENT})
 def plan(
     *,
     snapshot: Path | None,
+    live: bool,
     max_snapshot_size: int,
     access: snapshots.Access,
     ovn_prefix: Path | None,
@@ -66,6 +68,7 @@ def plan(
       audit plan --snapshot cluster.tar.gz --selector app=web --port tcp/80
       audit plan --snapshot cluster.tar.gz --planes logical,datapath
     """
+    options.require_one_source({"--snapshot": snapshot, "--live": live})
     silent = quiet or not sys.stderr.isatty()
     asked_planes = planes or DEFAULT_PLANES
     with ExitStack() as stack, progress.shown(quiet=silent) as shown:

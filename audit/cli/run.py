@@ -52,6 +52,7 @@ class Flags:
     """What `audit run` is given on its command line, by the options' names."""
 
     snapshot: Path | None
+    live: bool
     max_snapshot_size: int
     access: snapshots.Access
     manifests: str | None
@@ -125,6 +126,7 @@ class Flags:
 
 @groups.command()
 @options.source_options(manifests=True)
+@options.live_anyway_option
 @click.option(
     "--apply",
     multiple=True,
@@ -354,11 +356,11 @@ def _resume(flags: Flags, resumed: Path | copying.RemoteDirectory) -> int:
 def _wrong_sources(flags: Flags) -> Iterator[str]:
     """Yield why what is to be audited contradicts the other flags, in sentences."""
     planes = flags.asked_planes
-    sources = (flags.snapshot, flags.manifests, flags.kustomization)
+    sources = (flags.snapshot, flags.manifests, flags.kustomization, flags.live or None)
     if flags.without:
         yield "--without is about a run that is resumed: it goes with --resume"
     if sum(source is not None for source in sources) > 1:
-        yield "give one of --snapshot, --manifests and -k"
+        yield "give one of --snapshot, --live, --manifests and -k"
     if flags.has_manifests and planes != _INTENT:
         yield "manifests have no OVN to ask; --manifests and -k go with --planes intent"
     if flags.reuse is not None and (flags.traces == "exec" or flags.workers == "agents"):

@@ -72,7 +72,8 @@ class NamedRun(DirectoryOrStore):
         A store is not asked: it may take seconds to answer, and a shell would wait.
         """
         del param
-        begun = [CompletionItem(run) for run in _names(ctx) if run.startswith(incomplete)]
+        named = _names(ctx, ids=bool(incomplete))
+        begun = [CompletionItem(run) for run in named if run.startswith(incomplete)]
         return begun or [CompletionItem(incomplete, type="dir")]
 
     def convert(
@@ -179,8 +180,11 @@ def _called(
     return [run for run in runs if run.name == text] or runs
 
 
-def _names(context: click.Context) -> Iterator[str]:
-    """Yield what the runs here may be called, the newest first; nothing that cannot be read."""
+def _names(context: click.Context, *, ids: bool) -> Iterator[str]:
+    """Yield what the runs here may be called, the newest first; nothing that cannot be read.
+
+    With `ids` each is named twice, by its path and by its id.
+    """
     yield LATEST
     try:
         root = runs_root(context)
@@ -189,7 +193,7 @@ def _names(context: click.Context) -> Iterator[str]:
     if isinstance(root, Path):
         runs = layout.finished(root)
         yield from map(str, runs)
-        yield from (run.name for run in runs)
+        yield from (run.name for run in runs if ids)
 
 
 def run_argument(part: Part = Part.TABLES) -> Callable[[Any], Any]:

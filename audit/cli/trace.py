@@ -49,6 +49,7 @@ class Flags:
     loglevel: int
     access: snapshots.Access
     snapshot: Path | None
+    live: bool
     max_snapshot_size: int
     ovn_prefix: Path | None
     traces: str
@@ -134,6 +135,7 @@ class Flags:
     help="2 shows what the tools say, 5 each command as well.",
 )
 @options.source_options()
+@options.live_anyway_option
 @options.traces_option
 @engines.install_option
 @click.option(
@@ -190,6 +192,7 @@ def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options abo
 def _check(flags: Flags) -> None:
     """Refuse flags that do not name one pair, or no cluster to trace it in; UsageError."""
     _check_pair(flags)
+    options.require_one_source({"--snapshot": flags.snapshot, "--live": flags.live})
     if flags.snapshot is not None:
         if flags.traces == "exec":
             raise UsageError("--traces exec asks the pods of a live cluster, not a --snapshot")

@@ -127,6 +127,7 @@ def test_runs_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     newest, oldest = ("runs/20260102T000000Z-bbbb", "runs/20260101T000000Z-aaaa")
     assert completed("") == [("plain", "latest"), ("plain", newest), ("plain", oldest)]
+    assert completed("20260102") == [("plain", "20260102T000000Z-bbbb")]
     assert completed("runs/20260102") == [("plain", newest)]
     assert completed("elsewhere/") == [("dir", "elsewhere/")]
 
@@ -152,6 +153,12 @@ def test_a_command_that_is_not_there_is_told_which_was_meant() -> None:
 def test_a_run_that_is_not_there_is_not_taken_for_an_end() -> None:
     called = CliRunner().invoke(audit, ["explain", "runs/nosuch", "shop/front-0", "shop/back-0"])
     assert "runs/nosuch is not a run" in str(called.exception)
+
+
+@pytest.mark.parametrize("words", [["plan"], ["trace", "shop/front-0", "shop/back-0", "80"]])
+def test_a_live_cluster_is_no_snapshot(words: list[str]) -> None:
+    called = CliRunner().invoke(audit, [*words, "--live", "--snapshot", "x"])
+    assert "--snapshot and --live name different things to ask" in str(called.exception)
 
 
 def test_commands_are_completed_without_loading_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,21 @@ def test_one_word_to_query_is_sql_of_the_newest_run(inside: Inside, runs: Path) 
 
 
 @pytest.mark.ovn
+def test_explain_takes_its_run_in_front_or_by_a_flag(inside: Inside, runs: Path) -> None:
+    cell = ("prod/prod-client-0", "default/web-0", "tcp/80")
+    wanted = inside("explain", runs / IDS[0], *cell)
+    assert wanted.code == 0
+    for words in (cell, cell[:2], (*cell, "--run", IDS[0]), (IDS[0], *cell), ("20200101", *cell)):
+        assert inside("explain", *words).out == wanted.out
+    refused: list[tuple[str, ...]] = [
+        *((IDS[0], *cell, "--run", IDS[0]), cell[:1], (*cell, "more", "more"))
+    ]
+    for given in refused:
+        done = inside("explain", *given)
+        assert (done.code, "explain takes [RUN] FROM TO [PORT]" in done.err) == (2, True)
+
+
+@pytest.mark.ovn
 def test_a_run_is_named_by_its_page(inside: Inside, kept: Path) -> None:
     assert place(inside, f"{kept / IDS[0]}/report.html") == kept / IDS[0]
 

@@ -242,8 +242,12 @@ def panels(page: Path) -> dict[tuple[str, str, str], tuple[list[str], list[str]]
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--snapshot", "x", "--manifests", "y"), "give one of --snapshot, --manifests and -k"),
-        (("-k", "x", "--manifests", "y"), "give one of --snapshot, --manifests and -k"),
+        (
+            ("--snapshot", "x", "--manifests", "y"),
+            "give one of --snapshot, --live, --manifests and -k",
+        ),
+        (("-k", "x", "--manifests", "y"), "give one of --snapshot, --live, --manifests and -k"),
+        (("--live", "--snapshot", "x"), "give one of --snapshot, --live, --manifests and -k"),
         (("-k", "x", "--planes", "logical"), "--manifests and -k go with --planes intent"),
         (("--manifests", "y", "--planes", "intent,logical"), "manifests have no OVN to ask"),
         (("--manifests", "y", "--planes", "intend"), "'intend' is no plane; there are intent"),

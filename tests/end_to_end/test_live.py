@@ -124,7 +124,7 @@ def test_without_rights_nothing_is_guessed(
 ) -> None:
     cluster.answers["pods"] = lambda _: refusal(status, "no")
     for asked in (("run", *live, *SCOPE), ("trace", *live, *FRONT_TO_BACK)):
-        done = audit(*asked)
+        done = audit(*asked, "--live")
         assert (done.code, done.out) == (4, "")
         assert words in done.err
     assert not list(audit.directory.glob("runs/*"))
