@@ -24,6 +24,10 @@ def test_nothing_but_audit_is_installed(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == {"audit"}
     data = [name.partition(".data/")[2] for name in names if ".data/" in name]
     assert data == ["scripts/audit-manifests"]
+    [listed] = [name for name in names if name.endswith(".dist-info/entry_points.txt")]
+    commands = zipfile.ZipFile(wheel).read(listed).decode()
+    for command in ("audit", "kubectl-ovn_audit", "kubectl_complete-ovn_audit"):
+        assert f"\n{command} = audit." in commands
     for directory, inside in (
         ("reports/templates", "audit/report/templates"),
         ("docs", "audit/docs"),

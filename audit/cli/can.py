@@ -10,7 +10,7 @@ from audit.commands import who as command
 @groups.command()
 @click.argument("source", metavar="FROM", shell_complete=words.complete)
 @click.argument("to", metavar="TO", shell_complete=words.complete)
-@click.argument("port", metavar="[PORT]", default="")
+@click.argument("port", metavar="[PORT]", default="", shell_complete=words.complete_port)
 @options.ports_option
 @answer.subject_options
 @options.output_option(*answer.FORMATS)

@@ -13,10 +13,16 @@ from audit.scope import ports
 def _complete(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Return the runs and the words for endpoints that begin so."""
-    runs = run_arguments.Run().shell_complete(context, parameter, incomplete)
-    endpoints = completed.complete(context, parameter, incomplete)
-    return [item for item in runs if item.type != "dir"] + endpoints
+    """Return what may come next: a run or FROM, then TO, then PORT."""
+    given: tuple[str, ...] = context.params.get("words") or ()
+    has_run = (
+        bool(given) and context.params.get("run") is None and run_arguments.names_run(given[0])
+    )
+    runs = []
+    if not given and context.params.get("run") is None:
+        runs = run_arguments.Run().shell_complete(context, parameter, incomplete)
+    words = completed.complete_pair(context, parameter, incomplete, before=int(has_run))
+    return [item for item in runs if item.type != "dir"] + words
 
 
 @groups.command()

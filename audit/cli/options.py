@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from audit.cli import say, words
 from audit.cli.run_arguments import Run
@@ -75,7 +76,13 @@ _SELECTORS = ("selector", "namespace_selector", "from_selector", "to_selector")
 _SINGLE = frozenset({"family"})
 
 
-_COMPLETED = {"namespaces": words.complete_namespace, "endpoints": words.complete}
+_COMPLETED = {
+    "namespaces": words.complete_namespace,
+    "endpoints": words.complete,
+    "nodes": words.complete_node,
+    "services": words.complete_service,
+    "ports": words.complete_port,
+}
 
 
 def _metavar(field: str) -> str:
@@ -203,7 +210,11 @@ ovn_prefix_option = click.option(
 
 
 _WHICH_CLUSTER: tuple[Callable[[Any], Any], ...] = (
-    click.option("--context", help="The context of the kubeconfig. Default: its current one."),
+    click.option(
+        "--context",
+        shell_complete=words.complete_context,
+        help="The context of the kubeconfig. Default: its current one.",
+    ),
     click.option(
         *("-kubeconfig", "--kubeconfig"),
         type=click.Path(path_type=Path),
@@ -337,6 +348,11 @@ def output_option(*formats: str) -> Callable[[_Command], _Command]:
     )
 
 
+def _complete_pack(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the packs that begin so."""
+    return [CompletionItem(name) for name in PACKS if name.startswith(incomplete)]
+
+
 def expectations_options(command: _Command) -> _Command:
     """Add the expectations to check; the command receives `file` and `packs`."""
     for option in (
@@ -345,6 +361,7 @@ def expectations_options(command: _Command) -> _Command:
             "packs",
             multiple=True,
             metavar="NAME",
+            shell_complete=_complete_pack,
             help=f"Ready-made expectations: {', '.join(PACKS)}. Repeatable.",
         ),
         click.option(
@@ -374,6 +391,7 @@ ports_option = click.option(
     "ports",
     multiple=True,
     metavar="PORT",
+    shell_complete=words.complete_port,
     help="tcp/80, 80, tcp/8000-8100, or a declared name. Repeatable. Default: all the run has.",
 )
 

@@ -85,7 +85,9 @@ class Flags:
 
 
 @groups.command()
-@click.argument("words", metavar="[FROM TO [PORT]]", nargs=-1, shell_complete=completed.complete)
+@click.argument(
+    "words", metavar="[FROM TO [PORT]]", nargs=-1, shell_complete=completed.complete_pair
+)
 @click.option("-src", "--src", metavar="POD", help="The source pod.")
 @click.option(
     "-src-namespace", "--src-namespace", default="default", show_default=True, metavar="NAMESPACE"

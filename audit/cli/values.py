@@ -8,6 +8,7 @@ import sys
 import click
 from click.shell_completion import CompletionItem
 
+from audit.cli import words
 from audit.facts import applying
 from audit.model.options import PlaneName
 from audit.model.verdicts import PolicyRef
@@ -88,3 +89,9 @@ class Policy(click.ParamType[PolicyRef]):
         """Return the policy that `value` names."""
         del param, ctx
         return value if isinstance(value, PolicyRef) else applying.policy_named(str(value))
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the policies of the newest run that begin so."""
+        return words.complete_policy(ctx, param, incomplete)

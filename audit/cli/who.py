@@ -9,7 +9,7 @@ from audit.commands import who as command
 
 @groups.command()
 @click.argument("to", metavar="[TO]", default="", shell_complete=words.complete)
-@click.argument("port", metavar="[PORT]", default="")
+@click.argument("port", metavar="[PORT]", default="", shell_complete=words.complete_port)
 @click.option(
     *("--from", "sources"),
     metavar="FROM",
