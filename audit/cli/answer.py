@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 from audit.cli import engines, options, progress, query, run_arguments, say, surroundings
 from audit.commands import snapshot as snapshots
 from audit.commands import who as command
@@ -150,7 +152,26 @@ FORMATS = ("text", "wide", "json", "yaml", "csv", "name", "dot")
 """How paths can be printed."""
 
 
-COLOURS = {"yes": "green", "partly": "yellow", "no": "red", "unproven": "yellow"}
+class _Format(click.Choice[str]):
+    """One of `FORMATS`; of a picture it is said what draws it."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the format."""
+        if value == "svg":
+            self.fail("audit draws no svg; Graphviz does: -o dot | dot -Tsvg", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+output_option = options.output_option(*FORMATS, kind=_Format(FORMATS))
+
+COLOURS = {
+    "yes": say.PASSES,
+    "partly": say.UNPROVEN,
+    "no": say.STOPPED,
+    "unproven": say.UNPROVEN,
+}
 """The colours of `audit.report.who.Answer`, which is loaded later."""
 
 

@@ -13,7 +13,7 @@ from audit.commands import who as command
 @click.argument("port", metavar="[PORT]", default="", shell_complete=words.complete_port)
 @options.ports_option
 @answer.subject_options
-@options.output_option(*answer.FORMATS)
+@answer.output_option
 def can(
     *,
     source: str,

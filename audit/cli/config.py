@@ -7,6 +7,7 @@ rest.
 """
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import click
 
 from audit.cli.groups import flag_of
-from audit.errors import UsageError
+from audit.errors import AuditError, UsageError
 
 NAME = Path("ovn-audit/config.toml")
 RUNS = "runs"
@@ -93,6 +94,36 @@ def runs_root(context: click.Context) -> str:
     of_run = content.get("run")
     out = of_run.get("out") if isinstance(of_run, Mapping) else None
     return str(out or content.get("out") or RUNS)
+
+
+def variable_of(context: click.Context, parameter: click.Parameter) -> str:
+    """Return the variable that a parameter's value was read from; empty when it was not."""
+    source = context.get_parameter_source(str(parameter.name))
+    if source is not click.core.ParameterSource.ENVIRONMENT:
+        return ""
+    spelled = parameter.envvar or ()
+    names = [spelled] if isinstance(spelled, str) else [*spelled]
+    return next((name for name in names if os.environ.get(name)), "")
+
+
+def name_variable(error: AuditError, context: click.Context) -> None:
+    """Have an error about a value name the variable that the value was read from."""
+    text = str(error)
+    for parameter in context.command.params:
+        variable = variable_of(context, parameter)
+        if variable and any(_mentions(text, word) for word in os.environ[variable].split()):
+            error.args = (f"from {variable}: {text}",)
+            return
+
+
+def _mentions(text: str, word: str) -> bool:
+    """Say whether a sentence has a word of a value, quoted or long enough to be meant."""
+    alone = re.search(rf"(?<![\w/.-]){re.escape(word)}(?![\w/-])", text)
+    return repr(word) in text or (len(word) >= _LONG and alone is not None)
+
+
+_LONG = 3
+"""Characters with which a word is hardly in a sentence by chance."""
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:

@@ -121,4 +121,4 @@ def show(changes: changing.Changes, output: str, lines: diffs.Lines) -> None:
     elif output == "markdown":
         say.text(diffs.markdown(changes))
     else:
-        say.text(diffs.plain(changes))
+        say.text(diffs.plain(changes), words=say.CHANGES)

@@ -11,6 +11,9 @@ from audit.cli import engines, groups, options, say
 from audit.commands import doctor as doctoring
 from audit.commands import snapshot as snapshots
 from audit.errors import ExitCode, UsageError
+from audit.report import printing
+
+_STATUSES = {"ok": "green", "missing": "red"}
 
 
 @groups.command()
@@ -86,7 +89,8 @@ def doctor(
         say.json([finding.fields() for finding in findings])
     else:
         for finding in findings:
-            say.line(f"{'ok' if finding.good else 'missing'}: {finding.text}")
+            status = "ok" if finding.good else "missing"
+            say.text(f"{status}: {printing.line(finding.text)}\n", words=_STATUSES)
     good = all(finding.good for finding in findings)
     return ExitCode.CLEAN if good else ExitCode.COULD_NOT_RUN
 

@@ -57,7 +57,11 @@ def explain(
     if output == "json":
         say.json(explained.fields)
     else:
-        say.text(explained.text)
+        say.text(explained.text, words=_VERDICT)
+
+
+_VERDICT = {f"Verdict  {verdict}": colour for verdict, colour in say.VERDICTS.items()}
+"""The colours of the line with the verdict."""
 
 
 def _is_port(word: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from audit.cli import later
+from audit.errors import AuditError
 
 OTHERS = "Options"
 _CLUSTER = ("kubeconfig", "context", "ovn-config-namespace", "exec-timeout")
@@ -84,7 +85,13 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what the command returns
         """Run the command, with everything loaded that it uses."""
         later.load_all()
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except AuditError as error:
+            from audit.cli import config  # noqa: PLC0415 - which knows of groups
+
+            config.name_variable(error, ctx)
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, below a heading for what they are about."""

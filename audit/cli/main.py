@@ -175,7 +175,7 @@ def main() -> None:
         sys.exit(audit.main(standalone_mode=False) or ExitCode.CLEAN)
     except click.ClickException as error:
         shown = io.StringIO()
-        error.show(file=shown)
+        _with_variable(error).show(file=shown)
         say.text(shown.getvalue().expandtabs(2), err=True)
         sys.exit(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt) as error:
@@ -185,6 +185,17 @@ def main() -> None:
         _fail(error, *_notes(error))
     except Exception as error:  # noqa: BLE001 - the interpreter's own exit code would be ours for findings
         _fail(_as_audit_error(error), *_notes(error))
+
+
+def _with_variable(error: click.ClickException) -> click.ClickException:
+    """Return an error that names the variable that has the value, where it was not typed."""
+    if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None:
+        return error
+    variable = config.variable_of(error.ctx, error.param)
+    if not variable:
+        return error
+    text = f"from {variable}: {error.message}"
+    return click.BadParameter(text, ctx=error.ctx, param=error.param)
 
 
 _NO_MEMORY = (errno.ENOMEM, errno.EAGAIN)

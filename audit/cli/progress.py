@@ -1,6 +1,5 @@
 """Progress on stderr: a bar on a terminal, else a line now and then."""
 
-import sys
 import time
 from typing import Self
 
@@ -137,7 +136,7 @@ def shown(*, quiet: bool) -> "Bar | Lines | Silent":
     """Return the progress that fits where stderr goes."""
     if quiet:
         return Silent()
-    return Bar(Console(stderr=True)) if sys.stderr.isatty() else Lines()
+    return Bar(Console(stderr=True)) if say.is_screen(err=True) else Lines()
 
 
 class Silent:

@@ -486,7 +486,7 @@ def _print_applied(done: applying.Applied, flags: Flags) -> int:
         where = _places(done.outcome)
         say.json({**done.outcome.manifest, **where, "changes": dataclasses.asdict(done.changes)})
     else:
-        say.text(diffs.plain(done.changes))
+        say.text(diffs.plain(done.changes), words=say.CHANGES)
         _print_messages(done.outcome.manifest, known=messages.messages(done.before))
         _print_places(done.outcome)
     return ExitCode.CLEAN if flags.exit_zero else done.exit_code
@@ -559,7 +559,7 @@ def _print_rehearsal(done: rehearsals.Rehearsed, flags: Flags) -> int:
             version = each.manifest["databases"][0]["northd_version"] or "unknown"
             say.line(f"{name} by northd {version}: {_places(each)['path']}")
             _print_messages(each.manifest)
-        say.text(diffs.plain(done.changes))
+        say.text(diffs.plain(done.changes), words=say.CHANGES)
     return ExitCode.CLEAN if flags.exit_zero else done.exit_code
 
 
@@ -620,7 +620,7 @@ def _print(manifest: Mapping[str, Any], done: reports.Outcome) -> None:
     say.line(decided_by(manifest))
     for verdict in VERDICTS:
         if counts[verdict]:
-            say.line(f"  {verdict:<13}{counts[verdict]:>12,}")
+            say.text(f"  {verdict:<13}{counts[verdict]:>12,}\n", words=say.VERDICTS)
     say.text(checking.namespaces_text(done.path))
     _print_planes(manifest)
     _print_messages(manifest)

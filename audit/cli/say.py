@@ -2,10 +2,13 @@
 
 A file's name, a cluster's names and another program's words are anyone's to choose; none of them is
 obeyed by a terminal or takes a line for itself. (ruff forbids `click.echo` and `print` elsewhere.)
-Colours are click's: on a terminal only, and nowhere with NO_COLOR (no-color.org).
+Colours are click's: on a terminal only, and nowhere with NO_COLOR (no-color.org) or TERM=dumb.
 """
 
 import os
+import re
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -14,6 +17,24 @@ from audit.report import printing
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 """Of the word that a message begins with."""
+
+PASSES, STOPPED, UNPROVEN = "green", "red", "yellow"
+"""The colours of what becomes of packets, wherever it is said."""
+VERDICTS = {
+    **dict.fromkeys(("reachable", "exits"), PASSES),
+    **dict.fromkeys(("blocked", "unroutable"), STOPPED),
+    **dict.fromkeys(("inconclusive", "untraced"), UNPROVEN),
+}
+"""The colours of verdicts, which are loaded later."""
+
+CHANGES = {"Opened": PASSES, "Closed": STOPPED}
+"""The colours of the titles below which changes stand."""
+
+
+def is_screen(*, err: bool = False) -> bool:
+    """Say whether stdout, or stderr, is a terminal that obeys escape sequences."""
+    stream = sys.stderr if err else sys.stdout
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def line(text: str, *, err: bool = False, colour: str | None = None) -> None:
@@ -27,14 +48,33 @@ def message(severity: str, text: str, *, err: bool = False, prefix: str = "") ->
     click.echo(f"{word} {printing.line(text)}", err=err)
 
 
-def text(lines: str, *, end: str = "", err: bool = False, colour: str | None = None) -> None:
-    """Print a text of several lines, as a format or a report made it."""
-    click.echo(_coloured(printing.printable(lines), colour) + end, nl=False, err=err)
+def text(
+    lines: str,
+    *,
+    end: str = "",
+    err: bool = False,
+    colour: str | None = None,
+    words: Mapping[str, str] | None = None,
+) -> None:
+    """Print a text of several lines, as a format or a report made it.
+
+    `words` are the colours of words that a line may begin with, behind spaces.
+    """
+    shown = printing.printable(lines)
+    if words:
+        shown = _with_words(shown, words)
+    click.echo(_coloured(shown, colour) + end, nl=False, err=err)
+
+
+def _with_words(shown: str, words: Mapping[str, str]) -> str:
+    """Return a text in which the first word of a line has its colour, if it has one."""
+    beginning = re.compile(rf"^( *)({'|'.join(map(re.escape, words))})(?![\w-])", re.MULTILINE)
+    return beginning.sub(lambda match: match[1] + _coloured(match[2], words[match[2]]), shown)
 
 
 def _coloured(shown: str, colour: str | None) -> str:
     """Return a text in bold and a colour; click takes that away where no terminal is."""
-    if colour is None or os.environ.get("NO_COLOR"):
+    if colour is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return shown
     return click.style(shown, fg=colour, bold=True)
 

@@ -1,6 +1,9 @@
 """`audit verify`: whether a run is as the audit wrote it."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,13 +19,13 @@ from audit.model.options import Part
 @click.option(
     "--key",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The Ed25519 public key (PEM or OpenSSH) that the run is to be signed with.",
+    help="The key that must match the signature: an Ed25519 public key (PEM or OpenSSH).",
 )
 @click.option(
     "--timestamp-ca",
     "authorities",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Certificates (PEM) of the authorities that a timestamp is to come from.",
+    help="The authority that must vouch for the timestamp: its certificates (PEM).",
 )
 @click.option(
     "--snapshot",
@@ -55,15 +58,43 @@ def verify(
         say.json(dataclasses.asdict(evidence))
     else:
         for problem in evidence.problems:
-            say.line(problem)
-        inputs = "" if evidence.inputs is None else f", {evidence.inputs:,} inputs"
-        stamp = "" if evidence.timestamp == "none" else f", timestamp {evidence.timestamp}"
-        say.line(
-            f"{evidence.files:,} files{inputs}, signature {evidence.signature}{stamp}: "
-            + (_differences(len(evidence.problems)) if evidence.problems else "as written")
-        )
+            say.message("error", problem)
+        say.line(" ".join(_sentences(evidence)), colour=_COLOURS[bool(evidence.problems)])
     return ExitCode.FINDINGS if evidence.problems else ExitCode.CLEAN
 
 
-def _differences(count: int) -> str:
-    return f"{count:,} difference{'' if count == 1 else 's'}"
+_COLOURS = {False: "green", True: "red"}
+
+
+def _sentences(evidence: command.Evidence) -> Iterator[str]:
+    """Yield what was compared, and how that came out, last the signature and the timestamp."""
+    compared = _counted(evidence.files, "file")
+    if evidence.inputs is not None:
+        compared += f" and {_counted(evidence.inputs, 'input')}"
+    if evidence.problems:
+        yield f"{compared} were compared: {_counted(len(evidence.problems), 'difference')}."
+    else:
+        yield f"{compared} {'is' if compared == '1 file' else 'are'} unchanged."
+    yield _SIGNATURES[evidence.signature]
+    if evidence.timestamp in _TIMESTAMPS:
+        yield _TIMESTAMPS[evidence.timestamp]
+    elif evidence.timestamp != "none":
+        yield f"The signature was there at {evidence.timestamp}."
+
+
+_SIGNATURES = {
+    "none": "The run is not signed.",
+    "missing": "The run is not signed.",
+    "not checked": "The signature was not checked (give --key).",
+    "good": "The signature is good.",
+    "bad": "The signature is bad.",
+}
+_TIMESTAMPS = {
+    "missing": "The run has no timestamp.",
+    "not checked": "The timestamp was not checked (give --timestamp-ca).",
+    "bad": "The timestamp is bad.",
+}
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -19,7 +19,7 @@ from audit.commands import who as command
 )
 @options.ports_option
 @answer.subject_options
-@options.output_option(*answer.FORMATS)
+@answer.output_option
 def who(
     *,
     to: str,

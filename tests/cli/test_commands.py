@@ -252,11 +252,18 @@ def test_colour_is_for_terminals_that_want_it(
         say.message("error", "no \x1b[31m")
         say.line("yes", colour="green")
 
+        say.text("blocked  3\n  shop/blocked\n", words=say.VERDICTS)
+
     monkeypatch.setenv("NO_COLOR", variable)
-    plain = "error: no \N{REPLACEMENT CHARACTER}[31m\nyes\n"
+    monkeypatch.delenv("TERM", raising=False)
+    plain = "error: no \N{REPLACEMENT CHARACTER}[31m\nyes\nblocked  3\n  shop/blocked\n"
     assert CliRunner().invoke(command).output == plain, "no terminal"
     shown = CliRunner().invoke(command, color=True).output
     assert ("\x1b[32m" in shown, click.unstyle(shown)) == (coloured, plain)
+    red = "\x1b[31m\x1b[1mblocked\x1b[0m  3\n  shop/blocked"
+    assert (red in shown) is coloured
+    monkeypatch.setenv("TERM", "dumb")
+    assert CliRunner().invoke(command, color=True).output == plain
 
 
 # --- what goes wrong

@@ -11,6 +11,7 @@ from audit.cli.main import COMMANDS, audit
 from audit.errors import ExitCode, ScopeError, SnapshotError, UsageError
 from audit.scope import scope
 from audit.scope.scope import Scope
+from tests.cli.conftest import Inside
 
 
 def parsed(*flags: str, text: str | None = None) -> Scope:
@@ -159,6 +160,43 @@ def test_a_run_that_is_not_there_is_not_taken_for_an_end() -> None:
 def test_a_live_cluster_is_no_snapshot(words: list[str]) -> None:
     called = CliRunner().invoke(audit, [*words, "--live", "--snapshot", "x"])
     assert "--snapshot and --live name different things to ask" in str(called.exception)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("AUDIT_RUN_PORT", "tcp://10.0.0.1:80", ("run", "--snapshot", "x")),
+        ("AUDIT_PLAN_FAMILY", "ip5", ("plan", "--snapshot", "x")),
+        ("AUDIT_PLAN_SNAPSHOT", "nowhere.tar.gz", ("plan",)),
+        ("AUDIT_CHECK_PACK", "pci", ("check", ".")),
+        ("AUDIT_RUN_PLANES", "both", ("run", "--snapshot", "x")),
+        ("AUDIT_WHO_RUN", "nowhere", ("who",)),
+    ],
+)
+def test_a_bad_value_of_a_variable_names_it(
+    inside: Inside,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv(variable, value)
+    done = inside(*words)
+    assert done.code in (2, 4)
+    assert f"from {variable}: " in done.err
+    assert value in done.err
+
+
+def test_a_good_value_of_a_variable_is_not_named(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIT_RUN_PORT", "tcp/80")
+    assert "AUDIT_RUN_PORT" not in inside("run", "--snapshot", "nowhere").err
+
+
+def test_a_picture_is_drawn_by_graphviz() -> None:
+    done = CliRunner().invoke(audit, ["who", "-o", "svg"])
+    assert (done.exit_code, "-o dot | dot -Tsvg" in done.output) == (2, True)
 
 
 def test_commands_are_completed_without_loading_one(monkeypatch: pytest.MonkeyPatch) -> None:

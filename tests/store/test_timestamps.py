@@ -213,7 +213,7 @@ def test_a_run_is_signed_stamped_and_verified(tmp_path: Path, authority: Authori
     assert "the run is whole but for its timestamp" in output
     (run,) = (tmp_path / "runs").iterdir()
     checks = ("verify", run, "--key", public, "--timestamp-ca", authority.root)
-    assert "timestamp missing" in audit(*checks, code=1)
+    assert "The run has no timestamp." in audit(*checks, code=1)
     authority.answer = None
     audit("run", "--resume", run, "--sign-key", key, code=2)
     again = ("run", "--resume", run, "--sign-key", key, "--timestamp-url", authority.url)
@@ -224,5 +224,5 @@ def test_a_run_is_signed_stamped_and_verified(tmp_path: Path, authority: Authori
     verified = json.loads(audit(*checks, "-o", "json"))
     assert (verified["signature"], verified["problems"]) == ("good", [])
     assert dt.datetime.fromisoformat(verified["timestamp"]).utcoffset() == dt.timedelta(0)
-    assert "timestamp not checked" in audit("verify", run)
+    assert "The timestamp was not checked (give --timestamp-ca)." in audit("verify", run)
     audit("run", "--manifests", "pod.yaml", "--timestamp-url", authority.url, code=2)
