@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.endpoints import Endpoint
+from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.matrix import FAMILIES, Cells
 from audit.model.recorded import Recorded
 from audit.model.verdicts import PASSES, REASONS, STOPPED, VERDICTS, Reason, Verdict
@@ -256,6 +256,33 @@ def _rest(path: Path) -> str:
         counts = f"of {path.cells} cells {shares}"
     shown = (", ".join(path.ports), counts, "; ".join(path.because))
     return "  ".join(part for part in shown if part)
+
+
+_SHORT = {
+    "deployment": "deploy",
+    "statefulset": "sts",
+    "daemonset": "ds",
+    "replicaset": "rs",
+    "replicationcontroller": "rc",
+    "cronjob": "cj",
+}
+"""kubectl's short names of kinds."""
+_VIA, _ON = " via ", " on "
+
+
+def word(end: str) -> str:
+    """Return an end of a path as commands take it (`audit.scope.named`).
+
+    `deployment shop/web` is `shop/deploy/web`, `node worker` is `node/worker`; an address stays
+    one, and a network behind a name stays there.
+    """
+    kind, _, name = end.partition(" ")
+    if kind == EndpointKind.EXTERNAL:
+        return name.replace(_VIA, "@")
+    namespace, slash, rest = name.partition("/")
+    if not slash or _ON in rest or kind not in {*_SHORT, "job", "pod"}:
+        return f"{kind}/{name}"
+    return f"{namespace}/{_SHORT.get(kind, kind)}/{rest}"
 
 
 COLUMNS = ("from", "to", "ports", "answer", "pass", "stopped", "partly", "unproven", "because")

@@ -61,7 +61,9 @@ def test_every_form_has_the_same_paths(audit: Audit, small_run: Path) -> None:
     assert len([line for line in wide if line.startswith("  ")]) == len(paths)
     names = audit(*words, "-o", "name").out.split("\n")
     can = dict.fromkeys(path["from"] for path in paths if path["answer"] == "yes")
-    assert names == [*can, ""]
+    assert names == [f"prod/pod/{name.removeprefix('pod prod/')}" for name in can] + [""]
+    for name in names[:-1]:
+        assert audit("who", "ns/default", "--from", name, "--run", small_run).code == 0
     folded = audit(*words).out
     assert folded.splitlines()[-1] == wide[-1]
     assert len(folded.splitlines()) < len(wide)

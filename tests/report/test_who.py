@@ -9,11 +9,13 @@ import pytest
 
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.matrix import Cells
+from audit.model.networks import Role
 from audit.model.packets import Protocol
 from audit.model.recorded import CellReader, Recorded
 from audit.model.verdicts import CODE, REASON_CODE, Blame, PolicyRef, Reason, Verdict
 from audit.report import dot, who
 from audit.report.who import Answer, Path
+from audit.scope.named import Directory
 
 PORTS = tuple(Port(protocol=Protocol.TCP, number=number) for number in (80, 443))
 DENY = Blame(
@@ -157,3 +159,30 @@ def test_a_graph_has_an_edge_for_each_path_whatever_its_ends_are_called() -> Non
     assert drawn.count("->") == 2
     assert drawn.count("[label=") == 4, "two nodes, two edges"
     assert '"external 2001:db8::/32 \\"\\\\n"' in drawn
+
+
+NAMED = (
+    *ENDPOINTS,
+    Endpoint(kind=EndpointKind.POD, namespace="shop", name="bare", workload="Pod/bare"),
+    Endpoint(kind=EndpointKind.POD, namespace="shop", name="vm-x", workload="VirtualMachine/vm"),
+    Endpoint(kind=EndpointKind.POD, namespace="shop", name="night-1", workload="CronJob/night"),
+    replace(A0, network="blue", role=Role.SECONDARY),
+    Endpoint(kind=EndpointKind.NODE, name="worker", addresses=("172.18.0.2",)),
+    Endpoint(kind=EndpointKind.EXTERNAL, name="198.51.100.7", addresses=("198.51.100.7",)),
+    Endpoint(kind=EndpointKind.EXTERNAL, name="198.51.100.9", node="worker"),
+    Endpoint(kind=EndpointKind.INGRESS, namespace="shop", name="route/shop/web"),
+)
+
+
+@pytest.mark.parametrize("end", sorted({endpoint.belongs_to for endpoint in NAMED}))
+def test_a_word_for_an_end_means_it(end: str) -> None:
+    chosen = Directory(NAMED, sending=True).find(who.word(end)).tolist()
+    assert [NAMED[index].belongs_to for index in chosen] == [end] * len(chosen)
+    assert len(chosen) == sum(endpoint.belongs_to == end for endpoint in NAMED)
+    assert "\n" not in who.word(end)
+
+
+def test_words_have_kubectls_short_kinds() -> None:
+    assert who.word(A0.belongs_to) == "shop/deploy/a"
+    assert who.word("pod prod/prod-client-0") == "prod/pod/prod-client-0"
+    assert who.word("node worker") == "node/worker"
