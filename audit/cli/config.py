@@ -66,7 +66,7 @@ def defaults(
         if isinstance(value, Mapping):
             if key not in commands:
                 hint = did_you_mean(key, commands)
-                raise UsageError(f"{source}: [{key}] is the section of no command{hint}")
+                raise UsageError(f"{source}: no command is called {key!r}{hint}")
         elif key in options:
             chosen[str(options[key].name)] = _value(value, options[key], key, source)
         elif key in _NEVER or key.startswith("-"):
@@ -75,9 +75,7 @@ def defaults(
     for key, value in section.items():
         if key not in options:
             hint = did_you_mean(key, options)
-            raise UsageError(
-                f"{source}: [{command.name}] has {key!r}, which is no flag of it{hint}"
-            )
+            raise UsageError(f"{source}: `audit {command.name}` has no option {key!r}{hint}")
         chosen[str(options[key].name)] = _value(value, options[key], key, source)
     return chosen
 

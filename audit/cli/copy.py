@@ -14,7 +14,7 @@ from audit.commands import copy as command
 @click.argument("run", type=run_arguments.NamedRun())
 @click.argument("to", type=run_arguments.DirectoryOrStore())
 def copy(*, run: Path | command.RemoteDirectory, to: Path | command.RemoteDirectory) -> None:
-    """Copy a finished run below TO, compared with its run.json, and print where it is.
+    """Copy a finished run into TO, check the copy against its run.json, and print its path.
 
     RUN or TO is on an object store: s3://BUCKET/PREFIX.
 

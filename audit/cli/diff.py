@@ -46,8 +46,8 @@ def diff(
 
     BEFORE and AFTER are two run directories, or two directories or files of YAML manifests, as
     `audit run --manifests` reads them; then neither a cluster nor OVN is asked, and the scope
-    flags say what is compared. Of two runs without cells of the outside, what their policies alone
-    say of it is compared too, and listed apart: nothing of that is traced. Exits with 1 when a
+    flags say what is compared. If no run asked about addresses outside, diff compares what the
+    policies alone say about them, in a list of its own. None of it is traced. Exits with 1 when a
     verdict changed, or a reply's; with 3 when none did, but not everything could be compared: no
     cell in common, none that is proven in both, another scope, other planes, another cluster,
     policies that a run lacks.

@@ -18,8 +18,8 @@ _Result = TypeVar("_Result")
 install_option = click.option(
     "--install-ovn",
     is_flag=True,
-    help="Where no OVN here is new enough, install one that is, beside the system's; on a terminal "
-    "it is asked about.",
+    help="Where no OVN here is new enough, install one that is, beside the system's. Without it, a "
+    "terminal asks first.",
 )
 
 

@@ -33,7 +33,9 @@ COMMANDS = {
     "can": "Say whether FROM can reach TO on PORT: yes, no, partly, or unproven.",
     "check": "Check who should and should not reach whom, against what a run proved.",
     "completion": "Print the script that completes audit's words in a shell.",
-    "copy": "Copy a finished run below TO, compared with its run.json, and print where it is.",
+    "copy": (
+        "Copy a finished run into TO, check the copy against its run.json, and print its path."
+    ),
     "diff": (
         "Say which cells changed between two runs, or what a change of manifests opens and closes."
     ),
@@ -46,11 +48,11 @@ COMMANDS = {
     "plan": "Say what a run would trace: endpoints, cells, traces, an estimate.",
     "probe": "Try real connections from the pods themselves, for some cells of a run.",
     "query": "Ask a run in SQL.",
-    "report": "Render a run: its page again, or for programs, and print where each file is.",
+    "report": "Render a run's page again, or write it for programs; print each file's path.",
     "run": "Trace every cell in scope, write a run, and render its report.",
     "serve": "Show the pages of the runs below ROOT to browsers, until it is stopped.",
     "snapshot": "Save a live cluster: its objects, and the databases of each zone.",
-    "trace": "Trace one pair with every tool, both ways: ovnkube-trace's flags and verdict lines.",
+    "trace": "Trace one pair both ways; takes ovnkube-trace's flags and prints its verdict lines.",
     "verify": (
         "Compare every file of a run with its SHA-256 in run.json; exit with 1 on a difference."
     ),

@@ -45,7 +45,11 @@ _SCOPE: tuple[tuple[str, str, str], ...] = (
     ("--from-namespace", "from_namespaces", "Rows only. Repeatable."),
     ("--from-selector", "from_selector", "Rows only. Repeatable."),
     ("--from-node", "from_nodes", "Rows: a node's own host. Repeatable."),
-    ("--from-ip", "from_ips", "Rows: an address, or ranges outside: all, or a CIDR. Repeatable."),
+    (
+        "--from-ip",
+        "from_ips",
+        "Rows: one address, a CIDR, or `all` addresses outside. Repeatable.",
+    ),
     (
         "--from",
         "from_endpoints",
@@ -59,7 +63,11 @@ _SCOPE: tuple[tuple[str, str, str], ...] = (
         "to_services",
         "Columns: namespace/name, namespace/*, or */* for all. Repeatable.",
     ),
-    ("--to-ip", "to_ips", "Columns: an address, or ranges outside: all, or a CIDR. Repeatable."),
+    (
+        "--to-ip",
+        "to_ips",
+        "Columns: one address, a CIDR, or `all` addresses outside. Repeatable.",
+    ),
     ("--to", "to_endpoints", "Columns: as --from, and svc/web. Repeatable."),
     (
         "-p/--port",

@@ -21,7 +21,8 @@ from audit.model.probes import Response
     "--sample",
     type=click.IntRange(min=1, max=MOST_PROBES),
     metavar="K",
-    help="Draw K cells at random, half of them of what passes; none of the outside.",
+    help="Draw K cells at random: half that pass, half that are stopped; none to addresses "
+    "outside.",
 )
 @click.option(
     "-n",

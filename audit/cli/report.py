@@ -50,10 +50,9 @@ def report(
     quiet: bool,
     stdout: bool,
 ) -> None:
-    """Render a run: its page again, or for programs, and print where each file is.
+    """Render a run's page again, or write it for programs; print each file's path.
 
-    With -f or --pack, with what becomes of these expectations today; audit check makes an exit code
-    of that.
+    -f and --pack add whether these expectations hold today. For an exit code use `audit check`.
 
     \b
     Examples:
@@ -69,7 +68,7 @@ def report(
     expected = checking.read_expectations(file, packs) if file is not None or packs else ()
     if stdout:
         if len(chosen) != 1 or chosen[0] is Format.HTML:
-            raise UsageError("--stdout goes with one format that is not html")
+            raise UsageError("--stdout prints one format; html cannot be printed")
         if expected:
             raise UsageError("--stdout prints a run alone; audit check -o prints expectations too")
         say.text(checking.formatted(run, chosen[0]))

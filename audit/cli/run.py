@@ -263,8 +263,8 @@ class Flags:
 @click.option(
     "--reuse",
     type=run_arguments.Run(Part.TABLES),
-    help="A finished run whose traces are taken over in every zone whose southbound database is "
-    "what it was then; the others are traced (docs/operations.md).",
+    help="Reuse this run's traces in zones whose southbound database has not changed; trace the "
+    "others (docs/operations.md).",
 )
 @resuming.without_option
 @click.option(

@@ -25,7 +25,10 @@ _OPTIONS: tuple[tuple[str, str, str], ...] = (
     (
         "--pod-cidr",
         "CIDR",
-        "Of --manifests: pods' addresses, and what nodes send to pods from. Repeatable.",
+        (
+            "Of --manifests: the addresses of pods, and those from which nodes send to pods. "
+            "Repeatable."
+        ),
     ),
     ("--node-cidr", "CIDR", "Of --manifests: nodes' addresses. Repeatable."),
     (

@@ -148,12 +148,12 @@ class Flags:
 @options.quiet_option
 @options.output_option("text", "json")
 def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above: `Flags`
-    """Trace one pair with every tool, both ways: ovnkube-trace's flags and verdict lines.
+    """Trace one pair both ways; takes ovnkube-trace's flags and prints its verdict lines.
 
-    All stages are run, whatever the first says. The way back is the reply's; a new connection the
-    other way is told apart. Flags may have one dash or two. Exit codes: 0 the question is
-    answered, whatever the answer; 1 the planes disagree, or not what --expect says; 2 usage;
-    3 not answered, or not by every tool; 4 could not run.
+    Every tool runs all stages, whatever the first says. The way back is the reply's; a new
+    connection the other way is told apart. Flags may have one dash or two. Exit codes: 0 the
+    question is answered, whatever the answer; 1 the planes disagree, or not what --expect says;
+    2 usage; 3 not answered, or not by every tool; 4 could not run.
 
     FROM, TO and PORT are words as `audit can` takes them, instead of the flags that name a pair; of
     several pods the first is traced. Without PORT, the one that TO declares.
@@ -209,7 +209,7 @@ def _check_pair(flags: Flags) -> None:
                 "trace takes FROM TO [PORT], as in: audit trace shop/front-0 svc/web http"
             )
         if named or flags.protocols:
-            raise UsageError("FROM TO [PORT] and flags that name a pair say it twice; use either")
+            raise UsageError("give the pair either as FROM TO [PORT] or by flags")
         return
     if not flags.src:
         raise UsageError("name a pair: FROM TO [PORT], or -src POD and -dst POD -tcp")

@@ -105,8 +105,8 @@ def test_a_command_s_section_goes_before_the_rest() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[rnu]\nout = 'a'\n", "[rnu] is the section of no command; did you mean run?"),
-        ("[run]\nuot = 'a'\n", "[run] has 'uot', which is no flag of it; did you mean out?"),
+        ("[rnu]\nout = 'a'\n", "no command is called 'rnu'; did you mean run?"),
+        ("[run]\nuot = 'a'\n", "`audit run` has no option 'uot'; did you mean out?"),
         ("[run]\nout = ['a', 'b']\n", "'out' takes one value, and a list is given"),
         ("[run]\nquiet = 'yes'\n", "'quiet' takes true or false"),
         ("[run]\nout = true\n", "'out' takes no true or false"),
