@@ -79,7 +79,6 @@ def trace(options: TraceOptions, progress: Progress) -> PairTrace:
         )
         progress.phase("tracing", 0)
         traced = _PairTrace(options=options, pair=ends, planned=planned, progress=progress)
-        traced.notes += ends.notes
         return traced.trace()
 
 
@@ -115,6 +114,7 @@ class _PairTrace:
                 *_of_the_pair(self.planned.state.differences, self.pair),
                 *self.notes,
             ),
+            chosen=self.pair.notes,
         )
 
     def _run(self, plane: planes.Plane, make: MakeWorker) -> tuple[TracedPair, Answer]:

@@ -159,7 +159,8 @@ class PairTrace:
     """Everything known about one pair. `stages` are in the order in which ovnkube-trace has them.
 
     `logical` and `datapath` are what the planes say of the request, and `answer` is the strongest
-    evidence there is. `notes` are sentences about what could not be had.
+    evidence there is. `notes` are sentences about what could not be had, `chosen` about which of
+    several endpoints is traced.
     """
 
     src: Endpoint
@@ -172,6 +173,7 @@ class PairTrace:
     legs: tuple[Leg, ...]
     stages: tuple[Stage, ...]
     notes: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
 
     @property
     def drifts(self) -> tuple[Drift, ...]:

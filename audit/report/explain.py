@@ -32,14 +32,7 @@ def explain(run: Run, cell: int) -> str:
     key = verdicts.trace_keys[trace] if trace >= 0 else ""
     request = chains.request(run.traces, key) if key else ()
     others = chains.other(run, cell)
-    lines = []
-    if request and chains.is_composed(run, cell, request[0]):
-        named = chains.equivalent(run, request[0])
-        several = "; " in named
-        packets = "equivalent packets" if several else "an equivalent packet"
-        each = "Each of those is" if several else "That packet is"
-        lines += [*wrap(f"Decided together with {packets}: {named}. {each} {COMPOSED}"), ""]
-    lines += [*wrap(sentences.cell_sentence(run, cell)), "", f"Verdict  {verdict} ({reason})"]
+    lines = [*wrap(sentences.cell_sentence(run, cell)), "", f"Verdict  {verdict} ({reason})"]
     lines += _plane_lines(run, cell)
     lines += _probe_lines(run, cell)
     blame = sentences.blame_of(run, cell)
@@ -52,6 +45,7 @@ def explain(run: Run, cell: int) -> str:
         apart = [""] if blame is not None and len(blame.policies) > 1 else []
         lines += [*apart, f"{'Backends':9}{backends[0].removeprefix('Backends').lstrip()}"]
         lines += backends[1:]
+    lines += _method_lines(run, cell, request)
     lines += _hop_lines(_by_plane("Request", request if others else ()), request)
     lines += _hop_lines(_by_plane("Request", others), others)
     code = int(verdicts.reply[cell])
@@ -59,6 +53,17 @@ def explain(run: Run, cell: int) -> str:
     if key and code != NO_VERDICT:
         lines += _hop_lines("Reply, hop by hop", chains.reply(run.traces, key))
     return printing.lines(line.rstrip() for line in lines)
+
+
+def _method_lines(run: Run, cell: int, request: tuple[TraceRecord, ...]) -> list[str]:
+    """Say whose traces follow, where they are of another packet than the cell's own."""
+    if not request or not chains.is_composed(run, cell, request[0]):
+        return []
+    named = chains.equivalent(run, request[0])
+    several = "; " in named
+    packets = "equivalent packets" if several else "an equivalent packet"
+    each = "Each of those is" if several else "That packet is"
+    return ["", *wrap(f"Decided together with {packets}: {named}. {each} {COMPOSED}")]
 
 
 def meaning(meant: Meaning | None) -> str:

@@ -20,7 +20,7 @@ def of_cell(run: Run, cell: int, blame: Blame) -> tuple[Blame, str]:
     trace = run.traces.deciding(zone, blame)
     if trace is None or not trace.acl:
         return blame, (
-            f"The ACL and the flow below are zone {blame.zone}'s, where the equivalent packet was "
+            f"The ACL and the flow below are zone {blame.zone}'s, where an equivalent packet was "
             f"traced; this run has no trace of zone {zone}'s own ACL, which decides here."
         )
     local = replace(

@@ -67,7 +67,9 @@ def line(stage: Stage) -> str:
 
 
 def _meaning(pair: PairTrace) -> Iterator[str]:
-    """Yield what the lines amount to."""
+    """Yield what the lines amount to, first which pair they are about."""
+    for note in pair.chosen:
+        yield from wrap(f"note: {note}")
     yield from wrap(_sentence(pair, pair.answer))
     if pair.answer.blame is not None:
         yield from blame_lines(pair.answer.blame)
@@ -183,7 +185,7 @@ def fields(pair: PairTrace, *, raw: bool) -> dict[str, Any]:
         "drift": bool(pair.drifts) if pair.datapath is not None else None,
         "legs": [_leg(leg) for leg in pair.legs],
         "stages": [_stage_fields(stage, raw=raw) for stage in pair.stages],
-        "notes": list(pair.notes),
+        "notes": [*pair.chosen, *pair.notes],
     }
 
 

@@ -97,10 +97,9 @@ def test_a_composed_cell_is_explained_by_its_own_zones_acl(audit: Audit, example
         ends = (row["src"], row["dst"], f"tcp/{row['port']}")
         said = audit("explain", example_run, *ends).out
         fields = audit("explain", example_run, *ends, "-o", "json").json
-        assert (
-            said.startswith("Decided together with an equivalent packet: pod ")
-            is fields["composed"]
-        )
+        method = "\n\nDecided together with an equivalent packet: pod "
+        assert (method in said.partition("\n\nRequest")[0]) is fields["composed"]
+        assert said.startswith(f"pod {row['src']} cannot reach ")
         composed += fields["composed"]
         own = f"of zone {row['dst_node']}" in said.partition("\n\nRequest")[0]
         assert own or f"those of zone {row['dst_node']}, which" in " ".join(said.split())

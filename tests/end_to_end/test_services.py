@@ -86,7 +86,8 @@ def test_a_cell_decided_by_others_traces_tells_of_its_own_endpoints(
     (run,) = (path for path in (tmp_path / "runs").iterdir() if (path / "run.json").is_file())
     cell = ("shop/back-1", "svc/openshift-dns/dns-default", "udp/53")
     text = audit("explain", str(run), *cell).out
-    assert text.startswith("Decided together with an equivalent packet: pod shop/back-")
+    assert text.startswith("pod shop/back-1 cannot reach service openshift-dns/dns-default")
+    assert "\n\nDecided together with an equivalent packet: pod shop/back-" in text
     assert "Backends 0 of 3 can be reached" in text
     assert "\n  1. load balancer: continues\n" in text
     told = audit("explain", str(run), *cell, "-o", "json").json

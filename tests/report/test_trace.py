@@ -145,6 +145,14 @@ def test_the_meaning_names_the_policy_the_reply_and_the_other_direction() -> Non
     assert "There is no reply to trace." in said
 
 
+def test_which_of_several_is_traced_is_said_first() -> None:
+    chosen = "ns/shop means 7 endpoints; pod shop/a is traced"
+    pair = found(stage(Verdict.REACHABLE), chosen=(chosen,), notes=("something is missing",))
+    first, *_ = rendering.texts(pair, 0, answer_first=True)
+    assert first.text.splitlines()[0] == f"note: {chosen}"
+    assert rendering.fields(pair, raw=False)["notes"] == [chosen, "something is missing"]
+
+
 def test_a_reply_that_no_trace_follows_is_said_to_be_none() -> None:
     ends = Ends(request=answer(Verdict.EXITS), reply=None, reverse=answer(Verdict.REACHABLE))
     leg = Leg(dst=WEB, port=PORT, logical=ends, datapath=ends)
