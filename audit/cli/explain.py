@@ -52,8 +52,10 @@ def explain(
       audit explain shop/front-0 default/web-0 tcp/80
       audit explain runs/20261123T043457Z-9510 deploy/front svc/web http
     """
-    place, src, dst, port = _parts(words, run)
-    explained = command.explain(run_arguments.Run()(place), src, dst, port, family=family, raw=raw)
+    read_from, src, dst, port = _parts(words, run)
+    explained = command.explain(
+        run_arguments.Run()(read_from), src, dst, port, family=family, raw=raw
+    )
     if output == "json":
         say.json(explained.fields)
     else:

@@ -40,7 +40,7 @@ class History:
     def records(self) -> list[dict[str, Any]]:
         """The runs for programs; `moved` is what changed since the last of the same scope."""
         return [
-            {**asdict(run), **run.asked, "moved": moved and asdict(moved)}
+            {**asdict(run), **run.request, "moved": moved and asdict(moved)}
             for run, moved in zip(self.runs, shown.moves(self.runs), strict=True)
         ]
 

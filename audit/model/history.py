@@ -50,7 +50,7 @@ class Kept:
         return self.path.rstrip("/").rpartition("/")[2]
 
     @property
-    def asked(self) -> Mapping[str, Any]:
+    def request(self) -> Mapping[str, Any]:
         """What was asked, and of which cluster, by the names that run.json has for it."""
         return dict(zip(SCOPED, json.loads(self.scope), strict=True))
 

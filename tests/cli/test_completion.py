@@ -15,8 +15,8 @@ KUBECTL = Path(sys.prefix) / "bin" / "kubectl"
 def completed(*words: str) -> list[str]:
     """Return what may follow `words`, of which the last is begun."""
     *typed, begun = words
-    completing = ShellComplete(audit, {}, "audit", "_AUDIT_COMPLETE")
-    return [item.value for item in completing.get_completions(typed, begun)]
+    shell = ShellComplete(audit, {}, "audit", "_AUDIT_COMPLETE")
+    return [item.value for item in shell.get_completions(typed, begun)]
 
 
 @pytest.fixture
@@ -94,13 +94,13 @@ def test_kubectl_completes_its_plugin(tmp_path: Path, monkeypatch: pytest.Monkey
         script.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
 
-    def asked(*words: str) -> list[str]:
+    def completing(*words: str) -> list[str]:
         command = [str(KUBECTL), "__complete", "ovn-audit", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
         return done.stdout.split()
 
-    assert asked("can", "prod/prod-client-0", "default/web-") == [
+    assert completing("can", "prod/prod-client-0", "default/web-") == [
         *("default/web-0", "default/web-1", "default/web-2"),
         ":4",
     ]
-    assert asked("report", "latest", "--out", "")[-1] == ":16"
+    assert completing("report", "latest", "--out", "")[-1] == ":16"

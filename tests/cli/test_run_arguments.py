@@ -28,7 +28,7 @@ def runs(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return kept
 
 
-def place(inside: Inside, word: str) -> Path:
+def directory(inside: Inside, word: str) -> Path:
     """Return where the run is that a word names."""
     done = inside("report", word, "-o", "markdown")
     assert done.code == 0, done.err
@@ -51,7 +51,7 @@ def place(inside: Inside, word: str) -> Path:
 def test_a_run_is_named_by_its_id_or_a_beginning_of_it(
     inside: Inside, runs: Path, word: str, name: str
 ) -> None:
-    assert place(inside, word) == runs / name
+    assert directory(inside, word) == runs / name
 
 
 @pytest.mark.ovn
@@ -100,7 +100,7 @@ def test_explain_takes_its_run_in_front_or_by_a_flag(inside: Inside, runs: Path)
 
 @pytest.mark.ovn
 def test_a_run_is_named_by_its_page(inside: Inside, kept: Path) -> None:
-    assert place(inside, f"{kept / IDS[0]}/report.html") == kept / IDS[0]
+    assert directory(inside, f"{kept / IDS[0]}/report.html") == kept / IDS[0]
 
 
 @pytest.mark.ovn
@@ -118,7 +118,7 @@ def test_a_file_of_options_says_where_runs_are(
     file = kept.parent / "config" / "ovn-audit" / "config.toml"
     file.parent.mkdir(parents=True)
     file.write_text("[run]\nout = 'kept'\n")
-    assert place(inside, "latest") == kept / IDS[2]
+    assert directory(inside, "latest") == kept / IDS[2]
     listed = inside("history")
     assert listed.out
     assert listed.out == inside("history", kept).out

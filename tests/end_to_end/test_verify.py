@@ -80,8 +80,8 @@ def test_a_signature_is_openssls_and_of_nothing_else(
         (("diff", run, run), ("--since", run)),
         (("check", run, "--pack", "default-deny"), ("--pack", "default-deny")),
     ):
-        asked, paged = audit(*words, "-q"), audit(*words, "-q", "-o", "html")
-        assert (paged.code, paged.out) == (asked.code, "")
+        plain, paged = audit(*words, "-q"), audit(*words, "-q", "-o", "html")
+        assert (paged.code, paged.out) == (plain.code, "")
         named = " ".join(map(str, report))
         assert f"another: `audit report {run} {named} --out DIR`" in paged.err
         assert audit("report", run, *report, "--out", "pages", "-q").code == 0
