@@ -14,14 +14,6 @@ from audit.errors import ExitCode, UsageError
 from audit.model import expectations as expecting
 from audit.model.options import Format, Part
 
-_STATUSES = {
-    "satisfied": say.PASSES,
-    "waived": say.PASSES,
-    **dict.fromkeys(("violated", "expired"), say.STOPPED),
-    **dict.fromkeys(("unproven", "empty"), say.UNPROVEN),
-}
-"""The colours of `audit.model.expectations.Status`, which is loaded later."""
-
 
 @groups.command()
 @run_arguments.run_argument(Part.CELLS)
@@ -80,7 +72,7 @@ def check(
         checks = expecting.Checks(day=today, expectations=overview.checks)
         say.line(str(reports.write_report(run, checks=checks).absolute()))
     elif output == "text":
-        say.text(command.checked_text(overview), words=_STATUSES)
+        say.text(command.checked_text(overview.checks), words=say.STATUSES)
     else:
         say.text(command.rendered(overview, Format(output)))
     failed = any(not checked.status.passes for checked in overview.checks)

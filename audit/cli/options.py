@@ -363,26 +363,33 @@ def _complete_pack(_: click.Context, __: click.Parameter, incomplete: str) -> li
     return [CompletionItem(name) for name in PACKS if name.startswith(incomplete)]
 
 
+_pack_option = click.option(
+    "--pack",
+    "packs",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=_complete_pack,
+    help=f"Ready-made expectations: {', '.join(PACKS)}. Repeatable.",
+)
+
+
+def _expectations_file_option(*flags: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        *flags,
+        "file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Expectations and waivers, as YAML (docs/expectations.md).",
+    )
+
+
 def expectations_options(command: _Command) -> _Command:
     """Add the expectations to check; the command receives `file` and `packs`."""
-    for option in (
-        click.option(
-            "--pack",
-            "packs",
-            multiple=True,
-            metavar="NAME",
-            shell_complete=_complete_pack,
-            help=f"Ready-made expectations: {', '.join(PACKS)}. Repeatable.",
-        ),
-        click.option(
-            "-f",
-            "--file",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="Expectations and waivers, as YAML (docs/expectations.md).",
-        ),
-    ):
-        command = option(command)
-    return command
+    return _pack_option(_expectations_file_option("-f", "--file")(command))
+
+
+def own_expectations_options(command: _Command) -> _Command:
+    """Add the same to a command whose `-f` means something else."""
+    return _pack_option(_expectations_file_option("--expectations")(command))
 
 
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress.")

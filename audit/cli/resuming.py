@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from audit.cli import progress
+from audit.cli.expected import Expected
 from audit.commands import copy as copying
 from audit.commands import report as reports
 from audit.commands import run as command
@@ -35,11 +37,13 @@ def resume(
     without: frozenset[str],
     stack: ExitStack,
     *,
+    expected: Expected | None,
     quiet: bool,
 ) -> reports.Outcome:
     """Go on with a run, and put it on an object store if it is from one, or one is named.
 
-    What is here only to be put there lasts as long as `stack`.
+    Its page has what became of what is `expected`, if it had none before. What is here only to be
+    put there lasts as long as `stack`.
     """
     root = run.absolute().parent if isinstance(run, Path) else staging
     if not isinstance(run, Path):
@@ -53,6 +57,7 @@ def resume(
             shown,
             without=without,
             delivered=not isinstance(run, Path),
+            page=functools.partial(expected.render, progress=shown) if expected else None,
         )
         snapshots.sweep(root)
         return to.deliver(done, shown)
@@ -62,7 +67,7 @@ _EVERY_SITTING = frozenset(
     {
         *("resumed", "without", "quiet", "output", "fail_coverage_below", "exit_zero"),
         *("out", "staging", "install_ovn", "traces", "snapshot", "ovn_prefix", "sign_key"),
-        *("timestamp_url", "push_metrics", "kustomization", "max_snapshot_size"),
+        *("timestamp_url", "push_metrics", "kustomization", "max_snapshot_size", "file", "packs"),
         *("workers", "worker_count", "agents_listen", "agents_wait"),
         *("trace_timeout", "time_limit"),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from audit.cli import (
     surroundings,
     values,
 )
+from audit.cli.expected import Expected
 from audit.commands import apply as applying
 from audit.commands import check as checking
 from audit.commands import copy as copying
@@ -36,6 +37,7 @@ from audit.commands import who as deciding
 from audit.errors import AuditError, ExitCode, UsageError
 from audit.facts import applying as change_files
 from audit.facts import manifests as manifest_files
+from audit.model import expectations as expecting
 from audit.model.options import DEFAULT_PLANES, Covering, Format, Part, PlaneName, Workers
 from audit.model.verdicts import VERDICTS, PolicyRef
 from audit.report import messages
@@ -84,6 +86,8 @@ class Flags:
     sign_key: Path | None
     timestamp_url: str
     push_metrics: str
+    file: Path | None
+    packs: tuple[str, ...]
     exit_zero: bool
     quiet: bool
     output: str
@@ -287,6 +291,7 @@ class Flags:
     "https://HOST/metrics/job/ovn-audit/instance/prod (docs/monitoring.md). By default nothing is "
     "sent.",
 )
+@options.own_expectations_options
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also when the run found something.")
 @options.quiet_option
 @options.output_option("text", "json")
@@ -303,6 +308,7 @@ def run(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above
       audit run --snapshot cluster.tar.gz --planes intent,logical,datapath
       audit run --snapshot cluster.tar.gz --recompile --ovn-prefix /opt/ovn-25.03
       audit run --snapshot cluster.tar.gz --apply policy.yaml
+      audit run --snapshot cluster.tar.gz --pack cis-kubernetes --expectations own.yaml
       audit run --manifests deploy/
       audit run -k overlays/prod
       helm template charts/shop | audit run --manifests -
@@ -326,11 +332,12 @@ def run(**given: Any) -> int:  # noqa: ANN401 - click hands on the options above
     ):
         raise UsageError(contradiction)
     surroundings.require_manifests(flags.around, manifests=flags.has_manifests)
-    return _audit(flags)
+    return _audit(flags, Expected.of(flags.file, flags.packs))
 
 
 def _resume(flags: Flags, resumed: Path | copying.RemoteDirectory) -> int:
     """Go on with a run, and print what came out; return the exit code."""
+    expected = Expected.of(flags.file, flags.packs)
     context = click.get_current_context()
     resuming.refuse_anew(context)
     snapshot = {} if flags.snapshot is None else {"snapshot": flags.snapshot}
@@ -344,13 +351,14 @@ def _resume(flags: Flags, resumed: Path | copying.RemoteDirectory) -> int:
                 flags.staging,
                 resuming.answered(context, flags.without),
                 stack,
+                expected=expected,
                 quiet=flags.quiet,
             ),
             snapshot=None,
             prefix=flags.ovn_prefix,
             install=flags.install_ovn,
         )
-        return _print_outcome(done, flags)
+        return _print_outcome(done, flags, expected)
 
 
 def _wrong_sources(flags: Flags) -> Iterator[str]:
@@ -369,6 +377,11 @@ def _wrong_sources(flags: Flags) -> Iterator[str]:
         yield "--reuse takes over traces; it goes with --planes logical"
     if flags.recompile and PlaneName.LOGICAL not in planes:
         yield "--recompile asks OVN; it goes with --planes logical"
+    if (flags.file or flags.packs) and (flags.recompile or flags.change):
+        yield (
+            "--expectations and --pack are about one run; --recompile, --apply and --apply-delete "
+            "compare two"
+        )
 
 
 def _wrong_change(flags: Flags) -> Iterator[str]:
@@ -411,14 +424,16 @@ def _wrong_traces(flags: Flags) -> Iterator[str]:
         yield f"--traces exec traces in the pods; leave out --workers {flags.workers}"
 
 
-def _audit(flags: Flags) -> int:
+def _audit(flags: Flags, expected: Expected | None) -> int:
     """Audit what the flags name, and print what came out; return the exit code."""
     with ExitStack() as stack:
         to = stack.enter_context(copying.destination(flags.out, flags.staging))
         with ExitStack() as reading:
             request = _request(flags, to, _snapshot(flags, to, reading))
             audited = engines.provided(
-                functools.partial(_ask, request, to, recompile=flags.recompile, quiet=flags.quiet),
+                functools.partial(
+                    _ask, request, to, expected, recompile=flags.recompile, quiet=flags.quiet
+                ),
                 snapshot=flags.snapshot,
                 prefix=flags.ovn_prefix,
                 install=flags.install_ovn,
@@ -427,7 +442,7 @@ def _audit(flags: Flags) -> int:
             return _print_rehearsal(audited, flags)
         if isinstance(audited, applying.Applied):
             return _print_applied(audited, flags)
-        return _print_outcome(audited, flags)
+        return _print_outcome(audited, flags, expected)
 
 
 def _snapshot(flags: Flags, to: copying.Destination, stack: ExitStack) -> Path | None:
@@ -464,14 +479,20 @@ def _request(flags: Flags, to: copying.Destination, snapshot: Path | None) -> tr
 
 
 def _ask(
-    request: tracing.Options, to: copying.Destination, *, recompile: bool, quiet: bool
+    request: tracing.Options,
+    to: copying.Destination,
+    expected: Expected | None,
+    *,
+    recompile: bool,
+    quiet: bool,
 ) -> reports.Outcome | rehearsals.Rehearsed | applying.Applied:
     """Audit a cluster, and also as another OVN, or a change of its policies, would make it."""
     with progress.shown(quiet=quiet) as shown:
         if request.change:
             return applying.apply(request, to.root, shown)
         if not recompile:
-            return to.deliver(command.run(request, to.root, shown), shown)
+            page = functools.partial(expected.render, progress=shown) if expected else None
+            return to.deliver(command.run(request, to.root, shown, page=page), shown)
         done = rehearsals.rehearse(request, to.root, shown)
         return dataclasses.replace(
             done,
@@ -492,14 +513,18 @@ def _print_applied(done: applying.Applied, flags: Flags) -> int:
     return ExitCode.CLEAN if flags.exit_zero else done.exit_code
 
 
-def _print_outcome(done: reports.Outcome, flags: Flags) -> int:
-    """Print what came out; return the exit code."""
+def _print_outcome(done: reports.Outcome, flags: Flags, expected: Expected | None) -> int:
+    """Print what came out, and what became of what was `expected`; return the exit code."""
+    checks = _checks(done, flags, expected)
     if flags.output == "json":
-        say.json({**done.manifest, **_places(done), "paths": _paths(done)})
+        results = {"expectations": checking.fields(checks)} if expected else {}
+        say.json({**done.manifest, **_places(done), **results, "paths": _paths(done)})
     else:
-        _print(done.manifest, done)
-    _push(done, flags)
+        _print(done.manifest, done, checks)
+    _push(done, flags, checks)
     code = done.exit_code
+    if any(not check.status.passes for check in checks):
+        code = ExitCode.FINDINGS
     proven, least = _percent(done.manifest), flags.fail_coverage_below
     if least is not None and proven < least:
         text = (
@@ -509,6 +534,16 @@ def _print_outcome(done: reports.Outcome, flags: Flags) -> int:
         say.message("error", f"{text} ({least:g} %)", err=True, prefix="coverage")
         code = ExitCode.INCOMPLETE
     return ExitCode.CLEAN if flags.exit_zero else code
+
+
+def _checks(
+    done: reports.Outcome, flags: Flags, expected: Expected | None
+) -> Sequence[expecting.Checked]:
+    """Return what became of what was expected; nothing where nothing was."""
+    if expected is None:
+        return ()
+    with progress.shown(quiet=flags.quiet) as shown:
+        return expected.check(done.path, shown).expectations
 
 
 def _paths(done: reports.Outcome) -> list[dict[str, Any]] | None:
@@ -522,11 +557,11 @@ def _paths(done: reports.Outcome) -> list[dict[str, Any]] | None:
 _PUSHGATEWAY = "Pushgateway"
 
 
-def _push(done: reports.Outcome, flags: Flags) -> None:
+def _push(done: reports.Outcome, flags: Flags, checks: Sequence[expecting.Checked]) -> None:
     """Put the run's metrics where the user says; without them the run is whole all the same."""
     if not flags.push_metrics:
         return
-    text = checking.formatted(done.path, Format.PROMETHEUS).encode()
+    text = checking.formatted(done.path, Format.PROMETHEUS, checks).encode()
     media_type = "text/plain; version=0.0.4; charset=utf-8"
     try:
         http.sent(flags.push_metrics, text, media_type, method="PUT", what=_PUSHGATEWAY)
@@ -614,8 +649,10 @@ def decided_by(manifest: Mapping[str, Any]) -> str:
     return f"{cells} decided by {by}{rest}"
 
 
-def _print(manifest: Mapping[str, Any], done: reports.Outcome) -> None:
-    """Print the counts, what is unproven and where the report is, its path last."""
+def _print(
+    manifest: Mapping[str, Any], done: reports.Outcome, checks: Sequence[expecting.Checked]
+) -> None:
+    """Print the counts, what is unproven, expectations and where the report is, its path last."""
     counts = manifest["counts"]
     say.line(decided_by(manifest))
     for verdict in VERDICTS:
@@ -626,4 +663,6 @@ def _print(manifest: Mapping[str, Any], done: reports.Outcome) -> None:
     _print_messages(manifest)
     for sentence in done.unproven:
         say.message("warning", sentence, prefix="unproven")
+    if checks:
+        say.text(checking.summary(checks), words=say.STATUSES)
     _print_places(done)

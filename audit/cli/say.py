@@ -27,6 +27,13 @@ VERDICTS = {
 }
 """The colours of verdicts, which are loaded later."""
 
+STATUSES = {
+    **dict.fromkeys(("satisfied", "waived"), PASSES),
+    **dict.fromkeys(("violated", "expired"), STOPPED),
+    **dict.fromkeys(("unproven", "empty"), UNPROVEN),
+}
+"""The colours of `audit.model.expectations.Status`, which is loaded later."""
+
 CHANGES = {"Opened": PASSES, "Closed": STOPPED}
 """The colours of the titles below which changes stand."""
 

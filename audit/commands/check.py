@@ -3,13 +3,14 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from audit.commands.report import write_report
 from audit.compare import baseline as baselining
 from audit.compare import check as checking
 from audit.errors import ScopeError, UsageError
 from audit.model.changes import ChangedCells
-from audit.model.expectations import Checks, Expectation
+from audit.model.expectations import Checked, Checks, Expectation
 from audit.model.options import PACKS, Format
 from audit.report.formats import (
     junit,
@@ -97,9 +98,14 @@ def rendered(overview: Overview, form: Format) -> str:
     return _RENDER[form](overview)
 
 
-def checked_text(overview: Overview) -> str:
+def summary(checks: Sequence[Checked]) -> str:
+    """Return a sentence for each expectation, for a terminal."""
+    return plain.summary(checks)
+
+
+def checked_text(checks: Sequence[Checked]) -> str:
     """Return what became of expectations, for a terminal."""
-    return plain.plain(overview.checks)
+    return plain.plain(checks)
 
 
 MOST_CELLS_AT_THE_END = 5_000_000
@@ -137,9 +143,14 @@ def write_formats(
     return written
 
 
-def formatted(path: Path, form: Format) -> str:
-    """Return a run in one machine format."""
-    return rendered(overview_of(open_recorded(path)), form)
+def formatted(path: Path, form: Format, checks: Sequence[Checked] = ()) -> str:
+    """Return a run, and what became of expectations, in one machine format."""
+    return rendered(overview_of(open_recorded(path), checks), form)
+
+
+def fields(checks: Sequence[Checked]) -> list[dict[str, Any]]:
+    """Return what became of expectations, for programs."""
+    return structured.of_expectations(checks)
 
 
 def _write(target: Path, text: str) -> Path:

@@ -4,7 +4,7 @@ A run that was ended in between is whole but for these, so who resumes it gets t
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,23 @@ def signing_key(options: Options) -> signing.PrivateKey | None:
     return None if options.sign_key is None else signing.load_private(options.sign_key)
 
 
-def completed(written: Outcome, options: Options, key: signing.PrivateKey | None) -> Outcome:
-    """Render the report of a run that is written, unless it has one, and sign the run."""
+Page = Callable[[Path], object]
+"""Renders the report of the run at a path."""
+
+
+def completed(
+    written: Outcome,
+    options: Options,
+    key: signing.PrivateKey | None,
+    page: Page | None = None,
+) -> Outcome:
+    """Render the report of a run that is written, unless it has one, and sign the run.
+
+    `page` renders it where it is another than a run's own.
+    """
     try:
         if not _has_report(written.path):
-            write_report(written.path)
+            (page or write_report)(written.path)
         if key is not None:
             signing.sign(written.path, key)
         if options.timestamp_url and not os.path.lexists(written.path / TIMESTAMP):
@@ -75,8 +87,8 @@ def lacks(path: Path, options: Options) -> bool:
     return unsigned or unstamped or bool(options.destination) or not _has_report(path)
 
 
-def complete(path: Path, options: Options) -> Outcome:
-    """Give a finished run what it lacks; it stays as it is otherwise."""
+def complete(path: Path, options: Options, page: Page | None = None) -> Outcome:
+    """Give a finished run what it lacks; it stays as it is otherwise. `page` as in `completed`."""
     key = signing_key(options)
     with exclusively(path.absolute().parent):
         plain.require_all(path)
@@ -88,7 +100,7 @@ def complete(path: Path, options: Options) -> Outcome:
             manifest=run.manifest,
             unproven=tuple(sentences.unproven(run.counted())),
         )
-        return completed(written, options, None if is_signed(path) else key)
+        return completed(written, options, None if is_signed(path) else key, page)
 
 
 def _has_report(path: Path) -> bool:

@@ -5,7 +5,7 @@ traced, to be gone on with, and nothing when nothing was.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from audit import __version__
 from audit.commands import intent, plan_file
 from audit.commands.intent import Judged
-from audit.commands.report import Outcome, complete, completed, lacks, signing_key
+from audit.commands.report import Outcome, Page, complete, completed, lacks, signing_key
 from audit.commands.resume import Sitting
 from audit.errors import EngineError, RunReadError
 from audit.model.facts import Note
@@ -41,7 +41,7 @@ def run(
     progress: Progress,
     *,
     start: Start | None = None,
-    page: Callable[[Path], object] | None = None,
+    page: Page | None = None,
 ) -> Outcome:
     """Audit a cluster: decide every cell in scope and write a run below `root`.
 
@@ -78,22 +78,23 @@ def resume(
     without: Collection[str] = (),
     delivered: bool = False,
     start: Start | None = None,
+    page: Page | None = None,
 ) -> Outcome:
     """Go on with a run that was ended, or run again what failed in one that was finished.
 
     What is asked of the cluster stays. The rest of the options is `given`; of what the run names
     there, that is to be left out which is in `without` (`plan_file.options_of`). `delivered`: it
-    is a copy of a run on an object store, which lacks nothing there.
+    is a copy of a run on an object store, which lacks nothing there. `page` as in `run`.
     """
     before = unfinished.read_plan(path)
     options = plan_file.options_of(before, given, path, without=without)
     _require_snapshot(path, options.snapshot)
     if unfinished.is_finished(path) and not delivered and lacks(path, options):
-        return complete(path, options)
+        return complete(path, options, page)
     key = signing_key(options)
     with Sitting.resumed(path, before) as sitting:
         written = _write(options, sitting, progress, start)
-    return completed(written, options, key)
+    return completed(written, options, key, page)
 
 
 def _require_snapshot(run: Path, snapshot: Path | None) -> None:

@@ -175,3 +175,30 @@ def test_reports_in_several_formats_at_once(audit: Audit, run: Path) -> None:
     printed = audit("report", run, "-o", "markdown", "--stdout")
     assert printed.out == paths[1].read_text()
     assert audit("report", run, "-o", "markdown", "-o", "json", "--stdout").code == 2
+
+
+@pytest.mark.ovn
+def test_a_run_is_checked_as_soon_as_it_is_there(audit: Audit, example_snapshot: Path) -> None:
+    flags = ("-n", "shop", "-q", "--pack", "default-deny", "--pack", "cis-kubernetes")
+    done = audit("run", "--snapshot", example_snapshot, *flags, "-o", "json")
+    assert done.code == 1
+    statuses = {check["name"]: check["status"] for check in done.json["expectations"]}
+    assert statuses == {
+        "default-deny": "satisfied",
+        "cis-5.3.2": "satisfied",
+        "cis-5.3.2-egress": "empty",
+    }
+    page = audit.directory / done.json["report"]
+    assert "2 of 3 expectations pass" in page.read_text(encoding="utf-8")
+    # The same, of a run that ended before it had its page; what is checked is named anew.
+    page.unlink()
+    again = audit("run", "--resume", done.json["path"], "-q", "--pack", "default-deny")
+    assert "satisfied default-deny: " in again.out
+    assert "1 of 1 expectations are satisfied" in again.out
+    assert "1 of 1 expectation passes" in page.read_text(encoding="utf-8")
+
+
+def test_what_compares_two_runs_is_not_checked(audit: Audit, example_snapshot: Path) -> None:
+    flags = ("--recompile", "--pack", "default-deny")
+    done = audit("run", "--snapshot", example_snapshot, *flags)
+    assert (done.code, "--expectations and --pack are about one run" in done.err) == (2, True)

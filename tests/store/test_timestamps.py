@@ -217,9 +217,11 @@ def test_a_run_is_signed_stamped_and_verified(tmp_path: Path, authority: Authori
     authority.answer = None
     audit("run", "--resume", run, "--sign-key", key, code=2)
     again = ("run", "--resume", run, "--sign-key", key, "--timestamp-url", authority.url)
-    audit(*again, "-q", "-o", "json", "--push-metrics", f"{authority.url}/metrics/job/a")
+    pushed = ("--push-metrics", f"{authority.url}/metrics/job/a")
+    audit(*again, "-q", "-o", "json", *pushed, "--pack", "default-deny", "--exit-zero")
     metrics = authority.metrics.decode()
     assert 'audit_info{version="' in metrics
+    assert 'expectation="default-deny"' in metrics
     assert metrics.endswith("\n")
     verified = json.loads(audit(*checks, "-o", "json"))
     assert (verified["signature"], verified["problems"]) == ("good", [])

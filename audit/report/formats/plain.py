@@ -14,14 +14,27 @@ MOST_SHOWN = 20
 
 def plain(checks: Sequence[Checked]) -> str:
     """Return a paragraph per expectation, those that fail first."""
-    ranked = sorted(checks, key=lambda check: (check.status.passes, check.name))
-    lines = [line for check in ranked for line in _lines(check)]
+    lines = [line for check in _ranked(checks) for line in _lines(check)]
     lines += wrap(_one_run(checks))
+    return printing.lines([*lines, _counted(checks)])
+
+
+def summary(checks: Sequence[Checked]) -> str:
+    """Return a sentence per expectation, those that fail first, and nothing of their cells."""
+    lines = [line for check in _ranked(checks) for line in _sentence(check)]
+    return printing.lines([*lines, _counted(checks)])
+
+
+def _ranked(checks: Sequence[Checked]) -> list[Checked]:
+    return sorted(checks, key=lambda check: (check.status.passes, check.name))
+
+
+def _counted(checks: Sequence[Checked]) -> str:
+    """Return how many there are of each status."""
     counts = Counter(check.status for check in checks)
     besides = "".join(f", {counts[status]} {status}" for status in _OTHERS if counts[status])
     good = counts[Status.SATISFIED]
-    lines.append(f"{good} of {len(checks)} expectations are satisfied{besides}")
-    return printing.lines(lines)
+    return f"{good} of {len(checks)} expectations are satisfied{besides}"
 
 
 _OTHERS = (Status.VIOLATED, Status.EXPIRED, Status.UNPROVEN, Status.EMPTY, Status.WAIVED)
@@ -44,8 +57,12 @@ def _one_run(checks: Sequence[Checked]) -> str:
     )
 
 
+def _sentence(check: Checked) -> list[str]:
+    return wrap(f"{check.status:<10}{check.name}: {check.sentence}", hang=10)
+
+
 def _lines(check: Checked) -> Iterator[str]:
-    yield from wrap(f"{check.status:<10}{check.name}: {check.sentence}", hang=10)
+    yield from _sentence(check)
     if check.controls:
         yield from wrap(f"evidence for {'; '.join(check.controls)}", indent=10, hang=12)
     rows = folded(check)

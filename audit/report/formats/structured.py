@@ -1,6 +1,7 @@
 """JSON with a version and a published schema (`schema.json` beside this module)."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib import resources
 from typing import Any
@@ -52,9 +53,14 @@ def structured(overview: Overview) -> str:
         ],
         "findings": [_fields(result) for result in overview.results],
         "notes": [_fields(note) for note in overview.notes],
-        "expectations": [_check(check) for check in overview.checks],
+        "expectations": of_expectations(overview.checks),
     }
     return printing.json_text(document) + "\n"
+
+
+def of_expectations(checks: Sequence[Checked]) -> list[dict[str, Any]]:
+    """Return what became of expectations."""
+    return [_check(check) for check in checks]
 
 
 def _check(check: Checked) -> dict[str, Any]:
