@@ -23,7 +23,7 @@ GROUPS = {
     "What is read": (
         *("run", "snapshot", "live", *_CLUSTER, "without-databases"),
         *("manifests", "kustomize", "apply", "apply-delete", "max-snapshot-size"),
-        *("file", "pack", "baseline", "since"),
+        *("file", "pack", "expectations", "baseline", "since"),
     ),
     "What manifests do not say": _MANIFESTS,
     "Scope": (
