@@ -1,33 +1,17 @@
 """What is different between two runs or sets of manifests, as Markdown or plain text. Pure."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from audit.model.changes import ChangedPath, ChangedPaths, Changes, OutsideChanges
 from audit.report import printing
 from audit.report.printing import wrap
-from audit.report.sentences import between, gathered, listed, receivers
+from audit.report.sentences import Gathered, cells, gathered, listed
 
 MOST_ROWS = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """Paths that changed alike, for the same reason."""
-
-    srcs: tuple[str, ...]
-    dsts: tuple[str, ...]
-    paths: tuple[ChangedPath, ...]
-
-    @property
-    def path(self) -> ChangedPath:
-        """One of them: they are alike in everything but their ends."""
-        return self.paths[0]
-
-    @property
-    def cells(self) -> int:
-        """How many cells that is."""
-        return sum(path.cells for path in self.paths)
+Row = Gathered[ChangedPath]
+"""Paths that changed alike, for the same reason."""
 
 
 def folded(paths: Sequence[ChangedPath], *, blame: bool = False) -> list[Row]:
@@ -41,8 +25,7 @@ def folded(paths: Sequence[ChangedPath], *, blame: bool = False) -> list[Row]:
         state = (path.before, path.after, path.drift, path.reply)
         return (*state, path.because, path.ports, *deciders)
 
-    rows = [Row(srcs=s, dsts=d, paths=group) for s, d, group in gathered(paths, alike)]
-    return sorted(rows, key=lambda row: (-row.cells, row.srcs, row.dsts))
+    return gathered(paths, alike)
 
 
 def markdown(changes: Changes) -> str:
@@ -54,10 +37,10 @@ def _lines(changes: Changes) -> Iterator[str]:
     yield f"### Connectivity: {_counted(changes)}"
     yield ""
     by = f", by {changes.by}" if changes.by else ""
-    yield f"{_cells(changes.compared)} compared{by}."
+    yield f"{cells(changes.compared)} compared{by}."
     yield from map(_text, _uncompared(changes))
     if changes.drift_appeared or changes.drift_gone:
-        yield f"Drift: {_cells(changes.drift_appeared)} new, {changes.drift_gone:,} gone."
+        yield f"Drift: {cells(changes.drift_appeared)} new, {changes.drift_gone:,} gone."
     differences = [*changes.policies, *changes.facts]
     for text in differences[:MOST_ROWS]:
         yield f"- {_text(text)}"
@@ -143,14 +126,14 @@ def _uncompared(changes: Changes) -> Iterator[str]:
     yield from changes.limits
     if changes.compared > changes.proven > 0:
         count = changes.compared - changes.proven
-        yield f"{_cells(count)} of these {_are(count)} unproven before, after, or both."
+        yield f"{cells(count)} of these {_are(count)} unproven before, after, or both."
     for count, of, other in (
         (changes.unmatched_before, "earlier", "later"),
         (changes.unmatched, "later", "earlier"),
     ):
         if count:
             yield (
-                f"The {of} run has {_cells(count)} that the {other} run lacks; "
+                f"The {of} run has {cells(count)} that the {other} run lacks; "
                 f"{_they(count)} not compared."
             )
     for count, of, other in zip(
@@ -162,10 +145,6 @@ def _uncompared(changes: Changes) -> Iterator[str]:
                 f"{count:,} {workloads} of the {of} run {_are(count)} outside the {other} run's "
                 f"scope; {_they(count)} not compared."
             )
-
-
-def _cells(count: int) -> str:
-    return f"{count:,} {'cell' if count == 1 else 'cells'}"
 
 
 def _are(count: int) -> str:
@@ -185,7 +164,7 @@ def sentences(changes: Changes) -> tuple[str, ...]:
     texts = [f"{_compared(changes)}{_counted(changes)}."]
     texts += _uncompared(changes)
     if changes.drift_appeared or changes.drift_gone:
-        texts.append(f"Drift: {_cells(changes.drift_appeared)} new, {changes.drift_gone:,} gone.")
+        texts.append(f"Drift: {cells(changes.drift_appeared)} new, {changes.drift_gone:,} gone.")
     differences = [*changes.policies, *changes.facts]
     texts += differences[:MOST_SENTENCES]
     if len(differences) > MOST_SENTENCES:
@@ -208,7 +187,7 @@ def _outside_on_page(outside: OutsideChanges) -> Iterator[str]:
         before, after = (state for state, _ in _states(row.path))
         because = f", because of {'; '.join(row.path.because)}" if row.path.because else ""
         yield (
-            f"By the policies alone, {between(row.srcs, row.dsts, row.paths)} on "
+            f"By the policies alone, {row.ends} on "
             f"{', '.join(row.path.ports)}: {before}, now {after}{because}."
         )
     if len(rows) > MOST_SENTENCES:
@@ -216,7 +195,7 @@ def _outside_on_page(outside: OutsideChanges) -> Iterator[str]:
 
 
 def _compared(changes: Changes) -> str:
-    return f"{_cells(changes.compared)} compared: " if changes.compared else ""
+    return f"{cells(changes.compared)} compared: " if changes.compared else ""
 
 
 def _counted(changes: Changes) -> str:
@@ -227,7 +206,7 @@ def _counted(changes: Changes) -> str:
 
 
 def _changed(changes: ChangedPaths) -> str:
-    count = _combinations if isinstance(changes, OutsideChanges) else _cells
+    count = _combinations if isinstance(changes, OutsideChanges) else cells
     return ", ".join(
         f"{count(cells)} {_KINDS.get(kind, kind)}"
         for kind, cells in changes.counts.items()
@@ -265,7 +244,7 @@ def _table(title: str, paths: Sequence[ChangedPath], counts: str) -> Iterator[st
         path = row.path
         fields = (
             listed(row.srcs),
-            receivers(row.srcs, row.dsts, row.paths),
+            row.receivers,
             ", ".join(path.ports),
             *states(path),
             "; ".join(path.because) or path.why,
@@ -289,11 +268,11 @@ def plain(changes: Changes) -> str:
     lines = [f"{_compared(changes)}{_counted(changes)}"]
     lines += _uncompared(changes)
     if changes.drift_appeared or changes.drift_gone:
-        lines.append(f"Drift: {_cells(changes.drift_appeared)} new, {changes.drift_gone:,} gone")
+        lines.append(f"Drift: {cells(changes.drift_appeared)} new, {changes.drift_gone:,} gone")
     lines += [f"different: {text}" for text in (*changes.policies, *changes.facts)]
     lines += [f"new, not compared: {name}" for name in changes.appeared]
     lines += [f"gone, not compared: {name}" for name in changes.vanished]
-    lines += _plain_rows(changes, _cells)
+    lines += _plain_rows(changes, cells)
     outside = _compared_outside(changes)
     if outside is not None and not outside.paths:
         lines.append(_unchanged(outside))
@@ -321,7 +300,7 @@ def _plain_row(row: Row, counted: Callable[[int], str]) -> Iterator[str]:
         for (state, drift), blame in zip(_states(path), (path.was, path.why), strict=True)
     )
     count = counted(row.cells)
-    ends = between(row.srcs, row.dsts, row.paths)
+    ends = row.ends
     yield from ("", *wrap(f"{ends} on {', '.join(path.ports)}: {count}"))
     yield from wrap(f"before   {before}", indent=2, hang=11)
     yield from wrap(f"after    {after}", indent=2, hang=11)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from audit.model.endpoints import EndpointKind
 from audit.model.matrix import FAMILIES, PLANES
 from audit.model.meaning import Meaning
+from audit.model.packets import with_port
 from audit.model.probes import Response
 from audit.model.run import Run, TraceRecord
 from audit.model.verdicts import NO_VERDICT, PASSES, REASONS, UNPROVEN, VERDICTS, Blame, Verdict
@@ -43,8 +44,7 @@ def explain(run: Run, cell: int) -> str:
     if backends:
         # What policies see of a Service is no policy that shares the decision.
         apart = [""] if blame is not None and len(blame.policies) > 1 else []
-        lines += [*apart, f"{'Backends':9}{backends[0].removeprefix('Backends').lstrip()}"]
-        lines += backends[1:]
+        lines += [*apart, f"Backends {backends[0].lstrip()}", *backends[1:]]
     lines += _method_lines(run, cell, request)
     lines += _hop_lines(_by_plane("Request", request if others else ()), request)
     lines += _hop_lines(_by_plane("Request", others), others)
@@ -114,14 +114,13 @@ def _balanced(run: Run, cell: int, request: tuple[TraceRecord, ...]) -> str:
     address = dst.address(FAMILIES[matrix.family[cell]])
     if dst.kind is not EndpointKind.SERVICE or address is None:
         return ""
-    host = f"[{address}]" if ":" in address else address
     seen = ", ".join(chains.backends(request, address))
     if not seen and run.manifest.get("engine"):
         return ""
     return (
         "OVN balances the load before it looks at policies: they see the backend's address and "
         f"port{seen and f', {seen},'} and not the Service's, "
-        f"{host}:{matrix.ports[matrix.port[cell]].number}."
+        f"{with_port(address, matrix.ports[matrix.port[cell]].number)}."
     )
 
 
@@ -133,7 +132,7 @@ def _backend_lines(run: Run, cell: int) -> list[str]:
     passing = sum(backend.verdict in PASSES for backend in each)
     unproven = sum(backend.verdict in UNPROVEN for backend in each)
     doubt = f", {unproven} may or may not" if unproven else ""
-    lines = [f"Backends {passing} of {len(each)} can be reached{doubt}"]
+    lines = [f"{passing} of {len(each)} can be reached{doubt}"]
     for backend in each[:MOST_BACKENDS]:
         target = backend.target or "the sender itself"
         lines += wrap(f"{target} {backend.verdict} ({backend.by})", indent=9, hang=11)

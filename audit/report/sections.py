@@ -9,7 +9,7 @@ from audit.model.findings import FindingKind, Severity
 from audit.report import changes
 from audit.report.links import Links
 from audit.report.messages import Message
-from audit.report.sentences import listed, receivers
+from audit.report.sentences import listed
 
 LISTED = 6
 DRIFTING = frozenset(
@@ -153,7 +153,7 @@ def _change(row: changes.Row, only: str, links: Links) -> ChangeRow:
     before, after = changes.states(row.path)
     return ChangeRow(
         src=listed(row.srcs),
-        dst=receivers(row.srcs, row.dsts, row.paths),
+        dst=row.receivers,
         ports=_few(row.path.ports),
         before=before,
         after=after,

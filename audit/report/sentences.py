@@ -7,7 +7,8 @@ and cause depend on the cell's state only, so the page carries them once per sta
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from audit.model.endpoints import Endpoint, Port
 from audit.model.matrix import FAMILIES, Counted, proven
@@ -237,17 +238,56 @@ class Path(Protocol):
     def dst(self) -> str:
         """The destination's name."""
 
+    @property
+    def cells(self) -> int:
+        """How many cells it is about."""
+
 
 _P = TypeVar("_P", bound=Path)
 
 
-def gathered(
-    paths: Iterable[_P], alike: Callable[[_P], Hashable]
-) -> list[tuple[tuple[str, ...], tuple[str, ...], tuple[_P, ...]]]:
-    """Gather paths that are alike: first the sources of each destination, then destinations.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered(Generic[_P]):
+    """Paths that are alike: all of their sources, all of their destinations, and the paths."""
 
-    Each has all of its sources, all of its destinations, and the paths between them. Where some are
-    reached by each other and by the same others, each of these is a source of every other.
+    srcs: tuple[str, ...]
+    dsts: tuple[str, ...]
+    paths: tuple[_P, ...]
+
+    @property
+    def path(self) -> _P:
+        """One of them: they are alike in everything but their ends."""
+        return self.paths[0]
+
+    @property
+    def cells(self) -> int:
+        """How many cells that is."""
+        return sum(path.cells for path in self.paths)
+
+    @property
+    def receivers(self) -> str:
+        """The destinations in a line: `each other` where all are sources.
+
+        Gathered are a source and itself only where a path leads from it to itself.
+        """
+        if set(self.srcs).isdisjoint(self.dsts) or any(p.src == p.dst for p in self.paths):
+            return listed(self.dsts)
+        together = set(self.srcs) == set(self.dsts)
+        return EACH_OTHER if together else f"{listed(self.dsts)} (none to itself)"
+
+    @property
+    def ends(self) -> str:
+        """Both ends in a line: `pod shop/a-0, a-1 to pod shop/b-0`."""
+        to = self.receivers
+        among = f"{listed(self.srcs)} among each other"
+        return among if to == EACH_OTHER else f"{listed(self.srcs)} to {to}"
+
+
+def gathered(paths: Iterable[_P], alike: Callable[[_P], Hashable]) -> list[Gathered[_P]]:
+    """Gather paths that are alike, those of most cells first.
+
+    First the sources of each destination, then destinations. Where some are reached by each other
+    and by the same others, each of these is a source of every other.
     """
     by_dst: dict[tuple[Hashable, str], list[_P]] = defaultdict(list)
     for path in paths:
@@ -265,26 +305,11 @@ def gathered(
         for (what, ends), parts in others.items()
         if len(parts) > 1
     ]
-    return [
-        (srcs, tuple(sorted({path.dst for path in group})), tuple(group))
+    together = [
+        Gathered(srcs=srcs, dsts=tuple(sorted({path.dst for path in group})), paths=tuple(group))
         for srcs, group in [*((srcs, group) for (_, srcs), group in rows.items()), *joined]
     ]
-
-
-def receivers(srcs: Sequence[str], dsts: Sequence[str], paths: Iterable[Path]) -> str:
-    """Return the destinations of gathered paths in a line: `each other` where all are sources.
-
-    Gathered are a source and itself only where a path leads from it to itself.
-    """
-    if set(srcs).isdisjoint(dsts) or any(path.src == path.dst for path in paths):
-        return listed(dsts)
-    return EACH_OTHER if set(srcs) == set(dsts) else f"{listed(dsts)} (none to itself)"
-
-
-def between(srcs: Sequence[str], dsts: Sequence[str], paths: Iterable[Path]) -> str:
-    """Return both ends of gathered paths in a line: `pod shop/a-0, a-1 to pod shop/b-0`."""
-    to = receivers(srcs, dsts, paths)
-    return f"{listed(srcs)} among each other" if to == EACH_OTHER else f"{listed(srcs)} to {to}"
+    return sorted(together, key=lambda row: (-row.cells, row.srcs, row.dsts))
 
 
 def listed(ends: Sequence[str]) -> str:

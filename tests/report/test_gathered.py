@@ -6,7 +6,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.report.sentences import between, gathered
+from audit.report.sentences import gathered
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class Pair:
     src: str
     dst: str
     verdict: str
+    cells: int = 1
 
 
 PAIRS = st.dictionaries(
@@ -32,30 +33,30 @@ def test_what_is_told_together_is_exactly_what_was_given(
     pairs = [Pair(*ends, verdict) for ends, verdict in verdicts.items()]
     told = gathered(pairs, lambda pair: pair.verdict)
     claimed = [
-        (*ends, group[0].verdict)
-        for srcs, dsts, group in told
-        for ends in product(srcs, dsts)
-        if ends[0] != ends[1] or not says_each_other(between(srcs, dsts, group))
+        (*ends, row.path.verdict)
+        for row in told
+        for ends in product(row.srcs, row.dsts)
+        if ends[0] != ends[1] or not says_each_other(row.ends)
     ]
     assert sorted(claimed) == sorted((pair.src, pair.dst, pair.verdict) for pair in pairs)
-    assert sorted(p.src + p.dst for _, _, group in told for p in group) == sorted(
+    assert sorted(p.src + p.dst for row in told for p in row.paths) == sorted(
         pair.src + pair.dst for pair in pairs
     )
 
 
 def test_a_full_square_is_one_line() -> None:
     pairs = [Pair(src, dst, "yes") for src in "ab" for dst in "xy"]
-    [(srcs, dsts, group)] = gathered(pairs, lambda pair: pair.verdict)
-    assert (srcs, dsts, len(group)) == (("a", "b"), ("x", "y"), 4)
+    [row] = gathered(pairs, lambda pair: pair.verdict)
+    assert (row.srcs, row.dsts, len(row.paths)) == (("a", "b"), ("x", "y"), 4)
 
 
 def test_a_set_among_each_other_is_one_line() -> None:
     pairs = [Pair(src, dst, "yes") for src in "abc" for dst in "abc" if src != dst]
     [row] = gathered(pairs, lambda pair: pair.verdict)
-    assert between(*row) == "a, b, c among each other"
+    assert row.ends == "a, b, c among each other"
     pairs += [Pair("x", dst, "yes") for dst in "abc"]
     [row] = gathered(pairs, lambda pair: pair.verdict)
-    assert between(*row) == "a, b, c, x to a, b, c (none to itself)"
+    assert row.ends == "a, b, c, x to a, b, c (none to itself)"
     pairs += [Pair(dst, dst, "yes") for dst in "abc"]
     [row] = gathered(pairs, lambda pair: pair.verdict)
-    assert between(*row) == "a, b, c, x to a, b, c"
+    assert row.ends == "a, b, c, x to a, b, c"

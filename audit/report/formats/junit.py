@@ -12,7 +12,7 @@ from audit.model.findings import FAILING
 from audit.model.verdicts import OPERATIONAL
 from audit.report import sentences
 from audit.report.formats import xml
-from audit.report.formats.overview import Overview, folded
+from audit.report.formats.overview import Overview, folded, violations_text
 
 MOST_LINES = 200
 _RUN, _EXPECTATIONS = "audit.run", "audit.expectations"
@@ -94,7 +94,7 @@ def _expectations(overview: Overview) -> Iterator[str]:
 
 
 def _lines(check: Checked) -> Iterator[str]:
-    yield from map(str, folded(check))
+    yield from map(violations_text, folded(check))
     yield from (f"evidence for {control}" for control in check.controls)
     yield from check.notes
 

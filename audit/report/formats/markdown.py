@@ -8,7 +8,7 @@ from audit.model.expectations import Checked, Status
 from audit.model.tally import NO_SHARE, Tally, most_open, percent
 from audit.report import printing
 from audit.report.formats.overview import OUTSIDE, Overview, folded
-from audit.report.sentences import listed, receivers
+from audit.report.sentences import listed
 
 MOST_ROWS = 20
 MOST_OF_MANY = 5
@@ -124,10 +124,10 @@ def _violations(checks: Sequence[Checked]) -> Iterator[str]:
         fields = [
             (
                 escaped(listed(row.srcs)),
-                escaped(receivers(row.srcs, row.dsts, row.pairs)),
-                escaped(", ".join(row.of.ports)),
-                str(row.of.verdict),
-                escaped("; ".join(filter(None, (row.of.by, row.of.waiver)))),
+                escaped(row.receivers),
+                escaped(", ".join(row.path.ports)),
+                str(row.path.verdict),
+                escaped("; ".join(filter(None, (row.path.by, row.path.waiver)))),
                 f"{row.cells:,}",
             )
             for row in rows

@@ -19,7 +19,8 @@ from audit.model.matrix import FAMILIES
 from audit.model.recorded import Recorded
 from audit.model.tally import Tally, from_others
 from audit.model.verdicts import PASSES, REASONS, STOPPED, UNPROVEN, VERDICTS, Blame, Verdict
-from audit.report.sentences import CAUSES, between, gathered
+from audit.report import sentences
+from audit.report.sentences import CAUSES, Gathered, gathered
 
 OUTSIDE = "(outside)"
 """Stands for the namespace of nodes and addresses outside: no namespace can be called that."""
@@ -104,41 +105,18 @@ class Overview:
         return str(self.manifest.get("run_id", ""))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Violations:
-    """What is not as expected alike: who to whom."""
-
-    srcs: tuple[str, ...]
-    dsts: tuple[str, ...]
-    pairs: tuple[Violation, ...]
-
-    @property
-    def of(self) -> Violation:
-        """One of them: they are alike in everything but their ends."""
-        return self.pairs[0]
-
-    @property
-    def cells(self) -> int:
-        """How many cells that is."""
-        return sum(pair.cells for pair in self.pairs)
-
-    def __str__(self) -> str:
-        by = f" ({self.of.by})" if self.of.by else ""
-        waived = f"; {self.of.waiver}" if self.of.waiver else ""
-        cells = f"{self.cells:,} {'cell' if self.cells == 1 else 'cells'}"
-        ends = between(self.srcs, self.dsts, self.pairs)
-        return f"{ends} on {', '.join(self.of.ports)}: {self.of.verdict}{by}, {cells}{waived}"
-
-
-def folded(check: Checked) -> list[Violations]:
+def folded(check: Checked) -> list[Gathered[Violation]]:
     """Gather what is not as expected alike; most cells first."""
-    rows = [
-        Violations(srcs=srcs, dsts=dsts, pairs=pairs)
-        for srcs, dsts, pairs in gathered(
-            check.violations, lambda v: (v.verdict, v.by, v.waiver, v.ports)
-        )
-    ]
-    return sorted(rows, key=lambda row: (-row.cells, row.srcs, row.dsts))
+    return gathered(check.violations, lambda v: (v.verdict, v.by, v.waiver, v.ports))
+
+
+def violations_text(row: Gathered[Violation]) -> str:
+    """Return in a line what is not as expected alike: who to whom, what it is, and how much."""
+    of = row.path
+    by = f" ({of.by})" if of.by else ""
+    waived = f"; {of.waiver}" if of.waiver else ""
+    count = sentences.cells(row.cells)
+    return f"{row.ends} on {', '.join(of.ports)}: {of.verdict}{by}, {count}{waived}"
 
 
 def overview_of(run: Recorded, checks: Sequence[Checked] = ()) -> Overview:

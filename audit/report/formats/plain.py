@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from audit.model.expectations import Checked, Status
 from audit.report import printing
-from audit.report.formats.overview import folded
+from audit.report.formats.overview import folded, violations_text
 from audit.report.printing import wrap
 
 MOST_SHOWN = 20
@@ -67,7 +67,7 @@ def _lines(check: Checked) -> Iterator[str]:
         yield from wrap(f"evidence for {'; '.join(check.controls)}", indent=10, hang=12)
     rows = folded(check)
     for row in rows[:MOST_SHOWN]:
-        yield from wrap(str(row), indent=10, hang=12)
+        yield from wrap(violations_text(row), indent=10, hang=12)
     if len(rows) > MOST_SHOWN:
         yield f"{'':10}… and {len(rows) - MOST_SHOWN:,} more; -o json has them all"
     for note in check.notes:
