@@ -254,7 +254,8 @@ def _tables(
         "verdicts": [
             {"name": v, "verb": sentences.VERBS[v], "reply": sentences.REPLIES[v]} for v in VERDICTS
         ],
-        "noReply": sentences.NO_REPLY if run.manifest.get("engine") else sentences.NOT_ASKED,
+        "noReply": sentences.NO_REPLY,
+        "replyNotAsked": sentences.NOT_ASKED,
         "reasons": list(REASONS),
         "families": list(FAMILIES),
         "ports": [str(port) for port in run.ports],

@@ -168,12 +168,11 @@ function portTable(cells, shown) {
 }
 
 function replyPart(cell) {
-  const { reply } = cell.state;
-  return el(
-    "p",
-    { testid: "panel-reply" },
-    reply === NO_VERDICT ? T.noReply : T.verdicts[reply].reply,
-  );
+  const { verdict, reply } = cell.state;
+  // Only traces have replies: of what passes by the objects alone none was asked about.
+  const none = passes(verdict) ? T.replyNotAsked : T.noReply;
+  const text = reply === NO_VERDICT ? none : T.verdicts[reply].reply;
+  return el("p", { testid: "panel-reply" }, text);
 }
 
 // What each plane says, where several were asked; a warning where they do not agree.

@@ -91,16 +91,7 @@ const SOME = 250; // entries of a step
 
 function* makeScene(v) {
   const known = framesOf(
-    toHash({
-      ...EMPTY,
-      rows: v.rows,
-      columns: v.columns,
-      level: v.level,
-      network: v.network,
-      port: v.port,
-      family: v.family,
-      order: v.order,
-    }),
+    hashOf(v, ["rows", "columns", "level", "network", "port", "family", "order"]),
   );
   if (!known.frame) known.frame = yield* makeFrame(v);
   const made = { ...known.frame, ...lookups(v) };

@@ -72,15 +72,7 @@ function arrive() {
 
 // Where the cursor stands in a new scene: where it came from, else at the start.
 function settle(before) {
-  const where = (v) =>
-    toHash({
-      ...EMPTY,
-      rows: v.rows,
-      columns: v.columns,
-      level: v.level,
-      network: v.network,
-      order: v.order,
-    });
+  const where = (v) => hashOf(v, ["rows", "columns", "level", "network", "order"]);
   if (where(before) !== where(view) || !layout) {
     zoom = 1;
     scroller.scrollTo(0, 0);

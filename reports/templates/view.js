@@ -85,6 +85,11 @@ function parseSpec(text) {
   return workload === undefined ? null : { workload };
 }
 
+// The address of what these parts of a view are, whatever its other parts.
+function hashOf(v, names) {
+  return toHash({ ...EMPTY, ...Object.fromEntries(names.map((name) => [name, v[name]])) });
+}
+
 function toHash(v) {
   const parts = [];
   const add = (name, ...texts) => parts.push(`${name}=${texts.map(encodeURIComponent).join(",")}`);
