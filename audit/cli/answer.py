@@ -17,7 +17,7 @@ from audit.commands import snapshot as snapshots
 from audit.commands import who as command
 from audit.errors import UsageError
 from audit.facts import manifests as manifest_files
-from audit.model.options import DEFAULT_PLANES, PlaneName
+from audit.model.options import DEFAULT_PLANES, INTENT_ALONE
 from audit.report import who as report
 from audit.scope import scope as scopes
 from audit.tracing import options as tracing
@@ -121,7 +121,7 @@ def _request(subject: Subject, snapshot: Path | None) -> tracing.Options:
         surroundings=subject.around,
         ovn_prefix=subject.ovn_prefix,
         cluster=options.traced_cluster(subject.traces, subject.access),
-        planes=frozenset({PlaneName.INTENT}) if subject.has_manifests else DEFAULT_PLANES,
+        planes=INTENT_ALONE if subject.has_manifests else DEFAULT_PLANES,
     )
 
 

@@ -18,7 +18,7 @@ from audit.commands import snapshot as snapshots
 from audit.model.endpoints import EndpointKind
 from audit.model.facts import Note
 from audit.model.findings import Finding, Severity, severity_of_note
-from audit.model.options import DEFAULT_PLANES, PlaneName
+from audit.model.options import DEFAULT_PLANES, INTENT_ALONE, PlaneName
 from audit.scope import scope as scopes
 from audit.tracing import options as tracing
 from audit.tracing import plan as planning
@@ -28,9 +28,6 @@ HOPS_PER_REQUEST = 1.6
 SECONDS_PER_TRACE, SECONDS_PER_TRACE_AND_MB, SECONDS_PER_MB = 0.0008, 0.001, 0.2
 """Of one core of the class of machine this is developed on: a trace goes through the flows of its
 zone's southbound database, which is served and read before. Measured at 0.3, 2 and 11 MB."""
-
-
-_INTENT = frozenset({PlaneName.INTENT})
 
 
 @groups.command()
@@ -73,7 +70,7 @@ def plan(
     asked_planes = planes or DEFAULT_PLANES
     with ExitStack() as stack, progress.shown(quiet=silent) as shown:
         taken = snapshot or stack.enter_context(
-            snapshots.captured(access, shown, databases=asked_planes != _INTENT)
+            snapshots.captured(access, shown, databases=asked_planes != INTENT_ALONE)
         )
         request = tracing.Options(
             snapshot=taken,
@@ -82,7 +79,7 @@ def plan(
             ovn_prefix=ovn_prefix,
             planes=asked_planes,
         )
-        if asked_planes == _INTENT:
+        if asked_planes == INTENT_ALONE:
             intended = intents.plan(request, shown, stack)
             described = _of_objects(intended)
             listed = _messages((), intended.notes)

@@ -38,15 +38,21 @@ from audit.errors import AuditError, ExitCode, UsageError
 from audit.facts import applying as change_files
 from audit.facts import manifests as manifest_files
 from audit.model import expectations as expecting
-from audit.model.options import DEFAULT_PLANES, Covering, Format, Part, PlaneName, Workers
+from audit.model.options import (
+    DEFAULT_PLANES,
+    INTENT_ALONE,
+    Covering,
+    Format,
+    Part,
+    PlaneName,
+    Workers,
+)
 from audit.model.verdicts import VERDICTS, PolicyRef
 from audit.report import messages
 from audit.report import who as reaching
 from audit.scope import scope as scopes
 from audit.store import http, timestamps
 from audit.tracing import options as tracing
-
-_INTENT = frozenset({PlaneName.INTENT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +112,7 @@ class Flags:
     def asked_planes(self) -> frozenset[PlaneName]:
         """The planes that are asked: those named, else of what OVN does not have its meaning."""
         alone = self.has_manifests or self.change
-        return self.planes or (_INTENT if alone else DEFAULT_PLANES)
+        return self.planes or (INTENT_ALONE if alone else DEFAULT_PLANES)
 
     @property
     def of_this_sitting(self) -> dict[str, Any]:
@@ -369,7 +375,7 @@ def _wrong_sources(flags: Flags) -> Iterator[str]:
         yield "--without is about a run that is resumed: it goes with --resume"
     if sum(source is not None for source in sources) > 1:
         yield "give one of --snapshot, --live, --manifests and -k"
-    if flags.has_manifests and planes != _INTENT:
+    if flags.has_manifests and planes != INTENT_ALONE:
         yield "manifests have no OVN to ask; --manifests and -k go with --planes intent"
     if flags.reuse is not None and (flags.traces == "exec" or flags.workers == "agents"):
         yield "--reuse compares copies of the databases; traces in the cluster itself all run anew"
@@ -390,7 +396,7 @@ def _wrong_change(flags: Flags) -> Iterator[str]:
         return
     if flags.has_manifests:
         yield "--apply and --apply-delete change a cluster; of manifests, audit diff compares two"
-    if flags.asked_planes != _INTENT:
+    if flags.asked_planes != INTENT_ALONE:
         yield "OVN does not have what is only to be applied; --apply goes with --planes intent"
     if not isinstance(flags.out, Path) or flags.push_metrics:
         yield (
@@ -456,7 +462,7 @@ def _snapshot(flags: Flags, to: copying.Destination, stack: ExitStack) -> Path |
                 shown,
                 keep=to.root,
                 elsewhere=bool(to.uri),
-                databases=flags.asked_planes != _INTENT,
+                databases=flags.asked_planes != INTENT_ALONE,
             )
         )
 
@@ -515,7 +521,8 @@ def _print_applied(done: applying.Applied, flags: Flags) -> int:
 
 def _print_outcome(done: reports.Outcome, flags: Flags, expected: Expected | None) -> int:
     """Print what came out, and what became of what was `expected`; return the exit code."""
-    checks = _checks(done, flags, expected)
+    checked = _checked(done, flags, expected)
+    checks = checked.expectations if checked else ()
     if flags.output == "json":
         results = {"expectations": checking.fields(checks)} if expected else {}
         say.json({**done.manifest, **_places(done), **results, "paths": _paths(done)})
@@ -523,7 +530,7 @@ def _print_outcome(done: reports.Outcome, flags: Flags, expected: Expected | Non
         _print(done.manifest, done, checks)
     _push(done, flags, checks)
     code = done.exit_code
-    if any(not check.status.passes for check in checks):
+    if checked and checked.failing:
         code = ExitCode.FINDINGS
     proven, least = _percent(done.manifest), flags.fail_coverage_below
     if least is not None and proven < least:
@@ -536,14 +543,14 @@ def _print_outcome(done: reports.Outcome, flags: Flags, expected: Expected | Non
     return ExitCode.CLEAN if flags.exit_zero else code
 
 
-def _checks(
+def _checked(
     done: reports.Outcome, flags: Flags, expected: Expected | None
-) -> Sequence[expecting.Checked]:
-    """Return what became of what was expected; nothing where nothing was."""
+) -> expecting.Checks | None:
+    """Return what became of what was expected; None where nothing was."""
     if expected is None:
-        return ()
+        return None
     with progress.shown(quiet=flags.quiet) as shown:
-        return expected.check(done.path, shown).expectations
+        return expected.check(done.path, shown)
 
 
 def _paths(done: reports.Outcome) -> list[dict[str, Any]] | None:

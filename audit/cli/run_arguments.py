@@ -96,7 +96,10 @@ class Run(NamedRun):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
         """Return where the run can be read."""
-        run = super().convert(value, param, ctx)
+        return self._readable(super().convert(value, param, ctx), ctx)
+
+    def _readable(self, run: Path | command.RemoteDirectory, ctx: click.Context | None) -> Path:
+        """Return a run's directory, that of a copy where it is on an object store."""
         if isinstance(run, Path):
             return run
         context = ctx or click.get_current_context()
@@ -209,8 +212,10 @@ class RunOrManifests(Run):
     ) -> str:
         """Return a run's directory, or the text as it is."""
         text = str(value)
-        is_run = "://" in text or text.endswith(_REPORT) or _named(text, ctx) is not None
-        return str(super().convert(text, param, ctx)) if is_run else text
+        if "://" in text or text.endswith(_REPORT):
+            return str(super().convert(text, param, ctx))
+        named = _named(text, ctx)
+        return text if named is None else str(self._readable(named, ctx))
 
 
 def require_written(run: Path, advice: str) -> None:

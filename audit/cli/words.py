@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
@@ -14,53 +14,87 @@ from audit.errors import AuditError
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.store import layout, reader
 
+if TYPE_CHECKING:
+    from audit.model.recorded import Recorded
+
 _MOST = 500
 """Words that are offered: a shell that lists more asks first."""
 
 
-def complete(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the words that begin so: pods, workloads, Services, nodes and namespaces."""
-    words = {word for endpoint in _newest(context).endpoints for word in _words(endpoint)}
-    return _beginning(words, incomplete)
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+"""What click asks for the words that begin as one does."""
 
 
-def complete_namespace(
-    context: click.Context, _: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Return the namespaces that begin so."""
-    return _beginning(_newest(context).namespaces, incomplete)
+def _of_newest(words: Callable[[Recorded], Iterable[str]]) -> Completer:
+    """Return what completes words that the newest run here knows."""
+
+    def completer(
+        context: click.Context, _: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        run = _newest(context)
+        return [] if run is None else _beginning(words(run), incomplete)
+
+    return completer
 
 
-def complete_node(
-    context: click.Context, _: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Return the nodes that begin so."""
-    ends = _newest(context).endpoints
-    return _beginning((e.name for e in ends if e.kind is EndpointKind.NODE), incomplete)
+def _newest(context: click.Context) -> Recorded | None:
+    """Return the newest run here; None where none can be read.
+
+    A run on an object store would have to be fetched for every word.
+    """
+    try:
+        root = run_arguments.runs_root(context)
+        runs = layout.finished(root) if isinstance(root, Path) else ()
+        return reader.open_recorded(runs[0]) if runs else None
+    except AuditError:
+        return None
 
 
-def complete_service(
-    context: click.Context, _: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Return what `--to-service` takes: Services, and all of a namespace or of the cluster."""
-    ends = _newest(context).endpoints
-    services = (f"{e.namespace}/{e.name}" for e in ends if e.kind is EndpointKind.SERVICE)
-    whole = (f"{name}/*" for name in ("*", *_newest(context).namespaces))
-    return _beginning((*services, *whole), incomplete)
+def _beginning(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """Return the words that begin so, each once and in order."""
+    begun = sorted({word for word in words if word.startswith(incomplete)})
+    return [CompletionItem(word) for word in begun[:_MOST]]
 
 
-def complete_port(
-    context: click.Context, _: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Return the ports that begin so, by number and by the names that endpoints give them."""
-    return _beginning(_newest(context).ports, incomplete)
+def _endpoint_words(run: Recorded) -> Iterator[str]:
+    """Yield words for endpoints: pods, workloads, Services, nodes and namespaces."""
+    return (word for endpoint in run.endpoints for word in _words(endpoint))
 
 
-def complete_policy(
-    context: click.Context, _: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Return the policies that begin so, as `networkpolicy/shop/default-deny`."""
-    return _beginning(_newest(context).policies, incomplete)
+def _namespaces(run: Recorded) -> set[str]:
+    return {endpoint.namespace for endpoint in run.endpoints} - {""}
+
+
+def _nodes(run: Recorded) -> Iterator[str]:
+    return (e.name for e in run.endpoints if e.kind is EndpointKind.NODE)
+
+
+def _services(run: Recorded) -> Iterator[str]:
+    """Yield what `--to-service` takes: Services, and all of a namespace or of the cluster."""
+    for endpoint in run.endpoints:
+        if endpoint.kind is EndpointKind.SERVICE:
+            yield f"{endpoint.namespace}/{endpoint.name}"
+    yield from (f"{name}/*" for name in ("*", *_namespaces(run)))
+
+
+def _ports(run: Recorded) -> Iterator[str]:
+    """Yield ports by number, and by the names that endpoints give them."""
+    yield from map(str, run.ports)
+    yield from (port.name for e in run.endpoints for port in e.declared if port.name)
+
+
+def _policies(run: Recorded) -> Iterator[str]:
+    """Yield policies, as `networkpolicy/shop/default-deny`."""
+    refs = (policy.ref for policy in run.policies)
+    return ("/".join(filter(None, (r.kind.lower(), r.namespace, r.name))) for r in refs)
+
+
+complete = _of_newest(_endpoint_words)
+complete_namespace = _of_newest(_namespaces)
+complete_node = _of_newest(_nodes)
+complete_service = _of_newest(_services)
+complete_port = _of_newest(_ports)
+complete_policy = _of_newest(_policies)
 
 
 def complete_pair(
@@ -84,48 +118,6 @@ def complete_context(
     from audit.facts import kubeconfig  # noqa: PLC0415 - YAML is read for these words only
 
     return _beginning(kubeconfig.contexts(context.params.get("kubeconfig")), incomplete)
-
-
-def _beginning(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    """Return the words that begin so, each once and in order."""
-    begun = sorted({word for word in words if word.startswith(incomplete)})
-    return [CompletionItem(word) for word in begun[:_MOST]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """What words there are, by the newest run."""
-
-    endpoints: tuple[Endpoint, ...] = ()
-    ports: tuple[str, ...] = ()
-    policies: tuple[str, ...] = ()
-
-    @property
-    def namespaces(self) -> set[str]:
-        """The namespaces of the endpoints."""
-        return {endpoint.namespace for endpoint in self.endpoints} - {""}
-
-
-def _newest(context: click.Context) -> _Known:
-    """Return what the newest run here knows; nothing where none can be read.
-
-    A run on an object store would have to be fetched for every word.
-    """
-    try:
-        root = run_arguments.runs_root(context)
-        runs = layout.finished(root) if isinstance(root, Path) else ()
-        run = reader.open_recorded(runs[0]) if runs else None
-    except AuditError:
-        run = None
-    if run is None:
-        return _Known()
-    named = (port.name for endpoint in run.endpoints for port in endpoint.declared)
-    refs = (policy.ref for policy in run.policies)
-    return _Known(
-        endpoints=run.endpoints,
-        ports=(*map(str, run.ports), *filter(None, named)),
-        policies=tuple("/".join(filter(None, (r.kind.lower(), r.namespace, r.name))) for r in refs),
-    )
 
 
 def _words(endpoint: Endpoint) -> Iterator[str]:

@@ -19,7 +19,7 @@ from audit.commands.resume import Sitting
 from audit.errors import EngineError, RunReadError
 from audit.model.facts import Note
 from audit.model.matrix import CellVerdicts, Counted
-from audit.model.options import PlaneName, Workers
+from audit.model.options import INTENT_ALONE, PlaneName, Workers
 from audit.report import sentences
 from audit.scope.outside import Range
 from audit.store import manifest, remote, unfinished
@@ -108,7 +108,7 @@ def _require_snapshot(run: Path, snapshot: Path | None) -> None:
 
 def _write(options: Options, sitting: Sitting, progress: Progress, start: Start | None) -> Outcome:
     """Do everything but render the report."""
-    if options.planes == {PlaneName.INTENT}:
+    if options.planes == INTENT_ALONE:
         return _write_intent(options, sitting, progress)
     return _write_run(options, sitting, progress, start or _start(options))
 

@@ -76,11 +76,14 @@ def reach(path: Path, question: Question) -> Reach:
     UsageError when the run has no such endpoint, or no cell of one of the sources or ports.
     """
     run = open_recorded(path)
-    for part in question.parts:
-        sources, destinations = _asked_for(run, part)
-        if not _has_cells(run, sources, destinations):
-            raise UsageError(_nothing(run, part))
-    paths = who.fold(run, *_asked_for(run, question))
+    asked_for = _asked_for(run, question)
+    if question.parts:
+        having = _having_cells(run, *asked_for)
+        for part in question.parts:
+            ends = _asked_for(run, part)
+            if not all(np.any(chosen & there) for chosen, there in zip(ends, having, strict=True)):
+                raise UsageError(_nothing(run, part))
+    paths = who.fold(run, *asked_for)
     if not paths:
         raise UsageError(_nothing(run, question))
     return Reach(run=run.name, paths=paths)
@@ -122,12 +125,16 @@ def _asked_for(run: Recorded, question: Question) -> tuple[NDArray[np.bool_], ND
     return sources, destinations[:, None] & _ports(run, specs)
 
 
-def _has_cells(run: Recorded, sources: NDArray[np.bool_], destinations: NDArray[np.bool_]) -> bool:
-    """Say whether the run has a cell between these, as `_asked_for` returns them."""
-    return any(
-        bool(np.any(sources[cells.src] & destinations[cells.dst, cells.port]))
-        for cells in run.cells
-    )
+def _having_cells(
+    run: Recorded, sources: NDArray[np.bool_], destinations: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which of these have a cell of the run between them, as `_asked_for` returns them."""
+    having = np.zeros_like(sources), np.zeros_like(destinations)
+    for cells in run.cells:
+        chosen = sources[cells.src] & destinations[cells.dst, cells.port]
+        having[0][cells.src[chosen]] = True
+        having[1][cells.dst[chosen], cells.port[chosen]] = True
+    return having
 
 
 def _ports(run: Recorded, specs: Sequence[porting.PortSpec] | None) -> NDArray[np.bool_]:
@@ -150,7 +157,7 @@ def _nothing(run: Recorded, question: Question) -> str:
     there = {port for path in paths for port in path.ports}
     if not there:
         anyone = replace(question, sources=(), ports=())
-        is_destination = _has_cells(run, *_asked_for(run, anyone))
+        is_destination = bool(np.any(_having_cells(run, *_asked_for(run, anyone))[0]))
         why = no_cell(question.destination, is_destination=is_destination)
         return f"the run has no cell {question.ends}; {why}"
     ports = ", ".join(question.ports)

@@ -29,6 +29,8 @@ class PlaneName(StrEnum):
     DATAPATH = "datapath"
 
 
+INTENT_ALONE = frozenset({PlaneName.INTENT})
+"""What is asked of manifests, and of a cluster whose OVN is not: what was meant."""
 DEFAULT_PLANES = frozenset({PlaneName.INTENT, PlaneName.LOGICAL})
 """What is asked unless something else is: what was meant, and what OVN makes of it."""
 

@@ -30,6 +30,7 @@ from audit.scope import names, ports
 from audit.scope import outside as ranging
 from audit.scope.matrix import Block, Path
 from audit.scope.named import Directory
+from audit.scope.names import is_address
 from audit.scope.scope import Scope
 from audit.scope.suggestions import did_you_mean, nearest
 
@@ -264,15 +265,6 @@ def service_endpoint(service: Service, *, unlisted: bool = False) -> Endpoint:
         declared=service.ports,
         obstacle="" if addresses else missing.value,
     )
-
-
-def is_address(word: str) -> bool:
-    """Say whether a word is an IP address."""
-    try:
-        ipaddress.ip_address(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _canonical(address: str) -> str:

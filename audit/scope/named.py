@@ -21,6 +21,7 @@ from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.networks import Role
 from audit.model.recorded import Spans
 from audit.scope import selectors
+from audit.scope.names import is_address
 from audit.scope.suggestions import did_you_mean
 
 KINDS = {
@@ -112,7 +113,7 @@ class Directory:
             EndpointKind.NODE: ("nodes", f"--{end}-node {name}"),
             EndpointKind.EXTERNAL: ("addresses outside", f"--{end}-ip {text}"),
         }
-        meant = EndpointKind.EXTERNAL if _is_address(text) else kind
+        meant = EndpointKind.EXTERNAL if is_address(text) else kind
         if meant not in kinds or any(e.kind == meant for e in self.endpoints):
             return ""
         noun, flag = kinds[EndpointKind(meant)]
@@ -196,7 +197,7 @@ class Directory:
 
     def _holding(self, text: str) -> list[int]:
         """Return the ranges outside that hold an address, if the text is one."""
-        if not _is_address(text):
+        if not is_address(text):
             return []
         address = ipaddress.ip_address(text)
         return [
@@ -242,17 +243,6 @@ def _addresses(endpoint: Endpoint) -> tuple[str, ...]:
     return () if shared else tuple(map(_canonical, endpoint.addresses))
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _canonical(text: str) -> str:
     """Return an address in its usual spelling, and anything else as it is."""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return text
+    return str(ipaddress.ip_address(text)) if is_address(text) else text

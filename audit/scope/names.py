@@ -58,11 +58,16 @@ def read_word(text: str) -> str:
     """Return `text`, a word for endpoints, an address in its usual spelling."""
     if not text.strip():
         raise ScopeError("a word is empty; write a name, a kind and a name, labels or an address")
+    return read_address(text) if is_address(text) else text
+
+
+def is_address(word: str) -> bool:
+    """Say whether a word is an IP address."""
     try:
-        ipaddress.ip_address(text)
+        ipaddress.ip_address(word)
     except ValueError:
-        return text
-    return read_address(text)
+        return False
+    return True
 
 
 def read_address(text: str) -> str:

@@ -17,7 +17,7 @@ from audit.model.matrix import FAMILIES, Matrix
 from audit.model.networks import Role
 from audit.model.packets import Family
 from audit.scope import expand, ports
-from audit.scope.names import spellings
+from audit.scope.names import is_address, spellings
 from audit.scope.suggestions import did_you_mean
 
 
@@ -128,7 +128,7 @@ def _of_words(state: ClusterState, words: Words) -> Pair:
             f"{words.src} is outside the cluster, and a trace begins at a pod or a node; "
             "`audit can` answers for addresses outside"
         )
-    address = expand.is_address(words.dst)
+    address = is_address(words.dst)
     family = Family.of(words.dst) if address else words.family or Family.IP4
     if words.family not in (None, family):
         raise ScopeError(f"{words.dst} is no {words.family} address")
