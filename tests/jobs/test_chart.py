@@ -204,6 +204,15 @@ def test_probes_are_granted_in_the_namespaces_that_are_named_alone(chart: Chart)
     assert words[-6:] == ["-n", "shop", "-n", "bank", "--image", "busybox:1.37"]
 
 
+def test_the_nightly_job_checks_the_packs_that_are_named(chart: Chart) -> None:
+    """As docs/monitoring.md has it: alerts about expectations have data then."""
+    arguments = ["--pack", "cis-kubernetes"]
+    made = named(rendered(chart, {"nightly": {"args": arguments}}, namespace="audits"))
+    job = made["CronJob", "audits", "nightly"]["spec"]["jobTemplate"]["spec"]
+    words = job["template"]["spec"]["containers"][0]["args"]
+    assert (words[0], words[-2:]) == ("run", arguments)
+
+
 def test_the_viewer_is_reached_from_the_namespace_that_is_named_alone(chart: Chart) -> None:
     digest = "sha256:" + "0" * 64
     viewer = {"enabled": True, "ingressNamespace": "ingress-nginx", "login": {"digest": digest}}
