@@ -207,12 +207,13 @@ function describe(r, c) {
     const state = stateOf(code);
     const name = T.verdicts[scene.shown[code]].name;
     const planes = state.drift ? " (the planes disagree)" : "";
+    const change = scene.opened[code] ? ", opened" : scene.closed[code] ? ", closed" : "";
     const why = view.plane
       ? `${name} by the ${view.plane} plane`
       : state.blame && state.verdict === BLOCKED
         ? `${name} by ${plain(state.blame.label)}`
         : `${name}: ${plain(state.cause)}`;
-    return { verdict: name, text: `${sliceName(slice)} ${why}${planes}`, figure: "" };
+    return { verdict: name, text: `${sliceName(slice)} ${why}${planes}${change}`, figure: "" };
   });
   return { title, lines, more: found.length - lines.length };
 }
@@ -224,6 +225,8 @@ function countLines(r, c) {
     .filter(({ count }) => count);
   if (counts[DRIFTS])
     lines.push({ verdict: "drift", text: "planes disagree", count: counts[DRIFTS] });
+  if (counts[OPENED]) lines.push({ verdict: "opened", text: "opened", count: counts[OPENED] });
+  if (counts[CLOSED]) lines.push({ verdict: "closed", text: "closed", count: counts[CLOSED] });
   if (scene.filtered)
     lines.push({ verdict: "hit", text: "chosen by the filter", count: counts[HITS] });
   return lines.map((line) => ({ ...line, figure: figure(line.count) }));

@@ -129,6 +129,8 @@ function paintMix(x, y, wide, side, counts) {
     paintFigure(x, y, wide, side - hatched, percentOf(counts), percentOf(counts) > 0);
   }
   if (counts[DRIFTS]) paintCorner(x + wide, y + side, -1, -1, side, colours.drift);
+  if (counts[OPENED] || counts[CLOSED])
+    paintChange(x, y, side, counts[OPENED] > 0, counts[CLOSED] > 0);
   context.globalAlpha = 1;
   return undefined;
 }
@@ -168,6 +170,7 @@ function paintCell(x, y, wide, side, look) {
   }
   if (look.lost) paintCorner(x, y + side, 1, -1, side, colours.blocked);
   if (look.drift) paintCorner(x + wide, y + side, -1, -1, side, colours.drift);
+  if (look.opened || look.closed) paintChange(x, y, side, look.opened, look.closed);
   context.globalAlpha = 1;
   return undefined;
 }
@@ -219,7 +222,7 @@ function paintWhole(x, y, wide, side, verdict, many = 1, distance = wide) {
 
 // The verdict of a pair of groups that is drawn as one square without marks, else -1.
 function wholeOf(counts) {
-  if (counts[4] || counts[5] || counts[DRIFTS]) return -1;
+  if ([4, 5, DRIFTS, OPENED, CLOSED].some((field) => counts[field])) return -1;
   let found = -1;
   for (let v = 0; v < 4; v += 1) {
     if (counts[v]) {
@@ -268,6 +271,34 @@ function paintCorner(x, y, across, down, side, colour) {
   context.strokeStyle = colours.surface;
   context.lineWidth = 1.5;
   context.stroke();
+}
+
+// What opened or closed since the other run: a plus, a minus or both, in a corner that no other mark has.
+function paintChange(x, y, side, opened, closed) {
+  if (side < 14) return paintCorner(x, y, 1, 1, side, colours.cursor);
+  const radius = clamp(side * 0.2, 4, 7);
+  const [centre, middle] = [x + radius + 1, y + radius + 1];
+  const arm = radius * 0.6;
+  const across = (at) => {
+    context.moveTo(centre - arm, at);
+    context.lineTo(centre + arm, at);
+  };
+  context.beginPath();
+  context.arc(centre, middle, radius, 0, 2 * Math.PI);
+  context.fillStyle = colours.surface;
+  context.fill();
+  context.beginPath();
+  if (opened) {
+    const lifted = closed ? arm * 0.5 : 0;
+    across(middle - lifted);
+    context.moveTo(centre, middle - lifted - arm);
+    context.lineTo(centre, middle - lifted + arm);
+  }
+  if (closed) across(middle + (opened ? arm : 0));
+  context.strokeStyle = colours.text;
+  context.lineWidth = 1.6;
+  context.stroke();
+  return undefined;
 }
 
 // Where a cell is smaller than a finger it is a pixel, or many are one: the mean of their colours.

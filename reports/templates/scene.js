@@ -5,7 +5,9 @@ let scene = null;
 // Of a tally, after the six verdicts.
 const DRIFTS = 6;
 const HITS = 7;
-const FIELDS = 8;
+const OPENED = 8;
+const CLOSED = 9;
+const FIELDS = 10;
 
 // What the chosen plane says of each state, and which states the filters mean.
 function lookups(v) {
@@ -13,6 +15,8 @@ function lookups(v) {
   const hit = new Uint8Array(T.states.length + 1);
   const drift = new Uint8Array(T.states.length + 1);
   const lost = new Uint8Array(T.states.length + 1);
+  const opened = new Uint8Array(T.states.length + 1);
+  const closed = new Uint8Array(T.states.length + 1);
   const column = v.plane ? S[v.plane] : S.verdict;
   const policy = v.policy ? T.byPolicy.get(v.policy) : -1;
   const wanted = T.verdicts.findIndex(({ name }) => name === v.only);
@@ -22,14 +26,16 @@ function lookups(v) {
     drift[i + 1] = state[S.drift];
     lost[i + 1] = passes(verdict) && stops(state[S.reply]) ? 1 : 0;
     const mark = state[S.changed];
+    opened[i + 1] = hasOpened(mark, state[S.verdict]) ? 1 : 0;
+    closed[i + 1] = hasClosed(mark, state[S.verdict]) ? 1 : 0;
     const only = {
       "": true,
       unproven: unproven(verdict),
       drift: state[S.drift] === 1,
       reply: lost[i + 1] === 1,
       changed: changedAtAll(mark),
-      opened: hasOpened(mark, state[S.verdict]),
-      closed: hasClosed(mark, state[S.verdict]),
+      opened: opened[i + 1] === 1,
+      closed: closed[i + 1] === 1,
       new: mark === UNMATCHED,
     };
     const named =
@@ -39,7 +45,7 @@ function lookups(v) {
     hit[i + 1] =
       named && verdict !== ABSENT && (wanted >= 0 ? verdict === wanted : only[v.only]) ? 1 : 0;
   });
-  return { shown, hit, drift, lost, filtered: policy >= 0 || v.only !== "" };
+  return { shown, hit, drift, lost, opened, closed, filtered: policy >= 0 || v.only !== "" };
 }
 
 // With a network, pods on it, and what is on none.
@@ -235,10 +241,11 @@ function* tallyScene(made) {
   const itemPlace = Int32Array.from(items, ([key]) => Math.floor(key / cells.width) * FIELDS);
   const itemClass = Int32Array.from(items, ([key]) => key % cells.width);
   const itemWeight = Int32Array.from(items, ([, weight]) => weight);
-  const { shown, hit, drift } = made;
+  const { shown, hit, drift, opened, closed } = made;
   const kinds = Uint8Array.from(
     shown,
-    (verdict, code) => verdict | (drift[code] << 3) | (hit[code] << 4),
+    (verdict, code) =>
+      verdict | (drift[code] << 3) | (hit[code] << 4) | (opened[code] << 5) | (closed[code] << 6),
   );
   const count = (counts, at, code, weight) => {
     const kind = kinds[code];
@@ -247,6 +254,8 @@ function* tallyScene(made) {
     counts[at + verdict] += weight;
     if (kind & 8) counts[at + DRIFTS] += weight;
     if (kind & 16) counts[at + HITS] += weight;
+    if (kind & 32) counts[at + OPENED] += weight;
+    if (kind & 64) counts[at + CLOSED] += weight;
   };
   const tally = remembering(clamp(Math.round(400_000 / made.columns.length), 100, 700), (r) => {
     const counts = new Int32Array(made.columns.length * FIELDS);
@@ -290,13 +299,15 @@ function groupTally(made, r, tally) {
 
 // Between endpoints: how each pair looks, by class, with the exceptions of each row put in.
 function endpointScene(made) {
-  const { shown, hit, drift, lost, place, kept, classes, dstClass } = made;
+  const { shown, hit, drift, lost, opened, closed, place, kept, classes, dstClass } = made;
   const looks = [null]; // 0: not looked at yet
   const lookOf = new Map();
   const lookAt = (codes) => {
     const present = codes.filter((code) => shown[code] !== ABSENT);
     const verdicts = present.map((code) => shown[code]);
-    const flags = [drift, lost].map((of) => (present.some((code) => of[code]) ? 1 : 0));
+    const flags = [drift, lost, opened, closed].map((of) =>
+      present.some((code) => of[code]) ? 1 : 0,
+    );
     const key = `${verdicts} ${flags} ${present.some((code) => hit[code])}`;
     if (!lookOf.has(key)) {
       lookOf.set(key, looks.length);
@@ -306,7 +317,9 @@ function endpointScene(made) {
         uniform,
         drift: flags[0],
         lost: flags[1],
-        plain: uniform && !flags[0] && !flags[1],
+        opened: flags[2],
+        closed: flags[3],
+        plain: uniform && !flags.some(Boolean),
         doubt: verdicts.some(unproven),
         hit: present.some((code) => hit[code]),
       });

@@ -353,8 +353,13 @@ def test_what_changed_is_a_filter(made: "Made", browser: Browser, tmp_path: Path
     run = made.shop(1)
     cells = np.zeros(len(run.matrix), np.uint8)
     cells[[3, 5]] = CODE[Verdict.BLOCKED] + 1
+    stopped = int(np.flatnonzero(run.verdicts.verdict == CODE[Verdict.BLOCKED])[0])
+    cells[stopped] = CODE[Verdict.REACHABLE] + 1
     path = tmp_path / "report.html"
-    names = [run.matrix.endpoints[end[3]] for end in (run.matrix.src, run.matrix.dst)]
+    names, closing = (
+        [run.matrix.endpoints[end[cell]] for end in (run.matrix.src, run.matrix.dst)]
+        for cell in (3, stopped)
+    )
     path_ = ChangedPath(
         src=names[0].belongs_to,
         dst=names[1].belongs_to,
@@ -375,8 +380,16 @@ def test_what_changed_is_a_filter(made: "Made", browser: Browser, tmp_path: Path
     path.write_text(render_html(run, changed=changed), encoding="utf-8")
     reader = Reader(browser.new_page(), path)
     reader.open("ns=*,*&only=changed")
-    assert len(csv_of(reader)) == 1 + 2
+    assert len(csv_of(reader)) == 1 + 3
     assert violations(reader.page) == []
+    # A plus stands where something opened, a minus where something closed.
+    surface = [0xFF, 0xFF, 0xFF]
+    radius = min(7, max(4, (where(reader)["size"] - 2) / 5))
+    beside, above = (1 + 1.5 * radius, 1 + 1.5 * radius), (1 + radius, 1 + 0.5 * radius)
+    for (source, destination), is_minus in ((names, False), (closing, True)):
+        assert pixel(reader, source.key, destination.key, beside) == surface
+        assert (pixel(reader, source.key, destination.key, above) == surface) is is_minus
+    assert pixel(reader, names[1].key, "pod data/backup-0", beside) != surface
     assert "Compared with yesterday" in reader.text("changes")
     row = reader.page.get_by_test_id("changes").locator("tbody tr")
     assert "removed networkpolicy shop/<gone>" in row.inner_text()
@@ -384,7 +397,7 @@ def test_what_changed_is_a_filter(made: "Made", browser: Browser, tmp_path: Path
     assert "only=opened" in reader.page.url
     assert len(csv_of(reader)) == 1 + 2
     reader.open("only=closed&ns=*,*")
-    assert len(csv_of(reader)) == 1
+    assert len(csv_of(reader)) == 1 + 1
     reader.open(f"cell={','.join(quote(end.key, safe='') for end in names)}")
     reader.page.get_by_test_id("panel-ports").get_by_role("button", name=path_.ports[0]).click()
     since = reader.page.get_by_test_id("panel-since")
@@ -417,18 +430,21 @@ def test_the_whole_map_is_pixels_and_a_cell_of_it_can_be_opened(made: "Made", re
     expect(reader.page.get_by_test_id("panel-sentence")).to_contain_text("cannot reach")
 
 
-def pixel(reader: Reader, source: str, destination: str) -> list[int]:
-    """Return the colour in the middle of a cell, as it is on the canvas."""
-    look = """([source, destination]) => {
+def pixel(
+    reader: Reader, source: str, destination: str, at: tuple[float, float] | None = None
+) -> list[int]:
+    """Return the colour in the middle of a cell, or so far from its upper left corner."""
+    look = """([source, destination, offset]) => {
         const spot = window.auditReport.cellRect(source, destination);
         const canvas = document.getElementById("canvas");
         const box = canvas.getBoundingClientRect();
-        const at = [spot.x + spot.width / 2 - box.left, spot.y + spot.height / 2 - box.top];
+        const [across, down] = offset ?? [spot.width / 2, spot.height / 2];
+        const at = [spot.x + across - box.left, spot.y + down - box.top];
         const copy = document.createElement("canvas").getContext("2d");
         copy.drawImage(canvas, -Math.floor(at[0]), -Math.floor(at[1]));
         return [...copy.getImageData(0, 0, 1, 1).data].slice(0, 3);
     }"""
-    colour: list[int] = reader.page.evaluate(look, [source, destination])
+    colour: list[int] = reader.page.evaluate(look, [source, destination, at])
     return colour
 
 
