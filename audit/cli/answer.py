@@ -186,7 +186,7 @@ def show(paths: Sequence[report.Path], fields: Mapping[str, Any], output: str) -
         case "csv":
             query.show(report.COLUMNS, [report.row(path) for path in paths], "csv")
         case "name":
-            sources = (report.word(p.source) for p in paths if p.answer is report.Answer.YES)
+            sources = (report.word(p.src) for p in paths if p.answer is report.Answer.YES)
             say.text("".join(f"{source}\n" for source in dict.fromkeys(sources)))
         case "dot":
             from audit.report import dot  # noqa: PLC0415 - its library is loaded where it is used

@@ -19,14 +19,14 @@ _STYLES = {
 def text(paths: Sequence[Path]) -> str:
     """Return a graph of the ends, with an edge for each path: its ports, and what stops it."""
     graph = Digraph(graph_attr={"rankdir": "LR"}, node_attr={"shape": "box"})
-    ends = dict.fromkeys(end for path in paths for end in (path.source, path.destination))
+    ends = dict.fromkeys(end for path in paths for end in (path.src, path.dst))
     # Numbers are their names: in a name with a colon what follows would be a port of the node.
     names = {end: f"n{number}" for number, end in enumerate(ends)}
     for end, name in names.items():
         graph.node(name, label=_label(end))
     for path in paths:
         label = r"\n".join(map(_label, (", ".join(path.ports), *path.because)))
-        ends_of_edge = names[path.source], names[path.destination]
+        ends_of_edge = names[path.src], names[path.dst]
         graph.edge(*ends_of_edge, label=label, **_STYLES[path.answer])
     return str(graph.source).expandtabs(2)
 

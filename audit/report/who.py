@@ -20,7 +20,7 @@ from audit.model.recorded import Recorded
 from audit.model.verdicts import PASSES, REASONS, STOPPED, VERDICTS, Reason, Verdict
 from audit.report import printing
 from audit.report.printing import wrap
-from audit.report.sentences import CAUSES, listed
+from audit.report.sentences import CAUSES, gathered, listed
 
 
 class Answer(StrEnum):
@@ -40,8 +40,8 @@ class Path:
     `because` are what stops, or leaves unproven, most cells first.
     """
 
-    source: str
-    destination: str
+    src: str
+    dst: str
     ports: tuple[str, ...]
     passes: int
     stopped: int
@@ -139,8 +139,8 @@ def _paths(run: Recorded, names: Sequence[str], counted: dict[_Key, _States]) ->
     for (source, destination, *counts, because), on in alike.items():
         passes, stopped, partly, unproven = counts
         yield Path(
-            source=names[source],
-            destination=names[destination],
+            src=names[source],
+            dst=names[destination],
             ports=tuple(_ports(run, on, both=both)),
             passes=passes,
             stopped=stopped,
@@ -230,20 +230,14 @@ def _table(head: str, rows: Iterable[tuple[str, str, str]], widest: int | None) 
 
 
 def _unfolded(paths: Iterable[Path]) -> Iterator[tuple[str, str, str]]:
-    return ((path.source, path.destination, _rest(path)) for path in paths)
+    return ((path.src, path.dst, _rest(path)) for path in paths)
 
 
 def _folded(paths: Iterable[Path]) -> Iterator[tuple[str, str, str]]:
     """Yield ends and the rest of paths; ends of one namespace with the same paths share a line."""
-    destinations: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for path in paths:
-        destinations[path.source, _rest(path)].append(path.destination)
-    sources: dict[tuple[str, tuple[str, ...], str], list[str]] = defaultdict(list)
-    for (source, rest), reached in destinations.items():
-        group = source.rpartition("/")[0]
-        sources[group, tuple(reached), rest].append(source)
-    for (_, together, rest), alike in sources.items():
-        yield listed(alike), listed(together), rest
+    rows = gathered(paths, lambda path: (path.src.rpartition("/")[0], _rest(path)))
+    for row in sorted(rows, key=lambda row: (row.srcs, row.dsts)):
+        yield listed(row.srcs), row.receivers, _rest(row.path)
 
 
 def _rest(path: Path) -> str:
@@ -290,15 +284,15 @@ COLUMNS = ("from", "to", "ports", "answer", "pass", "stopped", "partly", "unprov
 
 def row(path: Path) -> tuple[object, ...]:
     """Return a path as `COLUMNS` name it."""
-    ends = path.source, path.destination, " ".join(path.ports), str(path.answer)
+    ends = path.src, path.dst, " ".join(path.ports), str(path.answer)
     return (*ends, *path.counts.values(), "; ".join(path.because))
 
 
 def fields(path: Path) -> dict[str, Any]:
     """Return a path for programs."""
     return {
-        "from": path.source,
-        "to": path.destination,
+        "from": path.src,
+        "to": path.dst,
         "ports": list(path.ports),
         "answer": str(path.answer),
         "cells": path.counts,

@@ -104,7 +104,7 @@ def test_a_path_is_yes_or_no_only_where_all_of_it_is_proven(
     said: Sequence[Any], answer: Answer, because: tuple[str, ...] | None
 ) -> None:
     (path,) = paths(between(*said))
-    assert (path.source, path.destination) == ("deployment shop/a", "deployment shop/b")
+    assert (path.src, path.dst) == ("deployment shop/a", "deployment shop/b")
     assert (path.answer, path.cells) == (answer, 4)
     assert (path.passes, path.stopped) == (said.count(REACHABLE), said.count(BLOCKED))
     assert (path.partly, path.unproven) == (said.count(DIFFER), said.count(UNTRACED))
@@ -115,7 +115,7 @@ def test_a_path_is_yes_or_no_only_where_all_of_it_is_proven(
 def test_ports_on_which_all_is_the_same_are_one_path() -> None:
     alike = [(0, 2, 0, BLOCKED), (0, 2, 1, BLOCKED), (0, 3, 0, BLOCKED), (0, 3, 1, BLOCKED)]
     (path,) = paths(alike, sources=(0,))
-    assert (path.source, path.ports, path.stopped) == ("pod shop/a-0", ("tcp/80", "tcp/443"), 2)
+    assert (path.src, path.ports, path.stopped) == ("pod shop/a-0", ("tcp/80", "tcp/443"), 2)
     apart = [(0, 2, 0, BLOCKED), (0, 2, 1, REACHABLE)]
     assert [(one.ports, one.answer) for one in paths(apart, sources=(0,))] == [
         (("tcp/80",), Answer.NO),
@@ -125,8 +125,8 @@ def test_ports_on_which_all_is_the_same_are_one_path() -> None:
 
 def test_a_workload_is_named_only_where_all_of_it_is_asked_for() -> None:
     rows = between(*(REACHABLE,) * 4)
-    assert [path.source for path in paths(rows)] == ["deployment shop/a"]
-    assert [path.source for path in paths(rows, sources=(1, 2))] == ["pod shop/a-1"]
+    assert [path.src for path in paths(rows)] == ["deployment shop/a"]
+    assert [path.src for path in paths(rows, sources=(1, 2))] == ["pod shop/a-1"]
 
 
 def test_the_text_has_every_answer_and_counts_paths() -> None:
@@ -144,17 +144,33 @@ def test_the_text_has_every_answer_and_counts_paths() -> None:
     assert "of 4 cells 3 stopped, 1 not proven" in text
 
 
-def test_a_graph_has_an_edge_for_each_path_whatever_its_ends_are_called() -> None:
-    path = Path(
-        source='external 2001:db8::/32 "\\n',
-        destination="pod shop/web",
-        ports=("tcp/80",),
-        passes=0,
-        stopped=1,
-        partly=0,
-        unproven=0,
-        because=("networkpolicy shop/deny ingress",),
+STOPPED = Path(
+    src="pod shop/web",
+    dst="pod shop/web",
+    ports=("tcp/80",),
+    passes=0,
+    stopped=1,
+    partly=0,
+    unproven=0,
+    because=("networkpolicy shop/deny ingress",),
+)
+
+
+def test_pods_that_no_one_of_them_reaches_share_a_line() -> None:
+    names = [f"pod shop/{name}" for name in "abc"]
+    among = [replace(STOPPED, src=src, dst=dst) for src in names for dst in names if src != dst]
+    assert who.text(among).splitlines() == [
+        "cannot reach:",
+        "  pod shop/a, b, c  to each other  tcp/80  networkpolicy shop/deny ingress",
+        "paths: 6 cannot reach",
+    ]
+    assert "pod shop/a, b  to pod other/d  tcp/80" in who.text(
+        [replace(STOPPED, src=name, dst="pod other/d") for name in names[:2]]
     )
+
+
+def test_a_graph_has_an_edge_for_each_path_whatever_its_ends_are_called() -> None:
+    path = replace(STOPPED, src='external 2001:db8::/32 "\\n')
     drawn = dot.text([path, replace(path, ports=("tcp/81",))])
     assert drawn.count("->") == 2
     assert drawn.count("[label=") == 4, "two nodes, two edges"
