@@ -1,7 +1,9 @@
 """Endpoints: what can be a row or a column of the matrix."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from audit.model.networks import DEFAULT, Role
 from audit.model.packets import Family, Protocol
@@ -62,6 +64,39 @@ class Port:
             return str(self.protocol)
         end = f"-{self.last}" if self.last else ""
         return f"{self.protocol}/{self.number}{end}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the port that `str` printed; ValueError for what it does not print."""
+        protocol, _, numbers = text.partition("/")
+        first, _, last = numbers.partition("-")
+        return cls(protocol=Protocol(protocol), number=int(first or 0), last=int(last or 0))
+
+
+def stretches(ports: Iterable[Port]) -> Iterator[Port]:
+    """Yield ports in order; a range, with what lies in it or goes on where it ends, as one.
+
+    Single ports that follow one another stay apart: they were asked for one by one.
+    """
+    stretch: list[Port] = []
+    for port in sorted(ports):
+        if stretch and not _goes_on(stretch, port):
+            yield from _joined(stretch)
+            stretch = []
+        stretch.append(port)
+    yield from _joined(stretch)
+
+
+def _goes_on(stretch: Sequence[Port], port: Port) -> bool:
+    end = max(earlier.sample for earlier in stretch)
+    return port.protocol is stretch[0].protocol is not Protocol.ICMP and port.number <= end + 1
+
+
+def _joined(stretch: Sequence[Port]) -> Sequence[Port]:
+    if not any(port.last for port in stretch):
+        return stretch
+    last = max(port.sample for port in stretch)
+    return [Port(protocol=stretch[0].protocol, number=stretch[0].number, last=last)]
 
 
 PING = Port(protocol=Protocol.ICMP, number=0)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from audit.model.changes import ChangedPath, ChangedPaths, Changes, OutsideChanges
 from audit.report import printing
 from audit.report.printing import wrap
-from audit.report.sentences import Gathered, cells, gathered, listed
+from audit.report.sentences import Gathered, cells, gathered, listed, ports_text
 
 MOST_ROWS = 200
 
@@ -188,7 +188,7 @@ def _outside_on_page(outside: OutsideChanges) -> Iterator[str]:
         because = f", because of {'; '.join(row.path.because)}" if row.path.because else ""
         yield (
             f"By the policies alone, {row.ends} on "
-            f"{', '.join(row.path.ports)}: {before}, now {after}{because}."
+            f"{ports_text(row.path.ports)}: {before}, now {after}{because}."
         )
     if len(rows) > MOST_SENTENCES:
         yield f"… and {len(rows) - MOST_SENTENCES:,} more outside: `audit diff` lists them."
@@ -245,7 +245,7 @@ def _table(title: str, paths: Sequence[ChangedPath], counts: str) -> Iterator[st
         fields = (
             listed(row.srcs),
             row.receivers,
-            ", ".join(path.ports),
+            ports_text(path.ports),
             *states(path),
             "; ".join(path.because) or path.why,
             f"{row.cells:,}",
@@ -301,7 +301,7 @@ def _plain_row(row: Row, counted: Callable[[int], str]) -> Iterator[str]:
     )
     count = counted(row.cells)
     ends = row.ends
-    yield from ("", *wrap(f"{ends} on {', '.join(path.ports)}: {count}"))
+    yield from ("", *wrap(f"{ends} on {ports_text(path.ports)}: {count}"))
     yield from wrap(f"before   {before}", indent=2, hang=11)
     yield from wrap(f"after    {after}", indent=2, hang=11)
     if path.because:  # of manifests, what decides before and after is all there is to say

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from audit.model.changes import ChangedCells
+from audit.model.endpoints import Port, stretches
 from audit.model.expectations import Checked, Checks, Status, Violation
 from audit.model.findings import FindingKind, Severity
 from audit.report import changes
@@ -268,5 +269,6 @@ def _violation(violation: Violation, links: Links) -> ViolationRow:
 
 
 def _few(ports: Sequence[str]) -> str:
-    more = f" and {len(ports) - LISTED} more" if len(ports) > LISTED else ""
-    return ", ".join(ports[:LISTED]) + more
+    names = [str(port) for port in stretches(map(Port.parse, ports))]
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

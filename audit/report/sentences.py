@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from audit.model.endpoints import Endpoint, Port
+from audit.model.endpoints import Endpoint, Port, stretches
 from audit.model.matrix import FAMILIES, Counted, proven
 from audit.model.packets import Family
 from audit.model.run import Run
@@ -184,6 +184,11 @@ def reply_sentence(request: Verdict, code: int) -> str:
 def cells(count: int) -> str:
     """Return a count of cells: `1 cell`, `2,232 cells`."""
     return f"{count:,} cell" if count == 1 else f"{count:,} cells"
+
+
+def ports_text(ports: Iterable[str]) -> str:
+    """Return names of ports in a line, ranges that follow one another as one: `tcp/0-65535`."""
+    return ", ".join(map(str, stretches(map(Port.parse, ports))))
 
 
 def unproven(counted: Counted) -> Iterator[str]:

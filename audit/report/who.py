@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.model.endpoints import Endpoint, EndpointKind
+from audit.model.endpoints import Endpoint, EndpointKind, Port, stretches
 from audit.model.matrix import FAMILIES, Cells
 from audit.model.recorded import Recorded
 from audit.model.verdicts import PASSES, REASONS, STOPPED, VERDICTS, Reason, Verdict
@@ -179,9 +179,12 @@ def _ports(run: Recorded, on: Sequence[tuple[int, int]], *, both: bool) -> Itera
     families: dict[int, list[int]] = defaultdict(list)
     for port, family in on:
         families[port].append(family)
+    alike: dict[str, list[Port]] = defaultdict(list)
     for port, some in families.items():
         only = f" ({FAMILIES[some[0]]})" if both and len(some) == 1 else ""
-        yield f"{run.ports[port]}{only}"
+        alike[only].append(run.ports[port])
+    for only, ports in alike.items():
+        yield from (f"{port}{only}" for port in stretches(ports))
 
 
 HEADS = {

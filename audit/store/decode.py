@@ -164,7 +164,7 @@ def ports_of(files: Sequence[Path]) -> tuple[Port, ...]:
     """Return the ports of a run, in their order; RunReadError when the first file is damaged."""
     with reading(files[0]):
         metadata = pq.read_schema(files[0]).metadata
-        return tuple(port_of(text) for text in metadata[PORTS_KEY].decode().split(",") if text)
+        return tuple(Port.parse(text) for text in metadata[PORTS_KEY].decode().split(",") if text)
 
 
 def words(table: pa.Table, name: str) -> pa.DictionaryArray:
@@ -225,13 +225,6 @@ def _dense(codes: _Ints) -> _Ints:
     """Return the index of each code among the distinct ones, in the order of their first rows."""
     places: _Ints = pa.array(codes).dictionary_encode().indices.to_numpy().astype(np.int64)
     return places
-
-
-def port_of(text: str) -> Port:
-    """Return the port `str(Port)` printed."""
-    protocol, _, numbers = text.partition("/")
-    first, _, last = numbers.partition("-")
-    return Port(protocol=Protocol(protocol), number=int(first or 0), last=int(last or 0))
 
 
 def endpoints(file: Path) -> tuple[Endpoint, ...]:

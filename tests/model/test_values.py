@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.model.endpoints import Attachment, Endpoint, EndpointKind, Port
+from audit.model.endpoints import Attachment, Endpoint, EndpointKind, Port, stretches
 from audit.model.facts import ServiceEndpoint
 from audit.model.packets import WITH_PORTS, ConntrackState, Family, Microflow, Protocol
 from audit.model.tasks import keyed
@@ -189,3 +189,20 @@ def test_a_key_is_made_of_content_and_nothing_else() -> None:
 )
 def test_a_blame_names_the_closest_thing_it_knows(blame: Blame, text: str) -> None:
     assert str(blame) == text
+
+
+@pytest.mark.parametrize(
+    ("ports", "together"),
+    [
+        ("tcp/80 tcp/81", "tcp/80 tcp/81"),
+        ("tcp/80 tcp/0-79 tcp/81-442 tcp/443 tcp/444-65535", "tcp/0-65535"),
+        ("tcp/0-79 tcp/81-442", "tcp/0-79 tcp/81-442"),
+        ("tcp/0-65535 udp/0-52 udp/53 sctp/38412", "tcp/0-65535 udp/0-53 sctp/38412"),
+        ("tcp/1-100 tcp/80 tcp/101", "tcp/1-101"),
+        ("icmp", "icmp"),
+        ("", ""),
+    ],
+)
+def test_a_range_takes_in_what_goes_on_where_it_ends(ports: str, together: str) -> None:
+    done = stretches(map(Port.parse, ports.split()))
+    assert sorted(map(str, done)) == sorted(together.split())

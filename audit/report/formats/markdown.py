@@ -8,7 +8,7 @@ from audit.model.expectations import Checked, Status
 from audit.model.tally import NO_SHARE, Tally, most_open, percent
 from audit.report import printing
 from audit.report.formats.overview import OUTSIDE, Overview, folded
-from audit.report.sentences import listed
+from audit.report.sentences import listed, ports_text
 
 MOST_ROWS = 20
 MOST_OF_MANY = 5
@@ -125,7 +125,7 @@ def _violations(checks: Sequence[Checked]) -> Iterator[str]:
             (
                 escaped(listed(row.srcs)),
                 escaped(row.receivers),
-                escaped(", ".join(row.path.ports)),
+                escaped(ports_text(row.path.ports)),
                 str(row.path.verdict),
                 escaped("; ".join(filter(None, (row.path.by, row.path.waiver)))),
                 f"{row.cells:,}",

@@ -116,7 +116,7 @@ def violations_text(row: Gathered[Violation]) -> str:
     by = f" ({of.by})" if of.by else ""
     waived = f"; {of.waiver}" if of.waiver else ""
     count = sentences.cells(row.cells)
-    return f"{row.ends} on {', '.join(of.ports)}: {of.verdict}{by}, {count}{waived}"
+    return f"{row.ends} on {sentences.ports_text(of.ports)}: {of.verdict}{by}, {count}{waived}"
 
 
 def overview_of(run: Recorded, checks: Sequence[Checked] = ()) -> Overview:
@@ -258,7 +258,7 @@ def _violations(checks: Sequence[Checked]) -> Iterator[Result]:
     for check in checks:
         rule = f"expectation/{check.name}"
         for violation in check.violations:
-            ports = ", ".join(violation.ports)
+            ports = sentences.ports_text(violation.ports)
             ends = f"{violation.src} to {violation.dst} on {ports}"
             by = f" ({violation.by})" if violation.by else ""
             waived = f"; {violation.waiver}" if violation.waiver else ""

@@ -17,6 +17,7 @@ from audit.model.findings import FindingKind
 from audit.report import printing
 from audit.report.changes import states as words_of
 from audit.report.formats.overview import Overview, Result
+from audit.report.sentences import ports_text
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 MOST_RESULTS = 5_000
@@ -95,8 +96,8 @@ def _of_path(rule: str, level: str, path: ChangedPath, lines: Mapping[str, Any])
     return Result(
         rule=rule,
         level=level,
-        text=f"{path.src} to {path.dst} on {', '.join(path.ports)}: {before} before, {after} after "
-        f"({because})",
+        text=f"{path.src} to {path.dst} on {ports_text(path.ports)}: {before} before, "
+        f"{after} after ({because})",
         key=(path.src, path.dst, *path.ports, str(path.before), str(path.after)),
         subjects=(path.dst, path.src),
         cells=path.cells,
