@@ -61,9 +61,10 @@ def behind(zones: Iterable[Zone], vips: Iterable[str]) -> Behind:
     for zone in zones if wanted else ():
         for balancer in zone.load_balancers:
             # Zones mostly say the same.
-            if balancer.template or balancer.network or balancer.vips in seen:
+            same = balancer.protocol, balancer.vips
+            if balancer.template or balancer.network or same in seen:
                 continue
-            seen.add(balancer.vips)
+            seen.add(same)
             for address, port, backends in balancer.vips:
                 if address in wanted:
                     ends = found[address, balancer.protocol, port]
@@ -160,15 +161,18 @@ class _Cells:
 
     def balanced(self, number: int) -> ServiceCells | None:
         """Return those to Services' addresses, of the plan with this number; None without any."""
-        chosen, groups, first = [], [], 0
+        chosen, groups = [], []
+        listed: dict[int, frozenset[tuple[int, int]]] = {}
         for some, vip in self._by_service(headless=False):
-            kept = some[self._have_legs(some, vip)]
+            receivers = self._known(vip)
+            kept = some[self._have_legs(some, vip, receivers)]
             group = self._alike(kept, vip)
             kept, group = kept[group >= 0], group[group >= 0]
             chosen.append(kept)
-            groups.append(group + first)
-            first += int(group.max(initial=-1)) + 1
-        return self._made(number, chosen, groups) if first else None
+            groups.append(group + len(listed))
+            numbers = range(len(listed), len(listed) + int(group.max(initial=-1)) + 1)
+            listed.update(dict.fromkeys(numbers, receivers))
+        return self._made(number, chosen, groups, listed) if listed else None
 
     def headless(self, number: int) -> ServiceCells | None:
         """Return those to headless Services, of which no trace has to tell to whom they are sent.
@@ -193,7 +197,7 @@ class _Cells:
                     groups.append(np.full(len(cells), sent.setdefault(others, len(sent))))
         if not chosen:
             return None
-        made = self._made(number, chosen, groups)
+        made = self._made(number, chosen, groups, {})
         return replace(made, sent={g: others for others, g in sent.items()}, routed=False)
 
     def _made(
@@ -201,6 +205,7 @@ class _Cells:
         number: int,
         chosen: Sequence[NDArray[np.int64]],
         groups: Sequence[NDArray[np.signedinteger[Any]]],
+        listed: Mapping[int, frozenset[tuple[int, int]]],
     ) -> ServiceCells:
         every = np.concatenate(chosen)
         order = np.argsort(every, kind="stable")
@@ -211,6 +216,7 @@ class _Cells:
             group=np.concatenate(groups)[order].astype(np.int32),
             behind=self._ends,
             ports=self._ports,
+            listed=listed,
         )
 
     def _by_service(self, *, headless: bool) -> Iterator[tuple[NDArray[np.int64], Vip]]:
@@ -247,18 +253,27 @@ class _Cells:
         index, place = self._ends.get(end[0]), self._ports.get((protocol, end[1]))
         return None if index is None or place is None else (index, place)
 
-    def _have_legs(self, some: NDArray[np.int64], vip: Vip) -> NDArray[np.bool_]:
-        """Say which of these cells' packets have legs, to every endpoint behind the Service.
+    def _known(self, vip: Vip) -> frozenset[tuple[int, int]]:
+        """Return the endpoints behind a Service's port, those of which legs can know.
+
+        Another is mostly a router's own, which no switch sends to: a node's that only it calls so.
+        """
+        receivers = (self._receiver(vip[1], end) for end in self._of_family(vip))
+        return frozenset(each for each in receivers if each is not None)
+
+    def _have_legs(
+        self, some: NDArray[np.int64], vip: Vip, receivers: frozenset[tuple[int, int]]
+    ) -> NDArray[np.bool_]:
+        """Say which of these cells' packets have legs, to every known endpoint of the Service.
 
         What a host sends to a Service no trace follows that far.
         """
         src, rules = self._matrix.src[some], self._plan.composable
         dst, port = self._matrix.dst[some], self._matrix.port[some]
         known = rules.understood[src] & ~rules.limited(src, dst, port) & self._of_default[src]
-        receivers = [self._receiver(vip[1], end) for end in self._of_family(vip)]
-        if None in receivers:
+        if self._of_family(vip) and not receivers:
             return known & rules.host[src]
-        return known & (self._have_all(some, filter(None, receivers)) | rules.host[src])
+        return known & (self._have_all(some, receivers) | rules.host[src])
 
     def _have_all(
         self, some: NDArray[np.int64], receivers: Iterable[tuple[int, int]]

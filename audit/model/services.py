@@ -29,6 +29,8 @@ class ServiceCells:
     ports: Mapping[tuple[Protocol, int], int]
     sent: Mapping[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     """To whom groups are sent, endpoints and ports, where no trace has to tell: headless ones."""
+    listed: Mapping[int, frozenset[tuple[int, int]]] = field(default_factory=dict)
+    """By group, the endpoints and ports to which packets of all its cells have legs."""
     routed: bool = True
     """What the load balancer sends on goes by the router; what a sender sends itself, directly."""
 

@@ -154,7 +154,7 @@ class ServiceResults:
         for place, cell, key in zip(places.tolist(), cells.tolist(), keys, strict=True):
             group = int(self.of.group[place])
             src = self._matrix.endpoints[self._matrix.src[cell]]
-            sent = self.of.sent.get(group) or self._sent_to(src, key, judgements.get(key))
+            sent = self.of.sent.get(group) or self._sent_to(src, group, key, judgements.get(key))
             if not _agree(self._sent.setdefault(group, sent), sent):
                 self._sent[group] = None
             self._shown_by.setdefault(group, key)
@@ -205,10 +205,11 @@ class ServiceResults:
             if receiver is not None and not task.draws:
                 yield task, receiver
 
-    def _sent_to(self, src: Endpoint, key: str, judgement: Judgement | None) -> _Sent:
-        """Return what a trace tells of all packets that are alike to its own up to the balancer.
+    def _sent_to(self, src: Endpoint, group: int, key: str, judgement: Judgement | None) -> _Sent:
+        """Return what a trace tells of all packets of its group, alike up to the balancer.
 
-        None where it tells nothing of them: the packet went on otherwise, or to who is not known.
+        None where it tells nothing of them: the packet went on otherwise, or to one to which
+        packets of the group are not known to have legs.
         """
         at = src.attachment
         if judgement is None or at is None:
@@ -226,7 +227,9 @@ class ServiceResults:
             )
         receivers = tuple(receiver for _, receiver in self.receivers(judgement))
         whole = judgement.combine is Combine.BACKENDS and bool(judgement.next_hops)
-        return receivers if whole and len(receivers) == len(judgement.next_hops) else None
+        if not whole or len(receivers) < len(judgement.next_hops):
+            return None
+        return receivers if self.of.listed[group].issuperset(receivers) else None
 
     def missing(self, untraced: NDArray[np.bool_]) -> list[Pair]:
         """Return a packet for each leg that no trace has shown and that some cell needs.

@@ -8,10 +8,15 @@ from tests.verdict import made
 VIP = ("10.96.0.10", Protocol.TCP, 80)
 
 
-def balancer(*backends: str, address: str = "10.96.0.10", template: bool = False) -> LoadBalancer:
+def balancer(
+    *backends: str,
+    address: str = "10.96.0.10",
+    template: bool = False,
+    protocol: Protocol = Protocol.TCP,
+) -> LoadBalancer:
     """Return a load balancer of one address."""
     vips = ((address, 80, backends),)
-    return LoadBalancer(owner="svc", protocol=Protocol.TCP, vips=vips, template=template)
+    return LoadBalancer(owner="svc", protocol=protocol, vips=vips, template=template)
 
 
 def behind(*balancers: LoadBalancer) -> services.Behind:
@@ -32,6 +37,15 @@ def test_an_address_of_the_other_family_is_read_without_its_brackets() -> None:
 def test_a_backend_without_a_port_is_passed_over() -> None:
     assert behind(balancer("10.128.0.5", "nonsense", "10.128.0.6:http", "10.128.0.7:80")) == {
         VIP: (("10.128.0.7", 80),)
+    }
+
+
+def test_a_port_of_two_protocols_is_two_even_where_the_same_is_behind_both() -> None:
+    ends = (("10.128.0.5", 53),)
+    udp = balancer("10.128.0.5:53", protocol=Protocol.UDP)
+    assert behind(balancer("10.128.0.5:53"), udp) == {
+        VIP: ends,
+        ("10.96.0.10", Protocol.UDP, 80): ends,
     }
 
 

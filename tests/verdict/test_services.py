@@ -38,8 +38,11 @@ UNTRACED = np.ones(2, dtype=np.bool_)
 PASS, STOP = Verdict.REACHABLE, Verdict.BLOCKED
 
 
-def results(**fields: Any) -> ServiceResults:
-    """Return what is known of both pods' cells, whose packets are alike, before any trace."""
+def results(*, listed: tuple[int, ...] = (0, 2, 3), **fields: Any) -> ServiceResults:
+    """Return what is known of both pods' cells, whose packets are alike, before any trace.
+
+    To `listed` their packets have legs.
+    """
     requests = LegResults(plan(**fields))
     known = ServiceCells(
         legs=0,
@@ -48,6 +51,7 @@ def results(**fields: Any) -> ServiceResults:
         group=np.zeros(2, dtype=np.int32),
         behind={PODS[end].addresses[0]: end for end in (0, 2, 3)},
         ports={(Protocol.TCP, 80): 0},
+        listed={0: frozenset((end, 0) for end in listed)},
     )
     return ServiceResults(known, MATRIX, requests, LegResults(requests.plan, requests=requests))
 
@@ -138,6 +142,13 @@ def test_two_traces_of_a_group_that_are_sent_elsewhere_leave_it_open() -> None:
     known.learn(CELLS, ["s0", "s1"], judgements)
     assert known.left_open(UNTRACED).tolist() == CELLS.tolist()
     assert set(verdicts(known, judgements).verdict.tolist()) == {CODE[Verdict.UNTRACED]}
+
+
+def test_an_endpoint_to_which_no_legs_were_looked_for_leaves_the_group_open() -> None:
+    known = results(listed=(2,))
+    judgements = {**balanced(0, 2, 3), **came(0, 2, PASS), **came(0, 3, PASS)}
+    known.learn(CELLS[:1], ["s0"], judgements)
+    assert known.left_open(UNTRACED).tolist() == CELLS.tolist()
 
 
 @pytest.mark.parametrize(
