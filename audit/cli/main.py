@@ -136,7 +136,7 @@ class _Commands(click.Group):
             raise
         except BrokenPipeError:
             # click would make this an exit code of 1, which is ours for findings.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            say.print_to_nobody()
             return ExitCode.CLEAN
         return done
 

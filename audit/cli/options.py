@@ -42,9 +42,9 @@ _SCOPE: tuple[tuple[str, str, str], ...] = (
         "Pods' attachments to this network: default, blue_net, blue/net. Repeatable.",
     ),
     ("--with-peers", "with_peers", "Add every other endpoint as the other side."),
-    ("--from-namespace", "from_namespaces", "Rows only. Repeatable."),
+    ("--from-namespace", "from_namespaces", "Rows only; '*' for every one. Repeatable."),
     ("--from-selector", "from_selector", "Rows only. Repeatable."),
-    ("--from-node", "from_nodes", "Rows: a node's own host. Repeatable."),
+    ("--from-node", "from_nodes", "Rows: a node's own host, or '*' for all. Repeatable."),
     (
         "--from-ip",
         "from_ips",
@@ -55,9 +55,9 @@ _SCOPE: tuple[tuple[str, str, str], ...] = (
         "from_endpoints",
         "Rows: a name, deploy/web, ns/shop, app=web, an address (docs/asking.md). Repeatable.",
     ),
-    ("--to-namespace", "to_namespaces", "Columns only. Repeatable."),
+    ("--to-namespace", "to_namespaces", "Columns only; '*' for every one. Repeatable."),
     ("--to-selector", "to_selector", "Columns only. Repeatable."),
-    ("--to-node", "to_nodes", "Columns: a node's own host. Repeatable."),
+    ("--to-node", "to_nodes", "Columns: a node's own host, or '*' for all. Repeatable."),
     (
         "--to-service",
         "to_services",

@@ -44,15 +44,29 @@ def is_screen(*, err: bool = False) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def _echo(shown: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print; whoever has stopped reading leaves the rest, and the command its own exit code."""
+    try:
+        click.echo(shown, err=err, nl=nl)
+    except BrokenPipeError:
+        print_to_nobody(err=err)
+
+
+def print_to_nobody(*, err: bool = False) -> None:
+    """Let what follows on stdout, or on stderr, go nowhere: its reader has gone away."""
+    stream = sys.stderr if err else sys.stdout
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def line(text: str, *, err: bool = False, colour: str | None = None) -> None:
     """Print a line; on stderr with `err`."""
-    click.echo(_coloured(printing.line(text), colour), err=err)
+    _echo(_coloured(printing.line(text), colour), err=err)
 
 
 def message(severity: str, text: str, *, err: bool = False, prefix: str = "") -> None:
     """Print a sentence behind `error:`, `warning:` or `note:`, or behind another prefix."""
     word = _coloured(f"{prefix or severity}:", _COLOURS.get(severity))
-    click.echo(f"{word} {printing.line(text)}", err=err)
+    _echo(f"{word} {printing.line(text)}", err=err)
 
 
 def text(
@@ -70,7 +84,7 @@ def text(
     shown = printing.printable(lines)
     if words:
         shown = _with_words(shown, words)
-    click.echo(_coloured(shown, colour) + end, nl=False, err=err)
+    _echo(_coloured(shown, colour) + end, nl=False, err=err)
 
 
 def _with_words(shown: str, words: Mapping[str, str]) -> str:
@@ -88,11 +102,11 @@ def _coloured(shown: str, colour: str | None) -> str:
 
 def json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can say
     """Print JSON."""
-    click.echo(printing.json_text(value))
+    _echo(printing.json_text(value))
 
 
 def yaml(value: Any) -> None:  # noqa: ANN401 - as above
     """Print YAML in plain ASCII: what a terminal might obey is escaped."""
     import yaml as pyyaml  # noqa: PLC0415 - takes as long to load as the whole of `audit --help`
 
-    click.echo(pyyaml.safe_dump(value, sort_keys=False, width=100), nl=False)
+    _echo(pyyaml.safe_dump(value, sort_keys=False, width=100), nl=False)

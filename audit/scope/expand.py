@@ -30,7 +30,7 @@ from audit.scope import names, ports
 from audit.scope import outside as ranging
 from audit.scope.matrix import Block, Path
 from audit.scope.named import Directory
-from audit.scope.names import is_address
+from audit.scope.names import EVERY, is_address
 from audit.scope.scope import Scope
 from audit.scope.suggestions import did_you_mean, nearest
 
@@ -276,7 +276,7 @@ def _both_sides(cluster: _Cluster, scope: Scope) -> Sequence[Endpoint]:
 
 
 def _sources(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
-    sources = [_existing(cluster.nodes, name, "node") for name in scope.from_nodes]
+    sources = _nodes(cluster, scope.from_nodes)
     if scope.given("from_namespaces", "from_selector"):
         sources += _narrowed(cluster, scope, scope.from_namespaces, scope.from_selector)
     for address in scope.from_ips:
@@ -285,6 +285,14 @@ def _sources(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
     for word in scope.from_endpoints:
         sources += _senders(cluster, word)
     return sources
+
+
+def _nodes(cluster: _Cluster, named: Sequence[str]) -> list[Endpoint]:
+    if EVERY not in named:
+        return [_existing(cluster.nodes, name, "node") for name in named]
+    if not cluster.nodes:
+        raise ScopeError("there is no node")
+    return [*cluster.nodes.values()]
 
 
 def _senders(cluster: _Cluster, word: str) -> list[Endpoint]:
@@ -302,7 +310,7 @@ def _receivers(cluster: _Cluster, word: str) -> list[Endpoint]:
 
 
 def _destinations(cluster: _Cluster, scope: Scope) -> list[Endpoint]:
-    destinations = [_existing(cluster.nodes, name, "node") for name in scope.to_nodes]
+    destinations = _nodes(cluster, scope.to_nodes)
     if scope.given("to_namespaces", "to_selector"):
         destinations += _narrowed(cluster, scope, scope.to_namespaces, scope.to_selector)
     for name in scope.to_services:
@@ -448,6 +456,7 @@ def _pods(
 ) -> list[Endpoint]:
     """Return the pods in the namespaces that are named and selected, and whose labels match."""
     all_labels = {name: dict(labels) for name, labels in cluster.state.namespaces.items()}
+    namespaces = () if EVERY in namespaces else namespaces
     named = {name: _existing(all_labels, name, "namespace") for name in namespaces} or all_labels
     chosen = {name for name, labels in named.items() if namespace_selector.matches(labels)}
     if not all_labels:

@@ -38,9 +38,9 @@ def selects(
     if scope.with_peers or {*endpoint.addresses} & {*scope.from_ips, *scope.to_ips}:
         return True
     if endpoint.kind is EndpointKind.NODE:
-        return endpoint.name in {*scope.from_nodes, *scope.to_nodes}
-    names = {f"{endpoint.namespace}/{endpoint.name}", f"{endpoint.namespace}/*", "*/*"}
-    return bool(names & {*scope.to_services})
+        return bool({names.EVERY, endpoint.name} & {*scope.from_nodes, *scope.to_nodes})
+    wanted = {f"{endpoint.namespace}/{endpoint.name}", f"{endpoint.namespace}/*", "*/*"}
+    return bool(wanted & {*scope.to_services})
 
 
 def _words_mean(scope: Scope, endpoint: Endpoint) -> tuple[bool, bool]:
@@ -61,7 +61,7 @@ def sides(scope: Scope, pod: Endpoint, namespace_labels: Mapping[str, str]) -> t
     def matches(namespaces: tuple[str, ...], narrowed: Selector | None) -> bool:
         named = namespaces or scope.namespaces
         return (
-            (not named or pod.namespace in named)
+            (not named or bool({names.EVERY, pod.namespace} & {*named}))
             and (scope.selector if narrowed is None else narrowed).matches(labels)
             and (bool(namespaces) or scope.namespace_selector.matches(namespace_labels))
         )

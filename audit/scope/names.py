@@ -16,16 +16,20 @@ _NETWORK = re.compile(r"[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?(/[A-Za-z0-9]([-\w.]*[A-
 _SERVICE = re.compile(rf"{_LABEL}/({_LABEL}|\*)|\*/\*")
 
 
+EVERY = "*"
+"""In place of the name of a namespace, or of a node: all there are."""
+
+
 def read_namespace(text: str) -> str:
-    """Return `text`, which names a namespace."""
-    if not _NAMESPACE.fullmatch(text):
+    """Return `text`, which names a namespace, or every one."""
+    if text != EVERY and not _NAMESPACE.fullmatch(text):
         raise ScopeError(f"{text!r} is not the name of a namespace")
     return text
 
 
 def read_node(text: str) -> str:
-    """Return `text`, which names a node."""
-    if not _NODE.fullmatch(text):
+    """Return `text`, which names a node, or every one."""
+    if text != EVERY and not _NODE.fullmatch(text):
         raise ScopeError(f"{text!r} is not the name of a node")
     return text
 

@@ -100,7 +100,7 @@ function settle(before) {
 
 // Links within the page: what is after the `#` of the address is the map's, and is left as it is.
 function listenToLinks() {
-  for (const link of all(".checks a")) {
+  for (const link of all(".checks a:not(.view)")) {
     link.addEventListener("click", (event) => {
       event.preventDefault();
       const section = $(link.getAttribute("href").slice(1));

@@ -163,6 +163,16 @@ def test_a_reader_that_goes_away_is_no_error(audit: Audit, small_run: Path, outp
     assert (process.wait(timeout=60), error) == (0, b"")
 
 
+def test_a_reader_that_goes_away_leaves_the_exit_code(audit: Audit, small_run: Path) -> None:
+    words = ("check", str(small_run), "--pack", "cis-kubernetes")
+    code = audit(*words).code
+    assert code
+    process = subprocess.Popen([*audit.command, *words], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == code
+
+
 @pytest.mark.ovn
 def test_explain_in_both_formats(audit: Audit, small_run: Path) -> None:
     words = ("explain", small_run, "prod/prod-client-0", "default/web-0", "tcp/80")

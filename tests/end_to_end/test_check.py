@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from audit.errors import ScopeError
+from audit.model.options import PACKS
 from audit.scope import expectations
 from tests.end_to_end.conftest import Audit, run_of
 
@@ -196,6 +197,20 @@ def test_a_run_is_checked_as_soon_as_it_is_there(audit: Audit, example_snapshot:
     assert "satisfied default-deny: " in again.out
     assert "1 of 1 expectations are satisfied" in again.out
     assert "1 of 1 expectation passes" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("pack", PACKS)
+def test_a_run_with_all_that_a_pack_needs_leaves_nothing_empty_but_what_wants_a_label(
+    audit: Audit, example_snapshot: Path, pack: str
+) -> None:
+    packed = expectations.pack(pack)
+    asked = ("audit run " + flags for e in packed for flags in re.findall(r"--[^,;]+", e.needs))
+    flags = {flag for words in asked for flag in re.findall(r"(--\S+) (\S+)", words)}
+    words = [word.strip("'") for flag in sorted(flags) for word in flag]
+    command = ("run", "--snapshot", example_snapshot, "--planes", "intent", "-q", "-o", "json")
+    checked = audit(*command, *words, "--pack", pack).json["expectations"]
+    empty = {check["name"] for check in checked if check["status"] == "empty"}
+    assert empty == {e.name for e in packed if "label the namespaces" in e.needs}
 
 
 def test_what_compares_two_runs_is_not_checked(audit: Audit, example_snapshot: Path) -> None:

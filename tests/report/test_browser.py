@@ -705,6 +705,15 @@ def test_the_path_of_a_blocked_packet_is_drawn(made: "Made", read: Read) -> None
     expect(steps.last.locator(".glyph")).to_have_count(0)
 
 
+def test_that_planes_disagree_is_a_link_to_the_cells(made: "Made", read: Read) -> None:
+    run = made.drifting()
+    run = replace(run, manifest={**run.manifest, "drift": {"cells": 1, "of": 120}})
+    reader = read(run)
+    reader.page.get_by_test_id("checks").get_by_role("link", name="disagree").click()
+    expect(reader.page.get_by_label("Only")).to_have_value("drift")
+    assert reader.page.url.endswith("#only=drift")
+
+
 def test_links_within_the_page_leave_the_view_as_it_is(made: "Made", read: Read) -> None:
     reader = read(made.drifting())
     reader.page.set_viewport_size({"width": 1440, "height": 400})

@@ -565,7 +565,7 @@ def test_expectations_without_cells_are_asked_about_in_one_run() -> None:
     lines = plain.plain([*empty, violating("no-exits", 1)]).splitlines()
     assert " ".join(lines[-3:-1]) == (
         "What 2 of the empty ones ask for, in one run: audit run … --port tcp/80 --to-ip "
-        "192.0.2.1 --to-ip all --port declared"
+        "192.0.2.1 --to-ip all"
     )
     assert lines[-1] == "0 of 4 expectations are satisfied, 1 violated, 3 empty"
     assert "in one run" not in plain.plain(empty[:1])

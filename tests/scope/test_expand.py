@@ -194,6 +194,14 @@ def test_a_side_that_names_no_pods_has_none() -> None:
     assert pairs(Scope(from_nodes=("n2",))) == set(itertools.product(["node n2"], PODS))
 
 
+def test_a_star_is_every_namespace_and_every_node_beside_what_else_is_named() -> None:
+    scope = Scope(to_namespaces=("*",), to_nodes=("*",), to_services=("shop/web",))
+    every = PODS | NODES | {"service shop/web"}
+    assert pairs(scope) == set(itertools.product(PODS, every))
+    scope = Scope(namespaces=("shop",), from_namespaces=("*", "infra"), from_nodes=("*",))
+    assert pairs(scope) == set(itertools.product(PODS | NODES, selected(["shop"], "")))
+
+
 def test_a_flag_of_one_side_stands_in_place_of_the_one_for_both() -> None:
     scope = Scope(selector=parse("app=dns"), to_selector=EVERYTHING)
     assert pairs(scope) == set(itertools.product(selected([], "app=dns"), PODS))

@@ -38,7 +38,7 @@ def _counted(checks: Sequence[Checked]) -> str:
 
 
 _OTHERS = (Status.VIOLATED, Status.EXPIRED, Status.UNPROVEN, Status.EMPTY, Status.WAIVED)
-_FLAG = re.compile(r"--(?:from-ip|to-ip|port) [^\s,;]+")
+_FLAG = re.compile(r"--(?:from-namespace|to-namespace|from-ip|to-ip|to-node|port) [^\s,;]+")
 """How an expectation's `needs` asks for more cells."""
 
 
@@ -49,11 +49,8 @@ def _one_run(checks: Sequence[Checked]) -> str:
     if len(needed) < 2:  # noqa: PLR2004 - the sentence of one says it already
         return ""
     flags = sorted({flag for flags in needed for flag in flags})
-    # A run with ports asks for these alone.
-    declared = ["--port declared"] if any(flag.startswith("--port") for flag in flags) else []
     return (
-        f"What {len(needed)} of the empty ones ask for, in one run: audit run … "
-        f"{' '.join([*flags, *declared])}"
+        f"What {len(needed)} of the empty ones ask for, in one run: audit run … {' '.join(flags)}"
     )
 
 
