@@ -7,10 +7,10 @@ them where no policy of either namespace tells them apart; where one does (by a 
 name), nothing is said.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from audit.policy.deviations import Deviation
 from audit.policy.population import Population
 from audit.policy.tables import PASSES, STOPS
 from audit.report.grid import Grid
+from audit.report.sentences import gathered, ports_text
 
 _NOT_OF_POLICIES = frozenset(
     {Reason.OTHER_NETWORK, Reason.NETWORK_ISOLATED, Reason.NETWORK_UNKNOWN}
@@ -238,13 +239,35 @@ def _causes_in_words(causes: Sequence[Deviation]) -> str:
 
 
 def _change(question: edits.Question, opening: edits.Opening) -> Change:
-    names = tuple(
-        f"{question.endpoints[src].key} to {question.endpoints[dst].key} on {question.ports[port]}"
-        for src, dst, port in opening.also
-    )
+    ports: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for src, dst, port in opening.also:
+        ends = question.endpoints[src].key, question.endpoints[dst].key
+        ports[ends].append(str(question.ports[port]))
+    opened = [_Opened(*ends, tuple(on)) for ends, on in ports.items()]
+    rows = gathered(opened, lambda path: path.ports)
     return Change(
-        edits=tuple(edit.text for edit in opening.edits), also=names, also_count=opening.count
+        edits=tuple(edit.text for edit in opening.edits),
+        also=tuple(f"{row.ends} on {ports_text(row.path.ports)}" for row in rows[:_MOST_ROWS]),
+        also_count=opening.count,
+        also_more=len(rows) > _MOST_ROWS or opening.count > len(opening.also),
     )
+
+
+_MOST_ROWS = 3
+"""Lines of what an edit opens besides."""
+
+
+class _Opened(NamedTuple):
+    """What an edit opens between two pods."""
+
+    src: str
+    dst: str
+    ports: tuple[str, ...]
+
+    @property
+    def cells(self) -> int:
+        """How many cells that is."""
+        return len(self.ports)
 
 
 def of_run(run: StreamedRun, grid: Grid) -> Meanings | None:

@@ -10,13 +10,15 @@ from audit.model.verdicts import Verdict
 class Change:
     """Edits that together open a blocked cell: tried, and found to.
 
-    `also_count` is how many other cells of the run they open too, -1 where that was not counted;
-    `also` names the first few.
+    `also_count` is how many other cells of the run they open too, -1 where that was not counted.
+    `also` are these cells, those between the same pods on several ports, or of several pods that
+    are alike, as one; where there are many, the first, and `also_more` says that it is not all.
     """
 
     edits: tuple[str, ...]
     also: tuple[str, ...]
     also_count: int
+    also_more: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

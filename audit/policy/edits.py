@@ -93,7 +93,8 @@ class Question:
         )
 
 
-MOST_ALSO = 5
+MOST_ALSO = 500
+"""Cells that an edit opens besides that are named; all are counted."""
 MOST_COMPARED = 2_000
 """Endpoints up to which it is counted what else an edit opens: 4 million pairs per port."""
 

@@ -81,7 +81,7 @@ def meaning(meant: Meaning | None) -> str:
         lines += wrap(f"{number}. {'; and '.join(change.edits)}", indent=2, hang=5)
         if change.also_count > 0:
             shown = "; ".join(change.also)
-            more = " …" if change.also_count > len(change.also) else ""
+            more = " …" if change.also_more else ""
             lines += wrap(
                 f"opens {_others(change.also_count)} of this run too: {shown}{more}",
                 indent=5,

@@ -179,7 +179,9 @@ def _meanings(meanings: Meanings | None, grid: Grid) -> dict[str, Any] | None:
     texts: dict[str, int] = {}
     rows = []
     for (src, dst, family, port), meant in meanings.of.items():
-        changes = [[list(c.edits), list(c.also), c.also_count] for c in meant.changes]
+        changes = [
+            [list(c.edits), list(c.also), c.also_count, int(c.also_more)] for c in meant.changes
+        ]
         chains = [texts.setdefault(text, len(texts)) for text in (meant.egress, meant.ingress)]
         rows.append([src, dst, family, port, VERDICTS.index(meant.verdict), *chains, changes])
     kinds = [meanings.kind_of.get(endpoint.key, -1) for endpoint in grid.page.endpoints]

@@ -127,14 +127,14 @@ function meaningPart(src, dst, cell) {
       : null;
   }
   const [, , , , verdict, egress, ingress, changes] = found;
-  const others = (also, count) =>
+  const others = (also, count, more) =>
     count < 0
       ? null
       : el(
           "p",
           { class: "muted" },
           count
-            ? `It opens ${cellsText(count)} more: ${also.join("; ")}${count > also.length ? " …" : ""}`
+            ? `It opens ${cellsText(count)} more: ${also.join("; ")}${more ? " …" : ""}`
             : "It opens no other cell.",
         );
   const uncounted = changes.some(([, , count]) => count < 0);
@@ -156,8 +156,8 @@ function meaningPart(src, dst, cell) {
           el(
             "ol",
             { class: "changes", testid: "panel-changes" },
-            changes.map(([edits, also, count]) =>
-              el("li", {}, edits.join("; and "), others(also, count)),
+            changes.map(([edits, also, count, more]) =>
+              el("li", {}, edits.join("; and "), others(also, count, more)),
             ),
           ),
           uncounted
