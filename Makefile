@@ -3,7 +3,7 @@
 # .venv, newer OVNs to ~/.local/share/ovn-audit. ARGS is handed on: `make test ARGS="-k store"`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install ovn ovns chromium demo test check fmt parity mutate predict kill strain bench fuzz flips conformance
+.PHONY: help install ovn ovns chromium graphviz demo test check fmt parity mutate predict kill strain bench fuzz flips conformance
 .PHONY: screenshots reference site lock krew sbom vulnerabilities clean image-test check-page
 
 INSTALLED := .venv/.installed
@@ -74,10 +74,13 @@ chromium: install
 		.venv/bin/playwright install --with-deps chromium; \
 	fi
 
+graphviz: install
+	@command -v dot >/dev/null || { $(call APT_INSTALL,graphviz); }
+
 demo: install  ## Audit the recorded example cluster and say where the report is
 	@.venv/bin/audit run --snapshot $(EXAMPLE) --install-ovn --out runs --exit-zero
 
-test: install chromium ovns  ## Run every test, on real OVN, Ray and Chromium
+test: install chromium graphviz ovns  ## Run every test, on real OVN, Ray and Chromium
 	@.venv/bin/pytest $(ARGS)
 
 check: install  ## Lint, formatting, types, layers

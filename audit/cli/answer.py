@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
 from audit.cli import engines, options, progress, query, run_arguments, say, surroundings
 from audit.commands import snapshot as snapshots
 from audit.commands import who as command
@@ -148,23 +146,10 @@ def ports_of(port: str, ports: tuple[str, ...]) -> tuple[str, ...]:
     return (port,) if port else ports
 
 
-FORMATS = ("text", "wide", "json", "yaml", "csv", "name", "dot")
+FORMATS = ("text", "wide", "json", "yaml", "csv", "name", "dot", "svg")
 """How paths can be printed."""
 
-
-class _Format(click.Choice[str]):
-    """One of `FORMATS`; of a picture it is said what draws it."""
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        """Return the format."""
-        if value == "svg":
-            self.fail("audit draws no svg; Graphviz does: -o dot | dot -Tsvg", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-output_option = options.output_option(*FORMATS, kind=_Format(FORMATS))
+output_option = options.output_option(*FORMATS)
 
 COLOURS = {
     "yes": say.PASSES,
@@ -192,6 +177,10 @@ def show(paths: Sequence[report.Path], fields: Mapping[str, Any], output: str) -
             from audit.report import dot  # noqa: PLC0415 - its library is loaded where it is used
 
             say.text(dot.text(paths))
+        case "svg":
+            from audit.report import dot  # noqa: PLC0415 - as above
+
+            say.text(dot.svg(paths))
         case _:
             heads = {f"{head}:": COLOURS[answer] for answer, head in report.HEADS.items()}
             for line in report.text(paths, wide=output == "wide").splitlines():

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from audit.cli.groups import flag_of
+from audit.cli.groups import FLAGS, flag_of
 from audit.errors import AuditError, UsageError
 
 NAME = Path("ovn-audit/config.toml")
@@ -71,6 +71,9 @@ def defaults(
             chosen[str(options[key].name)] = _value(value, options[key], key, source)
         elif key in _NEVER or key.startswith("-"):
             raise UsageError(f"{source}: {key!r} cannot be set; write a flag without its dashes")
+        elif key not in FLAGS:
+            hint = did_you_mean(key, FLAGS - _NEVER)
+            raise UsageError(f"{source}: no command has an option {key!r}{hint}")
     section = content.get(str(command.name), {})
     for key, value in section.items():
         if key not in options:

@@ -66,7 +66,10 @@ def diff(
         changes = _diff_runs(Path(before), Path(after), output or "text", quiet=quiet)
     else:
         if output == "html":
-            raise UsageError("-o html goes with runs: manifests have no page")
+            raise UsageError(
+                "-o html goes with runs: make one of each side with `audit run --manifests`, and "
+                "compare these"
+            )
         with progress.shown(quiet=quiet) as shown:
             changes, lines = diffs.compare_manifests(before, after, scope, around, shown)
         show(changes, output or "markdown", lines)

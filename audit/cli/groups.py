@@ -70,6 +70,8 @@ GROUPS = {
 _POSITION = {
     flag: (heading, index) for heading, flags in GROUPS.items() for index, flag in enumerate(flags)
 }
+FLAGS = frozenset(_POSITION)
+"""Of all commands, without their dashes."""
 _FEW = 6
 """Options that need no headings."""
 

@@ -344,14 +344,12 @@ def require_one_source(sources: Mapping[str, object]) -> None:
         raise UsageError(f"{' and '.join(given)} name different things to ask; give one of them")
 
 
-def output_option(
-    *formats: str, kind: click.Choice[str] | None = None
-) -> Callable[[_Command], _Command]:
-    """Add `-o/--output` with these formats, the first being the default; `kind` reads them."""
+def output_option(*formats: str) -> Callable[[_Command], _Command]:
+    """Add `-o/--output` with these formats, the first being the default."""
     return click.option(
         "-o",
         "--output",
-        type=kind or click.Choice(formats),
+        type=click.Choice(formats),
         default=formats[0],
         show_default=True,
         help="How to print the result.",

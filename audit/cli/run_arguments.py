@@ -119,19 +119,26 @@ def names_run(text: str) -> bool:
         return True
     if _exists(text.removesuffix(_REPORT)):
         return True
+    above, slash, word = text.rpartition("/")
+    if slash and (word == LATEST or _DAY.fullmatch(word)):
+        return _exists(above)
     return _BEGINNING.fullmatch(text) is not None and bool(_called(text, runs_root()))
 
 
 def _named(text: str, context: click.Context | None) -> Path | command.RemoteDirectory | None:
     """Return the run that is meant by `latest`, a day, or a beginning of an id; None by a path.
 
-    UsageError when there is none of these, or an id begins so that is not the only one.
+    The newest in another directory, or of a day there, is `DIR/latest`. UsageError when there is
+    none of these, or an id begins so that is not the only one.
     """
-    day = _DAY.fullmatch(text)
-    if "/" in text or _exists(text):
+    if _exists(text):
         return None
-    root = runs_root(context)
-    if day is None and text != LATEST:
+    above, slash, word = text.rpartition("/")
+    day = _DAY.fullmatch(word)
+    if slash and day is None and word != LATEST:
+        return None
+    root = command.located(above or "/") if slash else runs_root(context)
+    if day is None and word != LATEST:
         called = _called(text, root)
         if len(called) > 1:
             names = ", ".join(run.name for run in called[:_MOST_NAMED])
@@ -143,7 +150,7 @@ def _named(text: str, context: click.Context | None) -> Path | command.RemoteDir
     run = next(command.finished(root, "".join(day.groups()) if day else ""), None)
     if run is None and day and next(command.finished(root), None):
         raise UsageError(
-            f"there is no run of {text} in {shown_root(root)}; `audit history` lists those it has"
+            f"there is no run of {word} in {shown_root(root)}; `audit history` lists those it has"
         )
     if run is None:
         raise UsageError(no_runs(root))

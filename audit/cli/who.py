@@ -45,7 +45,7 @@ def who(
       audit who app=db --from ns/shop --run runs/20261123T043457Z-9510 -o json
       audit who shop/db --snapshot cluster.tar.gz
       audit who shop/db --context prod
-      audit who svc/web -o dot | dot -Tsvg > web.svg
+      audit who svc/web -o svg > web.svg
     """
     question = command.Question(sources=sources, destination=to, ports=answer.ports_of(port, ports))
     reach = answer.answered(subject, question)

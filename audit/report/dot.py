@@ -1,9 +1,10 @@
-"""Paths as a graph in DOT, which Graphviz draws: `audit who … -o dot | dot -Tsvg`. Pure."""
+"""Paths as a graph in DOT, and as the picture that Graphviz draws of it."""
 
 from collections.abc import Sequence
 
-from graphviz import Digraph, escape
+from graphviz import Digraph, ExecutableNotFound, escape, pipe_string
 
+from audit.errors import UsageError
 from audit.report import printing
 from audit.report.who import Answer, Path
 
@@ -29,6 +30,15 @@ def text(paths: Sequence[Path]) -> str:
         ends_of_edge = names[path.src], names[path.dst]
         graph.edge(*ends_of_edge, label=label, **_STYLES[path.answer])
     return str(graph.source).expandtabs(2)
+
+
+def svg(paths: Sequence[Path]) -> str:
+    """Return the graph as SVG, drawn by Graphviz's program `dot`; UsageError where it is not."""
+    try:
+        return str(pipe_string("dot", "svg", text(paths), encoding="utf-8", quiet=True))
+    except ExecutableNotFound:
+        sentence = "-o svg is drawn by Graphviz, which is not here: install it, or take -o dot"
+        raise UsageError(sentence) from None
 
 
 def _label(name: str) -> str:

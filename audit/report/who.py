@@ -203,40 +203,50 @@ def text(paths: Sequence[Path], *, wide: bool = False) -> str:
 
     Ends of which all is the same share a line; `wide` gives each path its own.
     """
-    lines: list[str] = []
+    tables: dict[str, list[_Row]] = {}
     for answer, head in HEADS.items():
         chosen = [path for path in paths if path.answer is answer]
-        rows = _unfolded(chosen) if wide or answer is Answer.PARTLY else _folded(chosen)
-        lines += _table(head, rows, widest=None if wide else WIDEST)
+        rows = [*(_unfolded(chosen) if wide or answer is Answer.PARTLY else _folded(chosen))]
+        if rows:
+            tables[head] = rows
+    lines = _columns(tables)
+    if not wide and max(map(len, lines), default=0) > WIDEST:
+        lines = _paragraphs(tables)
     counts = Counter(path.answer for path in paths)
     parts = (f"{counts[answer]:,} {head}" for answer, head in HEADS.items() if counts[answer])
     return printing.lines([*lines, f"paths: {', '.join(parts) or 'none'}"])
 
 
-def _table(head: str, rows: Iterable[tuple[str, str, str]], widest: int | None) -> Iterator[str]:
-    """Yield a heading and its rows with both ends in columns; nothing without rows.
-
-    Where they would be too wide for that, a paragraph each.
-    """
-    rows = list(rows)
-    if not rows:
-        return
-    yield f"{head}:"
-    source, destination = (max(len(row[column]) for row in rows) for column in (0, 1))
-    lines = [f"  {a:<{source}}  to {b:<{destination}}  {rest}" for a, b, rest in rows]
-    if widest is None or max(map(len, lines)) <= widest:
-        yield from lines
-        return
-    for a, b, rest in rows:
-        on = rest.replace("  ", ": ", 1).replace("  ", "; ")
-        yield from wrap(f"{a} to {b} on {on}", indent=2, hang=6)
+_Row = tuple[str, str, str]
+"""Both ends, and the rest of what is said of a path."""
 
 
-def _unfolded(paths: Iterable[Path]) -> Iterator[tuple[str, str, str]]:
+def _columns(tables: Mapping[str, Sequence[_Row]]) -> list[str]:
+    """Return headings, and below each its rows with both ends in columns."""
+    lines = []
+    for head, rows in tables.items():
+        source, destination = (max(len(row[column]) for row in rows) for column in (0, 1))
+        lines.append(f"{head}:")
+        lines += [f"  {a:<{source}}  to {b:<{destination}}  {rest}" for a, b, rest in rows]
+    return lines
+
+
+def _paragraphs(tables: Mapping[str, Sequence[_Row]]) -> list[str]:
+    """Return the same with a paragraph for each row, where columns would be too wide."""
+    lines = []
+    for head, rows in tables.items():
+        lines.append(f"{head}:")
+        for a, b, rest in rows:
+            on = rest.replace("  ", ": ", 1).replace("  ", "; ")
+            lines += wrap(f"{a} to {b} on {on}", indent=2, hang=6)
+    return lines
+
+
+def _unfolded(paths: Iterable[Path]) -> Iterator[_Row]:
     return ((path.src, path.dst, _rest(path)) for path in paths)
 
 
-def _folded(paths: Iterable[Path]) -> Iterator[tuple[str, str, str]]:
+def _folded(paths: Iterable[Path]) -> Iterator[_Row]:
     """Yield ends and the rest of paths; ends of one namespace with the same paths share a line."""
     rows = gathered(paths, lambda path: (path.src.rpartition("/")[0], _rest(path)))
     for row in sorted(rows, key=lambda row: (row.srcs, row.dsts)):

@@ -101,6 +101,8 @@ class Directory:
                 return f": it has none of a {kind}"
             names = whole if "/" in name else {n.rpartition("/")[2] for n in whole}
             return did_you_mean(name, names, before=f"{written}/")
+        if any(e.namespace == text for e in self.endpoints if _is_plain_pod(e)):
+            return f"; did you mean ns/{text}?"
         return did_you_mean(text, (n for n in self._names if "/" in n or "/" not in text))
 
     def _unasked(self, kind: str, text: str) -> str:

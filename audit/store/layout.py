@@ -123,7 +123,10 @@ def _without_manifest(path: Path) -> str:
         )
     advice = "name the directory `audit run` made"
     if any(path.glob(f"*/{MANIFEST}")):
-        advice = "name one of the runs in it, or ask all of them with `audit history --sql`"
+        advice = (
+            f"name one of the runs in it, as {path}/latest, or ask all of them with "
+            "`audit history --sql`"
+        )
     return f"{path} is not a run: it has no {MANIFEST}; {advice}"
 
 

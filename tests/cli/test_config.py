@@ -111,6 +111,7 @@ def test_a_command_s_section_goes_before_the_rest() -> None:
         ("[run]\nquiet = 'yes'\n", "'quiet' takes true or false"),
         ("[run]\nout = true\n", "'out' takes no true or false"),
         ("help = true\n", "'help' cannot be set"),
+        ("uot = 'a'\n", "no command has an option 'uot'; did you mean out?"),
     ],
 )
 def test_what_a_file_cannot_say(text: str, sentence: str) -> None:

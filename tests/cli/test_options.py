@@ -194,11 +194,6 @@ def test_a_good_value_of_a_variable_is_not_named(
     assert "AUDIT_RUN_PORT" not in inside("run", "--snapshot", "nowhere").err
 
 
-def test_a_picture_is_drawn_by_graphviz() -> None:
-    done = CliRunner().invoke(audit, ["who", "-o", "svg"])
-    assert (done.exit_code, "-o dot | dot -Tsvg" in done.output) == (2, True)
-
-
 def test_commands_are_completed_without_loading_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("audit.cli.main._load", None)  # what loads one is called in vain
     items = audit.shell_complete(click.Context(audit), "c")

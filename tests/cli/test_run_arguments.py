@@ -55,6 +55,17 @@ def test_a_run_is_named_by_its_id_or_a_beginning_of_it(
 
 
 @pytest.mark.ovn
+def test_the_newest_run_of_another_directory_is_named_there(
+    inside: Inside, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIT_RUN_OUT", "elsewhere")
+    assert directory(inside, f"{kept}/latest") == kept / IDS[2]
+    assert directory(inside, f"{kept}/2020-01-01") == kept / IDS[0]
+    assert f"as {kept}/latest" in inside("report", kept).err
+    assert f"there are no runs in {kept}/none yet" in inside("report", f"{kept}/none/latest").err
+
+
+@pytest.mark.ovn
 @pytest.mark.parametrize(
     "words",
     [("verify",), ("report", "-o", "json", "--stdout"), ("check", "--pack", "default-deny")],

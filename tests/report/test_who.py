@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
+from audit.errors import UsageError
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.matrix import Cells
 from audit.model.networks import Role
@@ -175,6 +177,16 @@ def test_a_graph_has_an_edge_for_each_path_whatever_its_ends_are_called() -> Non
     assert drawn.count("->") == 2
     assert drawn.count("[label=") == 4, "two nodes, two edges"
     assert '"external 2001:db8::/32 \\"\\\\n"' in drawn
+
+
+def test_graphviz_draws_the_graph_and_names_stay_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile = 'pod shop/<script>"&]]></svg>'
+    drawn = dot.svg([replace(STOPPED, src=hostile)])
+    (title,) = [e for e in ET.fromstring(drawn).iter() if e.text == hostile]  # noqa: S314 - our own
+    assert title.tag.endswith("}text")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UsageError, match="-o svg is drawn by Graphviz, which is not here"):
+        dot.svg([STOPPED])
 
 
 NAMED = (
