@@ -8,9 +8,10 @@ from audit.model.endpoints import Port, stretches
 from audit.model.expectations import Checked, Checks, Status, Violation
 from audit.model.findings import FindingKind, Severity
 from audit.report import changes
+from audit.report.formats.overview import folded
 from audit.report.links import Links
 from audit.report.messages import Message
-from audit.report.sentences import listed
+from audit.report.sentences import Gathered, listed
 
 LISTED = 6
 DRIFTING = frozenset(
@@ -165,7 +166,7 @@ def _change(row: changes.Row, only: str, links: Links) -> ChangeRow:
 
 
 MOST_VIOLATIONS = 60
-"""Rows that the page lists of each expectation; `audit check` has all."""
+"""Rows that the page lists of each expectation; `audit check -o json` has all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +239,7 @@ def _result(statuses: Collection[Status]) -> str:
 def expectation_rows(checks: Checks, links: Links) -> tuple[ExpectationRow, ...]:
     """Return what became of each expectation: those that fail first."""
     ordered = sorted(checks.expectations, key=lambda checked: checked.status.passes)
+    together = ((checked, folded(checked)) for checked in ordered)
     return tuple(
         ExpectationRow(
             name=checked.name,
@@ -248,23 +250,24 @@ def expectation_rows(checks: Checks, links: Links) -> tuple[ExpectationRow, ...]
             controls=", ".join(checked.controls),
             notes=(*checked.expired, *checked.notes),
             waivers=tuple((w.owner, str(w.expires), w.reason) for w in checked.waivers),
-            violations=tuple(_violation(v, links) for v in checked.violations[:MOST_VIOLATIONS]),
-            more=max(0, len(checked.violations) - MOST_VIOLATIONS),
+            violations=tuple(_violation(row, links) for row in rows[:MOST_VIOLATIONS]),
+            more=max(0, len(rows) - MOST_VIOLATIONS),
         )
-        for checked in ordered
+        for checked, rows in together
     )
 
 
-def _violation(violation: Violation, links: Links) -> ViolationRow:
+def _violation(row: Gathered[Violation], links: Links) -> ViolationRow:
+    violation = row.path
     return ViolationRow(
-        src=violation.src,
-        dst=violation.dst,
+        src=listed(row.srcs),
+        dst=row.receivers,
         ports=_few(violation.ports),
         verdict=str(violation.verdict),
         by=violation.by,
         waiver=violation.waiver,
-        cells=violation.cells,
-        link=links.between(str(violation.verdict), [violation.src], [violation.dst]),
+        cells=row.cells,
+        link=links.between(str(violation.verdict), row.srcs, row.dsts),
     )
 
 

@@ -163,7 +163,6 @@ function fillSelectors() {
 
 // The policies: the first of them, or of those that match what is typed.
 const MOST_POLICIES = 100;
-const PRINTED_POLICIES = 25; // as style.css has it
 
 function listPolicies() {
   const input = $("policy-filter");
@@ -230,9 +229,6 @@ function listPolicies() {
         ? `${figure(MOST_POLICIES)} of ${figure(found.length)} shown: type to find others.`
         : `${figure(found.length)} shown.`;
   };
-  const unprinted = Math.min(T.deciders.length, MOST_POLICIES) - PRINTED_POLICIES;
-  if (unprinted > 0)
-    $("policy-more").textContent = `… and ${figure(T.deciders.length - PRINTED_POLICIES)} more.`;
   $("policy-tools").hidden = false;
   input.addEventListener("input", list);
   list();

@@ -227,6 +227,8 @@ function countLines(r, c) {
     lines.push({ verdict: "drift", text: "planes disagree", count: counts[DRIFTS] });
   if (counts[OPENED]) lines.push({ verdict: "opened", text: "opened", count: counts[OPENED] });
   if (counts[CLOSED]) lines.push({ verdict: "closed", text: "closed", count: counts[CLOSED] });
+  if (counts[FRESH])
+    lines.push({ verdict: "new", text: "not in the earlier run", count: counts[FRESH] });
   if (scene.filtered)
     lines.push({ verdict: "hit", text: "chosen by the filter", count: counts[HITS] });
   return lines.map((line) => ({ ...line, figure: figure(line.count) }));

@@ -129,8 +129,8 @@ function paintMix(x, y, wide, side, counts) {
     paintFigure(x, y, wide, side - hatched, percentOf(counts), percentOf(counts) > 0);
   }
   if (counts[DRIFTS]) paintCorner(x + wide, y + side, -1, -1, side, colours.drift);
-  if (counts[OPENED] || counts[CLOSED])
-    paintChange(x, y, side, counts[OPENED] > 0, counts[CLOSED] > 0);
+  if (counts[OPENED] || counts[CLOSED] || counts[FRESH])
+    paintChange(x, y, side, counts[OPENED], counts[CLOSED]);
   context.globalAlpha = 1;
   return undefined;
 }
@@ -170,7 +170,7 @@ function paintCell(x, y, wide, side, look) {
   }
   if (look.lost) paintCorner(x, y + side, 1, -1, side, colours.blocked);
   if (look.drift) paintCorner(x + wide, y + side, -1, -1, side, colours.drift);
-  if (look.opened || look.closed) paintChange(x, y, side, look.opened, look.closed);
+  if (look.opened || look.closed || look.fresh) paintChange(x, y, side, look.opened, look.closed);
   context.globalAlpha = 1;
   return undefined;
 }
@@ -222,7 +222,7 @@ function paintWhole(x, y, wide, side, verdict, many = 1, distance = wide) {
 
 // The verdict of a pair of groups that is drawn as one square without marks, else -1.
 function wholeOf(counts) {
-  if ([4, 5, DRIFTS, OPENED, CLOSED].some((field) => counts[field])) return -1;
+  if ([4, 5, DRIFTS, OPENED, CLOSED, FRESH].some((field) => counts[field])) return -1;
   let found = -1;
   for (let v = 0; v < 4; v += 1) {
     if (counts[v]) {
@@ -273,9 +273,11 @@ function paintCorner(x, y, across, down, side, colour) {
   context.stroke();
 }
 
-// What opened or closed since the other run: a plus, a minus or both, in a corner that no other mark has.
+// What opened or closed since the other run: a plus, a minus or both, in a corner that no other mark has;
+// a dot where neither did, and the other run has no counterpart.
 function paintChange(x, y, side, opened, closed) {
-  if (side < 14) return paintCorner(x, y, 1, 1, side, colours.cursor);
+  if (side < 14)
+    return opened || closed ? paintCorner(x, y, 1, 1, side, colours.cursor) : undefined;
   const radius = clamp(side * 0.2, 4, 7);
   const [centre, middle] = [x + radius + 1, y + radius + 1];
   const arm = radius * 0.6;
@@ -295,8 +297,9 @@ function paintChange(x, y, side, opened, closed) {
     context.lineTo(centre, middle - lifted + arm);
   }
   if (closed) across(middle + (opened ? arm : 0));
+  if (!opened && !closed) context.arc(centre, middle, 0.5, 0, 2 * Math.PI);
   context.strokeStyle = colours.text;
-  context.lineWidth = 1.6;
+  context.lineWidth = opened || closed ? 1.6 : 2.4;
   context.stroke();
   return undefined;
 }

@@ -7,7 +7,8 @@ const DRIFTS = 6;
 const HITS = 7;
 const OPENED = 8;
 const CLOSED = 9;
-const FIELDS = 10;
+const FRESH = 10; // the earlier run has no counterpart
+const FIELDS = 11;
 
 // What the chosen plane says of each state, and which states the filters mean.
 function lookups(v) {
@@ -17,6 +18,7 @@ function lookups(v) {
   const lost = new Uint8Array(T.states.length + 1);
   const opened = new Uint8Array(T.states.length + 1);
   const closed = new Uint8Array(T.states.length + 1);
+  const fresh = new Uint8Array(T.states.length + 1);
   const column = v.plane ? S[v.plane] : S.verdict;
   const policy = v.policy ? T.byPolicy.get(v.policy) : -1;
   const wanted = T.verdicts.findIndex(({ name }) => name === v.only);
@@ -28,6 +30,7 @@ function lookups(v) {
     const mark = state[S.changed];
     opened[i + 1] = hasOpened(mark, state[S.verdict]) ? 1 : 0;
     closed[i + 1] = hasClosed(mark, state[S.verdict]) ? 1 : 0;
+    fresh[i + 1] = mark === UNMATCHED ? 1 : 0;
     const only = {
       "": true,
       unproven: unproven(verdict),
@@ -36,7 +39,7 @@ function lookups(v) {
       changed: changedAtAll(mark),
       opened: opened[i + 1] === 1,
       closed: closed[i + 1] === 1,
-      new: mark === UNMATCHED,
+      new: fresh[i + 1] === 1,
     };
     const named =
       policy < 0 ||
@@ -45,7 +48,7 @@ function lookups(v) {
     hit[i + 1] =
       named && verdict !== ABSENT && (wanted >= 0 ? verdict === wanted : only[v.only]) ? 1 : 0;
   });
-  return { shown, hit, drift, lost, opened, closed, filtered: policy >= 0 || v.only !== "" };
+  return { shown, hit, drift, lost, opened, closed, fresh, filtered: policy >= 0 || v.only !== "" };
 }
 
 // With a network, pods on it, and what is on none.
@@ -241,11 +244,16 @@ function* tallyScene(made) {
   const itemPlace = Int32Array.from(items, ([key]) => Math.floor(key / cells.width) * FIELDS);
   const itemClass = Int32Array.from(items, ([key]) => key % cells.width);
   const itemWeight = Int32Array.from(items, ([, weight]) => weight);
-  const { shown, hit, drift, opened, closed } = made;
+  const { shown, hit, drift, opened, closed, fresh } = made;
   const kinds = Uint8Array.from(
     shown,
     (verdict, code) =>
-      verdict | (drift[code] << 3) | (hit[code] << 4) | (opened[code] << 5) | (closed[code] << 6),
+      verdict |
+      (drift[code] << 3) |
+      (hit[code] << 4) |
+      (opened[code] << 5) |
+      (closed[code] << 6) |
+      (fresh[code] << 7),
   );
   const count = (counts, at, code, weight) => {
     const kind = kinds[code];
@@ -256,6 +264,7 @@ function* tallyScene(made) {
     if (kind & 16) counts[at + HITS] += weight;
     if (kind & 32) counts[at + OPENED] += weight;
     if (kind & 64) counts[at + CLOSED] += weight;
+    if (kind & 128) counts[at + FRESH] += weight;
   };
   const tally = remembering(clamp(Math.round(400_000 / made.columns.length), 100, 700), (r) => {
     const counts = new Int32Array(made.columns.length * FIELDS);
@@ -299,13 +308,13 @@ function groupTally(made, r, tally) {
 
 // Between endpoints: how each pair looks, by class, with the exceptions of each row put in.
 function endpointScene(made) {
-  const { shown, hit, drift, lost, opened, closed, place, kept, classes, dstClass } = made;
+  const { shown, hit, drift, lost, opened, closed, fresh, place, kept, classes, dstClass } = made;
   const looks = [null]; // 0: not looked at yet
   const lookOf = new Map();
   const lookAt = (codes) => {
     const present = codes.filter((code) => shown[code] !== ABSENT);
     const verdicts = present.map((code) => shown[code]);
-    const flags = [drift, lost, opened, closed].map((of) =>
+    const flags = [drift, lost, opened, closed, fresh].map((of) =>
       present.some((code) => of[code]) ? 1 : 0,
     );
     const key = `${verdicts} ${flags} ${present.some((code) => hit[code])}`;
@@ -319,6 +328,7 @@ function endpointScene(made) {
         lost: flags[1],
         opened: flags[2],
         closed: flags[3],
+        fresh: flags[4],
         plain: uniform && !flags.some(Boolean),
         doubt: verdicts.some(unproven),
         hit: present.some((code) => hit[code]),

@@ -103,6 +103,7 @@ function pairsNamed(from, to) {
         level: "",
         cell: { src, dst },
         at: at >= 0 ? sliceName(at) : "",
+        ...(at >= 0 ? { port: "" } : {}), // else the map may show another port than was asked for
       },
     })),
   );
