@@ -235,7 +235,10 @@ def _recorded_cause(run: Run, cell: int) -> str:
 
 
 def _causes_in_words(causes: Sequence[Deviation]) -> str:
-    return "; ".join(deviations.MEANINGS[cause] for cause in causes)
+    return "; ".join(
+        f"{deviations.MEANINGS[cause]} (to have it enforced: {deviations.REMEDIES[cause]})"
+        for cause in causes
+    )
 
 
 def _change(question: edits.Question, opening: edits.Opening) -> Change:

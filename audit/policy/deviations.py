@@ -48,6 +48,15 @@ MEANINGS: dict[Deviation, str] = {
 MOST_PRIORITY = 99
 """`ovnkube` refuses higher ones: their ACLs' priorities would leave the range it has for them."""
 
+REMEDIES: dict[Deviation, str] = {
+    Deviation.NAMED_PORT: "write the port's number",
+    Deviation.MIXED_PORTS: "give the named port, or the whole protocol, a rule of its own",
+    Deviation.ADMIN_NAMED_PORT: "write the port's number",
+    Deviation.NOT_IMPLEMENTED: "write an AdminNetworkPolicy instead",
+    Deviation.TYPES_IMPLIED: "write policyTypes",
+    Deviation.PRIORITY: f"give it a priority of {MOST_PRIORITY} or less",
+}
+"""How to write a policy so that what it says is enforced."""
 
 DROPPING = frozenset({Deviation.NOT_IMPLEMENTED, Deviation.PRIORITY})
 """Deviations by which OVN-Kubernetes leaves a policy out as a whole."""

@@ -209,7 +209,7 @@ def blame_lines(blame: Blame, elsewhere: str = "") -> list[str]:
     if blame.logical_flow:
         lines += wrap(f"logical flow {blame.logical_flow}", indent=9)
     if len(blame.policies) > 1:
-        lines += ["", "Policies that share this decision (any of them could allow it)"]
+        lines += ["", "Policies that share this decision (a rule in any of them could allow it)"]
         lines += [f"  {policy}" for policy in blame.policies]
     return lines
 

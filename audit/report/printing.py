@@ -26,11 +26,11 @@ def lines(texts: Iterable[str]) -> str:
     return "".join(f"{line(text)}\n" for text in texts)
 
 
-def wrap(text: str, *, indent: int = 0, hang: int = 0) -> list[str]:
+def wrap(text: str, *, indent: int = 0, hang: int = 0, columns: int = COLUMNS) -> list[str]:
     """Fold text at spaces only; continuation lines start at column `hang` or at the indent."""
     return textwrap.wrap(
         text,
-        COLUMNS,
+        columns,
         initial_indent=" " * indent,
         subsequent_indent=" " * max(indent, hang),
         break_long_words=False,

@@ -36,11 +36,19 @@ def texts(pair: PairTrace, loglevel: int, *, answer_first: bool = False) -> Iter
     """
     meaning = list(_meaning(pair))
     if answer_first:
-        yield Text(text=printing.lines((*meaning, "")).removesuffix("\n"))
+        lines = (*meaning, "", *wrap(_OF_TOOLS))
+        yield Text(text=printing.lines(lines).removesuffix("\n"))
     for stage in pair.stages:
         yield from _stage(stage, loglevel)
     if not answer_first:
         yield Text(text=printing.lines(("", *meaning)).removesuffix("\n"))
+
+
+_OF_TOOLS = (
+    "Each tool by itself, as ovnkube-trace prints it: on the source's side and, (remote), on the "
+    "destination's. From destination to source is the reply of an established connection, whether "
+    "or not there is one."
+)
 
 
 def _stage(stage: Stage, loglevel: int) -> Iterator[Text]:

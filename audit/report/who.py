@@ -196,6 +196,8 @@ HEADS = {
 """What stands above the paths of an answer."""
 WIDEST = 120
 """Columns of a table: what is wider wraps on most terminals, and its columns with it."""
+MOST_OF_ENDS = 70
+"""Columns that the ends may take where a row goes on below itself."""
 
 
 def text(paths: Sequence[Path], *, wide: bool = False) -> str:
@@ -209,9 +211,7 @@ def text(paths: Sequence[Path], *, wide: bool = False) -> str:
         rows = [*(_unfolded(chosen) if wide or answer is Answer.PARTLY else _folded(chosen))]
         if rows:
             tables[head] = rows
-    lines = _columns(tables)
-    if not wide and max(map(len, lines), default=0) > WIDEST:
-        lines = _paragraphs(tables)
+    lines = _columns(tables, None if wide else WIDEST) or _paragraphs(tables)
     counts = Counter(path.answer for path in paths)
     parts = (f"{counts[answer]:,} {head}" for answer, head in HEADS.items() if counts[answer])
     return printing.lines([*lines, f"paths: {', '.join(parts) or 'none'}"])
@@ -221,13 +221,24 @@ _Row = tuple[str, str, str]
 """Both ends, and the rest of what is said of a path."""
 
 
-def _columns(tables: Mapping[str, Sequence[_Row]]) -> list[str]:
-    """Return headings, and below each its rows with both ends in columns."""
+def _columns(tables: Mapping[str, Sequence[_Row]], widest: int | None) -> list[str]:
+    """Return headings, and below each its rows with both ends in columns.
+
+    What is too long for `widest` goes on below; nothing where the ends leave no room for that.
+    """
     lines = []
     for head, rows in tables.items():
         source, destination = (max(len(row[column]) for row in rows) for column in (0, 1))
         lines.append(f"{head}:")
-        lines += [f"  {a:<{source}}  to {b:<{destination}}  {rest}" for a, b, rest in rows]
+        for a, b, rest in rows:
+            ends = f"  {a:<{source}}  to {b:<{destination}}  "
+            if widest is None or len(ends) + len(rest) <= widest:
+                lines.append(ends + rest)
+            elif len(ends) > MOST_OF_ENDS:
+                return []
+            else:
+                beginning, *more = wrap(rest, columns=widest - len(ends))
+                lines += [ends + beginning, *(" " * len(ends) + line for line in more)]
     return lines
 
 

@@ -254,7 +254,7 @@ function intentStations(src, dst, cell, verdict) {
       station(
         "policy",
         "the policy objects",
-        "which of them: the first command below says it",
+        "the first command below says which of them",
         T.verdicts[verdict].name,
       ),
     ];

@@ -136,11 +136,17 @@ def test_the_text_has_every_answer_and_counts_paths() -> None:
     assert "can reach in part:" in text
     assert "of 4 cells 2 pass, 1 stopped, 1 not proven" in text
     assert text.endswith("paths: 1 can reach in part\n")
-    # A table that is too wide is a paragraph for each row, with the same words.
-    folded = who.text(paths(between(REACHABLE, BLOCKED, UNTRACED, REACHABLE)))
-    assert max(map(len, folded.splitlines())) <= 80 < max(map(len, text.splitlines()))
-    words = text.replace(";", "").split()
-    assert set(words) - {"tcp/80"} <= {*folded.replace(";", "").split(), "on"}
+    # What is too wide for a table goes on below, with the same words.
+    few = paths(between(REACHABLE, BLOCKED, UNTRACED, REACHABLE))
+    folded = who.text(few)
+    assert max(map(len, folded.splitlines())) <= who.WIDEST < max(map(len, text.splitlines()))
+    assert folded.split() == text.split()
+    # Where the ends leave no room for that, each row is a paragraph.
+    wider = who.text([replace(path, src=f"deployment shop/{'a' * 60}") for path in few])
+    assert max(map(len, wider.splitlines())) <= 80
+    assert {*text.replace(";", "").split()} - {"tcp/80", "shop/a"} <= {
+        *wider.replace(";", "").split()
+    }
     text = who.text(paths(between(BLOCKED, BLOCKED, UNTRACED, BLOCKED)), wide=True)
     assert "in part" not in text, "nothing is proven to pass"
     assert "of 4 cells 3 stopped, 1 not proven" in text

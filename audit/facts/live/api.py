@@ -66,9 +66,11 @@ def connect(access: Access) -> client.ApiClient:
             client_configuration=settings,
         )
     except (config.ConfigException, OSError, ValueError, TypeError, AttributeError) as error:
-        where = file or "no usable kubeconfig, and no service account of a pod"
+        what = f"{file} cannot be used" if file else "there is no kubeconfig that can be used here"
+        why = str(error).rstrip(".")
         raise NoClusterError(
-            f"{where}: {str(error).rstrip('.')}; name a cluster with --kubeconfig and --context"
+            f"{what} ({why}): name a cluster with --kubeconfig and --context, or audit a file with "
+            "--snapshot"
         ) from error
     return api
 
