@@ -15,7 +15,7 @@ from audit.cover import portspace
 from audit.errors import ScopeError
 from audit.facts import manifests, objects
 from audit.facts.manifests import Surroundings
-from audit.model.changes import ChangedCells, Changes
+from audit.model.changes import ChangedCells, ChangedPaths, Changes
 from audit.model.endpoints import EndpointKind
 from audit.model.facts import ClusterState, Policy
 from audit.model.matrix import Matrix
@@ -95,6 +95,7 @@ def mark_runs(before: Path, after: Path, progress: Progress) -> tuple[Changes, C
         cells=marks,
         sentences=changes.sentences(differences),
         paths=differences,
+        outside=differences.outside or ChangedPaths(paths=()),
     )
 
 

@@ -147,14 +147,16 @@ class ChangedCells:
     """What a comparison with the earlier run `since` marks in a run.
 
     `cells` says of each cell of the run, in the matrix' order, how it changed: UNCHANGED, one more
-    than the code of the verdict it had, or UNMATCHED. `sentences` are for who reads the report, and
-    `paths` are what changed, most cells first.
+    than the code of the verdict it had, or UNMATCHED. `sentences` are for who reads the report,
+    `paths` are what changed, most cells first, and `outside` what did by the policies alone, of
+    which there are no cells.
     """
 
     since: str
     cells: NDArray[np.uint8]
     sentences: tuple[str, ...] = ()
     paths: ChangedPaths = ChangedPaths(paths=())
+    outside: ChangedPaths = ChangedPaths(paths=())
 
 
 UNCHANGED = 0

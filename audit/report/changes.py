@@ -182,16 +182,6 @@ def _outside_on_page(outside: OutsideChanges) -> Iterator[str]:
         return
     yield f"{_OUTSIDE}: {_changed(outside)}."
     yield from _of_outside(outside)
-    rows = folded(outside.paths)
-    for row in rows[:MOST_SENTENCES]:
-        before, after = (state for state, _ in _states(row.path))
-        because = f", because of {'; '.join(row.path.because)}" if row.path.because else ""
-        yield (
-            f"By the policies alone, {row.ends} on "
-            f"{ports_text(row.path.ports)}: {before}, now {after}{because}."
-        )
-    if len(rows) > MOST_SENTENCES:
-        yield f"… and {len(rows) - MOST_SENTENCES:,} more outside: `audit diff` lists them."
 
 
 def _compared(changes: Changes) -> str:

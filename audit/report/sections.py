@@ -1,9 +1,9 @@
 """What the page lists below the map: findings by kind, and what changed, each with its view."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from audit.model.changes import ChangedCells
+from audit.model.changes import ChangedCells, ChangedPaths
 from audit.model.endpoints import Port, stretches
 from audit.model.expectations import Checked, Checks, Status, Violation
 from audit.model.findings import FindingKind, Severity
@@ -115,11 +115,15 @@ class ChangeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeTable:
-    """One way of changing: its title, the map's filter for it, and its rows, most cells first."""
+    """One way of changing: its title, the map's filter for it, and its rows, most cells first.
+
+    Of what is in no cell there is no filter, and no row has a link.
+    """
 
     title: str
     only: str
     cells: int
+    """How many cells, or combinations of what is no cell."""
     rows: tuple[ChangeRow, ...]
     more: int
     """Rows that are left out."""
@@ -131,24 +135,28 @@ MOST_CHANGES = 60
 
 def change_tables(changed: ChangedCells, links: Links) -> tuple[ChangeTable, ...]:
     """Return what opened, what closed, whose reply changed, and the rest; empty ones not."""
-    paths = changed.paths
+    outside = ", outside, by the policies alone"
+    return (*_tables(changed.paths, links), *_tables(changed.outside, links, where=outside))
+
+
+def _tables(paths: ChangedPaths, links: Links, where: str = "") -> Iterator[ChangeTable]:
     ways = (
         ("Opened", "opened", paths.opened),
         ("Closed", "closed", paths.closed),
         ("Replies changed", "changed", paths.replies),
         ("Otherwise changed", "changed", paths.otherwise),
     )
-    return tuple(
-        ChangeTable(
-            title=title,
-            only=only,
+    for title, only, of_way in ways:
+        if not of_way:
+            continue
+        rows = changes.folded(of_way)
+        yield ChangeTable(
+            title=f"{title}{where}",
+            only="" if where else only,
             cells=sum(path.cells for path in of_way),
-            rows=tuple(_change(row, only, links) for row in rows[:MOST_CHANGES]),
+            rows=tuple(_change(row, "" if where else only, links) for row in rows[:MOST_CHANGES]),
             more=max(0, len(rows) - MOST_CHANGES),
         )
-        for title, only, of_way in ways
-        if of_way and (rows := changes.folded(of_way))
-    )
 
 
 def _change(row: changes.Row, only: str, links: Links) -> ChangeRow:
@@ -161,7 +169,7 @@ def _change(row: changes.Row, only: str, links: Links) -> ChangeRow:
         after=after,
         because="; ".join(row.path.because) or row.path.why,
         cells=row.cells,
-        link=links.between(only, row.srcs, row.dsts),
+        link=links.between(only, row.srcs, row.dsts) if only else "",
     )
 
 

@@ -196,7 +196,8 @@ def summary(
 
 def _change_counts(tables: Sequence[ChangeTable]) -> str:
     """Return how many cells changed in which way: `59 opened, 46 closed`."""
-    counts = (f"{number(table.cells)} {table.title.lower()}" for table in tables)
+    of_cells = (table for table in tables if table.only)
+    counts = (f"{number(table.cells)} {table.title.lower()}" for table in of_cells)
     return ", ".join(counts) or "nothing changed"
 
 

@@ -157,6 +157,7 @@ def test_every_output_says_that_nobody_traced_it(inside: Inside, runs: Runs, out
     assert (
         "pod shop/db, web to external 203.0.113.0/24 except 203.0.113.0/25 on tcp/443" in told
         or (output == "markdown" and "| pod shop/db, web | external 203.0.113.0/24 except" in told)
+        or (output == "html" and "<td>pod shop/db, web</td><td>external 203.0.113.0/24" in told)
     )
 
 
