@@ -31,6 +31,7 @@ RUN dpkg-query --show --showformat '${Package} ${Version} ${Architecture}\n' > /
 ENV PATH=/opt/ovn-audit/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ENV HOME=/tmp
 ENV XDG_DATA_HOME=/opt
+LABEL org.opencontainers.image.title="ovn-audit" org.opencontainers.image.description="Cluster-wide connectivity audit for OVN-Kubernetes" org.opencontainers.image.licenses="Apache-2.0" org.opencontainers.image.source="https://ovn-audit.example/source"
 USER 65532:65532
 WORKDIR /tmp
 ENTRYPOINT ["audit"]

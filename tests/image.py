@@ -124,7 +124,7 @@ def image(base: Path) -> Root:
             else:
                 copy_source(root.place / target)
         else:
-            assert word in ("USER", "WORKDIR", "ENTRYPOINT"), word
+            assert word in ("LABEL", "USER", "WORKDIR", "ENTRYPOINT"), word
     assert root is not None
     return root
 
