@@ -110,8 +110,7 @@ def cells(
 ) -> tuple[ServiceCells, ...]:
     """Return the cells to Services that need no trace of their own, by leg plan.
 
-    Left out are those of a sender that is behind the Service itself, and those to an endpoint of
-    which legs do not know.
+    Left out are those to an endpoint of which legs do not know.
     """
     if not behind:
         return ()
@@ -278,11 +277,12 @@ class _Cells:
     def _have_all(
         self, some: NDArray[np.int64], receivers: Iterable[tuple[int, int]]
     ) -> NDArray[np.bool_]:
-        """Say which of these cells' packets have legs to all of these, and are none of them's."""
+        """Say which of these cells' packets have legs to all of these, but to the sender itself."""
         src, rules = self._matrix.src[some], self._plan.composable
         have: NDArray[np.bool_] = self._of_default[src].copy()
         for end, place in receivers:
-            have &= rules.of(src, np.full(len(src), end), np.full(len(src), place)) & (src != end)
+            legs = rules.of(src, np.full(len(src), end), np.full(len(src), place))
+            have &= legs | (src == end)
         return have
 
     def _alike(self, some: NDArray[np.int64], vip: Vip) -> NDArray[np.int64]:

@@ -34,6 +34,20 @@ class ServiceCells:
     routed: bool = True
     """What the load balancer sends on goes by the router; what a sender sends itself, directly."""
 
+    def asked(self) -> NDArray[np.int64]:
+        """Return a cell of each group of which a trace has to tell to whom it is sent.
+
+        Not of a sender that is behind the Service itself, if there is another: what it sends to
+        itself is another packet.
+        """
+        src = self.matrix.src[self.cells].astype(np.int64)
+        count = len(self.matrix.endpoints)
+        own = [g * count + end for g, ends in self.listed.items() for end, _ in ends]
+        itself = np.isin(self.group.astype(np.int64) * count + src, own)
+        order = np.argsort(itself, kind="stable")
+        groups, first = np.unique(self.group[order], return_index=True)
+        return self.cells[order[first[~np.isin(groups, list(self.sent))]]]
+
     def receiver(self, address: str, protocol: Protocol, port: int) -> tuple[int, int] | None:
         """Return the endpoint with an address, and a port, as indices; None for no known ones."""
         endpoint, index = self.behind.get(address), self.ports.get((protocol, port))

@@ -99,6 +99,8 @@ class BehindServices:
             return self._plane.locate(directly)
         request = cover.request_for(src, dst, family, of.ports[of.port[pair.cell]])
         located = self._plane.locate(request)
+        if of.src[pair.cell] == end:
+            return self._plane.judge.hops.to_itself(located, results.sent_to(pair.cell))
         return self._plane.judge.hops.to_backend(located, *results.address(pair.receiver))
 
     def _reply(

@@ -213,9 +213,7 @@ def _cover(
             requested[represent.choose_pairs(of, plan)] = True
     for some in by_few:
         requested[some.cells] = False
-        groups, first = np.unique(some.group, return_index=True)
-        told = np.isin(groups, list(some.sent))
-        requested[some.cells[first[~told]]] = True
+        requested[some.asked()] = True
     chosen = cover.exhaustive(of, names, only=requested, opaque=decomposed.opaque)
     return replace(chosen, name=str(covering))
 

@@ -161,21 +161,25 @@ class NextHops:
         return tuple(legs)
 
     def _backend(self, task: TraceTask, hop: Hop, address: str, port: int) -> TraceTask:
-        """Return one leg.
-
-        A pod drawn as its own backend takes the hairpin, which only the service's own trace goes
-        through: it is drawn until it comes up.
-        """
+        """Return one leg."""
         if address == task.microflow.ip_src:
-            return keyed(
-                replace(
-                    task,
-                    target=task.microflow.inport,
-                    draws=DRAWS_PER_BACKEND * len(hop.backends),
-                    depth=task.depth + 1,
-                )
-            )
+            return self.to_itself(task, len(hop.backends))
         return self.to_backend(task, address, port)
+
+    def to_itself(self, task: TraceTask, backends: int) -> TraceTask:
+        """Return a packet to a Service that has so many, as it comes to its sender, one of them.
+
+        It takes the hairpin, which only the Service's own trace goes through: the sender is drawn
+        until it comes up.
+        """
+        return keyed(
+            replace(
+                task,
+                target=task.microflow.inport,
+                draws=DRAWS_PER_BACKEND * backends,
+                depth=task.depth + 1,
+            )
+        )
 
     def to_backend(self, task: TraceTask, address: str, port: int) -> TraceTask:
         """Return a packet to a Service as its load balancer sends it to another than its sender."""

@@ -544,6 +544,11 @@ class LegResults:
         reached = self._decisions.codes == CODE[Verdict.REACHABLE]
         return np.append(reached, np.False_)[decided]
 
+    def keep(self, decision: Decision) -> int:
+        """Keep a decision that is of no leg; return the index that names it."""
+        self._decisions.append(decision)
+        return len(self._decisions) - 1
+
     @property
     def decisions(self) -> Sequence[Decision]:
         """The outcomes that indices name."""

@@ -32,7 +32,7 @@ from audit.model.verdicts import (
     Reason,
     Verdict,
 )
-from audit.verdict.compose import Decision, Decisions, combine
+from audit.verdict.compose import Decision, Decisions, combine, decide
 from audit.verdict.judge import Combine, Judgement
 from audit.verdict.legs import UNKNOWN, LegResults, Part, same, shown
 
@@ -125,6 +125,8 @@ class ServiceResults:
         """By place in `of.cells`: its own trace does not decide it."""
         self._sent: dict[int, _Sent] = {**of.sent}
         """By group: to whom it is sent, or what stops it; None where traces do not agree."""
+        self._own: dict[int, int] = {}
+        """By place, what becomes of a sender's packet to itself: an index into decisions."""
         self._shown_by: dict[int, str] = {}
         """By group, a trace of one of its packets."""
         self._known = _Known.of(())
@@ -153,19 +155,28 @@ class ServiceResults:
         places = np.searchsorted(self.of.cells, cells)
         for place, cell, key in zip(places.tolist(), cells.tolist(), keys, strict=True):
             group = int(self.of.group[place])
-            src = self._matrix.endpoints[self._matrix.src[cell]]
-            sent = self.of.sent.get(group) or self._sent_to(src, group, key, judgements.get(key))
-            if not _agree(self._sent.setdefault(group, sent), sent):
-                self._sent[group] = None
-            self._shown_by.setdefault(group, key)
+            src = int(self._matrix.src[cell])
+            if all(end != src for end, _ in self.of.listed.get(group, ())):
+                self._learn_sent(group, self._matrix.endpoints[src], key, judgements.get(key))
             for task, receiver in self.receivers(judgements.get(key)):
                 self.learn_leg(cell, receiver, task.key, judgements)
+
+    def _learn_sent(self, group: int, src: Endpoint, key: str, judgement: Judgement | None) -> None:
+        """Note to whom a trace shows a group to be sent, by a sender that is none of these."""
+        sent = self.of.sent.get(group) or self._sent_to(src, group, key, judgement)
+        if not _agree(self._sent.setdefault(group, sent), sent):
+            self._sent[group] = None
+        self._shown_by.setdefault(group, key)
 
     def learn_leg(
         self, cell: int, receiver: Receiver, key: str, judgements: Mapping[str, Judgement]
     ) -> None:
         """Note what the trace of a packet to an endpoint behind a Service shows of its legs."""
         src, (end, port) = int(self._matrix.src[cell]), receiver
+        if src == end:
+            place = int(np.searchsorted(self.of.cells, cell))
+            self._own[place] = self._requests.keep(decide(key, judgements))
+            return
         if not self._have_legs(src, receiver):
             return
         ends = self.of.matrix.endpoints
@@ -185,6 +196,8 @@ class ServiceResults:
     ) -> None:
         """Note what the trace of a reply of an endpoint behind a Service shows of its legs."""
         src, (end, _) = int(self._matrix.src[cell]), receiver
+        if src == end:
+            return
         ends = self.of.matrix.endpoints
         only = np.zeros(1, dtype=np.int64)
         legs = self._requests.plan.replies_to(only, np.array([src]), np.array([end]))
@@ -193,7 +206,7 @@ class ServiceResults:
     def _have_legs(self, src: int, receiver: Receiver) -> bool:
         end, port = receiver
         rules = self._requests.plan.composable
-        return src != end and bool(rules.of(np.array([src]), np.array([end]), np.array([port]))[0])
+        return bool(rules.of(np.array([src]), np.array([end]), np.array([port]))[0])
 
     def receivers(self, judgement: Judgement | None) -> Iterator[tuple[TraceTask, Receiver]]:
         """Yield the packets that a traced Service sends to endpoints, and who these are."""
@@ -235,12 +248,17 @@ class ServiceResults:
         """Return a packet for each leg that no trace has shown and that some cell needs.
 
         `untraced` is by cell of the matrix. Those come first that show an ingress leg, and a way
-        and an egress leg with it; others only for what these do not show.
+        and an egress leg with it; others only for what these do not show. What a sender sends to
+        itself shows no leg of others.
         """
         shows: dict[tuple[Part, int], tuple[Pair, tuple[tuple[Part, int], ...]]] = {}
+        own: list[Pair] = []
         for some in self._outcomes(untraced):
             for column, receiver in enumerate(some.receivers):
-                at = some.at[some.decided[:, column] == UNKNOWN]
+                unknown = some.decided[:, column] == UNKNOWN
+                itself = self._itself(some.at, receiver)
+                own += [Pair(int(self.of.cells[at]), receiver) for at in some.at[unknown & itself]]
+                at = some.at[unknown & ~itself]
                 if not at.size:
                     continue
                 ids = self._requests.unshown(self._routed(at, receiver))
@@ -248,7 +266,7 @@ class ServiceResults:
                     if leg not in shows:
                         besides = tuple((part, int(of[row])) for part, of in ids.items())
                         shows[leg] = Pair(int(self.of.cells[at[row]]), receiver), besides
-        pairs: dict[Pair, None] = {}
+        pairs: dict[Pair, None] = dict.fromkeys(own)
         done: set[tuple[Part, int]] = set()
         for part in (Part.INGRESS, Part.TRANSIT, Part.EGRESS, Part.ARRIVAL):
             for leg, (pair, besides) in shows.items():
@@ -256,6 +274,17 @@ class ServiceResults:
                     pairs[pair] = None
                     done.update(besides)
         return list(pairs)
+
+    def _itself(self, at: NDArray[np.int64], receiver: Receiver) -> NDArray[np.bool_]:
+        """Say of which of these cells, by place, a receiver is the sender."""
+        itself: NDArray[np.bool_] = self._matrix.src[self.of.cells[at]] == receiver[0]
+        return itself
+
+    def sent_to(self, cell: int) -> int:
+        """Return to how many endpoints the packets of a cell's group are sent."""
+        group = int(self.of.group[np.searchsorted(self.of.cells, cell)])
+        sent = self._sent.get(group)
+        return len(sent) if isinstance(sent, tuple) else 0
 
     def _routed(self, at: NDArray[np.int64], receiver: Receiver) -> CellLegs:
         """Return the legs of the packets of these cells, by place, to a receiver."""
@@ -278,7 +307,11 @@ class ServiceResults:
         for receiver in receivers:
             legs = self._routed(at, receiver)
             decided, egress = self._requests.outcome(legs)
-            columns.append((decided, self._requests.between(legs), egress))
+            outcome = np.stack([decided, self._requests.between(legs), egress])
+            itself = np.flatnonzero(self._itself(at, receiver))
+            outcome[:, itself] = UNKNOWN
+            outcome[0, itself] = [self._own.get(place, UNKNOWN) for place in at[itself].tolist()]
+            columns.append(outcome)
         decided, between, egress = (np.stack(some, axis=1) for some in zip(*columns, strict=True))
         known = self._by_outcome()
         # Of what came before only whom it names matters, where the deciding one names nobody.
@@ -337,12 +370,16 @@ class ServiceResults:
         return self.of.cells[waiting[~told[waiting]]]
 
     def _told(self, some: _Outcomes) -> NDArray[np.bool_]:
-        """Say which cells' packets have legs to each endpoint, of which none leaves them open."""
-        told: NDArray[np.bool_] = np.all(~self._by_outcome().open[some.decided], axis=1)
-        for end, port in some.receivers:
+        """Say which cells' packets have legs to each endpoint, of which none leaves them open.
+
+        One that a sender sends to itself, and that arrives, has a reply that no legs tell of.
+        """
+        known = self._by_outcome()
+        told: NDArray[np.bool_] = np.all(~known.open[some.decided], axis=1)
+        for column, (end, port) in enumerate(some.receivers):
             src, ends = self._ends(some.at, (end, port))
             have = self._requests.plan.composable.of(src, ends, np.full_like(ends, port))
-            told &= have & (src != end)
+            told &= np.where(src == end, ~passing(known.code[some.decided[:, column]]), have)
         return told
 
     def _each(self, row: Sequence[_Outcome]) -> list[Decision]:
@@ -381,7 +418,7 @@ class ServiceResults:
         """
         rows = np.flatnonzero(self._by_outcome().reached[some.decided[:, column]])
         src, end = self._ends(some.at[rows], some.receivers[column])
-        answered = self._requests.plan.answered_by_legs(src, end)
+        answered = self._requests.plan.answered_by_legs(src, end) & (src != end)
         rows, src, end = rows[answered], src[answered], end[answered]
         legs = self._requests.plan.replies_to(rows, src, end)
         return rows, legs, self._answers.outcome(legs)[0]

@@ -38,7 +38,7 @@ UNTRACED = np.ones(2, dtype=np.bool_)
 PASS, STOP = Verdict.REACHABLE, Verdict.BLOCKED
 
 
-def results(*, listed: tuple[int, ...] = (0, 2, 3), **fields: Any) -> ServiceResults:
+def results(*, listed: tuple[int, ...] = (2, 3), **fields: Any) -> ServiceResults:
     """Return what is known of both pods' cells, whose packets are alike, before any trace.
 
     To `listed` their packets have legs.
@@ -195,11 +195,46 @@ def test_what_a_policy_stops_after_load_balancing_tells_nothing_of_others() -> N
     assert known.left_open(UNTRACED).tolist() == CELLS.tolist()
 
 
-def test_a_sender_that_turns_out_to_be_behind_the_service_is_left_open() -> None:
-    known = results()
-    judgements = {**balanced(1, 0), **came(1, 0, PASS)}
+@pytest.mark.parametrize(
+    ("itself", "left"),
+    [(STOP, []), (Verdict.INCONCLUSIVE, []), (PASS, [0])],
+    ids=["stopped", "in doubt", "with a reply of its own"],
+)
+def test_what_a_sender_behind_the_service_sends_itself_is_a_packet_of_its_own(
+    itself: Verdict, left: list[int]
+) -> None:
+    known = results(listed=(0, 2))
+    judgements = {**balanced(1, 0, 2), **came(1, 0, PASS), **came(1, 2, PASS)}
     known.learn(CELLS[1:], ["s1"], judgements)
+    assert Pair(0, (0, 0)) in known.missing(UNTRACED)
     assert 0 in known.left_open(UNTRACED).tolist()
+    judgements |= {
+        "own": Judgement(verdict=itself, reason=Reason.HAIRPIN_NOT_TRANSLATED),
+        **came(0, 2, PASS),
+    }
+    known.learn_leg(0, (0, 0), "own", judgements)
+    known.learn_leg(0, (2, 0), "0-2", judgements)
+    assert Pair(0, (0, 0)) not in known.missing(UNTRACED)
+    assert known.left_open(UNTRACED).tolist() == left
+    expected = Verdict.INCONCLUSIVE if itself is not PASS else PASS
+    assert [known.decision(cell).verdict for cell in (0, 1)] == [expected, PASS]
+    assert known.unanswered(UNTRACED), "of the packets to the other endpoint"
+
+
+def test_what_a_sender_behind_the_service_is_sent_tells_nothing_of_others() -> None:
+    known = results(listed=(0, 2))
+    known.learn(CELLS[:1], ["s0"], {**balanced(0, 2), **came(0, 2, PASS)})
+    assert known.left_open(UNTRACED).tolist() == CELLS.tolist()
+    known.learn(CELLS[1:], ["s1"], {**balanced(1, 0, 2), **came(1, 0, PASS), **came(1, 2, PASS)})
+    assert known.left_open(UNTRACED).tolist() == [0]
+
+
+def test_a_group_is_asked_by_a_sender_that_is_not_behind_the_service() -> None:
+    assert results().of.asked().tolist() == [0]
+    assert results(listed=(0, 2)).of.asked().tolist() == [1]
+    assert results(listed=(0, 1)).of.asked().tolist() == [0], "there is no other"
+    headless = replace(results().of, sent={0: ((2, 0),)})
+    assert headless.asked().tolist() == []
 
 
 def test_cells_that_begin_or_may_end_somewhere_are_told() -> None:
