@@ -1,5 +1,6 @@
 """A finished run, as the store gives it back and the reports see it."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -8,12 +9,19 @@ from audit.model.blocks import Blocks
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import Policy
 from audit.model.matrix import Cells, CellVerdicts, Matrix
+from audit.model.packets import Family
 from audit.model.probes import Probed
 from audit.model.traces import TraceOutcome
 from audit.model.verdicts import Blame
 
 ENDPOINTS = "endpoints "
 """Begins the detail of a request that is no packet of its own, before those that it is sent to."""
+
+
+def endpoints_key(service: str, port: Port, family: Family) -> str:
+    """Return the key of the row that names the endpoints of a Service's port."""
+    content = "\x1f".join((ENDPOINTS, service, str(port), family))
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

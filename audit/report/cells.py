@@ -18,7 +18,7 @@ def traces_of(run: Run, cell: int) -> tuple[TraceRecord, ...]:
     if trace < 0:
         return ()
     key = run.verdicts.trace_keys[trace]
-    request, reply = chains.request(run.traces, key), chains.reply(run.traces, key)
+    request, reply = chains.request_of(run, cell), chains.reply(run.traces, key)
     return (*request, *chains.other(run, cell), *reply)
 
 

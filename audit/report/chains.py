@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.matrix import FAMILIES
 from audit.model.packets import with_port
-from audit.model.run import ENDPOINTS, Run, TraceReader, TraceRecord
+from audit.model.run import ENDPOINTS, Run, TraceReader, TraceRecord, endpoints_key
 from audit.model.verdicts import KEPT_FIRST, PASSES, STOPPED, Reason, Verdict
 
 
@@ -24,6 +24,26 @@ def request(traces: TraceReader, key: str) -> tuple[TraceRecord, ...]:
             hops[current] = record
             queue.extend(record.next_keys)
     return tuple(hops.values())
+
+
+def request_of(run: Run, cell: int) -> tuple[TraceRecord, ...]:
+    """Return the hops of the request that decides a cell, first hop first.
+
+    Where one trace tells what becomes of a Service's packets at each of its endpoints, the row that
+    names these comes first, as where there is a trace for each.
+    """
+    matrix, trace = run.matrix, int(run.verdicts.trace[cell])
+    hops = request(run.traces, run.verdicts.trace_keys[trace]) if trace >= 0 else ()
+    dst = matrix.endpoints[matrix.dst[cell]]
+    if dst.kind is not EndpointKind.SERVICE or not hops or not hops[0].microflow:
+        return hops
+    family = FAMILIES[matrix.family[cell]]
+    if Packet.of(hops[0].microflow).dst == dst.address(family):
+        return hops
+    listed = run.traces.get(endpoints_key(dst.key, matrix.ports[matrix.port[cell]], family))
+    if listed is None:
+        return hops
+    return (replace(listed, next_keys=(hops[0].key,) * len(_listed(listed))), *hops)
 
 
 def reply(traces: TraceReader, key: str) -> tuple[TraceRecord, ...]:
@@ -180,7 +200,7 @@ def balanced(run: Run, cell: int) -> tuple[Balanced, ...]:
     if dst.kind is not EndpointKind.SERVICE or trace < 0:
         return ()
     fates: dict[str, Balanced] = {}
-    for parent in request(run.traces, run.verdicts.trace_keys[trace]):
+    for parent in request_of(run, cell):
         if parent.reason != Reason.ALL_BACKENDS:
             continue
         for place, first in enumerate(map(run.traces.get, parent.next_keys)):

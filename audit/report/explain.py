@@ -31,7 +31,7 @@ def explain(run: Run, cell: int) -> str:
     reason = REASONS[int(verdicts.reason[cell])]
     trace = int(verdicts.trace[cell])
     key = verdicts.trace_keys[trace] if trace >= 0 else ""
-    request = chains.request(run.traces, key) if key else ()
+    request = chains.request_of(run, cell)
     others = chains.other(run, cell)
     lines = [*wrap(sentences.cell_sentence(run, cell)), "", f"Verdict  {verdict} ({reason})"]
     lines += _plane_lines(run, cell)

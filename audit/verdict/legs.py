@@ -366,12 +366,14 @@ def _left(decision: Decision) -> bool:
 
 def same(first: Decision, second: Decision) -> bool:
     """Say whether two traces show the same: the verdict, and who is to blame."""
-    return first.verdict is second.verdict and _accused(first) == _accused(second)
+    return essence(first) == essence(second)
 
 
-def _accused(decision: Decision) -> tuple[object, ...]:
+def essence(decision: Decision) -> tuple[object, ...]:
+    """Return what matters of what a trace shows: the verdict, and who is to blame."""
     blame = decision.blame
-    return () if blame is None else (blame.policy, blame.direction, blame.rule)
+    accused = () if blame is None else (blame.policy, blame.direction, blame.rule)
+    return (decision.verdict, *accused)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from audit.model.endpoints import Endpoint
 from audit.model.legs import CellLegs
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, located, passing, proven
 from audit.model.packets import with_port
+from audit.model.run import endpoints_key
 from audit.model.services import ServiceCells
 from audit.model.traces import TraceTask
 from audit.model.verdicts import (
@@ -34,7 +35,7 @@ from audit.model.verdicts import (
 )
 from audit.verdict.compose import Decision, Decisions, combine, decide
 from audit.verdict.judge import Combine, Judgement
-from audit.verdict.legs import UNKNOWN, LegResults, Part, same, shown
+from audit.verdict.legs import UNKNOWN, LegResults, Part, essence, same, shown
 
 _LEFT_OPEN = frozenset({Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
 """Of a composed decision: a cell's own trace has to say more."""
@@ -74,6 +75,24 @@ class _Outcomes:
     decided: NDArray[np.int32]
     between: NDArray[np.int32]
     egress: NDArray[np.int32]
+
+    def alike(self) -> NDArray[np.bool_]:
+        """Say of which cells all receivers have the same outcome."""
+        each = (self.decided, self.between, self.egress)
+        alike: NDArray[np.bool_] = np.logical_and.reduce(
+            [(outcomes == outcomes[:, :1]).all(axis=1) for outcomes in each]
+        )
+        return alike
+
+    def take(self, chosen: NDArray[np.bool_]) -> "_Outcomes":
+        """Return those of some of the cells."""
+        return replace(
+            self,
+            at=self.at[chosen],
+            decided=self.decided[chosen],
+            between=self.between[chosen],
+            egress=self.egress[chosen],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +150,11 @@ class ServiceResults:
         """By group, a trace of one of its packets."""
         self._known = _Known.of(())
         self.forks: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
-        """By the key of a request that is no packet: its endpoints, and a trace for each."""
+        """By the key of a request that is no packet: its endpoints, and a trace for each.
+
+        And by `endpoints_key`, without traces: the endpoints of Services that are sent to these
+        whoever sends.
+        """
 
     @property
     def composed(self) -> NDArray[np.int64]:
@@ -459,23 +482,92 @@ class ServiceResults:
         """Return the verdicts with those of the cells that have no trace of their own; in place.
 
         Where a traced request of its group came to the same at every endpoint, a cell names that
-        trace. Else it names what `forks` then has: a request that is no packet, and the traces
-        that tell what becomes of it at each endpoint.
+        trace. Where one trace tells what becomes of it at each endpoint, it names that. Else it
+        names what `forks` then has: a request that is no packet, and a trace for each endpoint.
         """
         table = _Table(traced)
         waiting = self._waiting(traced.trace < 0)
         table.write(self.of.cells[waiting], _NOT_SHOWN)
-        for sent, at in self._by_sent(waiting):
+        by_sent = list(self._by_sent(waiting))
+        known = self._same_for_all(by_sent)
+        wholes = _Wholes(self, table, decisions)
+        for sent, at in by_sent:
             if isinstance(sent, Decision):
                 table.write(self.of.cells[at], sent)
                 traced.reply[self.of.cells[at]] = NO_VERDICT
-            else:
-                self._fill(self._outcome(sent, at), traced, table, decisions)
+                continue
+            some = self._outcome(sent, at)
+            alike = some.alike() & known[at]
+            self._fill_alike(some.take(alike), traced, table, wholes)
+            self._fill(some.take(~alike), traced, table, decisions)
         return table.done()
+
+    def _same_for_all(
+        self, by_sent: Sequence[tuple[tuple[Receiver, ...] | Decision, NDArray[np.int64]]]
+    ) -> NDArray[np.bool_]:
+        """Say by place whether its Service's packets are sent to the same, whoever sends.
+
+        The endpoints of these Services are put into `forks`.
+        """
+        places, ports = len(self.of.cells), len(self._matrix.ports)
+        number = np.full(places, UNKNOWN, dtype=np.int64)
+        every: list[tuple[Receiver, ...]] = []
+        for sent, at in by_sent:
+            if not isinstance(sent, Decision):
+                number[at] = len(every)
+                every.append(sent)
+        dst, port = self._matrix.dst[self.of.cells], self._matrix.port[self.of.cells]
+        some = np.flatnonzero(number >= 0)
+        keys = dst[some].astype(np.int64) * ports + port[some]
+        services, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        differs = np.zeros(len(services), dtype=np.bool_)
+        differs[inverse[number[some] != number[some][first][inverse]]] = True
+        known = np.zeros(places, dtype=np.bool_)
+        known[some] = ~differs[inverse]
+        family = FAMILIES[self._requests.plan.family]
+        for place in some[first[~differs]].tolist():
+            service = self._matrix.endpoints[dst[place]].key
+            key = endpoints_key(service, self._matrix.ports[port[place]], family)
+            self.forks[key] = self._addresses(every[number[place]]), ()
+        return known
+
+    def _fill_alike(
+        self, some: _Outcomes, traced: CellVerdicts, table: "_Table", wholes: "_Wholes"
+    ) -> None:
+        """Fill in cells of which one outcome is that of every endpoint."""
+        if not some.at.size:
+            return
+        outcomes = np.stack([some.decided[:, 0], some.between[:, 0], some.egress[:, 0]])
+        distinct, inverse = np.unique(outcomes, axis=1, return_inverse=True)
+        replies, _ = self._replies(some)
+        order = np.argsort(inverse.reshape(-1), kind="stable")
+        counts = np.bincount(inverse.reshape(-1), minlength=distinct.shape[1])
+        parts = np.split(order, np.cumsum(counts)[:-1])
+        for outcome, chosen in zip(distinct.T.tolist(), parts, strict=True):
+            [one] = self._each([outcome])
+            made = combine([one], Combine.BACKENDS)
+            cells = self.of.cells[some.at[chosen]]
+            table.write(cells, made)
+            own = wholes.traces(self.of.group[some.at[chosen]], one)
+            traced.trace[cells[own >= 0]] = own[own >= 0]
+            traced.reply[cells] = replies[chosen] if made.verdict in PASSES else NO_VERDICT
+
+    def traced_alike(self, group: int, decisions: Decisions) -> Decision | None:
+        """Return what a group's traced request came to everywhere; None where that differs."""
+        judgement = decisions.judgements.get(self._shown_by.get(group, ""))
+        each = [decisions.of(task.key) for task, _ in self.receivers(judgement)]
+        return each[0] if each and all(same(each[0], other) for other in each) else None
+
+    def shown_by(self, group: int) -> str:
+        """Return the key of a group's traced request; empty where there is none."""
+        return self._shown_by.get(group, "")
 
     def _fill(
         self, some: _Outcomes, traced: CellVerdicts, table: "_Table", decisions: Decisions
     ) -> None:
+        """Fill in cells whose endpoints fare differently."""
+        if not some.at.size:
+            return
         rows, inverse = _distinct(some)
         replies, _ = self._replies(some)
         groups = self.of.group[some.at]
@@ -501,12 +593,15 @@ class ServiceResults:
 
     def _fork(self, receivers: Sequence[Receiver], each: Sequence[Decision]) -> str:
         """Return the key of a request that is no packet, and whose endpoints fare like this."""
-        ends = tuple(with_port(*self.address(receiver)) for receiver in receivers)
+        ends = self._addresses(receivers)
         keys = tuple(decision.trace for decision in each)
         content = "\x1f".join(("service", *ends, *keys))
         key = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
         self.forks[key] = ends, keys
         return key
+
+    def _addresses(self, receivers: Sequence[Receiver]) -> tuple[str, ...]:
+        return tuple(with_port(*self.address(receiver)) for receiver in receivers)
 
     def address(self, receiver: Receiver) -> tuple[str, int]:
         """Return the address and the port of an endpoint behind a Service."""
@@ -562,6 +657,26 @@ def _each_leg(
                 yield (part, leg), row
 
 
+class _Wholes:
+    """Which groups have a traced request that came to the same at every endpoint, and to what."""
+
+    def __init__(self, results: ServiceResults, table: "_Table", decisions: Decisions) -> None:
+        count = int(results.of.group.max(initial=-1)) + 1
+        self._kind = np.full(count, UNKNOWN, dtype=np.int64)
+        self._trace = np.full(count, UNKNOWN, dtype=np.int64)
+        self._kinds: dict[tuple[object, ...], int] = {}
+        for group in range(count):
+            traced = results.traced_alike(group, decisions)
+            if traced is not None:
+                self._kind[group] = self._kinds.setdefault(essence(traced), len(self._kinds))
+                self._trace[group] = table.number(results.shown_by(group))
+
+    def traces(self, groups: NDArray[np.int32], decision: Decision) -> NDArray[np.int64]:
+        """Return by group the code of the traced request that came to this; below 0 for none."""
+        kind = self._kinds.get(essence(decision), UNKNOWN - 1)
+        return np.where(self._kind[groups] == kind, self._trace[groups], UNKNOWN)
+
+
 class _Table:
     """Writes decisions into the columns of cells."""
 
@@ -579,7 +694,11 @@ class _Table:
             -1 if blame is None else self._blames.setdefault(blame, len(self._blames))
         )
         if decision.trace:
-            self._traced.trace[cells] = self._keys.setdefault(decision.trace, len(self._keys))
+            self._traced.trace[cells] = self.number(decision.trace)
+
+    def number(self, key: str) -> int:
+        """Return the code of a trace."""
+        return self._keys.setdefault(key, len(self._keys))
 
     def done(self) -> CellVerdicts:
         """Return the columns, with the blames and traces that they name."""

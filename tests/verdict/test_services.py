@@ -8,7 +8,8 @@ import pytest
 
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.matrix import CellVerdicts, Matrix
-from audit.model.packets import Protocol
+from audit.model.packets import Family, Protocol
+from audit.model.run import endpoints_key
 from audit.model.services import ServiceCells
 from audit.model.traces import TraceTask
 from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, Reason, Verdict
@@ -38,7 +39,9 @@ UNTRACED = np.ones(2, dtype=np.bool_)
 PASS, STOP = Verdict.REACHABLE, Verdict.BLOCKED
 
 
-def results(*, listed: tuple[int, ...] = (2, 3), **fields: Any) -> ServiceResults:
+def results(
+    *, listed: tuple[int, ...] = (2, 3), groups: tuple[int, int] = (0, 0), **fields: Any
+) -> ServiceResults:
     """Return what is known of both pods' cells, whose packets are alike, before any trace.
 
     To `listed` their packets have legs.
@@ -48,10 +51,10 @@ def results(*, listed: tuple[int, ...] = (2, 3), **fields: Any) -> ServiceResult
         legs=0,
         matrix=MATRIX,
         cells=CELLS,
-        group=np.zeros(2, dtype=np.int32),
+        group=np.array(groups, dtype=np.int32),
         behind={PODS[end].addresses[0]: end for end in (0, 2, 3)},
         ports={(Protocol.TCP, 80): 0},
-        listed={0: frozenset((end, 0) for end in listed)},
+        listed=dict.fromkeys(groups, frozenset((end, 0) for end in listed)),
     )
     return ServiceResults(known, MATRIX, requests, LegResults(requests.plan, requests=requests))
 
@@ -130,10 +133,35 @@ def test_a_cell_names_the_traced_request_that_came_to_the_same_or_what_stands_fo
     known.learn_leg(1, (2, 0), "1-2", judgements)
     filled = verdicts(known, judgements)
     named = [filled.trace_keys[trace] for trace in filled.trace.tolist()]
-    assert named[0] == "s0"
-    (fork,) = known.forks
-    assert named[1] == fork
-    assert known.forks[fork] == ((f"{PODS[2].addresses[0]}:80",), ("1-2",))
+    assert named == ["s0", "1-2"]
+    # One trace stands for all endpoints, which stand beside it.
+    listed = endpoints_key(SERVICE.key, HTTP, Family.IP4)
+    assert known.forks == {listed: ((f"{PODS[2].addresses[0]}:80",), ())}
+
+
+def test_a_cell_whose_endpoints_fare_differently_names_a_trace_for_each() -> None:
+    known = results()
+    judgements = {**balanced(1, 2, 3), **came(1, 2, PASS), **came(1, 3, STOP)}
+    known.learn(CELLS[1:], ["s1"], judgements)
+    judgements |= {**came(0, 2, PASS), **came(0, 3, STOP)}
+    known.learn_leg(0, (2, 0), "0-2", judgements)
+    known.learn_leg(0, (3, 0), "0-3", judgements)
+    filled = verdicts(known, judgements)
+    ends = tuple(f"{PODS[end].addresses[0]}:80" for end in (2, 3))
+    forks = [fork for fork in known.forks.values() if fork[1]]
+    assert [fork[0] for fork in forks] == [ends] * len(forks)
+    assert set(filled.reason.tolist()) == {REASON_CODE[Reason.BACKENDS_DIFFER]}
+    named = {filled.trace_keys[trace] for trace in filled.trace.tolist()}
+    assert named <= {"s1", *(key for key, fork in known.forks.items() if fork[1])}
+
+
+def test_what_stands_for_all_endpoints_is_not_named_where_senders_have_others() -> None:
+    known = results(groups=(0, 1))
+    judgements = {**balanced(0, 2), **balanced(1, 3), **came(0, 2, STOP), **came(1, 3, STOP)}
+    known.learn(CELLS, ["s0", "s1"], judgements)
+    filled = verdicts(known, judgements)
+    assert [filled.trace_keys[trace] for trace in filled.trace.tolist()] == ["s0", "s1"]
+    assert endpoints_key(SERVICE.key, HTTP, Family.IP4) not in known.forks
 
 
 def test_two_traces_of_a_group_that_are_sent_elsewhere_leave_it_open() -> None:
