@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from audit.model.matrix import Matrix
 from audit.model.packets import Protocol
 
+_SPREADING = np.int64(2_654_435_761)
+"""A multiple of it is anywhere (Knuth, "The Art of Computer Programming", 6.4)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceCells:
@@ -38,15 +41,23 @@ class ServiceCells:
         """Return a cell of each group of which a trace has to tell to whom it is sent.
 
         Not of a sender that is behind the Service itself, if there is another: what it sends to
-        itself is another packet.
+        itself is another packet. Senders are drawn, so that the traces begin on all nodes.
         """
         src = self.matrix.src[self.cells].astype(np.int64)
         count = len(self.matrix.endpoints)
         own = [g * count + end for g, ends in self.listed.items() for end, _ in ends]
         itself = np.isin(self.group.astype(np.int64) * count + src, own)
-        order = np.argsort(itself, kind="stable")
-        groups, first = np.unique(self.group[order], return_index=True)
-        return self.cells[order[first[~np.isin(groups, list(self.sent))]]]
+        groups, chosen = self._drawn(np.flatnonzero(~itself))
+        others, also = self._drawn(np.flatnonzero(~np.isin(self.group, groups)))
+        told = np.isin(np.concatenate([groups, others]), list(self.sent))
+        asked: NDArray[np.int64] = self.cells[np.concatenate([chosen, also])[~told]]
+        return asked
+
+    def _drawn(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return the groups of these cells, by place, and one of each; the same ones each time."""
+        order = places[np.argsort(self.group[places], kind="stable")]
+        groups, first, counts = np.unique(self.group[order], return_index=True, return_counts=True)
+        return groups, order[first + groups * _SPREADING % counts]
 
     def receiver(self, address: str, protocol: Protocol, port: int) -> tuple[int, int] | None:
         """Return the endpoint with an address, and a port, as indices; None for no known ones."""

@@ -250,7 +250,9 @@ TRACES = Table(
     text="One row per real trace: one packet through one zone, what decided it, and the engine's "
     "own words. A headless Service's name is no packet, nor is a Service whose endpoints' packets "
     "others stand for: its row has no microflow, and "
-    "`next_ids` are the traces to its endpoints. Each file is one batch, sorted by `trace_id`.",
+    "`next_ids` are the traces to its endpoints; without any, the row only names the endpoints in "
+    "`detail`, and each cell the one trace that stands for all of them. Each file is one batch, "
+    "sorted by `trace_id`.",
     schema=pa.schema(
         [
             _column("trace_id", TEXT, "Made of what was traced: a rerun has the same."),
