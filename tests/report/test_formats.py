@@ -444,6 +444,19 @@ def test_hostile_names_are_text_in_markup(told: Overview) -> None:
     assert all(ord(char) < 128 for char in sarif.sarif(told))
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ask with `--port tcp/80 | x`, *now*", r"ask with `--port tcp/80 \| x`, \*now\*"),
+        ("one ` of @them", r"one \` of \@them"),
+        ("``a`` and <b>", r"\`\`a\`\` and \<b\>"),
+        ("`@team` and `<img>`", "`@team` and `<img>`"),
+    ],
+)
+def test_what_stands_between_backticks_is_code(text: str, shown: str) -> None:
+    assert markdown.escaped(text) == shown
+
+
 def test_prometheus_has_bounded_labels(told: Overview) -> None:
 
     namespaces = tuple(

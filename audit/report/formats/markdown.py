@@ -186,10 +186,18 @@ def _table(
 
 
 def escaped(text: str) -> str:
-    """Return text that Markdown shows as it is, in a cell of a table too, and of bounded length."""
+    """Return text that Markdown shows as it is, in a cell of a table too, and of bounded length.
+
+    What stands between backticks is shown as code, where nothing means anything either.
+    """
     kept = text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"
     shown = printing.line(kept)
-    return _SPECIAL.sub(r"\\\g<0>", shown)
+    if shown.count("`") % 2 or "``" in shown:
+        return _SPECIAL.sub(r"\\\g<0>", shown)
+    parts = shown.split("`")
+    parts[::2] = (_SPECIAL.sub(r"\\\g<0>", part) for part in parts[::2])
+    parts[1::2] = (part.replace("|", r"\|") for part in parts[1::2])
+    return "`".join(parts)
 
 
 _SPECIAL = re.compile(r"[\\`*_\[\]<>|#~!{}&@$]|:(?!\s|$)")
