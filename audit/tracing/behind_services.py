@@ -19,7 +19,8 @@ from audit.verdict import records
 from audit.verdict.compose import Decision, Decisions
 from audit.verdict.judge import Judgement
 from audit.verdict.legs import LegResults
-from audit.verdict.services import Pair, Receiver, ServiceResults
+from audit.verdict.service_packets import Pair, Receiver
+from audit.verdict.services import ServiceResults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

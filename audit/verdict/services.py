@@ -10,7 +10,6 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +35,7 @@ from audit.model.verdicts import (
 from audit.verdict.compose import Decision, Decisions, combine, decide
 from audit.verdict.judge import Combine, Judgement
 from audit.verdict.legs import UNKNOWN, LegResults, Part, essence, same, shown
+from audit.verdict.service_packets import PacketChoice, Pair, Receiver
 
 _LEFT_OPEN = frozenset({Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
 """Of a composed decision: a cell's own trace has to say more."""
@@ -45,21 +45,10 @@ _BALANCING = "ls_in_lb"
 
 _NOT_SHOWN = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN)
 
-Receiver = tuple[int, int]
-"""An endpoint behind a Service and its port, as indices into `ServiceCells.matrix`."""
-
-
 _Sent = tuple[Receiver, ...] | Decision | None
 
 _Outcome = tuple[int, int, int]
 """What decided, on the way between, and in the egress leg: indices into decisions."""
-
-
-class Pair(NamedTuple):
-    """A packet from a sender to an endpoint behind a Service, of a cell to that."""
-
-    cell: int
-    receiver: Receiver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,11 +259,9 @@ class ServiceResults:
     def missing(self, untraced: NDArray[np.bool_]) -> list[Pair]:
         """Return a packet for each leg that no trace has shown and that some cell needs.
 
-        `untraced` is by cell of the matrix. Those come first that show an ingress leg, and a way
-        and an egress leg with it; others only for what these do not show. What a sender sends to
-        itself shows no leg of others.
+        `untraced` is by cell of the matrix. What a sender sends to itself shows no leg of others.
         """
-        shows: dict[tuple[Part, int], tuple[Pair, tuple[tuple[Part, int], ...]]] = {}
+        choice = PacketChoice()
         own: list[Pair] = []
         for some in self._outcomes(untraced):
             for column, receiver in enumerate(some.receivers):
@@ -282,21 +269,13 @@ class ServiceResults:
                 itself = self._itself(some.at, receiver)
                 own += [Pair(int(self.of.cells[at]), receiver) for at in some.at[unknown & itself]]
                 at = some.at[unknown & ~itself]
-                if not at.size:
-                    continue
-                ids = self._requests.unshown(self._routed(at, receiver))
-                for leg, row in _each_leg(ids):
-                    if leg not in shows:
-                        besides = tuple((part, int(of[row])) for part, of in ids.items())
-                        shows[leg] = Pair(int(self.of.cells[at[row]]), receiver), besides
-        pairs: dict[Pair, None] = dict.fromkeys(own)
-        done: set[tuple[Part, int]] = set()
-        for part in (Part.INGRESS, Part.TRANSIT, Part.EGRESS, Part.ARRIVAL):
-            for leg, (pair, besides) in shows.items():
-                if leg[0] is part and leg not in done:
-                    pairs[pair] = None
-                    done.update(besides)
-        return list(pairs)
+                if at.size:
+                    legs = self._routed(at, receiver)
+                    ids = self._requests.unshown(legs)
+                    predicted, _ = self._requests.plan.predicted(legs)
+                    passes = predicted | (ids[Part.EGRESS] < 0)  # or its trace would decide
+                    choice.add(self.of.cells[at], receiver, ids, passes)
+        return [*own, *choice.pairs()]
 
     def _itself(self, at: NDArray[np.int64], receiver: Receiver) -> NDArray[np.bool_]:
         """Say of which of these cells, by place, a receiver is the sender."""

@@ -16,7 +16,8 @@ from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, Reason, Verdict
 from audit.verdict.compose import Decisions
 from audit.verdict.judge import Combine, Judgement
 from audit.verdict.legs import LegResults
-from audit.verdict.services import Pair, ServiceResults
+from audit.verdict.service_packets import Pair
+from audit.verdict.services import ServiceResults
 from tests.verdict import made
 from tests.verdict.test_legs import PODS, plan
 
