@@ -12,13 +12,16 @@ import signal
 import socket as sockets
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from audit.errors import DatabaseError, EngineError
 from audit.model.engine import Programs
 from audit.replay.tables import Tables
+
+Copy = Callable[[Path, Path], object]
+"""Makes a copy of a standalone database, by their paths."""
 
 _TOOL_TIMEOUT_S = 300
 _ECHO = b'{"method":"echo","params":[],"id":0}'
@@ -164,7 +167,9 @@ def _cut(source: Path, target: Path, end: int, magic: bytes) -> None:
 
 
 @contextlib.contextmanager
-def serve(programs: Programs, database: Path, rundir: Path) -> Iterator[Path]:
+def serve(
+    programs: Programs, database: Path, rundir: Path, *, copy: Copy = shutil.copyfile
+) -> Iterator[Path]:
     """Serve a copy of `database` on a Unix socket in `rundir` and yield the socket's path.
 
     A copy, because ovsdb-server locks its file and several workers may serve the same. The
@@ -178,7 +183,8 @@ def serve(programs: Programs, database: Path, rundir: Path) -> Iterator[Path]:
             f"{socket} is longer than a Unix socket's path may be ({_SOCKET_PATH_BYTES} bytes); "
             "set TMPDIR to a shorter directory"
         )
-    served = shutil.copyfile(database, rundir / "db")
+    served = rundir / "db"
+    copy(database, served)
     log = rundir / "ovsdb-server.log"
     argv = programs.argv(
         "ovsdb-server",

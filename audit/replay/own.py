@@ -17,7 +17,7 @@ from typing import Any
 from audit.errors import DatabaseError, EngineError
 from audit.model.datapath import Chassis, Switch
 from audit.model.engine import Programs
-from audit.replay import databases, datapath
+from audit.replay import databases, datapath, lean
 
 _BACKUP_TIMEOUT_S = 300
 _QUERY_TIMEOUT_S = 20
@@ -30,7 +30,7 @@ def serve(programs: Programs, socket: Path, rundir: Path) -> Iterator[Path]:
     copy = rundir / "own.db"
     with copy.open("wb") as sink:
         _run(programs, sink, "backup", f"unix:{socket}", "OVN_Southbound", within=_BACKUP_TIMEOUT_S)
-    with databases.serve(programs, copy, rundir) as served:
+    with databases.serve(programs, copy, rundir, copy=lean.copy) as served:
         copy.unlink()  # what is served is a copy of it
         yield served
 

@@ -53,7 +53,7 @@ class Tables:
         DatabaseError when it is none, or when a record does not have the checksum it states.
         """
         try:
-            first, *transactions = _records(database.read_bytes())
+            first, *transactions = records(database.read_bytes())
             described = _ANY.decode(first)
             tables, name = cls(described), described["name"]
             for transaction in transactions:
@@ -190,7 +190,7 @@ def _text(stored: _Stored) -> bytes:
     return bytes(stored) if isinstance(stored, msgspec.Raw) else msgspec.json.encode(stored)
 
 
-def _records(content: bytes) -> Iterator[bytes]:
+def records(content: bytes) -> Iterator[bytes]:
     """Yield the JSON text of each record; ValueError where there is none to read."""
     end = 0
     while end < len(content) or not end:
