@@ -112,15 +112,16 @@ def is_composed(run: Run, cell: int, first: TraceRecord) -> bool:
     """
     matrix = run.matrix
     src, dst = matrix.endpoints[matrix.src[cell]], matrix.endpoints[matrix.dst[cell]]
+    address = dst.address(FAMILIES[matrix.family[cell]])
     if not first.microflow:
+        # What a sender sends to itself stays a packet to the Service's address.
         return any(
-            not _sends(src, packet) or _target(packet) != target
+            not _sends(src, packet) or (_target(packet) != target and packet.dst != address)
             for target, packet in _forked(run, first)
         )
     packet = Packet.of(first.microflow)
     port = matrix.ports[matrix.port[cell]]
     numbered = f"{port.protocol}/{port.sample}"
-    address = dst.address(FAMILIES[matrix.family[cell]])
     return not _sends(src, packet) or packet.dst != address or _port(packet) not in ("", numbered)
 
 
@@ -199,6 +200,7 @@ def balanced(run: Run, cell: int) -> tuple[Balanced, ...]:
     dst = matrix.endpoints[matrix.dst[cell]]
     if dst.kind is not EndpointKind.SERVICE or trace < 0:
         return ()
+    address = dst.address(FAMILIES[matrix.family[cell]])
     fates: dict[str, Balanced] = {}
     for parent in request_of(run, cell):
         if parent.reason != Reason.ALL_BACKENDS:
@@ -206,10 +208,10 @@ def balanced(run: Run, cell: int) -> tuple[Balanced, ...]:
         for place, first in enumerate(map(run.traces.get, parent.next_keys)):
             if first is None:
                 continue
-            itself = first.microflow == parent.microflow  # of the sender there is no packet
-            target = "" if itself else _target(Packet.of(first.microflow))
-            if not parent.microflow:
-                target = _listed(parent)[place]
+            packet = Packet.of(first.microflow)
+            target = _target(packet) if parent.microflow else _listed(parent)[place]
+            if first.microflow == parent.microflow or packet.dst == address:
+                target = ""  # to the sender itself no packet goes
             fates.setdefault(target, _fate(target, request(run.traces, first.key)))
     return tuple(fates[target] for target in sorted(fates))
 

@@ -12,6 +12,7 @@ from audit.replay import lean
 from audit.replay.databases import OvsdbTool
 from audit.replay.tables import Tables
 from audit.replay.toolchain import Toolchain
+from tests.archives import extract
 
 SCHEMA = {
     "name": "OVN_Southbound",
@@ -87,7 +88,7 @@ def test_of_a_recorded_database_nothing_else_is_missing(
     toolchain: Toolchain, example_snapshot: Path, tmp_path: Path
 ) -> None:
     with tarfile.open(example_snapshot) as archive:
-        archive.extractall(tmp_path, filter="data")
+        extract(archive, tmp_path)
     whole = next(tmp_path.glob("**/ovn/ovn-worker/sb.db"))
     copy = tmp_path / "lean.db"
     lean.copy(whole, copy)

@@ -247,6 +247,7 @@ class _Terminal(io.StringIO):
 def test_lines_are_coloured_on_a_terminal_that_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = found(stage(), stage(Verdict.BLOCKED))
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stdout", terminal := _Terminal())
     _print(rendering.texts(pair, 0))
     coloured = terminal.getvalue()
