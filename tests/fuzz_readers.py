@@ -4,7 +4,6 @@ Inputs are small so that the time of a million goes to the readers; what they ho
 out. Files that a reader wants on disk are in memory, where the machine has such a place.
 """
 
-import hashlib
 import io
 import json
 import random
@@ -28,6 +27,7 @@ from audit.facts.ovn import read_zone
 from audit.model.datapath import Pipelines, Switch
 from audit.model.engine import DatabaseReader
 from audit.model.engine import Tables as TablesProtocol
+from audit.replay import tables
 from audit.replay.tables import Tables
 from audit.report.formats import history as told
 from audit.scope import expectations
@@ -183,11 +183,7 @@ def _small(content: bytes) -> bytes:
 
 def database(records: Sequence[bytes]) -> bytes:
     """Return a database file of these records."""
-    sums = (hashlib.sha1(record, usedforsecurity=False).hexdigest() for record in records)
-    return b"".join(
-        b"OVSDB JSON %d %s\n%s" % (len(record), checksum.encode(), record)
-        for record, checksum in zip(records, sums, strict=True)
-    )
+    return b"".join(map(tables.record, records))
 
 
 def _zone(data: bytes) -> None:

@@ -5,7 +5,6 @@ per cell, which is sound whatever the policies say. A smaller one needs to know 
 no predicate can tell apart, and has the same shape.
 """
 
-import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,7 @@ from audit.cover.headless import NO_HEADLESS, Headless, Receiver
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind, Port
 from audit.model.matrix import FAMILIES, Matrix, located
 from audit.model.packets import REQUEST_SOURCE_PORT, ConntrackState, Family, Microflow
-from audit.model.tasks import keyed
+from audit.model.tasks import key_of, keyed
 from audit.model.traces import TraceTask
 from audit.model.verdicts import REASON_CODE, Reason
 
@@ -164,8 +163,7 @@ def placed(cover: Cover, on_plane: Callable[[TraceTask], TraceTask]) -> Cover:
 
 def forked(legs: tuple[TraceTask, ...]) -> Fork:
     """Return the fork into these legs."""
-    content = "\x1f".join(("fork", *(leg.key for leg in legs)))
-    return Fork(key=hashlib.blake2b(content.encode(), digest_size=8).hexdigest(), legs=legs)
+    return Fork(key=key_of("fork", *(leg.key for leg in legs)), legs=legs)
 
 
 class _Requests:

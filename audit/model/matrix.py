@@ -55,6 +55,13 @@ def located(wanted: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.i
     return np.where(among[places] == wanted, places, np.int64(-1))
 
 
+def members_of(classes: NDArray[np.signedinteger[Any]]) -> list[NDArray[np.int64]]:
+    """Return the members of each class, those of class -1 left out."""
+    order = np.argsort(classes, kind="stable")
+    counts = np.bincount(classes + 1)
+    return np.split(order, np.cumsum(counts)[:-1])[1:] if len(counts) else []
+
+
 def index_type(count: int) -> type[np.signedinteger[Any]]:
     """Return the type of indices into a table of `count` entries."""
     return np.int16 if count <= np.iinfo(np.int16).max else np.int32

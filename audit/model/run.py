@@ -1,6 +1,5 @@
 """A finished run, as the store gives it back and the reports see it."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from audit.model.facts import Policy
 from audit.model.matrix import Cells, CellVerdicts, Matrix
 from audit.model.packets import Family
 from audit.model.probes import Probed
+from audit.model.tasks import key_of
 from audit.model.traces import TraceOutcome
 from audit.model.verdicts import Blame
 
@@ -20,8 +20,7 @@ ENDPOINTS = "endpoints "
 
 def endpoints_key(service: str, port: Port, family: Family) -> str:
     """Return the key of the row that names the endpoints of a Service's port."""
-    content = "\x1f".join((ENDPOINTS, service, str(port), family))
-    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+    return key_of(ENDPOINTS, service, port, family)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,5 +22,10 @@ def keyed(task: _Task) -> _Task:
     `depth` is no part of the content, nor is `network`, which the port of entry is on.
     """
     entry = (task.node, task.tunnel) if isinstance(task, DatapathTask) else ()
-    text = "\x1f".join(map(str, (*_ASKED(task), *_PACKET(task.microflow), *entry)))
-    return replace(task, key=hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
+    return replace(task, key=key_of(*_ASKED(task), *_PACKET(task.microflow), *entry))
+
+
+def key_of(*content: object) -> str:
+    """Return the key of a trace, or of a request that is no packet, by what tells it apart."""
+    text = "\x1f".join(map(str, content))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

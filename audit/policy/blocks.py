@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from audit.model.blocks import Blocks, Exceptions, Layout
 from audit.model.facts import ClusterState, Policy
-from audit.model.matrix import Matrix
+from audit.model.matrix import Matrix, members_of
 from audit.model.verdicts import Blame
 from audit.policy.intent import NO_NODE, Evaluation, IntentVerdicts, Tables
 from audit.policy.tables import SideTable
@@ -283,7 +283,7 @@ class _Family:
         position = np.searchsorted(self._columns, to)
         row, k = self._row_class[src], self._column_class[position]
         first = (source[row] == src) & (column[k] == to)
-        members = [_members(self._row_class), _members(self._column_class)]
+        members = [members_of(self._row_class), members_of(self._column_class)]
         others: dict[int, list[tuple[int, int]]] = {}
         for r, c in zip(row[first].tolist(), k[first].tolist(), strict=True):
             cell = self._another(members[0][r], self._columns[members[1][c]])
@@ -345,13 +345,6 @@ def _columns_of(side: SideTable, classes: NDArray[np.int32]) -> _Ints:
 def _first_of(classes: _Ints) -> _Ints:
     """Return the first member of each class, which are numbered densely."""
     return np.unique(classes, return_index=True)[1].astype(np.int64)
-
-
-def _members(classes: _Ints) -> list[NDArray[np.int64]]:
-    """Return the members of each class, those of class -1 left out."""
-    order = np.argsort(classes, kind="stable")
-    counts = np.bincount(classes + 1)
-    return np.split(order, np.cumsum(counts)[:-1])[1:] if len(counts) else []
 
 
 def _merged(codes: NDArray[np.int32]) -> tuple[NDArray[np.int32], tuple[_Ints, _Ints]]:

@@ -5,14 +5,18 @@ With 35,000 sets, of which 1,200 are named, `ovn-trace` (25.03) starts in three 
 without the others, and a trace takes nine tenths.
 """
 
-import hashlib
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from audit.replay.tables import records
+from audit.errors import EngineError
+from audit.replay.tables import record, records
+
+MOST_BYTES = 128 << 20
+"""Of a database that is read whole, by each worker, in some four times its size."""
 
 _SETS = "Address_Set"
 _RAW = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -24,9 +28,16 @@ _NAMED = re.compile(rb"\$([\w.-]+)")
 def copy(source: Path, target: Path) -> None:
     """Write the database `source` to `target`, without address sets that nothing names.
 
-    Both are standalone OVSDB files. OSError as writing one does; ValueError for what is none.
+    One that is very large is copied as it is. Both are standalone OVSDB files: EngineError when
+    `source` is none, as of a server that does not start on it; OSError as writing a file does.
     """
-    target.write_bytes(without_unnamed_sets(source.read_bytes()))
+    if source.stat().st_size > MOST_BYTES:
+        shutil.copyfile(source, target)
+        return
+    try:
+        target.write_bytes(without_unnamed_sets(source.read_bytes()))
+    except ValueError as error:
+        raise EngineError(f"{source} cannot be read as an OVSDB file: {error}") from error
 
 
 def without_unnamed_sets(content: bytes) -> bytes:
@@ -44,7 +55,7 @@ def without_unnamed_sets(content: bytes) -> bytes:
             left = {uuid: row for uuid, row in rows.items() if uuid in kept}
             transaction[_SETS] = msgspec.Raw(msgspec.json.encode(left))
         lean.append(msgspec.json.encode(transaction))
-    return b"".join(map(_record, lean))
+    return b"".join(map(record, lean))
 
 
 def _named(transactions: Iterable[Mapping[str, msgspec.Raw]]) -> frozenset[bytes]:
@@ -73,8 +84,3 @@ def _kept(
 
 def _may_be(name: bytes, named: frozenset[bytes]) -> bool:
     return name in named or not _NAME.fullmatch(name)
-
-
-def _record(text: bytes) -> bytes:
-    digest = hashlib.sha1(text, usedforsecurity=False).hexdigest()
-    return b"OVSDB JSON %d %s\n%s" % (len(text), digest.encode(), text)

@@ -205,6 +205,12 @@ def records(content: bytes) -> Iterator[bytes]:
         end = line + len(text)
 
 
+def record(text: bytes) -> bytes:
+    """Return a record of this JSON text, as `records` reads it."""
+    digest = hashlib.sha1(text, usedforsecurity=False).hexdigest()
+    return b"%b%d %b\n%b" % (_MAGIC, len(text), digest.encode(), text)
+
+
 def _difference(old: Any, change: Any, kind: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
     """Apply a difference to a set or a map, as `ovsdb_datum_apply_diff` does.
 

@@ -4,14 +4,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from audit.model.changes import ChangedCells, ChangedPaths
-from audit.model.endpoints import Port, stretches
 from audit.model.expectations import Checked, Checks, Status, Violation
 from audit.model.findings import FindingKind, Severity
 from audit.report import changes
 from audit.report.formats.overview import folded
 from audit.report.links import Links
 from audit.report.messages import Message
-from audit.report.sentences import Gathered, listed
+from audit.report.sentences import Gathered, listed, port_names
 
 LISTED = 6
 DRIFTING = frozenset(
@@ -280,6 +279,6 @@ def _violation(row: Gathered[Violation], links: Links) -> ViolationRow:
 
 
 def _few(ports: Sequence[str]) -> str:
-    names = [str(port) for port in stretches(map(Port.parse, ports))]
+    names = port_names(ports)
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more

@@ -186,9 +186,14 @@ def cells(count: int) -> str:
     return f"{count:,} cell" if count == 1 else f"{count:,} cells"
 
 
+def port_names(ports: Iterable[str]) -> list[str]:
+    """Return names of ports, ranges that follow one another as one: `tcp/0-65535`."""
+    return [str(port) for port in stretches(map(Port.parse, ports))]
+
+
 def ports_text(ports: Iterable[str]) -> str:
-    """Return names of ports in a line, ranges that follow one another as one: `tcp/0-65535`."""
-    return ", ".join(map(str, stretches(map(Port.parse, ports))))
+    """Return names of ports in a line."""
+    return ", ".join(port_names(ports))
 
 
 def unproven(counted: Counted) -> Iterator[str]:

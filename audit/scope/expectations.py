@@ -344,10 +344,9 @@ def _port(text: str) -> Port:
     match = _PORT.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no port; write tcp/80, tcp/8000-8100, tcp for all, or icmp")
-    protocol, first, last = match.groups()
-    if first is None:
-        return Port(protocol=Protocol(protocol), number=0, last=MAX_PORT)
-    return Port(protocol=Protocol(protocol), number=int(first), last=int(last or 0))
+    if match[2] is None:
+        return Port(protocol=Protocol(match[1]), number=0, last=MAX_PORT)
+    return Port.parse(text)
 
 
 def _kind(text: str) -> EndpointKind:

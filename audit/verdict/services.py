@@ -6,9 +6,7 @@ that of a traced request is (`audit.verdict.compose`).
 """
 
 import functools
-import hashlib
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,10 +14,11 @@ from numpy.typing import NDArray
 
 from audit.model.endpoints import Endpoint
 from audit.model.legs import CellLegs
-from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, located, passing, proven
+from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, located, members_of, passing, proven
 from audit.model.packets import with_port
 from audit.model.run import endpoints_key
 from audit.model.services import ServiceCells
+from audit.model.tasks import key_of
 from audit.model.traces import TraceTask
 from audit.model.verdicts import (
     CODE,
@@ -64,24 +63,6 @@ class _Outcomes:
     decided: NDArray[np.int32]
     between: NDArray[np.int32]
     egress: NDArray[np.int32]
-
-    def alike(self) -> NDArray[np.bool_]:
-        """Say of which cells all receivers have the same outcome."""
-        each = (self.decided, self.between, self.egress)
-        alike: NDArray[np.bool_] = np.logical_and.reduce(
-            [(outcomes == outcomes[:, :1]).all(axis=1) for outcomes in each]
-        )
-        return alike
-
-    def take(self, chosen: NDArray[np.bool_]) -> "_Outcomes":
-        """Return those of some of the cells."""
-        return replace(
-            self,
-            at=self.at[chosen],
-            decided=self.decided[chosen],
-            between=self.between[chosen],
-            egress=self.egress[chosen],
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -469,17 +450,23 @@ class ServiceResults:
         table.write(self.of.cells[waiting], _NOT_SHOWN)
         by_sent = list(self._by_sent(waiting))
         known = self._same_for_all(by_sent)
-        wholes = _Wholes(self, table, decisions)
+        wholes = _Wholes(self._traced_wholes(table, decisions), self.of.group)
         for sent, at in by_sent:
             if isinstance(sent, Decision):
                 table.write(self.of.cells[at], sent)
                 traced.reply[self.of.cells[at]] = NO_VERDICT
-                continue
-            some = self._outcome(sent, at)
-            alike = some.alike() & known[at]
-            self._fill_alike(some.take(alike), traced, table, wholes)
-            self._fill(some.take(~alike), traced, table, decisions)
+            else:
+                self._fill(self._outcome(sent, at), known, traced, table, wholes)
         return table.done()
+
+    def _traced_wholes(
+        self, table: "_Table", decisions: Decisions
+    ) -> Iterator[tuple[int, int, list[Decision]]]:
+        """Yield groups with the code of a traced request, and what it came to at each endpoint."""
+        for group, key in self._shown_by.items():
+            receivers = list(self.receivers(decisions.judgements.get(key)))
+            if receivers:
+                yield group, table.number(key), [decisions.of(task.key) for task, _ in receivers]
 
     def _same_for_all(
         self, by_sent: Sequence[tuple[tuple[Receiver, ...] | Decision, NDArray[np.int64]]]
@@ -510,72 +497,37 @@ class ServiceResults:
             self.forks[key] = self._addresses(every[number[place]]), ()
         return known
 
-    def _fill_alike(
-        self, some: _Outcomes, traced: CellVerdicts, table: "_Table", wholes: "_Wholes"
-    ) -> None:
-        """Fill in cells of which one outcome is that of every endpoint."""
-        if not some.at.size:
-            return
-        outcomes = np.stack([some.decided[:, 0], some.between[:, 0], some.egress[:, 0]])
-        distinct, inverse = np.unique(outcomes, axis=1, return_inverse=True)
-        replies, _ = self._replies(some)
-        order = np.argsort(inverse.reshape(-1), kind="stable")
-        counts = np.bincount(inverse.reshape(-1), minlength=distinct.shape[1])
-        parts = np.split(order, np.cumsum(counts)[:-1])
-        for outcome, chosen in zip(distinct.T.tolist(), parts, strict=True):
-            [one] = self._each([outcome])
-            made = combine([one], Combine.BACKENDS)
-            cells = self.of.cells[some.at[chosen]]
-            table.write(cells, made)
-            own = wholes.traces(self.of.group[some.at[chosen]], one)
-            traced.trace[cells[own >= 0]] = own[own >= 0]
-            traced.reply[cells] = replies[chosen] if made.verdict in PASSES else NO_VERDICT
-
-    def traced_alike(self, group: int, decisions: Decisions) -> Decision | None:
-        """Return what a group's traced request came to everywhere; None where that differs."""
-        judgement = decisions.judgements.get(self._shown_by.get(group, ""))
-        each = [decisions.of(task.key) for task, _ in self.receivers(judgement)]
-        return each[0] if each and all(same(each[0], other) for other in each) else None
-
-    def shown_by(self, group: int) -> str:
-        """Return the key of a group's traced request; empty where there is none."""
-        return self._shown_by.get(group, "")
-
     def _fill(
-        self, some: _Outcomes, traced: CellVerdicts, table: "_Table", decisions: Decisions
+        self,
+        some: _Outcomes,
+        known: NDArray[np.bool_],
+        traced: CellVerdicts,
+        table: "_Table",
+        wholes: "_Wholes",
     ) -> None:
-        """Fill in cells whose endpoints fare differently."""
-        if not some.at.size:
-            return
+        """Fill in cells that are sent to the same; `known` says by place if whoever sends is."""
         rows, inverse = _distinct(some)
         replies, _ = self._replies(some)
-        groups = self.of.group[some.at]
-        distinct, numbers = np.unique(np.stack([inverse, groups]), axis=1, return_inverse=True)
-        order = np.argsort(numbers.reshape(-1), kind="stable")
-        counts = np.bincount(numbers.reshape(-1), minlength=distinct.shape[1])
-        parts = np.split(order, np.cumsum(counts)[:-1])
-        for (row, group), chosen in zip(distinct.T.tolist(), parts, strict=True):
-            each = self._each(rows[row])
+        for row, chosen in zip(rows, members_of(inverse), strict=True):
+            each = self._each(row)
             made = combine(each, Combine.BACKENDS)
-            cells = self.of.cells[some.at[chosen]]
-            trace = self._whole(group, each, decisions) or self._fork(some.receivers, each)
-            table.write(cells, replace(made, trace=trace))
+            at = some.at[chosen]
+            cells = self.of.cells[at]
+            trace = wholes.traces(self.of.group[at], each)
+            one = known[at] & (len({*row}) == 1)
+            if made.trace:
+                trace[(trace < 0) & one] = table.number(made.trace)
+            if ((trace < 0) & ~one).any():
+                trace[(trace < 0) & ~one] = table.number(self._fork(some.receivers, each))
+            table.write(cells, replace(made, trace=""))
+            traced.trace[cells] = trace
             traced.reply[cells] = replies[chosen] if made.verdict in PASSES else NO_VERDICT
-
-    def _whole(self, group: int, each: Sequence[Decision], decisions: Decisions) -> str:
-        """Return the traced request of a group if it came to the same at each endpoint."""
-        key = self._shown_by.get(group, "")
-        if key not in decisions.judgements:
-            return ""
-        traced = (decisions.of(task.key) for task, _ in self.receivers(decisions.judgements[key]))
-        return key if all(itertools.starmap(same, zip(each, traced, strict=True))) else ""
 
     def _fork(self, receivers: Sequence[Receiver], each: Sequence[Decision]) -> str:
         """Return the key of a request that is no packet, and whose endpoints fare like this."""
         ends = self._addresses(receivers)
         keys = tuple(decision.trace for decision in each)
-        content = "\x1f".join(("service", *ends, *keys))
-        key = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+        key = key_of("service", *ends, *keys)
         self.forks[key] = ends, keys
         return key
 
@@ -637,23 +589,27 @@ def _each_leg(
 
 
 class _Wholes:
-    """Which groups have a traced request that came to the same at every endpoint, and to what."""
+    """Which groups have a traced request, and what it came to at each endpoint."""
 
-    def __init__(self, results: ServiceResults, table: "_Table", decisions: Decisions) -> None:
-        count = int(results.of.group.max(initial=-1)) + 1
-        self._kind = np.full(count, UNKNOWN, dtype=np.int64)
-        self._trace = np.full(count, UNKNOWN, dtype=np.int64)
+    def __init__(
+        self, traced: Iterable[tuple[int, int, Sequence[Decision]]], groups: NDArray[np.int32]
+    ) -> None:
+        """`traced` are groups, with a trace and its decisions; `groups` are all there are."""
+        self._kind = np.full(int(groups.max(initial=-1)) + 1, UNKNOWN, dtype=np.int64)
+        self._trace = np.full_like(self._kind, UNKNOWN)
         self._kinds: dict[tuple[object, ...], int] = {}
-        for group in range(count):
-            traced = results.traced_alike(group, decisions)
-            if traced is not None:
-                self._kind[group] = self._kinds.setdefault(essence(traced), len(self._kinds))
-                self._trace[group] = table.number(results.shown_by(group))
+        for group, trace, each in traced:
+            self._kind[group] = self._kinds.setdefault(_essences(each), len(self._kinds))
+            self._trace[group] = trace
 
-    def traces(self, groups: NDArray[np.int32], decision: Decision) -> NDArray[np.int64]:
+    def traces(self, groups: NDArray[np.int32], each: Sequence[Decision]) -> NDArray[np.int64]:
         """Return by group the code of the traced request that came to this; below 0 for none."""
-        kind = self._kinds.get(essence(decision), UNKNOWN - 1)
+        kind = self._kinds.get(_essences(each), UNKNOWN - 1)
         return np.where(self._kind[groups] == kind, self._trace[groups], UNKNOWN)
+
+
+def _essences(each: Sequence[Decision]) -> tuple[object, ...]:
+    return tuple(map(essence, each))
 
 
 class _Table:

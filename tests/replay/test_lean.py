@@ -1,6 +1,5 @@
 """A served southbound lacks the address sets that nothing names, and is the same otherwise."""
 
-import hashlib
 import json
 import tarfile
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from audit.errors import EngineError
 from audit.replay import lean
 from audit.replay.databases import OvsdbTool
-from audit.replay.tables import Tables
+from audit.replay.tables import Tables, record
 from audit.replay.toolchain import Toolchain
 from tests.archives import extract
 
@@ -26,12 +26,7 @@ SCHEMA = {
 
 def file(*transactions: dict[str, Any]) -> bytes:
     """Return an OVSDB file with these transactions."""
-    records = b""
-    for value in (SCHEMA, *transactions):
-        text = json.dumps(value).encode() + b"\n"
-        digest = hashlib.sha1(text, usedforsecurity=False).hexdigest()
-        records += f"OVSDB JSON {len(text)} {digest}\n".encode() + text
-    return records
+    return b"".join(record(json.dumps(value).encode()) for value in (SCHEMA, *transactions))
 
 
 def sets_of(content: bytes, tmp_path: Path) -> dict[str, str]:
@@ -78,9 +73,27 @@ def test_what_later_transactions_say_of_a_set_goes_with_it(tmp_path: Path) -> No
     assert kept == {"kept": "new", "later": "again"}
 
 
-def test_what_is_no_database_is_refused() -> None:
+def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no record begins"):
         lean.without_unnamed_sets(b"nothing")
+    source = tmp_path / "sb.db"
+    for content in (b"nothing", record(b"{}") + record(b"[")):
+        source.write_bytes(content)
+        with pytest.raises(EngineError, match="cannot be read as an OVSDB file"):
+            lean.copy(source, tmp_path / "copy.db")
+
+
+def test_a_very_large_database_is_copied_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "sb.db", tmp_path / "copy.db"
+    source.write_bytes(file({"Address_Set": {"u": {"name": "a"}}}))
+    lean.copy(source, target)
+    assert sets_of(target.read_bytes(), tmp_path) == {}
+    source.write_bytes(file({"Address_Set": {"u": {"name": "a"}}}))
+    monkeypatch.setattr(lean, "MOST_BYTES", 100)
+    lean.copy(source, target)
+    assert target.read_bytes() == source.read_bytes()
 
 
 @pytest.mark.ovn
