@@ -420,8 +420,10 @@ function tileAt(cellsPerPixel, tileRow, tileColumn) {
   return tiles.get(key);
 }
 
-// Makes tiles for a few milliseconds; says whether one was finished.
+// Makes tiles for a few milliseconds; says whether one was finished. There may be none to make: they were
+// of a scene that another has taken the place of since.
 function makeTiles(milliseconds) {
+  if (!making && !wanted.length) return false;
   const end = performance.now() + milliseconds;
   if (!making) {
     const [key, ...place] = wanted.shift();

@@ -6,6 +6,8 @@ import vm from "node:vm";
 
 const FILES = ["tools.js", "data.js", "view.js", "scene.js", "paint.js", "path.js", "search.js"];
 const NAMES = [
+  "forgetTiles",
+  "makeTiles",
   "percentOf",
   "shadeOf",
   "portsNamed",
@@ -39,6 +41,7 @@ function page(tables) {
   const context = vm.createContext({
     document: { getElementById: () => block },
     requestAnimationFrame() {},
+    performance,
   });
   const parts = FILES.map((name) =>
     readFileSync(new URL(`../../reports/templates/${name}`, import.meta.url), "utf8"),
@@ -89,6 +92,12 @@ test("0 and 100 percent are none and all of it, whatever is rounded", () => {
   assert.equal(percentOf([1, 0, 99_999, 0, 0, 0]), 1);
   assert.equal(percentOf([99_999, 0, 0, 1, 0, 0]), 99);
   assert.equal(percentOf([1, 0, 1, 0, 0, 0]), 50);
+});
+
+test("whoever is to make tiles of a scene that is gone has none to make", () => {
+  const { forgetTiles, makeTiles } = page({ ...TABLES });
+  forgetTiles(); // what was wanted is of no use, and the timer that was set for it still comes
+  assert.equal(makeTiles(5), false);
 });
 
 test("a shade is a verdict's own colour where all is alike, and one colour where all passes or stops", () => {
