@@ -9,7 +9,6 @@ import atexit
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 import signal
 import stat
@@ -84,7 +83,7 @@ def _remove_mine() -> None:
 def _made(kind: str, above: Path) -> tuple[Path, int]:
     """Return a new directory, and what holds its lock; OSError when none can be made in `above`."""
     while True:
-        path = above / f"{PREFIX}{kind}.{secrets.token_hex(4)}"
+        path = above / f"{PREFIX}{kind}.{os.urandom(4).hex()}"
         _mine.add(path)
         try:
             path.mkdir(mode=0o700)

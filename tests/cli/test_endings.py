@@ -5,13 +5,16 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from audit import __main__
 from audit.cli import main as commands
+from audit.errors import ExitCode
 
 
 @pytest.mark.parametrize(
@@ -102,6 +105,40 @@ def test_a_signal_while_it_is_loaded_interrupts(
     # It may have been done: whoever is quick is not to be interrupted.
     expected = {130: "audit: interrupted", 4: "audit: there are no runs in ./nowhere yet"}
     assert err.startswith(expected[process.returncode])
+
+
+SENT_WHEN_THE_FIRST_OF_OURS_IS_LOADED = """
+import os, sys
+
+class Sender:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+
+sys.meta_path.insert(0, Sender())
+from audit.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["audit.supervise", "audit.scratch", "tempfile"])
+def test_a_signal_before_anything_is_loaded_interrupts(module: str, sent: signal.Signals) -> None:
+    program = SENT_WHEN_THE_FIRST_OF_OURS_IS_LOADED.format(module=module, number=int(sent))
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--version"],
+        check=False,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: _as_a_terminal_does(sent),
+    )
+    assert done.returncode == ExitCode.INTERRUPTED
+    assert (done.stdout, done.stderr) == ("", "audit: interrupted; nothing was begun\n")
+
+
+def test_exit_codes_that_are_not_loaded_yet_are_those_of_all_commands() -> None:
+    assert ExitCode.COULD_NOT_RUN == __main__.COULD_NOT_RUN
+    assert ExitCode.INTERRUPTED == __main__.INTERRUPTED
 
 
 def _as_a_terminal_does(number: signal.Signals) -> None:
