@@ -2,8 +2,9 @@
 
 A zone's database takes a second to serve and to read, a trace a millisecond. So batches are cut
 when a worker asks for one, of the zone it has open while there is anything left there, and the
-hops that traces lead to join the zones they go on in. On the datapath a node takes the part of a
-zone here: each has flows of its own, and is asked for itself.
+hops that traces lead to join the zones they go on in. A batch is of packets that enter by the same
+ports and are for the same, as far as there are such: they meet the same of a zone's flows. On the
+datapath a node takes the part of a zone here: each has flows of its own, and is asked for itself.
 """
 
 from collections import defaultdict, deque
@@ -24,16 +25,19 @@ class Backlog:
 
     def __init__(self, tasks: Iterable[TraceTask] = (), *, size: int = BATCH_SIZE) -> None:
         self._size = size
-        self._zones: dict[str, dict[_Like, deque[TraceTask]]] = defaultdict(dict)
+        self._zones: dict[str, dict[_Like, list[TraceTask]]] = defaultdict(dict)
         self._returned: deque[TraceBatch] = deque()
         self._begun: set[str] = set()
+        self._mixed: set[tuple[str, _Like]] = set()
+        """What was added to since it was in order."""
         self.add(tasks)
 
     def add(self, tasks: Iterable[TraceTask]) -> None:
         """Let traces wait."""
         for task in tasks:
             like = (task.state, task.select)
-            self._zones[task.location].setdefault(like, deque()).append(task)
+            self._zones[task.location].setdefault(like, []).append(task)
+            self._mixed.add((task.location, like))
 
     def put_back(self, batch: TraceBatch) -> None:
         """Take back a batch whose worker was lost; it is the next to be handed out."""
@@ -79,9 +83,17 @@ class Backlog:
         queues = self._zones[zone]
         like = min(queues, key=lambda like: (like[0] is not ConntrackState.REPLY, like[1]))
         queue = queues[like]
-        tasks = tuple(queue.popleft() for _ in range(min(self._size, len(queue))))
+        if (zone, like) in self._mixed:
+            queue.sort(key=_where, reverse=True)
+            self._mixed.remove((zone, like))
+        tasks = tuple(queue.pop() for _ in range(min(self._size, len(queue))))
         if not queue:
             del queues[like]
         if not queues:
             del self._zones[zone]
         return TraceBatch(zone=zone, tasks=tasks)
+
+
+def _where(task: TraceTask) -> tuple[str, ...]:
+    """Return where a packet enters, what it is for, and which of such it is."""
+    return task.microflow.inport, task.target, task.microflow.ip_dst, task.key

@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from typing import Self
 
 from audit.fanout.backlog import Backlog
-from audit.fanout.base import Finished, MakeWorker, Worker
+from audit.fanout.base import Finished, MakeWorker, Worker, finished
 from audit.model.traces import TraceBatch, TraceOutcome
 
 
@@ -51,53 +51,52 @@ class InlineFanout:
         Whoever interrupts, or has no more time, waits for no more than the trace at hand, and gets
         what was traced of the batches at hand.
         """
-        running: dict[Future[tuple[TraceOutcome, ...]], tuple[_Member, TraceBatch]] = {}
+        running: dict[Future[Finished], tuple[_Member, TraceBatch]] = {}
         self._leaving.clear()
         with ThreadPoolExecutor(self.workers) as threads:
             try:
                 self._fill(threads, backlog, running)
                 while running:
-                    finished = self._finished(running)
-                    for future in finished:
-                        member, batch = running.pop(future)
+                    for future in self._ended(running):
+                        member, _ = running.pop(future)
                         self._idle.append(member)
-                        outcomes = future.result()
+                        traced = future.result()
                         self._fill(threads, backlog, running)
-                        yield _done_of(batch, outcomes), outcomes
+                        yield traced
                     self._fill(threads, backlog, running)
             except KeyboardInterrupt:
                 self._leaving.set()
-                for future, (_, batch) in running.items():
-                    yield _done_of(batch, future.result()), future.result()
+                for future in running:
+                    yield future.result()
                 raise
             finally:
                 self._leaving.set()
 
-    def _finished(
-        self, running: Collection[Future[tuple[TraceOutcome, ...]]]
-    ) -> Collection[Future[tuple[TraceOutcome, ...]]]:
+    def _ended(self, running: Collection[Future[Finished]]) -> Collection[Future[Finished]]:
         """Wait for a batch, or when the time is up for each as far as it has come."""
         left = None if math.isinf(self.until) else max(self.until - time.monotonic(), 0)
-        finished, _ = wait(running, timeout=left, return_when=FIRST_COMPLETED)
-        if not finished:
+        ended, _ = wait(running, timeout=left, return_when=FIRST_COMPLETED)
+        if not ended:
             self._leaving.set()
-            finished, _ = wait(running)
-        return finished
+            ended, _ = wait(running)
+        return ended
 
-    def _trace(self, worker: Worker, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
-        """Run a batch trace by trace, so that it can be left in between."""
+    def _trace(self, worker: Worker, batch: TraceBatch) -> Finished:
+        """Run a batch, which can be left after each trace."""
         outcomes: list[TraceOutcome] = []
-        for task in batch.tasks:
-            if self._leaving.is_set():
-                break  # nobody will ask for these
-            outcomes += worker.run(TraceBatch(zone=batch.zone, tasks=(task,)))
-        return tuple(outcomes)
+        with closing(worker.run(batch)) as traces:
+            while not self._leaving.is_set():  # else nobody will ask for more
+                outcome = next(traces, None)
+                if outcome is None:
+                    break
+                outcomes.append(outcome)
+        return finished(batch, outcomes)
 
     def _fill(
         self,
         threads: ThreadPoolExecutor,
         backlog: Backlog,
-        running: dict[Future[tuple[TraceOutcome, ...]], tuple[_Member, TraceBatch]],
+        running: dict[Future[Finished], tuple[_Member, TraceBatch]],
     ) -> None:
         """Give each worker that has nothing to do a batch, while there are any."""
         while len(running) < self.workers and time.monotonic() < self.until:
@@ -124,8 +123,3 @@ class InlineFanout:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
-
-
-def _done_of(batch: TraceBatch, outcomes: tuple[TraceOutcome, ...]) -> TraceBatch:
-    """Return what was traced of a batch that was left."""
-    return replace(batch, tasks=batch.tasks[: len(outcomes)])

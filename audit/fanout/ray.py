@@ -30,7 +30,7 @@ from typing import Any, Self
 from audit import scratch, supervise
 from audit.errors import EngineError, OutputError
 from audit.fanout.backlog import Backlog
-from audit.fanout.base import Finished, MakeWorker
+from audit.fanout.base import Finished, MakeWorker, finished
 from audit.model.traces import TraceBatch, TraceFailure, TraceOutcome
 from audit.model.verdicts import Reason
 
@@ -193,7 +193,7 @@ class Actor:
 
     def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
         """Trace a batch."""
-        return self._worker.run(batch)
+        return finished(batch, self._worker.run(batch))[1]
 
     def close(self) -> None:
         """Leave the worker: daemons and servers end."""

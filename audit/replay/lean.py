@@ -7,7 +7,7 @@ without the others, and a trace takes nine tenths.
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -45,17 +45,35 @@ def without_unnamed_sets(content: bytes) -> bytes:
 
     A set whose name is none that a match could have stays.
     """
+    schema, transactions = read(content)
+    leave_out_unnamed_sets(transactions)
+    return written(schema, transactions)
+
+
+Transaction = dict[str, msgspec.Raw]
+"""What a transaction says of each table."""
+
+
+def read(content: bytes) -> tuple[bytes, list[Transaction]]:
+    """Return an OVSDB file's schema and its transactions; ValueError where it is none."""
     schema, *transactions = map(bytes, records(content))
-    decoded = [_RAW.decode(transaction) for transaction in transactions]
-    sets = [_RAW.decode(transaction.get(_SETS, b"{}")) for transaction in decoded]
-    kept = _kept(sets, _named(decoded))
-    lean = [schema]
-    for transaction, rows in zip(decoded, sets, strict=True):
+    return schema, [_RAW.decode(transaction) for transaction in transactions]
+
+
+def written(schema: bytes, transactions: Iterable[Transaction]) -> bytes:
+    """Return a schema and transactions as an OVSDB file."""
+    texts = (schema, *map(msgspec.json.encode, transactions))
+    return b"".join(map(record, texts))
+
+
+def leave_out_unnamed_sets(transactions: Sequence[Transaction]) -> None:
+    """Take out of transactions what they say of address sets that nothing in them names."""
+    sets = [_RAW.decode(transaction.get(_SETS, b"{}")) for transaction in transactions]
+    kept = _kept(sets, _named(transactions))
+    for transaction, rows in zip(transactions, sets, strict=True):
         if rows:
             left = {uuid: row for uuid, row in rows.items() if uuid in kept}
             transaction[_SETS] = msgspec.Raw(msgspec.json.encode(left))
-        lean.append(msgspec.json.encode(transaction))
-    return b"".join(map(record, lean))
 
 
 def _named(transactions: Iterable[Mapping[str, msgspec.Raw]]) -> frozenset[bytes]:

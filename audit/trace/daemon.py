@@ -19,7 +19,7 @@ has the database (`audit.trace.pods`).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -107,6 +107,29 @@ class Transport(Protocol):
 
     def open(self, zone: str) -> AbstractContextManager[Launch]:
         """Make a zone's database ready; daemons run only while this lasts."""
+        ...
+
+    def divided(self, zone: str) -> "Divided | None":
+        """Return how a zone's database can be divided; None where that is not worth it."""
+        ...
+
+
+class Divided(Protocol):
+    """A zone's database, of which a part is made ready: what some packets can meet of it."""
+
+    def kept(self, words: Iterable[str]) -> frozenset[str]:
+        """Return what a part needs for packets at these ports and of these addresses."""
+        ...
+
+    def open(self, kept: frozenset[str]) -> AbstractContextManager[Launch]:
+        """Make a part ready; daemons run only while this lasts."""
+        ...
+
+    def missed(self, kept: frozenset[str], output: str) -> frozenset[str] | None:
+        """Return what a trace in a part would have needed besides.
+
+        Nothing where the trace is the one in the whole database; None where that cannot be told.
+        """
         ...
 
 

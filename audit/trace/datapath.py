@@ -6,7 +6,7 @@ into the nodes' pods (`audit.trace.pods`).
 """
 
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, Self
@@ -107,9 +107,9 @@ class DatapathTracer:
     _symbols: dict[str, ofproto_walk.Symbols] = field(default_factory=dict)
     _groups: dict[str, ofproto_walk.Groups] = field(default_factory=dict)
 
-    def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
-        """Return one outcome per task, in order. Nothing a trace does raises."""
-        return tuple(self._run(task) for task in batch.tasks)
+    def run(self, batch: TraceBatch) -> Generator[TraceOutcome, None, None]:
+        """Yield one outcome per task. Nothing a trace does raises."""
+        yield from map(self._run, batch.tasks)
 
     def _run(self, task: TraceTask) -> TraceOutcome:
         if not isinstance(task, DatapathTask) or task.node not in self.switches:

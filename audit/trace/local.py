@@ -19,10 +19,11 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from audit import scratch
 from audit.errors import EngineError
@@ -30,8 +31,34 @@ from audit.model.engine import Programs
 from audit.trace.daemon import SAY_EVERYTHING, Launch, Start
 from audit.trace.unixctl import Unixctl, UnixctlError
 
-Serve = Callable[[Path, Path], AbstractContextManager[Path]]
-"""(database, run directory) → the socket it is served on, while the context lasts."""
+Serve = Callable[..., AbstractContextManager[Path]]
+"""(database, run directory) → the socket it is served on, while the context lasts. Where databases
+are divided, `copy` says how the copy is made that is served."""
+
+
+class Division(Protocol):
+    """How a database is divided (`audit.trace.daemon.Divided`)."""
+
+    def kept(self, words: Iterable[str]) -> frozenset[str]:
+        """Return what a part needs for packets at these ports and of these addresses."""
+        ...
+
+    def copy(self, kept: frozenset[str]) -> Callable[[Path, Path], object]:
+        """Return what makes a part of a database, by their paths."""
+        ...
+
+    def missed(self, kept: frozenset[str], output: str) -> frozenset[str] | None:
+        """Return what a trace would have needed besides; None where that cannot be told."""
+        ...
+
+
+Divide = Callable[[Path], Division | None]
+"""How a database is divided; None where it is not."""
+
+
+def _whole(_database: Path) -> None:
+    """Divide no database."""
+
 
 _MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """Huge pages where the kernel offers them (glibc 2.35): each trace walks a database of hundreds of
@@ -53,26 +80,54 @@ _SHOWN = 300
 class Copies:
     """A copy of each zone's southbound database, served for as long as the zone is traced.
 
-    `databases` maps zones to staged files. Picklable, if `serve` is.
+    `databases` maps zones to staged files. Picklable, if `serve` and `divide` are.
     """
 
     programs: Programs
     serve: Serve
     databases: Mapping[str, Path]
+    divide: Divide = _whole
 
     def has(self, zone: str) -> bool:
         """Say whether there is a database of a zone."""
         return zone in self.databases
 
-    @contextlib.contextmanager
-    def open(self, zone: str) -> Iterator[Launch]:
+    def open(self, zone: str) -> AbstractContextManager[Launch]:
         """Serve a zone's copy and yield what starts daemons of it."""
+        return self.served(zone)
+
+    @contextlib.contextmanager
+    def served(self, zone: str, **how: object) -> Iterator[Launch]:
+        """Serve a copy that is made in some way, and yield what starts daemons of it."""
         # Sockets are in it, whose paths have at most 107 bytes: its name is short.
         with (
             scratch.directory("db") as rundir,
-            self.serve(self.databases[zone], rundir) as socket,
+            self.serve(self.databases[zone], rundir, **how) as socket,
         ):
             yield functools.partial(LocalDaemon, self.programs, socket)
+
+    def divided(self, zone: str) -> "_Parts | None":
+        """Return how a zone's database is divided; None where it is not."""
+        division = self.divide(self.databases[zone])
+        return None if division is None else _Parts(copies=self, zone=zone, division=division)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """Parts of a zone's database (`audit.trace.daemon.Divided`)."""
+
+    copies: Copies
+    zone: str
+    division: Division
+
+    def kept(self, words: Iterable[str]) -> frozenset[str]:
+        return self.division.kept(words)
+
+    def missed(self, kept: frozenset[str], output: str) -> frozenset[str] | None:
+        return self.division.missed(kept, output)
+
+    def open(self, kept: frozenset[str]) -> AbstractContextManager[Launch]:
+        return self.copies.served(self.zone, copy=self.division.copy(kept))
 
 
 class LocalDaemon:

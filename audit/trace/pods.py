@@ -131,6 +131,9 @@ class Pods:
         """Yield what starts daemons of a zone; there is nothing to make ready."""
         yield functools.partial(self._launch, zone)
 
+    def divided(self, _zone: str, /) -> None:
+        """Return that databases are not divided: what daemons read there are the zones' own."""
+
     def _launch(self, zone: str, start: Start) -> PodServer:
         states = (f"{state}*{count}" for state, count in start.states)
         argv = program("trace", str(start.select), *states)

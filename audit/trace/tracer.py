@@ -5,7 +5,9 @@ several, each with a daemon per conntrack state and ECMP choice; where that is, 
 It is made of picklable parts, so that it can be shipped to where it runs.
 """
 
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -24,6 +26,7 @@ from audit.model.verdicts import Reason
 from audit.trace import microflow, tree, walk
 from audit.trace.daemon import (
     STATES_AT_START,
+    Divided,
     EngineLostError,
     EngineTimeoutError,
     Launch,
@@ -35,17 +38,28 @@ from audit.trace.unixctl import RefusedError
 
 KEPT_OUTPUT = 256 << 10
 """Characters of a trace that are kept: beyond, a flood repeats itself."""
+PARTS = 3
+"""Parts of a database that a trace runs in before it runs in the whole."""
 _SHOWN = 200
 """Characters of the engine's complaint that make a failure's message."""
 
 
 @dataclass(slots=True)
 class _OpenZone:
-    """A zone's database that is open, and its daemons by conntrack state and ECMP choice."""
+    """A zone's database that is open, or a part of it, and its daemons by state and choice."""
 
     launch: Launch
     opened: ExitStack
     daemons: dict[tuple[ConntrackState, int], TraceDaemon] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+    """All that was printed for the trace at hand."""
+
+    @classmethod
+    def of(cls, making_ready: AbstractContextManager[Launch]) -> "_OpenZone":
+        """Open a database."""
+        with ExitStack() as opening:
+            launch = opening.enter_context(making_ready)
+            return cls(launch, opening.pop_all())
 
     def close(self) -> None:
         """Stop the daemons, then close the database."""
@@ -71,25 +85,59 @@ class LogicalTracer:
     _open: dict[str, _OpenZone] = field(default_factory=dict)
     """By name, the one used last at the end."""
 
-    def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
-        """Return one outcome per task, in order. Nothing a trace does raises.
+    def run(self, batch: TraceBatch) -> Generator[TraceOutcome, None, None]:
+        """Yield one outcome per task, whenever it is known. Nothing a trace does raises.
 
         OutputError where the disk is full: that is the run's trouble, and no trace's.
         """
         if not self.transport.has(batch.zone):
             message = f"there is no database of zone {batch.zone}"
-            return tuple(_failure(task, Reason.ZONE_MISSING, message) for task in batch.tasks)
-        outcomes: list[TraceOutcome] = []
-        for task in batch.tasks:
+            yield from (_failure(task, Reason.ZONE_MISSING, message) for task in batch.tasks)
+            return
+        waiting = deque(batch.tasks)
+        divided = self.transport.divided(batch.zone)
+        if divided is not None:
+            yield from self._in_parts(divided, waiting)
+        while waiting:
             try:
-                outcomes.append(self._served(batch.zone, task))
+                yield self._served(batch.zone, waiting[0])
             except (EngineError, OSError) as error:
                 scratch.require_room(error)
                 # No engine, twice in a row: the rest of the batch would wait for it in vain.
                 self.close()
-                rest = batch.tasks[len(outcomes) :]
-                return (*outcomes, *(_failure(t, Reason.ENGINE_LOST, str(error)) for t in rest))
-        return tuple(outcomes)
+                yield from (_failure(t, Reason.ENGINE_LOST, str(error)) for t in waiting)
+                return
+            waiting.popleft()
+
+    def _in_parts(self, divided: Divided, waiting: deque[TraceTask]) -> Iterator[TraceOutcome]:
+        """Trace tasks in parts of their zone's database; those that need all of it stay waiting.
+
+        What a trace needs besides is known when it has run: then it runs once more, in another.
+        """
+        needed: set[str] = set()
+        whole: list[TraceTask] = []
+        try:
+            for _ in range(PARTS):
+                words = {word for task in waiting for word in _words(task)}
+                kept = divided.kept(words | needed)
+                with closing(_OpenZone.of(divided.open(kept))) as part:
+                    for _ in range(len(waiting)):
+                        outcome = self._trace(part, waiting[0])
+                        task = waiting.popleft()
+                        missed = [divided.missed(kept, output) for output in part.outputs]
+                        if not isinstance(outcome, LogicalTrace) or None in missed:
+                            whole.append(task)
+                        elif any(missed):
+                            needed.update(*filter(None, missed))
+                            waiting.append(task)
+                        else:
+                            yield outcome
+                if not waiting:
+                    return
+        except (EngineError, OSError) as error:
+            scratch.require_room(error)  # else all of the database will tell
+        finally:
+            waiting.extend(whole)
 
     def _served(self, zone: str, task: TraceTask) -> TraceOutcome:
         """Trace one task; when no engine starts, do it once more on a fresh database server."""
@@ -108,9 +156,7 @@ class LogicalTracer:
             self._open.pop(next(iter(self._open))).close()
         if not self.transport.has(zone):
             raise EngineError(f"there is no database of zone {zone}")
-        with ExitStack() as opening:
-            launch = opening.enter_context(self.transport.open(zone))
-            self._open[zone] = _OpenZone(launch, opening.pop_all())
+        self._open[zone] = _OpenZone.of(self.transport.open(zone))
         return self._open[zone]
 
     def _trace(self, zone: _OpenZone, task: TraceTask) -> TraceOutcome:
@@ -121,11 +167,13 @@ class LogicalTracer:
             if daemon.unparsed.flows:
                 message = f"{daemon.unparsed.flows} logical flows are beyond this ovn-trace"
                 return _failure(task, Reason.ENGINE_REFUSED, message)
-            outcome = self._read(task, daemon.trace(expression))
+            zone.outputs = [daemon.trace(expression)]
+            outcome = self._read(task, zone.outputs[-1])
             for _ in range(task.draws - 1):
                 if isinstance(outcome, LogicalTrace) and _arrived(outcome, task):
                     break
-                outcome = self._read(task, daemon.trace(expression))
+                zone.outputs.append(daemon.trace(expression))
+                outcome = self._read(task, zone.outputs[-1])
         except EngineLostError as error:
             return _failure(task, Reason.ENGINE_LOST, str(error))
         except EngineTimeoutError as error:
@@ -188,6 +236,12 @@ class LogicalTracer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _words(task: TraceTask) -> tuple[str, ...]:
+    """Return what is known of where a task's packet will be, and of its addresses."""
+    packet = task.microflow
+    return packet.inport, task.target, packet.ip_src, packet.ip_dst
 
 
 def _failure(task: TraceTask, reason: Reason, message: str, output: str = "") -> TraceFailure:

@@ -18,7 +18,7 @@ from audit.model.matrix import CellVerdicts, among
 from audit.model.options import PlaneName, Workers
 from audit.model.traces import TraceTask
 from audit.model.verdicts import OPERATIONAL, REASON_CODE
-from audit.replay import databases, lean
+from audit.replay import databases, lean, parts
 from audit.trace.local import Copies
 from audit.trace.pods import DAEMONS
 from audit.trace.tracer import LogicalTracer
@@ -208,6 +208,7 @@ def logical_worker(planned: Planned, timeout_s: float) -> Callable[[], LogicalTr
         programs=planned.engine,
         serve=functools.partial(databases.serve, planned.engine, copy=lean.copy),
         databases={zone.name: zone.southbound for zone in zones},
+        divide=parts.divide,
     )
     largest = max((path.stat().st_size for path in copies.databases.values()), default=0)
     return functools.partial(

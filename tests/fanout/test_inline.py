@@ -8,19 +8,18 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from audit.fanout.backlog import Backlog
+from audit.fanout.base import Traces
 from audit.fanout.inline import InlineFanout
-from audit.model.traces import Hop, HopEnd, LogicalTrace, TraceBatch, TraceOutcome
+from audit.model.traces import Hop, HopEnd, LogicalTrace, TraceBatch
 from tests.verdict import made
 
 
 class Echo:
     """Answers every task with its own key."""
 
-    def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
-        return tuple(
-            LogicalTrace(key=task.key, hop=Hop(end=HopEnd.OUTPUT), output="")
-            for task in batch.tasks
-        )
+    def run(self, batch: TraceBatch) -> Traces:
+        for task in batch.tasks:
+            yield LogicalTrace(key=task.key, hop=Hop(end=HopEnd.OUTPUT), output="")
 
 
 class Factory:
@@ -80,10 +79,11 @@ class Meeting:
         self._zones: list[str] = []
         zones.append(self._zones)
 
-    def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
-        self._zones.append(batch.zone)
-        self._together.wait(timeout=20)
-        return Echo().run(batch)
+    def run(self, batch: TraceBatch) -> Traces:
+        for outcome in Echo().run(batch):
+            self._zones.append(batch.zone)
+            self._together.wait(timeout=20)
+            yield outcome
 
 
 def test_two_workers_are_at_work_at_once_each_on_a_zone_of_its_own() -> None:
@@ -101,15 +101,16 @@ def test_two_workers_are_at_work_at_once_each_on_a_zone_of_its_own() -> None:
 
 
 def test_leaving_early_waits_for_the_trace_at_hand_and_begins_no_more() -> None:
-    begun, at_hand, going_on = list[int](), threading.Event(), threading.Event()
+    begun, at_hand, going_on = list[str](), threading.Event(), threading.Event()
 
     class Slow(Echo):
-        def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
-            begun.append(len(batch.tasks))
-            if len(begun) == 51:
-                at_hand.set()
-                going_on.wait(timeout=20)
-            return super().run(batch)
+        def run(self, batch: TraceBatch) -> Traces:
+            for outcome in super().run(batch):
+                begun.append(outcome.key)
+                if len(begun) == 51:
+                    at_hand.set()
+                    going_on.wait(timeout=20)
+                yield outcome
 
     factory = Factory(Slow)
     first = [made.task(target=f"shop_{number}", select=1) for number in range(50)]
@@ -145,10 +146,11 @@ class Leisurely(Echo):
 
     began = 0
 
-    def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
-        type(self).began += 1
-        time.sleep(0.02)
-        return super().run(batch)
+    def run(self, batch: TraceBatch) -> Traces:
+        for outcome in super().run(batch):
+            type(self).began += 1
+            time.sleep(0.02)
+            yield outcome
 
 
 def test_when_the_time_is_up_what_was_traced_of_a_batch_comes_back() -> None:

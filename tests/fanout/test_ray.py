@@ -12,7 +12,7 @@ import pytest
 from audit import scratch
 from audit.errors import OutputError
 from audit.fanout.backlog import Backlog
-from audit.fanout.base import Worker
+from audit.fanout.base import Traces, Worker
 from audit.fanout.inline import InlineFanout
 from audit.fanout.ray import RayFanout
 from audit.model.packets import ConntrackState, Microflow, Protocol
@@ -67,7 +67,7 @@ class _Echo:
     def __init__(self, deaths: Path) -> None:
         self._deaths = deaths
 
-    def run(self, batch: TraceBatch) -> tuple[TraceOutcome, ...]:
+    def run(self, batch: TraceBatch) -> Traces:
         if (self._deaths / "full").exists():
             raise OutputError("cannot write /scratch: No space left on device")
         order = self._deaths / batch.tasks[0].key
@@ -75,10 +75,8 @@ class _Echo:
             left = int(order.read_text()) - 1
             order.write_text(str(left)) if left else order.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
-        return tuple(
-            LogicalTrace(key=task.key, hop=Hop(end=HopEnd.OUTPUT), output=task.zone)
-            for task in batch.tasks
-        )
+        for task in batch.tasks:
+            yield LogicalTrace(key=task.key, hop=Hop(end=HopEnd.OUTPUT), output=task.zone)
 
 
 @contextmanager

@@ -354,7 +354,7 @@ def test_poison_is_isolated(tracing: LogicalTracer, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(_Poisoned, "deaths", 0)
     poison = _task(_flow(inport="poison"), key="poison")
     blocked = _task(_flow(dst_port=81), key="blocked")
-    outcomes = tracing.run(_batch(_task(), poison, blocked, poison, _task()))
+    outcomes = [*tracing.run(_batch(_task(), poison, blocked, poison, _task()))]
     assert [outcome.key for outcome in outcomes] == ["web", "poison", "blocked", "poison", "web"]
     assert [_end(outcome) for outcome in outcomes] == [
         *(HopEnd.OUTPUT, Reason.ENGINE_LOST, HopEnd.DROPPED, Reason.ENGINE_LOST, HopEnd.OUTPUT)
@@ -376,14 +376,14 @@ def test_a_few_replies_and_then_requests_take_one_daemon(
 
     monkeypatch.setattr(TraceDaemon, "start", counted)
     reply = _task(state=ConntrackState.REPLY)
-    first = tracing.run(_batch(reply, _task()))
+    first = [*tracing.run(_batch(reply, _task()))]
     assert len(starts) == 1
-    assert tracing.run(_batch(_task(), reply)) == first[::-1]
+    assert [*tracing.run(_batch(_task(), reply))] == first[::-1]
     assert len(starts) == 2, "who has turned does not turn back"
 
 
 def test_a_database_server_that_died_is_replaced(tracing: LogicalTracer, temporary: Path) -> None:
-    first = tracing.run(_batch(_task()))
+    first = [*tracing.run(_batch(_task()))]
     servers = [
         pid
         for entry in temporary.glob("audit.db.*/db.sock")
@@ -392,7 +392,7 @@ def test_a_database_server_that_died_is_replaced(tracing: LogicalTracer, tempora
     assert len(servers) == 1
     os.kill(servers[0], signal.SIGKILL)
     time.sleep(0.2)  # the daemon notices
-    assert tracing.run(_batch(_task(), _task())) == first * 2
+    assert [*tracing.run(_batch(_task(), _task()))] == first * 2
 
 
 def _with_argument(argument: str) -> list[int]:
@@ -482,7 +482,7 @@ def test_each_state_and_choice_has_its_own_daemon(tracing: LogicalTracer, tempor
         ip_dst="192.0.2.7",
     )
     tasks = [_task(ecmp, target="", select=select) for select in (0, 1, 2, 1, 2)]
-    outcomes = tracing.run(_batch(*tasks, _task(state=ConntrackState.REPLY)))
+    outcomes = [*tracing.run(_batch(*tasks, _task(state=ConntrackState.REPLY)))]
     assert _end(outcomes[0]) is HopEnd.SELECTED
     first, second, *again = (o.hop.port for o in outcomes[1:5] if isinstance(o, LogicalTrace))
     assert {first, second} == {"y2", "y3"}
@@ -576,7 +576,7 @@ def _add_flows(toolchain: Toolchain, database: Path, flows: Sequence[Mapping[str
 
 def test_close_leaves_nothing(tracing: LogicalTracer, temporary: Path) -> None:
     for _ in range(2):
-        tracing.run(_batch(_task(), _task(state=ConntrackState.REPLY)))
+        list(tracing.run(_batch(_task(), _task(state=ConntrackState.REPLY))))
         assert list(temporary.iterdir())
         tracing.close()
         assert not list(temporary.iterdir())
@@ -700,7 +700,7 @@ def test_a_full_or_missing_temporary_directory_is_the_engines_error(
         programs=toolchain, serve=functools.partial(serve, toolchain), databases={"z": tmp_path}
     )
     tracing = LogicalTracer(transport=copies)
-    outcomes = tracing.run(_batch(_task(), _task()))
+    outcomes = [*tracing.run(_batch(_task(), _task()))]
     assert [_end(outcome) for outcome in outcomes] == [Reason.ENGINE_LOST] * 2
 
 
@@ -730,7 +730,7 @@ def test_a_tracer_can_be_sent_to_where_it_runs(
     )
     made = LogicalTracer(transport=copies)
     with pickle.loads(pickle.dumps(made)) as tracing:  # noqa: S301 - our own bytes
-        assert _end(tracing.run(_batch(_task()))[0]) is HopEnd.OUTPUT
+        assert _end(next(tracing.run(_batch(_task())))) is HopEnd.OUTPUT
 
 
 def test_an_unknown_zone_is_missing(tracing: LogicalTracer) -> None:

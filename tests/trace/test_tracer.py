@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from audit.model.traces import LogicalTrace, TraceBatch, TraceFailure, TraceTask
 from audit.model.verdicts import Reason
 from audit.trace import tracer
 from audit.trace.daemon import EngineLostError, EngineTimeoutError, Unparsed
-from audit.trace.local import Copies, Serve
+from audit.trace.local import Copies, Divide, Serve
 from audit.trace.tracer import LogicalTracer
 from audit.trace.unixctl import RefusedError
 
@@ -77,8 +77,11 @@ def _serve(database: Path, rundir: Path) -> Iterator[Path]:
     yield rundir / "db.sock"
 
 
-def _tracer(database: str = "sb.db", serve: Serve = _serve) -> LogicalTracer:
+def _tracer(
+    database: str = "sb.db", serve: Serve = _serve, divide: Divide = lambda _: None
+) -> LogicalTracer:
     copies = Copies(
+        divide=divide,
         programs=None,  # type: ignore[arg-type]  # the fake daemon runs nothing
         serve=serve,
         databases={"z": Path(database)},
@@ -117,7 +120,7 @@ def _batch(ports: list[str]) -> TraceBatch:
 def test_one_outcome_per_task_in_order(ports: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch, _tracer() as tracing:
         patch.setattr(tracer, "TraceDaemon", _Daemon)
-        outcomes = tracing.run(_batch(ports))
+        outcomes = [*tracing.run(_batch(ports))]
     assert [outcome.key for outcome in outcomes] == [f"{n}" for n in range(len(ports))]
     engine = True
     for port, outcome in zip(ports, outcomes, strict=True):
@@ -137,18 +140,88 @@ def test_one_outcome_per_task_in_order(ports: list[str]) -> None:
             assert outcome.message
 
 
+class _Division:
+    """Says of each trace in turn what it missed, and knows for what parts were made."""
+
+    def __init__(self, answers: Iterator[frozenset[str] | None]) -> None:
+        self._answers = answers
+        self.parts: list[frozenset[str]] = []
+
+    def kept(self, words: Iterable[str]) -> frozenset[str]:
+        return frozenset(words)
+
+    def copy(self, kept: frozenset[str]) -> Callable[[Path, Path], object]:
+        self.parts.append(kept)
+        return lambda _source, _target: None
+
+    def missed(self, kept: frozenset[str], output: str) -> frozenset[str] | None:
+        del kept, output
+        return next(self._answers, frozenset())
+
+
+MISSED = st.lists(st.sampled_from([frozenset[str](), frozenset({"w"}), None]))
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(
+    ports=st.lists(st.sampled_from([*BEHAVIOURS, NO_ENGINE, NO_SUCH_NAME])),
+    missed=MISSED,
+    served=st.booleans(),
+)
+def test_outcomes_are_the_same_wherever_a_database_is_divided(
+    *, ports: list[str], missed: list[frozenset[str] | None], served: bool
+) -> None:
+    division = _Division(iter(missed))
+
+    @contextlib.contextmanager
+    def serve(database: Path, rundir: Path, copy: object = None) -> Iterator[Path]:
+        if copy is not None and not served:
+            raise EngineError("ovsdb-server did not start")
+        with _serve(database, rundir) as socket:
+            yield socket
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracer, "TraceDaemon", _Daemon)
+        with _tracer() as tracing:
+            whole = {outcome.key: outcome for outcome in tracing.run(_batch(ports))}
+        with _tracer(serve=serve, divide=lambda _: division) as tracing:
+            outcomes = [*tracing.run(_batch(ports))]
+    keys = [outcome.key for outcome in outcomes]
+    assert sorted(keys, key=int) == [f"{n}" for n in range(len(ports))]
+    if NO_ENGINE not in ports:  # that gives up the rest, in whatever order they come
+        assert {outcome.key: outcome for outcome in outcomes} == whole
+    assert len(division.parts) <= tracer.PARTS
+
+
+def test_what_traces_missed_is_in_the_next_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracer, "TraceDaemon", _Daemon)
+    more = frozenset({"shop_db", "10.0.0.9"})
+    division = _Division(iter([frozenset(), more]))
+    with _tracer(serve=_serve_part, divide=lambda _: division) as tracing:
+        outcomes = [*tracing.run(_batch(["answers", "answers"]))]
+    assert [outcome.key for outcome in outcomes] == ["0", "1"]
+    words = frozenset({"answers", "p2", "10.0.0.1", "10.0.0.2"})
+    assert division.parts == [words, words | more]
+
+
+@contextlib.contextmanager
+def _serve_part(_database: Path, rundir: Path, copy: object = None) -> Iterator[Path]:
+    assert copy is not None, "what is in a part needs no whole"
+    yield rundir / "db.sock"
+
+
 def test_an_engine_that_does_not_start_fails_one_batch_and_not_the_next() -> None:
     with pytest.MonkeyPatch.context() as patch, _tracer() as tracing:
         patch.setattr(tracer, "TraceDaemon", _Daemon)
-        first = tracing.run(_batch(["answers", NO_ENGINE, "answers"]))
-        second = tracing.run(_batch(["answers"]))
+        first = [*tracing.run(_batch(["answers", NO_ENGINE, "answers"]))]
+        second = [*tracing.run(_batch(["answers"]))]
     assert [type(outcome) for outcome in first] == [LogicalTrace, TraceFailure, TraceFailure]
     assert [type(outcome) for outcome in second] == [LogicalTrace]
 
 
 def test_a_database_that_cannot_be_served_fails_every_task() -> None:
     with _tracer("broken") as tracing:
-        outcomes = tracing.run(_batch(["answers"] * 3))
+        outcomes = [*tracing.run(_batch(["answers"] * 3))]
     assert [outcome.key for outcome in outcomes] == ["0", "1", "2"]
     for outcome in outcomes:
         assert isinstance(outcome, TraceFailure)
@@ -175,7 +248,7 @@ def test_a_tracer_is_closed_though_a_daemon_does_not_stop(
 
     monkeypatch.setattr(tracer, "TraceDaemon", Stubborn)
     tracing = _tracer(serve=recording)
-    tracing.run(_batch(["answers"]))
+    list(tracing.run(_batch(["answers"])))
     with pytest.raises(OSError, match="no"):
         tracing.close()
     assert not left[0].exists()
@@ -187,4 +260,4 @@ def test_a_full_disk_is_the_runs_trouble_and_no_traces() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(rundir / "db"))
 
     with pytest.raises(OutputError, match=r"cannot write .*/db: No space left on device"):
-        _tracer(serve=full).run(_batch(["p1"]))
+        list(_tracer(serve=full).run(_batch(["p1"])))

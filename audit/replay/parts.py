@@ -1,0 +1,324 @@
+"""A zone's southbound database for some packets: without the flows that none of them can meet.
+
+For each table a packet enters, `ovn-trace` goes through all flows of the datapath (`utilities/
+ovn-trace.c`, ovntrace_flow_lookup): with hundreds of pods and thousands of Services in a zone a
+trace takes 30 ms, and a tenth of that where only flows are left that some packets can meet. So a
+flow is put aside that demands (`audit.flows.demands`) a port, or a destination, that no packet is
+at or has: of pods' ports, Services' addresses and endpoints those that belong to none of them.
+
+A trace in such a database is the one in the whole database if it mentions nothing that flows were
+put aside for. As long as the packet was at no such port and for no such address, a flow that was
+put aside would not have matched, and what `ovn-trace` brings a packet to it prints: ports where a
+pipeline is entered and in actions, addresses in the packet it begins with and in actions.
+
+A flow that is put aside stays a row of its table, with its uuid, in a datapath that nothing enters.
+Of flows with one priority that a packet meets `ovn-trace` takes the first, in an order that the
+rows' uuids and their number make.
+"""
+
+import functools
+import ipaddress
+import re
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from audit.errors import DatabaseError, EngineError
+from audit.flows.demands import demands
+from audit.replay import databases, lean
+from audit.replay.tables import Row, Tables
+
+_RAW = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FLOWS = "Logical_Flow"
+_DATAPATHS = "Datapath_Binding"
+_ASIDE = "a0d17a51-de00-4000-8000-000000000000"
+"""The datapath that nothing enters."""
+_PUT_ASIDE = msgspec.Raw(
+    msgspec.json.encode(
+        {
+            "actions": "drop;",
+            "logical_datapath": ["uuid", _ASIDE],
+            "match": "0",
+            "pipeline": "ingress",
+        }
+    )
+)
+_FIELDS = 4
+"""Of a packet, that flows make demands of (`audit.flows.demands`)."""
+_NONE = -1
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
+"""Names that are printed as they are, and that `_WORD` knows again in a text."""
+_UUID_LAST = re.compile(r"[0-9a-fA-F-]{36}\Z")
+"""A name of which ovn-trace prints only a part."""
+_WORD = re.compile(r"[A-Za-z0-9_.-]+")
+_SIX = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
+"""What may be an IPv6 address."""
+_UNTOLD = re.compile(r"ip[46]\.dst = 0x|\bpop\(|^ *\d+\. no match", re.MULTILINE)
+"""Where a text does not tell all: an address from a register, a stage that has no flow any more."""
+_BACKEND = re.compile(r"\[(?P<six>[^\]]+)\](?::\d+)?|(?P<four>[0-9.]+)(?::\d+)?")
+"""`10.0.0.1:80`, `[fd00::1]:80` (ovn-sb(5), Load_Balancer, `vips`)."""
+
+
+LEAST_BYTES = 4 << 20
+"""Of a database that is divided: in a smaller one traces take no longer than a part takes to open.
+"""
+
+
+@functools.lru_cache(maxsize=64)
+def divide(database: Path) -> "Division | None":
+    """Return how a staged database is divided; None where it is not, or cannot be read."""
+    try:
+        if LEAST_BYTES <= database.stat().st_size <= lean.MOST_BYTES:
+            return Division.of(database)
+    except (DatabaseError, OSError, ValueError):
+        pass  # who opens all of it will say so
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Division:
+    """How a database can be divided: small, and made once.
+
+    `rows` has `_FIELDS` numbers for each flow, in the order of the file: those of its demands, then
+    `_NONE`. `by_constant` has the numbers of the demands that name a port or an address, and
+    `together` what is kept along with a word: the ports at an address, a Service's endpoints.
+    """
+
+    rows: Sequence[int]
+    by_constant: Mapping[str, Sequence[int]]
+    together: Mapping[str, frozenset[str]]
+    key: int
+    """A tunnel key that no datapath has (ovn-sb(5), Datapath_Binding)."""
+
+    @classmethod
+    def of(cls, database: Path) -> "Division":
+        """Read a standalone database; DatabaseError as `Tables.of` raises it."""
+        tables = Tables.of(database, "OVN_Southbound")
+        ports = _Ports.of(tables)
+        together = _together(tables, ports)
+        apart = ports.pods | _addresses(together, but=ports.others)
+        members = _members(tables)
+        numbers: dict[object, int] = {}
+        by_constant: dict[str, list[int]] = defaultdict(list)
+        rows = array("i")
+        for match in _matches(database):
+            asked = []
+            for demand in demands(match):
+                if demand not in numbers:
+                    constants = demand.constants.union(
+                        *(members.get(group, ()) for group in demand.groups)
+                    )
+                    numbers[demand] = len(numbers) if constants and constants <= apart else _NONE
+                    if numbers[demand] != _NONE:
+                        for constant in constants:
+                            by_constant[constant].append(numbers[demand])
+                asked.append(numbers[demand])
+            rows.extend([*asked, *([_NONE] * (_FIELDS - len(asked)))])
+        return cls(
+            rows=rows,
+            by_constant=dict(by_constant),
+            together=together,
+            key=_unused_key(tables),
+        )
+
+    def kept(self, words: Iterable[str]) -> frozenset[str]:
+        """Return the ports and addresses that packets are at or have, by what is known of them.
+
+        `words` are their ports of entry and the ports they are for, and their addresses.
+        """
+        kept: set[str] = set()
+        new = set(words)
+        while new:
+            kept |= new
+            new = {other for word in new for other in self.together.get(word, ())} - kept
+        return frozenset(kept & self.by_constant.keys())
+
+    def missed(self, kept: Iterable[str], output: str) -> frozenset[str] | None:
+        """Return what a trace mentions that flows were put aside for; None where it may be more.
+
+        Where that is nothing, the trace is the one in the whole database.
+        """
+        if _UNTOLD.search(output):
+            return None
+        words = {*_WORD.findall(output), *_SIX.findall(output)}
+        return frozenset((words & self.by_constant.keys()).difference(kept))
+
+    def copy(self, kept: frozenset[str]) -> databases.Copy:
+        """Return what copies the database without flows for what is not kept.
+
+        That raises EngineError when it cannot be read, OSError as writing a file does.
+        """
+
+        def copy(source: Path, target: Path) -> None:
+            try:
+                part = self.part(source.read_bytes(), kept)
+            except ValueError as error:
+                text = f"{source} cannot be read as an OVSDB file: {error}"
+                raise EngineError(text) from error
+            target.write_bytes(part)
+
+        return copy
+
+    def part(self, content: bytes, kept: frozenset[str]) -> bytes:
+        """Return the database `content`, a file, without flows for what is not kept."""
+        met = {number for constant in kept for number in self.by_constant[constant]} | {_NONE}
+        schema, transactions = lean.read(content)
+        at = 0
+        for transaction, rows in _flows(transactions):
+            for uuid in rows:
+                if not met.issuperset(self.rows[at : at + _FIELDS]):
+                    rows[uuid] = _PUT_ASIDE
+                at += _FIELDS
+            transaction[_FLOWS] = msgspec.Raw(msgspec.json.encode(rows))
+        _add_datapath(transactions, self.key)
+        lean.leave_out_unnamed_sets(transactions)
+        return lean.written(schema, transactions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ports:
+    """`pods` are names of pods' ports, `at` their names by address, `others` all other addresses.
+
+    Only those of pods are meant that ovn-trace always names when a packet is there.
+    """
+
+    pods: frozenset[str]
+    at: Mapping[str, frozenset[str]]
+    others: frozenset[str]
+
+    @classmethod
+    def of(cls, tables: Tables) -> "_Ports":
+        columns = ("logical_port", "type", "mac", "nat_addresses", "external_ids", "tunnel_key")
+        learnt = {row["port_key"] for row in tables.rows("FDB", ("port_key",))}
+        at: dict[str, set[str]] = defaultdict(set)
+        pods, others = set[str](), set[str]()
+        for row in tables.rows("Port_Binding", columns):
+            addresses = _words(row["mac"])
+            if not _named(row) or row["tunnel_key"] in learnt:
+                others.update(addresses, _words(row.get("nat_addresses", [])))
+                continue
+            pods.add(row["logical_port"])
+            for address in addresses:
+                at[address].add(row["logical_port"])
+        return cls(
+            pods=frozenset(pods),
+            at={address: frozenset(names) for address, names in at.items()},
+            others=frozenset(others),
+        )
+
+
+def _named(row: Row) -> bool:
+    """Say whether a port is a pod's, and ovn-trace prints all of its name (`shorten_uuid` there).
+
+    OVN-Kubernetes writes `pod` into its external_ids.
+    """
+    name, ids = row["logical_port"], row["external_ids"]
+    return bool(
+        not row["type"]
+        and "pod" in ids
+        and "name" not in ids
+        and _PLAIN.fullmatch(name)
+        and not _UUID_LAST.search(name)
+    )
+
+
+def _words(values: str | Iterable[str]) -> list[str]:
+    """Return the words of a column of strings; a set of one string may be that string."""
+    texts = [values] if isinstance(values, str) else values
+    return [word.partition("/")[0] for text in texts for word in text.split()]
+
+
+def _together(tables: Tables, ports: _Ports) -> Mapping[str, frozenset[str]]:
+    """Return the ports of each address, and the endpoints of each Service's."""
+    together: dict[str, set[str]] = defaultdict(set)
+    for address, names in ports.at.items():
+        together[address] |= names
+    for row in tables.rows("Load_Balancer", ("vips",)):
+        for vip, backends in row["vips"].items():
+            if (address := _address(vip)) not in ports.others:
+                together[address].update(map(_address, filter(None, backends.split(","))))
+    return {word: frozenset(others) for word, others in together.items()}
+
+
+def _address(backend: str) -> str:
+    """Return the address of `10.0.0.1:80`; of what is otherwise, that itself."""
+    match = _BACKEND.fullmatch(backend.strip())
+    return (match["six"] or match["four"]) if match else backend
+
+
+def _addresses(together: Mapping[str, Iterable[str]], *, but: frozenset[str]) -> frozenset[str]:
+    """Return the addresses of pods, of Services and of their endpoints, as OVN prints them."""
+    words = {word for word, others in together.items() for word in (word, *others)} - but
+    return frozenset(word for word in words if _is_address(word))
+
+
+def _is_address(word: str) -> bool:
+    try:
+        return str(ipaddress.ip_address(word)) == word
+    except ValueError:
+        return False
+
+
+def _members(tables: Tables) -> Mapping[str, frozenset[str]]:
+    """Return the ports of each port group, in whatever datapath.
+
+    A group is written for each datapath, its name behind the datapath's key and `_`.
+    """
+    members: dict[str, set[str]] = defaultdict(set)
+    for row in tables.rows("Port_Group", ("name", "ports")):
+        names = [row["ports"]] if isinstance(row["ports"], str) else row["ports"]
+        key, _, rest = row["name"].partition("_")
+        for name in (row["name"], rest) if key.isdigit() else (row["name"],):
+            members[name].update(names)
+    return {name: frozenset(ports) for name, ports in members.items()}
+
+
+def _unused_key(tables: Tables) -> int:
+    """Return the largest tunnel key that no datapath has."""
+    used = {row["tunnel_key"] for row in tables.rows(_DATAPATHS, ("tunnel_key",))}
+    return next(key for key in range((1 << 24) - 1, 0, -1) if key not in used)
+
+
+def _flows(
+    transactions: Iterable[lean.Transaction],
+) -> Iterator[tuple[lean.Transaction, dict[str, msgspec.Raw]]]:
+    """Yield what each transaction says of logical flows."""
+    for transaction in transactions:
+        if _FLOWS in transaction:
+            yield transaction, _RAW.decode(transaction[_FLOWS])
+
+
+class _Flow(msgspec.Struct):
+    """What is read of a logical flow."""
+
+    match: str = ""
+
+
+_FLOW = msgspec.json.Decoder(_Flow | None)
+
+
+def _matches(database: Path) -> Iterator[str]:
+    """Yield the match of each logical flow in the order of the file; of one that changes, nothing.
+
+    Of a row that several transactions write it is not known here what it is in the end.
+    """
+    _, transactions = lean.read(database.read_bytes())
+    written = Counter(uuid for _, rows in _flows(transactions) for uuid in rows)
+    for _, rows in _flows(transactions):
+        for uuid, row in rows.items():
+            flow = _FLOW.decode(row) if written[uuid] == 1 else None
+            yield flow.match if flow else ""
+
+
+def _add_datapath(transactions: Sequence[lean.Transaction], key: int) -> None:
+    """Add the datapath of the flows that are put aside to the first transaction with flows."""
+    for transaction, _ in _flows(transactions):
+        rows = _RAW.decode(transaction.get(_DATAPATHS, b"{}"))
+        rows[_ASIDE] = msgspec.Raw(msgspec.json.encode({"tunnel_key": key}))
+        transaction[_DATAPATHS] = msgspec.Raw(msgspec.json.encode(rows))
+        return

@@ -1,0 +1,62 @@
+"""What a match demands, no packet without it meets; and only what is sure is told."""
+
+import pytest
+
+from audit.flows.demands import Demand, demands
+
+
+def of(field: str, *constants: str, groups: tuple[str, ...] = ()) -> Demand:
+    return Demand(field, frozenset(constants), frozenset(groups))
+
+
+@pytest.mark.parametrize(
+    ("match", "demanded"),
+    [
+        ('inport == "shop_web"', [of("inport", "shop_web")]),
+        ('outport == {"a", @g} && ip4', [of("outport", "a", groups=("g",))]),
+        (
+            'ct.new && (outport == @a) && ip4.dst == 10.0.0.1 && inport == "x"',
+            [of("inport", "x"), of("ip4.dst", "10.0.0.1"), of("outport", groups=("a",))],
+        ),
+        ("ip4.dst == {10.0.0.1, 10.0.0.2}", [of("ip4.dst", "10.0.0.1", "10.0.0.2")]),
+        ("10.0.0.1 == ip4.dst", [of("ip4.dst", "10.0.0.1")]),
+        ("ip6.dst == fd00:0:0::1", [of("ip6.dst", "fd00::1")]),
+        ('(inport == "x" || inport == @g)', [of("inport", "x", groups=("g",))]),
+        (
+            '(inport == "x" && tcp) || (inport == "y" && ip4.dst == 10.0.0.1)',
+            [of("inport", "x", "y")],
+        ),
+        ('inport == "x" && inport == "y"', [of("inport", "x")]),
+        ("!(ip4.dst != 10.0.0.1)", [of("ip4.dst", "10.0.0.1")]),
+        ('!(!(inport == "x"))', [of("inport", "x")]),
+    ],
+)
+def test_what_is_demanded(match: str, demanded: list[Demand]) -> None:
+    assert sorted(demands(match), key=lambda demand: demand.field) == demanded
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        "1",
+        "0",
+        "tcp && ip4.src == 10.0.0.1",
+        'inport == "x" || tcp',
+        'inport == "x" || outport == "x"',
+        "ip4.dst != 10.0.0.1",
+        "ip4.dst == 10.0.0.0/8",
+        "ip4.dst[0..7] == 1",
+        "ip4.dst == {10.0.0.1, 10.0.1.0/24}",
+        "ip4.dst == $services",
+        "ip4.dst == {10.0.0.1, $services}",
+        "10.0.0.1 <= ip4.dst <= 10.0.0.9",
+        "reg0 == 10.0.0.1",
+        "arp.tpa == 10.0.0.1",
+        'is_chassis_resident("x")',
+        'inport == "x" &&',
+        'inport == "x" && unheard.of == 1',
+        "ip4.dst == ^NODEIP_IPv4_0",
+    ],
+)
+def test_nothing_is_demanded_that_is_not_sure(match: str) -> None:
+    assert demands(match) == ()
