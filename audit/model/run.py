@@ -18,6 +18,10 @@ ENDPOINTS = "endpoints "
 """Begins the detail of a request that is no packet of its own, before those that it is sent to."""
 
 
+TO_ITSELF = key_of("to itself")
+"""The key of the row that stands for what one of a Service's several endpoints sends itself."""
+
+
 def endpoints_key(service: str, port: Port, family: Family) -> str:
     """Return the key of the row that names the endpoints of a Service's port."""
     return key_of(ENDPOINTS, service, port, family)

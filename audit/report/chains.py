@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from audit.model.endpoints import Endpoint, EndpointKind
 from audit.model.matrix import FAMILIES
 from audit.model.packets import with_port
-from audit.model.run import ENDPOINTS, Run, TraceReader, TraceRecord, endpoints_key
+from audit.model.run import ENDPOINTS, TO_ITSELF, Run, TraceReader, TraceRecord, endpoints_key
 from audit.model.verdicts import KEPT_FIRST, PASSES, STOPPED, Reason, Verdict
 
 
@@ -144,8 +144,11 @@ MOST_PAIRS = 3
 def _forked(run: Run, fork: TraceRecord) -> list[tuple[str, Packet]]:
     """Return the endpoints of a Service without a packet of its own, and what was sent for each."""
     firsts = (run.traces.get(key) for key in fork.next_keys)
-    packets = (Packet.of(first.microflow if first is not None else "") for first in firsts)
-    return list(zip(_listed(fork), packets, strict=False))
+    return [
+        (target, Packet.of(first.microflow if first is not None else ""))
+        for target, first in zip(_listed(fork), firsts, strict=False)
+        if first is None or first.key != TO_ITSELF
+    ]
 
 
 def _listed(fork: TraceRecord) -> list[str]:
@@ -210,7 +213,8 @@ def balanced(run: Run, cell: int) -> tuple[Balanced, ...]:
                 continue
             packet = Packet.of(first.microflow)
             target = _target(packet) if parent.microflow else _listed(parent)[place]
-            if first.microflow == parent.microflow or packet.dst == address:
+            itself = first.key == TO_ITSELF or packet.dst == address
+            if itself or first.microflow == parent.microflow:
                 target = ""  # to the sender itself no packet goes
             fates.setdefault(target, _fate(target, request(run.traces, first.key)))
     return tuple(fates[target] for target in sorted(fates))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from audit.cover import requests as cover
 from audit.model.endpoints import Endpoint
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix
-from audit.model.run import TraceRecord
+from audit.model.run import TO_ITSELF, TraceRecord
 from audit.model.traces import TraceTask
 from audit.tracing.planes import Plane
 from audit.verdict import records
@@ -165,6 +165,8 @@ class BehindServices:
                 records.service_record(self._plane.name, key, ends, keys)
                 for key, (ends, keys) in results.forks.items()
             ]
+        if any(TO_ITSELF in row.next_keys for row in rows):
+            rows.append(records.itself_record(self._plane.name))
         return traced, rows
 
 

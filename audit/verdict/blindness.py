@@ -126,8 +126,10 @@ class Blindness:
         if not task.draws:
             return None
         if _drew_another(task, hop):
+            # A packet that is sent decides on the datapath, and has to know which it stands for.
+            sent = isinstance(task, DatapathTask)
             return Doubt(
-                reason=Reason.HAIRPIN_NOT_DRAWN,
+                reason=Reason.HAIRPIN_NOT_DRAWN if sent else Reason.HAIRPIN_NOT_TRANSLATED,
                 detail=f"not drawn in {task.draws} traces of the service",
                 datapath=hop.datapath,
                 stage=hop.stage,

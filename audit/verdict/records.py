@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from audit.model.packets import ConntrackState
-from audit.model.run import ENDPOINTS, TraceRecord
+from audit.model.run import ENDPOINTS, TO_ITSELF, TraceRecord
 from audit.model.traces import DatapathTask, LogicalTrace, TraceOutcome, TraceTask
-from audit.model.verdicts import Blame, Reason
+from audit.model.verdicts import Blame, Reason, Verdict
 from audit.verdict.judge import Judgement
 
 LOGICAL, DATAPATH = "logical", "datapath"
@@ -82,6 +82,20 @@ def service_record(plane: str, key: str, ends: Sequence[str], keys: Sequence[str
         reason=Reason.ALL_BACKENDS,
         detail=f"{ENDPOINTS}{', '.join(ends)}",
         next_keys=tuple(keys),
+    )
+
+
+def itself_record(plane: str) -> TraceRecord:
+    """Return the row of what one of several endpoints sends itself: no trace is a proof of that."""
+    return TraceRecord(
+        key=TO_ITSELF,
+        plane=plane,
+        zone="",
+        state=ConntrackState.REQUEST,
+        microflow="",
+        outcome=Verdict.INCONCLUSIVE,
+        reason=Reason.HAIRPIN_NOT_TRANSLATED,
+        detail="what one of several endpoints of the Service sends to itself",
     )
 
 

@@ -16,7 +16,7 @@ from audit.model.endpoints import Endpoint
 from audit.model.legs import CellLegs
 from audit.model.matrix import FAMILIES, CellVerdicts, Matrix, located, members_of, passing, proven
 from audit.model.packets import with_port
-from audit.model.run import endpoints_key
+from audit.model.run import TO_ITSELF, endpoints_key
 from audit.model.services import ServiceCells
 from audit.model.tasks import key_of
 from audit.model.traces import TraceTask
@@ -41,6 +41,10 @@ _LEFT_OPEN = frozenset({Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
 
 _BALANCING = "ls_in_lb"
 """Begins the names of the stages in which a switch balances loads (ovn-northd(8))."""
+
+_DRAWN_ITSELF = Decision(
+    verdict=Verdict.INCONCLUSIVE, reason=Reason.HAIRPIN_NOT_TRANSLATED, trace=TO_ITSELF
+)
 
 _NOT_SHOWN = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN)
 
@@ -116,6 +120,8 @@ class ServiceResults:
         """By group: to whom it is sent, or what stops it; None where traces do not agree."""
         self._own: dict[int, int] = {}
         """By place, what becomes of a sender's packet to itself: an index into decisions."""
+        self._drawn = UNKNOWN
+        """The same of all senders that the load balancer draws among several endpoints."""
         self._shown_by: dict[int, str] = {}
         """By group, a trace of one of its packets."""
         self._known = _Known.of(())
@@ -293,7 +299,9 @@ class ServiceResults:
             outcome = np.stack([decided, self._requests.between(legs), egress])
             itself = np.flatnonzero(self._itself(at, receiver))
             outcome[:, itself] = UNKNOWN
-            outcome[0, itself] = [self._own.get(place, UNKNOWN) for place in at[itself].tolist()]
+            outcome[0, itself] = [
+                self._to_itself(place, sole=len(receivers) == 1) for place in at[itself].tolist()
+            ]
             columns.append(outcome)
         decided, between, egress = (np.stack(some, axis=1) for some in zip(*columns, strict=True))
         known = self._by_outcome()
@@ -305,6 +313,18 @@ class ServiceResults:
         return _Outcomes(
             at=at, receivers=receivers, decided=decided, between=between, egress=egress
         )
+
+    def _to_itself(self, place: int, *, sole: bool) -> int:
+        """Return what becomes of a sender's packet to itself, as an index into decisions.
+
+        Of one that the load balancer has drawn among several no trace is a proof
+        (`audit.verdict.blindness`), so none is asked for.
+        """
+        if sole or place in self._own:
+            return self._own.get(place, UNKNOWN)
+        if self._drawn == UNKNOWN:
+            self._drawn = self._requests.keep(_DRAWN_ITSELF)
+        return self._drawn
 
     def _by_outcome(self) -> "_Known":
         """Return what is known of each outcome; of requests and of replies there is one list."""

@@ -9,7 +9,7 @@ import pytest
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.matrix import CellVerdicts, Matrix
 from audit.model.packets import Family, Protocol
-from audit.model.run import endpoints_key
+from audit.model.run import TO_ITSELF, endpoints_key
 from audit.model.services import ServiceCells
 from audit.model.traces import TraceTask
 from audit.model.verdicts import CODE, NO_VERDICT, REASON_CODE, Reason, Verdict
@@ -229,24 +229,38 @@ def test_what_a_policy_stops_after_load_balancing_tells_nothing_of_others() -> N
     [(STOP, []), (Verdict.INCONCLUSIVE, []), (PASS, [0])],
     ids=["stopped", "in doubt", "with a reply of its own"],
 )
-def test_what_a_sender_behind_the_service_sends_itself_is_a_packet_of_its_own(
+def test_what_a_sole_endpoint_sends_itself_is_a_packet_of_its_own(
     itself: Verdict, left: list[int]
 ) -> None:
+    known = results(listed=(0,))
+    judgements = {**balanced(1, 0), **came(1, 0, PASS)}
+    known.learn(CELLS[1:], ["s1"], judgements)
+    assert known.missing(UNTRACED) == [Pair(0, (0, 0))]
+    assert known.left_open(UNTRACED).tolist() == [0]
+    judgements |= {"own": Judgement(verdict=itself, reason=Reason.HAIRPIN_NOT_TRANSLATED)}
+    known.learn_leg(0, (0, 0), "own", judgements)
+    assert known.missing(UNTRACED) == []
+    assert known.left_open(UNTRACED).tolist() == left
+    assert [known.decision(cell).verdict for cell in (0, 1)] == [itself, PASS]
+
+
+def test_what_one_of_several_endpoints_sends_itself_no_trace_proves() -> None:
     known = results(listed=(0, 2))
     judgements = {**balanced(1, 0, 2), **came(1, 0, PASS), **came(1, 2, PASS)}
     known.learn(CELLS[1:], ["s1"], judgements)
-    assert Pair(0, (0, 0)) in known.missing(UNTRACED)
-    assert 0 in known.left_open(UNTRACED).tolist()
-    judgements |= {
-        "own": Judgement(verdict=itself, reason=Reason.HAIRPIN_NOT_TRANSLATED),
-        **came(0, 2, PASS),
-    }
-    known.learn_leg(0, (0, 0), "own", judgements)
-    known.learn_leg(0, (2, 0), "0-2", judgements)
-    assert Pair(0, (0, 0)) not in known.missing(UNTRACED)
-    assert known.left_open(UNTRACED).tolist() == left
-    expected = Verdict.INCONCLUSIVE if itself is not PASS else PASS
-    assert [known.decision(cell).verdict for cell in (0, 1)] == [expected, PASS]
+    assert known.missing(UNTRACED) == [Pair(0, (2, 0))]
+    known.learn_leg(0, (2, 0), "0-2", {**judgements, **came(0, 2, PASS)})
+    assert known.missing(UNTRACED) == []
+    assert known.left_open(UNTRACED).tolist() == []
+    itself = known.decision(0)
+    assert (itself.verdict, itself.reason) == (
+        Verdict.INCONCLUSIVE,
+        Reason.HAIRPIN_NOT_TRANSLATED,
+    )
+    verdicts(known, judgements)
+    ends = tuple(f"{PODS[end].addresses[0]}:80" for end in (0, 2))
+    assert (ends, (TO_ITSELF, "1-2")) in known.forks.values()
+    assert known.decision(1).verdict is PASS
     assert known.unanswered(UNTRACED), "of the packets to the other endpoint"
 
 
@@ -255,7 +269,7 @@ def test_what_a_sender_behind_the_service_is_sent_tells_nothing_of_others() -> N
     known.learn(CELLS[:1], ["s0"], {**balanced(0, 2), **came(0, 2, PASS)})
     assert known.left_open(UNTRACED).tolist() == CELLS.tolist()
     known.learn(CELLS[1:], ["s1"], {**balanced(1, 0, 2), **came(1, 0, PASS), **came(1, 2, PASS)})
-    assert known.left_open(UNTRACED).tolist() == [0]
+    assert known.left_open(UNTRACED).tolist() == []
 
 
 def test_a_group_is_asked_by_a_sender_that_is_not_behind_the_service() -> None:
