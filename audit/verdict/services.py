@@ -5,9 +5,8 @@ packet to an endpoint is composed of legs. A Service's verdict is what its endpo
 that of a traced request is (`audit.verdict.compose`).
 """
 
-import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +24,16 @@ from audit.model.verdicts import (
     KEPT_FIRST,
     NO_VERDICT,
     PASSES,
-    REASON_CODE,
     STOPPED,
-    Blame,
     Reason,
     Verdict,
 )
 from audit.verdict.compose import Decision, Decisions, combine, decide
 from audit.verdict.judge import Combine, Judgement
-from audit.verdict.legs import UNKNOWN, LegResults, Part, essence, same, shown
+from audit.verdict.legs import UNKNOWN, LegResults, Part, same, shown
+from audit.verdict.service_cells import Table, Wholes
+from audit.verdict.service_outcomes import NOT_SHOWN, Known, Outcome, Outcomes, distinct
 from audit.verdict.service_packets import PacketChoice, Pair, Receiver
-
-_LEFT_OPEN = frozenset({Reason.LEGS_DISAGREE, Reason.LEG_NOT_SHOWN})
-"""Of a composed decision: a cell's own trace has to say more."""
 
 _BALANCING = "ls_in_lb"
 """Begins the names of the stages in which a switch balances loads (ovn-northd(8))."""
@@ -46,61 +42,7 @@ _DRAWN_ITSELF = Decision(
     verdict=Verdict.INCONCLUSIVE, reason=Reason.HAIRPIN_NOT_TRANSLATED, trace=TO_ITSELF
 )
 
-_NOT_SHOWN = Decision(verdict=Verdict.UNTRACED, reason=Reason.LEG_NOT_SHOWN)
-
 _Sent = tuple[Receiver, ...] | Decision | None
-
-_Outcome = tuple[int, int, int]
-"""What decided, on the way between, and in the egress leg: indices into decisions."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcomes:
-    """Of some cells with the same receivers: what legs say, shape (cells, receivers) each.
-
-    `at` are places in `ServiceCells.cells`. The outcomes are indices into decisions, below 0 where
-    there is none.
-    """
-
-    at: NDArray[np.int64]
-    receivers: tuple[Receiver, ...]
-    decided: NDArray[np.int32]
-    between: NDArray[np.int32]
-    egress: NDArray[np.int32]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """What is known by outcome, as arrays; the last entry is of none."""
-
-    code: NDArray[np.uint8]
-    """The verdict's."""
-    reached: NDArray[np.bool_]
-    open: NDArray[np.bool_]
-    """A cell's own trace has to say more."""
-    silent: NDArray[np.bool_]
-    """It passes, and names nobody."""
-    blame: NDArray[np.int32]
-    """The first outcome that names the same, UNKNOWN where it names nobody."""
-
-    @classmethod
-    def of(cls, decisions: Sequence[Decision]) -> "_Known":
-        """Return it of these, and of one that was not shown."""
-        first: dict[Blame, int] = {}
-        every = (*decisions, _NOT_SHOWN)
-        return cls(
-            code=np.array([CODE[d.verdict] for d in every], dtype=np.uint8),
-            reached=np.array([d.verdict is Verdict.REACHABLE for d in every]),
-            open=np.array([d.reason in _LEFT_OPEN for d in every]),
-            silent=np.array([d.verdict in PASSES and d.blame is None for d in every]),
-            blame=np.array(
-                [
-                    UNKNOWN if d.blame is None else first.setdefault(d.blame, number)
-                    for number, d in enumerate(every)
-                ],
-                dtype=np.int32,
-            ),
-        )
 
 
 class ServiceResults:
@@ -124,7 +66,7 @@ class ServiceResults:
         """The same of all senders that the load balancer draws among several endpoints."""
         self._shown_by: dict[int, str] = {}
         """By group, a trace of one of its packets."""
-        self._known = _Known.of(())
+        self._known = Known.of(())
         self.forks: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
         """By the key of a request that is no packet: its endpoints, and a trace for each.
 
@@ -280,7 +222,7 @@ class ServiceResults:
         src, end = self._ends(at, receiver)
         return self._to(src, end, np.full_like(end, receiver[1]))
 
-    def _outcomes(self, untraced: NDArray[np.bool_]) -> Iterator[_Outcomes]:
+    def _outcomes(self, untraced: NDArray[np.bool_]) -> Iterator[Outcomes]:
         """Yield what legs say of the open cells without a trace, by whom they are sent to."""
         for sent, at in self._by_sent(self._waiting(untraced)):
             if isinstance(sent, tuple):
@@ -290,7 +232,7 @@ class ServiceResults:
         """Return the places of the open cells without a trace."""
         return np.flatnonzero(self._open & untraced[self.of.cells])
 
-    def _outcome(self, receivers: tuple[Receiver, ...], at: NDArray[np.int64]) -> _Outcomes:
+    def _outcome(self, receivers: tuple[Receiver, ...], at: NDArray[np.int64]) -> Outcomes:
         """Return what legs say of the cells at these places, which are sent to these."""
         columns = []
         for receiver in receivers:
@@ -310,9 +252,7 @@ class ServiceResults:
             np.where(known.silent[decided], known.blame[earlier], np.int32(UNKNOWN))
             for earlier in (between, egress)
         )
-        return _Outcomes(
-            at=at, receivers=receivers, decided=decided, between=between, egress=egress
-        )
+        return Outcomes(at=at, receivers=receivers, decided=decided, between=between, egress=egress)
 
     def _to_itself(self, place: int, *, sole: bool) -> int:
         """Return what becomes of a sender's packet to itself, as an index into decisions.
@@ -326,10 +266,10 @@ class ServiceResults:
             self._drawn = self._requests.keep(_DRAWN_ITSELF)
         return self._drawn
 
-    def _by_outcome(self) -> "_Known":
+    def _by_outcome(self) -> "Known":
         """Return what is known of each outcome; of requests and of replies there is one list."""
         if len(self._known.code) != len(self._requests.decisions) + 1:
-            self._known = _Known.of(self._requests.decisions)
+            self._known = Known.of(self._requests.decisions)
         return self._known
 
     def _by_sent(
@@ -372,7 +312,7 @@ class ServiceResults:
             told[at] = isinstance(sent, Decision) or self._told(self._outcome(sent, at))
         return self.of.cells[waiting[~told[waiting]]]
 
-    def _told(self, some: _Outcomes) -> NDArray[np.bool_]:
+    def _told(self, some: Outcomes) -> NDArray[np.bool_]:
         """Say which cells' packets have legs to each endpoint, of which none leaves them open.
 
         One that a sender sends to itself, and that arrives, has a reply that no legs tell of.
@@ -385,7 +325,7 @@ class ServiceResults:
             told &= np.where(src == end, ~passing(known.code[some.decided[:, column]]), have)
         return told
 
-    def _each(self, row: Sequence[_Outcome]) -> list[Decision]:
+    def _each(self, row: Sequence[Outcome]) -> list[Decision]:
         """Return what becomes of the packet to each endpoint, by its outcomes."""
         return [self._requests.made_of(*outcome) for outcome in row]
 
@@ -395,9 +335,9 @@ class ServiceResults:
         for sent, _ in self._by_sent(at):
             if isinstance(sent, Decision):
                 return sent
-            rows, _ = _distinct(self._outcome(sent, at))
+            rows, _ = distinct(self._outcome(sent, at))
             return combine(self._each(rows[0]), Combine.BACKENDS)
-        return _NOT_SHOWN
+        return NOT_SHOWN
 
     def unanswered(self, untraced: NDArray[np.bool_]) -> list[Pair]:
         """Return a packet that arrives for each leg of a reply that no trace has shown."""
@@ -413,7 +353,7 @@ class ServiceResults:
         return list(dict.fromkeys(pairs.values()))
 
     def _back(
-        self, some: _Outcomes, column: int
+        self, some: Outcomes, column: int
     ) -> tuple[NDArray[np.int64], CellLegs, NDArray[np.int32]]:
         """Return the rows whose packet to a receiver arrives, and their replies' legs.
 
@@ -432,7 +372,7 @@ class ServiceResults:
         src = self._matrix.src[self.of.cells[at]].astype(np.int64)
         return src, np.full(len(at), receiver[0], dtype=np.int64)
 
-    def _replies(self, some: _Outcomes) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def _replies(self, some: Outcomes) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Return the verdicts of the replies to cells that pass: what all endpoints' agree on.
 
         And which of them the traces of others leave open.
@@ -465,22 +405,24 @@ class ServiceResults:
         trace. Where one trace tells what becomes of it at each endpoint, it names that. Else it
         names what `forks` then has: a request that is no packet, and a trace for each endpoint.
         """
-        table = _Table(traced)
+        table = Table(traced)
         waiting = self._waiting(traced.trace < 0)
-        table.write(self.of.cells[waiting], _NOT_SHOWN)
+        table.write(self.of.cells[waiting], NOT_SHOWN)
         by_sent = list(self._by_sent(waiting))
         known = self._same_for_all(by_sent)
-        wholes = _Wholes(self._traced_wholes(table, decisions), self.of.group)
+        wholes = Wholes(self._traced_wholes(table, decisions), self.of.group)
         for sent, at in by_sent:
             if isinstance(sent, Decision):
                 table.write(self.of.cells[at], sent)
                 traced.reply[self.of.cells[at]] = NO_VERDICT
             else:
-                self._fill(self._outcome(sent, at), known, traced, table, wholes)
+                alike, others = self._outcome(sent, at).parted()
+                self._fill_alike(alike, known, traced, table, wholes)
+                self._fill(others, known, traced, table, wholes)
         return table.done()
 
     def _traced_wholes(
-        self, table: "_Table", decisions: Decisions
+        self, table: "Table", decisions: Decisions
     ) -> Iterator[tuple[int, int, list[Decision]]]:
         """Yield groups with the code of a traced request, and what it came to at each endpoint."""
         for group, key in self._shown_by.items():
@@ -519,21 +461,23 @@ class ServiceResults:
 
     def _fill(
         self,
-        some: _Outcomes,
+        some: Outcomes,
         known: NDArray[np.bool_],
         traced: CellVerdicts,
-        table: "_Table",
-        wholes: "_Wholes",
+        table: "Table",
+        wholes: "Wholes",
     ) -> None:
         """Fill in cells that are sent to the same; `known` says by place if whoever sends is."""
-        rows, inverse = _distinct(some)
+        if not some.at.size:
+            return
         replies, _ = self._replies(some)
+        rows, inverse = distinct(some)
         for row, chosen in zip(rows, members_of(inverse), strict=True):
             each = self._each(row)
             made = combine(each, Combine.BACKENDS)
             at = some.at[chosen]
             cells = self.of.cells[at]
-            trace = wholes.traces(self.of.group[at], each)
+            trace = wholes.traces(self.of.group[at], wholes.kind(each))
             one = known[at] & (len({*row}) == 1)
             if made.trace:
                 trace[(trace < 0) & one] = table.number(made.trace)
@@ -542,6 +486,39 @@ class ServiceResults:
             table.write(cells, replace(made, trace=""))
             traced.trace[cells] = trace
             traced.reply[cells] = replies[chosen] if made.verdict in PASSES else NO_VERDICT
+
+    def _fill_alike(
+        self,
+        some: Outcomes,
+        known: NDArray[np.bool_],
+        traced: CellVerdicts,
+        table: "Table",
+        wholes: "Wholes",
+    ) -> None:
+        """Fill in cells whose packets fare alike at each endpoint, and of whom one outcome tells.
+
+        There are thousands of outcomes for each Service, one for each sender that has policies of
+        its own, and most are those of another Service too.
+        """
+        outcome, cells = some.decided[:, 0], self.of.cells[some.at]
+        for new in table.unheard(outcome).tolist():
+            table.keep(new, combine([self._made(new)], Combine.BACKENDS))
+        replies, _ = self._replies(some)
+        passes = table.write_kept(cells, outcome)
+        traced.reply[cells] = np.where(passes, replies, NO_VERDICT)
+        kinds = wholes.kinds(outcome, len(some.receivers), self._made)
+        trace = wholes.traces(self.of.group[some.at], kinds)
+        one = known[some.at]
+        trace = np.where((trace < 0) & one, table.kept_trace(outcome), trace)
+        forked = (trace < 0) & ~one
+        for of in np.unique(outcome[forked]).tolist():
+            fork = self._fork(some.receivers, [self._made(of)] * len(some.receivers))
+            trace[forked & (outcome == of)] = table.number(fork)
+        traced.trace[cells] = trace
+
+    def _made(self, outcome: int) -> Decision:
+        """Return what an outcome tells that needs no earlier ones."""
+        return self._requests.made_of(outcome, UNKNOWN, UNKNOWN)
 
     def _fork(self, receivers: Sequence[Receiver], each: Sequence[Decision]) -> str:
         """Return the key of a request that is no packet, and whose endpoints fare like this."""
@@ -575,28 +552,6 @@ def _agree(first: _Sent, second: _Sent) -> bool:
     return first == second
 
 
-@functools.cache
-def _multipliers(count: int) -> NDArray[np.int64]:
-    """Return so many numbers that hardly any two rows have the same product with."""
-    return np.random.default_rng(0).integers(1, 1 << 62, count)
-
-
-def _distinct(some: _Outcomes) -> tuple[list[tuple[_Outcome, ...]], NDArray[np.intp]]:
-    """Return the different rows of outcomes, by receiver, and for each cell which is its own."""
-    stacked = np.stack([some.decided, some.between, some.egress], axis=2)
-    flat = stacked.reshape(len(some.at), -1)
-    # By a number of each row: sorting whole rows takes twenty times as long.
-    numbers = flat.astype(np.int64) @ _multipliers(flat.shape[1])
-    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
-    if not np.array_equal(flat, flat[first][inverse]):  # two rows have one number
-        _, first, inverse = np.unique(flat, axis=0, return_index=True, return_inverse=True)
-    rows = [
-        tuple((decided, between, egress) for decided, between, egress in row)
-        for row in stacked[first].tolist()
-    ]
-    return rows, inverse.reshape(-1)
-
-
 def _each_leg(
     ids: Mapping[Part, NDArray[np.int64]],
 ) -> Iterator[tuple[tuple[Part, int], int]]:
@@ -606,55 +561,3 @@ def _each_leg(
         for leg, row in zip(legs.tolist(), first.tolist(), strict=True):
             if leg >= 0:
                 yield (part, leg), row
-
-
-class _Wholes:
-    """Which groups have a traced request, and what it came to at each endpoint."""
-
-    def __init__(
-        self, traced: Iterable[tuple[int, int, Sequence[Decision]]], groups: NDArray[np.int32]
-    ) -> None:
-        """`traced` are groups, with a trace and its decisions; `groups` are all there are."""
-        self._kind = np.full(int(groups.max(initial=-1)) + 1, UNKNOWN, dtype=np.int64)
-        self._trace = np.full_like(self._kind, UNKNOWN)
-        self._kinds: dict[tuple[object, ...], int] = {}
-        for group, trace, each in traced:
-            self._kind[group] = self._kinds.setdefault(_essences(each), len(self._kinds))
-            self._trace[group] = trace
-
-    def traces(self, groups: NDArray[np.int32], each: Sequence[Decision]) -> NDArray[np.int64]:
-        """Return by group the code of the traced request that came to this; below 0 for none."""
-        kind = self._kinds.get(_essences(each), UNKNOWN - 1)
-        return np.where(self._kind[groups] == kind, self._trace[groups], UNKNOWN)
-
-
-def _essences(each: Sequence[Decision]) -> tuple[object, ...]:
-    return tuple(map(essence, each))
-
-
-class _Table:
-    """Writes decisions into the columns of cells."""
-
-    def __init__(self, traced: CellVerdicts) -> None:
-        self._traced = traced
-        self._blames: dict[Blame, int] = {blame: n for n, blame in enumerate(traced.blames)}
-        self._keys = {key: number for number, key in enumerate(traced.trace_keys)}
-
-    def write(self, cells: NDArray[np.int64], decision: Decision) -> None:
-        """Let a decision be that of these cells."""
-        blame = decision.blame
-        self._traced.verdict[cells] = CODE[decision.verdict]
-        self._traced.reason[cells] = REASON_CODE[decision.reason]
-        self._traced.blame[cells] = (
-            -1 if blame is None else self._blames.setdefault(blame, len(self._blames))
-        )
-        if decision.trace:
-            self._traced.trace[cells] = self.number(decision.trace)
-
-    def number(self, key: str) -> int:
-        """Return the code of a trace."""
-        return self._keys.setdefault(key, len(self._keys))
-
-    def done(self) -> CellVerdicts:
-        """Return the columns, with the blames and traces that they name."""
-        return replace(self._traced, blames=tuple(self._blames), trace_keys=tuple(self._keys))
