@@ -14,9 +14,8 @@ from audit.model.packets import ConntrackState
 from audit.model.traces import TraceBatch, TraceTask
 
 BATCH_SIZE = 250
-"""Some half a second of traces: small enough to spread, resume and show progress by. What is left
-of a zone is one batch until it is twice as many: where a part of its database is opened for each
-(`audit.replay.parts`), that takes as long as these."""
+"""Some half a second of traces: small enough to spread, resume and show progress by. Of twice as
+many each takes longer in a part of a database (`audit.replay.parts`) than opening fewer spares."""
 
 _Like = tuple[ConntrackState, int]
 """Tasks of a batch share a daemon: its conntrack state and its ECMP choice."""
@@ -88,8 +87,7 @@ class Backlog:
         if (zone, like) in self._mixed:
             queue.sort(key=_where, reverse=True)
             self._mixed.remove((zone, like))
-        count = len(queue) if len(queue) < 2 * self._size else self._size
-        tasks = tuple(queue.pop() for _ in range(count))
+        tasks = tuple(queue.pop() for _ in range(min(self._size, len(queue))))
         if not queue:
             del queues[like]
         if not queues:

@@ -29,14 +29,17 @@ _Index = NDArray[np.int32] | NDArray[np.int8] | NDArray[np.uint8]
 class _Words:
     """A text column: `codes[index]` is a place in `words`, -1 a null.
 
-    Index -1 is the last of `codes`, which is why every table of codes ends in a null.
+    Index -1 is the last of `codes`, which is why every table of codes ends in a null. Words are
+    sorted: in what order a run came to know them, which files do not tell, no byte depends on.
     """
 
     def __init__(self, values: Iterable[str | None]) -> None:
-        places: dict[str, int] = {}
-        codes = [-1 if v is None else places.setdefault(v, len(places)) for v in values]
+        listed = list(values)
+        words = sorted({value for value in listed if value is not None})
+        places = {word: place for place, word in enumerate(words)}
+        codes = [-1 if value is None else places[value] for value in listed]
         self._codes = np.array([*codes, -1], dtype=np.int32)
-        self._words = pa.array(list(places), pa.string())
+        self._words = pa.array(words, pa.string())
 
     def column(self, index: _Index) -> pa.DictionaryArray:
         """Return the column, with a dictionary of only the words that occur in it.
