@@ -60,6 +60,20 @@ def test_every_batch_comes_back_with_its_outcomes() -> None:
     assert (factory.made, factory.closed) == (1, 1)
 
 
+class Backwards(Echo):
+    """Answers the last task first."""
+
+    def run(self, batch: TraceBatch) -> Traces:
+        yield from reversed([*super().run(batch)])
+
+
+def test_outcomes_come_back_in_the_order_of_their_tasks() -> None:
+    work = Backlog((made.task(target=str(number)) for number in range(20)), size=7)
+    with InlineFanout(Factory(Backwards), workers=2) as fanout:
+        for batch, outcomes in fanout.run(work):
+            assert [outcome.key for outcome in outcomes] == [task.key for task in batch.tasks]
+
+
 def test_what_outcomes_lead_to_is_traced_too() -> None:
     work = backlog(1)
     with InlineFanout(Factory(), workers=2) as fanout:

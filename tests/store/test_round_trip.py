@@ -140,6 +140,29 @@ def test_cells_come_back_as_they_went(data: st.DataObject, matrix: Matrix, chunk
     assert blame_columns(run.verdicts) == blame_columns(verdicts)
 
 
+@given(st.data(), matrices())
+@settings(max_examples=40, deadline=None)
+def test_in_what_order_traces_and_blames_came_to_be_known_changes_no_byte(
+    data: st.DataObject, matrix: Matrix
+) -> None:
+    verdicts = data.draw(verdicts_for(len(matrix)))
+    turned = replace(
+        verdicts,
+        blames=verdicts.blames[::-1],
+        blame=np.where(verdicts.blame < 0, -1, len(verdicts.blames) - 1 - verdicts.blame),
+        trace_keys=verdicts.trace_keys[::-1],
+        trace=np.where(verdicts.trace < 0, -1, len(verdicts.trace_keys) - 1 - verdicts.trace),
+    )
+    with TemporaryDirectory() as directory:
+        first = write(Path(directory) / "a", matrix, verdicts)
+        second = write(Path(directory) / "b", matrix, turned)
+        files, others = (
+            [file.read_bytes() for file in sorted(Path(run.path).glob("cells/*.parquet"))]
+            for run in (first, second)
+        )
+        assert files == others
+
+
 def test_every_reason_and_verdict_has_its_word(tmp_path: Path) -> None:
     count = len(REASONS)
     index = np.arange(count, dtype=np.int32)
