@@ -183,6 +183,9 @@ def strain(kind: str, rounds: int, seed: int) -> tuple[Counter[str], list[str]]:
                     limit = LIMITS[number % len(LIMITS)]
                     killer.within = stack.enter_context(limited(limit))
                 if kind == "clock":
+                    if not FAKETIME.exists():
+                        killer.expect(holds=False, problem=f"{FAKETIME} is missing: libfaketime")
+                        break
                     (killer.space / "clock").write_text("+0")
                     (killer.space / "sitecustomize.py").write_text(SLEEP)
                     environment = {

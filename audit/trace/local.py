@@ -21,14 +21,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from audit import scratch
 from audit.errors import EngineError
 from audit.model.engine import Programs
-from audit.trace.daemon import SAY_EVERYTHING, Launch, Start
+from audit.model.packets import ConntrackState
+from audit.trace.daemon import SAY_EVERYTHING, Launch, Start, TraceDaemon
 from audit.trace.unixctl import Unixctl, UnixctlError
 
 Serve = Callable[..., AbstractContextManager[Path]]
@@ -56,7 +57,7 @@ Divide = Callable[[Path], Division | None]
 """How a database is divided; None where it is not."""
 
 
-def _whole(_database: Path) -> None:
+def _never(_database: Path) -> None:
     """Divide no database."""
 
 
@@ -86,7 +87,9 @@ class Copies:
     programs: Programs
     serve: Serve
     databases: Mapping[str, Path]
-    divide: Divide = _whole
+    divide: Divide = _never
+    _read: dict[str, bool] = field(default_factory=dict, compare=False)
+    """By zone, whether ovn-trace reads all of its flows."""
 
     def has(self, zone: str) -> bool:
         """Say whether there is a database of a zone."""
@@ -107,9 +110,28 @@ class Copies:
             yield functools.partial(LocalDaemon, self.programs, socket)
 
     def divided(self, zone: str) -> "_Parts | None":
-        """Return how a zone's database is divided; None where it is not."""
+        """Return how a zone's database is divided; None where it is not.
+
+        Nor is one with flows that ovn-trace cannot read: a part might lack them, and nothing would
+        tell.
+        """
         division = self.divide(self.databases[zone])
-        return None if division is None else _Parts(copies=self, zone=zone, division=division)
+        if division is None or not self._read_whole(zone):
+            return None
+        return _Parts(copies=self, zone=zone, division=division)
+
+    def _read_whole(self, zone: str) -> bool:
+        """Say whether ovn-trace reads every flow of a zone: seen once, in the whole database."""
+        if zone not in self._read:
+            try:
+                with self.open(zone) as launch:
+                    daemon = TraceDaemon(launch, state=ConntrackState.REQUEST, states_at_start=1)
+                    daemon.start()
+                    daemon.stop()
+                    self._read[zone] = not daemon.unparsed.flows
+            except (EngineError, OSError):
+                return False  # who traces in the whole will say so
+        return self._read[zone]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from audit.errors import EngineError, OutputError
 from audit.model.packets import ConntrackState, Microflow, Protocol
 from audit.model.traces import LogicalTrace, TraceBatch, TraceFailure, TraceTask
 from audit.model.verdicts import Reason
-from audit.trace import tracer
+from audit.trace import local, tracer
 from audit.trace.daemon import EngineLostError, EngineTimeoutError, Unparsed
 from audit.trace.local import Copies, Divide, Serve
 from audit.trace.tracer import LogicalTracer
@@ -182,6 +182,7 @@ def test_outcomes_are_the_same_wherever_a_database_is_divided(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracer, "TraceDaemon", _Daemon)
+        patch.setattr(local, "TraceDaemon", _Daemon)
         with _tracer() as tracing:
             whole = {outcome.key: outcome for outcome in tracing.run(_batch(ports))}
         with _tracer(serve=serve, divide=lambda _: division) as tracing:
@@ -195,6 +196,7 @@ def test_outcomes_are_the_same_wherever_a_database_is_divided(
 
 def test_what_traces_missed_is_in_the_next_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracer, "TraceDaemon", _Daemon)
+    monkeypatch.setattr(Copies, "_read_whole", lambda *_: True)
     more = frozenset({"shop_db", "10.0.0.9"})
     division = _Division(iter([frozenset(), more]))
     with _tracer(serve=_serve_part, divide=lambda _: division) as tracing:
@@ -202,6 +204,31 @@ def test_what_traces_missed_is_in_the_next_part(monkeypatch: pytest.MonkeyPatch)
     assert [outcome.key for outcome in outcomes] == ["0", "1"]
     words = frozenset({"answers", "p2", "10.0.0.1", "10.0.0.2"})
     assert division.parts == [words, words | more]
+
+
+@pytest.mark.parametrize(("flows", "templates", "divided"), [(0, 3, True), (1, 0, False)])
+def test_a_zone_with_flows_that_cannot_be_read_is_traced_in_the_whole(
+    monkeypatch: pytest.MonkeyPatch, *, flows: int, templates: int, divided: bool
+) -> None:
+    class Complaining(_Daemon):
+        def __init__(self, *_: object, **__: object) -> None:
+            self.unparsed = Unparsed(flows=flows, templates=templates, example="x")
+
+    monkeypatch.setattr(local, "TraceDaemon", Complaining)
+    division = _Division(iter(()))
+    opened: list[Path] = []
+
+    @contextlib.contextmanager
+    def serve(database: Path, rundir: Path) -> Iterator[Path]:
+        opened.append(database)
+        with _serve(database, rundir) as socket:
+            yield socket
+
+    transport = _tracer(serve=serve, divide=lambda _: division).transport
+    assert [transport.divided("z") is not None for _ in range(3)] == [divided] * 3
+    assert len(opened) == 1, "it is read once"
+    broken = _tracer("broken", divide=lambda _: division).transport
+    assert broken.divided("z") is None
 
 
 @contextlib.contextmanager
