@@ -141,7 +141,7 @@ def test_cells_come_back_as_they_went(data: st.DataObject, matrix: Matrix, chunk
 
 
 @given(st.data(), matrices())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_in_what_order_traces_and_blames_came_to_be_known_changes_no_byte(
     data: st.DataObject, matrix: Matrix
 ) -> None:
