@@ -13,13 +13,12 @@ from pathlib import Path
 import msgspec
 
 from audit.errors import EngineError
-from audit.replay.tables import record, records
+from audit.replay.tables import RAW_OBJECT, record, records
 
 MOST_BYTES = 128 << 20
 """Of a database that is read whole, by each worker, in some four times its size."""
 
 _SETS = "Address_Set"
-_RAW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NAME = re.compile(rb"[\w.-]+")
 _NAMED = re.compile(rb"\$([\w.-]+)")
 """A set in a match or an action (ovn-sb(5), Logical_Flow): what may be its name."""
@@ -57,7 +56,7 @@ Transaction = dict[str, msgspec.Raw]
 def read(content: bytes) -> tuple[bytes, list[Transaction]]:
     """Return an OVSDB file's schema and its transactions; ValueError where it is none."""
     schema, *transactions = map(bytes, records(content))
-    return schema, [_RAW.decode(transaction) for transaction in transactions]
+    return schema, [RAW_OBJECT.decode(transaction) for transaction in transactions]
 
 
 def written(schema: bytes, transactions: Iterable[Transaction]) -> bytes:
@@ -68,7 +67,7 @@ def written(schema: bytes, transactions: Iterable[Transaction]) -> bytes:
 
 def leave_out_unnamed_sets(transactions: Sequence[Transaction]) -> None:
     """Take out of transactions what they say of address sets that nothing in them names."""
-    sets = [_RAW.decode(transaction.get(_SETS, b"{}")) for transaction in transactions]
+    sets = [RAW_OBJECT.decode(transaction.get(_SETS, b"{}")) for transaction in transactions]
     kept = _kept(sets, _named(transactions))
     for transaction, rows in zip(transactions, sets, strict=True):
         if rows:

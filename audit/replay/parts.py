@@ -30,9 +30,8 @@ import msgspec
 from audit.errors import DatabaseError, EngineError
 from audit.flows.demands import demands
 from audit.replay import databases, lean
-from audit.replay.tables import Row, Tables
+from audit.replay.tables import RAW_OBJECT, Row, Tables
 
-_RAW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _FLOWS = "Logical_Flow"
 _DATAPATHS = "Datapath_Binding"
 _ASIDE = "a0d17a51-de00-4000-8000-000000000000"
@@ -290,7 +289,7 @@ def _flows(
     """Yield what each transaction says of logical flows."""
     for transaction in transactions:
         if _FLOWS in transaction:
-            yield transaction, _RAW.decode(transaction[_FLOWS])
+            yield transaction, RAW_OBJECT.decode(transaction[_FLOWS])
 
 
 class _Flow(msgspec.Struct):
@@ -308,17 +307,17 @@ def _matches(database: Path) -> Iterator[str]:
     Of a row that several transactions write it is not known here what it is in the end.
     """
     _, transactions = lean.read(database.read_bytes())
-    written = Counter(uuid for _, rows in _flows(transactions) for uuid in rows)
-    for _, rows in _flows(transactions):
-        for uuid, row in rows.items():
-            flow = _FLOW.decode(row) if written[uuid] == 1 else None
-            yield flow.match if flow else ""
+    written = [flow for _, rows in _flows(transactions) for flow in rows.items()]
+    times = Counter(uuid for uuid, _ in written)
+    for uuid, row in written:
+        flow = _FLOW.decode(row) if times[uuid] == 1 else None
+        yield flow.match if flow else ""
 
 
 def _add_datapath(transactions: Sequence[lean.Transaction], key: int) -> None:
     """Add the datapath of the flows that are put aside to the first transaction with flows."""
-    for transaction, _ in _flows(transactions):
-        rows = _RAW.decode(transaction.get(_DATAPATHS, b"{}"))
+    first = next((each for each in transactions if _FLOWS in each), None)
+    if first is not None:
+        rows = RAW_OBJECT.decode(first.get(_DATAPATHS, b"{}"))
         rows[_ASIDE] = msgspec.Raw(msgspec.json.encode({"tunnel_key": key}))
-        transaction[_DATAPATHS] = msgspec.Raw(msgspec.json.encode(rows))
-        return
+        first[_DATAPATHS] = msgspec.Raw(msgspec.json.encode(rows))

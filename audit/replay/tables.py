@@ -24,7 +24,8 @@ Row = dict[str, Any]
 
 _MAGIC = b"OVSDB JSON "
 _HEADER_FIELDS = 4
-_RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+"""Reads what a transaction says by table, or of a table by row, and leaves the rest as text."""
 _ANY = msgspec.json.Decoder()
 _ZERO: dict[str, Any] = {
     "integer": 0,
@@ -57,7 +58,7 @@ class Tables:
             described = _ANY.decode(first)
             tables, name = cls(described), described["name"]
             for transaction in transactions:
-                tables._apply(_RAW_OBJECT.decode(transaction))
+                tables._apply(RAW_OBJECT.decode(transaction))
         except OSError as error:
             raise DatabaseError(f"{database} cannot be read: {error.strerror}") from error
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -74,7 +75,7 @@ class Tables:
         differs = "_is_diff" in transaction and bytes(transaction["_is_diff"]) == b"true"
         for table in transaction.keys() - _MARKS:
             rows = self._rows.setdefault(table, {})
-            for uuid, change in _RAW_OBJECT.decode(transaction[table]).items():
+            for uuid, change in RAW_OBJECT.decode(transaction[table]).items():
                 if bytes(change) == b"null":
                     rows.pop(uuid, None)
                 elif uuid in rows:

@@ -22,6 +22,7 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from audit.errors import EngineError
@@ -98,6 +99,10 @@ Launch = Callable[[Start], Launched]
 cannot be asked, and nothing is left then."""
 
 
+Copy = Callable[[Path, Path], object]
+"""Makes a copy of a standalone database, or of a part of it, by their paths."""
+
+
 class Transport(Protocol):
     """Where the daemons of zones run."""
 
@@ -105,24 +110,27 @@ class Transport(Protocol):
         """Say whether there is a database of a zone."""
         ...
 
-    def open(self, zone: str) -> AbstractContextManager[Launch]:
-        """Make a zone's database ready; daemons run only while this lasts."""
+    def open(self, zone: str, copy: Copy | None = None, /) -> AbstractContextManager[Launch]:
+        """Make a zone's database ready, or what `copy` makes of it.
+
+        Daemons run only while this lasts.
+        """
         ...
 
-    def divided(self, zone: str) -> "Divided | None":
-        """Return how a zone's database can be divided; None where that is not worth it."""
+    def division(self, zone: str) -> "Division | None":
+        """Return how a zone's database is divided; None where that is not worth it."""
         ...
 
 
-class Divided(Protocol):
-    """A zone's database, of which a part is made ready: what some packets can meet of it."""
+class Division(Protocol):
+    """How a database is divided into parts: what some packets can meet of it."""
 
     def kept(self, words: Iterable[str]) -> frozenset[str]:
         """Return what a part needs for packets at these ports and of these addresses."""
         ...
 
-    def open(self, kept: frozenset[str]) -> AbstractContextManager[Launch]:
-        """Make a part ready; daemons run only while this lasts."""
+    def copy(self, kept: frozenset[str]) -> Copy:
+        """Return what makes a part that has these."""
         ...
 
     def missed(self, kept: frozenset[str], output: str) -> frozenset[str] | None:
@@ -269,3 +277,11 @@ class TraceDaemon:
         launched, self._launched = self._launched, None
         if launched is not None:
             launched.end()
+
+
+def unparsed(launch: Launch) -> Unparsed:
+    """Return what the engine cannot read of a database's flows; EngineError if it reads nothing."""
+    daemon = TraceDaemon(launch, state=ConntrackState.REQUEST, states_at_start=1)
+    daemon.start()
+    daemon.stop()
+    return daemon.unparsed

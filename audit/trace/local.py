@@ -19,38 +19,20 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from audit import scratch
 from audit.errors import EngineError
 from audit.model.engine import Programs
-from audit.model.packets import ConntrackState
-from audit.trace.daemon import SAY_EVERYTHING, Launch, Start, TraceDaemon
+from audit.trace.daemon import SAY_EVERYTHING, Copy, Division, Launch, Start, unparsed
 from audit.trace.unixctl import Unixctl, UnixctlError
 
 Serve = Callable[..., AbstractContextManager[Path]]
 """(database, run directory) → the socket it is served on, while the context lasts. Where databases
 are divided, `copy` says how the copy is made that is served."""
-
-
-class Division(Protocol):
-    """How a database is divided (`audit.trace.daemon.Divided`)."""
-
-    def kept(self, words: Iterable[str]) -> frozenset[str]:
-        """Return what a part needs for packets at these ports and of these addresses."""
-        ...
-
-    def copy(self, kept: frozenset[str]) -> Callable[[Path, Path], object]:
-        """Return what makes a part of a database, by their paths."""
-        ...
-
-    def missed(self, kept: frozenset[str], output: str) -> frozenset[str] | None:
-        """Return what a trace would have needed besides; None where that cannot be told."""
-        ...
 
 
 Divide = Callable[[Path], Division | None]
@@ -95,13 +77,10 @@ class Copies:
         """Say whether there is a database of a zone."""
         return zone in self.databases
 
-    def open(self, zone: str) -> AbstractContextManager[Launch]:
-        """Serve a zone's copy and yield what starts daemons of it."""
-        return self.served(zone)
-
     @contextlib.contextmanager
-    def served(self, zone: str, **how: object) -> Iterator[Launch]:
-        """Serve a copy that is made in some way, and yield what starts daemons of it."""
+    def open(self, zone: str, copy: Copy | None = None, /) -> Iterator[Launch]:
+        """Serve a copy of a zone's database and yield what starts daemons of it."""
+        how = {} if copy is None else {"copy": copy}
         # Sockets are in it, whose paths have at most 107 bytes: its name is short.
         with (
             scratch.directory("db") as rundir,
@@ -109,47 +88,24 @@ class Copies:
         ):
             yield functools.partial(LocalDaemon, self.programs, socket)
 
-    def divided(self, zone: str) -> "_Parts | None":
+    def division(self, zone: str) -> Division | None:
         """Return how a zone's database is divided; None where it is not.
 
         Nor is one with flows that ovn-trace cannot read: a part might lack them, and nothing would
         tell.
         """
         division = self.divide(self.databases[zone])
-        if division is None or not self._read_whole(zone):
-            return None
-        return _Parts(copies=self, zone=zone, division=division)
+        return division if division is not None and self._read_whole(zone) else None
 
     def _read_whole(self, zone: str) -> bool:
         """Say whether ovn-trace reads every flow of a zone: seen once, in the whole database."""
         if zone not in self._read:
             try:
                 with self.open(zone) as launch:
-                    daemon = TraceDaemon(launch, state=ConntrackState.REQUEST, states_at_start=1)
-                    daemon.start()
-                    daemon.stop()
-                    self._read[zone] = not daemon.unparsed.flows
+                    self._read[zone] = not unparsed(launch).flows
             except (EngineError, OSError):
                 return False  # who traces in the whole will say so
         return self._read[zone]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
-    """Parts of a zone's database (`audit.trace.daemon.Divided`)."""
-
-    copies: Copies
-    zone: str
-    division: Division
-
-    def kept(self, words: Iterable[str]) -> frozenset[str]:
-        return self.division.kept(words)
-
-    def missed(self, kept: frozenset[str], output: str) -> frozenset[str] | None:
-        return self.division.missed(kept, output)
-
-    def open(self, kept: frozenset[str]) -> AbstractContextManager[Launch]:
-        return self.copies.served(self.zone, copy=self.division.copy(kept))
 
 
 class LocalDaemon:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from audit.errors import AuditError, EngineError
 from audit.trace import inpod, inswitch
-from audit.trace.daemon import Launch, Start
+from audit.trace.daemon import Copy, Launch, Start
 from audit.trace.datapath import Connected
 from audit.trace.ofproto_walk import Groups
 from audit.trace.unixctl import Channel, RefusedError, Unixctl, UnixctlError
@@ -127,11 +127,11 @@ class Pods:
         return zone in self.zones
 
     @contextlib.contextmanager
-    def open(self, zone: str) -> Iterator[Launch]:
+    def open(self, zone: str, _copy: Copy | None = None, /) -> Iterator[Launch]:
         """Yield what starts daemons of a zone; there is nothing to make ready."""
         yield functools.partial(self._launch, zone)
 
-    def divided(self, _zone: str, /) -> None:
+    def division(self, _zone: str, /) -> None:
         """Return that databases are not divided: what daemons read there are the zones' own."""
 
     def _launch(self, zone: str, start: Start) -> PodServer:

@@ -26,13 +26,14 @@ from audit.model.verdicts import Reason
 from audit.trace import microflow, tree, walk
 from audit.trace.daemon import (
     STATES_AT_START,
-    Divided,
+    Division,
     EngineLostError,
     EngineTimeoutError,
     Launch,
     TraceDaemon,
     Transport,
     Unparsed,
+    unparsed,
 )
 from audit.trace.unixctl import RefusedError
 
@@ -95,9 +96,9 @@ class LogicalTracer:
             yield from (_failure(task, Reason.ZONE_MISSING, message) for task in batch.tasks)
             return
         waiting = deque(batch.tasks)
-        divided = self.transport.divided(batch.zone)
-        if divided is not None:
-            yield from self._in_parts(divided, waiting)
+        division = self.transport.division(batch.zone)
+        if division is not None:
+            yield from self._in_parts(batch.zone, division, waiting)
         while waiting:
             try:
                 yield self._served(batch.zone, waiting[0])
@@ -109,7 +110,9 @@ class LogicalTracer:
                 return
             waiting.popleft()
 
-    def _in_parts(self, divided: Divided, waiting: deque[TraceTask]) -> Iterator[TraceOutcome]:
+    def _in_parts(
+        self, zone: str, division: Division, waiting: deque[TraceTask]
+    ) -> Iterator[TraceOutcome]:
         """Trace tasks in parts of their zone's database; those that need all of it stay waiting.
 
         What a trace needs besides is known when it has run: then it runs once more, in another.
@@ -119,12 +122,13 @@ class LogicalTracer:
         try:
             for _ in range(PARTS):
                 words = {word for task in waiting for word in _words(task)}
-                kept = divided.kept(words | needed)
-                with closing(_OpenZone.of(divided.open(kept))) as part:
+                kept = division.kept(words | needed)
+                opening = self.transport.open(zone, division.copy(kept))
+                with closing(_OpenZone.of(opening)) as part:
                     for _ in range(len(waiting)):
                         outcome = self._trace(part, waiting[0])
                         task = waiting.popleft()
-                        missed = [divided.missed(kept, output) for output in part.outputs]
+                        missed = [division.missed(kept, output) for output in part.outputs]
                         if not isinstance(outcome, LogicalTrace) or None in missed:
                             whole.append(task)
                         elif any(missed):
@@ -219,11 +223,7 @@ class LogicalTracer:
 
     def unparsed(self, zone: str) -> Unparsed:
         """Return what the engine cannot read of a zone's logical flows; EngineError if nothing."""
-        launch = self._turn_to(zone).launch
-        daemon = TraceDaemon(launch, state=ConntrackState.REQUEST, states_at_start=1)
-        daemon.start()
-        daemon.stop()
-        return daemon.unparsed
+        return unparsed(self._turn_to(zone).launch)
 
     def close(self) -> None:
         """Stop the daemons and close the zones; the next batch starts them again."""

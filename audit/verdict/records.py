@@ -72,12 +72,9 @@ def service_record(plane: str, key: str, ends: Sequence[str], keys: Sequence[str
     `ends` are endpoints as `10.0.0.1:80`, each with the key of the trace that tells what becomes of
     it. No zone traced it.
     """
-    return TraceRecord(
-        key=key,
+    return _without_packet(
         plane=plane,
-        zone="",
-        state=ConntrackState.REQUEST,
-        microflow="",
+        key=key,
         outcome=_CONTINUES,
         reason=Reason.ALL_BACKENDS,
         detail=f"{ENDPOINTS}{', '.join(ends)}",
@@ -87,16 +84,18 @@ def service_record(plane: str, key: str, ends: Sequence[str], keys: Sequence[str
 
 def itself_record(plane: str) -> TraceRecord:
     """Return the row of what one of several endpoints sends itself: no trace is a proof of that."""
-    return TraceRecord(
-        key=TO_ITSELF,
+    return _without_packet(
         plane=plane,
-        zone="",
-        state=ConntrackState.REQUEST,
-        microflow="",
+        key=TO_ITSELF,
         outcome=Verdict.INCONCLUSIVE,
         reason=Reason.HAIRPIN_NOT_TRANSLATED,
         detail="what one of several endpoints of the Service sends to itself",
     )
+
+
+def _without_packet(**fields: Any) -> TraceRecord:  # noqa: ANN401 - a row's fields
+    """Return the row of a request that no zone was asked about."""
+    return TraceRecord(zone="", state=ConntrackState.REQUEST, microflow="", **fields)
 
 
 def fork_record(key: str, judgement: Judgement) -> TraceRecord:

@@ -65,12 +65,14 @@ class Table:
 
     def __init__(self, traced: CellVerdicts) -> None:
         self._traced = traced
+        self.trace, self.reply = traced.trace, traced.reply
+        """The columns themselves: each cell has its own."""
         self._blames: dict[Blame, int] = {blame: n for n, blame in enumerate(traced.blames)}
         self._keys = {key: number for number, key in enumerate(traced.trace_keys)}
         self._kept = np.zeros((0, 4), dtype=np.int64)
         """By outcome: its verdict's and its reason's code, whom it names, and its trace."""
 
-    def unheard(self, outcomes: NDArray[np.int32]) -> NDArray[np.int64]:
+    def lacking(self, outcomes: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return which of these outcomes are not kept."""
         self._kept = _grown(self._kept, outcomes)
         outcomes = np.unique(outcomes)
@@ -108,7 +110,7 @@ class Table:
         self._traced.reason[cells] = REASON_CODE[decision.reason]
         self._traced.blame[cells] = self._named(decision.blame)
         if decision.trace:
-            self._traced.trace[cells] = self.number(decision.trace)
+            self.trace[cells] = self.number(decision.trace)
 
     def number(self, key: str) -> int:
         """Return the code of a trace."""

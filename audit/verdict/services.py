@@ -414,11 +414,11 @@ class ServiceResults:
         for sent, at in by_sent:
             if isinstance(sent, Decision):
                 table.write(self.of.cells[at], sent)
-                traced.reply[self.of.cells[at]] = NO_VERDICT
+                table.reply[self.of.cells[at]] = NO_VERDICT
             else:
                 alike, others = self._outcome(sent, at).parted()
-                self._fill_alike(alike, known, traced, table, wholes)
-                self._fill(others, known, traced, table, wholes)
+                self._fill_alike(alike, known, table, wholes)
+                self._fill(others, known, table, wholes)
         return table.done()
 
     def _traced_wholes(
@@ -463,9 +463,8 @@ class ServiceResults:
         self,
         some: Outcomes,
         known: NDArray[np.bool_],
-        traced: CellVerdicts,
-        table: "Table",
-        wholes: "Wholes",
+        table: Table,
+        wholes: Wholes,
     ) -> None:
         """Fill in cells that are sent to the same; `known` says by place if whoever sends is."""
         if not some.at.size:
@@ -484,16 +483,15 @@ class ServiceResults:
             if ((trace < 0) & ~one).any():
                 trace[(trace < 0) & ~one] = table.number(self._fork(some.receivers, each))
             table.write(cells, replace(made, trace=""))
-            traced.trace[cells] = trace
-            traced.reply[cells] = replies[chosen] if made.verdict in PASSES else NO_VERDICT
+            table.trace[cells] = trace
+            table.reply[cells] = replies[chosen] if made.verdict in PASSES else NO_VERDICT
 
     def _fill_alike(
         self,
         some: Outcomes,
         known: NDArray[np.bool_],
-        traced: CellVerdicts,
-        table: "Table",
-        wholes: "Wholes",
+        table: Table,
+        wholes: Wholes,
     ) -> None:
         """Fill in cells whose packets fare alike at each endpoint, and of whom one outcome tells.
 
@@ -501,11 +499,11 @@ class ServiceResults:
         its own, and most are those of another Service too.
         """
         outcome, cells = some.decided[:, 0], self.of.cells[some.at]
-        for new in table.unheard(outcome).tolist():
+        for new in table.lacking(outcome).tolist():
             table.keep(new, combine([self._made(new)], Combine.BACKENDS))
         replies, _ = self._replies(some)
         passes = table.write_kept(cells, outcome)
-        traced.reply[cells] = np.where(passes, replies, NO_VERDICT)
+        table.reply[cells] = np.where(passes, replies, NO_VERDICT)
         kinds = wholes.kinds(outcome, len(some.receivers), self._made)
         trace = wholes.traces(self.of.group[some.at], kinds)
         one = known[some.at]
@@ -514,7 +512,7 @@ class ServiceResults:
         for of in np.unique(outcome[forked]).tolist():
             fork = self._fork(some.receivers, [self._made(of)] * len(some.receivers))
             trace[forked & (outcome == of)] = table.number(fork)
-        traced.trace[cells] = trace
+        table.trace[cells] = trace
 
     def _made(self, outcome: int) -> Decision:
         """Return what an outcome tells that needs no earlier ones."""

@@ -60,14 +60,14 @@ class Tracers:
     """Traces in a zone's whole database, and in parts of it."""
 
     def __init__(self, copies: Copies, zone: str, state: ConntrackState, stack: ExitStack) -> None:
-        self._zone, self._state, self._stack = zone, state, stack
-        divided = copies.divided(zone)
-        assert divided is not None
-        self.divided = divided
+        self._copies, self._zone, self._state, self._stack = copies, zone, state, stack
+        division = copies.division(zone)
+        assert division is not None
+        self.division = division
         self.whole = self._daemon(copies.open(zone))
 
     def part(self, kept: frozenset[str]) -> TraceDaemon:
-        return self._daemon(self.divided.open(kept))
+        return self._daemon(self._copies.open(self._zone, self.division.copy(kept)))
 
     def _daemon(self, opening: AbstractContextManager[Launch]) -> TraceDaemon:
         daemon = TraceDaemon(self._stack.enter_context(opening), state=self._state)
@@ -96,11 +96,11 @@ def test_no_trace_in_any_part_differs_from_the_whole_without_saying_so(
                 whole = {t.key: tracers.whole.trace(expression(t.microflow)) for t in tasks}
                 for few in (0, 1, 5, len(tasks)):
                     own = chance.sample(tasks, min(few, len(tasks)))
-                    kept = tracers.divided.kept(words_of(own))
+                    kept = tracers.division.kept(words_of(own))
                     part = tracers.part(kept)
                     for task in tasks:
                         output = part.trace(expression(task.microflow))
-                        lacks = tracers.divided.missed(kept, output)
+                        lacks = tracers.division.missed(kept, output)
                         if lacks is None or lacks:
                             missed += 1
                             own_missed += task in own

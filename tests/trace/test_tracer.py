@@ -14,7 +14,7 @@ from audit.errors import EngineError, OutputError
 from audit.model.packets import ConntrackState, Microflow, Protocol
 from audit.model.traces import LogicalTrace, TraceBatch, TraceFailure, TraceTask
 from audit.model.verdicts import Reason
-from audit.trace import local, tracer
+from audit.trace import daemon, tracer
 from audit.trace.daemon import EngineLostError, EngineTimeoutError, Unparsed
 from audit.trace.local import Copies, Divide, Serve
 from audit.trace.tracer import LogicalTracer
@@ -182,7 +182,7 @@ def test_outcomes_are_the_same_wherever_a_database_is_divided(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracer, "TraceDaemon", _Daemon)
-        patch.setattr(local, "TraceDaemon", _Daemon)
+        patch.setattr(daemon, "TraceDaemon", _Daemon)
         with _tracer() as tracing:
             whole = {outcome.key: outcome for outcome in tracing.run(_batch(ports))}
         with _tracer(serve=serve, divide=lambda _: division) as tracing:
@@ -214,7 +214,7 @@ def test_a_zone_with_flows_that_cannot_be_read_is_traced_in_the_whole(
         def __init__(self, *_: object, **__: object) -> None:
             self.unparsed = Unparsed(flows=flows, templates=templates, example="x")
 
-    monkeypatch.setattr(local, "TraceDaemon", Complaining)
+    monkeypatch.setattr(daemon, "TraceDaemon", Complaining)
     division = _Division(iter(()))
     opened: list[Path] = []
 
@@ -225,10 +225,10 @@ def test_a_zone_with_flows_that_cannot_be_read_is_traced_in_the_whole(
             yield socket
 
     transport = _tracer(serve=serve, divide=lambda _: division).transport
-    assert [transport.divided("z") is not None for _ in range(3)] == [divided] * 3
+    assert [transport.division("z") is not None for _ in range(3)] == [divided] * 3
     assert len(opened) == 1, "it is read once"
     broken = _tracer("broken", divide=lambda _: division).transport
-    assert broken.divided("z") is None
+    assert broken.division("z") is None
 
 
 @contextlib.contextmanager
