@@ -156,11 +156,12 @@ def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options abo
     2 usage; 3 not answered, or not by every tool; 4 could not run.
 
     FROM, TO and PORT are words as `audit can` takes them, instead of the flags that name a pair; of
-    several pods the first is traced. Without PORT, the one that TO declares.
+    several pods the first is traced. Without PORT, every port that TO declares, one by one.
 
     \b
     Examples:
       audit trace shop/front-0 svc/web http --context prod
+      audit trace shop/front-0 svc/web --snapshot cluster.tar.gz
       audit trace --context prod -src web -dst db-0 -dst-namespace shop -tcp -dst-port 5432
       audit trace --snapshot cluster.tar.gz -src web -dst-namespace openshift-dns \\
         -dst dns-default-8s42x -udp -dst-port 53 -loglevel 0
@@ -175,20 +176,21 @@ def trace(**given: Any) -> int:  # noqa: ANN401 - click hands on the options abo
         if snapshot is None:
             with progress.shown(quiet=quiet) as shown:
                 snapshot = stack.enter_context(snapshots.captured(flags.access, shown))
-        pair = engines.provided(
+        traced = engines.provided(
             functools.partial(_trace, flags, snapshot, quiet=quiet),
             snapshot=flags.snapshot,
             prefix=flags.ovn_prefix,
             install=flags.install_ovn,
         )
     if flags.output == "json":
-        say.json(rendering.fields(pair, raw=flags.raw))
+        say.json(rendering.answer(traced, raw=flags.raw))
     else:
-        _print(rendering.texts(pair, flags.loglevel, answer_first=bool(flags.words)))
-    unexpected = flags.expect is not None and pair.answer.verdict != flags.expect
-    if unexpected or rendering.has_findings(pair):
+        _print(rendering.texts(traced, flags.loglevel, answer_first=bool(flags.words)))
+    unexpected = flags.expect and any(pair.answer.verdict != flags.expect for pair in traced)
+    if unexpected or any(map(rendering.has_findings, traced)):
         return ExitCode.FINDINGS
-    return ExitCode.CLEAN if rendering.is_complete(pair) else ExitCode.INCOMPLETE
+    complete = all(map(rendering.is_complete, traced))
+    return ExitCode.CLEAN if complete else ExitCode.INCOMPLETE
 
 
 def _check(flags: Flags) -> None:
@@ -219,7 +221,7 @@ def _check_pair(flags: Flags) -> None:
         raise UsageError("give exactly one of --tcp, --udp and --sctp")
 
 
-def _trace(flags: Flags, snapshot: Path, *, quiet: bool) -> stages.PairTrace:
+def _trace(flags: Flags, snapshot: Path, *, quiet: bool) -> tuple[stages.PairTrace, ...]:
     with progress.shown(quiet=quiet) as shown:
         return command.trace(
             command.TraceOptions(

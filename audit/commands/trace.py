@@ -1,7 +1,7 @@
 """`audit trace`: one pair, by every tool ovnkube-trace runs, and to the end.
 
-A pair is a plan of one cell. It is traced in the logical plane, and then through the switches of
-those nodes that have a part in it.
+A pair on a port is a plan of one cell. It is traced in the logical plane, and then through the
+switches of those nodes that have a part in it.
 """
 
 import functools
@@ -53,8 +53,8 @@ class TraceOptions:
     trace_timeout_s: float = 30.0
 
 
-def trace(options: TraceOptions, progress: Progress) -> PairTrace:
-    """Trace one pair from a snapshot, in every plane that can be had."""
+def trace(options: TraceOptions, progress: Progress) -> tuple[PairTrace, ...]:
+    """Trace one pair from a snapshot, on each port meant, in every plane that can be had."""
     with ExitStack() as stack:
         state, engine, pods = read(
             options.snapshot,
@@ -64,22 +64,26 @@ def trace(options: TraceOptions, progress: Progress) -> PairTrace:
             cluster=options.cluster,
             most_unpacked=options.most_unpacked,
         )
-        ends = pair.resolve(state, options.names)
         owners = state.owners()
-        matrix = ends.matrix()
-        planned = Planned(
-            state=state,
-            engine=engine,
-            matrix=matrix,
-            cover=requests.exhaustive(matrix, headless(state, owners)),
-            legs=(),
-            owners=owners,
-            notes=state.notes,
-            pods=pods,
-        )
-        progress.phase("tracing", 0)
-        traced = _PairTrace(options=options, pair=ends, planned=planned, progress=progress)
-        return traced.trace()
+        services = headless(state, owners)
+
+        def traced(ends: pair.Pair) -> PairTrace:
+            matrix = ends.matrix()
+            planned = Planned(
+                state=state,
+                engine=engine,
+                matrix=matrix,
+                cover=requests.exhaustive(matrix, services),
+                legs=(),
+                owners=owners,
+                notes=state.notes,
+                pods=pods,
+            )
+            progress.phase("tracing", 0)
+            run = _PairTrace(options=options, pair=ends, planned=planned, progress=progress)
+            return run.trace()
+
+        return tuple(traced(ends) for ends in pair.resolve(state, options.names))
 
 
 @dataclass(slots=True, kw_only=True)

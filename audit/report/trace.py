@@ -1,10 +1,10 @@
-"""One pair as `audit trace` prints it: verdict lines, what they are made of, and what they mean.
+"""A pair as `audit trace` prints it: verdict lines, what they are made of, and what they mean.
 
 The lines are ovnkube-trace's to the letter, so that what greps them keeps working. Behind them come
 sentences: what stops the packet, the reply, the other direction, where the planes disagree.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,18 @@ class Text:
     indicates: str | None = None
 
 
-def texts(pair: PairTrace, loglevel: int, *, answer_first: bool = False) -> Iterator[Text]:
-    """Yield everything that is printed about a pair, in order, printable.
+def texts(
+    traced: Sequence[PairTrace], loglevel: int, *, answer_first: bool = False
+) -> Iterator[Text]:
+    """Yield everything that is printed about a pair on each of its ports, in order, printable."""
+    for index, pair in enumerate(traced):
+        if index:
+            yield Text(text="")
+        yield from _texts(pair, loglevel, answer_first=answer_first)
+
+
+def _texts(pair: PairTrace, loglevel: int, *, answer_first: bool) -> Iterator[Text]:
+    """Yield what is printed about a pair on one port.
 
     ovnkube-trace's lines come first, unless its flags were not used either: `answer_first`.
     """
@@ -179,8 +189,15 @@ def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def answer(traced: Sequence[PairTrace], *, raw: bool) -> dict[str, Any]:
+    """Return everything known about a pair as data; of several ports each under `traces`."""
+    if len(traced) == 1:
+        return fields(traced[0], raw=raw)
+    return {"traces": [fields(pair, raw=raw) for pair in traced]}
+
+
 def fields(pair: PairTrace, *, raw: bool) -> dict[str, Any]:
-    """Return everything known about a pair as data; `raw` with the engines' own words."""
+    """Return everything known about a pair on a port as data; `raw` with the engines' words."""
     return {
         "src": pair.src.key,
         "dst": pair.dst.key,

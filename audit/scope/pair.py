@@ -1,4 +1,4 @@
-"""One pair by its names, or by words → the cell it is about. Pure.
+"""One pair by its names, or by words → the cells it is about, one for each port. Pure.
 
 The names are those ovnkube-trace takes: pods and Services by namespace and name, or an address.
 The words are those of every other command (`audit.scope.named`).
@@ -19,6 +19,9 @@ from audit.model.packets import Family
 from audit.scope import expand, ports
 from audit.scope.names import is_address, spellings
 from audit.scope.suggestions import did_you_mean
+
+MOST_PORTS = 16
+"""Ports that one pair is traced on: each takes every tool some seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """A pair in words. An empty `port` is the one that the destination declares.
+    """A pair in words. An empty `port` is every one that the destination declares.
 
     `family` None is that of an address, or IPv4.
     """
@@ -68,7 +71,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A source and where it sends to; `by_address` when that was named by an address.
+    """A source, where it sends to, and a port; `by_address` when that was named by an address.
 
     `notes` say what was chosen where a word means several pods.
     """
@@ -92,24 +95,19 @@ class Pair:
         )
 
 
-def resolve(state: ClusterState, names: Names | Words) -> Pair:
-    """Find both ends; ScopeError names what does not exist or cannot be traced between."""
+def resolve(state: ClusterState, names: Names | Words) -> tuple[Pair, ...]:
+    """Find both ends, once for each port; ScopeError names what cannot be traced between."""
     if isinstance(names, Words):
         return _of_words(state, names)
     senders = _pod(state, names.src_namespace, names.src, "source")
     src, dst = _on_networks(senders, _destination(state, names), names.networks)
-    return _checked(
-        Pair(
-            src=src,
-            dst=dst,
-            port=names.port,
-            family=_family(names),
-            by_address=bool(names.dst_ip),
-        )
+    pair = Pair(
+        src=src, dst=dst, port=names.port, family=_family(names), by_address=bool(names.dst_ip)
     )
+    return (_checked(pair),)
 
 
-def _of_words(state: ClusterState, words: Words) -> Pair:
+def _of_words(state: ClusterState, words: Words) -> tuple[Pair, ...]:
     """Find both ends of a pair in words: of several pods the first by name."""
     named = expand.named(state, words.src, words.dst)
     senders, receivers = (_pods(state, endpoints) for endpoints in named)
@@ -132,9 +130,9 @@ def _of_words(state: ClusterState, words: Words) -> Pair:
     family = Family.of(words.dst) if address else words.family or Family.IP4
     if words.family not in (None, family):
         raise ScopeError(f"{words.dst} is no {words.family} address")
-    port = _port(words.port, dst)
-    return _checked(
-        Pair(src=src, dst=dst, port=port, family=family, by_address=address, notes=notes)
+    return tuple(
+        _checked(Pair(src=src, dst=dst, port=port, family=family, by_address=address, notes=notes))
+        for port in _ports(words.port, dst)
     )
 
 
@@ -183,19 +181,22 @@ def _attached(attachments: Sequence[Endpoint], network: str) -> Sequence[Endpoin
     return [on[chosen]]
 
 
-def _port(text: str, dst: Endpoint) -> Port:
-    """Return the one port of `dst` that `text` means; ScopeError when it means none, or several."""
+def _ports(text: str, dst: Endpoint) -> Sequence[Port]:
+    """Return the ports of `dst` that `text` means, all that it declares where that is empty.
+
+    ScopeError when there are none, or more than `MOST_PORTS`.
+    """
     specs = [ports.parse(text)] if text else [ports.DECLARED]
-    (found,) = ports.resolve(specs, [dst], [0])
-    if len(found) == 1:
-        return found[0]
-    declared = ", ".join(sorted(str(named.port) for named in dst.declared))
-    if not found:
+    (meant,) = ports.resolve(specs, [dst], [0])
+    if not meant:
         raise ScopeError(f"{dst.key} declares no port; say which to trace, as in tcp/80")
-    raise ScopeError(
-        f"{text or dst.key} means several ports; name one"
-        + (f": {dst.key} declares {declared}" if declared else "")
-    )
+    if len(meant) > MOST_PORTS:
+        what = f"{text} means" if text else f"{dst.key} declares"
+        raise ScopeError(
+            f"{what} {len(meant)} ports, and at most {MOST_PORTS} are traced at once; name one, "
+            "or ask `audit can`"
+        )
+    return meant
 
 
 def _checked(pair: Pair) -> Pair:

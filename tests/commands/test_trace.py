@@ -27,7 +27,7 @@ NAMES = Names(
 
 
 def traced(snapshot: Path, *, raw: bool = False) -> PairTrace:
-    found = trace(TraceOptions(snapshot=snapshot, names=NAMES, raw=raw), Silent())
+    (found,) = trace(TraceOptions(snapshot=snapshot, names=NAMES, raw=raw), Silent())
     assert found.logical.verdict is Verdict.REACHABLE
     assert found.answer == found.logical
     assert not has_findings(found)

@@ -237,6 +237,20 @@ def test_other_protocols_and_ip6(audit: Audit, snapshot: Path, protocol: str, fa
     assert "ovn-detrace" not in done.out
 
 
+def test_without_a_port_all_that_the_service_declares(audit: Audit) -> None:
+    snapshot = REPOSITORY / "tests/data/services-egressip.tar.xz"
+    pair = ("cli/c-0", "svc/svc/udp-tcp")
+    traced = audit("trace", *pair, "--snapshot", snapshot, "-o", "json").json["traces"]
+    assert {trace["port"]: trace["verdict"] for trace in traced} == {
+        "tcp/53": "reachable",
+        "udp/53": "reachable",
+    }
+    assert {leg["port"] for trace in traced for leg in trace["legs"]} == {"tcp/5353", "udp/5353"}
+    blocked = audit("trace", *pair, "--snapshot", snapshot, "--expect", "blocked")
+    assert blocked.code == 1
+    assert blocked.out.count("every backend of\nthe service is reachable") == len(traced)
+
+
 def test_a_central_cluster_has_one_zone_and_many_nodes(audit: Audit) -> None:
     """`(remote)` is a zone's for ovn-trace, and a node's for ofproto/trace."""
     pair = ("-src-namespace", "monitoring", "-src", "prom-1", "-dst-namespace", "staging")

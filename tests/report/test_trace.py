@@ -1,5 +1,6 @@
 """A pair's lines are ovnkube-trace's to the letter, and no doubt reads as either side."""
 
+import dataclasses
 import io
 from typing import Any
 
@@ -66,11 +67,21 @@ def found(*stages: Stage, **fields: Any) -> PairTrace:
 
 
 def printed(pair: PairTrace, loglevel: int = 0) -> str:
-    return "\n".join(one.text for one in rendering.texts(pair, loglevel))
+    return "\n".join(one.text for one in rendering.texts([pair], loglevel))
 
 
 def words(pair: PairTrace) -> str:
     return " ".join(printed(pair).split())
+
+
+def test_of_several_ports_each_is_told_by_itself() -> None:
+    http = found(stage())
+    dns = dataclasses.replace(http, port=Port(protocol=Protocol.UDP, number=53))
+    text = "\n".join(each.text for each in rendering.texts([http, dns], 0))
+    assert text == f"{printed(http)}\n\n{printed(dns)}"
+    assert rendering.answer([http], raw=False) == rendering.fields(http, raw=False)
+    both = rendering.answer([http, dns], raw=False)["traces"]
+    assert [trace["port"] for trace in both] == [str(http.port), "udp/53"]
 
 
 @pytest.mark.parametrize("verdict", Verdict)
@@ -148,7 +159,7 @@ def test_the_meaning_names_the_policy_the_reply_and_the_other_direction() -> Non
 def test_which_of_several_is_traced_is_said_first() -> None:
     chosen = "ns/shop means 7 endpoints; pod shop/a is traced"
     pair = found(stage(Verdict.REACHABLE), chosen=(chosen,), notes=("something is missing",))
-    first, *_ = rendering.texts(pair, 0, answer_first=True)
+    first, *_ = rendering.texts([pair], 0, answer_first=True)
     assert first.text.splitlines()[0] == f"note: {chosen}"
     assert rendering.fields(pair, raw=False)["notes"] == [chosen, "something is missing"]
 
@@ -249,13 +260,13 @@ def test_lines_are_coloured_on_a_terminal_that_wants_it(monkeypatch: pytest.Monk
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stdout", terminal := _Terminal())
-    _print(rendering.texts(pair, 0))
+    _print(rendering.texts([pair], 0))
     coloured = terminal.getvalue()
     assert coloured.startswith("\x1b[32m\x1b[1movn-trace source pod to destination pod indicates")
     assert "\x1b[31m\x1b[1movn-trace" in coloured
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr("sys.stdout", plain := _Terminal())
-    _print(rendering.texts(pair, 0))
+    _print(rendering.texts([pair], 0))
     assert "\x1b" not in plain.getvalue()
 
 

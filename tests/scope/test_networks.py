@@ -101,7 +101,7 @@ def test_a_pair_is_on_the_network_that_it_would_use_or_that_is_named(
     names = Names(
         src_namespace="shop", src=src, dst_namespace="shop", dst=dst, port=HTTP, networks=networks
     )
-    pair = resolve(CLUSTER, names)
+    (pair,) = resolve(CLUSTER, names)
     assert (pair.src.key, pair.dst.key) == tuple(f"pod shop/{end}" for end in ends)
 
 

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from audit.errors import ScopeError, UsageError
-from audit.model.endpoints import Attachment, Endpoint, EndpointKind, Port
-from audit.model.facts import Note
+from audit.model.endpoints import Attachment, Endpoint, EndpointKind, NamedPort, Port
+from audit.model.facts import ClusterState, Note
 from audit.model.packets import Family, Protocol
-from audit.scope.pair import Names, Pair, Words, resolve, sends
+from audit.scope.pair import MOST_PORTS, Names, Pair, Words, sends
+from audit.scope.pair import resolve as resolve_all
 from tests.scope.test_expand import STATE
 
 HTTP = Port(protocol=Protocol.TCP, number=80)
@@ -31,6 +32,11 @@ KNOWN = dataclasses.replace(
         Note(code="pod-pending", text="", subjects=("infra/stuck",)),
     ),
 )
+
+
+def resolve(state: ClusterState, names: Names | Words) -> Pair:
+    (pair,) = resolve_all(state, names)
+    return pair
 
 
 def found(**names: Any) -> Pair:
@@ -142,11 +148,30 @@ def test_of_several_pods_the_first_is_traced_and_that_is_said() -> None:
     assert pair.notes == (f"ns/infra means {len(pods)} endpoints; {pods[0]} is traced",)
 
 
+def test_without_a_port_all_that_the_destination_declares() -> None:
+    ports = tuple(Port(protocol=p, number=53) for p in (Protocol.TCP, Protocol.UDP))
+    declared = tuple(NamedPort(name=f"dns-{port.protocol}", port=port) for port in ports)
+    pods = [
+        dataclasses.replace(pod, declared=declared) if pod.name == "dns-0" else pod
+        for pod in KNOWN.pods
+    ]
+    state = dataclasses.replace(KNOWN, pods=tuple(pods))
+    found = resolve_all(state, Words(src="shop/web-0", dst="infra/dns-0"))
+    assert {pair.port for pair in found} == set(ports)
+    assert {pair.dst.key for pair in found} == {"pod infra/dns-0"}
+    assert {tuple(pair.matrix().ports) for pair in found} == {(port,) for port in ports}
+
+
+def test_so_many_ports_and_no_more() -> None:
+    words = Words(src="shop/web-0", dst="infra/dns-0", port=f"tcp/1-{MOST_PORTS}")
+    assert [pair.port.number for pair in resolve_all(KNOWN, words)] == [*range(1, MOST_PORTS + 1)]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (("shop/web-0", "198.51.100.7", ""), "declares no ports; say which"),
-        (("shop/web-0", "infra/dns-0", "tcp/80-90"), "means several ports; name one"),
+        (("shop/web-0", "infra/dns-0", "tcp/80-96"), "tcp/80-96 means 17 ports, and at most 16"),
         (("svc/dns", "shop/web-0", "80"), "is a Service, which sends nothing"),
         (("shop/wbe-0", "infra/dns-0", "80"), "the cluster has no endpoint shop/wbe-0; did you"),
     ],

@@ -43,7 +43,8 @@ def cluster(example_snapshot: Path) -> Iterator[tuple[Planned, InlineFanout, Inl
             dst="web-1",
             port=Port(protocol=Protocol.TCP, number=80),
         )
-        matrix = pair.resolve(state, names).matrix()
+        (asked,) = pair.resolve(state, names)
+        matrix = asked.matrix()
         owners = state.owners()
         planned = Planned(
             state=state,
@@ -69,7 +70,7 @@ def test_the_mirrored_half_is_the_real_one(
 ) -> None:
     planned, logical, datapath = cluster
     (src_namespace, src_name), (dst_namespace, dst_name) = src.split("/"), dst.split("/")
-    asked = pair.resolve(
+    (asked,) = pair.resolve(
         planned.state,
         pair.Names(
             src_namespace=src_namespace,
