@@ -260,10 +260,14 @@ class LegPlan:
         return np.where(arrives, numbers, NO_WAY)
 
     def _locality(self, src: Indices, dst: Indices) -> NDArray[np.int8]:
-        """Say which packets stay on one switch; one to a node's own address never does."""
-        together = (self.switch[src] == self.switch[dst]) & ~self.host[dst]
+        """Say where the two ends of packets are to each other, unless a Service sends them."""
         locality = np.where(self.host[src], Locality.OWN_NODE, Locality.TOGETHER)
-        return np.where(together, locality, Locality.APART).astype(np.int8)
+        return np.where(self.beside(src, dst), locality, Locality.APART).astype(np.int8)
+
+    def beside(self, src: Indices, dst: Indices) -> NDArray[np.bool_]:
+        """Say which destinations are on their source's switch; a node's own address is on none."""
+        beside: NDArray[np.bool_] = (self.switch[src] == self.switch[dst]) & ~self.host[dst]
+        return beside
 
     def walk(self, matrix: Matrix) -> Iterator[CellLegs]:
         """Yield the legs of all composed cells, some at a time, in the matrix's order."""

@@ -203,7 +203,8 @@ class ServiceResults:
                     ids = self._requests.unshown(legs)
                     predicted, _ = self._requests.plan.predicted(legs)
                     passes = predicted | (ids[Part.EGRESS] < 0)  # or its trace would decide
-                    choice.add(self.of.cells[at], receiver, ids, passes)
+                    beside = self._requests.plan.beside(*self._ends(at, receiver))
+                    choice.add(self.of.cells[at], receiver, ids, passes, beside)
         return [*own, *choice.pairs()]
 
     def _itself(self, at: NDArray[np.int64], receiver: Receiver) -> NDArray[np.bool_]:

@@ -1,5 +1,7 @@
 """Few packets show all legs of packets behind Services."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +12,13 @@ from audit.verdict.service_packets import MOST_CANDIDATES, PacketChoice, Pair
 CELLS = np.arange(100, dtype=np.int64)
 
 
-def choice(*rows: tuple[int, int, int, bool], receiver: int = 7) -> PacketChoice:
-    """Return packets by their egress, transit and ingress legs, and whether they pass."""
+def choice(
+    *rows: tuple[int, int, int, bool], receiver: int = 7, beside: Sequence[int] = ()
+) -> PacketChoice:
+    """Return packets by their egress, transit and ingress legs, and whether they pass.
+
+    Those numbered in `beside` are sent to an endpoint on their sender's switch.
+    """
     made = PacketChoice()
     egress, transit, ingress, passes = zip(*rows, strict=True)
     unshown = {
@@ -19,7 +26,8 @@ def choice(*rows: tuple[int, int, int, bool], receiver: int = 7) -> PacketChoice
         Part.TRANSIT: np.array(transit, dtype=np.int64),
         Part.INGRESS: np.array(ingress, dtype=np.int64),
     }
-    made.add(CELLS[: len(rows)], (receiver, 0), unshown, np.array(passes, dtype=np.bool_))
+    cells = CELLS[: len(rows)]
+    made.add(cells, (receiver, 0), unshown, np.array(passes, np.bool_), np.isin(cells, beside))
     return made
 
 
@@ -29,6 +37,14 @@ def test_a_packet_that_passes_shows_all_its_legs() -> None:
     # Each ingress leg is shown by a packet whose egress leg nobody has shown.
     rows = [(egress, 0, ingress, True) for egress in (0, 1) for ingress in (0, 1)]
     assert len(choice(*rows).pairs()) == 2
+
+
+def test_of_packets_that_show_as_much_the_one_that_takes_one_trace() -> None:
+    rows = [(-1, -1, 0, True)] * 40
+    assert choice(*rows, beside=[33]).pairs() == [Pair(33, (7, 0))]
+    assert choice((0, 0, 0, True), (-1, -1, 0, True), beside=[1]).pairs()[0] == Pair(0, (7, 0))
+    # A packet that its sender's side stops takes one trace wherever it is for.
+    assert choice((0, -1, -1, False), (0, -1, -1, False), beside=[1]).pairs() == [Pair(0, (7, 0))]
 
 
 def test_a_packet_that_is_stopped_shows_its_egress_leg_alone() -> None:
@@ -69,5 +85,5 @@ def test_packets_to_several_receivers_are_compared_and_few_are_kept() -> None:
             Part.EGRESS: np.array([end], dtype=np.int64),
             Part.INGRESS: np.array([0], dtype=np.int64),
         }
-        made.add(CELLS[end : end + 1], (end, 0), unshown, np.ones(1, dtype=np.bool_))
+        made.add(CELLS[end : end + 1], (end, 0), unshown, np.ones(1, dtype=np.bool_), np.zeros(1, np.bool_))
     assert len(made.pairs()) == 2 * MOST_CANDIDATES, "one for each sender's leg"
