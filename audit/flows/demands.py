@@ -4,6 +4,7 @@ Only what is sure is told. `inport == @a && tcp` demands a port of group `a`; `i
 tcp` demands nothing, as there are packets from other ports that it is true of.
 """
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,8 +33,12 @@ Demands = tuple[Demand, ...]
 """All of these hold of each packet that a match is true of; at most one of each field."""
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def demands(match: str) -> Demands:
-    """Return what a match demands, nothing of one that is not understood."""
+    """Return what a match demands, nothing of one that is not understood.
+
+    Cached: most flows for Services are the same in every zone.
+    """
     try:
         return _Parser(match).whole()
     except MatchError:

@@ -7,7 +7,9 @@ without the others, and a trace takes nine tenths.
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import msgspec
@@ -40,12 +42,9 @@ def copy(source: Path, target: Path) -> None:
 
 
 def without_unnamed_sets(content: bytes) -> bytes:
-    """Return an OVSDB file without the address sets that no other row names, in any version.
-
-    A set whose name is none that a match could have stays.
-    """
+    """Return an OVSDB file without the address sets that no other row names, in any version."""
     schema, transactions = read(content)
-    leave_out_unnamed_sets(transactions)
+    leave_out_sets(transactions, sets(transactions), named(transactions))
     return written(schema, transactions)
 
 
@@ -65,39 +64,58 @@ def written(schema: bytes, transactions: Iterable[Transaction]) -> bytes:
     return b"".join(map(record, texts))
 
 
-def leave_out_unnamed_sets(transactions: Sequence[Transaction]) -> None:
-    """Take out of transactions what they say of address sets that nothing in them names."""
-    sets = [RAW_OBJECT.decode(transaction.get(_SETS, b"{}")) for transaction in transactions]
-    kept = _kept(sets, _named(transactions))
-    for transaction, rows in zip(transactions, sets, strict=True):
-        if rows:
-            left = {uuid: row for uuid, row in rows.items() if uuid in kept}
-            transaction[_SETS] = msgspec.Raw(msgspec.json.encode(left))
+def sets(transactions: Iterable[Transaction]) -> dict[str, frozenset[bytes]]:
+    """Return the address sets by uuid, each with all names that it ever had."""
+    names: dict[str, set[bytes]] = defaultdict(set)
+    for transaction in transactions:
+        for uuid, row in RAW_OBJECT.decode(transaction.get(_SETS, b"{}")).items():
+            written = _SET.decode(row)
+            if written is not None and written.name is not None:
+                names[uuid].add(written.name.encode())
+    return {uuid: frozenset(called) for uuid, called in names.items()}
 
 
-def _named(transactions: Iterable[Mapping[str, msgspec.Raw]]) -> frozenset[bytes]:
-    """Return what rows of other tables may name."""
+class _Set(msgspec.Struct):
+    """What is read of an address set."""
+
+    name: str | None = None
+
+
+_SET = msgspec.json.Decoder(_Set | None)
+
+
+def named(transactions: Iterable[Transaction], *, but: str = "") -> frozenset[bytes]:
+    """Return what rows of other tables, `but` of one, may name of address sets."""
     return frozenset(
         name
         for transaction in transactions
         for table, rows in transaction.items()
-        if table != _SETS
-        for name in _NAMED.findall(bytes(rows))
+        if table not in (_SETS, but)
+        for name in names_in(rows)
     )
 
 
-def _kept(
-    transactions: Iterable[Mapping[str, msgspec.Raw]], named: frozenset[bytes]
-) -> frozenset[str]:
-    """Return the uuids of the sets that are named, whenever they were called so."""
-    kept = set()
-    for rows in transactions:
-        for uuid, row in rows.items():
-            name = (msgspec.json.decode(row) or {}).get("name")
-            if name is not None and _may_be(str(name).encode(), named):
-                kept.add(uuid)
-    return frozenset(kept)
+def names_in(text: msgspec.Raw) -> list[bytes]:
+    """Return what a text may name of address sets."""
+    return _NAMED.findall(text)
 
 
-def _may_be(name: bytes, named: frozenset[bytes]) -> bool:
+def leave_out_sets(
+    transactions: Iterable[Transaction],
+    sets: Mapping[str, frozenset[bytes]],
+    named: AbstractSet[bytes],
+) -> None:
+    """Take out of transactions what they say of address sets that have none of these names.
+
+    A set whose name is none that a match could have stays.
+    """
+    kept = {uuid for uuid, names in sets.items() if any(_may_be(name, named) for name in names)}
+    for transaction in transactions:
+        if _SETS in transaction:
+            rows = RAW_OBJECT.decode(transaction[_SETS])
+            left = {uuid: row for uuid, row in rows.items() if uuid in kept}
+            transaction[_SETS] = msgspec.Raw(msgspec.json.encode(left))
+
+
+def _may_be(name: bytes, named: AbstractSet[bytes]) -> bool:
     return name in named or not _NAME.fullmatch(name)

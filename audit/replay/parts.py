@@ -11,9 +11,13 @@ put aside for. As long as the packet was at no such port and for no such address
 put aside would not have matched, and what `ovn-trace` brings a packet to it prints: ports where a
 pipeline is entered and in actions, addresses in the packet it begins with and in actions.
 
-A flow that is put aside stays a row of its table, with its uuid, in a datapath that nothing enters.
 Of flows with one priority that a packet meets `ovn-trace` takes the first, in an order that the
-rows' uuids and their number make.
+rows' uuids make and the power of two that their number comes to (`include/openvswitch/hmap.h`: so
+many buckets has the table of rows). So as many flows that are put aside stay as it takes for that,
+in a datapath that nothing enters; the others are left out.
+
+A load balancer whose addresses no packet is for stays as a row that has none: it could only have
+been looked up for a packet that was sent to one of them (ovn-trace.c, get_lb_vip_data).
 """
 
 import functools
@@ -21,7 +25,8 @@ import ipaddress
 import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +51,8 @@ _PUT_ASIDE = msgspec.Raw(
         }
     )
 )
+_BALANCERS = "Load_Balancer"
+_WITHOUT_ADDRESSES = msgspec.Raw(b"{}")
 _FIELDS = 4
 """Of a packet, that flows make demands of (`audit.flows.demands`)."""
 _NONE = -1
@@ -86,13 +93,21 @@ class Division:
     `rows` has `_FIELDS` numbers for each flow, in the order of the file: those of its demands, then
     `_NONE`. `by_constant` has the numbers of the demands that name a port or an address, and
     `together` what is kept along with a word: the ports at an address, a Service's endpoints.
+    `balancers` has the addresses of load balancers, by uuid, of which flows demand each.
     """
 
     rows: Sequence[int]
     by_constant: Mapping[str, Sequence[int]]
     together: Mapping[str, frozenset[str]]
+    balancers: Mapping[str, frozenset[str]]
+    surplus: int
+    """How many flows can be left out and the others stay in their order."""
     key: int
     """A tunnel key that no datapath has (ovn-sb(5), Datapath_Binding)."""
+    sets: Mapping[str, frozenset[bytes]]
+    """The names of address sets, by uuid."""
+    named: frozenset[bytes]
+    """What rows other than flows may name of them."""
 
     @classmethod
     def of(cls, database: Path) -> "Division":
@@ -105,7 +120,9 @@ class Division:
         numbers: dict[object, int] = {}
         by_constant: dict[str, list[int]] = defaultdict(list)
         rows = array("i")
-        for match in _matches(database):
+        _, transactions = lean.read(database.read_bytes())
+        matches, surplus = _matches(transactions)
+        for match in matches:
             asked = []
             for demand in demands(match):
                 if demand not in numbers:
@@ -122,7 +139,15 @@ class Division:
             rows=rows,
             by_constant=dict(by_constant),
             together=together,
+            balancers={
+                uuid: addresses
+                for uuid, addresses in _balancers(tables)
+                if addresses <= by_constant.keys()
+            },
+            surplus=surplus,
             key=_unused_key(tables),
+            sets=lean.sets(transactions),
+            named=lean.named(transactions, but=_FLOWS),
         )
 
     def kept(self, words: Iterable[str]) -> frozenset[str]:
@@ -137,15 +162,13 @@ class Division:
             new = {other for word in new for other in self.together.get(word, ())} - kept
         return frozenset(kept & self.by_constant.keys())
 
-    def missed(self, kept: Iterable[str], output: str) -> frozenset[str] | None:
-        """Return what a trace mentions that flows were put aside for; None where it may be more.
+    def missing(self, kept: frozenset[str]) -> Callable[[str], frozenset[str] | None]:
+        """Return what tells which words of a trace flows were put aside for.
 
-        Where that is nothing, the trace is the one in the whole database.
+        Where that is nothing, the trace is the one in the whole database; None where it may be
+        more.
         """
-        if _UNTOLD.search(output):
-            return None
-        words = {*_WORD.findall(output), *_SIX.findall(output)}
-        return frozenset((words & self.by_constant.keys()).difference(kept))
+        return _Mentions(self.by_constant.keys() - kept).of
 
     def copy(self, kept: frozenset[str]) -> databases.Copy:
         """Return what copies the database without flows for what is not kept.
@@ -167,16 +190,49 @@ class Division:
         """Return the database `content`, a file, without flows for what is not kept."""
         met = {number for constant in kept for number in self.by_constant[constant]} | {_NONE}
         schema, transactions = lean.read(content)
-        at = 0
-        for transaction, rows in _flows(transactions):
-            for uuid in rows:
-                if not met.issuperset(self.rows[at : at + _FIELDS]):
-                    rows[uuid] = _PUT_ASIDE
+        at, surplus = 0, self.surplus
+        named = set(self.named)
+        for transaction, rows in _rows(transactions, _FLOWS):
+            left = {}
+            for uuid, row in rows.items():
+                if met.issuperset(self.rows[at : at + _FIELDS]):
+                    left[uuid] = row
+                    named.update(lean.names_in(row))
+                elif surplus:
+                    surplus -= 1
+                else:
+                    left[uuid] = _PUT_ASIDE
                 at += _FIELDS
-            transaction[_FLOWS] = msgspec.Raw(msgspec.json.encode(rows))
+            transaction[_FLOWS] = msgspec.Raw(msgspec.json.encode(left))
+        for transaction, rows in _rows(transactions, _BALANCERS):
+            for uuid in rows.keys() & self.balancers.keys():
+                if self.balancers[uuid].isdisjoint(kept):
+                    rows[uuid] = _WITHOUT_ADDRESSES
+            transaction[_BALANCERS] = msgspec.Raw(msgspec.json.encode(rows))
         _add_datapath(transactions, self.key)
-        lean.leave_out_unnamed_sets(transactions)
+        lean.leave_out_sets(transactions, self.sets, named)
         return lean.written(schema, transactions)
+
+
+class _Mentions:
+    """Looks for words in traces of a part, once in each line: they have most in common."""
+
+    def __init__(self, aside: AbstractSet[str]) -> None:
+        """`aside` is what flows were put aside for."""
+        self._aside = aside
+        self._harmless: set[str] = set()
+
+    def of(self, output: str) -> frozenset[str] | None:
+        """Return which of these words a trace has; None where it does not tell all."""
+        lines = set(output.split("\n")) - self._harmless
+        text = "\n".join(lines)
+        if _UNTOLD.search(text):
+            return None
+        words = {*_WORD.findall(text), *_SIX.findall(text)}
+        mentioned = frozenset(words & self._aside)
+        if not mentioned:
+            self._harmless |= lines
+        return mentioned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,13 +339,20 @@ def _unused_key(tables: Tables) -> int:
     return next(key for key in range((1 << 24) - 1, 0, -1) if key not in used)
 
 
-def _flows(
-    transactions: Iterable[lean.Transaction],
+def _balancers(tables: Tables) -> Iterator[tuple[str, frozenset[str]]]:
+    """Yield the load balancers that have addresses, by uuid, with these."""
+    for row in tables.rows(_BALANCERS, ("_uuid", "vips")):
+        if row["vips"]:
+            yield row["_uuid"], frozenset(map(_address, row["vips"]))
+
+
+def _rows(
+    transactions: Iterable[lean.Transaction], table: str
 ) -> Iterator[tuple[lean.Transaction, dict[str, msgspec.Raw]]]:
-    """Yield what each transaction says of logical flows."""
+    """Yield what each transaction says of a table."""
     for transaction in transactions:
-        if _FLOWS in transaction:
-            yield transaction, RAW_OBJECT.decode(transaction[_FLOWS])
+        if table in transaction:
+            yield transaction, RAW_OBJECT.decode(transaction[table])
 
 
 class _Flow(msgspec.Struct):
@@ -301,17 +364,18 @@ class _Flow(msgspec.Struct):
 _FLOW = msgspec.json.Decoder(_Flow | None)
 
 
-def _matches(database: Path) -> Iterator[str]:
-    """Yield the match of each logical flow in the order of the file; of one that changes, nothing.
+def _matches(transactions: Sequence[lean.Transaction]) -> tuple[list[str], int]:
+    """Return the match of each logical flow in the order of the file, and how many are surplus.
 
-    Of a row that several transactions write it is not known here what it is in the end.
+    Of a row that several transactions write it is not known here what it is in the end: it has no
+    match, and nothing is surplus.
     """
-    _, transactions = lean.read(database.read_bytes())
-    written = [flow for _, rows in _flows(transactions) for flow in rows.items()]
+    written = [flow for _, rows in _rows(transactions, _FLOWS) for flow in rows.items()]
     times = Counter(uuid for uuid, _ in written)
-    for uuid, row in written:
-        flow = _FLOW.decode(row) if times[uuid] == 1 else None
-        yield flow.match if flow else ""
+    flows = [_FLOW.decode(row) if times[uuid] == 1 else None for uuid, row in written]
+    fewest = 1 << (len(flows).bit_length() - 1) if flows else 0
+    surplus = len(flows) - fewest if all(flow is not None for flow in flows) else 0
+    return [flow.match if flow else "" for flow in flows], surplus
 
 
 def _add_datapath(transactions: Sequence[lean.Transaction], key: int) -> None:

@@ -133,12 +133,14 @@ class Division(Protocol):
         """Return what makes a part that has these."""
         ...
 
-    def missed(self, kept: frozenset[str], output: str) -> frozenset[str] | None:
-        """Return what a trace in a part would have needed besides.
-
-        Nothing where the trace is the one in the whole database; None where that cannot be told.
-        """
+    def missing(self, kept: frozenset[str]) -> "Missing":
+        """Return what tells of a trace in such a part what it would have needed besides."""
         ...
+
+
+Missing = Callable[[str], frozenset[str] | None]
+"""An output → what is missing of its part: nothing where the trace is the one in the whole
+database, None where that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,12 +123,13 @@ class LogicalTracer:
             for _ in range(PARTS):
                 words = {word for task in waiting for word in _words(task)}
                 kept = division.kept(words | needed)
+                missing = division.missing(kept)
                 opening = self.transport.open(zone, division.copy(kept))
                 with closing(_OpenZone.of(opening)) as part:
                     for _ in range(len(waiting)):
                         outcome = self._trace(part, waiting[0])
                         task = waiting.popleft()
-                        missed = [division.missed(kept, output) for output in part.outputs]
+                        missed = [missing(output) for output in part.outputs]
                         if not isinstance(outcome, LogicalTrace) or None in missed:
                             whole.append(task)
                         elif any(missed):

@@ -25,6 +25,7 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 _INDENT = 4
 _DEEPEST = 300
@@ -100,8 +101,7 @@ class Block:
 Step = Title | Table | Action | Fork
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     number: int
     level: int
     step: Title | Table | Action
@@ -135,23 +135,34 @@ def _lines(text: str) -> list[_Line]:
         if underline:
             underline = ""
             continue
-        body = line.lstrip(" ")
-        if not body or (line.startswith("# ") and not lines):
+        if not line.strip(" ") or (line.startswith("# ") and not lines):
             continue
-        indent = len(line) - len(body)
         following = raw[index + 1] if index + 1 < len(raw) else ""
-        if following.endswith("-") and following == _dashes(body, indent):
+        if following.endswith("-") and following == _dashes(line):
             underline = following
-        step = _step(body, indent, titled=bool(underline))
-        if step is None:
+        recognised = _recognised(line, titled=bool(underline))
+        if recognised is None:
             raise TraceSyntaxError(index + 1, line, "a logical flow, an action or a known title")
-        lines.append(_Line(index + 1, indent // _INDENT, step))
+        lines.append(_Line(index + 1, *recognised))
     return lines
 
 
-def _dashes(title: str, indent: int) -> str:
+def _dashes(title: str) -> str:
     """Return the line below a title: ovn-trace counts its bytes, not its characters."""
-    return " " * indent + "-" * len(title.encode(errors="surrogatepass"))
+    body = title.lstrip(" ")
+    return " " * (len(title) - len(body)) + "-" * len(body.encode(errors="surrogatepass"))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _recognised(line: str, *, titled: bool) -> tuple[int, Title | Table | Action] | None:
+    """Return a line's level and what it is; None when it is nothing ovn-trace prints there.
+
+    Cached: the traces of a zone share nearly all of their lines.
+    """
+    body = line.lstrip(" ")
+    indent = len(line) - len(body)
+    step = _step(body, indent, titled=titled)
+    return None if step is None else (indent // _INDENT, step)
 
 
 def _step(body: str, indent: int, *, titled: bool) -> Title | Table | Action | None:
@@ -167,12 +178,8 @@ def _step(body: str, indent: int, *, titled: bool) -> Title | Table | Action | N
     return None
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def _table(body: str) -> Table | None:
-    """Parse `9. stage (source): match, priority 1, uuid 0123abcd`, or return None.
-
-    Cached: the traces of a zone share nearly all of their logical flows.
-    """
+    """Parse `9. stage (source): match, priority 1, uuid 0123abcd`, or return None."""
     matched = _TABLE.fullmatch(body)
     if matched is None:
         return None

@@ -6,10 +6,12 @@ success. A blocked packet need not print `drop;`, so nothing here looks for the 
 packet is output, or it is not, and then the last logical flow says where it ended.
 """
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from audit.model.blindness import Spot
 from audit.model.traces import AclMatch, Hop, HopEnd, Unseen
@@ -348,17 +350,47 @@ def _act(path: _Path, text: str, walk: _Walk) -> Hop | None:
     path.text = text
     _look(path, text)
     _decided(path, text)
-    if (matched := _OUTPUT.fullmatch(text)) and matched["type"] not in _PATCHES:
-        hop = path.end(HopEnd.OUTPUT, port=matched["port"], port_type=matched["type"])
-        return _gone_on_without_class(path, hop) if matched["type"] == "remote" else hop
-    if matched:
-        return _patched(path, matched["port"])
-    if not walk.through_balancer and (matched := _BACKENDS.match(_PORT_OF_BACKEND.sub("", text))):
-        return path.end(HopEnd.BALANCED, backends=tuple(_split(matched["list"])))
-    if not walk.through_select and (matched := _SELECT.search(text)):
+    match _leads(text):
+        case _Output(port, kind) if kind not in _PATCHES:
+            hop = path.end(HopEnd.OUTPUT, port=port, port_type=kind)
+            return _gone_on_without_class(path, hop) if kind == "remote" else hop
+        case _Output(port):
+            return _patched(path, port)
+        case _Balancer(backends) if not walk.through_balancer:
+            return path.end(HopEnd.BALANCED, backends=backends)
+        case _Choice(members) if not walk.through_select:
+            return path.end(HopEnd.SELECTED, choices=members)
+        case _:
+            return None
+
+
+class _Output(NamedTuple):
+    port: str
+    type: str
+
+
+class _Balancer(NamedTuple):
+    backends: tuple[str, ...]
+
+
+class _Choice(NamedTuple):
+    members: tuple[int, ...]
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def _leads(text: str) -> _Output | _Balancer | _Choice | None:
+    """Return where an action that was printed leads; None where the packet goes on by itself.
+
+    Cached: the traces of a zone share nearly all of their actions.
+    """
+    if matched := _OUTPUT.fullmatch(text):
+        return _Output(matched["port"], matched["type"])
+    if matched := _BACKENDS.match(_PORT_OF_BACKEND.sub("", text)):
+        return _Balancer(tuple(_split(matched["list"])))
+    if matched := _SELECT.search(text):
         members = [member.partition("=")[0] for member in _split(matched["list"])]
         if all(map(str.isdecimal, members)):  # else the trace ends here, undecided
-            return path.end(HopEnd.SELECTED, choices=tuple(map(int, members)))
+            return _Choice(tuple(map(int, members)))
     return None
 
 

@@ -147,10 +147,21 @@ def test_flows_are_left_that_packets_at_these_ports_and_of_these_addresses_can_m
     assert left(database, Division.of(database).kept(words)) == ALWAYS | more
 
 
-def test_what_is_put_aside_keeps_its_place_in_a_datapath_of_its_own(write: Write) -> None:
+def test_of_what_is_put_aside_so_many_flows_stay_that_all_keep_their_order(write: Write) -> None:
     database = whole(write)
     rows = flows(database, frozenset())
-    assert list(rows) == list(FLOWS), "their order is made by uuids, and by how many there are"
+    assert len(FLOWS) == 14
+    assert len(rows) == 9, "as many as are kept; there are as many places for rows as for 8"
+    assert list(rows) == [name for name in FLOWS if name in rows]
+    few = write({**DATABASE, "Logical_Flow": {n: flow(FLOWS["web"]) for n in map(str, range(9))}})
+    rows = flows(few, frozenset())
+    assert len(rows) == 8
+    assert "d" not in {row["logical_datapath"] for row in rows.values()}
+
+
+def test_what_is_put_aside_is_in_a_datapath_of_its_own(write: Write) -> None:
+    database = whole(write)
+    flows(database, frozenset())
     tables = Tables.of(database.with_name("part.db"), "OVN_Southbound")
     keys = {row["tunnel_key"] for row in tables.rows("Datapath_Binding", ("tunnel_key",))}
     assert keys == {(1 << 24) - 1, (1 << 24) - 2}
@@ -162,7 +173,27 @@ def test_a_flow_that_is_written_more_than_once_is_left(write: Write) -> None:
     first = {**DATABASE, "Logical_Flow": {"a": flow(FLOWS["web"]), "b": flow(FLOWS["web"])}}
     second = {"Logical_Flow": {"a": {"match": "1"}, "c": flow(FLOWS["web"])}}
     third = {"Logical_Flow": {"c": None}}
-    assert left(write(first, second, third), frozenset()) == {"a"}
+    database = write(first, second, third)
+    assert left(database, frozenset()) == {"a"}
+    assert set(flows(database, frozenset())) == {"a", "b"}, "of how many is not known here"
+
+
+def test_load_balancers_are_left_that_packets_may_be_sent_by(write: Write) -> None:
+    database = whole(write)
+    division = Division.of(database)
+
+    def vips(*words: str) -> dict[str, Rows]:
+        target = database.with_name("part.db")
+        division.copy(division.kept(words))(database, target)
+        tables = Tables.of(target, "OVN_Southbound")
+        return {
+            row["_uuid"]: row["vips"] for row in tables.rows("Load_Balancer", ("_uuid", "vips"))
+        }
+
+    every = vips("172.30.0.2")
+    assert len(every["b"]) == len(every["n"]) == 1
+    assert vips("shop_web") == {"b": {}, "n": every["n"]}, "node's addresses are always kept"
+    assert vips("10.9.0.9") == vips("shop_web"), "its endpoint is not sent by it"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +216,7 @@ def test_a_trace_that_mentions_what_flows_were_put_aside_for_may_be_another(
     write: Write, output: str, missed: set[str] | None
 ) -> None:
     division = Division.of(whole(write))
-    assert division.missed(division.kept(["shop_web"]), output) == missed
+    assert division.missing(division.kept(["shop_web"]))(output) == missed
 
 
 def test_addresses_of_the_other_family_are_found_as_they_are_printed(write: Write) -> None:
@@ -198,11 +229,10 @@ def test_addresses_of_the_other_family_are_found_as_they_are_printed(write: Writ
     )
     division = Division.of(database)
     assert division.kept(["fd00::a"]) == {"fd00::a", "fd01::1"}
-    assert division.missed(frozenset(), "# tcp6,ipv6_dst=fd00::a,nw") == frozenset({"fd00::a"})
-    assert division.missed(frozenset(), "ct_lb_mark(backends=[fd01::1]:8080);") == frozenset(
-        {"fd01::1"}
-    )
-    assert division.missed(frozenset(), "eth.dst = 0a:58:00:00:00:01; fd00::ab") == frozenset()
+    missed = division.missing(frozenset())
+    assert missed("# tcp6,ipv6_dst=fd00::a,nw") == frozenset({"fd00::a"})
+    assert missed("ct_lb_mark(backends=[fd01::1]:8080);") == frozenset({"fd01::1"})
+    assert missed("eth.dst = 0a:58:00:00:00:01; fd00::ab") == frozenset()
 
 
 def test_only_large_databases_that_can_be_read_are_divided(

@@ -154,9 +154,9 @@ class _Division:
         self.parts.append(kept)
         return lambda _source, _target: None
 
-    def missed(self, kept: frozenset[str], output: str) -> frozenset[str] | None:
-        del kept, output
-        return next(self._answers, frozenset())
+    def missing(self, kept: frozenset[str]) -> Callable[[str], frozenset[str] | None]:
+        del kept
+        return lambda _output: next(self._answers, frozenset())
 
 
 MISSED = st.lists(st.sampled_from([frozenset[str](), frozenset({"w"}), None]))

@@ -85,5 +85,11 @@ def test_packets_to_several_receivers_are_compared_and_few_are_kept() -> None:
             Part.EGRESS: np.array([end], dtype=np.int64),
             Part.INGRESS: np.array([0], dtype=np.int64),
         }
-        made.add(CELLS[end : end + 1], (end, 0), unshown, np.ones(1, dtype=np.bool_), np.zeros(1, np.bool_))
+        made.add(
+            CELLS[end : end + 1],
+            (end, 0),
+            unshown,
+            np.ones(1, dtype=np.bool_),
+            np.zeros(1, np.bool_),
+        )
     assert len(made.pairs()) == 2 * MOST_CANDIDATES, "one for each sender's leg"
