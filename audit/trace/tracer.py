@@ -7,9 +7,9 @@ It is made of picklable parts, so that it can be shipped to where it runs.
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 
 from audit import scratch
 from audit.errors import EngineError
@@ -30,6 +30,7 @@ from audit.trace.daemon import (
     EngineLostError,
     EngineTimeoutError,
     Launch,
+    Missing,
     TraceDaemon,
     Transport,
     Unparsed,
@@ -70,12 +71,21 @@ class _OpenZone:
             self.daemons.clear()
 
 
+class _OpenPart(NamedTuple):
+    """A part of a zone's database that is open, what it was made for, and what it may lack."""
+
+    name: str
+    kept: frozenset[str]
+    missing: Missing
+    zone: _OpenZone
+
+
 @dataclass(slots=True, kw_only=True)
 class LogicalTracer:
     """Traces batches through the logical network. Use as a context, or `close()` it.
 
     At most `daemons` of a zone run at a time: where they are another's guests, few. At most `zones`
-    are open at a time, so that memory stays bounded.
+    are open at a time, and a part of one, so that memory stays bounded.
     """
 
     transport: Transport
@@ -85,6 +95,7 @@ class LogicalTracer:
     states_at_start: int = STATES_AT_START
     _open: dict[str, _OpenZone] = field(default_factory=dict)
     """By name, the one used last at the end."""
+    _part: _OpenPart | None = None
 
     def run(self, batch: TraceBatch) -> Generator[TraceOutcome, None, None]:
         """Yield one outcome per task, whenever it is known. Nothing a trace does raises.
@@ -122,27 +133,48 @@ class LogicalTracer:
         try:
             for _ in range(PARTS):
                 words = {word for task in waiting for word in _words(task)}
-                kept = division.kept(words | needed)
-                missing = division.missing(kept)
-                opening = self.transport.open(zone, division.copy(kept))
-                with closing(_OpenZone.of(opening)) as part:
-                    for _ in range(len(waiting)):
-                        outcome = self._trace(part, waiting[0])
-                        task = waiting.popleft()
-                        missed = [missing(output) for output in part.outputs]
-                        if not isinstance(outcome, LogicalTrace) or None in missed:
-                            whole.append(task)
-                        elif any(missed):
-                            needed.update(*filter(None, missed))
-                            waiting.append(task)
-                        else:
-                            yield outcome
+                part = self._part_of(zone, division, division.kept(words | needed))
+                for _ in range(len(waiting)):
+                    outcome = self._trace(part.zone, waiting[0])
+                    task = waiting.popleft()
+                    missed = [part.missing(output) for output in part.zone.outputs]
+                    if not isinstance(outcome, LogicalTrace) or None in missed:
+                        whole.append(task)
+                    elif any(missed):
+                        needed.update(*filter(None, missed))
+                        waiting.append(task)
+                    else:
+                        yield outcome
                 if not waiting:
                     return
         except (EngineError, OSError) as error:
+            self._close_part()
             scratch.require_room(error)  # else all of the database will tell
         finally:
             waiting.extend(whole)
+
+    def _part_of(self, zone: str, division: Division, kept: frozenset[str]) -> _OpenPart:
+        """Return a part of a zone's database that has what is to be kept.
+
+        That is the open one, if it has all of it. Else one is opened, with what the open one has
+        unless that is more than the half of it: then a few parts do where many batches have the
+        same ports and addresses.
+        """
+        part = self._part
+        if part is not None and part.name == zone:
+            if kept <= part.kept:
+                return part
+            both = kept | part.kept
+            kept = both if len(both) <= 2 * len(kept) else kept
+        self._close_part()
+        opening = self.transport.open(zone, division.copy(kept))
+        self._part = _OpenPart(zone, kept, division.missing(kept), _OpenZone.of(opening))
+        return self._part
+
+    def _close_part(self) -> None:
+        part, self._part = self._part, None
+        if part is not None:
+            part.zone.close()
 
     def _served(self, zone: str, task: TraceTask) -> TraceOutcome:
         """Trace one task; when no engine starts, do it once more on a fresh database server."""
@@ -229,6 +261,7 @@ class LogicalTracer:
     def close(self) -> None:
         """Stop the daemons and close the zones; the next batch starts them again."""
         with ExitStack() as closing:
+            closing.callback(self._close_part)
             while self._open:
                 closing.callback(self._open.popitem()[1].close)
 

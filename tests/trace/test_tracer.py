@@ -1,9 +1,10 @@
 """One outcome per task, in order, whatever the engine does."""
 
 import contextlib
+import dataclasses
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -78,13 +79,16 @@ def _serve(database: Path, rundir: Path) -> Iterator[Path]:
 
 
 def _tracer(
-    database: str = "sb.db", serve: Serve = _serve, divide: Divide = lambda _: None
+    database: str = "sb.db",
+    serve: Serve = _serve,
+    divide: Divide = lambda _: None,
+    zones: Sequence[str] = ("z",),
 ) -> LogicalTracer:
     copies = Copies(
         divide=divide,
         programs=None,  # type: ignore[arg-type]  # the fake daemon runs nothing
         serve=serve,
-        databases={"z": Path(database)},
+        databases=dict.fromkeys(zones, Path(database)),
     )
     return LogicalTracer(transport=copies)
 
@@ -204,6 +208,43 @@ def test_what_traces_missed_is_in_the_next_part(monkeypatch: pytest.MonkeyPatch)
     assert [outcome.key for outcome in outcomes] == ["0", "1"]
     words = frozenset({"answers", "p2", "10.0.0.1", "10.0.0.2"})
     assert division.parts == [words, words | more]
+
+
+def test_a_part_stays_open_for_batches_that_need_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tracer, "TraceDaemon", _Daemon)
+    monkeypatch.setattr(Copies, "_read_whole", lambda *_: True)
+    division = _Division(iter(()))
+    opened: list[str] = []
+
+    @contextlib.contextmanager
+    def serve(database: Path, rundir: Path, copy: object = None) -> Iterator[Path]:
+        del database
+        assert copy is not None
+        opened.append("open")
+        yield rundir / "db.sock"
+        opened.append("closed")
+
+    def trace(tracing: LogicalTracer, *pods: str, zone: str = "z") -> frozenset[str]:
+        tasks = zip(_batch(["answers"] * len(pods)).tasks, pods, strict=True)
+        ready = tuple(dataclasses.replace(task, target=pod) for task, pod in tasks)
+        batch = TraceBatch(zone=zone, tasks=ready)
+        assert all(isinstance(each, LogicalTrace) for each in tracing.run(batch))
+        return frozenset(word for word in division.parts[-1] if word.startswith("pod"))
+
+    with _tracer(serve=serve, divide=lambda _: division, zones=("z", "y")) as tracing:
+        assert trace(tracing, "pod1", "pod2", "pod3", "pod4") == {"pod1", "pod2", "pod3", "pod4"}
+        trace(tracing, "pod2", "pod3")
+        assert len(opened) == 1, "all of it is there"
+        every = {"pod1", "pod2", "pod3", "pod4", "pod5", "pod6"}
+        assert trace(tracing, "pod3", "pod4", "pod5", "pod6") == every
+        trace(tracing, "pod1", "pod6")
+        assert opened == ["open", "closed", "open"]
+        assert trace(tracing, "pod7") == {"pod7"}, "the open part is mostly of others"
+        trace(tracing, "pod7", zone="y")
+        assert len(division.parts) == 4
+    assert opened == ["open", "closed"] * 4
 
 
 @pytest.mark.parametrize(("flows", "templates", "divided"), [(0, 3, True), (1, 0, False)])
