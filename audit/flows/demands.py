@@ -14,6 +14,7 @@ from audit.flows.syntax import Compared, MatchError, Parser, Token
 from audit.model.packets import Family
 
 _DESTINATIONS = {"ip4.dst": Family.IP4, "ip6.dst": Family.IP6}
+_FIELDS = ("inport", "outport", *_DESTINATIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ def demands(match: str) -> Demands:
 
     Cached: most flows for Services are the same in every zone.
     """
+    if not any(field in match for field in _FIELDS):
+        return ()
     try:
         return _Parser(match).whole()
     except MatchError:

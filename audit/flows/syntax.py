@@ -21,7 +21,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, NoReturn, TypeVar
+from typing import Generic, NamedTuple, NoReturn, TypeVar
 
 from audit.flows.constants import NUMBER, Pattern, constant
 from audit.flows.symbols import SYMBOLS, Symbol
@@ -57,8 +57,7 @@ _TOKEN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A piece of a text; the last is empty, of kind `end`."""
 
     kind: str
@@ -125,13 +124,14 @@ def tokens(pattern: re.Pattern[str], text: str) -> list[Token]:
     """Split a text into tokens, without blanks; MatchError at what is none."""
     some: list[Token] = []
     at = 0
-    while at < len(text):
-        token = pattern.match(text, at)
-        if token is None:
-            raise MatchError(f"{text[at]!r} is not understood at character {at + 1} of {text!r}")
-        if token.lastgroup != "blank":
-            some.append(Token(str(token.lastgroup), token.group(), at))
+    for token in pattern.finditer(text):
+        if token.start() != at:
+            break
         at = token.end()
+        if token.lastgroup != "blank":
+            some.append(Token(str(token.lastgroup), token.group(), token.start()))
+    if at < len(text):
+        raise MatchError(f"{text[at]!r} is not understood at character {at + 1} of {text!r}")
     some.append(Token("end", "", at))
     return some
 

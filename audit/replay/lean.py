@@ -9,7 +9,6 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import msgspec
@@ -20,7 +19,7 @@ from audit.replay.tables import RAW_OBJECT, record, records
 MOST_BYTES = 128 << 20
 """Of a database that is read whole, by each worker, in some four times its size."""
 
-_SETS = "Address_Set"
+SETS = "Address_Set"
 _NAME = re.compile(rb"[\w.-]+")
 _NAMED = re.compile(rb"\$([\w.-]+)")
 """A set in a match or an action (ovn-sb(5), Logical_Flow): what may be its name."""
@@ -64,15 +63,19 @@ def written(schema: bytes, transactions: Iterable[Transaction]) -> bytes:
     return b"".join(map(record, texts))
 
 
-def sets(transactions: Iterable[Transaction]) -> dict[str, frozenset[bytes]]:
-    """Return the address sets by uuid, each with all names that it ever had."""
-    names: dict[str, set[bytes]] = defaultdict(set)
+def sets(transactions: Iterable[Transaction]) -> dict[bytes, frozenset[str]]:
+    """Return the address sets, as uuids, by all names that they ever had.
+
+    Under no name are those of which one is none that a match could have.
+    """
+    named: dict[bytes, set[str]] = defaultdict(set)
     for transaction in transactions:
-        for uuid, row in RAW_OBJECT.decode(transaction.get(_SETS, b"{}")).items():
+        for uuid, row in RAW_OBJECT.decode(transaction.get(SETS, b"{}")).items():
             written = _SET.decode(row)
             if written is not None and written.name is not None:
-                names[uuid].add(written.name.encode())
-    return {uuid: frozenset(called) for uuid, called in names.items()}
+                name = written.name.encode()
+                named[name if _NAME.fullmatch(name) else b""].add(uuid)
+    return {name: frozenset(uuids) for name, uuids in named.items()}
 
 
 class _Set(msgspec.Struct):
@@ -90,7 +93,7 @@ def named(transactions: Iterable[Transaction], *, but: str = "") -> frozenset[by
         name
         for transaction in transactions
         for table, rows in transaction.items()
-        if table not in (_SETS, but)
+        if table not in (SETS, but)
         for name in names_in(rows)
     )
 
@@ -102,20 +105,16 @@ def names_in(text: msgspec.Raw) -> list[bytes]:
 
 def leave_out_sets(
     transactions: Iterable[Transaction],
-    sets: Mapping[str, frozenset[bytes]],
-    named: AbstractSet[bytes],
+    sets: Mapping[bytes, frozenset[str]],
+    named: Iterable[bytes],
 ) -> None:
     """Take out of transactions what they say of address sets that have none of these names.
 
     A set whose name is none that a match could have stays.
     """
-    kept = {uuid for uuid, names in sets.items() if any(_may_be(name, named) for name in names)}
+    kept = {uuid for name in (*named, b"") for uuid in sets.get(name, ())}
     for transaction in transactions:
-        if _SETS in transaction:
-            rows = RAW_OBJECT.decode(transaction[_SETS])
+        if SETS in transaction:
+            rows = RAW_OBJECT.decode(transaction[SETS])
             left = {uuid: row for uuid, row in rows.items() if uuid in kept}
-            transaction[_SETS] = msgspec.Raw(msgspec.json.encode(left))
-
-
-def _may_be(name: bytes, named: AbstractSet[bytes]) -> bool:
-    return name in named or not _NAME.fullmatch(name)
+            transaction[SETS] = msgspec.Raw(msgspec.json.encode(left))

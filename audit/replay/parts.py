@@ -16,6 +16,8 @@ rows' uuids make and the power of two that their number comes to (`include/openv
 many buckets has the table of rows). So as many flows that are put aside stay as it takes for that,
 in a datapath that nothing enters; the others are left out.
 
+Of address sets only those addresses stay that some packet has (`audit.replay.members`).
+
 A load balancer whose addresses no packet is for stays as a row that has none: it could only have
 been looked up for a packet that was sent to one of them (ovn-trace.c, get_lb_vip_data).
 """
@@ -34,7 +36,7 @@ import msgspec
 
 from audit.errors import DatabaseError, EngineError
 from audit.flows.demands import demands
-from audit.replay import databases, lean
+from audit.replay import databases, lean, members
 from audit.replay.tables import RAW_OBJECT, Row, Tables
 
 _FLOWS = "Logical_Flow"
@@ -64,7 +66,7 @@ _UUID_LAST = re.compile(r"[0-9a-fA-F-]{36}\Z")
 _WORD = re.compile(r"[A-Za-z0-9_.-]+")
 _SIX = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
 """What may be an IPv6 address."""
-_UNTOLD = re.compile(r"ip[46]\.dst = 0x|\bpop\(|^ *\d+\. no match", re.MULTILINE)
+_UNTOLD = re.compile(r"ip[46]\.(?:src|dst) = 0x|\bpop\(|^ *\d+\. no match", re.MULTILINE)
 """Where a text does not tell all: an address from a register, a stage that has no flow any more."""
 _BACKEND = re.compile(r"\[(?P<six>[^\]]+)\](?::\d+)?|(?P<four>[0-9.]+)(?::\d+)?")
 """`10.0.0.1:80`, `[fd00::1]:80` (ovn-sb(5), Load_Balancer, `vips`)."""
@@ -104,10 +106,14 @@ class Division:
     """How many flows can be left out and the others stay in their order."""
     key: int
     """A tunnel key that no datapath has (ovn-sb(5), Datapath_Binding)."""
-    sets: Mapping[str, frozenset[bytes]]
-    """The names of address sets, by uuid."""
+    sets: Mapping[bytes, frozenset[str]]
+    """The address sets by name, as uuids."""
     named: frozenset[bytes]
     """What rows other than flows may name of them."""
+    trimmed: frozenset[str]
+    """The address sets that are asked for packets' addresses alone, by uuid."""
+    members: frozenset[str]
+    """The addresses that these can do without."""
 
     @classmethod
     def of(cls, database: Path) -> "Division":
@@ -116,18 +122,18 @@ class Division:
         ports = _Ports.of(tables)
         together = _together(tables, ports)
         apart = ports.pods | _addresses(together, but=ports.others)
-        members = _members(tables)
+        groups = _members(tables)
         numbers: dict[object, int] = {}
         by_constant: dict[str, list[int]] = defaultdict(list)
         rows = array("i")
         _, transactions = lean.read(database.read_bytes())
-        matches, surplus = _matches(transactions)
-        for match in matches:
+        flows, surplus = _flows(transactions)
+        for match, _ in flows:
             asked = []
             for demand in demands(match):
                 if demand not in numbers:
                     constants = demand.constants.union(
-                        *(members.get(group, ()) for group in demand.groups)
+                        *(groups.get(group, ()) for group in demand.groups)
                     )
                     numbers[demand] = len(numbers) if constants and constants <= apart else _NONE
                     if numbers[demand] != _NONE:
@@ -135,6 +141,11 @@ class Division:
                             by_constant[constant].append(numbers[demand])
                 asked.append(numbers[demand])
             rows.extend([*asked, *([_NONE] * (_FIELDS - len(asked)))])
+        named = lean.named(transactions, but=_FLOWS)
+        sets = lean.sets(transactions)
+        otherwise = {name.encode() for name in members.otherwise_asked(flows)} | named
+        kept = {uuid for name in otherwise for uuid in sets.get(name, ())}
+        trimmed = {u: some for u, some in _set_addresses(transactions) if u not in kept}
         return cls(
             rows=rows,
             by_constant=dict(by_constant),
@@ -146,8 +157,12 @@ class Division:
             },
             surplus=surplus,
             key=_unused_key(tables),
-            sets=lean.sets(transactions),
-            named=lean.named(transactions, but=_FLOWS),
+            sets=sets,
+            named=named,
+            trimmed=frozenset(trimmed),
+            members=members.plain({each for some in trimmed.values() for each in some})
+            - members.mentioned(actions for _, actions in flows)
+            - ports.others,
         )
 
     def kept(self, words: Iterable[str]) -> frozenset[str]:
@@ -160,7 +175,12 @@ class Division:
         while new:
             kept |= new
             new = {other for word in new for other in self.together.get(word, ())} - kept
-        return frozenset(kept & self.by_constant.keys())
+        return frozenset(kept & self._words)
+
+    @property
+    def _words(self) -> AbstractSet[str]:
+        """All ports and addresses that something can be put aside for."""
+        return self.by_constant.keys() | self.members
 
     def missing(self, kept: frozenset[str]) -> Callable[[str], frozenset[str] | None]:
         """Return what tells which words of a trace flows were put aside for.
@@ -168,27 +188,42 @@ class Division:
         Where that is nothing, the trace is the one in the whole database; None where it may be
         more.
         """
-        return _Mentions(self.by_constant.keys() - kept).of
+        return _Mentions(self._words - kept).of
 
     def copy(self, kept: frozenset[str]) -> databases.Copy:
         """Return what copies the database without flows for what is not kept.
 
         That raises EngineError when it cannot be read, OSError as writing a file does.
         """
+        return self._copy(lambda content: self.part(content, kept))
 
+    def thin(self) -> databases.Copy:
+        """Return what copies the database with all flows, of which as many can be read.
+
+        Its address sets are small. Errors as of `copy`.
+        """
+        return self._copy(self._thin)
+
+    def _copy(self, make: Callable[[bytes], bytes]) -> databases.Copy:
         def copy(source: Path, target: Path) -> None:
             try:
-                part = self.part(source.read_bytes(), kept)
+                made = make(source.read_bytes())
             except ValueError as error:
                 text = f"{source} cannot be read as an OVSDB file: {error}"
                 raise EngineError(text) from error
-            target.write_bytes(part)
+            target.write_bytes(made)
 
         return copy
 
+    def _thin(self, content: bytes) -> bytes:
+        schema, transactions = lean.read(content)
+        lean.leave_out_sets(transactions, self.sets, lean.named(transactions))
+        self._leave_out_members(transactions, self.members)
+        return lean.written(schema, transactions)
+
     def part(self, content: bytes, kept: frozenset[str]) -> bytes:
         """Return the database `content`, a file, without flows for what is not kept."""
-        met = {number for constant in kept for number in self.by_constant[constant]} | {_NONE}
+        met = {n for constant in kept for n in self.by_constant.get(constant, ())} | {_NONE}
         schema, transactions = lean.read(content)
         at, surplus = 0, self.surplus
         named = set(self.named)
@@ -211,7 +246,17 @@ class Division:
             transaction[_BALANCERS] = msgspec.Raw(msgspec.json.encode(rows))
         _add_datapath(transactions, self.key)
         lean.leave_out_sets(transactions, self.sets, named)
+        self._leave_out_members(transactions, self.members - kept)
         return lean.written(schema, transactions)
+
+    def _leave_out_members(
+        self, transactions: Sequence[lean.Transaction], aside: AbstractSet[str]
+    ) -> None:
+        """Leave these addresses out of the sets that can do without them."""
+        for transaction, rows in _rows(transactions, lean.SETS):
+            for uuid in rows.keys() & self.trimmed:
+                rows[uuid] = members.without(rows[uuid], aside)
+            transaction[lean.SETS] = msgspec.Raw(msgspec.json.encode(rows))
 
 
 class _Mentions:
@@ -359,23 +404,41 @@ class _Flow(msgspec.Struct):
     """What is read of a logical flow."""
 
     match: str = ""
+    actions: str = ""
 
 
 _FLOW = msgspec.json.Decoder(_Flow | None)
 
 
-def _matches(transactions: Sequence[lean.Transaction]) -> tuple[list[str], int]:
-    """Return the match of each logical flow in the order of the file, and how many are surplus.
+def _flows(transactions: Sequence[lean.Transaction]) -> tuple[list[tuple[str, str]], int]:
+    """Return the match and the actions of each logical flow in the order of the file.
 
-    Of a row that several transactions write it is not known here what it is in the end: it has no
-    match, and nothing is surplus.
+    And how many flows are surplus. Of a row that several transactions write it is not known here
+    what it is in the end: it has no match, and nothing is surplus.
     """
     written = [flow for _, rows in _rows(transactions, _FLOWS) for flow in rows.items()]
     times = Counter(uuid for uuid, _ in written)
-    flows = [_FLOW.decode(row) if times[uuid] == 1 else None for uuid, row in written]
+    flows = [_FLOW.decode(row) for _, row in written]
+    once = [times[uuid] == 1 for uuid, _ in written]
     fewest = 1 << (len(flows).bit_length() - 1) if flows else 0
-    surplus = len(flows) - fewest if all(flow is not None for flow in flows) else 0
-    return [flow.match if flow else "" for flow in flows], surplus
+    surplus = len(flows) - fewest if all(once) and all(flows) else 0
+    texts = [
+        (flow.match if single else "", flow.actions) if flow else ("", "")
+        for flow, single in zip(flows, once, strict=True)
+    ]
+    return texts, surplus
+
+
+def _set_addresses(
+    transactions: Iterable[lean.Transaction],
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the address sets that one transaction writes, by uuid, with their addresses."""
+    written = [row for _, rows in _rows(transactions, lean.SETS) for row in rows.items()]
+    times = Counter(uuid for uuid, _ in written)
+    for uuid, row in written:
+        decoded = msgspec.json.decode(row)
+        if times[uuid] == 1 and decoded and decoded.get("name"):
+            yield uuid, members.addresses(decoded)
 
 
 def _add_datapath(transactions: Sequence[lean.Transaction], key: int) -> None:

@@ -121,6 +121,10 @@ class Transport(Protocol):
         """Return how a zone's database is divided; None where that is not worth it."""
         ...
 
+    def unparsed(self, zone: str) -> "Unparsed":
+        """Return what the engine cannot read of a zone's flows; EngineError if it reads nothing."""
+        ...
+
 
 class Division(Protocol):
     """How a database is divided into parts: what some packets can meet of it."""
@@ -131,6 +135,10 @@ class Division(Protocol):
 
     def copy(self, kept: frozenset[str]) -> Copy:
         """Return what makes a part that has these."""
+        ...
+
+    def thin(self) -> Copy:
+        """Return what makes a copy of which as many flows can be read, faster."""
         ...
 
     def missing(self, kept: frozenset[str]) -> "Missing":

@@ -27,7 +27,15 @@ from pathlib import Path
 from audit import scratch
 from audit.errors import EngineError
 from audit.model.engine import Programs
-from audit.trace.daemon import SAY_EVERYTHING, Copy, Division, Launch, Start, unparsed
+from audit.trace.daemon import (
+    SAY_EVERYTHING,
+    Copy,
+    Division,
+    Launch,
+    Start,
+    Unparsed,
+    unparsed,
+)
 from audit.trace.unixctl import Unixctl, UnixctlError
 
 Serve = Callable[..., AbstractContextManager[Path]]
@@ -70,8 +78,7 @@ class Copies:
     serve: Serve
     databases: Mapping[str, Path]
     divide: Divide = _never
-    _read: dict[str, bool] = field(default_factory=dict, compare=False)
-    """By zone, whether ovn-trace reads all of its flows."""
+    _unparsed: dict[str, Unparsed] = field(default_factory=dict, compare=False)
 
     def has(self, zone: str) -> bool:
         """Say whether there is a database of a zone."""
@@ -95,17 +102,19 @@ class Copies:
         tell.
         """
         division = self.divide(self.databases[zone])
-        return division if division is not None and self._read_whole(zone) else None
+        try:
+            return division if division is not None and not self.unparsed(zone).flows else None
+        except (EngineError, OSError):
+            return None  # who traces in the whole will say so
 
-    def _read_whole(self, zone: str) -> bool:
-        """Say whether ovn-trace reads every flow of a zone: seen once, in the whole database."""
-        if zone not in self._read:
-            try:
-                with self.open(zone) as launch:
-                    self._read[zone] = not unparsed(launch).flows
-            except (EngineError, OSError):
-                return False  # who traces in the whole will say so
-        return self._read[zone]
+    def unparsed(self, zone: str) -> Unparsed:
+        """Return what ovn-trace cannot read of a zone's flows; EngineError if it reads nothing."""
+        if zone not in self._unparsed:
+            division = self.divide(self.databases[zone])
+            copy = None if division is None else division.thin()
+            with self.open(zone, copy) as launch:
+                self._unparsed[zone] = unparsed(launch)
+        return self._unparsed[zone]
 
 
 class LocalDaemon:

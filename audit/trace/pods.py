@@ -17,7 +17,7 @@ from pathlib import Path
 
 from audit.errors import AuditError, EngineError
 from audit.trace import inpod, inswitch
-from audit.trace.daemon import Copy, Launch, Start
+from audit.trace.daemon import Copy, Launch, Start, Unparsed, unparsed
 from audit.trace.datapath import Connected
 from audit.trace.ofproto_walk import Groups
 from audit.trace.unixctl import Channel, RefusedError, Unixctl, UnixctlError
@@ -133,6 +133,10 @@ class Pods:
 
     def division(self, _zone: str, /) -> None:
         """Return that databases are not divided: what daemons read there are the zones' own."""
+
+    def unparsed(self, zone: str) -> Unparsed:
+        """Return what the engine there cannot read of a zone's flows; EngineError as of it."""
+        return unparsed(functools.partial(self._launch, zone))
 
     def _launch(self, zone: str, start: Start) -> PodServer:
         states = (f"{state}*{count}" for state, count in start.states)

@@ -34,7 +34,6 @@ from audit.trace.daemon import (
     TraceDaemon,
     Transport,
     Unparsed,
-    unparsed,
 )
 from audit.trace.unixctl import RefusedError
 
@@ -256,7 +255,9 @@ class LogicalTracer:
 
     def unparsed(self, zone: str) -> Unparsed:
         """Return what the engine cannot read of a zone's logical flows; EngineError if nothing."""
-        return unparsed(self._turn_to(zone).launch)
+        if not self.transport.has(zone):
+            raise EngineError(f"there is no database of zone {zone}")
+        return self.transport.unparsed(zone)
 
     def close(self) -> None:
         """Stop the daemons and close the zones; the next batch starts them again."""

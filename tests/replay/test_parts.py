@@ -196,6 +196,56 @@ def test_load_balancers_are_left_that_packets_may_be_sent_by(write: Write) -> No
     assert vips("10.9.0.9") == vips("shop_web"), "its endpoint is not sent by it"
 
 
+SETS = {
+    "a1": {"name": "web", "addresses": ["set", ["10.9.1.1", "10.9.1.2", "10.9.1.0/28"]]},
+    "a2": {"name": "macs", "addresses": ["set", ["10.9.1.1", "10.9.1.2"]]},
+    "a3": {"name": "hops", "addresses": ["set", ["100.64.0.2", "10.9.1.2", "10.9.1.3"]]},
+    "a4": {"name": "nobody", "addresses": ["set", ["10.9.1.1", "10.9.1.2"]]},
+}
+ASKING = {
+    "web": flow("ip4.src == {$web} && tcp"),
+    "hops": {**flow("ip4.dst != $hops"), "actions": "reg0 = 100.64.0.2; next;"},
+    "macs": flow("ip4.src/24 == $macs"),
+}
+
+
+def test_address_sets_have_addresses_that_packets_have(write: Write) -> None:
+    database = write({**DATABASE, "Address_Set": SETS, "Logical_Flow": ASKING})
+    division = Division.of(database)
+    target = database.with_name("part.db")
+
+    def left() -> dict[str, list[str]]:
+        rows = Tables.of(target, "OVN_Southbound").rows("Address_Set", ("name", "addresses"))
+        return {row["name"]: row["addresses"] for row in rows}
+
+    division.copy(division.kept(["10.9.1.1"]))(database, target)
+    whole = {row["name"]: row["addresses"][1] for row in SETS.values()}
+    assert left() == {
+        "web": ["10.9.1.1", "10.9.1.0/28"],
+        "hops": ["100.64.0.2", "10.9.1.3"],
+        "macs": whole["macs"],
+    }
+    division.thin()(database, target)
+    assert left() == {
+        "web": ["10.9.1.0/28"],
+        "hops": ["100.64.0.2", "10.9.1.3"],
+        "macs": whole["macs"],
+    }
+    missing = division.missing(division.kept(["10.9.1.1"]))
+    assert missing("# tcp,nw_src=10.9.1.1,nw_dst=10.9.1.9,nw_tos=0") == frozenset()
+    assert missing("# tcp,nw_src=10.9.1.2,nw_dst=10.9.1.9,nw_tos=0") == frozenset({"10.9.1.2"})
+    assert missing("    reg0 = 100.64.0.2;") == frozenset(), "none is left out that actions write"
+    assert missing("    ip4.src = 0x0a090102;") is None
+
+
+def test_a_thin_copy_has_every_flow(write: Write) -> None:
+    database = whole(write)
+    target = database.with_name("part.db")
+    Division.of(database).thin()(database, target)
+    rows = Tables.of(target, "OVN_Southbound").rows("Logical_Flow", ("match",))
+    assert [row["match"] for row in rows] == [*FLOWS.values()]
+
+
 @pytest.mark.parametrize(
     ("output", "missed"),
     [

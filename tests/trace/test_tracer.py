@@ -71,7 +71,7 @@ class _Daemon:
 
 
 @contextlib.contextmanager
-def _serve(database: Path, rundir: Path) -> Iterator[Path]:
+def _serve(database: Path, rundir: Path, **_: object) -> Iterator[Path]:
     assert rundir.is_dir()
     if database.name == "broken":
         raise EngineError("ovsdb-server did not start")
@@ -158,6 +158,9 @@ class _Division:
         self.parts.append(kept)
         return lambda _source, _target: None
 
+    def thin(self) -> Callable[[Path, Path], object]:
+        return lambda _source, _target: None
+
     def missing(self, kept: frozenset[str]) -> Callable[[str], frozenset[str] | None]:
         del kept
         return lambda _output: next(self._answers, frozenset())
@@ -200,7 +203,8 @@ def test_outcomes_are_the_same_wherever_a_database_is_divided(
 
 def test_what_traces_missed_is_in_the_next_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracer, "TraceDaemon", _Daemon)
-    monkeypatch.setattr(Copies, "_read_whole", lambda *_: True)
+    readable = Unparsed(flows=0, templates=0, example="")
+    monkeypatch.setattr(Copies, "unparsed", lambda *_: readable)
     more = frozenset({"shop_db", "10.0.0.9"})
     division = _Division(iter([frozenset(), more]))
     with _tracer(serve=_serve_part, divide=lambda _: division) as tracing:
@@ -214,7 +218,8 @@ def test_a_part_stays_open_for_batches_that_need_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tracer, "TraceDaemon", _Daemon)
-    monkeypatch.setattr(Copies, "_read_whole", lambda *_: True)
+    readable = Unparsed(flows=0, templates=0, example="")
+    monkeypatch.setattr(Copies, "unparsed", lambda *_: readable)
     division = _Division(iter(()))
     opened: list[str] = []
 
@@ -260,7 +265,8 @@ def test_a_zone_with_flows_that_cannot_be_read_is_traced_in_the_whole(
     opened: list[Path] = []
 
     @contextlib.contextmanager
-    def serve(database: Path, rundir: Path) -> Iterator[Path]:
+    def serve(database: Path, rundir: Path, copy: object = None) -> Iterator[Path]:
+        assert copy is not None, "its address sets need not be whole for that"
         opened.append(database)
         with _serve(database, rundir) as socket:
             yield socket
