@@ -114,6 +114,8 @@ class Division:
     """The address sets that are asked for packets' addresses alone, by uuid."""
     members: frozenset[str]
     """The addresses that these can do without."""
+    texts: Sequence[int]
+    """What tells the text of a flow, in the order of the file; 0 where it names what a zone has."""
 
     @classmethod
     def of(cls, database: Path) -> "Division":
@@ -128,9 +130,9 @@ class Division:
         rows = array("i")
         _, transactions = lean.read(database.read_bytes())
         flows, surplus = _flows(transactions)
-        for match, _ in flows:
+        for flow in flows:
             asked = []
-            for demand in demands(match):
+            for demand in demands(flow.match):
                 if demand not in numbers:
                     constants = demand.constants.union(
                         *(groups.get(group, ()) for group in demand.groups)
@@ -143,7 +145,10 @@ class Division:
             rows.extend([*asked, *([_NONE] * (_FIELDS - len(asked)))])
         named = lean.named(transactions, but=_FLOWS)
         sets = lean.sets(transactions)
-        otherwise = {name.encode() for name in members.otherwise_asked(flows)} | named
+        otherwise = {
+            name.encode()
+            for name in members.otherwise_asked((flow.match, flow.actions) for flow in flows)
+        } | named
         kept = {uuid for name in otherwise for uuid in sets.get(name, ())}
         trimmed = {u: some for u, some in _set_addresses(transactions) if u not in kept}
         return cls(
@@ -161,8 +166,9 @@ class Division:
             named=named,
             trimmed=frozenset(trimmed),
             members=members.plain({each for some in trimmed.values() for each in some})
-            - members.mentioned(actions for _, actions in flows)
+            - members.mentioned(flow.actions for flow in flows)
             - ports.others,
+            texts=array("q", map(_text, flows)),
         )
 
     def kept(self, words: Iterable[str]) -> frozenset[str]:
@@ -197,12 +203,13 @@ class Division:
         """
         return self._copy(lambda content: self.part(content, kept))
 
-    def thin(self) -> databases.Copy:
-        """Return what copies the database with all flows, of which as many can be read.
+    def thin(self, read: AbstractSet[int]) -> databases.Copy:
+        """Return what copies the database with the flows that are not among the `texts` in `read`.
 
-        Its address sets are small. Errors as of `copy`.
+        `ovn-trace` can read as many of them, though its address sets are small. Errors as of
+        `copy`.
         """
-        return self._copy(self._thin)
+        return self._copy(lambda content: self._thin(content, read))
 
     def _copy(self, make: Callable[[bytes], bytes]) -> databases.Copy:
         def copy(source: Path, target: Path) -> None:
@@ -215,8 +222,12 @@ class Division:
 
         return copy
 
-    def _thin(self, content: bytes) -> bytes:
+    def _thin(self, content: bytes, read: AbstractSet[int]) -> bytes:
         schema, transactions = lean.read(content)
+        texts = iter(self.texts)
+        for transaction, rows in _rows(transactions, _FLOWS):
+            left = {uuid: row for uuid, row in rows.items() if next(texts) not in read}
+            transaction[_FLOWS] = msgspec.Raw(msgspec.json.encode(left))
         lean.leave_out_sets(transactions, self.sets, lean.named(transactions))
         self._leave_out_members(transactions, self.members)
         return lean.written(schema, transactions)
@@ -405,15 +416,17 @@ class _Flow(msgspec.Struct):
 
     match: str = ""
     actions: str = ""
+    pipeline: str = ""
+    table_id: int = 0
 
 
 _FLOW = msgspec.json.Decoder(_Flow | None)
 
 
-def _flows(transactions: Sequence[lean.Transaction]) -> tuple[list[tuple[str, str]], int]:
-    """Return the match and the actions of each logical flow in the order of the file.
+def _flows(transactions: Sequence[lean.Transaction]) -> tuple[list[_Flow], int]:
+    """Return the logical flows in the order of the file, and how many of them are surplus.
 
-    And how many flows are surplus. Of a row that several transactions write it is not known here
+    Of a row that several transactions write it is not known here
     what it is in the end: it has no match, and nothing is surplus.
     """
     written = [flow for _, rows in _rows(transactions, _FLOWS) for flow in rows.items()]
@@ -423,10 +436,24 @@ def _flows(transactions: Sequence[lean.Transaction]) -> tuple[list[tuple[str, st
     fewest = 1 << (len(flows).bit_length() - 1) if flows else 0
     surplus = len(flows) - fewest if all(once) and all(flows) else 0
     texts = [
-        (flow.match if single else "", flow.actions) if flow else ("", "")
+        flow if flow and single else _Flow(actions=flow.actions if flow else "")
         for flow, single in zip(flows, once, strict=True)
     ]
     return texts, surplus
+
+
+_OF_A_ZONE = re.compile(r"[$@^]")
+"""Names of sets, groups and templates in a match or in actions."""
+
+
+def _text(flow: _Flow) -> int:
+    """Return a number of a flow's text, for which whether it can be read hangs on nothing else.
+
+    Else 0. In one process it is the same for the same text.
+    """
+    text = flow.pipeline, flow.table_id, flow.match, flow.actions
+    known = flow.match and not any(map(_OF_A_ZONE.search, (flow.match, flow.actions)))
+    return hash(text) if known else 0
 
 
 def _set_addresses(

@@ -20,6 +20,7 @@ has the database (`audit.trace.pods`).
 
 import re
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,8 +138,13 @@ class Division(Protocol):
         """Return what makes a part that has these."""
         ...
 
-    def thin(self) -> Copy:
-        """Return what makes a copy of which as many flows can be read, faster."""
+    @property
+    def texts(self) -> Iterable[int]:
+        """What tells the text of each flow, 0 where it cannot be read apart from its zone."""
+        ...
+
+    def thin(self, read: AbstractSet[int]) -> Copy:
+        """Return what makes a copy without flows whose texts were read in other zones."""
         ...
 
     def missing(self, kept: frozenset[str]) -> "Missing":

@@ -79,6 +79,8 @@ class Copies:
     databases: Mapping[str, Path]
     divide: Divide = _never
     _unparsed: dict[str, Unparsed] = field(default_factory=dict, compare=False)
+    _read: set[int] = field(default_factory=set, compare=False)
+    """The texts of flows that ovn-trace has read, in whichever zone: most are in all of them."""
 
     def has(self, zone: str) -> bool:
         """Say whether there is a database of a zone."""
@@ -111,9 +113,11 @@ class Copies:
         """Return what ovn-trace cannot read of a zone's flows; EngineError if it reads nothing."""
         if zone not in self._unparsed:
             division = self.divide(self.databases[zone])
-            copy = None if division is None else division.thin()
+            copy = None if division is None else division.thin(self._read)
             with self.open(zone, copy) as launch:
                 self._unparsed[zone] = unparsed(launch)
+            if division is not None and not self._unparsed[zone].flows:
+                self._read.update(text for text in division.texts if text)
         return self._unparsed[zone]
 
 

@@ -225,7 +225,7 @@ def test_address_sets_have_addresses_that_packets_have(write: Write) -> None:
         "hops": ["100.64.0.2", "10.9.1.3"],
         "macs": whole["macs"],
     }
-    division.thin()(database, target)
+    division.thin(frozenset())(database, target)
     assert left() == {
         "web": ["10.9.1.0/28"],
         "hops": ["100.64.0.2", "10.9.1.3"],
@@ -238,12 +238,22 @@ def test_address_sets_have_addresses_that_packets_have(write: Write) -> None:
     assert missing("    ip4.src = 0x0a090102;") is None
 
 
-def test_a_thin_copy_has_every_flow(write: Write) -> None:
+def test_a_thin_copy_has_every_flow_that_was_read_nowhere(write: Write) -> None:
     database = whole(write)
     target = database.with_name("part.db")
-    Division.of(database).thin()(database, target)
-    rows = Tables.of(target, "OVN_Southbound").rows("Logical_Flow", ("match",))
-    assert [row["match"] for row in rows] == [*FLOWS.values()]
+    division = Division.of(database)
+
+    def left(read: set[int]) -> list[str]:
+        division.thin(read)(database, target)
+        rows = Tables.of(target, "OVN_Southbound").rows("Logical_Flow", ("_uuid",))
+        return [row["_uuid"] for row in rows]
+
+    assert left(set()) == [*FLOWS]
+    texts = dict(zip(FLOWS, division.texts, strict=True))
+    assert len(set(texts.values())) == len(FLOWS) - 4 + 1
+    zonal = [name for name, text in texts.items() if not text]
+    assert zonal == ["db", "webs", "all", "nobody"], "they name sets and groups"
+    assert left({*texts.values()} - {0, texts["any"]}) == [*zonal, "any"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,7 @@ class _Division:
     def __init__(self, answers: Iterator[frozenset[str] | None]) -> None:
         self._answers = answers
         self.parts: list[frozenset[str]] = []
+        self.read: list[set[int]] = []
 
     def kept(self, words: Iterable[str]) -> frozenset[str]:
         return frozenset(words)
@@ -158,7 +160,10 @@ class _Division:
         self.parts.append(kept)
         return lambda _source, _target: None
 
-    def thin(self) -> Callable[[Path, Path], object]:
+    texts = (7, 0, 8)
+
+    def thin(self, read: AbstractSet[int]) -> Callable[[Path, Path], object]:
+        self.read.append(set(read))
         return lambda _source, _target: None
 
     def missing(self, kept: frozenset[str]) -> Callable[[str], frozenset[str] | None]:
@@ -271,9 +276,11 @@ def test_a_zone_with_flows_that_cannot_be_read_is_traced_in_the_whole(
         with _serve(database, rundir) as socket:
             yield socket
 
-    transport = _tracer(serve=serve, divide=lambda _: division).transport
+    transport = _tracer(serve=serve, divide=lambda _: division, zones=("z", "y")).transport
     assert [transport.division("z") is not None for _ in range(3)] == [divided] * 3
     assert len(opened) == 1, "it is read once"
+    assert (transport.division("y") is not None) is divided
+    assert division.read == [set(), {7, 8} if divided else set()], "what zones have in common"
     broken = _tracer("broken", divide=lambda _: division).transport
     assert broken.division("z") is None
 
