@@ -1,4 +1,4 @@
-"""Address sets with those addresses only that some packets have. Pure.
+"""A southbound's address sets, with those addresses only that some packets have. Pure.
 
 A set is asked for a packet's source or destination, and what else is in it makes no difference to
 that packet. Sets of thousands of pods are most of what `ovn-trace` reads and goes through.
@@ -7,16 +7,87 @@ that packet. Sets of thousands of pods are most of what `ovn-trace` reads and go
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 import msgspec
+
+from audit.replay import lean
+from audit.replay.tables import RAW_OBJECT
 
 _NAMED = re.compile(r"\$([\w.-]+)")
 _AS_ADDRESSES = re.compile(r"\bip[46]\.(?:src|dst) ?[!=]= ?(\{[^{}]*\}|\$[\w.-]+)")
 """Where a match asks whether a packet's address is in a set (ovn-sb(5), Logical_Flow)."""
 _BACKENDS = re.compile(r"backends=[^;)]*")
 _ADDRESSES = re.compile(r"[0-9]+(?:\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sets:
+    """Which address sets a database names, and what they can do without.
+
+    `by_name` has those that something names, as uuids, and `elsewhere` the names in rows other than
+    logical flows. `members` are the addresses that those in `trimmed`, uuids, can do without.
+    """
+
+    by_name: Mapping[bytes, frozenset[str]]
+    elsewhere: frozenset[bytes]
+    trimmed: frozenset[str]
+    members: frozenset[str]
+
+    @classmethod
+    def of(
+        cls,
+        transactions: Sequence[lean.Transaction],
+        flows: Sequence[tuple[str, str]],
+        *,
+        table: str,
+        but: AbstractSet[str],
+    ) -> "Sets":
+        """Read the sets; `flows` are matches and actions, the rows of `table`.
+
+        Addresses in `but`, or that actions write, are always kept.
+        """
+        named = lean.named(transactions)
+        every = lean.sets(transactions).items()
+        by_name = {name: uuids for name, uuids in every if name in named or not name}
+        elsewhere = lean.named(transactions, but=table)
+        otherwise = {name.encode() for name in otherwise_asked(flows)} | elsewhere
+        asked = {uuid for name, uuids in by_name.items() if name not in otherwise for uuid in uuids}
+        trimmed = {uuid: some for uuid, some in _once(transactions) if uuid in asked}
+        listed = plain({address for some in trimmed.values() for address in some})
+        return cls(
+            by_name=by_name,
+            elsewhere=elsewhere,
+            trimmed=frozenset(trimmed),
+            members=listed - mentioned(actions for _, actions in flows) - but,
+        )
+
+    def leave_out(
+        self,
+        transactions: Sequence[lean.Transaction],
+        named: Iterable[bytes],
+        aside: frozenset[str],
+    ) -> None:
+        """Take out the sets that have none of these names, and these addresses of the others."""
+        lean.leave_out_sets(transactions, self.by_name, {*self.elsewhere, *named})
+        for transaction in transactions:
+            if lean.SETS in transaction:
+                rows = RAW_OBJECT.decode(transaction[lean.SETS])
+                for uuid in rows.keys() & self.trimmed:
+                    rows[uuid] = without(rows[uuid], aside)
+                transaction[lean.SETS] = msgspec.Raw(msgspec.json.encode(rows))
+
+
+def _once(transactions: Iterable[lean.Transaction]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the sets that one transaction writes, by uuid, with their addresses."""
+    tables = (RAW_OBJECT.decode(each.get(lean.SETS, b"{}")) for each in transactions)
+    written = [row for rows in tables for row in rows.items()]
+    times = Counter(uuid for uuid, _ in written)
+    for uuid, row in written:
+        if times[uuid] == 1 and (decoded := msgspec.json.decode(row)):
+            yield uuid, addresses(decoded)
 
 
 def otherwise_asked(flows: Iterable[tuple[str, str]]) -> frozenset[str]:

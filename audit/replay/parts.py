@@ -36,7 +36,8 @@ import msgspec
 
 from audit.errors import DatabaseError, EngineError
 from audit.flows.demands import demands
-from audit.replay import databases, lean, members
+from audit.replay import databases, lean
+from audit.replay.members import Sets
 from audit.replay.tables import RAW_OBJECT, Row, Tables
 
 _FLOWS = "Logical_Flow"
@@ -77,7 +78,7 @@ LEAST_BYTES = 4 << 20
 """
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=32)
 def divide(database: Path) -> "Division | None":
     """Return how a staged database is divided; None where it is not, or cannot be read."""
     try:
@@ -106,14 +107,7 @@ class Division:
     """How many flows can be left out and the others stay in their order."""
     key: int
     """A tunnel key that no datapath has (ovn-sb(5), Datapath_Binding)."""
-    sets: Mapping[bytes, frozenset[str]]
-    """The address sets by name, as uuids."""
-    named: frozenset[bytes]
-    """What rows other than flows may name of them."""
-    trimmed: frozenset[str]
-    """The address sets that are asked for packets' addresses alone, by uuid."""
-    members: frozenset[str]
-    """The addresses that these can do without."""
+    sets: Sets
     texts: Sequence[int]
     """What tells the text of a flow, in the order of the file; 0 where it names what a zone has."""
 
@@ -143,14 +137,6 @@ class Division:
                             by_constant[constant].append(numbers[demand])
                 asked.append(numbers[demand])
             rows.extend([*asked, *([_NONE] * (_FIELDS - len(asked)))])
-        named = lean.named(transactions, but=_FLOWS)
-        sets = lean.sets(transactions)
-        otherwise = {
-            name.encode()
-            for name in members.otherwise_asked((flow.match, flow.actions) for flow in flows)
-        } | named
-        kept = {uuid for name in otherwise for uuid in sets.get(name, ())}
-        trimmed = {u: some for u, some in _set_addresses(transactions) if u not in kept}
         return cls(
             rows=rows,
             by_constant=dict(by_constant),
@@ -162,12 +148,12 @@ class Division:
             },
             surplus=surplus,
             key=_unused_key(tables),
-            sets=sets,
-            named=named,
-            trimmed=frozenset(trimmed),
-            members=members.plain({each for some in trimmed.values() for each in some})
-            - members.mentioned(flow.actions for flow in flows)
-            - ports.others,
+            sets=Sets.of(
+                transactions,
+                [(flow.match, flow.actions) for flow in flows],
+                table=_FLOWS,
+                but=ports.others,
+            ),
             texts=array("q", map(_text, flows)),
         )
 
@@ -186,7 +172,7 @@ class Division:
     @property
     def _words(self) -> AbstractSet[str]:
         """All ports and addresses that something can be put aside for."""
-        return self.by_constant.keys() | self.members
+        return self.by_constant.keys() | self.sets.members
 
     def missing(self, kept: frozenset[str]) -> Callable[[str], frozenset[str] | None]:
         """Return what tells which words of a trace flows were put aside for.
@@ -228,8 +214,7 @@ class Division:
         for transaction, rows in _rows(transactions, _FLOWS):
             left = {uuid: row for uuid, row in rows.items() if next(texts) not in read}
             transaction[_FLOWS] = msgspec.Raw(msgspec.json.encode(left))
-        lean.leave_out_sets(transactions, self.sets, lean.named(transactions))
-        self._leave_out_members(transactions, self.members)
+        self.sets.leave_out(transactions, self.sets.by_name, self.sets.members)
         return lean.written(schema, transactions)
 
     def part(self, content: bytes, kept: frozenset[str]) -> bytes:
@@ -237,7 +222,7 @@ class Division:
         met = {n for constant in kept for n in self.by_constant.get(constant, ())} | {_NONE}
         schema, transactions = lean.read(content)
         at, surplus = 0, self.surplus
-        named = set(self.named)
+        named = set[bytes]()
         for transaction, rows in _rows(transactions, _FLOWS):
             left = {}
             for uuid, row in rows.items():
@@ -256,18 +241,8 @@ class Division:
                     rows[uuid] = _WITHOUT_ADDRESSES
             transaction[_BALANCERS] = msgspec.Raw(msgspec.json.encode(rows))
         _add_datapath(transactions, self.key)
-        lean.leave_out_sets(transactions, self.sets, named)
-        self._leave_out_members(transactions, self.members - kept)
+        self.sets.leave_out(transactions, named, self.sets.members - kept)
         return lean.written(schema, transactions)
-
-    def _leave_out_members(
-        self, transactions: Sequence[lean.Transaction], aside: AbstractSet[str]
-    ) -> None:
-        """Leave these addresses out of the sets that can do without them."""
-        for transaction, rows in _rows(transactions, lean.SETS):
-            for uuid in rows.keys() & self.trimmed:
-                rows[uuid] = members.without(rows[uuid], aside)
-            transaction[lean.SETS] = msgspec.Raw(msgspec.json.encode(rows))
 
 
 class _Mentions:
@@ -454,18 +429,6 @@ def _text(flow: _Flow) -> int:
     text = flow.pipeline, flow.table_id, flow.match, flow.actions
     known = flow.match and not any(map(_OF_A_ZONE.search, (flow.match, flow.actions)))
     return hash(text) if known else 0
-
-
-def _set_addresses(
-    transactions: Iterable[lean.Transaction],
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield the address sets that one transaction writes, by uuid, with their addresses."""
-    written = [row for _, rows in _rows(transactions, lean.SETS) for row in rows.items()]
-    times = Counter(uuid for uuid, _ in written)
-    for uuid, row in written:
-        decoded = msgspec.json.decode(row)
-        if times[uuid] == 1 and decoded and decoded.get("name"):
-            yield uuid, members.addresses(decoded)
 
 
 def _add_datapath(transactions: Sequence[lean.Transaction], key: int) -> None:
