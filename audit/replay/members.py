@@ -54,7 +54,7 @@ class Sets:
         by_name = {name: uuids for name, uuids in every if name in named or not name}
         elsewhere = lean.named(transactions, but=table)
         otherwise = {name.encode() for name in otherwise_asked(flows)} | elsewhere
-        asked = {uuid for name, uuids in by_name.items() if name not in otherwise for uuid in uuids}
+        asked = {u for n, uuids in by_name.items() if n and n not in otherwise for u in uuids}
         trimmed = {uuid: some for uuid, some in _once(transactions) if uuid in asked}
         listed = plain({address for some in trimmed.values() for address in some})
         return cls(

@@ -401,8 +401,8 @@ _FLOW = msgspec.json.Decoder(_Flow | None)
 def _flows(transactions: Sequence[lean.Transaction]) -> tuple[list[_Flow], int]:
     """Return the logical flows in the order of the file, and how many of them are surplus.
 
-    Of a row that several transactions write it is not known here
-    what it is in the end: it has no match, and nothing is surplus.
+    Of a row that several transactions write it is not known here what it is in the end: it has no
+    match, its actions have all that its match names, and nothing is surplus.
     """
     written = [flow for _, rows in _rows(transactions, _FLOWS) for flow in rows.items()]
     times = Counter(uuid for uuid, _ in written)
@@ -411,7 +411,7 @@ def _flows(transactions: Sequence[lean.Transaction]) -> tuple[list[_Flow], int]:
     fewest = 1 << (len(flows).bit_length() - 1) if flows else 0
     surplus = len(flows) - fewest if all(once) and all(flows) else 0
     texts = [
-        flow if flow and single else _Flow(actions=flow.actions if flow else "")
+        (flow if single else _Flow(actions=f"{flow.match} {flow.actions}")) if flow else _Flow()
         for flow, single in zip(flows, once, strict=True)
     ]
     return texts, surplus

@@ -238,6 +238,18 @@ def test_address_sets_have_addresses_that_packets_have(write: Write) -> None:
     assert missing("    ip4.src = 0x0a090102;") is None
 
 
+def test_a_set_that_a_changing_flow_names_is_whole(write: Write) -> None:
+    first = {**DATABASE, "Address_Set": SETS, "Logical_Flow": ASKING}
+    database = write(first, {"Logical_Flow": {"web": {"match": "ip4.src/24 == $web"}}})
+    division = Division.of(database)
+    target = database.with_name("part.db")
+    division.copy(division.kept(["10.9.1.1"]))(database, target)
+    rows = Tables.of(target, "OVN_Southbound").rows("Address_Set", ("name", "addresses"))
+    left = {row["name"]: row["addresses"] for row in rows}
+    assert left["web"] == SETS["a1"]["addresses"][1]
+    assert left["hops"] == ["100.64.0.2", "10.9.1.3"]
+
+
 def test_a_thin_copy_has_every_flow_that_was_read_nowhere(write: Write) -> None:
     database = whole(write)
     target = database.with_name("part.db")
