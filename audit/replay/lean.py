@@ -8,7 +8,7 @@ without the others, and a trace takes nine tenths.
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -43,7 +43,9 @@ def copy(source: Path, target: Path) -> None:
 def without_unnamed_sets(content: bytes) -> bytes:
     """Return an OVSDB file without the address sets that no other row names, in any version."""
     schema, transactions = read(content)
-    leave_out_sets(transactions, sets(transactions), named(transactions))
+    kept = called(sets(transactions), named(transactions))
+    for transaction, rows in rows_of(transactions, SETS):
+        put(transaction, SETS, {uuid: row for uuid, row in rows.items() if uuid in kept})
     return written(schema, transactions)
 
 
@@ -63,14 +65,30 @@ def written(schema: bytes, transactions: Iterable[Transaction]) -> bytes:
     return b"".join(map(record, texts))
 
 
+Rows = dict[str, msgspec.Raw]
+"""What a transaction says of a table, by uuid."""
+
+
+def rows_of(transactions: Iterable[Transaction], table: str) -> Iterator[tuple[Transaction, Rows]]:
+    """Yield the transactions that say something of a table, with what they say."""
+    for transaction in transactions:
+        if table in transaction:
+            yield transaction, RAW_OBJECT.decode(transaction[table])
+
+
+def put(transaction: Transaction, table: str, rows: Rows) -> None:
+    """Have a transaction say this of a table."""
+    transaction[table] = msgspec.Raw(msgspec.json.encode(rows))
+
+
 def sets(transactions: Iterable[Transaction]) -> dict[bytes, frozenset[str]]:
     """Return the address sets, as uuids, by all names that they ever had.
 
     Under no name are those of which one is none that a match could have.
     """
     named: dict[bytes, set[str]] = defaultdict(set)
-    for transaction in transactions:
-        for uuid, row in RAW_OBJECT.decode(transaction.get(SETS, b"{}")).items():
+    for _, rows in rows_of(transactions, SETS):
+        for uuid, row in rows.items():
             written = _SET.decode(row)
             if written is not None and written.name is not None:
                 name = written.name.encode()
@@ -103,18 +121,6 @@ def names_in(text: msgspec.Raw) -> list[bytes]:
     return _NAMED.findall(text)
 
 
-def leave_out_sets(
-    transactions: Iterable[Transaction],
-    sets: Mapping[bytes, frozenset[str]],
-    named: Iterable[bytes],
-) -> None:
-    """Take out of transactions what they say of address sets that have none of these names.
-
-    A set whose name is none that a match could have stays.
-    """
-    kept = {uuid for name in (*named, b"") for uuid in sets.get(name, ())}
-    for transaction in transactions:
-        if SETS in transaction:
-            rows = RAW_OBJECT.decode(transaction[SETS])
-            left = {uuid: row for uuid, row in rows.items() if uuid in kept}
-            transaction[SETS] = msgspec.Raw(msgspec.json.encode(left))
+def called(sets: Mapping[bytes, frozenset[str]], named: Iterable[bytes]) -> frozenset[str]:
+    """Return the sets that have one of these names, or one that no match could have; as uuids."""
+    return frozenset(uuid for name in (*named, b"") for uuid in sets.get(name, ()))

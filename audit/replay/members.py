@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import msgspec
 
 from audit.replay import lean
-from audit.replay.tables import RAW_OBJECT
 
 _NAMED = re.compile(r"\$([\w.-]+)")
 _AS_ADDRESSES = re.compile(r"\bip[46]\.(?:src|dst) ?[!=]= ?(\{[^{}]*\}|\$[\w.-]+)")
@@ -49,12 +48,13 @@ class Sets:
 
         Addresses in `but`, or that actions write, are always kept.
         """
-        named = lean.named(transactions)
+        elsewhere = lean.named(transactions, but=table)
+        named = elsewhere.union(*(lean.names_in(t[table]) for t in transactions if table in t))
         every = lean.sets(transactions).items()
         by_name = {name: uuids for name, uuids in every if name in named or not name}
-        elsewhere = lean.named(transactions, but=table)
         otherwise = {name.encode() for name in otherwise_asked(flows)} | elsewhere
-        asked = {u for n, uuids in by_name.items() if n and n not in otherwise for u in uuids}
+        always = lean.called(by_name, otherwise)
+        asked = {uuid for uuids in by_name.values() for uuid in uuids} - always
         trimmed = {uuid: some for uuid, some in _once(transactions) if uuid in asked}
         listed = plain({address for some in trimmed.values() for address in some})
         return cls(
@@ -71,19 +71,19 @@ class Sets:
         aside: frozenset[str],
     ) -> None:
         """Take out the sets that have none of these names, and these addresses of the others."""
-        lean.leave_out_sets(transactions, self.by_name, {*self.elsewhere, *named})
-        for transaction in transactions:
-            if lean.SETS in transaction:
-                rows = RAW_OBJECT.decode(transaction[lean.SETS])
-                for uuid in rows.keys() & self.trimmed:
-                    rows[uuid] = without(rows[uuid], aside)
-                transaction[lean.SETS] = msgspec.Raw(msgspec.json.encode(rows))
+        kept = lean.called(self.by_name, {*self.elsewhere, *named})
+        for transaction, rows in lean.rows_of(transactions, lean.SETS):
+            left = {
+                uuid: without(row, aside) if uuid in self.trimmed else row
+                for uuid, row in rows.items()
+                if uuid in kept
+            }
+            lean.put(transaction, lean.SETS, left)
 
 
 def _once(transactions: Iterable[lean.Transaction]) -> Iterator[tuple[str, list[str]]]:
     """Yield the sets that one transaction writes, by uuid, with their addresses."""
-    tables = (RAW_OBJECT.decode(each.get(lean.SETS, b"{}")) for each in transactions)
-    written = [row for rows in tables for row in rows.items()]
+    written = [row for _, rows in lean.rows_of(transactions, lean.SETS) for row in rows.items()]
     times = Counter(uuid for uuid, _ in written)
     for uuid, row in written:
         if times[uuid] == 1 and (decoded := msgspec.json.decode(row)):

@@ -23,7 +23,6 @@ been looked up for a packet that was sent to one of them (ovn-trace.c, get_lb_vi
 """
 
 import functools
-import ipaddress
 import re
 from array import array
 from collections import Counter, defaultdict
@@ -37,7 +36,7 @@ import msgspec
 from audit.errors import DatabaseError, EngineError
 from audit.flows.demands import demands
 from audit.replay import databases, lean
-from audit.replay.members import Sets
+from audit.replay.members import Sets, plain
 from audit.replay.tables import RAW_OBJECT, Row, Tables
 
 _FLOWS = "Logical_Flow"
@@ -211,9 +210,9 @@ class Division:
     def _thin(self, content: bytes, read: AbstractSet[int]) -> bytes:
         schema, transactions = lean.read(content)
         texts = iter(self.texts)
-        for transaction, rows in _rows(transactions, _FLOWS):
+        for transaction, rows in lean.rows_of(transactions, _FLOWS):
             left = {uuid: row for uuid, row in rows.items() if next(texts) not in read}
-            transaction[_FLOWS] = msgspec.Raw(msgspec.json.encode(left))
+            lean.put(transaction, _FLOWS, left)
         self.sets.leave_out(transactions, self.sets.by_name, self.sets.members)
         return lean.written(schema, transactions)
 
@@ -223,7 +222,7 @@ class Division:
         schema, transactions = lean.read(content)
         at, surplus = 0, self.surplus
         named = set[bytes]()
-        for transaction, rows in _rows(transactions, _FLOWS):
+        for transaction, rows in lean.rows_of(transactions, _FLOWS):
             left = {}
             for uuid, row in rows.items():
                 if met.issuperset(self.rows[at : at + _FIELDS]):
@@ -234,12 +233,12 @@ class Division:
                 else:
                     left[uuid] = _PUT_ASIDE
                 at += _FIELDS
-            transaction[_FLOWS] = msgspec.Raw(msgspec.json.encode(left))
-        for transaction, rows in _rows(transactions, _BALANCERS):
+            lean.put(transaction, _FLOWS, left)
+        for transaction, rows in lean.rows_of(transactions, _BALANCERS):
             for uuid in rows.keys() & self.balancers.keys():
                 if self.balancers[uuid].isdisjoint(kept):
                     rows[uuid] = _WITHOUT_ADDRESSES
-            transaction[_BALANCERS] = msgspec.Raw(msgspec.json.encode(rows))
+            lean.put(transaction, _BALANCERS, rows)
         _add_datapath(transactions, self.key)
         self.sets.leave_out(transactions, named, self.sets.members - kept)
         return lean.written(schema, transactions)
@@ -339,15 +338,7 @@ def _address(backend: str) -> str:
 
 def _addresses(together: Mapping[str, Iterable[str]], *, but: frozenset[str]) -> frozenset[str]:
     """Return the addresses of pods, of Services and of their endpoints, as OVN prints them."""
-    words = {word for word, others in together.items() for word in (word, *others)} - but
-    return frozenset(word for word in words if _is_address(word))
-
-
-def _is_address(word: str) -> bool:
-    try:
-        return str(ipaddress.ip_address(word)) == word
-    except ValueError:
-        return False
+    return plain({word for word, others in together.items() for word in (word, *others)} - but)
 
 
 def _members(tables: Tables) -> Mapping[str, frozenset[str]]:
@@ -377,15 +368,6 @@ def _balancers(tables: Tables) -> Iterator[tuple[str, frozenset[str]]]:
             yield row["_uuid"], frozenset(map(_address, row["vips"]))
 
 
-def _rows(
-    transactions: Iterable[lean.Transaction], table: str
-) -> Iterator[tuple[lean.Transaction, dict[str, msgspec.Raw]]]:
-    """Yield what each transaction says of a table."""
-    for transaction in transactions:
-        if table in transaction:
-            yield transaction, RAW_OBJECT.decode(transaction[table])
-
-
 class _Flow(msgspec.Struct):
     """What is read of a logical flow."""
 
@@ -404,17 +386,17 @@ def _flows(transactions: Sequence[lean.Transaction]) -> tuple[list[_Flow], int]:
     Of a row that several transactions write it is not known here what it is in the end: it has no
     match, its actions have all that its match names, and nothing is surplus.
     """
-    written = [flow for _, rows in _rows(transactions, _FLOWS) for flow in rows.items()]
+    written = [flow for _, rows in lean.rows_of(transactions, _FLOWS) for flow in rows.items()]
     times = Counter(uuid for uuid, _ in written)
     flows = [_FLOW.decode(row) for _, row in written]
     once = [times[uuid] == 1 for uuid, _ in written]
     fewest = 1 << (len(flows).bit_length() - 1) if flows else 0
     surplus = len(flows) - fewest if all(once) and all(flows) else 0
-    texts = [
+    known = [
         (flow if single else _Flow(actions=f"{flow.match} {flow.actions}")) if flow else _Flow()
         for flow, single in zip(flows, once, strict=True)
     ]
-    return texts, surplus
+    return known, surplus
 
 
 _OF_A_ZONE = re.compile(r"[$@^]")
@@ -437,4 +419,4 @@ def _add_datapath(transactions: Sequence[lean.Transaction], key: int) -> None:
     if first is not None:
         rows = RAW_OBJECT.decode(first.get(_DATAPATHS, b"{}"))
         rows[_ASIDE] = msgspec.Raw(msgspec.json.encode({"tunnel_key": key}))
-        first[_DATAPATHS] = msgspec.Raw(msgspec.json.encode(rows))
+        lean.put(first, _DATAPATHS, rows)

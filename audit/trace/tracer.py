@@ -190,8 +190,7 @@ class LogicalTracer:
             return self._open[zone]
         while len(self._open) >= self.zones:
             self._open.pop(next(iter(self._open))).close()
-        if not self.transport.has(zone):
-            raise EngineError(f"there is no database of zone {zone}")
+        self._require(zone)
         self._open[zone] = _OpenZone.of(self.transport.open(zone))
         return self._open[zone]
 
@@ -255,9 +254,12 @@ class LogicalTracer:
 
     def unparsed(self, zone: str) -> Unparsed:
         """Return what the engine cannot read of a zone's logical flows; EngineError if nothing."""
+        self._require(zone)
+        return self.transport.unparsed(zone)
+
+    def _require(self, zone: str) -> None:
         if not self.transport.has(zone):
             raise EngineError(f"there is no database of zone {zone}")
-        return self.transport.unparsed(zone)
 
     def close(self) -> None:
         """Stop the daemons and close the zones; the next batch starts them again."""

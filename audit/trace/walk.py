@@ -250,8 +250,8 @@ def _destinations(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
         match step:
             case Title(text) if (matched := _PIPELINE.match(text)) and matched["out"]:
                 yield matched["out"], ""
-            case Action(text) if matched := _OUTPUT.fullmatch(text):
-                yield matched["port"], matched["type"]
+            case Action(text) if isinstance(leads := _leads(text), _Output):
+                yield leads.port, leads.type
             case Fork(inner):
                 yield from _destinations(inner.steps)
             case _:
