@@ -186,10 +186,15 @@ def _ports(text: str, dst: Endpoint) -> Sequence[Port]:
 
     ScopeError when there are none, or more than `MOST_PORTS`.
     """
+    if not (text or dst.declared):
+        raise ScopeError(f"{dst.key} declares no ports; say which to trace, as in tcp/80")
     specs = [ports.parse(text)] if text else [ports.DECLARED]
     (meant,) = ports.resolve(specs, [dst], [0])
-    if not meant:
-        raise ScopeError(f"{dst.key} declares no port; say which to trace, as in tcp/80")
+    if any(port.last for port in meant):  # one of them says nothing of the others
+        raise ScopeError(
+            f"{text} means ranges of ports, and a trace is of one; name it, as in tcp/80, or ask "
+            "`audit can`"
+        )
     if len(meant) > MOST_PORTS:
         what = f"{text} means" if text else f"{dst.key} declares"
         raise ScopeError(

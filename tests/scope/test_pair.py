@@ -171,6 +171,9 @@ def test_so_many_ports_and_no_more() -> None:
     ("words", "says"),
     [
         (("shop/web-0", "198.51.100.7", ""), "declares no ports; say which"),
+        (("shop/web-0", "198.51.100.7", ""), "say which to trace, as in tcp/80"),
+        (("shop/web-0", "infra/dns-0", "all"), "all means ranges of ports, and a trace is of one"),
+        (("shop/web-0", "infra/dns-0", "tcp/all"), "means ranges of ports, and a trace is of one"),
         (("shop/web-0", "infra/dns-0", "tcp/80-96"), "tcp/80-96 means 17 ports, and at most 16"),
         (("svc/dns", "shop/web-0", "80"), "is a Service, which sends nothing"),
         (("shop/wbe-0", "infra/dns-0", "80"), "the cluster has no endpoint shop/wbe-0; did you"),
