@@ -7,8 +7,9 @@ tcp` demands nothing, as there are packets from other ports that it is true of.
 import functools
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from audit.flows.literals import Alike, alike
 from audit.flows.symbols import Symbol
 from audit.flows.syntax import Compared, MatchError, Parser, Token
 from audit.model.packets import Family
@@ -38,10 +39,25 @@ Demands = tuple[Demand, ...]
 def demands(match: str) -> Demands:
     """Return what a match demands, nothing of one that is not understood.
 
-    Cached: most flows for Services are the same in every zone.
+    Cached: most flows for Services are the same in every zone, and matches that differ in literals
+    only are read once.
     """
     if not any(field in match for field in _FIELDS):
         return ()
+    return demands_of(alike(match))
+
+
+def demands_of(match: Alike) -> Demands:
+    """Return what a match demands that is written with others for its literals."""
+    text, literals = match
+    return tuple(
+        replace(demand, constants=frozenset(literals.get(c, c) for c in demand.constants))
+        for demand in _demands(text)
+    )
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _demands(match: str) -> Demands:
     try:
         return _Parser(match).whole()
     except MatchError:

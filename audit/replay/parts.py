@@ -11,10 +11,11 @@ put aside for. As long as the packet was at no such port and for no such address
 put aside would not have matched, and what `ovn-trace` brings a packet to it prints: ports where a
 pipeline is entered and in actions, addresses in the packet it begins with and in actions.
 
-Of flows with one priority that a packet meets `ovn-trace` takes the first, in an order that the
-rows' uuids make and the power of two that their number comes to (`include/openvswitch/hmap.h`: so
-many buckets has the table of rows). So as many flows that are put aside stay as it takes for that,
-in a datapath that nothing enters; the others are left out.
+So are flows of networks that packets do not enter (`audit.replay.connected`): they never come to
+those.
+
+The flows that stay keep their order (`audit.replay.order`); what that takes besides is in a
+datapath that nothing enters.
 
 Of address sets only those addresses stay that some packet has (`audit.replay.members`).
 
@@ -23,6 +24,7 @@ been looked up for a packet that was sent to one of them (ovn-trace.c, get_lb_vi
 """
 
 import functools
+import itertools
 import re
 from array import array
 from collections import Counter, defaultdict
@@ -30,20 +32,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from audit.errors import DatabaseError, EngineError
-from audit.flows.demands import demands
+from audit.flows.demands import Demand, demands_of
+from audit.flows.literals import alike
 from audit.replay import databases, lean
+from audit.replay.connected import Connected
 from audit.replay.members import Sets, plain
+from audit.replay.order import Order, Renamed
 from audit.replay.tables import RAW_OBJECT, Row, Tables
 
 _FLOWS = "Logical_Flow"
 _DATAPATHS = "Datapath_Binding"
 _ASIDE = "a0d17a51-de00-4000-8000-000000000000"
 """The datapath that nothing enters."""
-_PUT_ASIDE = msgspec.Raw(
+_FILLER = msgspec.Raw(
     msgspec.json.encode(
         {
             "actions": "drop;",
@@ -55,8 +63,8 @@ _PUT_ASIDE = msgspec.Raw(
 )
 _BALANCERS = "Load_Balancer"
 _WITHOUT_ADDRESSES = msgspec.Raw(b"{}")
-_FIELDS = 4
-"""Of a packet, that flows make demands of (`audit.flows.demands`)."""
+_FIELDS = 5
+"""Of a packet, that flows make demands of: four (`audit.flows.demands`), and where it enters."""
 _NONE = -1
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
@@ -92,23 +100,25 @@ def divide(database: Path) -> "Division | None":
 class Division:
     """How a database can be divided: small, and made once.
 
-    `rows` has `_FIELDS` numbers for each flow, in the order of the file: those of its demands, then
-    `_NONE`. `by_constant` has the numbers of the demands that name a port or an address, and
-    `together` what is kept along with a word: the ports at an address, a Service's endpoints.
-    `balancers` has the addresses of load balancers, by uuid, of which flows demand each.
+    Flows are numbered as the file has them. `rows` (flows, `_FIELDS`) has the numbers of what each
+    demands, then `_NONE`. `by_constant` has the numbers of the demands that name a port or an
+    address, and `together` what is kept along with a word: the ports at an address, a Service's
+    endpoints. `balancers` has the addresses of load balancers, by uuid, of which flows demand each.
     """
 
-    rows: Sequence[int]
+    rows: NDArray[np.int32]
+    order: Order
+    again: Mapping[int, int]
+    """By number of a flow that was written before, the number that it had there."""
+    connected: Connected
     by_constant: Mapping[str, Sequence[int]]
     together: Mapping[str, frozenset[str]]
     balancers: Mapping[str, frozenset[str]]
-    surplus: int
-    """How many flows can be left out and the others stay in their order."""
     key: int
     """A tunnel key that no datapath has (ovn-sb(5), Datapath_Binding)."""
     sets: Sets
     texts: Sequence[int]
-    """What tells the text of a flow, in the order of the file; 0 where it names what a zone has."""
+    """What tells the text of a flow, but for literals; 0 where it names what a zone has."""
 
     @classmethod
     def of(cls, database: Path) -> "Division":
@@ -117,35 +127,31 @@ class Division:
         ports = _Ports.of(tables)
         together = _together(tables, ports)
         apart = ports.pods | _addresses(together, but=ports.others)
-        groups = _members(tables)
-        numbers: dict[object, int] = {}
-        by_constant: dict[str, list[int]] = defaultdict(list)
-        rows = array("i")
+        numbers = _Numbers(apart, _members(tables))
         _, transactions = lean.read(database.read_bytes())
-        flows, surplus = _flows(transactions)
-        for flow in flows:
-            asked = []
-            for demand in demands(flow.match):
-                if demand not in numbers:
-                    constants = demand.constants.union(
-                        *(groups.get(group, ()) for group in demand.groups)
-                    )
-                    numbers[demand] = len(numbers) if constants and constants <= apart else _NONE
-                    if numbers[demand] != _NONE:
-                        for constant in constants:
-                            by_constant[constant].append(numbers[demand])
-                asked.append(numbers[demand])
-            rows.extend([*asked, *([_NONE] * (_FIELDS - len(asked)))])
+        connected = Connected.of(tables, transactions)
+        written = _Written.of(transactions)
+        flows = written.flows
+        rows = np.full((len(flows), _FIELDS), _NONE, np.int32)
+        texts = _Texts()
+        for row, flow in zip(rows, flows, strict=True):
+            networks = connected.of_flow(flow.logical_datapath, flow.logical_dp_group)
+            match = alike(flow.match)
+            asked = [numbers.of_networks(networks), *map(numbers.of_demand, demands_of(match))]
+            row[: len(asked)] = asked
+            texts.add(flow, match.text)
         return cls(
             rows=rows,
-            by_constant=dict(by_constant),
+            order=written.order,
+            again=written.again,
+            connected=connected,
+            by_constant=numbers.by_constant,
             together=together,
             balancers={
                 uuid: addresses
                 for uuid, addresses in _balancers(tables)
-                if addresses <= by_constant.keys()
+                if addresses <= numbers.by_constant.keys()
             },
-            surplus=surplus,
             key=_unused_key(tables),
             sets=Sets.of(
                 transactions,
@@ -153,95 +159,139 @@ class Division:
                 table=_FLOWS,
                 but=ports.others,
             ),
-            texts=array("q", map(_text, flows)),
+            texts=texts.numbers,
         )
 
-    def kept(self, words: Iterable[str]) -> frozenset[str]:
+    def kept(self, entries: Iterable[str], words: Iterable[str]) -> frozenset[str]:
         """Return the ports and addresses that packets are at or have, by what is known of them.
 
-        `words` are their ports of entry and the ports they are for, and their addresses.
+        `entries` are their ports of entry, `words` these, the ports they are for, and their
+        addresses. What they enter is among what is returned.
         """
-        kept: set[str] = set()
+        of_port = self.connected.of_port
+        kept = {of_port[port] for port in entries if port in of_port}
         new = set(words)
         while new:
             kept |= new
             new = {other for word in new for other in self.together.get(word, ())} - kept
-        return frozenset(kept & self._words)
+        return frozenset(kept & self.words)
 
     @property
-    def _words(self) -> AbstractSet[str]:
+    def words(self) -> AbstractSet[str]:
         """All ports and addresses that something can be put aside for."""
         return self.by_constant.keys() | self.sets.members
 
-    def missing(self, kept: frozenset[str]) -> Callable[[str], frozenset[str] | None]:
-        """Return what tells which words of a trace flows were put aside for.
-
-        Where that is nothing, the trace is the one in the whole database; None where it may be
-        more.
-        """
-        return _Mentions(self._words - kept).of
-
-    def copy(self, kept: frozenset[str]) -> databases.Copy:
-        """Return what copies the database without flows for what is not kept.
-
-        That raises EngineError when it cannot be read, OSError as writing a file does.
-        """
-        return self._copy(lambda content: self.part(content, kept))
+    def part(self, kept: frozenset[str]) -> "Part":
+        """Return the database without flows for what is not kept."""
+        return Part(self, kept)
 
     def thin(self, read: AbstractSet[int]) -> databases.Copy:
-        """Return what copies the database with the flows that are not among the `texts` in `read`.
+        """Return what copies the database with flows of texts that are not in `read`, one of each.
 
-        `ovn-trace` can read as many of them, though its address sets are small. Errors as of
-        `copy`.
+        `ovn-trace` can read any or all of a text (`texts`), and its address sets are small. Errors
+        as of `Part.copy`.
         """
-        return self._copy(lambda content: self._thin(content, read))
-
-    def _copy(self, make: Callable[[bytes], bytes]) -> databases.Copy:
-        def copy(source: Path, target: Path) -> None:
-            try:
-                made = make(source.read_bytes())
-            except ValueError as error:
-                text = f"{source} cannot be read as an OVSDB file: {error}"
-                raise EngineError(text) from error
-            target.write_bytes(made)
-
-        return copy
+        return _copy(lambda content: self._thin(content, read))
 
     def _thin(self, content: bytes, read: AbstractSet[int]) -> bytes:
         schema, transactions = lean.read(content)
         texts = iter(self.texts)
+        read = {*read}
         for transaction, rows in lean.rows_of(transactions, _FLOWS):
-            left = {uuid: row for uuid, row in rows.items() if next(texts) not in read}
+            left = {}
+            for (uuid, row), text in zip(rows.items(), texts, strict=False):
+                if not text or text not in read:
+                    left[uuid] = row
+                    read.add(text)
             lean.put(transaction, _FLOWS, left)
         self.sets.leave_out(transactions, self.sets.by_name, self.sets.members)
         return lean.written(schema, transactions)
 
-    def part(self, content: bytes, kept: frozenset[str]) -> bytes:
-        """Return the database `content`, a file, without flows for what is not kept."""
-        met = {n for constant in kept for n in self.by_constant.get(constant, ())} | {_NONE}
+
+class Part:
+    """A part of a database, with the flows for what is kept."""
+
+    def __init__(self, whole: Division, kept: frozenset[str]) -> None:
+        self._whole, self._kept = whole, kept
+        met = np.zeros(whole.rows.max(initial=0) + 2, np.bool_)
+        met[[_NONE, *(n for c in kept for n in whole.by_constant.get(c, ()))]] = True
+        self._left = np.asarray(met[whole.rows].all(axis=1))
+        """(flows,): those that are in it."""
+        self._mentions = _Mentions(whole.words - kept)
+
+    @functools.cached_property
+    def _renamed(self) -> Renamed:
+        once = self._left.copy()
+        once[list(self._whole.again)] = False
+        return self._whole.order.among(once)
+
+    @property
+    def size(self) -> int:
+        """How many flows it has."""
+        return int(np.count_nonzero(self._left))
+
+    @property
+    def copy(self) -> databases.Copy:
+        """What copies the database, of it this part.
+
+        That raises EngineError when it cannot be read, OSError as writing a file does.
+        """
+        return _copy(self.of)
+
+    def missing(self, output: str) -> frozenset[str] | None:
+        """Return which words of a trace flows were put aside for.
+
+        Where that is nothing, the trace is the one in the whole database; None where it may be
+        more.
+        """
+        return self._mentions.of(output)
+
+    def as_in_whole(self, output: str) -> str:
+        """Return a trace with the names that flows have in the whole database."""
+        return self._renamed.as_before(output)
+
+    def of(self, content: bytes) -> bytes:
+        """Return this part of the database `content`, a file; ValueError when it is none."""
         schema, transactions = lean.read(content)
-        at, surplus = 0, self.surplus
-        named = set[bytes]()
-        for transaction, rows in lean.rows_of(transactions, _FLOWS):
-            left = {}
-            for uuid, row in rows.items():
-                if met.issuperset(self.rows[at : at + _FIELDS]):
-                    left[uuid] = row
-                    named.update(lean.names_in(row))
-                elif surplus:
-                    surplus -= 1
-                else:
-                    left[uuid] = _PUT_ASIDE
-                at += _FIELDS
-            lean.put(transaction, _FLOWS, left)
+        named = self._leave_out_flows(transactions)
+        balancers = self._whole.balancers
         for transaction, rows in lean.rows_of(transactions, _BALANCERS):
-            for uuid in rows.keys() & self.balancers.keys():
-                if self.balancers[uuid].isdisjoint(kept):
+            for uuid in rows.keys() & balancers.keys():
+                if balancers[uuid].isdisjoint(self._kept):
                     rows[uuid] = _WITHOUT_ADDRESSES
             lean.put(transaction, _BALANCERS, rows)
-        _add_datapath(transactions, self.key)
-        self.sets.leave_out(transactions, named, self.sets.members - kept)
+        self._whole.connected.leave_out(transactions, self._kept)
+        sets = self._whole.sets
+        sets.leave_out(transactions, named, sets.members - self._kept)
         return lean.written(schema, transactions)
+
+    def _leave_out_flows(self, transactions: Sequence[lean.Transaction]) -> frozenset[bytes]:
+        """Leave out what nothing can meet; return the address sets that the others name."""
+        numbers = itertools.count()
+        named = set[bytes]()
+        fillers = dict.fromkeys(self._renamed.fillers(more=len(self._whole.again)), _FILLER)
+        for transaction, rows in lean.rows_of(transactions, _FLOWS):
+            if fillers:
+                _add_datapath(transaction, self._whole.key)
+            left, fillers = fillers, {}
+            for (uuid, row), number in zip(rows.items(), numbers, strict=False):
+                if self._left[number]:
+                    first = self._whole.again.get(number, number)
+                    left[self._renamed.uuid(first, uuid)] = row
+                    named.update(lean.names_in(row))
+            lean.put(transaction, _FLOWS, left)
+        return frozenset(named)
+
+
+def _copy(make: Callable[[bytes], bytes]) -> databases.Copy:
+    def copy(source: Path, target: Path) -> None:
+        try:
+            made = make(source.read_bytes())
+        except ValueError as error:
+            raise EngineError(f"{source} cannot be read as an OVSDB file: {error}") from error
+        target.write_bytes(made)
+
+    return copy
 
 
 class _Mentions:
@@ -263,6 +313,39 @@ class _Mentions:
         if not mentioned:
             self._harmless |= lines
         return mentioned
+
+
+class _Numbers:
+    """Numbers what flows demand, once each; `by_constant` has the numbers that name a constant.
+
+    Where something can be put aside for a demand: else it is `_NONE`.
+    """
+
+    def __init__(self, apart: frozenset[str], groups: Mapping[str, frozenset[str]]) -> None:
+        """Of ports and addresses those count that are `apart`; `groups` are ports by name."""
+        self.by_constant: dict[str, list[int]] = {}
+        self._apart = apart
+        self._groups = groups
+        self._numbers: dict[Demand | frozenset[str], int] = {}
+
+    def of_demand(self, demand: Demand) -> int:
+        """Return the number of what a match demands."""
+        if demand not in self._numbers:
+            groups = (self._groups.get(group, ()) for group in demand.groups)
+            constants = demand.constants.union(*groups)
+            self._add(demand, constants if constants <= self._apart else frozenset())
+        return self._numbers[demand]
+
+    def of_networks(self, names: frozenset[str]) -> int:
+        """Return the number of what a flow is in, by names of connected datapaths."""
+        if names not in self._numbers:
+            self._add(names, names)
+        return self._numbers[names]
+
+    def _add(self, demand: Demand | frozenset[str], constants: frozenset[str]) -> None:
+        number = self._numbers[demand] = len(self._numbers) if constants else _NONE
+        for constant in constants:
+            self.by_constant.setdefault(constant, []).append(number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,48 +458,79 @@ class _Flow(msgspec.Struct):
     actions: str = ""
     pipeline: str = ""
     table_id: int = 0
+    logical_datapath: Any = None
+    logical_dp_group: Any = None
 
 
 _FLOW = msgspec.json.Decoder(_Flow | None)
 
 
-def _flows(transactions: Sequence[lean.Transaction]) -> tuple[list[_Flow], int]:
-    """Return the logical flows in the order of the file, and how many of them are surplus.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """What a file says of logical flows, each time that it does; these are numbered.
 
-    Of a row that several transactions write it is not known here what it is in the end: it has no
-    match, its actions have all that its match names, and nothing is surplus.
+    Of one that several transactions write it is not known here what it is in the end: it has no
+    match, and its actions have all that its match names.
     """
-    written = [flow for _, rows in lean.rows_of(transactions, _FLOWS) for flow in rows.items()]
-    times = Counter(uuid for uuid, _ in written)
-    flows = [_FLOW.decode(row) for _, row in written]
-    once = [times[uuid] == 1 for uuid, _ in written]
-    fewest = 1 << (len(flows).bit_length() - 1) if flows else 0
-    surplus = len(flows) - fewest if all(once) and all(flows) else 0
-    known = [
-        (flow if single else _Flow(actions=f"{flow.match} {flow.actions}")) if flow else _Flow()
-        for flow, single in zip(flows, once, strict=True)
-    ]
-    return known, surplus
+
+    flows: list[_Flow]
+    again: dict[int, int]
+    order: Order
+
+    @classmethod
+    def of(cls, transactions: Sequence[lean.Transaction]) -> "_Written":
+        rows = [row for _, rows in lean.rows_of(transactions, _FLOWS) for row in rows.items()]
+        flows = [_FLOW.decode(text) for _, text in rows]
+        uuids = [uuid for uuid, _ in rows]
+        times = Counter(uuids)
+        last = dict(zip(uuids, flows, strict=True))
+        first: dict[str, int] = {}
+        again = {}
+        for number, uuid in enumerate(uuids):
+            if times[uuid] > 1 and first.setdefault(uuid, number) != number:
+                again[number] = first[uuid]
+        return cls(
+            flows=[
+                _unsettled(flow) if times[uuid] > 1 else flow or _Flow()
+                for uuid, flow in zip(uuids, flows, strict=True)
+            ],
+            again=again,
+            order=Order.of(uuids, sum(flow is not None for flow in last.values())),
+        )
+
+
+def _unsettled(flow: _Flow | None) -> _Flow:
+    return _Flow(actions=f"{flow.match} {flow.actions}" if flow else "")
 
 
 _OF_A_ZONE = re.compile(r"[$@^]")
 """Names of sets, groups and templates in a match or in actions."""
 
 
-def _text(flow: _Flow) -> int:
-    """Return a number of a flow's text, for which whether it can be read hangs on nothing else.
+class _Texts:
+    """Numbers flows' texts, for which whether they can be read hangs on nothing else; others 0.
 
-    Else 0. In one process it is the same for the same text.
+    In one process that is the same for the same text but for literals, which can be read wherever
+    others can.
     """
-    text = flow.pipeline, flow.table_id, flow.match, flow.actions
-    known = flow.match and not any(map(_OF_A_ZONE.search, (flow.match, flow.actions)))
-    return hash(text) if known else 0
+
+    def __init__(self) -> None:
+        self.numbers = array("q")
+        self._actions: dict[str, str] = {}
+
+    def add(self, flow: _Flow, match: str) -> None:
+        """Add a flow, whose match is `match` with others for its literals."""
+        if not match or _OF_A_ZONE.search(match) or _OF_A_ZONE.search(flow.actions):
+            self.numbers.append(0)
+            return
+        actions = self._actions.get(flow.actions)
+        if actions is None:
+            actions = self._actions[flow.actions] = alike(flow.actions).text
+        self.numbers.append(hash((flow.pipeline, flow.table_id, match, actions)))
 
 
-def _add_datapath(transactions: Sequence[lean.Transaction], key: int) -> None:
-    """Add the datapath of the flows that are put aside to the first transaction with flows."""
-    first = next((each for each in transactions if _FLOWS in each), None)
-    if first is not None:
-        rows = RAW_OBJECT.decode(first.get(_DATAPATHS, b"{}"))
-        rows[_ASIDE] = msgspec.Raw(msgspec.json.encode({"tunnel_key": key}))
-        lean.put(first, _DATAPATHS, rows)
+def _add_datapath(transaction: lean.Transaction, key: int) -> None:
+    """Add the datapath that fillers are in."""
+    rows = RAW_OBJECT.decode(transaction.get(_DATAPATHS, b"{}"))
+    rows[_ASIDE] = msgspec.Raw(msgspec.json.encode({"tunnel_key": key}))
+    lean.put(transaction, _DATAPATHS, rows)

@@ -130,12 +130,12 @@ class Transport(Protocol):
 class Division(Protocol):
     """How a database is divided into parts: what some packets can meet of it."""
 
-    def kept(self, words: Iterable[str]) -> frozenset[str]:
-        """Return what a part needs for packets at these ports and of these addresses."""
+    def kept(self, entries: Iterable[str], words: Iterable[str]) -> frozenset[str]:
+        """Return what a part needs for packets that enter by and are at ports, and of addresses."""
         ...
 
-    def copy(self, kept: frozenset[str]) -> Copy:
-        """Return what makes a part that has these."""
+    def part(self, kept: frozenset[str]) -> "Part":
+        """Return a part that has these."""
         ...
 
     @property
@@ -147,14 +147,31 @@ class Division(Protocol):
         """Return what makes a copy without flows whose texts were read in other zones."""
         ...
 
-    def missing(self, kept: frozenset[str]) -> "Missing":
-        """Return what tells of a trace in such a part what it would have needed besides."""
+
+class Part(Protocol):
+    """A part of a zone's database, for some packets."""
+
+    @property
+    def size(self) -> int:
+        """How many flows it has."""
         ...
 
+    @property
+    def copy(self) -> Copy:
+        """What makes it of the database."""
+        ...
 
-Missing = Callable[[str], frozenset[str] | None]
-"""An output → what is missing of its part: nothing where the trace is the one in the whole
-database, None where that cannot be told."""
+    def as_in_whole(self, output: str) -> str:
+        """Return a trace with flows called as they are in the whole database."""
+        ...
+
+    def missing(self, output: str) -> frozenset[str] | None:
+        """Return what a trace would have needed besides.
+
+        That is nothing where the trace is the one in the whole database, None where that cannot be
+        told.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,10 +113,13 @@ class Copies:
         """Return what ovn-trace cannot read of a zone's flows; EngineError if it reads nothing."""
         if zone not in self._unparsed:
             division = self.divide(self.databases[zone])
-            copy = None if division is None else division.thin(self._read)
-            with self.open(zone, copy) as launch:
-                self._unparsed[zone] = unparsed(launch)
-            if division is not None and not self._unparsed[zone].flows:
+            if division is not None:
+                with self.open(zone, division.thin(self._read)) as launch:
+                    self._unparsed[zone] = unparsed(launch)
+            if division is None or self._unparsed[zone].flows:
+                with self.open(zone) as launch:  # of each text there is one in the other
+                    self._unparsed[zone] = unparsed(launch)
+            else:
                 self._read.update(text for text in division.texts if text)
         return self._unparsed[zone]
 

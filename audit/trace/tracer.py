@@ -6,7 +6,7 @@ It is made of picklable parts, so that it can be shipped to where it runs.
 """
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
@@ -30,7 +30,7 @@ from audit.trace.daemon import (
     EngineLostError,
     EngineTimeoutError,
     Launch,
-    Missing,
+    Part,
     TraceDaemon,
     Transport,
     Unparsed,
@@ -41,6 +41,8 @@ KEPT_OUTPUT = 256 << 10
 """Characters of a trace that are kept: beyond, a flood repeats itself."""
 PARTS = 3
 """Parts of a database that a trace runs in before it runs in the whole."""
+LITTLE_MORE = 1.5
+"""How many times as many flows a part may have as a batch needs, if it has them for others."""
 _SHOWN = 200
 """Characters of the engine's complaint that make a failure's message."""
 
@@ -51,16 +53,22 @@ class _OpenZone:
 
     launch: Launch
     opened: ExitStack
+    printed: Callable[[str], str]
+    """What a daemon says → what one of the zone's whole database does."""
     daemons: dict[tuple[ConntrackState, int], TraceDaemon] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
     """All that was printed for the trace at hand."""
 
     @classmethod
-    def of(cls, making_ready: AbstractContextManager[Launch]) -> "_OpenZone":
+    def of(
+        cls,
+        making_ready: AbstractContextManager[Launch],
+        printed: Callable[[str], str] = lambda output: output,
+    ) -> "_OpenZone":
         """Open a database."""
         with ExitStack() as opening:
             launch = opening.enter_context(making_ready)
-            return cls(launch, opening.pop_all())
+            return cls(launch, opening.pop_all(), printed)
 
     def close(self) -> None:
         """Stop the daemons, then close the database."""
@@ -71,11 +79,11 @@ class _OpenZone:
 
 
 class _OpenPart(NamedTuple):
-    """A part of a zone's database that is open, what it was made for, and what it may lack."""
+    """A part of a zone's database that is open, and what it was made for."""
 
     name: str
     kept: frozenset[str]
-    missing: Missing
+    part: Part
     zone: _OpenZone
 
 
@@ -132,11 +140,12 @@ class LogicalTracer:
         try:
             for _ in range(PARTS):
                 words = {word for task in waiting for word in _words(task)}
-                part = self._part_of(zone, division, division.kept(words | needed))
+                entries = {task.microflow.inport for task in waiting}
+                part = self._part_of(zone, division, division.kept(entries, words | needed))
                 for _ in range(len(waiting)):
                     outcome = self._trace(part.zone, waiting[0])
                     task = waiting.popleft()
-                    missed = [part.missing(output) for output in part.zone.outputs]
+                    missed = [part.part.missing(output) for output in part.zone.outputs]
                     if not isinstance(outcome, LogicalTrace) or None in missed:
                         whole.append(task)
                     elif any(missed):
@@ -156,18 +165,20 @@ class LogicalTracer:
         """Return a part of a zone's database that has what is to be kept.
 
         That is the open one, if it has all of it. Else one is opened, with what the open one has
-        unless that is more than the half of it: then a few parts do where many batches have the
-        same ports and addresses.
+        where that is little besides: then a few parts do where many batches have the same ports and
+        addresses.
         """
-        part = self._part
-        if part is not None and part.name == zone:
-            if kept <= part.kept:
-                return part
-            both = kept | part.kept
-            kept = both if len(both) <= 2 * len(kept) else kept
+        last = self._part if self._part is not None and self._part.name == zone else None
+        if last is not None and kept <= last.kept:
+            return last
+        part = division.part(kept)
+        if last is not None:
+            both = division.part(kept | last.kept)
+            if both.size <= LITTLE_MORE * part.size:
+                kept, part = kept | last.kept, both
         self._close_part()
-        opening = self.transport.open(zone, division.copy(kept))
-        self._part = _OpenPart(zone, kept, division.missing(kept), _OpenZone.of(opening))
+        opened = _OpenZone.of(self.transport.open(zone, part.copy), part.as_in_whole)
+        self._part = _OpenPart(zone, kept, part, opened)
         return self._part
 
     def _close_part(self) -> None:
@@ -202,12 +213,12 @@ class LogicalTracer:
             if daemon.unparsed.flows:
                 message = f"{daemon.unparsed.flows} logical flows are beyond this ovn-trace"
                 return _failure(task, Reason.ENGINE_REFUSED, message)
-            zone.outputs = [daemon.trace(expression)]
+            zone.outputs = [zone.printed(daemon.trace(expression))]
             outcome = self._read(task, zone.outputs[-1])
             for _ in range(task.draws - 1):
                 if isinstance(outcome, LogicalTrace) and _arrived(outcome, task):
                     break
-                zone.outputs.append(daemon.trace(expression))
+                zone.outputs.append(zone.printed(daemon.trace(expression)))
                 outcome = self._read(task, zone.outputs[-1])
         except EngineLostError as error:
             return _failure(task, Reason.ENGINE_LOST, str(error))

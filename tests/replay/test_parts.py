@@ -2,9 +2,10 @@
 
 import json
 import tarfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,6 +15,7 @@ from audit.replay.parts import Division
 from audit.replay.tables import Row, Tables, record, records
 from tests.archives import extract
 
+T = TypeVar("T")
 Rows = dict[str, Any]
 Write = Callable[..., Path]
 
@@ -40,11 +42,15 @@ def write(schema: bytes, tmp_path: Path) -> Write:
     return write
 
 
+_UUID = ["uuid", "d"]
+
+
 def port(logical: str, key: int, address: str, *, kind: str = "", **ids: str) -> Rows:
     return {
         "logical_port": logical,
         "tunnel_key": key,
         "type": kind,
+        "datapath": _UUID,
         "mac": f"0a:58:00:00:00:01 {address}",
         "external_ids": ["map", [["pod", "true"], *map(list, ids.items())]],
     }
@@ -90,33 +96,52 @@ FLOWS = {
     "elsewhere": "ip4.dst == 8.8.8.8",
     "any": "1",
 }
-"""Their uuids are their names."""
+"""By name. Their uuids end with it (`uuid_of`)."""
+
+
+def uuid_of(name: str) -> str:
+    return f"{zlib.crc32(name.encode()):08x}-{name}"
+
+
+def name_of(uuid: str) -> str:
+    return uuid.partition("-")[2]
+
+
+FILLER = "filler "
+ENTERED = ["router"]
+"""A port of entry of the datapath that all of them are in."""
+IN_IT = frozenset({"connected with d"})
 
 
 def flow(match: str) -> Rows:
     return {"match": match, "actions": "next;", "pipeline": "ingress", "logical_datapath": _UUID}
 
 
-_UUID = ["uuid", "d"]
-
-
 def whole(write: Write) -> Path:
-    return write({**DATABASE, "Logical_Flow": {name: flow(match) for name, match in FLOWS.items()}})
+    return write({**DATABASE, "Logical_Flow": called(FLOWS, flow)})
+
+
+def called(rows: Mapping[str, T], make: Callable[[T], Rows]) -> Rows:
+    """Return rows by their uuids."""
+    return {uuid_of(name): make(value) for name, value in rows.items()}
 
 
 def flows(database: Path, kept: frozenset[str], division: Division | None = None) -> dict[str, Row]:
-    """Return the flows of a part by uuid."""
+    """Return the flows of a part by name; those that fill it up are `FILLER` and a number."""
     division = division or Division.of(database)
     target = database.with_name("part.db")
-    division.copy(kept)(database, target)
+    division.part(kept).copy(database, target)
     tables = Tables.of(target, "OVN_Southbound")
-    rows = tables.rows("Logical_Flow", ("_uuid", "match", "logical_datapath"))
-    return {row["_uuid"]: row for row in rows}
+    rows = tables.rows("Logical_Flow", ("_uuid", "match", "actions", "logical_datapath"))
+    return {
+        f"{FILLER}{number}" if row["match"] == "0" else name_of(row["_uuid"]): row
+        for number, row in enumerate(rows)
+    }
 
 
 def left(database: Path, kept: frozenset[str]) -> set[str]:
     """Return the flows of a part that are in a datapath of packets."""
-    return {name for name, row in flows(database, kept).items() if row["logical_datapath"] == "d"}
+    return {name for name in flows(database, kept) if not name.startswith(FILLER)}
 
 
 ALWAYS = {
@@ -144,24 +169,29 @@ def test_flows_are_left_that_packets_at_these_ports_and_of_these_addresses_can_m
     write: Write, words: tuple[str, ...], more: set[str]
 ) -> None:
     database = whole(write)
-    assert left(database, Division.of(database).kept(words)) == ALWAYS | more
+    assert left(database, Division.of(database).kept(ENTERED, words)) == ALWAYS | more
 
 
-def test_of_what_is_put_aside_so_many_flows_stay_that_all_keep_their_order(write: Write) -> None:
+def test_flows_that_are_left_keep_their_order_and_are_called_as_before(write: Write) -> None:
     database = whole(write)
-    rows = flows(database, frozenset())
-    assert len(FLOWS) == 14
-    assert len(rows) == 9, "as many as are kept; there are as many places for rows as for 8"
-    assert list(rows) == [name for name in FLOWS if name in rows]
-    few = write({**DATABASE, "Logical_Flow": {n: flow(FLOWS["web"]) for n in map(str, range(9))}})
-    rows = flows(few, frozenset())
-    assert len(rows) == 8
-    assert "d" not in {row["logical_datapath"] for row in rows.values()}
+    rows = flows(database, IN_IT)
+    names = [name for name in FLOWS if name in rows]
+    assert {*names} == ALWAYS
+    taken = sorted(names, key=lambda name: zlib.crc32(name.encode()) & 7)
+    assert [*map(name_of, sorted(row["_uuid"] for row in rows.values()))][:9] == taken, (
+        "there are as many places for 14 rows as for 8"
+    )
+    assert {row["_uuid"][:8] for row in rows.values()} == {f"{place:08x}" for place in range(16)}
+    part = Division.of(database).part(IN_IT)
+    at = taken.index("any")
+    assert part.as_in_whole(f" 0. ls: 1, priority 1, uuid {at:08x}\n    next;\n") == (
+        f" 0. ls: 1, priority 1, uuid {uuid_of('any')[:8]}\n    next;\n"
+    )
 
 
 def test_what_is_put_aside_is_in_a_datapath_of_its_own(write: Write) -> None:
     database = whole(write)
-    flows(database, frozenset())
+    flows(database, IN_IT)
     tables = Tables.of(database.with_name("part.db"), "OVN_Southbound")
     keys = {row["tunnel_key"] for row in tables.rows("Datapath_Binding", ("tunnel_key",))}
     assert keys == {(1 << 24) - 1, (1 << 24) - 2}
@@ -170,12 +200,18 @@ def test_what_is_put_aside_is_in_a_datapath_of_its_own(write: Write) -> None:
 
 
 def test_a_flow_that_is_written_more_than_once_is_left(write: Write) -> None:
-    first = {**DATABASE, "Logical_Flow": {"a": flow(FLOWS["web"]), "b": flow(FLOWS["web"])}}
-    second = {"Logical_Flow": {"a": {"match": "1"}, "c": flow(FLOWS["web"])}}
-    third = {"Logical_Flow": {"c": None}}
+    def web(*names: str) -> Rows:
+        return called(dict.fromkeys(names, FLOWS["web"]), flow)
+
+    first = {**DATABASE, "Logical_Flow": web("a", "b")}
+    second = {"Logical_Flow": {uuid_of("a"): {"match": "1"}, **web("c")}}
+    third = {"Logical_Flow": {uuid_of("c"): None}}
     database = write(first, second, third)
-    assert left(database, frozenset()) == {"a"}
-    assert set(flows(database, frozenset())) == {"a", "b"}, "of how many is not known here"
+    rows = flows(database, IN_IT)
+    assert rows["a"]["match"] == "1"
+    assert rows["a"]["actions"] == "next;"
+    assert left(database, IN_IT) == {"a"}
+    assert len(rows) >= 2, "as many as of which a and c have places of their own"
 
 
 def test_load_balancers_are_left_that_packets_may_be_sent_by(write: Write) -> None:
@@ -184,7 +220,7 @@ def test_load_balancers_are_left_that_packets_may_be_sent_by(write: Write) -> No
 
     def vips(*words: str) -> dict[str, Rows]:
         target = database.with_name("part.db")
-        division.copy(division.kept(words))(database, target)
+        division.part(division.kept(ENTERED, words)).copy(database, target)
         tables = Tables.of(target, "OVN_Southbound")
         return {
             row["_uuid"]: row["vips"] for row in tables.rows("Load_Balancer", ("_uuid", "vips"))
@@ -210,7 +246,7 @@ ASKING = {
 
 
 def test_address_sets_have_addresses_that_packets_have(write: Write) -> None:
-    database = write({**DATABASE, "Address_Set": SETS, "Logical_Flow": ASKING})
+    database = write({**DATABASE, "Address_Set": SETS, "Logical_Flow": called(ASKING, dict)})
     division = Division.of(database)
     target = database.with_name("part.db")
 
@@ -218,7 +254,7 @@ def test_address_sets_have_addresses_that_packets_have(write: Write) -> None:
         rows = Tables.of(target, "OVN_Southbound").rows("Address_Set", ("name", "addresses"))
         return {row["name"]: row["addresses"] for row in rows}
 
-    division.copy(division.kept(["10.9.1.1"]))(database, target)
+    division.part(division.kept(ENTERED, ["10.9.1.1"])).copy(database, target)
     whole = {row["name"]: row["addresses"][1] for row in SETS.values()}
     assert left() == {
         "web": ["10.9.1.1", "10.9.1.0/28"],
@@ -231,7 +267,7 @@ def test_address_sets_have_addresses_that_packets_have(write: Write) -> None:
         "hops": ["100.64.0.2", "10.9.1.3"],
         "macs": whole["macs"],
     }
-    missing = division.missing(division.kept(["10.9.1.1"]))
+    missing = division.part(division.kept(ENTERED, ["10.9.1.1"])).missing
     assert missing("# tcp,nw_src=10.9.1.1,nw_dst=10.9.1.9,nw_tos=0") == frozenset()
     assert missing("# tcp,nw_src=10.9.1.2,nw_dst=10.9.1.9,nw_tos=0") == frozenset({"10.9.1.2"})
     assert missing("    reg0 = 100.64.0.2;") == frozenset(), "none is left out that actions write"
@@ -239,18 +275,18 @@ def test_address_sets_have_addresses_that_packets_have(write: Write) -> None:
 
 
 def test_a_set_that_a_changing_flow_names_is_whole(write: Write) -> None:
-    first = {**DATABASE, "Address_Set": SETS, "Logical_Flow": ASKING}
-    database = write(first, {"Logical_Flow": {"web": {"match": "ip4.src/24 == $web"}}})
+    first = {**DATABASE, "Address_Set": SETS, "Logical_Flow": called(ASKING, dict)}
+    database = write(first, {"Logical_Flow": {uuid_of("web"): {"match": "ip4.src/24 == $web"}}})
     division = Division.of(database)
     target = database.with_name("part.db")
-    division.copy(division.kept(["10.9.1.1"]))(database, target)
+    division.part(division.kept(ENTERED, ["10.9.1.1"])).copy(database, target)
     rows = Tables.of(target, "OVN_Southbound").rows("Address_Set", ("name", "addresses"))
     left = {row["name"]: row["addresses"] for row in rows}
     assert left["web"] == SETS["a1"]["addresses"][1]
     assert left["hops"] == ["100.64.0.2", "10.9.1.3"]
 
 
-def test_a_thin_copy_has_every_flow_that_was_read_nowhere(write: Write) -> None:
+def test_a_thin_copy_has_a_flow_of_each_text_that_was_read_nowhere(write: Write) -> None:
     database = whole(write)
     target = database.with_name("part.db")
     division = Division.of(database)
@@ -258,11 +294,12 @@ def test_a_thin_copy_has_every_flow_that_was_read_nowhere(write: Write) -> None:
     def left(read: set[int]) -> list[str]:
         division.thin(read)(database, target)
         rows = Tables.of(target, "OVN_Southbound").rows("Logical_Flow", ("_uuid",))
-        return [row["_uuid"] for row in rows]
+        return [name_of(row["_uuid"]) for row in rows]
 
-    assert left(set()) == [*FLOWS]
+    alike = {"router", "renamed", "learnt", "uuid", "elsewhere"}
+    assert left(set()) == [name for name in FLOWS if name not in alike]
     texts = dict(zip(FLOWS, division.texts, strict=True))
-    assert len(set(texts.values())) == len(FLOWS) - 4 + 1
+    assert len(set(texts.values())) == len(FLOWS) - 4 - len(alike) + 1
     zonal = [name for name, text in texts.items() if not text]
     assert zonal == ["db", "webs", "all", "nobody"], "they name sets and groups"
     assert left({*texts.values()} - {0, texts["any"]}) == [*zonal, "any"]
@@ -288,7 +325,7 @@ def test_a_trace_that_mentions_what_flows_were_put_aside_for_may_be_another(
     write: Write, output: str, missed: set[str] | None
 ) -> None:
     division = Division.of(whole(write))
-    assert division.missing(division.kept(["shop_web"]))(output) == missed
+    assert division.part(division.kept(ENTERED, ["shop_web"])).missing(output) == missed
 
 
 def test_addresses_of_the_other_family_are_found_as_they_are_printed(write: Write) -> None:
@@ -296,12 +333,12 @@ def test_addresses_of_the_other_family_are_found_as_they_are_printed(write: Writ
     database = write(
         {
             "Load_Balancer": {"b": {"name": "six", "vips": ["map", vips]}},
-            "Logical_Flow": {"s": flow("ip6.dst == fd00:0::a"), "e": flow("ip6.dst == fd01::1")},
+            "Logical_Flow": called({"s": "ip6.dst == fd00:0::a", "e": "ip6.dst == fd01::1"}, flow),
         }
     )
     division = Division.of(database)
-    assert division.kept(["fd00::a"]) == {"fd00::a", "fd01::1"}
-    missed = division.missing(frozenset())
+    assert division.kept(ENTERED, ["fd00::a"]) == {"fd00::a", "fd01::1"}
+    missed = division.part(frozenset()).missing
     assert missed("# tcp6,ipv6_dst=fd00::a,nw") == frozenset({"fd00::a"})
     assert missed("ct_lb_mark(backends=[fd01::1]:8080);") == frozenset({"fd01::1"})
     assert missed("eth.dst = 0a:58:00:00:00:01; fd00::ab") == frozenset()
@@ -320,5 +357,112 @@ def test_only_large_databases_that_can_be_read_are_divided(
     torn.write_bytes(database.read_bytes()[:-9])
     assert parts.divide(torn) is None
     with pytest.raises(EngineError, match=r"torn\.db cannot be read as an OVSDB file"):
-        division.copy(frozenset())(torn, tmp_path / "part.db")
+        division.part(frozenset()).copy(torn, tmp_path / "part.db")
     parts.divide.cache_clear()
+
+
+def binding(name: str, datapath: str, **options: str) -> Rows:
+    return {
+        "logical_port": name,
+        "datapath": ["uuid", datapath],
+        "options": ["map", [*options.items()]],
+    }
+
+
+def of(column: str, uuid: str) -> Rows:
+    return {"match": "tcp", "actions": "next;", "pipeline": "ingress", column: ["uuid", uuid]}
+
+
+BLUE, ROUTER, HUB, RED, EMPTY = UUIDS = tuple(
+    f"{n:08x}-0000-4000-8000-000000000000" for n in range(5)
+)
+KNOWN_ELSEWHERE = "00000009-0000-4000-8000-000000000000"
+NETWORKS: dict[str, Rows] = {
+    "Port_Binding": {
+        "p1": binding("blue", BLUE),
+        "p2": binding("blue-to-router", BLUE, peer="router-to-blue"),
+        "p3": binding("router-to-blue", ROUTER),
+        "p4": binding("router-chassis", HUB, **{"distributed-port": "router-to-blue"}),
+        "p5": binding("red", RED, peer="nobody"),
+        KNOWN_ELSEWHERE: binding("red-hop", RED),
+    },
+    "Multicast_Group": {
+        "m1": {"name": "flood", "datapath": ["uuid", BLUE], "ports": ["uuid", "p1"]},
+        "m2": {"name": "flood", "datapath": ["uuid", RED], "ports": ["uuid", "p5"]},
+    },
+    "IGMP_Group": {"i": {"ports": ["set", [["uuid", KNOWN_ELSEWHERE]]]}},
+    "Datapath_Binding": {uuid: {"tunnel_key": key} for key, uuid in enumerate(UUIDS, 1)},
+    "Logical_DP_Group": {
+        "g1": {"datapaths": ["set", [["uuid", ROUTER], ["uuid", RED]]]},
+        "g2": {"datapaths": ["uuid", RED]},
+        "g3": {"datapaths": ["set", [["uuid", BLUE], ["uuid", RED]]]},
+    },
+    "Logical_Flow": {
+        "blue": of("logical_datapath", BLUE),
+        "router": of("logical_datapath", ROUTER),
+        "hub": of("logical_datapath", HUB),
+        "red": of("logical_datapath", RED),
+        "empty": of("logical_datapath", EMPTY),
+        "both": of("logical_dp_group", "g1"),
+        "reds": of("logical_dp_group", "g2"),
+        "lost": of("logical_dp_group", "g9"),
+        "nowhere": {"match": "tcp", "actions": "next;", "pipeline": "ingress"},
+    },
+}
+"""Two networks, `blue` with a router, and `red`."""
+
+
+@pytest.fixture
+def networks(write: Write) -> Path:
+    flows = called(NETWORKS["Logical_Flow"], dict)
+    later = {"Logical_DP_Group": {"g3": {}}, "Port_Binding": {"p5": {"up": True}}}
+    return write({**NETWORKS, "Logical_Flow": flows}, later)
+
+
+UNKNOWN = {"lost", "nowhere"}
+JOINED = {"blue", "router", "hub", "both"} | UNKNOWN
+REDS = {"red", "both", "reds"} | UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("entries", "left"),
+    [
+        (["blue"], JOINED),
+        (["router-chassis"], JOINED),
+        (["router-to-blue"], JOINED),
+        (["red"], REDS),
+        (["blue", "red"], JOINED | REDS),
+        (["unheard-of"], UNKNOWN),
+    ],
+)
+def test_flows_of_networks_that_no_packet_enters_are_put_aside(
+    networks: Path, entries: list[str], left: set[str]
+) -> None:
+    division = Division.of(networks)
+    kept = division.kept(entries, [])
+    rows = flows(networks, kept)
+    assert {name for name, row in rows.items() if row["match"] == "tcp"} == left
+    assert division.part(kept).missing('ingress(dp="blue")') == frozenset()
+
+
+def test_networks_that_no_packet_enters_have_no_ports_there(networks: Path) -> None:
+    division = Division.of(networks)
+    target = networks.with_name("part.db")
+
+    def left(table: str, column: str, *entries: str) -> dict[str, Any]:
+        division.part(division.kept(entries, [])).copy(networks, target)
+        rows = Tables.of(target, "OVN_Southbound").rows(table, ("_uuid", column))
+        return {row["_uuid"]: row[column] for row in rows}
+
+    every = NETWORKS["Port_Binding"].keys()
+    assert left("Port_Binding", "logical_port", "blue").keys() == every - {"p5"}, (
+        "one that another row refers to stays"
+    )
+    reds = {"p5", KNOWN_ELSEWHERE}
+    assert left("Port_Binding", "logical_port", "red").keys() == reds
+    assert left("Multicast_Group", "name", "blue").keys() == {"m1"}
+    assert left("Multicast_Group", "name", "red").keys() == {"m2"}
+    groups = left("Logical_DP_Group", "datapaths", "blue")
+    assert groups == {"g1": [ROUTER], "g2": RED, "g3": [BLUE, RED]}, (
+        "g2 is as it was, since a group without any is another thing, and g3 since it changes"
+    )
