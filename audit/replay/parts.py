@@ -89,7 +89,7 @@ LEAST_BYTES = 4 << 20
 def divide(database: Path) -> "Division | None":
     """Return how a staged database is divided; None where it is not, or cannot be read."""
     try:
-        if LEAST_BYTES <= database.stat().st_size <= lean.MOST_BYTES:
+        if database.stat().st_size >= LEAST_BYTES:
             return Division.of(database)
     except (DatabaseError, OSError, ValueError):
         pass  # who opens all of it will say so

@@ -226,10 +226,16 @@ PACKETS_TIMEOUT_S = 600.0
 """How long packets are sent; of cells whose packets are not sent by then that is said."""
 PODS_AT_ONCE = 8
 """Pods that trace at a time, one stream and a thread that waits for it each."""
-WORTH_RAY = 20_000
-"""Requests from which Ray's start, some six seconds, is won back."""
-WORTH_THREADS = 2
-"""Workers that threads of this process keep busy: traces are read at twice a daemon's pace."""
+WORTH_RAY = 5_000
+"""Requests from which Ray's start, some six seconds, is won back: what threads of one process do
+besides the daemons, they do one after the other."""
+
+
+def in_processes(options: Options, *, requests: int) -> bool:
+    """Say whether so many requests on copies are traced by Ray's processes."""
+    if options.workers is None:
+        return requests >= WORTH_RAY and options.worker_count > 1
+    return options.workers is Workers.RAY
 
 
 def _fanout(options: Options, planned: Planned, until: float) -> AbstractContextManager[Fanout]:
@@ -243,10 +249,7 @@ def _fanout(options: Options, planned: Planned, until: float) -> AbstractContext
             until=until,
         )
     make = logical_worker(planned, options.trace_timeout_s)
-    large = len(planned.cover.tasks) >= WORTH_RAY and options.worker_count > WORTH_THREADS
-    if planned.pods is None and (
-        options.workers is Workers.RAY or (options.workers is None and large)
-    ):
+    if planned.pods is None and in_processes(options, requests=len(planned.cover.tasks)):
         return RayFanout(make, workers=options.worker_count, until=until)
     return _inline(options, planned, make, until)
 
