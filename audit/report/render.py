@@ -28,8 +28,9 @@ from audit.report.view import summary
 
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 SCRIPTS = (
-    "tools.js", "data.js", "view.js", "scene.js", "paint.js", "map.js", "draw.js", "path.js",
-    "panel.js", "decision.js", "hops.js", "commands.js", "around.js", "search.js", "start.js",
+    "tools.js", "data.js", "view.js", "scene.js", "paint.js", "map.js", "draw.js", "describe.js",
+    "decision.js", "path.js", "hops.js", "commands.js", "panel.js", "point.js", "around.js",
+    "search.js", "start.js",
 )  # fmt: skip
 """The page's script, in the order of its parts: one module, so that they share their names."""
 

@@ -1,4 +1,4 @@
-// 13. Around the map: breadcrumbs, selectors, policies, export, the table for screen readers.
+// Around the map: breadcrumbs, selectors, policies, export, the table for screen readers.
 
 function drawCrumbs() {
   const crumb = (text, change) =>
@@ -365,7 +365,7 @@ async function listCells(shown) {
 
 function* listedRows() {
   const rows = [];
-  const first = cursor.r;
+  const first = here.cursor.r;
   let last = first;
   for (let r = first; r < scene.rows.length && rows.length < MOST_LISTED; r += 1) {
     last = r;

@@ -1,4 +1,4 @@
-// 12. Commands that say more of a cell or a policy, to be copied.
+// Commands that say more of a cell or a policy, to be copied.
 
 function command(text) {
   const code = el("code", {}, text);

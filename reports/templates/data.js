@@ -1,4 +1,4 @@
-// 2. Data: tables and classes at once, traces when they are looked at.
+// Data: tables and classes at once, traces when they are looked at.
 
 const REACHABLE = 0;
 const EXITS = 1;
@@ -28,14 +28,21 @@ const S = {
   shared: 12,
 };
 
-const data = JSON.parse($("data").textContent);
-$("data").remove(); // megabytes of text, of which the parts that are needed are in `data`
+let data = null; // what the page's data block says, its larger parts still compressed
 const has = (name) => !data.leftOut.includes(name);
 let T = null; // the tables
 let pairs = null; // counts by source group × destination group × verdict
 let firstColumn = null; // of each destination, and one past the last
 let rowOf = null; // of each endpoint, -1 where it is no source
 const cells = {}; // rowClass, columnClass, base, width, begins, columns, codes, rowRank, columnRank
+
+function setData(block) {
+  data = block;
+}
+
+function setTables(tables) {
+  T = tables;
+}
 
 const PIECE = 32_768; // letters, four to three bytes: a stream inflates at once what it is given
 
@@ -74,7 +81,6 @@ function remembering(most, make) {
   };
 }
 
-const CODES = { 2: Uint16Array, 4: Uint32Array }[data.codeBytes];
 const startChunk = (name) =>
   remembering(4, async (chunk) => {
     const starts = new Int32Array(await inflate(data.blobs[name][chunk]));
@@ -99,7 +105,7 @@ async function load() {
       else tables[name] = part;
     }
   }
-  T = tables;
+  setTables(tables);
   if (!has("cells")) pairs = new Uint32Array(await inflate(data.blobs.pairs[0]));
   data.blobs.tables = data.blobs.pairs = null;
   await breathe();
@@ -143,12 +149,13 @@ function loadWorkloads() {
 }
 
 async function loadCells() {
+  const Codes = { 2: Uint16Array, 4: Uint32Array }[data.codeBytes];
   const arrays = [];
   for (const chunk of data.blobs.cells) arrays.push(await inflate(chunk));
   data.blobs.cells = null;
   cells.rowClass = new Uint32Array(arrays[0]);
   cells.columnClass = new Uint32Array(arrays[1]);
-  cells.base = new CODES(arrays[2]);
+  cells.base = new Codes(arrays[2]);
   await breathe();
   cells.width = cells.columnClass.reduce((most, value) => Math.max(most, value + 1), 0);
   const counts = new Uint32Array(arrays[3]);
@@ -160,7 +167,7 @@ async function loadCells() {
     for (let i = cells.begins[row] + 1; i < cells.begins[row + 1]; i += 1)
       cells.columns[i] += cells.columns[i - 1];
   }
-  cells.codes = new CODES(arrays[5]);
+  cells.codes = new Codes(arrays[5]);
   cells.rowRank = new Float32Array(arrays[6]);
   cells.columnRank = new Float32Array(arrays[7]);
 }
@@ -192,13 +199,6 @@ const sliceName = (slice) => {
   const [family, port] = T.slices[slice];
   return T.bothFamilies ? `${T.ports[port]} ${T.families[family]}` : T.ports[port];
 };
-const sliceChosen = (slice, v = view) => {
-  const [family, port] = T.slices[slice];
-  return (
-    (v.port === "" || T.ports[port] === v.port) &&
-    (v.family === "" || T.families[family] === v.family)
-  );
-};
 
 // Every cell from one endpoint to another: {slice, code, state, start, other}, by port.
 async function cellsOfPair(src, dst) {
@@ -221,6 +221,20 @@ async function cellsOfPair(src, dst) {
     });
   }
   return found;
+}
+
+// Traces by their numbers, and those that follow on them: {number, hop}.
+async function chain(...queue) {
+  const found = new Map();
+  for (const number of queue) {
+    if (found.has(number)) continue;
+    const hop = (await hopChunk(Math.floor(number / data.tracesPerChunk)))[
+      number % data.tracesPerChunk
+    ];
+    found.set(number, hop);
+    queue.push(...hop[11]);
+  }
+  return [...found].map(([number, hop]) => ({ number, hop }));
 }
 
 function stateOf(code) {

@@ -1,4 +1,4 @@
-// 10. Who decided a cell, and what the policy objects say of it.
+// Who decided a cell, and what the policy objects say of it.
 
 async function blamePart(cell) {
   const { blame, verdict, reason } = cell.state;

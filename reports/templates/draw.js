@@ -1,4 +1,4 @@
-// 7. Drawing the map: cells or tiles, marks, headers, the small map in the corner.
+// Drawing the map: cells or tiles, marks, headers, the small map in the corner.
 
 // A frame paints for so many milliseconds, and one row at least; what it does not come to, the next one does.
 const PAINTING = 8;
@@ -16,6 +16,12 @@ function soon() {
       pending = 0;
       draw(PAINTING);
     });
+}
+
+// All of it, at once.
+function drawNow() {
+  unpainted = -1;
+  draw();
 }
 
 function draw(milliseconds = Infinity) {
@@ -55,7 +61,7 @@ function clear(width, height) {
 // Tiles are made between frames; the map is drawn again when there are new ones.
 let tiling = 0;
 function makeMore() {
-  if (tiling || (!wanted.length && !making)) return;
+  if (tiling || !tilesToMake()) return;
   tiling = setTimeout(() => {
     tiling = 0;
     if (makeTiles(6)) redraw();
@@ -200,9 +206,9 @@ function drawMarks(seen, width, height) {
     height,
     () => {
       for (const [spot, colour, line] of [
-        [hover, colours.muted, 1.5],
+        [here.hover, colours.muted, 1.5],
         [chosen(), colours.accent, 3],
-        [cursor, colours.cursor, 2],
+        [here.cursor, colours.cursor, 2],
       ]) {
         if (!spot) continue;
         context.strokeStyle = colour;
@@ -233,7 +239,7 @@ function drawHeads(seen, width, height) {
   context.fillRect(0, 0, rowHead, height);
   context.font = `${FONT}px ${colours.sans}`;
   context.textBaseline = "middle";
-  const lit = hover || cursor;
+  const lit = here.hover || here.cursor;
   // Labels that would overlap are left out, never the one the reader is at.
   const stride = Math.ceil(13 / size);
   const slanted = 13 / Math.sin(SLANT); // slanted lines stand closer together than upright ones
@@ -305,7 +311,6 @@ function label(text, x, y, most, strong) {
 
 // The whole map in the corner of both heads, where no cell is, with what the window shows of it, where
 // that is not all of it.
-const mini = $("mini");
 const SLIVER = 16; // pixels; what is narrower shows nothing
 
 function drawMini(seen, width, height) {

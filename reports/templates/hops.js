@@ -1,4 +1,4 @@
-// 11. The traces of a cell, hop by hop, as the engines' own words have them.
+// The traces of a cell, hop by hop, as the engines' own words have them.
 
 async function tracePart(cell) {
   if (!data.traced)
@@ -44,19 +44,6 @@ async function tracePart(cell) {
       : []),
     ...(reply.length ? [heading("Traces of the reply"), hopList(reply, "panel-reply-hops")] : []),
   ];
-}
-
-async function chain(...queue) {
-  const found = new Map();
-  for (const number of queue) {
-    if (found.has(number)) continue;
-    const hop = (await hopChunk(Math.floor(number / data.tracesPerChunk)))[
-      number % data.tracesPerChunk
-    ];
-    found.set(number, hop);
-    queue.push(...hop[11]);
-  }
-  return [...found].map(([number, hop]) => ({ number, hop }));
 }
 
 function hopList(hops, testid) {

@@ -1,9 +1,10 @@
-// 6. The map: where everything is on the canvas, which stays where it is; and pointing at it.
+// The map: where everything is on the canvas, which stays where it is.
 
 const scroller = $("scroller");
 const sizer = $("sizer");
 const canvas = $("canvas");
-const context = canvas.getContext("2d", { alpha: false });
+const mini = $("mini"); // the small map in the corner
+paintOn(canvas);
 const SLANT = Math.PI / 4;
 const FONT = 12;
 const LABEL = 190; // longest label in pixels
@@ -11,10 +12,9 @@ const GAP = 5; // between groups: practitioners read gapped maps better than pla
 const SMALLEST_DRAWN = 8; // pixels of a cell below which it is part of a tile
 const LARGEST = 60;
 const WIDEST = 2.4; // times as wide as high
-let zoom = 1;
 let layout = null;
-let cursor = { r: 0, c: 0 };
-let hover = null;
+// Where the reader is: how near, at which cell, and which one the pointer is over.
+const here = { zoom: 1, cursor: { r: 0, c: 0 }, hover: null };
 
 function positions(entries, size, gap) {
   const at = new Float64Array(entries.length + 1);
@@ -83,7 +83,7 @@ function arrange() {
     rowHead = Math.max(rowHead, Math.min(130, most));
     columnHead = Math.max(columnHead, 110);
   }
-  let size = clamp(printing() ? least : comfortable * zoom, least, LARGEST);
+  let size = clamp(printing() ? least : comfortable * here.zoom, least, LARGEST);
   if (size >= 2) size = Math.round(size);
   // Cells are wider than they are high where the panel has room for it, and never where cells are pixels.
   const across = size > comfortable ? size * (room(1)[0] / comfortable) : Math.floor(room(1)[0]);
@@ -117,15 +117,6 @@ function arrange() {
   if (printing()) return; // the scroller still has the screen's width
   layout.width = scroller.clientWidth;
   layout.height = scroller.clientHeight;
-}
-
-function jump(event) {
-  const box = mini.getBoundingClientRect();
-  const { x, y, width, height, rowHead, columnHead } = layout;
-  scroller.scrollTo(
-    ((event.clientX - box.left) / box.width) * x[x.length - 1] - (width - rowHead) / 2,
-    ((event.clientY - box.top) / box.height) * y[y.length - 1] - (height - columnHead) / 2,
-  );
 }
 
 // What is under a point of the window: {r, c}, with r or c -1 on the other axis' header.
@@ -167,237 +158,4 @@ function reveal(r, c) {
   if (x[c] + wide > scroller.scrollLeft + width) scroller.scrollLeft = x[c] + wide - width;
   if (y[r] < scroller.scrollTop) scroller.scrollTop = y[r];
   if (y[r] + size > scroller.scrollTop + height) scroller.scrollTop = y[r] + size - height;
-}
-
-// One step down, at a cell or at the head of a row or a column.
-function open(r, c) {
-  const [row, column] = [scene.rows[r], scene.columns[c]];
-  if (scene.level === "endpoints" && row && column) {
-    arriving = stacked.matches;
-    if (scene.between(r, c).length) go({ cell: { src: row.id, dst: column.id }, at: "" });
-    return;
-  }
-  if (!has("cells")) {
-    if (row && column) showPair(r, c);
-    return;
-  }
-  const change = {
-    rows: specOf(scene.level, row),
-    columns: specOf(scene.level, column),
-    level: below(scene.level),
-    cell: null,
-    at: "",
-  };
-  if (scene.level === "groups" && row && column && [row, column].some(many))
-    change.level = "workloads";
-  go(change);
-}
-
-// Whether a namespace has a workload of several pods: else its pods are its workloads.
-const many = (entry) =>
-  new Set(entry.members.map((endpoint) => T.workloadOf[endpoint])).size < entry.members.length;
-
-function describe(r, c) {
-  const title = `${plain(scene.rows[r].key)} → ${plain(scene.columns[c].key)}`;
-  if (scene.level !== "endpoints") {
-    return { title, lines: [...countLines(r, c), ...blockersOf(r, c)], more: 0 };
-  }
-  const found = scene.between(r, c);
-  const lines = found.slice(0, 8).map(({ code, slice }) => {
-    const state = stateOf(code);
-    const name = T.verdicts[scene.shown[code]].name;
-    const planes = state.drift ? " (the planes disagree)" : "";
-    const change = scene.opened[code] ? ", opened" : scene.closed[code] ? ", closed" : "";
-    const why = view.plane
-      ? `${name} by the ${view.plane} plane`
-      : state.blame && state.verdict === BLOCKED
-        ? `${name} by ${plain(state.blame.label)}`
-        : `${name}: ${plain(state.cause)}`;
-    return { verdict: name, text: `${sliceName(slice)} ${why}${planes}${change}`, figure: "" };
-  });
-  return { title, lines, more: found.length - lines.length };
-}
-
-function countLines(r, c) {
-  const counts = scene.between(r, c);
-  const lines = T.verdicts
-    .map((v, i) => ({ verdict: v.name, text: v.name, count: counts[i] }))
-    .filter(({ count }) => count);
-  if (counts[DRIFTS])
-    lines.push({ verdict: "drift", text: "planes disagree", count: counts[DRIFTS] });
-  if (counts[OPENED]) lines.push({ verdict: "opened", text: "opened", count: counts[OPENED] });
-  if (counts[CLOSED]) lines.push({ verdict: "closed", text: "closed", count: counts[CLOSED] });
-  if (counts[FRESH])
-    lines.push({ verdict: "new", text: "not in the earlier run", count: counts[FRESH] });
-  if (scene.filtered)
-    lines.push({ verdict: "hit", text: "chosen by the filter", count: counts[HITS] });
-  return lines.map((line) => ({ ...line, figure: figure(line.count) }));
-}
-
-// The policies that block most between two groups, by a sample of what is below them.
-function blockersOf(r, c) {
-  if (!has("cells") || !scene.between(r, c)[BLOCKED]) return [];
-  const counts = new Map();
-  const some = (members) =>
-    members.length <= 12
-      ? members
-      : members.filter((_, i) => i % Math.ceil(members.length / 12) === 0);
-  for (const src of some(scene.rows[r].members)) {
-    for (const dst of some(scene.columns[c].members)) {
-      for (let column = firstColumn[dst]; column < firstColumn[dst + 1]; column += 1) {
-        const code = codeAt(rowOf[src], column);
-        if (
-          code &&
-          sliceChosen(T.columnSlice[column]) &&
-          T.states[code - 1][S.verdict] === BLOCKED
-        ) {
-          const decider = T.states[code - 1][S.decider];
-          counts.set(decider, (counts.get(decider) || 0) + 1);
-        }
-      }
-    }
-  }
-  return [...counts]
-    .sort((a, b) => b[1] - a[1])
-    .slice(0, 3)
-    .map(([decider]) => ({
-      verdict: "blocked",
-      text: `by ${plain(T.deciders[decider][0])}`,
-      count: 0,
-      figure: "",
-    }));
-}
-
-function tell() {
-  if (!scene.rows.length || !scene.columns.length) return;
-  const { title, lines } = describe(cursor.r, cursor.c);
-  $("status").textContent =
-    `${title}: ${lines.map((line) => `${line.figure} ${line.text}`.trim()).join("; ") || "no cells"}`;
-}
-
-function showTooltip(spot, clientX, clientY) {
-  const tooltip = $("tooltip");
-  if (!spot || spot.r < 0 || spot.c < 0) {
-    tooltip.hidden = true;
-    return;
-  }
-  const { title, lines, more } = describe(spot.r, spot.c);
-  tooltip.replaceChildren(
-    el("b", {}, title),
-    ...lines.map((line) =>
-      el(
-        "div",
-        { class: "row" },
-        glyph(line.verdict),
-        el("span", {}, line.text),
-        el("span", { class: "number" }, line.figure),
-      ),
-    ),
-    more > 0 ? el("span", { class: "muted" }, `and ${more} more`) : "",
-    lines.length ? "" : el("span", { class: "muted" }, "no cells"),
-  );
-  tooltip.hidden = false;
-  const box = tooltip.getBoundingClientRect();
-  const left =
-    clientX + 16 + box.width > window.innerWidth ? clientX - 12 - box.width : clientX + 16;
-  const top =
-    clientY + 18 + box.height > window.innerHeight ? clientY - 12 - box.height : clientY + 18;
-  tooltip.style.transform = `translate(${Math.max(4, left)}px, ${Math.max(4, top)}px)`;
-}
-
-function listenToMap() {
-  scroller.addEventListener("mousemove", (event) => {
-    const spot = spotAt(event.clientX, event.clientY);
-    const before = hover;
-    hover = spot && spot.r >= 0 && spot.c >= 0 ? spot : null;
-    scroller.classList.toggle("over", spot !== null);
-    showTooltip(spot, event.clientX, event.clientY);
-    if (before?.r !== hover?.r || before?.c !== hover?.c) redraw();
-  });
-  scroller.addEventListener("mouseleave", () => {
-    hover = null;
-    showTooltip(null);
-    redraw();
-  });
-  scroller.addEventListener("scroll", () => {
-    hover = null;
-    showTooltip(null);
-    redraw();
-  });
-  scroller.addEventListener("click", (event) => {
-    const spot = spotAt(event.clientX, event.clientY);
-    if (!spot) return;
-    cursor = { r: Math.max(0, spot.r), c: Math.max(0, spot.c) };
-    showTooltip(null);
-    open(spot.r, spot.c);
-    redraw();
-  });
-  scroller.addEventListener(
-    "wheel",
-    (event) => {
-      if (!event.ctrlKey && !event.metaKey) return;
-      event.preventDefault();
-      zoomBy(event.deltaY < 0 ? 1.25 : 0.8, event);
-    },
-    { passive: false },
-  );
-  mini.addEventListener("pointerdown", jump);
-  mini.addEventListener("pointermove", (event) => {
-    if (event.buttons) jump(event);
-  });
-  scroller.addEventListener("keydown", (event) => {
-    const page = 10;
-    const moves = {
-      ArrowLeft: [0, -1],
-      ArrowRight: [0, 1],
-      ArrowUp: [-1, 0],
-      ArrowDown: [1, 0],
-      PageUp: [-page, 0],
-      PageDown: [page, 0],
-      Home: [0, -1e9],
-      End: [0, 1e9],
-    };
-    if (event.altKey || event.ctrlKey || event.metaKey) return;
-    if (moves[event.key] && scene.rows.length && scene.columns.length) {
-      const [down, across] = moves[event.key];
-      cursor = {
-        r: clamp(cursor.r + down, 0, scene.rows.length - 1),
-        c: clamp(cursor.c + across, 0, scene.columns.length - 1),
-      };
-      hover = null;
-      reveal(cursor.r, cursor.c);
-      tell();
-      redraw();
-    } else if (event.key === "Enter" && scene.rows.length && scene.columns.length)
-      open(cursor.r, cursor.c);
-    else if (event.key === "+" || event.key === "=") zoomBy(1.3);
-    else if (event.key === "-") zoomBy(1 / 1.3);
-    else if (event.key === "0") zoomTo(layout.least);
-    else return;
-    event.preventDefault();
-  });
-  document.addEventListener("keydown", (event) => {
-    if (event.target instanceof Element && event.target.closest("input, select, textarea")) return;
-    if (event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.key === "Escape" || event.key === "Backspace") goBack();
-    else if (event.key === "/") $("search").focus();
-    else return;
-    event.preventDefault();
-    if (event.key !== "/") scroller.focus({ preventScroll: true });
-  });
-}
-
-const zoomBy = (factor, at) => zoomTo(layout.size * factor, at);
-
-// Keeps what is under the pointer, else the cell of the cursor, where it is.
-function zoomTo(size, at) {
-  const spot = (at && spotAt(at.clientX, at.clientY)) || cursor;
-  const { r, c } = { r: Math.max(0, spot.r), c: Math.max(0, spot.c) };
-  const before = rectOf(r, c);
-  zoom = clamp(size, layout.least, LARGEST) / layout.comfortable;
-  arrange();
-  const after = rectOf(r, c);
-  scroller.scrollBy(after.x - before.x, after.y - before.y);
-  if (!at) reveal(r, c);
-  redraw();
 }

@@ -1,5 +1,6 @@
-// 5. Painting one thing: a cell, a share, a glyph, a pixel that stands for many.
+// Painting one thing: a cell, a share, a glyph, a pixel that stands for many.
 
+let context = null; // of the canvas that is painted on
 const DIM = 0.14; // what a filter leaves out
 let colours = {};
 let glyphPaths = [];
@@ -7,6 +8,10 @@ let hatches = {};
 let pixels = []; // [r, g, b] of each verdict
 let shades = []; // [r, g, b] by how many percent of the proven get through
 let stamps = new Map();
+
+function paintOn(canvas) {
+  context = canvas.getContext("2d", { alpha: false });
+}
 
 function readColours() {
   const style = getComputedStyle(document.documentElement);
@@ -34,12 +39,19 @@ function readColours() {
   hatches = Object.fromEntries(
     T.verdicts.filter((_, v) => unproven(v)).map((v) => [v.name, hatch(colours[v.name])]),
   );
-  pixels = [...T.verdicts.map((v) => v.name), "surface", "drift"].map((name) => rgb(colours[name]));
-  shades = Array.from({ length: 101 }, (_, percentage) =>
-    mixed(rgb(colours["least-passes"]), rgb(colours["most-passes"]), percentage / 100),
+  setPixels(
+    [...T.verdicts.map((v) => v.name), "surface", "drift"].map((name) => rgb(colours[name])),
+    Array.from({ length: 101 }, (_, percentage) =>
+      mixed(rgb(colours["least-passes"]), rgb(colours["most-passes"]), percentage / 100),
+    ),
   );
   stamps = new Map();
   forgetTiles();
+}
+
+function setPixels(ofVerdicts, ofPercentages) {
+  pixels = ofVerdicts;
+  shades = ofPercentages;
 }
 
 function rgb(colour) {
@@ -311,6 +323,8 @@ let tiles = new Map(); // by "pixels per … row column"; false while it is bein
 let wanted = [];
 let making = null;
 
+const tilesToMake = () => wanted.length > 0 || making !== null;
+
 function forgetTiles() {
   tiles = new Map();
   wanted = [];
@@ -423,7 +437,7 @@ function tileAt(cellsPerPixel, tileRow, tileColumn) {
 // Makes tiles for a few milliseconds; says whether one was finished. There may be none to make: they were
 // of a scene that another has taken the place of since.
 function makeTiles(milliseconds) {
-  if (!making && !wanted.length) return false;
+  if (!tilesToMake()) return false;
   const end = performance.now() + milliseconds;
   if (!making) {
     const [key, ...place] = wanted.shift();

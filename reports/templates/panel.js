@@ -1,4 +1,4 @@
-// 9. The panel: one cell, one policy, or one pair of namespaces.
+// The panel: one cell, one policy, or one pair of namespaces.
 
 let panelTurn = 0; // a slow answer must not replace a later one
 
@@ -13,12 +13,6 @@ function setPanel(children) {
   for (const pre of all("details[open] pre", panel)) bringMarked(pre);
 }
 
-// Scrolls a text, not the page, to its first marked line.
-function bringMarked(pre) {
-  const line = pre.querySelector(".on");
-  if (line) pre.scrollTop = Math.max(0, line.offsetTop - 60);
-}
-
 function closePanel() {
   panelTurn += 1;
   $("panel").hidden = true;
@@ -26,7 +20,6 @@ function closePanel() {
   $("overview").hidden = false;
 }
 
-const heading = (text) => el("h3", {}, text);
 const head = (...children) =>
   el(
     "div",
@@ -50,16 +43,6 @@ const head = (...children) =>
       "×",
     ),
   );
-
-function terms(pairs) {
-  return el(
-    "dl",
-    {},
-    pairs
-      .filter(([, text]) => text)
-      .map(([term, text]) => [el("dt", {}, term), el("dd", {}, text)]),
-  );
-}
 
 async function showCell() {
   panelTurn += 1;
@@ -322,4 +305,23 @@ function showPair(r, c) {
     heading("Commands"),
     command(["audit", "query", T.path, sql].map(shellWord).join(" ")),
   ]);
+}
+
+// Who follows a link, from elsewhere or from below the map, is brought to what it leads to; and who opens
+// a cell where the panel is below the map.
+let arriving = false;
+const stacked = matchMedia("(max-width: 1080px)");
+
+function setArriving(whether) {
+  arriving = whether;
+}
+
+function arrive() {
+  arriving = false;
+  const panel = $("panel");
+  const target = scroller.closest(panel.hidden ? ".map" : ".work");
+  (stacked.matches && !panel.hidden ? panel : target).scrollIntoView({
+    block: panel.hidden ? "nearest" : "start",
+  });
+  (panel.hidden ? scroller : panel).focus({ preventScroll: true });
 }

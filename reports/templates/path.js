@@ -1,4 +1,4 @@
-// 8. The path of a cell as a picture: where its packet goes, and what decides on the way, plane by plane.
+// The path of a cell as a picture: where its packet goes, and what decides on the way, plane by plane.
 
 // A station of a path: {kind: "end" | "hop" | "policy", text, note, verdict}. A verdict is the name of
 // one, or the empty text for what was not reached.

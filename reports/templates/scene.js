@@ -1,7 +1,12 @@
-// 4. Scenes: what is drawn, as rows, columns and a way to ask what is between them. Of thousands of
+// Scenes: what is drawn, as rows, columns and a way to ask what is between them. Of thousands of
 // pods one takes longer to make than a frame may: generators, for inSlices, of the view that is wanted.
 
-let scene = null;
+let scene = null; // what is drawn
+
+function setScene(made) {
+  scene = made;
+}
+
 // Of a tally, after the six verdicts.
 const DRIFTS = 6;
 const HITS = 7;

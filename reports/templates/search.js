@@ -1,4 +1,4 @@
-// 14. Search: networks, namespaces, workloads, endpoints, labels, addresses, ports, policies, and pairs.
+// Search: networks, namespaces, workloads, endpoints, labels, addresses, ports, policies, and pairs.
 
 const MOST_FOUND = 14;
 const PAIR = /\s*(?:→|->|=>|>)\s*|\s+to\s+/;
@@ -194,7 +194,7 @@ function listenToSearch() {
     close();
     input.value = "";
     go({ cell: null, at: "", ...found[index].change });
-    scroller.focus({ preventScroll: true });
+    $("scroller").focus({ preventScroll: true });
   };
   const render = () => {
     list.replaceChildren(
@@ -243,7 +243,7 @@ function listenToSearch() {
     else if (event.key === "Escape") {
       input.value = "";
       close();
-      scroller.focus({ preventScroll: true });
+      $("scroller").focus({ preventScroll: true });
     } else return;
     event.preventDefault();
   });

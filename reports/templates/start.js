@@ -1,4 +1,4 @@
-// 15. Showing a view, and starting.
+// Showing a view, and starting.
 
 let drawn = "";
 let turn = 0;
@@ -25,9 +25,9 @@ async function showTurn(mine) {
   const made = fresh ? await inSlices(makeScene(wantedView), () => mine === turn, moment) : scene;
   if (mine !== turn) return;
   const before = view;
-  view = wantedView;
+  setView(wantedView);
   if (fresh) {
-    scene = made;
+    setScene(made);
     forgetTiles();
     drawn = wantedHash;
     $("loading").hidden = true;
@@ -55,46 +55,31 @@ async function showTurn(mine) {
   if (arriving) arrive();
 }
 
-// Who follows a link, from elsewhere or from below the map, is brought to what it leads to; and who opens
-// a cell where the panel is below the map.
-let arriving = false;
-const stacked = matchMedia("(max-width: 1080px)");
-
-function arrive() {
-  arriving = false;
-  const panel = $("panel");
-  const target = scroller.closest(panel.hidden ? ".map" : ".work");
-  (stacked.matches && !panel.hidden ? panel : target).scrollIntoView({
-    block: panel.hidden ? "nearest" : "start",
-  });
-  (panel.hidden ? scroller : panel).focus({ preventScroll: true });
-}
-
 // Where the cursor stands in a new scene: where it came from, else at the start.
 function settle(before) {
   const where = (v) => hashOf(v, ["rows", "columns", "level", "network", "order"]);
   if (where(before) !== where(view) || !layout) {
-    zoom = 1;
+    here.zoom = 1;
     scroller.scrollTo(0, 0);
     const from = (entries, spec) =>
       Math.max(
         0,
         entries.findIndex((entry) => spec && entry.id === spec[SPEC_OF[scene.level]]),
       );
-    cursor =
+    here.cursor =
       scene.level === "endpoints"
         ? { r: 0, c: 0 }
         : { r: from(scene.rows, before.rows), c: from(scene.columns, before.columns) };
   }
-  cursor = {
-    r: clamp(cursor.r, 0, Math.max(0, scene.rows.length - 1)),
-    c: clamp(cursor.c, 0, Math.max(0, scene.columns.length - 1)),
+  here.cursor = {
+    r: clamp(here.cursor.r, 0, Math.max(0, scene.rows.length - 1)),
+    c: clamp(here.cursor.c, 0, Math.max(0, scene.columns.length - 1)),
   };
   const spot = chosen();
-  if (spot) cursor = spot;
-  hover = null;
+  if (spot) here.cursor = spot;
+  here.hover = null;
   arrange();
-  if (scene.rows.length && scene.columns.length) reveal(cursor.r, cursor.c);
+  if (scene.rows.length && scene.columns.length) reveal(here.cursor.r, here.cursor.c);
   tell();
 }
 
@@ -115,7 +100,7 @@ function listenToLinks() {
 function listenToViews() {
   for (const link of all("a.view")) {
     link.addEventListener("click", (event) => {
-      arriving = true;
+      setArriving(true);
       if (location.hash !== new URL(link.href).hash) return;
       event.preventDefault();
       show();
@@ -136,7 +121,7 @@ async function start() {
   fillSelectors();
   listPolicies();
   window.addEventListener("hashchange", show);
-  arriving = location.hash.length > 1;
+  setArriving(location.hash.length > 1);
   show();
   await shown();
   listenToViews();
@@ -179,12 +164,11 @@ function onPaper(paper) {
   readColours();
   arrange();
   scroller.scrollTo(0, 0);
-  if (paper && layout.size < SMALLEST_DRAWN) while (wanted.length || making) makeTiles(50);
-  unpainted = -1;
-  draw();
-  if (paper && (wanted.length || making)) {
-    while (wanted.length || making) makeTiles(50);
-    draw();
+  if (paper && layout.size < SMALLEST_DRAWN) while (tilesToMake()) makeTiles(50);
+  drawNow();
+  if (paper && tilesToMake()) {
+    while (tilesToMake()) makeTiles(50);
+    drawNow();
   }
 }
 
@@ -197,6 +181,9 @@ async function lateTable() {
     for (const row of some) row.hidden = false;
   });
 }
+
+setData(JSON.parse($("data").textContent));
+$("data").remove(); // megabytes of text, of which the parts that are needed are in the data
 
 const ready = start()
   .finally(() => {
@@ -219,20 +206,22 @@ window.auditReport = {
     } while (!lines);
     return lines.join("");
   },
-  busy: () => shownTurn !== turn || wanted.length > 0 || making !== null || pending !== 0,
+  busy: () => shownTurn !== turn || tilesToMake() || pending !== 0,
   cellRect(source, destination) {
     const r = scene.rows.findIndex((entry) => entry.key === source);
     const c = scene.columns.findIndex((entry) => entry.key === destination);
     if (r < 0 || c < 0) return null;
     reveal(r, c);
     scroller.scrollIntoView({ block: "nearest" });
-    unpainted = -1;
-    draw();
+    drawNow();
     return rectOf(r, c);
   },
   where: () => ({
     level: scene.level,
     size: layout.size,
-    cursor: { source: scene.rows[cursor.r]?.key, destination: scene.columns[cursor.c]?.key },
+    cursor: {
+      source: scene.rows[here.cursor.r]?.key,
+      destination: scene.columns[here.cursor.c]?.key,
+    },
   }),
 };

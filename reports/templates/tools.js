@@ -1,4 +1,4 @@
-// 1. Small tools. Every name in the data is anyone's to choose: text enters the page by textContent
+// Small tools. Every name in the data is anyone's to choose: text enters the page by textContent
 // only; nothing in this script writes markup, and nothing asks the network for anything.
 
 // A name as it is read: characters that would turn the text around, or hide in it, are shown as marks.
@@ -50,6 +50,24 @@ function glyph(verdict) {
   use.setAttribute("href", `#glyph-${verdict}`);
   svg.append(rect, use);
   return svg;
+}
+
+const heading = (text) => el("h3", {}, text);
+
+function terms(pairs) {
+  return el(
+    "dl",
+    {},
+    pairs
+      .filter(([, text]) => text)
+      .map(([term, text]) => [el("dt", {}, term), el("dd", {}, text)]),
+  );
+}
+
+// Scrolls a text, not the page, to its first marked line.
+function bringMarked(pre) {
+  const line = pre.querySelector(".on");
+  if (line) pre.scrollTop = Math.max(0, line.offsetTop - 60);
 }
 
 // As toLocaleString("en-US") would, which takes milliseconds for some hundred of them.

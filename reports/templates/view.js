@@ -1,4 +1,4 @@
-// 3. The view: everything a link to it must carry stands in the fragment of the address.
+// The view: everything a link to it must carry stands in the fragment of the address.
 
 // rows and columns: null (everything, by network or by group), {network}, {group}, {workload}, {endpoint}, {label} or {all: true}
 const EMPTY = {
@@ -33,7 +33,20 @@ const ONLY = [
   "new",
   "reply",
 ];
-let view = { ...EMPTY };
+let view = { ...EMPTY }; // what is shown
+
+function setView(v) {
+  view = v;
+}
+
+// Whether the filters of a view leave in a port and a family.
+const sliceChosen = (slice, v = view) => {
+  const [family, port] = T.slices[slice];
+  return (
+    (v.port === "" || T.ports[port] === v.port) &&
+    (v.family === "" || T.families[family] === v.family)
+  );
+};
 
 // What a row or a column of a level is called in a link, and the level below where it is not the pods.
 const SPEC_OF = {
@@ -151,9 +164,10 @@ const levelOf = (v) => v.level || (v.rows ? "endpoints" : manyNetworks() ? "netw
 function go(change) {
   // Not of `view`, which is what is shown: the last change may be on its way.
   const hash = toHash({ ...fromHash(location.hash), ...change });
-  if (location.hash.replace(/^#/, "") === hash) return show();
-  location.hash = hash; // the browser's own history; `hashchange` shows it
-  return undefined;
+  // The browser keeps the history, and says what is to be shown by `hashchange`; not where the address
+  // stays, which is then shown again.
+  if (location.hash.replace(/^#/, "") === hash) window.dispatchEvent(new Event("hashchange"));
+  else location.hash = hash;
 }
 
 // One step up: from the cell to the map, from pods to their workloads, from there to all namespaces, and

@@ -9,6 +9,7 @@ const NAMES = [
   "forgetTiles",
   "makeTiles",
   "percentOf",
+  "setPixels",
   "shadeOf",
   "portsNamed",
   "likeness",
@@ -32,21 +33,13 @@ const NAMES = [
   "floorIndex",
 ];
 
-// The script as the page has it, with a document that holds no more than the data block.
+// The script's parts that need no document, as the page has them.
 function page(tables) {
-  const block = {
-    textContent: JSON.stringify({ leftOut: [], codeBytes: 2, blobs: {} }),
-    remove() {},
-  };
-  const context = vm.createContext({
-    document: { getElementById: () => block },
-    requestAnimationFrame() {},
-    performance,
-  });
+  const context = vm.createContext({ performance });
   const parts = FILES.map((name) =>
     readFileSync(new URL(`../../reports/templates/${name}`, import.meta.url), "utf8"),
   );
-  const expose = `T = tables; ({ ${NAMES.join(", ")}, paints(found) { pixels = found.pixels; shades = found.shades; } })`;
+  const expose = `setData({ leftOut: [] }); setTables(tables); ({ ${NAMES.join(", ")} })`;
   context.tables = tables;
   return vm.runInContext(`"use strict";\n${parts.join("\n")}\n${expose}`, context);
 }
@@ -101,14 +94,17 @@ test("whoever is to make tiles of a scene that is gone has none to make", () => 
 });
 
 test("a shade is a verdict's own colour where all is alike, and one colour where all passes or stops", () => {
-  const { shadeOf, paints } = page(TABLES);
+  const { shadeOf, setPixels } = page(TABLES);
   const pixels = [
     [0, 0, 9],
     [0, 0, 5],
     [9, 0, 0],
     [5, 0, 0],
   ];
-  paints({ pixels, shades: Array.from({ length: 101 }, (_, part) => [part, part, part]) });
+  setPixels(
+    pixels,
+    Array.from({ length: 101 }, (_, part) => [part, part, part]),
+  );
   same(shadeOf([3, 0, 0, 0, 0, 0]), [0, 0, 9]);
   same(shadeOf([0, 0, 0, 2, 0, 0]), [5, 0, 0]);
   same(shadeOf([1, 1, 0, 0, 0, 0]), [0, 0, 9]);
