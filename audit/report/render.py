@@ -23,16 +23,11 @@ from audit.model.run import StreamedRun
 from audit.report.census import census, deciders
 from audit.report.grid import Grid, gather
 from audit.report.payload import MOST_BYTES, MOST_TRACE_BYTES, payload
+from audit.report.script import joined
 from audit.report.timeline import HEIGHT, TITLES, WIDTH, timeline
 from audit.report.view import summary
 
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
-SCRIPTS = (
-    "tools.js", "data.js", "view.js", "scene.js", "paint.js", "map.js", "draw.js", "describe.js",
-    "decision.js", "path.js", "hops.js", "commands.js", "panel.js", "point.js", "around.js",
-    "search.js", "start.js",
-)  # fmt: skip
-"""The page's script, in the order of its parts: one module, so that they share their names."""
 
 
 def render_html(
@@ -66,8 +61,8 @@ def render_html(
         budget=budget,
     )
     # Both are this package's own text, and the policy below admits them by their hash.
-    parts = "\n".join(map(_source, SCRIPTS))
-    script = Markup(f'"use strict";\n(() => {{\n{parts}\n}})();')  # noqa: S704
+    modules = environment().list_templates(extensions=["js"])
+    script = Markup(joined({name: _source(name) for name in modules}))  # noqa: S704
     style = Markup(_source("style.css"))  # noqa: S704
     return (
         environment()
@@ -143,7 +138,7 @@ _HIDING = dict.fromkeys(
 
 
 def _source(name: str) -> str:
-    """Return the text of the stylesheet or the script, as it will stand in the page."""
+    """Return the text of a stylesheet or of a module of the script."""
     made = environment()
     return made.loader.get_source(made, name)[0] if made.loader else ""
 

@@ -1,6 +1,34 @@
 // Around the map: breadcrumbs, selectors, policies, export, the table for screen readers.
 
-function drawCrumbs() {
+import { $, all, el, figure, inSlices, inTurns, plain, SVG } from "./tools.js";
+import {
+  ABSENT,
+  has,
+  NO_VERDICT,
+  shortName,
+  sliceName,
+  stateOf,
+  T,
+  UNMATCHED,
+  VERDICTS,
+} from "./data.js";
+import {
+  allNamespaces,
+  EVERYTHING,
+  go,
+  isOfNetworks,
+  manyNetworks,
+  ONLY,
+  specText,
+  view,
+} from "./view.js";
+import { HITS, scene } from "./scene.js";
+import { here, layout, scroller } from "./map.js";
+import { redraw } from "./draw.js";
+import { countLines } from "./describe.js";
+import { zoomBy, zoomTo } from "./point.js";
+
+export function drawCrumbs() {
   const crumb = (text, change) =>
     change
       ? el(
@@ -98,9 +126,9 @@ const ONLY_NAMES = {
   new: "not in the earlier run",
   reply: "reply stopped",
 };
-const SELECTORS = ["level", "network", "port", "family", "plane", "order", "only"];
+export const SELECTORS = ["level", "network", "port", "family", "plane", "order", "only"];
 
-function fillSelectors() {
+export function fillSelectors() {
   const option = ([value, text]) => el("option", { value }, text);
   const used = T.ports.filter((_, p) => T.slices.some(([, port]) => port === p));
   const only = ONLY.filter(
@@ -164,7 +192,7 @@ function fillSelectors() {
 // The policies: the first of them, or of those that match what is typed.
 const MOST_POLICIES = 100;
 
-function listPolicies() {
+export function listPolicies() {
   const input = $("policy-filter");
   const body = $("policy-rows");
   const most = T.deciders.reduce((top, [, , blocks]) => Math.max(top, blocks), 1);
@@ -243,7 +271,7 @@ const csvField = (value) => {
 const MOST_EXPORTED = 200_000;
 
 // The lines of what is shown, made between frames; undefined when something else is shown meanwhile.
-function csvOf() {
+export function csvOf() {
   const shown = scene;
   return inSlices(shown.level === "endpoints" ? cellLines() : tallyLines(), () => scene === shown);
 }
@@ -354,7 +382,7 @@ async function exportCsv() {
 const MOST_LISTED = 200;
 
 // What the canvas shows, for who does not see it: from the row of the cursor on.
-async function listCells(shown) {
+export async function listCells(shown) {
   const wanted = () => scene === shown;
   const found = await inSlices(listedRows(), wanted);
   if (!found) return;

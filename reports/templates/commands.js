@@ -1,6 +1,9 @@
 // Commands that say more of a cell or a policy, to be copied.
 
-function command(text) {
+import { el, shellWord } from "./tools.js";
+import { keyOf, shortName, T } from "./data.js";
+
+export function command(text) {
   const code = el("code", {}, text);
   const button = el("button", { type: "button", on: { click: () => copy(code, button) } }, "Copy");
   return el("div", { class: "command" }, code, button);
@@ -32,14 +35,14 @@ function argument(endpoint) {
   return kind === "pod" && alone ? name : `${kind}/${name}`;
 }
 
-function kubectl(policy) {
+export function kubectl(policy) {
   const space = policy.namespace ? ["-n", policy.namespace] : [];
   return ["kubectl", ...space, "get", policy.kind.toLowerCase(), policy.name, "-o", "yaml"]
     .map(shellWord)
     .join(" ");
 }
 
-function commandPart(src, dst, cell) {
+export function commandPart(src, dst, cell) {
   const [family, port] = T.slices[cell.slice];
   const words = ["audit", "explain", T.path, argument(src), argument(dst), T.ports[port]];
   if (T.bothFamilies) words.push("--family", T.families[family]);

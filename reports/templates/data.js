@@ -1,18 +1,20 @@
 // Data: tables and classes at once, traces when they are looked at.
 
-const REACHABLE = 0;
-const EXITS = 1;
-const BLOCKED = 2;
+import { breathe } from "./tools.js";
+
+export const REACHABLE = 0;
+export const EXITS = 1;
+export const BLOCKED = 2;
 const UNROUTABLE = 3;
-const INCONCLUSIVE = 4;
-const VERDICTS = 6; // how many there are
-const ABSENT = 6; // no such cell, or a plane that was not asked
-const NO_VERDICT = 7;
-const passes = (verdict) => verdict === REACHABLE || verdict === EXITS;
-const stops = (verdict) => verdict === BLOCKED || verdict === UNROUTABLE;
-const unproven = (verdict) => verdict === 4 || verdict === 5;
+export const INCONCLUSIVE = 4;
+export const VERDICTS = 6; // how many there are
+export const ABSENT = 6; // no such cell, or a plane that was not asked
+export const NO_VERDICT = 7;
+export const passes = (verdict) => verdict === REACHABLE || verdict === EXITS;
+export const stops = (verdict) => verdict === BLOCKED || verdict === UNROUTABLE;
+export const unproven = (verdict) => verdict === 4 || verdict === 5;
 // A state's entries: see payload.py.
-const S = {
+export const S = {
   verdict: 0,
   reply: 1,
   reason: 2,
@@ -28,19 +30,19 @@ const S = {
   shared: 12,
 };
 
-let data = null; // what the page's data block says, its larger parts still compressed
-const has = (name) => !data.leftOut.includes(name);
-let T = null; // the tables
-let pairs = null; // counts by source group × destination group × verdict
-let firstColumn = null; // of each destination, and one past the last
-let rowOf = null; // of each endpoint, -1 where it is no source
-const cells = {}; // rowClass, columnClass, base, width, begins, columns, codes, rowRank, columnRank
+export let data = null; // what the page's data block says, its larger parts still compressed
+export const has = (name) => !data.leftOut.includes(name);
+export let T = null; // the tables
+export let pairs = null; // counts by source group × destination group × verdict
+export let firstColumn = null; // of each destination, and one past the last
+export let rowOf = null; // of each endpoint, -1 where it is no source
+export const cells = {}; // rowClass, columnClass, base, width, begins, columns, codes, rowRank, columnRank
 
-function setData(block) {
+export function setData(block) {
   data = block;
 }
 
-function setTables(tables) {
+export function setTables(tables) {
   T = tables;
 }
 
@@ -68,7 +70,7 @@ async function json(text) {
 }
 
 // Remembers the last few results: a reader looks at one place at a time.
-function remembering(most, make) {
+export function remembering(most, make) {
   const known = new Map();
   return (key) => {
     let found = known.get(key);
@@ -89,15 +91,15 @@ const startChunk = (name) =>
   });
 const chunksOf = { starts: startChunk("starts"), others: startChunk("others") };
 const hopChunk = remembering(8, (chunk) => json(data.blobs.hops[chunk]));
-const rawChunk = remembering(4, (chunk) => json(data.blobs.raw[chunk]));
-const manifests = remembering(4, (chunk) => json(data.blobs.manifests[chunk]));
-const rawLines = remembering(1, async () => {
+export const rawChunk = remembering(4, (chunk) => json(data.blobs.raw[chunk]));
+export const manifests = remembering(4, (chunk) => json(data.blobs.manifests[chunk]));
+export const rawLines = remembering(1, async () => {
   const lines = [];
   for (const part of data.blobs.lines) for (const line of await json(part)) lines.push(line);
   return lines;
 });
 
-async function load() {
+export async function load() {
   const tables = {};
   for (const piece of data.blobs.tables) {
     for (const [name, part] of Object.entries(await json(piece))) {
@@ -174,13 +176,15 @@ async function loadCells() {
 
 // How a cell changed since the earlier run: payload's marks are 0 for not at all, one more than the
 // verdict it had, and UNMATCHED for a cell that the earlier run has no counterpart of.
-const UNMATCHED = 7;
-const changedAtAll = (mark) => mark > 0 && mark < UNMATCHED;
-const hasOpened = (mark, verdict) => changedAtAll(mark) && passes(verdict) && !passes(mark - 1);
-const hasClosed = (mark, verdict) => changedAtAll(mark) && stops(verdict) && !stops(mark - 1);
+export const UNMATCHED = 7;
+export const changedAtAll = (mark) => mark > 0 && mark < UNMATCHED;
+export const hasOpened = (mark, verdict) =>
+  changedAtAll(mark) && passes(verdict) && !passes(mark - 1);
+export const hasClosed = (mark, verdict) =>
+  changedAtAll(mark) && stops(verdict) && !stops(mark - 1);
 
 // The code of the state of one cell: its classes', unless it is an exception.
-function codeAt(row, column) {
+export function codeAt(row, column) {
   let low = cells.begins[row];
   let high = cells.begins[row + 1] - 1;
   while (low <= high) {
@@ -193,15 +197,15 @@ function codeAt(row, column) {
   return cells.base[cells.rowClass[row] * cells.width + cells.columnClass[column]];
 }
 
-const keyOf = (endpoint) => T.endpoints[endpoint][0];
-const shortName = (endpoint) => keyOf(endpoint).slice(T.endpoints[endpoint][1].length + 1);
-const sliceName = (slice) => {
+export const keyOf = (endpoint) => T.endpoints[endpoint][0];
+export const shortName = (endpoint) => keyOf(endpoint).slice(T.endpoints[endpoint][1].length + 1);
+export const sliceName = (slice) => {
   const [family, port] = T.slices[slice];
   return T.bothFamilies ? `${T.ports[port]} ${T.families[family]}` : T.ports[port];
 };
 
 // Every cell from one endpoint to another: {slice, code, state, start, other}, by port.
-async function cellsOfPair(src, dst) {
+export async function cellsOfPair(src, dst) {
   const row = rowOf[src];
   if (row < 0 || !has("cells")) return [];
   const chunk = Math.floor(row / data.rowsPerChunk);
@@ -224,7 +228,7 @@ async function cellsOfPair(src, dst) {
 }
 
 // Traces by their numbers, and those that follow on them: {number, hop}.
-async function chain(...queue) {
+export async function chain(...queue) {
   const found = new Map();
   for (const number of queue) {
     if (found.has(number)) continue;
@@ -237,7 +241,7 @@ async function chain(...queue) {
   return [...found].map(([number, hop]) => ({ number, hop }));
 }
 
-function stateOf(code) {
+export function stateOf(code) {
   const row = T.states[code - 1];
   return {
     verdict: row[S.verdict],
@@ -256,7 +260,7 @@ function stateOf(code) {
   };
 }
 
-function sentenceOf(src, dst, cell) {
+export function sentenceOf(src, dst, cell) {
   const [family, port] = T.slices[cell.slice];
   const over = T.bothFamilies ? ` over ${T.families[family]}` : "";
   return `${keyOf(src)} ${T.verdicts[cell.state.verdict].verb} ${keyOf(dst)} on ${T.ports[port]}${over}: ${cell.state.cause}.`;

@@ -1,6 +1,9 @@
 // Who decided a cell, and what the policy objects say of it.
 
-async function blamePart(cell) {
+import { cellsText, el, heading, terms } from "./tools.js";
+import { BLOCKED, data, has, manifests, passes, T, unproven } from "./data.js";
+
+export async function blamePart(cell) {
   const { blame, verdict, reason } = cell.state;
   const code = terms([["Reason", T.reasons[reason]]]);
   if (!blame)
@@ -48,7 +51,7 @@ const ofWhom = (direction) =>
       : "";
 
 // A policy's YAML with the rule marked that decided; for a default deny, what makes it one.
-async function yamlPart(index, blame, folded) {
+export async function yamlPart(index, blame, folded) {
   const policy = T.policies[index];
   if (!policy.known)
     return el("p", { class: "muted" }, "The run does not have this object's text.");
@@ -101,7 +104,7 @@ async function othersPart(blame) {
 }
 
 // The row of what the policy objects say of a cell; kinds are of two pods, and a pod always reaches itself.
-function meaningOf(src, dst, cell) {
+export function meaningOf(src, dst, cell) {
   if (!T.meanings || src === dst) return undefined;
   const [family, port] = T.slices[cell.slice];
   const wanted = [T.meanings.kindOf[src], T.meanings.kindOf[dst], family, port];
@@ -109,7 +112,7 @@ function meaningOf(src, dst, cell) {
 }
 
 // What the policy objects say, side by side, and what would have to change.
-function meaningPart(src, dst, cell) {
+export function meaningPart(src, dst, cell) {
   const known = T.meanings;
   if (!known || src === dst) return null;
   const found = meaningOf(src, dst, cell);

@@ -1,6 +1,11 @@
 // What there is between a row and a column of the map, in words.
 
-function describe(r, c) {
+import { figure, plain } from "./tools.js";
+import { BLOCKED, codeAt, firstColumn, has, rowOf, S, sliceName, stateOf, T } from "./data.js";
+import { sliceChosen, view } from "./view.js";
+import { CLOSED, DRIFTS, FRESH, HITS, OPENED, scene } from "./scene.js";
+
+export function describe(r, c) {
   const title = `${plain(scene.rows[r].key)} → ${plain(scene.columns[c].key)}`;
   if (scene.level !== "endpoints") {
     return { title, lines: [...countLines(r, c), ...blockersOf(r, c)], more: 0 };
@@ -21,7 +26,7 @@ function describe(r, c) {
   return { title, lines, more: found.length - lines.length };
 }
 
-function countLines(r, c) {
+export function countLines(r, c) {
   const counts = scene.between(r, c);
   const lines = T.verdicts
     .map((v, i) => ({ verdict: v.name, text: v.name, count: counts[i] }))

@@ -1,11 +1,30 @@
 // Drawing the map: cells or tiles, marks, headers, the small map in the corner.
 
+import { floorIndex, plain } from "./tools.js";
+import { remembering } from "./data.js";
+import { view } from "./view.js";
+import { FIELDS, HITS, scene } from "./scene.js";
+import {
+  colours,
+  context,
+  DIM,
+  makeTiles,
+  paintCell,
+  paintMix,
+  paintWhole,
+  TILE,
+  tileAt,
+  tilesToMake,
+  wholeOf,
+} from "./paint.js";
+import { canvas, FONT, here, layout, mini, scroller, SLANT, SMALLEST_DRAWN } from "./map.js";
+
 // A frame paints for so many milliseconds, and one row at least; what it does not come to, the next one does.
 const PAINTING = 8;
-let pending = 0;
+export let pending = 0;
 let unpainted = -1; // the first row that the last frame did not come to
 
-function redraw() {
+export function redraw() {
   unpainted = -1;
   soon();
 }
@@ -19,7 +38,7 @@ function soon() {
 }
 
 // All of it, at once.
-function drawNow() {
+export function drawNow() {
   unpainted = -1;
   draw();
 }
@@ -225,7 +244,7 @@ function drawMarks(seen, width, height) {
   ); // the frame of the first cell is as thick as any other's
 }
 
-function chosen() {
+export function chosen() {
   if (!view.cell || scene.level !== "endpoints") return null;
   const r = scene.rows.findIndex((entry) => entry.id === view.cell.src);
   const c = scene.columns.findIndex((entry) => entry.id === view.cell.dst);

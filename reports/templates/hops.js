@@ -1,6 +1,10 @@
 // The traces of a cell, hop by hop, as the engines' own words have them.
 
-async function tracePart(cell) {
+import { bringMarked, el, heading, terms } from "./tools.js";
+import { chain, data, has, rawChunk, rawLines } from "./data.js";
+import { whereOf } from "./path.js";
+
+export async function tracePart(cell) {
   if (!data.traced)
     return [
       heading("Traces"),

@@ -1,20 +1,24 @@
 // The map: where everything is on the canvas, which stays where it is.
 
-const scroller = $("scroller");
+import { $, clamp, floorIndex } from "./tools.js";
+import { scene } from "./scene.js";
+import { colours, context, paintOn } from "./paint.js";
+
+export const scroller = $("scroller");
 const sizer = $("sizer");
-const canvas = $("canvas");
-const mini = $("mini"); // the small map in the corner
+export const canvas = $("canvas");
+export const mini = $("mini"); // the small map in the corner
 paintOn(canvas);
-const SLANT = Math.PI / 4;
-const FONT = 12;
+export const SLANT = Math.PI / 4;
+export const FONT = 12;
 const LABEL = 190; // longest label in pixels
 const GAP = 5; // between groups: practitioners read gapped maps better than plain ones
-const SMALLEST_DRAWN = 8; // pixels of a cell below which it is part of a tile
-const LARGEST = 60;
+export const SMALLEST_DRAWN = 8; // pixels of a cell below which it is part of a tile
+export const LARGEST = 60;
 const WIDEST = 2.4; // times as wide as high
-let layout = null;
+export let layout = null;
 // Where the reader is: how near, at which cell, and which one the pointer is over.
-const here = { zoom: 1, cursor: { r: 0, c: 0 }, hover: null };
+export const here = { zoom: 1, cursor: { r: 0, c: 0 }, hover: null };
 
 function positions(entries, size, gap) {
   const at = new Float64Array(entries.length + 1);
@@ -54,7 +58,7 @@ const PAPER = 700; // pixels that a page of paper is wide
 const FIRST_PAGE = 640; // pixels that are left on the first page of it, below the figures
 const coarse = matchMedia("(pointer: coarse)");
 
-function arrange() {
+export function arrange() {
   if (!scene.heads) scene.heads = [longest(scene.rows), longest(scene.columns)];
   const width = printing() ? PAPER : Math.max(260, scroller.parentElement.clientWidth);
   const most = Math.min(LABEL, width / 3);
@@ -120,7 +124,7 @@ function arrange() {
 }
 
 // What is under a point of the window: {r, c}, with r or c -1 on the other axis' header.
-function spotAt(clientX, clientY) {
+export function spotAt(clientX, clientY) {
   if (!scene || !scene.rows.length || !scene.columns.length) return null;
   const box = canvas.getBoundingClientRect();
   const { size, wide, x, y, rowHead, columnHead } = layout;
@@ -140,7 +144,7 @@ function spotAt(clientX, clientY) {
   return { r, c };
 }
 
-function rectOf(r, c) {
+export function rectOf(r, c) {
   const box = canvas.getBoundingClientRect();
   return {
     x: box.left + layout.rowHead + layout.x[c] - scroller.scrollLeft,
@@ -150,7 +154,7 @@ function rectOf(r, c) {
   };
 }
 
-function reveal(r, c) {
+export function reveal(r, c) {
   const { size, wide, x, y, rowHead, columnHead } = layout;
   const width = scroller.clientWidth - rowHead;
   const height = scroller.clientHeight - columnHead;

@@ -1,19 +1,25 @@
 // Painting one thing: a cell, a share, a glyph, a pixel that stands for many.
 
-let context = null; // of the canvas that is painted on
-const DIM = 0.14; // what a filter leaves out
-let colours = {};
+import { clamp } from "./tools.js";
+import { ABSENT, BLOCKED, INCONCLUSIVE, REACHABLE, T, unproven } from "./data.js";
+import { CLOSED, DRIFTS, FIELDS, FRESH, HITS, OPENED, scene } from "./scene.js";
+
+// Of the canvas that is painted on. The map hands it over: so this module can be tested without a document.
+export let context = null;
+
+export const DIM = 0.14; // what a filter leaves out
+export let colours = {};
 let glyphPaths = [];
 let hatches = {};
 let pixels = []; // [r, g, b] of each verdict
 let shades = []; // [r, g, b] by how many percent of the proven get through
 let stamps = new Map();
 
-function paintOn(canvas) {
+export function paintOn(canvas) {
   context = canvas.getContext("2d", { alpha: false });
 }
 
-function readColours() {
+export function readColours() {
   const style = getComputedStyle(document.documentElement);
   colours = {};
   for (const name of [
@@ -49,7 +55,7 @@ function readColours() {
   forgetTiles();
 }
 
-function setPixels(ofVerdicts, ofPercentages) {
+export function setPixels(ofVerdicts, ofPercentages) {
   pixels = ofVerdicts;
   shades = ofPercentages;
 }
@@ -87,7 +93,7 @@ const fillOf = (verdict) =>
 // 100 are none and all of it, as in the figures above the map.
 const provenOf = (counts) => counts[0] + counts[1] + counts[2] + counts[3];
 const passingOf = (counts) => counts[0] + counts[1];
-function percentOf(counts) {
+export function percentOf(counts) {
   const [passing, proven] = [passingOf(counts), provenOf(counts)];
   return passing === 0
     ? 0
@@ -101,7 +107,7 @@ const mixed = (one, other, share) =>
 
 // The colour of a pair of groups of which something is proven: a verdict's own where all is alike or
 // all passes or stops, else the lighter the more gets through.
-function shadeOf(counts) {
+export function shadeOf(counts) {
   const [percentage, proven] = [percentOf(counts), provenOf(counts)];
   const alike = [0, 1, 2, 3].find((verdict) => counts[verdict] === proven);
   if (alike !== undefined) return pixels[alike];
@@ -113,7 +119,7 @@ function shadeOf(counts) {
 }
 
 // A pair of groups: how much gets through as a shade and a figure; below it, hatched, what is unproven.
-function paintMix(x, y, wide, side, counts) {
+export function paintMix(x, y, wide, side, counts) {
   const proven = provenOf(counts);
   const doubt = counts[4] + counts[5];
   if (!proven && !doubt) return paintAbsent(x, y, wide, side);
@@ -163,7 +169,7 @@ function paintFigure(x, y, wide, high, percentage, onLight) {
 }
 
 // One pair of endpoints: one colour when all its ports agree, a strip per port when they do not.
-function paintCell(x, y, wide, side, look) {
+export function paintCell(x, y, wide, side, look) {
   if (!look.verdicts.length) return paintAbsent(x, y, wide, side);
   if (scene.filtered && !look.hit) context.globalAlpha = DIM;
   if (look.uniform) paintWhole(x, y, wide, side, look.verdicts[0]);
@@ -191,7 +197,7 @@ function paintCell(x, y, wide, side, look) {
 // and then many at a time, for neighbours are mostly alike.
 const STRIP = 512; // pixels
 
-function paintWhole(x, y, wide, side, verdict, many = 1, distance = wide) {
+export function paintWhole(x, y, wide, side, verdict, many = 1, distance = wide) {
   const ratio = window.devicePixelRatio || 1;
   const inStrip = Math.max(1, Math.floor(STRIP / distance));
   const height = Math.ceil(side * ratio);
@@ -233,7 +239,7 @@ function paintWhole(x, y, wide, side, verdict, many = 1, distance = wide) {
 }
 
 // The verdict of a pair of groups that is drawn as one square without marks, else -1.
-function wholeOf(counts) {
+export function wholeOf(counts) {
   if ([4, 5, DRIFTS, OPENED, CLOSED, FRESH].some((field) => counts[field])) return -1;
   let found = -1;
   for (let v = 0; v < 4; v += 1) {
@@ -318,14 +324,14 @@ function paintChange(x, y, side, opened, closed) {
 
 // Where a cell is smaller than a finger it is a pixel, or many are one: the mean of their colours.
 // What drifts shows through whatever is around it; of what is unproven at least a third shows.
-const TILE = 256;
+export const TILE = 256;
 let tiles = new Map(); // by "pixels per … row column"; false while it is being made
 let wanted = [];
 let making = null;
 
-const tilesToMake = () => wanted.length > 0 || making !== null;
+export const tilesToMake = () => wanted.length > 0 || making !== null;
 
-function forgetTiles() {
+export function forgetTiles() {
   tiles = new Map();
   wanted = [];
   making = null;
@@ -424,7 +430,7 @@ function settlePixel(bytes, to, sums, at) {
   bytes[to + 3] = 255;
 }
 
-function tileAt(cellsPerPixel, tileRow, tileColumn) {
+export function tileAt(cellsPerPixel, tileRow, tileColumn) {
   const key = `${cellsPerPixel} ${tileRow} ${tileColumn}`;
   if (!tiles.has(key)) {
     if (tiles.size > 90) tiles.delete(tiles.keys().next().value);
@@ -436,7 +442,7 @@ function tileAt(cellsPerPixel, tileRow, tileColumn) {
 
 // Makes tiles for a few milliseconds; says whether one was finished. There may be none to make: they were
 // of a scene that another has taken the place of since.
-function makeTiles(milliseconds) {
+export function makeTiles(milliseconds) {
   if (!tilesToMake()) return false;
   const end = performance.now() + milliseconds;
   if (!making) {

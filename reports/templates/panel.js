@@ -1,5 +1,40 @@
 // The panel: one cell, one policy, or one pair of namespaces.
 
+import {
+  $,
+  all,
+  bringMarked,
+  cellsText,
+  el,
+  figure,
+  glyph,
+  heading,
+  inSlices,
+  percent,
+  shellWord,
+  sqlText,
+} from "./tools.js";
+import {
+  cellsOfPair,
+  has,
+  keyOf,
+  NO_VERDICT,
+  passes,
+  sentenceOf,
+  sliceName,
+  stops,
+  T,
+  unproven,
+} from "./data.js";
+import { below, go, goBack, sliceChosen, specOf, view } from "./view.js";
+import { HITS, lookups, scene } from "./scene.js";
+import { scroller } from "./map.js";
+import { describe } from "./describe.js";
+import { blamePart, meaningPart, yamlPart } from "./decision.js";
+import { pathPart, sincePart } from "./path.js";
+import { tracePart } from "./hops.js";
+import { command, commandPart, kubectl } from "./commands.js";
+
 let panelTurn = 0; // a slow answer must not replace a later one
 
 function setPanel(children) {
@@ -13,7 +48,7 @@ function setPanel(children) {
   for (const pre of all("details[open] pre", panel)) bringMarked(pre);
 }
 
-function closePanel() {
+export function closePanel() {
   panelTurn += 1;
   $("panel").hidden = true;
   $("panel").replaceChildren();
@@ -44,7 +79,7 @@ const head = (...children) =>
     ),
   );
 
-async function showCell() {
+export async function showCell() {
   panelTurn += 1;
   const turn = panelTurn;
   const { src, dst } = view.cell;
@@ -190,7 +225,7 @@ function planesPart(cell) {
   ].filter(Boolean);
 }
 
-async function showPolicy(index) {
+export async function showPolicy(index) {
   panelTurn += 1;
   const mine = panelTurn;
   const [label, policy, blocks, allows, shared] = T.deciders[index];
@@ -270,7 +305,7 @@ function* placesOfHits() {
 }
 
 // A pair of namespaces, where the page does not have the cells below it.
-function showPair(r, c) {
+export function showPair(r, c) {
   const { title, lines } = describe(r, c);
   const sql = `SELECT src_name, dst_name, protocol, port, verdict, blame_name FROM cells WHERE src_namespace = ${sqlText(scene.rows[r].key)} AND dst_namespace = ${sqlText(scene.columns[c].key)}`;
   const proven = lines
@@ -309,14 +344,14 @@ function showPair(r, c) {
 
 // Who follows a link, from elsewhere or from below the map, is brought to what it leads to; and who opens
 // a cell where the panel is below the map.
-let arriving = false;
-const stacked = matchMedia("(max-width: 1080px)");
+export let arriving = false;
+export const stacked = matchMedia("(max-width: 1080px)");
 
-function setArriving(whether) {
+export function setArriving(whether) {
   arriving = whether;
 }
 
-function arrive() {
+export function arrive() {
   arriving = false;
   const panel = $("panel");
   const target = scroller.closest(panel.hidden ? ".map" : ".work");

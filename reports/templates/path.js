@@ -1,5 +1,24 @@
 // The path of a cell as a picture: where its packet goes, and what decides on the way, plane by plane.
 
+import { el, glyph, heading, terms } from "./tools.js";
+import {
+  BLOCKED,
+  chain,
+  data,
+  EXITS,
+  has,
+  hasClosed,
+  hasOpened,
+  keyOf,
+  NO_VERDICT,
+  passes,
+  stops,
+  T,
+  UNMATCHED,
+} from "./data.js";
+import { manyNetworks } from "./view.js";
+import { meaningOf } from "./decision.js";
+
 // A station of a path: {kind: "end" | "hop" | "policy", text, note, verdict}. A verdict is the name of
 // one, or the empty text for what was not reached.
 const station = (kind, text, note, verdict) => ({ kind, text, note, verdict });
@@ -18,10 +37,10 @@ function backendOf(hop, dst) {
 
 // The stations between the ends that a plane's traces show: each zone or node that the packet comes to,
 // and what decided there.
-const whereOf = (zone, node) =>
+export const whereOf = (zone, node) =>
   node ? `node ${node}` : zone ? `zone ${zone}` : "the Service's endpoints";
 
-function hopStations(hops, dst) {
+export function hopStations(hops, dst) {
   return hops.flatMap(({ hop }) => {
     const [zone, , outcome, reason, stage, , acl, , policy, , , , , , node] = hop;
     const word =
@@ -43,7 +62,7 @@ function hopStations(hops, dst) {
 }
 
 // The traces up to where a packet may go on in several ways, and those of each way.
-function waysOf(hops) {
+export function waysOf(hops) {
   const byNumber = new Map(hops.map((entry) => [entry.number, entry]));
   const straight = [];
   let at = hops[0];
@@ -101,7 +120,7 @@ function endsOfPacket(hop) {
 }
 
 // Whether a trace's packet went from one endpoint to the other itself: else an equivalent one did.
-function isOwnPacket(hops, src, dst) {
+export function isOwnPacket(hops, src, dst) {
   const named = new Set(hops[0].hop[9].split(/[^0-9a-fA-F.:]+/));
   return [src, dst].every((endpoint) =>
     T.endpoints[endpoint][6].split(" ").some((address) => named.has(address)),
@@ -207,7 +226,7 @@ function stationList(stations, beyond) {
 }
 
 // The path in each plane that was asked; of the objects alone the two sides that have a say.
-async function pathPart(src, dst, cell) {
+export async function pathPart(src, dst, cell) {
   const { state } = cell;
   const request = has("hops") && data.traced && cell.start >= 0 ? await chain(cell.start) : [];
   const other = has("hops") && data.traced && cell.other >= 0 ? await chain(cell.other) : [];
@@ -275,7 +294,7 @@ function intentStations(src, dst, cell, verdict) {
 }
 
 // What a cell was in the earlier run that the page was compared with, what it is, and why.
-function sincePart(src, dst, cell) {
+export function sincePart(src, dst, cell) {
   if (!T.since) return null;
   const { changed, verdict } = cell.state;
   const word = (code) =>

@@ -1,5 +1,14 @@
 // Pointing at the map, by mouse and by keyboard: moving, zooming, and one step down.
 
+import { $, clamp, el, glyph } from "./tools.js";
+import { has, T } from "./data.js";
+import { below, go, goBack, specOf } from "./view.js";
+import { scene } from "./scene.js";
+import { arrange, here, LARGEST, layout, mini, rectOf, reveal, scroller, spotAt } from "./map.js";
+import { redraw } from "./draw.js";
+import { describe } from "./describe.js";
+import { setArriving, showPair, stacked } from "./panel.js";
+
 // One step down, at a cell or at the head of a row or a column.
 function enter(r, c) {
   const [row, column] = [scene.rows[r], scene.columns[c]];
@@ -28,7 +37,7 @@ function enter(r, c) {
 const many = (entry) =>
   new Set(entry.members.map((endpoint) => T.workloadOf[endpoint])).size < entry.members.length;
 
-function tell() {
+export function tell() {
   if (!scene.rows.length || !scene.columns.length) return;
   const { title, lines } = describe(here.cursor.r, here.cursor.c);
   $("status").textContent =
@@ -74,7 +83,7 @@ function jump(event) {
   );
 }
 
-function listenToMap() {
+export function listenToMap() {
   scroller.addEventListener("mousemove", (event) => {
     const spot = spotAt(event.clientX, event.clientY);
     const before = here.hover;
@@ -156,10 +165,10 @@ function listenToMap() {
   });
 }
 
-const zoomBy = (factor, at) => zoomTo(layout.size * factor, at);
+export const zoomBy = (factor, at) => zoomTo(layout.size * factor, at);
 
 // Keeps what is under the pointer, else the cell of the cursor, where it is.
-function zoomTo(size, at) {
+export function zoomTo(size, at) {
   const spot = (at && spotAt(at.clientX, at.clientY)) || here.cursor;
   const { r, c } = { r: Math.max(0, spot.r), c: Math.max(0, spot.c) };
   const before = rectOf(r, c);

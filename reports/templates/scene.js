@@ -1,22 +1,49 @@
 // Scenes: what is drawn, as rows, columns and a way to ask what is between them. Of thousands of
 // pods one takes longer to make than a frame may: generators, for inSlices, of the view that is wanted.
 
-let scene = null; // what is drawn
+import { clamp } from "./tools.js";
+import {
+  ABSENT,
+  BLOCKED,
+  cells,
+  changedAtAll,
+  codeAt,
+  firstColumn,
+  has,
+  hasClosed,
+  hasOpened,
+  keyOf,
+  NO_VERDICT,
+  pairs,
+  passes,
+  remembering,
+  rowOf,
+  S,
+  shortName,
+  stops,
+  T,
+  UNMATCHED,
+  unproven,
+  VERDICTS,
+} from "./data.js";
+import { hashOf, levelOf, sliceChosen } from "./view.js";
 
-function setScene(made) {
+export let scene = null; // what is drawn
+
+export function setScene(made) {
   scene = made;
 }
 
 // Of a tally, after the six verdicts.
-const DRIFTS = 6;
-const HITS = 7;
-const OPENED = 8;
-const CLOSED = 9;
-const FRESH = 10; // the earlier run has no counterpart
-const FIELDS = 11;
+export const DRIFTS = 6;
+export const HITS = 7;
+export const OPENED = 8;
+export const CLOSED = 9;
+export const FRESH = 10; // the earlier run has no counterpart
+export const FIELDS = 11;
 
 // What the chosen plane says of each state, and which states the filters mean.
-function lookups(v) {
+export function lookups(v) {
   const shown = new Uint8Array(T.states.length + 1).fill(ABSENT);
   const hit = new Uint8Array(T.states.length + 1);
   const drift = new Uint8Array(T.states.length + 1);
@@ -103,7 +130,7 @@ function gathered(endpoints, of, names) {
 
 const SOME = 250; // entries of a step
 
-function* makeScene(v) {
+export function* makeScene(v) {
   const known = framesOf(
     hashOf(v, ["rows", "columns", "level", "network", "port", "family", "order"]),
   );

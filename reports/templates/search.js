@@ -1,16 +1,20 @@
 // Search: networks, namespaces, workloads, endpoints, labels, addresses, ports, policies, and pairs.
 
+import { $, clamp, el, plain } from "./tools.js";
+import { firstColumn, has, keyOf, rowOf, sliceName, T } from "./data.js";
+import { go, manyNetworks } from "./view.js";
+
 const MOST_FOUND = 14;
 const PAIR = /\s*(?:→|->|=>|>)\s*|\s+to\s+/;
 // Two names with a slash are a pair without anything between them; a kind before a name may be left out.
 const BARE_PAIR = /^(\S+\/\S+)\s+(\S+\/\S+(?:\s.*)?)$/;
 const KIND =
   /^(?:ns|namespaces?|po|pods?|svc|services?|no|nodes?|deploy|deployments?|sts|statefulsets?|ds|daemonsets?|cj|cronjobs?|jobs?)\//;
-const withoutKind = (word) => word.replace(KIND, "");
+export const withoutKind = (word) => word.replace(KIND, "");
 const PORT = /^:?(?:([a-z]+)\/)?(\d+)(?:\/([a-z]+))?$/;
 
 // The ports of the run that a word names: `80`, `:80`, `tcp/80`, `80/tcp`.
-function portsNamed(word, ports) {
+export function portsNamed(word, ports) {
   const named = PORT.exec(word);
   if (!named) return [];
   const [, before, number, after] = named;
@@ -26,7 +30,7 @@ function portsNamed(word, ports) {
 }
 
 // How well an endpoint is what was typed: 0 is best, -1 is not at all.
-function likeness(wanted, key, addresses, labels) {
+export function likeness(wanted, key, addresses, labels) {
   const name = key.slice(key.indexOf(" ") + 1);
   if (key === wanted || name === wanted || addresses.split(" ").includes(wanted)) return 0;
   const own = name.slice(name.indexOf("/") + 1);
@@ -62,7 +66,7 @@ const isSource = (endpoint) => rowOf[endpoint] >= 0;
 const isDestination = (endpoint) => firstColumn[endpoint + 1] > firstColumn[endpoint];
 
 // Two namespaces of these names, if there are.
-function groupPair(from, to) {
+export function groupPair(from, to) {
   const [rows, columns] = [from, to].map((name) =>
     T.groups.findIndex((group) => group.toLowerCase() === name),
   );
@@ -109,7 +113,7 @@ function pairsNamed(from, to) {
   );
 }
 
-function search(text) {
+export function search(text) {
   const typed = text.trim().toLowerCase();
   const bare = BARE_PAIR.exec(typed);
   const ends = (bare ? bare.slice(1) : typed.split(PAIR)).map(withoutKind);
@@ -179,7 +183,7 @@ function search(text) {
   ].slice(0, MOST_FOUND);
 }
 
-function listenToSearch() {
+export function listenToSearch() {
   const input = $("search");
   const list = $("found");
   let found = [];

@@ -1,5 +1,17 @@
 // Showing a view, and starting.
 
+import { $, all, clamp, inSlices, inTurns, moment, plain } from "./tools.js";
+import { load, setData, T } from "./data.js";
+import { fromHash, go, hashOf, setView, SPEC_OF, toHash, view } from "./view.js";
+import { makeScene, scene, setScene } from "./scene.js";
+import { forgetTiles, makeTiles, readColours, tilesToMake } from "./paint.js";
+import { arrange, here, layout, rectOf, reveal, scroller, SMALLEST_DRAWN } from "./map.js";
+import { chosen, drawNow, pending, redraw } from "./draw.js";
+import { arrive, arriving, closePanel, setArriving, showCell, showPolicy } from "./panel.js";
+import { listenToMap, tell } from "./point.js";
+import { csvOf, drawCrumbs, fillSelectors, listCells, listPolicies, SELECTORS } from "./around.js";
+import { listenToSearch } from "./search.js";
+
 let drawn = "";
 let turn = 0;
 let shownTurn = 0;

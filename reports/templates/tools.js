@@ -2,19 +2,19 @@
 // only; nothing in this script writes markup, and nothing asks the network for anything.
 
 // A name as it is read: characters that would turn the text around, or hide in it, are shown as marks.
-const plain = (text) =>
+export const plain = (text) =>
   text.replace(
     /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g,
     "\ufffd",
   );
 
 /** @type {(id: string) => any} */
-const $ = (id) => document.getElementById(id);
+export const $ = (id) => document.getElementById(id);
 /** @type {(selector: string, within?: ParentNode) => any[]} */
-const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-const SVG = "http://www.w3.org/2000/svg";
+export const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+export const SVG = "http://www.w3.org/2000/svg";
 
-function el(tag, properties, ...children) {
+export function el(tag, properties, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties || {})) {
     if (value === null || value === undefined || value === false) continue;
@@ -34,7 +34,7 @@ function el(tag, properties, ...children) {
   return node;
 }
 
-function glyph(verdict) {
+export function glyph(verdict) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", `glyph ${verdict}`);
   svg.setAttribute("viewBox", "0 0 16 16");
@@ -52,9 +52,9 @@ function glyph(verdict) {
   return svg;
 }
 
-const heading = (text) => el("h3", {}, text);
+export const heading = (text) => el("h3", {}, text);
 
-function terms(pairs) {
+export function terms(pairs) {
   return el(
     "dl",
     {},
@@ -65,17 +65,17 @@ function terms(pairs) {
 }
 
 // Scrolls a text, not the page, to its first marked line.
-function bringMarked(pre) {
+export function bringMarked(pre) {
   const line = pre.querySelector(".on");
   if (line) pre.scrollTop = Math.max(0, line.offsetTop - 60);
 }
 
 // As toLocaleString("en-US") would, which takes milliseconds for some hundred of them.
-const figure = (value) => String(value).replace(/\B(?=(\d{3})+$)/g, ",");
-const cellsText = (count) => `${figure(count)} ${count === 1 ? "cell" : "cells"}`;
+export const figure = (value) => String(value).replace(/\B(?=(\d{3})+$)/g, ",");
+export const cellsText = (count) => `${figure(count)} ${count === 1 ? "cell" : "cells"}`;
 
 // The same rounding as the figures above the heatmap: 0 is none of it and 100 is all of it.
-function percent(part, whole) {
+export function percent(part, whole) {
   if (!whole) return "–";
   if (part === 0) return "0 %";
   if (part === whole) return "100 %";
@@ -84,22 +84,22 @@ function percent(part, whole) {
   return tenths >= 1000 ? ">99.9 %" : `${(tenths / 10).toFixed(1)} %`;
 }
 
-const shellWord = (text) =>
+export const shellWord = (text) =>
   /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-const sqlText = (text) => `'${text.replaceAll("'", "''")}'`;
-const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
+export const sqlText = (text) => `'${text.replaceAll("'", "''")}'`;
+export const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 
 // Runs a generator a few milliseconds at a time: no frame waits for what takes long. In between it
 // rests: a moment, where somebody waits for it, else until there is nothing else to do. Undefined
 // when its result is no longer wanted.
 const SLICE = 6;
-const moment = () =>
+export const moment = () =>
   new Promise((done) => {
     setTimeout(done);
   });
 // Rests when this has not been done for some milliseconds.
 let breath = 0; // until when
-async function breathe() {
+export async function breathe() {
   if (performance.now() < breath) return;
   await moment();
   breath = performance.now() + SLICE;
@@ -110,7 +110,7 @@ const pause = () =>
     else setTimeout(done, 10);
   });
 
-async function inSlices(steps, wanted = () => true, rest = pause) {
+export async function inSlices(steps, wanted = () => true, rest = pause) {
   for (;;) {
     await rest();
     if (!wanted()) return undefined;
@@ -123,7 +123,7 @@ async function inSlices(steps, wanted = () => true, rest = pause) {
 }
 
 // Hands on rows of a table a few at a time: laying them out takes longer than making them.
-async function inTurns(rows, take, wanted = () => true) {
+export async function inTurns(rows, take, wanted = () => true) {
   for (let at = 0; at < rows.length; at += 50) {
     await pause();
     if (!wanted()) return;
@@ -132,7 +132,7 @@ async function inTurns(rows, take, wanted = () => true) {
 }
 
 // The position of the last element that is not greater than `value`, in an ascending array.
-function floorIndex(array, value) {
+export function floorIndex(array, value) {
   let low = 0;
   let high = array.length - 1;
   while (low < high) {

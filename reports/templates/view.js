@@ -1,7 +1,9 @@
 // The view: everything a link to it must carry stands in the fragment of the address.
 
+import { has, keyOf, T } from "./data.js";
+
 // rows and columns: null (everything, by network or by group), {network}, {group}, {workload}, {endpoint}, {label} or {all: true}
-const EMPTY = {
+export const EMPTY = {
   rows: null,
   columns: null,
   level: "",
@@ -16,9 +18,8 @@ const EMPTY = {
   at: "",
 };
 const LEVELS = ["networks", "groups", "workloads", "endpoints"];
-const PLANES = ["intent", "logical", "datapath", "probe"];
 const ORDERS = ["exposure", "similarity"];
-const ONLY = [
+export const ONLY = [
   "reachable",
   "exits",
   "blocked",
@@ -33,14 +34,14 @@ const ONLY = [
   "new",
   "reply",
 ];
-let view = { ...EMPTY }; // what is shown
+export let view = { ...EMPTY }; // what is shown
 
-function setView(v) {
+export function setView(v) {
   view = v;
 }
 
 // Whether the filters of a view leave in a port and a family.
-const sliceChosen = (slice, v = view) => {
+export const sliceChosen = (slice, v = view) => {
   const [family, port] = T.slices[slice];
   return (
     (v.port === "" || T.ports[port] === v.port) &&
@@ -49,27 +50,27 @@ const sliceChosen = (slice, v = view) => {
 };
 
 // What a row or a column of a level is called in a link, and the level below where it is not the pods.
-const SPEC_OF = {
+export const SPEC_OF = {
   networks: "network",
   groups: "group",
   workloads: "workload",
   endpoints: "endpoint",
 };
-const specOf = (level, entry) => (entry ? { [SPEC_OF[level]]: entry.id } : { all: true });
-const below = (level) => (level === "networks" ? "groups" : "");
+export const specOf = (level, entry) => (entry ? { [SPEC_OF[level]]: entry.id } : { all: true });
+export const below = (level) => (level === "networks" ? "groups" : "");
 
 // Where there are several networks the map begins with them: else one of its steps would be a single cell.
-const manyNetworks = () => T.networks.length > 1 && has("cells");
+export const manyNetworks = () => T.networks.length > 1 && has("cells");
 
-const EVERYTHING = { rows: null, columns: null, level: "", cell: null, at: "" };
-const allNamespaces = () => ({ ...EVERYTHING, level: manyNetworks() ? "groups" : "" });
-const isOfNetworks = (v) =>
+export const EVERYTHING = { rows: null, columns: null, level: "", cell: null, at: "" };
+export const allNamespaces = () => ({ ...EVERYTHING, level: manyNetworks() ? "groups" : "" });
+export const isOfNetworks = (v) =>
   Boolean(v.rows) && [v.rows, v.columns].some((spec) => spec.network !== undefined);
 
 const NETWORK = "network ";
 const WORKLOAD = "workload ";
 const LABELLED = "label ";
-const specText = (spec) =>
+export const specText = (spec) =>
   spec.all
     ? "*"
     : spec.label !== undefined
@@ -99,11 +100,11 @@ function parseSpec(text) {
 }
 
 // The address of what these parts of a view are, whatever its other parts.
-function hashOf(v, names) {
+export function hashOf(v, names) {
   return toHash({ ...EMPTY, ...Object.fromEntries(names.map((name) => [name, v[name]])) });
 }
 
-function toHash(v) {
+export function toHash(v) {
   const parts = [];
   const add = (name, ...texts) => parts.push(`${name}=${texts.map(encodeURIComponent).join(",")}`);
   if (v.rows && v.columns) add("ns", specText(v.rows), specText(v.columns));
@@ -115,7 +116,7 @@ function toHash(v) {
 }
 
 // What a fragment names and this run does not have is left out, for links outlive runs; `strange` gets it.
-function fromHash(text, strange = []) {
+export function fromHash(text, strange = []) {
   const v = { ...EMPTY };
   const known = {
     level: LEVELS,
@@ -159,9 +160,10 @@ function fromHash(text, strange = []) {
   return v;
 }
 
-const levelOf = (v) => v.level || (v.rows ? "endpoints" : manyNetworks() ? "networks" : "groups");
+export const levelOf = (v) =>
+  v.level || (v.rows ? "endpoints" : manyNetworks() ? "networks" : "groups");
 
-function go(change) {
+export function go(change) {
   // Not of `view`, which is what is shown: the last change may be on its way.
   const hash = toHash({ ...fromHash(location.hash), ...change });
   // The browser keeps the history, and says what is to be shown by `hashchange`; not where the address
@@ -172,7 +174,7 @@ function go(change) {
 
 // One step up: from the cell to the map, from pods to their workloads, from there to all namespaces, and
 // where there are several, to all networks.
-function goBack() {
+export function goBack() {
   if (view.cell) return go({ cell: null, at: "" });
   if (view.policy || view.only) return go({ policy: "", only: "" });
   if (!view.rows) return view.level ? go({ level: "" }) : undefined;

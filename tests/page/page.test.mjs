@@ -1,48 +1,33 @@
-// The pure parts of the page's script, with node's own runner; the rest is tested in a browser.
+// What of the page's script needs no document, with node's own runner; the rest is tested in a browser.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { test } from "node:test";
-import vm from "node:vm";
+import { beforeEach, test } from "node:test";
+import { plain, shellWord } from "../../reports/templates/tools.js";
+import {
+  hasClosed,
+  hasOpened,
+  setData,
+  setTables,
+  UNMATCHED,
+} from "../../reports/templates/data.js";
+import { EMPTY, fromHash, levelOf, toHash } from "../../reports/templates/view.js";
+import {
+  forgetTiles,
+  makeTiles,
+  percentOf,
+  setPixels,
+  shadeOf,
+} from "../../reports/templates/paint.js";
+import { hopStations, isOwnPacket, waysOf } from "../../reports/templates/path.js";
+import {
+  groupPair,
+  likeness,
+  portsNamed,
+  search,
+  withoutKind,
+} from "../../reports/templates/search.js";
 
-const FILES = ["tools.js", "data.js", "view.js", "scene.js", "paint.js", "path.js", "search.js"];
-const NAMES = [
-  "forgetTiles",
-  "makeTiles",
-  "percentOf",
-  "setPixels",
-  "shadeOf",
-  "portsNamed",
-  "likeness",
-  "search",
-  "toHash",
-  "fromHash",
-  "EMPTY",
-  "levelOf",
-  "hopStations",
-  "waysOf",
-  "withoutKind",
-  "groupPair",
-  "isOwnPacket",
-  "hasOpened",
-  "hasClosed",
-  "UNMATCHED",
-  "percent",
-  "shellWord",
-  "plain",
-  "belongsTo",
-  "floorIndex",
-];
-
-// The script's parts that need no document, as the page has them.
-function page(tables) {
-  const context = vm.createContext({ performance });
-  const parts = FILES.map((name) =>
-    readFileSync(new URL(`../../reports/templates/${name}`, import.meta.url), "utf8"),
-  );
-  const expose = `setData({ leftOut: [] }); setTables(tables); ({ ${NAMES.join(", ")} })`;
-  context.tables = tables;
-  return vm.runInContext(`"use strict";\n${parts.join("\n")}\n${expose}`, context);
-}
+setData({ leftOut: [] });
+beforeEach(() => setTables(TABLES));
 
 const VERDICTS = ["reachable", "exits", "blocked", "unroutable", "inconclusive", "untraced"].map(
   (name) => ({ name }),
@@ -76,10 +61,9 @@ const TABLES = {
   deciders: [["networkpolicy shop/x", 0, 1, 0, 0]],
   slices: [[0, 0]],
 };
-const same = (found, wanted) => assert.deepEqual(JSON.parse(JSON.stringify(found)), wanted);
+const same = assert.deepEqual;
 
 test("0 and 100 percent are none and all of it, whatever is rounded", () => {
-  const { percentOf } = page(TABLES);
   assert.equal(percentOf([0, 0, 5, 0, 9, 9]), 0);
   assert.equal(percentOf([4, 1, 0, 0, 9, 9]), 100);
   assert.equal(percentOf([1, 0, 99_999, 0, 0, 0]), 1);
@@ -88,13 +72,11 @@ test("0 and 100 percent are none and all of it, whatever is rounded", () => {
 });
 
 test("whoever is to make tiles of a scene that is gone has none to make", () => {
-  const { forgetTiles, makeTiles } = page({ ...TABLES });
   forgetTiles(); // what was wanted is of no use, and the timer that was set for it still comes
   assert.equal(makeTiles(5), false);
 });
 
 test("a shade is a verdict's own colour where all is alike, and one colour where all passes or stops", () => {
-  const { shadeOf, setPixels } = page(TABLES);
   const pixels = [
     [0, 0, 9],
     [0, 0, 5],
@@ -113,7 +95,6 @@ test("a shade is a verdict's own colour where all is alike, and one colour where
 });
 
 test("a port is named by its number, with its protocol on either side, and within a range", () => {
-  const { portsNamed } = page(TABLES);
   same(portsNamed("80", TABLES.ports), ["tcp/80"]);
   same(portsNamed(":53", TABLES.ports), ["udp/53"]);
   same(portsNamed("80/tcp", TABLES.ports), ["tcp/80"]);
@@ -123,7 +104,6 @@ test("a port is named by its number, with its protocol on either side, and withi
 });
 
 test("what is typed is an endpoint by its name, its address, its label, the likeliest first", () => {
-  const { likeness } = page(TABLES);
   const of = (wanted) => likeness(wanted, "pod shop/web-0", "10.0.0.1 fd00::1", ["app=web"]);
   assert.equal(of("shop/web-0"), 0);
   assert.equal(of("10.0.0.1"), 0);
@@ -135,7 +115,6 @@ test("what is typed is an endpoint by its name, its address, its label, the like
 });
 
 test("the address of a view says it whole, and gives it back", () => {
-  const { toHash, fromHash, EMPTY } = page(TABLES);
   for (const view of [
     {},
     { only: "opened", policy: "networkpolicy shop/x" },
@@ -143,21 +122,16 @@ test("the address of a view says it whole, and gives it back", () => {
     { rows: { label: "app=web" }, columns: { endpoint: 1 } },
     { rows: { group: 0 }, columns: { group: 0 }, cell: { src: 0, dst: 1 }, at: "tcp/80" },
   ])
-    same(
-      fromHash(toHash({ ...EMPTY, ...view })),
-      JSON.parse(JSON.stringify({ ...EMPTY, ...view })),
-    );
+    same(fromHash(toHash({ ...EMPTY, ...view })), { ...EMPTY, ...view });
 });
 
 test("what a link names and the run lacks is told", () => {
-  const { fromHash } = page(TABLES);
   const strange = [];
   fromHash("#ns=shop,gone&cell=pod%20x,pod%20shop%2Fweb-0&only=nonsense&policy=none", strange);
   same(strange, ["gone", "pod x", "only nonsense", "policy none"]);
 });
 
 test("a cell opened or closed by what it was and what it is, doubt being neither", () => {
-  const { hasOpened, hasClosed, UNMATCHED } = page(TABLES);
   const [reachable, blocked, inconclusive] = [0, 2, 4];
   assert.ok(hasOpened(blocked + 1, reachable));
   assert.ok(hasOpened(inconclusive + 1, reachable));
@@ -168,7 +142,6 @@ test("a cell opened or closed by what it was and what it is, doubt being neither
 });
 
 test("a hop that a policy stops is a zone without a verdict, then the policy with it", () => {
-  const { hopStations } = page(TABLES);
   const hop = (outcome, policy, acl = "") => ({
     hop: [
       "z",
@@ -218,7 +191,7 @@ test("a hop of a service's packet names the endpoint it goes to, where that is o
     address,
     "default",
   ]);
-  const { hopStations } = page({ ...TABLES, endpoints: [service, ...pods] });
+  setTables({ ...TABLES, endpoints: [service, ...pods] });
   const hop = (flow) => ({
     hop: ["z", "new", "continues", "", "", "flow", "", "", "", flow, "", [], -1, "logical", ""],
   });
@@ -240,7 +213,7 @@ test("a hop of a service's packet names the endpoint it goes to, where that is o
 });
 
 test("a packet is a cell's own when it goes between the addresses of both", () => {
-  const { isOwnPacket } = page({
+  setTables({
     ...TABLES,
     endpoints: [
       ...TABLES.endpoints,
@@ -254,7 +227,6 @@ test("a packet is a cell's own when it goes between the addresses of both", () =
 });
 
 test("names are shown without what turns or hides text, and quoted for a shell", () => {
-  const { plain, shellWord } = page(TABLES);
   assert.equal(plain("a\u202eb\u200bc"), "a\ufffdb\ufffdc");
   assert.equal(shellWord("it's $(x)"), "'it'\\''s $(x)'");
   assert.equal(shellWord("shop/web-0"), "shop/web-0");
@@ -266,7 +238,7 @@ test("where there are several networks a link names them, their namespaces, and 
     networks: ["blue", "default"],
     networkNames: ["blue", "default", "(no network)"],
   };
-  const { toHash, fromHash, EMPTY, levelOf } = page(several);
+  setTables(several);
   const pair = { ...EMPTY, rows: { network: 0 }, columns: { network: 2 }, level: "groups" };
   assert.equal(toHash(pair), "ns=network%20blue,network%20(no%20network)&level=groups");
   same(fromHash(toHash(pair)), pair);
@@ -282,7 +254,7 @@ test("a network is found by its name, as a source and as a destination", () => {
     networks: ["blue", "default"],
     networkNames: ["blue", "default", "(no network)"],
   };
-  const { search } = page(several);
+  setTables(several);
   same(
     search("blue").map(({ name, as, change }) => [name, as, change.level]),
     [
@@ -290,18 +262,17 @@ test("a network is found by its name, as a source and as a destination", () => {
       ["blue", "this network, as destination", "groups"],
     ],
   );
-  same(page(TABLES).search("default"), []);
+  setTables(TABLES);
+  same(search("default"), []);
 });
 
 test("one network is no step of the map", () => {
-  const { fromHash, levelOf } = page(TABLES);
   assert.equal(levelOf(fromHash("")), "groups");
   assert.equal(levelOf(fromHash("level=groups")), "groups");
   assert.equal(levelOf(fromHash("level=networks")), "groups");
 });
 
 test("search takes the words of the command line", () => {
-  const { withoutKind, groupPair } = page(TABLES);
   same(["ns/shop", "pod/shop/web-0", "shop/web-0", "node/n1"].map(withoutKind), [
     "shop",
     "shop/web-0",
@@ -316,7 +287,6 @@ test("search takes the words of the command line", () => {
 });
 
 test("where a packet may go on in several ways, each is for itself", () => {
-  const { waysOf } = page(TABLES);
   const hop = (number, ...next) => ({ number, hop: [...Array(11), next] });
   const numbers = ({ straight, ways }) =>
     [straight, ...ways].map((some) => some.map(({ number }) => number));
