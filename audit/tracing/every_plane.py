@@ -226,7 +226,7 @@ PACKETS_TIMEOUT_S = 600.0
 """How long packets are sent; of cells whose packets are not sent by then that is said."""
 PODS_AT_ONCE = 8
 """Pods that trace at a time, one stream and a thread that waits for it each."""
-WORTH_RAY = 5_000
+WORTH_RAY = 10_000
 """Requests from which Ray's start, some six seconds, is won back: what threads of one process do
 besides the daemons, they do one after the other."""
 
