@@ -9,6 +9,7 @@ sender's: of these only what the flows of the sender's own network say of their 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,13 +74,15 @@ def ways(
     receivers = _Receivers(endpoints, classes, crossing)
     legs = np.empty((len(senders), receivers.count), dtype=np.int64)
     unjoined = np.zeros(legs.shape, dtype=np.bool_)
-    rows: dict[tuple[str, str, str], tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
+    rows: dict[_From, tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
     first = 0
     for sender, index in senders.items():
         at = endpoints[index].attachment
-        key = (at.zone, at.switch, crossing.network[index]) if at is not None else ("", "", "")
+        key = _From()
+        if at is not None:
+            key = _From(at.zone, at.switch, crossing.network[index], at.segment)
         if key not in rows:
-            rows[key] = receivers.row(key, host_marks.get(key[0]))
+            rows[key] = receivers.row(key, host_marks.get(key.zone))
         row, unjoined[sender] = rows[key]
         legs[sender] = first + row
         first += int(row.max(initial=-1)) + 1
@@ -119,6 +122,15 @@ def packets(
     )
 
 
+class _From(NamedTuple):
+    """Where a packet begins: all of the sender that its ways depend on."""
+
+    zone: str = ""
+    switch: str = ""
+    network: str = ""
+    segment: str = ""
+
+
 class _Receivers:
     """The classes that are sent to or answered at, and an endpoint of each that is sent to."""
 
@@ -136,14 +148,16 @@ class _Receivers:
         names, numbers = np.unique(np.array(crossing.network), return_inverse=True)
         self._names = [str(name) for name in names]
         self._network = np.where(sent_to & ~self._hosts, numbers[self._endpoint], -1)
+        segments = [e.attachment.segment if e.attachment is not None else "" for e in endpoints]
+        self._segment = np.array(segments)[self._endpoint]
 
     def row(
-        self, sender: tuple[str, str, str], host_marks: Mapping[int, object] | None
+        self, sender: _From, host_marks: Mapping[int, object] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return numbers of the ways from a switch, and which lead to no such network."""
-        zone, switch, network = sender
-        joined = self._crossing.joined.get((zone, switch), frozenset({network}))
-        addresses = self._crossing.addresses.get(network)
+        networks = frozenset({sender.network})
+        joined = self._crossing.joined.get((sender.zone, sender.switch), networks)
+        addresses = self._crossing.addresses.get(sender.network)
         kind = np.zeros(self.count, dtype=np.int64)
         alike = np.arange(self.count, dtype=np.int64)
         if host_marks is not None:
@@ -155,6 +169,8 @@ class _Receivers:
         if addresses is not None:
             others = [n for n, name in enumerate(self._names) if name not in joined]
             unjoined = np.isin(self._network, others)
+            if sender.segment:  # there pods are sent to by their MAC, whatever network they are of
+                unjoined &= self._segment != sender.segment
             kind[unjoined] = 2
             alike[unjoined] = addresses[self._endpoint[unjoined]]
         _, row = np.unique(np.stack([kind, alike]), axis=1, return_inverse=True)

@@ -1,5 +1,7 @@
 """Which addresses of nodes share a way, and that pods' never do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,13 +49,20 @@ def test_pods_switches_and_senders_never_share() -> None:
     assert not set(first) & set(second)
 
 
-def between_networks(joined: frozenset[str], *addresses: int) -> tuple[list[int], list[bool]]:
+def between_networks(
+    joined: frozenset[str], *addresses: int, segments: tuple[str, ...] = ()
+) -> tuple[list[int], list[bool]]:
     """Return the ways of a pod of the default network to pods of another, and which are unjoined.
 
-    `addresses` number what the default network's flows say of theirs.
+    `addresses` number what the default network's flows say of theirs; `segments` are those of the
+    sender's and their ports.
     """
     count = len(addresses)
     ends = [PODS[0], *(made.pod(f"blue-{i}", f"10.50.0.{i}") for i in range(count))]
+    for index, segment in enumerate(segments):
+        attached = ends[index].attachment
+        assert attached is not None
+        ends[index] = replace(ends[index], attachment=replace(attached, segment=segment))
     crossing = Crossing(
         network=["", *["blue"] * count],
         joined={("worker", made.SWITCH): joined},
@@ -77,6 +86,13 @@ def test_pods_of_a_network_that_ports_lead_to_have_ways_of_their_own() -> None:
     numbers, unjoined = between_networks(frozenset({"", "blue"}), 7, 7, 8)
     assert len(set(numbers)) == 3
     assert unjoined == [False, False, False]
+
+
+def test_a_pod_on_the_senders_segment_has_a_way_of_its_own_whatever_its_network() -> None:
+    segments = ("layer2", "layer2", "other", "")
+    (here, there, nowhere), unjoined = between_networks(frozenset({""}), 7, 7, 7, segments=segments)
+    assert unjoined == [False, True, True], "it is sent to by its MAC, the others by the router's"
+    assert here != there == nowhere
 
 
 HTTP = 0, 1
