@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from audit.flows.literals import Alike, alike
+from audit.flows.literals import Alike
 from audit.flows.symbols import Symbol
 from audit.flows.syntax import Compared, MatchError, Parser, Token
 from audit.model.packets import Family
@@ -35,20 +35,8 @@ Demands = tuple[Demand, ...]
 """All of these hold of each packet that a match is true of; at most one of each field."""
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def demands(match: str) -> Demands:
-    """Return what a match demands, nothing of one that is not understood.
-
-    Cached: most flows for Services are the same in every zone, and matches that differ in literals
-    only are read once.
-    """
-    if not any(field in match for field in _FIELDS):
-        return ()
-    return demands_of(alike(match))
-
-
-def demands_of(match: Alike) -> Demands:
-    """Return what a match demands that is written with others for its literals."""
+def demands(match: Alike) -> Demands:
+    """Return what a match demands, nothing of one that is not understood."""
     text, literals = match
     return tuple(
         replace(demand, constants=frozenset(literals.get(c, c) for c in demand.constants))
@@ -58,6 +46,8 @@ def demands_of(match: Alike) -> Demands:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _demands(match: str) -> Demands:
+    if not any(field in match for field in _FIELDS):
+        return ()
     try:
         return _Parser(match).whole()
     except MatchError:

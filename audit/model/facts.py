@@ -1,12 +1,12 @@
 """The cluster's facts, as the stages after `facts` see them."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from audit.model.components import components
 from audit.model.endpoints import MAX_PORT, Attachment, Endpoint, NamedPort, Port
 from audit.model.findings import severity_of_note
 from audit.model.inventory import Difference, Stock
@@ -303,28 +303,14 @@ class Zone:
 
     def joined(self, datapaths: Collection[str]) -> dict[str, frozenset[str]]:
         """Return, for each of these datapaths, itself and all that packets from it can come to."""
-        beside: dict[str, set[str]] = defaultdict(set)
-        for port in self.ports.values():
-            peer = self.ports.get(port.peer)
-            if peer is not None:
-                beside[port.datapath].add(peer.datapath)
-                beside[peer.datapath].add(port.datapath)
-        together: dict[str, frozenset[str]] = {}
-        for datapath in datapaths:
-            if datapath not in together:
-                around = frozenset(_around(datapath, beside))
-                together |= dict.fromkeys(around, around)
-        return {datapath: together[datapath] for datapath in datapaths}
-
-
-def _around(datapath: str, beside: Mapping[str, Iterable[str]]) -> set[str]:
-    datapaths, waiting = set[str](), [datapath]
-    while waiting:
-        name = waiting.pop()
-        if name not in datapaths:
-            datapaths.add(name)
-            waiting += beside.get(name, ())
-    return datapaths
+        return components(
+            datapaths,
+            (
+                (port.datapath, self.ports[port.peer].datapath)
+                for port in self.ports.values()
+                if port.peer in self.ports
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ others than a packet's. It gets from one datapath to another by a port that has 
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from audit.model.components import components
 from audit.replay import lean
 from audit.replay.tables import Row, Tables
 
@@ -49,7 +49,8 @@ class Connected:
             for option in row["options"].values()
             if option in datapath_of
         ]
-        names = _names(datapath_of.values(), joined)
+        together = components(datapath_of.values(), joined)
+        names = {each: f"connected with {min(others)}" for each, others in together.items()}
         return cls(
             of_port={port: names[datapath] for port, datapath in datapath_of.items()},
             of_datapath=names,
@@ -79,8 +80,7 @@ class Connected:
         several transactions write stay as they are, and so do those of which nothing would be
         left: whatever has these is not here.
         """
-        written = [row for _, rows in lean.rows_of(transactions, _GROUPS) for row in rows]
-        changing = {uuid for uuid, times in Counter(written).items() if times > 1}
+        changing = lean.changing(transactions, _GROUPS)
         for transaction, rows in lean.rows_of(transactions, _GROUPS):
             left = {
                 uuid: row if uuid in changing else self._without(row, entered)
@@ -127,17 +127,3 @@ def _several(row: Row) -> Iterable[str]:
     """Return a group's datapaths; of one it is that itself."""
     datapaths = row["datapaths"]
     return [datapaths] if isinstance(datapaths, str) else datapaths
-
-
-def _names(every: Iterable[str], joined: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return a name of what each is connected with, by pairs that are."""
-    next_of = {each: each for each in every}
-
-    def last(each: str) -> str:
-        while next_of[each] != each:
-            next_of[each] = each = next_of[next_of[each]]
-        return each
-
-    for one, other in joined:
-        next_of[last(one)] = last(other)
-    return {each: f"connected with {last(each)}" for each in next_of}

@@ -6,7 +6,7 @@ without the others, and a trace takes nine tenths.
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -68,6 +68,12 @@ def rows_of(transactions: Iterable[Transaction], table: str) -> Iterator[tuple[T
     for transaction in transactions:
         if table in transaction:
             yield transaction, RAW_OBJECT.decode(transaction[table])
+
+
+def changing(transactions: Iterable[Transaction], table: str) -> frozenset[str]:
+    """Return the rows of a table that several transactions write, as uuids."""
+    times = Counter(uuid for _, rows in rows_of(transactions, table) for uuid in rows)
+    return frozenset(uuid for uuid, count in times.items() if count > 1)
 
 
 def put(transaction: Transaction, table: str, rows: Rows) -> None:

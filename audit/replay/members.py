@@ -81,13 +81,13 @@ class Sets:
             lean.put(transaction, lean.SETS, left)
 
 
-def _once(transactions: Iterable[lean.Transaction]) -> Iterator[tuple[str, list[str]]]:
+def _once(transactions: Sequence[lean.Transaction]) -> Iterator[tuple[str, list[str]]]:
     """Yield the sets that one transaction writes, by uuid, with their addresses."""
-    written = [row for _, rows in lean.rows_of(transactions, lean.SETS) for row in rows.items()]
-    times = Counter(uuid for uuid, _ in written)
-    for uuid, row in written:
-        if times[uuid] == 1 and (decoded := msgspec.json.decode(row)):
-            yield uuid, addresses(decoded)
+    changing = lean.changing(transactions, lean.SETS)
+    for _, rows in lean.rows_of(transactions, lean.SETS):
+        for uuid, row in rows.items():
+            if uuid not in changing and (decoded := msgspec.json.decode(row)):
+                yield uuid, addresses(decoded)
 
 
 def otherwise_asked(flows: Iterable[tuple[str, str]]) -> frozenset[str]:

@@ -27,7 +27,7 @@ import functools
 import itertools
 import re
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import DatabaseError, EngineError
-from audit.flows.demands import Demand, demands_of
+from audit.flows.demands import Demand, demands
 from audit.flows.literals import alike
 from audit.replay import databases, lean
 from audit.replay.connected import Connected
@@ -137,7 +137,7 @@ class Division:
         for row, flow in zip(rows, flows, strict=True):
             networks = connected.of_flow(flow.logical_datapath, flow.logical_dp_group)
             match = alike(flow.match)
-            asked = [numbers.of_networks(networks), *map(numbers.of_demand, demands_of(match))]
+            asked = [numbers.of_networks(networks), *map(numbers.of_demand, demands(match))]
             row[: len(asked)] = asked
             texts.add(flow, match.text)
         return cls(
@@ -217,7 +217,10 @@ class Part:
         met[[_NONE, *(n for c in kept for n in whole.by_constant.get(c, ()))]] = True
         self._left = np.asarray(met[whole.rows].all(axis=1))
         """(flows,): those that are in it."""
-        self._mentions = _Mentions(whole.words - kept)
+
+    @functools.cached_property
+    def _mentions(self) -> "_Mentions":
+        return _Mentions(self._whole.words - self._kept)
 
     @functools.cached_property
     def _renamed(self) -> Renamed:
@@ -482,16 +485,16 @@ class _Written:
         rows = [row for _, rows in lean.rows_of(transactions, _FLOWS) for row in rows.items()]
         flows = [_FLOW.decode(text) for _, text in rows]
         uuids = [uuid for uuid, _ in rows]
-        times = Counter(uuids)
+        changing = lean.changing(transactions, _FLOWS)
         last = dict(zip(uuids, flows, strict=True))
         first: dict[str, int] = {}
         again = {}
         for number, uuid in enumerate(uuids):
-            if times[uuid] > 1 and first.setdefault(uuid, number) != number:
+            if uuid in changing and first.setdefault(uuid, number) != number:
                 again[number] = first[uuid]
         return cls(
             flows=[
-                _unsettled(flow) if times[uuid] > 1 else flow or _Flow()
+                _unsettled(flow) if uuid in changing else flow or _Flow()
                 for uuid, flow in zip(uuids, flows, strict=True)
             ],
             again=again,

@@ -141,11 +141,11 @@ class LogicalTracer:
             for _ in range(PARTS):
                 words = {word for task in waiting for word in _words(task)}
                 entries = {task.microflow.inport for task in waiting}
-                part = self._part_of(zone, division, division.kept(entries, words | needed))
+                opened = self._part_of(zone, division, division.kept(entries, words | needed))
                 for _ in range(len(waiting)):
-                    outcome = self._trace(part.zone, waiting[0])
+                    outcome = self._trace(opened.zone, waiting[0])
                     task = waiting.popleft()
-                    missed = [part.part.missing(output) for output in part.zone.outputs]
+                    missed = [opened.part.missing(output) for output in opened.zone.outputs]
                     if not isinstance(outcome, LogicalTrace) or None in missed:
                         whole.append(task)
                     elif any(missed):

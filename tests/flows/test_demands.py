@@ -7,6 +7,7 @@ import pytest
 
 from audit.flows import demands as demands_module
 from audit.flows.demands import Demand, demands
+from audit.flows.literals import alike
 from audit.replay.tables import Tables
 from tests.archives import extract
 
@@ -43,7 +44,7 @@ def of(field: str, *constants: str, groups: tuple[str, ...] = ()) -> Demand:
     ],
 )
 def test_what_is_demanded(match: str, demanded: list[Demand]) -> None:
-    assert sorted(demands(match), key=lambda demand: demand.field) == demanded
+    assert sorted(demands(alike(match)), key=lambda demand: demand.field) == demanded
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_what_is_demanded(match: str, demanded: list[Demand]) -> None:
     ],
 )
 def test_nothing_is_demanded_that_is_not_sure(match: str) -> None:
-    assert demands(match) == ()
+    assert demands(alike(match)) == ()
 
 
 def test_matches_that_differ_in_names_and_addresses_are_read_alike(
@@ -85,4 +86,4 @@ def test_matches_that_differ_in_names_and_addresses_are_read_alike(
     }
     assert len(matches) > 1000
     for match in matches:
-        assert demands(match) == demands_module._demands(match)  # noqa: SLF001 - each for itself
+        assert demands(alike(match)) == demands_module._demands(match)  # noqa: SLF001 - each for itself
