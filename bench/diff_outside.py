@@ -82,7 +82,7 @@ def _policy(item: Object) -> Policy:
     meta = item["metadata"]
     ref = PolicyRef(kind="NetworkPolicy", namespace=meta["namespace"], name=meta["name"])
     text = yaml.safe_dump(item)
-    return Policy(ref=ref, directions=("egress", "ingress"), rules=(1, 1), manifest=text)
+    return Policy(ref=ref, directions=("egress", "ingress"), rules=(1, 1), text=text)
 
 
 def _moved(made: Sequence[Object], changed: int) -> Iterator[Object]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.facts import kube
+from audit.facts import kube, policyobjects
 from audit.model.endpoints import Endpoint, EndpointKind, Port
 from audit.model.facts import Policy
 from audit.model.packets import Family, Protocol
@@ -54,7 +54,7 @@ def read(size: Size) -> tuple[list[Endpoint], list[Policy], Cluster]:
         if pod.phase == "Running"
     ]
     policies = [
-        kube.policy(item, kind)
+        policyobjects.policy(item, kind)
         for resource_, kind in kube.POLICY_RESOURCES.items()
         for item in lists.get(resource_, {"items": []})["items"]
     ]

@@ -22,7 +22,16 @@ import yaml
 
 from audit.commands.plan_file import options_of
 from audit.errors import DatabaseError, RunReadError, ScopeError, SnapshotError
-from audit.facts import archive, kube, manifests, mustgather, objects, snapshot, validity
+from audit.facts import (
+    archive,
+    kube,
+    manifests,
+    mustgather,
+    objects,
+    policyobjects,
+    snapshot,
+    validity,
+)
 from audit.facts.ovn import read_zone
 from audit.model.datapath import Pipelines, Switch
 from audit.model.engine import DatabaseReader
@@ -346,7 +355,7 @@ def _policy(data: bytes) -> None:
         faults = validity.of_policy(item, kind) if kind in _POLICY_KINDS else ["no policy"]
         if not faults:
             assert accepted_by_schemas(item, kind), item
-            kube.policy(item, kind)
+            policyobjects.policy(item, kind)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise SnapshotError(str(error)) from error
     if faults:

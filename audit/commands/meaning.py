@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.commands import intent as intending
-from audit.facts import kube
+from audit.facts import policyobjects
 from audit.facts.fields import FieldError
 from audit.model import findings
 from audit.model.endpoints import Endpoint, EndpointKind, Port
@@ -107,7 +107,7 @@ class Objects:
         listed = run.matrix if isinstance(run, Run) else run
         try:
             policies = tuple(
-                kube.policy_of(policy)
+                policyobjects.policy_of(policy)
                 for policy in run.policies
                 if spaces is None or policy.ref.namespace in spaces
             )

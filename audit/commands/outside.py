@@ -19,7 +19,7 @@ from audit.compare import causes
 from audit.compare.common import Common
 from audit.compare.pairing import Pairing, pair
 from audit.cover import portspace
-from audit.facts import kube
+from audit.facts import kube, policyobjects
 from audit.facts.fields import FieldError
 from audit.model.changes import OutsideChanges
 from audit.model.endpoints import Endpoint, EndpointKind, Port
@@ -144,7 +144,7 @@ def _state(run: Recorded, read: dict[tuple[PolicyRef, str], Policy]) -> ClusterS
     """
     for policy in run.policies:
         if (policy.ref, policy.manifest) not in read:
-            read[policy.ref, policy.manifest] = kube.policy_of(policy)
+            read[policy.ref, policy.manifest] = policyobjects.policy_of(policy)
     labels = RunLabels.of(run.manifest)
     assert labels is not None  # noqa: S101 - a run without them is not compared
     return ClusterState(

@@ -9,13 +9,16 @@ out again, so they may not make a document much larger than it is.
 """
 
 import functools
+import itertools
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import yaml
 
 from audit.facts.loaders import Kubernetes, Plain
@@ -223,12 +226,57 @@ def _json(text: str) -> Iterator[Document]:
 def json_document(text: str) -> Any:  # noqa: ANN401 - JSON may be anything
     """Return the value that a JSON text is. DocumentError with what is wrong, in a line."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
         return _whole(value) if _has_escapes(text) else value
     except DocumentError:
         raise
     except (ValueError, RecursionError) as error:
         raise DocumentError(str(error)) from error
+
+
+def _finite(number: str) -> float:
+    """Return a number with a fraction or an exponent; DocumentError for what JSON cannot say."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise DocumentError(f"{number} is no number in JSON")
+    return value
+
+
+class _List(msgspec.Struct):
+    """A List of Kubernetes' API; `items` are read one by one."""
+
+    items: list[msgspec.Raw] | None
+    kind: str = "List"
+
+
+def listed(data: bytes) -> Iterator[Any] | None:
+    """Return the items of a List in JSON; None where it is something else. DocumentError.
+
+    One item is read at a time: all those of a large cluster fill a memory.
+    """
+    try:
+        read = msgspec.json.decode(data, type=_List)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        # Of another encoding, or what is wrong with it is said.
+        content = json_document(decoded(data))
+        return _items(content)
+    return _each(read.items or (), data) if read.kind.endswith("List") else None
+
+
+def _items(content: Any) -> Iterator[Any] | None:  # noqa: ANN401 - JSON may be anything
+    is_list = isinstance(content, dict) and str(content.get("kind", "List")).endswith("List")
+    # An API server written in Go may print an empty list as null.
+    items = content.get("items", {}) if is_list else {}
+    return iter(items or ()) if items is None or isinstance(items, list) else None
+
+
+def _each(items: Sequence[msgspec.Raw], data: bytes) -> Iterator[Any]:
+    for index, item in enumerate(items):
+        try:
+            yield msgspec.json.decode(item)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            yield from itertools.islice(_items(json_document(decoded(data))) or (), index, None)
+            return
 
 
 def _loaded(

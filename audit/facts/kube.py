@@ -10,9 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import yaml
-
-from audit.facts import policies
 from audit.facts.addresses import network
 from audit.facts.documents import documents
 from audit.facts.fields import Field, FieldError
@@ -25,10 +22,9 @@ from audit.model.endpoints import (
     NamedPort,
     Port,
 )
-from audit.model.facts import Policy, Service, ServiceEndpoint
+from audit.model.facts import Service, ServiceEndpoint
 from audit.model.networks import DEFAULT, Role
 from audit.model.packets import WITH_PORTS, Protocol
-from audit.model.verdicts import PolicyRef
 
 Object = Mapping[str, Any]
 
@@ -45,11 +41,6 @@ POLICY_RESOURCES = {
 }
 """Resources whose objects decide packets, with their kinds."""
 
-_SERVER_WRITTEN = frozenset(
-    {"managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"}
-)
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-"""kubectl's copy of the manifest in the manifest."""
 _SERVICE_NAME = "kubernetes.io/service-name"
 """The label that ties an EndpointSlice to its Service. The mirrored slices of user-defined
 networks have another one, `k8s.ovn.org/service-name`, and so are not taken for these."""
@@ -62,8 +53,6 @@ _NODE_SUBNETS = "k8s.ovn.org/node-subnets"
 _HYBRID_SUBNET = "k8s.ovn.org/hybrid-overlay-node-subnet"
 _NODE_CHASSIS = "k8s.ovn.org/node-chassis-id"
 _HOST_CIDRS = "k8s.ovn.org/host-cidrs"
-# libyaml writes the same text eight times faster: seconds, at ten thousand policies.
-_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -492,59 +481,3 @@ def _ready(endpoint: Field) -> tuple[str, ...]:
     if not endpoint["conditions"]["ready"].flag(default=True):
         return ()
     return tuple(address.address() for address in [*endpoint["addresses"].each()][:1])
-
-
-def policy(item: Object, kind: str, *, meant: bool = True) -> Policy:
-    """Read a policy object of any of the kinds in POLICY_RESOURCES, with what it means or not."""
-    root = Field(item)
-    metadata, spec = root["metadata"], root["spec"]
-    return Policy(
-        ref=PolicyRef(
-            kind=kind, namespace=metadata["namespace"].text(), name=metadata["name"].required()
-        ),
-        directions=_directions(kind, spec),
-        rules=(len([*spec["ingress"].each()]), len([*spec["egress"].each()])),
-        manifest=manifest(item, kind),
-        spec=policies.spec(item, kind) if meant else None,
-    )
-
-
-def policy_of(stored: Policy) -> Policy:
-    """Return a policy of a finished run with its meaning, read from its manifest again."""
-    [item] = documents(stored.manifest)
-    return replace(stored, spec=policies.spec(item, stored.ref.kind))
-
-
-_ISOLATING = frozenset({"NetworkPolicy", "MultiNetworkPolicy"})
-
-
-def _directions(kind: str, spec: Field) -> tuple[str, ...]:
-    """Return the directions a policy acts in.
-
-    The default `policyTypes` are Ingress, and Egress when it has an egress rule
-    (networking.k8s.io/v1).
-    """
-    if kind in _ISOLATING:
-        types = [policy_type.text().lower() for policy_type in spec["policyTypes"].each()]
-        default = ("egress", "ingress") if any(spec["egress"].each()) else ("ingress",)
-        return tuple(sorted(set(types))) or default
-    return tuple(direction for direction in ("egress", "ingress") if any(spec[direction].each()))
-
-
-def manifest(item: Object, kind: str) -> str:
-    """Return the object as YAML, without what the server and kubectl wrote into it."""
-    root = Field(item)
-    metadata = {k: v for k, v in root["metadata"].mapping().items() if k not in _SERVER_WRITTEN}
-    annotations = root["metadata"]["annotations"].mapping()
-    kept = {key: value for key, value in annotations.items() if key != _LAST_APPLIED}
-    metadata.pop("annotations", None)
-    if kept:
-        metadata["annotations"] = kept
-    shown = {
-        "apiVersion": root["apiVersion"].text(),
-        "kind": root["kind"].text(kind),
-        "metadata": metadata,
-        "spec": root["spec"].mapping(),
-    }
-    text = yaml.dump(shown, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    return str(text)

@@ -24,6 +24,7 @@ from audit.facts import (
     kube,
     kustomize,
     networks,
+    policyobjects,
     profiles,
     trees,
     unsaid,
@@ -397,7 +398,7 @@ class _Reader:
             else:
                 manifests.pods.append(pod)
         elif kind in _POLICIES:
-            manifests.policies.append(kube.policy(item, kind))
+            manifests.policies.append(policyobjects.policy(item, kind))
         elif kind in networks.KINDS:
             manifests.networks += networks.read(item)
         elif kind in networks.JOINING:

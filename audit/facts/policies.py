@@ -41,6 +41,9 @@ _ACTIONS = {
 }
 _PROTOCOLS = {str(protocol).upper(): protocol for protocol in WITH_PORTS}
 """The API's words; OVN-Kubernetes knows no others, in small letters either."""
+_CLUSTER_SCOPED = frozenset(
+    {"AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"}
+)
 _CLUSTER_TIERS = {"Admin": Tier.ADMIN, "Baseline": Tier.BASELINE}
 _OPERATORS = {
     "In": Operator.IN,
@@ -53,7 +56,21 @@ _OPERATORS = {
 def spec(item: Mapping[str, object], kind: str) -> PolicySpec:
     """Return what a policy object of one of the kinds in `kube.POLICY_RESOURCES` means."""
     root = Field(item)
-    return _READERS[kind](root["spec"], root["metadata"])
+    return placed(meaning(root["spec"], kind), root["metadata"], kind)
+
+
+def meaning(field: Field, kind: str) -> PolicySpec:
+    """Return what a `spec` of that kind means, whichever policy of whichever namespace has it."""
+    return _READERS[kind](field)
+
+
+def placed(meant: PolicySpec, metadata: Field, kind: str) -> PolicySpec:
+    """Return what a policy means whose `spec` means that: of its namespace, on its networks."""
+    if kind in _CLUSTER_SCOPED:
+        return meant
+    space = metadata["namespace"].text()
+    attachments = _policy_for(metadata, space) if kind == "MultiNetworkPolicy" else None
+    return replace(meant, namespace=space, attachments=attachments)
 
 
 def selector(field: Field) -> Selector:
@@ -81,7 +98,7 @@ def _requirement(
         raise FieldError(f"{field.path}: {error}") from None
 
 
-def _network_policy(field: Field, metadata: Field) -> PolicySpec:
+def _network_policy(field: Field) -> PolicySpec:
     types = {_direction(policy_type) for policy_type in field["policyTypes"].each()}
     implied = not types
     if implied:
@@ -91,7 +108,6 @@ def _network_policy(field: Field, metadata: Field) -> PolicySpec:
             types.add(Direction.EGRESS)
     return PolicySpec(
         tier=Tier.NETWORK_POLICY,
-        namespace=metadata["namespace"].text(),
         subject=PodPeer(pods=selector(field["podSelector"])),
         # Rules of a direction that is not among the types have no effect.
         rules=tuple(
@@ -115,14 +131,10 @@ _POLICY_FOR = "k8s.v1.cni.cncf.io/policy-for"
 """The annotation that names the attachment definitions which a MultiNetworkPolicy is for."""
 
 
-def _multi_network_policy(field: Field, metadata: Field) -> PolicySpec:
-    """Read a NetworkPolicy of secondary networks; without the annotation it concerns none."""
+def _policy_for(metadata: Field, space: str) -> frozenset[str]:
+    """Return the networks that a MultiNetworkPolicy is for; without the annotation it has none."""
     listed = metadata["annotations"][_POLICY_FOR].text().replace(" ", "").split(",")
-    space = metadata["namespace"].text()
-    return replace(
-        _network_policy(field, metadata),
-        attachments=frozenset(nad if "/" in nad else f"{space}/{nad}" for nad in listed if nad),
-    )
+    return frozenset(nad if "/" in nad else f"{space}/{nad}" for nad in listed if nad)
 
 
 def _direction(field: Field) -> Direction:
@@ -187,16 +199,16 @@ def _numbers(protocol: Protocol, first: Field, last: Field) -> PortMatch:
     return PortMatch(protocol=protocol, first=low, last=high)
 
 
-def _admin(field: Field, _metadata: Field) -> PolicySpec:
+def _admin(field: Field) -> PolicySpec:
     priority = field["priority"].number()
     return _cluster(field, Tier.ADMIN, priority, lambda rule: _all(rule["ports"], _admin_ports))
 
 
-def _baseline(field: Field, _metadata: Field) -> PolicySpec:
+def _baseline(field: Field) -> PolicySpec:
     return _cluster(field, Tier.BASELINE, 0, lambda rule: _all(rule["ports"], _admin_ports))
 
 
-def _cluster_network_policy(field: Field, _metadata: Field) -> PolicySpec:
+def _cluster_network_policy(field: Field) -> PolicySpec:
     word = field["tier"].required()
     if word not in _CLUSTER_TIERS:
         raise FieldError(f"{field['tier'].path} is {word}, not Admin or Baseline")
@@ -322,11 +334,10 @@ def _cluster_ports(field: Field) -> Iterator[PortMatch]:
             yield PortMatch(protocol=protocol)
 
 
-def _firewall(field: Field, metadata: Field) -> PolicySpec:
+def _firewall(field: Field) -> PolicySpec:
     """Read an EgressFirewall (k8s.ovn.org/v1): the first rule that matches decides."""
     return PolicySpec(
         tier=Tier.FIREWALL,
-        namespace=metadata["namespace"].text(),
         subject=PodPeer(),
         rules=tuple(
             _firewall_rule(rule, index) for index, rule in enumerate(field["egress"].each())
@@ -362,9 +373,9 @@ def _firewall_peer(field: Field) -> Peer:
     return NamePeer(names=(field["dnsName"].required(),))
 
 
-_READERS: Mapping[str, Callable[[Field, Field], PolicySpec]] = {
+_READERS: Mapping[str, Callable[[Field], PolicySpec]] = {
     "NetworkPolicy": _network_policy,
-    "MultiNetworkPolicy": _multi_network_policy,
+    "MultiNetworkPolicy": _network_policy,
     "AdminNetworkPolicy": _admin,
     "BaselineAdminNetworkPolicy": _baseline,
     "ClusterNetworkPolicy": _cluster_network_policy,

@@ -9,12 +9,32 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from audit.facts import apis, kube, snapshot, validity
+from audit.facts import apis, kube, policyobjects, snapshot, validity
 from audit.facts.fields import Field, FieldError
 from audit.facts.passedover import PassedOver
 from audit.model.facts import Note, Policy
 
 RESOURCE_OF: Mapping[str, str] = {kind: name for name, kind in kube.POLICY_RESOURCES.items()}
+
+
+_OF_SPEC_OR_METADATA = frozenset({"NetworkPolicy"})
+"""Kinds of which no rule of the API is about metadata and the rest of the object together."""
+
+
+@dataclass(slots=True)
+class _Faults:
+    """Finds what `validity.of_policy` does; the same but for its metadata is looked at once."""
+
+    _faultless: set[tuple[str, bytes]] = field(default_factory=set)
+
+    def of(self, item: Mapping[str, object], kind: str) -> list[validity.Fault]:
+        key = policyobjects.but_for_metadata(item, kind)
+        if key in self._faultless:
+            return validity.of_metadata(item["metadata"], ())
+        faults = validity.of_policy(item, kind)
+        if not faults and kind in _OF_SPEC_OR_METADATA:
+            self._faultless.add(key)
+        return faults
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,6 +51,8 @@ class Listed:
     others: Counter[str] = field(default_factory=Counter)
     """Objects of another API that has the same word for its kind."""
     notes: list[Note] = field(default_factory=list)
+    _readings: policyobjects.Readings = field(default_factory=policyobjects.Readings)
+    _faults: _Faults = field(default_factory=_Faults)
 
     def take(self, item: Mapping[str, object], kind: str) -> Policy | None:
         """Read one policy; None for another API's. FieldError where it is none at all."""
@@ -39,16 +61,16 @@ class Listed:
             if version and not apis.is_read(kind, version):
                 self.others[apis.described(kind, version)] += 1
                 return None
-            policy = kube.policy(item, kind)
+            policy = self._readings.policy(item, kind)
         except FieldError as error:
-            policy = kube.policy(item, kind, meant=False)
+            policy = policyobjects.policy(item, kind, meant=False)
             text = f"{policy.ref} has no meaning that is known: {error}"
             self.notes.append(
                 Note(code="policy-without-meaning", text=text, subjects=(str(policy.ref),))
             )
             self.unread.append(str(policy.ref))
             return policy
-        faults = validity.of_policy(item, kind)
+        faults = self._faults.of(item, kind)
         if faults:
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             text = (

@@ -6,7 +6,8 @@ A snapshot is a directory, or a `.tar.gz` of one: `kube/<resource>.json`, `ovn/<
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 from audit.errors import SnapshotError
 from audit.facts import archive, mustgather, sums
-from audit.facts.documents import decoded, json_document
+from audit.facts.documents import json_document, listed
 from audit.facts.fields import Field, FieldError
 from audit.model.facts import Input, Note
 
@@ -245,27 +246,38 @@ def describe(snapshot: Snapshot) -> Description:
         raise SnapshotError(f"{snapshot.shown(path)} cannot be read: {error}") from error
 
 
-def read_list(snapshot: Snapshot, resource: str) -> Sequence[Mapping[str, Any]] | None:
+def read_list(snapshot: Snapshot, resource: str) -> Iterator[Mapping[str, Any]] | None:
     """Return the items of `kube/<resource>.json`, None when the snapshot has none.
 
-    SnapshotError when the file is no JSON or no List, or an item is no object of this resource.
+    SnapshotError when the file is no JSON or no List; of an item that cannot be read, when its turn
+    comes.
     """
     path = snapshot.lists.get(resource)
     if path is None:
         return None
-    shown = snapshot.shown(path)
+    with _readable(snapshot.shown(path)):
+        items = listed(path.read_bytes())
+    if items is None:
+        raise SnapshotError(
+            f"{snapshot.shown(path)} is not a List as `kubectl get {resource} -A -o json` prints"
+        )
+    return _each(items, snapshot.shown(path))
+
+
+def _each(items: Iterator[Mapping[str, Any]], shown: str) -> Iterator[Mapping[str, Any]]:
+    with _readable(shown):
+        yield from items
+
+
+@contextmanager
+def _readable(shown: str) -> Iterator[None]:
+    """Say of a file that cannot be read which it is, and what to do. SnapshotError."""
     try:
-        content = json_document(decoded(path.read_bytes()))
+        yield
     except OSError as error:
         raise SnapshotError(f"{shown} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise SnapshotError(f"{shown} is not JSON: {error}; write it again with kubectl") from error
-    is_list = isinstance(content, dict) and str(content.get("kind", "List")).endswith("List")
-    # An API server written in Go may print an empty list as null.
-    items = content.get("items", {}) if is_list else {}
-    if items is not None and not isinstance(items, list):
-        raise SnapshotError(f"{shown} is not a List as `kubectl get {resource} -A -o json` prints")
-    return items or []
 
 
 def read_objects(

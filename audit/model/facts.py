@@ -1,6 +1,6 @@
 """The cluster's facts, as the stages after `facts` see them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -128,9 +128,14 @@ class Policy:
     directions: tuple[str, ...]
     rules: tuple[int, int]
     """How many rules it has, (ingress, egress)."""
-    manifest: str
-    """The object as YAML, without server-written fields."""
+    text: str | Callable[[], str]
+    """The manifest, or what writes it: of hundreds of thousands few are ever asked for."""
     spec: PolicySpec | None = None
+
+    @property
+    def manifest(self) -> str:
+        """The object as YAML, without server-written fields."""
+        return self.text if isinstance(self.text, str) else self.text()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

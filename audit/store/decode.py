@@ -285,7 +285,7 @@ def policies(file: Path) -> tuple[Policy, ...]:
                 ref=PolicyRef(kind=row["kind"], namespace=row["namespace"], name=row["name"]),
                 directions=tuple(row["directions"]),
                 rules=(row["ingress_rules"], row["egress_rules"]),
-                manifest=row["manifest"],
+                text=row["manifest"],
             )
             for row in pq.read_table(file, partitioning=None).to_pylist()
         )

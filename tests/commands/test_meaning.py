@@ -48,7 +48,7 @@ def run_of(cidr: str) -> StreamedRun:
             for namespace, name, address in pods
         ),
         ports=(Port(protocol=Protocol.TCP, number=80),),
-        policies=(Policy(ref=ref, directions=("ingress",), rules=(1, 0), manifest=manifest),),
+        policies=(Policy(ref=ref, directions=("ingress",), rules=(1, 0), text=manifest),),
         traces=TraceFiles(()),
         parts=lambda: iter(
             [

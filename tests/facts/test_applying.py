@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from audit.errors import UsageError
-from audit.facts import applying, kube
+from audit.facts import applying, policyobjects
 from audit.facts.applying import Change
 from audit.model.facts import ClusterState, Note, Policy
 from audit.model.verdicts import PolicyRef
@@ -26,7 +26,7 @@ def policy(name: str, **spec: object) -> dict[str, object]:
 
 
 def read(name: str, **spec: object) -> Policy:
-    return kube.policy(policy(name, **spec), "NetworkPolicy")
+    return policyobjects.policy(policy(name, **spec), "NetworkPolicy")
 
 
 @pytest.fixture

@@ -621,7 +621,7 @@ def test_a_policy_that_zones_with_equal_rows_lack_is_missing_in_all_of_them() ->
         pods=(),
         nodes=(),
         namespaces={},
-        policies=[Policy(ref=ref, directions=(), rules=(0, 0), manifest="")],
+        policies=[Policy(ref=ref, directions=(), rules=(0, 0), text="")],
         kinds=frozenset(),
         zones=zones,
         topology=Topology.of(zones, ()),

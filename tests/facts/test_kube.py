@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.facts import kube
+from audit.facts import kube, policyobjects
 from audit.facts.fields import FieldError
 from audit.model.endpoints import NamedPort, Port
 from audit.model.facts import ServiceEndpoint
@@ -423,7 +423,7 @@ DENY: dict[str, Any] = {"type": "Deny", "to": {"cidrSelector": "0.0.0.0/0"}}
 def test_the_directions_a_policy_acts_in(
     kind: str, spec: object, directions: tuple[str, ...], rules: tuple[int, int]
 ) -> None:
-    found = kube.policy({"metadata": {"name": "p"}, "spec": spec}, kind)
+    found = policyobjects.policy({"metadata": {"name": "p"}, "spec": spec}, kind)
     assert (found.directions, found.rules) == (directions, rules)
 
 
@@ -448,7 +448,7 @@ def test_a_manifest_is_what_its_author_wrote() -> None:
         "spec": {"podSelector": {}, "ingress": [{"ports": [{"port": 80}]}]},
         "status": {"conditions": []},
     }
-    text = kube.manifest(item, "NetworkPolicy")
+    text = policyobjects.manifest(item, "NetworkPolicy")
     assert "wëb" in text
     assert yaml.safe_load(text) == {
         "apiVersion": "networking.k8s.io/v1",
@@ -462,11 +462,11 @@ def test_a_manifest_is_what_its_author_wrote() -> None:
         "spec": {"podSelector": {}, "ingress": [{"ports": [{"port": 80}]}]},
     }
     item["metadata"]["annotations"].popitem()  # type: ignore[index]
-    assert "annotations" not in kube.manifest(item, "NetworkPolicy")
+    assert "annotations" not in policyobjects.manifest(item, "NetworkPolicy")
 
 
 def test_items_of_a_typed_list_do_not_say_their_kind() -> None:
-    shown = yaml.safe_load(kube.manifest({"metadata": {"name": "p"}}, "EgressFirewall"))
+    shown = yaml.safe_load(policyobjects.manifest({"metadata": {"name": "p"}}, "EgressFirewall"))
     assert shown == {
         "apiVersion": "",
         "kind": "EgressFirewall",
@@ -545,8 +545,8 @@ def test_any_json_is_read_or_refused_with_a_sentence(item: dict[str, Any]) -> No
         kube.service,
         kube.slice_service,
         lambda item: kube.service(DB, {("shop", "db"): [item]}),
-        lambda item: kube.policy(item, "NetworkPolicy"),
-        lambda item: kube.policy(item, "EgressFirewall"),
+        lambda item: policyobjects.policy(item, "NetworkPolicy"),
+        lambda item: policyobjects.policy(item, "EgressFirewall"),
     ):
         with contextlib.suppress(FieldError):
             read(item)

@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from audit.facts import kube, objects, validity
-from audit.model.facts import ClusterState
+from audit.facts import kube, objects, policylists, policyobjects, validity
+from audit.facts.documents import documents
+from audit.model.facts import ClusterState, Policy
 from audit.model.findings import Severity, severity_of_note
 from audit.model.packets import Family
 from audit.model.portspace import NO_SPACE
@@ -20,6 +22,12 @@ from audit.scope import matrix, ports
 from audit.scope.ports import parse
 from tests.conftest import REPOSITORY
 
+ANNOTATION = "k8s.v1.cni.cncf.io/policy-for"
+VERSIONS = {
+    "NetworkPolicy": "networking.k8s.io/v1",
+    "MultiNetworkPolicy": "k8s.cni.cncf.io/v1beta1",
+    "EgressFirewall": "k8s.ovn.org/v1",
+}
 RECORDED = [
     REPOSITORY / "examples" / "interconnect.tar.gz",
     *sorted((REPOSITORY / "tests" / "data").glob("*-*.tar.xz")),
@@ -40,6 +48,61 @@ def test_what_a_real_api_server_accepted_is_accepted(archive: Path) -> None:
                 assert validity.of_policy(item, kind) == []
                 checked += 1
     assert checked
+
+
+SPECS: list[dict[str, Any]] = [
+    {"podSelector": {}},
+    {"podSelector": {}, "policyTypes": ["Egress"]},
+    {"podSelector": {"matchLabels": {"app": "a"}}, "egress": [{"ports": [{"port": 53}]}]},
+    {"podSelector": {}, "ingress": [{"ports": [{"port": 0}]}]},
+    {"podSelector": {}, "policyTypes": ["Sideways"]},
+    {"podSelector": {"matchExpressions": [{"key": "a", "operator": "Within"}]}},
+    {},
+]
+METADATA: list[dict[str, Any]] = [
+    {"name": "p", "namespace": "shop"},
+    {"name": "p", "namespace": "bank", "labels": {"app": "web"}, "uid": "1"},
+    {"name": "P", "namespace": "shop"},
+    {
+        "name": "p",
+        "namespace": "shop",
+        "labels": {"app": "-"},
+        "annotations": {ANNOTATION: "b/c,d"},
+    },
+    {"name": "default", "namespace": "shop", "annotations": {ANNOTATION: "e"}},
+]
+
+
+@pytest.mark.parametrize("kind", ["NetworkPolicy", "MultiNetworkPolicy", "EgressFirewall"])
+@pytest.mark.parametrize("step", [1, -1])
+def test_alike_policies_that_are_read_once_are_read_as_each_alone(kind: str, step: int) -> None:
+    together = policylists.Listed()
+    besides: tuple[dict[str, Any], ...] = ({}, {"status": {}}, {"stray": 1})
+    items = [
+        {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec, **more}
+        for version in (VERSIONS[kind], "")
+        for spec in SPECS
+        for metadata in METADATA
+        for more in besides
+    ]
+    for item in items[::step]:
+        alone = policylists.Listed()
+        together.notes, together.unread = [], []
+        assert_same(together.take(item, kind), alone.take(item, kind))
+        assert (together.notes, together.unread) == (alone.notes, alone.unread)
+
+
+def assert_same(one: Policy | None, other: Policy | None) -> None:
+    assert one is not None
+    assert other is not None
+    assert replace(one, text=one.manifest) == replace(other, text=other.manifest)
+
+
+@pytest.mark.parametrize("archive", RECORDED, ids=lambda path: path.name)
+def test_recorded_policies_are_read_as_each_alone(archive: Path, tmp_path: Path) -> None:
+    for policy in objects.load_snapshot(archive, tmp_path).policies:
+        [item] = documents(policy.manifest)
+        assert_same(policy, policyobjects.policy(item, policy.ref.kind))
 
 
 def load(cluster: Path, tmp_path: Path) -> ClusterState:

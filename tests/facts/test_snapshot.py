@@ -204,8 +204,39 @@ def test_an_empty_list_has_several_spellings(
 ) -> None:
     (directory / "kube/pods.json").write_bytes(content)
     found = snapshot.open_snapshot(directory, tmp_path)
-    assert snapshot.read_list(found, "pods") == []
+    listed = snapshot.read_list(found, "pods")
+    assert listed is not None
+    assert [*listed] == []
     assert snapshot.read_list(found, "services") is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-be"])
+def test_a_list_may_be_in_any_encoding(directory: Path, tmp_path: Path, encoding: str) -> None:
+    items: list[Any] = [{"name": "ü", "number": 1.5}, None, [], 7]
+    text = json.dumps({"kind": "List", "items": items}, ensure_ascii=False)
+    (directory / "kube/pods.json").write_bytes(text.encode(encoding))
+    listed = snapshot.read_list(snapshot.open_snapshot(directory, tmp_path), "pods")
+    assert listed is not None
+    assert [*listed] == items
+
+
+@pytest.mark.parametrize(
+    ("item", "complaint"),
+    [
+        (r'{"name": "\ud800"}', "items[1].name holds half of a character"),
+        ('{"number": NaN}', "NaN is no number in JSON"),
+        ('{"number": 1e400}', "1e400 is no number in JSON"),
+    ],
+)
+def test_what_is_no_json_in_an_item_is_said(
+    directory: Path, tmp_path: Path, item: str, complaint: str
+) -> None:
+    text = f'{{"kind": "List", "items": [{json.dumps(POD)}, {item}]}}'
+    (directory / "kube/pods.json").write_text(text)
+    found = snapshot.open_snapshot(directory, tmp_path)
+    with pytest.raises(SnapshotError, match=r"kube/pods\.json is not JSON") as raised:
+        snapshot.read_objects(found, "pods", lambda item: item)
+    assert complaint in str(raised.value)
 
 
 def test_a_file_that_cannot_be_read_is_named(directory: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from audit.facts import kube, validity
+from audit.facts import policyobjects, validity
 from audit.facts.fields import FieldError
 from tests.fuzz import reshaped
 from tests.policy_seeds import SEEDS, accepted_by_schemas
@@ -225,7 +225,7 @@ def test_a_mutated_policy_is_refused_or_read_and_then_valid(seed: Mapping[str, A
             continue
         assert accepted_by_schemas(policy, kind), policy
         try:
-            kube.policy(policy, kind)
+            policyobjects.policy(policy, kind)
         except FieldError:
             counts["without meaning"] += 1
         else:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audit.facts import kube
+from audit.facts import policyobjects
 from audit.model.blocks import Blocks
 from audit.model.endpoints import Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import ClusterState, Policy, Service, ServiceEndpoint
@@ -146,7 +146,7 @@ class Made:
         for key, end in (("ingress", "from"), ("egress", "to")):
             if key.capitalize() in spec["policyTypes"]:
                 spec[key] = [self.rule(end) for _ in range(self.random.randrange(0, 3))]
-        return kube.policy(
+        return policyobjects.policy(
             {
                 "apiVersion": "networking.k8s.io/v1",
                 "kind": "NetworkPolicy",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audit.facts import kube, objects
+from audit.facts import objects, policyobjects
 from audit.model.endpoints import Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import ClusterState, Service, ServiceEndpoint
 from audit.model.matrix import FAMILIES, Matrix, proven
@@ -120,7 +120,7 @@ CLUSTER = ClusterState(
 
 
 def state(*policies: Mapping[str, Any], **more: Any) -> ClusterState:
-    read = tuple(kube.policy(item, item["kind"]) for item in policies)
+    read = tuple(policyobjects.policy(item, item["kind"]) for item in policies)
     return replace(CLUSTER, policies=read, **more)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audit.facts import kube
+from audit.facts import policyobjects
 from audit.model.endpoints import Attachment, Endpoint, EndpointKind, NamedPort, Port
 from audit.model.facts import ClusterState, Policy
 from audit.model.packets import Protocol
@@ -94,7 +94,7 @@ def endpoint(party: Party) -> Endpoint:
 
 
 def policies(objects: Sequence[Object]) -> tuple[Policy, ...]:
-    return tuple(kube.policy(item, item["kind"]) for item in objects)
+    return tuple(policyobjects.policy(item, item["kind"]) for item in objects)
 
 
 def state(world: literal.World, parties: Sequence[Party]) -> ClusterState:

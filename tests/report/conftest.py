@@ -128,7 +128,7 @@ def policy(namespace: str, name: str, manifest: str = MANIFEST) -> Policy:
         ref=PolicyRef(kind="NetworkPolicy", namespace=namespace, name=name),
         directions=("ingress",),
         rules=(2, 0),
-        manifest=manifest.format(name=name, namespace=namespace),
+        text=manifest.format(name=name, namespace=namespace),
     )
 
 
@@ -465,7 +465,7 @@ def hostile() -> Run:
         [HTTP],
         lambda *_: (Verdict.BLOCKED, Reason.DEFAULT_DENY, NO_VERDICT, 0),
         blames=[blame],
-        policies=[Policy(ref=ref, directions=("ingress",), rules=(0, 0), manifest=manifest)],
+        policies=[Policy(ref=ref, directions=("ingress",), rules=(0, 0), text=manifest)],
         manifest={
             "run_id": HOSTILE[1],
             "source": HOSTILE[0],

@@ -208,7 +208,7 @@ def example() -> Example:
         ),
         verdicts=_verdicts(rows),
         policies=tuple(
-            Policy(ref=ref, directions=("ingress",), rules=(1, 0), manifest=f"name: {ref.name}\n")
+            Policy(ref=ref, directions=("ingress",), rules=(1, 0), text=f"name: {ref.name}\n")
             for ref in (BASELINE, DENY)
         ),
         batches=_traces(),

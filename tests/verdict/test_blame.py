@@ -15,7 +15,7 @@ WEB = made.ref("web")
 
 
 def policy(ref: PolicyRef, *directions: str, ingress: int = 0, egress: int = 0) -> Policy:
-    return Policy(ref=ref, directions=directions, rules=(ingress, egress), manifest="")
+    return Policy(ref=ref, directions=directions, rules=(ingress, egress), text="")
 
 
 def blamed(
