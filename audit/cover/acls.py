@@ -437,8 +437,9 @@ class ZoneAcls:
 
     def in_groups(self, port: str, literal: PortIs) -> bool:
         """Evaluate an `inport`/`outport` literal for one port."""
-        hit = port in literal.names or bool(self._groups_of.get(port, set()) & literal.groups)
-        return hit is not literal.negated
+        groups = self._groups_of.get(port)
+        is_in = groups is not None and not groups.isdisjoint(literal.groups)
+        return (is_in or port in literal.names) is not literal.negated
 
     def port_vector(self, literal: PortIs) -> Vector:
         """Evaluate it for every endpoint, each in its own zone."""
@@ -561,12 +562,13 @@ class _View:
         if other_port is not None and not self.segment:
             ports[_other(side)] = other_port
         predicates = self.acls._predicates  # noqa: SLF001 - as above
-        for stage, acl, term in dict.fromkeys(self._candidates(stages, ports)):
+        candidates = {id(some): some for some in self._candidates(stages, ports)}
+        for stage, acl, term in candidates.values():
             if family not in term.families or not self._own_end(term, side, ports):
                 continue
             segment = "" if other_port is None else self.segment
             others = self.acls.others(term, side, other_port, segment)
-            l4 = matches.among(predicates.protocols, term.l4)
+            l4 = _l4(predicates.protocols, term.l4)
             if others is None or not l4:
                 continue
             yield Entry(
@@ -576,7 +578,7 @@ class _View:
                 action=acl.action,
                 decider=predicates.decider(acl.owner),
                 others=others,
-                l4=tuple((str(p), low, high) for p, low, high in l4),
+                l4=l4,
                 selecting=self.acls.selecting(self.attached.port) if acl.namespace_default else 0,
             )
 
@@ -601,6 +603,11 @@ class _View:
                 if row is None or not self.acls.address_vector(literal)[row]:
                     return False
         return True
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _l4(protocols: frozenset[Protocol], intervals: matches.Intervals) -> L4:
+    return tuple((str(p), low, high) for p, low, high in matches.among(protocols, intervals))
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from audit.cover import acls, agreement, flows
+from audit.flows.literals import sets_named
 from audit.model.facts import Acl, LogicalFlow, Zone
 from audit.model.findings import FindingKind
 from audit.model.inventory import Difference
@@ -57,8 +58,7 @@ def _of_zone(zone: Zone) -> Iterator[Difference]:
     yield from _flows(zone, in_force)
     # Only these are surely there: of the southbound's sets those are read that its flows name.
     every = itertools.chain.from_iterable(in_force.values())
-    things = {thing for acl in every for thing, _ in flows.names_in(acl.match).things}
-    named = {thing[1:] for thing in things if thing.startswith("$")}
+    named = set(sets_named(acl.match for acl in every))
     yield from _members(zone, "address set", zone.address_sets, zone.installed_sets, named)
     groups = {group.name: group.ports for group in zone.port_groups}
     yield from _members(zone, "port group", groups, zone.installed_groups, groups)

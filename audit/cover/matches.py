@@ -15,7 +15,7 @@ it comes to nothing: `arp && reg0[3]` is false. The language is parsed in `audit
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from audit.cover.terms import (
@@ -42,6 +42,7 @@ from audit.cover.terms import (
     united,
 )
 from audit.flows.constants import Pattern, has, masked, spelled
+from audit.flows.literals import named_alike
 from audit.flows.symbols import OF_REPLIES, SYMBOLS, Symbol
 from audit.flows.syntax import Compared, Field, MatchError, Parser, Token
 from audit.model.endpoints import MAX_PORT
@@ -107,7 +108,61 @@ def parse(match: str) -> Terms:
 
 
 def read(match: str) -> Match:
-    """Return the terms of a match, and what it names. MatchError as with `parse`."""
+    """Return the terms of a match, and what it names. MatchError as with `parse`.
+
+    What a match means does not depend on names, but for which of them are one: half a million ACLs
+    are some hundred texts without them, and each of these is parsed once.
+    """
+    alike = named_alike(match)
+    try:
+        read = _read_alike(alike.text)
+    except MatchError:
+        return _read(match)  # the error has the match's own text
+    return _named(read, alike.literals) if alike.literals else read
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _read_alike(match: str) -> Match:
+    return _read(match)
+
+
+def _named(match: Match, names: Mapping[str, str]) -> Match:
+    """Return a match with these names for the others."""
+
+    def those(some: Iterable[str]) -> frozenset[str]:
+        return frozenset([names[name] for name in some])
+
+    def literal(part: Literal) -> Literal:
+        if isinstance(part, PortIs):
+            return PortIs(
+                side=part.side,
+                groups=those(part.groups),
+                names=those(part.names),
+                negated=part.negated,
+            )
+        if not part.sets:
+            return part
+        return AddressIn(
+            side=part.side,
+            family=part.family,
+            sets=those(part.sets),
+            networks=part.networks,
+            negated=part.negated,
+        )
+
+    return Match(
+        terms=tuple(
+            Term(
+                literals=frozenset(map(literal, term.literals)), families=term.families, l4=term.l4
+            )
+            for term in match.terms
+        ),
+        groups=those(match.groups),
+        sets=frozenset((names[name], width) for name, width in match.sets),
+    )
+
+
+def _read(match: str) -> Match:
     parser = _Parser(match)
     terms = parser.whole()
     if varying := sorted({name for term in terms for name in term.varying}):

@@ -5,7 +5,6 @@ the tables and columns below are read, and logical flows by `audit.facts.flows`.
 """
 
 import functools
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from audit.facts import content, flows, identity
 from audit.facts.addresses import network
 from audit.facts.inventory import stock
 from audit.facts.rows import as_tuple
+from audit.flows.literals import sets_named
 from audit.model.engine import DatabaseReader, Tables
 from audit.model.facts import (
     Acl,
@@ -36,8 +36,6 @@ _ALIKE = 1 << 15
 """Things that zones have alike and that are kept once."""
 PREFIX = 8
 """A trace prints the first eight hexadecimal digits of a uuid."""
-
-_SET_NAME = re.compile(r"\$([A-Za-z_.][A-Za-z0-9_.]*)")
 
 ACL_STAGES = (
     *("ls_in_acl", "ls_in_acl_after_lb", "ls_out_acl"),
@@ -99,7 +97,7 @@ def _zone(
     balancers = tuple(_load_balancers(nb["Load_Balancer"]))
     routed = _routed(nb, sb)
     met = flows.logical_flows(south, flows.ServiceSieve(balancers, {*endpoint_addresses, *routed}))
-    used = set(_sets_named(flow.match for some in met.flows.values() for flow in some))
+    used = set(sets_named(flow.match for some in met.flows.values() for flow in some))
     primary = primary_networks(nb["Logical_Switch"])
     options = _first(sb["SB_Global"]).get("options", {})
     ports = _ports(sb["Port_Binding"], sb["Datapath_Binding"])
@@ -164,7 +162,7 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
     uuids = sorted({uuid for row in holders for uuid in as_tuple(row.get("acls", ()))})
     acl = ("_uuid", "direction", "action", "priority", "tier", "match", "name", "options")
     acls = tables.pick("ACL", (*acl, "external_ids"), uuids)
-    used = set(_sets_named(row["match"] for row in (*acls, *policies)))
+    used = set(sets_named(row["match"] for row in (*acls, *policies)))
     balancer = ("_uuid", "vips", "protocol", "options", "external_ids", "name")
     return {
         "NB_Global": tables.rows("NB_Global", ("name", "options", *NB_MARKERS)),
@@ -191,10 +189,6 @@ def _address_sets(tables: Tables, used: Collection[str]) -> Mapping[str, Sequenc
         "Address_Set": tables.pick("Address_Set", ("name", "addresses", "external_ids"), in_use),
         stock.ABSENT_SETS: [{"name": name} for name in used if name not in uuids],
     }
-
-
-def _sets_named(matches: Iterable[str]) -> Iterable[str]:
-    return (name for match in matches for name in _SET_NAME.findall(match))
 
 
 def _southbound(tables: Tables) -> Mapping[str, Sequence[Row]]:

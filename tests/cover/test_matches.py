@@ -22,6 +22,7 @@ from audit.cover.matches import (
     ANY_L4,
     MAX_TERMS,
     AddressIn,
+    Match,
     MatchError,
     PortIs,
     Side,
@@ -613,6 +614,30 @@ def test_a_damaged_match_is_refused_or_read(seed: int, data: st.DataObject) -> N
         parse(damaged)
 
 
+@given(st.integers(0, 2**32), st.data())
+def test_what_is_read_once_for_all_names_is_what_each_match_says(
+    seed: int, data: st.DataObject
+) -> None:
+    text = expression(seeded(seed), 3).text()
+    if data.draw(st.booleans()):
+        at = data.draw(st.integers(0, len(text)))
+        inserted = data.draw(st.sampled_from(['"', "\\", "$a1", "@", "$", '"@a"', '"$a1"', "\x01"]))
+        text = text[:at] + inserted + text[at:]
+    assert understood(text) == understood(with_a_comment(text))
+
+
+def with_a_comment(text: str) -> str:
+    """Return a match that says the same, and is read by itself."""
+    return f"/* */ {text}"
+
+
+def understood(text: str) -> Match | None:
+    try:
+        return matches.read(text)
+    except MatchError:
+        return None
+
+
 # --- what OVN-Kubernetes writes
 
 
@@ -644,6 +669,7 @@ def test_every_recorded_match_is_understood(table: str, least: int, tmp_path: Pa
     matched = recorded(table, tmp_path)
     assert len(matched) > least
     assert not_understood(matched) == []
+    assert all(matches.read(match) == matches.read(with_a_comment(match)) for match in matched)
 
 
 def test_a_recorded_acl_is_never_true_only_where_it_is_not_of_such_packets(tmp_path: Path) -> None:
