@@ -178,7 +178,7 @@ def _databases() -> Sequence[bytes]:
 
 def _small(content: bytes) -> bytes:
     """Keep a few rows of each table, and of the schema the tables that have some."""
-    first, *transactions = _records(content)
+    first, *transactions = map(bytes, _records(content))
     rows: dict[str, dict[str, object]] = {}
     for transaction in map(json.loads, transactions):
         for table, changes in transaction.items():
@@ -210,7 +210,7 @@ def _restated(seed: bytes, rng: random.Random) -> bytes:
     which, _, content = seed.partition(b"\n")
     if rng.random() < 0.1:
         return which + b"\n" + mutated(content, rng)
-    records = list(_records(content))
+    records = list(map(bytes, _records(content)))
     number = rng.randrange(len(records))
     kept = records[number]
     if rng.random() < 0.5:

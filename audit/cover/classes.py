@@ -487,23 +487,21 @@ def _deciding(entries: tuple[Entry, ...], everyone: int) -> tuple[Entry, ...]:
 
     In a tier the highest priority decides. `everyone` numbers the vector of all endpoints.
     """
-    above: dict[tuple[int, int], list[Entry]] = defaultdict(list)
+    above: dict[tuple[int, int, int, L4], int] = {}
+    """The highest priority of the entries that may answer for others."""
     for entry in entries:
         if entry.others == everyone or entry.l4 == matches.ANY_L4:
-            above[entry.stage, entry.tier].append(entry)
+            key = entry.stage, entry.tier, entry.others, entry.l4
+            above[key] = max(entry.priority, above.get(key, entry.priority))
 
-    def answers_for(other: Entry, entry: Entry) -> bool:
-        return (
-            other.priority > entry.priority
-            and other.others in (everyone, entry.others)
-            and other.l4 in (matches.ANY_L4, entry.l4)
+    def answered(entry: Entry) -> bool:
+        wider = itertools.product((everyone, entry.others), (matches.ANY_L4, entry.l4))
+        return any(
+            above.get((entry.stage, entry.tier, others, l4), entry.priority) > entry.priority
+            for others, l4 in wider
         )
 
-    return tuple(
-        entry
-        for entry in entries
-        if not any(answers_for(other, entry) for other in above[entry.stage, entry.tier])
-    )
+    return tuple(entry for entry in entries if not answered(entry))
 
 
 class _Class:

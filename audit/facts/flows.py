@@ -20,10 +20,17 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from audit.facts.rows import by_prefix
 from audit.model.engine import Tables
-from audit.model.facts import LoadBalancer, LogicalFlow
+from audit.model.facts import FlowHint, LoadBalancer, LogicalFlow
 
 Row = Mapping[str, Any]
+
+ACL_STAGES = (
+    *("ls_in_acl", "ls_in_acl_after_lb", "ls_out_acl"),
+    *("ls_in_acl_eval", "ls_in_acl_after_lb_eval", "ls_out_acl_eval"),
+)
+"""Stages whose logical flows are made from ACLs, up to OVN 23.03 and from 23.06 on."""
 
 _LOOKED_UP = {
     "Port_Binding": ("logical_port", "type", "mac", "port_security"),
@@ -91,13 +98,14 @@ class ServiceSieve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Met:
-    """What packets can meet: flows by datapath, and the rows of all that are kept.
+    """What packets can meet: flows by datapath.
 
-    `to_services` are digests of what is not kept, as `Zone.service_flows` has them.
+    `to_services` are digests of what is not kept, as `Zone.service_flows` has them, and `hints` are
+    `Zone.flow_hints`.
     """
 
     flows: Mapping[str, Sequence[LogicalFlow]]
-    rows: Sequence[Row]
+    hints: Mapping[str, tuple[FlowHint, ...]]
     to_services: Mapping[str, tuple[Mapping[str, int], ...]]
 
 
@@ -112,15 +120,19 @@ def logical_flows(tables: Tables, services: ServiceSieve) -> Met:
         for row in tables.rows("Logical_DP_Group", ("_uuid", "datapaths"))
     }
     columns = ("logical_datapath", "logical_dp_group", "priority", "match", "actions")
-    rows = tables.rows("Logical_Flow", ("_uuid", "external_ids", *columns), unless=services)
     by_datapath: dict[str, list[LogicalFlow]] = defaultdict(list)
-    for row in rows:
+    hints: list[tuple[str, FlowHint]] = []
+    for row in tables.each("Logical_Flow", ("_uuid", "external_ids", *columns), unless=services):
         flow = LogicalFlow(
             stage=row["external_ids"].get("stage-name", ""),
             priority=row["priority"],
             match=sys.intern(row["match"]),
             actions=sys.intern(row["actions"]),
         )
+        if flow.stage in ACL_STAGES and "stage-hint" in row["external_ids"]:
+            acl = row["external_ids"]["stage-hint"]
+            hint = FlowHint(uuid=row["_uuid"], stage=flow.stage, hint=acl, match=flow.match)
+            hints.append((hint.uuid, hint))
         uuids = [*_uuids(row.get("logical_datapath", ()))]
         for group in _uuids(row.get("logical_dp_group", ())):
             uuids += groups.get(group, ())
@@ -138,7 +150,7 @@ def logical_flows(tables: Tables, services: ServiceSieve) -> Met:
             to_services[names.get(uuid, "")].append(digests)
     return Met(
         flows=MappingProxyType(kept),
-        rows=rows,
+        hints=MappingProxyType(by_prefix(hints)),
         to_services=MappingProxyType({name: tuple(some) for name, some in to_services.items()}),
     )
 

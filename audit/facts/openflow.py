@@ -6,8 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from audit.facts.ovn import PREFIX
-from audit.facts.rows import as_tuple
+from audit.facts.rows import PREFIX, as_tuple
 from audit.model.datapath import Chassis, Pipelines, Vif
 from audit.model.engine import DatabaseReader
 

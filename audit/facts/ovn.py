@@ -5,28 +5,29 @@ the tables and columns below are read, and logical flows by `audit.facts.flows`.
 """
 
 import functools
+import itertools
 import sys
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from audit.errors import DatabaseError
 from audit.facts import content, flows, identity
 from audit.facts.addresses import network
 from audit.facts.inventory import stock
-from audit.facts.rows import as_tuple
+from audit.facts.rows import as_tuple, by_prefix
 from audit.flows.literals import sets_named
 from audit.model.engine import DatabaseReader, Tables
 from audit.model.facts import (
     Acl,
-    FlowHint,
     LoadBalancer,
     LogicalPort,
     PortGroup,
     Zone,
 )
+from audit.model.inventory import Stock
 from audit.model.networks import DEFAULT, Network, Role
 from audit.model.packets import Protocol
 
@@ -34,15 +35,6 @@ Row = Mapping[str, Any]
 
 _ALIKE = 1 << 15
 """Things that zones have alike and that are kept once."""
-PREFIX = 8
-"""A trace prints the first eight hexadecimal digits of a uuid."""
-
-ACL_STAGES = (
-    *("ls_in_acl", "ls_in_acl_after_lb", "ls_out_acl"),
-    *("ls_in_acl_eval", "ls_in_acl_after_lb_eval", "ls_out_acl_eval"),
-)
-"""Stages whose logical flows are made from ACLs, up to OVN 23.03 and from 23.06 on."""
-
 _HAS_PORTS = ('"ports"',)
 """With interconnect every zone has every policy's port group, most of them without a port here:
 their ACLs are in force nowhere in the zone, and are most of what a large database holds."""
@@ -91,17 +83,16 @@ def _zone(
     southbound: Path,
     endpoint_addresses: Collection[str],
 ) -> Zone:
-    north = reader.tables(northbound, "OVN_Northbound")
+    nb = _northbound(reader.tables(northbound, "OVN_Northbound"))
+    rows, balancers = nb.rows, nb.balancers
     south = reader.tables(southbound, "OVN_Southbound")
-    nb, sb = _northbound(north), _southbound(south)
-    balancers = tuple(_load_balancers(nb["Load_Balancer"]))
-    routed = _routed(nb, sb)
+    sb = _southbound(south)
+    routed = _routed(rows, sb)
     met = flows.logical_flows(south, flows.ServiceSieve(balancers, {*endpoint_addresses, *routed}))
     used = set(sets_named(flow.match for some in met.flows.values() for flow in some))
-    primary = primary_networks(nb["Logical_Switch"])
     options = _first(sb["SB_Global"]).get("options", {})
     ports = _ports(sb["Port_Binding"], sb["Datapath_Binding"])
-    sequence = (_first(nb["NB_Global"]).get("nb_cfg"), _first(sb["SB_Global"]).get("nb_cfg"))
+    sequence = (_first(rows["NB_Global"]).get("nb_cfg"), _first(sb["SB_Global"]).get("nb_cfg"))
     return Zone(
         name=name,
         northbound=northbound,
@@ -109,28 +100,30 @@ def _zone(
         northd_version=options.get("northd_internal_version", ""),
         content=content.southbound(south),
         sequence="/".join(str(number) for number in sequence),
-        markers=MappingProxyType(markers(nb["NB_Global"], sb["SB_Global"], sb["Chassis_Private"])),
+        markers=MappingProxyType(
+            markers(rows["NB_Global"], sb["SB_Global"], sb["Chassis_Private"])
+        ),
         chassis=frozenset(row["name"] for row in sb["Chassis_Private"]),
-        switches=MappingProxyType(_switches(nb["Logical_Switch"])),
+        switches=MappingProxyType(_switches(rows["Logical_Switch"])),
         ports=MappingProxyType(ports),
         by_tunnel_key=MappingProxyType(
             {(port.datapath, port.tunnel_key): port for port in ports.values()}
         ),
-        acls=MappingProxyType(_acls(nb["ACL"], primary)),
-        port_groups=_port_groups(nb["Port_Group"], nb["Logical_Switch_Port"], primary),
-        flow_hints=MappingProxyType(_flow_hints(met.rows)),
+        acls=MappingProxyType(nb.acls),
+        port_groups=_port_groups(rows["Port_Group"], rows["Logical_Switch_Port"], nb.primary),
+        flow_hints=met.hints,
         load_balancers=balancers,
-        stock=stock.read(north, south, nb, balancers, primary),
+        stock=replace(nb.stock, bound=stock.bound(south)),
         address_sets=MappingProxyType(
-            {row["name"]: _shared(as_tuple(row["addresses"])) for row in nb["Address_Set"]}
+            {row["name"]: _shared(as_tuple(row["addresses"])) for row in rows["Address_Set"]}
         ),
-        switch_acls=MappingProxyType(_switch_acls(nb["Logical_Switch"])),
+        switch_acls=MappingProxyType(_switch_acls(rows["Logical_Switch"])),
         flows=met.flows,
         service_flows=met.to_services,
         installed_sets=flows.installed_sets(south, used),
         installed_groups=flows.installed_groups(south),
-        source_routes=tuple(_source_routes(nb["Logical_Router_Static_Route"])),
-        networks=MappingProxyType(_networks((*nb["Logical_Switch"], *nb["Logical_Router"]))),
+        source_routes=tuple(_source_routes(rows["Logical_Router_Static_Route"])),
+        networks=MappingProxyType(_networks((*rows["Logical_Switch"], *rows["Logical_Router"]))),
     )
 
 
@@ -150,21 +143,34 @@ def markers(
     return counters | {f"chassis {row['name']}": row["nb_cfg"] for row in chassis}
 
 
-def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Northbound:
+    """What is read of a northbound database, which then need not be kept: it may be half a GB."""
+
+    rows: Mapping[str, Sequence[Row]]
+    acls: Mapping[str, tuple[Acl, ...]]
+    balancers: tuple[LoadBalancer, ...]
+    stock: Stock
+    primary: frozenset[str]
+    """The user-defined networks that are the primary one of their pods."""
+
+
+def _northbound(tables: Tables) -> _Northbound:
     """Read what is in force: of ACLs those of a switch or of a port group that has ports."""
     groups = tables.rows(
         "Port_Group", ("name", "ports", "acls", "external_ids"), mentioning=_HAS_PORTS
     )
     switches = tables.rows("Logical_Switch", ("name", "other_config", "external_ids", "acls"))
     policies = tables.rows("Logical_Router_Policy", ("match", "action", "priority"))
+    primary = primary_networks(switches)
     groups_in_force = [group for group in groups if group["ports"]]
     holders = (*groups_in_force, *switches)
-    uuids = sorted({uuid for row in holders for uuid in as_tuple(row.get("acls", ()))})
-    acl = ("_uuid", "direction", "action", "priority", "tier", "match", "name", "options")
-    acls = tables.pick("ACL", (*acl, "external_ids"), uuids)
-    used = set(sets_named(row["match"] for row in (*acls, *policies)))
+    uuids = {uuid for row in holders for uuid in as_tuple(row.get("acls", ()))}
+    acls = _acls(tables, uuids, primary)
+    in_force = (acl.match for some in acls.values() for acl in some)
+    used = set(sets_named(itertools.chain(in_force, (row["match"] for row in policies))))
     balancer = ("_uuid", "vips", "protocol", "options", "external_ids", "name")
-    return {
+    rows = {
         "NB_Global": tables.rows("NB_Global", ("name", "options", *NB_MARKERS)),
         "Logical_Switch": switches,
         "Logical_Switch_Port": tables.rows("Logical_Switch_Port", ("_uuid", "name")),
@@ -176,17 +182,25 @@ def _northbound(tables: Tables) -> Mapping[str, Sequence[Row]]:
             table: tables.rows(table, (*columns, *_NB_BESIDES.get(table, ())))
             for table, columns in _NB_ADDRESSES.items()
         },
-        "ACL": acls,
         **_address_sets(tables, used),
     }
+    balancers = tuple(_load_balancers(rows["Load_Balancer"]))
+    return _Northbound(
+        rows=rows,
+        acls=acls,
+        balancers=balancers,
+        stock=stock.read(tables, rows, balancers, primary),
+        primary=primary,
+    )
 
 
 def _address_sets(tables: Tables, used: Collection[str]) -> Mapping[str, Sequence[Row]]:
     """Read the sets that matches name, and say which of those are not there."""
     uuids = {row["name"]: row["_uuid"] for row in tables.rows("Address_Set", ("_uuid", "name"))}
     in_use = [uuid for name, uuid in uuids.items() if name in used]
+    columns = ("name", "addresses", "external_ids")
     return {
-        "Address_Set": tables.pick("Address_Set", ("name", "addresses", "external_ids"), in_use),
+        "Address_Set": [*tables.pick("Address_Set", columns, in_use)],
         stock.ABSENT_SETS: [{"name": name} for name in used if name not in uuids],
     }
 
@@ -304,20 +318,13 @@ def _port(row: Row, datapath: str) -> LogicalPort:
 _MAC_COLONS = 5
 
 
-_T = TypeVar("_T")
-
-
-def _by_prefix(rows: Iterable[tuple[str, _T]]) -> dict[str, tuple[_T, ...]]:
-    """Group values by the first eight digits of their uuid: 32 bits, so one to many."""
-    grouped: dict[str, list[_T]] = defaultdict(list)
-    for uuid, value in rows:
-        grouped[uuid[:PREFIX]].append(value)
-    return {prefix: tuple(values) for prefix, values in grouped.items()}
-
-
-def _acls(rows: Sequence[Row], primary: Collection[str]) -> dict[str, tuple[Acl, ...]]:
-    """Map uuid prefixes to ACLs, each with its owner."""
-    return _by_prefix((row["_uuid"], _acl(row, primary)) for row in rows)
+def _acls(
+    tables: Tables, uuids: Iterable[str], primary: Collection[str]
+) -> dict[str, tuple[Acl, ...]]:
+    """Map uuid prefixes to these ACLs, each with its owner."""
+    columns = ("_uuid", "direction", "action", "priority", "tier", "match", "name", "options")
+    rows = tables.pick("ACL", (*columns, "external_ids"), sorted(uuids))
+    return by_prefix((row["_uuid"], _acl(row, primary)) for row in rows)
 
 
 def _acl(row: Row, primary: Collection[str]) -> Acl:
@@ -369,24 +376,6 @@ def _routed(nb: Mapping[str, Sequence[Row]], sb: Mapping[str, Sequence[Row]]) ->
         for column in columns
         for text in as_tuple(row.get(column, ()))
         if network(text)  # a next hop may also be `discard`
-    )
-
-
-def _flow_hints(rows: Sequence[Row]) -> dict[str, tuple[FlowHint, ...]]:
-    """Map logical flows of ACL stages to the prefix of the ACL they were made from."""
-    return _by_prefix(
-        (
-            row["_uuid"],
-            FlowHint(
-                uuid=row["_uuid"],
-                stage=row["external_ids"]["stage-name"],
-                hint=row["external_ids"]["stage-hint"],
-                match=sys.intern(row["match"]),
-            ),
-        )
-        for row in rows
-        if row["external_ids"].get("stage-name") in ACL_STAGES
-        and "stage-hint" in row["external_ids"]
     )
 
 

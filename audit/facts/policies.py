@@ -10,7 +10,7 @@ known opens nothing, and what it denies cannot be said.
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from audit.facts.fields import Field, FieldError
 from audit.model.endpoints import MAX_PORT
@@ -56,7 +56,7 @@ _OPERATORS = {
 def spec(item: Mapping[str, object], kind: str) -> PolicySpec:
     """Return what a policy object of one of the kinds in `kube.POLICY_RESOURCES` means."""
     root = Field(item)
-    return placed(meaning(root["spec"], kind), root["metadata"], kind)
+    return placed(meaning(root["spec"], kind), place(root["metadata"], kind))
 
 
 def meaning(field: Field, kind: str) -> PolicySpec:
@@ -64,13 +64,24 @@ def meaning(field: Field, kind: str) -> PolicySpec:
     return _READERS[kind](field)
 
 
-def placed(meant: PolicySpec, metadata: Field, kind: str) -> PolicySpec:
-    """Return what a policy means whose `spec` means that: of its namespace, on its networks."""
+class Place(NamedTuple):
+    """What a policy's metadata say of whom it concerns: fields of `PolicySpec`."""
+
+    namespace: str
+    attachments: frozenset[str] | None
+
+
+def place(metadata: Field, kind: str) -> Place:
+    """Return where a policy is: in no namespace where its kind is the cluster's."""
     if kind in _CLUSTER_SCOPED:
-        return meant
+        return Place("", None)
     space = metadata["namespace"].text()
-    attachments = _policy_for(metadata, space) if kind == "MultiNetworkPolicy" else None
-    return replace(meant, namespace=space, attachments=attachments)
+    return Place(space, _policy_for(metadata, space) if kind == "MultiNetworkPolicy" else None)
+
+
+def placed(meant: PolicySpec, where: Place) -> PolicySpec:
+    """Return what a policy means that is there and whose `spec` means that."""
+    return replace(meant, namespace=where.namespace, attachments=where.attachments)
 
 
 def selector(field: Field) -> Selector:

@@ -25,15 +25,16 @@ _OF_SPEC_OR_METADATA = frozenset({"NetworkPolicy"})
 class _Faults:
     """Finds what `validity.of_policy` does; the same but for its metadata is looked at once."""
 
-    _faultless: set[tuple[str, bytes]] = field(default_factory=set)
+    _faultless: set[policyobjects.Alike] = field(default_factory=set)
 
-    def of(self, item: Mapping[str, object], kind: str) -> list[validity.Fault]:
-        key = policyobjects.but_for_metadata(item, kind)
-        if key in self._faultless:
+    def of(
+        self, item: Mapping[str, object], kind: str, alike: policyobjects.Alike
+    ) -> list[validity.Fault]:
+        if alike in self._faultless:
             return validity.of_metadata(item["metadata"], ())
         faults = validity.of_policy(item, kind)
         if not faults and kind in _OF_SPEC_OR_METADATA:
-            self._faultless.add(key)
+            self._faultless.add(alike)
         return faults
 
 
@@ -61,7 +62,8 @@ class Listed:
             if version and not apis.is_read(kind, version):
                 self.others[apis.described(kind, version)] += 1
                 return None
-            policy = self._readings.policy(item, kind)
+            alike = policyobjects.but_for_metadata(item, kind)
+            policy = self._readings.policy(item, kind, alike)
         except FieldError as error:
             policy = policyobjects.policy(item, kind, meant=False)
             text = f"{policy.ref} has no meaning that is known: {error}"
@@ -70,7 +72,7 @@ class Listed:
             )
             self.unread.append(str(policy.ref))
             return policy
-        faults = self._faults.of(item, kind)
+        faults = self._faults.of(item, kind, alike)
         if faults:
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             text = (

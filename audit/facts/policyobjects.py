@@ -5,6 +5,7 @@ read of one's `spec` holds for all that are the same but for their metadata.
 """
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -42,13 +43,20 @@ class _Spec:
 
 def policy(item: Object, kind: str, *, meant: bool = True) -> Policy:
     """Read a policy object of any of the kinds in POLICY_RESOURCES, with what it means or not."""
-    return _policy(item, kind, _spec(item, kind, meant=meant), manifest(item, kind))
+    spec = _spec(item, kind, meant=meant)
+    where = policies.place(Field(item)["metadata"], kind)
+    means = None if spec.meant is None else policies.placed(spec.meant, where)
+    return _policy(item, kind, spec, means, manifest(item, kind))
 
 
 def policy_of(stored: Policy) -> Policy:
     """Return a policy of a finished run with its meaning, read from its manifest again."""
     [item] = documents(stored.manifest)
     return replace(stored, spec=policies.spec(item, stored.ref.kind))
+
+
+Alike = tuple[str, bytes]
+"""A kind, and the JSON of an object of that kind without its metadata."""
 
 
 @dataclass(slots=True)
@@ -58,33 +66,46 @@ class Readings:
     Items are as JSON has them.
     """
 
-    _specs: dict[tuple[str, bytes], _Spec] = field(default_factory=dict)
+    _specs: dict[Alike, _Spec] = field(default_factory=dict)
+    _placed: dict[tuple[Alike, policies.Place], PolicySpec] = field(default_factory=dict)
 
-    def policy(self, item: Object, kind: str) -> Policy:
-        """Read a policy object with what it means; its manifest is written when it is asked for."""
-        key = but_for_metadata(item, kind)
-        if key not in self._specs:
-            self._specs[key] = _spec(item, kind, meant=True)
+    def policy(self, item: Object, kind: str, alike: Alike) -> Policy:
+        """Read a policy object with what it means; its manifest is written when it is asked for.
+
+        `alike` is what `but_for_metadata` says of it.
+        """
+        if alike not in self._specs:
+            self._specs[alike] = _spec(item, kind, meant=True)
+        spec = self._specs[alike]
+        assert spec.meant is not None  # noqa: S101 - it was asked for
+        where = policies.place(Field(item)["metadata"], kind)
+        if (alike, where) not in self._placed:
+            self._placed[alike, where] = policies.placed(spec.meant, where)
         text = functools.partial(_written, msgspec.json.encode(_shown(item, kind)))
-        return _policy(item, kind, self._specs[key], text)
+        return _policy(item, kind, spec, self._placed[alike, where], text)
 
 
-def but_for_metadata(item: Object, kind: str) -> tuple[str, bytes]:
-    """Return what alike policies, as JSON has them, have in common."""
+def but_for_metadata(item: Object, kind: str) -> Alike:
+    """Return what policies, as JSON has them, have in common that are alike."""
     rest = {name: value for name, value in item.items() if name != "metadata"}
     return kind, msgspec.json.encode(rest)
 
 
-def _policy(item: Object, kind: str, spec: _Spec, text: str | Callable[[], str]) -> Policy:
+def _policy(
+    item: Object,
+    kind: str,
+    spec: _Spec,
+    means: PolicySpec | None,
+    text: str | Callable[[], str],
+) -> Policy:
     metadata = Field(item)["metadata"]
+    space = sys.intern(metadata["namespace"].text())
     return Policy(
-        ref=PolicyRef(
-            kind=kind, namespace=metadata["namespace"].text(), name=metadata["name"].required()
-        ),
+        ref=PolicyRef(kind=kind, namespace=space, name=metadata["name"].required()),
         directions=spec.directions,
         rules=spec.rules,
         text=text,
-        spec=None if spec.meant is None else policies.placed(spec.meant, metadata, kind),
+        spec=means,
     )
 
 

@@ -1,6 +1,6 @@
 """How the stages that run OVN's programs are given them."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +34,17 @@ class Tables(Protocol):
         """
         ...
 
+    def each(
+        self,
+        table: str,
+        columns: Sequence[str],
+        *,
+        mentioning: Collection[str] = (),
+        unless: Callable[[bytes], bool] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the rows that `rows` returns, one at a time: half a million fill a memory."""
+        ...
+
     def external_ids(self, table: str, key: str) -> frozenset[str]:
         """Return the values that rows of a table have for a key; no row is decoded for it."""
         ...
@@ -44,8 +55,8 @@ class Tables(Protocol):
 
     def pick(
         self, table: str, columns: Sequence[str], uuids: Iterable[str]
-    ) -> list[dict[str, Any]]:
-        """Return the rows with these uuids, as far as they exist."""
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the rows with these uuids, as far as they exist."""
         ...
 
 

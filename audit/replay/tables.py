@@ -118,13 +118,23 @@ class Tables:
         keeps the rows whose text has one of these in it, `unless` leaves out those of whose text it
         says so: cheap first sieves.
         """
+        return [*self.each(table, columns, mentioning=mentioning, unless=unless)]
+
+    def each(
+        self,
+        table: str,
+        columns: Sequence[str],
+        *,
+        mentioning: Collection[str] = (),
+        unless: Callable[[bytes], bool] | None = None,
+    ) -> Iterator[Row]:
+        """Yield the rows that `rows` returns, one at a time: half a million fill a memory."""
         sieve = re.compile(b"|".join(re.escape(word.encode()) for word in mentioning))
-        return [
-            self._row(table, uuid, stored, columns)
-            for uuid, stored in self._rows.get(table, {}).items()
-            if (not mentioning or sieve.search(_text(stored)))
-            and (unless is None or not unless(_text(stored)))
-        ]
+        for uuid, stored in self._rows.get(table, {}).items():
+            if (not mentioning or sieve.search(_text(stored))) and (
+                unless is None or not unless(_text(stored))
+            ):
+                yield self._row(table, uuid, stored, columns)
 
     def external_ids(self, table: str, key: str) -> frozenset[str]:
         """Return the values that rows of a table have for a key of theirs in a map of strings.
@@ -153,10 +163,10 @@ class Tables:
                 total.update(_text(_less(rows[uuid], columns) if columns else rows[uuid]))
         return total.hexdigest()
 
-    def pick(self, table: str, columns: Sequence[str], uuids: Iterable[str]) -> list[Row]:
-        """Return the rows with these uuids, in this order; those that do not exist are left out."""
+    def pick(self, table: str, columns: Sequence[str], uuids: Iterable[str]) -> Iterator[Row]:
+        """Yield the rows with these uuids, in this order; those that do not exist are left out."""
         stored = self._rows.get(table, {})
-        return [self._row(table, u, stored[u], columns) for u in uuids if u in stored]
+        return (self._row(table, u, stored[u], columns) for u in uuids if u in stored)
 
     def _row(self, table: str, uuid: str, stored: "_Stored", columns: Sequence[str]) -> Row:
         values = _columns(stored)
@@ -191,15 +201,15 @@ def _text(stored: _Stored) -> bytes:
     return bytes(stored) if isinstance(stored, msgspec.Raw) else msgspec.json.encode(stored)
 
 
-def records(content: bytes) -> Iterator[bytes]:
-    """Yield the JSON text of each record; ValueError where there is none to read."""
-    end = 0
+def records(content: bytes) -> Iterator[memoryview]:
+    """Yield the JSON text of each record, a part of `content`; ValueError where none is to read."""
+    whole, end = memoryview(content), 0
     while end < len(content) or not end:
         line = content.find(b"\n", end) + 1
         fields = content[end:line].split()
         if not content.startswith(_MAGIC, end) or len(fields) != _HEADER_FIELDS:
             raise ValueError(f"no record begins at byte {end}")
-        text = content[line : line + int(fields[2])]
+        text = whole[line : line + int(fields[2])]
         if hashlib.sha1(text, usedforsecurity=False).hexdigest().encode() != fields[3]:
             raise ValueError(f"the record at byte {end} does not have the SHA-1 it states")
         yield text

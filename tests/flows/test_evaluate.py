@@ -1,6 +1,6 @@
 """Where packets end on a switch of a few flows, by construction."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,9 +75,19 @@ class Switch:
     def digest(self, without: Mapping[str, Collection[str]]) -> str:
         raise NotImplementedError
 
+    def each(
+        self,
+        table: str,
+        columns: Sequence[str],
+        *,
+        mentioning: Collection[str] = (),
+        unless: Callable[[bytes], bool] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        raise NotImplementedError
+
     def pick(
         self, table: str, columns: Sequence[str], uuids: Iterable[str]
-    ) -> list[dict[str, Any]]:
+    ) -> Iterator[dict[str, Any]]:
         raise NotImplementedError
 
 

@@ -26,7 +26,7 @@ def schema(tmp_path_factory: pytest.TempPathFactory, example_snapshot: Path) -> 
     root = tmp_path_factory.mktemp("recorded")
     with tarfile.open(example_snapshot) as tar:
         extract(tar, root)
-    return next(records((root / "ovn/ovn-worker/sb.db").read_bytes()))
+    return bytes(next(records((root / "ovn/ovn-worker/sb.db").read_bytes())))
 
 
 @pytest.fixture

@@ -35,12 +35,11 @@ _ALIKE = 1 << 6
 
 def read(
     northbound: Tables,
-    southbound: Tables,
     rows: Mapping[str, Sequence[Row]],
     balancers: Sequence[LoadBalancer],
     primary: Collection[str],
 ) -> Stock:
-    """Return what a zone holds.
+    """Return what a zone holds, but for what is bound.
 
     `rows` are the northbound's that were read already, `balancers` what was made of those of
     `Load_Balancer`, and `primary` the user-defined networks that are the primary one of their pods.
@@ -54,7 +53,6 @@ def read(
         absent_sets=tuple(sorted(row["name"] for row in rows[ABSENT_SETS])),
         balancers=tuple(_in_force(northbound, rows["Load_Balancer"], balancers)),
         variables=MappingProxyType(_variables(northbound)),
-        bound=MappingProxyType(_bound(southbound)),
     )
 
 
@@ -171,7 +169,7 @@ def _variables(northbound: Tables) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(values)) for name, values in variables.items()}
 
 
-def _bound(southbound: Tables) -> dict[str, str]:
+def bound(southbound: Tables) -> Mapping[str, str]:
     """Map each pod's port to the name of its chassis."""
     chassis = {row["_uuid"]: row["name"] for row in southbound.rows("Chassis", ("_uuid", "name"))}
     columns = ("logical_port", "type", "chassis", "external_ids")
