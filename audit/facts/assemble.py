@@ -34,9 +34,6 @@ from audit.model.inventory import Difference
 from audit.model.networks import Network, Role
 from audit.model.verdicts import Reason
 
-_ZONES_AT_A_TIME = 2
-"""One whose rows are parsed, and one whose file is read; each may take some hundred MB."""
-
 
 def load(
     path: Path, workdir: Path, reader: DatabaseReader, *, most: int = archive.LARGEST
@@ -217,7 +214,7 @@ def _read_zones(
 ) -> tuple[dict[str, Zone], list[Note]]:
     """Stage and read every zone; a zone that cannot be read becomes a note.
 
-    A file is read and its checksums are computed while another zone's rows are parsed.
+    One after the other: parsing two at a time takes longer, as Python's threads take turns.
     """
     zones: dict[str, Zone] = {}
     notes = [
@@ -225,26 +222,17 @@ def _read_zones(
         for zone in opened.incomplete_zones
     ]
     failures: list[DatabaseError] = []
-    threads = ThreadPoolExecutor(_ZONES_AT_A_TIME)
-    try:
-        reading = {
-            name: threads.submit(
-                _read_zone, opened, name, workdir / "zones" / name, reader, endpoint_addresses
-            )
-            for name in opened.zones
-        }
-        for name, read in reading.items():
-            try:
-                zones[name] = read.result()
-            except DatabaseError as error:
-                failures.append(error)
-                notes.append(Note(code="zone-unreadable", text=str(error), subjects=(name,)))
-                continue
-            if zones[name].torn:
-                text = f"a database of zone {name} ends in half a transaction, which was left out"
-                notes.append(Note(code="zone-torn", text=text, subjects=(name,)))
-    finally:
-        threads.shutdown(cancel_futures=True)
+    for name in opened.zones:
+        directory = workdir / "zones" / name
+        try:
+            zones[name] = _read_zone(opened, name, directory, reader, endpoint_addresses)
+        except DatabaseError as error:
+            failures.append(error)
+            notes.append(Note(code="zone-unreadable", text=str(error), subjects=(name,)))
+            continue
+        if zones[name].torn:
+            text = f"a database of zone {name} ends in half a transaction, which was left out"
+            notes.append(Note(code="zone-torn", text=text, subjects=(name,)))
     if not zones:
         raise failures[0]
     return zones, notes

@@ -14,7 +14,8 @@ from audit.model.facts import Input
 
 NAME = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
-_BLOCK = 1 << 20
+_BLOCK = 1 << 24
+"""Bytes that are read and hashed at a time: after each, this thread waits for its turn."""
 _ADVICE = f"take the snapshot again; if it was changed on purpose, remove {NAME}"
 
 
