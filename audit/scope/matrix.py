@@ -28,6 +28,8 @@ from audit.model.packets import Family
 
 MAX_CELLS = 500_000_000
 """3.5 GB of arrays: three ports between 12,900 pods. More is a scope nobody meant."""
+MAX_OUTLINED = 2_000_000_000
+"""One port between 44,700 pods: the page of a run by class counts each cell in two bytes."""
 
 _BITS = np.array([mask.bit_count() for mask in range(1 << len(FAMILIES))])
 """The number of families in a mask."""
@@ -101,7 +103,8 @@ def build(
     endpoint is paired with itself, nor with the same pod on another network, and none is in two
     paths with the same destination. ScopeError when there is no cell, or more than MAX_CELLS.
     """
-    return _built(_fill, endpoints, blocks, _Columns(endpoints, ports, families, paths), paths)
+    columns = _Columns(endpoints, ports, families, paths)
+    return _built(_fill, endpoints, blocks, columns, paths, MAX_CELLS)
 
 
 def outline(
@@ -111,8 +114,12 @@ def outline(
     families: Sequence[Family],
     paths: Sequence[Path] = (),
 ) -> Built[Layout]:
-    """Return the same matrix without laying it out: memory for rows and columns, not for cells."""
-    return _built(_outlined, endpoints, blocks, _Columns(endpoints, ports, families, paths), paths)
+    """Return the same matrix without laying it out: memory for rows and columns, not for cells.
+
+    ScopeError when there is no cell, or more than MAX_OUTLINED.
+    """
+    columns = _Columns(endpoints, ports, families, paths)
+    return _built(_outlined, endpoints, blocks, columns, paths, MAX_OUTLINED)
 
 
 def _built(
@@ -121,10 +128,11 @@ def _built(
     blocks: Sequence[Block],
     columns: "_Columns",
     paths: Sequence[Path],
+    most: int,
 ) -> Built[_Of]:
-    """Return what `make` makes of the cells of `blocks` and `paths`, and what is left out."""
+    """Return what `make` makes of at `most` so many cells of `blocks` and `paths`, and the rest."""
     groups = list(_groups(blocks, columns))
-    _check_size(groups, columns, paths)
+    _check_size(groups, columns, paths, most)
     built = Built(
         matrix=make(endpoints, groups, columns, paths),
         pairs_without_family=sum(group.pairs_without_family(columns) for group in groups),
@@ -393,12 +401,14 @@ def _copy_without(row: NDArray[np.integer], low: int, high: int, out: NDArray[np
     out[low:] = row[high:]
 
 
-def _check_size(groups: Sequence[_Group], columns: _Columns, paths: Sequence[Path]) -> None:
+def _check_size(
+    groups: Sequence[_Group], columns: _Columns, paths: Sequence[Path], most: int
+) -> None:
     cells = sum(len(FAMILIES) * len(path.ports) for path in paths)
     cells += sum(len(group.sources) * group.row_length(columns) for group in groups)
-    if cells > MAX_CELLS:
+    if cells > most:
         raise ScopeError(
-            f"this scope has {cells:,} cells, more than {MAX_CELLS:,}; narrow it with --namespace, "
+            f"this scope has {cells:,} cells, more than {most:,}; narrow it with --namespace, "
             "--selector or fewer --port"
         )
 

@@ -256,3 +256,14 @@ def test_a_scope_too_large_for_memory_is_refused_before_any_is_taken(
     with pytest.raises(ScopeError, match="this scope has 100 cells, more than 99; narrow it"):
         square(10)
     assert len(square(9).matrix) == 72
+
+
+def test_cells_that_are_not_laid_out_may_be_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoints = [endpoint(f"p{n}") for n in range(10)]
+    everyone = block(range(10), range(10))
+    asked = (endpoints, [everyone], [PORTS[:1]] * 10, [Family.IP4])
+    monkeypatch.setattr(matrix, "MAX_CELLS", 99)
+    assert len(matrix.outline(*asked).matrix) == 90
+    monkeypatch.setattr(matrix, "MAX_OUTLINED", 99)
+    with pytest.raises(ScopeError, match="this scope has 100 cells, more than 99; narrow it"):
+        matrix.outline(*asked)
