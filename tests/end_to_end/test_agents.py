@@ -230,10 +230,10 @@ def finished(process: subprocess.Popen[str], cluster: Cluster, code: int) -> Pat
 def test_agents_answer_as_this_machine_does_and_one_that_is_killed_takes_its_node_only(
     cluster: Cluster, two_nodes: Path, audit_command: tuple[str, ...], tmp_path: Path
 ) -> None:
-    both = run_of(audit_command, tmp_path / "both", two_nodes, *COVER, *PLANES)
+    both = run_of(audit_command, tmp_path / "both", two_nodes, *PLANES)
     expected = cells(run_of(audit_command, tmp_path / "alone", two_nodes, *COVER))
 
-    run = cluster.run(tmp_path / "runs", "--snapshot", two_nodes, *COVER, *PLANES)
+    run = cluster.run(tmp_path / "runs", "--snapshot", two_nodes, *PLANES)
     cluster.start_all()
     done = finished(run, cluster, 0)
     assert cells(done) == cells(both)
