@@ -122,7 +122,7 @@ def logical_flows(tables: Tables, services: ServiceSieve) -> Met:
     columns = ("logical_datapath", "logical_dp_group", "priority", "match", "actions")
     by_datapath: dict[str, list[LogicalFlow]] = defaultdict(list)
     hints: list[tuple[str, FlowHint]] = []
-    for row in tables.each("Logical_Flow", ("_uuid", "external_ids", *columns), unless=services):
+    for row in tables.each("Logical_Flow", ("_uuid", "external_ids", *columns), services):
         flow = LogicalFlow(
             stage=row["external_ids"].get("stage-name", ""),
             priority=row["priority"],
@@ -163,7 +163,7 @@ def installed_sets(tables: Tables, used: Collection[str]) -> Mapping[str, tuple[
         name = _NAME.search(text)
         return name is not None and name[1] not in wanted
 
-    rows = tables.rows("Address_Set", ("name", "addresses"), unless=unused)
+    rows = tables.each("Address_Set", ("name", "addresses"), unused)
     return MappingProxyType(
         {row["name"]: _shared(tuple(sorted(_uuids(row["addresses"])))) for row in rows}
     )

@@ -21,28 +21,15 @@ class Tables(Protocol):
     """The tables of one database: rows as dicts of columns; sets are lists, uuids strings."""
 
     def rows(
-        self,
-        table: str,
-        columns: Sequence[str],
-        *,
-        mentioning: Collection[str] = (),
-        unless: Callable[[bytes], bool] | None = None,
+        self, table: str, columns: Sequence[str], *, mentioning: Collection[str] = ()
     ) -> list[dict[str, Any]]:
-        """Return a table's rows; `mentioning`: those whose text has one of these words in it.
-
-        `unless` leaves out those of whose JSON text it says so.
-        """
+        """Return a table's rows; `mentioning`: those whose text has one of these words in it."""
         ...
 
     def each(
-        self,
-        table: str,
-        columns: Sequence[str],
-        *,
-        mentioning: Collection[str] = (),
-        unless: Callable[[bytes], bool] | None = None,
+        self, table: str, columns: Sequence[str], unless: Callable[[bytes], bool]
     ) -> Iterator[dict[str, Any]]:
-        """Yield the rows that `rows` returns, one at a time: half a million fill a memory."""
+        """Yield a table's rows one at a time, but for those of whose JSON text `unless` says so."""
         ...
 
     def external_ids(self, table: str, key: str) -> frozenset[str]:

@@ -106,36 +106,30 @@ class Tables:
         return row
 
     def rows(
-        self,
-        table: str,
-        columns: Sequence[str],
-        *,
-        mentioning: Collection[str] = (),
-        unless: Callable[[bytes], bool] | None = None,
+        self, table: str, columns: Sequence[str], *, mentioning: Collection[str] = ()
     ) -> list[Row]:
         """Return the rows of a table, of those only these columns.
 
         A table or a column that this database's version does not have is left out. `mentioning`
-        keeps the rows whose text has one of these in it, `unless` leaves out those of whose text it
-        says so: cheap first sieves.
+        keeps the rows whose text has one of these in it: a cheap first sieve.
         """
-        return [*self.each(table, columns, mentioning=mentioning, unless=unless)]
+        if not mentioning:
+            return [*self.each(table, columns)]
+        sieve = re.compile(b"|".join(re.escape(word.encode()) for word in mentioning))
+        return [*self.each(table, columns, lambda text: sieve.search(text) is None)]
 
     def each(
-        self,
-        table: str,
-        columns: Sequence[str],
-        *,
-        mentioning: Collection[str] = (),
-        unless: Callable[[bytes], bool] | None = None,
+        self, table: str, columns: Sequence[str], unless: Callable[[bytes], bool] | None = None
     ) -> Iterator[Row]:
-        """Yield the rows that `rows` returns, one at a time: half a million fill a memory."""
-        sieve = re.compile(b"|".join(re.escape(word.encode()) for word in mentioning))
-        for uuid, stored in self._rows.get(table, {}).items():
-            if (not mentioning or sieve.search(_text(stored))) and (
-                unless is None or not unless(_text(stored))
-            ):
-                yield self._row(table, uuid, stored, columns)
+        """Yield rows as `rows` has them, but for those of whose text `unless` says so.
+
+        One at a time: half a million fill a memory.
+        """
+        return (
+            self._row(table, uuid, stored, columns)
+            for uuid, stored in self._rows.get(table, {}).items()
+            if unless is None or not unless(_text(stored))
+        )
 
     def external_ids(self, table: str, key: str) -> frozenset[str]:
         """Return the values that rows of a table have for a key of theirs in a map of strings.

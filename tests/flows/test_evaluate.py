@@ -30,7 +30,6 @@ class Switch:
         columns: Sequence[str],
         *,
         mentioning: Collection[str] = (),  # noqa: ARG002 - as Tables has it
-        unless: Callable[[bytes], bool] | None = None,  # noqa: ARG002 - as above
     ) -> list[dict[str, Any]]:
         made = {
             "Datapath_Binding": [
@@ -76,12 +75,7 @@ class Switch:
         raise NotImplementedError
 
     def each(
-        self,
-        table: str,
-        columns: Sequence[str],
-        *,
-        mentioning: Collection[str] = (),
-        unless: Callable[[bytes], bool] | None = None,
+        self, table: str, columns: Sequence[str], unless: Callable[[bytes], bool]
     ) -> Iterator[dict[str, Any]]:
         raise NotImplementedError
 
