@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.cover import flows, matches
+from audit.cover import identities, matches
 from audit.cover.acls import ZoneAcls, address_sets
 from audit.cover.matches import AddressIn, MatchError, Side
 from audit.cover.met import Switch
@@ -77,7 +77,7 @@ class _Addresses:
     """Services' addresses, to be looked up by what flows and ACLs name."""
 
     def __init__(self, vips: Sequence[str]) -> None:
-        self._exact = {flows.canonical(vip): index for index, vip in enumerate(vips)}
+        self._exact = {identities.canonical(vip): index for index, vip in enumerate(vips)}
         self._numbers = [(Family.of(vip), int(ipaddress.ip_address(vip))) for vip in vips]
         self._within: dict[str, frozenset[int]] = {}
 
@@ -116,7 +116,7 @@ def _told(zone: Zone, switch: str, asked: _Addresses) -> dict[int, tuple[Logical
     for flow in zone.flows.get(switch, ()):
         if not flow.stage.startswith("ls_in_") or _AFTER in flow.stage:
             continue
-        for thing, _ in flows.names_in(flow.match).things:
+        for thing, _ in identities.names_in(flow.match).things:
             for index in asked.named(thing, zone):
                 told[index].append(flow)
     return {index: tuple(some) for index, some in told.items()}
@@ -151,6 +151,6 @@ def _destinations(
     sets = address_sets(zone)
     for literal in about:
         content = (*literal.networks, *(a for name in literal.sets for a in sets.get(name, ())))
-        members = frozenset().union(*(asked.within(flows.canonical(each)) for each in content))
+        members = frozenset().union(*(asked.within(identities.canonical(each)) for each in content))
         may_be = may_be - members if literal.negated else may_be & members
     return may_be

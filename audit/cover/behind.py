@@ -8,7 +8,7 @@ force, address sets and port groups with theirs of the same names.
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from audit.cover import acls, agreement, flows
+from audit.cover import acls, agreement, identities
 from audit.flows.literals import sets_named
 from audit.model.facts import Acl, LogicalFlow, Zone
 from audit.model.findings import FindingKind
@@ -36,7 +36,7 @@ def strange(
     """
     for index, flow in enumerate(listed):
         if flow.stage in agreement.ACL_STAGES and index not in explained:
-            things = {thing for thing, _ in flows.names_in(flow.match).things}
+            things = {thing for thing, _ in identities.names_in(flow.match).things}
             if any(not thing.startswith(_HEALTH_CHECK) for thing in things.difference(routers)):
                 yield flow
 

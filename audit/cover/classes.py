@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from audit.cover import acls, matches, ways
 from audit.cover.acls import L4, Entry, Predicates, Seen, Stage, Vector, ZoneAcls
 from audit.cover.balancing import Balancing, vip_numbers
-from audit.cover.flows import At
+from audit.cover.identities import At
 from audit.cover.matches import MatchError, Side, Term
 from audit.cover.met import NO_ACL, Met, Switch, sides_of
 from audit.model.endpoints import Endpoint, Port

@@ -18,47 +18,37 @@ belongs to the ways between switches, which are pairs of switches and so compare
 """
 
 import functools
-import ipaddress
 import itertools
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.cover import matches
+from audit.cover.identities import (
+    MAC,
+    At,
+    Holder,
+    Identities,
+    Named,
+    canonical,
+    has_alternatives,
+    holds_many,
+    is_network,
+    names_in,
+    renamed,
+    things_in,
+)
 from audit.cover.matches import ANY_L4, AddressIn, Intervals, Literal, MatchError, Side
-from audit.flows.constants import masked, spelled
+from audit.cover.readings import LOOKS_AT_PORTS, Reading, read
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import LogicalFlow, LogicalPort, Zone
 from audit.model.packets import REQUEST_SOURCE_PORT, WITH_PORTS, Family, Protocol
 
-Marks = tuple[int, ...]
-"""Numbers of flows, in `Numbers`, sorted."""
-
-_THING = re.compile(
-    r'"(?P<name>(?:[^"\\]|\\.)*)"'
-    r"|(?<![\w:.])(?P<mac>(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2})(?![\w:])"
-    r"|(?P<set>\$[\w.]+)|(?P<group>@[\w.]+)"
-    r"|(?<![\w:.])(?P<ip>[0-9]+(?:\.[0-9]+){3}(?:/[0-9.]+)?"
-    r"|(?:[0-9a-fA-F]+:|:(?=:))(?:[0-9a-fA-F]*:)+(?:[0-9a-fA-F.]+)?(?:/[0-9a-fA-F:]+)?)(?![\w:])"
-)
-"""What identifies something in a flow's text: names, MACs, sets, groups, addresses, networks."""
-_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
-_COMPARISON = re.compile(
-    r"(?P<field>[a-z][\w.]*)(?:\[[^\]]*\])? *(?P<relation>==|!=|[<>]=?) *"
-    r'(?P<constants>\{[^}]*\}|"(?:[^"\\]|\\.)*"|[^\s&|()]+)'
-)
-_ADDRESS = re.compile(r"(?:ip[46]|eth)\.(?:src|dst)")
-_OTHERWISE = re.compile(r"/|\b(?!0\b)\w")
-"""What is no address; ovn-northd writes the unspecified one as 0, and nobody has it."""
 _PROTOCOL = re.compile(r"\b(?:tcp|udp|sctp)\b")
-LOOKS_AT_PORTS = re.compile(r"\b(?:tcp|udp|sctp)\.(?:src|dst)\b")
-_L4_FIELD = re.compile(r"\b(tcp|udp|sctp)\.(src|dst)\b")
 _CONSTANT = re.compile(r"[0-9]+(?:\.[0-9]+){3}|[0-9]+")
 _REGISTER_ASKED = re.compile(
     r"(?<![a-z])(reg[0-9]+)(?:\[([0-9]+)(?:\.\.([0-9]+))?\])? == "
@@ -82,84 +72,6 @@ _OUTPORT = re.compile(r'\boutport = "((?:[^"\\]|\\.)*)"')
 _TEMPLATE = "^"
 """Begins a chassis' own variable. `ovn-trace` passes over such flows; to a node's they are of a
 NodePort, whose cells are not composed anyway."""
-_ROUTER_PORTS = frozenset({"patch", "router", "l3gateway"})
-
-_DUMMIES = {
-    "name": '"n"',
-    "mac": "02:00:00:00:00:01",
-    "set": "$s",
-    "group": "@g",
-}
-_DUMMY_IP = {4: "192.0.2.1", 6: "2001:db8::1"}
-
-
-class Reading(NamedTuple):
-    """Of which packets a match may be true.
-
-    `l4` are the ports of the requests, or of requests whose replies may meet it; None where that
-    does not depend on ports.
-    """
-
-    families: frozenset[Family]
-    l4: Intervals | None
-
-
-NEVER = Reading(frozenset(), None)
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def read(match: str, protocols: frozenset[Protocol] = frozenset(WITH_PORTS)) -> Reading:
-    """Read a match for packets of some protocols. MatchError when it cannot be.
-
-    Alike matches are read once.
-
-    Also where an address is compared with what is not written as one: whom a number or a mask of
-    a MAC is about, no name tells.
-    """
-    if "!=" in match:  # which two constants are equal matters
-        return _read(match, protocols)
-    return _read(_THING.sub(_dummy, match), protocols)
-
-
-def _dummy(thing: re.Match[str]) -> str:
-    """Return something of the same kind, the same for all: so no two exclude each other."""
-    kind = str(thing.lastgroup)
-    if kind != "ip":
-        return _DUMMIES[kind]
-    address, slash, length = thing["ip"].partition("/")
-    return f"{_DUMMY_IP[6 if ':' in address else 4]}{slash}{length}"
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _read(match: str, protocols: frozenset[Protocol]) -> Reading:
-    for compared in _COMPARISON.finditer(match):
-        if _ADDRESS.fullmatch(compared["field"]) and _OTHERWISE.search(
-            _THING.sub("", compared["constants"])
-        ):
-            raise MatchError(f"{match!r} looks at parts of an address")
-    meant = [
-        (term.families, l4)
-        for term in (*matches.widened(match), *of_replies(match))
-        if (l4 := matches.among(protocols, term.l4))
-    ]
-    if not meant:
-        return NEVER
-    families = frozenset(itertools.chain.from_iterable(families for families, _ in meant))
-    if any(l4 == ANY_L4 for _, l4 in meant):
-        # Of some end it may be true whatever the port, and of another it may depend on that.
-        return Reading(families, ANY_L4 if LOOKS_AT_PORTS.search(match) else None)
-    l4s = itertools.chain.from_iterable(l4 for _, l4 in meant)
-    return Reading(families, matches.among(protocols, l4s))
-
-
-def of_replies(match: str) -> matches.Terms:
-    """Return terms of which one is true of every request whose reply `match` may be true of."""
-    return matches.widened(turned(match), of_replies=True)
-
-
-def turned(match: str) -> str:
-    """Return what a match is to a packet whose ports are the other way round: to the reply."""
-    return _L4_FIELD.sub(lambda l4: f"{l4[1]}.{'src' if l4[2] == 'dst' else 'dst'}", match)
 
 
 class Numbers:
@@ -171,172 +83,6 @@ class Numbers:
     def of(self, key: object) -> int:
         """Return the number of a flow."""
         return self._numbers.setdefault(key, len(self._numbers))
-
-
-class At(StrEnum):
-    """Where an endpoint's identity stands in a packet.
-
-    Requests come from a host's management port and go to its node's address. Replies to them go to
-    that port and come from that address: the last two are of hosts alone.
-    """
-
-    SRC = "src"
-    DST = "dst"
-    REPLY_TO = "reply to"
-    REPLY_FROM = "reply from"
-
-
-class Holder(NamedTuple):
-    """An endpoint, by its index, with one of its identities: its port's, or its node's address."""
-
-    endpoint: int
-    of_node: bool = False
-
-    def at(self, side: Side, *, host: bool) -> At:
-        """Return where it stands when something is asked of it as that side of a packet."""
-        if not host:
-            return At(side)
-        if side is Side.SRC:
-            return At.REPLY_FROM if self.of_node else At.SRC
-        return At.DST if self.of_node else At.REPLY_TO
-
-
-@dataclass(slots=True)
-class Identities:
-    """Who has which address, MAC and logical port."""
-
-    endpoints: Sequence[Endpoint]
-    names: list[dict[str, str]] = field(default_factory=list)
-    """Of each endpoint, its identity and what it is called in marks."""
-    holders: dict[str, list[Holder]] = field(default_factory=lambda: defaultdict(list))
-    _addresses: dict[Family, list[tuple[int, Holder]]] = field(default_factory=dict)
-    _in: dict[str, frozenset[Holder]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        addresses: dict[Family, list[tuple[int, Holder]]] = {family: [] for family in Family}
-        for index, endpoint in enumerate(self.endpoints):
-            names: dict[str, str] = {}
-            for thing, name, of_node in _identity(endpoint):
-                names[thing] = name
-                self.holders[thing].append(Holder(index, of_node))
-                if name.startswith("address"):
-                    number = int(ipaddress.ip_address(thing))
-                    addresses[Family.of(thing)].append((number, Holder(index, of_node)))
-            self.names.append(names)
-        self._addresses = addresses
-
-    def within(self, network: str) -> frozenset[Holder]:
-        """Return who has an address in a network."""
-        if network not in self._in:
-            value, mask = masked(network) or (0, 0)
-            addresses = self._addresses[Family.of(network)]
-            self._in[network] = frozenset(
-                holder for number, holder in addresses if number & mask == value
-            )
-        return self._in[network]
-
-
-def _identity(endpoint: Endpoint) -> Iterator[tuple[str, str, bool]]:
-    attached = endpoint.attachment
-    if attached is None:
-        return
-    yield attached.port, "port", False
-    if attached.mac:
-        yield attached.mac, "mac", False
-    for index, address in enumerate(attached.addresses):
-        yield canonical(address), f"address {index} {Family.of(address)}", False
-    for index, address in enumerate(endpoint.addresses):
-        if address not in attached.addresses:
-            yield canonical(address), f"address {index} {Family.of(address)} of its node", True
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def canonical(address: str) -> str:
-    """Return an address or a network in its usual spelling, and itself where it is none."""
-    pattern = masked(address)
-    if pattern is None:
-        return address
-    family = Family.of(address)
-    spelling = spelled(pattern, family)
-    return spelling.removesuffix(f"/{family.bits}")
-
-
-class Named(NamedTuple):
-    """What a flow's match names: identities by the side of the packet they are asked of.
-
-    `required` are the sets of things of which the packet must have one, as far as is plain.
-    """
-
-    things: tuple[tuple[str, Side | None], ...]
-    required: tuple[tuple[str, ...], ...]
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def names_in(match: str) -> Named:
-    """Return what a match names; a row that actions look up asks for the first thing it names."""
-    if _THING.search(match) is None:
-        return Named((), ())
-    if _COMPARISON.search(match) is None:
-        listed = tuple(dict.fromkeys(_things(match)))
-        return Named(tuple((thing, None) for thing in listed), (listed[:1],))
-    things: dict[tuple[str, Side | None], None] = {}
-    required: list[tuple[str, ...]] = []
-    plain = not _alternatives(match)  # then what stands in no parentheses must hold
-    covered: list[tuple[int, int]] = []
-    for comparison in _COMPARISON.finditer(match):
-        listed = tuple(_things(comparison["constants"]))
-        if not listed:
-            continue
-        covered.append(comparison.span())
-        side = _side(comparison["field"])
-        things |= dict.fromkeys((thing, side) for thing in listed)
-        if plain and _is_equation(comparison):
-            required.append(listed)
-    for token in _THING.finditer(match):
-        if not any(start <= token.start() < end for start, end in covered):
-            things[_thing(token), None] = None
-    return Named(tuple(things), tuple(required))
-
-
-def _is_equation(comparison: re.Match[str]) -> bool:
-    """Say whether it is `field == constants` and stands in no parentheses."""
-    before = comparison.string[: comparison.start()]
-    return comparison["relation"] == "==" and before.count("(") == before.count(")")
-
-
-def _alternatives(match: str) -> bool:
-    """Say whether a match has `||` outside parentheses."""
-    if "||" not in match:
-        return False
-    depth = 0
-    for index, character in enumerate(match):
-        depth += (character == "(") - (character == ")")
-        if not depth and match.startswith("||", index):
-            return True
-    return False
-
-
-def _things(text: str) -> Iterator[str]:
-    return map(_thing, _THING.finditer(text))
-
-
-def _thing(token: re.Match[str]) -> str:
-    match token.lastgroup:
-        case "ip":
-            return canonical(token["ip"])
-        case "mac":
-            return token["mac"].lower()
-        case "name":
-            return token["name"]
-        case _:
-            return token.group()
-
-
-def _side(name: str) -> Side | None:
-    """Return the end of a packet that a field is of; None where that is not known."""
-    if name.endswith(".src") or name == "inport":
-        return Side.SRC
-    return Side.DST if name.endswith(".dst") or name == "outport" else None
 
 
 @dataclass(slots=True)
@@ -433,7 +179,7 @@ class ZoneFlows:
         actions = set[str]()  # most flows say one of few things
         for name in datapaths:
             actions.update(flow.actions for flow in self._zone.flows.get(name, ()))
-        self._assigned.update(itertools.chain.from_iterable(map(_things, actions)))
+        self._assigned.update(itertools.chain.from_iterable(map(things_in, actions)))
         self._assigned -= self._others
         for name in datapaths:
             self._datapath(name, marks)
@@ -444,7 +190,7 @@ class ZoneFlows:
                     vectors[thing] = np.zeros(len(self._who.endpoints), dtype=np.bool_)
                     members = [holder.endpoint for holder in self._members(thing, None)]
                     vectors[thing][members] = True
-                where = "" if _is_network(thing) else self._zone.name
+                where = "" if is_network(thing) else self._zone.name
                 marks.within[network][where, thing] = vectors[thing]
         return marks
 
@@ -539,17 +285,17 @@ class ZoneFlows:
         self._sends_to(flow, named, datapath, switch, marks)
         if common is None:
             if self._several:
-                wide = (thing for thing, _ in named.things if _holds_many(thing))
+                wide = (thing for thing, _ in named.things if holds_many(thing))
                 self._wide[self._zone.network_at(datapath)].update(dict.fromkeys(wide))
             by_itself = set[int]()
             if self._several and marked:
-                things = (thing for thing, _ in named.things if not _holds_many(thing))
+                things = (thing for thing, _ in named.things if not holds_many(thing))
                 by_itself = {holder.endpoint for holder in self._members_of(things, None)}
             self._mark_between(flow, marked, datapath, by_itself, marks)
         elif marked:
             self._mark_on_switch(flow, marked, datapath, common, marks)
         else:
-            number = self._numbers.of(_renamed(flow, common))
+            number = self._numbers.of(renamed(flow, common))
             marks.kind[datapath].append((number, ANY_L4 if l4 is None else l4))
 
     def _mark_between(
@@ -565,7 +311,7 @@ class ZoneFlows:
         if is_policy:
             marks.policies.append(flow)
         for at, index in marked:
-            key = (self._zone.name, datapath, *_renamed(flow, self._who.names[index]))
+            key = (self._zone.name, datapath, *renamed(flow, self._who.names[index]))
             number = self._numbers.of(key)
             if not is_policy:
                 marks.between[at][index].append(number)
@@ -585,7 +331,7 @@ class ZoneFlows:
         outport = _OUTPORT.search(flow.actions)
         for at, index in marked:
             names = self._who.names[index]
-            number = self._numbers.of(_renamed(flow, {**common, **names}))
+            number = self._numbers.of(renamed(flow, {**common, **names}))
             marks.on[switch][at][index].append(number)
             elsewhere = outport is not None and names.get(outport[1]) != "port"
             if elsewhere and at in (At.DST, At.REPLY_TO) and self._on(index, switch):
@@ -599,7 +345,7 @@ class ZoneFlows:
         To a packet that is for it anyway such a flow does nothing wrong, to all others it does:
         what arrives at it says nothing of them.
         """
-        sent_to = itertools.chain.from_iterable(map(_things, _SENT_TO.findall(flow.actions)))
+        sent_to = itertools.chain.from_iterable(map(things_in, _SENT_TO.findall(flow.actions)))
         receivers = self._members_of(sent_to, switch)
         if not receivers:
             return
@@ -635,7 +381,7 @@ class ZoneFlows:
         if not isinstance(literal, AddressIn) or literal.side is not Side.DST or literal.negated:
             return False
         things = (*(f"${name}" for name in literal.sets), *map(canonical, literal.networks))
-        return all(map(_is_network, literal.networks)) and not any(
+        return all(map(is_network, literal.networks)) and not any(
             holder in self._members(thing, None) for thing in things
         )
 
@@ -661,7 +407,7 @@ class ZoneFlows:
         switches: ways are between switches. A node is told from others by its address alone.
         """
         members = self._members(thing, switch)
-        if not _holds_many(thing):
+        if not holds_many(thing):
             return sorted(members)
         nodes = sorted(holder for holder in members if holder.of_node)
         ports = frozenset(holder for holder in members if not holder.of_node)
@@ -688,7 +434,7 @@ class ZoneFlows:
                 )
             )
         holders = self._holders[thing]
-        if _MAC.fullmatch(thing):
+        if MAC.fullmatch(thing):
             return frozenset(holder for holder in holders if self._near(holder, switch))
         return holders
 
@@ -705,7 +451,7 @@ class ZoneFlows:
             return (self._zone.installed_groups or {}).get(thing[1:], ())
         if thing[:1] == "$":
             return map(canonical, (self._zone.installed_sets or {}).get(thing[1:], ()))
-        return (thing,) if "/" not in thing or _is_network(thing) else ()
+        return (thing,) if "/" not in thing or is_network(thing) else ()
 
     def _of_somebody_else(
         self, named: Named, common: Mapping[str, str], switch: str | None
@@ -715,7 +461,7 @@ class ZoneFlows:
         def here(thing: str) -> bool:
             if self._members(thing, switch):
                 return True
-            if _holds_many(thing):
+            if holds_many(thing):
                 return False
             if thing in self._others:
                 return False
@@ -727,15 +473,6 @@ class ZoneFlows:
             )
 
         return any(not any(map(here, things)) for things in named.required)
-
-
-def _holds_many(thing: str) -> bool:
-    return thing[:1] in ("@", "$") or _is_network(thing)
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _is_network(thing: str) -> bool:
-    return "/" in thing and masked(thing) is not None
 
 
 _MADE_BY_NORTHD = ("_MC_", "none")
@@ -776,7 +513,7 @@ def _tracking(
     The flows `explained` by ACLs are left out, by their indices.
     """
     tracking = {
-        _renamed(flow, common)
+        renamed(flow, common)
         for index, flow in enumerate(flows)
         if index not in explained
         and _TRACKING.fullmatch(flow.stage)
@@ -879,7 +616,7 @@ class _Registers:
 @functools.lru_cache(maxsize=1 << 14)
 def _plain(match: str) -> str:
     """Return the first part of a match that must hold: a conjunction without parentheses."""
-    return "" if _alternatives(match) else match.partition("(")[0]
+    return "" if has_alternatives(match) else match.partition("(")[0]
 
 
 def _whatever_the_protocol(
@@ -905,21 +642,6 @@ def _but_for_the_protocol(flow: LogicalFlow) -> object:
         flow.priority,
         _PROTOCOL.sub("*", flow.match),
         _PROTOCOL.sub("*", flow.actions),
-    )
-
-
-def _renamed(flow: LogicalFlow, names: Mapping[str, str]) -> tuple[str, int, str, str]:
-    """Return a flow's stage, priority, match and actions, with what `names` has called by them."""
-
-    def called(token: re.Match[str]) -> str:
-        name = names.get(_thing(token))
-        return token.group() if name is None else f"<{name}>"
-
-    return (
-        flow.stage,
-        flow.priority,
-        _THING.sub(called, flow.match),
-        _THING.sub(called, flow.actions),
     )
 
 

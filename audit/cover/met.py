@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.cover import agreement, behind, flows, matches
+from audit.cover import agreement, behind, flows, matches, readings
 from audit.cover.acls import Entry, Predicates, Vector, ZoneAcls, address_sets, group_ports
-from audit.cover.flows import At, Identities, Numbers, ZoneFlows, ZoneMarks
+from audit.cover.flows import Numbers, ZoneFlows, ZoneMarks
+from audit.cover.identities import At, Identities
 from audit.cover.matches import AddressIn, Intervals, MatchError, PortIs, Side, Term
 from audit.cover.ways import Crossing
 from audit.model.endpoints import Endpoint, Port
@@ -135,7 +136,7 @@ class Met:
     def _can_meet(self, flow: LogicalFlow) -> bool:
         """Say whether a flow can be true of a packet that is asked about."""
         try:
-            reading = flows.read(flow.match, self.predicates.protocols)
+            reading = readings.read(flow.match, self.predicates.protocols)
         except MatchError:
             return True
         if self.predicates.family not in reading.families:
@@ -187,7 +188,7 @@ class Met:
         """Leave out the cells whose requests or replies can meet a flow; return their ends."""
         try:
             ends = self._cells(zone, matches.widened(flow.match))
-            return ends | self._cells(zone, flows.of_replies(flow.match), back=True)
+            return ends | self._cells(zone, readings.of_replies(flow.match), back=True)
         except MatchError:
             for switch in zone.switches:
                 self.opaque[switch].add(flow.match)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from audit.cover import acls, flows
+from audit.cover import acls, identities, readings
 from audit.cover.matches import Interval, MatchError
 from audit.model.endpoints import Endpoint
 from audit.model.facts import Policy, Zone
@@ -66,12 +66,12 @@ def _of_flows(zone: Zone) -> Iterator[Interval]:
     """
     balanced = {address for balancer in zone.load_balancers for address, _, _ in balancer.vips}
     for match in {flow.match for some in zone.flows.values() for flow in some}:
-        if not flows.LOOKS_AT_PORTS.search(match):
+        if not readings.LOOKS_AT_PORTS.search(match):
             continue
-        if any(map(balanced.issuperset, flows.names_in(match).required)):
+        if any(map(balanced.issuperset, identities.names_in(match).required)):
             continue
         try:
-            yield from flows.read(match).l4 or ()
+            yield from readings.read(match).l4 or ()
         except MatchError:
             continue
 

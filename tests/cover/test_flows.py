@@ -5,17 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from audit.cover.flows import (
-    At,
-    Identities,
-    Numbers,
-    ZoneFlows,
-    ZoneMarks,
-    names_in,
-    read,
-    turned,
-)
+from audit.cover.flows import Numbers, ZoneFlows, ZoneMarks
+from audit.cover.identities import At, Identities, names_in
 from audit.cover.matches import MatchError, Side
+from audit.cover.readings import read, turned
 from audit.model.endpoints import Port
 from audit.model.facts import LogicalFlow, Zone
 from audit.model.packets import Family, Protocol

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from audit.cover.acls import Predicates, ZoneAcls
-from audit.cover.flows import At
+from audit.cover.identities import At
 from audit.cover.met import Met
 from audit.model.endpoints import Port
 from audit.model.facts import LogicalFlow
