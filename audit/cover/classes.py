@@ -21,7 +21,7 @@ from audit.cover.identities import At
 from audit.cover.matches import MatchError, Side, Term
 from audit.cover.met import NO_ACL, Met, Switch, sides_of
 from audit.model.endpoints import Endpoint, Port
-from audit.model.facts import LogicalFlow, Note, Zone
+from audit.model.facts import LogicalFlow, Note, WayIn, Zone
 from audit.model.legs import PASS, STOP, Composable, LegPlan, LegTable, Locality
 from audit.model.matrix import FAMILIES, Matrix
 from audit.model.packets import WITH_PORTS, Family, Protocol
@@ -53,10 +53,16 @@ NONE = Legs(plans=(), notes=(), opaque=frozenset())
 """No cell is composed."""
 
 
-def legs(matrix: Matrix, zones: Mapping[str, Zone], vips: Sequence[str] = ()) -> Legs:
+def legs(
+    matrix: Matrix,
+    zones: Mapping[str, Zone],
+    vips: Sequence[str] = (),
+    ways_in: Sequence[WayIn] = (),
+) -> Legs:
     """Return how the cells between pods and nodes decompose into legs.
 
-    `vips` are the addresses of Services that are asked about.
+    `vips` are the addresses of Services that are asked about, `ways_in` how nodes take in packets
+    from the underlay.
 
     Cells of other endpoints, and of endpoints on a switch with an ACL whose match is not
     understood, are not composed: they are traced one by one.
@@ -69,7 +75,7 @@ def legs(matrix: Matrix, zones: Mapping[str, Zone], vips: Sequence[str] = ()) ->
         asked = np.array([port.protocol in kind for port in matrix.ports], dtype=np.bool_)
         cells = (matrix.family == index) & asked[matrix.port]
         if cells.any():
-            planner = _Planner(matrix, zones, family, kind, cells)
+            planner = _Planner(matrix, zones, family, kind, cells, ways_in)
             plan, balanced, unread, family_notes = planner.plan(vips)
             plans.append(plan)
             balancing.append(balanced)
@@ -104,9 +110,11 @@ class _Planner:
         family: Family,
         protocols: frozenset[Protocol],
         cells: NDArray[np.bool_],
+        ways_in: Sequence[WayIn],
     ) -> None:
         """`cells` says which of the matrix these are."""
         self._matrix = matrix
+        self._ways_in = ways_in
         self._cells = cells
         self._zones = zones
         self._family = FAMILIES.index(family)
@@ -143,7 +151,8 @@ class _Planner:
         met_own, met_other = met.ends()
         crossing = met.crossing()
         places, host_marks, unread = self._places(switch, host, met, crossing)
-        between = ways.ways(endpoints, places, host_marks, crossing)
+        routers = met.routers(self._ways_in, *ways.ends(places))
+        between = ways.ways(endpoints, places, host_marks, crossing, routers.row)
         opaque: dict[str, set[str]] = defaultdict(set)
         for some in (*(acl.opaque for acl in self._acls.values()), unread, met.opaque):
             for name, unread_there in some.items():
@@ -161,6 +170,8 @@ class _Planner:
             receiving=places.receiving,
             answered=places.answered,
             ways=between.legs,
+            common=between.common,
+            apart=between.apart,
             unjoined=between.unjoined,
             packets=ways.packets(
                 endpoints, crossing, self._predicates.family, len(self._matrix.ports)

@@ -23,6 +23,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,9 @@ from audit.cover.identities import (
     Holder,
     Identities,
     Named,
+    addresses_of,
     canonical,
+    contents,
     has_alternatives,
     holds_many,
     is_network,
@@ -44,6 +47,7 @@ from audit.cover.identities import (
 )
 from audit.cover.matches import ANY_L4, AddressIn, Intervals, Literal, MatchError, Side
 from audit.cover.readings import LOOKS_AT_PORTS, Reading, read
+from audit.cover.ties import tied
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import LogicalFlow, LogicalPort, Zone
 from audit.model.packets import REQUEST_SOURCE_PORT, WITH_PORTS, Family, Protocol
@@ -63,6 +67,7 @@ _PORT_ASKED = re.compile(r"^[^|(]*\b(?:tcp|udp|sctp)\.dst == ([0-9]+)(?= &&|$)[^
 _GIVEN = re.compile(
     r"\b(x{0,2}reg[0-9]+)(?:\[([0-9]+)(?:\.\.([0-9]+))?\])? *(?:=(?!=)|<->) *([^;{}]*)"
 )
+_MARKS = re.compile(r"\bpkt\.mark = [0-9]+; *")
 _GOES_ON = re.compile(r"(?:(?:set_meter\([^()]*\)|ip\.dscp = [0-9]+|next); *)*")
 _SENT_TO = re.compile(
     r"(?:x{0,2}reg[0-9]+|eth\.dst|ip[46]\.dst|outport)(?:\[[^\]]*\])? *= *([^;{}]*)"
@@ -83,6 +88,20 @@ class Numbers:
     def of(self, key: object) -> int:
         """Return the number of a flow."""
         return self._numbers.setdefault(key, len(self._numbers))
+
+
+class Between(NamedTuple):
+    """A flow of a datapath that no endpoint is on, and the endpoints that it is about.
+
+    It is `sent` where it sends them packets that are not for them, `tied` where OVN may take
+    another for it.
+    """
+
+    datapath: str
+    flow: LogicalFlow
+    about: tuple[tuple[At, int], ...]
+    sent: bool = False
+    tied: bool = False
 
 
 @dataclass(slots=True)
@@ -115,6 +134,10 @@ class ZoneMarks:
     """By network, those whose address its flows name by itself, or send packets to."""
     policies: list[LogicalFlow] = field(default_factory=list)
     """Of routers, which `audit.cover.classes` reads by priority."""
+    beyond: list[Between] = field(default_factory=list)
+    """All flows between switches that packets can meet."""
+    ties: list[tuple[LogicalFlow, frozenset[int] | None]] = field(default_factory=list)
+    """Flows for which OVN may take another; where there are many, the endpoints these name."""
     limits: list[LogicalFlow] = field(default_factory=list)
     """Flows that look at ports and may be met by endpoints."""
     redirected: set[int] = field(default_factory=set)
@@ -123,7 +146,14 @@ class ZoneMarks:
     """Matches that could not be read."""
 
 
+_RIVALS = 16
+"""Were more flows asked at the same time, all packets that meet the one are left out of legs."""
 _ROUTER_POLICY = "lr_in_policy"
+
+
+def _both(*matches_: str) -> str:
+    """Return what is true where all of these are."""
+    return " && ".join(f"({match})" if has_alternatives(match) else match for match in matches_)
 
 
 def _is_policy(flow: LogicalFlow) -> bool:
@@ -161,13 +191,15 @@ class ZoneFlows:
         self._explained = explained
         self._ports = ports
         self._switches = switches_of(who.endpoints, zone)
-        self._others = _everybody(zone.ports.values())
+        self._routers = _of_routers(zone.ports.values(), self._switches)
+        self._others = _of_ends(zone.ports.values(), self._switches) - self._routers
         self._whole = _by_switch(who.endpoints)
         self._everyone = frozenset(Holder(i) for i, names in enumerate(who.names) if names)
         self._protocols = protocols
         self._several = len({endpoint.network for endpoint in who.endpoints}) > 1
         self._wide: dict[str, dict[str, None]] = defaultdict(dict)
         self._assigned: set[str] = set()
+        self._asks_for_marks: set[tuple[str, str]] = set()
         self._holders: dict[str, frozenset[Holder]] = {}
         self._ports_of: dict[str, list[LogicalPort]] = defaultdict(list)
         self._redirecting: set[str] = set()
@@ -181,6 +213,12 @@ class ZoneFlows:
             actions.update(flow.actions for flow in self._zone.flows.get(name, ()))
         self._assigned.update(itertools.chain.from_iterable(map(things_in, actions)))
         self._assigned -= self._others
+        self._asks_for_marks.update(
+            (name, flow.stage)
+            for name in datapaths
+            for flow in self._zone.flows.get(name, ())
+            if "pkt.mark" in flow.match
+        )
         for name in datapaths:
             self._datapath(name, marks)
         vectors: dict[str, NDArray[np.bool_]] = {}
@@ -214,6 +252,7 @@ class ZoneFlows:
 
     def _datapath(self, name: str, marks: ZoneMarks) -> None:
         common = self._common_names(name) if name in self._switches else None
+        switch = None if common is None else name
         explained = self._explained.get(name, frozenset())
         every = self._zone.flows.get(name, ())
         going_on = _going_on(every)
@@ -232,8 +271,96 @@ class ZoneFlows:
             for flow, reading in relevant
             if flow.stage not in going_on and given.may_be(flow.match)
         ]
-        for flow, reading in _whatever_the_protocol(met, self._protocols):
-            self._flow(flow, reading.l4, name, common, marks)
+        asked = [
+            (flow, reading)
+            for flow, reading in _whatever_the_protocol(met, self._protocols)
+            if not self._of_somebody_else(names_in(flow.match), common or {}, switch)
+        ]
+        ties = self._ties(name, [flow for flow, _ in asked])
+        for index, (flow, reading) in enumerate(asked):
+            self._flow(flow, reading.l4, name, common, marks, tied=index in ties)
+        for index, others in ties.items():
+            self._tie(asked[index][0], others, switch, marks)
+
+    def _ties(self, datapath: str, flows: Sequence[LogicalFlow]) -> dict[int, list[LogicalFlow]]:
+        """Return, by its index, the flows that OVN may take for each of a datapath's.
+
+        A mark that nothing asks for later, as ovn-kubernetes' for the host, makes no difference.
+        """
+        network = self._zone.network_at(datapath)
+        asks_for_marks = {
+            (name, stage)
+            for name, stage in self._asks_for_marks
+            if self._zone.network_at(name) == network
+        }
+        ties: dict[int, list[LogicalFlow]] = defaultdict(list)
+        for first, second in tied(flows, self._zone):
+            one, other = flows[first], flows[second]
+            same = _MARKS.sub("", one.actions) == _MARKS.sub("", other.actions)
+            if same and asks_for_marks <= {(datapath, one.stage)}:
+                continue
+            between = None if datapath in self._switches else network
+            if self._may_both_be(one.match, other.match, between):
+                ties[first].append(flows[second])
+                ties[second].append(flows[first])
+        return ties
+
+    def _tie(
+        self,
+        flow: LogicalFlow,
+        others: Sequence[LogicalFlow],
+        switch: str | None,
+        marks: ZoneMarks,
+    ) -> None:
+        """Limit what can meet a flow and one of others that may be taken for it.
+
+        Where neither names an endpoint, all packets fare alike.
+        """
+        ends = {
+            each: {index for _, index in self._marked(names_in(each.match), switch)}
+            for each in (flow, *others)
+        }
+        rivals = [other for other in others if ends[flow] or ends[other]]
+        if len(rivals) > _RIVALS:
+            among = frozenset(itertools.chain.from_iterable(ends[rival] for rival in rivals))
+            marks.ties.append((flow, among or None))
+        else:
+            both = (flow._replace(match=_both(flow.match, other.match)) for other in rivals)
+            marks.ties += [(each, None) for each in both]
+
+    def _may_both_be(self, first: str, second: str, between: str | None) -> bool:
+        """Say whether both matches may be true of a packet that is asked about, and comes there.
+
+        Where it comes to is `between` switches of a network: from one, and for another.
+        """
+        both = _both(first, second)
+        if between is not None:
+            ends = [self._required_of(both, side) for side in Side]
+            places = {
+                self._switch_of(end)
+                for end in itertools.chain.from_iterable(ends)
+                if self._who.endpoints[end].network == between
+            }
+            if all(ends) and len(places) == 1:
+                return False
+        try:
+            return self._family in read(both, self._protocols).families
+        except MatchError:
+            return True
+
+    def _required_of(self, match: str, side: Side) -> set[int]:
+        """Return the endpoints of which one must be that side of a packet; empty if anybody may."""
+        named = names_in(match)
+        required = (
+            things
+            for things in named.required
+            if all((thing, side) in named.things for thing in things)
+        )
+        return {holder.endpoint for things in required for holder in self._members_of(things, None)}
+
+    def _switch_of(self, index: int) -> tuple[str, str] | None:
+        attached = self._who.endpoints[index].attachment
+        return None if attached is None else (attached.zone, attached.switch)
 
     def _relevant(
         self, every: Sequence[LogicalFlow], explained: Collection[int], marks: ZoneMarks
@@ -272,12 +399,15 @@ class ZoneFlows:
         datapath: str,
         common: Mapping[str, str] | None,
         marks: ZoneMarks,
+        *,
+        tied: bool,
     ) -> None:
-        """Note the marks of one flow; `common` are names of what is the switch's own."""
+        """Note the marks of one flow; `common` are names of what is the switch's own.
+
+        Which of several that are `tied` OVN takes is each zone's own.
+        """
         named = names_in(flow.match)
         switch = None if common is None else datapath
-        if self._of_somebody_else(named, common or {}, switch):
-            return
         marked = self._marked(named, switch)
         if l4 is not None and (marked or common is None or l4 == ANY_L4):
             marks.limits.append(flow)
@@ -291,17 +421,20 @@ class ZoneFlows:
             if self._several and marked:
                 things = (thing for thing, _ in named.things if not holds_many(thing))
                 by_itself = {holder.endpoint for holder in self._members_of(things, None)}
+            marks.beyond.append(Between(datapath, flow, tuple(marked), tied=tied))
             self._mark_between(flow, marked, datapath, by_itself, marks)
         elif marked:
             self._mark_on_switch(flow, marked, datapath, common, marks)
         else:
-            number = self._numbers.of(renamed(flow, common))
+            # What stages of ACLs ask is set by those before; ACLs' own are compared elsewhere.
+            where = (self._zone.name,) if tied and "_acl" not in flow.stage else ()
+            number = self._numbers.of((*where, *renamed(flow, common)))
             marks.kind[datapath].append((number, ANY_L4 if l4 is None else l4))
 
     def _mark_between(
         self,
         flow: LogicalFlow,
-        marked: Iterable[tuple[At, int]],
+        marked: Sequence[tuple[At, int]],
         datapath: str,
         by_itself: Collection[int],
         marks: ZoneMarks,
@@ -361,7 +494,11 @@ class ZoneFlows:
                 continue
             number = self._numbers.of((self._zone.name, datapath, flow))
             host = self._who.endpoints[holder.endpoint].host_network
-            by_side[holder.at(Side.DST, host=host)][holder.endpoint].append(number)
+            at = holder.at(Side.DST, host=host)
+            by_side[at][holder.endpoint].append(number)
+            if switch is None:
+                about = ((at, holder.endpoint),)
+                marks.beyond.append(Between(datapath, flow, about, sent=True))
             network = self._zone.network_at(datapath)
             self._cross(network, holder.endpoint, number, marks, exact=True)
 
@@ -428,7 +565,7 @@ class ZoneFlows:
         if thing not in self._holders:
             self._holders[thing] = frozenset(
                 holder
-                for part in self._content(thing)
+                for part in contents(thing, self._zone)
                 for holder in (
                     self._who.within(part) if "/" in part else self._who.holders.get(part, ())
                 )
@@ -445,14 +582,6 @@ class ZoneFlows:
             attached.zone == self._zone.name if switch is None else attached.switch == switch
         )
 
-    def _content(self, thing: str) -> Iterable[str]:
-        """Return what is in a set or group of the southbound; anything else is itself."""
-        if thing[:1] == "@":
-            return (self._zone.installed_groups or {}).get(thing[1:], ())
-        if thing[:1] == "$":
-            return map(canonical, (self._zone.installed_sets or {}).get(thing[1:], ()))
-        return (thing,) if "/" not in thing or is_network(thing) else ()
-
     def _of_somebody_else(
         self, named: Named, common: Mapping[str, str], switch: str | None
     ) -> bool:
@@ -468,6 +597,7 @@ class ZoneFlows:
             return (
                 thing in common
                 or thing in self._assigned
+                or thing in self._routers
                 or thing in self._zone.ports
                 or thing.startswith(_MADE_BY_NORTHD)
             )
@@ -645,14 +775,30 @@ def _but_for_the_protocol(flow: LogicalFlow) -> object:
     )
 
 
-def _everybody(ports: Iterable[LogicalPort]) -> frozenset[str]:
-    """Return the identities of a zone's pods and hosts, and of remote ones on the same switch."""
+def _is_end(port: LogicalPort, switches: Collection[str]) -> bool:
+    """Say whether a port is a pod's or a host's of its zone, or a remote one on these switches."""
+    remote = port.kind == "remote" and port.datapath in switches
+    return port.peer == "" and (port.kind == "" or remote)
+
+
+def _of_ends(ports: Iterable[LogicalPort], switches: Collection[str]) -> frozenset[str]:
+    """Return the identities of pods and hosts."""
     return frozenset(
         thing
         for port in ports
-        if port.kind in ("", "remote") and port.peer == ""
+        if _is_end(port, switches)
         for thing in (port.name, port.mac, *map(canonical, port.addresses))
         if thing
+    )
+
+
+def _of_routers(ports: Iterable[LogicalPort], switches: Collection[str]) -> frozenset[str]:
+    """Return what all other ports have. A MAC may be a router's and a pod's, of two networks."""
+    return frozenset(
+        thing
+        for port in ports
+        if not _is_end(port, switches)
+        for thing in (port.name, *(thing for thing, _ in addresses_of(port)))
     )
 
 
@@ -698,7 +844,7 @@ def _common_names(
         names[port.name] = f"router port {index}"
         names[peer.name] = f"peer {index}"
         for end in (port, peer):
-            for thing, kind in _addresses_of(end):
+            for thing, kind in addresses_of(end):
                 names.setdefault(thing, f"{kind} of {names[end.name]}")
     for thing in list(names):
         if f"cr-{thing}" in redirecting:
@@ -706,12 +852,3 @@ def _common_names(
     for index, subnet in enumerate(zone.switches.get(switch, ())):
         names.setdefault(canonical(subnet), f"subnet {index}")
     return names
-
-
-def _addresses_of(port: LogicalPort) -> Iterator[tuple[str, str]]:
-    """Yield a port's MAC, addresses and networks, each with its kind and number."""
-    if port.mac:
-        yield port.mac, "MAC"
-    for number, address in enumerate(port.addresses):
-        yield canonical(address.partition("/")[0]), f"address {number}"
-        yield canonical(address), f"network {number}"

@@ -8,7 +8,7 @@ import functools
 import ipaddress
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from audit.cover.matches import Side
 from audit.flows.constants import masked, spelled
 from audit.model.endpoints import Endpoint
-from audit.model.facts import LogicalFlow
+from audit.model.facts import LogicalFlow, LogicalPort, Zone
 from audit.model.packets import Family
 
 THING = re.compile(
@@ -226,3 +226,21 @@ def renamed(flow: LogicalFlow, names: Mapping[str, str]) -> tuple[str, int, str,
         THING.sub(called, flow.match),
         THING.sub(called, flow.actions),
     )
+
+
+def addresses_of(port: LogicalPort) -> Iterator[tuple[str, str]]:
+    """Yield a port's MAC, addresses and networks, each with its kind and number."""
+    if port.mac:
+        yield port.mac, "MAC"
+    for number, address in enumerate(port.addresses):
+        yield canonical(address.partition("/")[0]), f"address {number}"
+        yield canonical(address), f"network {number}"
+
+
+def contents(thing: str, zone: Zone) -> Iterable[str]:
+    """Return what is in a set or group of a zone's southbound; anything else is itself."""
+    if thing[:1] == "@":
+        return (zone.installed_groups or {}).get(thing[1:], ())
+    if thing[:1] == "$":
+        return map(canonical, (zone.installed_sets or {}).get(thing[1:], ()))
+    return (thing,) if "/" not in thing or is_network(thing) else ()

@@ -7,7 +7,7 @@ for each kind of endpoint that they tell apart at the other end.
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,9 +19,10 @@ from audit.cover.acls import Entry, Predicates, Vector, ZoneAcls, address_sets, 
 from audit.cover.flows import Numbers, ZoneFlows, ZoneMarks
 from audit.cover.identities import At, Identities
 from audit.cover.matches import AddressIn, Intervals, MatchError, PortIs, Side, Term
+from audit.cover.routers import Routers
 from audit.cover.ways import Crossing
 from audit.model.endpoints import Endpoint, Port
-from audit.model.facts import Acl, LogicalFlow, Note, Zone
+from audit.model.facts import Acl, LogicalFlow, Note, WayIn, Zone
 from audit.model.legs import Locality
 
 NO_ACL = -1
@@ -74,10 +75,11 @@ class Met:
     """Whose flows that name nobody are those of most switches."""
     _everyone: int = 0
     _router_ports: frozenset[str] = frozenset()
+    _who: Identities = field(default_factory=lambda: Identities(()))
     _attached: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
     def __post_init__(self) -> None:
-        who = Identities(self.endpoints)
+        who = self._who = Identities(self.endpoints)
         self._attached = np.array(
             [e.attachment is not None for e in self.endpoints], dtype=np.bool_
         )
@@ -99,6 +101,8 @@ class Met:
                 self.opaque[switch] |= marks.unread
             for flow in marks.limits:
                 self._limit(zone, flow)
+            for flow, ends in marks.ties:
+                self._limit(zone, flow, ends)
             if marks.redirected:
                 self._redirect(sorted(marks.redirected))
         self.usual_switches = self._most_alike()
@@ -159,7 +163,7 @@ class Met:
             except MatchError:
                 self.opaque[switch].add(acl.match)
                 continue
-            touched |= self._cells(zone, terms)
+            touched |= self._cells(zone, terms, None)
         if not strange and not lacking:
             return
         parts = []
@@ -184,17 +188,28 @@ class Met:
             Note(code="southbound-differs", text=text, subjects=tuple(keys[:MOST_NAMED]))
         )
 
-    def _limit(self, zone: Zone, flow: LogicalFlow) -> Vector:
-        """Leave out the cells whose requests or replies can meet a flow; return their ends."""
+    def _limit(
+        self, zone: Zone, flow: LogicalFlow, ends_among: Collection[int] | None = None
+    ) -> Vector:
+        """Leave out the cells whose requests or replies can meet a flow; return their ends.
+
+        One of these is among some endpoints, if they are given.
+        """
+        among = None
+        if ends_among is not None:
+            among = np.zeros(len(self.endpoints), dtype=np.bool_)
+            among[list(ends_among)] = True
         try:
-            ends = self._cells(zone, matches.widened(flow.match))
-            return ends | self._cells(zone, readings.of_replies(flow.match), back=True)
+            ends = self._cells(zone, matches.widened(flow.match), among)
+            return ends | self._cells(zone, readings.of_replies(flow.match), among, back=True)
         except MatchError:
             for switch in zone.switches:
                 self.opaque[switch].add(flow.match)
             return np.zeros(len(self.endpoints), dtype=np.bool_)
 
-    def _cells(self, zone: Zone, terms: Sequence[Term], *, back: bool = False) -> Vector:
+    def _cells(
+        self, zone: Zone, terms: Sequence[Term], among: Vector | None, *, back: bool = False
+    ) -> Vector:
         """Leave out the cells of which a term may be true, of their replies with `back`."""
         ends = np.zeros(len(self.endpoints), dtype=np.bool_)
         for term in terms:
@@ -203,7 +218,8 @@ class Met:
             sides = sides_of(term, zone, self.predicates)
             src, dst = sides[Side.SRC], sides[Side.DST]
             if src.any() and dst.any():
-                self.limits.append((dst, src, term.l4) if back else (src, dst, term.l4))
+                cells = [(src, dst)] if among is None else [(src & among, dst), (src, dst & among)]
+                self.limits += [(*((to, by) if back else (by, to)), term.l4) for by, to in cells]
                 # An end that is anybody says nothing of anybody.
                 ends |= np.zeros_like(src) if src.all() else src
                 ends |= np.zeros_like(dst) if dst.all() else dst
@@ -439,6 +455,13 @@ class Met:
         packed = np.packbits(np.stack(list(vectors.values())), axis=0).T
         _, numbers = np.unique(packed, axis=0, return_inverse=True)
         return numbers.reshape(-1).astype(np.int64)
+
+    def routers(
+        self, ways_in: Sequence[WayIn], senders: Iterable[int], receivers: Sequence[tuple[int, At]]
+    ) -> Routers:
+        """Return what compares the ways from senders to receivers."""
+        between = {zone: marks.beyond for zone, marks in self._marks.items()}
+        return Routers(self._who, self.zones, between, ways_in, senders, receivers)
 
     def policies(self, zone: str) -> Sequence[LogicalFlow]:
         """Return the flows of router policies that packets from a zone's switches can meet."""

@@ -1,7 +1,7 @@
 """Legs → legs per node: the same classes, each node's own flows. Pure.
 
 What a class of endpoints is to OVN, each node makes flows of its own from; so a leg that one
-node's trace shows is shown for that node only.
+node's trace shows is shown for that node only, and a way for one pair of nodes.
 """
 
 import functools
@@ -21,7 +21,13 @@ def refined(matrix: Matrix, plan: LegPlan) -> LegPlan:
     node = np.array([numbers[endpoint.node] for endpoint in matrix.endpoints], dtype=np.int64)
 
     split = functools.partial(_split, node=node)
-    return replace(plan, egress=split(plan.egress), ingress=split(plan.ingress))
+    return replace(
+        plan,
+        egress=split(plan.egress),
+        ingress=split(plan.ingress),
+        ways=plan.apart,
+        common=np.zeros(int(plan.apart.max(initial=-1)) + 1, dtype=np.bool_),
+    )
 
 
 def _split(table: LegTable, node: NDArray[np.int64]) -> LegTable:

@@ -3,8 +3,8 @@
 A cell's trace shows its egress leg, and where that passes also its way between the switches and
 its ingress leg. So a leg is represented by a cell whose packet is predicted to reach it, and one
 cell represents as many legs as it can. Every endpoint is used at least once as a source and once
-as a destination, on its own node, and every ordered pair of nodes at least once, because port
-security, routes and a node's own flows are not in any ACL.
+as a destination, on its own node, and every way between switches, because port security, routes
+and a node's own flows are not in any ACL.
 """
 
 from collections.abc import Sequence

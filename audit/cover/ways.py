@@ -1,19 +1,22 @@
 """Transit legs: which pairs of senders and receivers routers tell apart. Pure.
 
-Between two pods' switches every pair is a way of its own, and so is a pod of which flows on the way
-say something of its own. A node's own address is behind no switch, and most nodes' addresses are to
-a zone's routers one like the other: nothing in the zone names them, and they leave by the gateway.
-Such share a way, from each sender. So do endpoints of a network that no port leads to from the
-sender's: of these only what the flows of the sender's own network say of their address matters.
+Between two pods' switches a pair is a way of its own, and so is a pod of which flows on the way say
+something of its own, unless routers treat several zones alike (`audit.cover.routers`): then each
+sender has one way to all of these. A node's own address is behind no switch, and most nodes'
+addresses are to a zone's routers one like the other: nothing in the zone names them, and they leave
+by the gateway. Such share a way, from each sender. So do endpoints of a network that no port leads
+to from the sender's: of these only what the flows of the sender's own network say of their address
+matters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.cover.identities import At
 from audit.model.endpoints import Endpoint
 from audit.model.legs import Packets
 from audit.model.packets import Family
@@ -53,11 +56,25 @@ class Crossing:
 class Ways:
     """Of each pair of classes, shape (senders, receivers): the transit leg, and if one leads there.
 
-    A pair is `unjoined` where no port leads from the sender's network to the receiver's.
+    A pair is `unjoined` where no port leads from the sender's network to the receiver's. `common`
+    are, by leg, those to several zones that routers treat alike; `apart` are legs that keep these
+    apart, as each node's own flows do.
     """
 
     legs: NDArray[np.int64]
+    common: NDArray[np.bool_]
+    apart: NDArray[np.int64]
     unjoined: NDArray[np.bool_]
+
+
+def ends(classes: TransitClasses) -> tuple[list[int], list[tuple[int, At]]]:
+    """Return an endpoint of each class that sends, and of each that is sent to or answered at."""
+    sent_to, answered = _one_of_each(classes.receiving), _one_of_each(classes.answered)
+    receivers = [
+        (sent_to[number], At.DST) if number in sent_to else (answered[number], At.REPLY_TO)
+        for number in range(max(_count(classes.receiving), _count(classes.answered)))
+    ]
+    return list(_one_of_each(classes.sending).values()), receivers
 
 
 def ways(
@@ -65,18 +82,21 @@ def ways(
     classes: TransitClasses,
     host_marks: Mapping[str, Mapping[int, object]],
     crossing: Crossing,
+    alike: Callable[[int], NDArray[np.int64]] | None = None,
 ) -> Ways:
     """Return the ways between classes.
 
     `host_marks` number, by zone and endpoint, what the zone's flows say of hosts' addresses.
+    `alike` returns numbers of an endpoint's ways to all classes of receivers, which routers treat
+    alike where they are the same, and below 0 where that is not known.
     """
-    senders = _one_of_each(classes.sending)
     receivers = _Receivers(endpoints, classes, crossing)
-    legs = np.empty((len(senders), receivers.count), dtype=np.int64)
-    unjoined = np.zeros(legs.shape, dtype=np.bool_)
+    shape = (_count(classes.sending), receivers.count)
+    legs, apart = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
+    unjoined = np.zeros(shape, dtype=np.bool_)
     rows: dict[_From, tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
-    first = 0
-    for sender, index in senders.items():
+    count = count_apart = 0
+    for sender, index in _one_of_each(classes.sending).items():
         at = endpoints[index].attachment
         key = _From()
         if at is not None:
@@ -84,9 +104,23 @@ def ways(
         if key not in rows:
             rows[key] = receivers.row(key, host_marks.get(key.zone))
         row, unjoined[sender] = rows[key]
-        legs[sender] = first + row
-        first += int(row.max(initial=-1)) + 1
-    return Ways(legs=legs, unjoined=unjoined)
+        apart[sender] = count_apart + row
+        count_apart += int(row.max(initial=-1)) + 1
+        if alike is not None:
+            row = _together(row, np.where(unjoined[sender] | receivers.hosts, -1, alike(index)))
+        legs[sender] = count + row
+        count += int(row.max(initial=-1)) + 1
+    places = np.zeros(count, dtype=np.int64)
+    one_of_each_way = np.unique(np.stack([legs.reshape(-1), apart.reshape(-1)]), axis=1)[0]
+    np.add.at(places, one_of_each_way, 1)
+    return Ways(legs=legs, common=places > 1, apart=apart, unjoined=unjoined)
+
+
+def _together(row: NDArray[np.int64], alike: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return numbers of a sender's ways where some are alike besides: those that have a number."""
+    keys = np.stack([alike >= 0, np.where(alike >= 0, alike, row)])
+    _, together = np.unique(keys, axis=1, return_inverse=True)
+    return together.reshape(-1).astype(np.int64)
 
 
 def packets(
@@ -144,10 +178,10 @@ class _Receivers:
         self._endpoint = np.array([at_class.get(n, -1) for n in range(self.count)], dtype=np.int64)
         sent_to = self._endpoint >= 0
         hosts = np.array([e.host_network for e in endpoints], dtype=np.bool_)
-        self._hosts = sent_to & hosts[self._endpoint]
+        self.hosts = sent_to & hosts[self._endpoint]
         names, numbers = np.unique(np.array(crossing.network), return_inverse=True)
         self._names = [str(name) for name in names]
-        self._network = np.where(sent_to & ~self._hosts, numbers[self._endpoint], -1)
+        self._network = np.where(sent_to & ~self.hosts, numbers[self._endpoint], -1)
         segments = [e.attachment.segment if e.attachment is not None else "" for e in endpoints]
         self._segment = np.array(segments)[self._endpoint]
 
@@ -161,10 +195,10 @@ class _Receivers:
         kind = np.zeros(self.count, dtype=np.int64)
         alike = np.arange(self.count, dtype=np.int64)
         if host_marks is not None:
-            kind[self._hosts] = 1
+            kind[self.hosts] = 1
             numbers: dict[object, int] = {}
-            marks = [host_marks[index] for index in self._endpoint[self._hosts].tolist()]
-            alike[self._hosts] = [numbers.setdefault(mark, len(numbers)) for mark in marks]
+            marks = [host_marks[index] for index in self._endpoint[self.hosts].tolist()]
+            alike[self.hosts] = [numbers.setdefault(mark, len(numbers)) for mark in marks]
         unjoined = np.zeros(self.count, dtype=np.bool_)
         if addresses is not None:
             others = [n for n, name in enumerate(self._names) if name not in joined]

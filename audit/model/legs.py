@@ -197,6 +197,10 @@ class LegPlan:
     receiving: NDArray[np.int64]
     answered: NDArray[np.int64]
     ways: NDArray[np.int64]
+    common: NDArray[np.bool_]
+    """By transit leg in `ways`: it leads to several places that routers treat alike."""
+    apart: NDArray[np.int64]
+    """As `ways`, where these are kept apart."""
     unjoined: NDArray[np.bool_]
     """Pairs, as of `ways`, between whose networks no port leads: none gets farther than this."""
     packets: Packets | None = None
@@ -231,6 +235,13 @@ class LegPlan:
     def transit_count(self) -> int:
         """How many transit legs requests have: the ways, then one of each of `packets`."""
         return self._ways_count + (self.packets.count if self.packets is not None else 0)
+
+    def is_common(self, transit: int) -> bool:
+        """Say whether a transit leg is of several places, so that no trace elsewhere speaks for it.
+
+        A packet that is common to places comes to flows of the sender's zone and the receiver's.
+        """
+        return 0 <= transit < len(self.common) and bool(self.common[transit])
 
     @property
     def _ways_count(self) -> int:

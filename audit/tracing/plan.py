@@ -111,7 +111,7 @@ def plan(options: Options, progress: Progress, stack: ExitStack) -> Planned:
         **(services.headless_behind(built.matrix, names) if few else {}),
     }
     wide = services.widened(built.matrix, behind_services, owners)
-    decomposed = legs.legs(wide, state.zones, vips)
+    decomposed = legs.legs(wide, state.zones, vips, state.ways_in)
     if options.cover is Covering.EXHAUSTIVE:
         decomposed = replace(legs.NONE, opaque=decomposed.opaque)
     by_few = services.cells(

@@ -79,17 +79,20 @@ def shown(
     *,
     reply: bool = False,
     routed: bool = False,
+    common: bool = False,
 ) -> Shown:
     """Return what the trace `key` from `src` to `dst` shows, of a request or of a `reply`.
 
-    One that is `routed` was sent to its switch's router though its receiver may be beside it.
+    One that is `routed` was sent to its switch's router though its receiver may be beside it. The
+    way is `common` where it leads to several zones that are alike to the sender's.
 
     A packet that is no longer the same on its way, or takes several, shows of the way between only
     that no other cell's trace speaks for it: each such cell needs its own. So does one that is
     on its way to another's port or address, whose flows it met, and a request to a node's own
     address that went through another zone: nodes share a way as the sender's zone names none of
-    them. So does one that a router sent back to its sender's switch, where something decided about
-    it. From the part on where its engine was blind, a trace shows nothing but that.
+    them. So does one on a common way that went through a third zone, as its ends' alone are alike,
+    and one that a router sent back to its sender's switch, where something decided about it. From
+    the part on where its engine was blind, a trace shows nothing but that.
     """
     path = list(_path(key, judgements))
     if not path:
@@ -97,8 +100,10 @@ def shown(
     decision = replace(decide(key, judgements), trace=key)
     beside = _switch(src) == _switch(dst) and not dst.host_network
     ends = _Ends(src, dst, returns=routed and beside)
-    shared = dst.host_network and not reply
-    return replace(_parts(path, decision, ends, shared=shared), whole=decision)
+    to_node = dst.host_network and not reply
+    zones = {path[0].zone, *(() if to_node else _switch(dst)[:1])}
+    strays = (common or to_node) and any(judgement.zone not in zones for judgement in path)
+    return replace(_parts(path, decision, ends, strays=strays), whole=decision)
 
 
 class _Ends(NamedTuple):
@@ -109,10 +114,10 @@ class _Ends(NamedTuple):
     returns: bool
 
 
-def _parts(path: Sequence[Judgement], decision: Decision, ends: _Ends, *, shared: bool) -> Shown:
+def _parts(path: Sequence[Judgement], decision: Decision, ends: _Ends, *, strays: bool) -> Shown:
     """Return what the decision about a packet shows of the parts of its way.
 
-    The way may be `shared` by all nodes that the sender's zone does not name.
+    It `strays` where it came through a zone of which those who share its way do not know.
     """
     key = decision.trace
     stopped = _stopped(path[-1], decision, ends)
@@ -122,7 +127,7 @@ def _parts(path: Sequence[Judgement], decision: Decision, ends: _Ends, *, shared
     alone = (
         astray
         or sent_back
-        or (shared and any(judgement.zone != path[0].zone for judgement in path))
+        or strays
         or _changed(path, decision, stopped)
         or _singular(path[-1], stopped)
     )
@@ -428,7 +433,9 @@ class LegResults:
         ends = (matrix.dst, matrix.src) if self._replies else (matrix.src, matrix.dst)
         for index, (cell, key) in enumerate(zip(cells.tolist(), keys, strict=True)):
             src, dst = (matrix.endpoints[end[cell]] for end in ends)
-            self.learn(legs, index, shown(key, judgements, src, dst, reply=self._replies))
+            common = self.plan.is_common(int(legs.transit[index]))
+            trace = shown(key, judgements, src, dst, reply=self._replies, common=common)
+            self.learn(legs, index, trace)
 
     def learn(self, legs: CellLegs, index: int, trace: Shown) -> None:
         """Note what the trace of the cell with this index in `legs` shows of its legs."""

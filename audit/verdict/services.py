@@ -122,7 +122,8 @@ class ServiceResults:
             return
         ends = self.of.matrix.endpoints
         legs = self._to(np.array([src]), np.array([end]), np.array([port]))
-        trace = shown(key, judgements, ends[src], ends[end], routed=self.of.routed)
+        common = self._requests.plan.is_common(int(legs.transit[0]))
+        trace = shown(key, judgements, ends[src], ends[end], routed=self.of.routed, common=common)
         self._requests.learn(legs, 0, trace)
 
     def _to(
@@ -142,7 +143,9 @@ class ServiceResults:
         ends = self.of.matrix.endpoints
         only = np.zeros(1, dtype=np.int64)
         legs = self._requests.plan.replies_to(only, np.array([src]), np.array([end]))
-        self._answers.learn(legs, 0, shown(key, judgements, ends[end], ends[src], reply=True))
+        common = self._requests.plan.is_common(int(legs.transit[0]))
+        trace = shown(key, judgements, ends[end], ends[src], reply=True, common=common)
+        self._answers.learn(legs, 0, trace)
 
     def _have_legs(self, src: int, receiver: Receiver) -> bool:
         end, port = receiver

@@ -307,3 +307,35 @@ def test_a_switch_is_joined_to_what_ports_lead_to_and_to_nothing_else() -> None:
     assert ways["here"] == ways["outside"] == {"here", "router", "outside"}
     assert ways["blue"] == {"blue", "blue router"}
     assert ways["alone"] == {"alone"}
+
+
+def test_what_a_router_has_is_nobody_elses_though_a_pod_of_another_network_has_it_too() -> None:
+    """ovn-kubernetes makes MACs of addresses, which networks have the same."""
+    (a, b, c, *routers) = zone().ports.values()
+    shared = "0a:58:64:58:00:02"
+    elsewhere = replace(c, name="blue_c", mac=shared, addresses=("10.128.0.9",))
+    router = replace(routers[-1], mac=shared)
+    ports = {port.name: port for port in (a, b, elsewhere, routers[0], router)}
+    asks = flow(f"eth.dst == {shared}", "next;")
+    listed = replace(zone(**{ROUTER: [asks]}), ports=ports)
+    who = Identities((A, B, FAR))
+    marks = ZoneFlows(listed, who, Numbers(), Family.IP4, {}, (HTTP,)).marks()
+    assert [between.flow for between in marks.beyond] == [asks]
+    alone = replace(listed, ports={**ports, router.name: replace(router, mac="")})
+    assert not ZoneFlows(alone, who, Numbers(), Family.IP4, {}, (HTTP,)).marks().beyond
+
+
+def test_ports_of_other_zones_routers_are_no_pods_of_other_zones() -> None:
+    """What a transit switch does with packets for them is part of the way."""
+    far = made.port(
+        "tstor-far", kind="remote", datapath="transit", mac="0a:58:64:58:00:03", is_pod=False
+    )
+    near = made.port("tstor", kind="patch", peer="rtots", datapath="transit", is_pod=False)
+    router = made.port("rtots", kind="patch", peer="tstor", datapath=ROUTER, is_pod=False)
+    asks = flow("eth.dst == 0a:58:64:58:00:03", 'outport = "tstor-far"; output;')
+    given = flow("ip4", "eth.dst = 0a:58:64:58:00:03; next;")
+    base = zone(transit=[asks], **{ROUTER: [given]})
+    ports = {**base.ports, **{port.name: port for port in (far, near, router)}}
+    who = Identities((A, B, FAR))
+    read_zone = ZoneFlows(replace(base, ports=ports), who, Numbers(), Family.IP4, {}, (HTTP,))
+    assert asks in [between.flow for between in read_zone.marks().beyond]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.cover import per_node
-from audit.model.legs import LegTable
+from audit.model.legs import NO_WAY, LegTable
 from tests.cover.test_represent import Case
 
 
@@ -38,4 +38,6 @@ def test_cells_share_a_leg_where_they_shared_one_and_the_node_is_the_same(seed: 
         assert len({leg for _, _, leg in pairs}) == len(pairs)
     for own, theirs in zip(plan.predicted(before), fine.predicted(after), strict=True):
         assert np.array_equal(own, theirs)
-    assert np.array_equal(before.transit, after.transit)
+    apart = plan.apart[plan.sending[matrix.src], plan.receiving[matrix.dst]]
+    assert np.array_equal(after.transit, np.where(before.transit == NO_WAY, NO_WAY, apart))
+    assert not fine.common.any()

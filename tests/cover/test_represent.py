@@ -38,6 +38,7 @@ class Case:
         sending = (switch * 2 + self._some(2)).astype(np.int64)
         receiving = (switch * 2 + self._some(2)).astype(np.int64)
         between = (int(sending.max()) + 1, int(receiving.max()) + 1 + int(switch.max()) + 1)
+        ways = self._ways(*between)
         self.plan = LegPlan(
             family=0,
             composed=self.draw.random(len(self.matrix)) < 0.8,
@@ -46,7 +47,9 @@ class Case:
             sending=sending,
             receiving=receiving,
             answered=np.where(host, receiving.max() + 1 + switch, receiving),
-            ways=self._ways(*between),
+            ways=ways,
+            common=np.zeros(int(ways.max()) + 1, dtype=np.bool_),
+            apart=np.arange(ways.size, dtype=np.int64).reshape(ways.shape),
             unjoined=np.zeros(between, dtype=np.bool_),
             egress=self._table(),
             ingress=self._table(),

@@ -28,6 +28,7 @@ from audit.verdict.compose import Decision
 from audit.verdict.judge import Judgement
 from audit.verdict.legs import UNKNOWN, LegResults, Part, Shown, shown, unknown
 from tests.verdict import made
+from tests.verdict.made import ROUTER
 
 HERE, THERE = made.pod("a", "10.128.0.5"), made.pod("b", "10.128.2.6", node="other")
 NEAR = made.pod("b", "10.128.0.6")
@@ -264,6 +265,23 @@ def test_what_goes_to_a_node_through_another_zone_shows_no_other_nodes_way() -> 
         assert verdicts(shown("t", home, HERE, OWN_NODE)) == (PASS, verdict, None)
 
 
+def test_what_goes_through_a_third_zone_shows_nothing_of_a_common_way() -> None:
+    """Zones on a common way are alike to the sender's, and it to them; what is between is not."""
+    hop = replace(made.task(), key="t")
+    first = Judgement(
+        verdict=None,
+        reason=Reason.DELIVERED,
+        next_hops=(hop,),
+        zone="worker",
+        datapath="transit_switch",
+    )
+    for zone, expected in (("other", Verdict.UNROUTABLE), ("third", Verdict.UNTRACED)):
+        rest = ended(Verdict.UNROUTABLE, ROUTER, "lr_in_ip_routing", zone=zone)
+        path = {"first": first, **rest}
+        assert verdicts(shown("first", path, HERE, THERE, common=True)) == (PASS, expected, None)
+        assert verdicts(shown("first", path, HERE, THERE)) == (PASS, Verdict.UNROUTABLE, None)
+
+
 @pytest.mark.parametrize(
     ("zone", "stage", "expected"),
     [
@@ -345,6 +363,8 @@ def plan(**fields: Any) -> LegPlan:
         "receiving": places,
         "answered": places,
         "ways": np.arange(4, dtype=np.int64).reshape(2, 2),
+        "common": np.zeros(4, dtype=np.bool_),
+        "apart": np.arange(4, dtype=np.int64).reshape(2, 2),
         "unjoined": np.zeros((2, 2), dtype=np.bool_),
         "egress": table([0, 1, 0, 0], 0),
         "ingress": table([0, 0, 0, 1], 1),
