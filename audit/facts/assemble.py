@@ -10,18 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from audit.errors import DatabaseError
 from audit.facts import (
     archive,
     contradictions,
     kube,
     machines,
-    ovn,
     policylists,
     slices,
     snapshot,
 )
 from audit.facts import partial as dump
+from audit.facts import zones as databases
 from audit.facts.inventory import pods as ports
 from audit.facts.inventory.cluster import Cluster, Name, name_of, plain
 from audit.facts.inventory.compare import compare
@@ -53,7 +52,13 @@ def load(
         services, balanced, service_notes = _services(opened)
         listed = policylists.policies(opened)
         policies = tuple(sorted(listed.policies, key=lambda policy: policy.ref))
-        zones, zone_notes = _read_zones(opened, workdir, reader, _addresses(pod_facts, node_facts))
+        read = databases.Source(
+            opened=opened,
+            workdir=workdir,
+            reader=reader,
+            endpoint_addresses=_addresses(pod_facts, node_facts),
+        )
+        zones, zone_notes = databases.read(read)
     topology = Topology.of(zones, node_facts)
     nodes = {node.name: _node_endpoint(node, topology) for node in node_facts}
     described = snapshot.describe(opened)
@@ -204,61 +209,6 @@ def _policy_notes(listed: policylists.Listed) -> list[Note]:
 def _missing(resource: str, consequence: str) -> Note:
     text = f"kube/{resource}.json is not in the snapshot: {consequence}"
     return Note(code="list-missing", text=text, subjects=(resource,))
-
-
-def _read_zones(
-    opened: snapshot.Snapshot,
-    workdir: Path,
-    reader: DatabaseReader,
-    endpoint_addresses: Collection[str],
-) -> tuple[dict[str, Zone], list[Note]]:
-    """Stage and read every zone; a zone that cannot be read becomes a note.
-
-    One after the other: parsing two at a time takes longer, as Python's threads take turns.
-    """
-    zones: dict[str, Zone] = {}
-    notes = [
-        Note(code="zone-incomplete", text=f"zone {zone} lacks nb.db or sb.db", subjects=(zone,))
-        for zone in opened.incomplete_zones
-    ]
-    failures: list[DatabaseError] = []
-    for name in opened.zones:
-        directory = workdir / "zones" / name
-        try:
-            zones[name] = _read_zone(opened, name, directory, reader, endpoint_addresses)
-        except DatabaseError as error:
-            failures.append(error)
-            notes.append(Note(code="zone-unreadable", text=str(error), subjects=(name,)))
-            continue
-        if zones[name].torn:
-            text = f"a database of zone {name} ends in half a transaction, which was left out"
-            notes.append(Note(code="zone-torn", text=text, subjects=(name,)))
-    if not zones:
-        raise failures[0]
-    return zones, notes
-
-
-def _read_zone(
-    opened: snapshot.Snapshot,
-    name: str,
-    directory: Path,
-    reader: DatabaseReader,
-    endpoint_addresses: Collection[str],
-) -> Zone:
-    """Stage and read one zone; errors name the user's files, not the copies made of them."""
-    northbound, southbound = opened.zones[name]
-    copies = {directory / "nb.db": northbound, directory / "sb.db": southbound}
-    directory.mkdir(parents=True)
-    try:
-        torn = [reader.stage(original, copy) for copy, original in copies.items()]
-        zone = ovn.read_zone(reader, name, *copies, endpoint_addresses=endpoint_addresses)
-    except DatabaseError as error:
-        text = str(error)
-        for copy, original in copies.items():
-            for ours in (copy, original):
-                text = text.replace(str(ours), opened.shown(original))
-        raise DatabaseError(text) from error
-    return replace(zone, torn=any(torn))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
