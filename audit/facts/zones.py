@@ -93,7 +93,7 @@ def read(source: Source) -> tuple[dict[str, Zone], list[Note]]:
 def _each(source: Source) -> Iterator[tuple[str, Zone | DatabaseError]]:
     """Yield every zone, or why it cannot be read, in order."""
     names, shared = list(source.opened.zones), _Shared()
-    processes = _processes(source.opened.zones)
+    processes = at_a_time(source.opened.zones)
     if processes == 1:
         yield from ((name, _attempt(source, name)) for name in names)
         return
@@ -120,7 +120,7 @@ def _each(source: Source) -> Iterator[tuple[str, Zone | DatabaseError]]:
         pool.shutdown(cancel_futures=True)
 
 
-def _processes(zones: Mapping[str, tuple[Path, Path]]) -> int:
+def at_a_time(zones: Mapping[str, tuple[Path, Path]]) -> int:
     """Return how many zones are read at a time."""
     sizes = [sum(file.stat().st_size for file in files) for files in zones.values()]
     if sum(sizes) < _LEAST_BYTES or max(sizes) > _MOST_BYTES:
