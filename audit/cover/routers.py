@@ -44,9 +44,6 @@ APART = -1
 _COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|/\*.*?\*/')
 _REMOTE = "remote"
 
-_Names = tuple[object, ...]
-"""What a text names, in order: a label is a tuple, what has none the text itself."""
-
 
 @dataclass(slots=True, kw_only=True)
 class _Place:
@@ -181,12 +178,10 @@ class Routers:
             if port is None or port.kind != _REMOTE:
                 continue
             key = (port.datapath, port.tunnel_key)
-            found = there.zone.by_tunnel_key.get(key)
+            by_key = (zone.by_tunnel_key.get(key) for zone in (here.zone, there.zone))
             as_known = (
-                own.datapath == port.datapath
-                and own.tunnel_key == port.tunnel_key
-                and found is not None
-                and found.name == name
+                (own.datapath, own.tunnel_key) == key
+                and all(each is not None and each.name == name for each in by_key)
                 and self._zones_of_key[key] == {there.zone.name}
                 and port.chassis in ("", there.node, *there.zone.chassis)
             )
