@@ -163,7 +163,8 @@ def flow_stray(cluster: Cluster) -> str:
     _, row = _flow(cluster, database)
     match = term(cluster)
     made = row | {
-        "priority": cluster.rng.choice((50, 1001, 2000, 30000, 65535)),
+        # Its own, too: then OVN takes either where both are true.
+        "priority": cluster.rng.choice((50, 1001, 2000, 30000, 65535, row["priority"])),
         "actions": "drop;",
         "match": match,
     }

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from audit.cover.identities import THING, contents, has_alternatives, thing_of
 from audit.flows.constants import masked
 from audit.model.facts import LogicalFlow, Zone
+from audit.model.packets import Family
 
 _EQUATION = re.compile(
     r"(?P<field>[a-z][\w.]*(?:\[[^\]]*\])?) *== *(?P<constants>\{[^}]*\}|[^\s{}]+)"
@@ -39,10 +40,11 @@ _BITS = 32
 
 
 class _Network(NamedTuple):
-    """Addresses whose bits under a mask have a value; a single one has a full mask."""
+    """Addresses of so many bits that have a value under a mask; a single one has a full mask."""
 
     value: int
     mask: int
+    bits: int
 
 
 _Constant = int | str | _Network
@@ -141,16 +143,25 @@ def _is_met(conditions: _Conditions) -> bool:
 def _exclude(first: _Conditions, second: _Conditions) -> bool:
     """Say whether no packet fulfils both."""
     return not _is_met({**first, **second}) or any(
-        not any(itertools.starmap(_overlap, itertools.product(first[field], second[field])))
-        for field in first.keys() & second.keys()
+        not _overlap(first[field], second[field]) for field in first.keys() & second.keys()
     )
 
 
-def _overlap(one: _Constant, other: _Constant) -> bool:
-    if isinstance(one, _Network) and isinstance(other, _Network):
-        mask = one.mask & other.mask
-        return one.value & mask == other.value & mask
-    return one == other
+def _overlap(some: frozenset[_Constant], others: frozenset[_Constant]) -> bool:
+    """Say whether a constant of the one is one of the other, or holds one. Both may be large."""
+    return not some.isdisjoint(others) or any(
+        one.bits == other.bits and not (one.value ^ other.value) & one.mask & other.mask
+        for networks, rest in ((_wide(some), others), (_wide(others), some))
+        for one in networks
+        for other in rest
+        if isinstance(other, _Network)
+    )
+
+
+def _wide(constants: Iterable[_Constant]) -> list[_Network]:
+    """Return the networks of several addresses."""
+    networks = (constant for constant in constants if isinstance(constant, _Network))
+    return [network for network in networks if network.mask != (1 << network.bits) - 1]
 
 
 def _conditions(match: str, zone: Zone) -> _Conditions:
@@ -245,7 +256,7 @@ def _constant(field: str, text: str) -> _Constant | None:
         return None if "/" in text else text
     if "reg" in field:
         return pattern[0]
-    return _Network(*pattern)
+    return _Network(*pattern, Family.of(text).bits)
 
 
 def _parts(
