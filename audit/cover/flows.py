@@ -135,7 +135,8 @@ class ZoneMarks:
     policies: list[LogicalFlow] = field(default_factory=list)
     """Of routers, which `audit.cover.classes` reads by priority."""
     beyond: list[Between] = field(default_factory=list)
-    """All flows between switches that packets can meet."""
+    """All flows between switches that packets can meet; as one for each datapath the stages in
+    which packets go on as they came, whose flows are not among them."""
     ties: list[tuple[LogicalFlow, frozenset[int] | None]] = field(default_factory=list)
     """Flows for which OVN may take another; where there are many, the endpoints these name."""
     limits: list[LogicalFlow] = field(default_factory=list)
@@ -263,6 +264,9 @@ class ZoneFlows:
             marks.kind[name] = [(stages, ANY_L4)]
             marks.tracking[name] = self._numbers.of(_tracking(every, explained, common))
             marks.answering[name] = _answering(every, explained)
+        else:
+            stages_here = LogicalFlow("goes on", 0, " ".join(sorted(going_on)), "")
+            marks.beyond.append(Between(name, stages_here, ()))
         by_acls = [every[index] for index in explained]
         relevant = list(self._relevant(every, explained, marks))
         given = _Registers((flow for flow, _ in relevant), by_acls, self._ports, self._who.holders)

@@ -191,6 +191,20 @@ def test_what_the_receivers_zone_has_of_its_own_tells_it(cluster: Cluster, match
     assert cluster.alike(added(cluster, "worker-4", ROUTER, stray)) == FOURTH
 
 
+@pytest.mark.parametrize("match", [None, "udp", "ip6"])
+def test_a_stage_that_packets_do_not_get_through_tells_its_zone(
+    cluster: Cluster, match: str | None
+) -> None:
+    """Flows of stages that let all through are not compared; that one lets not all through is."""
+
+    def lacking(flow: LogicalFlow) -> LogicalFlow | None:
+        if flow.stage != "ls_in_dns_lookup":
+            return flow
+        return None if match is None else flow._replace(match=match)
+
+    assert cluster.alike(edited(cluster, "worker-4", TRANSIT, lacking)) == FOURTH
+
+
 def test_what_all_receivers_zones_have_of_their_own_tells_none(cluster: Cluster) -> None:
     zones: Zones = dict(cluster.state.zones)
     for node in ZONES[1:]:

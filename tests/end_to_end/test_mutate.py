@@ -17,7 +17,7 @@ from tests.mutations import EDITS
 
 pytestmark = pytest.mark.ovn
 
-MUTATIONS = 200
+MUTATIONS = 75
 AT_ONCE = 25
 
 
