@@ -13,7 +13,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,31 +93,48 @@ def read(source: Source) -> tuple[dict[str, Zone], list[Note]]:
 def _each(source: Source) -> Iterator[tuple[str, Zone | DatabaseError]]:
     """Yield every zone, or why it cannot be read, in order."""
     names, shared = list(source.opened.zones), _Shared()
-    processes = at_a_time(source.opened.zones)
-    if processes == 1:
+    count = at_a_time(source.opened.zones)
+    pool = _processes(source, count) if count > 1 else None
+    if pool is None:
         yield from ((name, _attempt(source, name)) for name in names)
         return
-    pool = ProcessPoolExecutor(
-        processes,
-        mp_context=multiprocessing.get_context("spawn"),  # this process has threads
-        initializer=_begin,
-        initargs=(os.getpid(), source),
-    )
     try:
-        waiting = deque((name, pool.submit(_read, name)) for name in names)
+        waiting = deque((name, _submitted(pool, name)) for name in names)
         while waiting:  # a zone goes when it is handed on: as it came it takes more room
             name, future = waiting.popleft()
             try:
-                zone = future.result()
+                zone = None if future is None else future.result()
             except BrokenProcessPool:
+                zone = None
+            del future
+            if zone is None:
                 zone = _attempt(source, name)
-            else:
-                del future
-                if isinstance(zone, Zone):
-                    zone = shared.zone(zone)
+            elif isinstance(zone, Zone):
+                zone = shared.zone(zone)
             yield name, zone
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _processes(source: Source, count: int) -> ProcessPoolExecutor | None:
+    """Return so many processes; None where a machine lets them share no semaphore."""
+    try:
+        return ProcessPoolExecutor(
+            count,
+            mp_context=multiprocessing.get_context("spawn"),  # this process has threads
+            initializer=_begin,
+            initargs=(os.getpid(), source),
+        )
+    except (OSError, NotImplementedError):
+        return None
+
+
+def _submitted(pool: ProcessPoolExecutor, name: str) -> "Future[Zone | DatabaseError] | None":
+    """Have a zone read; None where no process can be started, or one was lost already."""
+    try:
+        return pool.submit(_read, name)
+    except (OSError, BrokenProcessPool):
+        return None
 
 
 def at_a_time(zones: Mapping[str, tuple[Path, Path]]) -> int:

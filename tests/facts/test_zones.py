@@ -5,6 +5,7 @@ import shutil
 import signal
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -122,6 +123,19 @@ def test_the_zones_of_a_process_that_is_killed_are_read_here(
     assert list(read_zones) == [f"worker-{n}" for n in (1, 2, 3, 4)]
     assert not notes
     shutil.rmtree(tmp_path / "work")
+
+
+@pytest.mark.parametrize("lacking", ["__init__", "submit"])
+def test_where_no_process_can_be_started_zones_are_read_here(
+    lacking: str, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(ProcessPoolExecutor, lacking, refused)
+    read_zones, notes = read(2)
+    assert list(read_zones) == [f"worker-{n}" for n in (1, 2, 3, 4)]
+    assert not notes
 
 
 @pytest.mark.parametrize(
