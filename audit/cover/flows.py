@@ -527,9 +527,7 @@ class ZoneFlows:
         )
 
     def _on(self, index: int, switch: str) -> bool:
-        attached = self._who.endpoints[index].attachment
-        here = (self._zone.name, switch)
-        return attached is not None and (attached.zone, attached.switch) == here
+        return self._switch_of(index) == (self._zone.name, switch)
 
     def _marked(self, named: Named, switch: str | None) -> list[tuple[At, int]]:
         """Return the endpoints that a flow names, by where they stand in a packet it names."""

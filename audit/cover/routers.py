@@ -115,7 +115,7 @@ class Routers:
             if self._at[receiver] != APART:
                 network = self._places[self._at[receiver]].network
                 self._receivers[network].append((index, receiver, at_))
-        for place in self._places:
+        for place in self._leading_on():
             self._read(place, between.get(place.zone.name, ()))
 
     def row(self, sender: int) -> NDArray[np.int64]:
@@ -143,6 +143,13 @@ class Routers:
                 of_ends = here.marks.get(end), there.marks.get(end), abroad.get(there.number)
                 row[index] = self._number((self._pair(here, there), of_ends))
         return row
+
+    def _leading_on(self) -> Iterator[_Place]:
+        """Yield the places of networks that are in several zones: no other has a way to compare."""
+        zones: dict[str, set[str]] = defaultdict(set)
+        for place in self._places:
+            zones[place.network].add(place.zone.name)
+        yield from (place for place in self._places if len(zones[place.network]) > 1)
 
     def _number(self, content: object) -> int:
         return self._numbers.setdefault(content, len(self._numbers))

@@ -237,9 +237,9 @@ class LegPlan:
         return self._ways_count + (self.packets.count if self.packets is not None else 0)
 
     def is_common(self, transit: int) -> bool:
-        """Say whether a transit leg is of several places, so that no trace elsewhere speaks for it.
+        """Say whether a transit leg leads to several places, as routers treat these alike.
 
-        A packet that is common to places comes to flows of the sender's zone and the receiver's.
+        That is known of the zones of its two ends, and of no other that a packet may come through.
         """
         return 0 <= transit < len(self.common) and bool(self.common[transit])
 

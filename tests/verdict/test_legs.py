@@ -53,6 +53,17 @@ def ended(
     return {"t": Judgement(verdict=verdict, reason=reason, blame=blame, **where)}
 
 
+def handed_on() -> Judgement:
+    """Return the judgement of a trace that goes on, at the transit switch, in one called t."""
+    return Judgement(
+        verdict=None,
+        reason=Reason.DELIVERED,
+        next_hops=(replace(made.task(), key="t"),),
+        zone="worker",
+        datapath="transit_switch",
+    )
+
+
 def let_through(datapath: str, blame: Blame, entered: str = "") -> Allowed:
     """Return an ACL that let a packet through in a datapath, entered by a port if that is known."""
     return Allowed(datapath=datapath, entered=entered, blame=blame)
@@ -247,14 +258,7 @@ def test_a_way_over_several_traces_is_one_way() -> None:
 
 def test_what_goes_to_a_node_through_another_zone_shows_no_other_nodes_way() -> None:
     """Nodes share a way as the sender's zone names none of them; the next zone names its own."""
-    hop = replace(made.task(), key="t")
-    first = Judgement(
-        verdict=None,
-        reason=Reason.DELIVERED,
-        next_hops=(hop,),
-        zone="worker",
-        datapath="transit_switch",
-    )
+    first = handed_on()
     for verdict, datapath in ((Verdict.EXITS, "ext_other"), (Verdict.UNROUTABLE, "router")):
         rest = ended(verdict, datapath, "ls_in_l2_lkup", zone="other")
         what = shown("first", {"first": first, **rest}, HERE, OWN_NODE)
@@ -267,14 +271,7 @@ def test_what_goes_to_a_node_through_another_zone_shows_no_other_nodes_way() -> 
 
 def test_what_goes_through_a_third_zone_shows_nothing_of_a_common_way() -> None:
     """Zones on a common way are alike to the sender's, and it to them; what is between is not."""
-    hop = replace(made.task(), key="t")
-    first = Judgement(
-        verdict=None,
-        reason=Reason.DELIVERED,
-        next_hops=(hop,),
-        zone="worker",
-        datapath="transit_switch",
-    )
+    first = handed_on()
     for zone, expected in (("other", Verdict.UNROUTABLE), ("third", Verdict.UNTRACED)):
         rest = ended(Verdict.UNROUTABLE, ROUTER, "lr_in_ip_routing", zone=zone)
         path = {"first": first, **rest}
