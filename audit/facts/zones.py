@@ -8,6 +8,7 @@ import copyreg
 import gc
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -117,13 +118,20 @@ def _each(source: Source) -> Iterator[tuple[str, Zone | DatabaseError]]:
 
 
 def _processes(source: Source, count: int) -> ProcessPoolExecutor | None:
-    """Return so many processes; None where a machine lets them share no semaphore."""
+    """Return so many processes; None where a machine lets them share no semaphore.
+
+    They find the source in a file: who hands a new process more than a pipe holds (64 KiB,
+    pipe(7)) waits for ever where it ended before it took it.
+    """
+    handed_on = source.workdir / "source"
     try:
+        source.workdir.mkdir(parents=True, exist_ok=True)
+        handed_on.write_bytes(pickle.dumps(source))
         return ProcessPoolExecutor(
             count,
             mp_context=multiprocessing.get_context("spawn"),  # this process has threads
             initializer=_begin,
-            initargs=(os.getpid(), source),
+            initargs=(os.getpid(), handed_on),
         )
     except (OSError, NotImplementedError):
         return None
@@ -200,12 +208,12 @@ def _each_of(mapping: Mapping[str, _V], shared: Callable[[_V], _V]) -> Mapping[s
 _source: list[Source] = []
 
 
-def _begin(parent: int, source: Source) -> None:
+def _begin(parent: int, handed_on: Path) -> None:
     """Take what all zones are read from; end when `parent` does, or by a signal without a word."""
     supervise.end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.disable()  # what is read has no cycles
-    _source.append(source)
+    _source.append(pickle.loads(handed_on.read_bytes()))  # noqa: S301 `_processes` wrote it
 
 
 def _read(name: str) -> Zone | DatabaseError:

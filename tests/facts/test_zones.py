@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -123,6 +125,44 @@ def test_the_zones_of_a_process_that_is_killed_are_read_here(
     assert list(read_zones) == [f"worker-{n}" for n in (1, 2, 3, 4)]
     assert not notes
     shutil.rmtree(tmp_path / "work")
+
+
+_UNGUARDED = """
+import os, sys
+from pathlib import Path
+from audit.facts import snapshot, zones
+from audit.replay import toolchain
+from audit.replay.databases import OvsdbTool
+if os.getpid() != int(os.environ.setdefault("STARTED", str(os.getpid()))):
+    sys.exit("a process that is to read zones ends before it is handed anything")
+zones.at_a_time = lambda _: 2
+root, work = map(Path, sys.argv[1:3])
+prefix = Path(sys.argv[3]) if sys.argv[3:] else None
+source = zones.Source(
+    opened=snapshot.open_snapshot(root, work),
+    workdir=work,
+    reader=OvsdbTool(programs=toolchain.Toolchain(version=toolchain.NEWEST, prefix=prefix)),
+    endpoint_addresses=frozenset(f"fd00::{n:x}" for n in range(100_000)),
+)
+print(*zones.read(source)[0])
+"""
+"""Its `__main__` is run again in each process that it starts, as multiprocessing does."""
+
+
+def test_a_process_that_ends_before_it_is_handed_anything_is_not_waited_for(
+    root: Path, tmp_path: Path, toolchain: Toolchain
+) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text(_UNGUARDED)
+    ran = subprocess.run(
+        [sys.executable, script, root, tmp_path / "work", *filter(None, [toolchain.prefix])],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert ran.stdout.split() == [f"worker-{n}" for n in (1, 2, 3, 4)]
+    assert "ends before" in ran.stderr
 
 
 @pytest.mark.parametrize("lacking", ["__init__", "submit"])
