@@ -118,7 +118,7 @@ def read(match: str) -> Match:
         read = _read_alike(alike.text)
     except MatchError:
         return _read(match)  # the error has the match's own text
-    return _named(read, alike.literals) if alike.literals else read
+    return _named(read, alike.names) if alike.names else read
 
 
 @functools.lru_cache(maxsize=1 << 14)

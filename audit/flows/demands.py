@@ -1,4 +1,6 @@
-"""What a match demands of a packet's port and destination: no packet without that meets it. Pure.
+"""What a match demands of a packet: none without that meets it. Pure.
+
+That is where it enters and leaves, and where it is for.
 
 Only what is sure is told. `inport == @a && tcp` demands a port of group `a`; `inport == "x" ||
 tcp` demands nothing, as there are packets from other ports that it is true of.
@@ -6,24 +8,37 @@ tcp` demands nothing, as there are packets from other ports that it is true of.
 
 import functools
 import ipaddress
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from audit.flows.literals import Alike
 from audit.flows.symbols import Symbol
 from audit.flows.syntax import Compared, MatchError, Parser, Token
-from audit.model.packets import Family
 
-_DESTINATIONS = {"ip4.dst": Family.IP4, "ip6.dst": Family.IP6}
-_FIELDS = ("inport", "outport", *_DESTINATIONS)
+
+def _of_four(value: int) -> str:
+    return str(ipaddress.IPv4Address(value))
+
+
+def _of_six(value: int) -> str:
+    return str(ipaddress.IPv6Address(value))
+
+
+_ADDRESSES: Mapping[str, Callable[[int], str]] = {
+    **dict.fromkeys(("ip4.dst", "arp.tpa", "reg0"), _of_four),
+    **dict.fromkeys(("ip6.dst", "nd.target", "xxreg0"), _of_six),
+    "eth.dst": lambda value: value.to_bytes(6, "big").hex(":"),
+}
+"""Fields that are compared with addresses, and how these are written: destinations, who is asked
+for, and in routers the next hop (ovn-northd(8))."""
+FIELDS = ("inport", "outport", *_ADDRESSES)
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """`field` is one of these constants, or a port in one of these groups.
+    """`field`, one of `FIELDS`, is one of these constants, or a port in one of these groups.
 
-    `field` is `inport`, `outport`, `ip4.dst` or `ip6.dst`. `constants` are names of ports, or
-    addresses as `ipaddress` writes them.
+    `constants` are names of ports, or addresses as OVN and `ipaddress` write them.
     """
 
     field: str
@@ -37,16 +52,20 @@ Demands = tuple[Demand, ...]
 
 def demands(match: Alike) -> Demands:
     """Return what a match demands, nothing of one that is not understood."""
-    text, literals = match
+    literals, groups = match.literals, match.groups
     return tuple(
-        replace(demand, constants=frozenset(literals.get(c, c) for c in demand.constants))
-        for demand in _demands(text)
+        Demand(
+            demand.field,
+            frozenset(literals.get(constant, constant) for constant in demand.constants),
+            frozenset(groups.get(group, group) for group in demand.groups),
+        )
+        for demand in _demands(match.text)
     )
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def _demands(match: str) -> Demands:
-    if not any(field in match for field in _FIELDS):
+    if not any(field in match for field in FIELDS):
         return ()
     try:
         return _Parser(match).whole()
@@ -94,15 +113,14 @@ class _Parser(Parser[Demands]):
         return ()
 
     def numbers(self, compared: Compared) -> Demands:
-        family = _DESTINATIONS.get(compared.field.symbol.name)
-        if family is None or compared.negated or compared.sets or compared.ordered:
+        symbol = compared.field.symbol
+        write = _ADDRESSES.get(symbol.name)
+        if write is None or compared.negated or compared.sets or compared.ordered:
             return ()
-        full = (1 << family.bits) - 1
-        if compared.field.width < family.bits or any(m != full for _, m in compared.patterns):
+        full = (1 << symbol.width) - 1
+        if compared.field.width < symbol.width or any(m != full for _, m in compared.patterns):
             return ()
-        version = ipaddress.IPv4Address if family is Family.IP4 else ipaddress.IPv6Address
-        addresses = frozenset(str(version(value)) for value, _ in compared.patterns)
-        return (Demand(compared.field.symbol.name, addresses),)
+        return (Demand(symbol.name, frozenset(write(value) for value, _ in compared.patterns)),)
 
 
 def _of(field: str, some: Demands) -> Demand | None:

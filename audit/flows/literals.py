@@ -3,6 +3,7 @@
 Of a hundred thousand matches in a zone's flows there are some thousands then.
 """
 
+import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -10,13 +11,17 @@ from typing import NamedTuple
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _LITERAL = re.compile(
     r'"[^"]*"'
+    r"|[$@][A-Za-z_.][A-Za-z0-9_.]*"
     rf"|(?<![\w.:]){_OCTET}(?:\.{_OCTET}){{3}}(?![\w.:/])"
     r"|(?<![\w:])(?:[0-9a-f]{2}:){5}[0-9a-f]{2}(?![\w:/])"
+    r"|(?<![\w.:])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?![\w.:/])"
 )
-"""A name, an IPv4 address, or a MAC (ovn-sb(5), Logical_Flow, `match`)."""
-_FOUR = "240.0.{}.{}"
-"""Addresses that no packet has (RFC 1112) stand for those of a text."""
-_SOME_MAC = "0a:00:00:00:00:00"
+"""A name, an address set, a port group, an IPv4 address, a MAC, or what may be an IPv6 address
+(ovn-sb(5), Logical_Flow, `match`)."""
+_FOUR, _SIX = "240.0.{}.{}", "100::{:x}"
+"""Addresses that no packet has (RFC 1112, RFC 6666) stand for those of a text."""
+_MAC = "0a:00:00:00:{:02x}:{:02x}"
+_PLAIN_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 
 _SET = re.compile(r"\$([A-Za-z_.][A-Za-z0-9_.]*)")
@@ -34,10 +39,16 @@ def sets_named(matches: Iterable[str]) -> Iterator[str]:
 
 
 class Alike(NamedTuple):
-    """A text with others for its literals, and these by what stands for them; not for MACs."""
+    """A text with others for its literals, and these by what stands for them.
+
+    `literals` are names of ports, and addresses, IPv6 ones as `ipaddress` writes them; `groups` and
+    `sets` are names of port groups and of address sets, in the text's order.
+    """
 
     text: str
     literals: dict[str, str]
+    groups: dict[str, str]
+    sets: dict[str, str]
 
 
 def alike(text: str) -> Alike:
@@ -46,36 +57,57 @@ def alike(text: str) -> Alike:
     A literal that comes twice has two that stand for it. One with a backslash is as it is, where
     names are not told by their quotes.
     """
-    literals: dict[str, str] = {}
+    made = Alike(text, {}, {}, {})
     if "\\" in text:
-        return Alike(text, literals)
+        return made
 
     def stand_in(literal: re.Match[str]) -> str:
-        if literal[0].startswith('"'):
-            name = str(len(literals))
-            literals[name] = literal[0][1:-1]
+        of = literal[0]
+        if of[0] == '"':
+            name = str(len(made.literals))
+            made.literals[name] = of[1:-1]
             return f'"{name}"'
-        if ":" in literal[0]:
-            return _SOME_MAC
-        address = _FOUR.format(*divmod(len(literals), 256))
-        literals[address] = literal[0]
+        if of[0] in "@$":
+            names = made.groups if of[0] == "@" else made.sets
+            name = f"n{len(names)}"
+            names[name] = of[1:]
+            return f"{of[0]}{name}"
+        number = divmod(len(made.literals), 256)
+        if ":" not in of:
+            address = _FOUR.format(*number)
+        elif _PLAIN_MAC.fullmatch(of):
+            address = _MAC.format(*number)
+        else:
+            try:
+                of = str(ipaddress.IPv6Address(of))
+            except ValueError:
+                return of
+            address = _SIX.format(len(made.literals) + 1)
+        made.literals[address] = of
         return address
 
-    return Alike(_LITERAL.sub(stand_in, text), literals)
+    return made._replace(text=_LITERAL.sub(stand_in, text))
 
 
-def named_alike(text: str) -> Alike:
+class Named(NamedTuple):
+    """A text with other names, and what it has in their place."""
+
+    text: str
+    names: dict[str, str]
+
+
+def named_alike(text: str) -> Named:
     """Return a match that is the same for all that differ in names of ports, sets and groups only.
 
     A name that comes twice has the same one for it in each place.
     """
     stand_ins: dict[str, str] = {}
     if _NO_PLAIN_TEXT.search(text):
-        return Alike(text, {})
+        return Named(text, {})
 
     def stand_in(token: re.Match[str]) -> str:
         quote, name = token[0][0], stand_ins.setdefault(token[0], f"n{len(stand_ins)}")
         return f'"{name}"' if quote == '"' else f"{quote}{name}"
 
     alike = _NAME.sub(stand_in, text)
-    return Alike(alike, {name: _MARKS.sub("", token) for token, name in stand_ins.items()})
+    return Named(alike, {name: _MARKS.sub("", token) for token, name in stand_ins.items()})

@@ -18,6 +18,15 @@ from audit.replay import lean
 _NAMED = re.compile(r"\$([\w.-]+)")
 _AS_ADDRESSES = re.compile(r"\bip[46]\.(?:src|dst) ?[!=]= ?(\{[^{}]*\}|\$[\w.-]+)")
 """Where a match asks whether a packet's address is in a set (ovn-sb(5), Logical_Flow)."""
+_KINDS = tuple(
+    re.compile(kind)
+    for kind in (
+        r"[0-9]+(?:\.[0-9]+){3}(?:/[0-9]+)?",
+        r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}",
+        r"[0-9a-f]*:[0-9a-f:]+(?:/[0-9]+)?",
+    )
+)
+"""IPv4, Ethernet and IPv6 addresses."""
 _BACKENDS = re.compile(r"backends=[^;)]*")
 _ADDRESSES = re.compile(r"[0-9]+(?:\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:]+")
 
@@ -28,12 +37,14 @@ class Sets:
 
     `by_name` has those that something names, as uuids, and `elsewhere` the names in rows other than
     logical flows. `members` are the addresses that those in `trimmed`, uuids, can do without.
+    `kinds` are those of the addresses in a set that one transaction writes, by name.
     """
 
     by_name: Mapping[bytes, frozenset[str]]
     elsewhere: frozenset[bytes]
     trimmed: frozenset[str]
     members: frozenset[str]
+    kinds: Mapping[str, frozenset[str]]
 
     @classmethod
     def of(
@@ -55,13 +66,20 @@ class Sets:
         otherwise = {name.encode() for name in otherwise_asked(flows)} | elsewhere
         always = lean.called(by_name, otherwise)
         asked = {uuid for uuids in by_name.values() for uuid in uuids} - always
-        trimmed = {uuid: some for uuid, some in _once(transactions) if uuid in asked}
+        once = dict(_once(transactions))
+        trimmed = {uuid: some for uuid, some in once.items() if uuid in asked}
         listed = plain({address for some in trimmed.values() for address in some})
         return cls(
             by_name=by_name,
             elsewhere=elsewhere,
             trimmed=frozenset(trimmed),
             members=listed - mentioned(actions for _, actions in flows) - but,
+            kinds={
+                name.decode(): frozenset(map(_kind, once[uuid]))
+                for name, uuids in by_name.items()
+                for uuid in uuids
+                if len(uuids) == 1 and uuid in once
+            },
         )
 
     def leave_out(
@@ -111,6 +129,14 @@ def mentioned(actions: Iterable[str]) -> frozenset[str]:
 def plain(values: Iterable[str]) -> frozenset[str]:
     """Return which of these are single addresses, written as OVN prints them."""
     return frozenset(filter(_is_plain, values))
+
+
+def _kind(address: str) -> str:
+    """Return what reading an address of a set may hang on: what is none is of its own kind."""
+    for kind in _KINDS:
+        if kind.fullmatch(address):
+            return kind.pattern
+    return address
 
 
 def _is_plain(value: str) -> bool:

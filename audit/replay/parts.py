@@ -3,13 +3,15 @@
 For each table a packet enters, `ovn-trace` goes through all flows of the datapath (`utilities/
 ovn-trace.c`, ovntrace_flow_lookup): with hundreds of pods and thousands of Services in a zone a
 trace takes 30 ms, and a tenth of that where only flows are left that some packets can meet. So a
-flow is put aside that demands (`audit.flows.demands`) a port, or a destination, that no packet is
-at or has: of pods' ports, Services' addresses and endpoints those that belong to none of them.
+flow is put aside that demands (`audit.flows.demands`) a port that no packet enters by or is for, or
+a destination that none has: of pods' ports, MACs and addresses, of Services' addresses and
+endpoints those that belong to none of them.
 
 A trace in such a database is the one in the whole database if it mentions nothing that flows were
 put aside for. As long as the packet was at no such port and for no such address, a flow that was
 put aside would not have matched, and what `ovn-trace` brings a packet to it prints: ports where a
-pipeline is entered and in actions, addresses in the packet it begins with and in actions.
+pipeline is entered and in actions, addresses in the packet it begins with and in actions. From
+there registers have theirs.
 
 So are flows of networks that packets do not enter (`audit.replay.connected`): they never come to
 those.
@@ -39,8 +41,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import DatabaseError, EngineError
-from audit.flows.demands import Demand, demands
-from audit.flows.literals import alike
+from audit.flows.demands import FIELDS, Demand, demands
+from audit.flows.literals import Alike, alike
+from audit.model.traces import TraceTask
 from audit.replay import databases, lean
 from audit.replay.connected import Connected
 from audit.replay.members import Sets, plain
@@ -63,10 +66,11 @@ _FILLER = msgspec.Raw(
 )
 _BALANCERS = "Load_Balancer"
 _WITHOUT_ADDRESSES = msgspec.Raw(b"{}")
-_FIELDS = 5
-"""Of a packet, that flows make demands of: four (`audit.flows.demands`), and where it enters."""
+_FIELDS = len(FIELDS) + 1
+"""Of a packet, that flows make demands of; the last is the network that it enters by."""
 _NONE = -1
 
+_SIDES = "inport", "outport"
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 """Names that are printed as they are, and that `_WORD` knows again in a text."""
 _UUID_LAST = re.compile(r"[0-9a-fA-F-]{36}\Z")
@@ -74,8 +78,17 @@ _UUID_LAST = re.compile(r"[0-9a-fA-F-]{36}\Z")
 _WORD = re.compile(r"[A-Za-z0-9_.-]+")
 _SIX = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
 """What may be an IPv6 address."""
-_UNTOLD = re.compile(r"ip[46]\.(?:src|dst) = 0x|\bpop\(|^ *\d+\. no match", re.MULTILINE)
+_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
+_UNTOLD = re.compile(
+    r"(?:(?:eth|ip[46])\.(?:src|dst)|arp\.tpa|nd\.target|\bx*reg0) = 0x|\bpop\("
+    r"|^ *\d+\. no match",
+    re.MULTILINE,
+)
 """Where a text does not tell all: an address from a register, a stage that has no flow any more."""
+_SIDE = re.compile(r'\b(inport|outport|output to)(?: == | = |=| )"([^"]*)"')
+"""A port that a packet enters by, or leaves by."""
+_SWAPPED = re.compile(r"port <-> |= (?:in|out)port\b")
+"""Where the one becomes the other."""
 _BACKEND = re.compile(r"\[(?P<six>[^\]]+)\](?::\d+)?|(?P<four>[0-9.]+)(?::\d+)?")
 """`10.0.0.1:80`, `[fd00::1]:80` (ovn-sb(5), Load_Balancer, `vips`)."""
 
@@ -101,9 +114,11 @@ class Division:
     """How a database can be divided: small, and made once.
 
     Flows are numbered as the file has them. `rows` (flows, `_FIELDS`) has the numbers of what each
-    demands, then `_NONE`. `by_constant` has the numbers of the demands that name a port or an
-    address, and `together` what is kept along with a word: the ports at an address, a Service's
-    endpoints. `balancers` has the addresses of load balancers, by uuid, of which flows demand each.
+    demands, then `_NONE`. A *word* is what may be demanded: an address, or a port behind the
+    field that has it, as in `outport shop_web`. `by_constant` has the numbers of the demands by
+    word, and `together` what is kept along with one: the ports at an address and their MACs, a
+    Service's endpoints. `balancers` has the addresses of load balancers, by uuid, of which flows
+    demand each.
     """
 
     rows: NDArray[np.int32]
@@ -118,7 +133,7 @@ class Division:
     """A tunnel key that no datapath has (ovn-sb(5), Datapath_Binding)."""
     sets: Sets
     texts: Sequence[int]
-    """What tells the text of a flow, but for literals; 0 where it names what a zone has."""
+    """What tells the text of a flow, but for literals and names; 0 where it needs its zone."""
 
     @classmethod
     def of(cls, database: Path) -> "Division":
@@ -126,20 +141,27 @@ class Division:
         tables = Tables.of(database, "OVN_Southbound")
         ports = _Ports.of(tables)
         together = _together(tables, ports)
-        apart = ports.pods | _addresses(together, but=ports.others)
-        numbers = _Numbers(apart, _members(tables))
+        apart = _addresses(together, but=ports.others) | ports.words | ports.macs
+        groups = _members(tables)
+        numbers = _Numbers(apart, groups)
         _, transactions = lean.read(database.read_bytes())
         connected = Connected.of(tables, transactions)
         written = _Written.of(transactions)
         flows = written.flows
+        sets = Sets.of(
+            transactions,
+            [(flow.match, flow.actions) for flow in flows],
+            table=_FLOWS,
+            but=ports.others,
+        )
         rows = np.full((len(flows), _FIELDS), _NONE, np.int32)
-        texts = _Texts()
+        texts = _Texts(groups.keys(), sets.kinds)
         for row, flow in zip(rows, flows, strict=True):
             networks = connected.of_flow(flow.logical_datapath, flow.logical_dp_group)
             match = alike(flow.match)
             asked = [numbers.of_networks(networks), *map(numbers.of_demand, demands(match))]
             row[: len(asked)] = asked
-            texts.add(flow, match.text)
+            texts.add(flow, match)
         return cls(
             rows=rows,
             order=written.order,
@@ -153,24 +175,24 @@ class Division:
                 if addresses <= numbers.by_constant.keys()
             },
             key=_unused_key(tables),
-            sets=Sets.of(
-                transactions,
-                [(flow.match, flow.actions) for flow in flows],
-                table=_FLOWS,
-                but=ports.others,
-            ),
+            sets=sets,
             texts=texts.numbers,
         )
 
-    def kept(self, entries: Iterable[str], words: Iterable[str]) -> frozenset[str]:
-        """Return the ports and addresses that packets are at or have, by what is known of them.
+    def kept(self, tasks: Iterable[TraceTask], more: Iterable[str]) -> frozenset[str]:
+        """Return the words that the packets of tasks need, by what is known of these, and `more`.
 
-        `entries` are their ports of entry, `words` these, the ports they are for, and their
-        addresses. What they enter is among what is returned.
+        What they enter is among what is returned.
         """
         of_port = self.connected.of_port
-        kept = {of_port[port] for port in entries if port in of_port}
-        new = set(words)
+        kept, new = set[str](), set(more)
+        for task in tasks:
+            packet = task.microflow
+            kept.update((f"inport {packet.inport}", packet.eth_src, packet.ip_src))
+            kept.add(of_port.get(packet.inport, ""))
+            new.update((f"outport {task.target}", packet.eth_dst, packet.ip_dst))
+            if task.to_service:  # of one without endpoints a packet is turned back
+                new.add(f"outport {packet.inport}")
         while new:
             kept |= new
             new = {other for word in new for other in self.together.get(word, ())} - kept
@@ -178,7 +200,7 @@ class Division:
 
     @property
     def words(self) -> AbstractSet[str]:
-        """All ports and addresses that something can be put aside for."""
+        """All words that something can be put aside for."""
         return self.by_constant.keys() | self.sets.members
 
     def part(self, kept: frozenset[str]) -> "Part":
@@ -307,15 +329,28 @@ class _Mentions:
 
     def of(self, output: str) -> frozenset[str] | None:
         """Return which of these words a trace has; None where it does not tell all."""
-        lines = set(output.split("\n")) - self._harmless
-        text = "\n".join(lines)
-        if _UNTOLD.search(text):
-            return None
-        words = {*_WORD.findall(text), *_SIX.findall(text)}
-        mentioned = frozenset(words & self._aside)
-        if not mentioned:
+        lines = set(output.split("\n"))
+        if _SWAPPED.search(output):
+            return self._mentioned("\n".join(lines), told_apart=False)
+        lines -= self._harmless
+        mentioned = self._mentioned("\n".join(lines), told_apart=True)
+        if mentioned == frozenset():
             self._harmless |= lines
         return mentioned
+
+    def _mentioned(self, text: str, *, told_apart: bool) -> frozenset[str] | None:
+        """Return what a text mentions; of a port where it is, if that can be `told_apart`."""
+        if _UNTOLD.search(text):
+            return None
+        words = set[str]()
+        if told_apart:
+            sides = _SIDE.findall(text)
+            words |= {f"{'inport' if how == 'inport' else 'outport'} {name}" for how, name in sides}
+            text = _SIDE.sub("", text)
+        names = {*_WORD.findall(text), *_SIX.findall(text)}
+        words |= names
+        words |= {f"{side} {name}" for side in _SIDES for name in names}
+        return frozenset(words & self._aside)
 
 
 class _Numbers:
@@ -325,7 +360,7 @@ class _Numbers:
     """
 
     def __init__(self, apart: frozenset[str], groups: Mapping[str, frozenset[str]]) -> None:
-        """Of ports and addresses those count that are `apart`; `groups` are ports by name."""
+        """Of words those count that are `apart`; `groups` are ports by name."""
         self.by_constant: dict[str, list[int]] = {}
         self._apart = apart
         self._groups = groups
@@ -336,6 +371,8 @@ class _Numbers:
         if demand not in self._numbers:
             groups = (self._groups.get(group, ()) for group in demand.groups)
             constants = demand.constants.union(*groups)
+            if demand.field in _SIDES:
+                constants = frozenset(f"{demand.field} {name}" for name in constants)
             self._add(demand, constants if constants <= self._apart else frozenset())
         return self._numbers[demand]
 
@@ -353,31 +390,43 @@ class _Numbers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ports:
-    """`pods` are names of pods' ports, `at` their names by address, `others` all other addresses.
+    """`pods` are pods' ports, with their addresses; `at` has their names by address.
 
-    Only those of pods are meant that ovn-trace always names when a packet is there.
+    `others` are the addresses of all other ports. Of both there are MACs among them. Only those of
+    pods are meant that ovn-trace always names when a packet is there.
     """
 
-    pods: frozenset[str]
+    pods: Mapping[str, Sequence[str]]
     at: Mapping[str, frozenset[str]]
     others: frozenset[str]
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Pods' ports, at either end of a packet's way."""
+        return frozenset(f"{side} {name}" for side in _SIDES for name in self.pods)
+
+    @property
+    def macs(self) -> frozenset[str]:
+        """MACs that are pods' only."""
+        return frozenset(filter(_MAC.fullmatch, self.at)) - self.others
 
     @classmethod
     def of(cls, tables: Tables) -> "_Ports":
         columns = ("logical_port", "type", "mac", "nat_addresses", "external_ids", "tunnel_key")
         learnt = {row["port_key"] for row in tables.rows("FDB", ("port_key",))}
         at: dict[str, set[str]] = defaultdict(set)
-        pods, others = set[str](), set[str]()
+        pods: dict[str, list[str]] = {}
+        others = set[str]()
         for row in tables.rows("Port_Binding", columns):
             addresses = _words(row["mac"])
             if not _named(row) or row["tunnel_key"] in learnt:
                 others.update(addresses, _words(row.get("nat_addresses", [])))
                 continue
-            pods.add(row["logical_port"])
+            pods[row["logical_port"]] = addresses
             for address in addresses:
                 at[address].add(row["logical_port"])
         return cls(
-            pods=frozenset(pods),
+            pods=pods,
             at={address: frozenset(names) for address, names in at.items()},
             others=frozenset(others),
         )
@@ -405,10 +454,13 @@ def _words(values: str | Iterable[str]) -> list[str]:
 
 
 def _together(tables: Tables, ports: _Ports) -> Mapping[str, frozenset[str]]:
-    """Return the ports of each address, and the endpoints of each Service's."""
+    """Return the ports of each address, their MACs, and the endpoints of each Service's."""
     together: dict[str, set[str]] = defaultdict(set)
     for address, names in ports.at.items():
-        together[address] |= names
+        if not _MAC.fullmatch(address):  # of that there is one in each of many networks
+            together[address].update(f"outport {name}" for name in names)
+    for name, addresses in ports.pods.items():
+        together[f"outport {name}"].update(filter(_MAC.fullmatch, addresses))
     for row in tables.rows("Load_Balancer", ("vips",)):
         for vip, backends in row["vips"].items():
             if (address := _address(vip)) not in ports.others:
@@ -506,30 +558,33 @@ def _unsettled(flow: _Flow | None) -> _Flow:
     return _Flow(actions=f"{flow.match} {flow.actions}" if flow else "")
 
 
-_OF_A_ZONE = re.compile(r"[$@^]")
-"""Names of sets, groups and templates in a match or in actions."""
-
-
 class _Texts:
     """Numbers flows' texts, for which whether they can be read hangs on nothing else; others 0.
 
-    In one process that is the same for the same text but for literals, which can be read wherever
-    others can.
+    In one process that is the same for the same text but for literals and names, which can be read
+    wherever others can: a group that there is, a set of addresses of the same kinds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, groups: AbstractSet[str], kinds: Mapping[str, frozenset[str]]) -> None:
+        """Take the groups that there are, and the kinds of addresses in each set."""
         self.numbers = array("q")
-        self._actions: dict[str, str] = {}
+        self._groups, self._kinds = groups, kinds
+        self._actions: dict[str, Alike] = {}
 
-    def add(self, flow: _Flow, match: str) -> None:
+    def add(self, flow: _Flow, match: Alike) -> None:
         """Add a flow, whose match is `match` with others for its literals."""
-        if not match or _OF_A_ZONE.search(match) or _OF_A_ZONE.search(flow.actions):
-            self.numbers.append(0)
-            return
         actions = self._actions.get(flow.actions)
         if actions is None:
-            actions = self._actions[flow.actions] = alike(flow.actions).text
-        self.numbers.append(hash((flow.pipeline, flow.table_id, match, actions)))
+            actions = self._actions[flow.actions] = alike(flow.actions)
+        self.numbers.append(self._number(flow, match, actions))
+
+    def _number(self, flow: _Flow, match: Alike, actions: Alike) -> int:
+        groups = (*match.groups.values(), *actions.groups.values())
+        kinds = [self._kinds.get(s) for s in (*match.sets.values(), *actions.sets.values())]
+        templates = "^" in match.text or "^" in actions.text
+        if not match.text or templates or None in kinds or not self._groups >= {*groups}:
+            return 0
+        return hash((flow.pipeline, flow.table_id, match.text, actions.text, *kinds))
 
 
 def _add_datapath(transaction: lean.Transaction, key: int) -> None:

@@ -28,6 +28,7 @@ from typing import Protocol
 
 from audit.errors import EngineError
 from audit.model.packets import ConntrackState
+from audit.model.traces import TraceTask
 from audit.trace.unixctl import Unixctl, UnixctlError, UnixctlTimeoutError
 from audit.trace.walk import ran_out_of_states, states_taken
 
@@ -130,8 +131,8 @@ class Transport(Protocol):
 class Division(Protocol):
     """How a database is divided into parts: what some packets can meet of it."""
 
-    def kept(self, entries: Iterable[str], words: Iterable[str]) -> frozenset[str]:
-        """Return what a part needs for packets that enter by and are at ports, and of addresses."""
+    def kept(self, tasks: Iterable[TraceTask], more: Iterable[str]) -> frozenset[str]:
+        """Return what a part needs for the packets of tasks, by what is known of them, and more."""
         ...
 
     def part(self, kept: frozenset[str]) -> "Part":

@@ -139,9 +139,7 @@ class LogicalTracer:
         whole: list[TraceTask] = []
         try:
             for _ in range(PARTS):
-                words = {word for task in waiting for word in _words(task)}
-                entries = {task.microflow.inport for task in waiting}
-                opened = self._part_of(zone, division, division.kept(entries, words | needed))
+                opened = self._part_of(zone, division, division.kept(waiting, needed))
                 for _ in range(len(waiting)):
                     outcome = self._trace(opened.zone, waiting[0])
                     task = waiting.popleft()
@@ -284,12 +282,6 @@ class LogicalTracer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _words(task: TraceTask) -> tuple[str, ...]:
-    """Return what is known of where a task's packet will be, and of its addresses."""
-    packet = task.microflow
-    return packet.inport, task.target, packet.ip_src, packet.ip_dst
 
 
 def _failure(task: TraceTask, reason: Reason, message: str, output: str = "") -> TraceFailure:

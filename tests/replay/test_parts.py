@@ -1,15 +1,18 @@
 """A part of a database lacks the flows that no packet can meet which it is made for."""
 
+import dataclasses
 import json
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from audit.errors import EngineError
+from audit.model.packets import ConntrackState, Microflow, Protocol
+from audit.model.traces import TraceTask
 from audit.replay import parts
 from audit.replay.parts import Division
 from audit.replay.tables import Row, Tables, record, records
@@ -113,6 +116,26 @@ ENTERED = ["router"]
 IN_IT = frozenset({"connected with d"})
 
 
+def entering(port: str) -> TraceTask:
+    """Return a task whose packet enters by a port, and is for nobody."""
+    packet = Microflow(
+        inport=port,
+        eth_src="0a:58:00:00:00:aa",
+        eth_dst="0a:58:00:00:00:ab",
+        ip_src="192.0.2.1",
+        ip_dst="192.0.2.2",
+        protocol=Protocol.TCP,
+        src_port=50000,
+        dst_port=80,
+    )
+    return TraceTask(key=port, zone="z", state=ConntrackState.REQUEST, microflow=packet, target="")
+
+
+def kept(division: Division, *words: str, entries: Iterable[str] = ENTERED) -> frozenset[str]:
+    """Return what packets need that enter by ports, and these words."""
+    return division.kept(map(entering, entries), words)
+
+
 def flow(match: str) -> Rows:
     return {"match": match, "actions": "next;", "pipeline": "ingress", "logical_datapath": _UUID}
 
@@ -156,10 +179,12 @@ nor pods."""
     ("words", "more"),
     [
         ((), set()),
-        (("shop_web",), {"web", "webs"}),
-        (("10.0.0.1",), {"web", "webs"}),
-        (("shop_api",), {"webs"}),
-        (("shop_db",), {"db"}),
+        (("inport shop_web",), {"web"}),
+        (("outport shop_web",), {"webs"}),
+        (("10.0.0.1",), {"webs"}),
+        (("outport shop_api",), {"webs"}),
+        (("inport shop_api",), set()),
+        (("outport shop_db",), {"db"}),
         (("172.30.0.2",), {"service", "endpoint", "db"}),
         (("10.0.0.254",), set()),
         (("unheard-of", ""), set()),
@@ -169,7 +194,44 @@ def test_flows_are_left_that_packets_at_these_ports_and_of_these_addresses_can_m
     write: Write, words: tuple[str, ...], more: set[str]
 ) -> None:
     database = whole(write)
-    assert left(database, Division.of(database).kept(ENTERED, words)) == ALWAYS | more
+    assert left(database, kept(Division.of(database), *words)) == ALWAYS | more
+
+
+def test_of_what_leads_to_pods_that_is_left_which_packets_are_for(write: Write) -> None:
+    mac, other = "0a:58:00:00:00:02", "0a:58:00:00:00:03"
+    leading = {
+        "hop": 'outport == "router" && reg0 == 10.0.0.2',
+        "place": f"eth.dst == {mac}",
+        "asked": "arp.tpa == 10.0.0.2 && arp.op == 1",
+        "router's": "eth.dst == 0a:58:00:00:00:01",
+    }
+    ports = {**PORTS, "p2": {**PORTS["p2"], "mac": f"{mac} 10.0.0.2"}}
+    ports["p3"] = {**PORTS["p3"], "mac": f"{other} 10.0.0.3"}
+    database = write(
+        {**DATABASE, "Port_Binding": ports, "Logical_Flow": called(leading, flow)},
+    )
+    division = Division.of(database)
+    assert left(database, kept(division)) == {"router's"}
+    assert left(database, kept(division, "10.0.0.3")) == {"router's"}
+    assert left(database, kept(division, "outport shop_db")) == {"router's", "place"}
+    assert left(database, kept(division, "10.0.0.2")) == leading.keys()
+    missing = division.part(kept(division, "10.0.0.3")).missing
+    assert missing("    eth.dst = 0a:58:00:00:00:03;") == frozenset()
+    assert missing("    eth.dst = 0a:58:00:00:00:02;") == frozenset({mac})
+    assert missing("    reg0 = 10.0.0.2;") == frozenset({"10.0.0.2"})
+    assert missing("    reg0 = ip4.dst;") == frozenset()
+    assert missing("    reg0 = 0xa000002;") is None
+    assert missing("    eth.dst = 0xa5800000002;") is None
+
+
+def test_who_sends_needs_what_it_leaves_by_as_a_packet_to_a_service_may_be_turned_back(
+    write: Write,
+) -> None:
+    division = Division.of(whole(write))
+    task = entering("shop_web")
+    assert division.kept([task], ()) == {"inport shop_web", *IN_IT}
+    to_service = dataclasses.replace(task, to_service=True)
+    assert division.kept([to_service], ()) == {"inport shop_web", "outport shop_web", *IN_IT}
 
 
 def test_flows_that_are_left_keep_their_order_and_are_called_as_before(write: Write) -> None:
@@ -220,7 +282,7 @@ def test_load_balancers_are_left_that_packets_may_be_sent_by(write: Write) -> No
 
     def vips(*words: str) -> dict[str, Rows]:
         target = database.with_name("part.db")
-        division.part(division.kept(ENTERED, words)).copy(database, target)
+        division.part(kept(division, *words)).copy(database, target)
         tables = Tables.of(target, "OVN_Southbound")
         return {
             row["_uuid"]: row["vips"] for row in tables.rows("Load_Balancer", ("_uuid", "vips"))
@@ -228,8 +290,8 @@ def test_load_balancers_are_left_that_packets_may_be_sent_by(write: Write) -> No
 
     every = vips("172.30.0.2")
     assert len(every["b"]) == len(every["n"]) == 1
-    assert vips("shop_web") == {"b": {}, "n": every["n"]}, "node's addresses are always kept"
-    assert vips("10.9.0.9") == vips("shop_web"), "its endpoint is not sent by it"
+    assert vips("inport shop_web") == {"b": {}, "n": every["n"]}, "node's addresses are always kept"
+    assert vips("10.9.0.9") == vips("inport shop_web"), "its endpoint is not sent by it"
 
 
 SETS = {
@@ -254,7 +316,7 @@ def test_address_sets_have_addresses_that_packets_have(write: Write) -> None:
         rows = Tables.of(target, "OVN_Southbound").rows("Address_Set", ("name", "addresses"))
         return {row["name"]: row["addresses"] for row in rows}
 
-    division.part(division.kept(ENTERED, ["10.9.1.1"])).copy(database, target)
+    division.part(kept(division, "10.9.1.1")).copy(database, target)
     whole = {row["name"]: row["addresses"][1] for row in SETS.values()}
     assert left() == {
         "web": ["10.9.1.1", "10.9.1.0/28"],
@@ -267,7 +329,7 @@ def test_address_sets_have_addresses_that_packets_have(write: Write) -> None:
         "hops": ["100.64.0.2", "10.9.1.3"],
         "macs": whole["macs"],
     }
-    missing = division.part(division.kept(ENTERED, ["10.9.1.1"])).missing
+    missing = division.part(kept(division, "10.9.1.1")).missing
     assert missing("# tcp,nw_src=10.9.1.1,nw_dst=10.9.1.9,nw_tos=0") == frozenset()
     assert missing("# tcp,nw_src=10.9.1.2,nw_dst=10.9.1.9,nw_tos=0") == frozenset({"10.9.1.2"})
     assert missing("    reg0 = 100.64.0.2;") == frozenset(), "none is left out that actions write"
@@ -279,7 +341,7 @@ def test_a_set_that_a_changing_flow_names_is_whole(write: Write) -> None:
     database = write(first, {"Logical_Flow": {uuid_of("web"): {"match": "ip4.src/24 == $web"}}})
     division = Division.of(database)
     target = database.with_name("part.db")
-    division.part(division.kept(ENTERED, ["10.9.1.1"])).copy(database, target)
+    division.part(kept(division, "10.9.1.1")).copy(database, target)
     rows = Tables.of(target, "OVN_Southbound").rows("Address_Set", ("name", "addresses"))
     left = {row["name"]: row["addresses"] for row in rows}
     assert left["web"] == SETS["a1"]["addresses"][1]
@@ -299,18 +361,26 @@ def test_a_thin_copy_has_a_flow_of_each_text_that_was_read_nowhere(write: Write)
     alike = {"router", "renamed", "learnt", "uuid", "elsewhere"}
     assert left(set()) == [name for name in FLOWS if name not in alike]
     texts = dict(zip(FLOWS, division.texts, strict=True))
-    assert len(set(texts.values())) == len(FLOWS) - 4 - len(alike) + 1
     zonal = [name for name, text in texts.items() if not text]
-    assert zonal == ["db", "webs", "all", "nobody"], "they name sets and groups"
+    assert zonal == ["nobody"], "it names a group that there is not"
+    assert len(set(texts.values())) == len(FLOWS) - len(alike)
     assert left({*texts.values()} - {0, texts["any"]}) == [*zonal, "any"]
 
 
 @pytest.mark.parametrize(
     ("output", "missed"),
     [
-        ('egress(dp="n", inport="router", outport="shop_db")', {"shop_db"}),
+        ('egress(dp="n", inport="router", outport="shop_db")', {"outport shop_db"}),
+        ('egress(dp="n", inport="shop_web", outport="router")', {"inport shop_web"}),
+        (' 0. ls: inport == "shop_web" && tcp, priority 1, uuid 0', {"inport shop_web"}),
         ('    outport = "shop_web";\n    next;', set()),
-        ('    /* output to "shop_api", type "" */', {"shop_api"}),
+        (
+            '    outport = "shop_web";\n    outport <-> inport;',
+            {"inport shop_web"},
+        ),
+        ('    outport = "shop_web";\n    inport = outport;', {"inport shop_web"}),
+        ('    get_fdb("shop_web")', {"inport shop_web"}),
+        ('    /* output to "shop_api", type "" */', {"outport shop_api"}),
         ("# tcp,nw_src=10.0.0.1,nw_dst=172.30.0.2,nw_tos=0", {"172.30.0.2"}),
         ("    ct_lb_mark(backends=10.9.0.9:80,10.0.0.7:80);", {"10.9.0.9"}),
         ('    outport = "shop_webs";', set()),
@@ -325,7 +395,7 @@ def test_a_trace_that_mentions_what_flows_were_put_aside_for_may_be_another(
     write: Write, output: str, missed: set[str] | None
 ) -> None:
     division = Division.of(whole(write))
-    assert division.part(division.kept(ENTERED, ["shop_web"])).missing(output) == missed
+    assert division.part(kept(division, "outport shop_web")).missing(output) == missed
 
 
 def test_addresses_of_the_other_family_are_found_as_they_are_printed(write: Write) -> None:
@@ -337,7 +407,7 @@ def test_addresses_of_the_other_family_are_found_as_they_are_printed(write: Writ
         }
     )
     division = Division.of(database)
-    assert division.kept(ENTERED, ["fd00::a"]) == {"fd00::a", "fd01::1"}
+    assert kept(division, "fd00::a") == {"fd00::a", "fd01::1"}
     missed = division.part(frozenset()).missing
     assert missed("# tcp6,ipv6_dst=fd00::a,nw") == frozenset({"fd00::a"})
     assert missed("ct_lb_mark(backends=[fd01::1]:8080);") == frozenset({"fd01::1"})
@@ -439,10 +509,10 @@ def test_flows_of_networks_that_no_packet_enters_are_put_aside(
     networks: Path, entries: list[str], left: set[str]
 ) -> None:
     division = Division.of(networks)
-    kept = division.kept(entries, [])
-    rows = flows(networks, kept)
+    of_entries = kept(division, entries=entries)
+    rows = flows(networks, of_entries)
     assert {name for name, row in rows.items() if row["match"] == "tcp"} == left
-    assert division.part(kept).missing('ingress(dp="blue")') == frozenset()
+    assert division.part(of_entries).missing('ingress(dp="blue")') == frozenset()
 
 
 def test_networks_that_no_packet_enters_have_no_ports_there(networks: Path) -> None:
@@ -450,7 +520,7 @@ def test_networks_that_no_packet_enters_have_no_ports_there(networks: Path) -> N
     target = networks.with_name("part.db")
 
     def left(table: str, column: str, *entries: str) -> dict[str, Any]:
-        division.part(division.kept(entries, [])).copy(networks, target)
+        division.part(kept(division, entries=entries)).copy(networks, target)
         rows = Tables.of(target, "OVN_Southbound").rows(table, ("_uuid", column))
         return {row["_uuid"]: row[column] for row in rows}
 

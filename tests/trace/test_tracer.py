@@ -153,9 +153,8 @@ class _Division:
         self.parts: list[frozenset[str]] = []
         self.read: list[set[int]] = []
 
-    def kept(self, entries: Iterable[str], words: Iterable[str]) -> frozenset[str]:
-        assert {*entries} <= {*words}
-        return frozenset(words)
+    def kept(self, tasks: Iterable[TraceTask], more: Iterable[str]) -> frozenset[str]:
+        return frozenset({*more, *(task.target for task in tasks)})
 
     def part(self, kept: frozenset[str]) -> "_Part":
         return _Part(self._answers, len(kept), lambda: self.parts.append(kept))
@@ -236,7 +235,7 @@ def test_what_traces_missed_is_in_the_next_part(monkeypatch: pytest.MonkeyPatch)
     with _tracer(serve=_serve_part, divide=lambda _: division) as tracing:
         outcomes = [*tracing.run(_batch(["answers", "answers"]))]
     assert [outcome.key for outcome in outcomes] == ["0", "1"]
-    words = frozenset({"answers", "p2", "10.0.0.1", "10.0.0.2"})
+    words = frozenset({"p2"})
     assert division.parts == [words, words | more]
 
 
