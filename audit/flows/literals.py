@@ -21,8 +21,8 @@ _LITERAL = re.compile(
 _FOUR, _SIX = "240.0.{}.{}", "100::{:x}"
 """Addresses that no packet has (RFC 1112, RFC 6666) stand for those of a text."""
 _MAC = "0a:00:00:00:{:02x}:{:02x}"
-_PLAIN_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
-
+MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
+"""As OVN writes it."""
 
 _SET = re.compile(r"\$([A-Za-z_.][A-Za-z0-9_.]*)")
 _NAME = re.compile(r'"[^"\x00-\x1f]*"|[$@][A-Za-z_.][A-Za-z0-9_.]*')
@@ -75,7 +75,7 @@ def alike(text: str) -> Alike:
         number = divmod(len(made.literals), 256)
         if ":" not in of:
             address = _FOUR.format(*number)
-        elif _PLAIN_MAC.fullmatch(of):
+        elif MAC.fullmatch(of):
             address = _MAC.format(*number)
         else:
             try:

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from audit.errors import DatabaseError, EngineError
 from audit.flows.demands import FIELDS, Demand, demands
-from audit.flows.literals import Alike, alike
+from audit.flows.literals import MAC, Alike, alike
 from audit.model.traces import TraceTask
 from audit.replay import databases, lean
 from audit.replay.connected import Connected
@@ -78,7 +78,6 @@ _UUID_LAST = re.compile(r"[0-9a-fA-F-]{36}\Z")
 _WORD = re.compile(r"[A-Za-z0-9_.-]+")
 _SIX = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
 """What may be an IPv6 address."""
-_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 _UNTOLD = re.compile(
     r"(?:(?:eth|ip[46])\.(?:src|dst)|arp\.tpa|nd\.target|\bx*reg0) = 0x|\bpop\("
     r"|^ *\d+\. no match",
@@ -408,7 +407,7 @@ class _Ports:
     @property
     def macs(self) -> frozenset[str]:
         """MACs that are pods' only."""
-        return frozenset(filter(_MAC.fullmatch, self.at)) - self.others
+        return frozenset(filter(MAC.fullmatch, self.at)) - self.others
 
     @classmethod
     def of(cls, tables: Tables) -> "_Ports":
@@ -457,10 +456,10 @@ def _together(tables: Tables, ports: _Ports) -> Mapping[str, frozenset[str]]:
     """Return the ports of each address, their MACs, and the endpoints of each Service's."""
     together: dict[str, set[str]] = defaultdict(set)
     for address, names in ports.at.items():
-        if not _MAC.fullmatch(address):  # of that there is one in each of many networks
+        if not MAC.fullmatch(address):  # of that there is one in each of many networks
             together[address].update(f"outport {name}" for name in names)
     for name, addresses in ports.pods.items():
-        together[f"outport {name}"].update(filter(_MAC.fullmatch, addresses))
+        together[f"outport {name}"].update(filter(MAC.fullmatch, addresses))
     for row in tables.rows("Load_Balancer", ("vips",)):
         for vip, backends in row["vips"].items():
             if (address := _address(vip)) not in ports.others:
