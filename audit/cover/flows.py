@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 
 from audit.cover import matches
 from audit.cover.identities import (
-    MAC,
     At,
     Holder,
     Identities,
@@ -48,6 +47,7 @@ from audit.cover.identities import (
 from audit.cover.matches import ANY_L4, AddressIn, Intervals, Literal, MatchError, Side
 from audit.cover.readings import LOOKS_AT_PORTS, Reading, read
 from audit.cover.ties import tied
+from audit.flows.literals import MAC
 from audit.model.endpoints import Endpoint, Port
 from audit.model.facts import LogicalFlow, LogicalPort, Zone
 from audit.model.packets import REQUEST_SOURCE_PORT, WITH_PORTS, Family, Protocol

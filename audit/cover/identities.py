@@ -27,7 +27,6 @@ THING = re.compile(
     r"|(?:[0-9a-fA-F]+:|:(?=:))(?:[0-9a-fA-F]*:)+(?:[0-9a-fA-F.]+)?(?:/[0-9a-fA-F:]+)?)(?![\w:])"
 )
 """What identifies something in a flow's text: names, MACs, sets, groups, addresses, networks."""
-MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 COMPARISON = re.compile(
     r"(?P<field>[a-z][\w.]*)(?:\[[^\]]*\])? *(?P<relation>==|!=|[<>]=?) *"
     r'(?P<constants>\{[^}]*\}|"(?:[^"\\]|\\.)*"|[^\s&|()]+)'

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from audit.cover.flows import Between
 from audit.cover.identities import (
-    MAC,
     THING,
     At,
     Identities,
@@ -35,6 +34,7 @@ from audit.cover.identities import (
     thing_of,
 )
 from audit.flows.constants import masked
+from audit.flows.literals import MAC
 from audit.model.facts import LogicalFlow, LogicalPort, WayIn, Zone
 from audit.model.packets import Family
 

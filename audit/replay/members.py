@@ -13,18 +13,16 @@ from dataclasses import dataclass
 
 import msgspec
 
+from audit.flows.literals import MAC
 from audit.replay import lean
 
 _NAMED = re.compile(r"\$([\w.-]+)")
 _AS_ADDRESSES = re.compile(r"\bip[46]\.(?:src|dst) ?[!=]= ?(\{[^{}]*\}|\$[\w.-]+)")
 """Where a match asks whether a packet's address is in a set (ovn-sb(5), Logical_Flow)."""
-_KINDS = tuple(
-    re.compile(kind)
-    for kind in (
-        r"[0-9]+(?:\.[0-9]+){3}(?:/[0-9]+)?",
-        r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}",
-        r"[0-9a-f]*:[0-9a-f:]+(?:/[0-9]+)?",
-    )
+_KINDS = (
+    re.compile(r"[0-9]+(?:\.[0-9]+){3}(?:/[0-9]+)?"),
+    MAC,
+    re.compile(r"[0-9a-f]*:[0-9a-f:]+(?:/[0-9]+)?"),
 )
 """IPv4, Ethernet and IPv6 addresses."""
 _BACKENDS = re.compile(r"backends=[^;)]*")

@@ -389,14 +389,13 @@ class _Numbers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ports:
-    """`pods` are pods' ports, with their addresses; `at` has their names by address.
+    """`pods` are pods' ports, with their addresses; `others` are the addresses of all other ports.
 
-    `others` are the addresses of all other ports. Of both there are MACs among them. Only those of
-    pods are meant that ovn-trace always names when a packet is there.
+    Of both there are MACs among them. Only those of pods are meant that ovn-trace always names when
+    a packet is there.
     """
 
     pods: Mapping[str, Sequence[str]]
-    at: Mapping[str, frozenset[str]]
     others: frozenset[str]
 
     @property
@@ -407,28 +406,22 @@ class _Ports:
     @property
     def macs(self) -> frozenset[str]:
         """MACs that are pods' only."""
-        return frozenset(filter(MAC.fullmatch, self.at)) - self.others
+        addresses = itertools.chain.from_iterable(self.pods.values())
+        return frozenset(filter(MAC.fullmatch, addresses)) - self.others
 
     @classmethod
     def of(cls, tables: Tables) -> "_Ports":
         columns = ("logical_port", "type", "mac", "nat_addresses", "external_ids", "tunnel_key")
         learnt = {row["port_key"] for row in tables.rows("FDB", ("port_key",))}
-        at: dict[str, set[str]] = defaultdict(set)
         pods: dict[str, list[str]] = {}
         others = set[str]()
         for row in tables.rows("Port_Binding", columns):
             addresses = _words(row["mac"])
             if not _named(row) or row["tunnel_key"] in learnt:
                 others.update(addresses, _words(row.get("nat_addresses", [])))
-                continue
-            pods[row["logical_port"]] = addresses
-            for address in addresses:
-                at[address].add(row["logical_port"])
-        return cls(
-            pods=pods,
-            at={address: frozenset(names) for address, names in at.items()},
-            others=frozenset(others),
-        )
+            else:
+                pods[row["logical_port"]] = addresses
+        return cls(pods=pods, others=frozenset(others))
 
 
 def _named(row: Row) -> bool:
@@ -455,11 +448,13 @@ def _words(values: str | Iterable[str]) -> list[str]:
 def _together(tables: Tables, ports: _Ports) -> Mapping[str, frozenset[str]]:
     """Return the ports of each address, their MACs, and the endpoints of each Service's."""
     together: dict[str, set[str]] = defaultdict(set)
-    for address, names in ports.at.items():
-        if not MAC.fullmatch(address):  # of that there is one in each of many networks
-            together[address].update(f"outport {name}" for name in names)
     for name, addresses in ports.pods.items():
-        together[f"outport {name}"].update(filter(MAC.fullmatch, addresses))
+        port = f"outport {name}"
+        for address in addresses:
+            if MAC.fullmatch(address):  # which ports of many other networks may have too
+                together[port].add(address)
+            else:
+                together[address].add(port)
     for row in tables.rows("Load_Balancer", ("vips",)):
         for vip, backends in row["vips"].items():
             if (address := _address(vip)) not in ports.others:
